@@ -1,0 +1,182 @@
+"""The docker engine: used where one answers, else installed and started here; and what is asked of it."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cluster import apt, pins, runtime
+from cluster.steps import Step, StepFailed, output, say, step, wait_until
+
+INOTIFY = {"max_user_instances": 1024, "max_user_watches": 1048576}
+"""What kubelet, containerd and systemd in a node need at least (kind's "known issues": too many open files)."""
+
+PULL_PATIENCE = 15.0
+"""Seconds until a registry must have begun to answer a pull."""
+
+
+def ensure() -> bool:
+    """Have an engine that answers. True when this call had to start it, so that nothing in it runs yet."""
+    if not trouble():
+        return False
+    if os.environ.get("DOCKER_HOST"):
+        raise StepFailed(trouble(), "start the engine that DOCKER_HOST names, or unset DOCKER_HOST")
+    if not shutil.which("dockerd") and (os.geteuid() != 0 or not shutil.which("apt-get")):
+        raise StepFailed(trouble(), "start Docker, or install it: https://docs.docker.com/engine/install")
+    apt.need({"docker": ["docker.io"], "dockerd": ["docker.io"], "iptables": ["iptables"]}, "a docker engine")
+    if not trouble():
+        return False
+    if os.geteuid() != 0:
+        raise StepFailed(trouble(), "start the engine (sudo systemctl start docker), or run this as root")
+    start()
+    return True
+
+
+def trouble() -> str:
+    """Why no engine answers; empty when one does."""
+    try:
+        asked = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20, check=False)
+    except OSError:
+        return "the program docker is not installed"
+    except subprocess.TimeoutExpired:
+        return "the docker engine does not answer"
+    return "" if asked.returncode == 0 else asked.stderr.strip().splitlines()[-1]
+
+
+def state() -> Path:
+    """The folder with the process id and the log of the engine that this package started."""
+    return pins.cache() / "engine"
+
+
+def running(pid_file: Path, program: str) -> int | None:
+    """The process that a pid file names, if it still runs that program; a number from an earlier boot does not count."""
+    try:
+        pid = int(pid_file.read_text())
+        return pid if Path(f"/proc/{pid}/comm").read_text().strip() == program else None
+    except (OSError, ValueError):
+        return None
+
+
+def start() -> None:
+    """Start the engine in the background and wait until it answers."""
+    with step("starting the docker engine", "read the log; is this machine allowed to run containers?") as starting:
+        raise_limits()
+        state().mkdir(parents=True, exist_ok=True)
+        starting.log = state() / "dockerd.log"
+        pid_file = state() / "dockerd.pid"
+        if not running(pid_file, "dockerd"):
+            for left, program in ((pid_file, "dockerd"), (Path("/run/docker/containerd/containerd.pid"), "containerd")):
+                if not running(left, program):
+                    left.unlink(missing_ok=True)
+            with starting.log.open("wb") as log:
+                subprocess.Popen(
+                    ["dockerd", "--pidfile", pid_file, *runtime_options()],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+                )  # fmt: skip
+        wait_until(lambda: not trouble(), "the engine's first answer", 60)
+
+
+def runtime_options() -> list[str]:
+    """The options that let dockerd run privileged containers where this machine's bounding set lacks a capability."""
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    missing = runtime.missing(Path("/proc/self/status").read_text(), last)
+    if not missing:
+        return []
+    say(f"    this machine lacks {', '.join(sorted(missing))}: containers are started without")
+    wrapper = state() / "runc-bounded"
+    wrapper.write_text(f"#!{os.path.realpath(sys.executable)} -IS\n{Path(runtime.__file__).read_text()}")
+    wrapper.chmod(0o755)
+    return ["--add-runtime", f"bounded={wrapper}", "--default-runtime", "bounded"]
+
+
+def raise_limits() -> None:
+    """Raise the inotify limits that are below what a node needs."""
+    for name, least in INOTIFY.items():
+        path = Path("/proc/sys/fs/inotify", name)
+        if int(path.read_text()) < least:
+            say(f"    raising fs.inotify.{name} to {least}")
+            path.write_text(str(least))
+
+
+def stop() -> None:
+    """Stop the engine if this package started it and no container runs in it."""
+    pid = running(state() / "dockerd.pid", "dockerd")
+    if pid is None:
+        return
+    if output(["docker", "ps", "--quiet"]) != "":
+        say("    the docker engine stays: other containers run in it")
+        return
+    with step("stopping the docker engine"):
+        process = os.pidfd_open(pid)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        if not select.select([process], [], [], 60)[0]:
+            raise StepFailed(f"dockerd (process {pid}) did not end within 60 s of SIGTERM", f"kill {pid}")
+        os.close(process)
+
+
+def has(reference: str) -> bool:
+    """Whether the engine has an image of that name."""
+    return output(["docker", "image", "inspect", "--format", "{{.Id}}", reference]) is not None
+
+
+def pull(reference: str) -> bool:
+    """Pull an image that the engine lacks; False where no registry answers within PULL_PATIENCE.
+
+    Raises StepFailed when a pull that had begun breaks off.
+    """
+    if has(reference):
+        return True
+    with step(f"pulling {reference}", "run again, see that the disk is not full") as pulling, pulling.log.open("wb") as log:
+        with subprocess.Popen(["docker", "pull", reference], stdout=subprocess.PIPE, stderr=log) as process:
+            assert process.stdout
+            begun = select.select([process.stdout], [], [], PULL_PATIENCE)[0] and process.stdout.readline()
+            if not begun:
+                process.kill()
+                say("    no registry answers; it is made here instead")
+                return False
+            shutil.copyfileobj(process.stdout, log)
+        if process.returncode:
+            raise StepFailed("docker pull broke off")
+    return True
+
+
+def context(entries: Iterable[tuple[str, Path]], target: Path) -> None:
+    """Write a build context: files by the name they have in it, with nothing of this machine's owners, times or umask."""
+    with tarfile.open(target, "w") as tar:
+        for name, path in entries:
+            with path.open("rb") as content:
+                entry = tar.gettarinfo(arcname=name, fileobj=content)
+                entry.uid = entry.gid = entry.mtime = 0
+                entry.uname = entry.gname = ""
+                entry.mode = 0o755 if entry.mode & 0o100 else 0o644
+                tar.addfile(entry, content)
+
+
+def build(
+    building: Step,
+    reference: str,
+    entries: Iterable[tuple[str, Path]],
+    args: Mapping[str, str],
+    dockerfile: str = "Dockerfile",
+    target: str = "",
+) -> None:
+    """Build an image from exactly these files, on the host's network (its registries may be there only)."""
+    with tempfile.TemporaryDirectory() as folder:
+        tar = Path(folder, "context.tar")
+        context(entries, tar)
+        options = [f"--build-arg={name}={value}" for name, value in args.items()]
+        if target:
+            options += ["--target", target]
+        with tar.open("rb") as stdin:
+            building.run(
+                ["docker", "build", "--network", "host", "--file", dockerfile, "--tag", reference, *options, "-"],
+                stdin=stdin,
+            )

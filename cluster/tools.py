@@ -120,7 +120,7 @@ def go_environment() -> dict[str, str]:
         return env
     requirements = pins.GO_MODULE / "requirements.txt"
     folder = built(pins.cache() / "go" / pins.key([], [requirements]), lambda folder: install_go(folder, requirements))
-    return env | {"PATH": f"{folder / 'bin'}{os.pathsep}{env['PATH']}"}
+    return env | {"PATH": os.pathsep.join([str(folder / 'go/bin'), env['PATH']])}
 
 
 def new_enough(version: str, least: str) -> bool:

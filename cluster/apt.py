@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,11 @@ def of_release(found: Iterable[Source], release: str) -> list[Source]:
 def configured(release: str) -> list[Source]:
     """The archives that this machine's apt gets a Debian release from; none on another distribution."""
     etc = Path("/etc/apt")
-    paths = [etc / "sources.list", *sorted(etc.glob("sources.list.d/*.list")), *sorted(etc.glob("sources.list.d/*.sources"))]
+    paths = [
+        etc / "sources.list",
+        *sorted(etc.glob("sources.list.d/*.list")),
+        *sorted(etc.glob("sources.list.d/*.sources")),
+    ]
     found = of_release(sources(path.read_text() for path in paths if path.is_file()), release)
     return [Source(plain(source.uri), source.suite) for source in found]
 
@@ -59,17 +63,20 @@ def plain(uri: str) -> str:
     return next(line.split()[0] for line in listed.splitlines() if line.strip() and not line.startswith("#"))
 
 
-def need(programs: dict[str, Sequence[str]], why: str) -> None:
-    """Make sure that programs are there: {program or absolute path: the Debian packages that bring it}.
+def need(programs: Mapping[str, Sequence[str]], why: str) -> None:
+    """Make sure that programs are there: {program or path of a file: the Debian packages that bring it}.
 
     Installs what is missing with apt as root; otherwise raises StepFailed that says what to install.
     """
-    packages = sorted({name for program, names in programs.items() if not shutil.which(program) for name in names})
+    missing = [names for program, names in programs.items() if not (shutil.which(program) or Path(program).is_file())]
+    packages = sorted({name for names in missing for name in names})
     if not packages:
         return
     listed = " ".join(packages)
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        raise StepFailed(f"{why} needs programs that are not here", f"install {listed} (by their Debian names), run again")
+        raise StepFailed(
+            f"{why} needs programs that are not here", f"install {listed} (by their Debian names), run again"
+        )
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing {listed} with apt", "apt-get update && apt-get install " + listed) as installing:
         installing.run(["apt-get", "-q", "update"], env=env)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +14,16 @@ from cluster.steps import Step, StepFailed, step
 
 PACKAGES = ("ca-certificates",)
 """What the base image has besides Debian's minimal set."""
+
+EMPTIED = (
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/man",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+)
+"""What debootstrap leaves and no program in an image needs."""
 
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 """The machine's list of certificate authorities, in Debian's place for it."""
@@ -27,28 +37,41 @@ path-include /usr/share/locale/locale.alias
 """
 """What dpkg leaves out of the images, as Debian's own slim image does."""
 
+_making = threading.Lock()
+
+
+def reference() -> str:
+    """The name of the base image that `image` makes: another when this machine's archives or authorities change."""
+    made_of = [pins.DEBIAN, *map(str, apt.configured(pins.DEBIAN)), AUTHORITIES.read_text()]
+    return f"{pins.IMAGE_PREFIX}/debian:{pins.key(made_of, [Path(__file__)])}"
+
 
 def image() -> str:
-    """The reference of the Debian base image; made with debootstrap when the engine does not have it.
+    """The Debian base image, made with debootstrap when the engine does not have it; returns its reference.
 
     It carries the machine's own list of certificate authorities, so that whatever registries the machine reaches
     are reached from builds as well.
     """
-    archives = apt.configured(pins.DEBIAN)
-    made_of = [pins.DEBIAN, SLIM, *PACKAGES, *map(str, archives), AUTHORITIES.read_text()]
-    reference = f"{pins.IMAGE_PREFIX}/debian:{pins.key(made_of, [Path(__file__)])}"
-    if docker.has(reference):
-        return reference
+    with _making:
+        if not docker.has(reference()):
+            make()
+    return reference()
+
+
+def make() -> None:
+    """Make the base image."""
     apt.need({"debootstrap": ["debootstrap"]}, "a Debian base image")
     if os.geteuid() != 0:
-        raise StepFailed("debootstrap needs root, and no base image can be pulled", "run as root, or where images can be pulled")
+        raise StepFailed(
+            "debootstrap needs root, and no base image can be pulled", "run as root, or where images can be pulled"
+        )
     remedy = "see that the Debian archive in /etc/apt can be reached: apt-get update"
     with step(f"making a Debian {pins.DEBIAN} base image", remedy) as making, tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "root")
-        install(making, root, archives)
-        with subprocess.Popen(["tar", "-C", root, "--numeric-owner", "-c", "."], stdout=subprocess.PIPE) as tar:
-            making.run(["docker", "import", "--change", 'CMD ["bash"]', "-", reference], stdin=tar.stdout)
-    return reference
+        install(making, root, apt.configured(pins.DEBIAN))
+        tar = Path(folder, "root.tar")
+        making.run(["tar", "-C", root, "--numeric-owner", "--create", "--file", tar, "."])
+        making.run(["docker", "import", "--change", 'CMD ["bash"]', tar, reference()])
 
 
 def install(making: Step, root: Path, archives: Sequence[apt.Source]) -> None:
@@ -62,7 +85,7 @@ def install(making: Step, root: Path, archives: Sequence[apt.Source]) -> None:
         lines = [f"deb {source.uri} {source.suite} main\n" for source in archives]
         (root / "etc/apt/sources.list").write_text("".join(lines))
     shutil.copyfile(AUTHORITIES, root / AUTHORITIES.relative_to("/"))
-    for path in ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "var/lib/apt/lists", "var/cache/apt"):
+    for path in EMPTIED:
         for entry in (root / path).iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     for name in ("etc/resolv.conf", "etc/hostname"):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cluster import apt, pins, runtime
-from cluster.steps import Step, StepFailed, output, say, step, wait_until
+from cluster.steps import Step, StepFailed, last_lines, output, say, step, wait_until
 
 INOTIFY = {"max_user_instances": 1024, "max_user_watches": 1048576}
 """What kubelet, containerd and systemd in a node need at least (kind's "known issues": too many open files)."""
@@ -57,7 +57,7 @@ def state() -> Path:
 
 
 def running(pid_file: Path, program: str) -> int | None:
-    """The process that a pid file names, if it still runs that program; a number from an earlier boot does not count."""
+    """The process that a pid file names, if it still runs that program: after a reboot the number may be another's."""
     try:
         pid = int(pid_file.read_text())
         return pid if Path(f"/proc/{pid}/comm").read_text().strip() == program else None
@@ -127,6 +127,11 @@ def has(reference: str) -> bool:
     return output(["docker", "image", "inspect", "--format", "{{.Id}}", reference]) is not None
 
 
+def tag(reference: str, name: str) -> None:
+    """Give an image of the engine another name."""
+    subprocess.run(["docker", "tag", reference, name], check=True)
+
+
 def pull(reference: str) -> bool:
     """Pull an image that the engine lacks; False where no registry answers within PULL_PATIENCE.
 
@@ -134,22 +139,27 @@ def pull(reference: str) -> bool:
     """
     if has(reference):
         return True
-    with step(f"pulling {reference}", "run again, see that the disk is not full") as pulling, pulling.log.open("wb") as log:
-        with subprocess.Popen(["docker", "pull", reference], stdout=subprocess.PIPE, stderr=log) as process:
-            assert process.stdout
-            begun = select.select([process.stdout], [], [], PULL_PATIENCE)[0] and process.stdout.readline()
-            if not begun:
-                process.kill()
-                say("    no registry answers; it is made here instead")
-                return False
-            shutil.copyfileobj(process.stdout, log)
-        if process.returncode:
-            raise StepFailed("docker pull broke off")
+    log = state() / "pull.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("wb") as words,
+        subprocess.Popen(["docker", "pull", reference], stdout=subprocess.PIPE, stderr=words) as pulling,
+    ):
+        assert pulling.stdout
+        if not (select.select([pulling.stdout], [], [], PULL_PATIENCE)[0] and pulling.stdout.readline()):
+            pulling.kill()
+            say(f"    {reference} can't be pulled here; it is made here")
+            return False
+        with step(f"pulling {reference}", "run again; see that the disk is not full") as rest:
+            rest.log = log
+            shutil.copyfileobj(pulling.stdout, words)
+            if pulling.wait():
+                raise StepFailed(last_lines(log, 3))
     return True
 
 
 def context(entries: Iterable[tuple[str, Path]], target: Path) -> None:
-    """Write a build context: files by the name they have in it, with nothing of this machine's owners, times or umask."""
+    """Write a build context: files by their name in it, without this machine's owners, times and umask."""
     with tarfile.open(target, "w") as tar:
         for name, path in entries:
             with path.open("rb") as content:
@@ -165,10 +175,14 @@ def build(
     reference: str,
     entries: Iterable[tuple[str, Path]],
     args: Mapping[str, str],
-    dockerfile: str = "Dockerfile",
+    *,
     target: str = "",
+    dockerfile: str = "Dockerfile",
 ) -> None:
-    """Build an image from exactly these files, on the host's network (its registries may be there only)."""
+    """Build an image, or only up to the stage `target`, from exactly these files.
+
+    It runs on the host's network, since that may be the only one that reaches a registry of packages.
+    """
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder, "context.tar")
         context(entries, tar)

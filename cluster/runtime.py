@@ -11,23 +11,24 @@ import sys
 from typing import Any
 
 # Names by bit number, from include/uapi/linux/capability.h.
-NAMES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-).split()
+NAMES = """
+CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT
+SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
+AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
+PERFMON BPF CHECKPOINT_RESTORE
+"""
 
 
 def bounding(status: str) -> set[str]:
     """The capabilities in the bounding set that /proc/<pid>/status shows, as "CAP_…"."""
     mask = int(next(line for line in status.splitlines() if line.startswith("CapBnd:")).split()[1], 16)
-    return {"CAP_" + name for bit, name in enumerate(NAMES) if mask >> bit & 1}
+    return {"CAP_" + name for bit, name in enumerate(NAMES.split()) if mask >> bit & 1}
 
 
 def missing(status: str, last: int) -> set[str]:
     """The capabilities that the kernel knows (`last`: its highest bit) and the bounding set lacks."""
-    return {"CAP_" + name for name in NAMES[: last + 1]} - bounding(status)
+    return {"CAP_" + name for name in NAMES.split()[: last + 1]} - bounding(status)
 
 
 def trim(process: dict[str, Any], have: set[str]) -> None:

@@ -126,7 +126,7 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
 
 
 def output(args: Sequence[str | Path], *, timeout: float = 30, env: Mapping[str, str] | None = None) -> str | None:
-    """What a short command prints, stripped; None when it fails, is not there or takes longer than `timeout` seconds."""
+    """What a short command prints, stripped; None when it fails, is not there or takes over `timeout` seconds."""
     try:
         done = subprocess.run(args, capture_output=True, text=True, timeout=timeout, env=env, check=False)
     except (OSError, subprocess.TimeoutExpired):

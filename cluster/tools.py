@@ -45,6 +45,7 @@ TAGS = "grpcnotrace no_btrfs no_devmapper no_zfs no_aufs"
 """grpcnotrace lets the linker drop unused methods (30 MB a program); the others leave out snapshotters that need C."""
 
 RUNC = "github.com/opencontainers/runc"
+C_TOOLS = {"gcc": ["gcc", "libc6-dev"], "pkg-config": ["pkg-config"], "/usr/include/seccomp.h": ["libseccomp-dev"]}
 RUNC_TAGS = "seccomp netgo osusergo"
 
 
@@ -66,6 +67,8 @@ def programs(name: str, packages: Sequence[str], *sources: Path) -> Path:
 
 def compile_into(folder: Path, name: str, packages: Sequence[str]) -> None:
     """Download what the packages are made of and compile them into a folder, for a node runc as well."""
+    if name == "node":
+        apt.need(C_TOOLS, "building runc")
     remedy = "see that the Go module proxy can be reached (go env GOPROXY) and that the disk is not full"
     with step(f"compiling Go programs for the {'node image' if name == 'node' else 'host'}", remedy) as compiling:
         compiling.progress = lambda: f"{compiled(compiling.log)} packages compiled; all of them are about 3000"
@@ -74,10 +77,6 @@ def compile_into(folder: Path, name: str, packages: Sequence[str]) -> None:
         options = ["-gcflags=all=-dwarf=false", f"-tags={TAGS}", f"-ldflags={linker_flags()}"]
         go(compiling, [*flags, *options, *packages], env | {"CGO_ENABLED": "0"})
         if name == "node":
-            apt.need(
-                {"gcc": ["gcc", "libc6-dev"], "pkg-config": ["pkg-config"], "/usr/include/seccomp.h": ["libseccomp-dev"]},
-                "building runc",
-            )
             options = [f"-tags={RUNC_TAGS}", "-ldflags=-s -w -extldflags=-static"]
             go(compiling, [*flags, *options, RUNC], env | {"CGO_ENABLED": "1"})
         if (folder / "server").exists():
@@ -101,7 +100,9 @@ def linker_flags() -> str:
     """
     kubernetes = pins.go_version("k8s.io/kubernetes")
     major, minor, _ = kubernetes.removeprefix("v").split(".", 2)
-    stamps = {"github.com/containerd/containerd/v2/version.Version": pins.go_version("github.com/containerd/containerd/v2")}
+    stamps = {
+        "github.com/containerd/containerd/v2/version.Version": pins.go_version("github.com/containerd/containerd/v2")
+    }
     for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
         stamps |= {
             f"{package}.gitVersion": kubernetes,
@@ -120,7 +121,7 @@ def go_environment() -> dict[str, str]:
         return env
     requirements = pins.GO_MODULE / "requirements.txt"
     folder = built(pins.cache() / "go" / pins.key([], [requirements]), lambda folder: install_go(folder, requirements))
-    return env | {"PATH": os.pathsep.join([str(folder / 'go/bin'), env['PATH']])}
+    return env | {"PATH": os.pathsep.join([str(folder / "go/bin"), env["PATH"]])}
 
 
 def new_enough(version: str, least: str) -> bool:

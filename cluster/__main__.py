@@ -1,0 +1,113 @@
+"""The command line: `python3 -m cluster --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from cluster import images, kind, pins, tools
+from cluster.steps import StepFailed, alone, say
+
+DESCRIPTION = f"""\
+Make a kind cluster on this machine, and the images that run in it.
+
+Public images are used where they can be pulled; otherwise they are made here, from Go modules, Debian packages and
+PyPI. What was built is kept in {pins.cache()} ($FOREBAY_CACHE) and in the docker engine; running a
+command again does only what is missing.
+"""
+
+EXAMPLES = """\
+examples:
+  python3 -m cluster up --images    the cluster with everything that `make demo` needs
+  python3 -m cluster images --tests make again what changed, also for the tests, and load it
+  python3 -m cluster down           take the cluster away, and the docker engine if it was started here
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar, with its help."""
+    top = argparse.ArgumentParser(
+        prog="python3 -m cluster",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, summary: str, named: bool = True) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if named:
+            added.add_argument("--name", default="forebay", help="the cluster's name (default: %(default)s)")
+        return added
+
+    up = verb("up", "make the cluster, and the docker engine and tools that it needs")
+    up.add_argument("--images", action="store_true", help="also make and load the images, side by side with the rest")
+    up.add_argument("--tests", action="store_true", help="with --images: also those that only tests need")
+    verb("down", "delete the cluster, and stop the docker engine if it was started here and runs nothing else")
+    verb("tools", "make kind, kubectl, helm, etcd and kube-apiserver, and print the folder they are in", named=False)
+    made = verb("images", "make the images, load those that pods run into the cluster, and print their references")
+    made.add_argument("only", nargs="*", metavar="IMAGE", help=f"only these, of {', '.join(images.IMAGES)}")
+    made.add_argument("--tests", action="store_true", help="also those that only tests need")
+    gpu = verb(
+        "gpu", "let a node say that it has GPUs, so that pods which ask for one are scheduled; nothing backs them"
+    )
+    gpu.add_argument("node", metavar="NODE", help="such as forebay-control-plane")
+    gpu.add_argument("count", metavar="COUNT", type=int, help="how many; 0 takes them away")
+    return top
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    match asked.verb:
+        case "up":
+            up(asked.name, images.wanted(asked.tests) if asked.images else [])
+        case "down":
+            kind.down(asked.name)
+        case "tools":
+            print(tools.host_tools())
+        case "images":
+            kind.ensure_engine()
+            chosen = images.with_bases(asked.only) if asked.only else images.wanted(asked.tests)
+            images.build(chosen)
+            images.load(asked.name, chosen)
+            show(chosen)
+        case "gpu":
+            kind.advertise_gpus(asked.name, asked.node, asked.count)
+
+
+def up(name: str, chosen: Sequence[images.Image]) -> None:
+    """Make the cluster and the images side by side, then load these."""
+    kind.ensure_engine()
+    with ThreadPoolExecutor() as side_by_side:
+        building = side_by_side.submit(images.build, chosen)
+        kind.up(name)
+        building.result()
+    images.load(name, chosen)
+    show(chosen)
+
+
+def show(chosen: Sequence[images.Image]) -> None:
+    """Print the references of images on standard output, one a line after its name."""
+    for image in chosen:
+        print(image.name, images.named(image), sep="\t")
+
+
+def main() -> int:
+    """Run one command; 1 when it failed, with the reason told."""
+    asked = parser().parse_args()
+    unknown = set(getattr(asked, "only", ())) - images.IMAGES.keys()
+    if unknown:
+        parser().error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(images.IMAGES)}")
+    try:
+        with alone():
+            run(asked)
+    except StepFailed as failure:
+        say(str(failure))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

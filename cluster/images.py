@@ -1,0 +1,160 @@
+"""The images that run in the cluster: what they are made of, made once for each state of that, and loaded."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import debian, docker, kind, pins
+from cluster.steps import StepFailed, step
+
+
+@dataclass(frozen=True)
+class Image:
+    """How one image is made.
+
+    Its Dockerfile is Dockerfile.<name> at the root of the checkout, with that as its context, or Dockerfile in
+    `folder` with the folder as its context. It gets the reference of `base` as build argument BASE_IMAGE.
+    """
+
+    name: str
+    base: str
+    folder: str = ""
+    official: str = ""
+    """A public image that takes its place where it can be pulled."""
+    tag: str = ""
+    """A fixed tag, besides the one that names its content."""
+    runs: bool = True
+    """Whether pods run it; others are bases only."""
+    tests: bool = False
+    """Whether only tests need it."""
+
+
+IMAGES = {
+    image.name: image
+    for image in (
+        Image("python", "debian", "cluster/images/python", official=pins.OFFICIAL_PYTHON, runs=False),
+        Image("vllm-cpu", "python", "cluster/images/vllm-cpu", official=pins.OFFICIAL_VLLM_CPU, runs=False),
+        Image("operator", "python"),
+        Image("server", "vllm-cpu"),
+        Image("smollm2-135m-instruct", "python", "cluster/images/smollm2", tag="1"),
+        Image("server-canned", "server", "cluster/images/server-canned", tests=True),
+        Image("client", "python", "cluster/images/client", tests=True),
+    )
+}
+
+
+def images(tests: bool = True) -> dict[str, str]:
+    """The references of the images that pods run, by name; `tests` adds those that only tests need.
+
+    They are what `build` makes from the checkout as it is now; whether they were made is not asked.
+    """
+    return {image.name: named(image) for image in wanted(tests) if image.runs}
+
+
+def wanted(tests: bool) -> list[Image]:
+    """The images to make, bases among them."""
+    return [image for image in IMAGES.values() if tests or not image.tests]
+
+
+def with_bases(names: Iterable[str]) -> list[Image]:
+    """The images of these names and the bases below them. Raises KeyError for a name that is none."""
+    chosen: dict[str, Image] = {}
+    below = list(names)
+    while below:
+        image = IMAGES[below.pop()]
+        chosen[image.name] = image
+        below += [image.base] if image.base in IMAGES else []
+    return list(chosen.values())
+
+
+def named(image: Image) -> str:
+    """What pods call the image: by its fixed tag where it has one."""
+    return f"{pins.IMAGE_PREFIX}/{image.name}:{image.tag}" if image.tag else reference(image.name)
+
+
+def reference(name: str) -> str:
+    """The reference of an image: the public one where that was pulled, else one with a hash of its inputs."""
+    if name == "debian":
+        return debian.reference()
+    image = IMAGES[name]
+    if image.official and docker.has(image.official):
+        return image.official
+    key = pins.key([image.name, reference(image.base)], inputs(image), context(image))
+    return f"{pins.IMAGE_PREFIX}/{name}:{key}"
+
+
+def context(image: Image) -> Path:
+    """The folder that the names in the image's Dockerfile are relative to."""
+    return pins.ROOT / image.folder
+
+
+def dockerfile(image: Image) -> Path:
+    """The image's Dockerfile."""
+    path = context(image) / ("Dockerfile" if image.folder else f"Dockerfile.{image.name}")
+    if not path.is_file():
+        raise StepFailed(f"the image {image.name} needs {path}, which is not there", "use a whole checkout")
+    return path
+
+
+def inputs(image: Image) -> list[Path]:
+    """The files that the image is made of: its Dockerfile and what that copies."""
+    copied = [
+        Path(path)
+        for pattern in sources(dockerfile(image).read_text())
+        for path in sorted(glob.glob(str(context(image) / pattern)))
+    ]
+    return [dockerfile(image), *dict.fromkeys(path for path in pins.files(*copied) if path != dockerfile(image))]
+
+
+def sources(text: str) -> list[str]:
+    """What a Dockerfile copies from its context, as COPY and ADD name it; not what comes from another stage."""
+    found = []
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        words = line.split()
+        if words and words[0].upper() in ("COPY", "ADD") and not any(word.startswith("--from=") for word in words):
+            found += [word for word in words[1:-1] if not word.startswith("--")]
+    return found
+
+
+def levels(chosen: Iterable[Image]) -> list[list[Image]]:
+    """The images in groups whose bases are all in earlier groups, so that a group can be made side by side."""
+    groups: dict[int, list[Image]] = {}
+    for image in chosen:
+        groups.setdefault(depth(image), []).append(image)
+    return [groups[level] for level in sorted(groups)]
+
+
+def depth(image: Image) -> int:
+    """How many images made here lie below it."""
+    return 1 + depth(IMAGES[image.base]) if image.base in IMAGES else 0
+
+
+def build(chosen: Iterable[Image]) -> None:
+    """Make those of the images that the engine does not have."""
+    with ThreadPoolExecutor() as side_by_side:
+        for group in levels(chosen):
+            list(side_by_side.map(make, group))
+
+
+def make(image: Image) -> None:
+    """Make one image if it is missing; its base must be there, except for Debian's."""
+    target = reference(image.name)
+    if not docker.has(target) and not (image.official and docker.pull(image.official)):
+        base = debian.image() if image.base == "debian" else reference(image.base)
+        with step(f"building the image {image.name}", "see that PyPI and npm can be reached") as building:
+            entries = [(str(path.relative_to(context(image))), path) for path in inputs(image)]
+            name = dockerfile(image).name
+            docker.build(building, target, entries, {"BASE_IMAGE": base}, dockerfile=name)
+    if image.tag:
+        docker.tag(target, named(image))
+
+
+def load(cluster: str, chosen: Iterable[Image]) -> None:
+    """Load those that pods run into a cluster, one with a fixed tag by both of its names."""
+    running = [image for image in chosen if image.runs]
+    kind.load(cluster, [name for image in running for name in dict.fromkeys((reference(image.name), named(image)))])

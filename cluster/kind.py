@@ -1,0 +1,178 @@
+"""The kind cluster: made, checked, and taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster import docker, node, pins, tools
+from cluster.steps import Step, StepFailed, output, say, step, wait_until
+
+CONFIG = pins.CLUSTER / "kind.yaml"
+LABEL = "io.x-k8s.kind.cluster"
+"""The label that kind gives to its containers; its value is the cluster's name."""
+
+NETWORK = "kind"
+"""The docker network that all clusters of kind share."""
+
+
+def ensure_engine() -> None:
+    """Have a docker engine that answers; if it had to be started, clear the clusters that died with the one before."""
+    if docker.ensure():
+        for record in pins.cache().glob("*.cluster.json"):
+            delete(record.name.removesuffix(".cluster.json"))
+
+
+def up(name: str) -> None:
+    """Have the cluster running and whole: nothing is done to one that is, another is made anew.
+
+    A record that is written last tells a whole cluster from what an interrupted run left. The engine must answer.
+    """
+    tools.host_tools()
+    image = node.image()
+    key = pins.key([image], [CONFIG])
+    if recorded(name) == (key, containers(name)) and stands(name):
+        say(f"    the cluster {name} stands; KUBECONFIG={kubeconfig(name)}")
+        return
+    delete(name)
+    with step(f"creating the cluster {name}", "see that 3 GB of memory are free; then run again") as creating:
+        options: list[str | Path] = [
+            "--name",
+            name,
+            "--image",
+            image,
+            "--config",
+            CONFIG,
+            "--kubeconfig",
+            kubeconfig(name),
+        ]
+        creating.run(["kind", "create", "cluster", *options], env=environment(name))
+    with step(f"waiting for the cluster {name} to be whole", "read the log, or run again") as waiting:
+        wait(waiting, name)
+    record_path(name).write_text(json.dumps({"key": key, "containers": containers(name)}))
+    say(f"    KUBECONFIG={kubeconfig(name)}")
+
+
+def down(name: str) -> None:
+    """Take the cluster away, and the engine if it was started here and nothing else runs in it."""
+    if docker.trouble():
+        say("    no docker engine answers, so no cluster runs; what is left of one is cleared by the next `up`")
+        return
+    delete(name)
+    docker.stop()
+
+
+def delete(name: str) -> None:
+    """Remove what there is of the cluster: whole, half made, or dead since its engine died."""
+    record_path(name).unlink(missing_ok=True)
+    kubeconfig(name).unlink(missing_ok=True)
+    left = containers(name, "--all")
+    if left:
+        with step(f"deleting the cluster {name}") as deleting:
+            deleting.run(["docker", "rm", "--force", "--volumes", *left])
+    others = output(["docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}"])
+    if others == "" and output(["docker", "network", "inspect", NETWORK]):
+        with step(f"removing the docker network {NETWORK}") as removing:
+            removing.run(["docker", "network", "rm", NETWORK])
+
+
+def kubeconfig(name: str) -> Path:
+    """The file that kubectl needs to reach the cluster."""
+    return pins.cache() / f"{name}.kubeconfig"
+
+
+def environment(name: str) -> dict[str, str]:
+    """An environment in which kubectl, helm and kind are the pinned ones and speak to the cluster."""
+    path = f"{tools.host_tools()}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"KUBECONFIG": str(kubeconfig(name)), "PATH": path}
+
+
+def record_path(name: str) -> Path:
+    """Where it stands which containers make up the whole cluster, and what they were made from."""
+    return pins.cache() / f"{name}.cluster.json"
+
+
+def recorded(name: str) -> tuple[str, list[str]]:
+    """The key and the containers that the record names; empty when there is none."""
+    try:
+        record = json.loads(record_path(name).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return "", []
+    return record["key"], record["containers"]
+
+
+def containers(name: str, *options: str) -> list[str]:
+    """The ids of the cluster's running containers, with "--all" those that ended as well."""
+    listed = output(["docker", "ps", "--no-trunc", "--quiet", "--filter", f"label={LABEL}={name}", *options])
+    return sorted((listed or "").split())
+
+
+def nodes(name: str) -> list[str]:
+    """The names of the cluster's nodes, which are those of their containers."""
+    listed = output(["docker", "ps", "--format", "{{.Names}}", "--filter", f"label={LABEL}={name}"])
+    return sorted((listed or "").split())
+
+
+def stands(name: str) -> bool:
+    """Whether a cluster that was whole still is; it may need a minute after its machine started."""
+    try:
+        with step(f"checking the cluster {name}") as checking:
+            checking.run(["kind", "export", "kubeconfig", "--name", name], env=environment(name))
+            wait(checking, name)
+    except StepFailed as failure:
+        say(f"{failure}\n    the cluster {name} is made anew")
+        return False
+    return True
+
+
+def wait(waiting: Step, name: str) -> None:
+    """Wait until pods can be run: the API answers, nodes are ready, and each part of kube-system has rolled out."""
+    env = environment(name)
+
+    def kubectl(*args: str) -> None:
+        waiting.run(["kubectl", *args], env=env)
+
+    def ready() -> bool:
+        return output(["kubectl", "get", "--raw=/readyz", "--request-timeout=5s"], env=env) is not None
+
+    wait_until(ready, "the API server's first answer", 90)
+    kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=180s")
+    parts = output(["kubectl", "-n", "kube-system", "get", "daemonsets,deployments", "-o", "name"], env=env)
+    for part in (parts or "").split():
+        kubectl("-n", "kube-system", "rollout", "status", part, "--timeout=180s")
+    kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+
+
+def load(name: str, references: Sequence[str]) -> None:
+    """Bring images into every node that does not have them by that name."""
+    for target in nodes(name):
+        ctr = ["docker", "exec", "--interactive", target, "ctr", "--namespace=k8s.io", "images"]
+        have = set((output([*ctr, "list", "--quiet"]) or "").split())
+        missing = [reference for reference in references if reference not in have]
+        if not missing:
+            continue
+        what = ", ".join(reference.removeprefix(f"{pins.IMAGE_PREFIX}/") for reference in missing)
+        with (
+            step(f"loading into {target}: {what}", "see that the disk is not full: df -h") as loading,
+            subprocess.Popen(["docker", "save", *missing], stdout=subprocess.PIPE) as saving,
+        ):
+            loading.run([*ctr, "import", "--all-platforms", "--digests", "-"], stdin=saving.stdout)
+            if saving.wait():
+                raise StepFailed("docker save did not end well")
+
+
+def advertise_gpus(name: str, target: str, count: int, resource: str = "nvidia.com/gpu") -> None:
+    """Let a node say that it has GPUs, so that pods which ask for one are scheduled on it; 0 takes them away.
+
+    Nothing backs them. The value outlives restarts of the kubelet.
+    """
+    escaped = resource.replace("~", "~0").replace("/", "~1")
+    patch = [
+        {"op": "add", "path": f"/status/{kind}/{escaped}", "value": str(count)} for kind in ("capacity", "allocatable")
+    ]
+    with step(f"giving {target} {count} of {resource}", "kubectl get nodes shows the names of nodes") as patching:
+        args = ["kubectl", "patch", "node", target, "--subresource=status", "--type=json", "-p", json.dumps(patch)]
+        patching.run(args, env=environment(name))

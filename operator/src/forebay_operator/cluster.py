@@ -1,0 +1,158 @@
+"""All talk with the API server but the watching, which kopf does."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from forebay_operator.names import FIELD_MANAGER, GROUP, PLURAL, VERSION
+from forebay_operator.types import Manifest
+
+logger = logging.getLogger(__name__)
+
+_APPLY = "application/apply-patch+yaml"
+_COLLECTIONS = {
+    "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
+    "Service": "api/v1/namespaces/{namespace}/services",
+    "Secret": "api/v1/namespaces/{namespace}/secrets",
+    "InferenceEndpoint": f"apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{PLURAL}",
+}
+
+
+class ApiError(Exception):
+    """The API server said no, or did not answer.
+
+    Attributes:
+        status: the HTTP status, 0 when there was no answer.
+        reason: the reason in Kubernetes' own CamelCase, such as AlreadyExists; may be empty.
+        message: the API server's own sentence.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class Cluster:
+    """The API server, as far as the operator needs it. Use it as an async context manager."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> "Cluster":
+        """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            await config.load_kube_config(client_configuration=configuration)
+        return cls(client.ApiClient(configuration))
+
+    async def __aenter__(self) -> "Cluster":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._api.close()
+
+    async def get_minor_version(self) -> int:
+        """Minor version of the API server: 37 for v1.37.2."""
+        version = await self._request("GET", "/version")
+        return int("".join(filter(str.isdigit, version["minor"])))
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object as it is now, or None."""
+        try:
+            live: Manifest = await self._request("GET", _path(kind, namespace, name))
+            return live
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def create(self, manifest: Manifest) -> bool:
+        """Create an object. Returns whether it was new: one that already exists is left as it is."""
+        metadata = manifest["metadata"]
+        try:
+            await self._request("POST", _path(manifest["kind"], metadata["namespace"]), body=manifest, query=_manager())
+        except ApiError as error:
+            if error.status == 409 and error.reason == "AlreadyExists":
+                return False
+            raise
+        logger.info("created %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
+        return True
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply: the fields in the manifest become ours, all others stay. Returns the result."""
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        query = {**_manager(), "force": "true"}
+        live: Manifest = await self._request("PATCH", path, body=manifest, query=query, content_type=_APPLY)
+        logger.info("applied %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
+        return live
+
+    async def merge(self, manifest: Manifest, patch: Manifest) -> None:
+        """Change the object that the manifest names by a JSON merge patch, which replaces lists whole."""
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        await self._request("PATCH", path, body=patch, query=_manager(), content_type="application/merge-patch+json")
+
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> None:
+        """Replace what we said before in the status of an endpoint; gone or made anew meanwhile is no error."""
+        body = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "InferenceEndpoint",
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "status": status,
+        }
+        path = _path("InferenceEndpoint", namespace, name) + "/status"
+        try:
+            await self._request("PATCH", path, body=body, query={**_manager(), "force": "true"}, content_type=_APPLY)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            logger.info("endpoint %s/%s went away before its status was written", namespace, name)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Any:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        request = await self._api.param_serialize(
+            method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
+            auth_settings=["BearerToken"],
+        )  # fmt: skip
+        try:
+            response = await self._api.call_api(*request)
+            data = await response.read()
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "Unreachable", f"the API server did not answer: {error}") from error
+        if response.status >= 400:
+            raise _read_error(response.status, data)
+        return json.loads(data)
+
+
+def _path(kind: str, namespace: str, name: str = "") -> str:
+    path = "/" + _COLLECTIONS[kind].format(namespace=namespace)
+    return f"{path}/{name}" if name else path
+
+
+def _manager() -> dict[str, str]:
+    return {"fieldManager": FIELD_MANAGER}
+
+
+def _read_error(status: int, data: bytes) -> ApiError:
+    try:
+        answer = json.loads(data)
+        return ApiError(status, answer.get("reason", ""), answer.get("message", ""))
+    except ValueError:
+        return ApiError(status, "", data.decode(errors="replace")[:500] or f"HTTP status {status}")

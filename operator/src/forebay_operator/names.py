@@ -1,0 +1,39 @@
+"""Names, labels and ports that the operator gives to what it makes. All follow from the endpoint's immutable name."""
+
+GROUP = "forebay.dev"
+VERSION = "v1alpha1"
+KIND = "InferenceEndpoint"
+PLURAL = "inferenceendpoints"
+
+FIELD_MANAGER = "forebay"
+"""The one owner of server-side applied fields."""
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "forebay"
+ENDPOINT_LABEL = f"{GROUP}/endpoint"
+APPLIED_ANNOTATION = f"{GROUP}/applied"
+"""On every child: a digest of the manifest that was last applied, so that a restart needs no write to know it."""
+
+CONTAINER = "server"
+API_PORT = 8000
+OPS_PORT = 8001
+
+
+def child_labels(endpoint: str) -> dict[str, str]:
+    """Labels of every object that belongs to the endpoint; what the operator watches by."""
+    return {"app.kubernetes.io/name": endpoint, MANAGED_BY_LABEL: MANAGED_BY, ENDPOINT_LABEL: endpoint}
+
+
+def selector_labels(endpoint: str) -> dict[str, str]:
+    """What selects the endpoint's pods. A Deployment's selector can never change, so this must not either."""
+    return {ENDPOINT_LABEL: endpoint}
+
+
+def selector_string(endpoint: str) -> str:
+    """`selector_labels` in the form of the scale subresource."""
+    return ",".join(f"{key}={value}" for key, value in selector_labels(endpoint).items())
+
+
+def key_secret_name(endpoint: str) -> str:
+    """The Secret that is made when the endpoint names none."""
+    return f"{endpoint}-api-key"

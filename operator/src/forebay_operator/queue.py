@@ -1,0 +1,55 @@
+"""A work queue of keys, after client-go's: queued once, handled by one worker at a time, retried with backoff."""
+
+import asyncio
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+FIRST_DELAY = 0.1
+MAX_DELAY = 60.0
+"""Seconds before the first retry and at most between two; each delay is twice the one before."""
+
+
+class WorkQueue(Generic[Key]):
+    """Keys that wait for work. For one event loop.
+
+    A key that is added while it waits is not queued twice; one that is added while a worker has it is queued again when
+    that worker is done, so no event is lost and no two workers have the same key.
+    """
+
+    def __init__(self) -> None:
+        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._waiting: set[Key] = set()
+        self._working: set[Key] = set()
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+
+    def add(self, key: Key) -> None:
+        """Ask for the key to be worked on."""
+        if key in self._working:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._ready.put_nowait(key)
+
+    async def get(self) -> Key:
+        """The next key. The caller must hand it back with `done`, whatever happens."""
+        key = await self._ready.get()
+        self._waiting.discard(key)
+        self._working.add(key)
+        return key
+
+    def done(self, key: Key, failed: bool = False) -> float | None:
+        """Hand a key back. Returns the delay in seconds after which a failed one comes again."""
+        self._working.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+        if not failed:
+            self._failures.pop(key, None)
+            return None
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
+        asyncio.get_running_loop().call_later(delay, self.add, key)
+        return delay

@@ -1,0 +1,40 @@
+"""Metadata that every child carries: who owns it, how it is found, and what was last applied to it."""
+
+import hashlib
+import json
+from typing import Any
+
+from forebay_operator import names
+from forebay_operator.types import Endpoint, Manifest
+
+
+def build_metadata(endpoint: Endpoint, name: str) -> dict[str, Any]:
+    """Metadata of a child: owned by the endpoint, so that Kubernetes deletes it with the endpoint."""
+    return {
+        "name": name,
+        "namespace": endpoint.namespace,
+        "labels": names.child_labels(endpoint.name),
+        "ownerReferences": [
+            {
+                "apiVersion": f"{names.GROUP}/{names.VERSION}",
+                "kind": names.KIND,
+                "name": endpoint.name,
+                "uid": endpoint.uid,
+                "controller": True,
+            }
+        ],
+    }
+
+
+def seal(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with an annotation that holds the digest of all the rest of it."""
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), names.APPLIED_ANNOTATION: digest}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def find_controller(manifest: Manifest) -> Manifest | None:
+    """The owner reference of the object's controller, if it has one."""
+    owners = manifest["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)

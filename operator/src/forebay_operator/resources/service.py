@@ -1,0 +1,15 @@
+"""The Service in front of an endpoint's servers. It exposes the API port and nothing else."""
+
+from forebay_operator import names
+from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.types import Endpoint, Manifest
+
+
+def build_service(endpoint: Endpoint) -> Manifest:
+    """The Service, named like the endpoint."""
+    metadata = build_metadata(endpoint, endpoint.name)
+    if endpoint.service.annotations:
+        metadata["annotations"] = dict(endpoint.service.annotations)
+    port = {"name": "http", "protocol": "TCP", "port": endpoint.service.port, "targetPort": "http"}
+    spec = {"type": endpoint.service.type, "selector": names.selector_labels(endpoint.name), "ports": [port]}
+    return seal({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})

@@ -1,0 +1,20 @@
+"""What the operator is told when it starts."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The operator's own configuration.
+
+    Attributes:
+        gpu_image: server image of endpoints with GPUs that name none themselves.
+        cpu_image: the same for endpoints with gpu.count 0.
+        pull_policy: imagePullPolicy of the server image and of model images.
+        kubernetes_minor: minor version of the API server, 35 for v1.35.
+    """
+
+    gpu_image: str
+    cpu_image: str
+    pull_policy: str = "IfNotPresent"
+    kubernetes_minor: int = 35

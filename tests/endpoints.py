@@ -1,0 +1,36 @@
+"""Endpoints for tests, and questions that tests ask about them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
+
+CHILDREN = [("deployment", "one"), ("service", "one"), ("secret", "one-api-key")]
+"""What an endpoint named one consists of."""
+
+
+def endpoint(name: str = "one", **spec: Any) -> Manifest:
+    return {
+        "apiVersion": "forebay.dev/v1alpha1",
+        "kind": "InferenceEndpoint",
+        "metadata": {"name": name},
+        "spec": {"model": "org/model", **spec},
+    }
+
+
+def reason_is(kubectl: Kubectl, reason: str, name: str = "one") -> Callable[[], Manifest | None]:
+    def ask() -> Manifest | None:
+        found = kubectl.get("iep", name)
+        return found if condition(found, "Ready").get("reason") == reason else None
+
+    return ask
+
+
+def exists(kubectl: Kubectl, kind: str, name: str) -> Callable[[], Manifest | None]:
+    return lambda: kubectl.get(kind, name)
+
+
+def start(kubectl: Kubectl, **spec: Any) -> Manifest:
+    """Apply an endpoint and wait for its Deployment."""
+    kubectl.apply(endpoint(**spec))
+    return wait_for(exists(kubectl, "deployment", "one"), "the Deployment is made")

@@ -1,0 +1,97 @@
+"""A real etcd, kube-apiserver and kube-controller-manager on free loopback ports: Kubernetes without nodes."""
+
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.kubectl import Kubectl, Refused, wait_for
+
+CONTROLLERS = "deployment-controller,replicaset-controller,garbage-collector-controller,resourcequota-controller"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextmanager
+def running(log: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program beside the tests, its output in a log, and end it afterwards."""
+    with log.open("wb") as output, subprocess.Popen(list(map(str, command)), stdout=output, stderr=output) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextmanager
+def start_control_plane(tools: Path, folder: Path, crd: Path) -> Iterator[Kubectl]:
+    """Start the three with a CRD, wait until they are ready, and yield an administrator's kubectl.
+
+    The CRD comes before the controllers, since the garbage collector looks for new kinds only every 30 s.
+    """
+    client_port, peer_port, api_port = free_ports(3)
+    etcd_url, peer_url = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+    token = secrets.token_hex(16)
+    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
+    subprocess.run(["openssl", "genrsa", "-out", folder / "sa.key", "2048"], check=True, capture_output=True)
+    kubeconfig = _write_kubeconfig(folder / "kubeconfig", f"https://127.0.0.1:{api_port}", token)
+    kubectl = Kubectl(tools / "kubectl", kubeconfig)
+    etcd = (
+        tools / "etcd", "--data-dir", folder / "etcd", "--unsafe-no-fsync",
+        "--listen-client-urls", etcd_url, "--advertise-client-urls", etcd_url,
+        "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
+        "--initial-cluster", f"default={peer_url}",
+    )  # fmt: skip
+    api_server = (
+        tools / "kube-apiserver", "--etcd-servers", etcd_url, "--bind-address", "127.0.0.1",
+        "--secure-port", str(api_port), "--cert-dir", folder / "certs", "--service-cluster-ip-range", "10.97.0.0/16",
+        "--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", folder / "sa.key",
+        "--service-account-signing-key-file", folder / "sa.key", "--token-auth-file", folder / "tokens.csv",
+        "--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount",
+    )  # fmt: skip
+    controller_manager = (
+        tools / "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port", "0",
+        "--controllers", CONTROLLERS, "--service-account-private-key-file", folder / "sa.key",
+    )  # fmt: skip
+    with ExitStack() as stack:
+        stack.enter_context(running(folder / "etcd.log", *etcd))
+        process = stack.enter_context(running(folder / "apiserver.log", *api_server))
+        wait_for(lambda: _is_ready(kubectl, process, folder / "apiserver.log"), "the API server is ready", timeout=60)
+        kubectl.run("apply", "-f", str(crd))
+        kubectl.run("wait", "--for=condition=Established", f"crd/{crd.stem}", "--timeout=30s")
+        stack.enter_context(running(folder / "controllers.log", *controller_manager))
+        yield kubectl
+
+
+def _is_ready(kubectl: Kubectl, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, f"kube-apiserver ended:\n{log.read_text()[-2000:]}"
+    try:
+        kubectl.run("get", "--raw", "/readyz")
+    except Refused:
+        return False
+    return kubectl.get("namespace", "default") is not None
+
+
+def _write_kubeconfig(path: Path, server: str, token: str) -> Path:
+    path.write_text(
+        f"""apiVersion: v1
+kind: Config
+current-context: test
+clusters: [{{name: test, cluster: {{server: "{server}", insecure-skip-tls-verify: true}}}}]
+users: [{{name: admin, user: {{token: "{token}"}}}}]
+contexts: [{{name: test, context: {{cluster: test, user: admin}}}}]
+"""
+    )
+    return path

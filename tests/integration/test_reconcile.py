@@ -1,0 +1,230 @@
+"""The operator, as a process, against a real API server: it makes what is desired, mends it, and says what it sees.
+
+There are no nodes here, so a kubelet is played by writing the status of pods and Deployments where a test needs one.
+"""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.endpoints import CHILDREN, endpoint, exists, reason_is, start
+from tests.integration.operator_process import running_operator
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
+
+
+@pytest.fixture(scope="module")
+def operator(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An operator for the whole module; yields its log."""
+    log = tmp_path_factory.mktemp("operator") / "log"
+    with running_operator(control_plane, log) as process:
+        yield log
+        assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
+    assert "Traceback" not in log.read_text()
+
+
+def play_kubelet(kubectl: Kubectl, pod: str, status: Manifest) -> None:
+    kubectl.patch("pod", pod, {"status": status}, "--subresource=status")
+
+
+def newest_pod(kubectl: Kubectl) -> str:
+    pods = wait_for(lambda: kubectl.list("pods") or None, "a pod is made")
+    return str(pods[-1]["metadata"]["name"])
+
+
+@pytest.mark.usefixtures("operator")
+class TestChildren:
+    def test_an_endpoint_gets_a_deployment_a_service_and_a_key(self, kubectl: Kubectl) -> None:
+        deployment = start(kubectl)
+        service = wait_for(exists(kubectl, "service", "one"), "the Service is made")
+        secret = wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret is made")
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["containers"][0]["image"] == "gpu-server:1"
+        assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+        assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
+        assert len(base64.b64decode(secret["data"]["api-key"])) > 32
+        for child in (deployment, service, secret):
+            assert child["metadata"]["ownerReferences"][0]["name"] == "one"
+
+    def test_pods_pass_the_restricted_pod_security_standard(self, kubectl: Kubectl) -> None:
+        kubectl.run("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+        start(kubectl, model="oci://registry/model:1")
+        assert newest_pod(kubectl)
+
+    def test_a_change_of_the_endpoint_reaches_its_children(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        change = {"replicas": 3, "env": [{"name": "MAX_MODEL_LEN", "value": "64"}], "service": {"port": 8080}}
+        kubectl.patch("iep", "one", {"spec": change})
+
+        def changed() -> bool:
+            deployment, service = kubectl.get("deployment", "one"), kubectl.get("service", "one")
+            assert deployment
+            assert service
+            env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+            return (
+                deployment["spec"]["replicas"] == 3
+                and {"name": "MAX_MODEL_LEN", "value": "64"} in env
+                and service["spec"]["ports"][0]["port"] == 8080
+                and len(service["spec"]["ports"]) == 1
+            )
+
+        wait_for(changed, "the change is carried out")
+
+    def test_what_is_taken_out_of_the_endpoint_leaves_its_children(self, kubectl: Kubectl) -> None:
+        deployment = start(kubectl, env=[{"name": "MAX_MODEL_LEN", "value": "64"}])
+        assert "MAX_MODEL_LEN" in str(deployment)
+        kubectl.patch("iep", "one", {"spec": {"env": None}})
+        wait_for(lambda: "MAX_MODEL_LEN" not in str(kubectl.get("deployment", "one")), "the variable is gone")
+
+    def test_kubectl_scale_changes_the_deployment(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        kubectl.run("scale", "iep/one", "--replicas=2")
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods")
+
+    def test_deleting_the_endpoint_removes_every_child(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        wait_for(exists(kubectl, "service", "one"), "the Service is made")
+        kubectl.delete("iep", "one")
+        for kind, name in CHILDREN:
+            wait_for(lambda kind=kind, name=name: kubectl.get(kind, name) is None, f"the {kind} is gone")  # type: ignore[misc]
+
+    def test_an_endpoint_made_anew_gets_children_of_its_own(self, kubectl: Kubectl) -> None:
+        first = start(kubectl)
+        kubectl.delete("iep", "one")
+        second = kubectl.apply(endpoint())
+
+        def replaced() -> bool:
+            found = kubectl.get("deployment", "one")
+            return bool(found and found["metadata"]["ownerReferences"][0]["uid"] == second["metadata"]["uid"])
+
+        wait_for(replaced, "the new endpoint has a Deployment")
+        assert first["metadata"]["ownerReferences"][0]["uid"] != second["metadata"]["uid"]
+
+
+@pytest.mark.usefixtures("operator")
+class TestDrift:
+    @pytest.mark.parametrize(("kind", "name"), CHILDREN[:2])
+    def test_a_deleted_child_comes_back(self, kubectl: Kubectl, kind: str, name: str) -> None:
+        start(kubectl)
+        before = wait_for(exists(kubectl, kind, name), f"the {kind} is made")
+        kubectl.delete(kind, name)
+        after = wait_for(exists(kubectl, kind, name), f"the {kind} comes back", timeout=10)
+        assert after["metadata"]["uid"] != before["metadata"]["uid"]
+
+    @pytest.mark.parametrize(
+        ("kind", "patch"),
+        [
+            ("service", {"spec": {"selector": {"forebay.dev/endpoint": "another"}}}),
+            ("service", {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": 1}]}}),
+            ("deployment", {"spec": {"replicas": 7}}),
+            ("deployment", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 30}}}}),
+        ],
+        ids=["selector", "port", "replicas", "grace period"],
+    )
+    def test_an_edited_child_is_mended(self, kubectl: Kubectl, kind: str, patch: Manifest) -> None:
+        start(kubectl)
+        before = wait_for(exists(kubectl, kind, "one"), f"the {kind} is made")["spec"]
+        kubectl.patch(kind, "one", patch)
+
+        def mended() -> bool:
+            found = kubectl.get(kind, "one")
+            return found is not None and found["spec"] == before
+
+        wait_for(mended, f"the {kind} is mended", timeout=10)
+
+    def test_what_others_add_stays(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        kubectl.run("label", "deployment/one", "team=blue")
+        kubectl.run("rollout", "restart", "deployment/one")
+        kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
+
+        def scaled() -> Manifest | None:
+            found = kubectl.get("deployment", "one")
+            return found if found and found["spec"]["replicas"] == 2 else None
+
+        deployment = wait_for(scaled, "the Deployment is scaled")
+        assert deployment["metadata"]["labels"]["team"] == "blue"
+        assert "kubectl.kubernetes.io/restartedAt" in deployment["spec"]["template"]["metadata"]["annotations"]
+
+    def test_a_key_is_never_changed_and_a_deleted_one_is_made_anew(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        kubectl.patch("secret", "one-api-key", {"stringData": {"api-key": "a key of the user's own"}})
+        kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods")
+        secret = kubectl.get("secret", "one-api-key")
+        assert secret
+        assert base64.b64decode(secret["data"]["api-key"]) == b"a key of the user's own"
+        kubectl.delete("secret", "one-api-key")
+        kubectl.patch("iep", "one", {"spec": {"replicas": 1}})
+        wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret is made anew")
+
+    def test_an_object_of_somebody_else_is_left_alone_and_named(self, kubectl: Kubectl) -> None:
+        foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "one"}, "spec": {"ports": [{"port": 1}]}}
+        before = kubectl.apply(foreign)
+        kubectl.apply(endpoint())
+        found = wait_for(reason_is(kubectl, "NotOwned"), "the endpoint says so")
+        assert condition(found, "Stalled")["status"] == "True"
+        assert "Service one already exists" in condition(found, "Ready")["message"]
+        after = kubectl.get("service", "one")
+        assert after is not None
+        assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+        kubectl.delete("service", "one")
+        wait_for(exists(kubectl, "deployment", "one"), "the endpoint goes on by itself", timeout=70)
+
+
+@pytest.mark.usefixtures("operator")
+class TestStatus:
+    def test_ready_follows_the_pods(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        found = wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
+        assert found["status"]["url"] == f"http://one.{kubectl.namespace}.svc/v2/one/openai/v1"
+        assert found["status"]["models"] == ["org/model"]
+        assert found["status"]["ready"] == "0/1"
+        assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
+        play_kubelet(kubectl, newest_pod(kubectl), {"conditions": [{"type": "Ready", "status": "True"}]})
+        found = wait_for(reason_is(kubectl, "Ready"), "the endpoint is ready")
+        assert found["status"]["ready"] == "1/1"
+        assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
+        assert [condition(found, kind)["status"] for kind in ("Ready", "Reconciling", "Stalled")] == [
+            "True",
+            "False",
+            "False",
+        ]
+        header, row = (line.split() for line in kubectl.run("get", "iep", "one", "-o", "wide").splitlines())
+        assert header == ["NAME", "MODEL", "STATUS", "READY", "URL", "AGE"]
+        assert row[:-1] == ["one", "org/model", "Ready", "1/1", found["status"]["url"]]
+
+    def test_an_unschedulable_pod_speaks_in_the_schedulers_words(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        words = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+        scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+        play_kubelet(kubectl, newest_pod(kubectl), {"conditions": [scheduled]})
+        found = wait_for(reason_is(kubectl, "Unschedulable"), "the endpoint says so")
+        assert words.rstrip(".") in condition(found, "Ready")["message"]
+        assert condition(found, "Stalled")["status"] == "False"
+
+    def test_a_quota_speaks_in_its_own_words(self, kubectl: Kubectl) -> None:
+        kubectl.run("create", "quota", "none", "--hard=pods=0")
+        start(kubectl)
+        found = wait_for(reason_is(kubectl, "PodsRefused"), "the endpoint says so")
+        assert "exceeded quota" in condition(found, "Ready")["message"]
+
+    def test_a_misspelt_variable_is_reported_and_does_not_stop_the_endpoint(self, kubectl: Kubectl) -> None:
+        start(kubectl, env=[{"name": "MAX_MODEL_LEM", "value": "64"}])
+        found = wait_for(reason_is(kubectl, "Scheduling"), "the endpoint goes on")
+        warning = condition(found, "EnvRecognized")
+        assert warning["status"] == "False"
+        assert "did you mean MAX_MODEL_LEN?" in warning["message"]
+
+    def test_a_missing_key_secret_is_named_until_it_is_there(self, kubectl: Kubectl) -> None:
+        kubectl.apply(endpoint(auth={"secretName": "mine"}))
+        found = wait_for(reason_is(kubectl, "SecretMissing"), "the endpoint says so")
+        assert "the Secret mine" in condition(found, "Ready")["message"]
+        kubectl.run("create", "secret", "generic", "mine", "--from-literal=a=0123456789abcdef")
+        wait_for(reason_is(kubectl, "Scheduling"), "the endpoint goes on by itself", timeout=70)
+        assert kubectl.get("secret", "one-api-key") is None
+
+    def test_zero_replicas_are_called_so(self, kubectl: Kubectl) -> None:
+        start(kubectl, replicas=0)
+        found = wait_for(reason_is(kubectl, "ScaledToZero"), "the endpoint says so")
+        assert condition(found, "Ready")["status"] == "False"

@@ -1,0 +1,36 @@
+"""Misspelt variables are found; foreign ones pass."""
+
+import pytest
+
+from forebay_operator.environment import edit_distance, find_misspelt, known_names
+
+KNOWN = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("MAX_MODEL_LEM", "MAX_MODEL_LEN"),
+        ("MAX_MODELLEN", "MAX_MODEL_LEN"),
+        ("MAX_MODEL_LENTH", "MAX_MODEL_LEN"),
+        ("GPU_MEMORY_UTILISATION", "GPU_MEMORY_UTILIZATION"),
+        ("MAX_MODEL_LEN", None),
+        ("NCCL_DEBUG", None),
+        ("HTTP_PROXY", None),
+        ("DTYP", None),
+    ],
+)
+def test_a_near_miss_is_reported(name: str, suggestion: str | None) -> None:
+    found = find_misspelt([{"name": name}], KNOWN)
+    assert found == ([f"spec.env: {name} is not known to the server; did you mean {suggestion}?"] if suggestion else [])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"), [("abc", "abc", 0), ("abc", "abd", 1), ("abc", "acb", 2), ("abc", "", 3)]
+)
+def test_edit_distance(one: str, other: str, distance: int) -> None:
+    assert edit_distance(one, other) == distance
+
+
+def test_the_names_of_the_server_are_known() -> None:
+    assert {"MODEL_NAME", "MAX_MODEL_LEN", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "HF_TOKEN"} <= known_names()

@@ -1,0 +1,49 @@
+"""The work queue: once in line, one worker at a time, nothing lost, patience with what fails."""
+
+import asyncio
+
+from forebay_operator.queue import FIRST_DELAY, MAX_DELAY, WorkQueue
+
+
+async def test_a_key_waits_only_once() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("a", "a", "b", "a"):
+        queue.add(key)
+    assert [await queue.get(), await queue.get()] == ["a", "b"]
+    assert queue.done("a") is None
+    waiting = asyncio.ensure_future(queue.get())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_a_key_that_changes_during_work_comes_again_and_not_before() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    assert await queue.get() == "a"
+    queue.add("a")
+    second = asyncio.ensure_future(queue.get())
+    await asyncio.sleep(0)
+    assert not second.done()
+    queue.done("a")
+    assert await second == "a"
+
+
+async def test_a_failed_key_comes_again_later_and_later() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    assert await queue.get() == "a"
+    assert queue.done("a", failed=True) == FIRST_DELAY
+    async with asyncio.timeout(5):
+        assert await queue.get() == "a"
+    delays = [queue.done("a", failed=True) for _ in range(20)]
+    assert delays[:2] == [FIRST_DELAY * 2, FIRST_DELAY * 4]
+    assert delays[-1] == MAX_DELAY
+
+
+async def test_success_ends_the_patience() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.done("a", failed=True)
+    queue.done("a", failed=True)
+    queue.done("a")
+    assert queue.done("a", failed=True) == FIRST_DELAY

@@ -1,0 +1,130 @@
+"""What is built for an endpoint."""
+
+import base64
+from typing import Any
+
+import pytest
+from tests.kubectl import Manifest
+from tests.unit.operator.test_status import endpoint_manifest
+
+from forebay_operator.names import APPLIED_ANNOTATION
+from forebay_operator.resources import build_deployment, build_key_secret, build_service
+from forebay_operator.resources.pod import build_env, build_pod_spec
+from forebay_operator.settings import Settings
+from forebay_operator.types import parse_endpoint
+
+SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1")
+
+
+def pod_spec(**spec: Any) -> dict[str, Any]:
+    return build_pod_spec(parse_endpoint(endpoint_manifest(**spec)), SETTINGS)
+
+
+def container(**spec: Any) -> dict[str, Any]:
+    return dict(pod_spec(**spec)["containers"][0])
+
+
+def env(**spec: Any) -> dict[str, Manifest]:
+    return {str(variable["name"]): dict(variable) for variable in build_env(parse_endpoint(endpoint_manifest(**spec)))}
+
+
+def test_a_gpu_endpoint_asks_for_its_gpus_and_tolerates_their_taint() -> None:
+    spec = pod_spec(gpu={"count": 2, "resource": "amd.com/gpu"}, resources={"requests": {"cpu": "4"}})
+    assert spec["containers"][0]["resources"] == {
+        "requests": {"cpu": "4", "amd.com/gpu": "2"},
+        "limits": {"amd.com/gpu": "2"},
+    }
+    assert spec["tolerations"] == [{"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert spec["containers"][0]["image"] == "gpu:1"
+
+
+def test_a_cpu_endpoint_asks_for_no_gpu() -> None:
+    spec = pod_spec(gpu={"count": 0})
+    assert "tolerations" not in spec
+    assert spec["containers"][0]["resources"] == {}
+    assert spec["containers"][0]["image"] == "cpu:1"
+
+
+def test_the_users_image_wins() -> None:
+    assert container(image="mine:2")["image"] == "mine:2"
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "value"),
+    [
+        ({}, "MODEL_NAME", "org/model"),
+        ({"model": "oci://registry/a:1"}, "MODEL_NAME", "/model"),
+        ({"model": "oci://registry/a:1"}, "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "one"),
+        ({"model": "/models/a"}, "MODEL_NAME", "/models/a"),
+        ({"gpu": {"count": 4}}, "TENSOR_PARALLEL_SIZE", "4"),
+        ({"gpu": {"count": 4}, "env": [{"name": "TENSOR_PARALLEL_SIZE", "value": "2"}]}, "TENSOR_PARALLEL_SIZE", "2"),
+        ({"env": [{"name": "MAX_MODEL_LEN", "value": "64"}]}, "MAX_MODEL_LEN", "64"),
+        ({"auth": {"mode": "None"}}, "FOREBAY_AUTH", "None"),
+        ({}, "FOREBAY_AUTH", "APIKey"),
+    ],
+)
+def test_variables(spec: dict[str, Any], name: str, value: str) -> None:
+    assert env(**spec)[name] == {"name": name, "value": value}
+
+
+def test_a_hub_model_keeps_its_own_name() -> None:
+    assert "OPENAI_SERVED_MODEL_NAME_OVERRIDE" not in env()
+
+
+def test_a_variable_from_a_secret_stays_a_reference() -> None:
+    token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}}
+    assert env(env=[token])["HF_TOKEN"] == token
+
+
+@pytest.mark.parametrize(
+    ("auth", "secret"),
+    [({}, "one-api-key"), ({"mode": "APIKey", "secretName": "mine"}, "mine"), ({"mode": "None"}, None)],
+)
+def test_keys_come_as_files_from_a_secret(auth: Manifest, secret: str | None) -> None:
+    mounted = [volume["secret"]["secretName"] for volume in pod_spec(auth=auth)["volumes"] if "secret" in volume]
+    assert mounted == ([secret] if secret else [])
+
+
+def test_a_model_image_is_mounted_read_only() -> None:
+    spec = pod_spec(model="oci://registry/a:1")
+    assert {"name": "model", "image": {"reference": "registry/a:1", "pullPolicy": "IfNotPresent"}} in spec["volumes"]
+    mount = next(mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "model")
+    assert mount == {"name": "model", "mountPath": "/model", "readOnly": True}
+
+
+def test_the_grace_period_covers_the_sleep_and_the_drain() -> None:
+    spec = pod_spec()
+    sleep = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] == sleep + int(env()["FOREBAY_DRAIN_SECONDS"]["value"]) + 15
+
+
+def test_no_pod_can_reach_the_api_server_or_write_its_image() -> None:
+    spec = pod_spec()
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_service_exposes_the_api_port_alone() -> None:
+    service = build_service(parse_endpoint(endpoint_manifest(service={"port": 8080, "annotations": {"a": "b"}})))
+    assert service["spec"]["ports"] == [{"name": "http", "protocol": "TCP", "port": 8080, "targetPort": "http"}]
+    assert service["metadata"]["annotations"]["a"] == "b"
+
+
+def test_every_key_is_another() -> None:
+    endpoint = parse_endpoint(endpoint_manifest())
+    keys = {base64.b64decode(build_key_secret(endpoint)["data"]["api-key"]) for _ in range(10)}
+    assert len(keys) == 10
+    assert all(key.startswith(b"fb_") and len(key) >= 43 for key in keys)
+
+
+def test_the_digest_follows_the_content_and_nothing_else() -> None:
+    def digest(**spec: Any) -> str:
+        built = build_deployment(parse_endpoint(endpoint_manifest(**spec)), SETTINGS)
+        return str(built["metadata"]["annotations"][APPLIED_ANNOTATION])
+
+    assert digest() == digest()
+    assert digest() != digest(replicas=2)

@@ -1,14 +1,18 @@
 """The control plane with our CRD, shared by all integration tests; each test has a namespace of its own."""
 
+import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from tests.integration.control_plane import start_control_plane
 from tests.kubectl import Kubectl
 
+CHART = ROOT / "charts/forebay"
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 
 
@@ -16,6 +20,21 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     with start_control_plane(host_tools(), tmp_path_factory.mktemp("control-plane"), CRD) as kubectl:
         yield kubectl
+
+
+@pytest.fixture(scope="session")
+def operators_kubectl(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """The operator's own access: the service account of the chart, with no more than the chart's ClusterRole."""
+    system = control_plane.within("forebay-system")
+    system.run("create", "namespace", system.namespace)
+    helm = [system.binary.parent / "helm", "template", "forebay", CHART, "--namespace", system.namespace]
+    rendered = subprocess.run([*helm, "--show-only", "templates/rbac.yaml"], capture_output=True, text=True, check=True)
+    system.run("apply", "-f", "-", stdin=rendered.stdout)
+    config = yaml.safe_load(system.kubeconfig.read_text())
+    config["users"][0]["user"]["token"] = system.run("create", "token", "forebay", "--duration=8h").strip()
+    path: Path = tmp_path_factory.mktemp("operator-access") / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return Kubectl(system.binary, path)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 
 @pytest.fixture(scope="module")
-def operator(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An operator for the whole module; yields its log."""
     log = tmp_path_factory.mktemp("operator") / "log"
-    with running_operator(control_plane, log) as process:
+    with running_operator(operators_kubectl, log) as process:
         yield log
         assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
     assert "Traceback" not in log.read_text()

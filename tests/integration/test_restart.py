@@ -8,16 +8,18 @@ from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl, wait_for
 
 
-def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(
+    kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
-    with running_operator(kubectl, log) as process:
+    with running_operator(operators_kubectl, log) as process:
         start(kubectl, resources={"requests": {"cpu": "0.5", "memory": "1024Mi"}})
         wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=15) == 0
     before = {kind: kubectl.get(kind, name) for kind, name in [*CHILDREN, ("iep", "one")]}
     log.write_text("")
-    with running_operator(kubectl, log):
+    with running_operator(operators_kubectl, log):
         kubectl.apply(endpoint("other"))
         wait_for(reason_is(kubectl, "Scheduling", "other"), "the new operator works")
         after = {kind: kubectl.get(kind, name) for kind, name in [*CHILDREN, ("iep", "one")]}

@@ -1,4 +1,4 @@
-"""Give a CUDA build of torch the NVIDIA libraries it links against, as stubs, so that it loads on a machine without them.
+"""Give a CUDA build of torch the NVIDIA libraries it links against, as stubs, so that it loads without them.
 
 PyPI has torch for Linux only as the CUDA build. On a CPU the NVIDIA libraries are loaded but none of their functions
 is ever called, so each is replaced by a shared object that exports the symbols torch asks for; calling one stops the

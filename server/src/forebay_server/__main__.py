@@ -1,0 +1,144 @@
+"""The command line of the inference pod: forebay-server [serve | check | flags]."""
+# ruff: noqa: PLC0415 - vLLM takes seconds to import: the ops port and --help must not wait for it
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from forebay_server import __version__, downloads, failure, ops, process, settings
+from forebay_server.failure import EXIT_CONFIGURATION, EXIT_FAILURE, Failure, StartError
+from forebay_server.state import ServerState, Step
+
+DESCRIPTION = """\
+Serve a language model with vLLM behind an OpenAI-compatible API, configured by environment variables.
+
+  MODEL_NAME=Qwen/Qwen3-0.6B FOREBAY_AUTH=None forebay-server
+
+Any flag of `vllm serve` can be set by its name in UPPER_CASE: MAX_MODEL_LEN=8192 is --max-model-len=8192; booleans
+take true or false. VLLM_EXTRA_ARGS adds arguments as they are, VLLM_CONFIG_FILE names a YAML file of flags.
+The API listens on port 8000 (/v1 and /v2/<any id>/openai/v1), probes and metrics on port 8001."""
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    if arguments.command == "check":
+        sys.exit(check())
+    if arguments.command == "flags":
+        sys.exit(print_flags(as_json=arguments.json))
+    sys.exit(serve())
+
+
+def serve() -> int:
+    """Run the server until SIGTERM. Returns the exit status; a failed start is reported in the termination log."""
+    signal.signal(signal.SIGTERM, _stop_starting)
+    env = os.environ
+    state = ServerState()
+    model = env.get("MODEL_NAME", "")
+    try:
+        ops.OpsServer(ops.any_address(), settings.OPS_PORT, state, _metrics).start()
+        own = settings.Settings.from_environment(env)
+        _set_defaults(settings.cache_environment(own.base_path) | {"VLLM_NO_USAGE_STATS": "1"})
+        process.begin(own, state)
+
+        from forebay_server import launch, vllm_compat
+
+        plan = launch.plan(env)
+        model = plan.model
+        _warn(plan.warnings)
+        env.update(plan.variables)
+        hub_cache = Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
+        state.downloading = lambda: downloads.in_progress(hub_cache, model)
+        state.step = Step.LOADING_WEIGHTS
+        vllm_compat.run(plan.arguments)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever stops the start is reported as its reason
+        if state.draining or (isinstance(error, SystemExit) and error.code == _TERMINATED):
+            return 0
+        return _fail(state.failure or failure.explain(error, model))
+    except KeyboardInterrupt:  # vLLM's way to say that SIGTERM or SIGINT came during its start
+        return 0
+    if state.draining:
+        return 0
+    stopped = Failure("ServerStopped", "vLLM stopped serving.", "The container's log says why.", EXIT_FAILURE)
+    return _fail(state.failure or stopped)
+
+
+def check() -> int:
+    """Print what the environment resolves to, and start nothing."""
+    from forebay_server import launch
+
+    try:
+        settings.Settings.from_environment(os.environ)
+        plan = launch.plan(os.environ)
+    except StartError as error:
+        print(f"error: {error.failure.message} {error.failure.remedy}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    _warn(plan.warnings)
+    for name, value in sorted(plan.variables.items()):
+        print(f"{name}={shlex.quote(value)} \\")
+    print("vllm serve", shlex.join(plan.arguments))
+    return 0
+
+
+def print_flags(*, as_json: bool) -> int:
+    """Print every variable that can be set."""
+    from forebay_server import catalogue, vllm_compat
+    from forebay_server.flags import flags_of
+
+    entries = catalogue.catalogue(flags_of(vllm_compat.serve_parser()), vllm_compat.environment_variables())
+    if as_json:
+        print(json.dumps(entries, indent=1))
+        return 0
+    for entry in entries:
+        about = entry.get("sets") or entry.get("meaning") or entry.get("why") or entry.get("remedy") or ""
+        print(f"{entry['name']:45} {entry['status']:9} {about}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="forebay-server", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"forebay-server {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="serve the model until SIGTERM (the default)")
+    commands.add_parser("check", help="print the `vllm serve` command that the environment stands for, and stop")
+    flags = commands.add_parser("flags", help="list every environment variable that can be set")
+    flags.add_argument("--json", action="store_true", help="with types and defaults, for programs")
+    return parser
+
+
+_TERMINATED = 128 + signal.SIGTERM
+
+
+def _stop_starting(*_: object) -> None:
+    """SIGTERM before vLLM has set its own handler. A process with id 1 would not even notice it by default."""
+    sys.exit(_TERMINATED)
+
+
+def _metrics() -> bytes:
+    from forebay_server import vllm_compat
+
+    return vllm_compat.prometheus_metrics()
+
+
+def _set_defaults(variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
+def _warn(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+
+
+def _fail(reason: Failure) -> int:
+    failure.report(reason, settings.termination_log(os.environ))
+    return reason.exit_status
+
+
+if __name__ == "__main__":
+    main()

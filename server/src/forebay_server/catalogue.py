@@ -1,0 +1,48 @@
+"""Every environment variable that the server knows, as data for the documentation and for the operator."""
+
+from collections.abc import Iterable, Mapping
+
+from forebay_server import names, settings
+from forebay_server.environment import settable
+from forebay_server.flags import Flag
+
+Entry = dict[str, object]
+
+
+def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[Entry]:
+    """One entry for each name, sorted by it: {"name", "status", …}.
+
+    status: "flag" and "alias" (with "sets", "type", "default", "choices"), "forebay" and "library" (with "meaning"),
+    "vllm" (a variable of vLLM that is no flag), "removed" (with "instead"), "reserved" (with "remedy"), "refused"
+    (with "why") and "not-yet" (no effect in this version).
+    """
+    entries: dict[str, Entry] = {}
+
+    def add(name: str, status: str, **more: object) -> None:
+        entries.setdefault(name, {"name": name, "status": status, **more})
+
+    for name, remedy in names.RESERVED.items():
+        add(name, "reserved", remedy=remedy)
+    for name, why in {**names.REFUSED, **names.REFUSED_VARIABLES}.items():
+        add(name, "refused", why=why)
+    for name, flag in settable(flags).items():
+        add(name, "flag", **_flag(flag))
+    for alias, target in names.ALIASES.items():
+        add(alias, "alias", **_flag(flags[target]))
+    for name, meaning in {**settings.DESCRIPTIONS}.items():
+        add(name, "forebay", meaning=meaning, default=settings.DEFAULTS.get(name))
+    for name, meaning in names.LIBRARIES.items():
+        add(name, "library", meaning=meaning)
+    add(names.CONFIG_FILE, "forebay", meaning="the path of a YAML file of vLLM's flags", default=None)
+    add(names.EXTRA_ARGUMENTS, "forebay", meaning="arguments added to vLLM's, the last word", default=None)
+    for name in names.NOT_YET:
+        add(name, "not-yet")
+    for name, instead in names.REMOVED.items():
+        add(name, "removed", instead=instead)
+    for name in vllm_variables:
+        add(name, "vllm")
+    return [entries[name] for name in sorted(entries)]
+
+
+def _flag(flag: Flag) -> Entry:
+    return {"sets": flag.option, "type": flag.type, "default": flag.default, "choices": list(flag.choices)}

@@ -1,0 +1,106 @@
+"""Why the server could not start, as data: {"reason", "message", "remedy"} for the operator and for a person.
+
+The line goes to the pod's termination log, from where it reaches the endpoint's status.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+EXIT_CONFIGURATION = 78
+"""Exit status when only a change by the user can help (EX_CONFIG of sysexits.h)."""
+
+EXIT_FAILURE = 1
+
+TERMINATION_LOG_BYTES = 4096
+"""What the kubelet keeps of a termination log."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a start failed. `reason` is one CamelCase word, `message` says what happened, `remedy` what to change."""
+
+    reason: str
+    message: str
+    remedy: str
+    exit_status: int = EXIT_CONFIGURATION
+
+    def line(self) -> str:
+        """One line of JSON that fits the termination log; a long message is cut, never the remedy."""
+
+        def render(message: str) -> str:
+            return json.dumps({"reason": self.reason, "message": message, "remedy": self.remedy})
+
+        excess = len(render(self.message)) - (TERMINATION_LOG_BYTES - 1)
+        if excess <= 0:
+            return render(self.message)
+        kept = self.message
+        while len(render(kept + "…")) > TERMINATION_LOG_BYTES - 1:
+            kept = kept[: len(kept) * 3 // 4]
+        return render(kept + "…")
+
+
+class StartError(Exception):
+    """Raised to stop the start; carries the Failure to report."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def invalid_configuration(message: str, remedy: str) -> StartError:
+    """The StartError for a setting that is wrong."""
+    return StartError(Failure("InvalidConfiguration", message, remedy))
+
+
+def report(failure: Failure, termination_log: Path) -> None:
+    """Write the failure to the termination log and to stderr. A log that cannot be written is said on stderr."""
+    print(failure.line(), file=sys.stderr, flush=True)
+    try:
+        termination_log.write_text(failure.line() + "\n", encoding="utf-8")
+    except OSError as error:
+        print(f"The termination log {termination_log} could not be written: {error}", file=sys.stderr, flush=True)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what it was raised from, outermost first."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def explain(error: BaseException, model: str) -> Failure:
+    """The Failure that `error`, raised by vLLM while starting `model`, stands for.
+
+    Exceptions of huggingface_hub are told by their class names, because vLLM and transformers wrap them.
+    """
+    if isinstance(error, StartError):
+        return error.failure
+    names = {cause_class.__name__ for cause in causes(error) for cause_class in type(cause).__mro__}
+    if "GatedRepoError" in names:
+        return Failure(
+            "GatedRepository",
+            f"The repository {model} is gated, and the token given has no access to it.",
+            f"Ask for access on the page of {model}, then set HF_TOKEN to a token of that account, from a Secret.",
+        )
+    if "RepositoryNotFoundError" in names:
+        return Failure(
+            "RepositoryNotFound",
+            f"The hub has no repository {model}, or it is private and no token with access was given.",
+            "Correct spec.model. If the repository is private, set HF_TOKEN from a Secret.",
+        )
+    if "RevisionNotFoundError" in names:
+        return Failure(
+            "RevisionNotFound", f"The repository {model} has no such revision.", "Correct or remove MODEL_REVISION."
+        )
+    return Failure(
+        "StartFailed",
+        f"vLLM could not start: {type(error).__name__}: {error}",
+        "The container's log has the details.",
+        EXIT_FAILURE,
+    )

@@ -1,0 +1,94 @@
+"""The API keys: files in a mounted Secret, each holding one valid key, read again when they change."""
+
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from forebay_server.failure import Failure, StartError
+
+log = logging.getLogger(__name__)
+
+MINIMUM_LENGTH = 16
+"""Shorter keys can be guessed and are refused."""
+
+RECHECK_SECONDS = 1.0
+"""How often the folder is looked at while requests come in. The kubelet itself takes up to a minute to update it."""
+
+Signature = tuple[tuple[str, int, int], ...]
+
+
+class KeyRing:
+    """The keys that are valid now. Only their SHA-256 digests are kept."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises StartError (InvalidKeys) when the folder holds no key or one that is too short."""
+        self._folder = folder
+        self._clock = clock
+        self._checked = clock()
+        try:
+            self._signature = _signature(folder)
+            keys = _read(folder)
+        except OSError as error:
+            raise _invalid(f"The keys in {folder} cannot be read: {error}.") from error
+        short = [name for name, key in keys.items() if len(key) < MINIMUM_LENGTH]
+        if short:
+            raise _invalid(f"The key in {folder / short[0]} has fewer than {MINIMUM_LENGTH} characters.")
+        if not keys:
+            raise _invalid(f"There is no key in {folder}.")
+        self._digests = _digests(keys)
+
+    def accepts(self, key: str) -> bool:
+        """Whether `key` is valid now; the time it takes says nothing about the keys."""
+        self._refresh()
+        digest = hashlib.sha256(key.encode()).digest()
+        matches = [hmac.compare_digest(digest, valid) for valid in self._digests]
+        return any(matches)
+
+    def _refresh(self) -> None:
+        """Take over changed files. A key that is too short, or a folder that cannot be read, opens nothing."""
+        now = self._clock()
+        if now - self._checked < RECHECK_SECONDS:
+            return
+        self._checked = now
+        try:
+            signature = _signature(self._folder)
+            if signature == self._signature:
+                return
+            keys = _read(self._folder)
+        except OSError as error:
+            log.error("The keys in %s cannot be read, so no key is valid: %s", self._folder, error)
+            self._signature, self._digests = (), []
+            return
+        for name, key in keys.items():
+            if len(key) < MINIMUM_LENGTH:
+                log.error("The key in %s has fewer than %d characters: ignored", self._folder / name, MINIMUM_LENGTH)
+        self._digests = _digests(keys)
+        self._signature = signature
+        log.info("The keys in %s changed: %d valid now", self._folder, len(self._digests))
+
+
+def _key_files(folder: Path) -> list[Path]:
+    """The Secret's files; names that begin with two dots are the kubelet's own."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".."))
+
+
+def _signature(folder: Path) -> Signature:
+    """Changes whenever a key's file does: the kubelet swaps a link, so the file behind a name is another one."""
+    states = ((path.name, path.stat()) for path in _key_files(folder))
+    return tuple((name, state.st_ino, state.st_mtime_ns) for name, state in states)
+
+
+def _read(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text("utf-8").strip() for path in _key_files(folder)}
+
+
+def _digests(keys: dict[str, str]) -> list[bytes]:
+    return [hashlib.sha256(key.encode()).digest() for key in keys.values() if len(key) >= MINIMUM_LENGTH]
+
+
+def _invalid(message: str) -> StartError:
+    remedy = f"Each value of the Secret must be one key of at least {MINIMUM_LENGTH} characters."
+    return StartError(Failure("InvalidKeys", message, remedy))

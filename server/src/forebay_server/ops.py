@@ -1,0 +1,94 @@
+"""The second port: probes, startup report and metrics, from the first second of the process.
+
+It runs in a thread of its own, so that it answers while vLLM is imported and while the event loop is busy.
+"""
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from forebay_server.state import ServerState, Step
+
+JSON = "application/json"
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+Reply = tuple[HTTPStatus, str, bytes]
+
+
+def any_address() -> str:
+    """The address to listen on for every interface: IPv6 with IPv4 mapped into it where the machine does that."""
+    if not socket.has_dualstack_ipv6():
+        return "0.0.0.0"
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        if probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            return "0.0.0.0"
+        try:
+            probe.bind(("::", 0))
+        except OSError:
+            return "0.0.0.0"
+    return "::"
+
+
+def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> Reply:
+    """What GET `path` is answered with.
+
+    /startupz 200 once the model has answered, /readyz 200 while requests may come, /livez 200 unless the engine is
+    dead, /startup the report, /metrics vLLM's metrics in Prometheus' text format.
+    """
+    if path == "/metrics":
+        return HTTPStatus.OK, PROMETHEUS, metrics()
+    step = state.current_step()
+    if path == "/startup":
+        return _json(True, {"step": step})
+    if path == "/startupz":
+        return _json(step is Step.READY, {"step": step})
+    if path == "/readyz":
+        because = state.not_ready_because()
+        return _json(not because, {"ready": not because, "reason": because, "step": step})
+    if path == "/livez":
+        dead = state.engine_dead()
+        return _json(not dead, {"alive": not dead})
+    body = json.dumps({"error": f"There is no {path} here."}).encode()
+    return HTTPStatus.NOT_FOUND, JSON, body
+
+
+def _json(good: bool, content: dict[str, object]) -> Reply:
+    status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+    return status, JSON, json.dumps(content).encode()
+
+
+class OpsServer(ThreadingHTTPServer):
+    """Answers GET by `reply`."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, state: ServerState, metrics: Callable[[], bytes]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.state = state
+        self.metrics = metrics
+        super().__init__((host, port), _Handler)
+
+    def start(self) -> None:
+        """Serve in the background until the process ends."""
+        threading.Thread(target=self.serve_forever, name="ops", daemon=True).start()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: OpsServer
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+    """Seconds that a connection may stay silent."""
+
+    def do_GET(self) -> None:
+        status, content_type, body = reply(self.path.partition("?")[0], self.server.state, self.server.metrics)
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Probes come every few seconds: not logged."""

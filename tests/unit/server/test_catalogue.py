@@ -1,0 +1,32 @@
+"""The list of all names."""
+
+import argparse
+
+from forebay_server.catalogue import catalogue
+from forebay_server.flags import flags_of
+from forebay_server.names import ALIASES
+
+
+def test_each_name_is_listed_once_with_what_it_does() -> None:
+    parser = argparse.ArgumentParser()
+    for target in [*ALIASES.values(), "PORT", "MAX_MODEL_LEN", "TASK", "HF_TOKEN"]:
+        parser.add_argument("--" + target.lower().replace("_", "-"))
+    entries = catalogue(flags_of(parser), ["VLLM_LOGGING_LEVEL", "VLLM_API_KEY"])
+    status = {str(entry["name"]): entry["status"] for entry in entries}
+    assert len(status) == len(entries)
+    assert list(status) == sorted(status)
+    expected = {
+        "MODEL_NAME": "alias",
+        "MODEL": "reserved",
+        "PORT": "reserved",
+        "MAX_MODEL_LEN": "flag",
+        "TASK": "flag",
+        "SWAP_SPACE": "removed",
+        "HF_TOKEN": "library",
+        "VLLM_LOGGING_LEVEL": "vllm",
+        "VLLM_API_KEY": "refused",
+        "FOREBAY_AUTH": "forebay",
+        "VLLM_EXTRA_ARGS": "forebay",
+        "MAX_CONCURRENCY": "not-yet",
+    }
+    assert {name: status[name] for name in expected} == expected

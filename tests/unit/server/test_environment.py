@@ -1,0 +1,193 @@
+"""The environment as arguments of vLLM, on a small parser with every kind of flag that vLLM's has."""
+
+import argparse
+import json
+
+import pytest
+
+from forebay_server.environment import Resolution, edit_distance, list_items, nearest, refused_options, resolve
+from forebay_server.flags import flags_of
+
+
+def small_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vllm serve")
+    parser.add_argument("model_tag", nargs="?")
+    parser.add_argument("--model", default="facebook/opt-125m")
+    parser.add_argument("--max-model-len", type=int)
+    parser.add_argument("--max-num-batched-tokens", type=int)
+    parser.add_argument("--gpu-memory-utilization", type=float, default=0.9)
+    parser.add_argument("--served-model-name", nargs="+")
+    parser.add_argument("--tokenizer")
+    parser.add_argument("--revision")
+    parser.add_argument("--response-role", default="assistant")
+    parser.add_argument("--chat-template")
+    parser.add_argument("--hf-token")
+    parser.add_argument("--enforce-eager", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--disable-log-stats", action="store_true")
+    parser.add_argument("--lora-modules", nargs="+")
+    parser.add_argument("--middleware", action="append", default=[])
+    parser.add_argument("--hf-overrides", type=json.loads, default={})
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--ssl-keyfile")
+    parser.add_argument("--ssl-certfile")
+    parser.add_argument("--api-key", nargs="+")
+    return parser
+
+
+def resolved(**env: str) -> Resolution:
+    return resolve(
+        env,
+        flags_of(small_parser()),
+        vllm_variables=["VLLM_LOGGING_LEVEL"],
+        own_variables=["FOREBAY_AUTH", "BASE_PATH"],
+        read_config_file=lambda path: ["--model", "from/file", "--max-model-len", "1", f"--revision={path}"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments"),
+    [
+        ({}, []),
+        ({"MAX_MODEL_LEN": "8192"}, ["--max-model-len=8192"]),
+        ({"MAX_MODEL_LEN": ""}, []),
+        ({"MAX_MODEL_LEN": "0"}, []),
+        ({"MAX_NUM_BATCHED_TOKENS": " 0 "}, []),
+        ({"GPU_MEMORY_UTILIZATION": "0"}, ["--gpu-memory-utilization=0"]),
+        ({"ENFORCE_EAGER": "true"}, ["--enforce-eager"]),
+        ({"ENFORCE_EAGER": "YES"}, ["--enforce-eager"]),
+        ({"ENFORCE_EAGER": "0"}, ["--no-enforce-eager"]),
+        ({"DISABLE_LOG_STATS": "on"}, ["--disable-log-stats"]),
+        ({"DISABLE_LOG_STATS": "off"}, []),
+        ({"SERVED_MODEL_NAME": "a b"}, ["--served-model-name", "a", "b"]),
+        ({"SERVED_MODEL_NAME": "a,b"}, ["--served-model-name", "a", "b"]),
+        ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "mine"}, ["--served-model-name", "mine"]),
+        ({"LORA_MODULES": '[{"name": "a"}]'}, ["--lora-modules", '{"name": "a"}']),
+        ({"MIDDLEWARE": "a.B,c.D"}, ["--middleware=a.B", "--middleware=c.D"]),
+        ({"HF_OVERRIDES": '{"a": [1, 2]}'}, ['--hf-overrides={"a": [1, 2]}']),
+        ({"TOKENIZER_NAME": "t", "TOKENIZER": "u"}, ["--tokenizer=t"]),
+        ({"VLLM_EXTRA_ARGS": "--chat-template 'a b'"}, ["--chat-template", "a b"]),
+        ({"HF_TOKEN": "hf_secret"}, []),
+        ({"HOST": "1.2.3.4", "PORT": "80", "HELP": "1"}, []),
+    ],
+)  # fmt: skip
+def test_a_variable_becomes_its_argument(env: dict[str, str], arguments: list[str]) -> None:
+    result = resolved(MODEL_NAME="some/model", **env)
+    assert result.arguments == arguments
+    assert result.errors == []
+    assert result.model == "some/model"
+
+
+def test_precedence_is_file_then_flag_then_alias_then_extra_arguments() -> None:
+    result = resolved(
+        VLLM_CONFIG_FILE="main.yaml",
+        MAX_MODEL_LEN="2",
+        REVISION="flag",
+        MODEL_REVISION="alias",
+        VLLM_EXTRA_ARGS="--max-model-len=3",
+    )
+    parsed = small_parser().parse_args(result.arguments)
+    assert (result.model, parsed.max_model_len, parsed.revision) == ("from/file", 3, "alias")
+
+
+@pytest.mark.parametrize(
+    ("env", "model"),
+    [
+        ({"MODEL_NAME": "a/b"}, "a/b"),
+        ({"MODEL": "everyone's"}, ""),
+        ({"MODEL_NAME": "a/b", "VLLM_CONFIG_FILE": "f.yaml"}, "a/b"),
+        ({"VLLM_CONFIG_FILE": "f.yaml"}, "from/file"),
+        ({"MODEL_NAME": "a/b", "VLLM_EXTRA_ARGS": "--model c/d"}, "c/d"),
+    ],
+)
+def test_the_model_comes_first_whatever_names_it(env: dict[str, str], model: str) -> None:
+    result = resolved(**env)
+    assert result.model == model
+    assert not [argument for argument in result.arguments if argument.startswith("--model")]
+    assert bool(result.errors) == (model == "")
+
+
+@pytest.mark.parametrize(
+    ("env", "error"),
+    [
+        ({"ENFORCE_EAGER": "maybe"}, "ENFORCE_EAGER='maybe': expected true, 1, yes or on, or false, 0, no or off."),
+        ({"LORA_MODULES": '[{"name"'}, "LORA_MODULES="),
+        ({"VLLM_EXTRA_ARGS": "--a 'b"}, "VLLM_EXTRA_ARGS: No closing quotation."),
+        ({"SSL_KEYFILE": "/k"}, "SSL_KEYFILE cannot be set: TLS ends before the pod."),
+        ({"VLLM_API_KEY": "k"}, "VLLM_API_KEY cannot be set"),
+        ({"VLLM_USE_RUST_FRONTEND": "1"}, "VLLM_USE_RUST_FRONTEND cannot be set"),
+        ({"VLLM_SERVER_DEV_MODE": "1"}, "VLLM_SERVER_DEV_MODE cannot be set"),
+    ],
+)
+def test_what_cannot_be_is_an_error(env: dict[str, str], error: str) -> None:
+    (message,) = resolved(MODEL_NAME="m", **env).errors
+    assert message.startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("env", "warnings"),
+    [
+        ({"MAX_MODEL_LENGTH": "1"}, []),
+        ({"MAX_MODEL_LEM": "1"}, ["MAX_MODEL_LEM is not known. Did you mean MAX_MODEL_LEN?"]),
+        ({"MAX_MODLE_LEN": "1"}, ["MAX_MODLE_LEN is not known. Did you mean MAX_MODEL_LEN?"]),
+        ({"VLLM_LOGING_LEVEL": "1"}, ["VLLM_LOGING_LEVEL is not known. Did you mean VLLM_LOGGING_LEVEL?"]),
+        ({"MODEL_NAM": "1"}, ["MODEL_NAM is not known. Did you mean MODEL_NAME?"]),
+        ({"HF_TOKEM": "1"}, ["HF_TOKEM is not known. Did you mean HF_TOKEN?"]),
+        ({"SWAP_SPACE": "4"}, ["SWAP_SPACE is ignored: vLLM has removed it. Set KV_OFFLOADING_SIZE."]),
+        ({"PREEMPTION_MODE": "x"}, ["PREEMPTION_MODE is ignored: vLLM has removed it. Nothing replaces it."]),
+        ({"MAX_CONCURRENCY": "3"}, ["MAX_CONCURRENCY has no effect yet."]),
+        ({"API_KEY": "k"}, ["API_KEY has no effect here. Keys come from the endpoint's Secret, see spec.auth."]),
+        ({"TOKENIZER_NAME": "t", "TOKENIZER": "u"}, ["TOKENIZER_NAME is set, so TOKENIZER is ignored."]),
+        ({"VLLM_API_KEY": "", "SWAP_SPACE": ""}, []),
+        ({"VLLM_SERVER_DEV_MODE": "0"}, []),
+    ],
+)
+def test_what_has_no_effect_is_said(env: dict[str, str], warnings: list[str]) -> None:
+    result = resolved(MODEL_NAME="m", **env)
+    assert result.warnings == warnings
+    assert result.errors == []
+
+
+def test_the_variables_of_a_pod_raise_no_suspicion() -> None:
+    everyday = (
+        "HOME HOSTNAME KUBERNETES_PORT KUBERNETES_PORT_443_TCP KUBERNETES_PORT_443_TCP_ADDR KUBERNETES_SERVICE_HOST "
+        "LANG LC_ALL LD_LIBRARY_PATH LD_PRELOAD NVIDIA_VISIBLE_DEVICES OLDPWD PATH PWD PYTHONPATH "
+        "PYTHONUNBUFFERED SHELL "
+        "SHLVL SSL_CERT_DIR SSL_CERT_FILE TERM TMPDIR TZ USER VIRTUAL_ENV FOREBAY_AUTH BASE_PATH HF_ENDPOINT CUDA_HOME"
+    )
+    assert resolved(MODEL_NAME="m", **dict.fromkeys(everyday.split(), "x")).warnings == []
+
+
+def test_a_secret_is_never_an_argument() -> None:
+    assert "hf_secret" not in str(resolved(MODEL_NAME="m", HF_TOKEN="hf_secret").arguments)
+
+
+def test_an_error_can_name_the_variable_behind_an_argument() -> None:
+    sources = resolved(MODEL_NAME="m", MAX_MODEL_LEN="x").sources
+    assert sources["--max-model-len"] == "MAX_MODEL_LEN='x'"
+
+
+def test_a_refused_flag_is_found_whatever_set_it() -> None:
+    errors = refused_options({"PORT": 9, "SSL_KEYFILE": None}, {"PORT": 8000, "SSL_KEYFILE": None})
+    assert errors == ["--port cannot be set: the Service reaches the server on its port 8000."]
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [("a, b  c", ["a", "b", "c"]), ('["a", {"b": 1}]', ["a", '{"b": 1}']), ('{"a": 1}', ['{"a": 1}']), ("", [])],
+)
+def test_lists_come_in_three_forms(text: str, items: list[str]) -> None:
+    assert list_items(text) == items
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "distance"),
+    [("A", "A", 0), ("AB", "BA", 1), ("ABC", "AC", 1), ("ABC", "ABCD", 1), ("ABCD", "AXYD", 2), ("AAAA", "BBBB", 3)],
+)
+def test_edit_distance_stops_at_its_limit(left: str, right: str, distance: int) -> None:
+    assert edit_distance(left, right, limit=2) == distance
+
+
+def test_short_names_are_compared_strictly() -> None:
+    assert nearest("SEEM", ["SEED"]) == "SEED"
+    assert nearest("SHED", ["DTYPE", "SEEDS"]) == ""

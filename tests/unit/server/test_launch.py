@@ -1,0 +1,49 @@
+"""What is added to the user's settings. The whole plan needs vLLM and is tested in its image."""
+
+from argparse import Namespace
+
+import pytest
+
+from forebay_server.launch import cpu_defaults, plugins
+
+
+def given(**changed: object) -> Namespace:
+    parsed: dict[str, object] = {
+        "kv_cache_memory_bytes": None,
+        "tensor_parallel_size": 1,
+        "pipeline_parallel_size": 1,
+        "data_parallel_size": 1,
+        "distributed_executor_backend": None,
+    }
+    return Namespace(**(parsed | changed))
+
+
+KV = "--kv-cache-memory-bytes=1G"
+UNI = "--distributed-executor-backend=uni"
+
+
+@pytest.mark.parametrize(
+    ("parsed", "env", "arguments", "variables"),
+    [
+        (given(), {}, [KV, UNI], {"TORCHDYNAMO_DISABLE", "VLLM_ENABLE_V1_MULTIPROCESSING"}),
+        (given(kv_cache_memory_bytes=1), {}, [UNI], {"TORCHDYNAMO_DISABLE", "VLLM_ENABLE_V1_MULTIPROCESSING"}),
+        (given(), {"VLLM_CPU_KVCACHE_SPACE": "4"}, [UNI], {"TORCHDYNAMO_DISABLE", "VLLM_ENABLE_V1_MULTIPROCESSING"}),
+        (given(tensor_parallel_size=2), {}, [KV], {"TORCHDYNAMO_DISABLE"}),
+        (given(distributed_executor_backend="mp"), {}, [KV], {"TORCHDYNAMO_DISABLE"}),
+        (given(), {"TORCHDYNAMO_DISABLE": "0"}, [KV, UNI], {"VLLM_ENABLE_V1_MULTIPROCESSING"}),
+    ],
+)
+def test_cpu_defaults_leave_alone_what_is_set(
+    parsed: Namespace, env: dict[str, str], arguments: list[str], variables: set[str]
+) -> None:
+    added, set_for_vllm = cpu_defaults(parsed, env)
+    assert added == ["--enforce-eager", *arguments]
+    assert set_for_vllm.keys() == variables
+
+
+@pytest.mark.parametrize(
+    ("wanted", "loaded"),
+    [(None, "a,forebay,z"), ("z", "z,forebay"), ("", "forebay"), ("forebay,z", "forebay,z")],
+)
+def test_plugins_are_added_to_and_never_replaced(wanted: str | None, loaded: str) -> None:
+    assert plugins(wanted, ["a", "forebay", "z"]) == loaded

@@ -1,0 +1,235 @@
+"""The gate around vLLM's app, on an app that answers with what reached it."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from forebay_server.asgi import App, Message, Receive, Scope, Send
+from forebay_server.errors import of_status
+from forebay_server.middleware import Gate
+from forebay_server.state import ServerState, Step
+
+KEY = "a-valid-key-0123456789"
+
+
+class OneKey:
+    def accepts(self, key: str) -> bool:
+        return key == KEY
+
+
+ONE_KEY = OneKey()
+
+
+class Recorder:
+    """A lifecycle whose model answers, or does not."""
+
+    def __init__(self, works: bool = True) -> None:
+        self.works = works
+        self.served = False
+
+    async def warm_up(self, app: App, scope: Scope) -> None:
+        if not self.works:
+            raise RuntimeError("no answer")
+
+    def serving(self) -> None:
+        self.served = True
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    seen = {"path": scope["path"], "raw_path": scope["raw_path"].decode()}
+    await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+
+
+class Reply:
+    def __init__(self, messages: list[Message]) -> None:
+        self.status = messages[0]["status"]
+        self.headers = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
+        self.json: Any = json.loads(messages[1]["body"])
+
+
+async def call(
+    path: str, *, method: str = "GET", authorization: str | None = f"Bearer {KEY}", state: ServerState | None = None,
+    keys: OneKey | None = ONE_KEY, raw_path: str = "",
+) -> Reply:  # fmt: skip
+    headers = [] if authorization is None else [(b"authorization", authorization.encode())]
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "headers": headers,
+        "raw_path": (raw_path or path).encode(),
+    }
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await Gate(echo, state or ServerState(), keys, Recorder())(scope, no_message, send)
+    return Reply(sent)
+
+
+async def no_message() -> Message:
+    raise AssertionError("the gate reads no body")
+
+
+@pytest.mark.parametrize(
+    ("path", "reached"),
+    [
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/v2/abc/openai/v1/chat/completions", "/v1/chat/completions"),
+        ("/v2/ns.name-1/openai/v1/models", "/v1/models"),
+        ("/v2/x/openai/v1/models/org/name", "/v1/models/org/name"),
+        ("/v1/responses/resp_1", "/v1/responses/resp_1"),
+        ("/health", "/health"),
+    ],
+)
+async def test_both_base_urls_reach_the_same_routes(path: str, reached: str) -> None:
+    assert (await call(path)).json == {"path": reached, "raw_path": reached}
+
+
+async def test_an_escaped_path_stays_escaped() -> None:
+    reply = await call("/v2/a b/openai/v1/models/a b", raw_path="/v2/a%20b/openai/v1/models/a%20b")
+    assert reply.json == {"path": "/v1/models/a b", "raw_path": "/v1/models/a%20b"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+        "/invocations",
+        "/tokenize",
+        "/sleep",
+        "/v1/load_lora_adapter",
+        "/v1",
+        "/v1/",
+        "//v1/models",
+        "/v1//models",
+        "/v1/../metrics",
+        "/v2/x/openai/v1/../../metrics",
+        "/v2/x/y/openai/v1/models",
+        "/v2//openai/v1/models",
+        "/v2/x/openai/v10/models",
+        "/v2/x/openai/metrics",
+        "/v2/rerank",
+        "/openai/v1/models",
+        "/V1/models",
+        "/v1/modelsx",
+    ],
+)
+async def test_nothing_but_the_openai_api_is_there(path: str) -> None:
+    reply = await call(path, method="POST")
+    assert reply.status == 404
+    assert reply.json["error"] == {
+        "message": f"There is no POST {path} here.",
+        "type": "NotFoundError",
+        "param": None,
+        "code": 404,
+    }
+    assert (await call(path, authorization=None)).status == 401, "without a key nothing is learnt"
+    assert (await call(path, authorization=None, keys=None)).status == 404
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", f"Basic {KEY}", KEY, "Bearer wrong-key-0123456789", f"Bearer {KEY} x"],
+)
+async def test_a_wrong_key_is_an_authentication_error(authorization: str | None) -> None:
+    reply = await call("/v1/models", authorization=authorization)
+    assert reply.status == 401
+    assert reply.headers["www-authenticate"] == "Bearer"
+    assert reply.json["error"].keys() == {"message", "type", "param", "code"}
+    assert reply.json["error"]["type"] == "AuthenticationError"
+    assert (await call("/v1/models", authorization=authorization, keys=None)).status == 200
+
+
+@pytest.mark.parametrize("authorization", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER  {KEY} "])
+async def test_the_scheme_is_read_as_http_says(authorization: str) -> None:
+    assert (await call("/v1/models", authorization=authorization)).status == 200
+
+
+async def test_health_and_preflight_need_no_key() -> None:
+    assert (await call("/health", authorization=None)).status == 200
+    assert (await call("/ping", authorization=None)).status == 200
+    assert (await call("/v1/chat/completions", method="OPTIONS", authorization=None)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/health", "/v2/x/openai/v1/chat/completions"])
+async def test_a_leaving_server_sends_clients_elsewhere(path: str) -> None:
+    reply = await call(path, state=ServerState(draining=True))
+    assert reply.status == 503
+    assert reply.headers["retry-after"] == "1"
+    assert reply.headers["connection"] == "close"
+    assert reply.json["error"]["type"] == "ServiceUnavailableError"
+
+
+async def test_a_websocket_without_a_key_is_closed() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/v1/realtime", "headers": [], "raw_path": b"/v1/realtime"}
+    await Gate(echo, ServerState(), OneKey(), Recorder())(scope, no_message, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_requests_are_counted_until_their_last_byte() -> None:
+    state = ServerState()
+    release = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await release.wait()
+        raise ConnectionError
+
+    async def send(message: Message) -> None: ...
+
+    gate = Gate(slow, state, None, Recorder())
+    scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": []}
+    running = asyncio.create_task(gate(scope, no_message, send))
+    await asyncio.sleep(0)
+    assert state.in_flight.count == 1
+    release.set()
+    with pytest.raises(ConnectionError):
+        await running
+    await state.in_flight.idle()
+    assert state.in_flight.count == 0
+
+
+@pytest.mark.parametrize(
+    ("works", "told", "step"),
+    [(True, "lifespan.startup.complete", Step.READY), (False, "lifespan.startup.failed", Step.WARMING_UP)],
+)
+async def test_the_port_opens_only_after_the_model_has_answered(works: bool, told: str, step: Step) -> None:
+    state = ServerState(step=Step.WARMING_UP)
+    recorder = Recorder(works)
+    sent: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "lifespan.startup.complete"})
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    await Gate(app, state, None, recorder)({"type": "lifespan"}, no_message, send)
+    assert sent == [told]
+    assert state.step is step
+    assert recorder.served is works
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        (404, "NotFoundError", "There is no GET /x here."),
+        (405, "MethodNotAllowedError", "/x does not take GET."),
+        (418, "BadRequestError", "tea"),
+        (500, "InternalServerError", "tea"),
+    ],
+)
+def test_errors_of_the_framework_get_openais_shape(status: int, kind: str, message: str) -> None:
+    content = of_status(status, "tea", "GET", "/x").content()
+    assert content == {"error": {"message": message, "type": kind, "param": None, "code": status}}

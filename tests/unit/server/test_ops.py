@@ -1,0 +1,54 @@
+"""The second port."""
+
+import json
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+
+import pytest
+
+from forebay_server.ops import OpsServer, any_address, reply
+from forebay_server.state import ServerState, Step
+
+STARTING = ServerState()
+DOWNLOADING = ServerState(step=Step.LOADING_WEIGHTS, downloading=lambda: True)
+READY = ServerState(step=Step.READY)
+DRAINING = ServerState(step=Step.READY, draining=True)
+DEAD = ServerState(step=Step.READY, engine_dead=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("state", "probes", "step", "reason"),
+    [
+        (STARTING, (503, 503, 200), "Importing", "starting: Importing"),
+        (DOWNLOADING, (503, 503, 200), "Downloading", "starting: Downloading"),
+        (READY, (200, 200, 200), "Ready", ""),
+        (DRAINING, (200, 503, 200), "Ready", "shutting down"),
+        (DEAD, (200, 503, 503), "Ready", "the engine has stopped"),
+    ],
+)
+def test_probes_say_what_is_and_why(state: ServerState, probes: tuple[int, int, int], step: str, reason: str) -> None:
+    answers = {path: reply(path, state, bytes) for path in ("/startupz", "/readyz", "/livez", "/startup")}
+    assert tuple(int(answer[0]) for answer in answers.values()) == (*probes, 200)
+    assert json.loads(answers["/startup"][2]) == {"step": step}
+    assert json.loads(answers["/readyz"][2])["reason"] == reason
+
+
+def test_metrics_are_what_vllm_records() -> None:
+    status, content_type, body = reply("/metrics", READY, lambda: b"vllm:x 1\n")
+    assert (status, body) == (HTTPStatus.OK, b"vllm:x 1\n")
+    assert content_type.startswith("text/plain")
+
+
+def test_the_port_answers_over_http() -> None:
+    with OpsServer(any_address(), 0, ServerState(), bytes) as server:
+        server.start()
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        with urllib.request.urlopen(f"{base}/startup?x=1") as response:
+            assert json.load(response) == {"step": "Importing"}
+        for path, status in (("/readyz", 503), ("/nothing", 404)):
+            with pytest.raises(urllib.error.HTTPError) as error:
+                urllib.request.urlopen(base + path)
+            with error.value as answer:
+                assert answer.code == status
+        server.shutdown()

@@ -34,3 +34,9 @@ def start(kubectl: Kubectl, **spec: Any) -> Manifest:
     """Apply an endpoint and wait for its Deployment."""
     kubectl.apply(endpoint(**spec))
     return wait_for(exists(kubectl, "deployment", "one"), "the Deployment is made")
+
+
+def wait_for_no_children(kubectl: Kubectl, name: str) -> None:
+    """Wait until nothing is left that carries the endpoint's label."""
+    kinds = ",".join(kind for kind, _ in CHILDREN) + ",pods"
+    wait_for(lambda: kubectl.list(kinds, f"forebay.dev/endpoint={name}") == [], "every child is gone", timeout=60)

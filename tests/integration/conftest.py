@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from tests.integration.control_plane import start_control_plane
@@ -27,7 +28,7 @@ def operators_kubectl(control_plane: Kubectl, tmp_path_factory: pytest.TempPathF
     """The operator's own access: the service account of the chart, with no more than the chart's ClusterRole."""
     system = control_plane.within("forebay-system")
     system.run("create", "namespace", system.namespace)
-    helm = [system.binary.parent / "helm", "template", "forebay", CHART, "--namespace", system.namespace]
+    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--namespace", system.namespace]
     rendered = subprocess.run([*helm, "--show-only", "templates/rbac.yaml"], capture_output=True, text=True, check=True)
     system.run("apply", "-f", "-", stdin=rendered.stdout)
     config = yaml.safe_load(system.kubeconfig.read_text())

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.endpoints import CHILDREN, endpoint, exists, reason_is, start
+
+from tests.endpoints import CHILDREN, endpoint, exists, reason_is, start, wait_for_no_children
 from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
@@ -85,8 +86,7 @@ class TestChildren:
         start(kubectl)
         wait_for(exists(kubectl, "service", "one"), "the Service is made")
         kubectl.delete("iep", "one")
-        for kind, name in CHILDREN:
-            wait_for(lambda kind=kind, name=name: kubectl.get(kind, name) is None, f"the {kind} is gone")  # type: ignore[misc]
+        wait_for_no_children(kubectl, "one")
 
     def test_an_endpoint_made_anew_gets_children_of_its_own(self, kubectl: Kubectl) -> None:
         first = start(kubectl)

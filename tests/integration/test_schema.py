@@ -1,10 +1,10 @@
 """The API server refuses what cannot work, with a sentence that says what to do, and completes what was left out."""
 
 import pytest
-from tests.endpoints import endpoint
-from tests.kubectl import Kubectl, Manifest, Refused, condition
 
 from forebay_operator.types import REFUSED_VARIABLES
+from tests.endpoints import endpoint
+from tests.kubectl import Kubectl, Manifest, Refused, condition
 
 
 def with_env(*variables: Manifest) -> Manifest:

@@ -28,6 +28,8 @@ REFUSED_VARIABLES = {
     "SSL_CIPHERS": "TLS ends before the pod",
     "ENABLE_SSL_REFRESH": "TLS ends before the pod",
     "API_SERVER_COUNT": "streams of a pod with several API servers are cut when it drains",
+    "GRPC": "the gRPC server has no key check",
+    "GRPC_PORT": "the gRPC server has no key check",
     "ROOT_PATH": "the key check goes by the path",
     "VLLM_USE_RUST_FRONTEND": "it has no key check",
     "VLLM_SERVER_DEV_MODE": "it opens engine control to callers",

@@ -1,0 +1,62 @@
+# Everything a developer or a first user does. `make` alone explains.
+PY := .venv/bin/python
+UV = $${FOREBAY_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/forebay}/uv/bin/uv
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.PHONY: help
+help: ## Show this
+	@sed -n 's/^\([a-z0-9]*\):.* ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: demo
+demo: .venv ## Make a cluster here, install Forebay, run a model and ask it a question
+	$(PY) -m cluster up --images
+	$(PY) -m examples.demo
+
+.PHONY: down
+down: .venv ## Take away what `make demo` made
+	$(PY) -m cluster down
+
+.PHONY: test
+test: lint ## Set everything up and run every test: unit, integration, end to end
+	$(PY) -m pytest
+
+.PHONY: unit
+unit: .venv ## Run the tests that need no cluster (seconds)
+	$(PY) -m pytest tests/unit
+
+.PHONY: integration
+integration: .venv ## Run the tests against a real API server without nodes (a minute)
+	$(PY) -m pytest tests/integration
+
+.PHONY: e2e
+e2e: .venv ## Run the tests on a kind cluster; KEEP_CLUSTER=1 leaves it up for the next run
+	$(PY) -m pytest tests/e2e
+
+.PHONY: lint
+lint: .venv ## Check style, types and which layer may import which
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache
+
+.PHONY: format
+format: .venv ## Bring the code into shape
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+.PHONY: lock
+lock: .venv ## Compile the locks again after a change of dependencies
+	$(COMPILE) operator/pyproject.toml -o requirements/operator.txt
+	$(COMPILE) operator/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
+
+.PHONY: names
+names: .venv ## Write the operator's list of variables again from the server image
+	$(PY) -m cluster images server
+	docker run --rm $$($(PY) -c 'from cluster.images import images; print(images()["server"])') flags --json \
+	| $(PY) -c 'import json, sys; print(*(entry["name"] for entry in json.load(sys.stdin)), sep="\n")' \
+	> operator/src/forebay_operator/server_names.txt
+
+# Always run: bootstrap itself knows what is missing.
+.PHONY: .venv
+.venv:
+	@./bootstrap

@@ -1,0 +1,146 @@
+"""The main job, shown: install Forebay into the cluster, apply an endpoint, and ask it a question.
+
+`make demo` runs this after it has made the cluster and the images. Run again, it changes nothing that is right.
+"""
+
+import argparse
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster import kind, tools
+from cluster.images import images
+from cluster.pins import ROOT
+from cluster.steps import StepFailed, elapsed, output, say, step
+
+ENDPOINT = "smollm2"
+MANIFEST = ROOT / "examples/smollm2.yaml"
+QUESTION = "What is the capital of France?"
+READY_TIMEOUT = 600.0
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument("--name", default="forebay", help="the kind cluster to use (default: %(default)s)")
+    cluster = parser.parse_args().name
+    env = kind.environment(cluster)
+    try:
+        install(env)
+        with step(f"applying {MANIFEST.relative_to(ROOT)}") as applying:
+            applying.run(["kubectl", "apply", "-f", MANIFEST], env=env)
+        wait_until_ready(env)
+        ask(env)
+    except StepFailed as failure:
+        say(str(failure))
+        return 1
+    explain(cluster)
+    return 0
+
+
+def install(env: Mapping[str, str]) -> None:
+    """Install the chart, or bring an installed one up to date."""
+    repository, tag = images()["operator"].rsplit(":", 1)
+    values = {
+        "image.repository": repository,
+        "image.tag": tag,
+        "server.cpuImage": images()["server"],
+        "server.gpuImage": images()["server"],
+    }
+    options = [f"--set={name}={value}" for name, value in values.items()]
+    chart = ["forebay", str(ROOT / "charts/forebay"), "--namespace=forebay-system", "--create-namespace"]
+    command = ["helm", "upgrade", "--install", *chart, *options, "--wait", "--timeout=3m"]
+    with step("installing the chart with Helm", "kubectl -n forebay-system describe pods") as installing:
+        installing.run(command, env=env)
+
+
+def wait_until_ready(env: Mapping[str, str]) -> None:
+    """Follow the endpoint until it is Ready, and print each change of its state.
+
+    Raises:
+        StepFailed: it stalled, or took longer than ten minutes.
+    """
+    remedy = f"kubectl describe iep {ENDPOINT}"
+    with step(f"waiting for the endpoint {ENDPOINT}", remedy):
+        began, told = time.monotonic(), ""
+        while time.monotonic() - began < READY_TIMEOUT:
+            found = json.loads(output(["kubectl", "get", "iep", ENDPOINT, "-o", "json"], env=env) or "{}")
+            conditions = read_conditions(found)
+            ready = conditions.get("Ready", {})
+            state = f"{ready.get('reason', 'Pending')}: {ready.get('message', '')}"
+            if state != told:
+                say(f"    {elapsed(time.monotonic() - began):>6}  {state}")
+                told = state
+            current = found.get("status", {}).get("observedGeneration") == found.get("metadata", {}).get("generation")
+            if current and ready.get("status") == "True" and ready.get("reason") == "Ready":
+                return
+            if current and conditions.get("Stalled", {}).get("status") == "True":
+                raise StepFailed(f"the endpoint stalled; {state}")
+            time.sleep(0.5)
+        raise StepFailed(f"the endpoint was not ready within {elapsed(READY_TIMEOUT)}; {told}")
+
+
+def read_conditions(endpoint: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The conditions of an endpoint by their type."""
+    return {condition["type"]: condition for condition in endpoint.get("status", {}).get("conditions", [])}
+
+
+def ask(env: Mapping[str, str]) -> None:
+    """Ask the question with the official client, and let it stream the answer to the terminal."""
+    key = output(["kubectl", "get", "secret", f"{ENDPOINT}-api-key", "-o", "jsonpath={.data.api-key}"], env=env)
+    with port_forward(env) as port:
+        say(f"\n    {QUESTION}")
+        client_env = os.environ | {
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v2/{ENDPOINT}/openai/v1",
+            "OPENAI_API_KEY": base64.b64decode(key or "").decode(),
+        }
+        command = [sys.executable, str(ROOT / "examples/ask.py"), ENDPOINT, QUESTION]
+        if subprocess.run(command, env=client_env, check=False).returncode:
+            raise StepFailed("the client got no answer", f"kubectl logs deploy/{ENDPOINT}")
+
+
+@contextmanager
+def port_forward(env: Mapping[str, str]) -> Iterator[int]:
+    """A local port that leads to the endpoint's Service while the context lasts."""
+    command = ["kubectl", "port-forward", f"svc/{ENDPOINT}", ":80", "--address=127.0.0.1"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            line = forward.stdout.readline() if forward.stdout else ""
+            if "127.0.0.1:" not in line:
+                raise StepFailed("kubectl port-forward did not start", f"kubectl get svc,pods; it said: {line.strip()}")
+            yield int(line.split("127.0.0.1:")[1].split()[0])
+        finally:
+            forward.terminate()
+
+
+def explain(cluster: str) -> None:
+    """Say what to do next."""
+    program = Path(sys.executable)
+    shown = program.relative_to(ROOT) if program.is_relative_to(ROOT) else program
+    print(f"""
+The cluster stays up. To use it from this shell:
+
+  export KUBECONFIG={kind.kubeconfig(cluster)}
+  export PATH={tools.host_tools()}:$PATH
+
+  kubectl get iep -o wide                                  # all endpoints, with their URLs inside the cluster
+  kubectl describe iep {ENDPOINT}                             # why it is in the state it is in
+  kubectl scale iep {ENDPOINT} --replicas=2                   # two servers behind one Service
+  kubectl port-forward svc/{ENDPOINT} 8000:80 &               # the Service on this machine
+
+  export OPENAI_BASE_URL=http://localhost:8000/v2/{ENDPOINT}/openai/v1
+  export OPENAI_API_KEY=$(kubectl get secret {ENDPOINT}-api-key -o jsonpath='{{.data.api-key}}' | base64 -d)
+  {shown} examples/ask.py {ENDPOINT} "Why is the sky blue?"
+
+make down takes all of it away.""")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

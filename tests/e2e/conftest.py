@@ -1,0 +1,76 @@
+"""A real kind cluster with Forebay installed by Helm, and a pod with the official clients.
+
+The cluster is made for the session and taken away after it; KEEP_CLUSTER=1 leaves it up for the next run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from cluster import kind, tools
+from cluster.images import images
+from tests.e2e.forebay import Clients, install_chart
+from tests.kubectl import Kubectl
+
+NAME = "forebay-e2e"
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """The cluster with all images loaded; its making is shown as it goes."""
+
+    def shown() -> AbstractContextManager[None]:
+        capture = request.config.pluginmanager.getplugin("capturemanager")
+        context: AbstractContextManager[None] = capture.global_and_fixture_disabled()
+        return context
+
+    def run(*arguments: str) -> None:
+        with shown():
+            done = subprocess.run([sys.executable, "-m", "cluster", *arguments, "--name", NAME], check=False)
+        assert done.returncode == 0, f"python -m cluster {' '.join(arguments)} failed; its reason stands above"
+
+    run("up", "--images", "--tests")
+    yield Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
+    if not os.environ.get("KEEP_CLUSTER"):
+        run("down")
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Kubectl) -> Kubectl:
+    """The cluster with the chart of this checkout installed."""
+    install_chart(cluster)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def kubectl(installed: Kubectl) -> Iterator[Kubectl]:
+    """kubectl in a namespace of the module's own, in which the restricted Pod Security Standard is enforced."""
+    namespace = f"e2e-{uuid.uuid4().hex[:8]}"
+    installed.run("create", "namespace", namespace)
+    installed.run("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    yield installed.within(namespace)
+    installed.run("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def clients(cluster: Kubectl) -> Clients:
+    """A pod with the official Python and JavaScript clients, in a namespace of its own."""
+    within = cluster.within("clients")
+    if within.get("namespace", "clients") is None:
+        within.run("create", "namespace", "clients")
+    container = {"name": "client", "image": images()["client"], "imagePullPolicy": "Never"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "client"},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+    }
+    within.run("apply", "-f", "-", stdin=json.dumps(pod))
+    within.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    return Clients(within)

@@ -1,0 +1,103 @@
+"""What the end-to-end tests do again and again: install the chart, reach a Service, run the official clients."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.images import images
+from cluster.pins import ROOT
+from tests.kubectl import Kubectl, Manifest
+
+CHART = ROOT / "charts/forebay"
+SYSTEM = "forebay-system"
+PROGRAMS = ROOT / "tests/e2e/clients"
+
+
+def helm(kubectl: Kubectl, *arguments: str) -> str:
+    """Standard output of a Helm command on the cluster, in the namespace of the operator."""
+    command = [str(kubectl.binary.parent / "helm"), "--namespace", SYSTEM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kubectl.environment(), timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def install_chart(kubectl: Kubectl, *options: str, chart: Path = CHART) -> None:
+    """Install the chart with the images of this checkout, or bring an installed one up to date."""
+    made = images()
+    repository, tag = made["operator"].rsplit(":", 1)
+    values = {
+        "image.repository": repository,
+        "image.tag": tag,
+        "server.gpuImage": made["server"],
+        "server.cpuImage": made["server"],
+        "server.pullPolicy": "IfNotPresent",
+    }
+    settings = [f"--set={name}={value}" for name, value in values.items()]
+    waiting = ["--create-namespace", "--wait", "--timeout=3m"]
+    helm(kubectl, "upgrade", "--install", "forebay", str(chart), *settings, *waiting, *options)
+
+
+def read_key(kubectl: Kubectl, endpoint: str) -> str:
+    """The endpoint's key, from its Secret."""
+    secret = kubectl.get("secret", f"{endpoint}-api-key")
+    assert secret is not None
+    return base64.b64decode(secret["data"]["api-key"]).decode()
+
+
+def wait_ready(kubectl: Kubectl, endpoint: str, timeout: int = 300) -> Manifest:
+    """Wait for the Ready condition as a user would; returns the endpoint."""
+    kubectl.run("wait", "--for=condition=Ready", f"iep/{endpoint}", f"--timeout={timeout}s", timeout=timeout + 10)
+    found = kubectl.get("iep", endpoint)
+    assert found is not None
+    return found
+
+
+@contextmanager
+def port_forward(kubectl: Kubectl, service: str) -> Iterator[int]:
+    """A local port that leads to a Service while the context lasts."""
+    command = [str(kubectl.binary), "-n", kubectl.namespace, "port-forward", f"svc/{service}", ":80"]
+    command.append("--address=127.0.0.1")
+    with subprocess.Popen(command, env=kubectl.environment(), stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            line = forward.stdout.readline() if forward.stdout else ""
+            assert "127.0.0.1:" in line, f"kubectl port-forward said {line!r}"
+            yield int(line.split("127.0.0.1:")[1].split()[0])
+        finally:
+            forward.terminate()
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The official clients, in a pod of the cluster and on this machine."""
+
+    pod: Kubectl
+
+    def run_inside(self, program: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+        """Run a Python or JavaScript program in the pod; returns what it prints."""
+        runner = ["python3", "-"] if program.suffix == ".py" else ["node", "--input-type=module", "-"]
+        variables = [f"{name}={value}" for name, value in (env or {}).items()]
+        command = ["exec", "-i", "client", "--", "env", *variables, *runner, *arguments]
+        return self.pod.run(*command, stdin=program.read_text(), timeout=300)
+
+    def run_here(self, program: Path, *arguments: str) -> str:
+        """Run a program on this machine's network: Python as it is, JavaScript in the clients' container."""
+        if program.suffix == ".py":
+            command = [sys.executable, "-", *arguments]
+        else:
+            container = ["docker", "run", "--rm", "-i", "--network=host", images()["client"]]
+            command = [*container, "node", "--input-type=module", "-", *arguments]
+        text = program.read_text()
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def read_check(printed: str) -> dict[str, Any]:
+    """What check.py or check.mjs found."""
+    return dict(json.loads(printed))

@@ -1,0 +1,108 @@
+"""The chart's life: installed, upgraded, taken away, installed again; with the CRD in it or from elsewhere.
+
+These tests take the installed chart apart, so they come first and leave it installed, with the CRD from the chart.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.pins import ROOT
+from tests.e2e.forebay import CHART, helm, install_chart
+from tests.endpoints import endpoint, exists
+from tests.kubectl import Kubectl, Refused, wait_for
+
+CRD = "inferenceendpoints.forebay.dev"
+CRD_FILE = ROOT / f"crds/{CRD}.yaml"
+
+
+@pytest.fixture(scope="module")
+def bare(cluster: Kubectl) -> Iterator[Kubectl]:
+    """The cluster without chart and CRD; with both again afterwards."""
+    uninstall(cluster)
+    cluster.delete("crd", CRD)
+    yield cluster
+    uninstall(cluster)
+    cluster.delete("crd", CRD)
+    install_chart(cluster)
+
+
+def uninstall(kubectl: Kubectl) -> None:
+    helm(kubectl, "uninstall", "forebay", "--ignore-not-found", "--wait")
+
+
+def test_the_crd_can_come_from_kubectl_first(bare: Kubectl) -> None:
+    bare.run("apply", "-f", str(CRD_FILE))
+    install_chart(bare, "--set=crds.install=false")
+    assert works(bare, "first")
+    uninstall(bare)
+    assert bare.get("crd", CRD)
+    bare.delete("crd", CRD)
+
+
+def test_the_crd_comes_with_the_chart_and_grows_with_an_upgrade(bare: Kubectl, tmp_path: Path) -> None:
+    install_chart(bare)
+    assert works(bare, "second")
+    install_chart(bare, chart=chart_with_a_new_field(tmp_path))
+    assert "A field of tomorrow" in bare.run("explain", "iep.spec.tomorrow")
+    assert bare.apply(endpoint("second", replicas=0, tomorrow="x"))["spec"]["tomorrow"] == "x"
+
+
+def test_uninstalling_leaves_the_crd_and_the_endpoints(bare: Kubectl) -> None:
+    uninstall(bare)
+    assert bare.get("crd", CRD)
+    assert bare.get("iep", "second")
+    assert bare.get("deployment", "second")
+    with pytest.raises(Refused):
+        bare.run("get", "clusterrole", "forebay")
+
+
+def test_installed_again_it_takes_up_what_is_there(bare: Kubectl) -> None:
+    install_chart(bare)
+    bare.run("delete", "deployment", "second")
+    wait_for(exists(bare, "deployment", "second"), "the operator mends the endpoint of before")
+    bare.delete("iep", "second")
+
+
+def test_whoever_may_edit_a_namespace_may_edit_its_endpoints(bare: Kubectl) -> None:
+    account = f"--serviceaccount={bare.namespace}:someone"
+    bare.run("create", "serviceaccount", "someone")
+    bare.run("create", "rolebinding", "someone-views", "--clusterrole=view", account)
+    wait_for(lambda: may(bare, "get"), "a viewer may see endpoints", timeout=10)
+    assert not may(bare, "create")
+    bare.run("create", "rolebinding", "someone-edits", "--clusterrole=edit", account)
+    wait_for(lambda: may(bare, "create"), "an editor may make endpoints", timeout=10)
+    assert may(bare, "patch", "--subresource=scale")
+    assert not may(bare, "patch", "--subresource=status")
+
+
+def may(kubectl: Kubectl, verb: str, *options: str) -> bool:
+    """Whether the service account `someone` may do this with endpoints."""
+    account = f"--as=system:serviceaccount:{kubectl.namespace}:someone"
+    try:
+        return kubectl.run("auth", "can-i", verb, "inferenceendpoints", account, *options).strip() == "yes"
+    except Refused:
+        return False
+
+
+def works(kubectl: Kubectl, name: str) -> bool:
+    """Whether an endpoint gets its children; it has no replicas, so no server starts."""
+    kubectl.apply(endpoint(name, replicas=0))
+    wait_for(exists(kubectl, "deployment", name), "the Deployment is made")
+    return kubectl.get("service", name) is not None
+
+
+def chart_with_a_new_field(folder: Path) -> Path:
+    """A copy of the chart, its CRD with one more field."""
+    chart = folder / "forebay"
+    shutil.copytree(CHART, chart)
+    path = chart / f"files/{CRD}.yaml"
+    crd = yaml.safe_load(path.read_text())
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["tomorrow"] = {"type": "string", "maxLength": 8, "description": "A field of tomorrow."}
+    path.unlink()
+    path.write_text(yaml.safe_dump(crd))
+    return chart

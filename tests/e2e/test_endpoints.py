@@ -1,0 +1,164 @@
+"""Endpoints of every kind: on GPUs, from a hub, misspelt, wrong. The canned server stands in where no answer counts."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import kind
+from cluster.images import images
+from cluster.pins import ROOT
+from forebay_operator.environment import known_names
+from forebay_operator.types import REFUSED_VARIABLES
+from tests.e2e.conftest import NAME as CLUSTER
+from tests.e2e.forebay import PROGRAMS, Clients, read_check, read_key, wait_ready
+from tests.endpoints import endpoint, reason_is
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
+
+MODEL_IMAGE = "forebay.local/smollm2-135m-instruct:1"
+MODEL = f"oci://{MODEL_IMAGE}"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TOKEN = "hf_of_the_test"
+SMALL = {"requests": {"cpu": "50m"}, "limits": {"memory": "3Gi"}}
+KV_CACHE = {"name": "KV_CACHE_MEMORY_BYTES", "value": "256M"}
+
+
+def canned(name: str, **spec: Any) -> Manifest:
+    """An endpoint whose server is real but for the model's forward pass."""
+    env = spec.pop("env", [])
+    base = {
+        "image": images()["server-canned"],
+        "model": f"oci://{MODEL_IMAGE}",
+        "gpu": {"count": 0},
+        "resources": SMALL,
+    }
+    return endpoint(name, **{**base, **spec}, env=[KV_CACHE, *env])
+
+
+class TestGpus:
+    def test_an_endpoint_waits_for_a_gpu_in_the_schedulers_words_and_runs_when_there_is_one(
+        self, kubectl: Kubectl
+    ) -> None:
+        kubectl.apply(canned("gpu", gpu={"count": 1}))
+        found = wait_for(reason_is(kubectl, "Unschedulable", "gpu"), "the endpoint says so", timeout=60)
+        assert "Insufficient nvidia.com/gpu" in condition(found, "Ready")["message"]
+        assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
+        node = kind.nodes(CLUSTER)[0]
+        kind.advertise_gpus(CLUSTER, node, 1)
+        try:
+            wait_ready(kubectl, "gpu")
+            (pod,) = kubectl.list("pods", "forebay.dev/endpoint=gpu")
+            assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+            assert pod["spec"]["nodeName"] == node
+        finally:
+            kubectl.delete("iep", "gpu")
+            kind.advertise_gpus(CLUSTER, node, 0)
+
+    def test_the_seeds_own_case_passes_a_dry_run(self, kubectl: Kubectl) -> None:
+        printed = kubectl.run("apply", "--dry-run=server", "-f", str(ROOT / "examples/mistral-gpu.yaml"))
+        assert "mistral created (server dry run)" in printed
+
+
+@pytest.fixture(scope="class")
+def hub(kubectl: Kubectl) -> Iterator[str]:
+    """A stand-in for the Hugging Face hub, in a pod: it serves the demo's model to those who have the token."""
+    hub = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "hub", "labels": {"app": "hub"}},
+        "spec": {
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "hub",
+                    "image": images()["client"],
+                    "command": ["python3", "/program/hub.py", "--folder=/model", f"--repository={HUB_ID}"],
+                    "args": [f"--token={TOKEN}", "--host=0.0.0.0", "--port=8080"],
+                    "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    "volumeMounts": [
+                        {"name": "model", "mountPath": "/model", "readOnly": True},
+                        {"name": "program", "mountPath": "/program", "readOnly": True},
+                    ],
+                }
+            ],
+            "volumes": [
+                {"name": "model", "image": {"reference": MODEL_IMAGE, "pullPolicy": "Never"}},
+                {"name": "program", "configMap": {"name": "hub"}},
+            ],
+        },
+    }
+    kubectl.run("create", "configmap", "hub", f"--from-file={Path(__file__).parent / 'hub.py'}")
+    kubectl.run("apply", "-f", "-", stdin=json.dumps(hub))
+    kubectl.run("expose", "pod", "hub", "--port=80", "--target-port=8080")
+    kubectl.run("create", "secret", "generic", "hugging-face", f"--from-literal=token={TOKEN}")
+    kubectl.run("wait", "--for=condition=Ready", "pod/hub", "--timeout=60s")
+    yield f"http://hub.{kubectl.namespace}.svc"
+    kubectl.delete("pod", "hub")
+
+
+class TestHub:
+    def test_a_hugging_face_id_starts_with_a_token_from_a_secret(
+        self, kubectl: Kubectl, hub: str, clients: Clients
+    ) -> None:
+        token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hugging-face", "key": "token"}}}
+        env = [{"name": "HF_ENDPOINT", "value": hub}, {"name": "MAX_MODEL_LEN", "value": "2048"}, KV_CACHE, token]
+        kubectl.apply(endpoint("hub-model", model=HUB_ID, gpu={"count": 0}, resources=SMALL, env=env))
+        found = wait_ready(kubectl, "hub-model")
+        assert found["status"]["models"] == [HUB_ID]
+        url = f"http://hub-model.{kubectl.namespace}.svc/v2/hub-model/openai/v1"
+        answers = read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, "hub-model"), HUB_ID))
+        assert "Paris" in answers["chat"]
+        assert answers["models"] == [HUB_ID]
+        kubectl.delete("iep", "hub-model")
+
+    def test_a_gated_repository_without_a_token_says_so(self, kubectl: Kubectl, hub: str) -> None:
+        env = [{"name": "HF_ENDPOINT", "value": hub}]
+        kubectl.apply(endpoint("gated", model=HUB_ID, gpu={"count": 0}, resources=SMALL, env=env))
+        found = wait_for(reason_is(kubectl, "GatedRepository", "gated"), "the endpoint says so", timeout=120)
+        assert condition(found, "Stalled")["status"] == "True"
+        assert "HF_TOKEN" in condition(found, "Ready")["message"]
+        kubectl.delete("iep", "gated")
+
+
+class TestBadInput:
+    def test_a_misspelt_variable_is_a_warning_and_the_endpoint_runs(self, kubectl: Kubectl) -> None:
+        kubectl.apply(canned("misspelt", env=[{"name": "MAX_MODEL_LEM", "value": "64"}]))
+        found = wait_ready(kubectl, "misspelt")
+        warning = condition(found, "EnvRecognized")
+        assert (warning["status"], warning["reason"]) == ("False", "ProbablyMisspelt")
+        assert "MAX_MODEL_LEM is not known to the server; did you mean MAX_MODEL_LEN?" in warning["message"]
+        kubectl.delete("iep", "misspelt")
+
+    def test_a_wrong_value_is_told_in_the_servers_words(self, kubectl: Kubectl) -> None:
+        kubectl.apply(canned("wrong", env=[{"name": "MAX_MODEL_LEN", "value": "many"}]))
+        found = wait_for(reason_is(kubectl, "InvalidConfiguration", "wrong"), "the endpoint says so", timeout=60)
+        assert "MAX_MODEL_LEN" in condition(found, "Ready")["message"]
+        assert condition(found, "Stalled")["status"] == "True"
+        kubectl.delete("iep", "wrong")
+
+    def test_an_image_that_is_not_there_is_named(self, kubectl: Kubectl) -> None:
+        kubectl.apply(endpoint("no-image", image="forebay.local/none:1", gpu={"count": 0}))
+        found = wait_for(reason_is(kubectl, "ImagePullFailed", "no-image"), "the endpoint says so", timeout=60)
+        assert "forebay.local/none:1" in condition(found, "Ready")["message"]
+        kubectl.delete("iep", "no-image")
+
+    def test_a_model_image_that_is_not_there_is_named(self, kubectl: Kubectl) -> None:
+        kubectl.apply(canned("no-model", model="oci://forebay.local/none:1"))
+        found = wait_for(reason_is(kubectl, "ImagePullFailed", "no-model"), "the endpoint says so", timeout=60)
+        assert "forebay.local/none:1" in condition(found, "Ready")["message"]
+        kubectl.delete("iep", "no-model")
+
+
+def test_the_operator_knows_what_the_server_image_understands(cluster: Kubectl) -> None:
+    """`make names` writes the operator's list again."""
+    command = ["docker", "run", "--rm", images()["server"], "flags", "--json"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    entries = {entry["name"]: entry["status"] for entry in json.loads(printed)}
+    assert known_names() == entries.keys()
+    refused = {name for name, status in entries.items() if status == "refused"}
+    assert REFUSED_VARIABLES.keys() == refused | {"MODEL_NAME"}

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.kubectl import Manifest
 
 from forebay_operator.diagnosis import Diagnosis, diagnose_pods
+from tests.kubectl import Manifest
 
 
 def pod(created: str = "2026-01-01T00:00:00Z", conditions: list[Manifest] | None = None, **container: Any) -> Manifest:

@@ -4,14 +4,14 @@ import base64
 from typing import Any
 
 import pytest
-from tests.kubectl import Manifest
-from tests.unit.operator.test_status import endpoint_manifest
 
 from forebay_operator.names import APPLIED_ANNOTATION
 from forebay_operator.resources import build_deployment, build_key_secret, build_service
 from forebay_operator.resources.pod import build_env, build_pod_spec
 from forebay_operator.settings import Settings
 from forebay_operator.types import parse_endpoint
+from tests.kubectl import Manifest
+from tests.unit.operator.test_status import endpoint_manifest
 
 SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1")
 

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.kubectl import Manifest, condition
-from tests.unit.operator.test_diagnosis import ended, pod, unscheduled
 
 from forebay_operator.diagnosis import Diagnosis
 from forebay_operator.status import Observed, assess, assess_invalid
 from forebay_operator.types import parse_endpoint
+from tests.kubectl import Manifest, condition
+from tests.unit.operator.test_diagnosis import ended, pod, unscheduled
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 1, 1, 13, 0, tzinfo=UTC)

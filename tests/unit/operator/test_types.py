@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from tests.unit.operator.test_status import endpoint_manifest
 
 from forebay_operator.types import Auth, Gpu, InvalidSpec, Model, parse_endpoint
+from tests.unit.operator.test_status import endpoint_manifest
 
 
 def test_what_is_left_out_gets_its_default() -> None:

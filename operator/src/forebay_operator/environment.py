@@ -6,16 +6,13 @@ may mean something to a library in the pod, so it passes.
 """
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from forebay_operator.types import Manifest
 
 MAX_DISTANCE = 2
-"""Edits between two names that still count as a slip."""
-
-MIN_LENGTH = 6
-"""Shorter names are within two edits of too much to be judged."""
+"""Slips between two names that still count as one name misspelt; one for names of up to five letters."""
 
 
 @cache
@@ -27,25 +24,30 @@ def known_names() -> frozenset[str]:
 def find_misspelt(env: Iterable[Manifest], known: frozenset[str]) -> list[str]:
     """One sentence for each variable whose name is not known but near a known one."""
     sentences = []
-    for variable in env:
-        name = variable["name"]
-        if name in known or len(name) < MIN_LENGTH:
-            continue
-        distance, nearest = min(
-            ((edit_distance(name, other), other) for other in known), default=(MAX_DISTANCE + 1, "")
-        )
-        if distance <= MAX_DISTANCE:
+    for name in (variable["name"] for variable in env):
+        if name not in known and (nearest := find_nearest(name, known)):
             sentences.append(f"spec.env: {name} is not known to the server; did you mean {nearest}?")
     return sentences
 
 
-def edit_distance(one: str, other: str) -> int:
-    """Least number of letters to insert, delete or replace to make one of the other (Levenshtein)."""
-    if abs(len(one) - len(other)) > MAX_DISTANCE:
-        return MAX_DISTANCE + 1
-    row = list(range(len(other) + 1))
+@lru_cache(maxsize=1024)
+def find_nearest(name: str, known: frozenset[str]) -> str:
+    """The known name that `name` is a slip of, or nothing."""
+    limit = MAX_DISTANCE if len(name) > 5 else 1
+    similar = [other for other in known if abs(len(name) - len(other)) <= limit]
+    distance, other = min(((count_slips(name, other), other) for other in similar), default=(limit + 1, ""))
+    return other if distance <= limit else ""
+
+
+def count_slips(one: str, other: str) -> int:
+    """Least number of letters to insert, delete, replace or swap with the next (optimal string alignment distance)."""
+    before, row = [0] * (len(other) + 1), list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
-        diagonal, row[0] = row[0], i
+        following = [i]
         for j, against in enumerate(other, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (letter != against))
+            count = min(row[j] + 1, following[-1] + 1, row[j - 1] + (letter != against))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == against:
+                count = min(count, before[j - 2] + 1)
+            following.append(count)
+        before, row = row, following
     return row[-1]

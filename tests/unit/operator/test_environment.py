@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_operator.environment import edit_distance, find_misspelt, known_names
+from forebay_operator.environment import count_slips, find_misspelt, known_names
 
 KNOWN = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
 
@@ -17,7 +17,8 @@ KNOWN = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
         ("MAX_MODEL_LEN", None),
         ("NCCL_DEBUG", None),
         ("HTTP_PROXY", None),
-        ("DTYP", None),
+        ("DTPYE", "DTYPE"),
+        ("DYTP", None),
     ],
 )
 def test_a_near_miss_is_reported(name: str, suggestion: str | None) -> None:
@@ -26,10 +27,10 @@ def test_a_near_miss_is_reported(name: str, suggestion: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "distance"), [("abc", "abc", 0), ("abc", "abd", 1), ("abc", "acb", 2), ("abc", "", 3)]
+    ("one", "other", "distance"), [("abc", "abc", 0), ("abc", "abd", 1), ("abc", "acb", 1), ("abc", "", 3)]
 )
-def test_edit_distance(one: str, other: str, distance: int) -> None:
-    assert edit_distance(one, other) == distance
+def test_slips_are_counted(one: str, other: str, distance: int) -> None:
+    assert count_slips(one, other) == distance
 
 
 def test_the_names_of_the_server_are_known() -> None:

@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--tests", action="store_true", help="with --images: also those that only tests need")
     verb("down", "delete the cluster, and stop the docker engine if it was started here and runs nothing else")
     verb("tools", "make kind, kubectl, helm, etcd and kube-apiserver, and print the folder they are in", named=False)
-    made = verb("images", "make the images, load those that pods run into the cluster, and print their references")
+    made = verb(
+        "images", "make the images, load those that pods run into the cluster if it runs, and print their references"
+    )
     made.add_argument("only", nargs="*", metavar="IMAGE", help=f"only these, of {', '.join(images.IMAGES)}")
     made.add_argument("--tests", action="store_true", help="also those that only tests need")
     gpu = verb(

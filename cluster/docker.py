@@ -60,28 +60,36 @@ def running(pid_file: Path, program: str) -> int | None:
     """The process that a pid file names, if it still runs that program: after a reboot the number may be another's."""
     try:
         pid = int(pid_file.read_text())
-        return pid if Path(f"/proc/{pid}/comm").read_text().strip() == program else None
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except (OSError, ValueError):
         return None
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return pid if name == program and rest.split()[0] not in "ZX" else None
 
 
 def start() -> None:
     """Start the engine in the background and wait until it answers."""
-    with step("starting the docker engine", "read the log; is this machine allowed to run containers?") as starting:
+    with step("starting the docker engine", "read the log; may this machine run containers?") as starting:
         raise_limits()
         state().mkdir(parents=True, exist_ok=True)
         starting.log = state() / "dockerd.log"
         pid_file = state() / "dockerd.pid"
-        if not running(pid_file, "dockerd"):
-            for left, program in ((pid_file, "dockerd"), (Path("/run/docker/containerd/containerd.pid"), "containerd")):
-                if not running(left, program):
-                    left.unlink(missing_ok=True)
-            with starting.log.open("wb") as log:
-                subprocess.Popen(
-                    ["dockerd", "--pidfile", pid_file, *runtime_options()],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-                )  # fmt: skip
-        wait_until(lambda: not trouble(), "the engine's first answer", 60)
+        if running(pid_file, "dockerd"):
+            say("    one is running already, and is coming up or going down")
+            wait_until(lambda: not (running(pid_file, "dockerd") and trouble()), "its first answer or its end", 60)
+            if not trouble():
+                return
+        for left, program in ((pid_file, "dockerd"), (Path("/run/docker/containerd/containerd.pid"), "containerd")):
+            if not running(left, program):
+                left.unlink(missing_ok=True)
+        with starting.log.open("wb") as log:
+            engine = subprocess.Popen(
+                ["dockerd", "--pidfile", pid_file, *runtime_options()],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        wait_until(lambda: engine.poll() is not None or not trouble(), "the engine's first answer", 60)
+        if engine.poll() is not None:
+            raise StepFailed(f"dockerd ended with {engine.returncode}:\n{last_lines(starting.log, 5)}")
 
 
 def runtime_options() -> list[str]:
@@ -125,6 +133,11 @@ def stop() -> None:
 def has(reference: str) -> bool:
     """Whether the engine has an image of that name."""
     return output(["docker", "image", "inspect", "--format", "{{.Id}}", reference]) is not None
+
+
+def size(reference: str) -> int:
+    """The bytes of an image's layers; 0 when the engine does not have it."""
+    return int(output(["docker", "image", "inspect", "--format", "{{.Size}}", reference]) or 0)
 
 
 def tag(reference: str, name: str) -> None:

@@ -41,7 +41,7 @@ IMAGES = {
         Image("vllm-cpu", "python", "cluster/images/vllm-cpu", official=pins.OFFICIAL_VLLM_CPU, runs=False),
         Image("operator", "python"),
         Image("server", "vllm-cpu"),
-        Image("smollm2-135m-instruct", "python", "cluster/images/smollm2", tag="1"),
+        Image("smollm2-135m-instruct", "vllm-cpu", "cluster/images/smollm2", tag="1"),
         Image("server-canned", "server", "cluster/images/server-canned", tests=True),
         Image("client", "python", "cluster/images/client", tests=True),
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster import docker, node, pins, tools
-from cluster.steps import Step, StepFailed, output, say, step, wait_until
+from cluster.steps import Step, StepFailed, last_lines, output, say, step, wait_until
 
 CONFIG = pins.CLUSTER / "kind.yaml"
 LABEL = "io.x-k8s.kind.cluster"
@@ -39,17 +39,10 @@ def up(name: str) -> None:
         return
     delete(name)
     with step(f"creating the cluster {name}", "see that 3 GB of memory are free; then run again") as creating:
-        options: list[str | Path] = [
-            "--name",
-            name,
-            "--image",
-            image,
-            "--config",
-            CONFIG,
-            "--kubeconfig",
-            kubeconfig(name),
-        ]
-        creating.run(["kind", "create", "cluster", *options], env=environment(name))
+        # --retain: the kind of an interrupted run must not delete, when it fails in the end, what this run makes.
+        command = ["kind", "create", "cluster", "--retain", "--name", name, "--image", image]
+        files = ["--config", str(CONFIG), "--kubeconfig", str(kubeconfig(name))]
+        creating.run([*command, *files], env=environment(name))
     with step(f"waiting for the cluster {name} to be whole", "read the log, or run again") as waiting:
         wait(waiting, name)
     record_path(name).write_text(json.dumps({"key": key, "containers": containers(name)}))
@@ -148,20 +141,40 @@ def wait(waiting: Step, name: str) -> None:
 
 def load(name: str, references: Sequence[str]) -> None:
     """Bring images into every node that does not have them by that name."""
-    for target in nodes(name):
+    targets = nodes(name)
+    if not targets:
+        say(f"    no cluster {name} runs, so nothing is loaded")
+    for target in targets:
         ctr = ["docker", "exec", "--interactive", target, "ctr", "--namespace=k8s.io", "images"]
         have = set((output([*ctr, "list", "--quiet"]) or "").split())
         missing = [reference for reference in references if reference not in have]
-        if not missing:
-            continue
-        what = ", ".join(reference.removeprefix(f"{pins.IMAGE_PREFIX}/") for reference in missing)
-        with (
-            step(f"loading into {target}: {what}", "see that the disk is not full: df -h") as loading,
-            subprocess.Popen(["docker", "save", *missing], stdout=subprocess.PIPE) as saving,
-        ):
-            loading.run([*ctr, "import", "--all-platforms", "--digests", "-"], stdin=saving.stdout)
-            if saving.wait():
-                raise StepFailed("docker save did not end well")
+        if missing:
+            with step(f"loading images into {target}", "see that the disk is not full: df -h") as loading:
+                say("    " + ", ".join(missing))
+                copy(loading, missing, [*ctr, "import", "--all-platforms", "--digests", "-"])
+
+
+def copy(loading: Step, references: Sequence[str], importing: Sequence[str]) -> None:
+    """Stream images from the engine into a command that imports them. Layers that they share are sent once."""
+    whole = sum(docker.size(reference) for reference in set(references))
+    sent = 0
+    loading.progress = lambda: f"{sent / 1e9:.1f} GB sent of at most {whole / 1e9:.1f}"
+    with (
+        loading.log.open("ab") as log,
+        subprocess.Popen(["docker", "save", *references], stdout=subprocess.PIPE, stderr=log) as source,
+        subprocess.Popen(importing, stdin=subprocess.PIPE, stdout=log, stderr=log) as sink,
+    ):
+        assert source.stdout
+        assert sink.stdin
+        try:
+            while chunk := source.stdout.read(1 << 20):
+                sink.stdin.write(chunk)
+                sent += len(chunk)
+            sink.stdin.close()
+        except BrokenPipeError:
+            source.kill()
+        if sink.wait() or source.wait():
+            raise StepFailed(last_lines(loading.log, 5))
 
 
 def advertise_gpus(name: str, target: str, count: int, resource: str = "nvidia.com/gpu") -> None:

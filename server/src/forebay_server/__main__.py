@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import logging
 import os
 import shlex
 import signal
@@ -35,6 +36,7 @@ def main() -> None:
 def serve() -> int:
     """Run the server until SIGTERM. Returns the exit status; a failed start is reported in the termination log."""
     signal.signal(signal.SIGTERM, _stop_starting)
+    _log_to_stderr()
     env = os.environ
     state = ServerState()
     model = env.get("MODEL_NAME", "")
@@ -117,6 +119,14 @@ _TERMINATED = 128 + signal.SIGTERM
 def _stop_starting(*_: object) -> None:
     """SIGTERM before vLLM has set its own handler. A process with id 1 would not even notice it by default."""
     sys.exit(_TERMINATED)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s [%(name)s] %(message)s", "%m-%d %H:%M:%S"))
+    log = logging.getLogger("forebay_server")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
 
 
 def _metrics() -> bytes:

@@ -85,7 +85,7 @@ def explain(error: BaseException, model: str) -> Failure:
     if "GatedRepoError" in names:
         return Failure(
             "GatedRepository",
-            f"The repository {model} is gated, and the token given has no access to it.",
+            f"The repository {model} is gated, and no token that has access to it was given.",
             f"Ask for access on the page of {model}, then set HF_TOKEN to a token of that account, from a Secret.",
         )
     if "RepositoryNotFoundError" in names:

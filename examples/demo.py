@@ -58,6 +58,7 @@ def install(env: Mapping[str, str]) -> None:
     chart = ["forebay", str(ROOT / "charts/forebay"), "--namespace=forebay-system", "--create-namespace"]
     command = ["helm", "upgrade", "--install", *chart, *options, "--wait", "--timeout=3m"]
     with step("installing the chart with Helm", "kubectl -n forebay-system describe pods") as installing:
+        installing.progress = lambda: "the operator starts"
         installing.run(command, env=env)
 
 
@@ -68,8 +69,9 @@ def wait_until_ready(env: Mapping[str, str]) -> None:
         StepFailed: it stalled, or took longer than ten minutes.
     """
     remedy = f"kubectl describe iep {ENDPOINT}"
-    with step(f"waiting for the endpoint {ENDPOINT}", remedy):
+    with step(f"waiting for the endpoint {ENDPOINT}", remedy) as waiting:
         began, told = time.monotonic(), ""
+        waiting.progress = lambda: told
         while time.monotonic() - began < READY_TIMEOUT:
             found = json.loads(output(["kubectl", "get", "iep", ENDPOINT, "-o", "json"], env=env) or "{}")
             conditions = read_conditions(found)

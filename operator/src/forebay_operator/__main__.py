@@ -11,6 +11,7 @@ import kopf
 
 from forebay_operator.cache import Key
 from forebay_operator.cluster import ApiError, Cluster
+from forebay_operator.names import FIELD_MANAGER
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
 from forebay_operator.settings import Settings
@@ -84,6 +85,8 @@ async def operate(parsed: argparse.Namespace) -> None:
         await kopf.operator(
             registry=registry,
             settings=build_kopf_settings(),
+            # kopf would ask for the name of the user, and the user of a container has none
+            identity=FIELD_MANAGER,  # type: ignore[arg-type]
             clusterwide=True,
             liveness_endpoint=parsed.health_address,
         )

@@ -78,6 +78,7 @@ def make(reference: str, base: str, go: dict[str, Path]) -> None:
             if program == "kube-proxy":
                 docker.build(making, image_reference, entries, args, target="kube-proxy")
                 making.run(["docker", "save", "--output", target, image_reference])
+                making.run(["docker", "rmi", image_reference])
             else:
                 archive.write(target, image_reference, go[program])
         entries += [(f"archives/{path.name}", path) for path in sorted(archives.iterdir())]

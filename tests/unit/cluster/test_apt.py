@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from cluster import apt
 from cluster.apt import Source
 from cluster.steps import StepFailed

@@ -4,6 +4,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from cluster import debian, docker, images, pins
 from cluster.images import IMAGES, Image
 from cluster.steps import StepFailed

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from cluster import runtime
 
 EVERY = "Name:\tx\nCapBnd:\t000001ffffffffff\n"

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from cluster import docker, kind, steps
 from cluster.steps import StepFailed, built, elapsed, step, wait_until
 

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not getattr(parsed, flag):
             parser.error(f"--{flag.replace('_', '-')} is needed: the server image to run")
     logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(parsed.log_level)))
     asyncio.run(operate(parsed))
 

@@ -31,8 +31,8 @@ def up(name: str) -> None:
 
     A record that is written last tells a whole cluster from what an interrupted run left. The engine must answer.
     """
-    tools.host_tools()
     image = node.image()
+    tools.host_tools()
     key = pins.key([image], [CONFIG])
     if recorded(name) == (key, containers(name)) and stands(name):
         say(f"    the cluster {name} stands; KUBECONFIG={kubeconfig(name)}")

@@ -24,18 +24,22 @@ PROGRAMS = {
 
 
 def image() -> str:
-    """The reference of the node image, made when neither the engine nor a registry has one."""
+    """The reference of the node image, made when neither the engine nor a registry has one.
+
+    Meanwhile the tools for the host are compiled, some of which a node needs as well.
+    """
     if docker.has(pins.OFFICIAL_NODE):
         return pins.OFFICIAL_NODE
     reference = f"{pins.IMAGE_PREFIX}/node:{key()}"
     if docker.has(reference):
         return reference
-    if docker.pull(pins.OFFICIAL_NODE):
-        return pins.OFFICIAL_NODE
     with ThreadPoolExecutor() as side_by_side:
+        host = side_by_side.submit(tools.host_tools)
+        if docker.pull(pins.OFFICIAL_NODE):
+            return pins.OFFICIAL_NODE
         base = side_by_side.submit(system)
-        go = side_by_side.submit(programs)
-        make(reference, base.result(), go.result())
+        folders = (host.result(), tools.node_programs())
+        make(reference, base.result(), {path.name: path for folder in folders for path in folder.iterdir()})
     return reference
 
 
@@ -43,11 +47,6 @@ def key() -> str:
     """Changes with anything in the checkout that the node image is made of."""
     code = [pins.CLUSTER / name for name in ("archive.py", "debian.py", "node.py", "tools.py")]
     return pins.key([pins.DEBIAN], [*pins.files(FOLDER, pins.GO_MODULE), *code])
-
-
-def programs() -> dict[str, Path]:
-    """Every Go program of the node image by its name; compiled when missing."""
-    return {path.name: path for folder in (tools.host_tools(), tools.node_programs()) for path in folder.iterdir()}
 
 
 def system() -> str:

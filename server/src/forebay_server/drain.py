@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def stop_vllm() -> None:
-    """vLLM's own handler of SIGINT ends its engine and its HTTP server."""
+    """vLLM's own handler of SIGINT ends its engine, and its HTTP server once no request is being answered."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -38,6 +38,7 @@ class Drain:
         else:
             log.warning("Second SIGTERM: stopping with %d requests running", self._state.in_flight.count)
             self._task.cancel()
+            self._state.in_flight.cancel()
             self._stop()
 
     async def _finish(self) -> None:
@@ -47,4 +48,5 @@ class Drain:
             await asyncio.wait_for(running.idle(), self._seconds)
         except TimeoutError:
             log.warning("%d requests still run after %g s: they end now", running.count, self._seconds)
+            running.cancel()
         self._stop()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from forebay_server.failure import Failure
 
@@ -20,28 +21,39 @@ class Step(StrEnum):
 
 
 class InFlight:
-    """Counts the requests being answered. Used on the event loop only; `count` may be read from any thread."""
+    """The requests being answered. Used on the event loop only; `count` may be read from any thread."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self._tasks: list[asyncio.Task[Any] | None] = []
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def count(self) -> int:
+        return len(self._tasks)
+
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Counts one request for as long as the block runs."""
-        self.count += 1
+        """Counts one request, answered by the current task, for as long as the block runs."""
+        task = asyncio.current_task()
+        self._tasks.append(task)
         self._idle.clear()
         try:
             yield
         finally:
-            self.count -= 1
-            if self.count == 0:
+            self._tasks.remove(task)
+            if not self._tasks:
                 self._idle.set()
 
     async def idle(self) -> None:
         """Returns once no request is being answered."""
         await self._idle.wait()
+
+    def cancel(self) -> None:
+        """Cut every request short; its client sees the connection close."""
+        for task in self._tasks:
+            if task is not None:
+                task.cancel()
 
 
 @dataclass

@@ -21,14 +21,22 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_running_requests_finish_before_vllm_stops() -> None:
-    state, stops = ServerState(), Stops()
-    drain = Drain(state, 60, stops)
+async def answer(state: ServerState, finished: asyncio.Event) -> None:
+    """A request that goes on until `finished`."""
     with state.in_flight.one():
-        drain.terminate()
-        await settle()
-        assert state.draining
-        assert stops.count == 0
+        await finished.wait()
+
+
+async def test_running_requests_finish_before_vllm_stops() -> None:
+    state, stops, finished = ServerState(), Stops(), asyncio.Event()
+    request = asyncio.create_task(answer(state, finished))
+    await settle()
+    Drain(state, 60, stops).terminate()
+    await settle()
+    assert state.draining
+    assert stops.count == 0
+    finished.set()
+    await request
     await settle()
     assert stops.count == 1
 
@@ -40,25 +48,26 @@ async def test_an_idle_server_stops_at_once() -> None:
     assert stops.count == 1
 
 
-@pytest.mark.parametrize("requests", [1, 2])
-async def test_the_time_limit_ends_the_drain(requests: int) -> None:
+async def test_the_time_limit_ends_what_still_runs() -> None:
     state, stops = ServerState(), Stops()
-    running = [state.in_flight.one() for _ in range(requests)]
-    for request in running:
-        request.__enter__()
+    requests = [asyncio.create_task(answer(state, asyncio.Event())) for _ in range(3)]
+    await settle()
     Drain(state, 0.01, stops).terminate()
-    await asyncio.sleep(0.05)
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
     assert stops.count == 1
 
 
-async def test_a_second_sigterm_ends_the_drain() -> None:
+async def test_a_second_sigterm_ends_what_still_runs() -> None:
     state, stops = ServerState(), Stops()
+    request = asyncio.create_task(answer(state, asyncio.Event()))
+    await settle()
     drain = Drain(state, 60, stops)
-    with state.in_flight.one():
-        drain.terminate()
-        await settle()
-        drain.terminate()
-        await settle()
-        assert stops.count == 1
+    drain.terminate()
+    await settle()
+    assert stops.count == 0
+    drain.terminate()
+    with pytest.raises(asyncio.CancelledError):
+        await request
     await settle()
     assert stops.count == 1

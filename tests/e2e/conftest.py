@@ -14,8 +14,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from cluster import kind, tools
-from cluster.images import images
-from tests.e2e.forebay import Clients, install_chart
+from tests.e2e.forebay import Clients, images, install_chart
 from tests.kubectl import Kubectl
 
 NAME = "forebay-e2e"

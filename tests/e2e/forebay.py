@@ -7,16 +7,23 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cluster.images import images
+from cluster import images as cluster_images
 from cluster.pins import ROOT
 from tests.kubectl import Kubectl, Manifest
 
 CHART = ROOT / "charts/forebay"
 SYSTEM = "forebay-system"
 PROGRAMS = ROOT / "tests/e2e/clients"
+
+
+@cache
+def images() -> dict[str, str]:
+    """References of the images that the cluster has, as they were when the tests began."""
+    return cluster_images.images(tests=True)
 
 
 def helm(kubectl: Kubectl, *arguments: str) -> str:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cluster import kind
-from cluster.images import images
 from cluster.pins import ROOT
 from forebay_operator.environment import known_names
 from forebay_operator.types import REFUSED_VARIABLES
 from tests.e2e.conftest import NAME as CLUSTER
-from tests.e2e.forebay import PROGRAMS, Clients, read_check, read_key, wait_ready
+from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
 from tests.endpoints import endpoint, reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
@@ -31,7 +31,7 @@ def canned(name: str, **spec: Any) -> Manifest:
     env = spec.pop("env", [])
     base = {
         "image": images()["server-canned"],
-        "model": f"oci://{MODEL_IMAGE}",
+        "model": MODEL,
         "gpu": {"count": 0},
         "resources": SMALL,
     }
@@ -123,6 +123,30 @@ class TestHub:
         assert condition(found, "Stalled")["status"] == "True"
         assert "HF_TOKEN" in condition(found, "Ready")["message"]
         kubectl.delete("iep", "gated")
+
+
+def test_three_of_the_demos_pods_and_a_spare_one_fit_and_a_change_rolls_them(kubectl: Kubectl) -> None:
+    demo = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
+    kubectl.apply(canned("three", replicas=3, resources=demo["spec"]["resources"]))
+    wait_for(
+        lambda: (kubectl.get("iep", "three") or {})["status"].get("ready") == "3/3", "three are ready", timeout=120
+    )
+    kubectl.patch("iep", "three", {"spec": {"env": [KV_CACHE, {"name": "MAX_MODEL_LEN", "value": "512"}]}})
+    most_scheduled, fewest_ready = 0, 3
+
+    def rolled() -> bool:
+        nonlocal most_scheduled, fewest_ready
+        pods = kubectl.list("pods", "forebay.dev/endpoint=three")
+        scheduled = [pod for pod in pods if "nodeName" in pod["spec"] and "deletionTimestamp" not in pod["metadata"]]
+        most_scheduled = max(most_scheduled, len(scheduled))
+        fewest_ready = min(fewest_ready, sum(condition(pod, "Ready").get("status") == "True" for pod in scheduled))
+        found = kubectl.get("iep", "three") or {}
+        current = found["status"]["observedGeneration"] == found["metadata"]["generation"]
+        return bool(current and condition(found, "Ready")["reason"] == "Ready")
+
+    wait_for(rolled, "all three are of the new revision", timeout=180)
+    assert (most_scheduled, fewest_ready) == (4, 3)
+    kubectl.delete("iep", "three")
 
 
 class TestBadInput:

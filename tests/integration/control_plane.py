@@ -3,7 +3,7 @@
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -22,17 +22,19 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running(log: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(log: Path, *command: str | Path, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program beside the tests, its output in a log, and end it afterwards."""
-    with log.open("wb") as output, subprocess.Popen(list(map(str, command)), stdout=output, stderr=output) as process:
+    arguments = list(map(str, command))
+    with log.open("ab") as output, subprocess.Popen(arguments, stdout=output, stderr=output, env=env) as process:
         try:
             yield process
         finally:
             process.terminate()
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 process.kill()
+                raise
 
 
 @contextmanager

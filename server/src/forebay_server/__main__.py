@@ -6,11 +6,10 @@ import json
 import logging
 import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 
-from forebay_server import __version__, downloads, failure, ops, process, settings
+from forebay_server import __version__, downloads, drain, failure, ops, process, settings
 from forebay_server.failure import EXIT_CONFIGURATION, EXIT_FAILURE, Failure, StartError
 from forebay_server.state import ServerState, Step
 
@@ -35,8 +34,8 @@ def main() -> None:
 
 def serve() -> int:
     """Run the server until SIGTERM. Returns the exit status; a failed start is reported in the termination log."""
-    signal.signal(signal.SIGTERM, _stop_starting)
     _log_to_stderr()
+    drain.stop_at_once_on_sigterm()
     env = os.environ
     state = ServerState()
     model = env.get("MODEL_NAME", "")
@@ -57,10 +56,10 @@ def serve() -> int:
         state.step = Step.LOADING_WEIGHTS
         vllm_compat.run(plan.arguments)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever stops the start is reported as its reason
-        if state.draining or (isinstance(error, SystemExit) and error.code == _TERMINATED):
+        if state.draining:
             return 0
         return _fail(state.failure or failure.explain(error, model))
-    except KeyboardInterrupt:  # vLLM's way to say that SIGTERM or SIGINT came during its start
+    except KeyboardInterrupt:  # Ctrl-C
         return 0
     if state.draining:
         return 0
@@ -111,14 +110,6 @@ def _parser() -> argparse.ArgumentParser:
     flags = commands.add_parser("flags", help="list every environment variable that can be set")
     flags.add_argument("--json", action="store_true", help="with types and defaults, for programs")
     return parser
-
-
-_TERMINATED = 128 + signal.SIGTERM
-
-
-def _stop_starting(*_: object) -> None:
-    """SIGTERM before vLLM has set its own handler. A process with id 1 would not even notice it by default."""
-    sys.exit(_TERMINATED)
 
 
 def _log_to_stderr() -> None:

@@ -1,14 +1,62 @@
-"""SIGTERM: no new requests, the running ones finish, then vLLM stops as it does on Ctrl-C."""
+"""SIGTERM: while the server starts, it ends at once; later no new requests come in, the running ones finish, and then
+vLLM stops as it does on Ctrl-C."""
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
+from typing import Any
 
 from forebay_server.state import ServerState
 
 log = logging.getLogger(__name__)
+
+
+class SigtermHold:
+    """Takes the place of signal.signal, and leaves SIGTERM alone from `begin` to `end`.
+
+    vLLM sets a handler that raises KeyboardInterrupt, which is lost while it waits for its engine (seen with 0.32): a
+    pod deleted during its start would stay until it is killed. It stays in place after `end`, since uvloop keeps the
+    function it found. Only this process is concerned: those of the engine have handlers of their own.
+    """
+
+    def __init__(self) -> None:
+        self._set_handler = signal.signal
+        self._process = 0
+
+    def begin(self, handler: Callable[..., None]) -> None:
+        self._set_handler(signal.SIGTERM, handler)
+        self._process = os.getpid()
+        signal.signal = self
+
+    def end(self) -> None:
+        self._process = 0
+
+    def __call__(self, signalnum: Any, handler: Any) -> Any:
+        if signalnum == signal.SIGTERM and os.getpid() == self._process:
+            return signal.getsignal(signal.SIGTERM)
+        return self._set_handler(signalnum, handler)
+
+
+_hold = SigtermHold()
+
+
+def stop_at_once_on_sigterm() -> None:
+    """For the time before requests are served. A process with id 1 would not even notice SIGTERM by default."""
+    _hold.begin(_stop_at_once)
+
+
+def _stop_at_once(*_: object) -> None:
+    """Nothing is unwound: what raises an exception here is at the mercy of whatever code runs just now."""
+    log.info("Stopping before the server was ready")
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def stop_vllm() -> None:
@@ -28,6 +76,7 @@ class Drain:
 
     def install(self) -> None:
         """Call on vLLM's event loop, after vLLM has set its own handlers."""
+        _hold.end()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.terminate)
 
     def terminate(self) -> None:

@@ -1,10 +1,15 @@
 """What SIGTERM does."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 
-from forebay_server.drain import Drain
+from forebay_server.drain import Drain, stop_at_once_on_sigterm
 from forebay_server.state import ServerState
 
 
@@ -71,3 +76,47 @@ async def test_a_second_sigterm_ends_what_still_runs() -> None:
         await request
     await settle()
     assert stops.count == 1
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    set_handler, before = signal.signal, signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal = set_handler
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_sigterm_begins_the_drain_whatever_handlers_were_set_before(sigterm: None) -> None:
+    state, stops, finished = ServerState(), Stops(), asyncio.Event()
+    stop_at_once_on_sigterm()
+    kept = signal.signal
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, finished.set)
+    Drain(state, 60, stops).install()
+    assert signal.signal is kept, "uvloop keeps what it found when it was imported"
+    request = asyncio.create_task(answer(state, finished))
+    await settle()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0.05)
+    assert state.draining
+    assert stops.count == 0
+    finished.set()
+    await request
+    await settle()
+    assert stops.count == 1
+
+
+def test_sigterm_during_the_start_ends_the_process_even_where_exceptions_are_lost() -> None:
+    script = """
+import os, signal
+from forebay_server.drain import stop_at_once_on_sigterm
+stop_at_once_on_sigterm()
+def lost(*_): raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, lost)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    pass
+print("still here", flush=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "")

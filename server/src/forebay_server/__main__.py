@@ -23,6 +23,9 @@ take true or false. VLLM_EXTRA_ARGS adds arguments as they are, VLLM_CONFIG_FILE
 The API listens on port 8000 (/v1 and /v2/<any id>/openai/v1), probes and metrics on port 8001."""
 
 
+log = logging.getLogger("forebay_server")
+
+
 def main() -> None:
     arguments = _parser().parse_args()
     if arguments.command == "check":
@@ -55,10 +58,13 @@ def serve() -> int:
         state.downloading = lambda: downloads.in_progress(hub_cache, model)
         state.step = Step.LOADING_WEIGHTS
         vllm_compat.run(plan.arguments)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever stops the start is reported as its reason
+    except (Exception, SystemExit) as error:
         if state.draining:
             return 0
-        return _fail(state.failure or failure.explain(error, model))
+        reason = state.failure or failure.explain(error, model)
+        if reason.exit_status == EXIT_FAILURE:
+            log.exception("The start failed")
+        return _fail(reason)
     except KeyboardInterrupt:  # Ctrl-C
         return 0
     if state.draining:
@@ -115,7 +121,6 @@ def _parser() -> argparse.ArgumentParser:
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s [%(name)s] %(message)s", "%m-%d %H:%M:%S"))
-    log = logging.getLogger("forebay_server")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
 

@@ -1,4 +1,4 @@
-"""The only module that imports what moves between vLLM's versions. Tested with 0.32."""
+"""The only module that imports what moves between vLLM's versions. Seen working with 0.32 and 0.33."""
 # ruff: noqa: PLC0415 - importing this module must not import vLLM, which takes seconds
 
 import argparse

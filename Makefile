@@ -37,7 +37,7 @@ lint: .venv ## Check style, types and which layer may import which
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	.venv/bin/lint-imports --no-cache
+	.venv/bin/lint-imports --no-cache --no-logo
 
 .PHONY: format
 format: .venv ## Bring the code into shape

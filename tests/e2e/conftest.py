@@ -5,11 +5,8 @@ The cluster is made for the session and taken away after it; KEEP_CLUSTER=1 leav
 
 import json
 import os
-import subprocess
-import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,23 +18,12 @@ NAME = "forebay-e2e"
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
-    """The cluster with all images loaded; its making is shown as it goes."""
-
-    def shown() -> AbstractContextManager[None]:
-        capture = request.config.pluginmanager.getplugin("capturemanager")
-        context: AbstractContextManager[None] = capture.global_and_fixture_disabled()
-        return context
-
-    def run(*arguments: str) -> None:
-        with shown():
-            done = subprocess.run([sys.executable, "-m", "cluster", *arguments, "--name", NAME], check=False)
-        assert done.returncode == 0, f"python -m cluster {' '.join(arguments)} failed; its reason stands above"
-
-    run("up", "--images", "--tests")
+def cluster(run_cluster: Callable[..., None]) -> Iterator[Kubectl]:
+    """The cluster with all images loaded."""
+    run_cluster("up", "--images", "--tests", "--name", NAME)
     yield Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
     if not os.environ.get("KEEP_CLUSTER"):
-        run("down")
+        run_cluster("down", "--name", NAME)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,8 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 
 
 @pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+def control_plane(run_cluster: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    run_cluster("tools")
     with start_control_plane(host_tools(), tmp_path_factory.mktemp("control-plane"), CRD) as kubectl:
         yield kubectl
 

@@ -1,0 +1,118 @@
+"""Servers to compare: the composed one and plain `vllm serve`, with the same vLLM and the same arguments."""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from forebay_server import launch, settings
+from forebay_server.process import MIDDLEWARE
+
+PLAIN_PORT = 8100
+START_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its base URL, the headers that it asks for, and its first process."""
+
+    name: str
+    url: str
+    headers: Mapping[str, str]
+    pid: int
+    started_after: float
+    """Seconds from exec until it answered its first health check."""
+
+    def processes(self) -> list[int]:
+        """Process ids of the whole tree."""
+        parents: dict[int, int] = {}
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                pid, _, rest = status.read_text().partition(" (")
+                parents[int(pid)] = int(rest.rpartition(") ")[2].split()[1])
+            except FileNotFoundError:  # ended while we looked
+                continue
+        tree = [self.pid]
+        for pid in tree:
+            tree += [child for child, parent in parents.items() if parent == pid]
+        return tree
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the tree has used, user and system (proc(5): stat, fields 14 and 15)."""
+        ticks = 0
+        for pid in self.processes():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def memory_bytes(self) -> int:
+        """Proportional set size of the tree: pages that processes share count once."""
+        total = 0
+        for pid in self.processes():
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+        return total
+
+
+@contextmanager
+def composed(env: Mapping[str, str]) -> Iterator[Server]:
+    """forebay-server with its key check on, as in a pod."""
+    with tempfile.TemporaryDirectory() as keys:
+        key = secrets.token_urlsafe(32)
+        Path(keys, "key").write_text(key)
+        own = {"FOREBAY_AUTH": "APIKey", "FOREBAY_KEYS_DIR": keys, "FOREBAY_TERMINATION_LOG": f"{keys}/log"}
+        command = [sys.executable, "-m", "forebay_server"]
+        headers = {"Authorization": f"Bearer {key}"}
+        with _running("composed", command, {**env, **own}, settings.HTTP_PORT, headers) as server:
+            yield server
+
+
+@contextmanager
+def plain(env: Mapping[str, str]) -> Iterator[Server]:
+    """`vllm serve` with the arguments and variables that forebay-server gives it, less what makes it ours."""
+    planned = launch.plan(env)
+    arguments = list(planned.arguments)
+    for flag in ("--middleware", "--port"):
+        position = arguments.index(flag)
+        del arguments[position : position + 2]
+    assert MIDDLEWARE not in arguments
+    variables = {name: value for name, value in planned.variables.items() if name != "VLLM_PLUGINS"}
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", *arguments, "--port", str(PLAIN_PORT)]
+    with _running("plain", command, {**env, **variables}, PLAIN_PORT, {}) as server:
+        yield server
+
+
+@contextmanager
+def _running(
+    name: str, command: list[str], env: Mapping[str, str], port: int, headers: Mapping[str, str]
+) -> Iterator[Server]:
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, env=dict(env), stdout=log, stderr=log) as process:
+        try:
+            began = time.perf_counter()
+            while not _answers(f"http://127.0.0.1:{port}/health"):
+                if process.poll() is not None or time.perf_counter() - began > START_TIMEOUT:
+                    log.seek(0)
+                    raise RuntimeError(f"{name} did not start:\n{log.read()[-3000:].decode(errors='replace')}")
+                time.sleep(0.02)
+            after = time.perf_counter() - began
+            yield Server(name, f"http://127.0.0.1:{port}/v1", headers, process.pid, after)
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

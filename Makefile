@@ -32,6 +32,10 @@ integration: .venv ## Run the tests against a real API server without nodes (a m
 e2e: .venv ## Run the tests on a kind cluster; KEEP_CLUSTER=1 leaves it up for the next run
 	$(PY) -m pytest tests/e2e
 
+.PHONY: bench
+bench: .venv ## Measure what the server costs over plain vLLM, and print the tables (half an hour)
+	$(PY) -m bench
+
 .PHONY: lint
 lint: .venv ## Check style, types and which layer may import which
 	$(PY) -m ruff check

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
-from load import Work, load
-from servers import Server, composed, plain
+from bench.load import Work, load
+from bench.servers import Server, composed, plain
 
 FIGURES = ("CPU ms per token", "tokens/s", "time to first token, ms", "inter-token latency, ms")
 

@@ -1,0 +1,64 @@
+"""Run the benchmarks in the images of this checkout and print their tables: `make bench`."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from cluster.images import images
+from cluster.pins import ROOT
+
+CANNED_TEXT = "The river came down from the hills, slow and brown, and below the last bend stood the dam. " * 20
+
+PATHS = {"PYTHONPATH": "/src:/opt/canned"}
+"""Where a container finds these programs, and the canned executor."""
+
+
+def main() -> int:
+    """Build what is missing, then measure; arguments are handed to overhead.py."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="few rounds: shows that it runs, not what it costs")
+    short = parser.parse_args().short
+    needed = ["server", "server-canned", "smollm2-135m-instruct"]
+    subprocess.run([sys.executable, "-m", "cluster", "images", *needed], check=True, stdout=subprocess.DEVNULL)
+    options = ["--rounds=1", "--clients=1,8", "--tokens=32"] if short else []
+    print("\nCanned executor, 10 ms a step:\n", flush=True)
+    canned = {
+        "MODEL_NAME": "/opt/canned/model",
+        "FOREBAY_CANNED_TEXT": CANNED_TEXT,
+        "FOREBAY_CANNED_STEP_SECONDS": "0.01",
+    }
+    run(images()["server-canned"], canned, options)
+    print("\nSmolLM2 135M on the CPU:\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        export(images()["smollm2-135m-instruct"], Path(folder))
+        real = {"MODEL_NAME": "/model"}
+        few = [] if short else ["--rounds=5", "--clients=1,8", "--tokens=64"]
+        run(images()["server"], real, options + few, volume=f"{folder}:/model:ro")
+    return 0
+
+
+def run(image: str, env: Mapping[str, str], options: list[str], volume: str = "") -> None:
+    """Run overhead.py in an image, on loopback, with what it prints shown as it comes."""
+    variables = {"KV_CACHE_MEMORY_BYTES": "256M", "MAX_MODEL_LEN": "2048", "BASE_PATH": "/tmp/cache", **PATHS, **env}
+    settings = [f"--env={name}={value}" for name, value in variables.items()]
+    volumes = [f"--volume={ROOT / 'bench'}:/src/bench:ro", *([f"--volume={volume}"] if volume else [])]
+    container = ["docker", "run", "--rm", "--entrypoint=python3", *settings, *volumes, image]
+    subprocess.run([*container, "-m", "bench.overhead", *options], check=True)
+
+
+def export(image: str, folder: Path) -> None:
+    """Copy the files of an image that has no program to run into a folder that every user may read."""
+    create = ["docker", "create", image, "none"]
+    container = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        subprocess.run(["docker", "cp", f"{container}:/.", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    finally:
+        subprocess.run(["docker", "rm", container], check=True, stdout=subprocess.DEVNULL)
+    folder.chmod(0o755)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

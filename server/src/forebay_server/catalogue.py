@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from forebay_server import names, settings
+from forebay_server import names, settings, speculative
 from forebay_server.environment import settable
 from forebay_server.flags import Flag
 
@@ -13,8 +13,8 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
     """One entry for each name, sorted by it: {"name", "status", …}.
 
     status: "flag" and "alias" (with "sets", "type", "default", "choices"), "forebay" and "library" (with "meaning"),
-    "vllm" (a variable of vLLM that is no flag), "removed" (with "instead"), "reserved" (with "remedy"), "refused"
-    (with "why") and "not-yet" (no effect in this version).
+    "vllm" (a variable of vLLM that is no flag), "removed" (with "instead"), "reserved" (with "remedy") and
+    "refused" (with "why").
     """
     entries: dict[str, Entry] = {}
 
@@ -29,18 +29,18 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
         add(name, "flag", **_flag(flag))
     for alias, target in names.ALIASES.items():
         add(alias, "alias", **_flag(flags[target]))
-    for name, meaning in {**settings.DESCRIPTIONS}.items():
+    for name, (key, _) in speculative.PARTS.items():
+        add(name, "forebay", meaning=f"{key} of {speculative.CONFIG}", default=None)
+    for name, meaning in settings.DESCRIPTIONS.items():
         add(name, "forebay", meaning=meaning, default=settings.DEFAULTS.get(name))
     for name, meaning in names.LIBRARIES.items():
         add(name, "library", meaning=meaning)
     add(names.CONFIG_FILE, "forebay", meaning="the path of a YAML file of vLLM's flags", default=None)
     add(names.EXTRA_ARGUMENTS, "forebay", meaning="arguments added to vLLM's, the last word", default=None)
-    for name in names.NOT_YET:
-        add(name, "not-yet")
-    for name, instead in names.REMOVED.items():
-        add(name, "removed", instead=instead)
     for name in vllm_variables:
         add(name, "vllm")
+    for name, instead in names.REMOVED.items():
+        add(name, "removed", instead=instead)
     return [entries[name] for name in sorted(entries)]
 
 

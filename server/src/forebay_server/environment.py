@@ -1,6 +1,7 @@
 """The environment as arguments of `vllm serve`: a pure function of the environment and vLLM's flags.
 
 Precedence, lowest first: vLLM's defaults, VLLM_CONFIG_FILE, flags in UPPER_CASE, RunPod's aliases, VLLM_EXTRA_ARGS.
+A model that is baked into the image stands above all (baked_in.py).
 """
 
 import json
@@ -9,8 +10,8 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from forebay_server import names
-from forebay_server.flags import Flag, Kind
+from forebay_server import names, speculative
+from forebay_server.flags import Flag, Kind, upper_case
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
@@ -30,7 +31,10 @@ class Resolution:
     """Everything but the model."""
     sources: dict[str, str] = field(default_factory=dict)
     """Option -> the variable that set it, as NAME=value: for error messages."""
+    ignored: list[str] = field(default_factory=list)
+    """One sentence for each variable that is set and has no effect."""
     warnings: list[str] = field(default_factory=list)
+    """One sentence for each name that is probably misspelt."""
     errors: list[str] = field(default_factory=list)
 
 
@@ -45,17 +49,13 @@ def resolve(
     `read_config_file` gives the arguments in a file that VLLM_CONFIG_FILE names."""
     result = Resolution()
     arguments: list[str] = []
+    env = {name: value for name, value in env.items() if value.strip()}
     if path := env.get(names.CONFIG_FILE):
         arguments += read_config_file(path)
+    env = _with_speculative_config(env, result)
     for name, flag in settable(flags).items():
-        aliases = [alias for alias, target in names.ALIASES.items() if target == name and env.get(alias)]
-        if name in names.RESERVED and not aliases:
-            continue
-        variable = aliases[-1] if aliases else name
-        value = env.get(variable, "")
-        if aliases and env.get(name) and name not in names.RESERVED:
-            result.warnings.append(f"{variable} is set, so {name} is ignored.")
-        if not value or (name in names.ZERO_IS_UNSET and value.strip() == "0"):
+        variable, value = _choose(env, name, result)
+        if _is_unset(flag, value):
             continue
         try:
             arguments += option_arguments(flag, value)
@@ -70,9 +70,41 @@ def resolve(
     if not result.model:
         result.errors.append("MODEL_NAME is not set: there is no model to serve.")
     result.errors += _refusals(env, flags)
-    known = {*flags, *names.ALIASES, *names.LIBRARIES, *names.NOT_YET, *vllm_variables, *own_variables}
-    result.warnings += _notices(env, flags, known | {names.CONFIG_FILE, names.EXTRA_ARGUMENTS})
+    known = {*flags, *names.ALIASES, *names.LIBRARIES, *speculative.PARTS, *vllm_variables, *own_variables}
+    _notice(env, flags, known | {names.CONFIG_FILE, names.EXTRA_ARGUMENTS}, result)
     return result
+
+
+def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str, str]:
+    """The variable that sets the flag `name`, and its value: an alias stands above the name itself."""
+    own = "" if name in names.RESERVED else env.get(name, "")
+    aliases = [alias for alias, target in names.ALIASES.items() if target == name and alias in env]
+    if not aliases:
+        return name, own
+    if own:
+        result.ignored.append(f"{name} is ignored: {aliases[-1]} is set.")
+    return aliases[-1], env[aliases[-1]]
+
+
+def _is_unset(flag: Flag, value: str) -> bool:
+    """The worker's templates have 0 and None for what is not set."""
+    word = value.strip()
+    return not word or (flag.name in names.ZERO_IS_UNSET and word == "0") or (flag.default is None and word == "None")
+
+
+def _with_speculative_config(env: dict[str, str], result: Resolution) -> dict[str, str]:
+    """`env` with the parts of SPECULATIVE_CONFIG put together."""
+    parts = speculative.parts_set(env)
+    if not parts:
+        return env
+    if speculative.CONFIG in env:
+        result.ignored += [f"{name} is ignored: {speculative.CONFIG} is set." for name in parts]
+        return env
+    try:
+        return {**env, speculative.CONFIG: speculative.compose(parts)}
+    except ValueError as error:
+        result.errors.append(str(error))
+        return env
 
 
 def settable(flags: Mapping[str, Flag]) -> dict[str, Flag]:
@@ -89,8 +121,8 @@ def option_arguments(flag: Flag, value: str) -> list[str]:
         if word in TRUE:
             return [flag.option]
         if word in FALSE:
-            return ["--no-" + flag.option.removeprefix("--")] if flag.kind is Kind.BOOLEAN else []
-        raise ValueError("expected true, 1, yes or on, or false, 0, no or off")
+            return [flag.negation] if flag.kind is Kind.BOOLEAN else []
+        raise ValueError(f"expected {flag.expected}")
     if flag.kind is Kind.VALUE:
         return [f"{flag.option}={value}"]
     items = list_items(value)
@@ -150,24 +182,22 @@ def _refusals(env: Mapping[str, str], flags: Mapping[str, Flag]) -> list[str]:
     ]
 
 
-def _notices(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str]) -> list[str]:
-    """Warnings for names that are set and have no effect, and for slips of the pen."""
+def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], result: Resolution) -> None:
+    """Say what is set and has no effect, and what is probably a slip of the pen."""
     right_names = known - names.REFUSED.keys() - names.RESERVED.keys()
-    notices = []
-    for name in sorted(name for name, value in env.items() if value):
+    negations = {upper_case(flag.negation): flag.name for flag in flags.values() if flag.negation}
+    for name in sorted(env):
         if name in names.RESERVED:
             if remedy := names.RESERVED[name]:
-                notices.append(f"{name} has no effect here. {remedy}")
-        elif name in names.REMOVED and name not in flags:
+                result.ignored.append(f"{name} has no effect here. {remedy}")
+        elif name in names.REMOVED and name not in known:
             instead = names.REMOVED[name]
-            notices.append(
-                f"{name} is ignored: vLLM has removed it. " + (f"Set {instead}." if instead else "Nothing replaces it.")
-            )
-        elif name in names.NOT_YET:
-            notices.append(f"{name} has no effect yet.")
+            remedy = f"Set {instead}." if instead else "Nothing replaces it."
+            result.ignored.append(f"{name} is ignored: vLLM has removed it. {remedy}")
+        elif name in negations and name not in known:
+            result.ignored.append(f"{name} has no effect here. Set {negations[name]}, to false or to true.")
         elif name not in known and (suggestion := nearest(name, right_names)):
-            notices.append(f"{name} is not known. Did you mean {suggestion}?")
-    return notices
+            result.warnings.append(f"{name} is not known. Did you mean {suggestion}?")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

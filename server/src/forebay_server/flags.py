@@ -1,6 +1,7 @@
 """vLLM's flags as its own parser has them, so that none is missing by construction."""
 
 import argparse
+import inspect
 import json
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,7 @@ class Kind(StrEnum):
     VALUE = "value"
     """--flag=VALUE"""
     BOOLEAN = "boolean"
-    """--flag or --no-flag"""
+    """--flag, or its negation"""
     SWITCH = "switch"
     """--flag, or nothing"""
     LIST = "list"
@@ -30,26 +31,66 @@ class Flag:
     option: str
     kind: Kind
     type: str
+    """bool, int, float, str or json: what a value, or each item of a list, is."""
     default: object
     choices: tuple[str, ...] = ()
+    negation: str = ""
+    """The option that sets a BOOLEAN to false."""
+    group: str = ""
+    """The title of its group: the name of the configuration class of vLLM that it belongs to, for most."""
+    expected: str = ""
+    """What a value must be, in a person's words: "expected …"."""
+
+
+EXPECTED = {
+    "bool": "true, 1, yes or on, or false, 0, no or off",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "json": 'JSON, such as {"name": "value"}',
+}
+"""Type -> what a value of it must be."""
+
+READERS = {
+    "int": ("int", EXPECTED["int"]),
+    "float": ("float", EXPECTED["float"]),
+    "str": ("str", EXPECTED["str"]),
+    "loads": ("json", EXPECTED["json"]),
+    "parse_dataclass": ("json", EXPECTED["json"]),
+    "human_readable_int": ("int", "a whole number, such as 8192, 8k (8,000) or 8K (8,192)"),
+    "human_readable_int_or_auto": ("int", "a whole number, such as 8192, 8k (8,000) or 8K (8,192), or auto"),
+}
+"""The function that reads a value in vLLM -> type, and what that function takes."""
 
 
 def flags_of(parser: argparse.ArgumentParser) -> dict[str, Flag]:
     """Every flag of `parser` by its UPPER_CASE name, but for --help and positional arguments."""
+    groups = {action: group.title or "" for group in parser._action_groups for action in group._group_actions}
     actions = (action for action in parser._actions if action.option_strings and action.dest != "help")
-    flags = (_flag(action) for action in actions)
+    flags = (_flag(action, groups.get(action, "")) for action in actions)
     return {flag.name: flag for flag in flags}
 
 
-def _flag(action: argparse.Action) -> Flag:
+def upper_case(option: str) -> str:
+    """The name of the variable that sets an option."""
+    return option.removeprefix("--").replace("-", "_").upper()
+
+
+def _flag(action: argparse.Action, group: str) -> Flag:
     option = next(option for option in action.option_strings if option.startswith("--"))
+    kind = _kind(action)
+    type_name, expected = _reading(action, kind)
+    choices = tuple(str(choice) for choice in action.choices or () if choice is not None)
     return Flag(
-        name=option.removeprefix("--").replace("-", "_").upper(),
+        name=upper_case(option),
         option=option,
-        kind=_kind(action),
-        type=_type_name(action),
+        kind=kind,
+        type=type_name,
         default=None if action.default is argparse.SUPPRESS else _plain(action.default),
-        choices=tuple(str(choice) for choice in action.choices or ()),
+        choices=choices,
+        negation=_negation(action, option) if kind is Kind.BOOLEAN else "",
+        group=group,
+        expected=f"one of {', '.join(choices)}" if choices else expected,
     )
 
 
@@ -65,14 +106,32 @@ def _kind(action: argparse.Action) -> Kind:
     return Kind.VALUE
 
 
-def _type_name(action: argparse.Action) -> str:
-    """A word for the documentation. vLLM wraps optional and JSON types in functions, whose names say little."""
-    if _kind(action) in (Kind.BOOLEAN, Kind.SWITCH):
-        return "bool"
-    name = getattr(action.type, "__name__", "str")
-    words = {"human_readable_int": "int", "human_readable_int_or_auto": "int", "loads": "json", "parse_type": "json"}
-    name = words.get(name, name)
-    return name if name in ("int", "float", "str", "json") else _type_of_default(action.default)
+def _negation(action: argparse.Action, option: str) -> str:
+    """vLLM 0.33 pairs --enable-x with --disable-x where 0.32 has --no-enable-x."""
+    name = option.removeprefix("--")
+    inverses = {"enable-": "--disable-", "disable-": "--enable-"}
+    pairs = [inverse + name.removeprefix(prefix) for prefix, inverse in inverses.items() if name.startswith(prefix)]
+    return next((pair for pair in pairs if pair in action.option_strings), f"--no-{name}")
+
+
+def _reading(action: argparse.Action, kind: Kind) -> tuple[str, str]:
+    """Type and expectation. A reading function of vLLM that is not in READERS leaves it to the default's type."""
+    if kind in (Kind.BOOLEAN, Kind.SWITCH):
+        return "bool", EXPECTED["bool"]
+    if reader := READERS.get(getattr(_unwrapped(action.type), "__name__", "str")):
+        return reader
+    type_name = _type_of_default(action.default)
+    return type_name, EXPECTED[type_name]
+
+
+def _unwrapped(reader: object) -> object:
+    """vLLM wraps the function that reads an optional or JSON value in another, which has it as `return_type`."""
+    while inspect.isfunction(reader):
+        inner = inspect.getclosurevars(reader).nonlocals.get("return_type")
+        if inner is None:
+            break
+        reader = inner
+    return reader
 
 
 def _type_of_default(default: object) -> str:

@@ -19,8 +19,12 @@ class Launch:
     model: str
     arguments: list[str]
     """Of `vllm serve`, the model first."""
+    given: argparse.Namespace = field(default_factory=argparse.Namespace)
+    """The same as vLLM's parser reads them, without the defaults for a CPU."""
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables to set for vLLM."""
+    ignored: tuple[str, ...] = ()
+    """What is set and has no effect, a sentence each."""
     warnings: tuple[str, ...] = ()
 
 
@@ -47,7 +51,9 @@ def plan(env: Mapping[str, str]) -> Launch:
     return Launch(
         model=resolution.model,
         arguments=[resolution.model, *arguments, *resolution.arguments, *own],
+        given=given,
         variables=variables,
+        ignored=tuple(resolution.ignored),
         warnings=tuple(resolution.warnings),
     )
 

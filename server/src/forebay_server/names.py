@@ -16,7 +16,24 @@ ALIASES = {
 CONFIG_FILE = "VLLM_CONFIG_FILE"
 EXTRA_ARGUMENTS = "VLLM_EXTRA_ARGS"
 
-ZERO_IS_UNSET = frozenset({"MAX_MODEL_LEN", "MAX_NUM_BATCHED_TOKENS"})
+ZERO_IS_UNSET = frozenset(
+    {
+        "MAX_CPU_LORAS",
+        "MAX_MODEL_LEN",
+        "MAX_NUM_BATCHED_TOKENS",
+        "MAX_PARALLEL_LOADING_WORKERS",
+        "NUM_GPU_BLOCKS_OVERRIDE",
+    }
+)
+"""Flags of which the worker's templates carry a 0 that vLLM would refuse."""
+
+NEEDS = {
+    "LORA_MODULES": "ENABLE_LORA",
+    "DEFAULT_MM_LORAS": "ENABLE_LORA",
+    "ENABLE_AUTO_TOOL_CHOICE": "TOOL_CALL_PARSER",
+    "ENABLE_LOG_OUTPUTS": "ENABLE_LOG_REQUESTS",
+}
+"""Flags that do not work without another, which vLLM itself says only after it has loaded the model, if at all."""
 
 LIBRARIES = {
     "HF_TOKEN": "the Hugging Face token for gated and private repositories",
@@ -66,47 +83,59 @@ REFUSED_VARIABLES = {
 
 REMOVED = {
     "CUDA_GRAPH_SIZES": "CUDAGRAPH_CAPTURE_SIZES",
+    "DEVICE": "",
+    "DISABLE_FRONTEND_MULTIPROCESSING": "",
+    "DISABLE_LOGPROBS_DURING_SPEC_DECODING": "",
     "DISABLE_LOG_REQUESTS": "ENABLE_LOG_REQUESTS=false, which is the default",
+    "DISABLE_MM_PREPROCESSOR_CACHE": "MM_PROCESSOR_CACHE_GB=0",
     "ENABLE_CHUNKED_CONTEXT": "ENABLE_CHUNKED_PREFILL",
+    "ENABLE_LORA_BIAS": "",
+    "ENABLE_MULTIMODAL_ENCODER_DATA_PARALLEL": "MM_ENCODER_TP_MODE=data",
+    "ENABLE_PROMPT_ADAPTER": "",
+    "EPLB_LOG_BALANCEDNESS": "EPLB_CONFIG='{\"log_balancedness\": …}'",
+    "EPLB_STEP_INTERVAL": "EPLB_CONFIG='{\"step_interval\": …}'",
+    "EPLB_WINDOW_SIZE": "EPLB_CONFIG='{\"window_size\": …}'",
     "GUIDED_DECODING_BACKEND": "STRUCTURED_OUTPUTS_CONFIG='{\"backend\": …}'",
+    "GUIDED_DECODING_DISABLE_ADDITIONAL_PROPERTIES": (
+        "STRUCTURED_OUTPUTS_CONFIG='{\"disable_additional_properties\": …}'"
+    ),
+    "GUIDED_DECODING_DISABLE_ANY_WHITESPACE": "STRUCTURED_OUTPUTS_CONFIG='{\"disable_any_whitespace\": …}'",
+    "GUIDED_DECODING_DISABLE_FALLBACK": "",
+    "LOGITS_PROCESSOR_PATTERN": "LOGITS_PROCESSORS",
+    "LONG_LORA_SCALING_FACTORS": "",
     "LORA_EXTRA_VOCAB_SIZE": "",
     "MAX_CONTEXT_LEN_TO_CAPTURE": "MAX_CUDAGRAPH_CAPTURE_SIZE",
     "MAX_SEQ_LEN_TO_CAPTURE": "MAX_CUDAGRAPH_CAPTURE_SIZE",
+    "MAX_LONG_PARTIAL_PREFILLS": "",
+    "MAX_NUM_PARTIAL_PREFILLS": "",
+    "MAX_PROMPT_ADAPTERS": "",
+    "MAX_PROMPT_ADAPTER_TOKEN": "",
+    "MULTI_STEP_STREAM_OUTPUTS": "",
     "NUM_LOOKAHEAD_SLOTS": "SPECULATIVE_CONFIG='{\"num_speculative_tokens\": …}'",
+    "NUM_REDUNDANT_EXPERTS": "EPLB_CONFIG='{\"num_redundant_experts\": …}'",
+    "NUM_SCHEDULER_STEPS": "",
+    "OVERRIDE_POOLER_CONFIG": "POOLER_CONFIG",
     "PREEMPTION_CHECK_PERIOD": "",
     "PREEMPTION_CPU_CAPACITY": "",
     "PREEMPTION_MODE": "",
+    "QLORA_ADAPTER_NAME_OR_PATH": "LORA_MODULES",
     "QUANTIZATION_PARAM_PATH": "",
     "ROPE_SCALING": "HF_OVERRIDES='{\"rope_parameters\": …}'",
     "ROPE_THETA": "HF_OVERRIDES='{\"rope_parameters\": …}'",
     "SCHEDULER_DELAY_FACTOR": "",
+    "SPECULATIVE_DISABLE_BY_BATCH_SIZE": "",
+    "SPEC_DECODING_ACCEPTANCE_METHOD": "SPECULATIVE_CONFIG='{\"rejection_sample_method\": …}'",
     "SWAP_SPACE": "KV_OFFLOADING_SIZE",
     "TASK": "RUNNER or CONVERT",
     "TOKENIZER_POOL_EXTRA_CONFIG": "",
     "TOKENIZER_POOL_SIZE": "",
     "TOKENIZER_POOL_TYPE": "",
+    "TRANSFORMERS_VERSION": "",
+    "TYPICAL_ACCEPTANCE_SAMPLER_POSTERIOR_ALPHA": "",
+    "TYPICAL_ACCEPTANCE_SAMPLER_POSTERIOR_THRESHOLD": "",
     "USE_V2_BLOCK_MANAGER": "",
+    "VLLM_ATTENTION_BACKEND": "ATTENTION_BACKEND",
     "WORKER_USE_RAY": "DISTRIBUTED_EXECUTOR_BACKEND=ray",
 }
-"""Flags that earlier versions of vLLM had -> what to set now ("": nothing takes its place). Warned about and ignored,
-unless the vLLM of the image has such a flag."""
-
-NOT_YET = frozenset(
-    {
-        "BATCH_SIZE_GROWTH_FACTOR",
-        "DEFAULT_BATCH_SIZE",
-        "DEFAULT_BATCH_SIZE_GROWTH_FACTOR",
-        "DEFAULT_MIN_BATCH_SIZE",
-        "MAX_CONCURRENCY",
-        "MIN_BATCH_SIZE",
-        "NGRAM_PROMPT_LOOKUP_MAX",
-        "NGRAM_PROMPT_LOOKUP_MIN",
-        "NUM_SPECULATIVE_TOKENS",
-        "RAW_OPENAI_OUTPUT",
-        "REQUEST_TIMEOUT",
-        "SPECULATIVE_METHOD",
-        "SPECULATIVE_MODEL",
-        "VLLM_STARTUP_TIMEOUT",
-    }
-)
-"""Names of RunPod's workers that have no effect here yet: warned about, never ignored in silence."""
+"""Flags that earlier versions of vLLM, or RunPod's workers, had -> what to set now ("": nothing takes its place).
+Warned about and ignored, unless the vLLM of the image has such a flag."""

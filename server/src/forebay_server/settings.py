@@ -1,11 +1,14 @@
 """The server's own settings: what is not a flag of vLLM."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from forebay_server.failure import invalid_configuration
+from forebay_server.environment import FALSE, TRUE
+from forebay_server.failure import StartError, invalid_configuration
+from forebay_server.flags import EXPECTED
 
 HTTP_PORT = 8000
 """The OpenAI API: what the endpoint's Service exposes."""
@@ -22,6 +25,15 @@ DESCRIPTIONS = {
     "FOREBAY_DRAIN_SECONDS": "how long running requests may go on after SIGTERM",
     "FOREBAY_TERMINATION_LOG": "where a fatal start error is written as one line of JSON",
     "BASE_PATH": "the cache volume: downloaded models and compiled code live under it",
+    "VLLM_STARTUP_TIMEOUT": "seconds in which the model must answer, or the server ends; no limit when unset",
+    "REQUEST_TIMEOUT": "seconds that a job may take",
+    "MAX_CONCURRENCY": "jobs that are taken at once; OpenAI requests are not counted",
+    "RAW_OPENAI_OUTPUT": "how a streamed OpenAI job is answered: 1: text as it was sent; 0: the parsed chunks",
+    "DEFAULT_BATCH_SIZE": "tokens or chunks in one item of a streamed job's output, at most",
+    "DEFAULT_MIN_BATCH_SIZE": "tokens or chunks in the first item",
+    "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "how many times more an item has than the one before it",
+    "MIN_BATCH_SIZE": "another name of DEFAULT_MIN_BATCH_SIZE",
+    "BATCH_SIZE_GROWTH_FACTOR": "another name of DEFAULT_BATCH_SIZE_GROWTH_FACTOR",
 }
 """Every variable that Settings reads, with its meaning."""
 
@@ -31,7 +43,45 @@ DEFAULTS = {
     "FOREBAY_DRAIN_SECONDS": "300",
     "FOREBAY_TERMINATION_LOG": "/dev/termination-log",
     "BASE_PATH": "/cache",
+    "VLLM_STARTUP_TIMEOUT": "",
+    "REQUEST_TIMEOUT": "3600",
+    "MAX_CONCURRENCY": "30",
+    "RAW_OPENAI_OUTPUT": "1",
+    "DEFAULT_BATCH_SIZE": "50",
+    "DEFAULT_MIN_BATCH_SIZE": "1",
+    "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "3",
 }
+
+OTHER_SPELLINGS = {
+    "DEFAULT_MIN_BATCH_SIZE": "MIN_BATCH_SIZE",
+    "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "BATCH_SIZE_GROWTH_FACTOR",
+}
+"""The name that RunPod's documentation gives -> the one that the code of its worker read. The first stands above."""
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How RunPod's jobs are taken and answered."""
+
+    max_concurrency: int = 30
+    timeout: float = 3600.0
+    """Seconds."""
+    raw_openai_output: bool = True
+    batch_size: int = 50
+    min_batch_size: int = 1
+    batch_size_growth_factor: float = 3.0
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> "JobSettings":
+        """Raises StartError (InvalidConfiguration) for a value that cannot be."""
+        return cls(
+            max_concurrency=int(_number(env, "MAX_CONCURRENCY", 1, 100_000, whole=True)),
+            timeout=_seconds(env, "REQUEST_TIMEOUT"),
+            raw_openai_output=_boolean(env, "RAW_OPENAI_OUTPUT"),
+            batch_size=int(_number(env, "DEFAULT_BATCH_SIZE", 1, 1_000_000, whole=True)),
+            min_batch_size=int(_number(env, "DEFAULT_MIN_BATCH_SIZE", 1, 1_000_000, whole=True)),
+            batch_size_growth_factor=_number(env, "DEFAULT_BATCH_SIZE_GROWTH_FACTOR", 1, 1_000_000),
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +94,9 @@ class Settings:
     drain_seconds: float
     termination_log: Path
     base_path: Path
+    startup_timeout: float | None
+    """Seconds."""
+    jobs: JobSettings
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
@@ -61,6 +114,8 @@ class Settings:
             drain_seconds=_seconds(env, "FOREBAY_DRAIN_SECONDS"),
             termination_log=termination_log(env),
             base_path=Path(_read(env, "BASE_PATH")),
+            startup_timeout=_seconds(env, "VLLM_STARTUP_TIMEOUT") if env.get("VLLM_STARTUP_TIMEOUT") else None,
+            jobs=JobSettings.from_environment(env),
         )
 
 
@@ -85,15 +140,34 @@ def cache_environment(base_path: Path) -> dict[str, str]:
 
 
 def _read(env: Mapping[str, str], name: str) -> str:
-    return env.get(name) or DEFAULTS[name]
+    return env.get(name) or env.get(OTHER_SPELLINGS.get(name, name)) or DEFAULTS[name]
+
+
+def _boolean(env: Mapping[str, str], name: str) -> bool:
+    raw = _read(env, name)
+    if raw.strip().lower() in TRUE:
+        return True
+    if raw.strip().lower() in FALSE:
+        return False
+    raise _wrong(name, raw, EXPECTED["bool"])
 
 
 def _seconds(env: Mapping[str, str], name: str) -> float:
+    return _number(env, name, 0, 86400, unit="seconds")
+
+
+def _number(
+    env: Mapping[str, str], name: str, least: int, most: int, *, whole: bool = False, unit: str = "a number"
+) -> float:
     raw = _read(env, name)
     try:
-        seconds = float(raw)
+        number = float(raw)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 86400:
-        raise invalid_configuration(f"{name} is {raw!r}; it must be seconds from 0 to 86400.", f"Correct {name}.")
-    return seconds
+        number = math.nan
+    if not least <= number <= most or (whole and number != int(number)):
+        raise _wrong(name, raw, f"{'a whole number' if whole else unit} from {least} to {most}")
+    return number
+
+
+def _wrong(name: str, raw: str, expected: str) -> StartError:
+    return invalid_configuration(f"{name} is {raw!r}; it must be {expected}.", f"Correct {name}.")

@@ -27,6 +27,7 @@ def test_each_name_is_listed_once_with_what_it_does() -> None:
         "VLLM_API_KEY": "refused",
         "FOREBAY_AUTH": "forebay",
         "VLLM_EXTRA_ARGS": "forebay",
-        "MAX_CONCURRENCY": "not-yet",
+        "MAX_CONCURRENCY": "forebay",
+        "SPECULATIVE_MODEL": "forebay",
     }
     assert {name: status[name] for name in expected} == expected

@@ -32,6 +32,10 @@ def small_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ssl-keyfile")
     parser.add_argument("--ssl-certfile")
     parser.add_argument("--api-key", nargs="+")
+    parser.add_argument("--speculative-config", type=json.loads)
+    parser.add_argument("--enable-lora", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--max-cpu-loras", type=int)
+    parser.add_argument("--quantization")
     return parser
 
 
@@ -69,6 +73,15 @@ def resolved(**env: str) -> Resolution:
         ({"VLLM_EXTRA_ARGS": "--chat-template 'a b'"}, ["--chat-template", "a b"]),
         ({"HF_TOKEN": "hf_secret"}, []),
         ({"HOST": "1.2.3.4", "PORT": "80", "HELP": "1"}, []),
+        ({"QUANTIZATION": "None"}, []),
+        ({"QUANTIZATION": "  "}, []),
+        ({"MAX_CPU_LORAS": "0"}, []),
+        ({"RESPONSE_ROLE": "None"}, ["--response-role=None"]),
+        ({"SPECULATIVE_CONFIG": '{"method": "ngram"}'}, ['--speculative-config={"method": "ngram"}']),
+        (
+            {"SPECULATIVE_MODEL": "a/b", "NUM_SPECULATIVE_TOKENS": "3"},
+            ['--speculative-config={"model": "a/b", "num_speculative_tokens": 3}'],
+        ),
     ],
 )  # fmt: skip
 def test_a_variable_becomes_its_argument(env: dict[str, str], arguments: list[str]) -> None:
@@ -113,6 +126,7 @@ def test_the_model_comes_first_whatever_names_it(env: dict[str, str], model: str
         ({"ENFORCE_EAGER": "maybe"}, "ENFORCE_EAGER='maybe': expected true, 1, yes or on, or false, 0, no or off."),
         ({"LORA_MODULES": '[{"name"'}, "LORA_MODULES="),
         ({"VLLM_EXTRA_ARGS": "--a 'b"}, "VLLM_EXTRA_ARGS: No closing quotation."),
+        ({"NUM_SPECULATIVE_TOKENS": "3"}, "NUM_SPECULATIVE_TOKENS alone is not enough: set SPECULATIVE_METHOD"),
         ({"SSL_KEYFILE": "/k"}, "SSL_KEYFILE cannot be set: TLS ends before the pod."),
         ({"VLLM_API_KEY": "k"}, "VLLM_API_KEY cannot be set"),
         ({"VLLM_USE_RUST_FRONTEND": "1"}, "VLLM_USE_RUST_FRONTEND cannot be set"),
@@ -135,16 +149,20 @@ def test_what_cannot_be_is_an_error(env: dict[str, str], error: str) -> None:
         ({"HF_TOKEM": "1"}, ["HF_TOKEM is not known. Did you mean HF_TOKEN?"]),
         ({"SWAP_SPACE": "4"}, ["SWAP_SPACE is ignored: vLLM has removed it. Set KV_OFFLOADING_SIZE."]),
         ({"PREEMPTION_MODE": "x"}, ["PREEMPTION_MODE is ignored: vLLM has removed it. Nothing replaces it."]),
-        ({"MAX_CONCURRENCY": "3"}, ["MAX_CONCURRENCY has no effect yet."]),
+        ({"NO_ENABLE_LORA": "1"}, ["NO_ENABLE_LORA has no effect here. Set ENABLE_LORA, to false or to true."]),
+        (
+            {"SPECULATIVE_CONFIG": '{"method": "ngram"}', "NGRAM_PROMPT_LOOKUP_MAX": "4"},
+            ["NGRAM_PROMPT_LOOKUP_MAX is ignored: SPECULATIVE_CONFIG is set."],
+        ),
         ({"API_KEY": "k"}, ["API_KEY has no effect here. Keys come from the endpoint's Secret, see spec.auth."]),
-        ({"TOKENIZER_NAME": "t", "TOKENIZER": "u"}, ["TOKENIZER_NAME is set, so TOKENIZER is ignored."]),
+        ({"TOKENIZER_NAME": "t", "TOKENIZER": "u"}, ["TOKENIZER is ignored: TOKENIZER_NAME is set."]),
         ({"VLLM_API_KEY": "", "SWAP_SPACE": ""}, []),
         ({"VLLM_SERVER_DEV_MODE": "0"}, []),
     ],
 )
 def test_what_has_no_effect_is_said(env: dict[str, str], warnings: list[str]) -> None:
     result = resolved(MODEL_NAME="m", **env)
-    assert result.warnings == warnings
+    assert result.ignored + result.warnings == warnings
     assert result.errors == []
 
 

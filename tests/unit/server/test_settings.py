@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from forebay_server.failure import StartError
-from forebay_server.settings import DEFAULTS, DESCRIPTIONS, Settings, cache_environment
+from forebay_server.settings import DEFAULTS, DESCRIPTIONS, OTHER_SPELLINGS, JobSettings, Settings, cache_environment
 
 
 def test_defaults_are_the_pods_paths() -> None:
@@ -16,11 +16,45 @@ def test_defaults_are_the_pods_paths() -> None:
         drain_seconds=300.0,
         termination_log=Path("/dev/termination-log"),
         base_path=Path("/cache"),
+        startup_timeout=None,
+        jobs=JobSettings(
+            max_concurrency=30,
+            timeout=3600.0,
+            raw_openai_output=True,
+            batch_size=50,
+            min_batch_size=1,
+            batch_size_growth_factor=3.0,
+        ),
     )
 
 
 def test_every_variable_is_described() -> None:
-    assert DEFAULTS.keys() == DESCRIPTIONS.keys() - {"FOREBAY_AUTH"}
+    assert DEFAULTS.keys() == DESCRIPTIONS.keys() - {"FOREBAY_AUTH", *OTHER_SPELLINGS.values()}
+
+
+@pytest.mark.parametrize(
+    ("env", "attribute", "value"),
+    [
+        ({"MAX_CONCURRENCY": "8"}, "max_concurrency", 8),
+        ({"REQUEST_TIMEOUT": "60"}, "timeout", 60.0),
+        ({"RAW_OPENAI_OUTPUT": "0"}, "raw_openai_output", False),
+        ({"RAW_OPENAI_OUTPUT": "True"}, "raw_openai_output", True),
+        ({"DEFAULT_BATCH_SIZE": "10"}, "batch_size", 10),
+        ({"DEFAULT_MIN_BATCH_SIZE": "2"}, "min_batch_size", 2),
+        ({"MIN_BATCH_SIZE": "2"}, "min_batch_size", 2),
+        ({"MIN_BATCH_SIZE": "2", "DEFAULT_MIN_BATCH_SIZE": "4"}, "min_batch_size", 4),
+        ({"DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "1.5"}, "batch_size_growth_factor", 1.5),
+        ({"BATCH_SIZE_GROWTH_FACTOR": "2"}, "batch_size_growth_factor", 2.0),
+        ({"MAX_CONCURRENCY": ""}, "max_concurrency", 30),
+    ],
+)
+def test_both_spellings_of_the_job_settings_are_read(env: dict[str, str], attribute: str, value: object) -> None:
+    assert getattr(JobSettings.from_environment(env), attribute) == value
+
+
+def test_the_start_is_limited_when_asked() -> None:
+    settings = Settings.from_environment({"FOREBAY_AUTH": "None", "VLLM_STARTUP_TIMEOUT": "1200"})
+    assert settings.startup_timeout == 1200
 
 
 @pytest.mark.parametrize(
@@ -31,6 +65,10 @@ def test_every_variable_is_described() -> None:
         ({"FOREBAY_AUTH": "None", "FOREBAY_DRAIN_SECONDS": "5m"}, "FOREBAY_DRAIN_SECONDS is '5m'"),
         ({"FOREBAY_AUTH": "None", "FOREBAY_DRAIN_SECONDS": "-1"}, "FOREBAY_DRAIN_SECONDS is '-1'"),
         ({"FOREBAY_AUTH": "None", "FOREBAY_DRAIN_SECONDS": "nan"}, "FOREBAY_DRAIN_SECONDS is 'nan'"),
+        ({"FOREBAY_AUTH": "None", "MAX_CONCURRENCY": "0"}, "MAX_CONCURRENCY is '0'; it must be a whole number from 1"),
+        ({"FOREBAY_AUTH": "None", "MAX_CONCURRENCY": "1.5"}, "MAX_CONCURRENCY is '1.5'; it must be a whole number"),
+        ({"FOREBAY_AUTH": "None", "RAW_OPENAI_OUTPUT": "raw"}, "RAW_OPENAI_OUTPUT is 'raw'; it must be true, 1,"),
+        ({"FOREBAY_AUTH": "None", "VLLM_STARTUP_TIMEOUT": "20m"}, "VLLM_STARTUP_TIMEOUT is '20m'; it must be seconds"),
     ],
 )
 def test_a_wrong_setting_stops_the_start(env: dict[str, str], message: str) -> None:

@@ -1,0 +1,44 @@
+"""A model that is baked into the image, as RunPod's worker does it: a JSON file of variables that stand above all."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from forebay_server.failure import StartError, invalid_configuration
+
+FILE = Path("/local_model_args.json")
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+"""The weights are in the image, so the hub is not asked for anything."""
+
+
+def variables(file: Path) -> dict[str, str]:
+    """What the file sets: MODEL_NAME, TOKENIZER_NAME, QUANTIZATION …, and the hub offline. {} when there is no file.
+
+    Raises StartError (InvalidConfiguration) for a file that is no JSON object or names no model.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _wrong(file, f"cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise _wrong(file, "is not a JSON object")
+    baked = {name: str(value) for name, value in content.items() if value not in (None, "")}
+    if "MODEL_NAME" not in baked:
+        raise _wrong(file, "has no MODEL_NAME")
+    return baked | OFFLINE
+
+
+def replaced(env: Mapping[str, str], baked: Mapping[str, str]) -> list[str]:
+    """One sentence for each variable of `env` that the image's own value takes the place of."""
+    return [
+        f"{name}={env[name]!r} is ignored: {FILE} of the image sets {value!r}."
+        for name, value in baked.items()
+        if env.get(name) and env[name] != value and name not in OFFLINE
+    ]
+
+
+def _wrong(file: Path, what: str) -> StartError:
+    return invalid_configuration(f"{file}, the file of a baked-in model, {what}.", "Build the image again.")

@@ -1,0 +1,47 @@
+"""RunPod's variables for the parts of speculative decoding, as the one JSON that vLLM takes."""
+
+import json
+from collections.abc import Mapping
+
+CONFIG = "SPECULATIVE_CONFIG"
+
+PARTS: dict[str, tuple[str, type[str] | type[int]]] = {
+    "SPECULATIVE_METHOD": ("method", str),
+    "SPECULATIVE_MODEL": ("model", str),
+    "NUM_SPECULATIVE_TOKENS": ("num_speculative_tokens", int),
+    "NGRAM_PROMPT_LOOKUP_MAX": ("prompt_lookup_max", int),
+    "NGRAM_PROMPT_LOOKUP_MIN": ("prompt_lookup_min", int),
+    "SPECULATIVE_DRAFT_TENSOR_PARALLEL_SIZE": ("draft_tensor_parallel_size", int),
+    "SPECULATIVE_MAX_MODEL_LEN": ("max_model_len", int),
+}
+"""Variable -> the key of SPECULATIVE_CONFIG that it sets. The last two are of the worker's first generation."""
+
+NGRAM_MODEL = "[ngram]"
+"""What earlier versions of vLLM called the model of the n-gram method."""
+
+
+def parts_set(env: Mapping[str, str]) -> dict[str, str]:
+    """The parts that are set to something: 0 means unset, as in the worker's templates."""
+    return {name: value for name in PARTS if (value := env.get(name, "").strip()) not in ("", "0", "None")}
+
+
+def compose(parts: Mapping[str, str]) -> str:
+    """SPECULATIVE_CONFIG from its parts, of which there is at least one. Raises ValueError saying what is wrong."""
+    config: dict[str, object] = {}
+    for name, value in parts.items():
+        key, kind = PARTS[name]
+        try:
+            config[key] = kind(value)
+        except ValueError as error:
+            raise ValueError(f"{name}={value!r}: expected a whole number.") from error
+    if config.get("model") == NGRAM_MODEL:
+        del config["model"]
+        config.setdefault("method", "ngram")
+    if "prompt_lookup_max" in config and "model" not in config:
+        config.setdefault("method", "ngram")
+    if "method" not in config and "model" not in config:
+        given = " and ".join(parts)
+        raise ValueError(f"{given} alone is not enough: set SPECULATIVE_METHOD, or SPECULATIVE_MODEL, too.")
+    if config.get("method") == "ngram" and "num_speculative_tokens" not in config:
+        raise ValueError("NUM_SPECULATIVE_TOKENS is not set: the method ngram needs it.")
+    return json.dumps(config)

@@ -1,0 +1,34 @@
+"""VLLM_STARTUP_TIMEOUT: a start that takes longer ends, and says so."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from forebay_server.failure import EXIT_FAILURE, Failure, report
+
+
+def too_slow(seconds: float, step: str) -> Failure:
+    """The failure of a start that was still at `step` after `seconds`."""
+    return Failure(
+        "StartupTimeout",
+        f"The model did not answer within {seconds:g} s (VLLM_STARTUP_TIMEOUT); the start was at the step {step}.",
+        "Raise VLLM_STARTUP_TIMEOUT, or remove it: the endpoint's rollout.startupTimeout limits the start as well.",
+        EXIT_FAILURE,
+    )
+
+
+def watch(seconds: float, waiting_at: Callable[[], str], termination_log: Path) -> None:
+    """End the process after `seconds` unless `waiting_at`, which names the step of the start, then gives ""."""
+
+    def judge() -> None:
+        if step := waiting_at():
+            report(too_slow(seconds, step), termination_log)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            os._exit(EXIT_FAILURE)
+
+    timer = threading.Timer(seconds, judge)
+    timer.daemon = True
+    timer.start()

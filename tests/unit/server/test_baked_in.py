@@ -1,0 +1,42 @@
+"""The file of a model that is baked into the image."""
+
+from pathlib import Path
+
+import pytest
+
+from forebay_server.baked_in import replaced, variables
+from forebay_server.failure import StartError
+
+
+def test_the_file_sets_variables_and_takes_the_hub_offline(tmp_path: Path) -> None:
+    file = tmp_path / "local_model_args.json"
+    file.write_text('{"MODEL_NAME": "/models/a", "TOKENIZER_NAME": "/models/a", "QUANTIZATION": null}')
+    assert variables(file) == {
+        "MODEL_NAME": "/models/a",
+        "TOKENIZER_NAME": "/models/a",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+
+
+def test_no_file_sets_nothing(tmp_path: Path) -> None:
+    assert variables(tmp_path / "none.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "cannot be read"), ("[]", "is not a JSON object"), ('{"MODEL_NAME": ""}', "has no MODEL_NAME")],
+)
+def test_a_file_that_cannot_be_stops_the_start(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "local_model_args.json"
+    file.write_text(content)
+    with pytest.raises(StartError, match=message):
+        variables(file)
+
+
+def test_a_value_that_it_replaces_is_said() -> None:
+    env = {"MODEL_NAME": "a/b", "TOKENIZER_NAME": "t", "HF_HUB_OFFLINE": "0"}
+    baked = {"MODEL_NAME": "/models/a", "TOKENIZER_NAME": "t", "HF_HUB_OFFLINE": "1"}
+    assert replaced(env, baked) == [
+        "MODEL_NAME='a/b' is ignored: /local_model_args.json of the image sets '/models/a'."
+    ]

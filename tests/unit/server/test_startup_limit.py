@@ -1,0 +1,11 @@
+"""A start that takes too long."""
+
+from forebay_server.startup_limit import too_slow
+
+
+def test_a_slow_start_names_its_step_and_the_variable() -> None:
+    failure = too_slow(1200, "Downloading")
+    assert failure.reason == "StartupTimeout"
+    assert "within 1200 s (VLLM_STARTUP_TIMEOUT)" in failure.message
+    assert "Downloading" in failure.message
+    assert failure.exit_status == 1

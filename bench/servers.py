@@ -36,8 +36,8 @@ class Server:
         parents: dict[int, int] = {}
         for status in Path("/proc").glob("[0-9]*/stat"):
             try:
-                pid, _, rest = status.read_text().partition(" (")
-                parents[int(pid)] = int(rest.rpartition(") ")[2].split()[1])
+                number, _, rest = status.read_text().partition(" (")
+                parents[int(number)] = int(rest.rpartition(") ")[2].split()[1])
             except FileNotFoundError:  # ended while we looked
                 continue
         tree = [self.pid]

@@ -12,7 +12,8 @@ import argparse
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +22,27 @@ from urllib.parse import unquote, urlsplit
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 """The one commit of the repository; the branch main points to it."""
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16
+
+LARGE = (".safetensors", ".bin", ".pt")
+"""Endings of files that the hub keeps in its storage for large files, by their SHA-256."""
+
+
+@dataclass
+class Faults:
+    """What goes wrong. Counts are used up; access is by one test, so no lock."""
+
+    cut_after_bytes: int = 0
+    cuts: int = 0
+    """How many answers with a large file end after cut_after_bytes, with the connection."""
+    corrupt: int = 0
+    """How many answers with a large file have a wrong last byte."""
+    status: int = 0
+    """Every answer is this error."""
+    bytes_per_second: float = 0.0
+    """Of each answer; 0: as fast as it goes."""
+    ranges: list[tuple[str, int]] = field(default_factory=list)
+    """(file, first byte) of every answer with a large file: what was asked for, to be looked at afterwards."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +55,11 @@ class Repository:
 
     @cached_property
     def etags(self) -> dict[str, str]:
-        """File -> SHA-256 of its content, which is the hub's ETag for large files."""
-        return {name: _sha256(self.folder / name) for name in self.files}
+        """File -> the hub's ETag: the SHA-256 of a large file, git's id of another."""
+        return {
+            name: _sha256(self.folder / name) if name.endswith(LARGE) else _git_id(self.folder / name)
+            for name in self.files
+        }
 
     @cached_property
     def files(self) -> list[str]:
@@ -43,7 +67,7 @@ class Repository:
 
     def info(self) -> dict[str, object]:
         """The answer of /api/models/<name>."""
-        siblings = [{"rfilename": name} for name in self.files]
+        siblings = [self._sibling(name) for name in self.files]
         return {
             "_id": "0",
             "id": self.name,
@@ -52,6 +76,13 @@ class Repository:
             "private": False,
             "siblings": siblings,
         }
+
+    def _sibling(self, name: str) -> dict[str, object]:
+        size, etag = (self.folder / name).stat().st_size, self.etags[name]
+        if name.endswith(LARGE):
+            lfs = {"sha256": etag, "size": size, "pointerSize": 134}
+            return {"rfilename": name, "size": size, "blobId": etag[:40], "lfs": lfs}
+        return {"rfilename": name, "size": size, "blobId": etag}
 
     def tree(self) -> list[dict[str, object]]:
         """The answer of /api/models/<name>/tree/<revision>."""
@@ -72,9 +103,10 @@ class Refusal(Exception):
 class Hub(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], repository: Repository) -> None:
+    def __init__(self, address: tuple[str, int], repository: Repository, faults: Faults | None = None) -> None:
         super().__init__(address, HubHandler)
         self.repository = repository
+        self.faults = faults or Faults()
 
 
 class HubHandler(BaseHTTPRequestHandler):
@@ -96,11 +128,14 @@ class HubHandler(BaseHTTPRequestHandler):
             else:
                 raise Refusal(404, "RepoNotFound")
         except Refusal as refusal:
-            self._send_json({"error": refusal.code}, refusal.status, {"X-Error-Code": refusal.code})
+            headers = {"X-Error-Code": refusal.code} if refusal.code else {}
+            self._send_json({"error": refusal.code}, refusal.status, headers)
 
     do_HEAD = do_GET
 
     def _admit(self) -> None:
+        if status := self.server.faults.status:
+            raise Refusal(status, "")
         token = self.server.repository.token
         if token and self.headers.get("Authorization") != f"Bearer {token}":
             raise Refusal(401, "GatedRepo")
@@ -147,8 +182,29 @@ class HubHandler(BaseHTTPRequestHandler):
             self.end_headers()
             if self.command != "HEAD":
                 file.seek(start)
-                for position in range(start, end + 1, CHUNK):
-                    self.wfile.write(file.read(min(CHUNK, end + 1 - position)))
+                self._send_bytes(name, start, file.read(end + 1 - start))
+
+    def _send_bytes(self, name: str, start: int, content: bytes) -> None:
+        faults = self.server.faults
+        if name.endswith(LARGE):
+            faults.ranges.append((name, start))
+            if faults.cuts:
+                faults.cuts -= 1
+                self.wfile.write(content[: faults.cut_after_bytes])
+                self.close_connection = True
+                return
+            if faults.corrupt:
+                faults.corrupt -= 1
+                content = content[:-1] + bytes([content[-1] ^ 1])
+        for position in range(0, len(content), CHUNK):
+            self.wfile.write(content[position : position + CHUNK])
+            if faults.bytes_per_second:
+                time.sleep(CHUNK / faults.bytes_per_second)
+
+
+def _git_id(path: Path) -> str:
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -9,9 +9,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from forebay_server import __version__, downloads, drain, failure, ops, process, settings
+from forebay_server import __version__, diagnosis, downloads, drain, failure, ops, process, settings
 from forebay_server.failure import EXIT_CONFIGURATION, EXIT_FAILURE, Failure, StartError
-from forebay_server.state import ServerState, Step
+from forebay_server.startup import Step
+from forebay_server.state import ServerState
 
 DESCRIPTION = """\
 Serve a language model with vLLM behind an OpenAI-compatible API, configured by environment variables.
@@ -55,13 +56,15 @@ def serve() -> int:
         _warn(plan.warnings)
         env.update(plan.variables)
         hub_cache = Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
-        state.downloading = lambda: downloads.in_progress(hub_cache, model)
+        if downloads.comes_from_hub(model, env):
+            source = downloads.Source(model, plan.given.revision, plan.given.load_format)
+            downloads.bring(source, hub_cache, state)
         state.step = Step.LOADING_WEIGHTS
         vllm_compat.run(plan.arguments)
     except (Exception, SystemExit) as error:
         if state.draining:
             return 0
-        reason = state.failure or failure.explain(error, model)
+        reason = state.failure or diagnosis.explain(error, model)
         if reason.exit_status == EXIT_FAILURE:
             log.exception("The start failed")
         return _fail(reason)

@@ -1,9 +1,337 @@
-"""Whether the model's files are on their way from the hub."""
+"""The model's files, from the hub to the cache volume, before vLLM asks for them.
 
+huggingface_hub does the work: it goes on after a cut connection, keeps what is complete over a restart of the pod, and
+locks each file, so that pods can share a volume. Here is decided what to fetch; progress is read off the disk, so what
+another pod fetches counts too; and what has arrived is checked against its SHA-256, which huggingface_hub leaves out.
+"""
+# ruff: noqa: PLC0415 - huggingface_hub takes a moment to import, and is not there where the unit tests run
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
+from forebay_server.failure import EXIT_FAILURE, Failure, StartError, causes
+from forebay_server.startup import Download, Step
+from forebay_server.state import ServerState
 
-def in_progress(hub_cache: Path, model: str) -> bool:
-    """huggingface_hub keeps a file under blobs/ with the ending .incomplete until it has arrived."""
-    blobs = hub_cache / f"models--{model.replace('/', '--')}" / "blobs"
-    return any(blobs.glob("*.incomplete"))
+log = logging.getLogger(__name__)
+
+WEIGHTS = {
+    "auto": ("*.safetensors", "*.bin", "*.pt"),
+    "hf": ("*.safetensors", "*.bin", "*.pt"),
+    "safetensors": ("*.safetensors",),
+    "fastsafetensors": ("*.safetensors",),
+    "instanttensor": ("*.safetensors",),
+    "mistral": ("consolidated*.safetensors",),
+    "npcache": ("*.bin",),
+    "pt": ("*.pt",),
+}
+"""--load-format -> patterns of weights; the first that matches any file is taken. As in vLLM 0.32 and 0.33
+(model_executor/model_loader/default_loader.py). With another format vLLM fetches the weights itself."""
+
+NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "trainer_state.json")
+"""Left behind by training; vLLM drops them too."""
+
+SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py", "*.yaml")
+"""Configuration, tokenizer and chat template."""
+
+NO_HUB = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_USE_MODELSCOPE")
+"""Variables that keep vLLM from the hub."""
+
+UNREACHABLE = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ReadTimeout", "TimeoutException"})
+
+SAMPLE_SECONDS = 0.5
+
+STALE_SECONDS = 3600.0
+"""A partial file that nothing was written to for so long belongs to a pod that was killed: it is never continued, since
+huggingface_hub gives each attempt a name of its own, and would fill the volume."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from, as vLLM is told."""
+
+    model: str
+    revision: str | None
+    """None: the branch main."""
+    load_format: str
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repository."""
+
+    name: str
+    size: int
+    etag: str
+    """The name of its content in the cache: the SHA-256 of a large file, git's id of another."""
+    large: bool
+
+
+def wanted(files: Sequence[RemoteFile], load_format: str) -> list[RemoteFile]:
+    """What vLLM will ask for, out of a repository's files."""
+    top = [file for file in files if "/" not in file.name]
+    small = [file for file in top if _matches(file, SMALL) and not _matches(file, NOT_WEIGHTS)]
+    patterns = WEIGHTS.get(load_format, ())
+    if load_format == "auto" and any(_matches(file, WEIGHTS["mistral"]) for file in top):
+        patterns = WEIGHTS["mistral"]
+    for pattern in patterns:
+        if weights := [file for file in top if _matches(file, (pattern,)) and not _matches(file, NOT_WEIGHTS)]:
+            return small + weights
+    return small
+
+
+def _matches(file: RemoteFile, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(file.name, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A model on the hub and its place in the cache."""
+
+    name: str
+    revision: str | None
+    """None: the branch main."""
+    files: tuple[RemoteFile, ...]
+    hub_cache: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.hub_cache / f"models--{self.name.replace('/', '--')}"
+
+    def blob(self, file: RemoteFile) -> Path:
+        return self.folder / "blobs" / file.etag
+
+    def bytes_here(self, files: Iterable[RemoteFile]) -> int:
+        """How much of `files` has arrived, whole and in part."""
+        return sum(self._bytes_of(file) for file in files)
+
+    def _bytes_of(self, file: RemoteFile) -> int:
+        blob = self.blob(file)
+        if size := _size(blob):
+            return min(size, file.size)
+        partial = blob.parent.glob(f"{file.etag}*.incomplete") if blob.parent.is_dir() else []
+        return min(file.size, max((_size(path) for path in partial), default=0))
+
+
+def look_up(name: str, revision: str | None, hub_cache: Path) -> Repository:
+    """What the hub says of a repository. Raises huggingface_hub's errors, see diagnosis."""
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(name, revision=revision, files_metadata=True)
+    files = (
+        RemoteFile(
+            name=sibling.rfilename,
+            size=sibling.size or 0,
+            etag=sibling.lfs.sha256 if sibling.lfs else sibling.blob_id or "",
+            large=sibling.lfs is not None,
+        )
+        for sibling in info.siblings or ()
+    )
+    return Repository(name, revision, tuple(files), hub_cache)
+
+
+def comes_from_hub(model: str, env: Mapping[str, str]) -> bool:
+    """Whether `model` names a repository that is to be fetched from the hub now."""
+    elsewhere = any(env.get(name, "").lower() in ("1", "true", "yes", "on") for name in NO_HUB)
+    return not elsewhere and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model) is not None and not Path(model).exists()
+
+
+def bring(
+    source: Source, hub_cache: Path, state: ServerState, check: Callable[[Path, int], None] = lambda config, size: None
+) -> None:
+    """Fetch what vLLM will ask for. `check` is called with the model's config.json and the bytes of its weights once
+    these are known, before the weights come, and may raise.
+
+    Where the hub cannot be reached and the cache has the model, nothing is fetched. Raises StartError and
+    huggingface_hub's errors.
+    """
+    try:
+        repository = look_up(source.model, source.revision, hub_cache)
+    except Exception as error:
+        if is_unreachable(error) and (cached := cached_folder(source, hub_cache)):
+            log.warning("The hub cannot be reached (%s): starting with the files in %s", error, cached)
+            return
+        raise
+    files = wanted(repository.files, source.load_format)
+    small = [file for file in files if not file.large]
+    download = Download(sum(file.size for file in files))
+    if repository.bytes_here(files) < download.total:
+        state.download = download
+        state.step = Step.DOWNLOADING
+    folder = fetch(repository, small, Download(0))
+    if (folder / "config.json").exists():
+        check(folder / "config.json", sum(file.size for file in files if file.large))
+    fetch(repository, files, download)
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether the hub did not answer at all. Told by name: the HTTP library under huggingface_hub has changed."""
+    return any(type(cause).__name__ in UNREACHABLE for cause in causes(error))
+
+
+def cached_folder(source: Source, hub_cache: Path) -> Path | None:
+    """Where the cache has the model with weights. Whether every file of them is there is seen when they are loaded:
+    huggingface_hub calls each snapshot incomplete that lacks a file nobody asked for."""
+    folder = hub_cache / f"models--{source.model.replace('/', '--')}"
+    revision = source.revision or "main"
+    ref = folder / "refs" / revision
+    snapshot = folder / "snapshots" / (ref.read_text("ascii") if ref.is_file() else revision)
+    patterns = WEIGHTS.get(source.load_format, ())
+    has_weights = any(path.exists() for pattern in patterns for path in snapshot.glob(pattern))
+    unchecked = folder / "forebay-unchecked"
+    return snapshot if has_weights and not (unchecked.is_dir() and any(unchecked.iterdir())) else None
+
+
+def fetch(repository: Repository, files: Sequence[RemoteFile], download: Download) -> Path:
+    """Bring `files` to the cache, whole and right, and keep `download` up to date. Returns the folder they are in.
+
+    Raises StartError (DiskFull, CorruptDownload) and huggingface_hub's errors.
+    """
+    _remove_stale(repository.folder / "blobs", time.time())
+    missing = [file for file in files if not repository.blob(file).exists()]
+    _check_space(repository, missing)
+    unchecked = repository.folder / "forebay-unchecked"
+    for file in missing:
+        if file.large:
+            unchecked.mkdir(parents=True, exist_ok=True)
+            (unchecked / file.etag).touch()
+    with _measured(repository, files, download):
+        try:
+            folder = _get(repository, files)
+            wrong = _check(repository, files, unchecked)
+            if wrong:
+                log.warning("Fetched again, since what came is not what the hub has: %s", ", ".join(wrong))
+                _get(repository, files)
+                wrong = _check(repository, files, unchecked)
+        except OSError as error:
+            if full := disk_full(error, repository.hub_cache):
+                raise StartError(full) from error
+            raise
+    if wrong:
+        raise StartError(
+            Failure(
+                "CorruptDownload",
+                f"{', '.join(wrong)} of {repository.name} arrived twice with a content that is not the hub's.",
+                "Look for a proxy or a mirror (HF_ENDPOINT) that changes files, or a volume that loses data.",
+                EXIT_FAILURE,
+            )
+        )
+    return folder
+
+
+def _get(repository: Repository, files: Sequence[RemoteFile]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(
+        repository.name,
+        revision=repository.revision,
+        allow_patterns=[file.name for file in files],
+        cache_dir=repository.hub_cache,
+    )
+    return Path(folder)
+
+
+def _check(repository: Repository, files: Iterable[RemoteFile], unchecked: Path) -> list[str]:
+    """The names of the files whose content is wrong; they are taken away. A file stays marked until it was found right,
+    over a restart too; files that were there before are trusted."""
+
+    def is_right(file: RemoteFile) -> bool:
+        blob = repository.blob(file)
+        if _sha256(blob) != file.etag:
+            blob.unlink(missing_ok=True)
+            return False
+        (unchecked / file.etag).unlink(missing_ok=True)
+        return True
+
+    marked = [file for file in files if (unchecked / file.etag).exists() and repository.blob(file).exists()]
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return [file.name for file, right in zip(marked, pool.map(is_right, marked), strict=True) if not right]
+
+
+@contextmanager
+def _measured(repository: Repository, files: Sequence[RemoteFile], download: Download) -> Iterator[None]:
+    """Keeps `download` up to date while the block runs."""
+    ended = threading.Event()
+
+    def measure() -> None:
+        while not ended.wait(SAMPLE_SECONDS):
+            download.add(repository.bytes_here(files))
+
+    download.add(repository.bytes_here(files))
+    thread = threading.Thread(target=measure, name="download progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        download.add(repository.bytes_here(files))
+
+
+def _check_space(repository: Repository, missing: Iterable[RemoteFile]) -> None:
+    """Raises StartError (DiskFull) where the files cannot fit, before the first byte."""
+    files = list(missing)
+    needed = sum(file.size for file in files) - repository.bytes_here(files)
+    repository.hub_cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(repository.hub_cache).free
+    if needed > free:
+        raise StartError(
+            _disk_full(f"{_size_text(needed)} are still to come, and {_size_text(free)} are free", repository)
+        )
+
+
+def _disk_full(what: str, repository: Repository) -> Failure:
+    return Failure(
+        "DiskFull",
+        f"The files of {repository.name} do not fit on the cache volume: {what} in {repository.hub_cache}.",
+        "Give the endpoint a larger cache volume, or remove models that are no longer used from it.",
+    )
+
+
+def disk_full(error: OSError, folder: Path) -> Failure | None:
+    """The Failure for a write that met a full disk (or quota), None for another error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    free = shutil.disk_usage(folder).free
+    return Failure(
+        "DiskFull",
+        f"The cache volume became full while the model came: {_size_text(free)} are free in {folder}.",
+        "Give the endpoint a larger cache volume, or remove models that are no longer used from it.",
+    )
+
+
+def _remove_stale(blobs: Path, now: float) -> None:
+    for path in blobs.glob("*.incomplete") if blobs.is_dir() else ():
+        try:
+            if now - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
+        except FileNotFoundError:
+            continue  # another pod was faster
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size_text(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

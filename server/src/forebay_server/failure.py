@@ -72,35 +72,3 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(following))
         yield following
         following = following.__cause__ or following.__context__
-
-
-def explain(error: BaseException, model: str) -> Failure:
-    """The Failure that `error`, raised by vLLM while starting `model`, stands for.
-
-    Exceptions of huggingface_hub are told by their class names, because vLLM and transformers wrap them.
-    """
-    if isinstance(error, StartError):
-        return error.failure
-    names = {cause_class.__name__ for cause in causes(error) for cause_class in type(cause).__mro__}
-    if "GatedRepoError" in names:
-        return Failure(
-            "GatedRepository",
-            f"The repository {model} is gated, and no token that has access to it was given.",
-            f"Ask for access on the page of {model}, then set HF_TOKEN to a token of that account, from a Secret.",
-        )
-    if "RepositoryNotFoundError" in names:
-        return Failure(
-            "RepositoryNotFound",
-            f"The hub has no repository {model}, or it is private and no token with access was given.",
-            "Correct spec.model. If the repository is private, set HF_TOKEN from a Secret.",
-        )
-    if "RevisionNotFoundError" in names:
-        return Failure(
-            "RevisionNotFound", f"The repository {model} has no such revision.", "Correct or remove MODEL_REVISION."
-        )
-    return Failure(
-        "StartFailed",
-        f"vLLM could not start: {type(error).__name__}: {error}",
-        "The container's log has the details.",
-        EXIT_FAILURE,
-    )

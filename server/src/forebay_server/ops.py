@@ -10,7 +10,10 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from forebay_server.state import ServerState, Step
+from forebay_server import startup
+from forebay_server.metrics import metrics as own_metrics
+from forebay_server.startup import Step
+from forebay_server.state import ServerState
 
 JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,22 +38,22 @@ def any_address() -> str:
 def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> Reply:
     """What GET `path` is answered with.
 
-    /startupz 200 once the model has answered, /readyz 200 while requests may come, /livez 200 unless the engine is
-    dead, /startup the report, /metrics vLLM's metrics in Prometheus' text format.
+    /startupz 200 once the model has answered, /readyz 200 while requests may come, /livez 200 unless only a restart
+    can help, /startup the report, /metrics ours and vLLM's (which `metrics` gives) in Prometheus' text format.
     """
     if path == "/metrics":
-        return HTTPStatus.OK, PROMETHEUS, metrics()
-    step = state.current_step()
+        return HTTPStatus.OK, PROMETHEUS, own_metrics(state) + metrics()
+    step = state.step
     if path == "/startup":
-        return _json(True, {"step": step})
+        return _json(True, startup.report(state.startup, state.download))
     if path == "/startupz":
         return _json(step is Step.READY, {"step": step})
     if path == "/readyz":
         because = state.not_ready_because()
         return _json(not because, {"ready": not because, "reason": because, "step": step})
     if path == "/livez":
-        dead = state.engine_dead()
-        return _json(not dead, {"alive": not dead})
+        sick = state.sick_because()
+        return _json(not sick, {"alive": not sick, "reason": sick})
     body = json.dumps({"error": f"There is no {path} here."}).encode()
     return HTTPStatus.NOT_FOUND, JSON, body
 

@@ -3,21 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from forebay_server.failure import Failure
+from forebay_server.startup import Download, Startup, Step
 
-
-class Step(StrEnum):
-    """The steps of a start, in their order."""
-
-    IMPORTING = "Importing"
-    DOWNLOADING = "Downloading"
-    LOADING_WEIGHTS = "LoadingWeights"
-    WARMING_UP = "WarmingUp"
-    READY = "Ready"
+__all__ = ["InFlight", "ServerState", "Step"]
 
 
 class InFlight:
@@ -56,32 +47,50 @@ class InFlight:
                 task.cancel()
 
 
-@dataclass
 class ServerState:
     """One per process."""
 
-    step: Step = Step.IMPORTING
-    draining: bool = False
-    failure: Failure | None = None
-    """Set by what runs inside vLLM when the start has to stop."""
-    engine_dead: Callable[[], bool] = lambda: False
-    """Whether vLLM's engine has stopped for good."""
-    downloading: Callable[[], bool] = lambda: False
-    """Whether files of the model are on their way."""
-    in_flight: InFlight = field(default_factory=InFlight)
+    def __init__(
+        self,
+        step: Step = Step.IMPORTING,
+        *,
+        draining: bool = False,
+        engine_dead: Callable[[], bool] = lambda: False,
+        engine_stuck: Callable[[], str] = lambda: "",
+        download: Download | None = None,
+    ) -> None:
+        self.startup = Startup(step)
+        self.draining = draining
+        self.failure: Failure | None = None
+        """Set by what runs inside vLLM when the start has to stop."""
+        self.engine_dead = engine_dead
+        """Whether vLLM's engine has stopped for good."""
+        self.engine_stuck = engine_stuck
+        """Why the engine counts as wedged, "" while it works: see liveness."""
+        self.download = download
+        """The model's way from the hub, while it is on its way."""
+        self.in_flight = InFlight()
 
-    def current_step(self) -> Step:
-        """vLLM fetches what is missing while it loads, so both are one step to the code but not to a person."""
-        if self.step is Step.LOADING_WEIGHTS and self.downloading():
-            return Step.DOWNLOADING
-        return self.step
+    @property
+    def step(self) -> Step:
+        return self.startup.step
+
+    @step.setter
+    def step(self, step: Step) -> None:
+        self.startup.enter(step)
+
+    def sick_because(self) -> str:
+        """Why only a restart can help, in a few words; "" while the server is well."""
+        if self.engine_dead():
+            return "the engine has stopped"
+        return self.engine_stuck()
 
     def not_ready_because(self) -> str:
         """Why no request should come here now, in a few words; "" when one may."""
         if self.draining:
             return "shutting down"
-        if self.engine_dead():
-            return "the engine has stopped"
+        if sick := self.sick_because():
+            return sick
         if self.step is not Step.READY:
-            return f"starting: {self.current_step()}"
+            return f"starting: {self.step}"
         return ""

@@ -1,16 +1,54 @@
-"""Whether files of the model are on their way."""
+"""What is fetched from a repository. The fetching itself is tested in tests/vllm."""
 
 from pathlib import Path
 
-from forebay_server.downloads import in_progress
+import pytest
+
+from forebay_server.downloads import RemoteFile, Repository, comes_from_hub, wanted
 
 
-def test_an_incomplete_file_means_a_download(tmp_path: Path) -> None:
-    assert not in_progress(tmp_path, "org/name")
+def files(*names: str) -> list[RemoteFile]:
+    return [RemoteFile(name, 10, name, large=name.endswith((".safetensors", ".bin"))) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("load_format", "there", "chosen"),
+    [
+        ("auto", ["model.safetensors", "pytorch_model.bin"], ["model.safetensors"]),
+        ("auto", ["pytorch_model.bin", "training_args.bin"], ["pytorch_model.bin"]),
+        ("auto", ["model-1.safetensors", "consolidated.safetensors"], ["consolidated.safetensors"]),
+        ("hf", ["model-1.safetensors", "x/model.safetensors"], ["model-1.safetensors"]),
+        ("dummy", ["model.safetensors"], []),
+        ("auto", ["README.md", "original/consolidated.00.pth"], []),
+    ],
+)
+def test_the_weights_that_vllm_will_load_are_chosen(load_format: str, there: list[str], chosen: list[str]) -> None:
+    small = ["config.json", "tokenizer.json", "chat_template.jinja"]
+    assert [file.name for file in wanted(files(*small, *there), load_format)] == small + chosen
+
+
+@pytest.mark.parametrize(
+    ("model", "env", "hub"),
+    [
+        ("org/name", {}, True),
+        ("gpt2", {}, True),
+        ("/model", {}, False),
+        ("s3://bucket/x", {}, False),
+        ("org/name:Q4_K_M", {}, False),
+        ("org/name", {"HF_HUB_OFFLINE": "1"}, False),
+        ("org/name", {"VLLM_USE_MODELSCOPE": "True"}, False),
+    ],
+)
+def test_only_a_repository_is_fetched(model: str, env: dict[str, str], hub: bool) -> None:
+    assert comes_from_hub(model, env) is hub
+
+
+def test_bytes_are_counted_in_whole_files_and_in_parts(tmp_path: Path) -> None:
+    repository = Repository("org/name", None, tuple(files("a", "b", "c")), tmp_path)
+    assert repository.bytes_here(repository.files) == 0
     blobs = tmp_path / "models--org--name" / "blobs"
     blobs.mkdir(parents=True)
-    (blobs / "abc").touch()
-    assert not in_progress(tmp_path, "org/name")
-    (blobs / "def.incomplete").touch()
-    assert in_progress(tmp_path, "org/name")
-    assert not in_progress(tmp_path, "org/other")
+    (blobs / "a").write_bytes(bytes(10))
+    (blobs / "b.0123abcd.incomplete").write_bytes(bytes(4))
+    (blobs / "b.4567abcd.incomplete").write_bytes(bytes(3))
+    assert repository.bytes_here(repository.files) == 14

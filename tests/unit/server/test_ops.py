@@ -8,13 +8,15 @@ from http import HTTPStatus
 import pytest
 
 from forebay_server.ops import OpsServer, any_address, reply
-from forebay_server.state import ServerState, Step
+from forebay_server.startup import Download, Step
+from forebay_server.state import ServerState
 
 STARTING = ServerState()
-DOWNLOADING = ServerState(step=Step.LOADING_WEIGHTS, downloading=lambda: True)
+DOWNLOADING = ServerState(step=Step.DOWNLOADING, download=Download(100))
 READY = ServerState(step=Step.READY)
 DRAINING = ServerState(step=Step.READY, draining=True)
 DEAD = ServerState(step=Step.READY, engine_dead=lambda: True)
+WEDGED = ServerState(step=Step.READY, engine_stuck=lambda: "no step for 120 s")
 
 
 @pytest.mark.parametrize(
@@ -25,18 +27,26 @@ DEAD = ServerState(step=Step.READY, engine_dead=lambda: True)
         (READY, (200, 200, 200), "Ready", ""),
         (DRAINING, (200, 503, 200), "Ready", "shutting down"),
         (DEAD, (200, 503, 503), "Ready", "the engine has stopped"),
+        (WEDGED, (200, 503, 503), "Ready", "no step for 120 s"),
     ],
 )
 def test_probes_say_what_is_and_why(state: ServerState, probes: tuple[int, int, int], step: str, reason: str) -> None:
     answers = {path: reply(path, state, bytes) for path in ("/startupz", "/readyz", "/livez", "/startup")}
     assert tuple(int(answer[0]) for answer in answers.values()) == (*probes, 200)
-    assert json.loads(answers["/startup"][2]) == {"step": step}
+    assert json.loads(answers["/startup"][2])["step"] == step
     assert json.loads(answers["/readyz"][2])["reason"] == reason
 
 
-def test_metrics_are_what_vllm_records() -> None:
-    status, content_type, body = reply("/metrics", READY, lambda: b"vllm:x 1\n")
-    assert (status, body) == (HTTPStatus.OK, b"vllm:x 1\n")
+def test_metrics_are_ours_and_what_vllm_records() -> None:
+    status, content_type, body = reply("/metrics", DOWNLOADING, lambda: b"vllm:x 1\n")
+    assert status is HTTPStatus.OK
+    lines = body.decode().splitlines()
+    assert lines[-1] == "vllm:x 1"
+    assert 'forebay_startup_step{step="Downloading"} 1.0' in lines
+    assert 'forebay_startup_step{step="Ready"} 0.0' in lines
+    assert "forebay_download_size_bytes 100.0" in lines
+    assert "forebay_ready 0.0" in lines
+    assert any(line.startswith('forebay_startup_step_seconds{step="Downloading"} ') for line in lines)
     assert content_type.startswith("text/plain")
 
 
@@ -45,7 +55,7 @@ def test_the_port_answers_over_http() -> None:
         server.start()
         base = f"http://127.0.0.1:{server.server_address[1]}"
         with urllib.request.urlopen(f"{base}/startup?x=1") as response:
-            assert json.load(response) == {"step": "Importing"}
+            assert json.load(response)["step"] == "Importing"
         for path, status in (("/readyz", 503), ("/nothing", 404)):
             with pytest.raises(urllib.error.HTTPError) as error:
                 urllib.request.urlopen(base + path)

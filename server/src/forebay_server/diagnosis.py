@@ -1,0 +1,300 @@
+"""Why a start failed: small rules from what was raised or logged to {reason, message, remedy}.
+
+The texts are those of vLLM 0.32 and 0.33, torch 2.13 and huggingface_hub 2.4; where one changes, its rule no longer
+matches and the reason is StartFailed with the text itself, so nothing is lost. docs/lifecycle.md lists the rules; its
+table is written by `python -m forebay_server.diagnosis`.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from forebay_server.failure import EXIT_CONFIGURATION, EXIT_FAILURE, Failure, StartError, causes
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one error."""
+
+    names: frozenset[str]
+    """Names of the classes of the exceptions, of what they derive from and of what they were raised from. Exceptions of
+    huggingface_hub are told by these, since vLLM and transformers wrap them."""
+    text: str
+    """The texts of the exceptions, outermost first."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Evidence":
+        chain = list(causes(error))
+        names = {cause_class.__name__ for cause in chain for cause_class in type(cause).__mro__}
+        return cls(frozenset(names), "\n".join(str(cause) for cause in chain))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Matches by the name of an exception or by a pattern in the text. `message` and `remedy` are formatted with the
+    pattern's named groups and {model}."""
+
+    reason: str
+    message: str
+    remedy: str
+    exception: str = ""
+    pattern: str = ""
+    exit_status: int = EXIT_CONFIGURATION
+
+    def match(self, evidence: Evidence, model: str) -> Failure | None:
+        if self.exception and self.exception not in evidence.names:
+            return None
+        found = re.search(self.pattern, evidence.text, re.DOTALL) if self.pattern else None
+        if self.pattern and not found:
+            return None
+        words = {"model": model, **(found.groupdict() if found else {})}
+        return Failure(self.reason, self.message.format(**words), self.remedy.format(**words), self.exit_status)
+
+
+RULES = (
+    Rule(
+        "GatedRepository",
+        "The repository {model} is gated, and no token that has access to it was given.",
+        "Ask for access on the page of {model}, then set HF_TOKEN to a token of that account, from a Secret.",
+        exception="GatedRepoError",
+    ),
+    Rule(
+        "RepositoryNotFound",
+        "The hub has no repository {model}, or it is private and no token with access was given.",
+        "Correct spec.model. If the repository is private, set HF_TOKEN from a Secret.",
+        exception="RepositoryNotFoundError",
+    ),
+    Rule(
+        "RevisionNotFound",
+        "The repository {model} has no such revision.",
+        "Correct or remove MODEL_REVISION.",
+        exception="RevisionNotFoundError",
+    ),
+    Rule(
+        "HubFailed",
+        "The hub answered with an error: {error}",
+        "Nothing: the pod tries again. If it stays so, look at the hub's status page, or at HF_ENDPOINT.",
+        exception="HfHubHTTPError",
+        pattern=r"(?P<error>[^\n]+)",
+        exit_status=EXIT_FAILURE,
+    ),
+    Rule(
+        "HubUnreachable",
+        "The hub could not be reached to fetch {model}.",
+        "Let the pod reach the hub (network policies, proxy), or set HF_ENDPOINT to a mirror; the pod tries again.",
+        pattern=r"(?i)(connection refused|name or service not known|temporary failure in name resolution|timed out"
+        r"|no route to host|network is unreachable|cannot find the requested files in the local cache)",
+        exit_status=EXIT_FAILURE,
+    ),
+    Rule(
+        "DiskFull",
+        "A volume of the pod is full.",
+        "Give the endpoint a larger cache volume, or remove models that are no longer used from it.",
+        pattern=r"No space left on device|Disk quota exceeded",
+    ),
+    Rule(
+        "UnsupportedArchitecture",
+        "This vLLM does not know the architecture {architecture} of {model}.",
+        "Use a model that vLLM supports, or a server image (spec.image) with a vLLM that knows this one.",
+        pattern=r"Model architectures? \[?'?(?P<architecture>[\w.]+)'?.*?"
+        r"(?:are not supported for now|is not supported|was supported)",
+    ),
+    Rule(
+        "UnsupportedArchitecture",
+        "The transformers library of the image does not know the model type {architecture} of {model}.",
+        "Use a newer server image (spec.image), or set TRUST_REMOTE_CODE=true if the repository brings its own code.",
+        pattern=r"model type `(?P<architecture>[\w.-]+)` but Transformers does not recognize this architecture",
+    ),
+    Rule(
+        "UnknownQuantization",
+        "vLLM does not know the quantization {method!r}.",
+        "Set QUANTIZATION to one of {known}, or remove it: the model's own is found by itself.",
+        pattern=r"Unknown quantization method: (?P<method>[\w.-]+)\. Must be one of \[(?P<known>[^\]]*)\]",
+    ),
+    Rule(
+        "UnknownQuantization",
+        "{model} is quantized by {method}, and QUANTIZATION asks for {asked}.",
+        "Remove QUANTIZATION, or set it to {method}.",
+        pattern=r"Quantization method specified in the model config \((?P<method>[\w.-]+)\) does not match the "
+        r"quantization method specified in the `quantization` argument \((?P<asked>[\w.-]+)\)",
+    ),
+    Rule(
+        "UnsupportedQuantization",
+        "The quantization {method} does not work here: {why}.",
+        "Use another quantization of the model, or a newer GPU.",
+        pattern=r"(?P<method>[\w.-]+) quantization is currently (?P<why>not supported in [\w ]+)",
+    ),
+    Rule(
+        "UnsupportedQuantization",
+        "The quantization {method} needs a newer GPU: compute capability {needed}, and this one has {found}.",
+        "Use another quantization of the model, or a newer GPU.",
+        pattern=r"quantization method (?P<method>[\w.-]+) is not supported for the current GPU\. "
+        r"Minimum capability: (?P<needed>\d+)\. Current capability: (?P<found>\d+)",
+    ),
+    Rule(
+        "MaxModelLenTooLarge",
+        "One request of MAX_MODEL_LEN={asked} tokens needs {needed} GiB of KV cache; {available} GiB are left for it.",
+        "Set MAX_MODEL_LEN={fits} or less, the largest that fits, or give the endpoint more GPU memory.",
+        pattern=r"max seq len \((?P<asked>\d+)\), \(?(?P<needed>[\d.]+) GiB KV cache is needed, which is larger than "
+        r"the available KV cache memory \((?P<available>[\d.]+) GiB\)\..*"
+        r"estimated maximum model length is (?P<fits>\d+)",
+    ),
+    Rule(
+        "OutOfMemoryKVCache",
+        "The KV cache of one request of {asked} tokens needs {needed} GiB; {available} GiB are left for it.",
+        "Give the endpoint more GPU memory, a quantized model, or a smaller MAX_MODEL_LEN.",
+        pattern=r"max seq len \((?P<asked>\d+)\), \(?(?P<needed>[\d.]+) GiB KV cache is needed, which is larger than "
+        r"the available KV cache memory \((?P<available>[\d.]+) GiB\)",
+    ),
+    Rule(
+        "OutOfMemoryKVCache",
+        "The weights of {model} leave no memory for the KV cache.",
+        "Raise GPU_MEMORY_UTILIZATION (up to 0.95), use more or larger GPUs, or a quantized model.",
+        pattern=r"No available memory for the cache blocks",
+    ),
+    Rule(
+        "MaxModelLenTooLarge",
+        "MAX_MODEL_LEN={asked} is more than {model} was made for: {fits}.",
+        "Set MAX_MODEL_LEN={fits} or less, the largest that the model's config allows, or remove it.",
+        pattern=r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len "
+        r"\(\w+=(?P<fits>\d+)",
+    ),
+    Rule(
+        "GPUMemoryTaken",
+        "{free} GiB of the GPU's {total} GiB are free, and vLLM was to take {wanted} GiB: something else runs on it.",
+        "Give the pod a GPU of its own, or set GPU_MEMORY_UTILIZATION to less than {free}/{total}.",
+        pattern=r"Free memory on device \S+ \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than "
+        r"desired GPU memory utilization \([\d.]+, (?P<wanted>[\d.]+) GiB\)",
+        exit_status=EXIT_FAILURE,
+    ),
+    Rule(
+        "OutOfMemoryWeights",
+        "{model} does not fit the GPU's {total} GiB: {free} GiB were free when {tried} more were needed.",
+        "Use more GPUs (spec.gpu.count and TENSOR_PARALLEL_SIZE), a larger one, or a quantized model.",
+        exception="OutOfMemoryError",
+        pattern=r"CUDA out of memory\. Tried to allocate (?P<tried>[\d.]+ \w+)\..*?total capacity of "
+        r"(?P<total>[\d.]+) GiB of which (?P<free>[\d.]+) GiB is free",
+    ),
+    Rule(
+        "OutOfMemoryWeights",
+        "{model} does not fit the memory of the GPU.",
+        "Use more GPUs (spec.gpu.count and TENSOR_PARALLEL_SIZE), a larger one, or a quantized model.",
+        pattern=r"Failed to load model - not enough GPU memory|CUDA out of memory\. Tried to allocate",
+    ),
+    Rule(
+        "OutOfMemoryWarmUp",
+        "The GPU's memory ran out when {requests} requests at once were tried.",
+        "Lower MAX_NUM_SEQS, or GPU_MEMORY_UTILIZATION so that more is left beside the KV cache.",
+        pattern=r"CUDA out of memory occurred when warming up \w+ .*?with (?P<requests>\d+) dummy requests",
+    ),
+    Rule(
+        "DriverTooOld",
+        "The NVIDIA driver of the node is too old for this image's CUDA (found version {found}).",
+        "Update the node's driver, or set spec.image to a server image for an older CUDA.",
+        pattern=r"NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)",
+    ),
+    Rule(
+        "DriverTooOld",
+        "The NVIDIA driver of the node is too old for this image's CUDA.",
+        "Update the node's driver, or set spec.image to a server image for an older CUDA.",
+        pattern=r"CUDA driver version is insufficient for CUDA runtime version"
+        r"|unsupported display driver / cuda driver",
+    ),
+    Rule(
+        "TooFewGPUs",
+        "{asked} GPUs are asked for by the parallel sizes, and the pod has {found}.",
+        "Set spec.gpu.count to {asked}, or lower TENSOR_PARALLEL_SIZE or PIPELINE_PARALLEL_SIZE.",
+        pattern=r"World size \((?P<asked>\d+)\) is larger than the number of available GPUs \((?P<found>\d+)\)",
+    ),
+    Rule(
+        "NoGPU",
+        "vLLM sees no GPU in this pod.",
+        "Set spec.gpu.count, see that the node has the NVIDIA device plugin, or use a server image for CPUs.",
+        pattern=r"Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver on your system"
+        r"|no CUDA-capable device is detected",
+    ),
+    Rule(
+        "InvalidParallelism",
+        "{model} has {heads} attention heads, which {size} GPUs cannot share evenly.",
+        "Set TENSOR_PARALLEL_SIZE to a number that divides {heads}.",
+        pattern=r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size "
+        r"\((?P<size>\d+)\)",
+    ),
+    Rule(
+        "InvalidChatTemplate",
+        "The chat template cannot be used: {why}",
+        "Correct CUSTOM_CHAT_TEMPLATE: a Jinja template, or the path of a file with one.",
+        pattern=r"(?P<why>[Tt]he supplied chat template.*?(?:doesn't exist|failed to be opened)"
+        r"|is not a valid chat template type|/v1/chat/completions was answered[^\n]*(?:template|Template|jinja)[^\n]*)",
+    ),
+    Rule(
+        "InvalidAdapter",
+        "The adapter {name} could not be loaded: nothing usable is at {path}.",
+        "Correct LORA_MODULES: a folder with adapter_config.json and its weights, or a repository of the hub.",
+        pattern=r"Loading lora (?P<name>\S+) failed: No adapter found for (?P<path>\S+)",
+    ),
+    Rule(
+        "InvalidAdapter",
+        "An adapter has rank {rank}, and MAX_LORA_RANK is {limit}.",
+        "Set MAX_LORA_RANK={rank} (or the next size that vLLM takes: 8, 16, 32, 64, 128, 256, 320, 512).",
+        pattern=r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<limit>\d+)",
+    ),
+    Rule(
+        "InvalidAdapter",
+        "An adapter does not fit {model}: {why}",
+        "Use an adapter that was trained on this model, without modules_to_save and DoRA.",
+        pattern=r"(?P<why>vLLM does not (?:yet )?support (?:DoRA|modules_to_save|init_lora_weights)[^\n]*"
+        r"|vLLM only supports modules_to_save[^\n]*|[^\n]*expected target modules[^\n]*)",
+    ),
+    Rule(
+        "NoWeights",
+        "There are no weights in {model}.",
+        "Correct spec.model: a repository or folder with *.safetensors files; LOAD_FORMAT where it is another format.",
+        pattern=r"Cannot find any model weights with",
+    ),
+    Rule(
+        "InvalidModel",
+        "{model} is no model: there is no repository and no folder of that name with a config.json.",
+        "Correct spec.model.",
+        pattern=r"Invalid repository ID or local directory specified",
+    ),
+    Rule(
+        "OutOfHostMemory",
+        "The engine was killed while it started, most likely for the pod's memory limit.",
+        "Raise the memory limit in spec.resources: loading needs about the largest file of weights beside the rest.",
+        pattern=r"Failed core proc\(s\): \{[^}]*: -9[,}]|WorkerProc.*exit ?code:? -9",
+        exit_status=EXIT_FAILURE,
+    ),
+)
+
+
+def explain(error: BaseException, model: str, engine: Iterable[Evidence] = ()) -> Failure:
+    """The Failure that `error`, raised while starting `model`, stands for. `engine`: what the processes of the
+    engine met, the earliest first; they come before `error`, which then only says that the engine failed."""
+    if isinstance(error, StartError):
+        return error.failure
+    collected = [*engine, Evidence.of(error)]
+    for evidence in collected:
+        for rule in RULES:
+            if failure := rule.match(evidence, model):
+                return failure
+    first = collected[0]
+    text = first.text.strip() or type(error).__name__
+    if len(collected) == 1:
+        text = f"{type(error).__name__}: {text}"
+    return Failure("StartFailed", f"vLLM could not start: {text}", "The container's log has the details.", EXIT_FAILURE)
+
+
+def table() -> str:
+    """The rules as a table in Markdown."""
+    rows = ["| reason | what it says | what to do |", "|---|---|---|"]
+    rows += [f"| {rule.reason} | {_cell(rule.message)} | {_cell(rule.remedy)} |" for rule in RULES]
+    return "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\{(\w+)(!r)?\}", r"*\1*", text).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(table(), end="")

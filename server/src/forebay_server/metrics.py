@@ -1,0 +1,41 @@
+"""The server's own metrics in Prometheus' text format, put before those of vLLM."""
+
+from collections.abc import Iterable
+
+from forebay_server.startup import Step
+from forebay_server.state import ServerState
+
+Sample = tuple[dict[str, str], float]
+
+
+def metrics(state: ServerState) -> bytes:
+    """Every figure of the startup report, and whether the server is well."""
+    step = state.step
+    seconds = state.startup.seconds()
+    families = [
+        _gauge("forebay_startup_step", "1 for the current step.", [({"step": each}, each is step) for each in Step]),
+        _gauge(
+            "forebay_startup_step_seconds",
+            "Seconds spent in each step of the start.",
+            [({"step": each}, spent) for each, spent in seconds.items()],
+        ),
+        _gauge("forebay_ready", "1 while requests may come.", [({}, not state.not_ready_because())]),
+        _gauge("forebay_draining", "1 from SIGTERM on.", [({}, state.draining)]),
+        _gauge("forebay_requests_in_flight", "Requests that are being answered.", [({}, state.in_flight.count)]),
+    ]
+    if state.download is not None:
+        progress = state.download.progress()
+        families += [
+            _gauge("forebay_download_size_bytes", "Bytes of the model's files on the hub.", [({}, progress.total)]),
+            _gauge("forebay_download_received_bytes", "Bytes of them that are here.", [({}, progress.done)]),
+            _gauge("forebay_download_rate_bytes_per_second", "Bytes a second, lately.", [({}, progress.rate)]),
+        ]
+    return "".join(families).encode()
+
+
+def _gauge(name: str, meaning: str, samples: Iterable[Sample]) -> str:
+    lines = [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
+    for labels, value in samples:
+        inner = ",".join(f'{label}="{text}"' for label, text in labels.items())
+        lines.append(f"{name}{{{inner}}} {float(value)}" if inner else f"{name} {float(value)}")
+    return "\n".join(lines) + "\n"

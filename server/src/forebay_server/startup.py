@@ -1,0 +1,117 @@
+"""How far the start is: the steps, the seconds spent in each, and the progress of a download."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+RATE_WINDOW_SECONDS = 15.0
+"""The rate of a download is that of its last seconds, so that it follows the network and does not jump."""
+
+
+class Step(StrEnum):
+    """The steps of a start, in their order. One that is not needed is left out."""
+
+    IMPORTING = "Importing"
+    DOWNLOADING = "Downloading"
+    LOADING_WEIGHTS = "LoadingWeights"
+    COMPILING = "Compiling"
+    WARMING_UP = "WarmingUp"
+    READY = "Ready"
+
+
+_ORDER = list(Step)
+
+
+class Startup:
+    """The step that the start is in, and how long each has taken. Safe to use from any thread."""
+
+    def __init__(self, step: Step = Step.IMPORTING, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._since = [(step, clock())]
+
+    @property
+    def step(self) -> Step:
+        return self._since[-1][0]
+
+    def enter(self, step: Step, at: float | None = None) -> None:
+        """`step` has begun, now or `at` (seconds of the clock). A start never goes back: an earlier step changes
+        nothing, which matters for what the processes of the engine tell of later than it happened."""
+        with self._lock:
+            current, since = self._since[-1]
+            if _ORDER.index(step) > _ORDER.index(current):
+                self._since.append((step, max(since, self._clock() if at is None else at)))
+
+    def seconds(self) -> dict[Step, float]:
+        """Step -> seconds spent in it, for those that have begun; Ready is no step that takes time."""
+        with self._lock:
+            entered = list(self._since)
+        ends = [since for _, since in entered[1:]] + [self._clock()]
+        return {step: end - since for (step, since), end in zip(entered, ends, strict=True) if step is not Step.READY}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of a download, in bytes and seconds."""
+
+    done: int
+    total: int
+    rate: float
+    """Bytes a second, lately; 0 while nothing comes."""
+
+    @property
+    def percent(self) -> int:
+        return min(100, self.done * 100 // self.total) if self.total else 100
+
+    @property
+    def eta_seconds(self) -> int | None:
+        """None while nothing comes."""
+        return round((self.total - self.done) / self.rate) if self.rate else None
+
+
+class Download:
+    """Bytes that have arrived, told from time to time by whoever looks at the files."""
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, done: int) -> None:
+        """`done` bytes of the total are here now."""
+        now = self._clock()
+        self._samples.append((now, done))
+        while len(self._samples) > 2 and self._samples[1][0] <= now - RATE_WINDOW_SECONDS:
+            self._samples.popleft()
+
+    def progress(self) -> Progress:
+        samples = list(self._samples)
+        if not samples:
+            return Progress(0, self.total, 0.0)
+        (begin, first), (end, last) = samples[0], samples[-1]
+        rate = max(0.0, (last - first) / (end - begin)) if end > begin else 0.0
+        return Progress(last, self.total, rate)
+
+
+def report(startup: Startup, download: Download | None) -> dict[str, object]:
+    """The startup report as JSON holds it: {"step", "seconds": {step: s}}, and while the model is on its way
+    "percent", "bytes", "totalBytes", "bytesPerSecond" and (once it is known) "etaSeconds"."""
+    step = startup.step
+    content: dict[str, object] = {
+        "step": step,
+        "seconds": {step: round(seconds, 3) for step, seconds in startup.seconds().items()},
+    }
+    if step is Step.DOWNLOADING and download is not None:
+        progress = download.progress()
+        content |= {
+            "percent": progress.percent,
+            "bytes": progress.done,
+            "totalBytes": progress.total,
+            "bytesPerSecond": round(progress.rate),
+        }
+        if progress.eta_seconds is not None:
+            content["etaSeconds"] = progress.eta_seconds
+    return content

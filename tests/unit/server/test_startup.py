@@ -1,0 +1,73 @@
+"""The startup report."""
+
+from forebay_server.startup import RATE_WINDOW_SECONDS, Download, Startup, Step, report
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_each_step_has_its_seconds() -> None:
+    clock = Clock()
+    startup = Startup(clock=clock)
+    clock.now += 6
+    startup.enter(Step.LOADING_WEIGHTS)
+    clock.now += 10
+    startup.enter(Step.COMPILING, at=112.0)
+    startup.enter(Step.WARMING_UP)
+    clock.now += 1
+    startup.enter(Step.READY)
+    clock.now += 1000
+    assert startup.seconds() == {
+        Step.IMPORTING: 6,
+        Step.LOADING_WEIGHTS: 6,
+        Step.COMPILING: 4,
+        Step.WARMING_UP: 1,
+    }
+
+
+def test_a_start_never_goes_back() -> None:
+    clock = Clock()
+    startup = Startup(clock=clock)
+    startup.enter(Step.WARMING_UP)
+    startup.enter(Step.LOADING_WEIGHTS, at=101.0)
+    startup.enter(Step.WARMING_UP)
+    assert startup.step is Step.WARMING_UP
+    assert list(startup.seconds()) == [Step.IMPORTING, Step.WARMING_UP]
+
+
+def test_the_rate_of_a_download_is_that_of_the_last_seconds() -> None:
+    clock = Clock()
+    startup, download = Startup(Step.DOWNLOADING, clock), Download(1000, clock)
+    assert report(startup, download)["bytesPerSecond"] == 0
+    for second in range(1, 61):
+        clock.now += 1
+        download.add(second if second <= 40 else 40 + 20 * (second - 40))
+    progress = download.progress()
+    assert (progress.done, progress.rate) == (440, 20.0)
+    assert report(startup, download) == {
+        "step": "Downloading",
+        "seconds": {"Downloading": 60.0},
+        "percent": 44,
+        "bytes": 440,
+        "totalBytes": 1000,
+        "bytesPerSecond": 20,
+        "etaSeconds": 28,
+    }
+
+
+def test_a_download_that_stands_still_has_no_eta() -> None:
+    clock = Clock()
+    download = Download(1000, clock)
+    for _ in range(int(RATE_WINDOW_SECONDS) + 5):
+        clock.now += 1
+        download.add(10)
+    assert (download.progress().rate, download.progress().eta_seconds) == (0.0, None)
+    startup = Startup(Step.DOWNLOADING, clock)
+    assert "etaSeconds" not in report(startup, download)
+    startup.enter(Step.LOADING_WEIGHTS)
+    assert "percent" not in report(startup, download)

@@ -1,0 +1,220 @@
+"""Downloads by the real huggingface_hub, from a stand-in for the hub with faults."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.hub import Faults, Hub
+from tests.vllm.conftest import REPOSITORY, endpoint, environment, serving
+
+SIZE = 3 << 20
+
+FETCH = """
+import json, sys
+from pathlib import Path
+from forebay_server import diagnosis, downloads
+from forebay_server.state import ServerState
+state = ServerState()
+source = downloads.Source(sys.argv[1], None, "auto")
+checked = []
+try:
+    downloads.bring(source, Path(sys.argv[2]), state, lambda config, size: checked.append((config.name, size)))
+except Exception as error:
+    failure = diagnosis.explain(error, sys.argv[1])
+    print(json.dumps({"reason": failure.reason, "message": failure.message, "exit": failure.exit_status}))
+else:
+    progress = state.download and state.download.progress()
+    print(json.dumps({"reason": "", "checked": checked, "percent": progress and progress.percent, "step": state.step}))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "README.md").write_text("not needed")
+    for number in (1, 2):
+        (folder / f"model-0000{number}-of-00002.safetensors").write_bytes(os.urandom(SIZE))
+    return folder
+
+
+class Fetcher:
+    """Runs FETCH beside the test."""
+
+    def __init__(self, python: str, tmp_path: Path) -> None:
+        self.python = python
+        self.tmp_path = tmp_path
+        self.cache = tmp_path / "hub-cache"
+
+    def start(self, hub: Hub | str, model: str = REPOSITORY, **more: str) -> subprocess.Popen[str]:
+        address = hub if isinstance(hub, str) else endpoint(hub)
+        env = environment(self.tmp_path, {"HF_ENDPOINT": address, "HF_HUB_DISABLE_XET": "1", **more})
+        command = [self.python, "-c", FETCH, model, str(self.cache)]
+        return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def __call__(self, hub: Hub | str, model: str = REPOSITORY, **more: str) -> dict[str, object]:
+        return result(self.start(hub, model, **more))
+
+    def files(self) -> dict[str, bytes]:
+        """What vLLM would find."""
+        return {path.name: path.read_bytes() for path in self.cache.glob("models--*/snapshots/*/*") if path.exists()}
+
+    def leftovers(self) -> list[Path]:
+        unchecked = [*self.cache.glob("models--*/forebay-unchecked/*")]
+        return [*self.cache.glob("models--*/blobs/*.incomplete"), *unchecked]
+
+
+def result(process: subprocess.Popen[str]) -> dict[str, object]:
+    out, err = process.communicate(timeout=120)
+    assert out, err
+    content: dict[str, object] = json.loads(out)
+    return content
+
+
+@pytest.fixture
+def fetch(vllm_python: str, tmp_path: Path) -> Fetcher:
+    return Fetcher(vllm_python, tmp_path)
+
+
+def expected(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "README.md"}
+
+
+def test_what_vllm_needs_comes_and_the_rest_does_not(fetch: Fetcher, folder: Path) -> None:
+    with serving(folder) as hub:
+        answer = fetch(hub)
+        assert answer == {
+            "reason": "",
+            "checked": [["config.json", 2 * SIZE]],
+            "percent": 100,
+            "step": "Downloading",
+        }
+        assert fetch.files() == expected(folder)
+        assert not fetch.leftovers()
+        again = fetch(hub)
+    assert (again["reason"], again["step"]) == ("", "Importing"), "nothing was left to fetch"
+
+
+def test_a_cut_connection_goes_on_where_it_was_cut(fetch: Fetcher, folder: Path) -> None:
+    """huggingface_hub keeps what has arrived in pieces of 10 MiB."""
+    (folder / "model-00002-of-00002.safetensors").write_bytes(os.urandom(24 << 20))
+    faults = Faults(cut_after_bytes=11 << 20, cuts=2)
+    with serving(folder, faults) as hub:
+        assert fetch(hub)["reason"] == ""
+    assert fetch.files() == expected(folder)
+    assert [start for _, start in faults.ranges if start], "the rest was asked for, not the whole again"
+
+
+def test_what_was_complete_survives_a_killed_pod(fetch: Fetcher, folder: Path) -> None:
+    faults = Faults(bytes_per_second=1 << 20)
+    (folder / "model-00001-of-00002.safetensors").write_bytes(os.urandom(1000))
+    with serving(folder, faults) as hub:
+        process = fetch.start(hub)
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size == 1000 for path in fetch.cache.glob("models--*/blobs/*")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        begun = len(faults.ranges)
+        faults.bytes_per_second = 0
+        assert fetch(hub)["reason"] == ""
+    assert [name for name, _ in faults.ranges[begun:]] == ["model-00002-of-00002.safetensors"]
+    assert fetch.files() == expected(folder)
+    assert not [*fetch.cache.glob("models--*/forebay-unchecked/*")], "the first pod's file was checked by the second"
+
+
+def test_a_corrupt_file_is_found_and_fetched_again(fetch: Fetcher, folder: Path) -> None:
+    with serving(folder, Faults(corrupt=1)) as hub:
+        assert fetch(hub)["reason"] == ""
+    assert fetch.files() == expected(folder)
+
+
+def test_a_file_that_stays_corrupt_ends_the_start(fetch: Fetcher, folder: Path) -> None:
+    with serving(folder, Faults(corrupt=99)) as hub:
+        answer = fetch(hub)
+    assert answer["reason"] == "CorruptDownload"
+    assert [*fetch.files()] == ["config.json"], "what is wrong is not left where vLLM would find it"
+
+
+@pytest.mark.parametrize(
+    ("model", "token", "status", "told"),
+    [
+        (REPOSITORY, "hf_secret", 0, ("GatedRepository", 78)),
+        ("acme/missing", "", 0, ("RepositoryNotFound", 78)),
+        (REPOSITORY, "", 500, ("HubFailed", 1)),
+    ],
+)
+def test_a_refusal_of_the_hub_is_told(
+    request: pytest.FixtureRequest, model: str, token: str, status: int, told: tuple[str, int]
+) -> None:
+    folder, fetch = request.getfixturevalue("folder"), request.getfixturevalue("fetch")
+    with serving(folder, Faults(status=status), token) as hub:
+        answer = fetch(hub, model)
+    assert (answer["reason"], answer["exit"]) == told
+
+
+def test_a_token_opens_a_gated_repository_and_is_not_told(fetch: Fetcher, folder: Path) -> None:
+    with serving(folder, token="hf_secret") as hub:
+        assert fetch(hub, HF_TOKEN="hf_secret")["reason"] == ""
+        refused = fetch(hub, HF_TOKEN="hf_wrong_one")
+    assert refused["reason"] == "GatedRepository"
+    assert "hf_wrong_one" not in json.dumps(refused)
+
+
+def test_without_the_hub_the_cache_is_enough(fetch: Fetcher, folder: Path) -> None:
+    with serving(folder) as hub:
+        address = endpoint(hub)
+        fetch(hub)
+    assert fetch(address)["reason"] == ""
+    assert fetch(address, "acme/other")["reason"] == "HubUnreachable"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    path = tmp_path / "hub-cache"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)], check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_disk_too_small_is_told_before_the_first_byte(fetch: Fetcher, folder: Path, small_disk: Path) -> None:
+    faults = Faults()
+    with serving(folder, faults) as hub:
+        answer = fetch(hub)
+    assert (answer["reason"], answer["exit"], faults.ranges) == ("DiskFull", 78, [])
+    assert "6.0 MiB are still to come, and 4.0 MiB are free" in str(answer["message"])
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told(fetch: Fetcher, folder: Path, small_disk: Path) -> None:
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with serving(folder, Faults(bytes_per_second=1 << 20)) as hub:
+        process = fetch.start(hub)
+        while not [*small_disk.glob("models--*/blobs/*.incomplete")]:
+            assert process.poll() is None
+            time.sleep(0.02)
+        (small_disk / "other").write_bytes(bytes(2 << 20))
+        answer = result(process)
+    assert (answer["reason"], answer["exit"]) == ("DiskFull", 78)
+
+
+def test_two_pods_share_a_volume(fetch: Fetcher, folder: Path) -> None:
+    faults = Faults(bytes_per_second=2 << 20)
+    with serving(folder, faults) as hub:
+        both = [fetch.start(hub), fetch.start(hub)]
+        assert [result(process)["reason"] for process in both] == ["", ""]
+    assert fetch.files() == expected(folder)
+    assert not fetch.leftovers()
+    assert len(faults.ranges) == 2, "each file came once"

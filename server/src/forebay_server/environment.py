@@ -22,6 +22,16 @@ SUGGESTION_DISTANCE = 2
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A flag that a variable sets."""
+
+    variable: str
+    value: str
+    flag: Flag
+    arguments: tuple[str, ...]
+
+
 @dataclass
 class Resolution:
     """What the environment asks of vLLM."""
@@ -29,8 +39,11 @@ class Resolution:
     model: str = ""
     arguments: list[str] = field(default_factory=list)
     """Everything but the model."""
-    sources: dict[str, str] = field(default_factory=dict)
-    """Option -> the variable that set it, as NAME=value: for error messages."""
+    settings: list[Setting] = field(default_factory=list)
+    file_arguments: list[str] = field(default_factory=list)
+    """Those of VLLM_CONFIG_FILE."""
+    extra_arguments: list[str] = field(default_factory=list)
+    """Those of VLLM_EXTRA_ARGS."""
     ignored: list[str] = field(default_factory=list)
     """One sentence for each variable that is set and has no effect."""
     warnings: list[str] = field(default_factory=list)
@@ -48,25 +61,26 @@ def resolve(
     """`flags` by UPPER_CASE name; `vllm_variables` and `own_variables` are known names that set no flag;
     `read_config_file` gives the arguments in a file that VLLM_CONFIG_FILE names."""
     result = Resolution()
-    arguments: list[str] = []
     env = {name: value for name, value in env.items() if value.strip()}
     if path := env.get(names.CONFIG_FILE):
-        arguments += read_config_file(path)
+        result.file_arguments = read_config_file(path)
     env = _with_speculative_config(env, result)
     for name, flag in settable(flags).items():
         variable, value = _choose(env, name, result)
         if _is_unset(flag, value):
             continue
         try:
-            arguments += option_arguments(flag, value)
+            arguments = option_arguments(flag, value)
         except ValueError as error:
             result.errors.append(f"{variable}={value!r}: {error}.")
-        result.sources[flag.option] = f"{variable}={value!r}"
+        else:
+            result.settings.append(Setting(variable, value, flag, tuple(arguments)))
     try:
-        arguments += shlex.split(env.get(names.EXTRA_ARGUMENTS, ""))
+        result.extra_arguments = shlex.split(env.get(names.EXTRA_ARGUMENTS, ""))
     except ValueError as error:
         result.errors.append(f"{names.EXTRA_ARGUMENTS}: {error}.")
-    result.model, result.arguments = take_model(arguments)
+    set_by_variables = [argument for setting in result.settings for argument in setting.arguments]
+    result.model, result.arguments = take_model([*result.file_arguments, *set_by_variables, *result.extra_arguments])
     if not result.model:
         result.errors.append("MODEL_NAME is not set: there is no model to serve.")
     result.errors += _refusals(env, flags)

@@ -4,12 +4,14 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay_server import environment, names, settings, vllm_compat
-from forebay_server.environment import Resolution
+from forebay_server import environment, names, settings, speculative, vllm_compat, wrong_values
+from forebay_server.environment import Resolution, Setting
 from forebay_server.failure import invalid_configuration
 from forebay_server.flags import Flag, flags_of
 from forebay_server.ops import any_address
 from forebay_server.process import MIDDLEWARE, PLUGIN
+
+REMEDY = "Correct spec.env of the endpoint. `forebay-server flags` lists what can be set."
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def plan(env: Mapping[str, str]) -> Launch:
     flags = flags_of(parser)
     resolution = resolve(env, parser, flags)
     if resolution.errors:
-        raise invalid_configuration(" ".join(resolution.errors), "Correct spec.env of the endpoint.")
+        raise invalid_configuration(" ".join(resolution.errors), REMEDY)
     given = parse(parser, resolution)
     values = {name: getattr(given, _dest(flag), None) for name, flag in flags.items()}
     defaults = {name: parser.get_default(_dest(flag)) for name, flag in flags.items()}
@@ -75,20 +77,98 @@ def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapp
 
 
 def parse(parser: argparse.ArgumentParser, resolution: Resolution) -> argparse.Namespace:
-    """What vLLM's parser makes of the arguments. Raises StartError naming the variable with the wrong value."""
+    """What vLLM's parser makes of the arguments. Raises StartError naming every variable with a wrong value."""
+    errors = [error for setting in resolution.settings if (error := setting_error(parser, setting))]
+    for label, arguments in (
+        (names.CONFIG_FILE, resolution.file_arguments),
+        (names.EXTRA_ARGUMENTS, resolution.extra_arguments),
+    ):
+        if error := arguments_error(parser, label, arguments):
+            errors.append(error)
+    if errors:
+        raise invalid_configuration(" ".join(errors), REMEDY)
     try:
         given = parser.parse_args([f"--model={resolution.model}", *resolution.arguments])
     except vllm_compat.UsageError as error:
-        message = str(error)
-        sources = [source for option, source in resolution.sources.items() if f"argument {option}" in message]
-        source = sources[0] if sources else names.EXTRA_ARGUMENTS
-        raise invalid_configuration(f"{source}: {message}", "Correct spec.env of the endpoint.") from error
-    if given.model_tag is not None:
-        raise invalid_configuration(
-            f"{names.EXTRA_ARGUMENTS}: {given.model_tag!r} belongs to no flag.",
-            f"Name the model by MODEL_NAME; {names.EXTRA_ARGUMENTS} takes flags only.",
-        )
+        raise invalid_configuration(f"vLLM does not take the arguments: {error}", REMEDY) from error
+    if errors := combination_errors(given):
+        raise invalid_configuration(" ".join(errors), REMEDY)
     return given
+
+
+def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
+    """What is wrong with the value of one variable; "" for nothing."""
+    label = f"{setting.variable}={setting.value!r}"
+    try:
+        given = parser.parse_args(["--model=any", *setting.arguments])
+    except vllm_compat.UsageError as error:
+        return wrong_values.describe(label, setting.flag, setting.value, error, vllm_compat.config_keys)
+    value = getattr(given, _dest(setting.flag))
+    if problem := vllm_compat.value_problem(setting.flag.group, _dest(setting.flag), value):
+        return f"{label}: {wrong_values.in_words(problem)}."
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return wrong_values.no_json(label, value)
+    if setting.variable == speculative.CONFIG and isinstance(value, dict):
+        return dictionary_error(label, "SpeculativeConfig", value)
+    return ""
+
+
+def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list[str]) -> str:
+    """What is wrong with arguments that no variable of their own sets; "" for nothing."""
+    flags = {flag.option: flag for flag in flags_of(parser).values()}
+    try:
+        given = parser.parse_args(["--model=any", *arguments])
+    except vllm_compat.UsageError as error:
+        if flag := flags.get(error.option):
+            where = f"{label}: {flag.option}"
+            return wrong_values.describe(where, flag, _value_of(flag, arguments), error, vllm_compat.config_keys)
+        if str(error).startswith("unrecognized arguments"):
+            return f"{label}: {wrong_values.unknown_options(str(error), flags)}"
+        return f"{label}: {error}."
+    if given.model_tag is not None:
+        return f"{label}: {given.model_tag!r} belongs to no flag. Name the model by MODEL_NAME."
+    for option in dict.fromkeys(argument.partition("=")[0].replace("_", "-") for argument in arguments):
+        if flag := flags.get(option):
+            value = getattr(given, _dest(flag))
+            if problem := vllm_compat.value_problem(flag.group, _dest(flag), value):
+                return f"{label}: {option}={value!r}: {wrong_values.in_words(problem)}."
+    return ""
+
+
+def dictionary_error(label: str, group: str, value: Mapping[str, object]) -> str:
+    """What the configuration class `group` has against a JSON object that the parser takes as it is."""
+    keys = vllm_compat.config_keys(group)
+    for key, item in value.items():
+        if keys and key not in keys:
+            return f"{label}: {key} is not known.{wrong_values.suggest(key, keys)}"
+        if problem := vllm_compat.value_problem(group, key, item):
+            return f"{label}: {key}: {wrong_values.in_words(problem)}."
+    return ""
+
+
+def combination_errors(given: argparse.Namespace) -> list[str]:
+    """What is wrong with flags that are each right."""
+    errors = [
+        f"{name} needs {needed}."
+        for name, needed in names.NEEDS.items()
+        if getattr(given, name.lower(), None) and not getattr(given, needed.partition("=")[0].lower(), None)
+    ]
+    if given.enable_auto_tool_choice and given.tool_call_parser and not given.tool_parser_plugin:
+        parsers = vllm_compat.tool_call_parsers()
+        if given.tool_call_parser not in parsers:
+            errors.append(
+                wrong_values.not_among(f"TOOL_CALL_PARSER={given.tool_call_parser!r}", given.tool_call_parser, parsers)
+            )
+    if given.reasoning_parser and not given.reasoning_parser_plugin:
+        parsers = vllm_compat.reasoning_parsers()
+        if given.reasoning_parser not in parsers:
+            errors.append(
+                wrong_values.not_among(f"REASONING_PARSER={given.reasoning_parser!r}", given.reasoning_parser, parsers)
+            )
+    if not errors and (problem := vllm_compat.problem_between(given)):
+        label = f"CUSTOM_CHAT_TEMPLATE={given.chat_template!r}: " if "chat template" in problem else ""
+        errors.append(f"{label}{problem.rstrip('.')}.")
+    return errors
 
 
 def plugins(wanted: str | None, installed: list[str]) -> str:
@@ -112,6 +192,16 @@ def cpu_defaults(given: argparse.Namespace, env: Mapping[str, str]) -> tuple[lis
         arguments.append("--distributed-executor-backend=uni")
         variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return arguments, {name: value for name, value in variables.items() if not env.get(name)}
+
+
+def _value_of(flag: Flag, arguments: list[str]) -> str:
+    """The last value that `arguments` give to `flag`."""
+    value = ""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, _, attached = argument.partition("=")
+        if option.replace("_", "-") == flag.option:
+            value = attached or following
+    return value
 
 
 def _dest(flag: Flag) -> str:

@@ -28,10 +28,10 @@ ZERO_IS_UNSET = frozenset(
 """Flags of which the worker's templates carry a 0 that vLLM would refuse."""
 
 NEEDS = {
-    "LORA_MODULES": "ENABLE_LORA",
-    "DEFAULT_MM_LORAS": "ENABLE_LORA",
+    "LORA_MODULES": "ENABLE_LORA=true",
+    "DEFAULT_MM_LORAS": "ENABLE_LORA=true",
     "ENABLE_AUTO_TOOL_CHOICE": "TOOL_CALL_PARSER",
-    "ENABLE_LOG_OUTPUTS": "ENABLE_LOG_REQUESTS",
+    "ENABLE_LOG_OUTPUTS": "ENABLE_LOG_REQUESTS=true",
 }
 """Flags that do not work without another, which vLLM itself says only after it has loaded the model, if at all."""
 

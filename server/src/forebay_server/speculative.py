@@ -30,10 +30,9 @@ def compose(parts: Mapping[str, str]) -> str:
     config: dict[str, object] = {}
     for name, value in parts.items():
         key, kind = PARTS[name]
-        try:
-            config[key] = kind(value)
-        except ValueError as error:
-            raise ValueError(f"{name}={value!r}: expected a whole number.") from error
+        if kind is int and not (value.isascii() and value.isdigit()):
+            raise ValueError(f"{name}={value!r}: expected a whole number from 1.")
+        config[key] = kind(value)
     if config.get("model") == NGRAM_MODEL:
         del config["model"]
         config.setdefault("method", "ngram")

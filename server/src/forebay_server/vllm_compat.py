@@ -3,12 +3,20 @@
 
 import argparse
 import sys
+from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
-from typing import NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 
 class UsageError(Exception):
-    """vLLM's parser refused an argument; the message is the parser's."""
+    """vLLM's parser refused an argument; the message is the parser's, and what it failed with is the context."""
+
+    @property
+    def option(self) -> str:
+        """The option whose value was refused, by its first long name; "" when it was something else."""
+        refused = self.__context__
+        named = (refused.argument_name or "") if isinstance(refused, argparse.ArgumentError) else ""
+        return next((option for option in named.split("/") if option.startswith("--")), "")
 
 
 def serve_parser() -> argparse.ArgumentParser:
@@ -35,6 +43,73 @@ def config_file_arguments(parser: argparse.ArgumentParser, path: str) -> list[st
     except Exception as error:  # whatever yaml and the file system raise: it is the file that is wrong
         raise UsageError(str(error)) from error
     return arguments
+
+
+def value_problem(group: str, name: str, value: object) -> str:
+    """What the configuration class `group` of vLLM has against `value` for its field `name`; "" for nothing.
+
+    vLLM states ranges there and checks them when it builds the whole configuration, for which it reads the model's.
+    """
+    import vllm.config
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+    from pydantic.fields import FieldInfo
+
+    declared = {field.name: field for field in fields(getattr(vllm.config, group, _NoConfig))}
+    if name not in declared:
+        return ""
+    kind: Any = declared[name].type
+    if isinstance(declared[name].default, FieldInfo):
+        kind = Annotated[kind, declared[name].default]
+    elif not any(get_origin(part) is Literal for part in (kind, *get_args(kind))):
+        return ""  # other types take what only vLLM's own validators turn into them
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except PydanticUserError:
+        return ""  # a type that only vLLM's own context can resolve
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"])
+    return ""
+
+
+def config_keys(group: str) -> list[str]:
+    """The fields of a configuration class of vLLM; [] when there is no such class."""
+    import vllm.config
+
+    return [field.name for field in fields(getattr(vllm.config, group, _NoConfig))]
+
+
+@dataclass
+class _NoConfig:
+    pass
+
+
+def problem_between(given: argparse.Namespace) -> str:
+    """What vLLM has against flags that do not go together, or against the chat template; "" for nothing."""
+    try:
+        from vllm.entrypoints.common.cli_args import validate_parsed_serve_args
+    except ImportError:  # 0.32
+        from vllm.entrypoints.launchers.cli_args import validate_parsed_serve_args
+
+    try:
+        validate_parsed_serve_args(given)
+    except Exception as error:  # noqa: BLE001 - TypeError, ValueError or vLLM's own: it is the flags that are wrong
+        return str(error).removeprefix("Error: ")
+    return ""
+
+
+def tool_call_parsers() -> list[str]:
+    """What TOOL_CALL_PARSER may be, besides the names of a plugin."""
+    from vllm.tool_parsers import ToolParserManager
+
+    return list(ToolParserManager.list_registered())
+
+
+def reasoning_parsers() -> list[str]:
+    """What REASONING_PARSER may be, besides the names of a plugin."""
+    from vllm.reasoning import ReasoningParserManager
+
+    return list(ReasoningParserManager.list_registered())
 
 
 def environment_variables() -> frozenset[str]:

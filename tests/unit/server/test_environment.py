@@ -180,9 +180,14 @@ def test_a_secret_is_never_an_argument() -> None:
     assert "hf_secret" not in str(resolved(MODEL_NAME="m", HF_TOKEN="hf_secret").arguments)
 
 
-def test_an_error_can_name_the_variable_behind_an_argument() -> None:
-    sources = resolved(MODEL_NAME="m", MAX_MODEL_LEN="x").sources
-    assert sources["--max-model-len"] == "MAX_MODEL_LEN='x'"
+def test_each_argument_is_known_by_its_variable() -> None:
+    (setting,) = resolved(MODEL_NAME="", OPENAI_RESPONSE_ROLE="bot").settings
+    assert (setting.variable, setting.value, setting.flag.option, setting.arguments) == (
+        "OPENAI_RESPONSE_ROLE",
+        "bot",
+        "--response-role",
+        ("--response-role=bot",),
+    )
 
 
 def test_a_refused_flag_is_found_whatever_set_it() -> None:

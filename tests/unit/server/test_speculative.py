@@ -32,7 +32,8 @@ def test_parts_become_one_json(parts: dict[str, str], config: dict[str, object])
 @pytest.mark.parametrize(
     ("parts", "error"),
     [
-        ({"NUM_SPECULATIVE_TOKENS": "many"}, "NUM_SPECULATIVE_TOKENS='many': expected a whole number."),
+        ({"NUM_SPECULATIVE_TOKENS": "many"}, "NUM_SPECULATIVE_TOKENS='many': expected a whole number from 1."),
+        ({"NUM_SPECULATIVE_TOKENS": "-1"}, "NUM_SPECULATIVE_TOKENS='-1': expected a whole number from 1."),
         ({"NUM_SPECULATIVE_TOKENS": "3"}, "NUM_SPECULATIVE_TOKENS alone is not enough"),
         ({"NGRAM_PROMPT_LOOKUP_MAX": "4"}, "NUM_SPECULATIVE_TOKENS is not set"),
     ],

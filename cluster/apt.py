@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.steps import StepFailed, step
+
+_installing = threading.Lock()
+"""Steps run side by side, but apt lets only one of them in."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,19 @@ def need(programs: Mapping[str, Sequence[str]], why: str) -> None:
 
     Installs what is missing with apt as root; otherwise raises StepFailed that says what to install.
     """
-    missing = [names for program, names in programs.items() if not (shutil.which(program) or Path(program).is_file())]
-    packages = sorted({name for names in missing for name in names})
-    if not packages:
-        return
+    with _installing:
+        missing = [names for program, names in programs.items() if not is_there(program)]
+        if missing:
+            install(sorted({name for names in missing for name in names}), why)
+
+
+def is_there(program: str) -> bool:
+    """Whether a program is on PATH, or a file at its path."""
+    return bool(shutil.which(program)) or Path(program).is_file()
+
+
+def install(packages: Sequence[str], why: str) -> None:
+    """Install packages with apt as root. Raises StepFailed that says what to install where that can't be."""
     listed = " ".join(packages)
     if not shutil.which("apt-get") or os.geteuid() != 0:
         raise StepFailed(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 
 import pytest
@@ -9,13 +10,22 @@ import pytest
 
 @pytest.fixture(scope="session")
 def run_cluster(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Run a command of cluster/, such as `up`, where a person sees how far it is, as it may take minutes."""
+    """Run a command of cluster/, such as `up`, where a person sees how far it is, as it may take minutes.
+
+    When it fails, no test that needs the cluster can run, so the session ends with the command's last words.
+    """
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def run(*arguments: str) -> None:
+        command = [sys.executable, "-m", "cluster", *arguments]
+        words: deque[str] = deque(maxlen=20)
         with capture.global_and_fixture_disabled():
             print(flush=True)
-            done = subprocess.run([sys.executable, "-m", "cluster", *arguments], check=False)
-        assert done.returncode == 0, f"python -m cluster {' '.join(arguments)} failed; its reason stands above"
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+                for line in process.stderr or ():
+                    print(line, end="", file=sys.stderr, flush=True)
+                    words.append(line)
+        if process.returncode:
+            pytest.exit(f"python -m cluster {' '.join(arguments)}:\n{''.join(words)}", returncode=1)
 
     return run

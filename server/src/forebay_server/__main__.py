@@ -2,15 +2,24 @@
 # ruff: noqa: PLC0415 - vLLM takes seconds to import: the ops port and --help must not wait for it
 
 import argparse
-import json
 import logging
 import os
-import shlex
 import sys
 from pathlib import Path
 
-from forebay_server import __version__, diagnosis, downloads, drain, failure, ops, process, settings
-from forebay_server.failure import EXIT_CONFIGURATION, EXIT_FAILURE, Failure, StartError
+from forebay_server import (
+    __version__,
+    baked_in,
+    diagnosis,
+    downloads,
+    drain,
+    failure,
+    ops,
+    process,
+    settings,
+    startup_limit,
+)
+from forebay_server.failure import EXIT_FAILURE, Failure, StartError
 from forebay_server.startup import Step
 from forebay_server.state import ServerState
 
@@ -30,7 +39,7 @@ log = logging.getLogger("forebay_server")
 def main() -> None:
     arguments = _parser().parse_args()
     if arguments.command == "check":
-        sys.exit(check())
+        sys.exit(check(as_json=arguments.json))
     if arguments.command == "flags":
         sys.exit(print_flags(as_json=arguments.json))
     sys.exit(serve())
@@ -45,7 +54,14 @@ def serve() -> int:
     model = env.get("MODEL_NAME", "")
     try:
         ops.OpsServer(ops.any_address(), settings.OPS_PORT, state, _metrics).start()
+        _take_baked_in_model()
         own = settings.Settings.from_environment(env)
+        if own.startup_timeout is not None:
+            startup_limit.watch(
+                own.startup_timeout,
+                lambda: "" if state.step is Step.READY else str(state.step),
+                own.termination_log,
+            )
         _set_defaults(settings.cache_environment(own.base_path) | {"VLLM_NO_USAGE_STATS": "1"})
         process.begin(own, state)
 
@@ -53,7 +69,7 @@ def serve() -> int:
 
         plan = launch.plan(env)
         model = plan.model
-        _warn(plan.warnings)
+        _warn((*plan.ignored, *plan.warnings))
         env.update(plan.variables)
         hub_cache = Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
         if downloads.comes_from_hub(model, env):
@@ -76,35 +92,28 @@ def serve() -> int:
     return _fail(state.failure or stopped)
 
 
-def check() -> int:
+def check(*, as_json: bool) -> int:
     """Print what the environment resolves to, and start nothing."""
-    from forebay_server import launch
+    from forebay_server import inspection, launch
 
     try:
+        _take_baked_in_model()
         settings.Settings.from_environment(os.environ)
         plan = launch.plan(os.environ)
     except StartError as error:
-        print(f"error: {error.failure.message} {error.failure.remedy}", file=sys.stderr)
-        return EXIT_CONFIGURATION
-    _warn(plan.warnings)
-    for name, value in sorted(plan.variables.items()):
-        print(f"{name}={shlex.quote(value)} \\")
-    print("vllm serve", shlex.join(plan.arguments))
+        print(inspection.refused(error.failure, as_json=as_json), file=sys.stdout if as_json else sys.stderr)
+        return error.failure.exit_status
+    print(inspection.checked(plan, as_json=as_json))
     return 0
 
 
 def print_flags(*, as_json: bool) -> int:
     """Print every variable that can be set."""
-    from forebay_server import catalogue, vllm_compat
+    from forebay_server import catalogue, inspection, vllm_compat
     from forebay_server.flags import flags_of
 
     entries = catalogue.catalogue(flags_of(vllm_compat.serve_parser()), vllm_compat.environment_variables())
-    if as_json:
-        print(json.dumps(entries, indent=1))
-        return 0
-    for entry in entries:
-        about = entry.get("sets") or entry.get("meaning") or entry.get("why") or entry.get("remedy") or ""
-        print(f"{entry['name']:45} {entry['status']:9} {about}")
+    print(inspection.listed(entries, as_json=as_json))
     return 0
 
 
@@ -115,7 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"forebay-server {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve the model until SIGTERM (the default)")
-    commands.add_parser("check", help="print the `vllm serve` command that the environment stands for, and stop")
+    check = commands.add_parser(
+        "check", help="print the `vllm serve` command that the environment stands for, and stop"
+    )
+    check.add_argument("--json", action="store_true", help="for programs")
     flags = commands.add_parser("flags", help="list every environment variable that can be set")
     flags.add_argument("--json", action="store_true", help="with types and defaults, for programs")
     return parser
@@ -132,6 +144,12 @@ def _metrics() -> bytes:
     from forebay_server import vllm_compat
 
     return vllm_compat.prometheus_metrics()
+
+
+def _take_baked_in_model() -> None:
+    baked = baked_in.variables(baked_in.FILE)
+    _warn(tuple(baked_in.replaced(os.environ, baked)))
+    os.environ.update(baked)
 
 
 def _set_defaults(variables: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from forebay_server import names, settings, speculative
 from forebay_server.environment import settable
-from forebay_server.flags import Flag
+from forebay_server.flags import Flag, Kind
 
 Entry = dict[str, object]
 
@@ -12,9 +12,9 @@ Entry = dict[str, object]
 def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[Entry]:
     """One entry for each name, sorted by it: {"name", "status", …}.
 
-    status: "flag" and "alias" (with "sets", "type", "default", "choices"), "forebay" and "library" (with "meaning"),
-    "vllm" (a variable of vLLM that is no flag), "removed" (with "instead"), "reserved" (with "remedy") and
-    "refused" (with "why").
+    status: "flag" and "alias" (with "sets", "type", "list", "default", "choices", "expected"), "forebay" and "library"
+    (with "meaning"), "vllm" (a variable of vLLM that is no flag), "removed" (with "instead"), "reserved" (with
+    "remedy") and "refused" (with "why").
     """
     entries: dict[str, Entry] = {}
 
@@ -45,4 +45,11 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
 
 
 def _flag(flag: Flag) -> Entry:
-    return {"sets": flag.option, "type": flag.type, "default": flag.default, "choices": list(flag.choices)}
+    return {
+        "sets": flag.option,
+        "type": flag.type,
+        "list": flag.kind in (Kind.LIST, Kind.REPEATED),
+        "default": flag.default,
+        "choices": list(flag.choices),
+        "expected": flag.expected,
+    }

@@ -1,0 +1,45 @@
+"""What `forebay-server check` and `forebay-server flags` print. Nothing is started."""
+
+import json
+import shlex
+
+from forebay_server.catalogue import Entry
+from forebay_server.failure import Failure
+from forebay_server.launch import Launch
+
+
+def checked(plan: Launch, *, as_json: bool) -> str:
+    """What the environment resolves to: the command of vLLM, what is ignored, what may be misspelt."""
+    if as_json:
+        content = {
+            "model": plan.model,
+            "arguments": plan.arguments,
+            "variables": plan.variables,
+            "ignored": plan.ignored,
+            "warnings": plan.warnings,
+        }
+        return json.dumps(content, indent=1)
+    variables = [f"{name}={shlex.quote(value)} \\" for name, value in sorted(plan.variables.items())]
+    notes = [f"ignored: {sentence}" for sentence in plan.ignored] + [f"warning: {text}" for text in plan.warnings]
+    return "\n".join([*notes, *variables, f"vllm serve {shlex.join(plan.arguments)}"])
+
+
+def refused(failure: Failure, *, as_json: bool) -> str:
+    """Why the server would not start; as JSON it is the line of the termination log."""
+    return failure.line() if as_json else f"error: {failure.message} {failure.remedy}"
+
+
+def listed(entries: list[Entry], *, as_json: bool) -> str:
+    """Every variable that can be set."""
+    if as_json:
+        return json.dumps(entries, indent=1)
+    return "\n".join(f"{entry['name']:45} {entry['status']:9} {_about(entry)}".rstrip() for entry in entries)
+
+
+def _about(entry: Entry) -> str:
+    if "sets" in entry:
+        default = "" if entry["default"] is None else f", default {entry['default']}"
+        return f"{entry['sets']} ({entry['expected']}{default})"
+    if entry["status"] == "removed":
+        return f"now {entry['instead']}" if entry["instead"] else "nothing takes its place"
+    return str(entry.get("meaning") or entry.get("why") or entry.get("remedy") or "")

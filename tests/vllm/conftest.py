@@ -1,8 +1,14 @@
 """Tests that need vLLM (and its libraries) installed: run by `pytest tests/vllm` with FOREBAY_VLLM_PYTHON set to the
 Python of an environment that has vLLM and forebay-server."""
 
+import json
 import os
+import signal
+import socket
 import subprocess
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +19,6 @@ import pytest
 from tests.e2e.hub import Faults, Hub, Repository
 
 REPOSITORY = "acme/tiny"
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,7 @@ def environment(tmp_path: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
         "HF_HOME": str(tmp_path / "cache"),
         "FOREBAY_TERMINATION_LOG": str(tmp_path / "termination-log"),
         "FOREBAY_AUTH": "None",
+        **{name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")},
         **more,
     }
 
@@ -54,3 +59,107 @@ def serving(folder: Path, faults: Faults | None = None, token: str = "") -> Iter
 
 def endpoint(hub: Hub) -> str:
     return f"http://127.0.0.1:{hub.server_address[1]}"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model without weights, for LOAD_FORMAT=dummy: 8,192 tokens, 1 layer, 2 heads, a byte tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    command = [vllm_python, "cluster/images/server-canned/make_model.py", str(folder)]
+    subprocess.run(command, check=True, env=environment(folder.parent), timeout=120)
+    return folder
+
+
+SERVE = """
+import sys
+from forebay_server import __main__, settings
+settings.HTTP_PORT, settings.OPS_PORT = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+__main__.main()
+"""
+
+
+class Server:
+    """forebay-server beside the test, on ports of its own."""
+
+    def __init__(self, python: str, tmp_path: Path, variables: Mapping[str, str]) -> None:
+        self.folder = tmp_path
+        self.port, self.ops_port = free_port(), free_port()
+        self.log = tmp_path / "log"
+        defaults = {"LOAD_FORMAT": "dummy", "KV_CACHE_MEMORY_BYTES": "16M", "MAX_MODEL_LEN": "4096"}
+        env = environment(tmp_path, {**defaults, **variables})
+        command = [python, "-c", SERVE, str(self.port), str(self.ops_port)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def failure(self, seconds: float = 120) -> dict[str, str]:
+        """What the termination log says once the process has ended; with its exit status."""
+        status = self.process.wait(seconds)
+        content: dict[str, str] = json.loads((self.folder / "termination-log").read_text())
+        return {**content, "status": str(status)}
+
+    def ops(self, path: str) -> tuple[int, str]:
+        """GET on the second port. Raises OSError while it does not listen."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ops_port}{path}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_for(self, path: str, status: int = 200, seconds: float = 120) -> str:
+        """Ask until `path` is answered with `status`; returns the body."""
+        deadline = time.monotonic() + seconds
+        while True:
+            assert self.process.poll() is None, self.log.read_text()[-5000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-5000:]
+            try:
+                found, body = self.ops(path)
+            except OSError:
+                found, body = 0, ""
+            if found == status:
+                return body
+            time.sleep(0.1)
+
+    def children(self) -> list[int]:
+        """Process ids of the engine's processes."""
+        family = [self.process.pid]
+        for pid in family:
+            path = Path(f"/proc/{pid}/task/{pid}/children")
+            family += [int(child) for child in path.read_text().split()] if path.exists() else []
+        return family[1:]
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                for pid in self.children():
+                    os.kill(pid, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait()
+
+
+@pytest.fixture
+def serve(vllm_python: str, tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Server]]:
+    """Start forebay-server with the tiny model and these variables."""
+    servers = []
+
+    def start(**variables: str) -> Server:
+        server = Server(vllm_python, tmp_path, {"MODEL_NAME": str(tiny_model), **variables})
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.end()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -14,6 +14,7 @@ from forebay_server import (
     downloads,
     drain,
     failure,
+    journal,
     ops,
     process,
     settings,
@@ -52,6 +53,8 @@ def serve() -> int:
     env = os.environ
     state = ServerState()
     model = env.get("MODEL_NAME", "")
+    engine = journal.begin()
+    state.news = engine.news
     try:
         ops.OpsServer(ops.any_address(), settings.OPS_PORT, state, _metrics).start()
         _take_baked_in_model()
@@ -80,7 +83,8 @@ def serve() -> int:
     except (Exception, SystemExit) as error:
         if state.draining:
             return 0
-        reason = state.failure or diagnosis.explain(error, model)
+        engine.news()
+        reason = state.failure or diagnosis.explain(error, model, engine.errors)
         if reason.exit_status == EXIT_FAILURE:
             log.exception("The start failed")
         return _fail(reason)
@@ -88,8 +92,8 @@ def serve() -> int:
         return 0
     if state.draining:
         return 0
-    stopped = Failure("ServerStopped", "vLLM stopped serving.", "The container's log says why.", EXIT_FAILURE)
-    return _fail(state.failure or stopped)
+    engine.news()
+    return _fail(state.failure or diagnosis.stopped(model, engine.errors))
 
 
 def check(*, as_json: bool) -> int:

@@ -6,7 +6,7 @@ table is written by `python -m forebay_server.diagnosis`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from forebay_server.failure import EXIT_CONFIGURATION, EXIT_FAILURE, Failure, StartError, causes
@@ -169,11 +169,11 @@ RULES = (
     ),
     Rule(
         "OutOfMemoryWeights",
-        "{model} does not fit the GPU's {total} GiB: {free} GiB were free when {tried} more were needed.",
+        "{model} does not fit the GPU's {total}: {free} were free when {tried} more were needed.",
         "Use more GPUs (spec.gpu.count and TENSOR_PARALLEL_SIZE), a larger one, or a quantized model.",
         exception="OutOfMemoryError",
         pattern=r"CUDA out of memory\. Tried to allocate (?P<tried>[\d.]+ \w+)\..*?total capacity of "
-        r"(?P<total>[\d.]+) GiB of which (?P<free>[\d.]+) GiB is free",
+        r"(?P<total>[\d.]+ \w+) of which (?P<free>[\d.]+ \w+) is free",
     ),
     Rule(
         "OutOfMemoryWeights",
@@ -274,15 +274,23 @@ def explain(error: BaseException, model: str, engine: Iterable[Evidence] = ()) -
     if isinstance(error, StartError):
         return error.failure
     collected = [*engine, Evidence.of(error)]
-    for evidence in collected:
-        for rule in RULES:
-            if failure := rule.match(evidence, model):
-                return failure
-    first = collected[0]
-    text = first.text.strip() or type(error).__name__
-    if len(collected) == 1:
-        text = f"{type(error).__name__}: {text}"
+    if failure := _by_rule(collected, model):
+        return failure
+    text = f"{type(error).__name__}: {error}" if len(collected) == 1 else collected[0].text.strip()
     return Failure("StartFailed", f"vLLM could not start: {text}", "The container's log has the details.", EXIT_FAILURE)
+
+
+def stopped(model: str, engine: Sequence[Evidence]) -> Failure:
+    """The Failure for a server that ended without being asked to. `engine` as above."""
+    if failure := _by_rule(engine, model):
+        return failure
+    why = f": {engine[-1].text.strip()}" if engine else "."
+    return Failure("ServerStopped", f"vLLM stopped serving{why}", "The container's log says why.", EXIT_FAILURE)
+
+
+def _by_rule(collected: Iterable[Evidence], model: str) -> Failure | None:
+    matches = (rule.match(evidence, model) for evidence in collected for rule in RULES)
+    return next((failure for failure in matches if failure), None)
 
 
 def table() -> str:

@@ -1,7 +1,7 @@
 """What the server is doing, shared by its two ports: written where it happens, read by the probes."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,6 +60,8 @@ class ServerState:
         download: Download | None = None,
     ) -> None:
         self.startup = Startup(step)
+        self.news: Callable[[], Iterable[tuple[Step, float]]] = tuple
+        """Steps that vLLM's processes have begun since the last call, and when: see journal."""
         self.draining = draining
         self.failure: Failure | None = None
         """Set by what runs inside vLLM when the start has to stop."""
@@ -73,11 +75,17 @@ class ServerState:
 
     @property
     def step(self) -> Step:
+        self._follow()
         return self.startup.step
 
     @step.setter
     def step(self, step: Step) -> None:
+        self._follow()
         self.startup.enter(step)
+
+    def _follow(self) -> None:
+        for step, at in self.news():
+            self.startup.enter(step, at)
 
     def sick_because(self) -> str:
         """Why only a restart can help, in a few words; "" while the server is well."""

@@ -1,0 +1,88 @@
+"""What the engine's processes tell the main one."""
+
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from forebay_server import journal
+from forebay_server.journal import Journal, JournalHandler
+from forebay_server.startup import Step
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "journal"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def log(path: Path) -> logging.Logger:
+    log = logging.Logger("vllm")
+    log.addHandler(JournalHandler(path))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("message", "step"),
+    [
+        ("Starting to load model /model...", Step.LOADING_WEIGHTS),
+        ("[backbone] Starting torch.compile", Step.COMPILING),
+        ("Dynamo bytecode transform time: 4.31 s", Step.COMPILING),
+        ("Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took 1.2 s", Step.COMPILING),
+        ("Profiling CUDA graph memory: PIECEWISE=51 (largest=512)", Step.COMPILING),
+        ("Warming up model for the compilation...", Step.COMPILING),
+    ],
+)
+def test_a_step_is_told_by_what_vllm_logs(path: Path, log: logging.Logger, message: str, step: Step) -> None:
+    before = time.monotonic()
+    log.info(message)
+    log.info("Loading weights took 2.10 seconds")
+    ((told, at),) = Journal(path).news()
+    assert told is step
+    assert before <= at <= time.monotonic()
+
+
+def test_news_are_told_once_and_only_whole_lines(path: Path, log: logging.Logger) -> None:
+    read = Journal(path)
+    log.info("Starting to load model x...")
+    assert len(read.news()) == 1
+    with path.open("a") as file:
+        file.write('{"at": 1.0, "st')
+    assert read.news() == []
+    with path.open("a") as file:
+        file.write('ep": "Compiling"}\n')
+    assert read.news() == [(Step.COMPILING, 1.0)]
+
+
+def test_errors_come_with_their_causes_and_not_without_end(path: Path, log: logging.Logger) -> None:
+    for number in range(100):
+        try:
+            raise OSError("outer") from ValueError(f"cause {number}")
+        except OSError:
+            log.exception("Something went wrong with a request")
+    try:
+        raise MemoryError("all gone")
+    except MemoryError:
+        log.exception("EngineCore failed to start.")
+    read = Journal(path)
+    read.news()
+    assert len(read.errors) == journal.OTHER_ERRORS + 1
+    assert read.errors[0].text == "outer\ncause 0"
+    assert {"OSError", "ValueError"} <= read.errors[0].names
+    assert read.errors[-1].text == "all gone"
+
+
+def test_only_other_processes_are_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import logging; from forebay_server.journal import listen; listen(); log = logging.getLogger('vllm')\n"
+    script += "log.setLevel('INFO'); log.info('Starting to load model x...')"
+    monkeypatch.setenv(journal.VARIABLE, "")
+    read = journal.begin()
+    journal.listen()
+    assert not logging.getLogger("vllm").handlers
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert [step for step, _ in read.news()] == [Step.LOADING_WEIGHTS]

@@ -1,0 +1,106 @@
+"""Starts that fail, by the real vLLM: what the termination log says."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.hub import Faults
+from tests.vllm.conftest import REPOSITORY, Server, endpoint, serving
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def changed(tiny_model: Path, tmp_path: Path) -> Callable[..., str]:
+    """A copy of the tiny model with another config.json."""
+
+    def change(**fields: object) -> str:
+        folder = tmp_path / "changed"
+        shutil.copytree(tiny_model, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **fields}))
+        return str(folder)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason", "says"),
+    [
+        ({"QUANTIZATION": "awqq"}, "UnknownQuantization", "awqq"),
+        ({"MAX_MODEL_LEN": "9000"}, "MaxModelLenTooLarge", "8192"),
+        ({"KV_CACHE_MEMORY_BYTES": "300000"}, "MaxModelLenTooLarge", "MAX_MODEL_LEN=4096 tokens needs"),
+        ({"CUSTOM_CHAT_TEMPLATE": "no-such.jinja"}, "InvalidChatTemplate", "no-such.jinja"),
+        ({"CUSTOM_CHAT_TEMPLATE": "{% for %}"}, "InvalidChatTemplate", "answered"),
+        ({"ENABLE_LORA": "true", "LORA_MODULES": "sql=/no/adapter"}, "InvalidAdapter", "/no/adapter"),
+        ({"LOAD_FORMAT": "auto"}, "NoWeights", "no weights"),
+        ({"MODEL_NAME": "/no/model"}, "InvalidModel", "/no/model"),
+        ({"TENSOR_PARALLEL_SIZE": "3"}, "InvalidParallelism", "2 attention heads"),
+    ],
+)
+def test_a_wrong_setting_is_told(serve: Serve, variables: dict[str, str], reason: str, says: str) -> None:
+    failure = serve(**variables).failure()
+    assert (failure["reason"], failure["status"]) == (reason, "78"), failure
+    assert says in failure["message"]
+    assert failure["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "says"),
+    [
+        ({"architectures": ["NovelForCausalLM"]}, "UnsupportedArchitecture", "NovelForCausalLM"),
+        ({"model_type": "novel"}, "UnsupportedArchitecture", "novel"),
+        ({"quantization_config": {"quant_method": "nope"}}, "UnknownQuantization", "nope"),
+    ],
+)
+def test_a_model_that_vllm_cannot_run_is_told(
+    serve: Serve, changed: Callable[..., str], fields: dict[str, object], reason: str, says: str
+) -> None:
+    failure = serve(MODEL_NAME=changed(**fields)).failure()
+    assert (failure["reason"], failure["status"]) == (reason, "78"), failure
+    assert says in failure["message"]
+
+
+def test_an_adapter_of_too_high_a_rank_is_told(serve: Serve, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    config = {"peft_type": "LORA", "r": 64, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    failure = serve(ENABLE_LORA="true", LORA_MODULES=f"sql={adapter}").failure()
+    assert failure["reason"] == "InvalidAdapter", failure
+    assert "MAX_LORA_RANK=64" in failure["remedy"]
+
+
+@pytest.fixture
+def gated(tiny_model: Path) -> Iterator[str]:
+    with serving(tiny_model, Faults(), token="hf_secret") as hub:
+        yield endpoint(hub)
+
+
+def test_a_gated_repository_is_told_within_seconds(serve: Serve, gated: str) -> None:
+    failure = serve(MODEL_NAME=REPOSITORY, HF_ENDPOINT=gated).failure()
+    assert (failure["reason"], failure["status"]) == ("GatedRepository", "78")
+
+
+def test_an_engine_killed_while_it_starts_is_told(serve: Serve) -> None:
+    server = serve()
+    server.wait_for("/startup")
+    while not (engines := [pid for pid in server.children() if b"spawn_main" in command(pid)]):
+        assert server.process.poll() is None, server.log.read_text()
+        time.sleep(0.05)
+    os.kill(engines[-1], signal.SIGKILL)
+    failure = server.failure()
+    assert (failure["reason"], failure["status"]) == ("OutOfHostMemory", "1"), failure
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""

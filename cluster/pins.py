@@ -22,7 +22,7 @@ OFFICIAL_NODE = "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a2
 """The default node image of the kind release in go.mod (its pkg/apis/config/defaults/image.go)."""
 
 OFFICIAL_PYTHON = "python:3.13-slim"
-OFFICIAL_VLLM_CPU = "vllm/vllm-openai-cpu:v0.33.0-x86_64"
+OFFICIAL_VLLM_CPU = "vllm/vllm-openai-cpu:v0.32.0-x86_64"
 
 IMAGE_PREFIX = "forebay.local"
 """A name that no registry answers to: an image made here is never pulled by accident."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from forebay_server.asgi import App, Scope
 from forebay_server.drain import Drain
 from forebay_server.failure import EXIT_FAILURE, Failure
+from forebay_server.jobs.runsync import RunSync
 from forebay_server.keys import KeyRing
 from forebay_server.middleware import Gate
-from forebay_server.settings import Settings
+from forebay_server.settings import JobSettings, Settings
 from forebay_server.state import ServerState
 from forebay_server.warmup import WarmUpError, ask, for_tasks
 
@@ -29,6 +30,7 @@ class ServerProcess:
     state: ServerState
     keys: KeyRing | None
     drain: Drain
+    jobs: JobSettings
     tasks: Collection[str] | None = None
     """What the model can do, in vLLM's words; set by the plugin."""
 
@@ -55,7 +57,7 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
     """Raises StartError when the keys cannot be used."""
     global _current  # noqa: PLW0603 - vLLM gives its plugins no other way to what was made before it
     keys = KeyRing(settings.keys_dir) if settings.auth == "APIKey" else None
-    _current = ServerProcess(state, keys, Drain(state, settings.drain_seconds))
+    _current = ServerProcess(state, keys, Drain(state, settings.drain_seconds), settings.jobs)
     return _current
 
 
@@ -67,8 +69,8 @@ def current() -> ServerProcess:
 
 
 class ForebayGate(Gate):
-    """The Gate as vLLM makes it."""
+    """The Gate as vLLM makes it, with RunPod's jobs behind it."""
 
     def __init__(self, app: App) -> None:
         process = current()
-        super().__init__(app, process.state, process.keys, process)
+        super().__init__(RunSync(app, process.jobs), process.state, process.keys, process)

@@ -21,6 +21,9 @@ RESOURCES = frozenset(
 )
 """The first part of a path after /v1/. What changes the state of vLLM (load_lora_adapter, …) is not here."""
 
+RUNSYNC = re.compile(r"^/v2/[^/]+/runsync$")
+"""Where RunPod's clients send a job and wait for its output."""
+
 _RUNPOD_PREFIX = re.compile(r"^/v2/[^/]+/openai(?=/v1(?:/|$))")
 
 
@@ -30,6 +33,8 @@ def canonical(path: str) -> str:
 
 
 def is_served(path: str) -> bool:
-    """Whether a canonical path belongs to the OpenAI API."""
+    """Whether a canonical path belongs to the OpenAI API or takes jobs."""
+    if RUNSYNC.match(path):
+        return True
     root, _, rest = path.removeprefix("/").partition("/")
     return root == "v1" and rest.partition("/")[0] in RESOURCES

@@ -1,0 +1,158 @@
+"""Which request to the OpenAI API a job's input stands for: pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any
+
+
+class Form(StrEnum):
+    """What the job's output looks like."""
+
+    TOKENS = "tokens"
+    """{"choices": [{"tokens": […]}], "usage": {"input", "output"}}: for prompt and messages."""
+    OPENAI = "openai"
+    """OpenAI's object, or its stream as RAW_OPENAI_OUTPUT says: for openai_route and openai_input."""
+    ROUTE = "route"
+    """What the route answers, or its events one by one: for route."""
+
+
+class JobError(Exception):
+    """The job fails; the message is for the caller."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, and how its answer becomes the job's output."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None
+    form: Form
+    batching: dict[str, float] = field(default_factory=dict)
+    """What the input says of batch sizes: any of the keys of BATCHING."""
+
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+
+DEFAULT_MAX_TOKENS = 100
+"""Of prompt and messages: what worker-vllm took (its documentation says 16)."""
+
+BATCHING = ("max_batch_size", "min_batch_size", "batch_size_growth_factor")
+
+SAMPLING = frozenset(
+    {
+        "allowed_token_ids",
+        "bad_words",
+        "chat_template_kwargs",
+        "frequency_penalty",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "length_penalty",
+        "logit_bias",
+        "max_completion_tokens",
+        "max_tokens",
+        "min_p",
+        "min_tokens",
+        "n",
+        "presence_penalty",
+        "repetition_penalty",
+        "response_format",
+        "seed",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "stop",
+        "stop_token_ids",
+        "structured_outputs",
+        "temperature",
+        "thinking_token_budget",
+        "top_k",
+        "top_p",
+        "truncate_prompt_tokens",
+        "use_beam_search",
+        "vllm_xargs",
+    }
+)
+"""Sampling parameters that OpenAI's API of vLLM takes by the same name."""
+
+RENAMED = {"guided_decoding": "structured_outputs"}
+
+UNUSED = frozenset({"best_of", "detokenize", "early_stopping", "logprobs", "output_kind", "prompt_logprobs"})
+"""Those that vLLM has no more or that this output has no place for. best_of must not ask for more than n."""
+
+STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
+"""Each chunk then counts the tokens so far."""
+
+
+def call_of(content: object, model: str) -> Call:
+    """The request for the input of a job; `model` where the input names none. Raises JobError."""
+    if not isinstance(content, dict):
+        raise JobError("input must be an object.")
+    if "openai_route" in content or "openai_input" in content:
+        path = content.get("openai_route") or CHAT
+        body = content.get("openai_input") or None
+        return _call("POST" if body else "GET", path, body, Form.OPENAI)
+    if "route" in content:
+        body = content.get("body")
+        method = content.get("method") or ("GET" if body is None else "POST")
+        if not isinstance(method, str):
+            raise JobError("input.method must be a word such as GET or POST.")
+        return _call(method.upper(), content["route"], body, Form.ROUTE)
+    return _native(content, model)
+
+
+def _call(method: str, path: object, body: object, form: Form) -> Call:
+    if not isinstance(path, str) or not path:
+        raise JobError("The route must be a path such as /v1/chat/completions.")
+    if body is not None and not isinstance(body, dict):
+        raise JobError("The body of the request must be an object.")
+    return Call(method, "/" + path.removeprefix("/"), body, form)
+
+
+def _native(content: Mapping[str, Any], model: str) -> Call:
+    prompt = content.get("messages") or content.get("prompt")
+    if not prompt:
+        raise JobError("input needs one of prompt, messages, openai_input and route.")
+    if isinstance(prompt, str) and content.get("apply_chat_template"):
+        prompt = [{"role": "user", "content": prompt}]
+    chat = isinstance(prompt, list) and isinstance(prompt[0], dict)
+    body = {"model": content.get("model") or model, **_sampling(content.get("sampling_params") or {})}
+    if not chat:
+        body.pop("chat_template_kwargs", None)
+    if content.get("stream"):
+        body |= {"stream": True, "stream_options": STREAM_OPTIONS}
+    batching = {name: _positive(content[name], name) for name in BATCHING if content.get(name)}
+    if chat:
+        return Call("POST", CHAT, {**body, "messages": prompt}, Form.TOKENS, batching)
+    return Call("POST", COMPLETIONS, {**body, "prompt": prompt}, Form.TOKENS, batching)
+
+
+def _sampling(parameters: object) -> dict[str, Any]:
+    """Sampling parameters of vLLM as fields of a request. A name that is none fails the job, as it did there."""
+    if not isinstance(parameters, dict):
+        raise JobError("sampling_params must be an object.")
+    fields: dict[str, Any] = {"max_tokens": DEFAULT_MAX_TOKENS} if "max_completion_tokens" not in parameters else {}
+    for name, value in parameters.items():
+        if name in UNUSED:
+            continue
+        if name not in SAMPLING and name not in RENAMED:
+            near = get_close_matches(str(name), SAMPLING, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise JobError(f"sampling_params has no {name}.{hint}")
+        fields[RENAMED.get(str(name), str(name))] = value
+    best_of = parameters.get("best_of")
+    if best_of not in (None, 1, parameters.get("n", 1)):
+        raise JobError(f"sampling_params: best_of={best_of} cannot be had: vLLM has removed it.")
+    return fields
+
+
+def _positive(value: object, name: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise JobError(f"{name} must be a number above 0.")
+    return number

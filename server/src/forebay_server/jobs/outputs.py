@@ -1,0 +1,167 @@
+"""The output of a job, item by item, made of the answer that the OpenAI API gave."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from forebay_server.jobs.calls import Call, Form, JobError
+from forebay_server.jobs.transport import Reply
+from forebay_server.settings import JobSettings
+
+DONE = "[DONE]"
+
+
+class Batches:
+    """How many tokens or chunks an item has: the least, then so many times more each time, up to the most.
+
+    With the defaults: 1, 3, 9, 27, 50, 50, … As in worker-vllm all items have the most when the numbers do not grow.
+    """
+
+    def __init__(self, most: float, least: float, growth: float) -> None:
+        self._most = most
+        self._growth = growth
+        self._grows = growth > 1 and least >= 1 and most > least
+        self._size = least if self._grows else most
+
+    def full(self, count: int) -> bool:
+        """Whether an item with `count` is complete; if so the next may be larger."""
+        if count < self._size:
+            return False
+        if self._grows:
+            self._size = min(self._size * self._growth, self._most)
+        return True
+
+
+def batches(call: Call, settings: JobSettings) -> Batches:
+    """The job's own batch sizes, or the server's."""
+    return Batches(
+        call.batching.get("max_batch_size", settings.batch_size),
+        call.batching.get("min_batch_size", settings.min_batch_size),
+        call.batching.get("batch_size_growth_factor", settings.batch_size_growth_factor),
+    )
+
+
+async def emit(call: Call, reply: Reply, settings: JobSettings) -> AsyncGenerator[object, None]:
+    """The items of the job's output as they come to be. Raises JobError for an error, at once or within a stream."""
+    if reply.status >= 400:
+        raise JobError(_error_message(await _all(reply), reply.status))
+    if not reply.is_stream:
+        content = _parsed(await _all(reply))
+        yield _tokens(content) if call.form is Form.TOKENS else content
+        return
+    if call.form is Form.TOKENS:
+        async for item in _token_items(reply, batches(call, settings)):
+            yield item
+    elif call.form is Form.ROUTE:
+        async for event in _events(reply):
+            yield f"data: {event}\n\n"
+    else:
+        async for chunks in _grouped(reply, batches(call, settings)):
+            if settings.raw_openai_output:
+                yield "".join(f"data: {chunk}\n\n" for chunk in chunks)
+            elif parsed := [json.loads(chunk) for chunk in chunks if chunk != DONE]:
+                yield parsed
+
+
+async def _grouped(reply: Reply, sizes: Batches) -> AsyncIterator[list[str]]:
+    group: list[str] = []
+    async for event in _events(reply):
+        group.append(event)
+        if sizes.full(len(group)):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+@dataclass
+class _TokenItem:
+    """The item that is being filled, and the usage so far."""
+
+    tokens: dict[int, list[str]] = field(default_factory=dict)
+    count: int = 0
+    read: int = 0
+    written: int = 0
+
+    def content(self, choices: int) -> dict[str, Any]:
+        """The item, with an entry for each of the choices."""
+        lists = [{"tokens": self.tokens.get(index, [])} for index in range(choices)]
+        return {"choices": lists, "usage": {"input": self.read, "output": self.written}}
+
+
+async def _token_items(reply: Reply, sizes: Batches) -> AsyncIterator[dict[str, Any]]:
+    item = _TokenItem()
+    choices = 1
+    async for event in _events(reply):
+        if event == DONE:
+            continue
+        chunk = json.loads(event)
+        for choice in chunk.get("choices", ()):
+            text = _text(choice)
+            if text is None:
+                continue
+            choices = max(choices, choice["index"] + 1)
+            item.tokens.setdefault(choice["index"], []).append(text)
+            item.count += 1
+            item.written += 1
+        if usage := chunk.get("usage"):
+            item.read, item.written = usage["prompt_tokens"], usage.get("completion_tokens") or item.written
+        if item.count and sizes.full(item.count):
+            yield item.content(choices)
+            item = _TokenItem(read=item.read, written=item.written)
+    if item.count:
+        yield item.content(choices)
+
+
+def _text(choice: dict[str, Any]) -> str | None:
+    """The new text of a choice; None where a chat's chunk has none, such as the first, which has only the role."""
+    if "text" in choice:
+        return str(choice["text"])
+    delta = choice.get("delta", {})
+    content = delta.get("content")
+    return None if content is None or ("role" in delta and not content) else str(content)
+
+
+def _tokens(content: dict[str, Any]) -> dict[str, Any]:
+    """A completion or chat completion as worker-vllm gave it: the whole text is one token."""
+    choices = sorted(content["choices"], key=lambda choice: int(choice["index"]))
+    texts = [choice["text"] if "text" in choice else choice["message"].get("content") or "" for choice in choices]
+    usage = content["usage"]
+    return {
+        "choices": [{"tokens": [text]} for text in texts],
+        "usage": {"input": usage["prompt_tokens"], "output": usage.get("completion_tokens") or 0},
+    }
+
+
+async def _events(reply: Reply) -> AsyncIterator[str]:
+    """The data of server-sent events, whatever pieces they arrive in. Raises JobError for an error among them."""
+    rest = b""
+    async for piece in reply.body:
+        *complete, rest = (rest + piece).split(b"\n\n")
+        for event in complete:
+            lines = (line for line in event.decode().split("\n") if line.startswith("data:"))
+            data = "\n".join(line.removeprefix("data:").removeprefix(" ") for line in lines)
+            if data.startswith('{"error"'):
+                raise JobError(_error_message(data.encode(), 500))
+            if data:
+                yield data
+
+
+async def _all(reply: Reply) -> bytes:
+    return b"".join([piece async for piece in reply.body])
+
+
+def _parsed(body: bytes) -> Any:
+    """JSON, or the text of a route that answers in another way."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")
+
+
+def _error_message(body: bytes, status: int) -> str:
+    content = _parsed(body)
+    error = content.get("error", content) if isinstance(content, dict) else content
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message or f"The request was answered with status {status}.")

@@ -1,0 +1,161 @@
+"""POST /v2/<endpoint>/runsync, answered by the pod itself: an ASGI middleware around vLLM's app."""
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from contextlib import aclosing
+from typing import Any
+
+from forebay_server import routes
+from forebay_server.asgi import App, Receive, Scope, Send
+from forebay_server.errors import ApiError
+from forebay_server.jobs.calls import Call, Form, JobError, call_of
+from forebay_server.jobs.outputs import emit
+from forebay_server.jobs.transport import Transport, WithinProcess
+from forebay_server.settings import JobSettings
+
+log = logging.getLogger(__name__)
+
+
+class RunSync:
+    """Takes jobs, at most `settings.max_concurrency` at once; everything else goes to `app` as it is."""
+
+    def __init__(self, app: App, settings: JobSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not routes.RUNSYNC.match(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await ApiError(405, f"{scope['path']} takes POST only.", headers=(("allow", "POST"),)).send(send)
+            return
+        if self._running >= self._settings.max_concurrency:
+            await too_many(self._settings.max_concurrency).send(send)
+            return
+        self._running += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._running -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        arrived = time.monotonic()
+        body = await _read(receive)
+        if body is None:
+            return
+        try:
+            job = json.loads(body)
+            if not isinstance(job, dict) or "input" not in job:
+                raise ValueError("it has no input")
+            seconds = _time_limit(job, self._settings)
+        except ValueError as error:
+            await ApiError(400, f'The body must be JSON such as {{"input": {{"prompt": "Hello"}}}}: {error}.').send(
+                send
+            )
+            return
+        transport = WithinProcess(self._app, scope)
+        running = asyncio.create_task(run(job["input"], transport, self._settings, seconds))
+        left = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait((running, left), return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                await _send_json(send, envelope(await running, arrived))
+        finally:
+            for task in (running, left):
+                task.cancel()
+            await asyncio.gather(running, left, return_exceptions=True)
+
+
+def too_many(limit: int) -> ApiError:
+    """The answer to a job beyond MAX_CONCURRENCY."""
+    message = f"{limit} jobs are running, as many as this server takes (MAX_CONCURRENCY). Try again."
+    return ApiError(429, message, headers=(("retry-after", "1"),))
+
+
+async def run(content: object, transport: Transport, settings: JobSettings, seconds: float) -> dict[str, Any]:
+    """Run one job to its end. Returns {"output", "status": "COMPLETED"}, or {"error", "status"} of one that failed."""
+    try:
+        async with asyncio.timeout(seconds):
+            call = await resolve(content, transport)
+            return {"output": await _collect(call, transport, settings), "status": "COMPLETED"}
+    except JobError as error:
+        return {"error": str(error), "status": "FAILED"}
+    except TimeoutError:
+        return {"error": f"The job took longer than {seconds:g} s.", "status": "TIMED_OUT"}
+    except Exception:
+        log.exception("A job failed")
+        return {"error": "The server had an error while it ran the job.", "status": "FAILED"}
+
+
+async def resolve(content: object, transport: Transport) -> Call:
+    """The request that the job stands for, with a model, under a path that the pod serves. Raises JobError."""
+    call = call_of(content, "")
+    path, _, query = call.path.partition("?")
+    if not routes.is_served(path):  # /tokenize and the like, as vLLM has them
+        path = f"/v1{path}"
+    if not routes.is_served(path) or routes.RUNSYNC.match(path):
+        raise JobError(f"There is no {call.method} {call.path} here.")
+    path = routes.canonical(path) + (f"?{query}" if query else "")
+    body = call.body
+    if call.form is Form.TOKENS and body is not None and not body["model"]:
+        body = {**body, "model": await served_model(transport)}
+    return Call(call.method, path, body, call.form, call.batching)
+
+
+async def served_model(transport: Transport) -> str:
+    """The name of the model that a job without one means: the first that is served."""
+    async with transport.send("GET", "/v1/models", None) as reply:
+        models = json.loads(b"".join([piece async for piece in reply.body]))
+    return str(models["data"][0]["id"])
+
+
+async def _collect(call: Call, transport: Transport, settings: JobSettings) -> list[object]:
+    async with (
+        transport.send(call.method, call.path, call.body) as reply,
+        aclosing(emit(call, reply, settings)) as items,
+    ):
+        return [item async for item in items]
+
+
+def envelope(outcome: dict[str, Any], arrived: float) -> dict[str, Any]:
+    """RunPod's answer for a job that is over; times are in milliseconds, and a pod lets no job wait."""
+    took = round((time.monotonic() - arrived) * 1000)
+    return {"delayTime": 0, "executionTime": took, "id": f"sync-{uuid.uuid4()}", **outcome}
+
+
+def _time_limit(job: dict[str, Any], settings: JobSettings) -> float:
+    """Seconds: REQUEST_TIMEOUT, or less where the job's policy says so. Raises ValueError."""
+    policy = job.get("policy") or {}
+    milliseconds = policy.get("executionTimeout") if isinstance(policy, dict) else None
+    if milliseconds is None:
+        return settings.timeout
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float) or milliseconds <= 0:
+        raise ValueError("policy.executionTimeout must be milliseconds")
+    return min(settings.timeout, milliseconds / 1000)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The request's body; None when the client left before it was complete."""
+    body = bytearray()
+    while (message := await receive())["type"] == "http.request":
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body)
+    return None
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send_json(send: Send, content: dict[str, Any]) -> None:
+    body = json.dumps(content, ensure_ascii=False).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,351 @@
+"""RunPod's jobs: the input in all its forms, and the output of each."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from forebay_server.asgi import Message, Receive, Scope, Send
+from forebay_server.jobs.calls import CHAT, COMPLETIONS, Call, Form, JobError, call_of
+from forebay_server.jobs.outputs import Batches, emit
+from forebay_server.jobs.runsync import RunSync
+from forebay_server.jobs.transport import Reply, WithinProcess
+from forebay_server.settings import JobSettings
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+
+
+@pytest.mark.parametrize(
+    ("content", "call"),
+    [
+        ({"prompt": "Hi"}, ("POST", COMPLETIONS, {"model": "m", "max_tokens": 100, "prompt": "Hi"}, Form.TOKENS)),
+        (
+            {"prompt": "Hi", "apply_chat_template": True},
+            ("POST", CHAT, {"model": "m", "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS),
+        ),
+        ({"messages": MESSAGES}, ("POST", CHAT, {"model": "m", "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS)),
+        (
+            {"prompt": MESSAGES, "model": "lora"},
+            ("POST", CHAT, {"model": "lora", "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS),
+        ),
+        (
+            {"prompt": "Hi", "stream": True, "sampling_params": {"max_tokens": 5, "top_k": 2, "logprobs": 3}},
+            ("POST", COMPLETIONS, {"model": "m", "max_tokens": 5, "top_k": 2, **STREAM, "prompt": "Hi"}, Form.TOKENS),
+        ),
+        (
+            {"prompt": "Hi", "sampling_params": {"guided_decoding": {"regex": "a"}, "best_of": 1}},
+            (
+                "POST",
+                COMPLETIONS,
+                {"model": "m", "max_tokens": 100, "structured_outputs": {"regex": "a"}, "prompt": "Hi"},
+                Form.TOKENS,
+            ),
+        ),
+        (
+            {"openai_route": "/v1/completions", "openai_input": {"prompt": "Hi"}},
+            ("POST", COMPLETIONS, {"prompt": "Hi"}, Form.OPENAI),
+        ),
+        ({"openai_input": {"messages": MESSAGES}}, ("POST", CHAT, {"messages": MESSAGES}, Form.OPENAI)),
+        ({"openai_route": "/v1/models"}, ("GET", "/v1/models", None, Form.OPENAI)),
+        ({"openai_route": "v1/models", "openai_input": {}}, ("GET", "/v1/models", None, Form.OPENAI)),
+        ({"route": "/v1/models"}, ("GET", "/v1/models", None, Form.ROUTE)),
+        ({"route": "/tokenize", "body": {"prompt": "a"}}, ("POST", "/tokenize", {"prompt": "a"}, Form.ROUTE)),
+        ({"route": "/v1/models", "method": "post"}, ("POST", "/v1/models", None, Form.ROUTE)),
+    ],
+)
+def test_every_form_of_input_stands_for_one_request(
+    content: dict[str, Any], call: tuple[str, str, dict[str, Any] | None, Form]
+) -> None:
+    assert call_of(content, "m") == Call(*call)
+
+
+def test_batch_sizes_of_the_input_are_kept() -> None:
+    content = {"prompt": "Hi", "max_batch_size": 10, "min_batch_size": "2", "batch_size_growth_factor": None}
+    assert call_of(content, "m").batching == {"max_batch_size": 10.0, "min_batch_size": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Hi", "input must be an object."),
+        ({}, "input needs one of prompt, messages, openai_input and route."),
+        ({"prompt": ""}, "input needs one of"),
+        ({"prompt": "Hi", "sampling_params": {"temprature": 1}}, "Did you mean temperature?"),
+        ({"prompt": "Hi", "sampling_params": []}, None),
+        ({"prompt": "Hi", "sampling_params": "x"}, "sampling_params must be an object."),
+        ({"prompt": "Hi", "sampling_params": {"best_of": 3}}, "best_of=3 cannot be had"),
+        ({"prompt": "Hi", "max_batch_size": "many"}, "max_batch_size must be a number above 0."),
+        ({"openai_route": 3, "openai_input": {"a": 1}}, "The route must be a path"),
+        ({"openai_input": [1]}, "The body of the request must be an object."),
+        ({"route": "/v1/models", "method": 3}, "input.method must be a word"),
+    ],
+)
+def test_an_input_that_cannot_be_fails_with_the_reason(content: object, message: str | None) -> None:
+    if message is None:
+        assert call_of(content, "m").form is Form.TOKENS
+        return
+    with pytest.raises(JobError) as error:
+        call_of(content, "m")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sizes"),
+    [((50, 1, 3), [1, 3, 9, 27, 50, 50]), ((4, 1, 1), [4, 4]), ((2, 5, 3), [2, 2]), ((10, 2, 1.5), [2, 3, 5, 7, 10])],
+)
+def test_items_grow_up_to_the_most(numbers: tuple[float, float, float], sizes: list[int]) -> None:
+    batches = Batches(*numbers)
+    for size in sizes:
+        assert [batches.full(count) for count in range(1, size + 1)] == [False] * (size - 1) + [True]
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def items(
+    form: Form, content: object, status: int = 200, settings: JobSettings | None = None, cut: int = 7
+) -> list[object]:
+    """The output for an answer: an object, or a list of the events of a stream, which arrive in small pieces."""
+    if isinstance(content, list):
+        events = [json.dumps(event) if not isinstance(event, str) else event for event in content]
+        text = "".join(f"data: {event}\n\n" for event in events).encode()
+        body = pieces(*[text[start : start + cut] for start in range(0, len(text), cut)])
+        reply = Reply(status, "text/event-stream; charset=utf-8", body)
+    else:
+        reply = Reply(status, "application/json", pieces(json.dumps(content).encode()))
+    call = Call("POST", "/", {}, form)
+    return [item async for item in emit(call, reply, settings or JobSettings())]
+
+
+COMPLETION = {
+    "choices": [{"index": 1, "text": "b"}, {"index": 0, "text": "a"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 8},
+}
+CHAT_COMPLETION = {
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+}
+
+
+async def test_prompt_and_messages_are_answered_with_tokens() -> None:
+    assert await items(Form.TOKENS, COMPLETION) == [
+        {"choices": [{"tokens": ["a"]}, {"tokens": ["b"]}], "usage": {"input": 3, "output": 8}}
+    ]
+    assert await items(Form.TOKENS, CHAT_COMPLETION) == [
+        {"choices": [{"tokens": ["Hello"]}], "usage": {"input": 3, "output": 1}}
+    ]
+
+
+def chunk(number: int, text: str) -> dict[str, Any]:
+    usage = {"prompt_tokens": 2, "completion_tokens": number}
+    return {"choices": [{"index": 0, "text": text}], "usage": usage}
+
+
+async def test_streamed_tokens_come_in_growing_items_with_the_usage_so_far() -> None:
+    stream = [*[chunk(number, str(number)) for number in range(1, 7)], "[DONE]"]
+    assert await items(Form.TOKENS, stream) == [
+        {"choices": [{"tokens": ["1"]}], "usage": {"input": 2, "output": 1}},
+        {"choices": [{"tokens": ["2", "3", "4"]}], "usage": {"input": 2, "output": 4}},
+        {"choices": [{"tokens": ["5", "6"]}], "usage": {"input": 2, "output": 6}},
+    ]
+
+
+async def test_a_chats_role_and_end_are_no_tokens() -> None:
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {"content": "A"}, {}]
+    stream: list[Any] = [{"choices": [{"index": 0, "delta": delta}], "usage": None} for delta in deltas]
+    stream += [{"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}, "[DONE]"]
+    (item,) = await items(Form.TOKENS, stream)
+    assert isinstance(item, dict)
+    assert item["choices"] == [{"tokens": ["A"]}]
+
+
+async def test_an_openai_job_is_answered_with_openais_object() -> None:
+    assert await items(Form.OPENAI, CHAT_COMPLETION) == [CHAT_COMPLETION]
+
+
+@pytest.mark.parametrize(
+    ("raw", "output"),
+    [
+        (True, ['data: {"n": 1}\n\n', 'data: {"n": 2}\n\ndata: {"n": 3}\n\ndata: [DONE]\n\n']),
+        (False, [[{"n": 1}], [{"n": 2}, {"n": 3}]]),
+    ],
+)
+async def test_a_streamed_openai_job_is_text_or_chunks(raw: bool, output: list[object]) -> None:
+    stream = [{"n": 1}, {"n": 2}, {"n": 3}, "[DONE]"]
+    assert await items(Form.OPENAI, stream, settings=JobSettings(raw_openai_output=raw)) == output
+
+
+async def test_a_done_alone_makes_no_item_of_chunks() -> None:
+    assert await items(Form.OPENAI, ["[DONE]"], settings=JobSettings(raw_openai_output=False)) == []
+
+
+async def test_a_route_is_answered_with_what_vllm_says() -> None:
+    assert await items(Form.ROUTE, {"tokens": [1]}) == [{"tokens": [1]}]
+    assert await items(Form.ROUTE, [{"n": 1}, "[DONE]"]) == ['data: {"n": 1}\n\n', "data: [DONE]\n\n"]
+
+
+@pytest.mark.parametrize("form", list(Form))
+async def test_an_error_fails_the_job_with_its_message(form: Form) -> None:
+    error = {"error": {"message": "max_tokens is too large", "code": 400}}
+    with pytest.raises(JobError, match="max_tokens is too large"):
+        await items(form, error, status=400)
+    with pytest.raises(JobError, match="max_tokens is too large"):
+        await items(form, [error])
+
+
+class App:
+    """Answers completions with the prompt; a prompt of "wait" is never answered, "crash" crashes."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.seen: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.seen.append(scope)
+        body = (await receive()).get("body", b"")
+        if scope["path"] == "/v1/models":
+            await self.reply(send, {"data": [{"id": "served"}]})
+            return
+        request = json.loads(body) if body else {}
+        if request.get("prompt") == "crash":
+            raise RuntimeError("/opt/secret/path")
+        if request.get("prompt") == "wait":
+            self.begun.set()
+            try:
+                await receive()
+            finally:
+                self.ended.set()
+            return
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        text = f"{request.get('model')}: {request.get('prompt')}"
+        await self.reply(send, {"choices": [{"index": 0, "text": text}], "usage": usage})
+
+    async def reply(self, send: Send, content: object) -> None:
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(content).encode()})
+
+
+class Client:
+    """One request; `leave` is its disconnect."""
+
+    def __init__(self, body: object, method: str = "POST", path: str = "/v2/any-id/runsync") -> None:
+        self.scope: Scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": [(b"authorization", b"Bearer k"), (b"x-request-id", b"r1"), (b"content-type", b"text/plain")],
+        }
+        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.leaving = asyncio.Event()
+        self.sent: list[Message] = []
+        self.read = False
+
+    async def receive(self) -> Message:
+        if not self.read:
+            self.read = True
+            return {"type": "http.request", "body": self.body, "more_body": False}
+        await self.leaving.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    async def ask(self, server: RunSync) -> tuple[int, Any]:
+        await server(self.scope, self.receive, self.send)
+        return self.sent[0]["status"], json.loads(self.sent[1]["body"])
+
+
+async def test_runsync_answers_with_runpods_envelope() -> None:
+    app = App()
+    status, answer = await Client({"input": {"prompt": "Hi"}}).ask(RunSync(app, JobSettings()))
+    assert status == 200
+    assert answer.keys() == {"delayTime", "executionTime", "id", "output", "status"}
+    assert answer["id"].startswith("sync-")
+    assert answer["status"] == "COMPLETED"
+    assert answer["output"] == [{"choices": [{"tokens": ["served: Hi"]}], "usage": {"input": 1, "output": 1}}]
+    request = dict(app.seen[-1]["headers"])
+    assert request[b"x-request-id"] == b"r1"
+    assert request[b"content-type"] == b"application/json"
+    assert b"authorization" not in request
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ({"prompt": "crash"}, "The server had an error while it ran the job."),
+        ({}, "input needs one of"),
+        ({"route": "/metrics"}, "There is no GET /metrics here."),
+        ({"route": "/v2/x/runsync", "body": {"input": {}}}, "There is no POST /v2/x/runsync here."),
+        ({"route": "/v1/load_lora_adapter", "body": {}}, "There is no POST /v1/load_lora_adapter here."),
+        ({"openai_route": "/v1/../metrics"}, "There is no GET /v1/../metrics here."),
+    ],
+)
+async def test_a_failed_job_says_why(content: object, error: str) -> None:
+    status, answer = await Client({"input": content}).ask(RunSync(App(), JobSettings()))
+    assert status == 200
+    assert answer["status"] == "FAILED"
+    assert "output" not in answer
+    assert error in answer["error"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"input": {}, "policy": {"executionTimeout": "x"}}'])
+async def test_a_body_that_is_no_job_is_a_bad_request(body: bytes) -> None:
+    status, answer = await Client(body).ask(RunSync(App(), JobSettings()))
+    assert status == 400
+    assert "input" in answer["error"]["message"]
+
+
+async def test_only_post_is_taken() -> None:
+    status, _ = await Client({}, method="GET").ask(RunSync(App(), JobSettings()))
+    assert status == 405
+
+
+async def test_a_slow_job_ends_at_the_limit_of_the_server_or_of_its_policy() -> None:
+    for body, settings in (
+        ({"input": {"prompt": "wait"}}, JobSettings(timeout=0.01)),
+        ({"input": {"prompt": "wait"}, "policy": {"executionTimeout": 10}}, JobSettings()),
+    ):
+        app = App()
+        _, answer = await Client(body).ask(RunSync(app, settings))
+        assert answer["status"] == "TIMED_OUT"
+        assert app.ended.is_set()
+
+
+async def test_jobs_beyond_the_limit_are_told_to_come_again() -> None:
+    app = App()
+    server = RunSync(app, JobSettings(max_concurrency=1))
+    first = Client({"input": {"prompt": "wait"}})
+    running = asyncio.create_task(server(first.scope, first.receive, first.send))
+    await app.begun.wait()
+    second = Client({"input": {"prompt": "Hi"}})
+    status, _ = await second.ask(server)
+    assert status == 429
+    assert (b"retry-after", b"1") in second.sent[0]["headers"]
+    first.leaving.set()
+    await running
+    assert app.ended.is_set()
+    assert first.sent == []
+    assert (await Client({"input": {"prompt": "Hi"}}).ask(server))[0] == 200
+
+
+async def test_other_paths_pass_untouched() -> None:
+    app = App()
+    client = Client({}, path="/v2/any-id/openai/v1/models")
+    await RunSync(app, JobSettings())(client.scope, client.receive, client.send)
+    assert app.seen == [client.scope]
+
+
+async def test_an_app_that_answers_nothing_is_an_error() -> None:
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+    with pytest.raises(RuntimeError):
+        async with WithinProcess(silent, Client({}).scope).send("GET", "/", None):
+            pass

@@ -26,7 +26,7 @@ EMPTIED = (
 """What debootstrap leaves and no program in an image needs."""
 
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
-"""The machine's list of certificate authorities, in Debian's place for it."""
+"""The machine's list of certificate authorities, in Debian's place for it; other systems need not have it."""
 
 SLIM = """\
 path-exclude /usr/share/doc/*
@@ -42,15 +42,20 @@ _making = threading.Lock()
 
 def reference() -> str:
     """The name of the base image that `image` makes: another when this machine's archives or authorities change."""
-    made_of = [pins.DEBIAN, *map(str, apt.configured(pins.DEBIAN)), AUTHORITIES.read_text()]
+    made_of = [pins.DEBIAN, *map(str, apt.configured(pins.DEBIAN)), authorities()]
     return f"{pins.IMAGE_PREFIX}/debian:{pins.key(made_of, [Path(__file__)])}"
+
+
+def authorities() -> str:
+    """The machine's list of certificate authorities; empty where it keeps none in Debian's place."""
+    return AUTHORITIES.read_text() if AUTHORITIES.is_file() else ""
 
 
 def image() -> str:
     """The Debian base image, made with debootstrap when the engine does not have it; returns its reference.
 
-    It carries the machine's own list of certificate authorities, so that whatever registries the machine reaches
-    are reached from builds as well.
+    It carries the machine's own list of certificate authorities, if there is one, so that whatever registries the
+    machine reaches are reached from builds as well.
     """
     with _making:
         if not docker.has(reference()):
@@ -84,7 +89,8 @@ def install(making: Step, root: Path, archives: Sequence[apt.Source]) -> None:
     if archives:
         lines = [f"deb {source.uri} {source.suite} main\n" for source in archives]
         (root / "etc/apt/sources.list").write_text("".join(lines))
-    shutil.copyfile(AUTHORITIES, root / AUTHORITIES.relative_to("/"))
+    if AUTHORITIES.is_file():
+        shutil.copyfile(AUTHORITIES, root / AUTHORITIES.relative_to("/"))
     for path in EMPTIED:
         for entry in (root / path).iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -68,6 +68,15 @@ def test_a_public_image_stands_for_one_made_here_when_it_was_pulled(
     assert images.reference("app") == "python:3-slim"
 
 
+def test_a_machine_without_a_list_of_authorities_has_a_base_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian, "AUTHORITIES", tmp_path / "authorities")
+    without = debian.reference()
+    (tmp_path / "authorities").write_text("one")
+    assert without != debian.reference()
+
+
 def test_pods_use_a_fixed_tag_where_there_is_one(checkout: Path) -> None:
     assert images.named(IMAGES["app"]) == "forebay.local/app:1"
 

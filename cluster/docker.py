@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import signal
@@ -146,13 +147,13 @@ def tag(reference: str, name: str) -> None:
 
 
 def pull(reference: str) -> bool:
-    """Pull an image that the engine lacks; False where no registry answers within PULL_PATIENCE.
+    """Pull an image that the engine lacks; False, and the reason is told, where no registry gives it.
 
     Raises StepFailed when a pull that had begun breaks off.
     """
     if has(reference):
         return True
-    log = state() / "pull.log"
+    log = state() / f"pull-{re.sub(r'[^a-z0-9.]+', '-', reference)}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("wb") as words,
@@ -161,7 +162,8 @@ def pull(reference: str) -> bool:
         assert pulling.stdout
         if not (select.select([pulling.stdout], [], [], PULL_PATIENCE)[0] and pulling.stdout.readline()):
             pulling.kill()
-            say(f"    {reference} can't be pulled here; it is made here")
+            why = last_lines(log, 1) or f"no registry answered within {PULL_PATIENCE:g} s"
+            say(f"    {reference} can't be pulled, so it is made here: {why}")
             return False
         with step(f"pulling {reference}", "run again; see that the disk is not full") as rest:
             rest.log = log

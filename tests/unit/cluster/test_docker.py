@@ -1,0 +1,28 @@
+"""An image that can't be pulled is told with the reason, and is then made here."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster import docker
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        ("echo 'Error: toomanyrequests: rate limit' >&2; exit 1", "Error: toomanyrequests: rate limit"),
+        ("echo 'first\nmanifest unknown' >&2; exit 1", "manifest unknown"),
+        ("exec sleep 60", "no registry answered within 0.2 s"),
+    ],
+)
+def test_why_a_pull_failed_is_told(
+    says: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\n[ $1 = pull ] || exit 1\n{says}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("FOREBAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(docker, "PULL_PATIENCE", 0.2 if "sleep" in says else 15.0)
+    assert not docker.pull("python:3.13-slim")
+    assert capsys.readouterr().err == f"    python:3.13-slim can't be pulled, so it is made here: {reason}\n"

@@ -38,8 +38,8 @@ def running(log: Path, *command: str | Path, env: Mapping[str, str] | None = Non
 
 
 @contextmanager
-def start_control_plane(tools: Path, folder: Path, crd: Path) -> Iterator[Kubectl]:
-    """Start the three with a CRD, wait until they are ready, and yield an administrator's kubectl.
+def start_control_plane(tools: Path, folder: Path, crd: Path | None) -> Iterator[Kubectl]:
+    """Start the three, with a CRD if one is given, wait until they are ready, and yield an administrator's kubectl.
 
     The CRD comes before the controllers, since the garbage collector looks for new kinds only every 30 s.
     """
@@ -71,8 +71,9 @@ def start_control_plane(tools: Path, folder: Path, crd: Path) -> Iterator[Kubect
         stack.enter_context(running(folder / "etcd.log", *etcd))
         process = stack.enter_context(running(folder / "apiserver.log", *api_server))
         wait_for(lambda: _is_ready(kubectl, process, folder / "apiserver.log"), "the API server is ready", timeout=60)
-        kubectl.run("apply", "-f", str(crd))
-        kubectl.run("wait", "--for=condition=Established", f"crd/{crd.stem}", "--timeout=30s")
+        if crd:
+            kubectl.run("apply", "-f", str(crd))
+            kubectl.run("wait", "--for=condition=Established", f"crd/{crd.stem}", "--timeout=30s")
         stack.enter_context(running(folder / "controllers.log", *controller_manager))
         yield kubectl
 

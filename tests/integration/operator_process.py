@@ -14,6 +14,6 @@ def running_operator(kubectl: Kubectl, log: Path) -> AbstractContextManager[subp
     (port,) = free_ports(1)
     command = [
         sys.executable, "-W", "error", "-m", "forebay_operator", "--gpu-image", "gpu-server:1", "--cpu-image",
-        "cpu-server:1", "--health-address", f"http://127.0.0.1:{port}/healthz",
+        "cpu-server:1", "--health-address", f"http://127.0.0.1:{port}/healthz", "--resync-interval", "10",
     ]  # fmt: skip
     return running(log, *command, env=kubectl.environment())

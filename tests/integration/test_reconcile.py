@@ -98,6 +98,7 @@ class TestChildren:
             return bool(found and found["metadata"]["ownerReferences"][0]["uid"] == second["metadata"]["uid"])
 
         wait_for(replaced, "the new endpoint has a Deployment")
+        assert condition(kubectl.get("iep", "one"), "Ready")["status"] != "True"
         assert first["metadata"]["ownerReferences"][0]["uid"] != second["metadata"]["uid"]
 
 
@@ -115,20 +116,36 @@ class TestDrift:
         ("kind", "patch"),
         [
             ("service", {"spec": {"selector": {"forebay.dev/endpoint": "another"}}}),
+            ("service", {"spec": {"selector": {"another": "key"}}}),
             ("service", {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": 1}]}}),
+            ("service", {"spec": {"ports": [{"name": "http", "port": 80}, {"name": "ops", "port": 8001}]}}),
+            ("service", {"metadata": {"labels": {"forebay.dev/endpoint": None}}}),
+            ("deployment", {"metadata": {"labels": {"forebay.dev/endpoint": "another"}}}),
+            ("deployment", {"spec": {"template": {"spec": {"automountServiceAccountToken": None}}}}),
             ("deployment", {"spec": {"replicas": 7}}),
             ("deployment", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 30}}}}),
         ],
-        ids=["selector", "port", "replicas", "grace period"],
+        ids=[
+            "selector",
+            "added selector",
+            "port",
+            "added port",
+            "lost label",
+            "other label",
+            "token",
+            "replicas",
+            "grace",
+        ],
     )
     def test_an_edited_child_is_mended(self, kubectl: Kubectl, kind: str, patch: Manifest) -> None:
         start(kubectl)
-        before = wait_for(exists(kubectl, kind, "one"), f"the {kind} is made")["spec"]
+        before = wait_for(exists(kubectl, kind, "one"), f"the {kind} is made")
         kubectl.patch(kind, "one", patch)
 
         def mended() -> bool:
             found = kubectl.get(kind, "one")
-            return found is not None and found["spec"] == before
+            assert found
+            return bool(found["spec"] == before["spec"] and found["metadata"]["labels"] == before["metadata"]["labels"])
 
         wait_for(mended, f"the {kind} is mended", timeout=10)
 
@@ -155,8 +172,7 @@ class TestDrift:
         assert secret
         assert base64.b64decode(secret["data"]["api-key"]) == b"a key of the user's own"
         kubectl.delete("secret", "one-api-key")
-        kubectl.patch("iep", "one", {"spec": {"replicas": 1}})
-        wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret is made anew")
+        wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret is made anew by the next round", timeout=30)
 
     def test_an_object_of_somebody_else_is_left_alone_and_named(self, kubectl: Kubectl) -> None:
         foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "one"}, "spec": {"ports": [{"port": 1}]}}

@@ -3,7 +3,9 @@
 import signal
 from pathlib import Path
 
+from cluster.tools import host_tools
 from tests.endpoints import CHILDREN, endpoint, reason_is, start
+from tests.integration.control_plane import start_control_plane
 from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl, wait_for
 
@@ -25,3 +27,10 @@ def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(
         after = {kind: kubectl.get(kind, name) for kind, name in [*CHILDREN, ("iep", "one")]}
     assert after == before
     assert f"{kubectl.namespace}/one\n" not in log.read_text()
+
+
+def test_without_the_crd_the_operator_ends_with_a_sentence(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with start_control_plane(host_tools(), tmp_path, crd=None) as bare, running_operator(bare, log) as process:
+        assert process.wait(timeout=30) == 1
+    assert "the InferenceEndpoint CRD is not installed: kubectl apply -f crds/" in log.read_text()

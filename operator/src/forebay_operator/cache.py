@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from forebay_operator import names
+from forebay_operator.resources.meta import find_controller
 from forebay_operator.types import Manifest
 
 Key = tuple[str, str]
@@ -38,12 +39,16 @@ class Cache:
         return tuple(self.pods.get(key, ()))
 
 
-def key_of(manifest: Manifest) -> Key:
-    """The endpoint that an object belongs to: itself, or the one that its label names."""
+def key_of(manifest: Manifest) -> Key | None:
+    """The endpoint that an object belongs to: itself, the one that controls it, or the one that its label names."""
     metadata = manifest["metadata"]
     if manifest.get("kind") == names.KIND:
         return metadata["namespace"], metadata["name"]
-    return metadata["namespace"], (metadata.get("labels") or {})[names.ENDPOINT_LABEL]
+    owner = find_controller(manifest)
+    if owner and owner["kind"] == names.KIND:
+        return metadata["namespace"], owner["name"]
+    label = (metadata.get("labels") or {}).get(names.ENDPOINT_LABEL)
+    return (metadata["namespace"], label) if label else None
 
 
 def _pick(index: Index, key: Key) -> Manifest | None:

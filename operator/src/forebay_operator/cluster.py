@@ -13,6 +13,9 @@ from forebay_operator.types import Manifest
 
 logger = logging.getLogger(__name__)
 
+REQUEST_TIMEOUT = 30
+"""Seconds that the API server has for an answer."""
+
 _APPLY = "application/apply-patch+yaml"
 _COLLECTIONS = {
     "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
@@ -65,6 +68,16 @@ class Cluster:
         version = await self._request("GET", "/version")
         return int("".join(filter(str.isdigit, version["minor"])))
 
+    async def serves_endpoints(self) -> bool:
+        """Whether the CRD is installed."""
+        try:
+            await self._request("GET", f"/apis/{GROUP}/{VERSION}")
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object as it is now, or None."""
         try:
@@ -96,11 +109,13 @@ class Cluster:
         logger.info("applied %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
         return live
 
-    async def merge(self, manifest: Manifest, patch: Manifest) -> None:
+    async def merge(self, manifest: Manifest, patch: Manifest) -> Manifest:
         """Change the object that the manifest names by a JSON merge patch, which replaces lists whole."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
-        await self._request("PATCH", path, body=patch, query=_manager(), content_type="application/merge-patch+json")
+        content_type = "application/merge-patch+json"
+        live: Manifest = await self._request("PATCH", path, body=patch, query=_manager(), content_type=content_type)
+        return live
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> None:
         """Replace what we said before in the status of an endpoint; gone or made anew meanwhile is no error."""
@@ -132,7 +147,7 @@ class Cluster:
             auth_settings=["BearerToken"],
         )  # fmt: skip
         try:
-            response = await self._api.call_api(*request)
+            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
             data = await response.read()
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise ApiError(0, "Unreachable", f"the API server did not answer: {error}") from error

@@ -5,6 +5,7 @@ one, write the function, put it into `CHECKS`, and add a row to tests/unit/opera
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from forebay_operator.types import Manifest
 
 EXIT_CONFIGURATION = 78
 """Exit code of a server that only a user's change can help: EX_CONFIG of sysexits.h."""
+
+REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+"""What the reason of a condition may be; the CRD refuses anything else."""
 
 MAX_WORDS = 1000
 """Characters of somebody else's text that go into a message."""
@@ -46,11 +50,17 @@ Check = Callable[[Manifest], Diagnosis | None]
 
 
 def diagnose_pods(pods: Iterable[Manifest]) -> Diagnosis | None:
-    """What the newest failing pod suffers from, or None when none fails."""
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True):
+    """What the newest failing pod suffers from, or None when none fails.
+
+    Pods that have ended for good, such as evicted ones, stay in the API; they speak only while nothing has replaced
+    them.
+    """
+    found = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
+    living = [pod for pod in found if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")]
+    for pod in living or found:
         for check in CHECKS:
-            if found := check(pod):
-                return found
+            if diagnosis := check(pod):
+                return diagnosis
     return None
 
 
@@ -74,23 +84,47 @@ def check_image(pod: Manifest) -> Diagnosis | None:
     return Diagnosis("ImagePullFailed", _words(waiting), remedy, stalled=waiting["reason"] == "InvalidImageName")
 
 
-def check_config(pod: Manifest) -> Diagnosis | None:
+def check_reference(pod: Manifest) -> Diagnosis | None:
     """A Secret or a ConfigMap that env or envFrom refers to is missing."""
     waiting = _container_state(pod, "state", "waiting")
-    if waiting.get("reason") not in ("CreateContainerConfigError", "CreateContainerError"):
+    if waiting.get("reason") != "CreateContainerConfigError":
         return None
     return Diagnosis("ReferenceMissing", _words(waiting), "Create what spec.env or spec.envFrom refers to")
 
 
+def check_container(pod: Manifest) -> Diagnosis | None:
+    """The node cannot make the container, for a reason that only its runtime knows."""
+    waiting = _container_state(pod, "state", "waiting")
+    if waiting.get("reason") not in ("CreateContainerError", "RunContainerError"):
+        return None
+    return Diagnosis("ContainerRefused", _words(waiting), "Check spec.image, and the node's container runtime")
+
+
+def check_node_refusal(pod: Manifest) -> Diagnosis | None:
+    """The kubelet ended the pod or never took it: Evicted, UnexpectedAdmissionError, NodeShutdown and others."""
+    status = pod.get("status", {})
+    if status.get("phase") != "Failed" or not status.get("reason"):
+        return None
+    reason, words = str(status["reason"]), str(status.get("message", ""))[:MAX_WORDS]
+    remedy = "Give the pod what it needs in spec.resources, or look at the node"
+    return Diagnosis("EndedByNode", f"{reason}: {words}", remedy)
+
+
 def check_server_words(pod: Manifest) -> Diagnosis | None:
-    """The server said why it ended: one line of JSON with reason, message and remedy in the termination log."""
+    """The server said why it ended: one line of JSON with reason, message and remedy in the termination log.
+
+    Another image may have written anything, so what is not of that form is left to `check_crash`.
+    """
     ended = _last_end(pod)
     try:
         said = json.loads(ended.get("message", ""))
-        reason, message, remedy = said["reason"], said["message"], said.get("remedy", "")
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         return None
-    return Diagnosis(reason, message, remedy, stalled=ended.get("exitCode") == EXIT_CONFIGURATION)
+    words = [said.get(name, "") for name in ("reason", "message", "remedy")] if isinstance(said, dict) else []
+    if not words or not all(isinstance(word, str) for word in words) or not REASON.fullmatch(words[0]):
+        return None
+    stalled = ended.get("exitCode") == EXIT_CONFIGURATION
+    return Diagnosis(words[0], words[1][:MAX_WORDS], words[2][:MAX_WORDS], stalled)
 
 
 def check_out_of_memory(pod: Manifest) -> Diagnosis | None:
@@ -118,7 +152,9 @@ def check_crash(pod: Manifest) -> Diagnosis | None:
 CHECKS: tuple[Check, ...] = (
     check_unschedulable,
     check_image,
-    check_config,
+    check_reference,
+    check_container,
+    check_node_refusal,
     check_out_of_memory,
     check_server_words,
     check_crash,

@@ -15,25 +15,40 @@ def needs_apply(desired: Manifest, live: Manifest) -> bool:
     What others add beside our fields is theirs and does not count.
     """
     last = (live["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION)
-    return last != desired["metadata"]["annotations"][APPLIED_ANNOTATION] or not covers(live, desired)
+    wanted = desired["metadata"]["annotations"][APPLIED_ANNOTATION]
+    return last != wanted or not covers(live, desired) or has_foreign_ports(live, desired)
 
 
-def covers(live: Any, desired: Any, quantities: bool = False) -> bool:
+def has_foreign_ports(live: Manifest, desired: Manifest) -> bool:
+    """Whether a Service exposes more than is desired: the ops port must never be reachable through it."""
+    return desired["kind"] == "Service" and len(live["spec"].get("ports") or ()) != len(desired["spec"]["ports"])
+
+
+def covers(live: Any, desired: Any) -> bool:
     """Whether every value of `desired` is in `live`, which may hold more.
 
-    Items of a list that have a name are found by it, others by position. Under requests and limits values are
-    compared as quantities, since the API server rewrites 0.5 as 500m.
+    Items of a list that have a name are found by it, others by position. A selector must be what is desired and no
+    more, since one key that somebody adds changes where requests go. Resources are compared as quantities, since the
+    API server rewrites 0.5 as 500m.
     """
     if isinstance(desired, Mapping):
         live = live if isinstance(live, Mapping) else {}
-        return all(
-            covers(live.get(key), value, key in ("requests", "limits") or quantities) for key, value in desired.items()
-        )
+        return all(_covers_field(key, live.get(key), value) for key, value in desired.items())
     if isinstance(desired, Sequence) and not isinstance(desired, str):
         return _covers_items(live or (), desired)
-    if quantities and live is not None:
-        return bool(parse_quantity(live) == parse_quantity(desired))
-    return bool(live == desired) or (not live and not desired)
+    return bool(live == desired) or (live is None and desired == "")
+
+
+def _covers_field(key: str, live: Any, desired: Any) -> bool:
+    if key == "selector":
+        return bool(live == desired)
+    if key == "resources":
+        return all(_same_quantities((live or {}).get(kind) or {}, values) for kind, values in desired.items())
+    return covers(live, desired)
+
+
+def _same_quantities(live: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
+    return all(name in live and parse_quantity(live[name]) == parse_quantity(value) for name, value in desired.items())
 
 
 def _covers_items(live: Sequence[Any], desired: Sequence[Any]) -> bool:

@@ -1,11 +1,11 @@
-"""Which of the user's variables are probably misspelt.
+"""Which of the user's variables are probably misspelt, or have no effect.
 
-The names that a server understands stand in server_names.txt, which is made from the server's own parser
-(`make names`); a test compares the two. A name that is near a known one is reported with it. Any other unknown name
-may mean something to a library in the pod, so it passes.
+The names that a server understands stand in server_names.txt with their status, made from the server's own parser by
+`make names`; a test compares the two. A name that is near a known one is reported with it. Any other unknown name may
+mean something to a library in the pod, so it passes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from importlib import resources
 
@@ -15,17 +15,36 @@ MAX_DISTANCE = 2
 """Slips between two names that still count as one name misspelt; one for names of up to five letters."""
 
 
+NO_EFFECT = {
+    "removed": "vLLM has removed it",
+    "reserved": "it never sets a flag of vLLM",
+    "not-yet": "it is not supported yet",
+}
+"""Status of a name that the server knows and ignores, with the reason."""
+
+NO_SUGGESTION = {*NO_EFFECT, "refused"}
+
+
 @cache
-def known_names() -> frozenset[str]:
-    """Every variable that the server image of this release understands."""
-    return frozenset(resources.files(__package__).joinpath("server_names.txt").read_text().split())
+def known_names() -> Mapping[str, str]:
+    """Every variable that the server image of this release knows, with its status."""
+    lines = resources.files(__package__).joinpath("server_names.txt").read_text().splitlines()
+    return dict(line.split(maxsplit=1) for line in lines)
 
 
-def find_misspelt(env: Iterable[Manifest], known: frozenset[str]) -> list[str]:
-    """One sentence for each variable whose name is not known but near a known one."""
+@cache
+def settable_names() -> frozenset[str]:
+    """The variables that do something, so that a misspelt one may have meant one of them."""
+    return frozenset(name for name, status in known_names().items() if status not in NO_SUGGESTION)
+
+
+def find_doubtful(env: Iterable[Manifest], known: Mapping[str, str], settable: frozenset[str]) -> list[str]:
+    """One sentence for each variable without effect, and for each that is not known but near one that can be set."""
     sentences = []
     for name in (variable["name"] for variable in env):
-        if name not in known and (nearest := find_nearest(name, known)):
+        if reason := NO_EFFECT.get(known.get(name, "")):
+            sentences.append(f"spec.env: {name} has no effect: {reason}")
+        elif name not in known and (nearest := find_nearest(name, settable)):
             sentences.append(f"spec.env: {name} is not known to the server; did you mean {nearest}?")
     return sentences
 

@@ -14,6 +14,9 @@ ENDPOINT_LABEL = f"{GROUP}/endpoint"
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 """On every child: a digest of the manifest that was last applied, so that a restart needs no write to know it."""
 
+REVISION_ANNOTATION = f"{GROUP}/revision"
+"""On every pod: a digest of the template that it was made from. Only pods of the newest template are diagnosed."""
+
 CONTAINER = "server"
 API_PORT = 8000
 OPS_PORT = 8001

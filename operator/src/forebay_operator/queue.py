@@ -24,6 +24,7 @@ class WorkQueue(Generic[Key]):
         self._working: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
+        self._retries: dict[Key, asyncio.TimerHandle] = {}
 
     def add(self, key: Key) -> None:
         """Ask for the key to be worked on."""
@@ -43,6 +44,8 @@ class WorkQueue(Generic[Key]):
     def done(self, key: Key, failed: bool = False) -> float | None:
         """Hand a key back. Returns the delay in seconds after which a failed one comes again."""
         self._working.discard(key)
+        if retry := self._retries.pop(key, None):
+            retry.cancel()
         if key in self._again:
             self._again.discard(key)
             self.add(key)
@@ -51,5 +54,5 @@ class WorkQueue(Generic[Key]):
             return None
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
-        asyncio.get_running_loop().call_later(delay, self.add, key)
+        self._retries[key] = asyncio.get_running_loop().call_later(delay, self.add, key)
         return delay

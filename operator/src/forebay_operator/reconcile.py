@@ -9,8 +9,8 @@ from forebay_operator import names
 from forebay_operator.cache import Cache, Key
 from forebay_operator.cluster import ApiError, Cluster
 from forebay_operator.diagnosis import Diagnosis
-from forebay_operator.drift import needs_apply
-from forebay_operator.environment import find_misspelt, known_names
+from forebay_operator.drift import has_foreign_ports, needs_apply
+from forebay_operator.environment import find_doubtful, known_names, settable_names
 from forebay_operator.resources import build_deployment, build_key_secret, build_service
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.settings import Settings
@@ -42,86 +42,127 @@ class Reconciler:
         self._cache = cache
         self._settings = settings
 
-    async def reconcile(self, key: Key) -> bool:
+    async def reconcile(self, key: Key, live: bool = False) -> bool:
         """Reconcile one endpoint. Returns whether all is done; if not, call again later.
+
+        With `live` the API server is asked for the endpoint and its children, since a watch that was cut may have
+        missed a deletion.
 
         Raises:
             ApiError: the API server refused or did not answer.
         """
         manifest = self._cache.endpoint(key)
+        if live and manifest is not None:
+            manifest = await self._cluster.get(names.KIND, *key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             return True
-        previous = manifest.get("status") or {}
+        deployment = _own(manifest, self._cache.deployment(key))
+        pods = self._cache.pods_of(key)
         try:
             endpoint = parse_endpoint(manifest)
         except InvalidSpec as error:
-            generation = manifest["metadata"].get("generation", 0)
-            status = assess_invalid(generation, error.problems, previous, datetime.now(UTC))
-            await self._write_status(manifest, previous, status)
+            problem = Diagnosis("InvalidSpec", str(error), stalled=True)
+            status = assess_invalid(manifest, Observed(deployment, pods, problem), datetime.now(UTC))
+            await self._write_status(manifest, status)
             return True
-        deployment, done, problem = self._cache.deployment(key), True, None
+        done, problem_seen = True, None
         try:
-            deployment = await self._make_children(endpoint)
+            deployment = await self._make_children(endpoint, Observed(deployment, pods), live)
         except Unmade as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
-            done, problem = not error.retry, error.diagnosis
-        misspelt = find_misspelt(endpoint.env, known_names())
-        observed = Observed(deployment, self._cache.pods_of(key), problem, misspelt)
-        await self._write_status(manifest, previous, assess(endpoint, observed, previous, datetime.now(UTC)))
+            done, problem_seen = not error.retry, error.diagnosis
+        doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
+        observed = Observed(deployment, pods, problem_seen, doubtful)
+        await self._write_status(manifest, assess(endpoint, observed, manifest.get("status") or {}, datetime.now(UTC)))
         return done
 
-    async def _make_children(self, endpoint: Endpoint) -> Manifest:
+    async def _make_children(self, endpoint: Endpoint, observed: Observed, live: bool) -> Manifest:
         """Make all that the endpoint consists of. Returns its Deployment as it is now."""
-        if endpoint.model.kind == "image" and self._settings.kubernetes_minor < IMAGE_VOLUME_MINOR:
-            found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{self._settings.kubernetes_minor}"
-            remedy = "Give a Hugging Face id in spec.model, or upgrade the cluster"
-            raise Unmade(Diagnosis("ImageVolumeUnsupported", found, remedy, stalled=True), retry=False)
+        key = endpoint.namespace, endpoint.name
+        if endpoint.model.kind == "image":
+            await self._check_image_volumes()
+        desired = build_deployment(endpoint, self._settings, serving=observed.serving)
+        if not desired["spec"]["template"]["spec"]["containers"][0]["image"]:
+            kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
+            remedy = f"Set {value} of the chart, or spec.image"
+            found = f"the operator has no server image for endpoints with {kind}"
+            raise Unmade(Diagnosis("NoServerImage", found, remedy, stalled=True), retry=False)
         await self._ensure_key_secret(endpoint)
-        await self._ensure(endpoint, build_service(endpoint), self._cache.service((endpoint.namespace, endpoint.name)))
-        cached = self._cache.deployment((endpoint.namespace, endpoint.name))
-        return await self._ensure(endpoint, build_deployment(endpoint, self._settings), cached)
+        await self._ensure(endpoint, build_service(endpoint), None if live else self._cache.service(key))
+        return await self._ensure(endpoint, desired, None if live else self._cache.deployment(key))
+
+    async def _check_image_volumes(self) -> None:
+        """Raise unless the cluster mounts images as volumes; its version is read again, as it may be upgraded."""
+        minor = self._settings.kubernetes_minor
+        if minor < IMAGE_VOLUME_MINOR:
+            minor = await self._cluster.get_minor_version()
+        if minor < IMAGE_VOLUME_MINOR:
+            found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
+            remedy = "Give a Hugging Face id in spec.model, or upgrade the cluster"
+            raise Unmade(Diagnosis("ImageVolumeUnsupported", found, remedy, stalled=True), retry=True)
 
     async def _ensure_key_secret(self, endpoint: Endpoint) -> None:
         """Make the key Secret when it is missing. One that exists keeps its key, whatever it holds."""
         if endpoint.auth.mode == "None":
             return
-        name = endpoint.auth.secret_name
-        if not name:
-            desired = build_key_secret(endpoint)
-            live = await self._cluster.get("Secret", endpoint.namespace, desired["metadata"]["name"])
-            if live:
-                _check_owner(endpoint, live)
-            else:
-                await _explain_refusal(self._cluster.create(desired), "Secret")
-        elif await self._cluster.get("Secret", endpoint.namespace, name) is None:
-            found = f"the Secret {name} that spec.auth.secretName names does not exist"
-            remedy = f"Make it in namespace {endpoint.namespace} with one key of at least 16 characters an entry"
-            raise Unmade(Diagnosis("SecretMissing", found, remedy), retry=True)
+        if name := endpoint.auth.secret_name:
+            if await self._cluster.get("Secret", endpoint.namespace, name) is None:
+                found = f"the Secret {name} that spec.auth.secretName names does not exist"
+                remedy = (
+                    f"Make it in namespace {endpoint.namespace}; each of its values is a key, 16 characters or more"
+                )
+                raise Unmade(Diagnosis("SecretMissing", found, remedy), retry=True)
+            return
+        desired = build_key_secret(endpoint)
+        name = desired["metadata"]["name"]
+        live = await self._cluster.get("Secret", endpoint.namespace, name)
+        if live is None:
+            await self._check_exists(endpoint)
+            if await _explain_refusal(self._cluster.create(desired), "Secret"):
+                return
+            live = await self._cluster.get("Secret", endpoint.namespace, name)
+        if live is not None:
+            _check_owner(endpoint, live)
 
     async def _ensure(self, endpoint: Endpoint, desired: Manifest, cached: Manifest | None) -> Manifest:
         """Make a child or mend it, and write nothing when it is right."""
         kind, name = desired["kind"], desired["metadata"]["name"]
         live = cached or await self._cluster.get(kind, endpoint.namespace, name)
-        if live is not None:
-            _check_owner(endpoint, live)
-            if not needs_apply(desired, live):
-                return live
-        return await _explain_refusal(self._apply(desired, live), kind)
+        if live is None:
+            await self._check_exists(endpoint)
+            return await _explain_refusal(self._cluster.apply(desired), kind)
+        _check_owner(endpoint, live)
+        if not needs_apply(desired, live):
+            return live
+        # with the uid of what was looked at, the write fails on an object that took its place meanwhile
+        aimed = {**desired, "metadata": {**desired["metadata"], "uid": live["metadata"]["uid"]}}
+        return await _explain_refusal(self._apply(aimed), kind)
 
-    async def _apply(self, desired: Manifest, live: Manifest | None) -> Manifest:
-        """Server-side apply, which merges a Service's ports by number: it can't take away one that somebody
-        renumbered under our name, and is refused. Then the ports are replaced first.
+    async def _apply(self, desired: Manifest) -> Manifest:
+        """Server-side apply, and for a Service's ports what that can't do.
+
+        It merges ports by number: one that somebody renumbered under our name makes it fail, one that somebody added
+        stays. Either way the ports are replaced whole.
         """
         try:
-            return await self._cluster.apply(desired)
+            live = await self._cluster.apply(desired)
         except ApiError as error:
-            if error.status != 422 or live is None or desired["kind"] != "Service":
+            if error.status != 422 or desired["kind"] != "Service":
                 raise
+        else:
+            if not has_foreign_ports(live, desired):
+                return live
         await self._cluster.merge(desired, {"spec": {"ports": desired["spec"]["ports"]}})
         return await self._cluster.apply(desired)
 
-    async def _write_status(self, manifest: Manifest, previous: Manifest, status: Manifest) -> None:
-        if status == previous:
+    async def _check_exists(self, endpoint: Endpoint) -> None:
+        """Raise unless the endpoint is still there: children of one whose deletion was missed would come and go."""
+        found = await self._cluster.get(names.KIND, endpoint.namespace, endpoint.name)
+        if found is None or found["metadata"]["uid"] != endpoint.uid:
+            raise Unmade(Diagnosis("Deleted", "the endpoint was deleted"), retry=False)
+
+    async def _write_status(self, manifest: Manifest, status: Manifest) -> None:
+        if status == manifest.get("status"):
             return
         metadata = manifest["metadata"]
         await self._cluster.apply_status(metadata["namespace"], metadata["name"], metadata["uid"], status)
@@ -134,8 +175,16 @@ async def _explain_refusal(request: Awaitable[T], kind: str) -> T:
     except ApiError as error:
         if error.status not in (400, 403, 422):
             raise
-        remedy = "Change what it names; the operator tries again by itself"
-        raise Unmade(Diagnosis("Refused", f"the {kind} was refused: {error.message}", remedy), retry=True) from error
+        # 403 comes from a quota, a policy or a namespace that goes: it may pass without a change of the endpoint
+        remedy = "" if error.status == 403 else "Change what it names in the endpoint"
+        found = f"the {kind} was refused: {error.message}"
+        raise Unmade(Diagnosis("Refused", found, remedy, stalled=error.status != 403), retry=True) from error
+
+
+def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
+    """The child if it belongs to this very endpoint, not to a deleted one of the same name."""
+    owner = find_controller(child) if child else None
+    return child if owner and owner["uid"] == manifest["metadata"]["uid"] else None
 
 
 def _check_owner(endpoint: Endpoint, live: Manifest) -> None:

@@ -5,7 +5,7 @@ whether the endpoint serves, Reconciling whether Forebay or Kubernetes still wor
 user's change helps.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,22 +13,49 @@ from forebay_operator import names
 from forebay_operator.diagnosis import Diagnosis, diagnose_pods
 from forebay_operator.types import Endpoint, Manifest
 
+MAX_MESSAGE = 32768
+"""Characters of a condition's message that the API conventions allow."""
+
 
 @dataclass(frozen=True)
 class Observed:
     """What exists for an endpoint.
 
     Attributes:
-        deployment: its Deployment, or None.
-        pods: its pods, those that are being deleted included.
+        deployment: its own Deployment, or None.
+        pods: all pods that carry its label: those of older revisions, those that leave, even those of a deleted
+            endpoint of the same name.
         problem: why the operator could not make what is desired, or None.
-        unrecognized: one sentence for each variable that is probably misspelt.
+        doubtful: one sentence for each variable that is probably misspelt or has no effect.
     """
 
     deployment: Manifest | None
     pods: Sequence[Manifest]
     problem: Diagnosis | None = None
-    unrecognized: Sequence[str] = ()
+    doubtful: Sequence[str] = ()
+
+    @property
+    def active(self) -> list[Manifest]:
+        """The Deployment's pods that run or will run."""
+        if self.deployment is None:
+            return []
+        ended = ("Failed", "Succeeded")
+        staying = [pod for pod in self.pods if not pod["metadata"].get("deletionTimestamp")]
+        return [pod for pod in staying if (pod.get("status") or {}).get("phase") not in ended]
+
+    @property
+    def serving(self) -> bool:
+        """Whether any pod answers."""
+        return any(map(_is_ready, self.active))
+
+    @property
+    def newest(self) -> list[Manifest]:
+        """The pods that were made from the Deployment's template as it is now, those that ended included."""
+        if self.deployment is None:
+            return []
+        revision = _revision(self.deployment["spec"]["template"])
+        staying = [pod for pod in self.pods if not pod["metadata"].get("deletionTimestamp")]
+        return [pod for pod in staying if _revision(pod) == revision]
 
 
 @dataclass(frozen=True)
@@ -44,69 +71,62 @@ class _Verdict:
 
 def assess(endpoint: Endpoint, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
     """The status of an endpoint that was understood. `previous` is the status before, for the transition times."""
-    counts: Manifest = (observed.deployment or {}).get("status") or {}
-    ready = counts.get("readyReplicas", 0)
     status = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
-        "models": [endpoint.served_name] if endpoint.served_name else [],
-        "ready": f"{ready}/{endpoint.replicas}",
-        "replicas": counts.get("replicas", 0),
-        "readyReplicas": ready,
+        "models": list(endpoint.served_names),
         "selector": names.selector_string(endpoint.name),
+        **_count(observed, endpoint.replicas),
     }
-    conditions = _build_conditions(_judge(endpoint, observed), endpoint.generation)
-    conditions.append(_build_env_condition(observed.unrecognized, endpoint.generation))
+    conditions = _build_conditions(_judge(endpoint.replicas, observed), endpoint.generation)
+    conditions.append(_build_env_condition(observed.doubtful, endpoint.generation))
     return {**status, "conditions": _keep_times(conditions, previous, now)}
 
 
-def assess_invalid(generation: int, problems: Iterable[str], previous: Manifest, now: datetime) -> Manifest:
+def assess_invalid(manifest: Manifest, observed: Observed, now: datetime) -> Manifest:
     """The status of an endpoint that asks for something that cannot work. What ran before still runs."""
-    verdict = _Verdict(False, "InvalidSpec", "; ".join(problems), stalled=True)
-    kept = {
-        key: previous[key]
-        for key in ("url", "models", "ready", "replicas", "readyReplicas", "selector")
-        if key in previous
-    }
-    conditions = _keep_times(_build_conditions(verdict, generation), previous, now)
-    return {**kept, "observedGeneration": generation, "conditions": conditions}
+    previous, generation = manifest.get("status") or {}, manifest["metadata"].get("generation", 0)
+    wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
+    kept = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
+    conditions = _build_conditions(_judge(wanted, observed), generation)
+    status = {**kept, **_count(observed, wanted), "observedGeneration": generation}
+    return {**status, "conditions": _keep_times(conditions, previous, now)}
 
 
-def _judge(endpoint: Endpoint, observed: Observed) -> _Verdict:
-    deployment, pods = (
-        observed.deployment,
-        [pod for pod in observed.pods if not pod["metadata"].get("deletionTimestamp")],
-    )
-    counts: Manifest = (deployment or {}).get("status") or {}
-    ready, wanted = counts.get("readyReplicas", 0), endpoint.replicas
+def _judge(wanted: int, observed: Observed) -> _Verdict:
+    active, newest, failure = observed.active, observed.newest, observed.problem
+    ready = sum(map(_is_ready, active))
     tally = f"{ready} of {wanted} replicas ready"
-    failure = observed.problem
-    if wanted and not failure:
-        failure = _find_refusal(deployment) or diagnose_pods(pods)
+    if not failure and wanted:
+        if len(active) == ready == wanted and all(pod in newest for pod in active):
+            return _Verdict(True, "Ready", tally)
+        failure = _find_refusal(observed.deployment) or diagnose_pods(newest)
     if failure and wanted and ready:
         message = f"{tally}; {failure.reason}: {failure.text}"
         return _Verdict(True, "Degraded", message, not failure.stalled, failure.stalled)
     if failure:
         return _Verdict(False, failure.reason, failure.text, not failure.stalled, failure.stalled)
     if not wanted:
-        remaining = counts.get("replicas", 0)
-        return _Verdict(False, "ScaledToZero", "spec.replicas is 0, so nothing runs", reconciling=remaining > 0)
-    if ready and _is_settled(deployment, wanted):
-        return _Verdict(True, "Ready", tally)
+        return _Verdict(False, "ScaledToZero", "spec.replicas is 0, so nothing runs", reconciling=bool(active))
     if ready:
         return _Verdict(True, "Updating", tally, reconciling=True)
-    reason, message = _find_step(pods)
+    reason, message = _find_step(newest)
     return _Verdict(False, reason, message, reconciling=True)
 
 
-def _is_settled(deployment: Manifest | None, wanted: int) -> bool:
-    """Whether exactly the pods that are wanted run, all of the newest revision, all ready."""
-    if not deployment:
-        return False
-    counts = deployment.get("status") or {}
-    if counts.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
-        return False
-    return all(counts.get(key, 0) == wanted for key in ("replicas", "updatedReplicas", "readyReplicas"))
+def _count(observed: Observed, wanted: int) -> dict[str, object]:
+    ready = sum(map(_is_ready, observed.active))
+    return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready}
+
+
+def _is_ready(pod: Manifest) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _revision(thing: Manifest) -> str | None:
+    found: str | None = (thing["metadata"].get("annotations") or {}).get(names.REVISION_ANNOTATION)
+    return found
 
 
 def _find_refusal(deployment: Manifest | None) -> Diagnosis | None:
@@ -126,9 +146,11 @@ def _find_step(pods: Sequence[Manifest]) -> tuple[str, str]:
 def _step_of(pod: Manifest) -> tuple[int, str, str]:
     status = pod.get("status") or {}
     conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or ()}
-    running = any("running" in (container.get("state") or {}) for container in status.get("containerStatuses") or ())
-    if running:
-        return 3, "Starting", "the server is loading the model"
+    for container in status.get("containerStatuses") or ():
+        if "running" in (container.get("state") or {}):
+            if container.get("started"):
+                return 4, "NotAnswering", "the server runs but its readiness probe fails; it may be overloaded"
+            return 3, "Starting", "the server is loading the model"
     if conditions.get("PodReadyToStartContainers") == "True":
         return 2, "PullingImage", "the node is pulling the images"
     if conditions.get("PodScheduled") == "True":
@@ -142,7 +164,7 @@ def _build_conditions(verdict: _Verdict, generation: int) -> list[dict[str, obje
             "type": kind,
             "status": "True" if value else "False",
             "reason": verdict.reason,
-            "message": verdict.message,
+            "message": verdict.message[:MAX_MESSAGE],
             "observedGeneration": generation,
         }
 
@@ -153,12 +175,12 @@ def _build_conditions(verdict: _Verdict, generation: int) -> list[dict[str, obje
     ]
 
 
-def _build_env_condition(unrecognized: Sequence[str], generation: int) -> dict[str, object]:
+def _build_env_condition(doubtful: Sequence[str], generation: int) -> dict[str, object]:
     return {
         "type": "EnvRecognized",
-        "status": "False" if unrecognized else "True",
-        "reason": "ProbablyMisspelt" if unrecognized else "Recognized",
-        "message": "; ".join(unrecognized) or "no variable looks misspelt",
+        "status": "False" if doubtful else "True",
+        "reason": "Doubtful" if doubtful else "Recognized",
+        "message": "; ".join(doubtful)[:MAX_MESSAGE] or "every variable has an effect, as far as the server knows",
         "observedGeneration": generation,
     }
 

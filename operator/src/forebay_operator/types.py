@@ -16,7 +16,8 @@ MAX_NAME = 40
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
-SERVED_NAME_VARIABLE = "OPENAI_SERVED_MODEL_NAME_OVERRIDE"
+SERVED_NAME_VARIABLES = ("OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME")
+"""Variables that name the model for clients; the first wins."""
 
 REFUSED_VARIABLES = {
     "MODEL_NAME": "it is set from spec.model; write the model there",
@@ -105,12 +106,13 @@ class Endpoint:
     service: Service
 
     @property
-    def served_name(self) -> str:
-        """What clients write as `model`; empty when only a Secret or a ConfigMap knows."""
-        for variable in self.env:
-            if variable["name"] == SERVED_NAME_VARIABLE:
-                return str(variable.get("value", ""))
-        return self.model.source if self.model.kind == "hub" else self.name
+    def served_names(self) -> tuple[str, ...]:
+        """What clients may write as `model`; none when only a Secret or a ConfigMap knows."""
+        given = {variable["name"]: variable for variable in self.env}
+        for name in SERVED_NAME_VARIABLES:
+            if name in given:
+                return tuple(given[name].get("value", "").replace(",", " ").split())
+        return (self.model.source if self.model.kind == "hub" else self.name,)
 
     @property
     def url(self) -> str:

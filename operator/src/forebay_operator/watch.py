@@ -38,14 +38,13 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key]) -> None:
         resource = (group, version, plural) if group else (version, plural)
 
         @kopf.index(*resource, id=plural, registry=registry)
-        async def index(body: kopf.Body, **_: Any) -> dict[Key, Manifest] | None:
+        async def index(body: kopf.Body, **_: Any) -> dict[Key, Manifest]:
             return _index_entry(body)
 
         @kopf.on.event(*resource, id=f"{plural}-changed", registry=registry)
         async def enqueue(body: kopf.Body, **_: Any) -> None:
-            if entry := _index_entry(body):
-                for key in entry:
-                    queue.add(key)
+            for key in _index_entry(body):
+                queue.add(key)
 
 
 def build_cache(indices: Any) -> Cache:
@@ -58,10 +57,11 @@ def build_cache(indices: Any) -> Cache:
     )
 
 
-def _index_entry(body: Manifest) -> dict[Key, Manifest] | None:
-    """An object under its endpoint's key, without what nobody reads; None for one that names no endpoint."""
-    labels = body["metadata"].get("labels") or {}
-    if body.get("kind") != names.KIND and names.ENDPOINT_LABEL not in labels:
-        return None
-    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    return {key_of(body): {**body, "metadata": metadata}}
+def _index_entry(body: Manifest) -> dict[Key, Manifest]:
+    """An object under its endpoint's key, without what nobody reads; nothing for one that belongs to no endpoint.
+
+    Nothing is an empty dict: at None kopf would keep what it had indexed before.
+    """
+    key = key_of(body)
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return {key: {**body, "metadata": metadata}} if key else {}

@@ -11,7 +11,11 @@ from tests.kubectl import Manifest
 
 def pod(created: str = "2026-01-01T00:00:00Z", conditions: list[Manifest] | None = None, **container: Any) -> Manifest:
     return {
-        "metadata": {"name": "one-abc", "creationTimestamp": created},
+        "metadata": {
+            "name": "one-abc",
+            "creationTimestamp": created,
+            "annotations": {"forebay.dev/revision": "newest"},
+        },
         "spec": {"containers": [{"name": "server", "resources": {"limits": {"memory": "2Gi"}}}]},
         "status": {
             "conditions": conditions or [],
@@ -31,6 +35,11 @@ def waiting(reason: str, message: str) -> Manifest:
 def ended(code: int, message: str = "", reason: str = "Error") -> Manifest:
     end = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
     return pod(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=end)
+
+
+def gone(reason: str, message: str) -> Manifest:
+    evicted = pod()
+    return {**evicted, "status": {"phase": "Failed", "reason": reason, "message": message}}
 
 
 SAID = json.dumps({"reason": "UnknownFlag", "message": "no flag X", "remedy": "Remove it"})
@@ -53,6 +62,10 @@ FAILING = [
     (ended(139), "ServerFailed", "exit code 139. See kubectl logs --previous one-abc", False),
     (ended(1, '"a JSON string"'), "ServerFailed", "a JSON string", False),
     (ended(1, '{"other": 1}'), "ServerFailed", '{"other": 1}', False),
+    (ended(1, '{"reason": "not a word!"}'), "ServerFailed", "not a word", False),
+    (ended(1, '{"reason": "Odd", "message": 5}'), "ServerFailed", '"message": 5', False),
+    (waiting("CreateContainerError", "no command"), "ContainerRefused", "no command", False),
+    (gone("Evicted", "the node was low on memory"), "EndedByNode", "Evicted: the node was low on memory", False),
 ]
 
 
@@ -84,6 +97,10 @@ def test_the_newest_failing_pod_speaks() -> None:
     found = diagnose_pods([new, old, pod("2026-01-03T00:00:00Z")])
     assert found is not None
     assert "new" in found.message
+
+
+def test_a_pod_that_ended_for_good_is_silent_once_another_lives() -> None:
+    assert diagnose_pods([gone("Evicted", "low on memory"), pod("2025-01-01T00:00:00Z")]) is None
 
 
 def test_long_words_are_cut() -> None:

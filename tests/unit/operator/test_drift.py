@@ -10,12 +10,14 @@ from forebay_operator.names import APPLIED_ANNOTATION
 COVERED = [
     ({"a": 1}, {"a": 1, "b": 2}),
     ({"a": {}}, {}),
+    ({"value": ""}, {"name": "x"}),
     ({"a": ""}, {}),
     ({"a": {"b": []}}, {"a": {}}),
     ([{"name": "x", "v": 1}], [{"name": "w"}, {"name": "x", "v": 1, "more": 2}]),
     (["a", "b"], ["a", "b"]),
-    ({"limits": {"cpu": "0.5"}}, {"limits": {"cpu": "500m"}}),
-    ({"requests": {"memory": "1024Mi", "gpu": 1}}, {"requests": {"memory": "1Gi", "gpu": "1"}}),
+    ({"resources": {"limits": {"cpu": "0.5"}}}, {"resources": {"limits": {"cpu": "500m"}}}),
+    ({"resources": {"limits": {"memory": "1024Mi", "g": 1}}}, {"resources": {"limits": {"memory": "1Gi", "g": "1"}}}),
+    ({"selector": {"a": "b"}}, {"selector": {"a": "b"}}),
 ]
 
 DRIFTED = [
@@ -26,8 +28,13 @@ DRIFTED = [
     ([{"name": "x", "v": 1}], [{"name": "x", "v": 2}]),
     ([{"name": "x"}], []),
     ([{"key": "x"}], [{"key": "x"}, {"key": "y"}]),
-    ({"limits": {"cpu": "0.5"}}, {"limits": {"cpu": "501m"}}),
-    ({"limits": {"cpu": "0.5"}}, {"limits": {}}),
+    ({"resources": {"limits": {"cpu": "0.5"}}}, {"resources": {"limits": {"cpu": "501m"}}}),
+    ({"resources": {"limits": {"cpu": "0.5"}}}, {"resources": {"limits": {}}}),
+    ({"resources": {"limits": {"cpu": "0.5"}}}, {}),
+    ({"annotations": {"limits": "none"}}, {"annotations": {"limits": "some"}}),
+    ({"allowPrivilegeEscalation": False}, {}),
+    ({"automountServiceAccountToken": False}, {"automountServiceAccountToken": None}),
+    ({"selector": {"a": "b"}}, {"selector": {"a": "b", "c": "d"}}),
     ({"value": "0.5"}, {"value": "500m"}),
 ]
 
@@ -46,6 +53,14 @@ def test_a_change_of_what_is_ours_is_drift(desired: Any, live: Any) -> None:
     ("applied", "value", "expected"), [("d1", 1, False), ("d0", 1, True), ("d1", 2, True), (None, 1, True)]
 )
 def test_a_write_is_due_for_another_wish_or_for_drift(applied: str | None, value: int, expected: bool) -> None:
-    desired = {"metadata": {"annotations": {APPLIED_ANNOTATION: "d1"}}, "spec": {"v": 1}}
+    desired = {"kind": "Deployment", "metadata": {"annotations": {APPLIED_ANNOTATION: "d1"}}, "spec": {"v": 1}}
     annotations = {APPLIED_ANNOTATION: applied} if applied else None
-    assert needs_apply(desired, {"metadata": {"annotations": annotations}, "spec": {"v": value}}) is expected
+    assert needs_apply(desired, {**desired, "metadata": {"annotations": annotations}, "spec": {"v": value}}) is expected
+
+
+def test_a_port_that_somebody_adds_to_the_service_is_drift() -> None:
+    annotations = {APPLIED_ANNOTATION: "d1"}
+    api, ops = {"name": "http", "port": 80}, {"name": "ops", "port": 8001}
+    desired = {"kind": "Service", "metadata": {"annotations": annotations}, "spec": {"ports": [api]}}
+    assert not needs_apply(desired, {**desired})
+    assert needs_apply(desired, {**desired, "spec": {"ports": [api, ops]}})

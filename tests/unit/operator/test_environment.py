@@ -2,9 +2,10 @@
 
 import pytest
 
-from forebay_operator.environment import count_slips, find_misspelt, known_names
+from forebay_operator.environment import count_slips, find_doubtful, known_names, settable_names
 
-KNOWN = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
+SETTABLE = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
+KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "reserved", "ROOT_PATH": "refused"}
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ KNOWN = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
     ],
 )
 def test_a_near_miss_is_reported(name: str, suggestion: str | None) -> None:
-    found = find_misspelt([{"name": name}], KNOWN)
+    found = find_doubtful([{"name": name}], KNOWN, SETTABLE)
     assert found == ([f"spec.env: {name} is not known to the server; did you mean {suggestion}?"] if suggestion else [])
 
 
@@ -33,5 +34,13 @@ def test_slips_are_counted(one: str, other: str, distance: int) -> None:
     assert count_slips(one, other) == distance
 
 
+@pytest.mark.parametrize(("name", "reason"), [("SWAP_SPACE", "vLLM has removed it"), ("HOST", "it never sets a flag")])
+def test_a_variable_without_effect_is_reported(name: str, reason: str) -> None:
+    (sentence,) = find_doubtful([{"name": name}], KNOWN, SETTABLE)
+    assert sentence.startswith(f"spec.env: {name} has no effect: {reason}")
+
+
 def test_the_names_of_the_server_are_known() -> None:
-    assert {"MODEL_NAME", "MAX_MODEL_LEN", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "HF_TOKEN"} <= known_names()
+    assert {"MODEL_NAME", "MAX_MODEL_LEN", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "HF_TOKEN"} <= settable_names()
+    assert known_names()["ROOT_PATH"] == "refused"
+    assert not {"ROOT_PATH", "HOST", "SWAP_SPACE"} & settable_names()

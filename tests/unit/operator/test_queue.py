@@ -47,3 +47,15 @@ async def test_success_ends_the_patience() -> None:
     queue.done("a", failed=True)
     queue.done("a")
     assert queue.done("a", failed=True) == FIRST_DELAY
+
+
+async def test_events_during_the_patience_do_not_multiply_the_retries() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for _ in range(5):
+        queue.add("a")
+        assert await queue.get() == "a"
+        queue.done("a", failed=True)
+    timers = [handle for handle in queue._retries.values() if not handle.cancelled()]
+    assert len(timers) == 1
+    queue.done("a")
+    assert not queue._retries

@@ -26,12 +26,26 @@ def test_what_is_left_out_gets_its_default() -> None:
 )
 def test_models(model: str, parsed: Model, served: str) -> None:
     endpoint = parse_endpoint(endpoint_manifest(model=model))
-    assert (endpoint.model, endpoint.served_name) == (parsed, served)
+    assert (endpoint.model, endpoint.served_names) == (parsed, (served,))
 
 
-def test_the_served_name_can_be_set() -> None:
-    override = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "my-model"}
-    assert parse_endpoint(endpoint_manifest(env=[override])).served_name == "my-model"
+@pytest.mark.parametrize(
+    ("env", "served"),
+    [
+        ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "my-model"}, ("my-model",)),
+        ({"SERVED_MODEL_NAME": "a,b c"}, ("a", "b", "c")),
+        ({"SERVED_MODEL_NAME": "a", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "b"}, ("b",)),
+        ({"MAX_MODEL_LEN": "64"}, ("org/model",)),
+    ],
+)
+def test_the_served_names_can_be_set(env: dict[str, str], served: tuple[str, ...]) -> None:
+    variables = [{"name": name, "value": value} for name, value in env.items()]
+    assert parse_endpoint(endpoint_manifest(env=variables)).served_names == served
+
+
+def test_a_served_name_from_a_secret_is_not_known_here() -> None:
+    override = {"name": "SERVED_MODEL_NAME", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    assert parse_endpoint(endpoint_manifest(env=[override])).served_names == ()
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,14 @@ def build_metadata(endpoint: Endpoint, name: str) -> dict[str, Any]:
 
 def seal(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with an annotation that holds the digest of all the rest of it."""
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
     metadata = manifest["metadata"]
-    annotations = {**metadata.get("annotations", {}), names.APPLIED_ANNOTATION: digest}
+    annotations = {**metadata.get("annotations", {}), names.APPLIED_ANNOTATION: digest(manifest)}
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def digest(content: Manifest) -> str:
+    """Sixteen hex digits that change with the content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_controller(manifest: Manifest) -> Manifest | None:

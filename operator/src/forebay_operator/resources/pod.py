@@ -4,7 +4,7 @@ from typing import Any
 
 from forebay_operator import names
 from forebay_operator.settings import Settings
-from forebay_operator.types import SERVED_NAME_VARIABLE, Endpoint, Manifest
+from forebay_operator.types import SERVED_NAME_VARIABLES, Endpoint, Manifest
 
 PRE_STOP_SLEEP = 5
 """Seconds that a pod serves on while Kubernetes takes it out of rotation."""
@@ -59,6 +59,7 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
         "startupProbe": _probe("/startupz", period=STARTUP_PERIOD, failures=STARTUP_TIMEOUT // STARTUP_PERIOD),
         "readinessProbe": _probe("/readyz", period=2, failures=2),
         "livenessProbe": _probe("/livez", period=10, failures=3),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SLEEP}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -81,12 +82,12 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
         "FOREBAY_DRAIN_SECONDS": str(DRAIN_TIMEOUT),
         "MODEL_NAME": MODEL_MOUNT if endpoint.model.kind == "image" else endpoint.model.source,
     }
+    users = {variable["name"]: variable for variable in endpoint.env}
     defaults = {}
-    if endpoint.model.kind != "hub":
-        defaults[SERVED_NAME_VARIABLE] = endpoint.name
+    if endpoint.model.kind != "hub" and not any(name in users for name in SERVED_NAME_VARIABLES):
+        defaults[SERVED_NAME_VARIABLES[0]] = endpoint.name
     if endpoint.gpu.count > 1:
         defaults["TENSOR_PARALLEL_SIZE"] = str(endpoint.gpu.count)
-    users = {variable["name"]: variable for variable in endpoint.env}
     ours = {name: {"name": name, "value": value} for name, value in (fixed | defaults).items()}
     return list((ours | users).values())
 

@@ -50,6 +50,8 @@ format: .venv ## Bring the code into shape
 
 .PHONY: lock
 lock: .venv ## Compile the locks again after a change of dependencies
+	$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	cp requirements/uv.txt cluster/images/vllm-cpu/uv.txt
 	$(COMPILE) operator/pyproject.toml -o requirements/operator.txt
 	$(COMPILE) operator/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
 

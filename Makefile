@@ -56,10 +56,10 @@ lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) operator/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
 
 .PHONY: names
-names: .venv ## Write the operator's list of variables again from the server image
+names: .venv ## Write the list of variables that the operator knows again, from the server image
 	$(PY) -m cluster images server
 	docker run --rm $$($(PY) -c 'from cluster.images import images; print(images()["server"])') flags --json \
-	| $(PY) -c 'import json, sys; print(*(entry["name"] for entry in json.load(sys.stdin)), sep="\n")' \
+	| $(PY) -c 'import json, sys; print(*(entry["name"] + " " + entry["status"] for entry in json.load(sys.stdin)), sep="\n")' \
 	> operator/src/forebay_operator/server_names.txt
 
 # Always run: bootstrap itself knows what is missing.

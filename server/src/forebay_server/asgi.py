@@ -16,3 +16,8 @@ def header(scope: Scope, name: bytes) -> str:
         if key == name:
             return str(value.decode("latin-1"))
     return ""
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks what it may send (a CORS preflight request), which it does without a key."""
+    return scope.get("method") == "OPTIONS" and bool(header(scope, b"access-control-request-method"))

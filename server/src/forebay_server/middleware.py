@@ -1,13 +1,16 @@
-"""The one ASGI middleware around vLLM's app: both base URLs, the key check, the drain, and readiness.
+"""The one ASGI middleware around vLLM's app: both base URLs, the key check, the limits, the drain, and readiness.
 
-Only the head of a request is looked at: bodies and streamed tokens pass from vLLM's app to the socket untouched.
+Of a request only the head and the size of the body are looked at; of an answer the head gets one more line, and what
+vLLM streams passes to the socket untouched.
 """
 
 import logging
 from typing import Protocol
+from urllib.parse import quote
 
-from forebay_server import errors, routes
-from forebay_server.asgi import App, Message, Receive, Scope, Send, header
+from forebay_server import errors, request_id, routes
+from forebay_server.asgi import App, Message, Receive, Scope, Send, header, is_preflight
+from forebay_server.limits import BODILESS, BodyRefused, Disconnected, Limits, read_body, refuse
 from forebay_server.state import ServerState, Step
 
 log = logging.getLogger(__name__)
@@ -31,41 +34,64 @@ class Lifecycle(Protocol):
 class Gate:
     """Lets in what may come in, under the path that vLLM knows. `keys` None: anyone may call."""
 
-    def __init__(self, app: App, state: ServerState, keys: Keys | None, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, app: App, state: ServerState, keys: Keys | None, lifecycle: Lifecycle, limits: Limits | None = None
+    ) -> None:
         self.app = app
         self.state = state
         self.keys = keys
         self.lifecycle = lifecycle
+        self.limits = limits or Limits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        if error := self._refusal(scope):
-            await _refuse(error, scope, send)
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
             return
-        path = routes.canonical(scope["path"])
-        if path != scope["path"]:
-            raw_path = scope.get("raw_path") or scope["path"].encode()
-            scope = {**scope, "path": path, "raw_path": raw_path[raw_path.index(b"/openai/v1") + len(b"/openai") :]}
+        scope, send = request_id.on_both(scope, send)
+        anthropic = routes.is_anthropic(scope["path"])
+        if error := self._refusal(scope):
+            await error.send(send, anthropic=anthropic)
+            return
         with self.state.in_flight.one():
-            await self.app(scope, receive, send)
+            try:
+                if scope["method"] not in BODILESS:
+                    receive = await read_body(scope, receive, self.limits)
+            except BodyRefused as refused:
+                await refuse(refused.error, receive, send, anthropic=anthropic)
+            except Disconnected:
+                return
+            else:
+                await self.app(_as_vllm_knows_it(scope), receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if error := self._refusal(scope):
+            await send({"type": "websocket.close", "code": 1008, "reason": error.message})
+            return
+        with self.state.in_flight.one():
+            await self.app(_as_vllm_knows_it(scope), receive, send)
 
     def _refusal(self, scope: Scope) -> errors.ApiError | None:
         """Why the request may not come in. The key is asked for first, so that nothing is learnt without one."""
         if self.state.draining:
             return errors.DRAINING
-        if scope["path"] in routes.OPEN:
+        path = scope["path"]
+        if path in routes.OPEN:
             return None
         method = scope.get("method", "GET")
-        if self.keys is not None and method != "OPTIONS":
-            scheme, _, key = header(scope, b"authorization").partition(" ")
-            if scheme.lower() != "bearer" or not key.strip():
+        if self.keys is not None and not is_preflight(scope):
+            key = _key(scope)
+            if not key:
                 return errors.MISSING_KEY
-            if not self.keys.accepts(key.strip()):
+            if not self.keys.accepts(key):
                 return errors.WRONG_KEY
-        if not routes.is_served(routes.canonical(scope["path"])):
-            return errors.not_found(method, scope["path"])
+        if not routes.is_served(path):
+            absent = routes.absent_part(path)
+            return errors.not_available(absent) if absent else errors.not_found(method, path)
+        if self.state.in_flight.count >= self.limits.in_flight:
+            return errors.TOO_MANY
         return None
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,8 +112,17 @@ class Gate:
         await self.app(scope, receive, send_when_warm)
 
 
-async def _refuse(error: errors.ApiError, scope: Scope, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": error.message})
-    else:
-        await error.send(send)
+def _key(scope: Scope) -> str:
+    """The key that the client sent, as OpenAI's clients do it or as Anthropic's do; "" for none."""
+    authorization = header(scope, b"authorization")
+    if not authorization:
+        return header(scope, b"x-api-key").strip()
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _as_vllm_knows_it(scope: Scope) -> Scope:
+    path = routes.canonical(scope["path"])
+    if path == scope["path"]:
+        return scope
+    return {**scope, "path": path, "raw_path": quote(path).encode()}

@@ -1,21 +1,18 @@
-"""The endpoint plugin that vLLM loads by its entry point: errors of the framework, the engine's health, the task."""
+"""The endpoint plugin that vLLM loads by its entry point: our routes, errors in shape, the engine's health."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
-from forebay_server import errors
 from forebay_server.process import PLUGIN, current
+from forebay_server.serving.added import add_routes, router_error
+from forebay_server.serving.replace import replace_routes, reshape
 from forebay_server.state import Step
 
-
-async def openai_error(request: Request, error: Exception) -> JSONResponse:
-    """A 404 or 405 of the router in OpenAI's shape; vLLM leaves those as {"detail": …}."""
-    assert isinstance(error, HTTPException)
-    reply = errors.of_status(error.status_code, str(error.detail), request.method, request.url.path)
-    return JSONResponse(reply.content(), error.status_code, error.headers)
+Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class ForebayPlugin:
@@ -26,9 +23,27 @@ class ForebayPlugin:
 
     def attach_router(self, app: Any) -> None:
         current().state.step = Step.WARMING_UP
-        app.add_exception_handler(HTTPException, openai_error)
+        self._app = app
+        replace_routes(app)
+        add_routes(app)
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
+        """vLLM has set its handlers of exceptions by now: what they answer is put into shape."""
+        handlers: dict[Any, Handler] = self._app.exception_handlers
+        for kind, handler in list(handlers.items()):
+            self._app.add_exception_handler(kind, in_shape(handler))
+        self._app.add_exception_handler(HTTPException, router_error)
+        # What vLLM takes from SageMaker's library has built the stack with the old handlers already.
+        self._app.middleware_stack = self._app.build_middleware_stack()
         process = current()
         process.state.engine_dead = lambda: bool(engine_client.errored)
         process.tasks = await engine_client.get_supported_tasks()
+
+
+def in_shape(handler: Handler) -> Handler:
+    """`handler` of vLLM, whose answer is put into the shape of the API called."""
+
+    async def shaped(request: Request, error: Exception) -> Response:
+        return reshape(await handler(request, error), request.url.path)
+
+    return shaped

@@ -11,6 +11,7 @@ from forebay_server.drain import Drain
 from forebay_server.failure import EXIT_FAILURE, Failure
 from forebay_server.jobs.runsync import RunSync
 from forebay_server.keys import KeyRing
+from forebay_server.limits import Limits
 from forebay_server.middleware import Gate
 from forebay_server.settings import JobSettings, Settings
 from forebay_server.state import ServerState
@@ -30,6 +31,7 @@ class ServerProcess:
     state: ServerState
     keys: KeyRing | None
     drain: Drain
+    limits: Limits
     jobs: JobSettings
     tasks: Collection[str] | None = None
     """What the model can do, in vLLM's words; set by the plugin."""
@@ -57,7 +59,7 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
     """Raises StartError when the keys cannot be used."""
     global _current  # noqa: PLW0603 - vLLM gives its plugins no other way to what was made before it
     keys = KeyRing(settings.keys_dir) if settings.auth == "APIKey" else None
-    _current = ServerProcess(state, keys, Drain(state, settings.drain_seconds), settings.jobs)
+    _current = ServerProcess(state, keys, Drain(state, settings.drain_seconds), settings.limits, settings.jobs)
     return _current
 
 
@@ -73,4 +75,4 @@ class ForebayGate(Gate):
 
     def __init__(self, app: App) -> None:
         process = current()
-        super().__init__(RunSync(app, process.jobs), process.state, process.keys, process)
+        super().__init__(RunSync(app, process.jobs), process.state, process.keys, process, process.limits)

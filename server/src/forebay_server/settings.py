@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
 from forebay_server.environment import FALSE, TRUE
 from forebay_server.failure import StartError, invalid_configuration
 from forebay_server.flags import EXPECTED
+from forebay_server.limits import Limits
 
 HTTP_PORT = 8000
 """The OpenAI API: what the endpoint's Service exposes."""
@@ -23,6 +24,9 @@ DESCRIPTIONS = {
     "FOREBAY_AUTH": "APIKey: a key of FOREBAY_KEYS_DIR is asked for; None: anyone may call. There is no default",
     "FOREBAY_KEYS_DIR": "the mounted Secret: each file's content is one valid key",
     "FOREBAY_DRAIN_SECONDS": "how long running requests may go on after SIGTERM",
+    "FOREBAY_MAX_IN_FLIGHT": "OpenAI requests that are answered at once; one more gets 429",
+    "FOREBAY_MAX_BODY_BYTES": "the largest body that a request may have; a larger one gets 413",
+    "FOREBAY_BODY_SECONDS": "in which a request's body must arrive; a slower one gets 408",
     "FOREBAY_TERMINATION_LOG": "where a fatal start error is written as one line of JSON",
     "BASE_PATH": "the cache volume: downloaded models and compiled code live under it",
     "VLLM_STARTUP_TIMEOUT": "seconds in which the model must answer, or the server ends; no limit when unset",
@@ -41,6 +45,9 @@ DEFAULTS = {
     "FOREBAY_ENDPOINT": "",
     "FOREBAY_KEYS_DIR": "/run/forebay/keys",
     "FOREBAY_DRAIN_SECONDS": "300",
+    "FOREBAY_MAX_IN_FLIGHT": "2048",
+    "FOREBAY_MAX_BODY_BYTES": str(32 << 20),
+    "FOREBAY_BODY_SECONDS": "60",
     "FOREBAY_TERMINATION_LOG": "/dev/termination-log",
     "BASE_PATH": "/cache",
     "VLLM_STARTUP_TIMEOUT": "",
@@ -97,6 +104,7 @@ class Settings:
     startup_timeout: float | None
     """Seconds."""
     jobs: JobSettings
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
@@ -116,6 +124,11 @@ class Settings:
             base_path=Path(_read(env, "BASE_PATH")),
             startup_timeout=_seconds(env, "VLLM_STARTUP_TIMEOUT") if env.get("VLLM_STARTUP_TIMEOUT") else None,
             jobs=JobSettings.from_environment(env),
+            limits=Limits(
+                in_flight=int(_number(env, "FOREBAY_MAX_IN_FLIGHT", 1, 1_000_000, whole=True)),
+                body_bytes=int(_number(env, "FOREBAY_MAX_BODY_BYTES", 1024, 1 << 32, whole=True)),
+                body_seconds=_seconds(env, "FOREBAY_BODY_SECONDS"),
+            ),
         )
 
 

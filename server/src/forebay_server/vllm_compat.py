@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
@@ -145,3 +146,18 @@ def prometheus_metrics() -> bytes:
     from prometheus_client import generate_latest
 
     return bytes(generate_latest())
+
+
+def is_error(answer: Any) -> bool:
+    """Whether a handler of vLLM returned an error (an ErrorResponse) in place of a reply or a stream."""
+    from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+
+    return isinstance(answer, ErrorResponse)
+
+
+def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """`endpoint` as vLLM decorates its own: stopped when the client leaves, and counted in the server's load."""
+    from vllm.entrypoints.serve.utils.api_utils import load_aware_call, with_cancellation
+
+    decorated: Callable[..., Awaitable[Any]] = with_cancellation(load_aware_call(endpoint))
+    return decorated

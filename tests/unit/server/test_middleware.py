@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from forebay_server.asgi import App, Message, Receive, Scope, Send
-from forebay_server.errors import of_status
+from forebay_server.limits import Limits
 from forebay_server.middleware import Gate
 from forebay_server.state import ServerState, Step
 
@@ -52,9 +52,12 @@ class Reply:
 
 async def call(
     path: str, *, method: str = "GET", authorization: str | None = f"Bearer {KEY}", state: ServerState | None = None,
-    keys: OneKey | None = ONE_KEY, raw_path: str = "",
+    keys: OneKey | None = ONE_KEY, raw_path: str = "", headers: list[tuple[bytes, bytes]] | None = None,
+    body: list[bytes] | None = None, limits: Limits | None = None,
 ) -> Reply:  # fmt: skip
-    headers = [] if authorization is None else [(b"authorization", authorization.encode())]
+    headers = headers or []
+    if authorization is not None:
+        headers = [*headers, (b"authorization", authorization.encode())]
     scope = {
         "type": "http",
         "method": method,
@@ -67,12 +70,21 @@ async def call(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Gate(echo, state or ServerState(), keys, Recorder())(scope, no_message, send)
+    parts = body or [b""]
+    messages: list[Message] = [{"type": "http.request", "body": part, "more_body": True} for part in parts[:-1]]
+    messages.append({"type": "http.request", "body": parts[-1], "more_body": False})
+
+    async def receive() -> Message:
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop(0)
+
+    await Gate(echo, state or ServerState(), keys, Recorder(), limits)(scope, receive, send)
     return Reply(sent)
 
 
 async def no_message() -> Message:
-    raise AssertionError("the gate reads no body")
+    raise AssertionError("nothing is read")
 
 
 @pytest.mark.parametrize(
@@ -125,10 +137,10 @@ async def test_nothing_but_the_openai_api_is_there(path: str) -> None:
     reply = await call(path, method="POST")
     assert reply.status == 404
     assert reply.json["error"] == {
-        "message": f"There is no POST {path} here.",
-        "type": "NotFoundError",
+        "message": f"Invalid URL (POST {path})",
+        "type": "invalid_request_error",
         "param": None,
-        "code": 404,
+        "code": "unknown_url",
     }
     assert (await call(path, authorization=None)).status == 401, "without a key nothing is learnt"
     assert (await call(path, authorization=None, keys=None)).status == 404
@@ -143,7 +155,7 @@ async def test_a_wrong_key_is_an_authentication_error(authorization: str | None)
     assert reply.status == 401
     assert reply.headers["www-authenticate"] == "Bearer"
     assert reply.json["error"].keys() == {"message", "type", "param", "code"}
-    assert reply.json["error"]["type"] == "AuthenticationError"
+    assert reply.json["error"]["type"] == "invalid_request_error"
     assert (await call("/v1/models", authorization=authorization, keys=None)).status == 200
 
 
@@ -155,7 +167,10 @@ async def test_the_scheme_is_read_as_http_says(authorization: str) -> None:
 async def test_health_and_preflight_need_no_key() -> None:
     assert (await call("/health", authorization=None)).status == 200
     assert (await call("/ping", authorization=None)).status == 200
-    assert (await call("/v1/chat/completions", method="OPTIONS", authorization=None)).status == 200
+    preflight = [(b"access-control-request-method", b"POST")]
+    path = "/v1/chat/completions"
+    assert (await call(path, method="OPTIONS", authorization=None, headers=preflight)).status == 200
+    assert (await call(path, method="OPTIONS", authorization=None)).status == 401
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/health", "/v2/x/openai/v1/chat/completions"])
@@ -164,7 +179,7 @@ async def test_a_leaving_server_sends_clients_elsewhere(path: str) -> None:
     assert reply.status == 503
     assert reply.headers["retry-after"] == "1"
     assert reply.headers["connection"] == "close"
-    assert reply.json["error"]["type"] == "ServiceUnavailableError"
+    assert reply.json["error"]["type"] == "server_error"
 
 
 async def test_a_websocket_without_a_key_is_closed() -> None:
@@ -221,15 +236,69 @@ async def test_the_port_opens_only_after_the_model_has_answered(works: bool, tol
     assert recorder.served is works
 
 
+@pytest.mark.parametrize("path", ["/v1/tokenize", "/v2/x/openai/v1/tokenize", "/v2/v1/openai/v1/tokenize"])
+async def test_what_vllm_has_outside_v1_is_found_under_it(path: str) -> None:
+    assert (await call(path, method="POST")).json == {"path": "/tokenize", "raw_path": "/tokenize"}
+
+
+async def test_anthropics_clients_send_their_key_another_way() -> None:
+    assert (await call("/v1/messages", authorization=None, headers=[(b"x-api-key", KEY.encode())])).status == 200
+    reply = await call("/v1/messages", authorization=None)
+    assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (401, "error", "authentication_error")
+
+
+async def test_a_part_of_openais_api_that_is_not_there_is_named() -> None:
+    reply = await call("/v2/x/openai/v1/fine_tuning/jobs", method="POST")
+    assert reply.status == 404
+    assert reply.json["error"]["message"] == "Fine-tuning is not available for this model."
+
+
+@pytest.mark.parametrize("given", ["req-1.a:b", "", "a\nb", "x" * 129])
+async def test_every_answer_has_a_request_id(given: str) -> None:
+    for path, authorization in (("/v1/models", f"Bearer {KEY}"), ("/v1/models", None), ("/health", None)):
+        reply = await call(path, authorization=authorization, headers=[(b"x-request-id", given.encode())])
+        identity = reply.headers["x-request-id"]
+        assert (identity == given) is (given == "req-1.a:b")
+        assert len(identity) in (9, 32)
+
+
 @pytest.mark.parametrize(
-    ("status", "kind", "message"),
+    ("body", "headers", "status"),
     [
-        (404, "NotFoundError", "There is no GET /x here."),
-        (405, "MethodNotAllowedError", "/x does not take GET."),
-        (418, "BadRequestError", "tea"),
-        (500, "InternalServerError", "tea"),
+        ([b"x" * 10], [], 200),
+        ([b"x" * 11], [], 413),
+        ([b"x" * 6, b"x" * 6], [], 413),
+        ([b""], [(b"content-length", b"11")], 413),
+        ([b""], [(b"content-length", b"9" * 5000)], 413),
     ],
 )
-def test_errors_of_the_framework_get_openais_shape(status: int, kind: str, message: str) -> None:
-    content = of_status(status, "tea", "GET", "/x").content()
-    assert content == {"error": {"message": message, "type": kind, "param": None, "code": status}}
+async def test_a_large_body_is_refused(body: list[bytes], headers: list[tuple[bytes, bytes]], status: int) -> None:
+    limits = Limits(body_bytes=10)
+    reply = await call("/v1/embeddings", method="POST", body=body, headers=headers, limits=limits)
+    assert reply.status == status
+
+
+async def test_a_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forebay_server.limits.LINGER_SECONDS", 0.01)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "headers": []}
+    await Gate(echo, ServerState(), None, Recorder(), Limits(body_seconds=0.01))(scope, never, send)
+    assert Reply(sent).status == 408
+    assert sent[-1] == {"type": "http.response.body", "body": b""}, "the connection ends after the answer"
+
+
+async def test_a_full_server_says_when_to_come_back() -> None:
+    state = ServerState()
+    with state.in_flight.one():
+        reply = await call("/v1/models", state=state, limits=Limits(in_flight=1))
+        assert (await call("/health", state=state, limits=Limits(in_flight=1))).status == 200
+    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+    assert (reply.json["error"]["type"], reply.json["error"]["code"]) == ("requests", "rate_limit_exceeded")

@@ -1,0 +1,88 @@
+"""What one pod takes on at once, and how large and how slow a request's body may be."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+from forebay_server import errors
+from forebay_server.asgi import Message, Receive, Scope, Send, header
+from forebay_server.errors import ApiError
+
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+LINGER_SECONDS = 5.0
+"""How long the rest of a body that was refused is still read: a client that writes before it reads would else see its
+connection reset in place of the answer."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """See settings.DESCRIPTIONS."""
+
+    in_flight: int = 2048
+    body_bytes: int = 32 << 20
+    body_seconds: float = 60
+
+
+class BodyRefused(Exception):
+    """The body is too large or too slow; carries the answer."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Disconnected(Exception):
+    """The client left before its request was complete."""
+
+
+async def read_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
+    """Wait for the whole body. Returns a `receive` that gives it as one message, then what comes after it.
+
+    Raises BodyRefused and Disconnected.
+    """
+    declared = header(scope, b"content-length")
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > limits.body_bytes):
+        raise BodyRefused(errors.too_large(limits.body_bytes))
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            body = await _collect(receive, limits.body_bytes)
+    except TimeoutError as error:
+        raise BodyRefused(errors.SLOW_BODY) from error
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+async def refuse(error: ApiError, receive: Receive, send: Send, *, anthropic: bool) -> None:
+    """Answer with `error` while the rest of the body is thrown away; then the connection closes."""
+
+    async def hold_back_the_end(message: Message) -> None:
+        await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+    await error.send(hold_back_the_end, anthropic=anthropic)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(part)
+        if size > limit:
+            raise BodyRefused(errors.too_large(limit))
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

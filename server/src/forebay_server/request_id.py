@@ -1,0 +1,32 @@
+"""x-request-id: on every answer, so that a client's report can be found in the log. vLLM makes its own ids of it."""
+
+import re
+import uuid
+from collections.abc import Awaitable
+
+from forebay_server.asgi import Message, Scope, Send, header
+
+HEADER = b"x-request-id"
+
+_GOOD = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""What is taken over from the client; anything else could fake lines of the log."""
+
+
+def on_both(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """The request with exactly one id, the client's or a new one, and a `send` that puts it on the answer.
+
+    The wrapped `send` is no coroutine of its own: a streamed token costs one plain call more.
+    """
+    given = header(scope, HEADER)
+    identity = given if _GOOD.fullmatch(given) else uuid.uuid4().hex
+    line = (HEADER, identity.encode())
+    if identity != given:
+        scope = {**scope, "headers": [*(each for each in scope["headers"] if each[0] != HEADER), line]}
+
+    def send_with_id(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            headers = [each for each in message.get("headers", ()) if each[0].lower() != HEADER]
+            message = {**message, "headers": [*headers, line]}
+        return send(message)
+
+    return scope, send_with_id

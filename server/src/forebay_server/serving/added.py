@@ -1,0 +1,108 @@
+"""Routes that vLLM has not: one model, moderation, and a clear word for what the loaded model cannot do."""
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from forebay_server import errors, routes
+from forebay_server.serving.replace import error_response, model_cards, reshape
+
+
+def add_routes(app: FastAPI) -> None:
+    """Called once, after vLLM has attached its routes."""
+    there = {route.path for route in app.routes if isinstance(route, APIRoute)}
+    app.add_api_route("/v1/models/{model:path}", retrieve_model, methods=["GET"], response_model=None)
+    if "/classify" in there:
+        app.add_api_route("/v1/moderations", moderate(app), methods=["POST"], response_model=None)
+        there.add("/v1/moderations")
+    for path in missing(there):
+        app.add_api_route(path, not_available, methods=["POST"], response_model=None, include_in_schema=False)
+
+
+def missing(there: Collection[str]) -> list[str]:
+    """The operations that an OpenAI client may ask for and that no route answers."""
+    return sorted(set(routes.OPERATIONS) - set(there))
+
+
+async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
+    """One of /v1/models; the name may have slashes."""
+    for card in await model_cards(raw_request):
+        if card["id"] == model:
+            return JSONResponse(card)
+    error = errors.ApiError(404, f"The model '{model}' does not exist", "model_not_found", "model")
+    return error_response(error, raw_request.url.path)
+
+
+async def not_available(raw_request: Request) -> JSONResponse:
+    """The answer of an operation that the model is not made for."""
+    path = raw_request.url.path
+    return error_response(errors.not_available(routes.OPERATIONS[path]), path)
+
+
+def moderate(app: FastAPI) -> Any:
+    """The endpoint of /v1/moderations for a model that classifies: each label is a category, flagged from 0.5 on."""
+    classify = next(route for route in app.routes if isinstance(route, APIRoute) and route.path == "/classify")
+
+    async def create_moderation(raw_request: Request) -> Response:
+        try:
+            body = json.loads(await raw_request.body())
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or "input" not in body:
+            error = errors.ApiError(400, "The body must be a JSON object with 'input'.", None, "input")
+            return error_response(error, raw_request.url.path)
+        inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        texts = [part.get("text") if isinstance(part, dict) else part for part in inputs]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            error = errors.ApiError(400, "'input' must be text or a list of texts.", None, "input")
+            return error_response(error, raw_request.url.path)
+        request_type = next(iter(_body_types(classify)))
+        names = [card["id"] for card in await model_cards(raw_request)]
+        wanted = body.get("model")
+        request = request_type.model_validate({"model": wanted if wanted in names else names[0], "input": texts})
+        answer: Response = await classify.endpoint(request, raw_request)
+        if answer.status_code >= 400:
+            return reshape(answer, raw_request.url.path)
+        labels = raw_request.app.state.vllm_config.model_config.hf_config.id2label
+        return JSONResponse(moderation(json.loads(bytes(answer.body)), labels))
+
+    return create_moderation
+
+
+def moderation(classified: dict[str, Any], labels: dict[int, str]) -> dict[str, Any]:
+    """vLLM's classification as OpenAI's moderation. The first label stands for harmless where its name says so."""
+    results = []
+    for item in classified["data"]:
+        scores = {labels.get(number, str(number)): float(score) for number, score in enumerate(item["probs"])}
+        categories = {label: score >= 0.5 for label, score in scores.items()}
+        flagged = any(found for label, found in categories.items() if not is_harmless(label))
+        results.append({"flagged": flagged, "categories": categories, "category_scores": scores})
+    return {"id": f"modr-{classified['id']}", "model": classified["model"], "results": results}
+
+
+def is_harmless(label: str) -> bool:
+    """Whether a label means that nothing is wrong with the text."""
+    return label.lower().replace("-", "_") in {"ok", "safe", "neutral", "normal", "benign", "clean", "non_toxic"}
+
+
+def _body_types(route: APIRoute) -> list[Any]:
+    types = [field.field_info.annotation for field in route.dependant.body_params]
+    # ClassificationRequest is a union of the requests with texts and with messages: the one with texts is meant.
+    alternatives = [each for kind in types for each in getattr(kind, "__args__", (kind,))]
+    return [each for each in alternatives if "input" in each.model_fields]
+
+
+async def router_error(request: Request, error: Exception) -> JSONResponse:
+    """A 404 or 405 of the router; vLLM leaves those as {"detail": …}."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 404:
+        return error_response(errors.not_found(request.method, path), path)
+    reply = errors.of_status(error.status_code, str(error.detail), request.method, path)
+    return error_response(reply, path)

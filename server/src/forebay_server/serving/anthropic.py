@@ -1,0 +1,30 @@
+"""Anthropic's Messages API: its specification requires the fields that have no value too, as null."""
+
+from forebay_server.serving.openai import Reply
+
+MESSAGE = ("stop_reason", "stop_sequence", "stop_details", "container")
+USAGE = (
+    "cache_creation",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "inference_geo",
+    "output_tokens_details",
+    "server_tool_use",
+    "service_tier",
+)
+
+
+def complete_message(reply: Reply) -> Reply:
+    """A message, changed in place."""
+    for name in MESSAGE:
+        reply.setdefault(name, None)
+    for name in USAGE:
+        reply["usage"].setdefault(name, None)
+    for block in reply["content"]:
+        for name in [name for name, value in block.items() if value is None]:
+            del block[name]
+        if block["type"] == "text":
+            block.setdefault("citations", None)
+        if block["type"] == "tool_use":
+            block.setdefault("caller", {"type": "direct"})
+    return reply

@@ -1,0 +1,160 @@
+"""Routes in the place of vLLM's own, which it finds by path and method. Only how an answer is written differs.
+
+vLLM's handlers are called as its routes call them; what streams text that is right already is left to its route.
+"""
+
+import functools
+import inspect
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from forebay_server import errors, routes, vllm_compat
+from forebay_server.errors import ApiError
+from forebay_server.serving import anthropic, openai, responses
+
+Endpoint = Callable[..., Awaitable[Any]]
+
+LOAD_HEADER = "endpoint-load-metrics-format"
+"""A request that has it asks for vLLM's load in the head of the answer, which only vLLM's own route gives."""
+
+
+def replace_routes(app: FastAPI) -> None:
+    """Called once, after vLLM has attached its routes."""
+    for route in [each for each in app.routes if isinstance(each, APIRoute) and _is_ours(each.path)]:
+        make = REPLACED.get((route.path, *sorted(route.methods)))
+        endpoint = make(route.endpoint) if make else route.endpoint
+        app.add_api_route(
+            route.path,
+            in_openais_shape(endpoint),
+            methods=list(route.methods),
+            dependencies=route.dependencies,
+            responses=route.responses,
+            response_model=None,
+            name=route.name,
+        )
+
+
+def error_response(error: ApiError, path: str) -> JSONResponse:
+    """`error` as an answer to a request for `path`."""
+    return JSONResponse(error.content(anthropic=routes.is_anthropic(path)), error.status, dict(error.headers))
+
+
+def reshape(response: Response, path: str) -> Response:
+    """An error that vLLM made, in the shape of the API called; any other answer as it is."""
+    if response.status_code < 400 or not isinstance(response, JSONResponse):
+        return response
+    body = json.loads(bytes(response.body))
+    content: Mapping[str, Any] = body if isinstance(body, dict) else {"detail": body}
+    return error_response(errors.of_vllm(response.status_code, content), path)
+
+
+def in_openais_shape(endpoint: Endpoint) -> Endpoint:
+    """`endpoint`, with the errors that it returns as a reply put into shape."""
+    name = next((each for each in inspect.signature(endpoint).parameters if each in ("raw_request", "request")), "")
+
+    @functools.wraps(endpoint)
+    async def shaped(*args: Any, **kwargs: Any) -> Any:
+        answer = await endpoint(*args, **kwargs)
+        if isinstance(answer, Response) and answer.status_code >= 400:
+            asked = kwargs.get("raw_request") or kwargs.get(name)
+            return reshape(answer, asked.url.path if isinstance(asked, Request) else "")
+        return answer
+
+    return shaped
+
+
+def _is_ours(path: str) -> bool:
+    return routes.is_served(path) or path.removeprefix("/") in routes.ROOT_ROUTES
+
+
+def _writes(
+    handler: str, method: str, write: Callable[[Any, Any], Response], *, stream: bool, model_required: bool = True
+) -> Callable[[Endpoint], Endpoint]:
+    """An endpoint whose answer, where it is no error, comes from `write`(what vLLM's handler returned, request).
+
+    `handler` is its name in the app's state. Without `stream` a streamed answer is left to vLLM's route.
+    """
+
+    def make(core: Endpoint) -> Endpoint:
+        async def endpoint(request: Any, raw_request: Request) -> Any:
+            if model_required and not request.model:
+                return error_response(errors.MODEL_MISSING, raw_request.url.path)
+            serving = getattr(raw_request.app.state, handler, None)
+            if serving is None or (request.stream and not stream) or LOAD_HEADER in raw_request.headers:
+                return await core(request=request, raw_request=raw_request)
+            answer = await getattr(serving, method)(request, raw_request)
+            if vllm_compat.is_error(answer):
+                return error_response(
+                    errors.of_vllm(answer.error.code, {"error": answer.error.model_dump()}), raw_request.url.path
+                )
+            return write(answer, request)
+
+        endpoint.__signature__ = inspect.signature(core)  # type: ignore[attr-defined]
+        endpoint.__name__ = core.__name__
+        return vllm_compat.cancelled_with_its_client(endpoint)
+
+    return make
+
+
+def _write_chat(answer: Any, request: Any) -> Response:
+    return JSONResponse(openai.complete_chat(answer.model_dump()))
+
+
+def _write_text(answer: Any, request: Any) -> Response:
+    return JSONResponse(openai.complete_text(answer.model_dump()))
+
+
+def _write_message(answer: Any, request: Any) -> Response:
+    return JSONResponse(anthropic.complete_message(answer.model_dump(exclude_none=True)))
+
+
+def _write_response(answer: Any, request: Any) -> Response:
+    fields = responses.request_fields(request)
+    if hasattr(answer, "__aiter__"):
+        return StreamingResponse(_events(answer, fields), media_type="text/event-stream")
+    return JSONResponse(responses.complete_response(answer.model_dump(mode="json", by_alias=True), fields))
+
+
+async def _events(events: AsyncIterator[Any], fields: dict[str, Any]) -> AsyncIterator[str]:
+    async for event in events:
+        kind = getattr(event, "type", "unknown")
+        if kind in responses.CORRECTED:
+            corrected = responses.complete_event(event.model_dump(mode="json", by_alias=True), fields)
+            kind = corrected["type"]
+            data = json.dumps(corrected, ensure_ascii=False, separators=(",", ":"))
+        else:
+            data = event.model_dump_json(by_alias=True)
+        yield f"event: {kind}\ndata: {data}\n\n"
+
+
+def _models(core: Endpoint) -> Endpoint:
+    async def show_available_models(raw_request: Request) -> JSONResponse:
+        return JSONResponse({"object": "list", "data": await model_cards(raw_request)})
+
+    return show_available_models
+
+
+async def model_cards(request: Request) -> list[dict[str, Any]]:
+    """What /v1/models lists."""
+    listed = await request.app.state.openai_serving_models.show_available_models()
+    return [openai.complete_model(card.model_dump()) for card in listed.data]
+
+
+REPLACED: dict[tuple[str, ...], Callable[[Endpoint], Endpoint]] = {
+    ("/v1/models", "GET"): _models,
+    ("/v1/chat/completions", "POST"): _writes(
+        "openai_serving_chat", "create_chat_completion", _write_chat, stream=False
+    ),
+    ("/v1/completions", "POST"): _writes(
+        "openai_serving_completion", "create_completion", _write_text, stream=False, model_required=False
+    ),
+    ("/v1/responses", "POST"): _writes("openai_serving_responses", "create_responses", _write_response, stream=True),
+    ("/v1/messages", "POST"): _writes("anthropic_serving_messages", "create_messages", _write_message, stream=False),
+}
+"""Path and method -> what makes its endpoint, from vLLM's."""

@@ -1,0 +1,98 @@
+"""The Responses API as openresponses.org and OpenAI specify it: one resource with every field present, and a stream of
+events whose parts hold no null where a list is meant. Pure functions over what vLLM dumps."""
+
+import time
+from typing import Any
+
+from forebay_server.serving.openai import Reply
+
+LIFECYCLE = frozenset({"response.created", "response.in_progress", "response.completed", "response.failed"})
+ITEMS = frozenset({"response.output_item.added", "response.output_item.done"})
+PARTS = frozenset({"response.content_part.added", "response.content_part.done"})
+CORRECTED = LIFECYCLE | ITEMS | PARTS
+"""The events that come once for an answer or for a part of it. Those with a delta pass as vLLM has them."""
+
+ABSENT: Reply = {
+    "completed_at": None,
+    "error": None,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": None,
+    "safety_identifier": None,
+    "top_logprobs": 0,
+    "usage": None,
+}
+"""Field of a response -> its value when there is nothing to say. Each has to be there."""
+
+OPTIONAL = ("ec_transfer_params", "input_messages", "kv_transfer_params", "output_messages", "prompt", "user")
+"""Left out when null."""
+
+
+def complete_response(reply: Reply, request: Reply) -> Reply:
+    """A response; `request` gives what vLLM does not repeat."""
+    for name, value in ABSENT.items():
+        if reply.get(name) is None:
+            reply[name] = {} if name == "metadata" else value
+    for name in OPTIONAL:
+        if name in reply and reply[name] is None:
+            del reply[name]
+    if reply.get("text") is None:
+        reply["text"] = {"format": {"type": "text"}}
+    elif reply["text"].get("format") is None:
+        reply["text"]["format"] = {"type": "text"}
+    for name in ("safety_identifier", "prompt_cache_key"):
+        reply[name] = reply[name] or request.get(name)
+    reply["store"] = bool(request.get("store", True))
+    reply["created_at"] = int(reply["created_at"])
+    if reply["status"] == "completed" and reply["completed_at"] is None:
+        reply["completed_at"] = int(time.time())
+    for tool in reply.get("tools") or ():
+        for name in ("description", "parameters", "strict"):
+            tool.setdefault(name, None)
+    for item in reply["output"]:
+        complete_item(item)
+    return reply
+
+
+def complete_item(item: Reply) -> Reply:
+    """One item of the output."""
+    for name in [name for name, value in item.items() if value is None]:
+        del item[name]
+    if item.get("type") == "function_call":
+        item.setdefault("status", "completed")
+    if item.get("type") == "reasoning":
+        item.setdefault("summary", [])
+    for part in item.get("content") or ():
+        complete_part(part)
+    return item
+
+
+def complete_part(part: Reply) -> Reply:
+    """One part of a message's content."""
+    if part.get("type") == "output_text" and part.get("logprobs") is None:
+        part["logprobs"] = []
+    return part
+
+
+def complete_event(event: Reply, request: Reply) -> Reply:
+    """An event of CORRECTED. An answer cut short ends with response.incomplete."""
+    kind = event["type"]
+    if kind in LIFECYCLE:
+        response = complete_response(event["response"], request)
+        if kind == "response.completed" and response["status"] in ("incomplete", "failed"):
+            event["type"] = f"response.{response['status']}"
+    elif kind in ITEMS:
+        complete_item(event["item"])
+    else:
+        complete_part(event["part"])
+    return event
+
+
+def request_fields(request: Any) -> Reply:
+    """What complete_response needs of a request as vLLM parsed it."""
+    return {name: getattr(request, name, None) for name in ("store", "safety_identifier", "prompt_cache_key")}

@@ -1,0 +1,56 @@
+"""Errors in OpenAI's shape."""
+
+import pytest
+
+from forebay_server import errors
+from forebay_server.errors import clean, of_status, of_vllm
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        (400, {"message": "bad", "type": "BadRequestError", "param": "body.n", "code": 400}, (400, None, "n")),
+        (404, {"message": "The model `x` does not exist."}, (404, "model_not_found", "model")),
+        (400, {"message": "This model's maximum context length is 8 tokens."}, (400, "context_length_exceeded", None)),
+        (501, {"message": "no chat template", "type": "NotImplementedError"}, (400, "unsupported_operation", None)),
+        (503, {"message": "later"}, (503, "service_unavailable", None)),
+        (500, {"message": "secret"}, (500, "internal_error", None)),
+    ],
+)
+def test_vllms_errors_get_openais_type_and_code(
+    status: int, error: dict[str, object], expected: tuple[int, str | None, str | None]
+) -> None:
+    made = of_vllm(status, {"error": error})
+    assert (made.status, made.code, made.param) == expected
+    kind = "server_error" if made.status >= 500 else "invalid_request_error"
+    assert made.content()["error"]["type"] == kind
+    assert "secret" not in made.message
+
+
+@pytest.mark.parametrize("body", [{"detail": "Not here"}, {"error": "Not here"}])
+def test_other_bodies_are_understood(body: dict[str, object]) -> None:
+    assert of_vllm(404, body).message == "Not here"
+
+
+def test_a_wrong_method_is_an_error_of_the_request() -> None:
+    made = of_status(405, "", "GET", "/v1/embeddings")
+    assert (made.status, made.code) == (405, "method_not_supported")
+
+
+def test_anthropics_clients_get_anthropics_types() -> None:
+    content = errors.WRONG_KEY.content(anthropic=True)
+    assert content["type"] == "error"
+    assert content["error"]["type"] == "authentication_error"
+
+
+@pytest.mark.parametrize(
+    ("message", "cleaned"),
+    [
+        ("no file /opt/venv/lib/python3.11/site-packages/vllm/x.py here", "no file  here"),
+        ("<function f at 0x7f12>", "<function f>"),
+        ('Traceback (most recent call last):\n  File "/a/b.py", line 3, in f\n    x()\nValueError: x', "ValueError: x"),
+        ("see https://docs.vllm.ai/en/latest or /v1/models", "see https://docs.vllm.ai/en/latest or /v1/models"),
+    ],
+)
+def test_nothing_of_the_image_reaches_a_client(message: str, cleaned: str) -> None:
+    assert clean(message) == cleaned

@@ -108,17 +108,17 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 async def items(
-    form: Form, content: object, status: int = 200, settings: JobSettings | None = None, cut: int = 7
+    form: Form, content: object, status: int = 200, settings: JobSettings | None = None, n: int = 1
 ) -> list[object]:
     """The output for an answer: an object, or a list of the events of a stream, which arrive in small pieces."""
     if isinstance(content, list):
         events = [json.dumps(event) if not isinstance(event, str) else event for event in content]
         text = "".join(f"data: {event}\n\n" for event in events).encode()
-        body = pieces(*[text[start : start + cut] for start in range(0, len(text), cut)])
+        body = pieces(*[text[start : start + 7] for start in range(0, len(text), 7)])
         reply = Reply(status, "text/event-stream; charset=utf-8", body)
     else:
         reply = Reply(status, "application/json", pieces(json.dumps(content).encode()))
-    call = Call("POST", "/", {}, form)
+    call = Call("POST", "/", {"n": n}, form)
     return [item async for item in emit(call, reply, settings or JobSettings())]
 
 
@@ -152,6 +152,22 @@ async def test_streamed_tokens_come_in_growing_items_with_the_usage_so_far() -> 
         {"choices": [{"tokens": ["1"]}], "usage": {"input": 2, "output": 1}},
         {"choices": [{"tokens": ["2", "3", "4"]}], "usage": {"input": 2, "output": 4}},
         {"choices": [{"tokens": ["5", "6"]}], "usage": {"input": 2, "output": 6}},
+    ]
+
+
+async def test_choices_are_counted_and_listed_side_by_side() -> None:
+    """vLLM counts the tokens of each choice by itself."""
+    stream: list[Any] = [
+        {
+            "choices": [{"index": number % 2, "text": "ab"[number % 2]}],
+            "usage": {"prompt_tokens": 2, "completion_tokens": number // 2 + 1},
+        }
+        for number in range(4)
+    ]
+    output = await items(Form.TOKENS, stream, n=2)
+    assert output == [
+        {"choices": [{"tokens": ["a"]}, {"tokens": []}], "usage": {"input": 2, "output": 1}},
+        {"choices": [{"tokens": ["a"]}, {"tokens": ["b", "b"]}], "usage": {"input": 2, "output": 4}},
     ]
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from forebay_server.jobs.calls import Call, Form, JobError
@@ -51,7 +50,8 @@ async def emit(call: Call, reply: Reply, settings: JobSettings) -> AsyncGenerato
         yield _tokens(content) if call.form is Form.TOKENS else content
         return
     if call.form is Form.TOKENS:
-        async for item in _token_items(reply, batches(call, settings)):
+        choices = int((call.body or {}).get("n") or 1)
+        async for item in _token_items(reply, batches(call, settings), choices):
             yield item
     elif call.form is Form.ROUTE:
         async for event in _events(reply):
@@ -75,43 +75,36 @@ async def _grouped(reply: Reply, sizes: Batches) -> AsyncIterator[list[str]]:
         yield group
 
 
-@dataclass
-class _TokenItem:
-    """The item that is being filled, and the usage so far."""
+async def _token_items(reply: Reply, sizes: Batches, choices: int) -> AsyncIterator[dict[str, Any]]:
+    """Items with a list of tokens for each of the `choices`, and the usage from the first item to this one."""
+    tokens: list[list[str]] = [[] for _ in range(choices)]
+    written = [0] * choices
+    read = count = 0
 
-    tokens: dict[int, list[str]] = field(default_factory=dict)
-    count: int = 0
-    read: int = 0
-    written: int = 0
+    def item() -> dict[str, Any]:
+        lists = [{"tokens": texts} for texts in tokens]
+        return {"choices": lists, "usage": {"input": read, "output": sum(written)}}
 
-    def content(self, choices: int) -> dict[str, Any]:
-        """The item, with an entry for each of the choices."""
-        lists = [{"tokens": self.tokens.get(index, [])} for index in range(choices)]
-        return {"choices": lists, "usage": {"input": self.read, "output": self.written}}
-
-
-async def _token_items(reply: Reply, sizes: Batches) -> AsyncIterator[dict[str, Any]]:
-    item = _TokenItem()
-    choices = 1
     async for event in _events(reply):
         if event == DONE:
             continue
         chunk = json.loads(event)
+        usage = chunk.get("usage") or {}
+        read = usage.get("prompt_tokens", read)
         for choice in chunk.get("choices", ()):
             text = _text(choice)
             if text is None:
                 continue
-            choices = max(choices, choice["index"] + 1)
-            item.tokens.setdefault(choice["index"], []).append(text)
-            item.count += 1
-            item.written += 1
-        if usage := chunk.get("usage"):
-            item.read, item.written = usage["prompt_tokens"], usage.get("completion_tokens") or item.written
-        if item.count and sizes.full(item.count):
-            yield item.content(choices)
-            item = _TokenItem(read=item.read, written=item.written)
-    if item.count:
-        yield item.content(choices)
+            index = choice["index"]
+            tokens[index].append(text)
+            written[index] = usage.get("completion_tokens") or written[index] + 1
+            count += 1
+        if count and sizes.full(count):
+            yield item()
+            tokens = [[] for _ in range(choices)]
+            count = 0
+    if count:
+        yield item()
 
 
 def _text(choice: dict[str, Any]) -> str | None:

@@ -12,6 +12,10 @@ from forebay_server.asgi import App, Message, Scope
 PASSED_ON = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"user-agent"})
 """Headers of the job's own request that the request within has too."""
 
+LEAVE_SECONDS = 5.0
+"""How long a request that is ended early may take to notice. vLLM ends what it generates when the client disconnects;
+a cancelled request would go on generating in a task of its own."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -53,6 +57,8 @@ class WithinProcess:
             return {"type": "http.disconnect"}
 
         async def put(message: Message) -> None:
+            if gone.is_set():
+                raise OSError("Nobody waits for the answer any more.")
             messages.put_nowait(message)
 
         running = asyncio.ensure_future(self._app(self._inner_scope(method, path, content), receive, put))
@@ -66,8 +72,11 @@ class WithinProcess:
             yield Reply(head["status"], types[0].decode("latin-1") if types else "", _body(messages, running))
         finally:
             gone.set()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            try:
+                await asyncio.wait((running,), timeout=LEAVE_SECONDS)
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
 
     def _inner_scope(self, method: str, path: str, content: bytes) -> Scope:
         headers = [(name, value) for name, value in self._scope["headers"] if name in PASSED_ON]

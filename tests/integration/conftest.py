@@ -29,8 +29,9 @@ def operators_kubectl(control_plane: Kubectl, tmp_path_factory: pytest.TempPathF
     """The operator's own access: the service account of the chart, with no more than the chart's ClusterRole."""
     system = control_plane.within("forebay-system")
     system.run("create", "namespace", system.namespace)
-    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--namespace", system.namespace]
-    rendered = subprocess.run([*helm, "--show-only", "templates/rbac.yaml"], capture_output=True, text=True, check=True)
+    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=unused"]
+    shown = [f"--namespace={system.namespace}", "--show-only=templates/rbac.yaml"]
+    rendered = subprocess.run([*helm, *shown], capture_output=True, text=True, check=True)
     system.run("apply", "-f", "-", stdin=rendered.stdout)
     config = yaml.safe_load(system.kubeconfig.read_text())
     config["users"][0]["user"]["token"] = system.run("create", "token", "forebay", "--duration=8h").strip()

@@ -15,10 +15,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
-{{- define "forebay.gpuImage" -}}
-{{ .Values.server.gpuImage | default (printf "ghcr.io/forebay-dev/forebay-server:%s" .Chart.AppVersion) }}
-{{- end }}
-
-{{- define "forebay.cpuImage" -}}
-{{ .Values.server.cpuImage | default (printf "ghcr.io/forebay-dev/forebay-server-cpu:%s" .Chart.AppVersion) }}
+{{/* The operator's image. */}}
+{{- define "forebay.image" -}}
+{{- $sentence := "image.repository is needed: no image is published yet; build Dockerfile.operator and push it, see README" }}
+{{- printf "%s:%s" (required $sentence .Values.image.repository) (.Values.image.tag | default .Chart.AppVersion) }}
 {{- end }}

@@ -2,10 +2,12 @@
 # ruff: noqa: PLC0415 - vLLM takes seconds to import: the ops port and --help must not wait for it
 
 import argparse
+import json
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forebay_server import (
     __version__,
@@ -23,6 +25,9 @@ from forebay_server import (
 from forebay_server.failure import EXIT_FAILURE, Failure, StartError
 from forebay_server.startup import Step
 from forebay_server.state import ServerState
+
+if TYPE_CHECKING:
+    from forebay_server.launch import Launch
 
 DESCRIPTION = """\
 Serve a language model with vLLM behind an OpenAI-compatible API, configured by environment variables.
@@ -66,7 +71,7 @@ def serve() -> int:
                 own.termination_log,
             )
         _set_defaults(settings.cache_environment(own.base_path) | {"VLLM_NO_USAGE_STATS": "1"})
-        process.begin(own, state)
+        process.begin(own, state).patience = own.patience
 
         from forebay_server import launch, vllm_compat
 
@@ -75,9 +80,7 @@ def serve() -> int:
         _warn((*plan.ignored, *plan.warnings))
         env.update(plan.variables)
         hub_cache = Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
-        if downloads.comes_from_hub(model, env):
-            source = downloads.Source(model, plan.given.revision, plan.given.load_format)
-            downloads.bring(source, hub_cache, state)
+        _bring(plan, hub_cache, state)
         state.step = Step.LOADING_WEIGHTS
         vllm_compat.run(plan.arguments)
     except (Exception, SystemExit) as error:
@@ -94,6 +97,22 @@ def serve() -> int:
         return 0
     engine.news()
     return _fail(state.failure or diagnosis.stopped(model, engine.errors))
+
+
+def _bring(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
+    """Fetch what comes from the hub, and stop before the weights where the model cannot fit."""
+    from forebay_server import fit, gpus
+
+    seen = gpus.memory()
+
+    def check_fit(config: Path, size: int) -> None:
+        fit.check(fit.wish_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), seen)
+
+    if downloads.comes_from_hub(plan.model, os.environ):
+        source = downloads.Source(plan.model, plan.given.revision, plan.given.load_format)
+        downloads.bring(source, hub_cache, state, check_fit)
+    elif (config := Path(plan.model, "config.json")).is_file():
+        check_fit(config, sum(file.stat().st_size for file in Path(plan.model).glob("*.safetensors")))
 
 
 def check(*, as_json: bool) -> int:

@@ -256,7 +256,8 @@ RULES = (
         "InvalidModel",
         "{model} is no model: there is no repository and no folder of that name with a config.json.",
         "Correct spec.model.",
-        pattern=r"Invalid repository ID or local directory specified",
+        pattern=r"Invalid repository ID or local directory specified|Repo id must be in the form"
+        r"|is not a local folder and is not a valid model identifier",
     ),
     Rule(
         "OutOfHostMemory",
@@ -286,6 +287,12 @@ def stopped(model: str, engine: Sequence[Evidence]) -> Failure:
         return failure
     why = f": {engine[-1].text.strip()}" if engine else "."
     return Failure("ServerStopped", f"vLLM stopped serving{why}", "The container's log says why.", EXIT_FAILURE)
+
+
+def explain_warm_up(error: Exception) -> Failure:
+    """The Failure for a model that did not answer its first request."""
+    failure = _by_rule([Evidence.of(error)], "the model")
+    return failure or Failure("WarmUpFailed", str(error), "The container's log has the details.", EXIT_FAILURE)
 
 
 def _by_rule(collected: Iterable[Evidence], model: str) -> Failure | None:

@@ -23,6 +23,11 @@ def metrics(state: ServerState) -> bytes:
         _gauge("forebay_draining", "1 from SIGTERM on.", [({}, state.draining)]),
         _gauge("forebay_requests_in_flight", "Requests that are being answered.", [({}, state.in_flight.count)]),
     ]
+    if state.seconds_since_work is not None:
+        since = state.seconds_since_work()
+        families.append(
+            _gauge("forebay_engine_idle_seconds", "Since the engine finished a step.", [({}, since)]),
+        )
     if state.download is not None:
         progress = state.download.progress()
         families += [

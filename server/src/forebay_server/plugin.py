@@ -37,6 +37,7 @@ class ForebayPlugin:
         self._app.middleware_stack = self._app.build_middleware_stack()
         process = current()
         process.state.engine_dead = lambda: bool(engine_client.errored)
+        process.observe(engine_client, args)
         process.tasks = await engine_client.get_supported_tasks()
 
 

@@ -3,15 +3,19 @@
 `begin` is called once by the command line before vLLM runs.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+from forebay_server import diagnosis
 from forebay_server.asgi import App, Scope
 from forebay_server.drain import Drain
-from forebay_server.failure import EXIT_FAILURE, Failure
 from forebay_server.jobs.runsync import RunSync
 from forebay_server.keys import KeyRing
 from forebay_server.limits import Limits
+from forebay_server.liveness import EngineWatch, Patience, keep_watch, requests_by_engine
 from forebay_server.middleware import Gate
 from forebay_server.settings import JobSettings, Settings
 from forebay_server.state import ServerState
@@ -35,21 +39,39 @@ class ServerProcess:
     jobs: JobSettings
     tasks: Collection[str] | None = None
     """What the model can do, in vLLM's words; set by the plugin."""
+    patience: Patience = field(default_factory=Patience)
+    watch: EngineWatch | None = None
+    """Of the engine, from when there is one."""
+    chat_template: bool = False
+    """Whether the user gave a chat template: it must work."""
+    _requests: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    """Those that showed at the start that the model works; the first is the probe."""
+    _keeper: asyncio.Task[None] | None = None
+
+    def observe(self, engine_client: Any, arguments: Any) -> None:
+        """Called by the plugin once vLLM's engine runs."""
+        self.watch = EngineWatch(self.patience, requests_by_engine(engine_client))
+        self.state.engine_stuck = self.watch.stuck
+        self.state.seconds_since_work = self.watch.seconds_since_work
+        self.chat_template = arguments.chat_template is not None
 
     async def warm_up(self, app: App, scope: Scope) -> None:
         try:
             if self.tasks is None:
                 raise WarmUpError("vLLM did not load the plugin of forebay-server.")
-            if request := for_tasks(self.tasks):
-                await ask(app, scope, request)
+            self._requests = [
+                partial(ask, app, scope, request) for request in for_tasks(self.tasks, self.chat_template)
+            ]
+            for request in self._requests:
+                await request()
         except WarmUpError as error:
-            self.state.failure = Failure(
-                "WarmUpFailed", str(error), "The container's log has the details.", EXIT_FAILURE
-            )
+            self.state.failure = diagnosis.explain_warm_up(error)
             raise
 
     def serving(self) -> None:
         self.drain.install()
+        if self.watch is not None and self._requests:
+            self._keeper = asyncio.get_running_loop().create_task(keep_watch(self.watch, self._requests[0]))
 
 
 _current: ServerProcess | None = None

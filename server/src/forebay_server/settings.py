@@ -10,6 +10,7 @@ from forebay_server.environment import FALSE, TRUE
 from forebay_server.failure import StartError, invalid_configuration
 from forebay_server.flags import EXPECTED
 from forebay_server.limits import Limits
+from forebay_server.liveness import Patience
 
 HTTP_PORT = 8000
 """The OpenAI API: what the endpoint's Service exposes."""
@@ -29,6 +30,8 @@ DESCRIPTIONS = {
     "FOREBAY_BODY_SECONDS": "in which a request's body must arrive; a slower one gets 408",
     "FOREBAY_TERMINATION_LOG": "where a fatal start error is written as one line of JSON",
     "BASE_PATH": "the cache volume: downloaded models and compiled code live under it",
+    "FOREBAY_ENGINE_STUCK_SECONDS": "requests running and no step of the engine finished for so long: restarted",
+    "FOREBAY_ENGINE_PROBE_SECONDS": "an engine that was idle for so long is asked one token; 0: never",
     "VLLM_STARTUP_TIMEOUT": "seconds in which the model must answer, or the server ends; no limit when unset",
     "REQUEST_TIMEOUT": "seconds that a job may take",
     "MAX_CONCURRENCY": "jobs that are taken at once; OpenAI requests are not counted",
@@ -50,6 +53,8 @@ DEFAULTS = {
     "FOREBAY_BODY_SECONDS": "60",
     "FOREBAY_TERMINATION_LOG": "/dev/termination-log",
     "BASE_PATH": "/cache",
+    "FOREBAY_ENGINE_STUCK_SECONDS": "120",
+    "FOREBAY_ENGINE_PROBE_SECONDS": "60",
     "VLLM_STARTUP_TIMEOUT": "",
     "REQUEST_TIMEOUT": "3600",
     "MAX_CONCURRENCY": "30",
@@ -101,6 +106,7 @@ class Settings:
     drain_seconds: float
     termination_log: Path
     base_path: Path
+    patience: Patience
     startup_timeout: float | None
     """Seconds."""
     jobs: JobSettings
@@ -122,6 +128,10 @@ class Settings:
             drain_seconds=_seconds(env, "FOREBAY_DRAIN_SECONDS"),
             termination_log=termination_log(env),
             base_path=Path(_read(env, "BASE_PATH")),
+            patience=Patience(
+                stuck=_number(env, "FOREBAY_ENGINE_STUCK_SECONDS", 1, 86400),
+                probe=_seconds(env, "FOREBAY_ENGINE_PROBE_SECONDS"),
+            ),
             startup_timeout=_seconds(env, "VLLM_STARTUP_TIMEOUT") if env.get("VLLM_STARTUP_TIMEOUT") else None,
             jobs=JobSettings.from_environment(env),
             limits=Limits(

@@ -69,6 +69,8 @@ class ServerState:
         """Whether vLLM's engine has stopped for good."""
         self.engine_stuck = engine_stuck
         """Why the engine counts as wedged, "" while it works: see liveness."""
+        self.seconds_since_work: Callable[[], float] | None = None
+        """Since the engine finished a step; None before there is an engine."""
         self.download = download
         """The model's way from the hub, while it is on its way."""
         self.in_flight = InFlight()

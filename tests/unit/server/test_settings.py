@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from forebay_server.failure import StartError
+from forebay_server.liveness import Patience
 from forebay_server.settings import DEFAULTS, DESCRIPTIONS, OTHER_SPELLINGS, JobSettings, Settings, cache_environment
 
 
@@ -16,6 +17,7 @@ def test_defaults_are_the_pods_paths() -> None:
         drain_seconds=300.0,
         termination_log=Path("/dev/termination-log"),
         base_path=Path("/cache"),
+        patience=Patience(stuck=120.0, probe=60.0),
         startup_timeout=None,
         jobs=JobSettings(
             max_concurrency=30,

@@ -11,12 +11,19 @@ LIFESPAN: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "app": "vllm"
 
 
 @pytest.mark.parametrize(
-    ("tasks", "path"),
-    [(("generate", "render"), "/v1/completions"), (("embed", "score"), "/v1/embeddings"), (("transcription",), None)],
+    ("tasks", "chat_template", "paths"),
+    [
+        (("generate", "render"), False, ["/v1/completions"]),
+        (("generate",), True, ["/v1/completions", "/v1/chat/completions"]),
+        (("token_embed", "embed"), True, ["/v1/embeddings"]),
+        (("classify", "token_classify"), False, ["/classify"]),
+        (("token_classify",), False, ["/pooling"]),
+        (("transcription",), False, ["/v1/audio/transcriptions"]),
+        (("plugin",), False, []),
+    ],
 )
-def test_the_request_fits_the_task(tasks: tuple[str, ...], path: str | None) -> None:
-    request = for_tasks(tasks)
-    assert (request.path if request else None) == path
+def test_the_request_fits_the_task(tasks: tuple[str, ...], chat_template: bool, paths: list[str]) -> None:
+    assert [request.path for request in for_tasks(tasks, chat_template)] == paths
 
 
 @pytest.mark.parametrize("status", [200, 500])

@@ -1,0 +1,13 @@
+"""The GPUs that the pod sees, asked without starting CUDA in this process: vLLM's own processes do that."""
+# ruff: noqa: PLC0415 - importing vLLM takes seconds
+
+
+def memory() -> list[int]:
+    """Bytes of each GPU; none on a CPU or where vLLM cannot tell."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cuda_alike():
+        return []
+    import torch
+
+    return [int(current_platform.get_device_total_memory(number)) for number in range(torch.cuda.device_count())]

@@ -1,0 +1,133 @@
+"""When an engine counts as wedged."""
+
+import asyncio
+
+import pytest
+
+from forebay_server import liveness
+from forebay_server.liveness import EngineWatch, Patience, keep_watch
+
+
+class Engine:
+    """A clock, and what is unfinished."""
+
+    def __init__(self, **requests: int) -> None:
+        self.now = 1000.0
+        self.requests = {0: 0}
+
+    def clock(self) -> float:
+        return self.now
+
+    def watch(self) -> EngineWatch:
+        return EngineWatch(Patience(stuck=120, probe=60), lambda: dict(self.requests), self.clock)
+
+    def pass_time(self, watch: EngineWatch, seconds: int) -> str:
+        """Look each second, as the pod is; the last verdict."""
+        verdict = ""
+        for _ in range(seconds):
+            self.now += 1
+            verdict = watch.stuck()
+        return verdict
+
+
+def test_requests_without_a_step_for_too_long_are_wedged() -> None:
+    engine = Engine()
+    watch = engine.watch()
+    engine.pass_time(watch, 10_000)
+    engine.requests[0] = 3
+    assert engine.pass_time(watch, 120) == ""
+    assert engine.pass_time(watch, 2) == "the engine has 3 requests and has finished no step for 122 s"
+    watch.stepped(0)
+    assert engine.pass_time(watch, 1) == "", "it goes on"
+
+
+def test_a_queue_of_hours_is_no_reason_while_steps_finish() -> None:
+    engine = Engine()
+    watch = engine.watch()
+    engine.requests[0] = 5000
+    for _ in range(100):
+        assert engine.pass_time(watch, 100) == ""
+        watch.stepped(0)
+
+
+def test_each_engine_of_a_group_is_judged_by_itself() -> None:
+    engine = Engine()
+    engine.requests = {0: 1, 1: 1}
+    watch = engine.watch()
+    for _ in range(130):
+        watch.stepped(0)
+        verdict = engine.pass_time(watch, 1)
+    assert verdict.startswith("engine 1 has 1 requests")
+
+
+def test_time_in_which_the_machine_stood_still_does_not_count() -> None:
+    engine = Engine()
+    engine.requests[0] = 1
+    watch = engine.watch()
+    engine.pass_time(watch, 5)
+    engine.now += 3600
+    assert watch.stuck() == ""
+    assert engine.pass_time(watch, 100) == ""
+    assert engine.pass_time(watch, 30) != ""
+
+
+def test_an_engine_put_to_sleep_is_left_alone() -> None:
+    engine = Engine()
+    engine.requests[0] = 1
+    watch = engine.watch()
+    watch.slept(True)
+    assert engine.pass_time(watch, 500) == ""
+    assert not watch.wants_probe()
+    watch.slept(False)
+    assert engine.pass_time(watch, 122) != ""
+
+
+def test_only_an_idle_engine_is_probed() -> None:
+    engine = Engine()
+    watch = engine.watch()
+    assert not watch.wants_probe()
+    engine.pass_time(watch, 60)
+    assert watch.wants_probe()
+    engine.requests[0] = 1
+    assert not watch.wants_probe()
+    engine.requests[0] = 0
+    watch.stepped(0)
+    assert not watch.wants_probe()
+
+
+def test_two_failed_probes_in_a_row_are_ill() -> None:
+    watch = Engine().watch()
+    watch.probed("500")
+    assert watch.stuck() == ""
+    watch.probed("")
+    watch.probed("500")
+    assert watch.stuck() == ""
+    watch.probed("500")
+    assert watch.stuck() == "the model does not answer: 500"
+    watch.probed("")
+    assert watch.stuck() == ""
+
+
+async def test_one_probe_at_a_time_is_sent_and_its_answer_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liveness, "TICK_SECONDS", 0.001)
+    engine = Engine()
+    watch = engine.watch()
+    engine.now += 61
+    sent = 0
+    release = asyncio.Event()
+
+    async def probe() -> None:
+        nonlocal sent
+        sent += 1
+        await release.wait()
+        raise RuntimeError("answered with 500")
+
+    keeper = asyncio.create_task(keep_watch(watch, probe))
+    await asyncio.sleep(0.05)
+    assert sent == 1
+    release.set()
+    await asyncio.sleep(0.05)
+    engine.now += 61
+    await asyncio.sleep(0.05)
+    assert watch.stuck() == "the model does not answer: answered with 500"
+    keeper.cancel()

@@ -13,33 +13,34 @@ def metrics(state: ServerState) -> bytes:
     step = state.step
     seconds = state.startup.seconds()
     families = [
-        _gauge("forebay_startup_step", "1 for the current step.", [({"step": each}, each is step) for each in Step]),
-        _gauge(
+        _family("forebay_startup_step", "1 for the current step.", [({"step": each}, each is step) for each in Step]),
+        _family(
             "forebay_startup_step_seconds",
             "Seconds spent in each step of the start.",
             [({"step": each}, spent) for each, spent in seconds.items()],
         ),
-        _gauge("forebay_ready", "1 while requests may come.", [({}, not state.not_ready_because())]),
-        _gauge("forebay_draining", "1 from SIGTERM on.", [({}, state.draining)]),
-        _gauge("forebay_requests_in_flight", "Requests that are being answered.", [({}, state.in_flight.count)]),
+        _family("forebay_ready", "1 while requests may come.", [({}, not state.not_ready_because())]),
+        _family("forebay_draining", "1 from SIGTERM on.", [({}, state.draining)]),
+        _family("forebay_requests_in_flight", "Requests that are being answered.", [({}, state.in_flight.count)]),
+        _family("forebay_requests_total", "Requests that clients began.", [({}, state.in_flight.begun)], "counter"),
     ]
     if state.seconds_since_work is not None:
         since = state.seconds_since_work()
         families.append(
-            _gauge("forebay_engine_idle_seconds", "Since the engine finished a step.", [({}, since)]),
+            _family("forebay_engine_idle_seconds", "Since the engine finished a step.", [({}, since)]),
         )
     if state.download is not None:
         progress = state.download.progress()
         families += [
-            _gauge("forebay_download_size_bytes", "Bytes of the model's files on the hub.", [({}, progress.total)]),
-            _gauge("forebay_download_received_bytes", "Bytes of them that are here.", [({}, progress.done)]),
-            _gauge("forebay_download_rate_bytes_per_second", "Bytes a second, lately.", [({}, progress.rate)]),
+            _family("forebay_download_size_bytes", "Bytes of the model's files on the hub.", [({}, progress.total)]),
+            _family("forebay_download_received_bytes", "Bytes of them that are here.", [({}, progress.done)]),
+            _family("forebay_download_rate_bytes_per_second", "Bytes a second, lately.", [({}, progress.rate)]),
         ]
     return "".join(families).encode()
 
 
-def _gauge(name: str, meaning: str, samples: Iterable[Sample]) -> str:
-    lines = [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
+def _family(name: str, meaning: str, samples: Iterable[Sample], kind: str = "gauge") -> str:
+    lines = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
     for labels, value in samples:
         inner = ",".join(f'{label}="{text}"' for label, text in labels.items())
         lines.append(f"{name}{{{inner}}} {float(value)}" if inner else f"{name} {float(value)}")

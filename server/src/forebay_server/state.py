@@ -18,6 +18,8 @@ class InFlight:
         self._tasks: list[asyncio.Task[Any] | None] = []
         self._idle = asyncio.Event()
         self._idle.set()
+        self.begun = 0
+        """How many there have been; the server's own questions to its engine do not count."""
 
     @property
     def count(self) -> int:
@@ -27,6 +29,7 @@ class InFlight:
     def one(self) -> Iterator[None]:
         """Counts one request, answered by the current task, for as long as the block runs."""
         task = asyncio.current_task()
+        self.begun += 1
         self._tasks.append(task)
         self._idle.clear()
         try:

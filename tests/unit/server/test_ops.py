@@ -46,6 +46,7 @@ def test_metrics_are_ours_and_what_vllm_records() -> None:
     assert 'forebay_startup_step{step="Ready"} 0.0' in lines
     assert "forebay_download_size_bytes 100.0" in lines
     assert "forebay_ready 0.0" in lines
+    assert "# TYPE forebay_requests_total counter" in lines
     assert any(line.startswith('forebay_startup_step_seconds{step="Downloading"} ') for line in lines)
     assert content_type.startswith("text/plain")
 

@@ -17,7 +17,7 @@ INVALID = [
     ("a name that begins with a digit", endpoint("1a"), "beginning with a letter"),
     ("no spec", {**endpoint(), "spec": None}, "spec: Required value"),
     ("no model", {**endpoint(), "spec": {}}, "spec.model: Required value"),
-    ("an empty model", endpoint(model=""), "spec.model"),
+    ("an empty model", endpoint(model=""), "must be a Hugging Face id"),
     ("a model with a space", endpoint(model="my model"), "must be a Hugging Face id"),
     ("a model with two slashes", endpoint(model="a/b/c"), "must be a Hugging Face id"),
     ("an image without a name", endpoint(model="oci://"), "must be a Hugging Face id"),
@@ -29,7 +29,7 @@ INVALID = [
     ("replicas as text", endpoint(replicas="two"), "must be of type integer"),
     ("half a GPU", endpoint(gpu={"count": 0.5}), "must be of type integer"),
     ("negative GPUs", endpoint(gpu={"count": -1}), "greater than or equal to 0"),
-    ("a GPU resource without a domain", endpoint(gpu={"resource": "gpu"}), "spec.gpu.resource"),
+    ("a GPU resource without a domain", endpoint(gpu={"resource": "gpu"}), "a domain, '/' and a name"),
     (
         "GPUs among the limits",
         endpoint(resources={"limits": {"nvidia.com/gpu": 1}}),
@@ -40,13 +40,20 @@ INVALID = [
         endpoint(resources={"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}),
         "a request must not be larger than the limit",
     ),
-    ("a quantity that is none", endpoint(resources={"limits": {"memory": "lots"}}), "spec.resources.limits.memory"),
+    ("an amount that is none", endpoint(resources={"limits": {"memory": "lots"}}), "an amount is a number"),
+    ("a negative amount", endpoint(resources={"limits": {"cpu": -1}}), "an amount is a number that is not negative"),
+    ("a negative amount as text", endpoint(resources={"requests": {"cpu": "-1m"}}), "that is not negative"),
+    ("a resource of nobody's", endpoint(resources={"limits": {"foo": 1}}), "a resource is cpu, memory"),
+    ("a resource without a name", endpoint(resources={"requests": {"a.b/": 1}}), "a device's name with its domain"),
+    ("a Secret with capitals", endpoint(auth={"secretName": "Keys"}), "the name of a Secret has lower-case letters"),
+    ("an annotation with a space", endpoint(service={"annotations": {"a b": "c"}}), "the name of an annotation"),
     ("an unknown auth mode", endpoint(auth={"mode": "Basic"}), 'supported values: "APIKey", "None"'),
     ("a Secret without keys in use", endpoint(auth={"mode": "None", "secretName": "s"}), "takes no auth.secretName"),
     ("a port that is none", endpoint(service={"port": 70000}), "less than or equal to 65535"),
     ("a Service type that is none", endpoint(service={"type": "Internal"}), "Unsupported value"),
-    ("an image with a space", endpoint(image="my image"), "spec.image"),
-    ("a variable name with a dash", with_env({"name": "MAX-LEN", "value": "1"}), "spec.env[0].name"),
+    ("an image with a space", endpoint(image="my image"), "an image's name has no spaces"),
+    ("a variable name with a dash", with_env({"name": "MAX-LEN", "value": "1"}), "letters, digits and '_' only"),
+    ("a variable without a name", with_env({"name": "", "value": "1"}), "letters, digits and '_' only"),
     ("the same variable twice", with_env({"name": "A"}, {"name": "A"}), "Duplicate value"),
     (
         "a value from two places",
@@ -87,6 +94,20 @@ def test_the_schema_refuses_every_variable_that_the_operator_refuses(kubectl: Ku
 )
 def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> None:
     assert kubectl.apply(endpoint(model=model))["spec"]["model"] == model
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"resources": {"requests": {"cpu": 1, "memory": "1.5Gi"}, "limits": {"cpu": "1", "hugepages-2Mi": "2Mi"}}},
+        {"resources": {"limits": {"example.com/nic": 2, "ephemeral-storage": "1e9"}}},
+        {"gpu": {"resource": "amd.com/gpu"}, "auth": {"secretName": "my.keys-1"}},
+        {"service": {"annotations": {"plain": "x", "service.example.com/some_Name": ""}}},
+    ],
+)
+def test_what_can_work_is_taken(kubectl: Kubectl, spec: Manifest) -> None:
+    taken = kubectl.apply(endpoint(**spec))["spec"]
+    assert all(taken[field].items() >= fields.items() for field, fields in spec.items())
 
 
 def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:

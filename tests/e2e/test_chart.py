@@ -4,6 +4,7 @@ These tests take the installed chart apart, so they come first and leave it inst
 """
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,16 +67,25 @@ def test_installed_again_it_takes_up_what_is_there(bare: Kubectl) -> None:
     bare.delete("iep", "second")
 
 
-def test_whoever_may_edit_a_namespace_may_edit_its_endpoints(bare: Kubectl) -> None:
-    account = f"--serviceaccount={bare.namespace}:someone"
-    bare.run("create", "serviceaccount", "someone")
-    bare.run("create", "rolebinding", "someone-views", "--clusterrole=view", account)
-    wait_for(lambda: may(bare, "get"), "a viewer may see endpoints", timeout=10)
-    assert not may(bare, "create")
-    bare.run("create", "rolebinding", "someone-edits", "--clusterrole=edit", account)
-    wait_for(lambda: may(bare, "create"), "an editor may make endpoints", timeout=10)
-    assert may(bare, "patch", "--subresource=scale")
-    assert not may(bare, "patch", "--subresource=status")
+@pytest.fixture
+def namespace(bare: Kubectl) -> Iterator[Kubectl]:
+    """A namespace of the test's own, gone after it."""
+    within = bare.within(f"chart-{uuid.uuid4().hex[:8]}")
+    bare.run("create", "namespace", within.namespace)
+    yield within
+    bare.run("delete", "namespace", within.namespace, "--wait=false")
+
+
+def test_whoever_may_edit_a_namespace_may_edit_its_endpoints(namespace: Kubectl) -> None:
+    account = f"--serviceaccount={namespace.namespace}:someone"
+    namespace.run("create", "serviceaccount", "someone")
+    namespace.run("create", "rolebinding", "someone-views", "--clusterrole=view", account)
+    wait_for(lambda: may(namespace, "get"), "a viewer may see endpoints", timeout=10)
+    assert not may(namespace, "create")
+    namespace.run("create", "rolebinding", "someone-edits", "--clusterrole=edit", account)
+    wait_for(lambda: may(namespace, "create"), "an editor may make endpoints", timeout=10)
+    assert may(namespace, "patch", "--subresource=scale")
+    assert not may(namespace, "patch", "--subresource=status")
 
 
 def may(kubectl: Kubectl, verb: str, *options: str) -> bool:

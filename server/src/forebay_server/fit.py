@@ -6,12 +6,15 @@ parameters that transformers counts and the KV cache that vLLM plans.
 """
 
 import argparse
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
 from forebay_server.failure import Failure, StartError
+
+log = logging.getLogger(__name__)
 
 Config = Mapping[str, Any]
 """A model's config.json."""
@@ -271,6 +274,11 @@ def wish_of(model: str, config: Config, weight_file_bytes: int, given: argparse.
 
 
 def check(wish: Wish | None, gpus: Sequence[int]) -> None:
-    """Raises StartError for what cannot fit."""
-    if wish is not None and (failure := judge(wish, gpus)):
+    """Raises StartError for what cannot fit. A config that lacks what is counted here is left to vLLM to judge."""
+    try:
+        failure = judge(wish, gpus) if wish is not None else None
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        log.warning("Whether the model fits was not estimated: %r in its config.json", error)
+        return
+    if failure:
         raise StartError(failure)

@@ -1,6 +1,10 @@
 """The GPUs that the pod sees, asked without starting CUDA in this process: vLLM's own processes do that."""
 # ruff: noqa: PLC0415 - importing vLLM takes seconds
 
+import logging
+
+log = logging.getLogger(__name__)
+
 
 def memory() -> list[int]:
     """Bytes of each GPU; none on a CPU or where vLLM cannot tell."""
@@ -10,4 +14,8 @@ def memory() -> list[int]:
         return []
     import torch
 
-    return [int(current_platform.get_device_total_memory(number)) for number in range(torch.cuda.device_count())]
+    try:
+        return [int(current_platform.get_device_total_memory(number)) for number in range(torch.cuda.device_count())]
+    except Exception as error:  # noqa: BLE001 - whatever NVML raises (a driver too old, …): vLLM will meet and say it
+        log.warning("The memory of the GPUs could not be asked for: %r", error)
+        return []

@@ -98,13 +98,16 @@ class EngineWatch:
         return self._clock() - self._last_work
 
 
-async def keep_watch(watch: EngineWatch, probe: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Look at the engine each second, and send `probe` (which raises what went wrong) when it has been idle.
+async def keep_watch(
+    watch: EngineWatch, probe: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], bool] = lambda: False
+) -> None:
+    """Look at the engine each second, and send `probe` (which raises what went wrong) when it has been idle, until
+    `ended`.
 
-    Never ends. While a probe runs it is one of the engine's requests, so a hanging one is judged like any other.
+    While a probe runs it is one of the engine's requests, so a hanging one is judged like any other.
     """
     running: asyncio.Task[None] | None = None
-    while True:
+    while not ended():
         await asyncio.sleep(TICK_SECONDS)
         watch.stuck()
         if running is not None and running.done():

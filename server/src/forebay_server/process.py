@@ -71,7 +71,8 @@ class ServerProcess:
     def serving(self) -> None:
         self.drain.install()
         if self.watch is not None and self._requests:
-            self._keeper = asyncio.get_running_loop().create_task(keep_watch(self.watch, self._requests[0]))
+            watching = keep_watch(self.watch, self._requests[0], lambda: self.state.draining)
+            self._keeper = asyncio.get_running_loop().create_task(watching)
 
 
 _current: ServerProcess | None = None

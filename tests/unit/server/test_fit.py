@@ -2,7 +2,8 @@
 
 import pytest
 
-from forebay_server.fit import GIB, Wish, judge, kv_bytes, longest_that_fits, parameters, weight_bytes
+from forebay_server.failure import StartError
+from forebay_server.fit import GIB, Wish, check, judge, kv_bytes, longest_that_fits, parameters, weight_bytes
 
 LLAMA_8B = {
     "model_type": "llama",
@@ -75,3 +76,10 @@ def test_weights_in_files_are_counted_as_they_are_loaded() -> None:
     assert weight_bytes(wish(config=single, weight_file_bytes=32 * GIB, dtype="float32")) == 32 * GIB
     quantized = {**LLAMA_8B, "quantization_config": {"quant_method": "awq"}}
     assert weight_bytes(wish(config=quantized, weight_file_bytes=5 * GIB)) == 5 * GIB
+
+
+def test_a_config_that_cannot_be_read_is_left_to_vllm() -> None:
+    check(wish(config={"model_type": "llama"}), [L4])
+    check(None, [L4])
+    with pytest.raises(StartError):
+        check(WISH, [L4])

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,20 +46,34 @@ def main() -> int:
 
 
 def install(env: Mapping[str, str]) -> None:
-    """Install the chart, or bring an installed one up to date."""
+    """Install the chart, or bring an installed one up to date. What is right already gets no new revision."""
     repository, tag = images()["operator"].rsplit(":", 1)
-    values = {
-        "image.repository": repository,
-        "image.tag": tag,
-        "server.cpuImage": images()["server"],
-        "server.gpuImage": images()["server"],
-    }
-    options = [f"--set={name}={value}" for name, value in values.items()]
-    chart = ["forebay", str(ROOT / "charts/forebay"), "--namespace=forebay-system", "--create-namespace"]
-    command = ["helm", "upgrade", "--install", *chart, *options, "--wait", "--timeout=3m"]
+    server = images()["server"]
+    values = {"image": {"repository": repository, "tag": tag}, "server": {"cpuImage": server, "gpuImage": server}}
+    release = ["forebay", "--namespace=forebay-system"]
+    chart = [*release, str(ROOT / "charts/forebay"), f"--set-json={json.dumps(values)}"]
     with step("installing the chart with Helm", "kubectl -n forebay-system describe pods") as installing:
+        if is_installed(release, chart, values, env):
+            say("    it is installed as it should be")
+            return
         installing.progress = lambda: "the operator starts"
-        installing.run(command, env=env)
+        waiting = ["--create-namespace", "--wait", "--timeout=3m"]
+        installing.run(["helm", "upgrade", "--install", *chart, *waiting], env=env)
+
+
+def is_installed(
+    release: Sequence[str], chart: Sequence[str], values: Mapping[str, Any], env: Mapping[str, str]
+) -> bool:
+    """Whether the release is what Helm would install now, and is in the cluster as it was installed."""
+    found = json.loads(output(["helm", "status", *release, "--output=json"], env=env) or "{}")
+    if found.get("info", {}).get("status") != "deployed" or found["config"] != values:
+        return False
+    manifest = output(["helm", "template", *chart], env=env)
+    if manifest != found["manifest"].strip():
+        return False
+    # As another manager, since what Helm adds of its own accord is not in the manifest.
+    diff = ["kubectl", "diff", "--server-side", "--force-conflicts", "--field-manager=forebay-demo", "--filename=-"]
+    return subprocess.run(diff, input=manifest, env=env, text=True, capture_output=True, check=False).returncode == 0
 
 
 def wait_until_ready(env: Mapping[str, str]) -> None:

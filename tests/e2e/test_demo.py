@@ -1,0 +1,50 @@
+"""`make demo` shows the main job, and run again it changes nothing that is right."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.pins import ROOT
+from examples.demo import ENDPOINT
+from tests.e2e.conftest import NAME
+from tests.e2e.forebay import SYSTEM, helm
+from tests.endpoints import wait_for_no_children
+from tests.kubectl import Kubectl
+
+
+@pytest.fixture
+def demo(cluster: Kubectl) -> Iterator[Kubectl]:
+    """The cluster and the namespace that the demo uses; what it made there is gone afterwards."""
+    default = cluster.within("default")
+    yield default
+    default.delete("iep", ENDPOINT)
+    wait_for_no_children(default, ENDPOINT)
+
+
+def test_the_demo_answers_and_run_again_changes_nothing(demo: Kubectl) -> None:
+    assert "Paris" in run_demo()
+    before = versions(demo)
+    assert "Paris" in run_demo()
+    assert versions(demo) == before
+
+
+def run_demo() -> str:
+    """What the demo writes on standard output, the answer among it."""
+    command = [sys.executable, "-m", "examples.demo", "--name", NAME]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def versions(kubectl: Kubectl) -> dict[str, str]:
+    """The revision of the release, and the resourceVersion of what the demo has in the cluster."""
+    found = {"release": str(json.loads(helm(kubectl, "status", "forebay", "--output=json"))["version"])}
+    objects = [(kubectl, kind, ENDPOINT) for kind in ("iep", "deployment", "service", "secret")]
+    for within, kind, name in [*objects, (kubectl.within(SYSTEM), "deployment", "forebay")]:
+        each = within.get(kind, f"{name}-api-key" if kind == "secret" else name)
+        assert each is not None, f"the demo left no {kind} {name}"
+        found[f"{kind} {name}"] = each["metadata"]["resourceVersion"]
+    return found

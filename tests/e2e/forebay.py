@@ -45,7 +45,7 @@ def install_chart(kubectl: Kubectl, *options: str, chart: Path = CHART) -> None:
         "server.cpuImage": made["server"],
         "server.pullPolicy": "IfNotPresent",
     }
-    settings = [f"--set={name}={value}" for name, value in values.items()]
+    settings = [f"--set-string={name}={value}" for name, value in values.items()]
     waiting = ["--create-namespace", "--wait", "--timeout=3m"]
     helm(kubectl, "upgrade", "--install", "forebay", str(chart), *settings, *waiting, *options)
 

@@ -99,6 +99,8 @@ def parse(parser: argparse.ArgumentParser, resolution: Resolution) -> argparse.N
 def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
     """What is wrong with the value of one variable; "" for nothing."""
     label = f"{setting.variable}={setting.value!r}"
+    if setting.flag.name == "MODEL":
+        return ""
     try:
         given = parser.parse_args(["--model=any", *setting.arguments])
     except vllm_compat.UsageError as error:

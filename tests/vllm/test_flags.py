@@ -1,0 +1,58 @@
+"""Every flag of the installed vLLM, and what is said of wrong values, by `forebay-server check` itself."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from tests.vllm.conftest import environment
+
+PROGRAM = Path(__file__).parent / "every_flag.py"
+
+DEVICE = {name: os.environ[name] for name in ("VLLM_TARGET_DEVICE",) if name in os.environ}
+"""cpu for vLLM that was built without kernels, which would else look for a GPU."""
+
+
+def test_every_flag_is_set_by_its_variable_and_refuses_what_is_wrong(vllm_python: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [vllm_python, str(PROGRAM)],
+        env=environment(tmp_path, DEVICE),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.stdout.startswith("{"), done.stderr
+    report = json.loads(done.stdout)
+    assert report["failures"] == []
+    assert report["flags"] > 300
+    assert report["right values"] > 700
+
+
+def test_all_wrong_values_are_told_at_once_within_seconds(vllm_python: str, tmp_path: Path) -> None:
+    wrong = {
+        "MODEL_NAME": "acme/none",
+        "MAX_MODEL_LEN": "many",
+        "GPU_MEMORY_UTILIZATION": "1.5",
+        "DTYPE": "bfloat",
+        "SPECULATIVE_CONFIG": '{"methd": "ngram"}',
+        "VLLM_EXTRA_ARGS": "--max-modle-len 3",
+    }
+    done = subprocess.run(
+        [vllm_python, "-m", "forebay_server", "check", "--json"],
+        env=environment(tmp_path, wrong | DEVICE),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 78, done.stderr
+    message = json.loads(done.stdout)["message"]
+    for part in (
+        "MAX_MODEL_LEN='many': expected a whole number",
+        "GPU_MEMORY_UTILIZATION='1.5': it must be less than or equal to 1.",
+        "DTYPE='bfloat': expected one of auto,",
+        "methd is not known. Did you mean method?",
+        "vLLM has no --max-modle-len. Did you mean --max-model-len?",
+    ):
+        assert part in message

@@ -7,9 +7,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from forebay_server import request_id
 from forebay_server.process import PLUGIN, current
 from forebay_server.serving.added import add_routes, router_error
-from forebay_server.serving.replace import replace_routes, reshape
+from forebay_server.serving.replace import not_understood, replace_routes, reshape
 from forebay_server.state import Step
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -45,6 +46,10 @@ def in_shape(handler: Handler) -> Handler:
     """`handler` of vLLM, whose answer is put into the shape of the API called."""
 
     async def shaped(request: Request, error: Exception) -> Response:
-        return reshape(await handler(request, error), request.url.path)
+        answer = await handler(request, error)
+        misunderstood = not_understood(request) if answer.status_code >= 500 else None
+        answer = misunderstood or reshape(answer, request.url.path)
+        answer.headers["x-request-id"] = getattr(request.state, request_id.STATE, "")
+        return answer
 
     return shaped

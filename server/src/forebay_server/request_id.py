@@ -8,6 +8,9 @@ from forebay_server.asgi import Message, Scope, Send, header
 
 HEADER = b"x-request-id"
 
+STATE = "forebay_request_id"
+"""The id's name in the request's state: an exception that nobody handles is answered outside of the gate."""
+
 _GOOD = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """What is taken over from the client; anything else could fake lines of the log."""
 
@@ -20,6 +23,7 @@ def on_both(scope: Scope, send: Send) -> tuple[Scope, Send]:
     given = header(scope, HEADER)
     identity = given if _GOOD.fullmatch(given) else uuid.uuid4().hex
     line = (HEADER, identity.encode())
+    scope.setdefault("state", {})[STATE] = identity
     if identity != given:
         scope = {**scope, "headers": [*(each for each in scope["headers"] if each[0] != HEADER), line]}
 

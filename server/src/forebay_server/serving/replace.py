@@ -54,15 +54,28 @@ def reshape(response: Response, path: str) -> Response:
     return error_response(errors.of_vllm(response.status_code, content), path)
 
 
+def not_understood(request: Request) -> Response | None:
+    """The answer to a request whose body made vLLM's parsing fail; None where the parsing was over.
+
+    vLLM's validators raise AttributeError for some wrong types (seen with 0.32: "structured_outputs": true).
+    """
+    if getattr(request.state, "understood", False):
+        return None
+    error = errors.ApiError(400, "The request's body has a value of a wrong type.", "invalid_type")
+    return error_response(error, request.url.path)
+
+
 def in_openais_shape(endpoint: Endpoint) -> Endpoint:
     """`endpoint`, with the errors that it returns as a reply put into shape."""
     name = next((each for each in inspect.signature(endpoint).parameters if each in ("raw_request", "request")), "")
 
     @functools.wraps(endpoint)
     async def shaped(*args: Any, **kwargs: Any) -> Any:
+        asked = kwargs.get("raw_request") or kwargs.get(name)
+        if isinstance(asked, Request):
+            asked.state.understood = True
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
-            asked = kwargs.get("raw_request") or kwargs.get(name)
             return reshape(answer, asked.url.path if isinstance(asked, Request) else "")
         return answer
 

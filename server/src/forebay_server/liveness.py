@@ -82,7 +82,8 @@ class EngineWatch:
             since = now - max(self._last_step.get(engine, 0.0), self._last_idle.setdefault(engine, now))
             if since > self._patience.stuck:
                 which = f"engine {engine}" if len(running) > 1 else "the engine"
-                return f"{which} has {count} requests and has finished no step for {since:.0f} s"
+                requests = "1 request" if count == 1 else f"{count} requests"
+                return f"{which} has {requests} and has finished no step for {since:.0f} s"
         if self._failed_probes >= FAILED_PROBES:
             return f"the model does not answer: {self._last_failure}"
         return ""

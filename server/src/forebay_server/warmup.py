@@ -1,5 +1,6 @@
 """The request that a model must answer before its pod is called ready, sent to vLLM's app within the process."""
 
+import asyncio
 import io
 import json
 import wave
@@ -66,8 +67,14 @@ async def ask(app: App, lifespan: Scope, request: WarmUp) -> None:
     status = 0
     answer = b""
 
+    answered = asyncio.Event()
+
     async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+        """vLLM gives up a request whose client has gone, and answers it with 200 and null: so stay until the end."""
+        if messages:
+            return messages.pop()
+        await answered.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         nonlocal status, answer
@@ -75,6 +82,8 @@ async def ask(app: App, lifespan: Scope, request: WarmUp) -> None:
             status = message["status"]
         else:
             answer += message.get("body", b"")
+            if not message.get("more_body", False):
+                answered.set()
 
     scope: Scope = {
         "type": "http",
@@ -96,5 +105,5 @@ async def ask(app: App, lifespan: Scope, request: WarmUp) -> None:
         "state": dict(lifespan.get("state", {})),
     }
     await app(scope, receive, send)
-    if status != 200:
+    if status != 200 or answer in (b"", b"null"):
         raise WarmUpError(f"POST {request.path} was answered with {status}: {answer.decode(errors='replace')[:1000]}")

@@ -57,7 +57,7 @@ def test_each_engine_of_a_group_is_judged_by_itself() -> None:
     for _ in range(130):
         watch.stepped(0)
         verdict = engine.pass_time(watch, 1)
-    assert verdict.startswith("engine 1 has 1 requests")
+    assert verdict.startswith("engine 1 has 1 request ")
 
 
 def test_time_in_which_the_machine_stood_still_does_not_count() -> None:

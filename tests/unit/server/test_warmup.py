@@ -1,5 +1,6 @@
 """The first request."""
 
+import asyncio
 import json
 
 import pytest
@@ -43,3 +44,27 @@ async def test_only_an_answer_counts(status: int) -> None:
     scope, body = seen
     assert (scope["app"], scope["state"], scope["method"]) == ("vllm", {"a": 1}, "POST")
     assert json.loads(body["body"])["max_tokens"] == 1
+
+
+async def test_the_asker_does_not_leave_before_the_answer() -> None:
+    """As vLLM does it: what the client sends next is waited for beside the work, and a disconnect cancels the work."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        leaving = asyncio.ensure_future(receive())
+        work = asyncio.ensure_future(asyncio.sleep(0.05, b'{"choices": []}'))
+        await asyncio.wait([leaving, work], return_when=asyncio.FIRST_COMPLETED)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": work.result() if work.done() else b"null"})
+        await leaving
+
+    await asyncio.wait_for(ask(app, LIFESPAN, REQUESTS["generate"]), 5)
+
+
+async def test_an_answer_of_nothing_is_none() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"null"})
+
+    with pytest.raises(WarmUpError):
+        await ask(app, LIFESPAN, REQUESTS["generate"])

@@ -135,7 +135,7 @@ def comply(folder: Path, url: str, key: str, model: str) -> bool:
 def openai_suite(folder: Path, url: str, parts: tuple[str, ...]) -> bool:
     """openai-python's own tests; whether all passed but those that cannot apply."""
     suite = folder / f"openai-{OPENAI}"
-    command = [
+    command: list[str | Path] = [
         folder / "venv/bin/python",
         "-m",
         "pytest",

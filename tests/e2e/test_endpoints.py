@@ -19,7 +19,7 @@ from tests.endpoints import endpoint, reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 MODEL_IMAGE = "forebay.local/smollm2-135m-instruct:1"
-MODEL = f"oci://{MODEL_IMAGE}"
+CANNED_MODEL = "/opt/canned/model"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TOKEN = "hf_of_the_test"
 SMALL = {"requests": {"cpu": "50m"}, "limits": {"memory": "3Gi"}}
@@ -31,7 +31,7 @@ def canned(name: str, **spec: Any) -> Manifest:
     env = spec.pop("env", [])
     base = {
         "image": images()["server-canned"],
-        "model": MODEL,
+        "model": CANNED_MODEL,
         "gpu": {"count": 0},
         "resources": SMALL,
     }

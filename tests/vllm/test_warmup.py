@@ -22,9 +22,9 @@ tokenizer.save_pretrained(target)
 """
 
 
-@pytest.mark.parametrize(("kind", "path"), [("embed", "/v1/embeddings"), ("classify", "/classify")])
+@pytest.mark.parametrize("kind", ["embed", "classify"])
 def test_a_model_that_does_not_generate_answers_its_own_request(
-    request: pytest.FixtureRequest, serve: Callable[..., Server], tmp_path: Path, kind: str, path: str
+    request: pytest.FixtureRequest, serve: Callable[..., Server], tmp_path: Path, kind: str
 ) -> None:
     vllm_python, tiny_model = request.getfixturevalue("vllm_python"), request.getfixturevalue("tiny_model")
     folder = tmp_path / "bert"
@@ -35,4 +35,5 @@ def test_a_model_that_does_not_generate_answers_its_own_request(
     _, metrics = server.ops("/metrics")
     assert 'forebay_startup_step{step="Ready"} 1.0' in metrics
     assert "forebay_requests_total 0.0" in metrics, "the server's own request is not a client's"
-    assert f'handler="{path}"' in metrics, "vLLM counted it"
+    tokens = [line.split()[-1] for line in metrics.splitlines() if line.startswith("vllm:prompt_tokens_total{")]
+    assert sum(map(float, tokens)) > 0, "the engine worked on it"

@@ -16,6 +16,10 @@ def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(
     log = tmp_path / "log"
     with running_operator(operators_kubectl, log) as process:
         start(kubectl, resources={"requests": {"cpu": "0.5", "memory": "1024Mi"}})
+        wait_for(
+            lambda: (kubectl.get("deployment", "one") or {})["status"].get("updatedReplicas") == 1,
+            "the Deployment's own controller is done with it",
+        )
         wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=15) == 0

@@ -43,6 +43,7 @@ IMAGES = {
         Image("server", "vllm-cpu"),
         Image("smollm2-135m-instruct", "vllm-cpu", "cluster/images/smollm2", tag="1"),
         Image("server-canned", "server", "cluster/images/server-canned", tests=True),
+        Image("vllm-033", "vllm-cpu", "cluster/images/vllm-033", runs=False, tests=True),
         Image("client", "python", "cluster/images/client", tests=True),
     )
 }

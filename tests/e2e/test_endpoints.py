@@ -1,7 +1,6 @@
 """Endpoints of every kind: on GPUs, from a hub, misspelt, wrong. The canned server stands in where no answer counts."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import yaml
 
 from cluster import kind
 from cluster.pins import ROOT
-from forebay_operator.environment import known_names
-from forebay_operator.types import REFUSED_VARIABLES
 from tests.e2e.conftest import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
 from tests.endpoints import endpoint, reason_is
@@ -197,13 +194,3 @@ class TestBadInput:
         found = wait_for(reason_is(kubectl, "ImagePullFailed", "no-model"), "the endpoint says so", timeout=60)
         assert "forebay.local/none:1" in condition(found, "Ready")["message"]
         kubectl.delete("iep", "no-model")
-
-
-def test_the_operator_knows_what_the_server_image_understands(cluster: Kubectl) -> None:
-    """`make names` writes the operator's list again."""
-    command = ["docker", "run", "--rm", images()["server"], "flags", "--json"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    entries = {entry["name"]: entry["status"] for entry in json.loads(printed)}
-    assert known_names() == entries
-    refused = {name for name, status in entries.items() if status == "refused"}
-    assert REFUSED_VARIABLES.keys() == refused | {"MODEL_NAME"}

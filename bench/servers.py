@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forebay_server import launch, settings
-from forebay_server.process import MIDDLEWARE
+from forebay_server.process import MIDDLEWARE, PLUGIN
 
 PLAIN_PORT = 8100
 START_TIMEOUT = 300.0
@@ -85,7 +85,8 @@ def plain(env: Mapping[str, str]) -> Iterator[Server]:
         position = arguments.index(flag)
         del arguments[position : position + 2]
     assert MIDDLEWARE not in arguments
-    variables = {name: value for name, value in planned.variables.items() if name != "VLLM_PLUGINS"}
+    others = [name for name in planned.variables["VLLM_PLUGINS"].split(",") if not name.startswith(PLUGIN)]
+    variables = planned.variables | {"VLLM_PLUGINS": ",".join(others) or "none"}
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", *arguments, "--port", str(PLAIN_PORT)]
     with _running("plain", command, {**env, **variables}, PLAIN_PORT, {}) as server:
         yield server

@@ -35,13 +35,16 @@ class Observed:
     doubtful: Sequence[str] = ()
 
     @property
-    def active(self) -> list[Manifest]:
-        """The Deployment's pods that run or will run."""
+    def staying(self) -> list[Manifest]:
+        """The Deployment's pods that nobody has deleted."""
         if self.deployment is None:
             return []
-        ended = ("Failed", "Succeeded")
-        staying = [pod for pod in self.pods if not pod["metadata"].get("deletionTimestamp")]
-        return [pod for pod in staying if (pod.get("status") or {}).get("phase") not in ended]
+        return [pod for pod in self.pods if not pod["metadata"].get("deletionTimestamp")]
+
+    @property
+    def active(self) -> list[Manifest]:
+        """The Deployment's pods that run or will run."""
+        return [pod for pod in self.staying if (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")]
 
     @property
     def serving(self) -> bool:
@@ -51,11 +54,11 @@ class Observed:
     @property
     def newest(self) -> list[Manifest]:
         """The pods that were made from the Deployment's template as it is now, those that ended included."""
-        if self.deployment is None:
-            return []
-        revision = _revision(self.deployment["spec"]["template"])
-        staying = [pod for pod in self.pods if not pod["metadata"].get("deletionTimestamp")]
-        return [pod for pod in staying if _revision(pod) == revision]
+        return [pod for pod in self.staying if self.is_newest(pod)]
+
+    def is_newest(self, pod: Manifest) -> bool:
+        """Whether a pod was made from the Deployment's template as it is now."""
+        return self.deployment is not None and _revision(pod) == _revision(self.deployment["spec"]["template"])
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,13 @@ def assess_invalid(manifest: Manifest, observed: Observed, now: datetime) -> Man
 
 
 def _judge(wanted: int, observed: Observed) -> _Verdict:
-    active, newest, failure = observed.active, observed.newest, observed.problem
+    active, failure = observed.active, observed.problem
     ready = sum(map(_is_ready, active))
     tally = f"{ready} of {wanted} replicas ready"
     if not failure and wanted:
-        if len(active) == ready == wanted and all(pod in newest for pod in active):
+        if len(active) == ready == wanted and all(map(observed.is_newest, active)):
             return _Verdict(True, "Ready", tally)
-        failure = _find_refusal(observed.deployment) or diagnose_pods(newest)
+        failure = _find_refusal(observed.deployment) or diagnose_pods(observed.newest)
     if failure and wanted and ready:
         message = f"{tally}; {failure.reason}: {failure.text}"
         return _Verdict(True, "Degraded", message, not failure.stalled, failure.stalled)
@@ -110,13 +113,14 @@ def _judge(wanted: int, observed: Observed) -> _Verdict:
         return _Verdict(False, "ScaledToZero", "spec.replicas is 0, so nothing runs", reconciling=bool(active))
     if ready:
         return _Verdict(True, "Updating", tally, reconciling=True)
-    reason, message = _find_step(newest)
+    reason, message = _find_step(observed.newest)
     return _Verdict(False, reason, message, reconciling=True)
 
 
 def _count(observed: Observed, wanted: int) -> dict[str, object]:
-    ready = sum(map(_is_ready, observed.active))
-    return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready}
+    active = observed.active
+    ready = sum(map(_is_ready, active))
+    return {"ready": f"{ready}/{wanted}", "replicas": len(active), "readyReplicas": ready}
 
 
 def _is_ready(pod: Manifest) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -88,17 +88,18 @@ class Cluster:
                 return None
             raise
 
-    async def create(self, manifest: Manifest) -> bool:
-        """Create an object. Returns whether it was new: one that already exists is left as it is."""
+    async def create(self, manifest: Manifest) -> Manifest | None:
+        """Create an object. Returns it, or None where one of its name already exists, which is left as it is."""
         metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"])
         try:
-            await self._request("POST", _path(manifest["kind"], metadata["namespace"]), body=manifest, query=_manager())
+            created: Manifest = await self._request("POST", path, body=manifest, query=_manager())
         except ApiError as error:
             if error.status == 409 and error.reason == "AlreadyExists":
-                return False
+                return None
             raise
         logger.info("created %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
-        return True
+        return created
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply: the fields in the manifest become ours, all others stay. Returns the result."""
@@ -108,6 +109,21 @@ class Cluster:
         live: Manifest = await self._request("PATCH", path, body=manifest, query=query, content_type=_APPLY)
         logger.info("applied %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
         return live
+
+    async def own_as_applied(self, manifest: Manifest, entry: int) -> None:
+        """Say of fields that `create` set that an apply has set them, so that the next apply can take them away.
+
+        `entry` is their place among the object's managedFields. See client-go's util/csaupgrade for the same step.
+        """
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        field = f"/metadata/managedFields/{entry}"
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
+            {"op": "test", "path": f"{field}/manager", "value": FIELD_MANAGER},
+            {"op": "replace", "path": f"{field}/operation", "value": "Apply"},
+        ]
+        await self._request("PATCH", path, body=patch, query=_manager(), content_type="application/json-patch+json")
 
     async def merge(self, manifest: Manifest, patch: Manifest) -> Manifest:
         """Change the object that the manifest names by a JSON merge patch, which replaces lists whole."""
@@ -137,7 +153,7 @@ class Cluster:
         self,
         method: str,
         path: str,
-        body: Manifest | None = None,
+        body: Manifest | Sequence[Manifest] | None = None,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Any:

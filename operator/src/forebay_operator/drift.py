@@ -5,7 +5,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from forebay_operator.names import APPLIED_ANNOTATION
+from forebay_operator.names import APPLIED_ANNOTATION, FIELD_MANAGER
 from forebay_operator.types import Manifest
 
 
@@ -17,6 +17,13 @@ def needs_apply(desired: Manifest, live: Manifest) -> bool:
     last = (live["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION)
     wanted = desired["metadata"]["annotations"][APPLIED_ANNOTATION]
     return last != wanted or not covers(live, desired) or has_foreign_ports(live, desired)
+
+
+def find_creation(live: Manifest) -> int | None:
+    """Which entry of the managedFields holds what we set when we created the object; None once we have applied it."""
+    managers = live["metadata"].get("managedFields") or ()
+    ours = {entry["operation"]: place for place, entry in enumerate(managers) if entry["manager"] == FIELD_MANAGER}
+    return None if "Apply" in ours else ours.get("Update")
 
 
 def has_foreign_ports(live: Manifest, desired: Manifest) -> bool:

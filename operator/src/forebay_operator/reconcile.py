@@ -9,7 +9,7 @@ from forebay_operator import names
 from forebay_operator.cache import Cache, Key
 from forebay_operator.cluster import ApiError, Cluster
 from forebay_operator.diagnosis import Diagnosis
-from forebay_operator.drift import has_foreign_ports, needs_apply
+from forebay_operator.drift import find_creation, has_foreign_ports, needs_apply
 from forebay_operator.environment import find_doubtful, known_names, settable_names
 from forebay_operator.resources import build_deployment, build_key_secret, build_service
 from forebay_operator.resources.meta import find_controller
@@ -41,6 +41,8 @@ class Reconciler:
         self._cluster = cluster
         self._cache = cache
         self._settings = settings
+        self._made: dict[Key, str] = {}
+        """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
 
     async def reconcile(self, key: Key, live: bool = False) -> bool:
         """Reconcile one endpoint. Returns whether all is done; if not, call again later.
@@ -55,6 +57,7 @@ class Reconciler:
         if live and manifest is not None:
             manifest = await self._cluster.get(names.KIND, *key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+            self._made.pop(key, None)
             return True
         deployment = _own(manifest, self._cache.deployment(key))
         pods = self._cache.pods_of(key)
@@ -81,15 +84,20 @@ class Reconciler:
         key = endpoint.namespace, endpoint.name
         if endpoint.model.kind == "image":
             await self._check_image_volumes()
-        desired = build_deployment(endpoint, self._settings, serving=observed.serving)
+        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions)
         if not desired["spec"]["template"]["spec"]["containers"][0]["image"]:
             kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
             remedy = f"Set {value} of the chart, or spec.image"
             found = f"the operator has no server image for endpoints with {kind}"
             raise Unmade(Diagnosis("NoServerImage", found, remedy, stalled=True), retry=False)
-        await self._ensure_key_secret(endpoint)
-        await self._ensure(endpoint, build_service(endpoint), None if live else self._cache.service(key))
-        return await self._ensure(endpoint, desired, None if live else self._cache.deployment(key))
+        made = observed.deployment is not None or self._made.get(key) == endpoint.uid
+        if live or not made:
+            await self._ensure_key_secret(endpoint, made)
+        cached = (None, None) if live else (self._cache.service(key), self._cache.deployment(key))
+        await self._ensure(endpoint, build_service(endpoint), cached[0], made)
+        deployment = await self._ensure(endpoint, desired, cached[1], made)
+        self._made[key] = endpoint.uid
+        return deployment
 
     async def _check_image_volumes(self) -> None:
         """Raise unless the cluster mounts images as volumes; its version is read again, as it may be upgraded."""
@@ -101,7 +109,7 @@ class Reconciler:
             remedy = "Give a Hugging Face id in spec.model, or upgrade the cluster"
             raise Unmade(Diagnosis("ImageVolumeUnsupported", found, remedy, stalled=True), retry=True)
 
-    async def _ensure_key_secret(self, endpoint: Endpoint) -> None:
+    async def _ensure_key_secret(self, endpoint: Endpoint, made: bool) -> None:
         """Make the key Secret when it is missing. One that exists keeps its key, whatever it holds."""
         if endpoint.auth.mode == "None":
             return
@@ -115,18 +123,23 @@ class Reconciler:
             return
         desired = build_key_secret(endpoint)
         name = desired["metadata"]["name"]
-        live = await self._cluster.get("Secret", endpoint.namespace, name)
+        live = await self._cluster.get("Secret", endpoint.namespace, name) if made else None
         if live is None:
-            await self._check_exists(endpoint)
+            if made:
+                await self._check_exists(endpoint)
             if await _explain_refusal(self._cluster.create(desired), "Secret"):
                 return
             live = await self._cluster.get("Secret", endpoint.namespace, name)
         if live is not None:
             _check_owner(endpoint, live)
 
-    async def _ensure(self, endpoint: Endpoint, desired: Manifest, cached: Manifest | None) -> Manifest:
-        """Make a child or mend it, and write nothing when it is right."""
+    async def _ensure(self, endpoint: Endpoint, desired: Manifest, cached: Manifest | None, made: bool) -> Manifest:
+        """Make a child or mend it, and write nothing when it is right. One that was never there costs one request."""
         kind, name = desired["kind"], desired["metadata"]["name"]
+        if cached is None and not made:
+            created = await _explain_refusal(self._cluster.create(desired), kind)
+            if created:
+                return created
         live = cached or await self._cluster.get(kind, endpoint.namespace, name)
         if live is None:
             await self._check_exists(endpoint)
@@ -136,14 +149,18 @@ class Reconciler:
             return live
         # with the uid of what was looked at, the write fails on an object that took its place meanwhile
         aimed = {**desired, "metadata": {**desired["metadata"], "uid": live["metadata"]["uid"]}}
-        return await _explain_refusal(self._apply(aimed), kind)
+        return await _explain_refusal(self._apply(aimed, live), kind)
 
-    async def _apply(self, desired: Manifest) -> Manifest:
-        """Server-side apply, and for a Service's ports what that can't do.
+    async def _apply(self, desired: Manifest, live: Manifest) -> Manifest:
+        """Server-side apply, and what it can't do.
 
-        It merges ports by number: one that somebody renumbered under our name makes it fail, one that somebody added
-        stays. Either way the ports are replaced whole.
+        It takes away only fields that an apply has set, so those that came by `create` are made such fields first. And
+        it merges a Service's ports by number: one that somebody renumbered under our name makes it fail, one that
+        somebody added stays. Either way the ports are replaced whole.
         """
+        created_by = find_creation(live)
+        if created_by is not None:
+            await self._cluster.own_as_applied(desired, created_by)
         try:
             live = await self._cluster.apply(desired)
         except ApiError as error:

@@ -52,6 +52,11 @@ class Observed:
         return any(map(_is_ready, self.active))
 
     @property
+    def stuck_revisions(self) -> frozenset[str]:
+        """What the pods that run or will run were made from while none of them answers."""
+        return frozenset() if self.serving else frozenset(_revision(pod) or "" for pod in self.active)
+
+    @property
     def newest(self) -> list[Manifest]:
         """The pods that were made from the Deployment's template as it is now, those that ended included."""
         return [pod for pod in self.staying if self.is_newest(pod)]

@@ -63,5 +63,5 @@ def _index_entry(body: Manifest) -> dict[Key, Manifest]:
     Nothing is an empty dict: at None kopf would keep what it had indexed before.
     """
     key = key_of(body)
-    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-    return {key: {**body, "metadata": metadata}} if key else {}
+    managers = [{**entry, "fieldsV1": None} for entry in body["metadata"].get("managedFields") or ()]
+    return {key: {**body, "metadata": {**body["metadata"], "managedFields": managers}}} if key else {}

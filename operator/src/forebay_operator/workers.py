@@ -27,7 +27,8 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler, unsure: set[Key]) 
         live, done = key in unsure, False
         try:
             done = await reconciler.reconcile(key, live)
-            unsure.discard(key)
+            if done:
+                unsure.discard(key)
         except ApiError as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
         except Exception:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.drift import covers, needs_apply
+from forebay_operator.drift import covers, find_creation, needs_apply
 from forebay_operator.names import APPLIED_ANNOTATION
 
 COVERED = [
@@ -64,3 +64,20 @@ def test_a_port_that_somebody_adds_to_the_service_is_drift() -> None:
     desired = {"kind": "Service", "metadata": {"annotations": annotations}, "spec": {"ports": [api]}}
     assert not needs_apply(desired, {**desired})
     assert needs_apply(desired, {**desired, "spec": {"ports": [api, ops]}})
+
+
+@pytest.mark.parametrize(
+    ("managers", "place"),
+    [
+        ([("kubectl", "Update"), ("forebay", "Update")], 1),
+        ([("forebay", "Apply")], None),
+        ([("forebay", "Apply"), ("forebay", "Update")], None),
+        ([("kubectl", "Update")], None),
+        ([], None),
+    ],
+)
+def test_fields_set_on_creation_are_found_until_they_have_been_applied(
+    managers: list[tuple[str, str]], place: int | None
+) -> None:
+    entries = [{"manager": manager, "operation": operation} for manager, operation in managers]
+    assert find_creation({"metadata": {"managedFields": entries}}) == place

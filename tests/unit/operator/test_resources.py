@@ -123,25 +123,30 @@ def test_every_key_is_another() -> None:
 
 def test_the_digest_follows_the_content_and_nothing_else() -> None:
     def digest(**spec: Any) -> str:
-        built = build_deployment(parse_endpoint(endpoint_manifest(**spec)), SETTINGS, serving=True)
+        built = build_deployment(parse_endpoint(endpoint_manifest(**spec)), SETTINGS)
         return str(built["metadata"]["annotations"][APPLIED_ANNOTATION])
 
     assert digest() == digest()
     assert digest() != digest(replicas=2)
 
 
-@pytest.mark.parametrize(("serving", "unavailable"), [(True, 0), (False, "100%")])
-def test_old_pods_are_protected_only_while_any_serves(serving: bool, unavailable: object) -> None:
-    built = build_deployment(parse_endpoint(endpoint_manifest()), SETTINGS, serving)
-    assert built["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": unavailable}
+def test_pods_that_are_stuck_do_not_hold_up_those_of_a_corrected_endpoint() -> None:
+    def unavailable(stuck: frozenset[str]) -> object:
+        built = build_deployment(parse_endpoint(endpoint_manifest()), SETTINGS, stuck)
+        return built["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
+
+    template = build_deployment(parse_endpoint(endpoint_manifest()), SETTINGS)["spec"]["template"]
+    newest = template["metadata"]["annotations"]["forebay.dev/revision"]
+    assert unavailable(frozenset()) == unavailable(frozenset({newest})) == 0
+    assert unavailable(frozenset({"older"})) == unavailable(frozenset({"older", newest})) == "100%"
 
 
 def test_pods_carry_the_revision_of_their_template_and_of_their_endpoint() -> None:
-    def revision(uid: str = "u", serving: bool = True, **spec: Any) -> str:
+    def revision(uid: str = "u", stuck: frozenset[str] = frozenset(), **spec: Any) -> str:
         manifest = endpoint_manifest(**spec)
         manifest["metadata"]["uid"] = uid
-        template = build_deployment(parse_endpoint(manifest), SETTINGS, serving)["spec"]["template"]
+        template = build_deployment(parse_endpoint(manifest), SETTINGS, stuck)["spec"]["template"]
         return str(template["metadata"]["annotations"]["forebay.dev/revision"])
 
-    assert revision() == revision(replicas=3) == revision(serving=False)
+    assert revision() == revision(replicas=3) == revision(stuck=frozenset({"older"}))
     assert len({revision(), revision(image="another"), revision(uid="another")}) == 3

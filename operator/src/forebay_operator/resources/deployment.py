@@ -1,5 +1,7 @@
 """The Deployment that runs an endpoint's servers."""
 
+from collections.abc import Set
+
 from forebay_operator import names
 from forebay_operator.resources.meta import build_metadata, digest, seal
 from forebay_operator.resources.pod import STARTUP_TIMEOUT, build_pod_spec
@@ -7,11 +9,11 @@ from forebay_operator.settings import Settings
 from forebay_operator.types import Endpoint, Manifest
 
 
-def build_deployment(endpoint: Endpoint, settings: Settings, serving: bool) -> Manifest:
+def build_deployment(endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset()) -> Manifest:
     """The Deployment, named like the endpoint.
 
-    While pods serve, a new one is ready before an old one goes. While none does there is nothing to protect, and an
-    old pod that fails must not keep the GPU that the corrected one needs.
+    A new pod is ready before an old one goes. But where old pods are stuck (`stuck_revisions`: of the pods while none
+    answers) there is nothing to protect, and one that fails must not keep the GPU that the corrected one needs.
     """
     pod_spec = build_pod_spec(endpoint, settings)
     revision = digest({"endpoint": endpoint.uid, "spec": pod_spec})
@@ -21,7 +23,7 @@ def build_deployment(endpoint: Endpoint, settings: Settings, serving: bool) -> M
         "selector": {"matchLabels": names.selector_labels(endpoint.name)},
         "strategy": {
             "type": "RollingUpdate",
-            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0 if serving else "100%"},
+            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "100%" if stuck_revisions - {revision} else 0},
         },
         "progressDeadlineSeconds": STARTUP_TIMEOUT + 60,
         "revisionHistoryLimit": 3,

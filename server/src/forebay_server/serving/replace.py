@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from forebay_server import errors, routes, vllm_compat
 from forebay_server.errors import ApiError
-from forebay_server.serving import anthropic, openai, responses
+from forebay_server.serving import anthropic, openai, responses, tools
 
 Endpoint = Callable[..., Awaitable[Any]]
 
@@ -98,6 +98,7 @@ def _writes(
         async def endpoint(request: Any, raw_request: Request) -> Any:
             if model_required and not request.model:
                 return error_response(errors.MODEL_MISSING, raw_request.url.path)
+            tools.bind_arguments(request)
             serving = getattr(raw_request.app.state, handler, None)
             if serving is None or (request.stream and not stream) or LOAD_HEADER in raw_request.headers:
                 return await core(request=request, raw_request=raw_request)

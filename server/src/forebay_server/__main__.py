@@ -61,7 +61,8 @@ def serve() -> int:
     engine = journal.begin()
     state.news = engine.news
     try:
-        ops.OpsServer(ops.any_address(), settings.OPS_PORT, state, _metrics).start()
+        ops_server = ops.OpsServer(ops.any_address(), settings.OPS_PORT, state, _metrics)
+        ops_server.start()
         _take_baked_in_model()
         own = settings.Settings.from_environment(env)
         if own.startup_timeout is not None:
@@ -71,7 +72,9 @@ def serve() -> int:
                 own.termination_log,
             )
         _set_defaults(settings.cache_environment(own.base_path) | {"VLLM_NO_USAGE_STATS": "1"})
-        process.begin(own, state).patience = own.patience
+        serving = process.begin(own, state)
+        serving.patience = own.patience
+        ops_server.control = serving.control
 
         from forebay_server import launch, vllm_compat
 

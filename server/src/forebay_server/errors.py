@@ -75,6 +75,7 @@ MISSING_KEY = ApiError(
 )
 WRONG_KEY = ApiError(401, "The API key is not valid for this endpoint.", "invalid_api_key", headers=_CHALLENGE)
 DRAINING = ApiError(503, "This server is shutting down. Try again.", "service_unavailable", headers=(*_LATER, *_CLOSE))
+ASLEEP = ApiError(503, "The model of this server sleeps. Try again later.", "service_unavailable", headers=_LATER)
 TOO_MANY = ApiError(
     429,
     "Too many requests are being answered by this server. Try again.",

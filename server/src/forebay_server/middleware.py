@@ -77,6 +77,8 @@ class Gate:
         """Why the request may not come in. The key is asked for first, so that nothing is learnt without one."""
         if self.state.draining:
             return errors.DRAINING
+        if self.state.asleep:
+            return errors.ASLEEP
         path = scope["path"]
         if path in routes.OPEN:
             return None

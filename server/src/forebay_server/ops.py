@@ -1,4 +1,4 @@
-"""The second port: probes, startup report and metrics, from the first second of the process.
+"""The second port: probes, startup report, metrics and engine control, from the first second of the process.
 
 It runs in a thread of its own, so that it answers while vLLM is imported and while the event loop is busy.
 """
@@ -6,11 +6,12 @@ It runs in a thread of its own, so that it answers while vLLM is imported and wh
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from forebay_server import startup
+from forebay_server.control import OPERATIONS, Control, Request
 from forebay_server.metrics import metrics as own_metrics
 from forebay_server.startup import Step
 from forebay_server.state import ServerState
@@ -64,9 +65,11 @@ def _json(good: bool, content: dict[str, object]) -> Reply:
 
 
 class OpsServer(ThreadingHTTPServer):
-    """Answers GET by `reply`."""
+    """Answers GET by `reply`, and the paths of engine control by `control`."""
 
     daemon_threads = True
+    control = Control(None)
+    """Put there once the settings are known."""
 
     def __init__(self, host: str, port: int, state: ServerState, metrics: Callable[[], bytes]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -86,10 +89,39 @@ class _Handler(BaseHTTPRequestHandler):
     """Seconds that a connection may stay silent."""
 
     def do_GET(self) -> None:
-        status, content_type, body = reply(self.path.partition("?")[0], self.server.state, self.server.metrics)
+        path = self.path.partition("?")[0]
+        if path in OPERATIONS:
+            self._control()
+        else:
+            self._send(*reply(path, self.server.state, self.server.metrics))
+
+    def do_POST(self) -> None:
+        path = self.path.partition("?")[0]
+        if path in OPERATIONS:
+            self._control()
+        else:
+            self.close_connection = True
+            self._send(HTTPStatus.NOT_FOUND, JSON, json.dumps({"error": f"There is no POST {path} here."}).encode())
+
+    def _control(self) -> None:
+        self.close_connection = True  # the body may be unread
+        length = self.headers.get("Content-Length", "0")
+        request = Request(
+            self.command,
+            self.path,
+            self.headers.get("Authorization", ""),
+            int(length) if length.isdecimal() else 0,
+            self.rfile.read,
+        )
+        status, content, headers = self.server.control.answer(request)
+        self._send(status, JSON, json.dumps(content).encode(), (*headers, ("Connection", "close")))
+
+    def _send(
+        self, status: HTTPStatus, content_type: str, body: bytes, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in (("Content-Type", content_type), ("Content-Length", str(len(body))), *headers):
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 

@@ -38,7 +38,7 @@ class ForebayPlugin:
         self._app.middleware_stack = self._app.build_middleware_stack()
         process = current()
         process.state.engine_dead = lambda: bool(engine_client.errored)
-        process.observe(engine_client, args)
+        process.observe(engine_client, state, args)
         process.tasks = await engine_client.get_supported_tasks()
 
 

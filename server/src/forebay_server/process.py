@@ -11,14 +11,16 @@ from typing import Any
 
 from forebay_server import diagnosis
 from forebay_server.asgi import App, Scope
+from forebay_server.control import Control
 from forebay_server.drain import Drain
+from forebay_server.engine import Abilities, Engine
 from forebay_server.jobs.runsync import RunSync
 from forebay_server.keys import KeyRing
 from forebay_server.limits import Limits
 from forebay_server.liveness import EngineWatch, Patience, keep_watch, requests_by_engine
 from forebay_server.middleware import Gate
 from forebay_server.settings import JobSettings, Settings
-from forebay_server.state import ServerState
+from forebay_server.state import ServerState, Step
 from forebay_server.warmup import WarmUpError, ask, for_tasks
 
 MIDDLEWARE = f"{__name__}.ForebayGate"
@@ -42,31 +44,51 @@ class ServerProcess:
     patience: Patience = field(default_factory=Patience)
     watch: EngineWatch | None = None
     """Of the engine, from when there is one."""
+    control: Control = field(default_factory=lambda: Control(None))
+    model: str = ""
+    """The name it is served by."""
     chat_template: bool = False
     """Whether the user gave a chat template: it must work."""
     _requests: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     """Those that showed at the start that the model works; the first is the probe."""
     _keeper: asyncio.Task[None] | None = None
 
-    def observe(self, engine_client: Any, arguments: Any) -> None:
-        """Called by the plugin once vLLM's engine runs."""
+    def observe(self, engine_client: Any, app_state: Any, arguments: Any) -> None:
+        """Called by the plugin, on vLLM's event loop, once its engine runs."""
         self.watch = EngineWatch(self.patience, requests_by_engine(engine_client))
         self.state.engine_stuck = self.watch.stuck
         self.state.seconds_since_work = self.watch.seconds_since_work
         self.chat_template = arguments.chat_template is not None
+        self.model = (arguments.served_model_name or [arguments.model])[0]
+        engine = Engine(
+            engine_client,
+            lambda: app_state.openai_serving_models,
+            Abilities.of(app_state.vllm_config),
+            state=self.state,
+            watch=self.watch,
+            ask=self._ask_once,
+        )
+        self.control.attach(
+            lambda: engine if self.state.step is Step.READY and not self.state.draining else None,
+            asyncio.get_running_loop(),
+        )
 
     async def warm_up(self, app: App, scope: Scope) -> None:
         try:
             if self.tasks is None:
                 raise WarmUpError("vLLM did not load the plugin of forebay-server.")
             self._requests = [
-                partial(ask, app, scope, request) for request in for_tasks(self.tasks, self.chat_template)
+                partial(ask, app, scope, request) for request in for_tasks(self.tasks, self.model, self.chat_template)
             ]
             for request in self._requests:
                 await request()
         except WarmUpError as error:
             self.state.failure = diagnosis.explain_warm_up(error)
             raise
+
+    async def _ask_once(self) -> None:
+        for request in self._requests[:1]:
+            await request()
 
     def serving(self) -> None:
         self.drain.install()
@@ -82,7 +104,9 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
     """Raises StartError when the keys cannot be used."""
     global _current  # noqa: PLW0603 - vLLM gives its plugins no other way to what was made before it
     keys = KeyRing(settings.keys_dir) if settings.auth == "APIKey" else None
-    _current = ServerProcess(state, keys, Drain(state, settings.drain_seconds), settings.limits, settings.jobs)
+    control = Control(KeyRing(settings.control_dir) if settings.control_dir.is_dir() else None)
+    drain = Drain(state, settings.drain_seconds)
+    _current = ServerProcess(state, keys, drain, settings.limits, settings.jobs, control=control)
     return _current
 
 

@@ -24,6 +24,7 @@ DESCRIPTIONS = {
     "FOREBAY_ENDPOINT": "the endpoint's name",
     "FOREBAY_AUTH": "APIKey: a key of FOREBAY_KEYS_DIR is asked for; None: anyone may call. There is no default",
     "FOREBAY_KEYS_DIR": "the mounted Secret: each file's content is one valid key",
+    "FOREBAY_CONTROL_DIR": "the mounted Secret with the token of engine control; without the folder control is off",
     "FOREBAY_DRAIN_SECONDS": "how long running requests may go on after SIGTERM",
     "FOREBAY_MAX_IN_FLIGHT": "OpenAI requests that are answered at once; one more gets 429",
     "FOREBAY_MAX_BODY_BYTES": "the largest body that a request may have; a larger one gets 413",
@@ -47,6 +48,7 @@ DESCRIPTIONS = {
 DEFAULTS = {
     "FOREBAY_ENDPOINT": "",
     "FOREBAY_KEYS_DIR": "/run/forebay/keys",
+    "FOREBAY_CONTROL_DIR": "/run/forebay/control",
     "FOREBAY_DRAIN_SECONDS": "300",
     "FOREBAY_MAX_IN_FLIGHT": "2048",
     "FOREBAY_MAX_BODY_BYTES": str(32 << 20),
@@ -103,6 +105,7 @@ class Settings:
     endpoint: str
     auth: Auth
     keys_dir: Path
+    control_dir: Path
     drain_seconds: float
     termination_log: Path
     base_path: Path
@@ -125,6 +128,7 @@ class Settings:
             endpoint=_read(env, "FOREBAY_ENDPOINT"),
             auth=cast(Auth, auth),
             keys_dir=Path(_read(env, "FOREBAY_KEYS_DIR")),
+            control_dir=Path(_read(env, "FOREBAY_CONTROL_DIR")),
             drain_seconds=_seconds(env, "FOREBAY_DRAIN_SECONDS"),
             termination_log=termination_log(env),
             base_path=Path(_read(env, "BASE_PATH")),

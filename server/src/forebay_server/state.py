@@ -66,6 +66,8 @@ class ServerState:
         self.news: Callable[[], Iterable[tuple[Step, float]]] = tuple
         """Steps that vLLM's processes have begun since the last call, and when: see journal."""
         self.draining = draining
+        self.asleep = False
+        """Whether the engine was put to sleep, or is on its way there or back: see engine."""
         self.failure: Failure | None = None
         """Set by what runs inside vLLM when the start has to stop."""
         self.engine_dead = engine_dead
@@ -106,4 +108,4 @@ class ServerState:
             return sick
         if self.step is not Step.READY:
             return f"starting: {self.step}"
-        return ""
+        return "sleeping" if self.asleep else ""

@@ -3,7 +3,7 @@
 
 import argparse
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
@@ -146,6 +146,25 @@ def prometheus_metrics() -> bytes:
     from prometheus_client import generate_latest
 
     return bytes(generate_latest())
+
+
+async def load_adapter(models: Any, fields: Mapping[str, Any]) -> tuple[int, str]:
+    """Have vLLM's OpenAIServingModels load a LoRA adapter. Returns an HTTP status and what vLLM says; raises ValueError
+    for wrong fields."""
+    from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
+
+    return _said(await models.load_lora_adapter(LoadLoRAAdapterRequest(**fields)))
+
+
+async def unload_adapter(models: Any, fields: Mapping[str, Any]) -> tuple[int, str]:
+    """As load_adapter, to take one away."""
+    from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
+
+    return _said(await models.unload_lora_adapter(UnloadLoRAAdapterRequest(**fields)))
+
+
+def _said(answer: Any) -> tuple[int, str]:
+    return (int(answer.error.code), str(answer.error.message)) if is_error(answer) else (200, str(answer))
 
 
 def is_error(answer: Any) -> bool:

@@ -14,6 +14,7 @@ def test_defaults_are_the_pods_paths() -> None:
         endpoint="",
         auth="APIKey",
         keys_dir=Path("/run/forebay/keys"),
+        control_dir=Path("/run/forebay/control"),
         drain_seconds=300.0,
         termination_log=Path("/dev/termination-log"),
         base_path=Path("/cache"),

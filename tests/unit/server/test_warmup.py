@@ -24,7 +24,13 @@ LIFESPAN: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "app": "vllm"
     ],
 )
 def test_the_request_fits_the_task(tasks: tuple[str, ...], chat_template: bool, paths: list[str]) -> None:
-    assert [request.path for request in for_tasks(tasks, chat_template)] == paths
+    assert [request.path for request in for_tasks(tasks, "served", chat_template)] == paths
+
+
+def test_the_chat_names_the_model_as_it_is_served() -> None:
+    """Without a name vLLM takes it, and our own route refuses it."""
+    *_, chat = for_tasks(("generate",), "served", chat_template=True)
+    assert json.loads(chat.body)["model"] == "served"
 
 
 @pytest.mark.parametrize("status", [200, 500])

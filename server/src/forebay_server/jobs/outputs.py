@@ -4,8 +4,8 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+from forebay_server.asking import Reply
 from forebay_server.jobs.calls import Call, Form, JobError
-from forebay_server.jobs.transport import Reply
 from forebay_server.settings import JobSettings
 
 DONE = "[DONE]"

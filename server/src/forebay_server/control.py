@@ -1,0 +1,140 @@
+"""The door to the engine's controls on the ops port: a token of its own, which is never a user's key, and vLLM's paths.
+
+The threads of the ops port call `answer`; the operation itself runs on vLLM's event loop.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from forebay_server.engine import MODES, Answer, Engine, Refused
+from forebay_server.errors import ApiError
+
+SECONDS = 600.0
+"""How long the answer to one operation is waited for: running requests finish before the engine sleeps."""
+
+BODY_BYTES = 1 << 16
+
+_CHALLENGE = (("www-authenticate", "Bearer"),)
+
+OFF = ApiError(403, "Engine control is off: no token was mounted for it (FOREBAY_CONTROL_DIR).", "control_off")
+NO_TOKEN = ApiError(
+    401,
+    "Send the token for engine control as 'Authorization: Bearer TOKEN'. No API key is one.",
+    "invalid_control_token",
+    headers=_CHALLENGE,
+)
+NO_ENGINE = ApiError(503, "No engine runs here now: the server starts or shuts down.", "service_unavailable")
+UNFINISHED = ApiError(504, f"It was not done after {SECONDS:g} s, and goes on.", "timeout")
+TOO_LARGE = ApiError(413, f"The body is larger than {BODY_BYTES} bytes.", "request_too_large")
+
+
+class Tokens(Protocol):
+    def accepts(self, key: str) -> bool:
+        """Whether `key` is valid now."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One for a path of OPERATIONS."""
+
+    method: str
+    target: str
+    """Path and query."""
+    authorization: str
+    length: int
+    """Of the body."""
+    read: Callable[[int], bytes]
+    """Gives the body: called only for one who has a token."""
+
+
+class Control:
+    """Let in who has a token. `tokens` None: nobody."""
+
+    def __init__(self, tokens: Tokens | None) -> None:
+        self._tokens = tokens
+        self._engine: Callable[[], Engine | None] = lambda: None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, engine: Callable[[], Engine | None], loop: asyncio.AbstractEventLoop) -> None:
+        """From now on operations reach `engine`, while it gives one, on `loop`."""
+        self._engine, self._loop = engine, loop
+
+    def answer(self, request: Request) -> tuple[HTTPStatus, dict[str, object], tuple[tuple[str, str], ...]]:
+        """Status, body and headers of the answer to a request for a path of OPERATIONS."""
+        try:
+            return HTTPStatus.OK, self._perform(request), ()
+        except Refused as refused:
+            error = refused.error
+            return HTTPStatus(error.status), error.content(), error.headers
+
+    def _perform(self, request: Request) -> Answer:
+        if self._tokens is None:
+            raise Refused(OFF)
+        scheme, _, token = request.authorization.partition(" ")
+        if scheme.lower() != "bearer" or not self._tokens.accepts(token.strip()):
+            raise Refused(NO_TOKEN)
+        path, query = urlsplit(request.target).path, parse_qs(urlsplit(request.target).query)
+        method, operation = OPERATIONS[path]
+        if request.method != method:
+            raise Refused(ApiError(405, f"{path} takes {method} only.", headers=(("allow", method),)))
+        if request.length > BODY_BYTES:
+            raise Refused(TOO_LARGE)
+        asked = operation(query, _fields(request.read(request.length)))
+        engine = self._engine()
+        if engine is None or self._loop is None:
+            raise Refused(NO_ENGINE)
+        try:
+            return asyncio.run_coroutine_threadsafe(asked(engine), self._loop).result(SECONDS)
+        except TimeoutError as error:
+            raise Refused(UNFINISHED) from error
+        except CancelledError as error:
+            raise Refused(NO_ENGINE) from error
+
+
+Query = Mapping[str, list[str]]
+Fields = Mapping[str, Any]
+Asked = Callable[[Engine], Coroutine[Any, Any, Answer]]
+
+
+def _fields(body: bytes) -> Fields:
+    try:
+        content = json.loads(body or b"{}")
+    except ValueError as error:
+        raise Refused(ApiError(400, f"The body is no JSON: {error}.")) from error
+    if not isinstance(content, dict):
+        raise Refused(ApiError(400, "The body must be a JSON object."))
+    return content
+
+
+def _sleep(query: Query, fields: Fields) -> Asked:
+    level, mode = query.get("level", ["1"])[-1], query.get("mode", [MODES[0]])[-1]
+    if level not in ("0", "1", "2"):
+        raise Refused(ApiError(400, f"level is {level!r}; it must be 0, 1 or 2.", None, "level"))
+    if mode not in MODES:
+        raise Refused(ApiError(400, f"mode is {mode!r}; it must be one of {', '.join(MODES)}.", None, "mode"))
+    return lambda engine: engine.sleep(int(level), mode)
+
+
+def _wake_up(query: Query, fields: Fields) -> Asked:
+    tags = query.get("tags", [])
+    if wrong := [tag for tag in tags if tag not in ("weights", "kv_cache")]:
+        raise Refused(ApiError(400, f"tags has {wrong[0]!r}; there are weights and kv_cache.", None, "tags"))
+    return lambda engine: engine.wake_up(tags)
+
+
+OPERATIONS: dict[str, tuple[str, Callable[[Query, Fields], Asked]]] = {
+    "/is_sleeping": ("GET", lambda query, fields: lambda engine: engine.is_sleeping()),
+    "/sleep": ("POST", _sleep),
+    "/wake_up": ("POST", _wake_up),
+    "/v1/load_lora_adapter": ("POST", lambda query, fields: lambda engine: engine.load_adapter(fields)),
+    "/v1/unload_lora_adapter": ("POST", lambda query, fields: lambda engine: engine.unload_adapter(fields)),
+    "/start_profile": ("POST", lambda query, fields: lambda engine: engine.profile(start=True)),
+    "/stop_profile": ("POST", lambda query, fields: lambda engine: engine.profile(start=False)),
+}
+"""Path, as in vLLM -> method and what to ask of the engine. Building it raises Refused for a wrong query or body."""

@@ -1,0 +1,161 @@
+"""What can be done to the running engine besides asking it: sleep, adapters, the profiler. Who may: see control."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from forebay_server import vllm_compat
+from forebay_server.errors import ApiError
+from forebay_server.liveness import EngineWatch
+from forebay_server.state import ServerState
+
+log = logging.getLogger(__name__)
+
+Answer = dict[str, object]
+
+MODES = ("wait", "abort", "keep")
+"""What becomes of running requests when the engine goes to sleep: they finish, they are cut, they go on after it."""
+
+
+class Refused(Exception):
+    """An operation that was not done."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What the engine was started with."""
+
+    sleep_mode: bool = False
+    """Sleep gives the GPU's memory back (ENABLE_SLEEP_MODE)."""
+    cpu: bool = False
+    """There is no GPU: sleep stops the engine, and its memory stays."""
+    adapters: bool = False
+    profiler: bool = False
+
+    @classmethod
+    def of(cls, vllm_config: Any) -> "Abilities":
+        return cls(
+            sleep_mode=vllm_config.model_config.enable_sleep_mode,
+            cpu=vllm_compat.is_cpu(),
+            adapters=vllm_config.lora_config is not None,
+            profiler=vllm_config.profiler_config.profiler is not None,
+        )
+
+
+class Engine:
+    """vLLM's engine, to be used on its event loop. One operation runs at a time; all raise Refused."""
+
+    def __init__(
+        self,
+        client: Any,
+        models: Callable[[], Any],
+        abilities: Abilities,
+        *,
+        state: ServerState,
+        watch: EngineWatch,
+        ask: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`client` is vLLM's EngineClient, `models` gives its OpenAIServingModels, and `ask` asks the model something
+        and raises what went wrong."""
+        self._client = client
+        self._models = models
+        self._abilities = abilities
+        self._state = state
+        self._watch = watch
+        self._ask = ask
+        self._busy = asyncio.Lock()
+        self._level = 0
+
+    async def is_sleeping(self) -> Answer:
+        return {"is_sleeping": bool(await self._client.is_sleeping())}
+
+    async def sleep(self, level: int, mode: str) -> Answer:
+        """Level 0 stops the engine, 1 moves the weights to the host's memory and drops the KV cache, 2 drops both.
+        Requests are refused from now on; those that run are treated by `mode`, one of MODES."""
+        if level and not (self._abilities.sleep_mode or self._abilities.cpu):
+            raise _not_started_with("ENABLE_SLEEP_MODE=true", "give memory back while it sleeps; level=0 only stops it")
+        async with self._busy:
+            before, self._state.asleep = self._state.asleep, True
+            try:
+                await self._client.sleep(level, mode)
+            except Exception as error:
+                self._state.asleep = before
+                raise _failed(error) from error
+            self._watch.slept(True)
+            self._level = level
+        log.info("The engine sleeps, level %d", level)
+        return {"status": "sleeping", "level": level}
+
+    async def wake_up(self, tags: Sequence[str]) -> Answer:
+        """Wake what `tags` name (weights, kv_cache), or all. Requests come in again once the whole engine is awake and
+        the model has answered one; weights that level 2 dropped are loaded before."""
+        async with self._busy:
+            try:
+                awake = await self._wake(tags)
+                if awake:
+                    self._watch.slept(False)
+                    await self._ask()
+                    self._level, self._state.asleep = 0, False
+            except Exception as error:
+                raise _failed(error) from error
+        log.info("The engine is awake" if awake else "The engine is awake in part: %s", *([] if awake else [tags]))
+        return {"status": "awake" if awake else "sleeping", "tags": list(tags) or None}
+
+    async def _wake(self, tags: Sequence[str]) -> bool:
+        if self._level == 2 and (not tags or "weights" in tags):
+            await self._client.wake_up(["weights"])
+            await self._client.collective_rpc("reload_weights")
+            tags = [tag for tag in tags or ("kv_cache",) if tag != "weights"]
+            if not tags:
+                return not await self._client.is_sleeping()
+        return bool(await self._client.wake_up(list(tags) or None))
+
+    async def load_adapter(self, fields: Mapping[str, Any]) -> Answer:
+        """Load the adapter that `fields` describe, in vLLM's words: lora_name, lora_path (a folder or a repository),
+        load_inplace. It is a model of its own from now on."""
+        return await self._change_adapters(vllm_compat.load_adapter, fields)
+
+    async def unload_adapter(self, fields: Mapping[str, Any]) -> Answer:
+        """Take away the adapter lora_name."""
+        return await self._change_adapters(vllm_compat.unload_adapter, fields)
+
+    async def _change_adapters(
+        self, change: Callable[[Any, Mapping[str, Any]], Awaitable[tuple[int, str]]], fields: Mapping[str, Any]
+    ) -> Answer:
+        if not self._abilities.adapters:
+            raise _not_started_with("ENABLE_LORA=true", "take adapters")
+        async with self._busy:
+            try:
+                status, message = await change(self._models(), fields)
+            except ValueError as error:  # of pydantic: a field is missing or wrong
+                raise Refused(ApiError(400, str(error))) from error
+        if status >= 400:  # 500 is vLLM's word for an adapter that its engine could not load
+            raise Refused(ApiError(400 if status == 500 else status, message))
+        return {"status": message}
+
+    async def profile(self, start: bool) -> Answer:
+        """Start or stop the profiler that PROFILER_CONFIG describes."""
+        if not self._abilities.profiler:
+            example = 'PROFILER_CONFIG={"profiler": "torch", "torch_profiler_dir": "/cache/profile"}'
+            raise _not_started_with(example, "be profiled")
+        async with self._busy:
+            try:
+                await (self._client.start_profile() if start else self._client.stop_profile())
+            except Exception as error:
+                raise _failed(error) from error
+        return {"status": "profiling" if start else "stopped"}
+
+
+def _not_started_with(setting: str, ability: str) -> Refused:
+    return Refused(ApiError(400, f"The engine was not started with {setting}, so it cannot {ability}.", "not_enabled"))
+
+
+def _failed(error: Exception) -> Refused:
+    log.error("The engine did not do it", exc_info=error)
+    return Refused(ApiError(500, f"{type(error).__name__}: {error}", "operation_failed"))

@@ -1,0 +1,276 @@
+"""Engine control: who may, what is asked of the engine, and what comes back."""
+
+import asyncio
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forebay_server import vllm_compat
+from forebay_server.control import BODY_BYTES, OPERATIONS, Control, Request
+from forebay_server.engine import Abilities, Engine
+from forebay_server.keys import KeyRing
+from forebay_server.liveness import EngineWatch, Patience
+from forebay_server.ops import OpsServer
+from forebay_server.startup import Step
+from forebay_server.state import ServerState
+
+TOKEN = "control-token-0123456789"
+ALL = Abilities(sleep_mode=True, adapters=True, profiler=True)
+
+
+class Client:
+    """What is used of vLLM's EngineClient."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.fails = fails
+        self.asleep = False
+
+    def _do(self, *call: Any) -> None:
+        if call[0] == self.fails:
+            raise RuntimeError("no")
+        self.calls.append(call)
+
+    async def is_sleeping(self) -> bool:
+        return self.asleep
+
+    async def sleep(self, level: int, mode: str) -> None:
+        self._do("sleep", level, mode)
+        self.asleep = True
+
+    async def wake_up(self, tags: list[str] | None) -> bool:
+        self._do("wake_up", tags)
+        self.asleep = tags == ["weights"]
+        return not self.asleep
+
+    async def collective_rpc(self, method: str) -> None:
+        self._do(method)
+
+    async def start_profile(self) -> None:
+        self._do("start_profile")
+
+    async def stop_profile(self) -> None:
+        self._do("stop_profile")
+
+
+class Bench:
+    """An engine with a client that notes what it is asked, and the control before it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path, client: Client, abilities: Abilities) -> None:
+        (folder / "token").write_text(TOKEN)
+        self.state = ServerState(step=Step.READY)
+        self.client = client
+        self.answers = True
+        watch = EngineWatch(Patience(), lambda: {0: 1})
+        engine = Engine(client, lambda: "models", abilities, state=self.state, watch=watch, ask=self._ask)
+        self.control = Control(KeyRing(folder))
+        self.control.attach(lambda: None if self.state.draining else engine, loop)
+
+    async def _ask(self) -> None:
+        self.client.calls.append(("asked",))
+        if not self.answers:
+            raise RuntimeError("silence")
+
+    def __call__(self, target: str, method: str = "POST", token: str = TOKEN, body: bytes = b"") -> tuple[int, Any]:
+        request = Request(method, target, f"Bearer {token}", len(body), lambda size: body[:size])
+        status, content, _ = self.control.answer(request)
+        return int(status), content
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def bench(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> Bench:
+    return Bench(loop, tmp_path, Client(), ALL)
+
+
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_nothing_is_done_without_the_token(bench: Bench, path: str) -> None:
+    for token in ("", "another-token-0123456789"):
+        status, content = bench(path, OPERATIONS[path][0], token)
+        assert (status, content["error"]["code"]) == (401, "invalid_control_token")
+    assert not bench.client.calls
+
+
+def test_without_a_token_of_its_own_control_is_off() -> None:
+    status, content, _ = Control(None).answer(Request("POST", "/sleep", f"Bearer {TOKEN}", 0, bytes))
+    assert (int(status), content["error"]["code"]) == (403, "control_off")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("target", "calls"),
+    [
+        ("/sleep", [("sleep", 1, "wait")]),
+        ("/sleep?level=2&mode=abort", [("sleep", 2, "abort")]),
+        ("/wake_up", [("wake_up", None), ("asked",)]),
+        ("/wake_up?tags=weights", [("wake_up", ["weights"])]),
+        ("/start_profile", [("start_profile",)]),
+        ("/stop_profile", [("stop_profile",)]),
+    ],
+)
+def test_what_is_asked_reaches_the_engine(bench: Bench, target: str, calls: list[tuple[Any, ...]]) -> None:
+    assert bench(target)[0] == 200
+    assert bench.client.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "says"),
+    [
+        ("/sleep?level=3", b"", "it must be 0, 1 or 2"),
+        ("/sleep?mode=now", b"", "one of wait, abort, keep"),
+        ("/wake_up?tags=all", b"", "there are weights and kv_cache"),
+        ("/sleep", b"{", "is no JSON"),
+        ("/sleep", b"[]", "must be a JSON object"),
+    ],
+)
+def test_what_is_wrong_is_told(bench: Bench, target: str, body: bytes, says: str) -> None:
+    status, content = bench(target, body=body)
+    assert status == 400
+    assert says in content["error"]["message"]
+    assert not bench.client.calls
+
+
+def test_a_large_body_is_not_read(bench: Bench) -> None:
+    assert bench("/sleep", body=bytes(BODY_BYTES + 1))[0] == 413
+
+
+def test_a_wrong_method_is_told(bench: Bench) -> None:
+    assert bench("/sleep", "GET")[0] == 405
+    assert bench("/is_sleeping", "POST")[0] == 405
+
+
+def test_a_sleeping_engine_takes_no_requests_and_is_not_ill(bench: Bench) -> None:
+    bench("/sleep")
+    assert bench("/is_sleeping", "GET") == (200, {"is_sleeping": True})
+    assert bench.state.not_ready_because() == "sleeping"
+    assert bench.state.sick_because() == ""
+    bench("/wake_up?tags=weights")
+    assert bench.state.not_ready_because() == "sleeping", "the KV cache is still away"
+    bench("/wake_up?tags=kv_cache")
+    assert bench.state.not_ready_because() == ""
+
+
+def test_weights_that_were_dropped_are_loaded_again(bench: Bench) -> None:
+    bench("/sleep?level=2")
+    bench("/wake_up")
+    assert bench.client.calls[1:] == [
+        ("wake_up", ["weights"]),
+        ("reload_weights",),
+        ("wake_up", ["kv_cache"]),
+        ("asked",),
+    ]
+    bench("/wake_up")
+    assert bench.client.calls[-2:] == [("wake_up", None), ("asked",)]
+
+
+def test_an_engine_that_does_not_answer_after_sleep_stays_away(bench: Bench) -> None:
+    bench.answers = False
+    bench("/sleep")
+    status, content = bench("/wake_up")
+    assert (status, content["error"]["message"]) == (500, "RuntimeError: silence")
+    assert bench.state.not_ready_because() == "sleeping"
+    bench.answers = True
+    assert bench("/wake_up")[0] == 200
+    assert bench.state.not_ready_because() == ""
+
+
+def test_an_engine_that_could_not_sleep_serves_on(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    bench = Bench(loop, tmp_path, Client(fails="sleep"), ALL)
+    assert bench("/sleep")[0] == 500
+    assert bench.state.not_ready_because() == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "setting"),
+    [
+        ("/sleep?level=1", "ENABLE_SLEEP_MODE=true"),
+        ("/sleep?level=2", "ENABLE_SLEEP_MODE=true"),
+        ("/v1/load_lora_adapter", "ENABLE_LORA=true"),
+        ("/v1/unload_lora_adapter", "ENABLE_LORA=true"),
+        ("/start_profile", "PROFILER_CONFIG"),
+    ],
+)
+def test_what_the_engine_was_not_started_for_is_refused(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path, target: str, setting: str
+) -> None:
+    bench = Bench(loop, tmp_path, Client(), Abilities())
+    status, content = bench(target)
+    assert status == 400
+    assert setting in content["error"]["message"]
+    assert not bench.client.calls
+    assert bench("/sleep?level=0")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [((200, "Success"), 200), ((404, "cannot be found"), 404), ((500, "rank 64"), 400)]
+)
+def test_an_adapter_is_loaded_in_vllms_words(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, said: tuple[int, str], status: int
+) -> None:
+    seen = []
+
+    async def load(models: Any, fields: Mapping[str, Any]) -> tuple[int, str]:
+        seen.append((models, fields))
+        return said
+
+    monkeypatch.setattr(vllm_compat, "load_adapter", load)
+    answer = bench("/v1/load_lora_adapter", body=b'{"lora_name": "sql", "lora_path": "/a"}')
+    assert seen == [("models", {"lora_name": "sql", "lora_path": "/a"})]
+    assert answer[0] == status
+    assert said[1] in json.dumps(answer[1])
+
+
+def test_a_leaving_server_is_left_alone(bench: Bench) -> None:
+    bench.state.draining = True
+    assert bench("/sleep")[0] == 503
+    assert not bench.client.calls
+
+
+@contextmanager
+def listening(control: Control) -> Iterator[str]:
+    with OpsServer("127.0.0.1", 0, ServerState(), bytes) as server:
+        server.control = control
+        server.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status"),
+    [
+        ("/v1/load_lora_adapter", TOKEN, 400),
+        ("/sleep", TOKEN, 200),
+        ("/sleep", "", 401),
+        ("/sleep?level=1", "", 401),
+        ("/readyz", TOKEN, 404),
+        ("//sleep", "", 401),
+        ("/./sleep", "", 404),
+    ],
+)
+def test_the_port_asks_for_the_token(bench: Bench, path: str, token: str, status: int) -> None:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with listening(bench.control) as base:
+        request = urllib.request.Request(base + path, b"[]" if status == 400 else b"", headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found: tuple[int, str | None] = answer.status, None
+        except urllib.error.HTTPError as error:
+            with error:
+                found = error.code, error.headers["WWW-Authenticate"]
+    assert found == (status, "Bearer" if status == 401 else None)

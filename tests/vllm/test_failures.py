@@ -41,6 +41,7 @@ def changed(tiny_model: Path, tmp_path: Path) -> Callable[..., str]:
         ({"ENABLE_LORA": "true", "LORA_MODULES": "sql=/no/adapter"}, "InvalidAdapter", "/no/adapter"),
         ({"LOAD_FORMAT": "auto"}, "NoWeights", "no weights"),
         ({"MODEL_NAME": "/no/model"}, "InvalidModel", "/no/model"),
+        ({"MAX_NUM_BATCHED_TOKENS": "4096", "MAX_NUM_SEQS": "8192"}, "InvalidConfiguration", "max_num_seqs (8192)"),
         ({"TENSOR_PARALLEL_SIZE": "3"}, "InvalidParallelism", "2 attention heads"),
     ],
 )
@@ -104,3 +105,7 @@ def command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def test_a_chat_template_that_works_lets_the_model_start(serve: Serve) -> None:
+    serve(CUSTOM_CHAT_TEMPLATE="{% for message in messages %}{{ message.content }}{% endfor %}").wait_for("/readyz")

@@ -47,7 +47,8 @@ class Rule:
         found = re.search(self.pattern, evidence.text, re.DOTALL) if self.pattern else None
         if self.pattern and not found:
             return None
-        words = {"model": model, **(found.groupdict() if found else {})}
+        named = found.groupdict() if found else {}
+        words = {"model": model, **{name: " ".join(word.split()) for name, word in named.items()}}
         return Failure(self.reason, self.message.format(**words), self.remedy.format(**words), self.exit_status)
 
 
@@ -260,6 +261,13 @@ RULES = (
         r"|is not a local folder and is not a valid model identifier",
     ),
     Rule(
+        "InvalidConfiguration",
+        "vLLM does not take the configuration ({kind}): {why}",
+        "Change what is named there: the variable of a setting is its name in capitals (max_num_seqs: MAX_NUM_SEQS).",
+        exception="ValidationError",
+        pattern=r"\d+ validation errors? for (?P<kind>\w+)\s+(?:Value error, )?(?P<why>.+?)\s*\[type=",
+    ),
+    Rule(
         "OutOfHostMemory",
         "The engine was killed while it started, most likely for the pod's memory limit.",
         "Raise the memory limit in spec.resources: loading needs about the largest file of weights beside the rest.",
@@ -267,6 +275,9 @@ RULES = (
         exit_status=EXIT_FAILURE,
     ),
 )
+
+GONE = re.compile(r"Failed core proc\(s\): \{\}")
+"""vLLM saw that the engine's process had ended, too early to see how. One that tells of no error was killed."""
 
 
 def explain(error: BaseException, model: str, engine: Iterable[Evidence] = ()) -> Failure:
@@ -277,6 +288,8 @@ def explain(error: BaseException, model: str, engine: Iterable[Evidence] = ()) -
     collected = [*engine, Evidence.of(error)]
     if failure := _by_rule(collected, model):
         return failure
+    if len(collected) == 1 and GONE.search(collected[0].text):
+        return Failure("OutOfHostMemory", RULES[-1].message, RULES[-1].remedy, EXIT_FAILURE)
     text = f"{type(error).__name__}: {error}" if len(collected) == 1 else collected[0].text.strip()
     return Failure("StartFailed", f"vLLM could not start: {text}", "The container's log has the details.", EXIT_FAILURE)
 

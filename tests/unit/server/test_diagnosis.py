@@ -31,6 +31,20 @@ TEMPLATE = (
     "The supplied chat template string (template.jinja) appears path-like, but doesn't exist! Tried: template.jinja "
     "and /opt/venv/lib/python3.12/site-packages/vllm/transformers_utils/chat_templates/template.jinja"
 )
+LITERAL = """1 validation error for LoRAConfig
+max_lora_rank
+  Input should be 1, 8, 16, 32, 64, 128, 256, 320 or 512 [type=literal_error, input_value=7, input_type=int]
+    For further information visit https://errors.pydantic.dev/2.14/v/literal_error"""
+BETWEEN = (
+    "1 validation error for SchedulerConfig\n  Value error, max_num_batched_tokens (10) must be greater than or equal "
+    "to max_num_seqs (20). [type=value_error, input_value=ArgsKwargs((), {'max_num_...ncoder_decoder': False}), "
+    "input_type=ArgsKwargs]\n    For further information visit https://errors.pydantic.dev/2.14/v/value_error"
+)
+NO_MODEL = (
+    "1 validation error for ModelConfig\n  Value error, Invalid repository ID or local directory specified: '/no/m'."
+    "\nPlease verify the following requirements:\n1. Provide a valid Hugging Face repository ID.\n [type=value_error, "
+    "input_value=ArgsKwargs((), {'model': '/no/model'}), input_type=ArgsKwargs]"
+)
 
 
 @pytest.mark.parametrize(
@@ -138,12 +152,16 @@ TEMPLATE = (
             "killed",
             "memory limit",
         ),
+        (LITERAL, "InvalidConfiguration", "(LoRAConfig): max_lora_rank Input should be 1, 8, 16", "MAX_NUM_SEQS"),
+        (BETWEEN, "InvalidConfiguration", "(SchedulerConfig): max_num_batched_tokens (10) must be", "MAX_NUM_SEQS"),
+        (NO_MODEL, "InvalidModel", "is no model", "spec.model"),
         ("[Errno 28] No space left on device: '/cache/x'", "DiskFull", "full", "larger cache volume"),
         ("[Errno 111] Connection refused", "HubUnreachable", "could not be reached", "HF_ENDPOINT"),
     ],
 )
 def test_a_real_text_is_told_as_reason_message_and_remedy(text: str, reason: str, says: str, advises: str) -> None:
-    name = "OutOfMemoryError" if text == CUDA else "ValueError"
+    names = {CUDA: "OutOfMemoryError", LITERAL: "ValidationError", BETWEEN: "ValidationError"}
+    name = names.get(text, "ValueError")
     failure = explain(RuntimeError("engine failed"), "org/model", [Evidence(frozenset({name}), text)])
     assert failure.reason == reason
     assert says in failure.message
@@ -159,6 +177,13 @@ def test_the_engines_first_word_comes_before_the_rest() -> None:
     failure = explain(error, "m", [unknown, core])
     assert (failure.reason, failure.exit_status) == ("StartFailed", 1)
     assert "layers.0.self_attn.wat" in failure.message
+
+
+def test_an_engine_that_went_without_a_word_was_killed() -> None:
+    """vLLM names the exit status only where it can be had at once: {} otherwise, seen on a busy machine."""
+    error = RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}")
+    assert explain(error, "m").reason == "OutOfHostMemory"
+    assert explain(error, "m", [Evidence(frozenset({"KeyError"}), "wat")]).reason == "StartFailed"
 
 
 def test_a_server_that_stops_later_says_what_the_engine_met() -> None:

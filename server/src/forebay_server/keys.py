@@ -70,6 +70,11 @@ class KeyRing:
         log.info("The keys in %s changed: %d valid now", self._folder, len(self._digests))
 
 
+def has_keys(folder: Path) -> bool:
+    """Whether there is a Secret with anything in it; an optional one that is missing is an empty folder."""
+    return folder.is_dir() and bool(_key_files(folder))
+
+
 def _key_files(folder: Path) -> list[Path]:
     """The Secret's files; names that begin with two dots are the kubelet's own."""
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".."))

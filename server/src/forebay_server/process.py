@@ -15,7 +15,7 @@ from forebay_server.control import Control
 from forebay_server.drain import Drain
 from forebay_server.engine import Abilities, Engine
 from forebay_server.jobs.runsync import RunSync
-from forebay_server.keys import KeyRing
+from forebay_server.keys import KeyRing, has_keys
 from forebay_server.limits import Limits
 from forebay_server.liveness import EngineWatch, Patience, keep_watch, requests_by_engine
 from forebay_server.middleware import Gate
@@ -104,7 +104,7 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
     """Raises StartError when the keys cannot be used."""
     global _current  # noqa: PLW0603 - vLLM gives its plugins no other way to what was made before it
     keys = KeyRing(settings.keys_dir) if settings.auth == "APIKey" else None
-    control = Control(KeyRing(settings.control_dir) if settings.control_dir.is_dir() else None)
+    control = Control(KeyRing(settings.control_dir) if has_keys(settings.control_dir) else None)
     drain = Drain(state, settings.drain_seconds)
     _current = ServerProcess(state, keys, drain, settings.limits, settings.jobs, control=control)
     return _current

@@ -24,7 +24,7 @@ DESCRIPTIONS = {
     "FOREBAY_ENDPOINT": "the endpoint's name",
     "FOREBAY_AUTH": "APIKey: a key of FOREBAY_KEYS_DIR is asked for; None: anyone may call. There is no default",
     "FOREBAY_KEYS_DIR": "the mounted Secret: each file's content is one valid key",
-    "FOREBAY_CONTROL_DIR": "the mounted Secret with the token of engine control; without the folder control is off",
+    "FOREBAY_CONTROL_DIR": "the mounted Secret with the token of engine control; empty or not there: control is off",
     "FOREBAY_DRAIN_SECONDS": "how long running requests may go on after SIGTERM",
     "FOREBAY_MAX_IN_FLIGHT": "OpenAI requests that are answered at once; one more gets 429",
     "FOREBAY_MAX_BODY_BYTES": "the largest body that a request may have; a larger one gets 413",

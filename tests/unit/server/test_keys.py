@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from forebay_server.failure import StartError
-from forebay_server.keys import RECHECK_SECONDS, KeyRing
+from forebay_server.keys import RECHECK_SECONDS, KeyRing, has_keys
 
 FIRST = "first-key-0123456789"
 SECOND = "second-key-0123456789"
@@ -88,3 +88,11 @@ def test_no_key_is_valid_while_the_folder_cannot_be_read(tmp_path: Path) -> None
     (tmp_path / "away").rename(folder)
     clock.now += RECHECK_SECONDS
     assert keys.accepts(FIRST)
+
+
+def test_a_secret_that_is_optional_may_be_empty_or_missing(tmp_path: Path) -> None:
+    assert not has_keys(tmp_path / "missing")
+    (tmp_path / "..data").mkdir()
+    assert not has_keys(tmp_path)
+    (tmp_path / "token").write_text("t" * 16)
+    assert has_keys(tmp_path)

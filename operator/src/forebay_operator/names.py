@@ -17,6 +17,11 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 REVISION_ANNOTATION = f"{GROUP}/revision"
 """On every pod: a digest of the template that it was made from. Only pods of the newest template are diagnosed."""
 
+COMPANIONS_ANNOTATION = f"{GROUP}/companions"
+"""On every Deployment: a digest of the children that are not watched, as they were when it was last applied."""
+
+ROUTE_API = "gateway.networking.k8s.io/v1"
+
 CONTAINER = "server"
 API_PORT = 8000
 OPS_PORT = 8001
@@ -40,3 +45,8 @@ def selector_string(endpoint: str) -> str:
 def key_secret_name(endpoint: str) -> str:
     """The Secret that is made when the endpoint names none."""
     return f"{endpoint}-api-key"
+
+
+def cache_claim_name(endpoint: str) -> str:
+    """The PersistentVolumeClaim that is made when the endpoint asks for one by size."""
+    return f"{endpoint}-cache"

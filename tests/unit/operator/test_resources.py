@@ -87,9 +87,11 @@ def test_keys_come_as_files_from_a_secret(auth: Manifest, secret: str | None) ->
 
 def test_a_model_image_is_mounted_read_only() -> None:
     spec = pod_spec(model="oci://registry/a:1")
-    assert {"name": "model", "image": {"reference": "registry/a:1", "pullPolicy": "IfNotPresent"}} in spec["volumes"]
-    mount = next(mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "model")
-    assert mount == {"name": "model", "mountPath": "/model", "readOnly": True}
+    assert {"name": "forebay-model", "image": {"reference": "registry/a:1", "pullPolicy": "IfNotPresent"}} in spec[
+        "volumes"
+    ]
+    mount = next(mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "forebay-model")
+    assert mount == {"name": "forebay-model", "mountPath": "/model", "readOnly": True}
 
 
 def test_the_grace_period_covers_the_sleep_and_the_drain() -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.types import Auth, Gpu, InvalidSpec, Model, parse_endpoint
+from forebay_operator.types import Auth, Gpu, InvalidSpec, Source, parse_endpoint
+from forebay_operator.types.endpoint import read_duration
 from tests.unit.operator.test_status import endpoint_manifest
 
 
@@ -19,12 +20,16 @@ def test_what_is_left_out_gets_its_default() -> None:
 @pytest.mark.parametrize(
     ("model", "parsed", "served"),
     [
-        ("org/model", Model("hub", "org/model"), "org/model"),
-        ("oci://host/model:1", Model("image", "host/model:1"), "one"),
-        ("/models/a", Model("path", "/models/a"), "one"),
+        ("org/model", Source("hub", "org/model"), "org/model"),
+        ("oci://host/model:1", Source("image", "host/model:1"), "one"),
+        ("/models/a", Source("path", "/models/a"), "one"),
+        ("pvc://weights", Source("claim", "weights"), "one"),
+        ("pvc://weights/a/b", Source("claim", "weights", "a/b"), "one"),
+        ("s3://bucket/a/b", Source("bucket", "s3://bucket/a/b"), "one"),
+        ("gs://bucket/a", Source("bucket", "gs://bucket/a"), "one"),
     ],
 )
-def test_models(model: str, parsed: Model, served: str) -> None:
+def test_models(model: str, parsed: Source, served: str) -> None:
     endpoint = parse_endpoint(endpoint_manifest(model=model))
     assert (endpoint.model, endpoint.served_names) == (parsed, (served,))
 
@@ -59,6 +64,32 @@ def test_a_served_name_from_a_secret_is_not_known_here() -> None:
         ),
         ({"env": [{"name": "FOREBAY_AUTH", "value": "None"}]}, "FOREBAY_AUTH is refused"),
         ({"auth": {"mode": "None", "secretName": "s"}}, "spec.auth: mode None takes no secretName"),
+        ({"model": "pvc://claim/../etc"}, "spec.model: 'pvc://claim/../etc' is neither"),
+        ({"model": "s3://"}, "spec.model: 's3://' is neither"),
+        ({"replicas": "two"}, "spec.replicas: 'two' is not a whole number"),
+        ({"suspend": 1}, "spec.suspend: 1 is not true or false"),
+        ({"gpu": "all"}, "spec.gpu: 'all' is not an object"),
+        ({"adapters": {}}, "spec.adapters: {} is not a list"),
+        ({"adapters": [{"source": "a/b"}]}, "spec.adapters[0].name: missing"),
+        (
+            {"adapters": [{"name": "a", "source": "s3://bucket/c"}]},
+            "spec.adapters: vLLM reads no adapters from buckets",
+        ),
+        ({"adapters": [{"name": "org/model", "source": "a/b"}]}, "'org/model' is the name of the model itself"),
+        (
+            {"adapters": [{"name": "a", "source": "b/c"}], "env": [{"name": "LORA_MODULES", "value": "[]"}]},
+            "spec.env: LORA_MODULES is refused: it is set from spec.adapters",
+        ),
+        ({"cache": {"claimName": "a", "size": "1Gi"}}, "spec.cache: claimName names a claim of yours"),
+        ({"gpu": {"resource": "example.com/npu", "product": "X"}}, "no label is known for example.com/npu"),
+        ({"rollout": {"drainTimeout": "soon"}}, "spec.rollout.drainTimeout: 'soon' is not a duration"),
+        ({"rollout": {"drainTimeout": "25h"}}, "spec.rollout.drainTimeout: 25h is not between 0s and 24h"),
+        ({"rollout": {"startupTimeout": "5s"}}, "spec.rollout.startupTimeout: 5s is not between 10s and 24h"),
+        ({"pod": {"labels": {"forebay.dev/endpoint": "x"}}}, "spec.pod.labels: forebay.dev/endpoint is the operator's"),
+        ({"pod": {"annotations": {"forebay.dev/revision": "x"}}}, "forebay.dev/revision is the operator's"),
+        ({"pod": {"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}}, "a must be exactly one of configMap"),
+        ({"pod": {"volumes": [{"name": "forebay-a", "emptyDir": {}}]}}, "forebay-a begins with forebay-"),
+        ({"pod": {"volumeMounts": [{"name": "a", "mountPath": "/a"}]}}, "a is not among spec.pod.volumes"),
     ],
 )
 def test_what_cannot_work_is_refused(spec: dict[str, Any], problem: str) -> None:
@@ -73,3 +104,41 @@ def test_a_bad_name_and_all_other_problems_are_named_at_once() -> None:
     with pytest.raises(InvalidSpec) as refused:
         parse_endpoint(manifest)
     assert len(refused.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/run", "/run/forebay/keys", "/var/run/forebay", "/model", "/cache", "/cache/", "/dev/shm", "/a/../run"],
+)
+def test_nothing_is_mounted_over_the_servers_own_volumes(path: str) -> None:
+    pod = {"volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": [{"name": "a", "mountPath": path}]}
+    with pytest.raises(InvalidSpec, match="is taken by the server's own volumes"):
+        parse_endpoint(endpoint_manifest(pod=pod))
+
+
+@pytest.mark.parametrize("path", ["/data", "/cache/extra", "/tmp/a", "/run/other", "/models"])
+def test_other_places_take_a_mount(path: str) -> None:
+    mount = {"name": "a", "mountPath": path}
+    pod = {"volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": [mount]}
+    assert parse_endpoint(endpoint_manifest(pod=pod)).pod.volume_mounts == (mount,)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("1h30m", 5400), ("0s", 0), ("", None), ("5", None), ("m", None)]
+)
+def test_durations(text: str, seconds: int | None) -> None:
+    if seconds is None:
+        with pytest.raises(ValueError, match="is not a duration"):
+            read_duration(text)
+    else:
+        assert read_duration(text) == seconds
+
+
+def test_a_suspended_endpoint_wants_nothing_and_keeps_its_replicas() -> None:
+    endpoint = parse_endpoint(endpoint_manifest(replicas=3, suspend=True))
+    assert (endpoint.wanted, endpoint.replicas) == (0, 3)
+
+
+def test_adapters_are_served_beside_the_model() -> None:
+    endpoint = parse_endpoint(endpoint_manifest(adapters=[{"name": "a", "source": "org/adapter"}]))
+    assert (endpoint.model_names, endpoint.served_names) == (("org/model",), ("org/model", "a"))

@@ -1,7 +1,17 @@
 """Pure builders: what should exist for an endpoint, one module for each kind of object."""
 
+from forebay_operator.resources.claim import build_claim
 from forebay_operator.resources.deployment import build_deployment
+from forebay_operator.resources.disruption_budget import build_disruption_budget
+from forebay_operator.resources.route import build_route
 from forebay_operator.resources.secret import build_key_secret
 from forebay_operator.resources.service import build_service
 
-__all__ = ["build_deployment", "build_key_secret", "build_service"]
+__all__ = [
+    "build_claim",
+    "build_deployment",
+    "build_disruption_budget",
+    "build_key_secret",
+    "build_route",
+    "build_service",
+]

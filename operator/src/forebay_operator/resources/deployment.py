@@ -4,30 +4,45 @@ from collections.abc import Set
 
 from forebay_operator import names
 from forebay_operator.resources.meta import build_metadata, digest, seal
-from forebay_operator.resources.pod import STARTUP_TIMEOUT, build_pod_spec
+from forebay_operator.resources.pod import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
 from forebay_operator.types import Endpoint, Manifest
 
+SCHEDULING_MARGIN = 60
+"""Seconds besides the start itself in which a Deployment has to progress: a node is found, images are pulled."""
 
-def build_deployment(endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset()) -> Manifest:
+
+def build_deployment(
+    endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), companions: str = ""
+) -> Manifest:
     """The Deployment, named like the endpoint.
 
-    A new pod is ready before an old one goes. But where old pods are stuck (`stuck_revisions`: of the pods while none
-    answers) there is nothing to protect, and one that fails must not keep the GPU that the corrected one needs.
+    Under Surge a new pod is ready before an old one goes; under Replace an old one goes first, and the next only when
+    the new one is ready. But where old pods are stuck (`stuck_revisions`: of the pods while none answers) there is
+    nothing to protect, and one that fails must not keep the GPU that the corrected one needs. `companions` is the
+    digest of the children that are not watched.
     """
     pod_spec = build_pod_spec(endpoint, settings)
-    revision = digest({"endpoint": endpoint.uid, "spec": pod_spec})
-    metadata = {"labels": names.child_labels(endpoint.name), "annotations": {names.REVISION_ANNOTATION: revision}}
+    users_annotations = dict(endpoint.pod.annotations)
+    labels = {**endpoint.pod.labels, **names.child_labels(endpoint.name)}
+    content = {"endpoint": endpoint.uid, "spec": pod_spec, "labels": labels, "annotations": users_annotations}
+    revision = digest(content)
+    metadata = {"labels": labels, "annotations": {**users_annotations, names.REVISION_ANNOTATION: revision}}
+    surge, unavailable = (1, 0) if endpoint.rollout.strategy == "Surge" else (0, 1)
     spec = {
-        "replicas": endpoint.replicas,
+        "replicas": endpoint.wanted,
         "selector": {"matchLabels": names.selector_labels(endpoint.name)},
         "strategy": {
             "type": "RollingUpdate",
-            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "100%" if stuck_revisions - {revision} else 0},
+            "rollingUpdate": {
+                "maxSurge": surge,
+                "maxUnavailable": "100%" if stuck_revisions - {revision} else unavailable,
+            },
         },
-        "progressDeadlineSeconds": STARTUP_TIMEOUT + 60,
+        "progressDeadlineSeconds": find_startup_seconds(endpoint) + STARTUP_MARGIN + SCHEDULING_MARGIN,
         "revisionHistoryLimit": 3,
         "template": {"metadata": metadata, "spec": pod_spec},
     }
     own = build_metadata(endpoint, endpoint.name)
+    own["annotations"] = {names.COMPANIONS_ANNOTATION: companions}
     return seal({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})

@@ -3,49 +3,89 @@
 from typing import Any
 
 from forebay_operator import names
+from forebay_operator.resources.parallelism import TENSOR, find_tensor_parallel_size
+from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
-from forebay_operator.types import SERVED_NAME_VARIABLES, Endpoint, Manifest
+from forebay_operator.types import PRODUCT_LABELS, SERVED_NAME_VARIABLES, Endpoint, Manifest
 
 PRE_STOP_SLEEP = 5
 """Seconds that a pod serves on while Kubernetes takes it out of rotation."""
 
-DRAIN_TIMEOUT = 300
-"""Seconds that running streams have to finish after SIGTERM."""
+EXIT_TIME = 15
+"""Seconds from the last stream to the end of the process, with a margin."""
 
-STARTUP_TIMEOUT = 30 * 60
-"""Seconds from the start of the container to the first answer of the model."""
+STARTUP_MARGIN = 30
+"""Seconds that the probe waits longer than the server itself, which says at its end why it was slow."""
 
 STARTUP_PERIOD = 2
-MODEL_MOUNT = "/model"
-KEYS_MOUNT = "/run/forebay/keys"
+STARTUP_VARIABLE = "VLLM_STARTUP_TIMEOUT"
 USER, GROUP = 2000, 0
 """The user and group that vLLM's official images are made for."""
+
+GPU_TAINTS = {"nvidia.com": "nvidia.com/gpu", "amd.com": "amd.com/gpu"}
+"""Domain of a GPU resource -> the key of the taint that nodes with such GPUs get, whatever share is asked for (MIG)."""
 
 
 def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     """The spec of the Deployment's pod template."""
-    volumes, mounts = _build_volumes(endpoint, settings)
+    volumes, mounts = build_volumes(endpoint, settings)
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": PRE_STOP_SLEEP + DRAIN_TIMEOUT + 15,
+        "terminationGracePeriodSeconds": PRE_STOP_SLEEP + endpoint.rollout.drain_seconds + EXIT_TIME,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
             "runAsGroup": GROUP,
             "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_build_container(endpoint, settings, mounts)],
         "volumes": volumes,
     }
-    if endpoint.gpu.count:
-        spec["tolerations"] = [{"key": endpoint.gpu.resource, "operator": "Exists", "effect": "NoSchedule"}]
-    return spec
+    return spec | _build_placement(endpoint)
+
+
+def find_startup_seconds(endpoint: Endpoint) -> int:
+    """Seconds that a start may take: spec.rollout.startupTimeout, or VLLM_STARTUP_TIMEOUT in env if that is longer."""
+    given = next((one.get("value", "") for one in endpoint.env if one["name"] == STARTUP_VARIABLE), "")
+    longest = int(given) if given.isdecimal() and len(given) <= 5 else 0
+    return max(endpoint.rollout.startup_seconds, longest)
+
+
+def _build_placement(endpoint: Endpoint) -> dict[str, Any]:
+    """On which nodes the pod may run, and what it carries there. What is not asked for is left out."""
+    pod, gpu = endpoint.pod, endpoint.gpu
+    domain = gpu.resource.partition("/")[0]
+    taints = sorted({gpu.resource, GPU_TAINTS.get(domain, gpu.resource)}) if gpu.count else []
+    nodes = dict(pod.node_selector)
+    if gpu.count and gpu.product:
+        nodes[PRODUCT_LABELS[domain]] = gpu.product
+    placement = {
+        "nodeSelector": nodes,
+        "tolerations": [
+            *({"key": taint, "operator": "Exists", "effect": "NoSchedule"} for taint in taints),
+            *pod.tolerations,
+        ],
+        "affinity": pod.affinity,
+        "topologySpreadConstraints": [_spread(endpoint, one) for one in pod.topology_spread_constraints],
+        "priorityClassName": pod.priority_class_name,
+        "runtimeClassName": pod.runtime_class_name,
+        "serviceAccountName": pod.service_account_name,
+        "imagePullSecrets": list(pod.image_pull_secrets),
+    }
+    return {key: value for key, value in placement.items() if value}
+
+
+def _spread(endpoint: Endpoint, constraint: Manifest) -> Manifest:
+    """The constraint, which counts the endpoint's own pods unless it names others."""
+    return {"labelSelector": {"matchLabels": names.selector_labels(endpoint.name)}, **constraint}
 
 
 def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manifest]) -> dict[str, Any]:
     default_image = settings.gpu_image if endpoint.gpu.count else settings.cpu_image
+    startup = find_startup_seconds(endpoint) + STARTUP_MARGIN
     container: dict[str, Any] = {
         "name": names.CONTAINER,
         "image": endpoint.image or default_image,
@@ -56,7 +96,7 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
         ],
         "env": build_env(endpoint),
         "resources": _build_resources(endpoint),
-        "startupProbe": _probe("/startupz", period=STARTUP_PERIOD, failures=STARTUP_TIMEOUT // STARTUP_PERIOD),
+        "startupProbe": _probe("/startupz", period=STARTUP_PERIOD, failures=startup // STARTUP_PERIOD),
         "readinessProbe": _probe("/readyz", period=2, failures=2),
         "livenessProbe": _probe("/livez", period=10, failures=3),
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -79,15 +119,17 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
         "FOREBAY_ENDPOINT": endpoint.name,
         "FOREBAY_AUTH": endpoint.auth.mode,
         "FOREBAY_KEYS_DIR": KEYS_MOUNT,
-        "FOREBAY_DRAIN_SECONDS": str(DRAIN_TIMEOUT),
-        "MODEL_NAME": MODEL_MOUNT if endpoint.model.kind == "image" else endpoint.model.source,
+        "FOREBAY_DRAIN_SECONDS": str(endpoint.rollout.drain_seconds),
+        "MODEL_NAME": endpoint.model.path_below(MODEL_MOUNT),
     }
+    if endpoint.adapters:
+        fixed |= {"ENABLE_LORA": "true", "LORA_MODULES": build_lora_modules(endpoint)}
     users = {variable["name"]: variable for variable in endpoint.env}
-    defaults = {}
+    defaults = {STARTUP_VARIABLE: str(endpoint.rollout.startup_seconds)}
     if endpoint.model.kind != "hub" and not any(name in users for name in SERVED_NAME_VARIABLES):
         defaults[SERVED_NAME_VARIABLES[0]] = endpoint.name
-    if endpoint.gpu.count > 1:
-        defaults["TENSOR_PARALLEL_SIZE"] = str(endpoint.gpu.count)
+    if size := find_tensor_parallel_size(endpoint.gpu.count, endpoint.env):
+        defaults[TENSOR] = str(size)
     ours = {name: {"name": name, "value": value} for name, value in (fixed | defaults).items()}
     return list((ours | users).values())
 
@@ -98,29 +140,6 @@ def _build_resources(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.gpu.count:
         limits[endpoint.gpu.resource] = requests[endpoint.gpu.resource] = str(endpoint.gpu.count)
     return {kind: values for kind, values in (("requests", requests), ("limits", limits)) if values}
-
-
-def _build_volumes(endpoint: Endpoint, settings: Settings) -> tuple[list[Manifest], list[Manifest]]:
-    """Volumes and their mounts; all that is writable under a read-only root is here."""
-    volumes: list[Manifest] = [
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "cache", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory"}},
-    ]
-    mounts: list[Manifest] = [
-        {"name": "tmp", "mountPath": "/tmp"},
-        {"name": "cache", "mountPath": "/cache"},
-        {"name": "shm", "mountPath": "/dev/shm"},
-    ]
-    if endpoint.auth.mode == "APIKey":
-        secret = endpoint.auth.secret_name or names.key_secret_name(endpoint.name)
-        volumes.append({"name": "keys", "secret": {"secretName": secret}})
-        mounts.append({"name": "keys", "mountPath": KEYS_MOUNT, "readOnly": True})
-    if endpoint.model.kind == "image":
-        image = {"reference": endpoint.model.source, "pullPolicy": settings.pull_policy}
-        volumes.append({"name": "model", "image": image})
-        mounts.append({"name": "model", "mountPath": MODEL_MOUNT, "readOnly": True})
-    return volumes, mounts
 
 
 def _probe(path: str, *, period: int, failures: int) -> Manifest:

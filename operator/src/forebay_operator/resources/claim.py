@@ -1,0 +1,27 @@
+"""The PersistentVolumeClaim that keeps what was downloaded, for endpoints that ask for one by spec.cache.size."""
+
+from typing import Any
+
+from forebay_operator import names
+from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.types import Endpoint
+
+
+def build_claim(endpoint: Endpoint) -> dict[str, Any] | None:
+    """The claim, or None where the cache is the user's own claim or the pod's disk.
+
+    One that is kept has no owner, so it outlives the endpoint; the next endpoint of the name takes it up again.
+    """
+    cache = endpoint.cache
+    if not cache.size:
+        return None
+    metadata = build_metadata(endpoint, names.cache_claim_name(endpoint.name))
+    if cache.deletion_policy == "Retain":
+        del metadata["ownerReferences"]
+    spec: dict[str, Any] = {
+        "accessModes": list(cache.access_modes),
+        "resources": {"requests": {"storage": cache.size}},
+    }
+    if cache.storage_class_name:
+        spec["storageClassName"] = cache.storage_class_name
+    return seal({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})

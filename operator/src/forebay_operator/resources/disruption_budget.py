@@ -1,0 +1,18 @@
+"""The PodDisruptionBudget of an endpoint: a drained node takes one server after the other."""
+
+from typing import Any
+
+from forebay_operator import names
+from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.types import Endpoint
+
+
+def build_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
+    """The budget, named like the endpoint. Pods that do not answer may always be evicted, so none blocks a drain."""
+    spec = {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": names.selector_labels(endpoint.name)},
+    }
+    metadata = build_metadata(endpoint, endpoint.name)
+    return seal({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec})

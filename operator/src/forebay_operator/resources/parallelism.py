@@ -1,0 +1,35 @@
+"""How many GPUs share the model: TENSOR_PARALLEL_SIZE follows spec.gpu.count."""
+
+import re
+from collections.abc import Iterable
+
+from forebay_operator.types import Manifest
+
+TENSOR = "TENSOR_PARALLEL_SIZE"
+OTHERS = ("PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE", "PREFILL_CONTEXT_PARALLEL_SIZE")
+"""Settings that take GPUs too: vLLM needs the product of all (ParallelConfig, config/parallel.py)."""
+
+ELSEWHERE = ("VLLM_CONFIG_FILE", "DATA_PARALLEL_SIZE_LOCAL")
+"""Settings with which only the server knows how the GPUs are shared."""
+
+_IN_ARGUMENTS = re.compile(r"(?:^|\s)(?:-(?:tp|pp|dp|pcp)|--\S*parallel-size\S*)(?:[\s=]|$)")
+
+
+def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
+    """GPUs for each copy of the model that are left by the other parallel sizes, or None: it is not to be set.
+
+    That is so for a single GPU, where the user sets it, and where only the server knows.
+    """
+    given = {str(variable["name"]): variable for variable in env}
+    arguments = str(given.get("VLLM_EXTRA_ARGS", {}).get("value", ""))
+    if TENSOR in given or any(name in given for name in ELSEWHERE) or _IN_ARGUMENTS.search(arguments):
+        return None
+    taken = 1
+    for name in OTHERS:
+        if name in given:
+            value = str(given[name].get("value", "")).strip()
+            if not value.isdecimal() or int(value) < 1:
+                return None
+            taken *= int(value)
+    size, rest = divmod(gpus, taken)
+    return size if size > 1 and not rest else None

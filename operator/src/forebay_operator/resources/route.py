@@ -1,0 +1,70 @@
+"""The HTTPRoute that brings /v2/<id>/ of the user's Gateways to an endpoint, and what became of it."""
+
+from typing import Any
+
+from forebay_operator import names
+from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.settings import Settings
+from forebay_operator.types import Endpoint, Manifest
+
+CONDITION = "RouteReady"
+
+
+def route_id(endpoint: Endpoint, settings: Settings) -> str:
+    """The endpoint's id in URLs, as the gateway has it: its name, with the namespace before it outside of our own."""
+    return endpoint.name if endpoint.namespace == settings.namespace else f"{endpoint.namespace}.{endpoint.name}"
+
+
+def build_route(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
+    """The HTTPRoute, named like the endpoint, or None where none is asked for. Its requests have no time limit, since
+    a stream may take as long as it likes."""
+    route = endpoint.route
+    if not route.parent_refs:
+        return None
+    spec: dict[str, Any] = {
+        "parentRefs": [dict(parent) for parent in route.parent_refs],
+        "rules": [
+            {
+                "matches": [{"path": {"type": "PathPrefix", "value": f"/v2/{route_id(endpoint, settings)}"}}],
+                "backendRefs": [{"name": endpoint.name, "port": endpoint.service.port}],
+                "timeouts": {"request": "0s"},
+            }
+        ],
+    }
+    if route.hostnames:
+        spec["hostnames"] = list(route.hostnames)
+    metadata = build_metadata(endpoint, endpoint.name)
+    return seal({"apiVersion": names.ROUTE_API, "kind": "HTTPRoute", "metadata": metadata, "spec": spec})
+
+
+def route_condition(ready: bool, reason: str, message: str, generation: int) -> dict[str, object]:
+    """What is said of the route in the endpoint's status."""
+    return {
+        "type": CONDITION,
+        "status": "True" if ready else "False",
+        "reason": reason,
+        "message": message,
+        "observedGeneration": generation,
+    }
+
+
+def assess_route(live: Manifest, generation: int) -> dict[str, object]:
+    """Whether every Gateway that the route names has taken it, in the Gateways' own words."""
+    wanted = len(live["spec"].get("parentRefs") or ())
+    answers = (live.get("status") or {}).get("parents") or ()
+    current = live["metadata"].get("generation", 0)
+    accepted = 0
+    for answer in answers:
+        found = {condition["type"]: condition for condition in answer.get("conditions") or ()}
+        for kind in ("Accepted", "ResolvedRefs"):
+            condition = found.get(kind) or {}
+            if condition.get("status") == "False":
+                gateway = answer["parentRef"]["name"]
+                words = f"the Gateway {gateway} says {condition.get('reason')}: {condition.get('message', '')}"
+                return route_condition(False, "RouteRefused", words, generation)
+        taken = found.get("Accepted") or {}
+        accepted += taken.get("status") == "True" and taken.get("observedGeneration", current) >= current
+    if accepted < wanted:
+        words = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
+        return route_condition(False, "RouteWaiting", words, generation)
+    return route_condition(True, "RouteAccepted", "every Gateway of spec.route.parentRefs has taken it", generation)

@@ -1,0 +1,98 @@
+"""The volumes of a server's pod: what is writable under its read-only root, keys, weights, and the user's own."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from forebay_operator import names
+from forebay_operator.settings import Settings
+from forebay_operator.types import Endpoint, Manifest, Source
+
+MODEL_MOUNT = "/model"
+ADAPTERS_MOUNT = "/adapters"
+CACHE_MOUNT = "/cache"
+KEYS_MOUNT = "/run/forebay/keys"
+
+
+@dataclass
+class Volumes:
+    """Volumes with their mounts. A claim that is mounted at several places is one volume."""
+
+    volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    mounts: list[dict[str, Any]] = field(default_factory=list)
+
+    def mount(self, name: str, content: Manifest, path: str, read_only: bool = False) -> None:
+        """Mount what `content` describes at `path`."""
+        self.volumes[name] = {"name": name, **content}
+        self.mounts.append({"name": name, "mountPath": path, **({"readOnly": True} if read_only else {})})
+
+    def mount_claim(self, claim: str, path: str, read_only: bool) -> None:
+        """Mount a claim; the volume itself is read-only while every mount of it is."""
+        same = (one["name"] for one in self.volumes.values() if _claim_of(one) == claim)
+        name = next(same, None) or f"forebay-claim-{sum(map(bool, map(_claim_of, self.volumes.values())))}"
+        before = self.volumes.get(name)
+        read_only_volume = read_only and (before is None or "readOnly" in before["persistentVolumeClaim"])
+        source = {"claimName": claim, **({"readOnly": True} if read_only_volume else {})}
+        self.mount(name, {"persistentVolumeClaim": source}, path, read_only)
+
+
+def build_volumes(endpoint: Endpoint, settings: Settings) -> tuple[list[Manifest], list[Manifest]]:
+    """Volumes and their mounts."""
+    made = Volumes()
+    made.mount("forebay-tmp", {"emptyDir": {}}, "/tmp")
+    shared = {"medium": "Memory", "sizeLimit": shared_memory(endpoint.gpu.count)}
+    made.mount("forebay-shm", {"emptyDir": shared}, "/dev/shm")
+    cache = endpoint.cache.claim_name or (names.cache_claim_name(endpoint.name) if endpoint.cache.size else "")
+    if cache:
+        made.mount_claim(cache, CACHE_MOUNT, read_only=False)
+    else:
+        made.mount("forebay-cache", {"emptyDir": {}}, CACHE_MOUNT)
+    if endpoint.auth.mode == "APIKey":
+        secret = endpoint.auth.secret_name or names.key_secret_name(endpoint.name)
+        made.mount("forebay-keys", {"secret": {"secretName": secret}}, KEYS_MOUNT, read_only=True)
+    _mount_source(made, "forebay-model", endpoint.model, MODEL_MOUNT, settings)
+    for place, adapter in enumerate(endpoint.adapters):
+        _mount_source(made, f"forebay-adapter-{place}", adapter.source, adapter_mount(adapter.name), settings)
+    volumes: list[Manifest] = [*made.volumes.values(), *map(_without_false, endpoint.pod.volumes)]
+    return volumes, [*made.mounts, *map(_without_false, endpoint.pod.volume_mounts)]
+
+
+def adapter_mount(name: str) -> str:
+    """Where the adapter of that name is mounted when it comes from an image or a claim."""
+    return f"{ADAPTERS_MOUNT}/{name}"
+
+
+def build_lora_modules(endpoint: Endpoint) -> str:
+    """The adapters in the form of LORA_MODULES."""
+    base = {"base_model_name": endpoint.model_names[0]} if endpoint.model_names else {}
+    modules = [
+        {"name": adapter.name, "path": adapter.source.path_below(adapter_mount(adapter.name)), **base}
+        for adapter in endpoint.adapters
+    ]
+    return json.dumps(modules)
+
+
+def shared_memory(gpus: int) -> str:
+    """The most that /dev/shm may take: 2Gi for one server, as in vLLM's own Kubernetes manifests
+    (docs/deployment/k8s.md), and 1Gi for each further GPU, whose worker exchanges tensors through it."""
+    return f"{2 + max(0, gpus - 1)}Gi"
+
+
+def _mount_source(made: Volumes, name: str, source: Source, path: str, settings: Settings) -> None:
+    if source.kind == "image":
+        made.mount(name, {"image": {"reference": source.source, "pullPolicy": settings.pull_policy}}, path, True)
+    elif source.kind == "claim":
+        made.mount_claim(source.source, path, read_only=True)
+
+
+def _claim_of(volume: Manifest) -> str:
+    return str((volume.get("persistentVolumeClaim") or {}).get("claimName", ""))
+
+
+def _without_false(given: Manifest) -> dict[str, Any]:
+    """What the user gave, without `readOnly: false`: the API server leaves it out, and it would look like drift."""
+    return {
+        key: _without_false(value) if isinstance(value, dict) else value
+        for key, value in given.items()
+        if not (key == "readOnly" and value is False)
+    }

@@ -1,0 +1,41 @@
+"""The endpoint as the operator sees it: the manifest, parsed, defaulted and checked."""
+
+from forebay_operator.types.endpoint import (
+    SERVED_NAME_VARIABLES,
+    Adapter,
+    Auth,
+    Cache,
+    Endpoint,
+    Gpu,
+    Manifest,
+    Pod,
+    Rollout,
+    Route,
+    Service,
+    Spec,
+)
+from forebay_operator.types.parse import InvalidSpec, parse_endpoint
+from forebay_operator.types.rules import MAX_NAME, PRODUCT_LABELS, REFUSED_VARIABLES
+from forebay_operator.types.source import Source, parse_source
+
+__all__ = [
+    "MAX_NAME",
+    "PRODUCT_LABELS",
+    "REFUSED_VARIABLES",
+    "SERVED_NAME_VARIABLES",
+    "Adapter",
+    "Auth",
+    "Cache",
+    "Endpoint",
+    "Gpu",
+    "InvalidSpec",
+    "Manifest",
+    "Pod",
+    "Rollout",
+    "Route",
+    "Service",
+    "Source",
+    "Spec",
+    "parse_endpoint",
+    "parse_source",
+]

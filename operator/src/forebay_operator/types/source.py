@@ -1,0 +1,57 @@
+"""Where weights come from."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_SCHEMES: dict[str, Literal["image", "claim", "bucket"]] = {
+    "oci://": "image",
+    "pvc://": "claim",
+    "s3://": "bucket",
+    "gs://": "bucket",
+}
+_FORMS = {
+    "image": re.compile(r"[a-z0-9][a-zA-Z0-9._:/@-]*[a-zA-Z0-9]"),
+    "claim": re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_][A-Za-z0-9._-]*)*"),
+    "bucket": re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]*[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9._=+@-]*)*/?"),
+    "path": re.compile(r"(/[A-Za-z0-9._-]+)+"),
+    "hub": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights of a model or an adapter come from.
+
+    Attributes:
+        kind: `hub` (a Hugging Face id), `image` (an image reference), `claim` (a folder in a PersistentVolumeClaim),
+            `bucket` (an address that vLLM's own loader reads) or `path` (absolute, in the server image).
+        source: the id, the reference without `oci://`, the claim's name, the whole address, or the path.
+        folder: of a claim: the path below its root, empty for the root itself.
+    """
+
+    kind: Literal["hub", "image", "claim", "bucket", "path"]
+    source: str
+    folder: str = ""
+
+    def path_below(self, mount: str) -> str:
+        """What vLLM is told, where an image or a claim is mounted at `mount`."""
+        if self.kind in ("image", "claim"):
+            return f"{mount}/{self.folder}" if self.folder else mount
+        return self.source
+
+
+def parse_source(text: str) -> Source | None:
+    """Read the address of weights; None where it is of no known form."""
+    kind = next((kind for scheme, kind in _SCHEMES.items() if text.startswith(scheme)), None)
+    if kind in ("image", "claim"):
+        _, _, rest = text.partition("://")
+    else:
+        rest = text
+    found = kind or ("path" if text.startswith("/") else "hub")
+    if not _FORMS[found].fullmatch(rest):
+        return None
+    if found == "claim":
+        claim, _, folder = rest.partition("/")
+        return Source("claim", claim, folder)
+    return Source(found, rest)

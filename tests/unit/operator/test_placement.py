@@ -1,0 +1,152 @@
+"""On which nodes an endpoint's pods run, what they mount there, and how they share their GPUs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from forebay_operator.resources.parallelism import find_tensor_parallel_size
+from tests.kubectl import Manifest
+from tests.unit.operator.test_resources import container, env, pod_spec
+
+
+def mounts(**spec: Any) -> dict[str, Manifest]:
+    return {mount["mountPath"]: mount for mount in container(**spec)["volumeMounts"]}
+
+
+def volume(name: str, **spec: Any) -> Manifest:
+    return next(one for one in pod_spec(**spec)["volumes"] if one["name"] == name)
+
+
+def test_a_product_is_chosen_by_the_label_of_its_vendor() -> None:
+    assert pod_spec(gpu={"product": "NVIDIA-L4"})["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
+    amd = {"resource": "amd.com/gpu", "product": "Instinct_MI300X"}
+    assert pod_spec(gpu=amd)["nodeSelector"] == {"amd.com/gpu.product-name": "Instinct_MI300X"}
+    assert "nodeSelector" not in pod_spec(gpu={"count": 0, "product": "NVIDIA-L4"})
+
+
+def test_a_share_of_a_gpu_tolerates_the_taint_of_whole_ones() -> None:
+    spec = pod_spec(gpu={"resource": "nvidia.com/mig-3g.20gb"})
+    assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu", "nvidia.com/mig-3g.20gb"]
+
+
+def test_what_the_user_adds_to_the_pod_is_there() -> None:
+    given: dict[str, Any] = {
+        "nodeSelector": {"pool": "a"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "priorityClassName": "high",
+        "runtimeClassName": "nvidia",
+        "serviceAccountName": "reader",
+        "imagePullSecrets": [{"name": "registry"}],
+        "volumes": [{"name": "data", "emptyDir": {}}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": False}],
+    }
+    spec = pod_spec(pod=given, gpu={"product": "NVIDIA-L4"})
+    assert spec["nodeSelector"] == {"pool": "a", "nvidia.com/gpu.product": "NVIDIA-L4"}
+    assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu", "spot"]
+    for name in ("affinity", "priorityClassName", "runtimeClassName", "serviceAccountName", "imagePullSecrets"):
+        assert spec[name] == given[name]
+    assert given["volumes"][0] in spec["volumes"]
+    assert {"name": "data", "mountPath": "/data"} in spec["containers"][0]["volumeMounts"]
+    assert spec["automountServiceAccountToken"] is False
+
+
+def test_pods_are_spread_by_the_endpoints_own_label_unless_another_is_named() -> None:
+    zone = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    own = {"matchLabels": {"team": "a"}}
+    spread = pod_spec(pod={"topologySpreadConstraints": [zone, {**zone, "labelSelector": own}]})
+    selectors = [one["labelSelector"] for one in spread["topologySpreadConstraints"]]
+    assert selectors == [{"matchLabels": {"forebay.dev/endpoint": "one"}}, own]
+
+
+@pytest.mark.parametrize(
+    ("cache", "source"),
+    [
+        ({}, {"emptyDir": {}}),
+        ({"claimName": "mine"}, {"persistentVolumeClaim": {"claimName": "mine"}}),
+        ({"size": "10Gi"}, {"persistentVolumeClaim": {"claimName": "one-cache"}}),
+    ],
+)
+def test_downloads_are_kept_where_the_cache_is(cache: Manifest, source: Manifest) -> None:
+    name = mounts(cache=cache)["/cache"]["name"]
+    assert volume(name, cache=cache) == {"name": name, **source}
+    assert "readOnly" not in mounts(cache=cache)["/cache"]
+
+
+def test_weights_in_a_claim_are_mounted_read_only() -> None:
+    model = "pvc://weights/llama/8b"
+    mount = mounts(model=model)["/model"]
+    assert mount["readOnly"] is True
+    claim = {"claimName": "weights", "readOnly": True}
+    assert volume(mount["name"], model=model)["persistentVolumeClaim"] == claim
+    assert env(model=model)["MODEL_NAME"]["value"] == "/model/llama/8b"
+
+
+def test_one_claim_for_several_things_is_one_volume() -> None:
+    adapters = [{"name": "a", "source": "pvc://shared/a"}, {"name": "b", "source": "pvc://other/b"}]
+    spec: dict[str, Any] = {"model": "pvc://shared/m", "cache": {"claimName": "shared"}, "adapters": adapters}
+    claims = [one["persistentVolumeClaim"] for one in pod_spec(**spec)["volumes"] if "persistentVolumeClaim" in one]
+    assert claims == [{"claimName": "shared"}, {"claimName": "other", "readOnly": True}]
+    found = mounts(**spec)
+    assert found["/cache"]["name"] == found["/model"]["name"] == found["/adapters/a"]["name"]
+    assert [found[path].get("readOnly") for path in ("/cache", "/model", "/adapters/a")] == [None, True, True]
+    names = [one["name"] for one in pod_spec(**spec)["volumes"]]
+    assert len(names) == len(set(names))
+
+
+def test_adapters_come_from_the_hub_from_claims_and_from_images() -> None:
+    adapters = [
+        {"name": "hub", "source": "org/adapter"},
+        {"name": "claim", "source": "pvc://claim/a"},
+        {"name": "image", "source": "oci://registry/a:1"},
+    ]
+    variables = env(adapters=adapters)
+    assert variables["ENABLE_LORA"]["value"] == "true"
+    assert json.loads(str(variables["LORA_MODULES"]["value"])) == [
+        {"name": "hub", "path": "org/adapter", "base_model_name": "org/model"},
+        {"name": "claim", "path": "/adapters/claim/a", "base_model_name": "org/model"},
+        {"name": "image", "path": "/adapters/image", "base_model_name": "org/model"},
+    ]
+    assert "ENABLE_LORA" not in env()
+
+
+def test_a_bucket_is_read_by_vllm_itself() -> None:
+    assert env(model="s3://bucket/model")["MODEL_NAME"]["value"] == "s3://bucket/model"
+    assert env(model="s3://bucket/model")["OPENAI_SERVED_MODEL_NAME_OVERRIDE"]["value"] == "one"
+
+
+@pytest.mark.parametrize(("gpus", "size"), [(0, "2Gi"), (1, "2Gi"), (8, "9Gi")])
+def test_shared_memory_follows_the_gpus(gpus: int, size: str) -> None:
+    gpu = {"count": gpus}
+    assert volume("forebay-shm", gpu=gpu)["emptyDir"] == {"medium": "Memory", "sizeLimit": size}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "variables", "size"),
+    [
+        (1, {}, None),
+        (4, {}, 4),
+        (4, {"TENSOR_PARALLEL_SIZE": "2"}, None),
+        (8, {"PIPELINE_PARALLEL_SIZE": "2"}, 4),
+        (8, {"PIPELINE_PARALLEL_SIZE": "2", "DATA_PARALLEL_SIZE": "2"}, 2),
+        (4, {"DATA_PARALLEL_SIZE": "4"}, None),
+        (4, {"PIPELINE_PARALLEL_SIZE": "3"}, None),
+        (4, {"PIPELINE_PARALLEL_SIZE": "many"}, None),
+        (4, {"PIPELINE_PARALLEL_SIZE": "0"}, None),
+        (4, {"VLLM_EXTRA_ARGS": "--dtype half -tp 2"}, None),
+        (4, {"VLLM_EXTRA_ARGS": "--pipeline-parallel-size=2"}, None),
+        (4, {"VLLM_EXTRA_ARGS": "--dtype half"}, 4),
+        (4, {"VLLM_CONFIG_FILE": "/config.yaml"}, None),
+    ],
+)
+def test_the_model_is_shared_by_the_gpus_that_are_left_for_it(
+    gpus: int, variables: dict[str, str], size: int | None
+) -> None:
+    given = [{"name": name, "value": value} for name, value in variables.items()]
+    assert find_tensor_parallel_size(gpus, given) == size
+
+
+def test_a_parallel_size_from_a_secret_is_left_to_the_server() -> None:
+    given = {"name": "PIPELINE_PARALLEL_SIZE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    assert find_tensor_parallel_size(4, [given]) is None

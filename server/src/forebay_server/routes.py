@@ -14,6 +14,7 @@ RESOURCES = frozenset(
         "messages",
         "models",
         "moderations",
+        "openapi.json",
         "realtime",
         "rerank",
         "responses",
@@ -63,6 +64,9 @@ OPERATIONS = {
 }
 """Path as vLLM knows it -> what it does, for the answer where the loaded model cannot do it."""
 
+DOCUMENT = ("/openapi.json", "/v1/openapi.json")
+"""Where the OpenAPI document is, behind the key."""
+
 RUNSYNC = re.compile(r"^/v2/[^/]+/runsync$")
 """Where RunPod's clients send a job and wait for its output."""
 
@@ -79,7 +83,7 @@ def canonical(path: str) -> str:
 
 def is_served(path: str) -> bool:
     """Whether a path, as the client wrote it, belongs to the OpenAI API or takes jobs."""
-    if RUNSYNC.match(path):
+    if RUNSYNC.match(path) or path in DOCUMENT:
         return True
     root, _, rest = _RUNPOD_PREFIX.sub("", path, count=1).removeprefix("/").partition("/")
     return root == "v1" and (rest.partition("/")[0] in RESOURCES or rest in ROOT_ROUTES)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from forebay_server import errors, routes
+from forebay_server.serving.document import served_document
 from forebay_server.serving.replace import error_response, model_cards, reshape
 
 
@@ -21,6 +22,10 @@ def add_routes(app: FastAPI) -> None:
     if "/classify" in there:
         app.add_api_route("/v1/moderations", moderate(app), methods=["POST"], response_model=None)
         there.add("/v1/moderations")
+    answer_document = served_document(app)
+    for path in routes.DOCUMENT:
+        app.router.routes = [route for route in app.router.routes if getattr(route, "path", "") != path]
+        app.add_api_route(path, answer_document, methods=["GET"], response_model=None, include_in_schema=False)
     for path in missing(there):
         app.add_api_route(path, not_available, methods=["POST"], response_model=None, include_in_schema=False)
 

@@ -1,0 +1,122 @@
+"""The OpenAPI document of what is really served: vLLM's request bodies, our errors, both base URLs, jobs."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from forebay_server import routes
+from forebay_server.serving.replace import model_cards
+
+Document = dict[str, Any]
+
+ABOUT = (
+    "Every path under /v1 is also there under /v2/{endpoint}/openai/v1, whatever the endpoint's name, "
+    "as clients of RunPod's serverless workers call it."
+)
+
+ROOT = [{"url": "/"}]
+SERVERS = [*ROOT, {"url": "/v2/{endpoint}/openai", "variables": {"endpoint": {"default": "endpoint"}}}]
+
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+
+SWITCHED_OFF = "disabled_scale_out"
+"""The name of vLLM's routes whose only answer is that a flag switches them on."""
+
+JOB = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "input": {"type": "object", "description": "prompt or messages, sampling_params, stream; or openai_route …"}
+    },
+}
+
+
+def served_document(app: FastAPI) -> Callable[[Request], Coroutine[Any, Any, JSONResponse]]:
+    """The endpoint that answers with the document. It is made at the first request, beside the event loop."""
+    made: list[Document] = []
+
+    async def openapi_document(raw_request: Request) -> JSONResponse:
+        if not made:
+            made.append(await asyncio.to_thread(make_document, app.routes, app.version))
+        made[0]["components"]["schemas"]["ServedModel"]["enum"] = [
+            card["id"] for card in await model_cards(raw_request)
+        ]
+        return JSONResponse(made[0])
+
+    return openapi_document
+
+
+def make_document(served: Iterable[Any], version: str) -> Document:
+    """The document for those of `served` that the gate lets in."""
+    routed = [route for route in served if isinstance(route, APIRoute) and route.name != SWITCHED_OFF]
+    ours = [route for route in routed if is_public(route.path)]
+    document: Document = get_openapi(title="Forebay", version=version, description=ABOUT, routes=ours, servers=SERVERS)
+    document["paths"] = {public(path): item for path, item in document["paths"].items()}
+    document["paths"]["/v2/{endpoint}/runsync"] = runsync()
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name, schema in schemas.items():
+        if name.endswith("Request") and "model" in schema.get("properties", {}):
+            schema["properties"]["model"] = {"$ref": "#/components/schemas/ServedModel"}
+    schemas |= {"Error": ERROR, "ServedModel": {"type": "string"}}
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    document["security"] = [{"key": []}, {"x-api-key": []}]
+    for item in document["paths"].values():
+        for operation in item.values():
+            if isinstance(operation, dict):
+                operation["responses"] = {
+                    "200": operation.get("responses", {}).get("200", {"description": "The answer"}),
+                    "default": {
+                        "description": "An error",
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                    },
+                }
+    for path in routes.OPEN & document["paths"].keys():
+        document["paths"][path]["servers"] = ROOT
+        for operation in ("get", "post"):
+            document["paths"][path].get(operation, {})["security"] = []
+    return document
+
+
+def is_public(path: str) -> bool:
+    """Whether a path of vLLM's app can be asked for."""
+    return path in routes.OPEN or routes.is_served(public(path))
+
+
+def public(path: str) -> str:
+    """The path that clients use for one that vLLM knows."""
+    return f"/v1{path}" if path.removeprefix("/") in routes.ROOT_ROUTES else path
+
+
+def runsync() -> Document:
+    """The path item of a job that is answered at once."""
+    operation = {
+        "operationId": "runsync",
+        "summary": "A job in the form of RunPod's serverless API, answered with its output",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": JOB}}},
+    }
+    parameter = {"name": "endpoint", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {"servers": ROOT, "parameters": [parameter], "post": operation}

@@ -1,0 +1,17 @@
+"""What the OpenAPI document may name; that it is whole is seen by schemathesis in tests/conformance."""
+
+import pytest
+
+from forebay_server import routes
+
+
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/v1/openapi.json", "/v2/any/openai/v1/openapi.json", "/v2/any/runsync", "/v1/tokenize"]
+)
+def test_the_document_and_what_it_names_can_be_asked_for(path: str) -> None:
+    assert routes.is_served(path)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json/", "/v2/openapi.json", "/x/openapi.json"])
+def test_nothing_beside_it_can(path: str) -> None:
+    assert not routes.is_served(path)

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.hub import Faults, Hub
-from tests.vllm.conftest import REPOSITORY, endpoint, environment, serving
+from tests.vllm.conftest import REPOSITORY, Server, endpoint, environment, serving
+from tests.vllm.weights import with_weights
 
 SIZE = 3 << 20
 
@@ -218,3 +219,36 @@ def test_two_pods_share_a_volume(fetch: Fetcher, folder: Path) -> None:
     assert fetch.files() == expected(folder)
     assert not fetch.leftovers()
     assert len(faults.ranges) == 2, "each file came once"
+
+
+def test_a_start_reports_its_download_and_the_steps_after_it(
+    vllm_python: str, tiny_model: Path, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    rate = 256 << 10
+    model = with_weights(vllm_python, tiny_model, tmp_path / "model", width=4096)
+    (weights,) = model.glob("*.safetensors")
+    with serving(model, Faults(bytes_per_second=rate)) as hub:
+        server = serve(MODEL_NAME=REPOSITORY, LOAD_FORMAT="auto", HF_ENDPOINT=endpoint(hub), HF_HUB_DISABLE_XET="1")
+        reports, metrics = [], ""
+        while not reports or reports[-1]["step"] != "Ready":
+            reports.append(json.loads(server.wait_for("/startup")))
+            if reports[-1].get("percent", 0) > 50 and "download_rate" not in metrics:
+                metrics = server.ops("/metrics")[1]
+            time.sleep(0.2)
+    coming = [report for report in reports if report["step"] == "Downloading"]
+    percents = [report["percent"] for report in coming]
+    assert percents == sorted(percents)
+    assert len(set(percents)) > 5
+    halfway = next(report for report in coming if report["percent"] > 50)
+    assert halfway["totalBytes"] > weights.stat().st_size
+    assert halfway["bytesPerSecond"] == pytest.approx(rate, rel=0.5)
+    left = (halfway["totalBytes"] - halfway["bytes"]) / halfway["bytesPerSecond"]
+    assert halfway["etaSeconds"] == pytest.approx(left, abs=1)
+    names = ("size_bytes", "received_bytes", "rate_bytes_per_second", "left_seconds")
+    for name in names:
+        assert f"\nforebay_download_{name} " in metrics
+    seconds = reports[-1]["seconds"]
+    assert [*seconds] == ["Importing", "Downloading", "LoadingWeights", "WarmingUp"]
+    assert seconds["Downloading"] == pytest.approx(weights.stat().st_size / rate, rel=0.5)
+    _, metrics = server.ops("/metrics")
+    assert f'forebay_startup_step_seconds{{step="Downloading"}} {seconds["Downloading"]:.1f}' in metrics

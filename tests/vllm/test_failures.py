@@ -108,4 +108,6 @@ def command(pid: int) -> bytes:
 
 
 def test_a_chat_template_that_works_lets_the_model_start(serve: Serve) -> None:
-    serve(CUSTOM_CHAT_TEMPLATE="{% for message in messages %}{{ message.content }}{% endfor %}").wait_for("/readyz")
+    serve(CUSTOM_CHAT_TEMPLATE="Chat: {% for message in messages %}{{ message.content }}{% endfor %}").wait_for(
+        "/readyz"
+    )

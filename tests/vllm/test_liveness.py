@@ -16,6 +16,7 @@ Serve = Callable[..., Server]
 
 ONE_PROCESS = {"FOREBAY_ENGINE_STUCK_SECONDS": "4", "FOREBAY_ENGINE_PROBE_SECONDS": "0"}
 WORKERS = {**ONE_PROCESS, "TENSOR_PARALLEL_SIZE": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+ENGINES = {**ONE_PROCESS, "DATA_PARALLEL_SIZE": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 CANNED = {
     "DISTRIBUTED_EXECUTOR_BACKEND": "forebay_canned.CannedExecutor",
     "FOREBAY_CANNED_STEP_SECONDS": "0.05",
@@ -80,7 +81,9 @@ def test_a_wedged_engine_is_seen_and_one_that_goes_on_is_well_again(serve: Serve
     assert not request.is_alive()
 
 
-@pytest.mark.parametrize("variables", [ONE_PROCESS, WORKERS], ids=["one process", "an engine with two workers"])
+@pytest.mark.parametrize(
+    "variables", [ONE_PROCESS, WORKERS, ENGINES], ids=["one process", "an engine with two workers", "two engines"]
+)
 def test_a_dead_process_is_seen_at_once(serve: Serve, variables: dict[str, str]) -> None:
     server = serve(**variables)
     server.wait_for("/readyz")

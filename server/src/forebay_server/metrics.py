@@ -37,6 +37,10 @@ def metrics(state: ServerState) -> bytes:
             _family("forebay_download_received_bytes", "Bytes of them that are here.", [({}, progress.done)]),
             _family("forebay_download_rate_bytes_per_second", "Bytes a second, lately.", [({}, progress.rate)]),
         ]
+        if progress.eta_seconds is not None:
+            families.append(
+                _family("forebay_download_left_seconds", "Until the rest is here.", [({}, progress.eta_seconds)])
+            )
     return "".join(families).encode()
 
 

@@ -82,8 +82,12 @@ async def ask(app: App, lifespan: Scope, request: WarmUp) -> None:
         "app": lifespan.get("app"),
         "state": dict(lifespan.get("state", {})),
     }
-    async with asked(app, scope, request.body) as reply:
-        answer = await reply.read()
+    try:
+        async with asked(app, scope, request.body) as reply:
+            answer = await reply.read()
+    except Exception as error:
+        message = f"POST {request.path} was answered with {type(error).__name__}: {error}"
+        raise WarmUpError(message) from error
     if reply.status != 200 or answer in (b"", b"null"):
         text = answer.decode(errors="replace")[:1000]
         raise WarmUpError(f"POST {request.path} was answered with {reply.status}: {text}")

@@ -74,3 +74,11 @@ async def test_an_answer_of_nothing_is_none() -> None:
 
     with pytest.raises(WarmUpError):
         await ask(app, LIFESPAN, REQUESTS["generate"])
+
+
+async def test_an_app_that_raises_is_told_as_its_answer() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise LookupError("no such template")
+
+    with pytest.raises(WarmUpError, match="completions was answered with LookupError: no such template"):
+        await ask(app, LIFESPAN, REQUESTS["generate"])

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -229,7 +230,8 @@ def test_a_start_reports_its_download_and_the_steps_after_it(
     (weights,) = model.glob("*.safetensors")
     with serving(model, Faults(bytes_per_second=rate)) as hub:
         server = serve(MODEL_NAME=REPOSITORY, LOAD_FORMAT="auto", HF_ENDPOINT=endpoint(hub), HF_HUB_DISABLE_XET="1")
-        reports, metrics = [], ""
+        reports: list[dict[str, Any]] = []
+        metrics = ""
         while not reports or reports[-1]["step"] != "Ready":
             reports.append(json.loads(server.wait_for("/startup")))
             if reports[-1].get("percent", 0) > 50 and "download_rate" not in metrics:

@@ -47,6 +47,11 @@ def key_secret_name(endpoint: str) -> str:
     return f"{endpoint}-api-key"
 
 
+def control_secret_name(endpoint: str) -> str:
+    """The Secret with the token for the engine control of the endpoint's pods."""
+    return f"{endpoint}-control"
+
+
 def cache_claim_name(endpoint: str) -> str:
     """The PersistentVolumeClaim that is made when the endpoint asks for one by size."""
     return f"{endpoint}-cache"

@@ -8,6 +8,7 @@ import pytest
 from forebay_operator.names import APPLIED_ANNOTATION
 from forebay_operator.resources import build_deployment, build_key_secret, build_service
 from forebay_operator.resources.pod import build_env, build_pod_spec
+from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
 from forebay_operator.types import parse_endpoint
 from tests.kubectl import Manifest
@@ -81,8 +82,25 @@ def test_a_variable_from_a_secret_stays_a_reference() -> None:
     [({}, "one-api-key"), ({"mode": "APIKey", "secretName": "mine"}, "mine"), ({"mode": "None"}, None)],
 )
 def test_keys_come_as_files_from_a_secret(auth: Manifest, secret: str | None) -> None:
-    mounted = [volume["secret"]["secretName"] for volume in pod_spec(auth=auth)["volumes"] if "secret" in volume]
+    mounted = [
+        volume["secret"]["secretName"] for volume in pod_spec(auth=auth)["volumes"] if volume["name"] == "forebay-keys"
+    ]
     assert mounted == ([secret] if secret else [])
+
+
+@pytest.mark.parametrize("auth", [{}, {"mode": "None"}, {"secretName": "mine"}])
+def test_control_has_a_token_of_its_own(auth: Manifest) -> None:
+    spec = pod_spec(auth=auth)
+    volume = {"name": "forebay-control", "secret": {"secretName": "one-control", "optional": True}}
+    assert volume in spec["volumes"]
+    mount = {"name": "forebay-control", "mountPath": "/run/forebay/control", "readOnly": True}
+    assert mount in spec["containers"][0]["volumeMounts"]
+    endpoint = parse_endpoint(endpoint_manifest(auth=auth))
+    secret = build_control_secret(endpoint)
+    assert secret["metadata"]["name"] == "one-control"
+    token = base64.b64decode(secret["data"]["token"])
+    assert len(token) >= 43
+    assert token != base64.b64decode(build_control_secret(endpoint)["data"]["token"])
 
 
 def test_a_model_image_is_mounted_read_only() -> None:

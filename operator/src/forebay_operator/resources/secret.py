@@ -1,4 +1,4 @@
-"""The Secret that holds an endpoint's key, for endpoints that name none of their own."""
+"""The Secrets that are made for an endpoint: its key, where it names none of its own, and the token of its control."""
 
 import base64
 import secrets
@@ -8,15 +8,25 @@ from forebay_operator.resources.meta import build_metadata
 from forebay_operator.types import Endpoint, Manifest
 
 KEY_ENTRY = "api-key"
+CONTROL_ENTRY = "token"
 
 
 def build_key_secret(endpoint: Endpoint) -> Manifest:
     """A Secret with a fresh random key of 256 bits. It is created once and never applied again."""
-    key = f"fb_{secrets.token_urlsafe(32)}"
+    return _build_secret(endpoint, names.key_secret_name(endpoint.name), KEY_ENTRY, "fb_")
+
+
+def build_control_secret(endpoint: Endpoint) -> Manifest:
+    """A Secret with a fresh random token for the pods' engine control, which no user's key opens. Created once."""
+    return _build_secret(endpoint, names.control_secret_name(endpoint.name), CONTROL_ENTRY, "fbc_")
+
+
+def _build_secret(endpoint: Endpoint, name: str, entry: str, prefix: str) -> Manifest:
+    value = f"{prefix}{secrets.token_urlsafe(32)}"
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
-        "metadata": build_metadata(endpoint, names.key_secret_name(endpoint.name)),
-        "data": {KEY_ENTRY: base64.b64encode(key.encode()).decode()},
+        "metadata": build_metadata(endpoint, name),
+        "data": {entry: base64.b64encode(value.encode()).decode()},
     }

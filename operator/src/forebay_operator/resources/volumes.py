@@ -12,6 +12,8 @@ MODEL_MOUNT = "/model"
 ADAPTERS_MOUNT = "/adapters"
 CACHE_MOUNT = "/cache"
 KEYS_MOUNT = "/run/forebay/keys"
+CONTROL_MOUNT = "/run/forebay/control"
+"""Where the server looks for the token of engine control by itself."""
 
 
 @dataclass
@@ -50,6 +52,9 @@ def build_volumes(endpoint: Endpoint, settings: Settings) -> tuple[list[Manifest
     if endpoint.auth.mode == "APIKey":
         secret = endpoint.auth.secret_name or names.key_secret_name(endpoint.name)
         made.mount("forebay-keys", {"secret": {"secretName": secret}}, KEYS_MOUNT, read_only=True)
+    # Optional: without the token control is off, and the pod serves.
+    control = {"secretName": names.control_secret_name(endpoint.name), "optional": True}
+    made.mount("forebay-control", {"secret": control}, CONTROL_MOUNT, read_only=True)
     _mount_source(made, "forebay-model", endpoint.model, MODEL_MOUNT, settings)
     for place, adapter in enumerate(endpoint.adapters):
         _mount_source(made, f"forebay-adapter-{place}", adapter.source, adapter_mount(adapter.name), settings)

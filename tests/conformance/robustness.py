@@ -1,24 +1,25 @@
 """What many clients, leaving clients and hostile clients do to a server that is up; against the canned model.
 
-    python -m tests.conformance.robustness http://127.0.0.1:8000 --ops http://127.0.0.1:8001 --key KEY --model MODEL
-
-Prints one line for each check and ends with status 1 when one failed. Bounded: by the counts, and by --seconds for each
-check. Standard library only, on raw sockets, because a good HTTP client refuses to send what is tried here.
+On raw sockets, because a good HTTP client refuses to send what is tried here.
 """
 
-import argparse
 import asyncio
 import json
 import random
 import re
-import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tests.conformance.outcome import Outcome
+from tests.conformance.servers import Server
+
 TOKENS = 48
+SECONDS = 300.0
+"""The longest that one check may take."""
+
 AT_ONCE = 200
 """Malformed requests that are under way at the same time."""
 
@@ -306,44 +307,23 @@ async def _text(target: Target) -> str:
     return str(json.loads(whole.partition(b"\r\n\r\n")[2])["choices"][0]["message"]["content"])
 
 
-async def check(target: Target, arguments: argparse.Namespace) -> bool:
-    """Run every check that has a count; whether all are well."""
+def outcomes(server: Server, model: str, streaming: int, leaving: int, bad: int) -> Iterator[Outcome]:
+    """The three checks with these counts, one after the other."""
+    address = urlsplit(server.address)
+    target = Target(address.hostname or "", address.port or 80, server.ops, server.key, model)
     checks: list[tuple[str, Callable[[Target, int], Awaitable[str]], int]] = [
-        ("concurrent streams, none lost or out of order", streams, arguments.streams),
-        ("clients that leave, nothing left behind", disconnects, arguments.disconnects),
-        ("malformed requests, never a 5xx, never past the key", hostile, arguments.malformed),
+        ("streams at once, none lost or out of order", streams, streaming),
+        ("clients leave, nothing goes on for them", disconnects, leaving),
+        ("malformed requests, no 5xx, none past the key", hostile, bad),
     ]
-    well = True
     for name, run, count in checks:
-        if not count:
-            continue
-        try:
-            async with asyncio.timeout(arguments.seconds):
-                wrong = await run(target, count)
-        except TimeoutError:
-            wrong = f"not done in {arguments.seconds} s"
-        print(f"{'FAILED' if wrong else 'ok'}: {count} {name}{': ' + wrong if wrong else ''}", flush=True)
-        well = well and not wrong
-    return well
+        wrong = asyncio.run(_in_time(run(target, count)))
+        yield Outcome(name, 0 if wrong else count, (wrong,) if wrong else ())
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", help="the server's address, without /v1")
-    parser.add_argument("--ops", required=True, help="the address of its second port")
-    parser.add_argument("--key", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--disconnects", type=int, default=200)
-    parser.add_argument("--malformed", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=300)
-    arguments = parser.parse_args()
-    address = urlsplit(arguments.url)
-    if address.hostname not in ("127.0.0.1", "::1", "localhost"):
-        parser.error("only a server on this machine is tried")
-    target = Target(address.hostname, address.port or 80, arguments.ops, arguments.key, arguments.model)
-    return 0 if asyncio.run(check(target, arguments)) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+async def _in_time(check: Awaitable[str]) -> str:
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await check
+    except TimeoutError:
+        return f"not done in {SECONDS:g} s"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conformance.__main__ import CANNOT_APPLY, exemptions
+from tests.conformance.suites import CANNOT_APPLY, exemptions
 
 NODE = "tests/api_resources/test_models.py::TestAsyncModels::test_method_delete[loose]"
 

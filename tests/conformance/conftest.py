@@ -1,0 +1,88 @@
+"""The servers that are checked, and the table that a run ends with."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import images as cluster_images
+from tests.conformance.outcome import Outcome
+from tests.conformance.programs import environment
+from tests.conformance.servers import Server, files_of, running
+
+ROWS = pytest.StashKey[list[str]]()
+
+TOOLS = {"TOOL_CALL_PARSER": "hermes", "ENABLE_AUTO_TOOL_CHOICE": "true"}
+GREEDY = '{"temperature": 0, "repetition_penalty": 1.05}'
+"""So that each run gets the same answers, and none that goes on until the context is full."""
+
+
+@pytest.fixture(scope="session")
+def images(run_cluster: Callable[..., None]) -> dict[str, str]:
+    """References of the images, made where they are missing."""
+    run_cluster("images", "server", "server-canned", "smollm2-135m-instruct", "client")
+    return cluster_images.images()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    return environment()
+
+
+@pytest.fixture(scope="session")
+def canned(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Everything real but the model's forward pass: fast."""
+    with running(
+        images["server-canned"], {"MODEL_NAME": "/opt/canned/model"}, tmp_path_factory.mktemp("canned")
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tiny(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One layer with random weights, really run: log probabilities and grammars are what a model gives."""
+    env = {
+        "MODEL_NAME": "/opt/canned/model",
+        "LOAD_FORMAT": "dummy",
+        "DISTRIBUTED_EXECUTOR_BACKEND": "uni",
+        "MAX_MODEL_LEN": "512",
+        "KV_CACHE_MEMORY_BYTES": "64M",
+        **TOOLS,
+    }
+    with running(images["server-canned"], env, tmp_path_factory.mktemp("tiny")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def real(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """SmolLM2-135M-Instruct. No key is asked for: the one of openai-python's suite has blanks."""
+    folder = tmp_path_factory.mktemp("real")
+    env = {
+        "MODEL_NAME": "/model",
+        "FOREBAY_AUTH": "None",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "OVERRIDE_GENERATION_CONFIG": GREEDY,
+        **TOOLS,
+    }
+    model = files_of(images["smollm2-135m-instruct"], folder)
+    with running(images["server"], env, folder, {model: "/model"}) as server:
+        yield server
+
+
+@pytest.fixture
+def expect(request: pytest.FixtureRequest) -> Callable[[Outcome], None]:
+    """Put an outcome into the table, and fail where it is not well."""
+
+    def expect(outcome: Outcome) -> None:
+        request.config.stash.setdefault(ROWS, []).append(outcome.row)
+        outcome.check()
+
+    return expect
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rows = terminalreporter.config.stash.get(ROWS, [])
+    if rows:
+        terminalreporter.section("conformance")
+        for row in rows:
+            terminalreporter.line(row)

@@ -1,0 +1,24 @@
+"""What a check of the API came to: a row of the table that the run ends with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of `passed` + `failures` + `cannot_apply` tests; a failure says which test and what was wrong."""
+
+    name: str
+    passed: int
+    failures: tuple[str, ...] = ()
+    cannot_apply: int = 0
+
+    @property
+    def row(self) -> str:
+        applied = self.passed + len(self.failures)
+        aside = f", {self.cannot_apply} cannot apply" if self.cannot_apply else ""
+        return f"{'FAILED' if self.failures else 'ok':<8}{self.name:<50}{self.passed} of {applied}{aside}"
+
+    def check(self) -> None:
+        """Raises AssertionError with every failure; also when nothing was tried."""
+        assert not self.failures, "\n".join([self.row, *self.failures])
+        assert self.passed, f"{self.name}: nothing ran"

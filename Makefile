@@ -32,6 +32,14 @@ integration: .venv ## Run the tests against a real API server without nodes (a m
 e2e: .venv ## Run the tests on a kind cluster; KEEP_CLUSTER=1 leaves it up for the next run
 	$(PY) -m pytest tests/e2e
 
+.PHONY: conformance
+conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain and schemathesis (minutes)
+	$(PY) -m pytest tests/conformance -m "conformance and not soak"
+
+.PHONY: soak
+soak: .venv ## Check the server with a thousand streams, ten thousand malformed requests, ten minutes of schemathesis
+	$(PY) -m pytest tests/conformance -m soak
+
 .PHONY: bench
 bench: .venv ## Measure what the server costs over plain vLLM, and print the tables (half an hour)
 	$(PY) -m bench
@@ -54,6 +62,7 @@ lock: .venv ## Compile the locks again after a change of dependencies
 	cp requirements/uv.txt cluster/images/vllm-cpu/uv.txt
 	$(COMPILE) operator/pyproject.toml -o requirements/operator.txt
 	$(COMPILE) operator/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
+	$(COMPILE) requirements/conformance.in -o requirements/conformance.txt
 
 .PHONY: names
 names: .venv ## Write the list of variables that the operator knows again, from the server image

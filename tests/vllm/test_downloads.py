@@ -225,8 +225,9 @@ def test_two_pods_share_a_volume(fetch: Fetcher, folder: Path) -> None:
 def test_a_start_reports_its_download_and_the_steps_after_it(
     vllm_python: str, tiny_model: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
-    rate = 256 << 10
-    model = with_weights(vllm_python, tiny_model, tmp_path / "model", width=4096)
+    """50 MB at 6 MiB a second: huggingface_hub writes pieces of 10 MiB."""
+    rate = 6 << 20
+    model = with_weights(vllm_python, tiny_model, tmp_path / "model", width=1 << 17)
     (weights,) = model.glob("*.safetensors")
     with serving(model, Faults(bytes_per_second=rate)) as hub:
         server = serve(MODEL_NAME=REPOSITORY, LOAD_FORMAT="auto", HF_ENDPOINT=endpoint(hub), HF_HUB_DISABLE_XET="1")
@@ -240,7 +241,7 @@ def test_a_start_reports_its_download_and_the_steps_after_it(
     coming = [report for report in reports if report["step"] == "Downloading"]
     percents = [report["percent"] for report in coming]
     assert percents == sorted(percents)
-    assert len(set(percents)) > 5
+    assert len(set(percents)) > 3
     halfway = next(report for report in coming if report["percent"] > 50)
     assert halfway["totalBytes"] > weights.stat().st_size
     assert halfway["bytesPerSecond"] == pytest.approx(rate, rel=0.5)

@@ -47,125 +47,163 @@ NO_MODEL = (
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "reason", "says", "advises"),
-    [
-        (
-            "Model architectures ['MambaByteForCausalLM'] are not supported for now. Supported architectures: x",
-            "UnsupportedArchitecture",
-            "MambaByteForCausalLM",
-            "spec.image",
+TEXTS = [
+    (
+        "Model architectures ['MambaByteForCausalLM'] are not supported for now. Supported architectures: x",
+        "UnsupportedArchitecture",
+        "MambaByteForCausalLM",
+        "spec.image",
+    ),
+    (
+        "Model architecture Phi3SmallForCausalLM was supported in vLLM until v0.9.2, and is not supported anymore.",
+        "UnsupportedArchitecture",
+        "Phi3SmallForCausalLM",
+        "spec.image",
+    ),
+    (
+        "The checkpoint you are trying to load has model type `novel` but Transformers does not recognize this "
+        "architecture. This could be because of an issue with the checkpoint, or because it is out of date.",
+        "UnsupportedArchitecture",
+        "model type novel",
+        "TRUST_REMOTE_CODE",
+    ),
+    (
+        "Unknown quantization method: awqq. Must be one of ['awq', 'fp8', 'gptq'].",
+        "UnknownQuantization",
+        "awqq",
+        "'awq', 'fp8', 'gptq'",
+    ),
+    (
+        "Quantization method specified in the model config (awq) does not match the quantization method specified "
+        "in the `quantization` argument (fp8).",
+        "UnknownQuantization",
+        "is quantized by awq, and QUANTIZATION asks for fp8",
+        "set it to awq",
+    ),
+    (
+        "The quantization method fp8 is not supported for the current GPU. Minimum capability: 89. Current "
+        "capability: 75.",
+        "UnsupportedQuantization",
+        "89, and this one has 75",
+        "newer GPU",
+    ),
+    (
+        "bitsandbytes quantization is currently not supported in cpu.",
+        "UnsupportedQuantization",
+        "not supported in cpu",
+        "another quantization",
+    ),
+    (
+        KV.format(
+            needed="16.0",
+            estimate="Based on the available memory, the estimated maximum model length is 34400. ",
         ),
-        (
-            "Model architecture Phi3SmallForCausalLM was supported in vLLM until v0.9.2, and is not supported anymore.",
-            "UnsupportedArchitecture",
-            "Phi3SmallForCausalLM",
-            "spec.image",
-        ),
-        (
-            "The checkpoint you are trying to load has model type `novel` but Transformers does not recognize this "
-            "architecture. This could be because of an issue with the checkpoint, or because it is out of date.",
-            "UnsupportedArchitecture",
-            "model type novel",
-            "TRUST_REMOTE_CODE",
-        ),
-        (
-            "Unknown quantization method: awqq. Must be one of ['awq', 'fp8', 'gptq'].",
-            "UnknownQuantization",
-            "awqq",
-            "'awq', 'fp8', 'gptq'",
-        ),
-        (
-            "Quantization method specified in the model config (awq) does not match the quantization method specified "
-            "in the `quantization` argument (fp8).",
-            "UnknownQuantization",
-            "is quantized by awq, and QUANTIZATION asks for fp8",
-            "set it to awq",
-        ),
-        (
-            "The quantization method fp8 is not supported for the current GPU. Minimum capability: 89. Current "
-            "capability: 75.",
-            "UnsupportedQuantization",
-            "89, and this one has 75",
-            "newer GPU",
-        ),
-        (
-            "bitsandbytes quantization is currently not supported in cpu.",
-            "UnsupportedQuantization",
-            "not supported in cpu",
-            "another quantization",
-        ),
-        (
-            KV.format(
-                needed="16.0",
-                estimate="Based on the available memory, the estimated maximum model length is 34400. ",
-            ),
-            "MaxModelLenTooLarge",
-            "MAX_MODEL_LEN=131072 tokens needs 16.0 GiB of KV cache; 4.2 GiB are left",
-            "MAX_MODEL_LEN=34400",
-        ),
-        (KV.format(needed="16.0", estimate=""), "OutOfMemoryKVCache", "needs 16.0 GiB; 4.2 GiB", "more GPU memory"),
-        ("No available memory for the cache blocks. Try increasing", "OutOfMemoryKVCache", "no memory", "quantized"),
-        (
-            "User-specified max_model_len (9000) is greater than the derived max_model_len "
-            "(max_position_embeddings=8192 or model_max_length=None in model's config.json).",
-            "MaxModelLenTooLarge",
-            "MAX_MODEL_LEN=9000 is more than org/model was made for: 8192",
-            "MAX_MODEL_LEN=8192",
-        ),
-        (FREE, "GPUMemoryTaken", "12.1 GiB of the GPU's 79.18 GiB", "12.1/79.18"),
-        (CUDA, "OutOfMemoryWeights", "21.98 GiB: 120.44 MiB were free when 224.00 MiB more", "spec.gpu.count"),
-        (
-            "CUDA out of memory occurred when warming up sampler with 1024 dummy requests. Please try lowering",
-            "OutOfMemoryWarmUp",
-            "1024",
-            "MAX_NUM_SEQS",
-        ),
-        (DRIVER, "DriverTooOld", "found version 11040", "driver"),
-        (
-            "World size (4) is larger than the number of available GPUs (1) in this node. If this is intentional",
-            "TooFewGPUs",
-            "4 GPUs are asked for by the parallel sizes, and the pod has 1",
-            "spec.gpu.count to 4",
-        ),
-        ("Failed to infer device type, please set the environment variable", "NoGPU", "no GPU", "spec.gpu.count"),
-        ("No CUDA GPUs are available", "NoGPU", "no GPU", "spec.gpu.count"),
-        (
-            "Total number of attention heads (14) must be divisible by tensor parallel size (4).",
-            "InvalidParallelism",
-            "14 attention heads, which 4 GPUs",
-            "divides 14",
-        ),
-        (TEMPLATE, "InvalidChatTemplate", "template.jinja", "CUSTOM_CHAT_TEMPLATE"),
-        (
-            "Loading lora sql failed: No adapter found for /adapters/sql",
-            "InvalidAdapter",
-            "sql could not be loaded: nothing usable is at /adapters/sql",
-            "LORA_MODULES",
-        ),
-        ("LoRA rank 64 is greater than max_lora_rank 16.", "InvalidAdapter", "rank 64", "MAX_LORA_RANK=64"),
-        ("vLLM does not yet support DoRA.", "InvalidAdapter", "does not yet support DoRA", "trained on this model"),
-        ("Cannot find any model weights with `org/model`", "NoWeights", "no weights", "LOAD_FORMAT"),
-        (
-            "Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore_DP0': -9}",
-            "OutOfHostMemory",
-            "killed",
-            "memory limit",
-        ),
-        (LITERAL, "InvalidConfiguration", "(LoRAConfig): max_lora_rank Input should be 1, 8, 16", "MAX_NUM_SEQS"),
-        (BETWEEN, "InvalidConfiguration", "(SchedulerConfig): max_num_batched_tokens (10) must be", "MAX_NUM_SEQS"),
-        (NO_MODEL, "InvalidModel", "is no model", "spec.model"),
-        ("[Errno 28] No space left on device: '/cache/x'", "DiskFull", "full", "larger cache volume"),
-        ("[Errno 111] Connection refused", "HubUnreachable", "could not be reached", "HF_ENDPOINT"),
-    ],
-)
+        "MaxModelLenTooLarge",
+        "MAX_MODEL_LEN=131072 tokens needs 16.0 GiB of KV cache; 4.2 GiB are left",
+        "MAX_MODEL_LEN=34400",
+    ),
+    (KV.format(needed="16.0", estimate=""), "OutOfMemoryKVCache", "needs 16.0 GiB; 4.2 GiB", "more GPU memory"),
+    ("No available memory for the cache blocks. Try increasing", "OutOfMemoryKVCache", "no memory", "quantized"),
+    (
+        "User-specified max_model_len (9000) is greater than the derived max_model_len "
+        "(max_position_embeddings=8192 or model_max_length=None in model's config.json).",
+        "MaxModelLenTooLarge",
+        "MAX_MODEL_LEN=9000 is more than org/model was made for: 8192",
+        "MAX_MODEL_LEN=8192",
+    ),
+    (FREE, "GPUMemoryTaken", "12.1 GiB of the GPU's 79.18 GiB", "12.1/79.18"),
+    (CUDA, "OutOfMemoryWeights", "21.98 GiB: 120.44 MiB were free when 224.00 MiB more", "spec.gpu.count"),
+    (
+        "CUDA out of memory occurred when warming up sampler with 1024 dummy requests. Please try lowering",
+        "OutOfMemoryWarmUp",
+        "1024",
+        "MAX_NUM_SEQS",
+    ),
+    (DRIVER, "DriverTooOld", "found version 11040", "driver"),
+    (
+        "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling NumCudaDevices() "
+        "that might have already set an error? Error 803: system has unsupported display driver / cuda driver "
+        "combination",
+        "DriverTooOld",
+        "too old",
+        "Update the node's driver",
+    ),
+    (
+        "CUDA error: CUDA driver version is insufficient for CUDA runtime version",
+        "DriverTooOld",
+        "too old",
+        "Update the node's driver",
+    ),
+    (
+        "World size (4) is larger than the number of available GPUs (1) in this node. If this is intentional",
+        "TooFewGPUs",
+        "4 GPUs are asked for by the parallel sizes, and the pod has 1",
+        "spec.gpu.count to 4",
+    ),
+    ("Failed to infer device type, please set the environment variable", "NoGPU", "no GPU", "spec.gpu.count"),
+    ("No CUDA GPUs are available", "NoGPU", "no GPU", "spec.gpu.count"),
+    (
+        "Total number of attention heads (14) must be divisible by tensor parallel size (4).",
+        "InvalidParallelism",
+        "14 attention heads, which 4 GPUs",
+        "divides 14",
+    ),
+    (TEMPLATE, "InvalidChatTemplate", "template.jinja", "CUSTOM_CHAT_TEMPLATE"),
+    (
+        "Loading lora sql failed: No adapter found for /adapters/sql",
+        "InvalidAdapter",
+        "sql could not be loaded: nothing usable is at /adapters/sql",
+        "LORA_MODULES",
+    ),
+    ("LoRA rank 64 is greater than max_lora_rank 16.", "InvalidAdapter", "rank 64", "MAX_LORA_RANK=64"),
+    ("vLLM does not yet support DoRA.", "InvalidAdapter", "does not yet support DoRA", "trained on this model"),
+    ("Cannot find any model weights with `org/model`", "NoWeights", "no weights", "LOAD_FORMAT"),
+    (
+        "Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore_DP0': -9}",
+        "OutOfHostMemory",
+        "killed",
+        "memory limit",
+    ),
+    (LITERAL, "InvalidConfiguration", "(LoRAConfig): max_lora_rank Input should be 1, 8, 16", "MAX_NUM_SEQS"),
+    (BETWEEN, "InvalidConfiguration", "(SchedulerConfig): max_num_batched_tokens (10) must be", "MAX_NUM_SEQS"),
+    (NO_MODEL, "InvalidModel", "is no model", "spec.model"),
+    ("[Errno 28] No space left on device: '/cache/x'", "DiskFull", "full", "larger cache volume"),
+    ("[Errno 111] Connection refused", "HubUnreachable", "could not be reached", "HF_ENDPOINT"),
+]
+
+
+@pytest.mark.parametrize(("text", "reason", "says", "advises"), TEXTS)
 def test_a_real_text_is_told_as_reason_message_and_remedy(text: str, reason: str, says: str, advises: str) -> None:
-    names = {CUDA: "OutOfMemoryError", LITERAL: "ValidationError", BETWEEN: "ValidationError"}
-    name = names.get(text, "ValueError")
-    failure = explain(RuntimeError("engine failed"), "org/model", [Evidence(frozenset({name}), text)])
+    failure = explain(RuntimeError("engine failed"), "org/model", [evidence(text)])
     assert failure.reason == reason
     assert says in failure.message
     assert advises in failure.remedy
+
+
+def evidence(text: str) -> Evidence:
+    names = {CUDA: "OutOfMemoryError", LITERAL: "ValidationError", BETWEEN: "ValidationError"}
+    return Evidence(frozenset({names.get(text, "ValueError")}), text)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("GatedRepoError", "GatedRepository"),
+        ("RepositoryNotFoundError", "RepositoryNotFound"),
+        ("RevisionNotFoundError", "RevisionNotFound"),
+        ("HfHubHTTPError", "HubFailed"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_by_the_exception(name: str, reason: str) -> None:
+    assert explain(
+        RuntimeError("x"), "m", [Evidence(frozenset({name, "HfHubHTTPError"}), "401 Client Error")]
+    ).reason == (reason)
+
+
+def test_every_rule_over_a_text_has_a_text() -> None:
+    said = [evidence(text) for text, *_ in TEXTS]
+    by_text = [rule for rule in RULES if rule.pattern and rule.reason != "HubFailed"]
+    assert [rule for rule in by_text if not any(rule.match(each, "m") for each in said)] == []
 
 
 def test_the_engines_first_word_comes_before_the_rest() -> None:

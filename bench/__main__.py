@@ -17,36 +17,41 @@ PATHS = {"PYTHONPATH": "/src:/opt/canned"}
 
 
 def main() -> int:
-    """Build what is missing, then measure; arguments are handed to overhead.py."""
+    """Build what is missing, then measure; `--short` shows that all of it runs."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--short", action="store_true", help="few rounds: shows that it runs, not what it costs")
     short = parser.parse_args().short
     needed = ["server", "server-canned", "smollm2-135m-instruct"]
     subprocess.run([sys.executable, "-m", "cluster", "images", *needed], check=True, stdout=subprocess.DEVNULL)
     options = ["--rounds=1", "--clients=1,8", "--tokens=32"] if short else []
+    starts = ["--rounds=1"] if short else []
     print("\nCanned executor, 10 ms a step:\n", flush=True)
     canned = {
         "MODEL_NAME": "/opt/canned/model",
         "FOREBAY_CANNED_TEXT": CANNED_TEXT,
         "FOREBAY_CANNED_STEP_SECONDS": "0.01",
     }
-    run(images()["server-canned"], canned, options)
+    run("bench.overhead", images()["server-canned"], canned, options)
+    print("\nCanned executor, from exec to first token:\n", flush=True)
+    run("bench.start", images()["server-canned"], canned, starts)
     print("\nSmolLM2 135M on the CPU:\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         export(images()["smollm2-135m-instruct"], Path(folder))
         real = {"MODEL_NAME": "/model"}
         few = [] if short else ["--rounds=5", "--clients=1,8", "--tokens=64"]
-        run(images()["server"], real, options + few, volume=f"{folder}:/model:ro")
+        run("bench.overhead", images()["server"], real, options + few, volume=f"{folder}:/model:ro")
+        print("\nSmolLM2 135M on the CPU, from exec to first token:\n", flush=True)
+        run("bench.start", images()["server"], real, starts, volume=f"{folder}:/model:ro")
     return 0
 
 
-def run(image: str, env: Mapping[str, str], options: list[str], volume: str = "") -> None:
-    """Run overhead.py in an image, on loopback, with what it prints shown as it comes."""
+def run(program: str, image: str, env: Mapping[str, str], options: list[str], volume: str = "") -> None:
+    """Run one of these programs in an image, on loopback, with what it prints shown as it comes."""
     variables = {"KV_CACHE_MEMORY_BYTES": "256M", "MAX_MODEL_LEN": "2048", "BASE_PATH": "/tmp/cache", **PATHS, **env}
     settings = [f"--env={name}={value}" for name, value in variables.items()]
     volumes = [f"--volume={ROOT / 'bench'}:/src/bench:ro", *([f"--volume={volume}"] if volume else [])]
     container = ["docker", "run", "--rm", "--entrypoint=python3", *settings, *volumes, image]
-    subprocess.run([*container, "-m", "bench.overhead", *options], check=True)
+    subprocess.run([*container, "-m", program, *options], check=True)
 
 
 def export(image: str, folder: Path) -> None:

@@ -30,14 +30,15 @@ class Seen:
         tokens: tokens received by all of them, as the usage at the end of each stream counts them.
         seconds: from the first request to the last token.
         first_token: median time to first token, in seconds.
-        between_tokens: median time between two chunks, in seconds; a server that falls behind puts several tokens
-            into a chunk.
+        between_tokens: median time between two chunks, in seconds.
+        tokens_per_chunk: a server that falls behind puts several tokens into a chunk.
     """
 
     tokens: int
     seconds: float
     first_token: float
     between_tokens: float
+    tokens_per_chunk: float
 
 
 async def load(url: str, headers: Mapping[str, str], work: Work) -> Seen:
@@ -90,4 +91,5 @@ async def load(url: str, headers: Mapping[str, str], work: Work) -> Seen:
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=600)) as session:
         counts = await asyncio.gather(*(client(session) for _ in range(work.clients)))
     seconds = time.perf_counter() - began
-    return Seen(sum(counts), seconds, median(firsts), median(gaps))
+    chunks = len(firsts) + len(gaps)
+    return Seen(sum(counts), seconds, median(firsts), median(gaps), sum(counts) / chunks)

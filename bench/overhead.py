@@ -17,7 +17,14 @@ from statistics import median
 from bench.load import Work, load
 from bench.servers import Server, composed, plain
 
-FIGURES = ("CPU ms per token", "tokens/s", "time to first token, ms", "inter-token latency, ms")
+FIGURES = (
+    "CPU, ms per token",
+    "CPU of the front end, ms per token",
+    "tokens/s",
+    "time to first token, ms",
+    "inter-token latency, ms",
+    "tokens per chunk",
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,17 @@ class Row:
 
 async def measure(server: Server, work: Work) -> tuple[float, ...]:
     """The figures of one round, in the order of FIGURES."""
-    before = server.cpu_seconds()
+    before, before_front = server.cpu_seconds(), server.front_end_cpu_seconds()
     seen = await load(server.url, server.headers, work)
-    cpu = server.cpu_seconds() - before
-    return cpu / seen.tokens * 1e3, seen.tokens / seen.seconds, seen.first_token * 1e3, seen.between_tokens * 1e3
+    cpu, front = server.cpu_seconds() - before, server.front_end_cpu_seconds() - before_front
+    return (
+        cpu / seen.tokens * 1e3,
+        front / seen.tokens * 1e3,
+        seen.tokens / seen.seconds,
+        seen.first_token * 1e3,
+        seen.between_tokens * 1e3,
+        seen.tokens_per_chunk,
+    )
 
 
 def compare(servers: tuple[Server, Server], work: Work, rounds: int) -> Iterable[Row]:

@@ -1,6 +1,5 @@
 """Servers to compare: the composed one and plain `vllm serve`, with the same vLLM and the same arguments."""
 
-import os
 import secrets
 import subprocess
 import sys
@@ -46,12 +45,12 @@ class Server:
         return tree
 
     def cpu_seconds(self) -> float:
-        """CPU time that the tree has used, user and system (proc(5): stat, fields 14 and 15)."""
-        ticks = 0
-        for pid in self.processes():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """CPU time that the tree has used."""
+        return sum(_cpu_seconds(pid) for pid in self.processes())
+
+    def front_end_cpu_seconds(self) -> float:
+        """The part of it that the process has used which talks HTTP: the engine is a process of its own."""
+        return _cpu_seconds(self.pid)
 
     def memory_bytes(self) -> int:
         """Proportional set size of the tree: pages that processes share count once."""
@@ -77,8 +76,11 @@ def composed(env: Mapping[str, str]) -> Iterator[Server]:
 
 
 @contextmanager
-def plain(env: Mapping[str, str]) -> Iterator[Server]:
-    """`vllm serve` with the arguments and variables that forebay-server gives it, less what makes it ours."""
+def plain(env: Mapping[str, str], *, bare: bool = False) -> Iterator[Server]:
+    """`vllm serve` with the arguments and variables that forebay-server gives it, less what makes it ours.
+
+    `bare`: with the arguments only, as it starts for who does not know the variables.
+    """
     planned = launch.plan(env)
     arguments = list(planned.arguments)
     for flag in ("--middleware", "--port"):
@@ -86,7 +88,8 @@ def plain(env: Mapping[str, str]) -> Iterator[Server]:
         del arguments[position : position + 2]
     assert MIDDLEWARE not in arguments
     others = [name for name in planned.variables["VLLM_PLUGINS"].split(",") if not name.startswith(PLUGIN)]
-    variables = planned.variables | {"VLLM_PLUGINS": ",".join(others) or "none"}
+    own = {} if bare else planned.variables
+    variables = own | {"VLLM_PLUGINS": ",".join(others) or "none"}
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", *arguments, "--port", str(PLAIN_PORT)]
     with _running("plain", command, {**env, **variables}, PLAIN_PORT, {}) as server:
         yield server
@@ -109,6 +112,11 @@ def _running(
         finally:
             process.terminate()
             process.wait(timeout=60)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process with all its threads, in nanoseconds' precision: clock_getcpuclockid(3)."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def _answers(url: str) -> bool:

@@ -9,6 +9,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+DIRECT = "forebay.send"
+"""Key of a request's scope: the server's own `send`, which passes every layer between. For the body of an answer only,
+after its head has gone the usual way."""
+
 
 def header(scope: Scope, name: bytes) -> str:
     """The first value of the request's header `name` (lower case), or ""."""

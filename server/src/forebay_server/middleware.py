@@ -9,7 +9,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from forebay_server import errors, request_id, routes
-from forebay_server.asgi import App, Message, Receive, Scope, Send, header, is_preflight
+from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
 from forebay_server.limits import BODILESS, BodyRefused, Disconnected, Limits, read_body, refuse
 from forebay_server.state import ServerState, Step
 
@@ -50,6 +50,7 @@ class Gate:
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
             return
+        scope[DIRECT] = send
         scope, send = request_id.on_both(scope, send)
         anthropic = routes.is_anthropic(scope["path"])
         if error := self._refusal(scope):

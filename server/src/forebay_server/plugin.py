@@ -11,6 +11,7 @@ from forebay_server import request_id
 from forebay_server.process import PLUGIN, current
 from forebay_server.serving.added import add_routes, router_error
 from forebay_server.serving.replace import not_understood, replace_routes, reshape
+from forebay_server.serving.streams import tap_engine
 from forebay_server.state import Step
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -39,6 +40,7 @@ class ForebayPlugin:
         process = current()
         process.state.engine_dead = lambda: bool(engine_client.errored)
         process.observe(engine_client, state, args)
+        tap_engine(engine_client)
         process.tasks = await engine_client.get_supported_tasks()
 
 

@@ -1,7 +1,7 @@
 """x-request-id: on every answer, so that a client's report can be found in the log. vLLM makes its own ids of it."""
 
+import random
 import re
-import uuid
 from collections.abc import Awaitable
 
 from forebay_server.asgi import Message, Scope, Send, header
@@ -21,7 +21,7 @@ def on_both(scope: Scope, send: Send) -> tuple[Scope, Send]:
     The wrapped `send` is no coroutine of its own: a streamed token costs one plain call more.
     """
     given = header(scope, HEADER)
-    identity = given if _GOOD.fullmatch(given) else uuid.uuid4().hex
+    identity = given if _GOOD.fullmatch(given) else f"{random.getrandbits(128):032x}"
     line = (HEADER, identity.encode())
     scope.setdefault("state", {})[STATE] = identity
     if identity != given:

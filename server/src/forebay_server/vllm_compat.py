@@ -2,11 +2,14 @@
 # ruff: noqa: PLC0415 - importing this module must not import vLLM, which takes seconds
 
 import argparse
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+
+START_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 
 
 class UsageError(Exception):
@@ -180,3 +183,16 @@ def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callab
 
     decorated: Callable[..., Awaitable[Any]] = with_cancellation(load_aware_call(endpoint))
     return decorated
+
+
+def counted_as_load(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """`endpoint` counted in the server's load only: its answer stops by itself when the client leaves."""
+    from vllm.entrypoints.serve.utils.api_utils import load_aware_call
+
+    counted: Callable[..., Awaitable[Any]] = load_aware_call(endpoint)
+    return counted
+
+
+def fork_engine() -> None:
+    """Have the engine's process forked; to be called right before it is started, for vLLM's CPU platform says spawn."""
+    os.environ[START_METHOD] = "fork"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
-from forebay_server.asgi import App, Scope
+from forebay_server.asgi import DIRECT, App, Scope
 from forebay_server.asking import Reply, asked, content_headers
 
 PASSED_ON = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"user-agent"})
@@ -36,6 +36,7 @@ class WithinProcess:
         path, _, query = path.partition("?")
         return {
             **self._scope,
+            DIRECT: None,
             "method": method,
             "path": path,
             "raw_path": path.encode(),

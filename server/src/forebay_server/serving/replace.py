@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from forebay_server import errors, routes, vllm_compat
 from forebay_server.errors import ApiError
-from forebay_server.serving import anthropic, openai, responses, tools
+from forebay_server.serving import anthropic, openai, responses, streams, tools
 
 Endpoint = Callable[..., Awaitable[Any]]
 
@@ -87,11 +87,18 @@ def _is_ours(path: str) -> bool:
 
 
 def _writes(
-    handler: str, method: str, write: Callable[[Any, Any], Response], *, stream: bool, model_required: bool = True
+    handler: str,
+    method: str,
+    write: Callable[[Any, Any], Response],
+    *,
+    stream: bool = False,
+    text: str = "",
+    model_required: bool = True,
 ) -> Callable[[Endpoint], Endpoint]:
     """An endpoint whose answer, where it is no error, comes from `write`(what vLLM's handler returned, request).
 
-    `handler` is its name in the app's state. Without `stream` a streamed answer is left to vLLM's route.
+    `handler` is its name in the app's state. Without `stream` a streamed answer is left to vLLM's route, but
+    for one of plain text where `text` names the text's key in a chunk.
     """
 
     def make(core: Endpoint) -> Endpoint:
@@ -103,17 +110,36 @@ def _writes(
             if serving is None or (request.stream and not stream) or LOAD_HEADER in raw_request.headers:
                 return await core(request=request, raw_request=raw_request)
             answer = await getattr(serving, method)(request, raw_request)
-            if vllm_compat.is_error(answer):
-                return error_response(
-                    errors.of_vllm(answer.error.code, {"error": answer.error.model_dump()}), raw_request.url.path
-                )
-            return write(answer, request)
+            return _error(answer, raw_request) or write(answer, request)
 
-        endpoint.__signature__ = inspect.signature(core)  # type: ignore[attr-defined]
-        endpoint.__name__ = core.__name__
-        return vllm_compat.cancelled_with_its_client(endpoint)
+        async def text_stream(request: Any, raw_request: Request) -> Any:
+            serving = getattr(raw_request.app.state, handler)
+            answer = await streams.answer(getattr(serving, method), request, raw_request, streams.TextStream(text))
+            return _error(answer, raw_request) or answer
+
+        cancelled = vllm_compat.cancelled_with_its_client(endpoint)
+        counted = vllm_compat.counted_as_load(text_stream)
+
+        @functools.wraps(core)
+        async def either(request: Any, raw_request: Request) -> Any:
+            state = raw_request.app.state
+            named = request.model or not model_required
+            ours = text and named and LOAD_HEADER not in raw_request.headers
+            if ours and streams.is_plain(request, getattr(state, handler, None), state):
+                return await counted(request, raw_request)
+            return await cancelled(request, raw_request)
+
+        return either
 
     return make
+
+
+def _error(answer: Any, raw_request: Request) -> Response | None:
+    """The error that vLLM's handler returned in place of a reply, in shape; None for a reply."""
+    if not vllm_compat.is_error(answer):
+        return None
+    error = errors.of_vllm(answer.error.code, {"error": answer.error.model_dump()})
+    return error_response(error, raw_request.url.path)
 
 
 def _write_chat(answer: Any, request: Any) -> Response:
@@ -163,12 +189,12 @@ async def model_cards(request: Request) -> list[dict[str, Any]]:
 REPLACED: dict[tuple[str, ...], Callable[[Endpoint], Endpoint]] = {
     ("/v1/models", "GET"): _models,
     ("/v1/chat/completions", "POST"): _writes(
-        "openai_serving_chat", "create_chat_completion", _write_chat, stream=False
+        "openai_serving_chat", "create_chat_completion", _write_chat, text='"content":'
     ),
     ("/v1/completions", "POST"): _writes(
-        "openai_serving_completion", "create_completion", _write_text, stream=False, model_required=False
+        "openai_serving_completion", "create_completion", _write_text, text='"text":', model_required=False
     ),
     ("/v1/responses", "POST"): _writes("openai_serving_responses", "create_responses", _write_response, stream=True),
-    ("/v1/messages", "POST"): _writes("anthropic_serving_messages", "create_messages", _write_message, stream=False),
+    ("/v1/messages", "POST"): _writes("anthropic_serving_messages", "create_messages", _write_message),
 }
 """Path and method -> what makes its endpoint, from vLLM's."""

@@ -1,0 +1,120 @@
+"""Streamed text that goes from the engine to the socket is, chunk for chunk, what vLLM's own route sends."""
+
+import json
+import os
+import re
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from tests.vllm.conftest import Server
+
+COUNT = """
+import sys
+from forebay_server.serving import streams
+begin, encode = streams.TextStream.begin, streams._encode
+def counting(stream, send):
+    begin(stream, send)
+    real = stream._send
+    def counted(message):
+        print("direct" if sys._getframe(1).f_code.co_name == "_left_to_vllm" else "vllm", file=sys.stderr, flush=True)
+        return real(message)
+    stream._send = counted if real else None
+streams.TextStream.begin = counting
+"""
+"""Run before the server, in its process: writes a line for each chunk that does not pass vLLM's generator."""
+
+VLLMS_OWN = {"endpoint-load-metrics-format": "json"}
+"""With this header a request is answered by vLLM's own route."""
+
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 40}
+TEXT: dict[str, Any] = {"prompt": "Hello", "max_tokens": 40}
+MODEL = "tiny"
+USAGE = {"stream_options": {"include_usage": True}}
+
+PLAIN = [CHAT, TEXT, CHAT | USAGE, TEXT | USAGE, CHAT | {"n": 1, "seed": 3, "stop": ["zz"]}, CHAT | {"max_tokens": 1}]
+OTHERS = [
+    CHAT | {"n": 2, "temperature": 1},
+    CHAT | {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+    CHAT | {"return_token_ids": True},
+    TEXT | {"echo": True},
+    TEXT | {"prompt": ["Hello", "Good evening"]},
+]
+
+CANNED = {
+    "DISTRIBUTED_EXECUTOR_BACKEND": "forebay_canned.CannedExecutor",
+    "FOREBAY_CANNED_STEP_SECONDS": "0.02",
+    "FOREBAY_CANNED_TEXT": 'A "quoted" \\ line,\n\ttabs, \x01\x7f, ÄÖ, 日本語, 🙂 \u2028 and </script>. ',
+    "OPENAI_SERVED_MODEL_NAME_OVERRIDE": MODEL,
+}
+"""An engine that is slow enough to put every token into a chunk of its own."""
+
+
+@pytest.fixture
+def server(serve: Callable[..., Server], tmp_path: Path) -> Server:
+    (tmp_path / "sitecustomize.py").write_text(COUNT)
+    canned = Path("cluster/images/server-canned").absolute()
+    path = os.pathsep.join([str(tmp_path), str(canned), *filter(None, [os.environ.get("PYTHONPATH")])])
+    started = serve(PYTHONPATH=path, **CANNED)
+    started.wait_for("/readyz")
+    return started
+
+
+def test_the_chunks_are_those_of_vllm(server: Server) -> None:
+    for body in PLAIN:
+        before = sent_directly(server)
+        ours, theirs = stream(server, body), stream(server, body, VLLMS_OWN)
+        assert ours == theirs, body
+        assert (sent_directly(server) - before > 20) == (body["max_tokens"] == 40), body
+    before = sent_directly(server)
+    for body in OTHERS:
+        ours, theirs = stream(server, body), stream(server, body, VLLMS_OWN)
+        assert sorted(ours) == sorted(theirs), body
+    assert sent_directly(server) == before, "nothing but plain text"
+
+
+def test_a_client_that_leaves_ends_its_request(server: Server) -> None:
+    body = json.dumps({"model": MODEL, **CHAT, "max_tokens": 4000, "ignore_eos": True, "stream": True}).encode()
+    headers = ["Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    head = "\r\n".join(["POST /v1/chat/completions HTTP/1.1", *headers, "", ""])
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(head.encode() + body)
+        received = b""
+        while received.count(b"data:") < 20:
+            received += client.recv(65536)
+    deadline = time.monotonic() + 10
+    while running(server) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running(server) == 0
+    assert "Exception in ASGI" not in server.log.read_text()
+
+
+def running(server: Server) -> float:
+    _, metrics = server.ops("/metrics")
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("vllm:num_requests_running"))
+
+
+def sent_directly(server: Server) -> int:
+    return server.log.read_text(errors="replace").splitlines().count("direct")
+
+
+def stream(server: Server, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """The chunks as they came, without what differs from request to request."""
+    path = "chat/completions" if "messages" in body else "completions"
+    content = json.dumps({"model": MODEL, "temperature": 0, **body, "stream": True}).encode()
+    url = f"http://127.0.0.1:{server.port}/v1/{path}"
+    request = urllib.request.Request(url, content, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            events = answer.read().decode().split("\n\n")
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{body}: {error.read().decode()}") from error
+    assert events[-2:] == ["data: [DONE]", ""]
+    return [re.sub(r'"id":"[^"]+"|"created":\d+', "", event) for event in events]

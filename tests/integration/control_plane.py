@@ -12,6 +12,17 @@ from tests.kubectl import Kubectl, Refused, wait_for
 CONTROLLERS = "deployment-controller,replicaset-controller,garbage-collector-controller,resourcequota-controller"
 
 
+AUDIT_POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts"]}
+  - {level: None}
+"""
+"""The API server writes down what service accounts ask for: the operator's is one."""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback address that nobody listens on."""
     with ExitStack() as stack:
@@ -50,6 +61,8 @@ def start_control_plane(tools: Path, folder: Path, crd: Path | None) -> Iterator
     subprocess.run(["openssl", "genrsa", "-out", folder / "sa.key", "2048"], check=True, capture_output=True)
     kubeconfig = _write_kubeconfig(folder / "kubeconfig", f"https://127.0.0.1:{api_port}", token)
     kubectl = Kubectl(tools / "kubectl", kubeconfig)
+    policy = folder / "audit-policy.yaml"
+    policy.write_text(AUDIT_POLICY)
     etcd = (
         tools / "etcd", "--data-dir", folder / "etcd", "--unsafe-no-fsync",
         "--listen-client-urls", etcd_url, "--advertise-client-urls", etcd_url,
@@ -62,6 +75,7 @@ def start_control_plane(tools: Path, folder: Path, crd: Path | None) -> Iterator
         "--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", folder / "sa.key",
         "--service-account-signing-key-file", folder / "sa.key", "--token-auth-file", folder / "tokens.csv",
         "--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount",
+        "--audit-policy-file", policy, "--audit-log-path", folder / "audit.log",
     )  # fmt: skip
     controller_manager = (
         tools / "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port", "0",

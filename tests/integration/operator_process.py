@@ -9,11 +9,14 @@ from tests.integration.control_plane import free_ports, running
 from tests.kubectl import Kubectl
 
 
-def running_operator(kubectl: Kubectl, log: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """Run the operator with the access that this kubectl has, until the context ends."""
-    (port,) = free_ports(1)
+def running_operator(
+    kubectl: Kubectl, log: Path, *options: str, port: int | None = None
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Run the operator with the access that this kubectl has, until the context ends; probes are on `port`."""
+    port = port or free_ports(1)[0]
     command = [
         sys.executable, "-W", "error", "-m", "forebay_operator", "--gpu-image", "gpu-server:1", "--cpu-image",
-        "cpu-server:1", "--health-address", f"http://127.0.0.1:{port}/healthz", "--resync-interval", "10",
+        "cpu-server:1", "--health-address", f"127.0.0.1:{port}", "--resync-interval", "10",
+        "--namespace", "forebay-system", *options,
     ]  # fmt: skip
     return running(log, *command, env=kubectl.environment())

@@ -4,21 +4,33 @@ import argparse
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+import signal
+import socket
+import uuid
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 import kopf
 
 from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
+from forebay_operator.health import Health, serve_health
+from forebay_operator.lease import Candidate
+from forebay_operator.metrics import LEADER, observe
 from forebay_operator.names import FIELD_MANAGER
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
 from forebay_operator.settings import Settings
 from forebay_operator.watch import build_cache, build_kopf_settings, register
-from forebay_operator.workers import RESYNC_INTERVAL, WORKERS, resync, work
+from forebay_operator.workers import RESYNC_INTERVAL, WORKERS, resync, wait_for_first_pass, work
 
-HEALTH_ADDRESS = "http://0.0.0.0:8080/healthz"
+logger = logging.getLogger(__name__)
+
+HEALTH_ADDRESS = ":8080"
+LEASE = "forebay-operator"
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a pod finds the namespace that it runs in."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     def add(flag: str, variable: str, default: str, text: str, **options: Any) -> None:
-        value = os.environ.get(variable, default)
+        value = os.environ.get(variable) or default
         parser.add_argument(
             flag, default=value, help=f"{text} (variable {variable}; now {value or 'unset'})", **options
         )
@@ -40,11 +52,19 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cpu-image", "FOREBAY_CPU_IMAGE", "", "server image of endpoints with gpu.count 0")
     pulls = "imagePullPolicy of server and model images"
     add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=policies)
-    add("--health-address", "FOREBAY_HEALTH_ADDRESS", HEALTH_ADDRESS, "where liveness is answered")
+    add("--health-address", "FOREBAY_HEALTH_ADDRESS", HEALTH_ADDRESS, "HOST:PORT of probes and metrics")
+    own = NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
+    add("--namespace", "FOREBAY_NAMESPACE", own, "the operator's own; there is the lease by which one of several leads")
+    watched = "namespaces to watch, separated by commas; none means all"
+    add("--watch-namespaces", "FOREBAY_WATCH_NAMESPACES", "", watched, type=_names)
     rounds = "seconds in which every endpoint is checked once against the API server itself"
     add("--resync-interval", "FOREBAY_RESYNC_INTERVAL", f"{RESYNC_INTERVAL:g}", rounds, type=float)
     add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "how much is logged", type=str.upper, choices=levels)
     return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name for each in text.split(",") if (name := each.strip())]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,46 +77,96 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def operate(parsed: argparse.Namespace) -> None:
-    """Watch and reconcile until the process is told to stop.
+    """Stand by until the lease is ours, then watch and reconcile, until the process is told to stop.
 
     Raises:
-        SystemExit: the CRD is not installed. kopf looks for it only once, so the operator must start anew when it is.
+        SystemExit: the CRD is not installed, or the lease was lost. kopf looks for the CRD only once, and an operator
+            that was the leader starts anew, so that nothing of its work goes on.
     """
+    stop, health = asyncio.Event(), Health()
+    for number in (signal.SIGTERM, signal.SIGINT):  # kopf puts its own in their place when it runs
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serve_health(parsed.health_address, health), await Cluster.connect() as cluster:
+        if not await cluster.serves_endpoints():
+            raise SystemExit("the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true")
+        identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        candidate = Candidate(cluster, parsed.namespace, LEASE, identity)
+        if not await _first(candidate.acquire(), stop):
+            return
+        keeping = asyncio.create_task(candidate.keep())
+        keeping.add_done_callback(lambda _: stop.set())
+        health.leads = True
+        LEADER.set(1)
+        try:
+            await _lead(parsed, cluster, candidate, health, stop)
+        finally:
+            keeping.cancel()
+            await candidate.release()
+        if candidate.lost:
+            raise SystemExit("another operator holds the lease now")
+
+
+async def _lead(
+    parsed: argparse.Namespace, cluster: Cluster, candidate: Candidate, health: Health, stop: asyncio.Event
+) -> None:
     queue: WorkQueue[Key] = WorkQueue()
     registry = kopf.OperatorRegistry()
     register(registry, queue)
-    async with await Cluster.connect() as cluster:
-        if not await cluster.serves_endpoints():
-            raise SystemExit("the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true")
-        settings = Settings(
-            gpu_image=parsed.gpu_image,
-            cpu_image=parsed.cpu_image,
-            pull_policy=parsed.pull_policy,
-            kubernetes_minor=await cluster.get_minor_version(),
-        )
-        tasks: list[asyncio.Task[None]] = []
+    namespaces = parsed.watch_namespaces
+    settings = Settings(
+        gpu_image=parsed.gpu_image,
+        cpu_image=parsed.cpu_image,
+        pull_policy=parsed.pull_policy,
+        namespace=parsed.namespace,
+        kubernetes_minor=await cluster.get_minor_version(),
+    )
+    tasks: list[asyncio.Task[None]] = []
+    failed: list[BaseException] = []
 
-        @kopf.on.startup(registry=registry)
-        async def start(**arguments: Any) -> None:
-            cache, unsure = build_cache(arguments), set[Key]()
-            reconciler = Reconciler(cluster, cache, settings)
-            tasks.extend(asyncio.create_task(work(queue, reconciler, unsure)) for _ in range(WORKERS))
-            tasks.append(asyncio.create_task(resync(queue, cache, unsure, parsed.resync_interval)))
+    def end_on_failure(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            logger.critical("the operator ends, as a part of it failed", exc_info=error)
+            failed.append(error)
+            stop.set()
 
-        @kopf.on.cleanup(registry=registry)
-        async def stop(**_: Any) -> None:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+    @kopf.on.startup(registry=registry)
+    async def start(**arguments: Any) -> None:
+        cache, unsure, seen = build_cache(arguments), set[Key](), set[Key]()
+        observe(queue, cache)
+        health.stalled_for = queue.stalled_for
+        reconciler = Reconciler(cluster, cache, settings)
 
-        await kopf.operator(
-            registry=registry,
-            settings=build_kopf_settings(),
-            # kopf would ask for the name of the user, and the user of a container has none
-            identity=FIELD_MANAGER,  # type: ignore[arg-type]
-            clusterwide=True,
-            liveness_endpoint=parsed.health_address,
-        )
+        async def first_pass() -> None:
+            await wait_for_first_pass(cluster, namespaces, seen)
+            health.synced = True
+
+        works = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
+        for each in (*works, resync(queue, cache, unsure, parsed.resync_interval), first_pass()):
+            tasks.append(asyncio.create_task(each))
+            tasks[-1].add_done_callback(end_on_failure)
+
+    @kopf.on.cleanup(registry=registry)
+    async def end(**_: Any) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await candidate.release()  # here, as kopf takes seconds to end after it
+
+    # kopf would ask for the name of the user, and the user of a container has none
+    identity: Any = FIELD_MANAGER
+    where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
+    await kopf.operator(registry=registry, settings=build_kopf_settings(), identity=identity, stop_flag=stop, **where)
+    if failed:
+        raise SystemExit(1)
+
+
+async def _first(waiting: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Wait for either; whether it was not the stop that came first."""
+    tasks = asyncio.create_task(waiting), asyncio.create_task(stop.wait())
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    return not stop.is_set()
 
 
 if __name__ == "__main__":

@@ -1,61 +1,34 @@
 """All talk with the API server but the watching, which kopf does."""
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection
 
-import aiohttp
-from kubernetes.aio import client, config
-
+from forebay_operator.api import Api, ApiError
 from forebay_operator.names import FIELD_MANAGER, GROUP, PLURAL, VERSION
 from forebay_operator.types import Manifest
 
 logger = logging.getLogger(__name__)
-
-REQUEST_TIMEOUT = 30
-"""Seconds that the API server has for an answer."""
 
 _APPLY = "application/apply-patch+yaml"
 _COLLECTIONS = {
     "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
     "Service": "api/v1/namespaces/{namespace}/services",
     "Secret": "api/v1/namespaces/{namespace}/secrets",
+    "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
     "InferenceEndpoint": f"apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{PLURAL}",
 }
-
-
-class ApiError(Exception):
-    """The API server said no, or did not answer.
-
-    Attributes:
-        status: the HTTP status, 0 when there was no answer.
-        reason: the reason in Kubernetes' own CamelCase, such as AlreadyExists; may be empty.
-        message: the API server's own sentence.
-    """
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.message = message
 
 
 class Cluster:
     """The API server, as far as the operator needs it. Use it as an async context manager."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
 
     @classmethod
     async def connect(cls) -> "Cluster":
         """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
-        configuration = client.Configuration()
-        try:
-            config.load_incluster_config(client_configuration=configuration)
-        except config.ConfigException:
-            await config.load_kube_config(client_configuration=configuration)
-        return cls(client.ApiClient(configuration))
+        return cls(await Api.connect())
 
     async def __aenter__(self) -> "Cluster":
         return self
@@ -65,23 +38,33 @@ class Cluster:
 
     async def get_minor_version(self) -> int:
         """Minor version of the API server: 37 for v1.37.2."""
-        version = await self._request("GET", "/version")
+        version = await self._api.request("GET", "/version")
         return int("".join(filter(str.isdigit, version["minor"])))
 
     async def serves_endpoints(self) -> bool:
         """Whether the CRD is installed."""
         try:
-            await self._request("GET", f"/apis/{GROUP}/{VERSION}")
+            await self._api.request("GET", f"/apis/{GROUP}/{VERSION}")
         except ApiError as error:
             if error.status == 404:
                 return False
             raise
         return True
 
+    async def list_endpoints(self, namespaces: Collection[str]) -> set[tuple[str, str]]:
+        """Namespace and name of every endpoint, in these namespaces or, for none, in all."""
+        kind = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        paths = [_path("InferenceEndpoint", namespace) for namespace in namespaces] or [
+            f"/apis/{GROUP}/{VERSION}/{PLURAL}"
+        ]
+        found = [await self._api.request("GET", path, accept=kind) for path in paths]
+        items = (item["metadata"] for page in found for item in page["items"] or ())
+        return {(item["namespace"], item["name"]) for item in items}
+
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object as it is now, or None."""
         try:
-            live: Manifest = await self._request("GET", _path(kind, namespace, name))
+            live: Manifest = await self._api.request("GET", _path(kind, namespace, name))
             return live
         except ApiError as error:
             if error.status == 404:
@@ -93,7 +76,7 @@ class Cluster:
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"])
         try:
-            created: Manifest = await self._request("POST", path, body=manifest, query=_manager())
+            created: Manifest = await self._api.request("POST", path, body=manifest, query=_manager())
         except ApiError as error:
             if error.status == 409 and error.reason == "AlreadyExists":
                 return None
@@ -106,9 +89,19 @@ class Cluster:
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         query = {**_manager(), "force": "true"}
-        live: Manifest = await self._request("PATCH", path, body=manifest, query=query, content_type=_APPLY)
+        live: Manifest = await self._api.request("PATCH", path, body=manifest, query=query, content_type=_APPLY)
         logger.info("applied %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
         return live
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Put an object in the place of the version that it was read from. Returns the result.
+
+        Raises ApiError with status 409 when somebody wrote it meanwhile.
+        """
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        written: Manifest = await self._api.request("PUT", path, body=manifest, query=_manager())
+        return written
 
     async def own_as_applied(self, manifest: Manifest, entry: int) -> None:
         """Say of fields that `create` set that an apply has set them, so that the next apply can take them away.
@@ -123,14 +116,14 @@ class Cluster:
             {"op": "test", "path": f"{field}/manager", "value": FIELD_MANAGER},
             {"op": "replace", "path": f"{field}/operation", "value": "Apply"},
         ]
-        await self._request("PATCH", path, body=patch, query=_manager(), content_type="application/json-patch+json")
+        await self._api.request("PATCH", path, body=patch, query=_manager(), content_type="application/json-patch+json")
 
     async def merge(self, manifest: Manifest, patch: Manifest) -> Manifest:
         """Change the object that the manifest names by a JSON merge patch, which replaces lists whole."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         content_type = "application/merge-patch+json"
-        live: Manifest = await self._request("PATCH", path, body=patch, query=_manager(), content_type=content_type)
+        live: Manifest = await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=content_type)
         return live
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> None:
@@ -143,33 +136,13 @@ class Cluster:
         }
         path = _path("InferenceEndpoint", namespace, name) + "/status"
         try:
-            await self._request("PATCH", path, body=body, query={**_manager(), "force": "true"}, content_type=_APPLY)
+            await self._api.request(
+                "PATCH", path, body=body, query={**_manager(), "force": "true"}, content_type=_APPLY
+            )
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
             logger.info("endpoint %s/%s went away before its status was written", namespace, name)
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        body: Manifest | Sequence[Manifest] | None = None,
-        query: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
-    ) -> Any:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        request = await self._api.param_serialize(
-            method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
-            auth_settings=["BearerToken"],
-        )  # fmt: skip
-        try:
-            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
-            data = await response.read()
-        except (OSError, aiohttp.ClientError, TimeoutError) as error:
-            raise ApiError(0, "Unreachable", f"the API server did not answer: {error}") from error
-        if response.status >= 400:
-            raise _read_error(response.status, data)
-        return json.loads(data)
 
 
 def _path(kind: str, namespace: str, name: str = "") -> str:
@@ -179,11 +152,3 @@ def _path(kind: str, namespace: str, name: str = "") -> str:
 
 def _manager() -> dict[str, str]:
     return {"fieldManager": FIELD_MANAGER}
-
-
-def _read_error(status: int, data: bytes) -> ApiError:
-    try:
-        answer = json.loads(data)
-        return ApiError(status, answer.get("reason", ""), answer.get("message", ""))
-    except ValueError:
-        return ApiError(status, "", data.decode(errors="replace")[:500] or f"HTTP status {status}")

@@ -1,6 +1,7 @@
 """A work queue of keys, after client-go's: queued once, handled by one worker at a time, retried with backoff."""
 
 import asyncio
+import time
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -25,12 +26,29 @@ class WorkQueue(Generic[Key]):
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._retries: dict[Key, asyncio.TimerHandle] = {}
+        self._progress = time.monotonic()
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait for a worker."""
+        return len(self._waiting)
+
+    @property
+    def retries(self) -> int:
+        """Keys that failed and wait for their next turn."""
+        return len(self._retries)
+
+    def stalled_for(self) -> float:
+        """Seconds since a key was last taken or handed back; 0 while there is nothing to do."""
+        return time.monotonic() - self._progress if self._waiting or self._working else 0.0
 
     def add(self, key: Key) -> None:
         """Ask for the key to be worked on."""
         if key in self._working:
             self._again.add(key)
         elif key not in self._waiting:
+            if not self._waiting and not self._working:
+                self._progress = time.monotonic()
             self._waiting.add(key)
             self._ready.put_nowait(key)
 
@@ -39,11 +57,13 @@ class WorkQueue(Generic[Key]):
         key = await self._ready.get()
         self._waiting.discard(key)
         self._working.add(key)
+        self._progress = time.monotonic()
         return key
 
     def done(self, key: Key, failed: bool = False) -> float | None:
         """Hand a key back. Returns the delay in seconds after which a failed one comes again."""
         self._working.discard(key)
+        self._progress = time.monotonic()
         if retry := self._retries.pop(key, None):
             retry.cancel()
         if key in self._again:
@@ -54,5 +74,9 @@ class WorkQueue(Generic[Key]):
             return None
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
-        self._retries[key] = asyncio.get_running_loop().call_later(delay, self.add, key)
+        self._retries[key] = asyncio.get_running_loop().call_later(delay, self._retry, key)
         return delay
+
+    def _retry(self, key: Key) -> None:
+        del self._retries[key]
+        self.add(key)

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from forebay_operator import names
+from forebay_operator.api import ApiError
 from forebay_operator.cache import Cache, Key
-from forebay_operator.cluster import ApiError, Cluster
+from forebay_operator.cluster import Cluster
 from forebay_operator.diagnosis import Diagnosis
 from forebay_operator.drift import find_creation, has_foreign_ports, needs_apply
 from forebay_operator.environment import find_doubtful, known_names, settable_names

@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Collection, Set
 
+from forebay_operator.api import ApiError
 from forebay_operator.cache import Cache, Key
-from forebay_operator.cluster import ApiError
+from forebay_operator.cluster import Cluster
+from forebay_operator.metrics import RECONCILE_SECONDS
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
 
@@ -20,23 +24,48 @@ A watch that the API server cut may have missed a deletion, and Secrets are not 
 """
 
 
-async def work(queue: WorkQueue[Key], reconciler: Reconciler, unsure: set[Key]) -> None:
-    """Reconcile what the queue brings, for ever; a key among the unsure is read live. No failure stops the others."""
+FIRST_PASS_INTERVAL = 2.0
+"""Seconds between two looks whether the first pass over all endpoints is over."""
+
+
+async def work(queue: WorkQueue[Key], reconciler: Reconciler, unsure: set[Key], seen: set[Key]) -> None:
+    """Reconcile what the queue brings, for ever; a key among the unsure is read live. No failure stops the others.
+
+    Each key that was worked on is put into `seen`.
+    """
     while True:
         key = await queue.get()
-        live, done = key in unsure, False
+        live, result, began = key in unsure, "error", time.monotonic()
         try:
-            done = await reconciler.reconcile(key, live)
-            if done:
+            result = "done" if await reconciler.reconcile(key, live) else "retry"
+            if result == "done":
                 unsure.discard(key)
         except ApiError as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
         except Exception:
             logger.exception("endpoint %s/%s: reconcile failed", *key)
         finally:
-            delay = queue.done(key, failed=not done)
+            seen.add(key)
+            RECONCILE_SECONDS.labels(result).observe(time.monotonic() - began)
+            delay = queue.done(key, failed=result != "done")
         if delay:
             logger.debug("endpoint %s/%s: again in %.1f s", *key, delay)
+
+
+async def wait_for_first_pass(cluster: Cluster, namespaces: Collection[str], seen: Set[Key]) -> None:
+    """Wait until every endpoint that exists was reconciled once. `namespaces`: those that are watched; none for all."""
+    over = await _all_seen(cluster, namespaces, seen)
+    while not over:
+        await asyncio.sleep(FIRST_PASS_INTERVAL)
+        over = await _all_seen(cluster, namespaces, seen)
+
+
+async def _all_seen(cluster: Cluster, namespaces: Collection[str], seen: Set[Key]) -> bool:
+    try:
+        return await cluster.list_endpoints(namespaces) <= seen
+    except ApiError as error:
+        logger.warning("list of endpoints: %s", error)
+        return False
 
 
 async def resync(queue: WorkQueue[Key], cache: Cache, unsure: set[Key], interval: float = RESYNC_INTERVAL) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from forebay_operator.queue import FIRST_DELAY, MAX_DELAY, WorkQueue
 
 
@@ -59,3 +61,20 @@ async def test_events_during_the_patience_do_not_multiply_the_retries() -> None:
     assert len(timers) == 1
     queue.done("a")
     assert not queue._retries
+
+
+async def test_a_queue_knows_how_long_it_made_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    now = 100.0
+    monkeypatch.setattr("forebay_operator.queue.time.monotonic", lambda: now)
+    assert queue.stalled_for() == 0
+    queue.add("a")
+    now = 105.0
+    assert queue.stalled_for() == 5
+    await queue.get()
+    assert queue.stalled_for() == 0
+    now = 107.0
+    assert queue.stalled_for() == 2
+    queue.done("a")
+    now = 200.0
+    assert queue.stalled_for() == 0

@@ -1,0 +1,101 @@
+"""One request to the API server: credentials, time-outs, errors, and the count of what was asked."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from forebay_operator.metrics import API_REQUESTS
+from forebay_operator.types import Manifest
+
+REQUEST_TIMEOUT = 30
+"""Seconds that the API server has for an answer."""
+
+
+class ApiError(Exception):
+    """The API server said no, or did not answer.
+
+    Attributes:
+        status: the HTTP status, 0 when there was no answer.
+        reason: the reason in Kubernetes' own CamelCase, such as AlreadyExists; may be empty.
+        message: the API server's own sentence.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class Api:
+    """A connection to the API server."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> "Api":
+        """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            await config.load_kube_config(client_configuration=configuration)
+        return cls(client.ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._api.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Manifest | Sequence[Manifest] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Any:
+        """Ask, and return the JSON of the answer.
+
+        Raises:
+            ApiError: the API server refused, or did not answer.
+        """
+        headers = {"Accept": accept, "Content-Type": content_type}
+        request = await self._api.param_serialize(
+            method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
+            auth_settings=["BearerToken"],
+        )  # fmt: skip
+        code = 0
+        try:
+            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
+            data = await response.read()
+            code = response.status
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "Unreachable", f"the API server did not answer: {error}") from error
+        finally:
+            API_REQUESTS.labels(method, resource_of(path), code).inc()
+        if code >= 400:
+            raise _read_error(code, data)
+        return json.loads(data)
+
+
+def resource_of(path: str) -> str:
+    """The resource that a path is of, such as deployments or inferenceendpoints/status; the path itself for others."""
+    parts = path.strip("/").split("/")
+    if "namespaces" not in parts:
+        return parts[-1]
+    collection = parts[parts.index("namespaces") + 2 :]
+    return "/".join(collection[::2]) if len(collection) > 2 else collection[0]
+
+
+def _read_error(status: int, data: bytes) -> ApiError:
+    try:
+        answer = json.loads(data)
+        return ApiError(status, answer.get("reason", ""), answer.get("message", ""))
+    except ValueError:
+        return ApiError(status, "", data.decode(errors="replace")[:500] or f"HTTP status {status}")

@@ -1,0 +1,67 @@
+"""The operator's own port: probes and metrics, answered by standing-by operators too."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+from prometheus_client import REGISTRY, generate_latest
+
+MAX_STALL = 300.0
+"""Seconds without any progress of a queue that has work before the operator counts as hung: more than one reconcile
+takes when each of its requests runs into its time-out."""
+
+
+@dataclass
+class Health:
+    """What the probes are answered from.
+
+    Attributes:
+        leads: whether this operator holds the lease and works.
+        synced: whether it has reconciled every endpoint that there was when it began.
+        stalled_for: seconds for which the work queue has made no progress.
+    """
+
+    leads: bool = False
+    synced: bool = False
+    stalled_for: Callable[[], float] = lambda: 0.0
+
+    def live(self) -> tuple[bool, str]:
+        """Whether the operator works, and the sentence for whoever asks."""
+        stalled = self.stalled_for()
+        return stalled <= MAX_STALL, f"the work queue made no progress for {stalled:.0f} s" if stalled else "ok"
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the operator is of use: it stands by, or has seen every endpoint."""
+        if not self.leads:
+            return True, "standing by"
+        return self.synced, "leading" if self.synced else "leading, in the first pass over all endpoints"
+
+
+@asynccontextmanager
+async def serve_health(address: str, health: Health) -> AsyncIterator[None]:
+    """Answer /healthz, /readyz and /metrics on HOST:PORT (no host: every address) until the context ends."""
+    host, _, port = address.rpartition(":")
+
+    def answer(ask: Callable[[], tuple[bool, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(_: web.Request) -> web.Response:
+            well, text = ask()
+            return web.Response(status=200 if well else 503, text=text + "\n")
+
+        return handle
+
+    async def metrics(_: web.Request) -> web.Response:
+        content_type = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": content_type})
+
+    app = web.Application()
+    app.router.add_get("/healthz", answer(health.live))
+    app.router.add_get("/readyz", answer(health.ready))
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+        yield
+    finally:
+        await runner.cleanup()

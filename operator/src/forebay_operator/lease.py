@@ -1,0 +1,144 @@
+"""Leader election by a Lease: of any number of operators one works, the others stand by.
+
+The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): a candidate never compares clocks
+with the holder. It takes a Lease that it has seen unchanged for as long as the Lease says, by its own clock; and the
+holder stops before that time is over when it cannot renew.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from forebay_operator.api import ApiError
+from forebay_operator.cluster import Cluster
+from forebay_operator.types import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How long what lasts, in seconds.
+
+    Attributes:
+        duration: a Lease that was not renewed for so long may be taken.
+        renew_deadline: a holder that could not renew for so long stops; shorter than `duration`.
+        retry: between two looks at the Lease.
+    """
+
+    duration: float = 10
+    renew_deadline: float = 7
+    retry: float = 2
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """When a Lease was first seen as it is, by our own monotonic clock."""
+
+    spec: Manifest
+    at: float
+
+
+def may_take(sighting: Sighting, identity: str, now: float) -> bool:
+    """Whether `identity` may write itself into a Lease that exists: it is free, its own, or its holder is gone."""
+    spec = sighting.spec
+    holder = spec.get("holderIdentity")
+    return not holder or holder == identity or now - sighting.at > spec.get("leaseDurationSeconds", 0)
+
+
+def next_spec(spec: Manifest, identity: str, terms: Terms, now: datetime) -> Manifest:
+    """The Lease as `identity` writes it, after `spec`; the number of transitions grows when the holder changes."""
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    held = spec.get("holderIdentity") == identity
+    return {
+        "holderIdentity": identity,
+        "leaseDurationSeconds": int(terms.duration),
+        "acquireTime": spec["acquireTime"] if held else stamp,
+        "renewTime": stamp,
+        "leaseTransitions": spec.get("leaseTransitions", 0) + (not held and bool(spec)),
+    }
+
+
+class Candidate:
+    """One operator that wants the Lease `name`, under an `identity` that no other has."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        terms: Terms | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.identity = identity
+        self.holds = self.lost = False
+        self._cluster = cluster
+        self._namespace = namespace
+        self._name = name
+        self._terms = terms or Terms()
+        self._clock = clock
+        self._sighting: Sighting | None = None
+
+    async def acquire(self) -> None:
+        """Stand by until the Lease is ours."""
+        self.holds = await self._try()
+        while not self.holds:
+            await asyncio.sleep(self._terms.retry)
+            self.holds = await self._try()
+        logger.info("%s holds the lease %s/%s", self.identity, self._namespace, self._name)
+
+    async def keep(self) -> None:
+        """Renew the Lease for ever. Returns when it is lost: whoever holds it now works, so we must not."""
+        renewed = self._clock()
+        while self._clock() - renewed < self._terms.renew_deadline:
+            await asyncio.sleep(self._terms.retry)
+            if not self.holds:  # released
+                return
+            try:
+                async with asyncio.timeout(self._terms.renew_deadline - (self._clock() - renewed)):
+                    kept = await self._try()
+            except TimeoutError:
+                break
+            if kept:
+                renewed = self._clock()
+            elif self._sighting and self._sighting.spec.get("holderIdentity") != self.identity:
+                break
+        self.holds, self.lost = False, True
+        logger.error("%s lost the lease %s/%s", self.identity, self._namespace, self._name)
+
+    async def release(self) -> None:
+        """Hand the Lease over at once, if it is ours still."""
+        if not self.holds:
+            return
+        self.holds = False
+        lease = await self._cluster.get("Lease", self._namespace, self._name)
+        if lease and lease["spec"].get("holderIdentity") == self.identity:
+            freed = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._cluster.replace({**lease, "spec": freed})
+            logger.info("%s gave the lease %s/%s back", self.identity, self._namespace, self._name)
+
+    async def _try(self) -> bool:
+        """Take or renew the Lease; whether it is ours now."""
+        try:
+            lease = await self._cluster.get("Lease", self._namespace, self._name)
+            spec = (lease or {}).get("spec") or {}
+            if self._sighting is None or self._sighting.spec != spec:
+                self._sighting = Sighting(spec, self._clock())
+            if lease and not may_take(self._sighting, self.identity, self._clock()):
+                return False
+            wanted = next_spec(spec, self.identity, self._terms, datetime.now(UTC))
+            if lease is None:
+                metadata = {"name": self._name, "namespace": self._namespace}
+                kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+                return await self._cluster.create({**kind, "metadata": metadata, "spec": wanted}) is not None
+            written = await self._cluster.replace({**lease, "spec": wanted})
+            self._sighting = Sighting(written["spec"], self._clock())
+        except ApiError as error:
+            logger.warning("lease %s/%s: %s", self._namespace, self._name, error)
+            return False
+        return True

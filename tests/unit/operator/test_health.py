@@ -1,0 +1,18 @@
+"""What the operator's probes say."""
+
+from forebay_operator.health import MAX_STALL, Health
+
+
+def test_an_operator_that_stands_by_is_ready() -> None:
+    assert Health().ready() == (True, "standing by")
+
+
+def test_a_leader_is_ready_after_the_first_pass() -> None:
+    assert not Health(leads=True).ready()[0]
+    assert Health(leads=True, synced=True).ready()[0]
+
+
+def test_a_queue_that_stands_still_with_work_in_it_is_not_alive() -> None:
+    assert Health().live() == (True, "ok")
+    assert Health(stalled_for=lambda: MAX_STALL - 1).live()[0]
+    assert Health(stalled_for=lambda: MAX_STALL + 1).live() == (False, "the work queue made no progress for 301 s")

@@ -76,11 +76,8 @@ def composed(env: Mapping[str, str]) -> Iterator[Server]:
 
 
 @contextmanager
-def plain(env: Mapping[str, str], *, bare: bool = False) -> Iterator[Server]:
-    """`vllm serve` with the arguments and variables that forebay-server gives it, less what makes it ours.
-
-    `bare`: with the arguments only, as it starts for who does not know the variables.
-    """
+def plain(env: Mapping[str, str]) -> Iterator[Server]:
+    """`vllm serve` with the arguments and variables that forebay-server gives it, less what makes it ours."""
     planned = launch.plan(env)
     arguments = list(planned.arguments)
     for flag in ("--middleware", "--port"):
@@ -88,8 +85,7 @@ def plain(env: Mapping[str, str], *, bare: bool = False) -> Iterator[Server]:
         del arguments[position : position + 2]
     assert MIDDLEWARE not in arguments
     others = [name for name in planned.variables["VLLM_PLUGINS"].split(",") if not name.startswith(PLUGIN)]
-    own = {} if bare else planned.variables
-    variables = own | {"VLLM_PLUGINS": ",".join(others) or "none"}
+    variables = planned.variables | {"VLLM_PLUGINS": ",".join(others) or "none"}
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", *arguments, "--port", str(PLAIN_PORT)]
     with _running("plain", command, {**env, **variables}, PLAIN_PORT, {}) as server:
         yield server

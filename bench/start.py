@@ -37,7 +37,7 @@ def start(made: AbstractContextManager[Server], model: str) -> Start:
     """Start a server, ask for one token, end it."""
     began = time.perf_counter()
     with made as server:
-        asyncio.run(load(server.url, server.headers, Work(model, clients=1, requests=1, tokens=1)))
+        asyncio.run(load(server.url, server.headers, Work(model, clients=1, requests=1, tokens=2)))
         seconds = time.perf_counter() - began
         report = ""
         if server.name == "composed":
@@ -52,7 +52,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     env = dict(os.environ)
     model = env.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE") or env["MODEL_NAME"]
-    pairs = [(start(plain(env, bare=True), model), start(composed(env), model)) for _ in range(rounds + 1)][1:]
+    pairs = [(start(plain(env), model), start(composed(env), model)) for _ in range(rounds + 1)][1:]
     print("| figure | plain | composed | ratio: median (least to most) |\n|---|---|---|---|")
     for figure, of in FIGURES.items():
         ratios = sorted(of(ours) / of(theirs) for theirs, ours in pairs)

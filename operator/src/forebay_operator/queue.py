@@ -23,6 +23,7 @@ class WorkQueue(Generic[Key]):
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
         self._working: set[Key] = set()
+        self._later: dict[Key, asyncio.TimerHandle] = {}
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._retries: dict[Key, asyncio.TimerHandle] = {}
@@ -51,6 +52,16 @@ class WorkQueue(Generic[Key]):
                 self._progress = time.monotonic()
             self._waiting.add(key)
             self._ready.put_nowait(key)
+
+    def add_later(self, key: Key, delay: float) -> None:
+        """Ask for the key to be worked on in `delay` seconds. Of several delays for one key the latest given counts."""
+        if timer := self._later.pop(key, None):
+            timer.cancel()
+        self._later[key] = asyncio.get_running_loop().call_later(delay, self._add_due, key)
+
+    def _add_due(self, key: Key) -> None:
+        del self._later[key]
+        self.add(key)
 
     async def get(self) -> Key:
         """The next key. The caller must hand it back with `done`, whatever happens."""

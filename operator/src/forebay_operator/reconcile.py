@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -9,14 +10,22 @@ from forebay_operator import names
 from forebay_operator.api import ApiError
 from forebay_operator.cache import Cache, Key
 from forebay_operator.cluster import Cluster
-from forebay_operator.diagnosis import Diagnosis
+from forebay_operator.diagnosis import Diagnosis, reasons
+from forebay_operator.diagnosis.gpus import wants_nodes
+from forebay_operator.diagnosis.wordings import FORBIDDEN, recognize
 from forebay_operator.drift import find_creation, has_foreign_ports, needs_apply
 from forebay_operator.environment import find_doubtful, known_names, settable_names
+from forebay_operator.nodes import Nodes
+from forebay_operator.observed import Observed
+from forebay_operator.publish import Publisher
+from forebay_operator.reports import StartupReports
 from forebay_operator.resources import build_deployment, build_key_secret, build_service
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.settings import Settings
-from forebay_operator.status import Observed, assess, assess_invalid
+from forebay_operator.startup import ended_run_of, find_unread, run_of
+from forebay_operator.status import assess, assess_invalid
 from forebay_operator.types import Endpoint, InvalidSpec, Manifest, parse_endpoint
+from forebay_operator.verdict import find_failure
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +47,20 @@ class Unmade(Exception):
 class Reconciler:
     """Reconciles endpoints by key. Any number may run at once, for different keys."""
 
-    def __init__(self, cluster: Cluster, cache: Cache, settings: Settings) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        settings: Settings,
+        publisher: Publisher,
+        reports: StartupReports,
+    ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._settings = settings
+        self._publisher = publisher
+        self._reports = reports
+        self._nodes = Nodes(cluster)
         self._made: dict[Key, str] = {}
         """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
 
@@ -59,26 +78,40 @@ class Reconciler:
             manifest = await self._cluster.get(names.KIND, *key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             self._made.pop(key, None)
+            self._publisher.forget(key)
+            self._reports.follow(key, {})
             return True
+        before = self._publisher.status_before(manifest)
         deployment = _own(manifest, self._cache.deployment(key))
-        pods = self._cache.pods_of(key)
+        observed = Observed(deployment, self._cache.pods_of(key), reports=self._reports.of(key))
         try:
             endpoint = parse_endpoint(manifest)
         except InvalidSpec as error:
-            problem = Diagnosis("InvalidSpec", str(error), stalled=True)
-            status = assess_invalid(manifest, Observed(deployment, pods, problem), datetime.now(UTC))
-            await self._write_status(manifest, status)
+            observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
+            await self._publisher.write(manifest, before, assess_invalid(manifest, observed, before, datetime.now(UTC)))
             return True
         done, problem_seen = True, None
         try:
-            deployment = await self._make_children(endpoint, Observed(deployment, pods), live)
+            deployment = await self._make_children(endpoint, observed, live)
         except Unmade as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
             done, problem_seen = not error.retry, error.diagnosis
         doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
-        observed = Observed(deployment, pods, problem_seen, doubtful)
-        await self._write_status(manifest, assess(endpoint, observed, manifest.get("status") or {}, datetime.now(UTC)))
+        observed = replace(observed, deployment=deployment, problem=problem_seen, doubtful=doubtful)
+        if wants_nodes(find_failure(observed), endpoint.gpu):
+            observed = replace(observed, nodes=await self._nodes.read())
+        status = assess(endpoint, observed, before, datetime.now(UTC))
+        await self._publisher.write(manifest, before, status)
+        self._follow_starts(key, observed, status)
         return done
+
+    def _follow_starts(self, key: Key, observed: Observed, status: Manifest) -> None:
+        """Have those pods asked whose report matters."""
+        unread = find_unread(observed.newest, status.get("lastStart") or {}, observed.reports)
+        addresses = {run_of(pod): pod["status"]["podIP"] for pod in unread if pod["status"].get("podIP")}
+        self._reports.follow(
+            key, addresses, keep={run(pod) for pod in observed.newest for run in (run_of, ended_run_of)}
+        )
 
     async def _make_children(self, endpoint: Endpoint, observed: Observed, live: bool) -> Manifest:
         """Make all that the endpoint consists of. Returns its Deployment as it is now."""
@@ -88,9 +121,8 @@ class Reconciler:
         desired = build_deployment(endpoint, self._settings, observed.stuck_revisions)
         if not desired["spec"]["template"]["spec"]["containers"][0]["image"]:
             kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
-            remedy = f"Set {value} of the chart, or spec.image"
             found = f"the operator has no server image for endpoints with {kind}"
-            raise Unmade(Diagnosis("NoServerImage", found, remedy, stalled=True), retry=False)
+            raise Unmade(reasons.NO_SERVER_IMAGE.found(found, value=value), retry=False)
         made = observed.deployment is not None or self._made.get(key) == endpoint.uid
         if live or not made:
             await self._ensure_key_secret(endpoint, made)
@@ -107,8 +139,7 @@ class Reconciler:
             minor = await self._cluster.get_minor_version()
         if minor < IMAGE_VOLUME_MINOR:
             found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
-            remedy = "Give a Hugging Face id in spec.model, or upgrade the cluster"
-            raise Unmade(Diagnosis("ImageVolumeUnsupported", found, remedy, stalled=True), retry=True)
+            raise Unmade(reasons.IMAGE_VOLUME_UNSUPPORTED.found(found), retry=True)
 
     async def _ensure_key_secret(self, endpoint: Endpoint, made: bool) -> None:
         """Make the key Secret when it is missing. One that exists keeps its key, whatever it holds."""
@@ -116,11 +147,11 @@ class Reconciler:
             return
         if name := endpoint.auth.secret_name:
             if await self._cluster.get("Secret", endpoint.namespace, name) is None:
-                found = f"the Secret {name} that spec.auth.secretName names does not exist"
-                remedy = (
-                    f"Make it in namespace {endpoint.namespace}; each of its values is a key, 16 characters or more"
+                found = (
+                    f"the Secret {name} that spec.auth.secretName names does not exist; each of its values is a key, "
+                    "16 characters or more"
                 )
-                raise Unmade(Diagnosis("SecretMissing", found, remedy), retry=True)
+                raise Unmade(reasons.SECRET_MISSING.found(found), retry=True)
             return
         desired = build_key_secret(endpoint)
         name = desired["metadata"]["name"]
@@ -129,6 +160,11 @@ class Reconciler:
             if made:
                 await self._check_exists(endpoint)
             if await _explain_refusal(self._cluster.create(desired), "Secret"):
+                if made:
+                    found = f"the Secret {name} was gone; it was made anew with another key, which callers need now"
+                    self._publisher.events.record(
+                        (endpoint.namespace, endpoint.name), endpoint.uid, "KeyReplaced", found, warning=True
+                    )
                 return
             live = await self._cluster.get("Secret", endpoint.namespace, name)
         if live is not None:
@@ -177,13 +213,7 @@ class Reconciler:
         """Raise unless the endpoint is still there: children of one whose deletion was missed would come and go."""
         found = await self._cluster.get(names.KIND, endpoint.namespace, endpoint.name)
         if found is None or found["metadata"]["uid"] != endpoint.uid:
-            raise Unmade(Diagnosis("Deleted", "the endpoint was deleted"), retry=False)
-
-    async def _write_status(self, manifest: Manifest, status: Manifest) -> None:
-        if status == manifest.get("status"):
-            return
-        metadata = manifest["metadata"]
-        await self._cluster.apply_status(metadata["namespace"], metadata["name"], metadata["uid"], status)
+            raise Unmade(reasons.DELETED.found("the endpoint was deleted"), retry=False)
 
 
 async def _explain_refusal(request: Awaitable[T], kind: str) -> T:
@@ -193,10 +223,10 @@ async def _explain_refusal(request: Awaitable[T], kind: str) -> T:
     except ApiError as error:
         if error.status not in (400, 403, 422):
             raise
-        # 403 comes from a quota, a policy or a namespace that goes: it may pass without a change of the endpoint
-        remedy = "" if error.status == 403 else "Change what it names in the endpoint"
         found = f"the {kind} was refused: {error.message}"
-        raise Unmade(Diagnosis("Refused", found, remedy, stalled=error.status != 403), retry=True) from error
+        # 403 comes from a quota, a policy or a namespace that goes: it may pass without a change of the endpoint
+        diagnosis = recognize(FORBIDDEN, found) if error.status == 403 else reasons.REFUSED.found(found)
+        raise Unmade(diagnosis, retry=True) from error
 
 
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
@@ -213,7 +243,6 @@ def _check_owner(endpoint: Endpoint, live: Manifest) -> None:
     thing = f"{live.get('kind', 'object')} {live['metadata']['name']}"
     if owner and owner["kind"] == names.KIND and owner["name"] == endpoint.name:
         found = f"the {thing} of a deleted endpoint of this name is still there"
-        raise Unmade(Diagnosis("WaitingForDeletion", found), retry=True)
-    remedy = "Delete or rename it, or give the endpoint another name"
+        raise Unmade(reasons.WAITING_FOR_DELETION.found(found), retry=True)
     found = f"the {thing} already exists and does not belong to this endpoint"
-    raise Unmade(Diagnosis("NotOwned", found, remedy, stalled=True), retry=True)
+    raise Unmade(reasons.NOT_OWNED.found(found), retry=True)

@@ -1,14 +1,21 @@
 """What the status says of what is observed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
+import yaml
 
+from cluster.pins import ROOT
 from forebay_operator.diagnosis import Diagnosis
-from forebay_operator.status import Observed, assess, assess_invalid
+from forebay_operator.observed import Observed
+from forebay_operator.startup import Report, find_unread
+from forebay_operator.status import assess, assess_invalid, find_transition, is_mere_progress
 from forebay_operator.types import parse_endpoint
 from tests.kubectl import Manifest, condition
+from tests.unit.operator import kstatus
 from tests.unit.operator.test_diagnosis import ended, gone, pod, unscheduled
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -66,10 +73,10 @@ STATES = [
     ("bad update", 1, Observed(D, [old(ready()), ended(1)]), "Degraded", "True True False"),
     ("bad flag in an update", 1, Observed(D, [old(ready()), BAD_FLAG]), "Degraded", "True False True"),
     ("pods of a dead namesake", 1, Observed(None, [ready()]), "Scheduling", "False True False"),
-    ("quota", 1, Observed(refusing(), []), "PodsRefused", "False True False"),
+    ("quota", 1, Observed(refusing(), []), "QuotaExceeded", "False True False"),
     ("name taken", 1, Observed(None, [], NOT_OWNED), "NotOwned", "False False True"),
     ("name taken later", 1, Observed(D, [ready()], NOT_OWNED), "Degraded", "True False True"),
-    ("off", 0, Observed(D, []), "ScaledToZero", "False False False"),
+    ("off", 0, Observed(D, []), "ScaledToZero", "True False False"),
     ("going off", 0, Observed(D, [ended(1)]), "ScaledToZero", "False True False"),
 ]
 
@@ -84,6 +91,184 @@ def test_the_conditions_tell_what_is(wanted: int, observed: Observed, reason: st
     assert " ".join(each["status"] for each in conditions) == statuses
     assert {each["observedGeneration"] for each in conditions} == {3}
     assert all(each["message"] for each in conditions)
+
+
+KSTATUS = {
+    "True False False": "Current",
+    "True True False": "InProgress",
+    "False True False": "InProgress",
+    "True False True": "Failed",
+    "False False True": "Failed",
+}
+"""Ready, Reconciling and Stalled, with what Helm's --wait and others make of them. No other combination is right: False
+False False, say, would be in progress for ever while nothing works on it."""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "observed", "statuses"), [(row[1], row[2], row[4]) for row in STATES], ids=[row[0] for row in STATES]
+)
+def test_what_waits_for_an_endpoint_is_told_the_truth(wanted: int, observed: Observed, statuses: str) -> None:
+    manifest = endpoint_manifest(replicas=wanted)
+    status = assess(parse_endpoint(manifest), observed, {}, NOW)
+    assert kstatus.compute({**manifest, "status": status}) == KSTATUS[statuses]
+    changed = {**manifest, "metadata": {**manifest["metadata"], "generation": 4}}
+    assert kstatus.compute({**changed, "status": status}) == "InProgress"
+
+
+def test_an_endpoint_that_no_operator_has_seen_is_in_progress() -> None:
+    crd = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    fresh = schema["properties"]["status"]["default"]
+    assert kstatus.compute({**endpoint_manifest(), "status": fresh}) == "InProgress"
+
+
+def surging(one: Manifest, **strategy: Any) -> Observed:
+    """An old pod that serves beside one of the new revision."""
+    rolling = {**D, "spec": {**D["spec"], "strategy": {"rollingUpdate": strategy}}}
+    return Observed(rolling, [old(ready()), one])
+
+
+ROLL_OUTS = [
+    (surging(BAD_FLAG, maxSurge=1), "1 of 1 replicas ready, of the revision before; the new one fails: BadFlag: no"),
+    (surging(BAD_FLAG, maxSurge=1), "To go back, undo the change"),
+    (surging(BAD_FLAG, maxSurge=0), "the roll-out stopped at the first pod of the new one, which fails: BadFlag"),
+    (surging(unscheduled("0/1"), maxSurge=1), "spec.rollout.strategy: Replace ends an old pod first"),
+    (Observed(D, [ready(), ended(1, "words")]), "1 of 2 replicas ready: ServerFailed: the server ended"),
+]
+
+
+@pytest.mark.parametrize(("observed", "words"), ROLL_OUTS)
+def test_a_bad_change_is_told_beside_what_still_serves(observed: Observed, words: str) -> None:
+    wanted = 2 if "of 2" in words else 1
+    found = condition(
+        {"status": assess(parse_endpoint(endpoint_manifest(replicas=wanted)), observed, {}, NOW)}, "Ready"
+    )
+    assert (found["status"], found["reason"]) == ("True", "Degraded")
+    assert words in found["message"]
+
+
+def running(step: str = "", restarts: int = 0, **progress: int) -> tuple[Manifest, dict[str, Report]]:
+    """A pod whose server runs, and what it said of its start."""
+    one = pod(state={"running": {"startedAt": "2026-01-01T00:00:30Z"}}, restartCount=restarts)
+    one["metadata"]["uid"] = "u"
+    return one, {f"u/{restarts}": Report(step, {}, progress)} if step else {}
+
+
+def test_a_start_says_how_far_it_is() -> None:
+    one, reports = running("Downloading", percent=43, bytesPerSecond=310_000_000, etaSeconds=21)
+    status = assess(parse_endpoint(endpoint_manifest()), Observed(D, [one], reports=reports), {}, NOW)
+    assert status["startup"] == {
+        "step": "Downloading",
+        "percent": 43,
+        "bytesPerSecond": 310_000_000,
+        "etaSeconds": 21,
+    }
+    found = condition({"status": status}, "Ready")
+    assert (found["reason"], found["message"]) == (
+        "Downloading",
+        "the model is on its way, 43 %, 310.0 MB/s, 21 s left",
+    )
+    assert condition({"status": status}, "ModelLoaded")["reason"] == "Downloading"
+
+
+@pytest.mark.parametrize("step", ["Importing", "Downloading", "LoadingWeights", "Compiling", "WarmingUp"])
+def test_every_step_of_the_server_is_a_reason(step: str) -> None:
+    one, reports = running(step)
+    status = assess(parse_endpoint(endpoint_manifest()), Observed(D, [one], reports=reports), {}, NOW)
+    assert (condition({"status": status}, "Ready")["reason"], status["startup"]) == (step, {"step": step})
+
+
+def test_the_pod_furthest_along_speaks() -> None:
+    one, reports = running("LoadingWeights")
+    other, others = running("Downloading", restarts=1, percent=99)
+    observed = Observed(D, [other, one, pod()], reports=reports | others)
+    status = assess(parse_endpoint(endpoint_manifest(replicas=3)), observed, {}, NOW)
+    assert status["startup"] == {"step": "LoadingWeights"}
+
+
+@pytest.mark.parametrize("observed", [Observed(D, [ready()]), Observed(D, [BAD_FLAG]), Observed(D, [ready(), pod()])])
+def test_nothing_is_told_of_a_start_that_is_over_or_fails(observed: Observed) -> None:
+    assert "startup" not in assess(parse_endpoint(endpoint_manifest(replicas=2)), observed, {}, NOW)
+
+
+def test_an_operator_that_has_just_begun_repeats_what_was_said_before() -> None:
+    one, reports = running("Downloading", percent=43)
+    endpoint = parse_endpoint(endpoint_manifest())
+    before = assess(endpoint, Observed(D, [one], reports=reports), {}, NOW)
+    assert assess(endpoint, Observed(D, [one]), before, LATER) == before
+
+
+def test_the_last_start_is_told_by_its_steps() -> None:
+    conditions = [
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:02Z"},
+        {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"},
+        {"type": "Ready", "status": "True"},
+    ]
+    state = {"running": {"startedAt": "2026-01-01T00:00:30Z"}}
+    one = pod(conditions=conditions, ready=True, started=True, state=state)
+    one["metadata"]["uid"] = "u"
+    report = Report("Ready", {"Importing": 6.4, "Downloading": 12.1, "LoadingWeights": 3.0, "WarmingUp": 0.2})
+    endpoint = parse_endpoint(endpoint_manifest())
+    unread = assess(endpoint, Observed(D, [one]), {}, NOW)
+    assert "lastStart" not in unread
+    status = assess(endpoint, Observed(D, [one], reports={"u/0": report}), unread, NOW)
+    assert status["lastStart"] == {
+        "pod": "one-abc",
+        "startedAt": "2026-01-01T00:00:30Z",
+        "seconds": {
+            "scheduling": 2,
+            "preparing": 3,
+            "pulling": 25,
+            "importing": 6,
+            "downloading": 12,
+            "loading": 3,
+            "warmingUp": 0,
+        },
+    }
+    assert assess(endpoint, Observed(D, [one]), status, LATER) == status, (
+        "it is kept when the report is no longer known"
+    )
+    assert find_unread([one], {}, {}) == [one]
+    assert find_unread([one], status["lastStart"], {}) == []
+
+
+def test_progress_is_told_from_what_matters_at_once() -> None:
+    endpoint = parse_endpoint(endpoint_manifest())
+    one, reports = running("Downloading", percent=43)
+    states = [
+        assess(endpoint, observed, {}, NOW)
+        for observed in (
+            Observed(D, [pod()]),
+            Observed(D, [one], reports=reports),
+            Observed(D, [BAD_FLAG]),
+            Observed(D, [ready()]),
+        )
+    ]
+    assert is_mere_progress(states[0], states[1])
+    assert not any(is_mere_progress(before, after) for before, after in pairwise(states[1:]))
+    assert not is_mere_progress({}, states[0])
+    changed = assess(replace(endpoint, generation=4), Observed(D, [pod()]), {}, NOW)
+    assert not is_mere_progress(states[0], changed)
+
+
+def test_a_transition_is_a_change_of_readys_status_or_reason() -> None:
+    endpoint = parse_endpoint(endpoint_manifest(replicas=2))
+    up = assess(endpoint, Observed(D, [ready(), ready()]), {}, NOW)
+    updating = assess(endpoint, Observed(D, [ready(), pod()]), up, LATER)
+    found = find_transition(up, updating)
+    assert found is not None
+    assert found["reason"] == "Updating"
+    assert find_transition(updating, updating) is None
+
+
+def test_an_evicted_pod_is_named_while_its_successor_starts() -> None:
+    successor = pod("2026-01-02T00:00:00Z")
+    observed = Observed(D, [gone("Evicted", "low on memory"), successor])
+    found = condition({"status": assess(parse_endpoint(endpoint_manifest()), observed, {}, NOW)}, "Ready")
+    assert (found["reason"], found["message"]) == (
+        "Scheduling",
+        "a node is being chosen; the pod before ended: Evicted: low on memory",
+    )
 
 
 def test_a_pod_that_is_being_deleted_does_not_count() -> None:
@@ -137,8 +322,8 @@ def test_an_invalid_spec_is_a_stall_and_what_ran_before_still_counts(
     pods: list[Manifest], ready_status: str, reason: str
 ) -> None:
     before = assess(parse_endpoint(endpoint_manifest()), Observed(D, [ready()]), {}, NOW)
-    manifest = {**endpoint_manifest(model=None), "status": before}
-    status = assess_invalid(manifest, Observed(D, pods, INVALID), LATER)
+    manifest = endpoint_manifest(model=None)
+    status = assess_invalid(manifest, Observed(D, pods, INVALID), before, LATER)
     found = condition({"status": status}, "Ready")
     assert (found["status"], found["reason"]) == (ready_status, reason)
     assert "spec.model: missing" in found["message"]

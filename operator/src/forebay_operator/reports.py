@@ -1,0 +1,154 @@
+"""Asks loading pods how far they are. Pods are asked over the network, so this module is one of the few that do I/O.
+
+A pod that does not answer, or answers nonsense, is no error: its endpoint's status then says only what Kubernetes
+knows. Requests are bounded in number, in time and in the size of their answers.
+"""
+
+import asyncio
+import heapq
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from forebay_operator.cache import Key
+from forebay_operator.names import OPS_PORT
+from forebay_operator.startup import Report, parse_report
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 5.0
+"""Seconds between two questions to one pod that loads; it doubles for one that does not answer."""
+
+MAX_SILENCE = 6
+"""Questions without an answer after which a run is given up: 5 minutes."""
+
+RATE = 50.0
+"""Questions a second, to all pods."""
+
+CONCURRENT = 16
+TIMEOUT = 2.0
+"""Seconds for an answer; the server gives it from memory, in a thread of its own."""
+
+MAX_BYTES = 65536
+
+
+@dataclass
+class _Run:
+    """A server that is asked."""
+
+    key: Key
+    address: str
+    silent: int = 0
+
+
+@dataclass
+class _Endpoint:
+    """The runs of one endpoint that are asked, and what they and those before them said."""
+
+    runs: dict[str, _Run] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+
+
+class StartupReports:
+    """What pods said of their starts, by endpoint and by run (startup.run_of). For one event loop."""
+
+    def __init__(self, changed: Callable[[Key], None], port: int = OPS_PORT, interval: float = INTERVAL) -> None:
+        self._changed = changed
+        self._port = port
+        self._interval = interval
+        self._endpoints: dict[Key, _Endpoint] = {}
+        self._due: list[tuple[float, int, str, _Run]] = []
+        self._count = 0
+        self._news = asyncio.Event()
+
+    def of(self, key: Key) -> Mapping[str, Report]:
+        """What the pods of one endpoint said."""
+        return self._endpoints[key].reports if key in self._endpoints else {}
+
+    def follow(self, key: Key, addresses: Mapping[str, str], keep: Collection[str] = ()) -> None:
+        """Of this endpoint ask these from now on, and no others: run -> IP address. `keep`: the runs whose reports are
+        still of use. Call it as often as you like."""
+        known = self._endpoints.pop(key, _Endpoint())
+        reports = {run: report for run, report in known.reports.items() if run in keep or run in addresses}
+        runs = {run: known.runs.get(run) or _Run(key, address) for run, address in addresses.items()}
+        if runs or reports:
+            self._endpoints[key] = _Endpoint(runs, reports)
+        for name, run in runs.items():
+            if name not in known.runs:
+                self._ask_in(0.0, name, run)
+
+    async def run(self) -> None:
+        """Ask, for ever."""
+        limit = asyncio.Semaphore(CONCURRENT)
+        connector = aiohttp.TCPConnector(limit=CONCURRENT, force_close=True)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as questions,
+        ):
+            while True:
+                name, run = await self._next()
+                await limit.acquire()
+                task = questions.create_task(self._ask(session, name, run))
+                task.add_done_callback(lambda _: limit.release())
+                await asyncio.sleep(1.0 / RATE)
+
+    def _ask_in(self, delay: float, name: str, run: _Run) -> None:
+        self._count += 1
+        heapq.heappush(self._due, (asyncio.get_running_loop().time() + delay, self._count, name, run))
+        self._news.set()
+
+    async def _next(self) -> tuple[str, _Run]:
+        """Wait for the next run that is due and still followed."""
+        while True:
+            now = asyncio.get_running_loop().time()
+            if self._due and self._due[0][0] <= now:
+                _, _, name, run = heapq.heappop(self._due)
+                if self._is_followed(name, run):
+                    return name, run
+                continue
+            self._news.clear()
+            timeout = self._due[0][0] - now if self._due else None
+            try:
+                await asyncio.wait_for(self._news.wait(), timeout)
+            except TimeoutError:
+                continue
+
+    def _is_followed(self, name: str, run: _Run) -> bool:
+        endpoint = self._endpoints.get(run.key)
+        return endpoint is not None and endpoint.runs.get(name) is run
+
+    async def _ask(self, session: aiohttp.ClientSession, name: str, run: _Run) -> None:
+        host = f"[{run.address}]" if ":" in run.address else run.address
+        report = await _read(session, f"http://{host}:{self._port}/startup")
+        if not self._is_followed(name, run):
+            return
+        if report is None:
+            run.silent += 1
+            if run.silent < MAX_SILENCE:
+                self._ask_in(self._interval * 2.0**run.silent, name, run)
+            return
+        run.silent = 0
+        reports = self._endpoints[run.key].reports
+        before, reports[name] = reports.get(name), report
+        if before is None or (before.step, before.progress) != (report.step, report.progress):
+            self._changed(run.key)
+        if report.step != "Ready":
+            self._ask_in(self._interval, name, run)
+
+
+async def _read(session: aiohttp.ClientSession, url: str) -> Report | None:
+    try:
+        async with session.get(url, allow_redirects=False) as response:
+            body = b""
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    return None
+            return parse_report(json.loads(body)) if response.status == 200 else None
+    except (OSError, aiohttp.ClientError, TimeoutError, ValueError, RecursionError) as error:
+        logger.debug("%s: %r", url, error)
+        return None

@@ -1,0 +1,123 @@
+"""Events: one object for each reason, counted, never too many, and never an error for anybody else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from forebay_operator.events import MAX_WAITING, EventRecorder
+from tests.kubectl import Manifest
+
+
+class Api:
+    """Takes what is written; fails or knows nothing of what is there when it is told to."""
+
+    def __init__(self) -> None:
+        self.created: list[Manifest] = []
+        self.patched: list[Manifest] = []
+        self.forgetful = False
+        self.broken = False
+
+    async def write(self, manifest: Manifest, patch: Manifest | None) -> bool:
+        if self.broken:
+            raise OSError("no API server")
+        if patch is None:
+            self.created.append(manifest)
+        elif self.forgetful:
+            return False
+        else:
+            self.patched.append({"name": manifest["metadata"]["name"], **patch})
+        return True
+
+
+@asynccontextmanager
+async def recording(api: Api) -> AsyncIterator[EventRecorder]:
+    recorder = EventRecorder(api.write, rate=1000)  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    try:
+        yield recorder
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def settle() -> None:
+    await asyncio.sleep(0.05)
+
+
+def ready(reason: str, message: str = "words") -> Manifest:
+    return {"type": "Ready", "status": "True", "reason": reason, "message": message}
+
+
+KEY = ("team", "one")
+
+
+async def test_a_transition_becomes_an_event_of_the_endpoint() -> None:
+    api = Api()
+    async with recording(api) as recorder:
+        recorder.record_transition(KEY, "u", ready("QuotaExceeded"))
+        recorder.record_transition(KEY, "u", ready("Ready"))
+        await settle()
+    warning, normal = api.created
+    assert warning["involvedObject"]["kind"] == "InferenceEndpoint"
+    assert (warning["involvedObject"]["name"], warning["involvedObject"]["uid"]) == ("one", "u")
+    assert [(each["type"], each["reason"], each["count"]) for each in (warning, normal)] == [
+        ("Warning", "QuotaExceeded", 1),
+        ("Normal", "Ready", 1),
+    ]
+
+
+async def test_an_endpoint_that_flaps_counts_and_makes_no_new_objects() -> None:
+    api = Api()
+    async with recording(api) as recorder:
+        for number in range(6):
+            recorder.record_transition(KEY, "u", ready(("Ready", "ServerFailed")[number % 2], str(number)))
+            await settle()
+    assert [each["reason"] for each in api.created] == ["Ready", "ServerFailed"]
+    assert [(each["count"], each["message"]) for each in api.patched] == [(2, "2"), (2, "3"), (3, "4"), (3, "5")]
+
+
+async def test_what_comes_faster_than_it_is_written_is_counted_together() -> None:
+    api = Api()
+    async with recording(api) as recorder:
+        recorder.record(KEY, "u", "Ready", "first", warning=False)
+        await settle()
+        for number in range(100):
+            recorder.record(KEY, "u", "Ready", str(number), warning=False)
+        await settle()
+    assert len(api.created) == 1
+    assert [(each["count"], each["message"]) for each in api.patched] == [(101, "99")]
+
+
+async def test_an_event_that_the_api_server_has_thrown_away_is_made_anew() -> None:
+    api = Api()
+    async with recording(api) as recorder:
+        recorder.record(KEY, "u", "Ready", "first", warning=False)
+        await settle()
+        api.forgetful = True
+        recorder.record(KEY, "u", "Ready", "second", warning=False)
+        await settle()
+    assert [(each["message"], each["count"]) for each in api.created] == [("first", 1), ("second", 1)]
+    assert len({each["metadata"]["name"] for each in api.created}) == 2
+
+
+async def test_a_broken_api_server_and_a_flood_harm_nobody() -> None:
+    api = Api()
+    api.broken = True
+    async with recording(api) as recorder:
+        for number in range(MAX_WAITING * 2):
+            recorder.record(("team", f"e{number}"), f"u{number}", "Ready", "words", warning=False)
+        await asyncio.sleep(0.6)
+        api.broken = False
+        recorder.record(KEY, "u", "Ready", "words", warning=False)
+        await settle()
+    assert [each["involvedObject"]["name"] for each in api.created][-1] == "one"
+    assert len(api.created) <= MAX_WAITING
+
+
+async def test_a_long_message_is_cut_to_what_the_api_server_takes() -> None:
+    api = Api()
+    async with recording(api) as recorder:
+        recorder.record(KEY, "u", "ServerFailed", "ä" * 5000, warning=True)
+        await settle()
+    assert len(api.created[0]["message"].encode()) <= 1024

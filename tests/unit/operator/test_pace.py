@@ -1,0 +1,34 @@
+"""How often progress may be written."""
+
+from forebay_operator.pace import Pace
+
+
+def test_one_key_writes_once_in_its_interval() -> None:
+    pace: Pace[str] = Pace(key_interval=10, total_rate=20)
+    assert pace.wait("a", 100.0) == 0.0
+    pace.wrote("a", 100.0)
+    assert pace.wait("a", 101.0) == 9.0
+    assert pace.wait("a", 105.0) == 5.0
+    assert pace.wait("a", 110.0) == 0.0
+
+
+def test_a_write_that_did_not_wait_counts_as_well() -> None:
+    pace: Pace[str] = Pace(key_interval=10, total_rate=20)
+    pace.wrote("a", 100.0)
+    assert pace.wait("a", 104.0) == 6.0
+
+
+def test_all_keys_together_keep_to_the_rate_and_none_waits_for_ever() -> None:
+    pace: Pace[int] = Pace(key_interval=10, total_rate=20)
+    moments = [100.5 + pace.wait(key, 100.5) for key in range(1000)]
+    for second in range(100, 160):
+        assert sum(int(moment) == second for moment in moments) <= 20
+    assert max(moments) <= 100.5 + 1000 / 20 + 1
+    assert [100.9 + pace.wait(key, 100.9) for key in range(20, 1000)] == moments[20:], "who asks again keeps his moment"
+
+
+def test_what_is_gone_is_forgotten() -> None:
+    pace: Pace[str] = Pace(key_interval=10, total_rate=20)
+    pace.wrote("a", 100.0)
+    pace.forget("a")
+    assert pace.wait("a", 101.0) == 0.0

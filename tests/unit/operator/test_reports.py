@@ -1,0 +1,155 @@
+"""The operator asks a real ops port how far a start is, and takes no harm from one that is none."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from forebay_operator.cache import Key
+from forebay_operator.reports import MAX_BYTES, StartupReports
+from forebay_operator.startup import Report, parse_report
+from forebay_server.ops import OpsServer
+from forebay_server.startup import Download, Step
+from forebay_server.state import ServerState
+
+KEY = ("team", "one")
+
+
+@contextmanager
+def ops_port(state: ServerState) -> Iterator[int]:
+    server = OpsServer("127.0.0.1", 0, state, lambda: b"")
+    server.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[int]:
+    """An HTTP server that always answers the same."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            if location:
+                self.send_header("Location", location)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@asynccontextmanager
+async def asking(port: int) -> AsyncIterator[tuple[StartupReports, list[Key]]]:
+    changed: list[Key] = []
+    reports = StartupReports(changed.append, port=port, interval=0.02)
+    task = asyncio.create_task(reports.run())
+    try:
+        yield reports, changed
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(reports: StartupReports, step: str) -> Report:
+    for _ in range(200):
+        report = reports.of(KEY).get("run")
+        if report and report.step == step:
+            return report
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{step} was never reported, but {reports.of(KEY)}")
+
+
+async def test_a_servers_report_is_read_until_it_is_ready() -> None:
+    download = Download(total=1000)
+    download.add(430)
+    state = ServerState(Step.DOWNLOADING, download=download)
+    with ops_port(state) as port:
+        async with asking(port) as (reports, changed):
+            reports.follow(KEY, {"run": "127.0.0.1"})
+            report = await until(reports, "Downloading")
+            assert report.progress["percent"] == 43
+            assert changed == [KEY]
+            state.step = Step.READY
+            report = await until(reports, "Ready")
+            assert set(report.seconds) == {"Downloading"}
+            assert changed == [KEY, KEY]
+
+
+async def test_what_is_no_longer_followed_is_forgotten() -> None:
+    with ops_port(ServerState(Step.COMPILING)) as port:
+        async with asking(port) as (reports, changed):
+            reports.follow(KEY, {"run": "127.0.0.1"})
+            await until(reports, "Compiling")
+            reports.follow(KEY, {}, keep={"run"})
+            assert reports.of(KEY)["run"].step == "Compiling", "the step that a run hung in is of use after its end"
+            reports.follow(KEY, {})
+            assert reports.of(KEY) == {}
+            await asyncio.sleep(0.1)
+            assert (reports.of(KEY), changed) == ({}, [KEY])
+
+
+NONSENSE = [
+    (b"", 200),
+    (b"no JSON", 200),
+    (b"[1]", 200),
+    (b'{"step": "Conquering"}', 200),
+    (b'{"step": ["Ready"]}', 200),
+    (b'{"step": "Ready"}', 500),
+    (b"[" * 60000, 200),
+    (b'{"step": "Ready", "more": "' + b"x" * MAX_BYTES + b'"}', 200),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), NONSENSE)
+async def test_nonsense_is_no_report(body: bytes, status: int) -> None:
+    with answering(body, status) as port:
+        async with asking(port) as (reports, changed):
+            reports.follow(KEY, {"run": "127.0.0.1"})
+            await asyncio.sleep(0.15)
+            assert (reports.of(KEY), changed) == ({}, [])
+
+
+async def test_nobody_sends_the_operator_elsewhere() -> None:
+    with ops_port(ServerState(Step.COMPILING)) as port:
+        location = f"http://127.0.0.1:{port}/startup"
+        with answering(b"", 302, location) as other:
+            async with asking(other) as (reports, _):
+                reports.follow(KEY, {"run": "127.0.0.1"})
+                await asyncio.sleep(0.15)
+                assert reports.of(KEY) == {}
+
+
+async def test_a_pod_that_does_not_listen_holds_up_no_other() -> None:
+    with socket.socket() as silent, ops_port(ServerState(Step.COMPILING)) as port:
+        silent.bind(("127.0.0.2", port))
+        silent.listen()
+        async with asking(port) as (reports, _):
+            reports.follow(("team", "two"), {"silent": "127.0.0.2", "closed": "127.0.0.3"})
+            reports.follow(KEY, {"run": "127.0.0.1"})
+            await until(reports, "Compiling")
+            assert reports.of(("team", "two")) == {}
+
+
+def test_numbers_that_are_none_are_left_out() -> None:
+    said = {"step": "Downloading", "percent": float("nan"), "bytesPerSecond": -1, "etaSeconds": "soon", "seconds": {}}
+    assert parse_report(said) == Report("Downloading")
+    assert parse_report({"step": "Ready", "seconds": {"Importing": 1e300, "Compiling": 2, "Other": 1}}) == Report(
+        "Ready", {"Compiling": 2.0}
+    )

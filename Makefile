@@ -71,6 +71,10 @@ names: .venv ## Write the list of variables that the operator knows again, from 
 	| $(PY) -c 'import json, sys; print(*(entry["name"] + " " + entry["status"] for entry in json.load(sys.stdin)), sep="\n")' \
 	> operator/src/forebay_operator/server_names.txt
 
+.PHONY: docs
+docs: .venv ## Write the pages that are made from the code again
+	$(PY) -m crds.reference > docs/reference.md
+
 # Always run: bootstrap itself knows what is missing.
 .PHONY: .venv
 .venv:

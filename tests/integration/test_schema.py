@@ -1,5 +1,7 @@
 """The API server refuses what cannot work, with a sentence that says what to do, and completes what was left out."""
 
+from typing import Any
+
 import pytest
 
 from forebay_operator.types import REFUSED_VARIABLES
@@ -10,6 +12,22 @@ from tests.kubectl import Kubectl, Manifest, Refused, condition
 def with_env(*variables: Manifest) -> Manifest:
     return endpoint(env=list(variables))
 
+
+def with_adapters(*adapters: Manifest, **spec: Any) -> Manifest:
+    return endpoint(adapters=list(adapters), **spec)
+
+
+def with_volume(volume: Manifest) -> Manifest:
+    return endpoint(pod={"volumes": [volume]})
+
+
+def with_mount(path: str) -> Manifest:
+    return endpoint(
+        pod={"volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": [{"name": "a", "mountPath": path}]}
+    )
+
+
+ADAPTER = {"name": "a", "source": "org/adapter"}
 
 INVALID = [
     ("a name of 41 characters", endpoint("a" * 41), "at most 40 characters"),
@@ -22,6 +40,9 @@ INVALID = [
     ("a model with two slashes", endpoint(model="a/b/c"), "must be a Hugging Face id"),
     ("an image without a name", endpoint(model="oci://"), "must be a Hugging Face id"),
     ("a path that climbs", endpoint(model="/models/../../etc/"), "an absolute path in the server image"),
+    ("a claim without a name", endpoint(model="pvc:///a"), "a folder in a claim (pvc://claim/path)"),
+    ("a path in a claim that climbs", endpoint(model="pvc://claim/../a"), "a folder in a claim (pvc://claim/path)"),
+    ("a bucket without a name", endpoint(model="s3://"), "a bucket (s3://bucket/path"),
     ("another scheme", endpoint(model="https://hub/model"), "must be a Hugging Face id"),
     ("a field that does not exist", endpoint(modle="x"), 'unknown field "spec.modle"'),
     ("negative replicas", endpoint(replicas=-1), "greater than or equal to 0"),
@@ -67,6 +88,73 @@ INVALID = [
     ),
     ("a variable of the operator's", with_env({"name": "FOREBAY_AUTH", "value": "None"}), "set by the operator"),
     ("the model as a variable", with_env({"name": "MODEL_NAME", "value": "x"}), "write the model there"),
+    ("a product that is no label", endpoint(gpu={"product": "a b"}), "gpu.product is the value of a node's label"),
+    (
+        "a product of a vendor without labels",
+        endpoint(gpu={"resource": "example.com/npu", "product": "X"}),
+        "choose nodes with other devices by pod.nodeSelector",
+    ),
+    ("two caches", endpoint(cache={"claimName": "a", "size": "1Gi"}), "give one of them"),
+    ("a class without a size", endpoint(cache={"storageClassName": "a"}), "give cache.size as well"),
+    ("a size that is none", endpoint(cache={"size": "big"}), "a size is a number above 0 with a unit"),
+    ("no size", endpoint(cache={"size": "0"}), "a size is a number above 0 with a unit"),
+    ("a claim with capitals", endpoint(cache={"claimName": "A"}), "the name of an object has lower-case letters"),
+    ("an access that is none", endpoint(cache={"size": "1Gi", "accessModes": ["Any"]}), "Unsupported value"),
+    ("a policy that is none", endpoint(cache={"size": "1Gi", "deletionPolicy": "Drop"}), "Unsupported value"),
+    ("an adapter without a source", endpoint(adapters=[{"name": "a"}]), "source: Required value"),
+    ("an adapter from a bucket", with_adapters({"name": "a", "source": "s3://bucket/a"}), "reads none from buckets"),
+    ("an adapter with a space", with_adapters({"name": "a b", "source": "a/b"}), "an adapter's name has letters"),
+    ("the same adapter twice", with_adapters(ADAPTER, ADAPTER), "Duplicate value"),
+    (
+        "the model's name for an adapter",
+        with_adapters({"name": "m", "source": "a/b"}, model="m"),
+        "of the model itself",
+    ),
+    (
+        "adapters from two places",
+        with_adapters(ADAPTER, env=[{"name": "LORA_MODULES", "value": "[]"}]),
+        "are set from spec.adapters; keep one of the two",
+    ),
+    ("hosts without a Gateway", endpoint(route={"hostnames": ["a.example.com"]}), "give route.parentRefs as well"),
+    (
+        "a host with a scheme",
+        endpoint(route={"parentRefs": [{"name": "a"}], "hostnames": ["https://a"]}),
+        "a host is written like llm.example.com",
+    ),
+    ("a Gateway without a name", endpoint(route={"parentRefs": [{"namespace": "a"}]}), "name: Required value"),
+    ("suspended perhaps", endpoint(suspend="perhaps"), "must be of type boolean"),
+    ("a label of ours", endpoint(pod={"labels": {"forebay.dev/endpoint": "x"}}), "are the operator's"),
+    ("a label of everyone's", endpoint(pod={"labels": {"app.kubernetes.io/name": "x"}}), "are the operator's"),
+    ("an annotation of ours", endpoint(pod={"annotations": {"forebay.dev/revision": "x"}}), "are the operator's"),
+    ("a label with a space", endpoint(pod={"labels": {"a b": "x"}}), "a name has letters, digits"),
+    ("a label's value with a space", endpoint(pod={"labels": {"a": "x y"}}), "a label's value has letters"),
+    (
+        "a volume of the node",
+        with_volume({"name": "a", "hostPath": {"path": "/"}}),
+        'unknown field "spec.pod.volumes[0].hostPath"',
+    ),
+    ("a volume of no type", with_volume({"name": "a"}), "should have at least 2 properties"),
+    ("a volume of two types", with_volume({"name": "a", "emptyDir": {}, "csi": {"driver": "d"}}), "at most 2"),
+    ("a volume with our name", with_volume({"name": "forebay-tmp", "emptyDir": {}}), "the server's own volumes; use"),
+    ("a volume with a dot", with_volume({"name": "a.b", "emptyDir": {}}), "a volume's name has lower-case letters"),
+    (
+        "a size of memory that is none",
+        with_volume({"name": "a", "emptyDir": {"sizeLimit": "lots"}}),
+        "an amount is a number with a unit, such as 10Gi",
+    ),
+    ("a mount of nothing", endpoint(pod={"volumeMounts": [{"name": "a", "mountPath": "/a"}]}), "one of pod.volumes"),
+    ("a mount that climbs", with_mount("/a/../b"), "a mountPath is absolute"),
+    ("a relative mount", with_mount("a"), "a mountPath is absolute"),
+    ("a mount over everything", with_mount("/"), "a mountPath is absolute"),
+    ("a mount over the keys", with_mount("/run/forebay/keys"), "mount elsewhere, such as at /data"),
+    ("a mount above the keys", with_mount("/var/run"), "mount elsewhere, such as at /data"),
+    ("a mount over the model", with_mount("/model"), "mount elsewhere, such as at /data"),
+    ("a strategy that is none", endpoint(rollout={"strategy": "Fast"}), "Unsupported value"),
+    ("a time that is none", endpoint(rollout={"drainTimeout": "soon"}), "written like 90s, 5m or 1h30m"),
+    ("an empty time", endpoint(rollout={"startupTimeout": ""}), "written like 90s, 5m or 1h30m"),
+    ("a drain without end", endpoint(rollout={"drainTimeout": "25h"}), "rollout.drainTimeout is at most 24h"),
+    ("a drain of a million minutes", endpoint(rollout={"drainTimeout": "1000000m"}), "written like 90s"),
+    ("no time to start", endpoint(rollout={"startupTimeout": "9s"}), "rollout.startupTimeout is from 10s to 24h"),
     (
         "a source of variables that is none",
         endpoint(envFrom=[{"prefix": "A_"}]),
@@ -90,10 +178,77 @@ def test_the_schema_refuses_every_variable_that_the_operator_refuses(kubectl: Ku
 
 
 @pytest.mark.parametrize(
-    "model", ["gpt2", "mistralai/Mistral-7B-Instruct-v0.2", "oci://host:5000/a/b:c", "oci://a/b@sha256:0", "/models/a"]
+    "model",
+    [
+        "gpt2",
+        "mistralai/Mistral-7B-Instruct-v0.2",
+        "oci://host:5000/a/b:c",
+        "oci://a/b@sha256:0",
+        "pvc://claim",
+        "pvc://claim/models--a--b/snapshots/0",
+        "s3://bucket/a/b/",
+        "gs://bucket/a",
+        "/models/a",
+    ],
 )
 def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> None:
     assert kubectl.apply(endpoint(model=model))["spec"]["model"] == model
+
+
+TERM = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+NEAR = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}, "namespaces": ["other"]}
+EVERYTHING = {
+    "labels": {"team": "a", "example.com/cost": "x"},
+    "annotations": {"scrape": "yes"},
+    "nodeSelector": {"pool": "gpu"},
+    "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [TERM]},
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": TERM}],
+        },
+        "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [NEAR]},
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": NEAR}]
+        },
+    },
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+    "priorityClassName": "high",
+    "runtimeClassName": "nvidia",
+    "serviceAccountName": "reader",
+    "imagePullSecrets": [{"name": "registry"}],
+    "volumes": [
+        {"name": "config", "configMap": {"name": "c", "items": [{"key": "k", "path": "p", "mode": 420}]}},
+        {"name": "secret", "secret": {"secretName": "s", "defaultMode": 288, "optional": True}},
+        {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1024Mi"}},
+        {"name": "claim", "persistentVolumeClaim": {"claimName": "c", "readOnly": False}},
+        {"name": "fields", "downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+        {
+            "name": "token",
+            "projected": {
+                "sources": [
+                    {"serviceAccountToken": {"path": "token", "audience": "cloud", "expirationSeconds": 3600}},
+                    {"secret": {"name": "s"}},
+                ]
+            },
+        },
+        {"name": "driver", "csi": {"driver": "secrets-store.csi.k8s.io", "volumeAttributes": {"a": "b"}}},
+        {
+            "name": "own",
+            "ephemeral": {
+                "volumeClaimTemplate": {
+                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}
+                }
+            },
+        },
+    ],
+    "volumeMounts": [
+        {"name": "config", "mountPath": "/etc/own", "readOnly": False},
+        {"name": "claim", "mountPath": "/data", "subPath": "a"},
+        {"name": "claim", "mountPath": "/more"},
+    ],
+}
+"""Every field of spec.pod, in forms that the API server writes otherwise."""
 
 
 @pytest.mark.parametrize(
@@ -101,13 +256,20 @@ def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> Non
     [
         {"resources": {"requests": {"cpu": 1, "memory": "1.5Gi"}, "limits": {"cpu": "1", "hugepages-2Mi": "2Mi"}}},
         {"resources": {"limits": {"example.com/nic": 2, "ephemeral-storage": "1e9"}}},
-        {"gpu": {"resource": "amd.com/gpu"}, "auth": {"secretName": "my.keys-1"}},
+        {"gpu": {"resource": "amd.com/gpu", "product": "Instinct_MI300X"}, "auth": {"secretName": "my.keys-1"}},
         {"service": {"annotations": {"plain": "x", "service.example.com/some_Name": ""}}},
+        {"cache": {"size": "1.5Ti", "storageClassName": "fast", "accessModes": ["ReadWriteMany"]}},
+        {"cache": {"claimName": "mine"}},
+        {"route": {"parentRefs": [{"name": "a", "namespace": "b", "port": 443}], "hostnames": ["*.example.com"]}},
+        {"rollout": {"strategy": "Replace", "drainTimeout": "1h30m", "startupTimeout": "24h"}},
+        {"adapters": [ADAPTER, {"name": "b", "source": "pvc://claim/b"}]},
+        {"pod": EVERYTHING},
     ],
 )
 def test_what_can_work_is_taken(kubectl: Kubectl, spec: Manifest) -> None:
-    taken = kubectl.apply(endpoint(**spec))["spec"]
-    assert all(taken[field].items() >= fields.items() for field, fields in spec.items())
+    taken = kubectl.apply(endpoint(**spec), "--validate=strict")["spec"]
+    for field, value in spec.items():
+        assert taken[field] == value if isinstance(value, list) else taken[field].items() >= value.items()
 
 
 def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:
@@ -115,11 +277,16 @@ def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:
     assert spec == {
         "model": "org/model",
         "image": "",
-        "gpu": {"count": 1, "resource": "amd.com/gpu"},
+        "gpu": {"count": 1, "resource": "amd.com/gpu", "product": ""},
         "resources": {},
         "replicas": 1,
         "auth": {"mode": "APIKey", "secretName": ""},
+        "cache": {"accessModes": ["ReadWriteOnce"], "deletionPolicy": "Retain"},
         "service": {"type": "ClusterIP", "port": 80},
+        "route": {},
+        "suspend": False,
+        "pod": {},
+        "rollout": {"strategy": "Surge", "drainTimeout": "5m", "startupTimeout": "30m"},
     }
 
 

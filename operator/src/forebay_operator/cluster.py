@@ -1,10 +1,12 @@
 """All talk with the API server but the watching, which kopf does."""
 
 import logging
+import math
+import time
 from collections.abc import Collection
 
 from forebay_operator.api import Api, ApiError
-from forebay_operator.names import FIELD_MANAGER, GROUP, PLURAL, VERSION
+from forebay_operator.names import FIELD_MANAGER, GROUP, PLURAL, ROUTE_API, VERSION
 from forebay_operator.types import Manifest
 
 logger = logging.getLogger(__name__)
@@ -12,11 +14,17 @@ logger = logging.getLogger(__name__)
 LIST_LIMIT = 500
 """Objects in one answer of a list."""
 
+DISCOVERY_AGE = 5.0
+"""Seconds for which is believed what the API server said of the APIs that it serves."""
+
 _APPLY = "application/apply-patch+yaml"
 _COLLECTIONS = {
     "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
     "Service": "api/v1/namespaces/{namespace}/services",
     "Secret": "api/v1/namespaces/{namespace}/secrets",
+    "PersistentVolumeClaim": "api/v1/namespaces/{namespace}/persistentvolumeclaims",
+    "PodDisruptionBudget": "apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
+    "HTTPRoute": f"apis/{ROUTE_API}/namespaces/{{namespace}}/httproutes",
     "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
     "Event": "api/v1/namespaces/{namespace}/events",
     "InferenceEndpoint": f"apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{PLURAL}",
@@ -28,6 +36,8 @@ class Cluster:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self._routes_served = -math.inf, False
+        """When it was asked last (monotonic seconds), and the answer."""
 
     @classmethod
     async def connect(cls) -> "Cluster":
@@ -47,13 +57,25 @@ class Cluster:
 
     async def serves_endpoints(self) -> bool:
         """Whether the CRD is installed."""
+        return PLURAL in await self._discover(f"{GROUP}/{VERSION}")
+
+    async def serves_routes(self) -> bool:
+        """Whether the Gateway API is installed; an answer counts for some seconds."""
+        asked, served = self._routes_served
+        if asked + DISCOVERY_AGE < time.monotonic():
+            served = "httproutes" in await self._discover(ROUTE_API)
+            self._routes_served = time.monotonic(), served
+        return served
+
+    async def _discover(self, group_version: str) -> set[str]:
+        """The resources of an API, by plural; none where it is not installed."""
         try:
-            await self._api.request("GET", f"/apis/{GROUP}/{VERSION}")
+            found = await self._api.request("GET", f"/apis/{group_version}")
         except ApiError as error:
             if error.status == 404:
-                return False
+                return set()
             raise
-        return True
+        return {resource["name"] for resource in found["resources"]}
 
     async def list_endpoints(self, namespaces: Collection[str]) -> set[tuple[str, str]]:
         """Namespace and name of every endpoint, in these namespaces or, for none, in all."""
@@ -62,7 +84,7 @@ class Cluster:
             f"/apis/{GROUP}/{VERSION}/{PLURAL}"
         ]
         found = [await self._api.request("GET", path, accept=kind) for path in paths]
-        items = (item["metadata"] for page in found for item in page["items"] or ())
+        items = (item["metadata"] for page in found for item in page["items"])
         return {(item["namespace"], item["name"]) for item in items}
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
@@ -106,6 +128,18 @@ class Cluster:
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         written: Manifest = await self._api.request("PUT", path, body=manifest, query=_manager())
         return written
+
+    async def delete(self, manifest: Manifest) -> None:
+        """Delete this very object; one that is gone or was made anew meanwhile is no error."""
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        try:
+            await self._api.request("DELETE", path, body={"preconditions": {"uid": metadata["uid"]}})
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return
+        logger.info("deleted %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
 
     async def own_as_applied(self, manifest: Manifest, entry: int) -> None:
         """Say of fields that `create` set that an apply has set them, so that the next apply can take them away.

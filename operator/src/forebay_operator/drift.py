@@ -8,6 +8,11 @@ from kubernetes.utils.quantity import parse_quantity
 from forebay_operator.names import APPLIED_ANNOTATION, FIELD_MANAGER
 from forebay_operator.types import Manifest
 
+_IDENTITIES = ("mountPath", "name")
+"""Fields by which items of a list are told apart, the first that all of them have: a volume may be mounted twice."""
+
+_QUANTITIES = ("sizeLimit", "divisor")
+
 
 def needs_apply(desired: Manifest, live: Manifest) -> bool:
     """Whether a write is due: something else is desired than was last applied, or somebody changed what we own.
@@ -34,9 +39,9 @@ def has_foreign_ports(live: Manifest, desired: Manifest) -> bool:
 def covers(live: Any, desired: Any) -> bool:
     """Whether every value of `desired` is in `live`, which may hold more.
 
-    Items of a list that have a name are found by it, others by position. A selector must be what is desired and no
-    more, since one key that somebody adds changes where requests go. Resources are compared as quantities, since the
-    API server rewrites 0.5 as 500m.
+    Items of a list that have a name of their own are found by it, others by position. A selector must be what is
+    desired and no more, since one key that somebody adds changes where requests go. Resources are compared as
+    quantities, since the API server rewrites 0.5 as 500m.
     """
     if isinstance(desired, Mapping):
         live = live if isinstance(live, Mapping) else {}
@@ -49,17 +54,32 @@ def covers(live: Any, desired: Any) -> bool:
 def _covers_field(key: str, live: Any, desired: Any) -> bool:
     if key == "selector":
         return bool(live == desired)
+    if key in _QUANTITIES and live is not None:
+        return _same_quantity(live, desired)
     if key == "resources":
         return all(_same_quantities((live or {}).get(kind) or {}, values) for kind, values in desired.items())
     return covers(live, desired)
 
 
 def _same_quantities(live: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
-    return all(name in live and parse_quantity(live[name]) == parse_quantity(value) for name, value in desired.items())
+    return all(name in live and _same_quantity(live[name], value) for name, value in desired.items())
+
+
+def _same_quantity(live: Any, desired: Any) -> bool:
+    try:
+        return bool(parse_quantity(live) == parse_quantity(desired))
+    except ValueError:
+        return bool(live == desired)
 
 
 def _covers_items(live: Sequence[Any], desired: Sequence[Any]) -> bool:
-    if all(isinstance(item, Mapping) and "name" in item for item in desired):
-        by_name = {item.get("name"): item for item in live}
-        return all(covers(by_name.get(item["name"]), item) for item in desired)
+    for key in _IDENTITIES:
+        if _tells_apart(key, desired):
+            found = {item.get(key): item for item in live}
+            return all(covers(found.get(item[key]), item) for item in desired)
     return len(live) == len(desired) and all(covers(one, other) for one, other in zip(live, desired, strict=True))
+
+
+def _tells_apart(key: str, items: Sequence[Any]) -> bool:
+    values = [item[key] for item in items if isinstance(item, Mapping) and key in item]
+    return len(set(values)) == len(values) == len(items)

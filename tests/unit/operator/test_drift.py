@@ -18,6 +18,13 @@ COVERED = [
     ({"resources": {"limits": {"cpu": "0.5"}}}, {"resources": {"limits": {"cpu": "500m"}}}),
     ({"resources": {"limits": {"memory": "1024Mi", "g": 1}}}, {"resources": {"limits": {"memory": "1Gi", "g": "1"}}}),
     ({"selector": {"a": "b"}}, {"selector": {"a": "b"}}),
+    ({"sizeLimit": "1024Mi"}, {"sizeLimit": "1Gi"}),
+    ({"divisor": "1000m"}, {"divisor": "1"}),
+    (
+        [{"name": "x", "mountPath": "/a"}, {"name": "x", "mountPath": "/b"}],
+        [{"name": "x", "mountPath": "/b"}, {"name": "x", "mountPath": "/a"}],
+    ),
+    ([{"name": "x", "port": 1}, {"name": "x", "port": 2}], [{"name": "x", "port": 1}, {"name": "x", "port": 2}]),
 ]
 
 DRIFTED = [
@@ -36,6 +43,10 @@ DRIFTED = [
     ({"automountServiceAccountToken": False}, {"automountServiceAccountToken": None}),
     ({"selector": {"a": "b"}}, {"selector": {"a": "b", "c": "d"}}),
     ({"value": "0.5"}, {"value": "500m"}),
+    ({"sizeLimit": "1Gi"}, {"sizeLimit": "2Gi"}),
+    ({"sizeLimit": "1Gi"}, {}),
+    ({"sizeLimit": "lots"}, {"sizeLimit": "1Gi"}),
+    ([{"name": "x", "port": 1}, {"name": "x", "port": 2}], [{"name": "x", "port": 1}, {"name": "x", "port": 3}]),
 ]
 
 

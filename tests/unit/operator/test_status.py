@@ -312,6 +312,22 @@ def test_a_message_is_never_longer_than_a_condition_takes() -> None:
     assert max(len(each["message"]) for each in conditions) == 32768
 
 
+def test_a_suspended_endpoint_is_called_so_and_is_as_it_was_asked_to_be() -> None:
+    endpoint = parse_endpoint(endpoint_manifest(replicas=3, suspend=True))
+    status = assess(endpoint, Observed(D, []), {}, NOW)
+    found = condition({"status": status}, "Ready")
+    assert (found["status"], found["reason"], status["ready"]) == ("True", "Suspended", "0/0")
+
+
+def test_what_others_say_of_the_endpoint_stands_among_its_conditions() -> None:
+    route = {"type": "RouteReady", "status": "True", "reason": "RouteAccepted", "message": "taken"}
+    endpoint = parse_endpoint(endpoint_manifest())
+    first = assess(endpoint, Observed(D, [], conditions=[route]), {}, NOW)
+    second = assess(endpoint, Observed(D, [], conditions=[route]), first, LATER)
+    assert condition({"status": second}, "RouteReady") == {**route, "lastTransitionTime": "2026-01-01T12:00:00Z"}
+    assert not condition({"status": assess(endpoint, Observed(D, []), second, LATER)}, "RouteReady")
+
+
 INVALID = Diagnosis("InvalidSpec", "spec.model: missing", stalled=True)
 
 

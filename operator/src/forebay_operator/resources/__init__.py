@@ -6,12 +6,20 @@ from forebay_operator.resources.disruption_budget import build_disruption_budget
 from forebay_operator.resources.route import build_route
 from forebay_operator.resources.secret import build_key_secret
 from forebay_operator.resources.service import build_service
+from forebay_operator.types import Endpoint, Manifest
 
 __all__ = [
     "build_claim",
+    "build_companions",
     "build_deployment",
     "build_disruption_budget",
     "build_key_secret",
     "build_route",
     "build_service",
 ]
+
+
+def build_companions(endpoint: Endpoint) -> list[Manifest]:
+    """The children that are not watched, since they change only with the endpoint."""
+    claim = build_claim(endpoint)
+    return [build_disruption_budget(endpoint), *([claim] if claim else [])]

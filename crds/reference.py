@@ -1,0 +1,143 @@
+"""Write docs/reference.md from the CRD: `python -m crds.reference` prints it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CRD = Path(__file__).with_name("inferenceendpoints.forebay.dev.yaml")
+
+HEAD = """# InferenceEndpoint, field by field
+
+<!-- Written by `make docs` from crds/inferenceendpoints.forebay.dev.yaml, which is the one source. Don't edit. -->
+
+`kubectl explain iep.spec` tells the same. The API server refuses what breaks a rule, in the rule's words; names of
+objects are those of Kubernetes.
+"""
+
+EXAMPLE = """
+```yaml
+apiVersion: forebay.dev/v1alpha1
+kind: InferenceEndpoint
+metadata: {name: mistral}
+spec:
+  model: mistralai/Mistral-7B-Instruct-v0.2
+```
+"""
+
+KUBERNETES = {
+    "spec.env": "EnvVar",
+    "spec.envFrom": "EnvFromSource",
+    "spec.resources": "ResourceRequirements",
+    "spec.route.parentRefs": "ParentReference",
+    "spec.pod.tolerations": "Toleration",
+    "spec.pod.affinity": "Affinity",
+    "spec.pod.topologySpreadConstraints": "TopologySpreadConstraint",
+    "spec.pod.imagePullSecrets": "LocalObjectReference",
+    "spec.pod.volumes": "Volume",
+    "spec.pod.volumeMounts": "VolumeMount",
+    "status.conditions": "Condition",
+}
+"""Fields whose form is Kubernetes' own, so that the page does not go into them."""
+
+ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;"})
+
+
+def render(crd: Mapping[str, Any]) -> str:
+    """The page."""
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    sections = [_section(name, one) for name, one in _objects(schema)]
+    named = [f"- {rule['message']}." for rule in schema.get("x-kubernetes-validations") or ()]
+    return "\n".join([HEAD, schema["description"], EXAMPLE, "The name:", *named, "", *sections])
+
+
+def _objects(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name in ("spec", "status"):
+        yield from _below(name, schema["properties"][name])
+
+
+def _below(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """An object and those in it, as far as they are ours."""
+    yield path, schema
+    for name, one in schema["properties"].items():
+        place = f"{path}.{name}"
+        if _has_section(place, one):
+            yield from _below(place, {"description": one["description"], **one.get("items", one)})
+
+
+def _section(path: str, schema: Mapping[str, Any]) -> str:
+    required = schema.get("required") or ()
+    lines = [
+        f"## {path}",
+        "",
+        schema["description"].translate(ESCAPED),
+        "",
+        "| field | type | default | |",
+        "|---|---|---|---|",
+    ]
+    for name, one in schema["properties"].items():
+        default = _default(one, name in required)
+        text = " ".join([one["description"], *_limits(one)]).translate(ESCAPED)
+        lines.append(f"| `{name}` | {_type(f'{path}.{name}', one)} | {default} | {text} |")
+    rules = _rules(path, schema)
+    return "\n".join([*lines, "", *(["Rules:", *rules, ""] if rules else [])])
+
+
+def _type(path: str, one: Mapping[str, Any]) -> str:
+    items = one.get("items")
+    if path in KUBERNETES:
+        return f"list of {KUBERNETES[path]}" if items else KUBERNETES[path]
+    if items:
+        if items["type"] == "object":
+            return f"list of [objects](#{_anchor(path)})"
+        return f"list of {_type(path, items)}" + ("" if "enum" in items else "s")
+    if "properties" in one:
+        return f"[object](#{_anchor(path)})"
+    if "enum" in one:
+        return ", ".join(f"`{value}`" for value in one["enum"])
+    return "map of strings" if "additionalProperties" in one else str(one["type"])
+
+
+def _anchor(path: str) -> str:
+    return path.lower().replace(".", "")
+
+
+def _default(one: Mapping[str, Any], required: bool) -> str:
+    if required:
+        return "**required**"
+    value = one.get("default")
+    return f"`{json.dumps(value)}`" if value not in (None, {}, "") else ""
+
+
+def _limits(one: Mapping[str, Any]) -> Iterator[str]:
+    if "minimum" in one and "maximum" in one:
+        yield f"From {one['minimum']} to {one['maximum']}."
+    if one.get("type") == "array" and "maxItems" in one:
+        yield f"At most {one['maxItems']}."
+
+
+def _rules(path: str, schema: Mapping[str, Any]) -> list[str]:
+    """What the rules for an object and its fields say, each once; objects in it have sections of their own."""
+    messages = [rule["message"] for rule in schema.get("x-kubernetes-validations") or ()]
+    for name, one in schema["properties"].items():
+        if not _has_section(f"{path}.{name}", one):
+            messages += _messages(one)
+    return [f"- {message}.".translate(ESCAPED) for message in dict.fromkeys(messages)]
+
+
+def _has_section(path: str, schema: Mapping[str, Any]) -> bool:
+    return "properties" in schema.get("items", schema) and path not in KUBERNETES
+
+
+def _messages(schema: Mapping[str, Any]) -> Iterator[str]:
+    for rule in schema.get("x-kubernetes-validations") or ():
+        yield rule["message"]
+    for one in (*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(one, Mapping):
+            yield from _messages(one)
+
+
+if __name__ == "__main__":
+    print(render(yaml.safe_load(CRD.read_text())), end="")

@@ -1,0 +1,155 @@
+"""What the fields of an endpoint make of it, by the operator as a process against a real API server."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.endpoints import endpoint, exists, reason_is, start
+from tests.integration.operator_process import running_operator
+from tests.integration.test_schema import EVERYTHING
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
+
+GATEWAY_API = Path(__file__).with_name("gateway_api")
+"""A Go module that names a release of the Gateway API by its hash."""
+
+
+@pytest.fixture(scope="module")
+def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An operator for the whole module; yields its log."""
+    log = tmp_path_factory.mktemp("operator") / "log"
+    with running_operator(operators_kubectl, log) as process:
+        yield log
+        assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
+    assert "Traceback" not in log.read_text()
+
+
+def httproute_crd() -> Path:
+    """The CRD of HTTPRoutes as its project publishes it."""
+    command = ["go", "mod", "download", "-json", "sigs.k8s.io/gateway-api"]
+    done = subprocess.run(command, cwd=GATEWAY_API, capture_output=True, text=True, check=True, timeout=120)
+    return Path(json.loads(done.stdout)["Dir"]) / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
+
+
+def route_says(kubectl: Kubectl, reason: str) -> Callable[[], Manifest | None]:
+    def ask() -> Manifest | None:
+        found = kubectl.get("iep", "one")
+        return found if condition(found, "RouteReady").get("reason") == reason else None
+
+    return ask
+
+
+@pytest.mark.usefixtures("operator")
+class TestContract:
+    def test_everything_that_a_pod_may_have_is_made_once_and_left_alone(self, kubectl: Kubectl, operator: Path) -> None:
+        kubectl.run("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+        adapters = [{"name": "a", "source": "pvc://adapters/a"}, {"name": "b", "source": "org/adapter"}]
+        deployment = start(kubectl, pod={**EVERYTHING, "priorityClassName": ""}, adapters=adapters, model="pvc://m/a")
+        template = deployment["spec"]["template"]
+        assert template["metadata"]["labels"]["team"] == "a"
+        assert template["spec"]["affinity"] == EVERYTHING["affinity"]
+        for _ in range(2):  # the second round shows that the first is over
+            kubectl.delete("pdb", "one")
+            wait_for(exists(kubectl, "pdb", "one"), "a round over everything makes the budget anew", timeout=40)
+        assert f"applied Deployment {kubectl.namespace}/one" not in operator.read_text()
+
+    def test_an_endpoint_has_one_budget_that_lets_pods_go_one_by_one(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        budget = wait_for(exists(kubectl, "pdb", "one"), "the budget is made")
+        assert (budget["spec"]["maxUnavailable"], budget["spec"]["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+
+    def test_a_suspended_endpoint_runs_nothing_and_comes_back_as_it_was(self, kubectl: Kubectl) -> None:
+        start(kubectl, replicas=2)
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods")
+        kubectl.patch("iep", "one", {"spec": {"suspend": True}})
+        found = wait_for(reason_is(kubectl, "Suspended"), "the endpoint says so")
+        wait_for(lambda: kubectl.list("pods") == [], "nothing runs")
+        kubectl.run("wait", "iep/one", "--for=condition=Ready", "--timeout=20s")
+        assert found["spec"]["replicas"] == 2
+        assert kubectl.get("service", "one")
+        kubectl.patch("iep", "one", {"spec": {"suspend": False}})
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods again")
+
+    def test_a_kept_claim_outlives_the_endpoint_and_is_taken_up_again(self, kubectl: Kubectl) -> None:
+        cache = {"size": "1024Mi"}
+        start(kubectl, cache=cache)
+        before = wait_for(exists(kubectl, "pvc", "one-cache"), "the claim is made")
+        assert "ownerReferences" not in before["metadata"]
+        kubectl.delete("iep", "one")
+        wait_for(lambda: kubectl.get("deployment", "one") is None, "the endpoint's Deployment goes", timeout=60)
+        start(kubectl, cache={**cache, "deletionPolicy": "Delete"})
+
+        def owned() -> bool:
+            found = kubectl.get("pvc", "one-cache")
+            assert found
+            assert found["metadata"]["uid"] == before["metadata"]["uid"]
+            return bool(found["metadata"].get("ownerReferences"))
+
+        wait_for(owned, "the claim belongs to the endpoint now")
+        kubectl.delete("iep", "one")
+        wait_for(lambda: claim_goes(kubectl), "the claim goes with the endpoint", timeout=60)
+
+    def test_a_claim_of_somebody_else_is_left_alone(self, kubectl: Kubectl) -> None:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        metadata = {"name": "one-cache"}
+        kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+        kubectl.apply(endpoint(cache={"size": "2Gi"}))
+        found = wait_for(reason_is(kubectl, "NotOwned"), "the endpoint says so")
+        assert "PersistentVolumeClaim one-cache already exists" in condition(found, "Ready")["message"]
+
+    def test_an_endpoint_that_gets_keys_later_gets_its_secret(self, kubectl: Kubectl) -> None:
+        start(kubectl, auth={"mode": "None"})
+        assert kubectl.get("secret", "one-api-key") is None
+        kubectl.patch("iep", "one", {"spec": {"auth": {"mode": "APIKey"}}})
+        wait_for(exists(kubectl, "secret", "one-api-key"), "the key is made", timeout=8)
+
+    def test_the_strategy_is_the_deployments(self, kubectl: Kubectl) -> None:
+        deployment = start(kubectl, rollout={"strategy": "Replace", "startupTimeout": "1h"})
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+        assert deployment["spec"]["progressDeadlineSeconds"] > 3600
+
+    def test_a_route_is_explained_made_taken_and_removed(self, kubectl: Kubectl) -> None:
+        start(kubectl, route={"parentRefs": [{"name": "public"}], "hostnames": ["llm.example.com"]})
+        found = wait_for(route_says(kubectl, "RouteUnsupported"), "the endpoint says that the API is missing")
+        assert "is not installed here. Install it, or remove spec.route" in condition(found, "RouteReady")["message"]
+        assert condition(found, "Ready")["reason"] == "Scheduling"
+        crd = httproute_crd()
+        kubectl.run("apply", "--server-side", "-f", str(crd))
+        kubectl.run("wait", "--for=condition=Established", "crd/httproutes.gateway.networking.k8s.io")
+        wait_for(route_says(kubectl, "RouteWaiting"), "the route waits for its Gateway", timeout=40)
+        route = kubectl.get("httproute", "one")
+        assert route is not None
+        (rule,) = route["spec"]["rules"]
+        assert rule["matches"][0]["path"]["value"] == f"/v2/{kubectl.namespace}.one"
+        assert rule["timeouts"] == {"request": "0s"}
+        play_gateway(kubectl, route)
+        wait_for(route_says(kubectl, "RouteAccepted"), "the endpoint says that it is taken", timeout=70)
+        kubectl.patch("iep", "one", {"spec": {"service": {"port": 8080}}})
+
+        def follows() -> bool:
+            changed = kubectl.get("httproute", "one")
+            return bool(changed and changed["spec"]["rules"][0]["backendRefs"][0]["port"] == 8080)
+
+        wait_for(follows, "the route follows the Service's port")
+        kubectl.patch("iep", "one", {"spec": {"route": None}})
+        wait_for(lambda: kubectl.get("httproute", "one") is None, "the route is deleted")
+        wait_for(lambda: condition(kubectl.get("iep", "one"), "RouteReady") == {}, "and no longer spoken of")
+
+
+def claim_goes(kubectl: Kubectl) -> bool:
+    """Whether the claim is deleted, or will be when the controller that isn't here lets it go."""
+    found = kubectl.get("pvc", "one-cache")
+    return found is None or "deletionTimestamp" in found["metadata"]
+
+
+def play_gateway(kubectl: Kubectl, route: Manifest) -> None:
+    """Take the route, as the controller of its Gateway would."""
+    said = {"status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    parent = {
+        "parentRef": {"name": "public"},
+        "controllerName": "example.com/gateway",
+        "conditions": [{"type": kind, **said, "observedGeneration": 1} for kind in ("Accepted", "ResolvedRefs")],
+    }
+    kubectl.patch("httproute", route["metadata"]["name"], {"status": {"parents": [parent]}}, "--subresource=status")

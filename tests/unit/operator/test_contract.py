@@ -1,0 +1,118 @@
+"""The schema of the CRD and the operator's types say the same, and `kubectl explain` has a word for every field."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import yaml
+
+from cluster.pins import ROOT
+from crds.reference import render
+from forebay_operator.types import Spec, parse_endpoint
+from forebay_operator.types.parse import camel
+from forebay_operator.types.rules import REFUSED_VARIABLES, VOLUME_TYPES
+from tests.unit.operator.test_status import endpoint_manifest
+
+CRD = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
+SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+SPEC = SCHEMA["properties"]["spec"]
+
+
+def walk(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every field below, with its path; items of lists and values of maps as [] and {}."""
+    for name, one in (schema.get("properties") or {}).items():
+        yield f"{path}.{name}", one
+        yield from walk(one, f"{path}.{name}")
+    if "items" in schema:
+        yield f"{path}[]", schema["items"]
+        yield from walk(schema["items"], f"{path}[]")
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        yield f"{path}{{}}", schema["additionalProperties"]
+        yield from walk(schema["additionalProperties"], f"{path}{{}}")
+
+
+def complete(schema: Mapping[str, Any], value: Any) -> Any:
+    """The value with the schema's defaults filled in, as the API server does."""
+    if isinstance(value, dict):
+        for name, one in (schema.get("properties") or {}).items():
+            if name not in value and "default" in one:
+                value[name] = yaml.safe_load(yaml.safe_dump(one["default"]))
+            if name in value:
+                value[name] = complete(one, value[name])
+    return value
+
+
+def mirrored(kind: Any, schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, set[str], set[str]]]:
+    """Each object that has a class: its path, the fields of the class, and those of the schema."""
+    yield path, {camel(one.name) for one in fields(kind)}, set(schema["properties"])
+    for name, hint in get_type_hints(kind).items():
+        below = schema["properties"].get(camel(name), {})
+        of = get_args(hint)[0] if get_args(hint) and "items" in below else hint
+        if is_dataclass(of) and "properties" in below.get("items", below):
+            yield from mirrored(of, below.get("items", below), f"{path}.{camel(name)}")
+
+
+@pytest.mark.parametrize(
+    ("path", "known", "described"), [pytest.param(*row, id=row[0]) for row in mirrored(Spec, SPEC, "spec")]
+)
+def test_the_operator_knows_every_field_of_the_schema(path: str, known: set[str], described: set[str]) -> None:
+    assert known == described
+
+
+def test_every_object_of_ours_has_a_class() -> None:
+    assert {row[0] for row in mirrored(Spec, SPEC, "spec")} == {
+        "spec", "spec.gpu", "spec.auth", "spec.cache", "spec.adapters", "spec.service", "spec.route", "spec.pod",
+        "spec.rollout",
+    }  # fmt: skip
+
+
+def test_the_operator_and_the_schema_have_the_same_defaults() -> None:
+    bare = endpoint_manifest()
+    filled = {**bare, "spec": complete(SPEC, {"model": "org/model"})}
+    assert parse_endpoint(filled) == parse_endpoint(bare)
+    assert len(filled["spec"]) > 8
+
+
+EVERY_FIELD = list(walk(SCHEMA["properties"]["spec"], "spec"))
+
+
+def test_every_field_is_described() -> None:
+    silent = [path for path, one in EVERY_FIELD if not path.endswith(("[]", "{}")) and not one.get("description")]
+    assert silent == []
+
+
+def test_every_field_is_bounded() -> None:
+    def bounded(one: Mapping[str, Any]) -> bool:
+        kind = one.get("type")
+        if kind == "string":
+            return "maxLength" in one or "enum" in one
+        if kind == "array":
+            return "maxItems" in one and "x-kubernetes-list-type" in one
+        if kind == "object":
+            return "properties" in one or "maxProperties" in one
+        return kind in ("integer", "boolean") or one.get("x-kubernetes-int-or-string") is True
+
+    assert [path for path, one in EVERY_FIELD if not bounded(one)] == []
+    assert not any("x-kubernetes-preserve-unknown-fields" in one for _, one in EVERY_FIELD)
+    assert not any(one.get("type") == "number" for _, one in EVERY_FIELD)
+
+
+def test_every_rule_says_what_to_do() -> None:
+    rules = [rule for _, one in [("spec", SPEC), *EVERY_FIELD] for rule in one.get("x-kubernetes-validations") or ()]
+    assert len(rules) > 30
+    assert all(len(rule.get("message", "")) > 20 for rule in rules)
+
+
+def test_volumes_are_of_the_types_that_the_operator_takes() -> None:
+    found = dict(EVERY_FIELD)["spec.pod.volumes[]"]["properties"]
+    assert set(found) - {"name"} == VOLUME_TYPES
+
+
+def test_the_schema_refuses_the_variables_that_the_operator_refuses() -> None:
+    rules = str(dict(EVERY_FIELD)["spec.env[]"]["x-kubernetes-validations"])
+    assert [name for name in REFUSED_VARIABLES if f"'{name}'" not in rules] == []
+
+
+def test_the_reference_page_is_as_the_schema() -> None:
+    assert (ROOT / "docs/reference.md").read_text() == render(CRD), "run make docs"

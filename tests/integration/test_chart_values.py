@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+import yaml
 
 from cluster.pins import ROOT
 from cluster.tools import host_tools
@@ -47,6 +48,27 @@ def test_the_operator_gets_the_server_images_as_they_are(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=server.cpuImage=r/server:1")
     assert "- --gpu-image=\n" in rendered.stdout
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
+
+
+def test_in_namespaced_mode_there_is_no_right_beyond_them(helm: Helm) -> None:
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=watchNamespaces={a,b}")
+    roles = [each for each in yaml.safe_load_all(rendered.stdout) if each["kind"].endswith(("Role", "RoleBinding"))]
+    ours = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in roles}
+    assert ours == {
+        *(("Role", namespace, "forebay") for namespace in "ab"),
+        *(("RoleBinding", namespace, "forebay") for namespace in "ab"),
+        ("Role", "default", "forebay-lease"),
+        ("RoleBinding", "default", "forebay-lease"),
+        ("ClusterRole", None, "forebay-view"),
+        ("ClusterRole", None, "forebay-edit"),
+    }
+    assert "- --watch-namespaces=a,b\n" in rendered.stdout
+
+
+def test_one_operator_alone_has_no_disruption_budget_that_would_hold_up_its_node(helm: Helm) -> None:
+    for replicas, budgets in (("1", 0), ("2", 1)):
+        rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", f"--set=replicas={replicas}")
+        assert rendered.stdout.count("kind: PodDisruptionBudget") == budgets
 
 
 def test_helm_finds_nothing_to_mend(helm: Helm) -> None:

@@ -1,16 +1,17 @@
-"""Tests that need vLLM (and its libraries) installed: run by `pytest tests/vllm` with FOREBAY_VLLM_PYTHON set to the
-Python of an environment that has vLLM and forebay-server."""
+"""Tests that need vLLM and forebay-server, of the Python that runs them or of the one named by FOREBAY_VLLM_PYTHON."""
 
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 
@@ -18,12 +19,15 @@ import pytest
 
 from tests.e2e.hub import Faults, Hub, Repository
 
+ROOT = Path(__file__).parents[2]
+
 REPOSITORY = "acme/tiny"
 
 
 @pytest.fixture(scope="session")
 def vllm_python() -> str:
-    python = os.environ.get("FOREBAY_VLLM_PYTHON", "")
+    here = sys.executable if find_spec("vllm") else ""
+    python = os.environ.get("FOREBAY_VLLM_PYTHON", here)
     if not python:
         pytest.skip("FOREBAY_VLLM_PYTHON does not name a Python that has vLLM")
     return python
@@ -65,7 +69,7 @@ def endpoint(hub: Hub) -> str:
 def tiny_model(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model without weights, for LOAD_FORMAT=dummy: 8,192 tokens, 1 layer, 2 heads, a byte tokenizer."""
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    command = [vllm_python, "cluster/images/server-canned/make_model.py", str(folder)]
+    command = [vllm_python, str(ROOT / "cluster/images/server-canned/make_model.py"), str(folder)]
     subprocess.run(command, check=True, env=environment(folder.parent), timeout=120)
     return folder
 

@@ -33,7 +33,8 @@ def changed(tiny_model: Path, tmp_path: Path) -> Callable[..., str]:
 @pytest.mark.parametrize(
     ("variables", "reason", "says"),
     [
-        ({"QUANTIZATION": "awqq"}, "UnknownQuantization", "awqq"),
+        ({"QUANTIZATION": "awqq"}, "InvalidConfiguration", "Did you mean awq?"),
+        ({"LOAD_FORMAT": "dumy"}, "InvalidConfiguration", "Did you mean dummy?"),
         ({"MAX_MODEL_LEN": "9000"}, "MaxModelLenTooLarge", "8192"),
         ({"KV_CACHE_MEMORY_BYTES": "300000"}, "MaxModelLenTooLarge", "MAX_MODEL_LEN=4096 tokens needs"),
         ({"CUSTOM_CHAT_TEMPLATE": "no-such.jinja"}, "InvalidConfiguration", "no-such.jinja"),

@@ -84,6 +84,9 @@ TOO_MANY = ApiError(
     headers=_LATER,
 )
 SLOW_BODY = ApiError(408, "The request's body did not arrive in time.", "request_timeout", headers=_CLOSE)
+MEDIA_NOT_FETCHED = ApiError(
+    400, "An image, sound or video that the request names by its URL could not be fetched.", "media_not_fetched"
+)
 MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_required_parameter", "model")
 
 

@@ -108,7 +108,7 @@ def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
     value = getattr(given, _dest(setting.flag))
     if problem := vllm_compat.value_problem(setting.flag.group, _dest(setting.flag), value):
         return f"{label}: {wrong_values.in_words(problem)}."
-    if isinstance(value, str) and value.lstrip().startswith("{"):
+    if isinstance(value, str) and wrong_values.looks_like_json(value):
         return wrong_values.no_json(label, value)
     if setting.variable == speculative.CONFIG and isinstance(value, dict):
         return dictionary_error(label, "SpeculativeConfig", value)
@@ -155,18 +155,13 @@ def combination_errors(given: argparse.Namespace) -> list[str]:
         for name, needed in names.NEEDS.items()
         if getattr(given, name.lower(), None) and not getattr(given, needed.partition("=")[0].lower(), None)
     ]
-    if given.enable_auto_tool_choice and given.tool_call_parser and not given.tool_parser_plugin:
-        parsers = vllm_compat.tool_call_parsers()
-        if given.tool_call_parser not in parsers:
-            errors.append(
-                wrong_values.not_among(f"TOOL_CALL_PARSER={given.tool_call_parser!r}", given.tool_call_parser, parsers)
-            )
-    if given.reasoning_parser and not given.reasoning_parser_plugin:
-        parsers = vllm_compat.reasoning_parsers()
-        if given.reasoning_parser not in parsers:
-            errors.append(
-                wrong_values.not_among(f"REASONING_PARSER={given.reasoning_parser!r}", given.reasoning_parser, parsers)
-            )
+    for name, plugin in names.REGISTERED.items():
+        value = getattr(given, name.lower(), None)
+        if not value or (plugin and getattr(given, plugin.lower(), None)):
+            continue
+        known = vllm_compat.registered(name)
+        if known and value not in known:
+            errors.append(wrong_values.not_among(name, value, known))
     if not errors and (problem := vllm_compat.problem_between(given)):
         label = f"CUSTOM_CHAT_TEMPLATE={given.chat_template!r}: " if "chat template" in problem else ""
         errors.append(f"{label}{problem.rstrip('.')}.")

@@ -35,6 +35,15 @@ NEEDS = {
 }
 """Flags that do not work without another, which vLLM itself says only after it has loaded the model, if at all."""
 
+REGISTERED = {
+    "LOAD_FORMAT": "",
+    "QUANTIZATION": "",
+    "REASONING_PARSER": "REASONING_PARSER_PLUGIN",
+    "TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN",
+}
+"""Flags that vLLM's parser takes any text for and that must be a name which vLLM, or a plugin, knows -> the flag that
+names a file with more of them, read later."""
+
 LIBRARIES = {
     "HF_TOKEN": "the Hugging Face token for gated and private repositories",
     "HF_ENDPOINT": "the address of the Hugging Face hub, or of a mirror",

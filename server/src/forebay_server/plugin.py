@@ -3,14 +3,16 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from aiohttp import ClientError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from forebay_server import request_id
+from forebay_server.errors import MEDIA_NOT_FETCHED
 from forebay_server.process import PLUGIN, current
 from forebay_server.serving.added import add_routes, router_error
-from forebay_server.serving.replace import not_understood, replace_routes, reshape
+from forebay_server.serving.replace import error_response, not_understood, replace_routes, reshape
 from forebay_server.serving.streams import tap_engine
 from forebay_server.state import Step
 
@@ -35,6 +37,7 @@ class ForebayPlugin:
         for kind, handler in list(handlers.items()):
             self._app.add_exception_handler(kind, in_shape(handler))
         self._app.add_exception_handler(HTTPException, router_error)
+        self._app.add_exception_handler(ClientError, media_error)
         # What vLLM takes from SageMaker's library has built the stack with the old handlers already.
         self._app.middleware_stack = self._app.build_middleware_stack()
         process = current()
@@ -49,9 +52,24 @@ def in_shape(handler: Handler) -> Handler:
 
     async def shaped(request: Request, error: Exception) -> Response:
         answer = await handler(request, error)
+        if is_local_file(error):
+            return await media_error(request, error)
         misunderstood = not_understood(request) if answer.status_code >= 500 else None
         answer = misunderstood or reshape(answer, request.url.path)
         answer.headers["x-request-id"] = getattr(request.state, request_id.STATE, "")
         return answer
 
     return shaped
+
+
+async def media_error(request: Request, error: Exception) -> Response:
+    """The answer where an image, a sound or a video that a request names by its URL could not be fetched. It does not
+    say why: what this pod can reach is not a client's to learn."""
+    answer = error_response(MEDIA_NOT_FETCHED, request.url.path)
+    answer.headers["x-request-id"] = getattr(request.state, request_id.STATE, "")
+    return answer
+
+
+def is_local_file(error: Exception) -> bool:
+    """Whether vLLM refused the URL of a file of this pod, for which it raises RuntimeError."""
+    return isinstance(error, RuntimeError) and str(error).startswith("Cannot load local files")

@@ -102,18 +102,30 @@ def problem_between(given: argparse.Namespace) -> str:
     return ""
 
 
-def tool_call_parsers() -> list[str]:
-    """What TOOL_CALL_PARSER may be, besides the names of a plugin."""
-    from vllm.tool_parsers import ToolParserManager
+def registered(name: str) -> list[str]:
+    """What the flag `name`, which the parser takes any text for, may be in this vLLM and its plugins; [] where vLLM has
+    no list of it. vLLM itself looks only once it has read the model's configuration, or its weights."""
+    from vllm.plugins import load_general_plugins
 
-    return list(ToolParserManager.list_registered())
+    load_general_plugins()
+    match name:
+        case "LOAD_FORMAT":
+            from vllm.model_executor.model_loader import _LOAD_FORMAT_TO_MODEL_LOADER
 
+            return list(_LOAD_FORMAT_TO_MODEL_LOADER)
+        case "QUANTIZATION":
+            from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 
-def reasoning_parsers() -> list[str]:
-    """What REASONING_PARSER may be, besides the names of a plugin."""
-    from vllm.reasoning import ReasoningParserManager
+            return list(QUANTIZATION_METHODS)
+        case "REASONING_PARSER":
+            from vllm.reasoning import ReasoningParserManager
 
-    return list(ReasoningParserManager.list_registered())
+            return list(ReasoningParserManager.list_registered())
+        case "TOOL_CALL_PARSER":
+            from vllm.tool_parsers import ToolParserManager
+
+            return list(ToolParserManager.list_registered())
+    return []
 
 
 def environment_variables() -> frozenset[str]:

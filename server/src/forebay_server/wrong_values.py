@@ -41,6 +41,12 @@ def no_json(label: str, text: str) -> str:
     return ""
 
 
+def looks_like_json(text: str) -> bool:
+    """Whether `text` begins as a JSON object does, and not as a template of Jinja."""
+    start = text.lstrip()
+    return start.startswith("{") and not start.startswith(("{{", "{%", "{#"))
+
+
 def not_among(label: str, value: str, choices: Iterable[str]) -> str:
     """That `value`, which `label` says where it stands, is none of `choices`, and which is the nearest."""
     all_of_them = sorted(choices, key=lambda choice: (int(choice) if choice.isdigit() else 0, choice))

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import pytest
 
 from forebay_server.flags import flags_of
-from forebay_server.wrong_values import describe, in_words, no_json, not_among, unknown_options
+from forebay_server.wrong_values import describe, in_words, looks_like_json, no_json, not_among, unknown_options
 
 
 class Refused(Exception):
@@ -107,3 +107,11 @@ def test_json_that_parses_is_no_error() -> None:
 
 def test_pydantics_words_are_put_in_ours() -> None:
     assert in_words("Value error, it is odd") == "it is odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [('{"a": 1}', True), (" {bad", True), ("{{ x }}", False), ("{% if x %}", False), ("{# x #}", False), ("a", False)],
+)
+def test_a_template_is_not_taken_for_json(text: str, found: bool) -> None:
+    assert looks_like_json(text) == found

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -67,6 +67,7 @@ def moderate(app: FastAPI) -> Any:
         if not texts or not all(isinstance(text, str) for text in texts):
             error = errors.ApiError(400, "'input' must be text or a list of texts.", None, "input")
             return error_response(error, raw_request.url.path)
+        raw_request.state.understood = True
         request_type = next(iter(_body_types(classify)))
         names = [card["id"] for card in await model_cards(raw_request)]
         wanted = body.get("model")
@@ -97,10 +98,15 @@ def is_harmless(label: str) -> bool:
 
 
 def _body_types(route: APIRoute) -> list[Any]:
+    """ClassificationRequest is a union of the requests with texts and with messages: the one with texts is meant."""
     types = [field.field_info.annotation for field in route.dependant.body_params]
-    # ClassificationRequest is a union of the requests with texts and with messages: the one with texts is meant.
-    alternatives = [each for kind in types for each in getattr(kind, "__args__", (kind,))]
-    return [each for each in alternatives if "input" in each.model_fields]
+    return [kind for each in types for kind in _alternatives(each) if "input" in kind.model_fields]
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """The classes that a union of them, annotated or not, is made of."""
+    parts = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
+    return [each for part in parts for each in _alternatives(part)] or [kind]
 
 
 async def router_error(request: Request, error: Exception) -> JSONResponse:

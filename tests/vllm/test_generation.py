@@ -1,0 +1,279 @@
+"""Everything of the API for models that write: a tiny model of random weights with an adapter, so what is seen is the
+shape of answers and that constraints hold; and canned answers for what a model has to say to be understood."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vllm.asking import BASES, NAME, ask, assert_not_available, both_urls, client, events, made, running
+from tests.vllm.conftest import ROOT, Server
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+SAID = """<think>It is asked.</think><tool_call>
+{"name": "weather", "arguments": {"city": "Paris"}}
+</tool_call>"""
+
+CANNED = ROOT / "cluster/images/server-canned"
+
+
+@pytest.fixture(scope="module")
+def writer(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("writer")
+    adapter = made(vllm_python, "adapter", tiny_model, folder)
+    variables = {
+        "MODEL_NAME": str(tiny_model),
+        "ENABLE_LORA": "true",
+        "MAX_LORAS": "2",
+        "MAX_LORA_RANK": "8",
+        "LORA_MODULES": json.dumps([{"name": "polite", "path": str(adapter), "base_model_name": NAME}]),
+        "CUSTOM_CHAT_TEMPLATE": "{% for message in messages %}{{ message.content }}\n{% endfor %}",
+        "ENABLE_AUTO_TOOL_CHOICE": "true",
+        "TOOL_CALL_PARSER": "hermes",
+        "MIN_BATCH_SIZE": "2",
+        "BATCH_SIZE_GROWTH_FACTOR": "2",
+        "DEFAULT_BATCH_SIZE": "4",
+    }
+    with running(vllm_python, folder, variables) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def canned(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """It answers SAID to everything."""
+    folder = tmp_path_factory.mktemp("canned")
+    model = made(vllm_python, "thinker", tiny_model, folder)
+    variables = {
+        "MODEL_NAME": str(model),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(CANNED), os.environ.get("PYTHONPATH")))),
+        "DISTRIBUTED_EXECUTOR_BACKEND": "forebay_canned.CannedExecutor",
+        "FOREBAY_CANNED_TEXT": SAID,
+        "FOREBAY_CANNED_STEP_SECONDS": "0.005",
+        "REASONING_PARSER": "deepseek_r1",
+        "ENABLE_AUTO_TOOL_CHOICE": "true",
+        "TOOL_CALL_PARSER": "hermes",
+        "RAW_OPENAI_OUTPUT": "0",
+        "DEFAULT_MIN_BATCH_SIZE": "2",
+        "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "1.5",
+        "DEFAULT_BATCH_SIZE": "3",
+    }
+    with running(vllm_python, folder, variables) as server:
+        yield server
+
+
+def chat(server: Server, base: str = BASES[0], **more: Any) -> dict[str, Any]:
+    """The answer to HELLO."""
+    body = {"model": NAME, "messages": HELLO, "max_tokens": 8, **more}
+    status, content = ask(server, f"{base}/chat/completions", **body)
+    assert status == 200, content
+    reply: dict[str, Any] = content
+    return reply
+
+
+@both_urls
+def test_adapters_are_models(writer: Server, base: str) -> None:
+    openai = client(writer, base)
+    assert [model.id for model in openai.models.list()] == [NAME, "polite"]
+    assert openai.models.retrieve("polite").id == "polite"
+    plain, polite = (chat(writer, base, model=model, temperature=0, max_tokens=32) for model in (NAME, "polite"))
+    assert polite["model"] == "polite"
+    assert plain["choices"][0]["message"]["content"] != polite["choices"][0]["message"]["content"]
+
+
+@both_urls
+def test_sampling(writer: Server, base: str) -> None:
+    reply = chat(writer, base, n=3, logprobs=True, top_logprobs=2, seed=7, temperature=1)
+    assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2]
+    for choice in reply["choices"]:
+        assert all(len(token["top_logprobs"]) == 2 for token in choice["logprobs"]["content"])
+    again = chat(writer, base, n=3, logprobs=True, top_logprobs=2, seed=7, temperature=1)
+    texts = [[choice["message"]["content"] for choice in each["choices"]] for each in (reply, again)]
+    assert texts[0] == texts[1], "the same seed"
+
+
+@both_urls
+def test_what_is_written_ends_at_a_stop(writer: Server, base: str) -> None:
+    structure = {"structured_outputs": {"regex": "abcdefgh"}}
+    reply = chat(writer, base, stop=["d"], max_tokens=16, **structure)
+    assert reply["choices"][0]["message"]["content"] == "abc"
+    assert reply["choices"][0]["finish_reason"] == "stop"
+
+
+def is_city(text: str) -> bool:
+    return bool(json.loads(text)["city"] in ("Paris", "Rome"))
+
+
+SCHEMA = WEATHER["function"]["parameters"]  # type: ignore[index]
+
+
+@both_urls
+@pytest.mark.parametrize(
+    ("structure", "holds"),
+    [
+        ({"structured_outputs": {"choice": ["yes", "no"]}}, lambda text: text in ("yes", "no")),
+        ({"structured_outputs": {"regex": "[0-9]{4}"}}, lambda text: re.fullmatch("[0-9]{4}", text)),
+        ({"structured_outputs": {"grammar": 'root ::= "a" "b"'}}, lambda text: text == "ab"),
+        ({"structured_outputs": {"json": SCHEMA}}, is_city),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA}}}, is_city),
+    ],
+    ids=["choice", "regex", "grammar", "json", "json_schema"],
+)
+def test_answers_have_the_structure_asked_for(writer: Server, base: str, structure: dict[str, Any], holds: Any) -> None:
+    reply = chat(writer, base, max_tokens=64, **structure)
+    assert holds(reply["choices"][0]["message"]["content"])
+
+
+@both_urls
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_tools_are_called_when_they_must_be(writer: Server, base: str, choice: Any) -> None:
+    asked = {"tools": [WEATHER], "tool_choice": choice, "max_tokens": 128}
+    (call,) = chat(writer, base, **asked)["choices"][0]["message"]["tool_calls"][:1]
+    assert call["function"]["name"] == "weather"
+    assert is_city(call["function"]["arguments"])
+    body = {"model": NAME, "messages": HELLO, **asked}
+    deltas = [event["choices"][0]["delta"] for event in events(writer, f"{base}/chat/completions", **body)]
+    parts = [part for delta in deltas for part in delta.get("tool_calls") or () if part["index"] == 0]
+    assert parts[0]["function"]["name"] == "weather"
+    assert is_city("".join(part["function"].get("arguments") or "" for part in parts))
+
+
+@both_urls
+def test_every_api_for_text_answers(writer: Server, base: str) -> None:
+    openai = client(writer, base)
+    assert openai.completions.create(model=NAME, prompt="Hello", max_tokens=2).choices[0].text is not None
+    response = openai.responses.create(model=NAME, input="Hello", max_output_tokens=4)
+    assert (response.status, response.output[0].type) == ("incomplete", "message")
+    kinds = [event.type for event in openai.responses.create(model=NAME, input="Hi", max_output_tokens=4, stream=True)]
+    assert (kinds[0], kinds[-1]) == ("response.created", "response.incomplete")
+    status, message = ask(writer, f"{base}/messages", model=NAME, messages=HELLO, max_tokens=2)
+    assert (status, message["type"], message["stop_reason"]) == (200, "message", "max_tokens")
+    assert ask(writer, f"{base}/messages/count_tokens", model=NAME, messages=HELLO)[1]["input_tokens"] > 4
+    tokens = ask(writer, f"{base}/tokenize", model=NAME, prompt="Hello")[1]["tokens"]
+    assert ask(writer, f"{base}/detokenize", model=NAME, tokens=tokens)[1]["prompt"] == "Hello"
+    usage = events(writer, f"{base}/chat/completions", model=NAME, messages=HELLO, max_tokens=2,
+                   stream_options={"include_usage": True})[-1]  # fmt: skip
+    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 2)
+
+
+@both_urls
+def test_what_a_model_that_writes_cannot_do_is_said(writer: Server, base: str) -> None:
+    for route in ("embeddings", "score", "rerank", "classify", "moderations", "pooling", "realtime", "audio/speech"):
+        assert_not_available(ask(writer, f"{base}/{route}", model=NAME, input="Hello"))
+    for route in ("images/generations", "files", "batches"):
+        assert_not_available(ask(writer, f"{base}/{route}", model=NAME))
+
+
+@both_urls
+def test_reasoning_is_apart_from_the_answer(canned: Server, base: str) -> None:
+    message = chat(canned, base, max_tokens=200)["choices"][0]["message"]
+    assert message["reasoning"] == "It is asked."
+    assert message["content"].startswith("<tool_call>")
+    asked = {"model": NAME, "messages": HELLO, "max_tokens": 200}
+    deltas = [event["choices"][0]["delta"] for event in events(canned, f"{base}/chat/completions", **asked)]
+    assert "".join(delta.get("reasoning") or "" for delta in deltas) == "It is asked."
+    assert "".join(delta.get("content") or "" for delta in deltas).startswith("<tool_call>")
+
+
+@both_urls
+def test_a_model_may_call_tools_of_its_own_will(canned: Server, base: str) -> None:
+    asked = {"model": NAME, "messages": HELLO, "tools": [WEATHER], "tool_choice": "auto", "max_tokens": 200}
+    choice = chat(canned, base, **asked)["choices"][0]
+    (call,) = choice["message"]["tool_calls"]
+    assert (call["function"]["name"], choice["finish_reason"]) == ("weather", "tool_calls")
+    assert is_city(call["function"]["arguments"])
+    deltas = [event["choices"][0]["delta"] for event in events(canned, f"{base}/chat/completions", **asked)]
+    arguments = (part["function"].get("arguments") or "" for d in deltas for part in d.get("tool_calls") or ())
+    assert is_city("".join(arguments))
+
+
+def job(server: Server, **content: Any) -> list[Any]:
+    """The output of a job."""
+    status, answer = ask(server, "/v2/any-id/runsync", input=content)
+    assert (status, answer["status"]) == (200, "COMPLETED"), answer
+    assert answer["executionTime"] >= 0
+    assert answer["id"].startswith("sync-")
+    output: list[Any] = answer["output"]
+    return output
+
+
+LETTERS = {"regex": "[a-z]{12}"}
+"""Each letter is a token."""
+
+
+def test_tokens_of_jobs_come_in_growing_items(writer: Server) -> None:
+    """MIN_BATCH_SIZE=2, BATCH_SIZE_GROWTH_FACTOR=2, DEFAULT_BATCH_SIZE=4."""
+    sampling = {"max_tokens": 12, "structured_outputs": LETTERS}
+    items = job(writer, prompt="Hello", stream=True, sampling_params=sampling)
+    sizes = [len(item["choices"][0]["tokens"]) for item in items]
+    assert sizes[:2] == [2, 4]
+    assert max(sizes) == 4
+    assert len("".join(token for item in items for token in item["choices"][0]["tokens"])) == 12
+    assert items[-1]["usage"] == {"input": 5, "output": 12}
+    (whole,) = job(writer, messages=HELLO, sampling_params=sampling)
+    assert (len(whole["choices"][0]["tokens"]), whole["usage"]["output"]) == (1, 12)
+    own = {"max_batch_size": 6, "min_batch_size": 6}
+    first, *_ = job(writer, prompt="Hello", stream=True, sampling_params=sampling, **own)
+    assert len(first["choices"][0]["tokens"]) == 6
+
+
+def test_openai_jobs_are_raw_text_by_default(writer: Server) -> None:
+    body = {"model": NAME, "messages": HELLO, "max_tokens": 12, "structured_outputs": LETTERS, "stream": True}
+    items = job(writer, openai_route="/v1/chat/completions", openai_input=body)
+    assert all(isinstance(item, str) and item.startswith("data: ") for item in items)
+    assert "".join(items).endswith("data: [DONE]\n\n")
+    assert [item.count("data: ") for item in items][:2] == [2, 4]
+    (whole,) = job(writer, openai_route="/v1/chat/completions", openai_input={**body, "stream": False})
+    assert whole["object"] == "chat.completion"
+    (models,) = job(writer, openai_route="/v1/models")
+    assert [card["id"] for card in models["data"]] == [NAME, "polite"]
+    (tokens,) = job(writer, route="/tokenize", body={"model": NAME, "prompt": "Hello"})
+    assert tokens["count"] == 5
+
+
+def test_openai_jobs_are_chunks_when_asked(canned: Server) -> None:
+    """RAW_OPENAI_OUTPUT=0, DEFAULT_MIN_BATCH_SIZE=2, DEFAULT_BATCH_SIZE_GROWTH_FACTOR=1.5, DEFAULT_BATCH_SIZE=3."""
+    body = {"model": NAME, "messages": HELLO, "max_tokens": 200, "stream": True}
+    items = job(canned, openai_route="/v1/chat/completions", openai_input=body)
+    assert [len(item) for item in items][:3] == [2, 3, 3]
+    assert all(chunk["object"] == "chat.completion.chunk" for item in items for chunk in item)
+    (whole,) = job(canned, openai_input={**body, "stream": False})
+    assert whole["object"] == "chat.completion"
+
+
+SDK = """
+import json, sys, runpod
+runpod.api_key = "any"
+endpoint = runpod.Endpoint("any-id")
+content = {"prompt": "Hello", "sampling_params": {"max_tokens": 3, "ignore_eos": True}}
+print(json.dumps(endpoint.run_sync({"input": content}, timeout=60)))
+"""
+
+
+def test_runpods_own_client_runs_a_job(writer: Server) -> None:
+    pytest.importorskip("runpod", reason="RunPod's client is in the tests' image")
+    env = {**os.environ, "RUNPOD_ENDPOINT_BASE_URL": f"http://127.0.0.1:{writer.port}/v2"}
+    done = subprocess.run([sys.executable, "-c", SDK], env=env, capture_output=True, text=True, check=False, timeout=90)
+    assert done.returncode == 0, done.stderr
+    (item,) = json.loads(done.stdout.splitlines()[-1])
+    assert item["usage"] == {"input": 5, "output": 3}

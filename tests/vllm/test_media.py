@@ -1,0 +1,123 @@
+"""Models that hear and see, of random weights: the shape of answers, and what is said of media that cannot be had."""
+
+import base64
+import io
+import json
+import struct
+import wave
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.vllm.asking import NAME, ask, assert_not_available, both_urls, client, events, made, running, send_file
+from tests.vllm.conftest import Server
+
+
+def second_of_silence() -> bytes:
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(bytes(2 * 16000))
+    return sound.getvalue()
+
+
+def red_square() -> str:
+    """As a data: URL."""
+    side = 56
+    rows = (b"\0" + b"\xff\0\0" * side) * side
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    image = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+
+
+SOUND = ("silence.wav", second_of_silence(), "audio/wav")
+
+
+@pytest.fixture(scope="module")
+def whisper(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("whisper")
+    model = made(vllm_python, "whisper", tiny_model, folder)
+    with running(vllm_python, folder, {"MODEL_NAME": str(model), "LOAD_FORMAT": "auto", "MAX_MODEL_LEN": ""}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def llava(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("llava")
+    model = made(vllm_python, "vision", tiny_model, folder)
+    with running(vllm_python, folder, {"MODEL_NAME": str(model), "MAX_MODEL_LEN": "2048"}) as server:
+        yield server
+
+
+@both_urls
+def test_speech_becomes_text(whisper: Server, base: str) -> None:
+    audio = client(whisper, base).audio
+    plain = audio.transcriptions.create(model=NAME, file=SOUND, language="en")
+    assert isinstance(plain.text, str)
+    full = audio.transcriptions.create(model=NAME, file=SOUND, language="en", response_format="verbose_json")
+    assert (full.duration, full.language) == (1, "en")
+    assert full.segments is not None
+    status, text = send_file(whisper, f"{base}/audio/translations", second_of_silence(), model=NAME)
+    assert (status, list(json.loads(text))) == (200, ["text"])
+
+
+@both_urls
+@pytest.mark.parametrize("task", ["transcriptions", "translations"])
+def test_text_of_speech_is_streamed(whisper: Server, base: str, task: str) -> None:
+    form = {"model": NAME, "language": "en", "stream": "true", "max_completion_tokens": "4"}
+    status, text = send_file(whisper, f"{base}/audio/{task}", second_of_silence(), **form)
+    assert status == 200, text
+    *chunks, done = [line for line in text.splitlines() if line]
+    assert done == "data: [DONE]"
+    assert chunks
+    assert all('"choices"' in chunk for chunk in chunks)
+
+
+@both_urls
+def test_what_is_no_sound_is_refused(whisper: Server, base: str) -> None:
+    status, text = send_file(whisper, f"{base}/audio/transcriptions", b"no sound", model=NAME)
+    assert status == 400, text
+    assert json.loads(text)["error"]["type"] == "invalid_request_error"
+
+
+@both_urls
+def test_what_a_model_that_hears_cannot_do_is_said(whisper: Server, base: str) -> None:
+    for route in ("chat/completions", "completions", "embeddings", "realtime", "audio/speech", "moderations"):
+        assert_not_available(ask(whisper, f"{base}/{route}", model=NAME))
+
+
+def seeing(url: str) -> dict[str, object]:
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}]
+    return {"model": NAME, "max_tokens": 4, "messages": [{"role": "user", "content": parts}]}
+
+
+@both_urls
+def test_images_are_seen(llava: Server, base: str) -> None:
+    status, content = ask(llava, f"{base}/chat/completions", **seeing(red_square()))
+    assert status == 200, content
+    without = ask(llava, f"{base}/chat/completions", model=NAME, messages=[{"role": "user", "content": "What is it?"}])
+    assert content["usage"]["prompt_tokens"] - without[1]["usage"]["prompt_tokens"] == 4, "one for each patch"
+    assert events(llava, f"{base}/chat/completions", **seeing(red_square()))[-1]["choices"][0]["finish_reason"]
+
+
+@both_urls
+@pytest.mark.parametrize(
+    "url", ["data:image/png;base64,notbase64!", "http://127.0.0.1:9/closed.png", "file:///etc/hostname", "gopher://x"]
+)
+def test_an_image_that_cannot_be_had_is_the_requests_fault(llava: Server, base: str, url: str) -> None:
+    status, content = ask(llava, f"{base}/chat/completions", **seeing(url))
+    assert (status, content["error"]["type"]) == (400, "invalid_request_error"), content
+
+
+def test_a_model_that_does_not_hear_refuses_sound(llava: Server) -> None:
+    parts = [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]
+    messages = [{"role": "user", "content": parts}]
+    status, content = ask(llava, "/v1/chat/completions", model=NAME, messages=messages)
+    assert (status, content["error"]["type"]) == (400, "invalid_request_error"), content

@@ -74,6 +74,7 @@ names: .venv ## Write the list of variables that the operator knows again, from 
 .PHONY: docs
 docs: .venv ## Write the pages that are made from the code again
 	$(PY) -m crds.reference > docs/reference.md
+	$(PY) -m forebay_operator.troubleshooting > docs/troubleshooting.md
 
 # Always run: bootstrap itself knows what is missing.
 .PHONY: .venv

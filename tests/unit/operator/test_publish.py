@@ -1,0 +1,115 @@
+"""When a status is written, and what counts as the one before."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from forebay_operator.events import EventRecorder
+from forebay_operator.publish import Publisher
+from tests.kubectl import Manifest
+
+KEY = ("team", "one")
+
+
+class Api:
+    """Keeps one endpoint as the API server does: each write has a higher resource version."""
+
+    def __init__(self) -> None:
+        self.version = 100
+        self.writes: list[Manifest] = []
+        self.gone = False
+
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest | None:
+        if self.gone:
+            return None
+        self.version += 1
+        self.writes.append(status)
+        return endpoint(self.version, status)
+
+
+def endpoint(version: int, status: Manifest) -> Manifest:
+    metadata = {"namespace": "team", "name": "one", "uid": "u", "resourceVersion": str(version)}
+    return {"metadata": metadata, "status": status}
+
+
+def status(reason: str, value: str = "False", **more: Any) -> Manifest:
+    return {**more, "conditions": [{"type": "Ready", "status": value, "reason": reason, "message": "words"}]}
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def later() -> list[tuple[tuple[str, str], float]]:
+    return []
+
+
+@pytest.fixture
+def publisher(api: Api, later: list[tuple[tuple[str, str], float]]) -> Publisher:
+    async def drop(manifest: object, patch: object) -> bool:
+        return True
+
+    return Publisher(api, EventRecorder(drop), lambda key, delay: later.append((key, delay)))  # type: ignore[arg-type]
+
+
+async def test_a_cache_that_is_behind_changes_nothing_that_was_written(api: Api, publisher: Publisher) -> None:
+    stale = endpoint(100, status("Scheduling"))
+    ready = status("Ready", "True")
+    await publisher.write(stale, publisher.status_before(stale), ready)
+    assert publisher.status_before(stale) == ready, "else the transition time would move again"
+    await publisher.write(stale, publisher.status_before(stale), ready)
+    assert api.writes == [ready]
+
+
+async def test_a_cache_that_has_caught_up_is_believed(api: Api, publisher: Publisher) -> None:
+    stale = endpoint(100, status("Scheduling"))
+    await publisher.write(stale, publisher.status_before(stale), status("Ready", "True"))
+    edited = endpoint(105, status("Edited"))
+    assert publisher.status_before(edited) == status("Edited")
+    assert publisher.status_before(stale) == status("Scheduling"), "what was remembered is no longer of use"
+
+
+async def test_an_endpoint_made_anew_has_no_past(api: Api, publisher: Publisher) -> None:
+    first = endpoint(100, status("Scheduling"))
+    await publisher.write(first, publisher.status_before(first), status("Ready", "True"))
+    second = endpoint(50, status("Pending", "Unknown"))
+    second["metadata"]["uid"] = "another"
+    assert publisher.status_before(second) == status("Pending", "Unknown")
+
+
+async def test_progress_waits_for_its_moment_and_all_else_does_not(
+    api: Api, publisher: Publisher, later: list[tuple[tuple[str, str], float]]
+) -> None:
+    now = endpoint(100, {})
+    for each in (status("Scheduling"), status("Downloading", startup={"step": "Downloading", "percent": 1})):
+        await publisher.write(now, publisher.status_before(now), each)
+    assert [written["conditions"][0]["reason"] for written in api.writes] == ["Scheduling"]
+    ((key, delay),) = later
+    assert key == KEY
+    assert 9 < delay <= 10
+    for each in (status("OutOfMemory"), status("Ready", "True")):
+        await publisher.write(now, publisher.status_before(now), each)
+    assert [written["conditions"][0]["reason"] for written in api.writes] == ["Scheduling", "OutOfMemory", "Ready"]
+
+
+async def test_many_that_start_at_once_write_their_progress_in_measure(
+    api: Api, publisher: Publisher, later: list[tuple[tuple[str, str], float]]
+) -> None:
+    for number in range(500):
+        manifest = endpoint(100, status("Scheduling"))
+        manifest["metadata"]["name"] = f"e{number}"
+        await publisher.write(manifest, publisher.status_before(manifest), status("PullingImage"))
+    assert len(api.writes) <= 2 * 20, "of two seconds, as the test may begin at the end of one"
+    assert len(api.writes) + len(later) == 500
+    assert max(delay for _, delay in later) < 500 / 20 + 2
+
+
+async def test_an_endpoint_that_went_away_is_no_error(api: Api, publisher: Publisher) -> None:
+    api.gone = True
+    manifest = endpoint(100, {})
+    await publisher.write(manifest, {}, status("Ready", "True"))
+    assert publisher.status_before(manifest) == {}
+    await asyncio.sleep(0)

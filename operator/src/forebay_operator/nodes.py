@@ -26,12 +26,16 @@ class Nodes:
         self._nodes: Sequence[Node] | None = None
         self._good_until = 0.0
 
-    async def read(self) -> Sequence[Node] | None:
-        """All nodes, or None where they may not be listed or could not be: a diagnosis does without them."""
+    async def read(self) -> tuple[Sequence[Node] | None, float]:
+        """All nodes, or None where they may not be listed or could not be: a diagnosis does without them.
+
+        Besides, for a reading that was made for somebody before, the seconds after which there can be a newer one,
+        else 0.0.
+        """
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if now < self._good_until:
-                return self._nodes
+                return self._nodes, self._good_until - now
             self._good_until = now + FRESH
             try:
                 self._nodes = [parse_node(manifest) for manifest in await self._cluster.list_nodes()]
@@ -40,4 +44,4 @@ class Nodes:
                 if error.status == 403:
                     self._good_until = now + FORBIDDEN
                 logger.info("nodes are not read: %s", error)
-            return self._nodes
+            return self._nodes, 0.0

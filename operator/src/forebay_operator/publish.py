@@ -27,7 +27,7 @@ class Publisher:
     def __init__(self, cluster: Cluster, events: EventRecorder, again: Callable[[Key, float], None]) -> None:
         self._cluster = cluster
         self.events = events
-        self._again = again
+        self.again = again
         self._pace: Pace[Key] = Pace()
         self._written: dict[Key, _Written] = {}
 
@@ -54,7 +54,7 @@ class Publisher:
             return
         key, now = _key(manifest), asyncio.get_running_loop().time()
         if is_mere_progress(before, status) and (wait := self._pace.wait(key, now)):
-            self._again(key, wait)
+            self.again(key, wait)
             return
         metadata = manifest["metadata"]
         live = await self._cluster.apply_status(metadata["namespace"], metadata["name"], metadata["uid"], status)

@@ -90,7 +90,10 @@ class Reconciler:
             observed, deployment=deployment, problem=problem_seen, doubtful=doubtful, conditions=conditions
         )
         if wants_nodes(find_failure(observed), endpoint.gpu):
-            observed = replace(observed, nodes=await self._nodes.read())
+            nodes, newer_in = await self._nodes.read()
+            observed = replace(observed, nodes=nodes)
+            if nodes is not None and newer_in:
+                self._publisher.again(key, newer_in)
         status = assess(endpoint, observed, before, datetime.now(UTC))
         await self._publisher.write(manifest, before, status)
         self._follow_starts(key, observed, status)

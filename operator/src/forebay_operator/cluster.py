@@ -84,7 +84,7 @@ class Cluster:
             f"/apis/{GROUP}/{VERSION}/{PLURAL}"
         ]
         found = [await self._api.request("GET", path, accept=kind) for path in paths]
-        items = (item["metadata"] for page in found for item in page["items"])
+        items = (item["metadata"] for page in found for item in page["items"] or ())
         return {(item["namespace"], item["name"]) for item in items}
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:

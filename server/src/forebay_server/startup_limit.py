@@ -14,7 +14,7 @@ def too_slow(seconds: float, step: str) -> Failure:
     return Failure(
         "StartupTimeout",
         f"The model did not answer within {seconds:g} s (VLLM_STARTUP_TIMEOUT); the start was at the step {step}.",
-        "Raise VLLM_STARTUP_TIMEOUT, or remove it: the endpoint's rollout.startupTimeout limits the start as well.",
+        "Raise the endpoint's rollout.startupTimeout, or VLLM_STARTUP_TIMEOUT where env sets it.",
         EXIT_FAILURE,
     )
 

@@ -182,15 +182,3 @@ class TestBadInput:
         assert "MAX_MODEL_LEN" in condition(found, "Ready")["message"]
         assert condition(found, "Stalled")["status"] == "True"
         kubectl.delete("iep", "wrong")
-
-    def test_an_image_that_is_not_there_is_named(self, kubectl: Kubectl) -> None:
-        kubectl.apply(endpoint("no-image", image="forebay.local/none:1", gpu={"count": 0}))
-        found = wait_for(reason_is(kubectl, "ImagePullFailed", "no-image"), "the endpoint says so", timeout=60)
-        assert "forebay.local/none:1" in condition(found, "Ready")["message"]
-        kubectl.delete("iep", "no-image")
-
-    def test_a_model_image_that_is_not_there_is_named(self, kubectl: Kubectl) -> None:
-        kubectl.apply(canned("no-model", model="oci://forebay.local/none:1"))
-        found = wait_for(reason_is(kubectl, "ImagePullFailed", "no-model"), "the endpoint says so", timeout=60)
-        assert "forebay.local/none:1" in condition(found, "Ready")["message"]
-        kubectl.delete("iep", "no-model")

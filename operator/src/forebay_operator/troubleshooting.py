@@ -40,6 +40,14 @@ What is marked with * is Stalled.
 |---|---|---|
 """
 
+ARGO_CD_HEAD = """
+## Argo CD
+
+Argo CD knows no kstatus. This makes it judge endpoints in the same way, in its ConfigMap `argocd-cm` under
+`resource.customizations.health.forebay.dev_InferenceEndpoint`:
+
+"""
+
 TAIL = """
 ## What the server finds
 
@@ -59,6 +67,30 @@ kubectl get iep NAME -o jsonpath='{.status.lastStart}'
 """
 
 
+ARGO_CD = """\
+local health = {status = "Progressing", message = "the operator has not seen this change yet"}
+if obj.status == nil or obj.status.conditions == nil or obj.status.observedGeneration ~= obj.metadata.generation then
+  return health
+end
+local found = {}
+for _, condition in ipairs(obj.status.conditions) do
+  found[condition.type] = condition
+end
+if found.Ready == nil then
+  return health
+end
+health.message = found.Ready.reason .. ": " .. found.Ready.message
+if found.Stalled ~= nil and found.Stalled.status == "True" then
+  health.status = "Degraded"
+elseif found.Ready.status == "True" and (found.Reconciling == nil or found.Reconciling.status ~= "True") then
+  local off = found.Ready.reason == "Suspended" or found.Ready.reason == "ScaledToZero"
+  health.status = off and "Suspended" or "Healthy"
+end
+return health
+"""
+"""The same rules as kstatus', in the form that Argo CD takes them."""
+
+
 def build_page() -> str:
     """The page, in Markdown."""
     states = _rows((f"`{name}`", meaning) for name, meaning in STATES.items())
@@ -66,7 +98,8 @@ def build_page() -> str:
         (f"`{reason.name}`{' *' if reason.stalled else ''}", reason.meaning, _as_sentence(reason.remedy))
         for reason in FAILURES
     )
-    return HEAD + STATES_HEAD + states + FAILURES_HEAD + failures + TAIL
+    argo_cd = f"{ARGO_CD_HEAD}```lua\n{ARGO_CD}```\n"
+    return HEAD + STATES_HEAD + states + FAILURES_HEAD + failures + TAIL + argo_cd
 
 
 def _rows(rows: Iterable[tuple[str, ...]]) -> str:

@@ -14,7 +14,7 @@ def test_every_reason_stands_on_the_page_with_what_to_do() -> None:
     page = build_page()
     for name in (*STATES, *(reason.name for reason in FAILURES)):
         assert f"| `{name}`" in page
-    assert "{" not in page.partition("jsonpath")[0]
+    assert "{" not in page.partition("## Where a start")[0]
 
 
 def test_no_reason_means_two_things() -> None:

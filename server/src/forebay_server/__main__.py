@@ -82,6 +82,7 @@ def serve() -> int:
         model = plan.model
         _warn((*plan.ignored, *plan.warnings))
         env.update(plan.variables)
+        serving.fork_engine = plan.fork_engine
         hub_cache = Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
         _bring(plan, hub_cache, state)
         state.step = Step.LOADING_WEIGHTS

@@ -87,6 +87,7 @@ def begin() -> Journal:
     handle, path = tempfile.mkstemp(prefix="forebay-journal-")
     os.close(handle)
     os.environ[VARIABLE] = f"{os.getpid()}:{path}"
+    os.register_at_fork(after_in_child=listen)  # a forked engine loads no plugin again
     return Journal(Path(path))
 
 

@@ -25,6 +25,8 @@ class Launch:
     """The same as vLLM's parser reads them, without the defaults for a CPU."""
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables to set for vLLM."""
+    fork_engine: bool = False
+    """Whether the engine's process is forked, so that it imports nothing again."""
     ignored: tuple[str, ...] = ()
     """What is set and has no effect, a sentence each."""
     warnings: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ def plan(env: Mapping[str, str]) -> Launch:
         arguments=[resolution.model, *arguments, *resolution.arguments, *own],
         given=given,
         variables=variables,
+        fork_engine=may_fork(given, env) if vllm_compat.is_cpu() else False,
         ignored=tuple(resolution.ignored),
         warnings=tuple(resolution.warnings),
     )
@@ -189,6 +192,15 @@ def cpu_defaults(given: argparse.Namespace, env: Mapping[str, str]) -> tuple[lis
         arguments.append("--distributed-executor-backend=uni")
         variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return arguments, {name: value for name, value in variables.items() if not env.get(name)}
+
+
+def may_fork(given: argparse.Namespace, env: Mapping[str, str]) -> bool:
+    """Whether an engine on the CPU can be a fork of the server: one process, and the user has not chosen.
+
+    Not on a GPU: CUDA does not survive a fork, and vLLM spawns where it has been touched.
+    """
+    processes = given.tensor_parallel_size * given.pipeline_parallel_size * given.data_parallel_size
+    return bool(processes == 1 and not getattr(given, "numa_bind", False) and not env.get(vllm_compat.START_METHOD))
 
 
 def _value_of(flag: Flag, arguments: list[str]) -> str:

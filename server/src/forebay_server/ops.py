@@ -4,6 +4,7 @@ It runs in a thread of its own, so that it answers while vLLM is imported and wh
 """
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -78,7 +79,8 @@ class OpsServer(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def start(self) -> None:
-        """Serve in the background until the process ends."""
+        """Serve in the background until the process ends. A process forked from it does not hold the port."""
+        os.register_at_fork(after_in_child=self.socket.close)
         threading.Thread(target=self.serve_forever, name="ops", daemon=True).start()
 
 

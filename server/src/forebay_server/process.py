@@ -47,6 +47,8 @@ class ServerProcess:
     control: Control = field(default_factory=lambda: Control(None))
     model: str = ""
     """The name it is served by."""
+    fork_engine: bool = False
+    """Whether the engine's process is to be forked: see launch.may_fork."""
     chat_template: bool = False
     """Whether the user gave a chat template: it must work."""
     _requests: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)

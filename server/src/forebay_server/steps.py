@@ -1,14 +1,19 @@
 """vLLM's entry point vllm.stat_logger_plugins: called in the API server's process after each step of an engine.
 
-It makes vLLM gather the statistics of each step even where DISABLE_LOG_STATS is set; that is what shows that a long
-prompt is being worked on when no token comes of it yet.
+vLLM loads it right before it starts the engine's process, which is the moment to choose how. It makes vLLM gather the
+statistics of each step even where DISABLE_LOG_STATS is set; that is what shows that a long prompt is being worked on
+when no token comes of it yet.
 """
 
 from typing import Any
 
 from vllm.v1.metrics.loggers import AggregateStatLoggerBase
 
+from forebay_server import vllm_compat
 from forebay_server.process import current
+
+if current().fork_engine:
+    vllm_compat.fork_engine()
 
 
 class StepListener(AggregateStatLoggerBase):  # type: ignore[misc]

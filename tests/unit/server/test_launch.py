@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import pytest
 
-from forebay_server.launch import cpu_defaults, plugins
+from forebay_server.launch import cpu_defaults, may_fork, plugins
 
 
 def given(**changed: object) -> Namespace:
@@ -47,3 +47,18 @@ def test_cpu_defaults_leave_alone_what_is_set(
 )
 def test_plugins_are_added_to_and_never_replaced(wanted: str | None, loaded: str) -> None:
     assert plugins(wanted, ["a", "forebay", "z"]) == loaded
+
+
+@pytest.mark.parametrize(
+    ("parsed", "env", "forked"),
+    [
+        (given(), {}, True),
+        (given(tensor_parallel_size=2), {}, False),
+        (given(numa_bind=True), {}, False),
+        (given(), {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}, False),
+    ],
+)
+def test_one_process_on_a_cpu_is_forked_unless_the_user_says_otherwise(
+    parsed: Namespace, env: dict[str, str], forked: bool
+) -> None:
+    assert may_fork(parsed, env) == forked

@@ -1,10 +1,11 @@
 """Replies as the specifications have them, on what vLLM dumps."""
 
+from types import SimpleNamespace
 from typing import Any
 
 from forebay_server.serving.anthropic import complete_message
 from forebay_server.serving.openai import complete_chat, complete_model, complete_text
-from forebay_server.serving.responses import ABSENT, complete_event, complete_response
+from forebay_server.serving.responses import ABSENT, complete_event, complete_response, make_readable
 
 
 def test_a_chat_completion_leaves_out_what_has_no_value() -> None:
@@ -71,3 +72,40 @@ def test_a_message_has_the_fields_that_are_null() -> None:
 def test_a_model_does_not_say_where_its_files_are() -> None:
     assert complete_model({"id": "m", "root": "/model", "parent": None, "permission": [1]}) == {"id": "m"}
     assert complete_model({"id": "a/b", "root": "a/b"}) == {"id": "a/b", "root": "a/b"}
+
+
+class Item(SimpleNamespace):
+    """An object of the client's library, as far as it is used."""
+
+    def model_dump(self, *, exclude_none: bool) -> dict[str, Any]:
+        def dump(value: Any) -> Any:
+            if isinstance(value, list):
+                return [dump(each) for each in value]
+            return value.model_dump(exclude_none=exclude_none) if isinstance(value, Item) else value
+
+        return {name: dump(value) for name, value in vars(self).items() if not (exclude_none and value is None)}
+
+
+def test_items_that_come_back_are_put_into_the_form_that_vllm_reads() -> None:
+    text, more = Item(type="output_text", text="a"), Item(type="output_text", text="b")
+    refusal = Item(type="refusal", refusal="no")
+    message = Item(type="message", role="assistant", status="completed", content=[text, more, refusal])
+    part = Item(type="input_text", text="5", prompt_cache_breakpoint=None)
+    output = Item(type="function_call_output", call_id=None, output=[part])
+    call, given = Item(type="function_call", name="f"), {"role": "user", "content": "x"}
+    request = SimpleNamespace(input=[message, Item(type="message", content=[]), output, call, given])
+    make_readable(request)
+    assert request.input == [
+        {"type": "message", "role": "assistant", "status": "completed", "content": "abno"},
+        {"type": "message", "content": ""},
+        {"type": "function_call_output", "call_id": None, "output": [{"type": "input_text", "text": "5"}]},
+        call,
+        given,
+    ]
+
+
+def test_input_that_is_text_is_left_alone() -> None:
+    request = SimpleNamespace(input="x")
+    make_readable(request)
+    assert request.input == "x"
+    make_readable(SimpleNamespace())

@@ -106,6 +106,7 @@ def _writes(
             if model_required and not request.model:
                 return error_response(errors.MODEL_MISSING, raw_request.url.path)
             tools.bind_arguments(request)
+            responses.make_readable(request)
             serving = getattr(raw_request.app.state, handler, None)
             if serving is None or (request.stream and not stream) or LOAD_HEADER in raw_request.headers:
                 return await core(request=request, raw_request=raw_request)

@@ -29,6 +29,9 @@ ABSENT: Reply = {
 }
 """Field of a response -> its value when there is nothing to say. Each has to be there."""
 
+TOOL_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+"""The items that bring what a tool of the client's gave."""
+
 OPTIONAL = ("ec_transfer_params", "input_messages", "kv_transfer_params", "output_messages", "prompt", "user")
 """Left out when null."""
 
@@ -91,6 +94,28 @@ def complete_event(event: Reply, request: Reply) -> Reply:
     else:
         complete_part(event["part"])
     return event
+
+
+def make_readable(request: Any) -> None:
+    """Put what vLLM cannot read of a request's input into a form that it can, in place.
+
+    An item that comes back with every field that it had in an answer is parsed as an object of the client's library.
+    Of such a one vLLM reads only the first part of a message, and none but text (IndexError or AttributeError without
+    one), and no parts of what a tool gave (AssertionError; all seen with 0.32).
+    """
+    items = getattr(request, "input", None)
+    if isinstance(items, list):
+        items[:] = [item if isinstance(item, dict) else _readable(item) for item in items]
+
+
+def _readable(item: Any) -> Any:
+    """An item as vLLM takes it from a client that writes its own."""
+    if item.type == "message":
+        text = "".join(part.refusal if part.type == "refusal" else part.text for part in item.content)
+        return {**item.model_dump(exclude_none=True), "content": text}
+    if item.type in TOOL_OUTPUTS:
+        return {"call_id": None, **item.model_dump(exclude_none=True)}
+    return item
 
 
 def request_fields(request: Any) -> Reply:

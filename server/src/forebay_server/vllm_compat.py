@@ -206,5 +206,14 @@ def counted_as_load(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Aw
 
 
 def fork_engine() -> None:
-    """Have the engine's process forked; to be called right before it is started, for vLLM's CPU platform says spawn."""
+    """Have the engine's process forked; to be called right before it is started, for vLLM's CPU platform says spawn.
+
+    Like a spawned one it loads the general plugins, after it has set up its log anew: the journal listens to that.
+    """
+    from vllm import plugins
+
+    def load_plugins_again() -> None:
+        plugins.plugins_loaded = False
+
     os.environ[START_METHOD] = "fork"
+    os.register_at_fork(after_in_child=load_plugins_again)

@@ -7,7 +7,7 @@ table is written by `python -m forebay_server.diagnosis`.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay_server.failure import EXIT_CONFIGURATION, EXIT_FAILURE, Failure, StartError, causes
 
@@ -92,6 +92,19 @@ RULES = (
         "A volume of the pod is full.",
         "Give the endpoint a larger cache volume, or remove models that are no longer used from it.",
         pattern=r"No space left on device|Disk quota exceeded",
+    ),
+    Rule(
+        "MissingLibrary",
+        "{architecture}, the architecture of {model}, needs the library {library}, which the server image lacks.",
+        "Set spec.image to an image that has {library}: the server image with one more pip install.",
+        pattern=r"architectures? \[?'?(?P<architecture>[\w.]+)'?.*?failed to be inspected.*?"
+        r"(?:No module named '|requires the |[Pp]lease install )(?P<library>[\w\[\]-]+)",
+    ),
+    Rule(
+        "BrokenArchitecture",
+        "vLLM has the architecture {architecture} of {model}, and could not import it in this server image.",
+        "Read why in the container's log; set spec.image to an image in which it can be imported.",
+        pattern=r"architectures? \[?'?(?P<architecture>[\w.]+)'?.*?failed to be inspected",
     ),
     Rule(
         "UnsupportedArchitecture",
@@ -268,6 +281,19 @@ RULES = (
         pattern=r"\d+ validation errors? for (?P<kind>\w+)\s+(?:Value error, )?(?P<why>.+?)\s*\[type=",
     ),
     Rule(
+        "MissingLibrary",
+        "{model} needs {library}, which the server image lacks.",
+        "Set spec.image to an image that has it: the server image with one more pip install.",
+        pattern=r"packages that were not found in your environment: (?P<library>[\w, -]+)",
+    ),
+    Rule(
+        "MissingLibrary",
+        "{model} needs the library {library}, which the server image lacks.",
+        "Set spec.image to an image that has {library}: the server image with one more pip install.",
+        exception="ModuleNotFoundError",
+        pattern=r"No module named '(?P<library>\w+)",
+    ),
+    Rule(
         "OutOfHostMemory",
         "The engine was killed while it started, most likely for the pod's memory limit.",
         "Raise the memory limit in spec.resources: loading needs about the largest file of weights beside the rest.",
@@ -280,12 +306,15 @@ GONE = re.compile(r"Failed core proc\(s\): \{\}")
 """vLLM saw that the engine's process had ended, too early to see how. One that tells of no error was killed."""
 
 
-def explain(error: BaseException, model: str, engine: Iterable[Evidence] = ()) -> Failure:
+def explain(error: BaseException, model: str, engine: Sequence[Evidence] = ()) -> Failure:
     """The Failure that `error`, raised while starting `model`, stands for. `engine`: what the processes of the
     engine met, the earliest first; they come before `error`, which then only says that the engine failed."""
     if isinstance(error, StartError):
         return error.failure
-    collected = [*engine, Evidence.of(error)]
+    last = Evidence.of(error)
+    collected = [*engine, last]
+    if "failed to be inspected" in last.text:  # what vLLM logged tells more, but only of this
+        collected = [replace(last, text="\n".join([last.text, *(met.text for met in engine)]))]
     if failure := _by_rule(collected, model):
         return failure
     if len(collected) == 1 and GONE.search(collected[0].text):

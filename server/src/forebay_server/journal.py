@@ -35,10 +35,15 @@ STEPS = (
 FATAL = re.compile(r"failed to start|fatal error|WorkerProc failed")
 """What vLLM logs, with the exception, when one of its processes ends."""
 
+UNREAD_CLASS = "Error in inspecting model architecture"
+"""What vLLM (0.32, 0.33) logs in the main process, with the exception, when it could not import a model's class; what
+it raises is only "failed to be inspected. Please check the logs"."""
+
 OTHER_ERRORS = 5
 """How many errors that do not end a process are kept of each: one may be the reason of what comes later."""
 
-TEXT_BYTES = 3000
+TEXT_LENGTH = 3000
+"""Characters that are kept of an error: from its beginning and, as tracebacks say at their end what it was, its end."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +92,18 @@ def begin() -> Journal:
     handle, path = tempfile.mkstemp(prefix="forebay-journal-")
     os.close(handle)
     os.environ[VARIABLE] = f"{os.getpid()}:{path}"
-    os.register_at_fork(after_in_child=listen)  # a forked engine loads no plugin again
     return Journal(Path(path))
 
 
 def listen() -> None:
-    """Have the log of this process written to the journal, if it is a process of an engine of ours."""
+    """Have the log of this process written to the journal: in a process of an engine of ours all that matters, in the
+    main process, which itself catches what it raises, only what UNREAD_CLASS says."""
     owner, _, path = os.environ.get(VARIABLE, "").partition(":")
-    if path and owner != str(os.getpid()):
-        logging.getLogger("vllm").addHandler(JournalHandler(Path(path)))
+    if path:
+        handler = JournalHandler(Path(path))
+        if owner == str(os.getpid()):
+            handler.addFilter(lambda record: str(record.msg).startswith(UNREAD_CLASS))
+        logging.getLogger("vllm").addHandler(handler)
 
 
 class JournalHandler(logging.Handler):
@@ -120,7 +128,7 @@ class JournalHandler(logging.Handler):
                 if self._others > OTHER_ERRORS:
                     return
             evidence = Evidence.of(record.exc_info[1])
-            self._write({"names": sorted(evidence.names), "text": evidence.text[:TEXT_BYTES]})
+            self._write({"names": sorted(evidence.names), "text": shortened(evidence.text)})
             return
         for step, pattern in STEPS:
             if re.search(pattern, message):
@@ -133,6 +141,12 @@ class JournalHandler(logging.Handler):
             os.write(descriptor, line.encode())  # in one piece: several processes write
         finally:
             os.close(descriptor)
+
+
+def shortened(text: str) -> str:
+    """At most TEXT_LENGTH characters and a mark of what is left out."""
+    half = TEXT_LENGTH // 2
+    return text if len(text) <= TEXT_LENGTH else f"{text[:half]} … {text[-half:]}"
 
 
 def _parse(line: bytes) -> Entry:

@@ -45,9 +45,34 @@ NO_MODEL = (
     "\nPlease verify the following requirements:\n1. Provide a valid Hugging Face repository ID.\n [type=value_error, "
     "input_value=ArgsKwargs((), {'model': '/no/model'}), input_type=ArgsKwargs]"
 )
+INSPECTED = (
+    "1 validation error for ModelConfig\n  Value error, Model architectures ['LlavaForConditionalGeneration'] failed "
+    "to be inspected. Please check the logs for more details. [type=value_error, input_value=ArgsKwargs((), {'model': "
+    "'/m'}), input_type=ArgsKwargs]"
+)
+
+
+NO_MODULE = "No module named 'torchvision'"
 
 
 TEXTS = [
+    (NO_MODULE, "MissingLibrary", "needs the library torchvision,", "pip install"),
+    (
+        "This modeling file requires the following packages that were not found in your environment: einops, timm. Run "
+        "`pip install einops timm`",
+        "MissingLibrary",
+        "org/model needs einops, timm, which",
+        "pip install",
+    ),
+    (INSPECTED, "BrokenArchitecture", "LlavaForConditionalGeneration", "spec.image"),
+    (
+        f"{INSPECTED}\nError raised in subprocess:\nTraceback (most recent call last):\nModuleNotFoundError: No module "
+        "named 'torchvision'\n\nCommand '['python3', '-m', 'vllm.model_executor.models.registry']' returned non-zero "
+        "exit status 1.",
+        "MissingLibrary",
+        "needs the library torchvision,",
+        "pip install",
+    ),
     (
         "Model architectures ['MambaByteForCausalLM'] are not supported for now. Supported architectures: x",
         "UnsupportedArchitecture",
@@ -181,7 +206,12 @@ def test_a_real_text_is_told_as_reason_message_and_remedy(text: str, reason: str
 
 
 def evidence(text: str) -> Evidence:
-    names = {CUDA: "OutOfMemoryError", LITERAL: "ValidationError", BETWEEN: "ValidationError"}
+    names = {
+        CUDA: "OutOfMemoryError",
+        NO_MODULE: "ModuleNotFoundError",
+        LITERAL: "ValidationError",
+        BETWEEN: "ValidationError",
+    }
     return Evidence(frozenset({names.get(text, "ValueError")}), text)
 
 
@@ -215,6 +245,15 @@ def test_the_engines_first_word_comes_before_the_rest() -> None:
     failure = explain(error, "m", [unknown, core])
     assert (failure.reason, failure.exit_status) == ("StartFailed", 1)
     assert "layers.0.self_attn.wat" in failure.message
+
+
+def test_the_library_that_a_models_class_lacks_is_named_by_what_vllm_logged() -> None:
+    logged = Evidence(frozenset({"RuntimeError"}), "Error raised in subprocess:\n… No module named 'torchvision.io'")
+    failure = explain(ValueError(INSPECTED), "org/model", [logged])
+    assert (failure.reason, "library torchvision," in failure.message) == ("MissingLibrary", True)
+    assert explain(ValueError("Model architectures ['X'] are not supported for now."), "m", [logged]).reason == (
+        "UnsupportedArchitecture"
+    )
 
 
 def test_an_engine_that_went_without_a_word_was_killed() -> None:

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,41 @@ def test_errors_come_with_their_causes_and_not_without_end(path: Path, log: logg
     assert read.errors[-1].text == "all gone"
 
 
-def test_only_other_processes_are_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_long_error_the_end_is_kept(path: Path, log: logging.Logger) -> None:
+    try:
+        raise RuntimeError("Error raised in subprocess:" + 9000 * "x" + "No module named 'torchvision'")
+    except RuntimeError:
+        log.exception("Error in inspecting model architecture '%s'", "Llava")
+    read = Journal(path)
+    read.news()
+    assert read.errors[0].text.startswith("Error raised")
+    assert read.errors[0].text.endswith("No module named 'torchvision'")
+    assert len(read.errors[0].text) < journal.TEXT_LENGTH + 9
+
+
+@pytest.fixture
+def own_handlers() -> Iterator[list[logging.Handler]]:
+    """Those of vLLM's log in this process."""
+    logger = logging.getLogger("vllm")
+    before = list(logger.handlers)
+    yield logger.handlers
+    logger.handlers[:] = before
+
+
+def test_of_the_main_process_only_what_it_does_not_raise_is_heard(
+    monkeypatch: pytest.MonkeyPatch, own_handlers: list[logging.Handler]
+) -> None:
     script = "import logging; from forebay_server.journal import listen; listen(); log = logging.getLogger('vllm')\n"
     script += "log.setLevel('INFO'); log.info('Starting to load model x...')"
     monkeypatch.setenv(journal.VARIABLE, "")
     read = journal.begin()
     journal.listen()
-    assert not logging.getLogger("vllm").handlers
+    assert own_handlers
+    for message in ("EngineCore failed to start.", "Error in inspecting model architecture 'Llava'"):
+        try:
+            raise ImportError(message)
+        except ImportError:
+            logging.getLogger("vllm.registry").exception(message)
     subprocess.run([sys.executable, "-c", script], check=True)
     assert [step for step, _ in read.news()] == [Step.LOADING_WEIGHTS]
+    assert [error.text for error in read.errors] == ["Error in inspecting model architecture 'Llava'"]

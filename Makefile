@@ -1,6 +1,8 @@
 # Everything a developer or a first user does. `make` alone explains.
 PY := .venv/bin/python
 UV = $${FOREBAY_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/forebay}/uv/bin/uv
+TESTS ?= tests/vllm
+VLLM_TESTS := cluster/images/vllm-tests
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .PHONY: help
@@ -40,6 +42,14 @@ conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain 
 soak: .venv ## Check the server with a thousand streams, ten thousand malformed requests, ten minutes of schemathesis
 	$(PY) -m pytest tests/conformance -m soak
 
+.PHONY: vllm
+vllm: .venv ## Run the server's tests that need vLLM, in its image; TESTS=tests/vllm/test_media.py runs a part
+	$(PY) -m cluster images vllm-tests
+	docker run --rm --init --network none --shm-size 1g --user "$$(id -u):0" --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp \
+	  --env PYTHONDONTWRITEBYTECODE=1 --volume "$(CURDIR):/forebay:ro" --workdir /forebay --entrypoint python3 \
+	  "$$($(PY) -c 'from cluster.images import reference; print(reference("vllm-tests"))')" \
+	  -m pytest -p no:cacheprovider --durations=10 $(TESTS)
+
 .PHONY: bench
 bench: .venv ## Measure what the server costs over plain vLLM, and print the tables (half an hour)
 	$(PY) -m bench
@@ -63,6 +73,8 @@ lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) operator/pyproject.toml -o requirements/operator.txt
 	$(COMPILE) operator/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
 	$(COMPILE) requirements/conformance.in -o requirements/conformance.txt
+	$(COMPILE) $(VLLM_TESTS)/requirements.in -c cluster/images/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/requirements.txt
+	$(COMPILE) --no-deps $(VLLM_TESTS)/torchvision.in -c cluster/images/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/torchvision.txt
 
 .PHONY: names
 names: .venv ## Write the list of variables that the operator knows again, from the server image

@@ -32,6 +32,8 @@ class Image:
     """Whether pods run it; others are bases only."""
     tests: bool = False
     """Whether only tests need it."""
+    only_named: bool = False
+    """Whether it is made only where it is asked for by name."""
 
 
 IMAGES = {
@@ -44,6 +46,7 @@ IMAGES = {
         Image("smollm2-135m-instruct", "vllm-cpu", "cluster/images/smollm2", tag="1"),
         Image("server-canned", "server", "cluster/images/server-canned", tests=True),
         Image("vllm-033", "vllm-cpu", "cluster/images/vllm-033", runs=False, tests=True),
+        Image("vllm-tests", "server", "cluster/images/vllm-tests", runs=False, only_named=True),
         Image("client", "python", "cluster/images/client", tests=True),
     )
 }
@@ -58,8 +61,8 @@ def images(tests: bool = True) -> dict[str, str]:
 
 
 def wanted(tests: bool) -> list[Image]:
-    """The images to make, bases among them."""
-    return [image for image in IMAGES.values() if tests or not image.tests]
+    """The images to make where none is named, bases among them."""
+    return [image for image in IMAGES.values() if not image.only_named and (tests or not image.tests)]
 
 
 def with_bases(names: Iterable[str]) -> list[Image]:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.hub import Faults
+from tests.vllm.asking import made
 from tests.vllm.conftest import REPOSITORY, Server, endpoint, serving
+from tests.vllm.test_liveness import CANNED
 
 Serve = Callable[..., Server]
 
@@ -90,10 +92,54 @@ def test_a_gated_repository_is_told_within_seconds(serve: Serve, gated: str) -> 
     assert (failure["reason"], failure["status"]) == ("GatedRepository", "78")
 
 
+NO_TORCHVISION = """
+from importlib.machinery import PathFinder
+real = PathFinder.find_spec
+def find_spec(name, path=None, target=None):
+    return None if name == "torchvision" else real(name, path, target)
+PathFinder.find_spec = find_spec
+"""
+"""For sitecustomize.py: Python finds no torchvision."""
+
+
+def test_a_library_that_a_models_class_lacks_is_named(
+    serve: Serve, vllm_python: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = made(vllm_python, "vision", tiny_model, tmp_path)
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without/sitecustomize.py").write_text(NO_TORCHVISION)
+    path = os.pathsep.join(filter(None, (str(tmp_path / "without"), os.environ.get("PYTHONPATH"))))
+    failure = serve(MODEL_NAME=str(model), MAX_MODEL_LEN="2048", PYTHONPATH=path).failure()
+    assert (failure["reason"], failure["status"]) == ("MissingLibrary", "78"), failure
+    assert "torchvision" in failure["message"].lower()
+
+
+def test_a_start_that_takes_too_long_ends_and_says_at_which_step(serve: Serve) -> None:
+    failure = serve(VLLM_STARTUP_TIMEOUT="1").failure(20)
+    assert (failure["reason"], failure["status"]) == ("StartupTimeout", "1"), failure
+    assert "within 1 s" in failure["message"]
+
+
+def test_a_model_that_never_answers_ends_with_its_engine(serve: Serve) -> None:
+    server = serve(**{**CANNED, "FOREBAY_CANNED_STEP_SECONDS": "600"}, VLLM_STARTUP_TIMEOUT="40")
+    server.wait_for("/startup")
+    while json.loads(server.wait_for("/startup"))["step"] != "WarmingUp":
+        time.sleep(0.1)
+    engine = server.children()
+    assert engine
+    failure = server.failure(60)
+    assert (failure["reason"], failure["status"]) == ("StartupTimeout", "1"), failure
+    assert failure["message"].endswith("the start was at the step WarmingUp.")
+    deadline = time.monotonic() + 20
+    while left := [pid for pid in engine if command(pid)]:
+        assert time.monotonic() < deadline, f"{left} are left"
+        time.sleep(0.1)
+
+
 def test_an_engine_killed_while_it_starts_is_told(serve: Serve) -> None:
     server = serve()
     server.wait_for("/startup")
-    while not (engines := [pid for pid in server.children() if b"spawn_main" in command(pid)]):
+    while not (engines := [pid for pid in server.children() if b"EngineCore" in command(pid)]):
         assert server.process.poll() is None, server.log.read_text()
         time.sleep(0.05)
     os.kill(engines[-1], signal.SIGKILL)

@@ -103,6 +103,7 @@ def test_one_image_brings_its_bases() -> None:
 def test_only_tests_get_the_images_for_tests() -> None:
     assert "client" not in {image.name for image in images.wanted(tests=False)}
     assert "client" in {image.name for image in images.wanted(tests=True)}
+    assert "vllm-tests" not in {image.name for image in images.wanted(tests=True)}, "only by its name"
 
 
 def test_a_build_context_carries_nothing_of_this_machine(tmp_path: Path) -> None:

@@ -219,8 +219,10 @@ def main() -> None:
     parser.add_argument("--token", default="", help="asked of every client; none: the repository is public")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", default=8080, type=int)
+    parser.add_argument("--bytes-per-second", default=0.0, type=float, help="of each answer; 0: as fast as it goes")
     options = parser.parse_args()
     hub = Hub((options.host, options.port), Repository(options.repository, options.folder, options.token))
+    hub.faults.bytes_per_second = options.bytes_per_second
     print(f"serving {options.folder} as {options.repository} on port {options.port}", file=sys.stderr, flush=True)
     hub.serve_forever()
 

@@ -95,7 +95,7 @@ def hub(kubectl: Kubectl) -> Iterator[str]:
                     "name": "hub",
                     "image": images()["client"],
                     "command": ["python3", "/program/hub.py", "--folder=/model", f"--repository={HUB_ID}"],
-                    "args": [f"--token={TOKEN}", "--host=0.0.0.0", "--port=8080"],
+                    "args": [f"--token={TOKEN}", "--host=0.0.0.0", "--port=8080", "--bytes-per-second=20e6"],
                     "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                     "volumeMounts": [
@@ -126,7 +126,18 @@ class TestHub:
         token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hugging-face", "key": "token"}}}
         env = [{"name": "HF_ENDPOINT", "value": hub}, {"name": "MAX_MODEL_LEN", "value": "2048"}, KV_CACHE, token]
         kubectl.apply(endpoint("hub-model", model=HUB_ID, gpu={"count": 0}, resources=SMALL, env=env))
-        found = wait_ready(kubectl, "hub-model")
+        told = {}
+
+        def ready() -> Manifest | None:
+            found = kubectl.get("iep", "hub-model") or {}
+            startup = found["status"].get("startup", {})
+            told[startup.get("step")] = startup
+            return found if condition(found, "Ready")["status"] == "True" else None
+
+        found = wait_for(ready, "the model is ready", timeout=120)
+        assert 0 < told["Downloading"]["percent"] <= 100
+        assert told["Downloading"]["bytesPerSecond"] > 0
+        assert "startup" not in found["status"]
         assert found["status"]["models"] == [HUB_ID]
         url = f"http://hub-model.{kubectl.namespace}.svc/v2/hub-model/openai/v1"
         answers = read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, "hub-model"), HUB_ID))

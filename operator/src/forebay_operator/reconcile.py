@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from forebay_operator import names
+from forebay_operator.api import ApiError
 from forebay_operator.cache import Cache, Key
 from forebay_operator.children import Unmade, ensure, ensure_key_secret, ensure_secret, remove
 from forebay_operator.cluster import Cluster
@@ -83,7 +84,11 @@ class Reconciler:
         except Unmade as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
             done, problem_seen = not error.retry, error.diagnosis
-        route, settled = await self._make_route(endpoint, _find_condition(before, CONDITION), live)
+        try:
+            route, settled = await self._make_route(endpoint, _find_condition(before, CONDITION), live)
+        except ApiError as error:
+            words = f"the HTTPRoute could not be looked at or changed: {error.message}"
+            route, settled = route_condition(False, "RouteFailed", words, endpoint.generation), False
         doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
         conditions = [route] if route else []
         observed = replace(

@@ -138,11 +138,6 @@ VOLUME_ELSEWHERE = Reason(
     "The volume of a claim can be mounted only on nodes that do not take the pod, as those of another zone.",
     "Free or add a node there, or use another claim",
 )
-VOLUME_NOT_MOUNTED = Reason(
-    "VolumeNotMounted",
-    "The node cannot mount a volume of the pod, such as one of a Secret that does not exist.",
-    "Create or correct what the message names; the node tries again by itself",
-)
 IMAGE_NOT_FOUND = Reason(
     "ImageNotFound",
     "The registry (or, with the pull policy Never, the node) does not have the image.",

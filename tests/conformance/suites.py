@@ -81,6 +81,8 @@ def openai_suite(programs: Path, url: str, parts: Sequence[str]) -> Outcome:
 def langchain(programs: Path, url: str, key: str, model: str) -> Outcome:
     """langchain's standard chat tests through langchain-openai."""
     options = ["-q", "--tb=line", "-p", "no:cacheprovider", "-p", "asyncio", "--asyncio-mode=auto", "-rA"]
+    # Its client keeps connections from test to test, and those belong to a loop.
+    options += ["-o", "asyncio_default_test_loop_scope=session", "-o", "asyncio_default_fixture_loop_scope=session"]
     python = programs / "venv/bin/python"
     where = {"FOREBAY_URL": url, "FOREBAY_KEY": key, "FOREBAY_MODEL": model}
     printed = answer(python, "-m", "pytest", *options, "-c", "/dev/null", "langchain_standard.py", cwd=HERE, **where)
@@ -117,7 +119,7 @@ def schemathesis(programs: Path, url: str, key: str, seconds: int) -> Outcome:
     program = programs / "venv/bin/schemathesis"
     printed = answer(program, "run", f"{url}/openapi.json", *options, *limits, *more, cwd=programs)
     found = re.search(r"(\d+) generated, (?:(\d+) passed|.*)", printed)
-    failures = [part[:800] for part in re.findall(r"\[5\d\d\].*?(?=\n\s*st replay|\Z)", printed, re.DOTALL)]
+    failures = [part[:6000] for part in re.findall(r"\[5\d\d\].*?(?=\n\s*st replay|\Z)", printed, re.DOTALL)]
     if not found or (not failures and not found[2]):
         failures.append(printed[-2000:])
     generated = int(found[1]) if found else 0

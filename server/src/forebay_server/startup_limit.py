@@ -26,7 +26,7 @@ def watch(seconds: float, waiting_at: Callable[[], str], termination_log: Path) 
         if step := waiting_at():
             report(too_slow(seconds, step), termination_log)
             for child in multiprocessing.active_children():
-                child.terminate()
+                child.kill()  # an engine in the middle of a step would not hear SIGTERM
             os._exit(EXIT_FAILURE)
 
     timer = threading.Timer(seconds, judge)

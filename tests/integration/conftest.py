@@ -11,6 +11,7 @@ import yaml
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from tests.integration.control_plane import start_control_plane
+from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl
 
 CHART = ROOT / "charts/forebay"
@@ -38,6 +39,16 @@ def operators_kubectl(control_plane: Kubectl, tmp_path_factory: pytest.TempPathF
     path: Path = tmp_path_factory.mktemp("operator-access") / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
     return Kubectl(system.binary, path)
+
+
+@pytest.fixture(scope="module")
+def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An operator for the whole module; yields its log."""
+    log = tmp_path_factory.mktemp("operator") / "log"
+    with running_operator(operators_kubectl, log) as process:
+        yield log
+        assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture

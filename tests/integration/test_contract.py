@@ -2,28 +2,17 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.endpoints import endpoint, exists, reason_is, start
-from tests.integration.operator_process import running_operator
 from tests.integration.test_schema import EVERYTHING
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 GATEWAY_API = Path(__file__).with_name("gateway_api")
 """A Go module that names a release of the Gateway API by its hash."""
-
-
-@pytest.fixture(scope="module")
-def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An operator for the whole module; yields its log."""
-    log = tmp_path_factory.mktemp("operator") / "log"
-    with running_operator(operators_kubectl, log) as process:
-        yield log
-        assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
-    assert "Traceback" not in log.read_text()
 
 
 def httproute_crd() -> Path:

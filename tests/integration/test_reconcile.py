@@ -4,24 +4,12 @@ There are no nodes here, so a kubelet is played by writing the status of pods an
 """
 
 import base64
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from tests.endpoints import CHILDREN, endpoint, exists, reason_is, start, wait_for_no_children
-from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
-
-
-@pytest.fixture(scope="module")
-def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An operator for the whole module; yields its log."""
-    log = tmp_path_factory.mktemp("operator") / "log"
-    with running_operator(operators_kubectl, log) as process:
-        yield log
-        assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
-    assert "Traceback" not in log.read_text()
 
 
 def play_kubelet(kubectl: Kubectl, pod: str, status: Manifest) -> None:

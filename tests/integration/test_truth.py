@@ -1,0 +1,110 @@
+"""A whole start as the status tells it, and what telling it costs: counted in the API server's own log."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from forebay_operator.names import OPS_PORT
+from tests.endpoints import reason_is, start
+from tests.integration.audit import operators_requests
+from tests.integration.control_plane import free_ports
+from tests.integration.operator_process import running_operator
+from tests.integration.test_leader import ask
+from tests.integration.test_reconcile import newest_pod, play_kubelet
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
+
+POD_ADDRESS = "127.93.0.1"
+"""Any address of the loopback network can be bound, so the pod that is played has one of its own."""
+
+
+class Pod:
+    """The ops port of a server that loads: answers GET /startup with the report of the moment, and counts."""
+
+    def __init__(self) -> None:
+        self.report: Manifest = {"step": "Importing", "seconds": {"Importing": 1.0}}
+        self.asked = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        pod = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps(pod.report).encode()
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(body)
+                pod.asked += 1
+
+            def log_message(self, *_: object) -> None:
+                """Nothing: the tests' output is not the place."""
+
+        with ThreadingHTTPServer((POD_ADDRESS, OPS_PORT), Handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield
+            server.shutdown()
+
+
+def moment(seconds: int) -> str:
+    """A time of the pod's life, as the kubelet writes it, in seconds after its creation just now."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
+    kubectl: Kubectl, control_plane: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    pod = Pod()
+    log = tmp_path / "log"
+    with pod.listening(), running_operator(operators_kubectl, log, "--resync-interval=300", port=port):
+        start(kubectl)
+        name = newest_pod(kubectl)
+        wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
+        happened: list[Manifest] = [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": moment(2)},
+            {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": moment(3)},
+        ]
+        for count in (1, 2):
+            play_kubelet(kubectl, name, {"conditions": happened[:count]})
+        server = {
+            "name": "server", "image": "x", "imageID": "x", "restartCount": 0, "ready": False, "started": False,
+            "state": {"running": {"startedAt": moment(40)}},
+        }  # fmt: skip
+        play_kubelet(kubectl, name, {"podIP": POD_ADDRESS, "conditions": happened, "containerStatuses": [server]})
+        wait_for(lambda: pod.asked > 0, "the operator asks the pod")
+        steps = {"Importing": 6.4, "LoadingWeights": 3.0, "WarmingUp": 0.6}
+        pod.report = {"step": "Ready", "seconds": steps}
+        wait_for(lambda: pod.asked > 1, "the operator asks again")
+        happened.append({"type": "Ready", "status": "True"})
+        answering = {**server, "ready": True, "started": True}
+        play_kubelet(kubectl, name, {"conditions": happened, "containerStatuses": [answering]})
+        found = wait_for(reason_is(kubectl, "Ready"), "the endpoint is ready")
+        assert condition(found, "ModelLoaded")["status"] == "True"
+
+        def last_start() -> Manifest | None:
+            status: Manifest = (kubectl.get("iep", "one") or {})["status"]
+            return status.get("lastStart")
+
+        seconds = wait_for(last_start, "the start is summed up")["seconds"]
+        assert (seconds["importing"], seconds["loading"], seconds["warmingUp"]) == (6, 3, 1)
+        assert (seconds["preparing"], 36 <= seconds["pulling"] <= 38) == (1, True)
+        labels = f'endpoint="one",namespace="{kubectl.namespace}",step="importing"'
+        assert f"forebay_endpoint_last_start_seconds{{{labels}}} 6.0" in ask(port, "/metrics")[1].splitlines()
+    counts = Counter(
+        (each.verb, each.resource)
+        for each in operators_requests(control_plane)
+        if each.namespace == kubectl.namespace and each.resource != "events"
+    )
+    patches = counts.pop(("patch", "inferenceendpoints/status"))
+    assert patches <= 4
+    assert counts == {
+        ("create", "deployments"): 1,
+        ("create", "services"): 1,
+        ("create", "secrets"): 2,
+        ("create", "poddisruptionbudgets"): 1,
+    }

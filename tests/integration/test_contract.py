@@ -80,6 +80,21 @@ class TestContract:
         kubectl.delete("iep", "one")
         wait_for(lambda: claim_goes(kubectl), "the claim goes with the endpoint", timeout=60)
 
+    @pytest.mark.parametrize(("policy", "goes"), [("Delete", True), ("Retain", False)])
+    def test_a_claim_that_is_no_longer_asked_for_goes_unless_it_is_to_be_kept(
+        self, kubectl: Kubectl, policy: str, goes: bool
+    ) -> None:
+        start(kubectl, cache={"size": "1Gi", "deletionPolicy": policy})
+        wait_for(exists(kubectl, "pvc", "one-cache"), "the claim is made")
+        kubectl.patch("iep", "one", {"spec": {"cache": None}})
+
+        def on_the_pods_disk() -> bool:
+            volumes = (kubectl.get("deployment", "one") or {})["spec"]["template"]["spec"]["volumes"]
+            return {"name": "forebay-cache", "emptyDir": {}} in volumes
+
+        wait_for(on_the_pods_disk, "the cache is on the pod's disk")
+        assert claim_goes(kubectl) == goes
+
     def test_a_claim_of_somebody_else_is_left_alone(self, kubectl: Kubectl) -> None:
         spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         metadata = {"name": "one-cache"}

@@ -16,7 +16,13 @@ from forebay_operator.nodes import Nodes
 from forebay_operator.observed import Observed
 from forebay_operator.publish import Publisher
 from forebay_operator.reports import StartupReports
-from forebay_operator.resources import build_companions, build_deployment, build_route, build_service
+from forebay_operator.resources import (
+    build_companions,
+    build_deployment,
+    build_route,
+    build_service,
+    name_superfluous,
+)
 from forebay_operator.resources.meta import digest, find_controller
 from forebay_operator.resources.route import CONDITION, assess_route, route_condition
 from forebay_operator.resources.secret import build_control_secret
@@ -132,6 +138,8 @@ class Reconciler:
             await ensure_secret(self._cluster, endpoint, build_control_secret(endpoint), made)
             for companion in companions:
                 await ensure(self._cluster, endpoint, companion, None, made)
+            for kind, name in name_superfluous(endpoint) if made else ():
+                await remove(self._cluster, endpoint, kind, name)
         cached = (None, None) if live else (self._cache.service(key), self._cache.deployment(key))
         await ensure(self._cluster, endpoint, build_service(endpoint), cached[0], made)
         deployment = await ensure(self._cluster, endpoint, desired, cached[1], made)

@@ -1,5 +1,6 @@
 """Pure builders: what should exist for an endpoint, one module for each kind of object."""
 
+from forebay_operator import names
 from forebay_operator.resources.claim import build_claim
 from forebay_operator.resources.deployment import build_deployment
 from forebay_operator.resources.disruption_budget import build_disruption_budget
@@ -16,6 +17,7 @@ __all__ = [
     "build_key_secret",
     "build_route",
     "build_service",
+    "name_superfluous",
 ]
 
 
@@ -23,3 +25,13 @@ def build_companions(endpoint: Endpoint) -> list[Manifest]:
     """The children that are not watched, since they change only with the endpoint."""
     claim = build_claim(endpoint)
     return [build_disruption_budget(endpoint), *([claim] if claim else [])]
+
+
+def name_superfluous(endpoint: Endpoint) -> list[tuple[str, str]]:
+    """Kind and name of the companions that an earlier spec of this endpoint may have asked for and this one does not.
+
+    Only those that the endpoint owns may be deleted: a claim under deletionPolicy Retain has no owner and stays.
+    """
+    claim = names.cache_claim_name(endpoint.name)
+    wanted = endpoint.cache.size or endpoint.cache.claim_name == claim
+    return [] if wanted else [("PersistentVolumeClaim", claim)]

@@ -105,9 +105,10 @@ def check_reference(pod: Manifest) -> Diagnosis | None:
 def check_container(pod: Manifest) -> Diagnosis | None:
     """The node cannot make the container, for a reason that only its runtime knows."""
     waiting = _container_state(pod, "state", "waiting")
-    if waiting.get("reason") not in ("CreateContainerError", "RunContainerError", "PreStartHookError"):
-        return None
-    return reasons.CONTAINER_REFUSED.found(_words(waiting))
+    if waiting.get("reason") in ("CreateContainerError", "RunContainerError", "PreStartHookError"):
+        return reasons.CONTAINER_REFUSED.found(_words(waiting))
+    ended = _last_end(pod)
+    return reasons.CONTAINER_REFUSED.found(_words(ended)) if ended.get("reason") == "StartError" else None
 
 
 def check_node(pod: Manifest) -> Diagnosis | None:

@@ -102,6 +102,11 @@ ADMISSION_REFUSED = Reason(
     "An admission webhook or policy, Pod Security included, refuses the pods.",
     "Change what it names in the endpoint, or the policy of the namespace",
 )
+WEBHOOK_FAILED = Reason(
+    "WebhookFailed",
+    "An admission webhook of the cluster, which is asked about every pod, does not answer.",
+    "Mend the service that it names, or its configuration; pods are made by themselves then",
+)
 SERVICE_ACCOUNT_MISSING = Reason(
     "ServiceAccountMissing", "The service account that the pods are to run as does not exist.", "Create it"
 )

@@ -1,6 +1,7 @@
 """What the scheduler, the kubelet and the API server write, told apart by small patterns.
 
-The texts are those of Kubernetes 1.33 to 1.37 and containerd 1.7 to 2.4. Where one changes, its pattern no longer
+The texts are those of Kubernetes 1.33 to 1.37 and containerd 1.7 to 2.4; those of 1.37 and 2.4 are kept as they were
+captured on a cluster in tests/unit/operator/data. Where one changes, its pattern no longer
 matches and the last entry of its list, which matches all, has the text itself: nothing is lost.
 """
 
@@ -20,7 +21,7 @@ SCHEDULER: Wordings = (
         r"|bound to non-existent persistentvolume|binding volumes|provisioning failed for PVC",
         reasons.PVC_UNBOUND,
     ),
-    (r"volume node affinity conflict", reasons.VOLUME_ELSEWHERE),
+    (r"volume node affinity conflict|match PersistentVolume's node affinity", reasons.VOLUME_ELSEWHERE),
     (r"", reasons.UNSCHEDULABLE),
 )
 
@@ -28,13 +29,13 @@ IMAGES: Wordings = (
     (r"ErrImageNeverPull", reasons.IMAGE_NOT_FOUND),
     (
         r"(?i)pull access denied|insufficient_scope|authorization failed|failed to authorize|no basic auth credentials"
-        r"|\b401\b|\b403\b|unauthorized|forbidden|denied:",
+        r"|(?<![\w/:.-])40[13]\b|unauthorized|forbidden|denied:",
         reasons.IMAGE_PULL_DENIED,
     ),
-    (r"(?i)\bnot found\b(?!.*no such host)|manifest unknown|name unknown|\b404\b", reasons.IMAGE_NOT_FOUND),
+    (r"(?i)\bnot found\b(?!.*no such host)|manifest unknown|name unknown|(?<![\w/:.-])404\b", reasons.IMAGE_NOT_FOUND),
     (
         r"(?i)no such host|dial tcp|i/o timeout|connection refused|TLS handshake|RegistryUnavailable|x509:"
-        r"|toomanyrequests|Too Many Requests|\b429\b|\b50[0234]\b|request canceled|connection reset|: EOF",
+        r"|toomanyrequests|(?<![\w/:.-])(429|50[0234])\b|request canceled|connection reset|: EOF",
         reasons.REGISTRY_UNREACHABLE,
     ),
     (r"", reasons.IMAGE_PULL_FAILED),
@@ -48,6 +49,7 @@ CONFIGURATION: Wordings = (
 )
 
 REFUSALS: Wordings = (
+    (r"failed calling webhook", reasons.WEBHOOK_FAILED),
     (r"exceeded quota|failed quota", reasons.QUOTA_EXCEEDED),
     (
         r"violates PodSecurity|admission webhook|ValidatingAdmissionPolicy|denied the request|(maximum|minimum) \S+ "

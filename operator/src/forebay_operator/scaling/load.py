@@ -1,0 +1,83 @@
+"""What a pod and a gateway say of their requests, read from their answers."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Key = tuple[str, str]
+
+IN_FLIGHT = "forebay_requests_in_flight"
+BEGUN = "forebay_requests_total"
+RUNNING = "vllm:num_requests_running"
+WAITING = "vllm:num_requests_waiting"
+"""Metrics of a server. The first two count requests over HTTP, the others what the engine makes of them: of one
+request with several prompts, several. Those of vLLM have a line for each of its engines."""
+
+_LINE = re.compile(
+    rf"^({IN_FLIGHT}|{BEGUN}|{RUNNING}|{WAITING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class PodLoad:
+    """The requests of one pod: those over HTTP that it answers, all that it ever began, and those of its engine."""
+
+    in_flight: int
+    begun: int
+    running: int = 0
+    waiting: int = 0
+
+    @property
+    def total(self) -> int:
+        """Requests that the pod works at or will."""
+        return max(self.in_flight, self.running + self.waiting)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one gateway has for one endpoint: requests that wait there, jobs that wait, all that ever began."""
+
+    waiting: int = 0
+    begun: int = 0
+
+
+def parse_load(text: str) -> PodLoad | None:
+    """The load in a server's metrics, or None where they tell of none."""
+    found: dict[str, float] = {}
+    for name, value in _LINE.findall(text):
+        try:
+            found[name] = found.get(name, 0.0) + float(value)
+        except ValueError:
+            return None
+    try:
+        numbers = {name: int(value) for name, value in found.items()}
+    except OverflowError:
+        return None
+    if IN_FLIGHT not in numbers or BEGUN not in numbers:
+        return None
+    return PodLoad(numbers[IN_FLIGHT], numbers[BEGUN], numbers.get(RUNNING, 0), numbers.get(WAITING, 0))
+
+
+def parse_held(text: str) -> Mapping[Key, Held] | None:
+    """What a gateway's /held tells, by endpoint; None where it is something else."""
+    try:
+        told = json.loads(text)["endpoints"]
+        return {
+            _key(name): Held(waiting=_count(one, "held") + _count(one, "queued"), begun=_count(one, "begun"))
+            for name, one in told.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _key(name: str) -> Key:
+    namespace, _, endpoint = name.partition("/")
+    return namespace, endpoint
+
+
+def _count(one: Mapping[str, object], name: str) -> int:
+    value = one.get(name, 0)
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(name)
+    return value

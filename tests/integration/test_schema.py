@@ -1,10 +1,13 @@
 """The API server refuses what cannot work, with a sentence that says what to do, and completes what was left out."""
 
+import json
 from typing import Any
 
 import pytest
 
-from forebay_operator.types import REFUSED_VARIABLES
+from forebay_operator.resources import build_companions, build_deployment, build_service
+from forebay_operator.settings import Settings
+from forebay_operator.types import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
 from tests.endpoints import endpoint
 from tests.kubectl import Kubectl, Manifest, Refused, condition
 
@@ -169,6 +172,55 @@ def test_what_cannot_work_is_refused_with_a_sentence(kubectl: Kubectl, manifest:
         kubectl.apply(manifest, "--validate=strict")
     assert sentence in str(refused.value)
     assert kubectl.list("iep") == []
+
+
+SEEN_LATER = {
+    "a field that does not exist": "it is ignored",
+    "a variable name with a dash": "Kubernetes takes it, and EnvRecognized doubts it",
+    "the same variable twice": "the last one counts",
+    "an adapter with a space": "the server takes it",
+    "the same adapter twice": "the server says so",
+    "a Secret with capitals": "SecretMissing",
+    "a claim with capitals": "PVCMissing",
+    "an image with a space": "InvalidImageName",
+    "a host with a scheme": "RouteReady: the schema of HTTPRoutes refuses it",
+    "a Gateway without a name": "RouteReady: the schema of HTTPRoutes refuses it",
+}
+"""What neither the operator nor the API server refuses where our schema does not keep it out, and what it ends in."""
+
+
+def read(manifest: Manifest) -> Endpoint | None:
+    """The endpoint as the operator reads it, or None where it says InvalidSpec."""
+    metadata = {"namespace": "default", "uid": "u", **manifest["metadata"]}
+    try:
+        return parse_endpoint({**manifest, "metadata": metadata})
+    except InvalidSpec:
+        return None
+
+
+READ = [row for row in INVALID if row[0] not in SEEN_LATER and read(row[1])]
+
+
+def test_the_operator_itself_refuses_most_of_it() -> None:
+    assert len(READ) < len(INVALID) / 4
+
+
+def try_children(kubectl: Kubectl, taken: Endpoint) -> None:
+    """Show the children to the API server."""
+    children = [build_deployment(taken, Settings("gpu", "cpu")), build_service(taken), *build_companions(taken)]
+    shown = json.dumps({"apiVersion": "v1", "kind": "List", "items": children})
+    kubectl.run("create", "--dry-run=server", "-f", "-", stdin=shown)
+
+
+@pytest.mark.parametrize("manifest", [row[1] for row in READ], ids=[row[0] for row in READ])
+def test_what_the_operator_takes_is_refused_in_the_children(control_plane: Kubectl, manifest: Manifest) -> None:
+    """So that nothing else comes of it where an older schema is installed."""
+    taken, harmless = read(manifest), read(endpoint())
+    assert taken
+    assert harmless
+    with pytest.raises(Refused):
+        try_children(control_plane, taken)
+    try_children(control_plane, harmless)
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED_VARIABLES))

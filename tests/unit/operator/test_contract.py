@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -10,6 +10,7 @@ import yaml
 from cluster.pins import ROOT
 from crds.reference import render
 from forebay_operator.types import Spec, parse_endpoint
+from forebay_operator.types.endpoint import Between
 from forebay_operator.types.parse import camel
 from forebay_operator.types.rules import REFUSED_VARIABLES, VOLUME_TYPES
 from tests.unit.operator.test_status import endpoint_manifest
@@ -72,6 +73,27 @@ def test_the_operator_and_the_schema_have_the_same_defaults() -> None:
     filled = {**bare, "spec": complete(SPEC, {"model": "org/model"})}
     assert parse_endpoint(filled) == parse_endpoint(bare)
     assert len(filled["spec"]) > 8
+
+
+def bounds(kind: Any, schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, object, object]]:
+    """Each field of words or numbers: its path, what its type lets it be, and what the schema lets it be."""
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        one, place = schema["properties"].get(camel(name), {}), f"{path}.{camel(name)}"
+        if get_origin(hint) is tuple:
+            one = one["items"]
+        of = get_args(hint)[0] if get_origin(hint) is tuple else hint
+        if is_dataclass(of) and "properties" in one:
+            yield from bounds(of, one, place)
+        elif of is int or get_origin(of) is Annotated:
+            yield place, get_args(of)[1:], (Between(one["minimum"], one["maximum"]),)
+        elif get_origin(of) is Literal or "enum" in one:
+            yield place, set(get_args(of)), set(one.get("enum", ()))
+
+
+def test_the_operator_and_the_schema_have_the_same_words_and_bounds() -> None:
+    rows = list(bounds(Spec, SPEC, "spec"))
+    assert {path: known for path, known, _ in rows} == {path: described for path, _, described in rows}
+    assert len(rows) == 8
 
 
 EVERY_FIELD = list(walk(SCHEMA["properties"]["spec"], "spec"))

@@ -1,10 +1,11 @@
 """The spec of an endpoint as data. Every class mirrors an object of the CRD's schema: the same fields, in snake case,
-with the same defaults; tests/unit/operator/test_contract.py compares the two. The schema describes each field."""
+with the same defaults, words and bounds; tests/unit/operator/test_contract.py compares the two. The schema describes
+each field."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from forebay_operator.types.source import Source
 
@@ -18,10 +19,18 @@ _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 @dataclass(frozen=True)
+class Between:
+    """What a number may be: from `least` to `most`."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
 class Gpu:
     """GPUs of one replica; `count` 0 means that it runs on the CPU."""
 
-    count: int = 1
+    count: Annotated[int, Between(0, 64)] = 1
     resource: str = "nvidia.com/gpu"
     product: str = ""
 
@@ -30,7 +39,7 @@ class Gpu:
 class Auth:
     """Who may call. `secret_name` is the user's own Secret, or empty."""
 
-    mode: str = "APIKey"
+    mode: Literal["APIKey", "None"] = "APIKey"
     secret_name: str = ""
 
 
@@ -41,8 +50,8 @@ class Cache:
     claim_name: str = ""
     size: str = ""
     storage_class_name: str = ""
-    access_modes: tuple[str, ...] = ("ReadWriteOnce",)
-    deletion_policy: str = "Retain"
+    access_modes: tuple[Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"], ...] = ("ReadWriteOnce",)
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,8 @@ class Adapter:
 class Service:
     """How the Service in front of the servers looks."""
 
-    type: str = "ClusterIP"
-    port: int = 80
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    port: Annotated[int, Between(1, 65535)] = 80
     annotations: Manifest = field(default_factory=dict)
 
 
@@ -92,7 +101,7 @@ class Pod:
 class Rollout:
     """How a change reaches the pods."""
 
-    strategy: str = "Surge"
+    strategy: Literal["Surge", "Replace"] = "Surge"
     drain_timeout: str = "5m"
     startup_timeout: str = "30m"
 
@@ -117,7 +126,7 @@ class Spec:
     image: str = ""
     gpu: Gpu = Gpu()
     resources: Manifest = field(default_factory=dict)
-    replicas: int = 1
+    replicas: Annotated[int, Between(0, 1000)] = 1
     auth: Auth = Auth()
     cache: Cache = Cache()
     adapters: tuple[Adapter, ...] = ()

@@ -7,9 +7,9 @@ installed, and because an object that cannot be understood has to end in a statu
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from forebay_operator.types.endpoint import Endpoint, Manifest, Spec
+from forebay_operator.types.endpoint import Between, Endpoint, Manifest, Spec
 from forebay_operator.types.rules import MODEL_FORMS, find_in_name, find_problems
 from forebay_operator.types.source import Source, parse_source
 
@@ -28,7 +28,7 @@ class InvalidSpec(Exception):
 
 
 class _Unreadable(Exception):
-    """A value is not of its field's type; the sentence names the field."""
+    """A value is not what its field can be; the sentence names the field."""
 
 
 def parse_endpoint(manifest: Manifest) -> Endpoint:
@@ -62,7 +62,7 @@ def camel(name: str) -> str:
 
 @cache
 def _hints(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind)
+    return get_type_hints(kind, include_extras=True)
 
 
 def _read_fields(kind: Any, given: Manifest, where: str, problems: list[str]) -> dict[str, Any]:
@@ -87,6 +87,13 @@ def _read(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
             raise _Unreadable(f"{where}: {value!r} is neither {MODEL_FORMS.replace(', ', ' nor ')}")
         return source
     kind = get_origin(hint) or hint
+    if kind is Annotated:
+        (of, bounds) = get_args(hint)
+        return _read_number(of, bounds, value, where, problems)
+    if kind is Literal:
+        if value not in get_args(hint):
+            raise _Unreadable(f"{where}: {value!r} is none of {', '.join(get_args(hint))}")
+        return value
     if kind is tuple and isinstance(value, list):
         (of, _) = get_args(hint)
         return tuple(_read(of, item, f"{where}[{place}]", problems) for place, item in enumerate(value))
@@ -98,3 +105,10 @@ def _read(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise _Unreadable(f"{where}: {value!r} is not {_WORDS[expected]}")
     return value
+
+
+def _read_number(kind: type[int], bounds: Between, value: Any, where: str, problems: list[str]) -> int:
+    number: int = _read(kind, value, where, problems)
+    if not bounds.least <= number <= bounds.most:
+        raise _Unreadable(f"{where}: {number} is not from {bounds.least} to {bounds.most}")
+    return number

@@ -1,7 +1,7 @@
 """What an endpoint may not ask for, beyond the types of its fields: the CRD's own rules, said once more."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from forebay_operator.types.endpoint import Endpoint, Manifest, read_duration
 
@@ -77,12 +77,27 @@ def find_in_name(name: str) -> Iterator[str]:
 
 
 def find_problems(endpoint: Endpoint) -> Iterator[str]:
-    """One sentence for each thing that cannot work, naming the field first."""
+    """One sentence for each thing that cannot work, naming the field first.
+
+    What only the API server can judge (names, quantities, Kubernetes' own objects) it refuses in the children, and the
+    endpoint says so with the reason Refused.
+    """
+    unreadable = list(_find_unreadable(endpoint))
+    if unreadable:
+        yield from unreadable
+        return
     yield from _find_in_env(endpoint)
     if endpoint.auth.mode == "None" and endpoint.auth.secret_name:
         yield "spec.auth: mode None takes no secretName"
     if endpoint.cache.claim_name and endpoint.cache.size:
         yield "spec.cache: claimName names a claim of yours, size asks for a new one; give one of them"
+    if endpoint.cache.storage_class_name and not endpoint.cache.size:
+        yield "spec.cache: storageClassName is for a claim that is made; give size as well"
+    if endpoint.route.hostnames and not endpoint.route.parent_refs:
+        yield "spec.route: hostnames needs the Gateways that serve them; give parentRefs as well"
+    for kind in ("requests", "limits"):
+        if endpoint.gpu.resource in (endpoint.resources.get(kind) or ()):
+            yield f"spec.resources.{kind}: say how many {endpoint.gpu.resource} in spec.gpu.count"
     if endpoint.gpu.product and endpoint.gpu.resource.partition("/")[0] not in PRODUCT_LABELS:
         yield f"spec.gpu.product: no label is known for {endpoint.gpu.resource}; choose nodes by spec.pod.nodeSelector"
     for name in {adapter.name for adapter in endpoint.adapters} & set(endpoint.model_names):
@@ -91,6 +106,16 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
         yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face id, pvc://, oci:// or a path"
     yield from _find_in_rollout(endpoint)
     yield from _find_in_pod(endpoint)
+
+
+def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
+    """What is not of its type in those of Kubernetes' own objects that the operator reads itself."""
+    for place, variable in enumerate(endpoint.env):
+        if not isinstance(variable.get("name"), str) or not isinstance(variable.get("value", ""), str):
+            yield f"spec.env[{place}]: {variable!r} has no name, or a value that is no text"
+    for kind, amounts in endpoint.resources.items():
+        if not isinstance(amounts, Mapping):
+            yield f"spec.resources.{kind}: {amounts!r} is not an object"
 
 
 def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
@@ -132,7 +157,9 @@ def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:
         if mount.get("name") not in names:
             yield f"spec.pod.volumeMounts: {mount.get('name')} is not among spec.pod.volumes"
         path = str(mount.get("mountPath", ""))
-        if ".." in path or RESERVED_MOUNTS.fullmatch(path.rstrip("/") or "/"):
+        if not path.startswith("/"):
+            yield f"spec.pod.volumeMounts: {path!r} is no absolute path, such as /data"
+        elif ".." in path or RESERVED_MOUNTS.fullmatch(path.rstrip("/") or "/"):
             yield f"spec.pod.volumeMounts: {path} is taken by the server's own volumes; mount elsewhere, such as /data"
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = ROOT / "cluster"
 GO_MODULE = CLUSTER / "go"
+KWOK_MODULE = CLUSTER / "kwok"
+"""A module of its own: kwok wants other versions of some modules, and is built only where it is used."""
 
 DEBIAN = "bookworm"
 """The release that images made here are based on."""

@@ -1,20 +1,17 @@
 """The control plane with our CRD, shared by all integration tests; each test has a namespace of its own."""
 
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from tests.integration.control_plane import start_control_plane
-from tests.integration.operator_process import running_operator
+from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl
 
-CHART = ROOT / "charts/forebay"
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 
 
@@ -28,17 +25,7 @@ def control_plane(run_cluster: Callable[..., None], tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="session")
 def operators_kubectl(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     """The operator's own access: the service account of the chart, with no more than the chart's ClusterRole."""
-    system = control_plane.within("forebay-system")
-    system.run("create", "namespace", system.namespace)
-    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=unused"]
-    shown = [f"--namespace={system.namespace}", "--show-only=templates/rbac.yaml"]
-    rendered = subprocess.run([*helm, *shown], capture_output=True, text=True, check=True)
-    system.run("apply", "-f", "-", stdin=rendered.stdout)
-    config = yaml.safe_load(system.kubeconfig.read_text())
-    config["users"][0]["user"]["token"] = system.run("create", "token", "forebay", "--duration=8h").strip()
-    path: Path = tmp_path_factory.mktemp("operator-access") / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return Kubectl(system.binary, path)
+    return give_access(control_plane, tmp_path_factory.mktemp("operator-access") / "kubeconfig")
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,15 @@ def running(log: Path, *command: str | Path, env: Mapping[str, str] | None = Non
 
 
 @contextmanager
-def start_control_plane(tools: Path, folder: Path, crd: Path | None) -> Iterator[Kubectl]:
+def start_control_plane(
+    tools: Path,
+    folder: Path,
+    crd: Path | None,
+    *,
+    controllers: str = CONTROLLERS,
+    api_server_flags: tuple[str, ...] = (),
+    controller_flags: tuple[str, ...] = (),
+) -> Iterator[Kubectl]:
     """Start the three, with a CRD if one is given, wait until they are ready, and yield an administrator's kubectl.
 
     The CRD comes before the controllers, since the garbage collector looks for new kinds only every 30 s.
@@ -63,23 +71,23 @@ def start_control_plane(tools: Path, folder: Path, crd: Path | None) -> Iterator
     kubectl = Kubectl(tools / "kubectl", kubeconfig)
     policy = folder / "audit-policy.yaml"
     policy.write_text(AUDIT_POLICY)
-    etcd = (
+    etcd: tuple[str | Path, ...] = (
         tools / "etcd", "--data-dir", folder / "etcd", "--unsafe-no-fsync",
         "--listen-client-urls", etcd_url, "--advertise-client-urls", etcd_url,
         "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
         "--initial-cluster", f"default={peer_url}",
     )  # fmt: skip
-    api_server = (
+    api_server: tuple[str | Path, ...] = (
         tools / "kube-apiserver", "--etcd-servers", etcd_url, "--bind-address", "127.0.0.1",
         "--secure-port", str(api_port), "--cert-dir", folder / "certs", "--service-cluster-ip-range", "10.97.0.0/16",
         "--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", folder / "sa.key",
         "--service-account-signing-key-file", folder / "sa.key", "--token-auth-file", folder / "tokens.csv",
         "--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount",
-        "--audit-policy-file", policy, "--audit-log-path", folder / "audit.log",
+        "--audit-policy-file", policy, "--audit-log-path", folder / "audit.log", *api_server_flags,
     )  # fmt: skip
-    controller_manager = (
+    controller_manager: tuple[str | Path, ...] = (
         tools / "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port", "0",
-        "--controllers", CONTROLLERS, "--service-account-private-key-file", folder / "sa.key",
+        "--controllers", controllers, "--service-account-private-key-file", folder / "sa.key", *controller_flags,
     )  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(running(folder / "etcd.log", *etcd))

@@ -5,8 +5,27 @@ import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import yaml
+
+from cluster.pins import ROOT
 from tests.integration.control_plane import free_ports, running
 from tests.kubectl import Kubectl
+
+CHART = ROOT / "charts/forebay"
+
+
+def give_access(admin: Kubectl, path: Path) -> Kubectl:
+    """The operator's own access, in a file: the chart's service account, with no more than the chart's ClusterRole."""
+    system = admin.within("forebay-system")
+    system.run("create", "namespace", system.namespace)
+    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=unused"]
+    shown = [f"--namespace={system.namespace}", "--show-only=templates/rbac.yaml"]
+    rendered = subprocess.run([*helm, *shown], capture_output=True, text=True, check=True)
+    system.run("apply", "-f", "-", stdin=rendered.stdout)
+    config = yaml.safe_load(system.kubeconfig.read_text())
+    config["users"][0]["user"]["token"] = system.run("create", "token", "forebay", "--duration=8h").strip()
+    path.write_text(yaml.safe_dump(config))
+    return Kubectl(system.binary, path)
 
 
 def running_operator(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.integration.audit import operators_requests
-from tests.integration.conftest import CHART
+from tests.integration.operator_process import CHART
 from tests.kubectl import Kubectl
 
 Right = tuple[str, str, str]

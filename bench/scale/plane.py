@@ -1,0 +1,79 @@
+"""A control plane with a scheduler and with nodes that kwok plays, for as many pods as are asked for."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.pins import ROOT
+from cluster.scale import scale_tools
+from cluster.tools import host_tools
+from tests.integration.control_plane import CONTROLLERS, running, start_control_plane
+from tests.integration.operator_process import give_access
+from tests.kubectl import Kubectl, Manifest, wait_for
+
+CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
+STAGES = Path(__file__).with_name("stages.yaml")
+
+QPS = ("--kube-api-qps=1000", "--kube-api-burst=2000")
+"""Of controllers and scheduler, whose defaults (20 and 50 a second) would be what is measured."""
+
+GPUS_PER_NODE = 200
+POD_ADDRESSES = "127.64.0.0/10"
+"""Loopback, so that one server of ours answers for all pods."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A control plane that runs.
+
+    Attributes:
+        admin: kubectl of an administrator, who is not in the audit log.
+        operator: kubectl with the operator's own rights, all of whose requests are.
+        audit: the audit log.
+    """
+
+    admin: Kubectl
+    operator: Kubectl
+    audit: Path
+
+
+@contextmanager
+def start_plane(folder: Path, pods: int) -> Iterator[Plane]:
+    """Start it, with GPUs for so many pods, and end it with the context."""
+    controllers = f"{CONTROLLERS},endpointslice-controller,disruption-controller"
+    # one audit log, however long; no taint on new nodes, as the controller that would take it away is not here
+    api_server_flags = "--audit-log-maxsize=100000", "--disable-admission-plugins=TaintNodesByCondition"
+    with ExitStack() as stack:
+        admin = stack.enter_context(
+            start_control_plane(
+                host_tools(),
+                folder,
+                CRD,
+                controllers=controllers,
+                controller_flags=QPS,
+                api_server_flags=api_server_flags,
+            )
+        )
+        scheduler = scale_tools() / "kube-scheduler", "--kubeconfig", admin.kubeconfig, "--leader-elect=false", *QPS
+        stack.enter_context(running(folder / "scheduler.log", *scheduler, "--secure-port=0"))
+        kwok = scale_tools() / "kwok", "--kubeconfig", admin.kubeconfig, "--manage-all-nodes", f"--config={STAGES}"
+        stack.enter_context(running(folder / "kwok.log", *kwok, f"--cidr={POD_ADDRESSES}"))
+        operator = give_access(admin, folder / "operator.kubeconfig")
+        nodes = [_build_node(number) for number in range(-(-pods // GPUS_PER_NODE))]
+        for node in nodes:
+            admin.apply(node)
+        wait_for(lambda: all("phase" in node["status"] for node in admin.list("nodes")), "the nodes are ready")
+        yield Plane(admin, operator, folder / "audit.log")
+
+
+def _build_node(number: int) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": f"gpus-{number}",
+            "annotations": {"forebay.dev/gpus": str(GPUS_PER_NODE)},
+            "labels": {"kubernetes.io/hostname": f"gpus-{number}", "kubernetes.io/os": "linux"},
+        },
+    }

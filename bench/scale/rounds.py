@@ -1,0 +1,262 @@
+"""One size, measured: what a bare client needs, what the operator needs, and what that does with nothing to do."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from bench.scale import measures, objects
+from bench.scale.client import Client, connect, for_each
+from bench.scale.measures import Requests
+from bench.scale.plane import Plane
+from forebay_operator.names import OPS_PORT
+from forebay_operator.workers import WORKERS
+from tests.integration.control_plane import free_ports, running
+from tests.kubectl import Kubectl, Manifest, wait_for
+
+BARE, OPERATED = "bare", "operated"
+"""The namespaces of the two; the operator watches only its own."""
+
+TIMEOUT = 1800
+QUIET = 0.1
+"""Cores that a control plane may use, over two seconds, and count as quiet: its nodes' heartbeats remain."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What happened in a part of a round.
+
+    Attributes:
+        seconds: how long it took.
+        operator: processor seconds of the operator.
+        plane: processor seconds of the control plane, scheduler and kwok included.
+        requests: of the operator, by the audit log.
+    """
+
+    seconds: float
+    operator: float
+    plane: float
+    requests: Requests
+
+
+@dataclass(frozen=True)
+class Round:
+    """The figures of one size.
+
+    Attributes:
+        bare: a bare client applies endpoints and children, until all Deployments are available.
+        apply: endpoints are applied, until all are Ready.
+        settle: until nothing is written any more: the last steps of starts, events.
+        update: every spec is changed, until all are Ready as they are now.
+        idle: nothing happens.
+        restart: from the start of the process until its first pass is over, with nothing to do.
+        after_restart: what it asked for then.
+        memory: MB that were resident when idle, after the restart, and the most before it.
+    """
+
+    endpoints: int
+    bare: Phase
+    apply: Phase
+    settle: Phase
+    update: Phase
+    idle: Phase
+    restart: Phase
+    after_restart: Phase
+    memory: tuple[float, float, float]
+
+
+class Operator:
+    """The operator as a process of its own."""
+
+    def __init__(self, kubectl: Kubectl, log: Path) -> None:
+        self.port = free_ports(1)[0]
+        self._kubectl = kubectl
+        self._log = log
+
+    @contextmanager
+    def run(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Start it, wait until it has seen every endpoint, and end it with the context."""
+        command = [
+            sys.executable, "-m", "forebay_operator", "--gpu-image", objects.GPU_IMAGE, "--namespace", "forebay-system",
+            "--health-address", f"127.0.0.1:{self.port}", "--watch-namespaces", OPERATED, "--log-level", "WARNING",
+        ]  # fmt: skip
+        with running(self._log, *command, env=self._kubectl.environment()) as process:
+            wait_for(lambda: self._leads(process), "the operator has seen every endpoint", TIMEOUT, interval=0.02)
+            yield process
+
+    def _leads(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.poll() is None, f"the operator ended:\n{self._log.read_text()[-2000:]}"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=10) as answer:
+                return bool(answer.read() == b"leading\n")
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    def written(self) -> Requests:
+        """What it has written, as it counts that itself."""
+        return measures.counted_writes(measures.read_metrics(self.port))
+
+
+class Meter:
+    """Measures phases."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._audit = plane.audit
+        self._place = 0
+
+    def begin(self, operator: int | None) -> Callable[[], Phase]:
+        """Begin a phase; call what is returned at its end. `operator` is its process."""
+        self._place = measures.read_audit(self._audit, self._place)[1]
+        others = [pid for pid in measures.children().values() if pid != operator]
+        cpu = sum(map(measures.processor_seconds, others))
+        own = measures.processor_seconds(operator) if operator else 0.0
+        began = time.monotonic()
+
+        def end() -> Phase:
+            seconds = time.monotonic() - began
+            used = measures.processor_seconds(operator) - own if operator else 0.0
+            of_plane = sum(map(measures.processor_seconds, others)) - cpu
+            requests, self._place = measures.read_audit(self._audit, self._place)
+            return Phase(seconds, used, of_plane, requests)
+
+        return end
+
+
+async def measure(plane: Plane, folder: Path, endpoints: int, idle: float) -> Round:
+    """Measure one size on a control plane of its own; nothing happens for `idle` seconds."""
+    for namespace in (BARE, OPERATED):
+        plane.admin.run("create", "namespace", namespace)
+    meter = Meter(plane)
+    operator = Operator(plane.operator, folder / "operator.log")
+    wanted = [objects.build_endpoint(OPERATED, number) for number in range(endpoints)]
+    async with connect(plane.admin) as admin, connect(plane.operator) as bare, answer_for_pods():
+        await wait_until_quiet()
+        end = meter.begin(None)
+        await apply_bare(admin, bare, endpoints)
+        applied_bare = end()
+        await wait_until_quiet()
+        with operator.run() as process:
+            end = meter.begin(process.pid)
+            async with all_become(admin, objects.ENDPOINTS, objects.is_ready, endpoints):
+                await for_each(wanted, lambda each: create(admin, each), WORKERS)
+            applied = end()
+            end = meter.begin(process.pid)
+            await wait_until_quiet(operator)
+            settled = end()
+            assert operator.written() == measures.writes(applied.requests + settled.requests)
+            end = meter.begin(process.pid)
+            async with all_become(admin, objects.ENDPOINTS, objects.is_ready, endpoints):
+                await for_each(wanted, lambda each: change(admin, each), WORKERS)
+            updated = end()
+            await wait_until_quiet(operator)
+            end = meter.begin(process.pid)
+            await asyncio.sleep(idle)
+            idled = end()
+            memory = measures.memory_mb(process.pid), measures.memory_mb(process.pid, peak=True)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 0
+        end = meter.begin(None)
+        with operator.run() as process:
+            began = end()
+            restarted = Phase(began.seconds, measures.processor_seconds(process.pid), began.plane, began.requests)
+            end = meter.begin(process.pid)
+            await asyncio.sleep(5)
+            after = end()
+            resident = memory[0], measures.memory_mb(process.pid), memory[1]
+    return Round(endpoints, applied_bare, applied, settled, updated, idled, restarted, after, resident)
+
+
+async def apply_bare(admin: Client, bare: Client, endpoints: int) -> None:
+    """Apply what the operator would, until all Deployments are available."""
+    wanted = [objects.build_endpoint(BARE, number) for number in range(endpoints)]
+    things = [(endpoint, objects.build_children(endpoint)) for endpoint in wanted]
+
+    async def apply(thing: tuple[Manifest, Sequence[Manifest]]) -> None:
+        uid = (await create(admin, thing[0]))["metadata"]["uid"]
+        for child in thing[1]:
+            child["metadata"]["ownerReferences"][0]["uid"] = uid
+            await create(bare, child)
+
+    async with all_become(admin, objects.DEPLOYMENTS, objects.is_available, endpoints, BARE):
+        await for_each(things, apply, WORKERS)
+
+
+async def create(client: Client, manifest: Manifest) -> Manifest:
+    """Create an object; returns it as the API server keeps it."""
+    path = objects.COLLECTIONS.get(manifest["kind"], objects.ENDPOINTS).format(manifest["metadata"]["namespace"])
+    created: Manifest = await client.request("POST", path, manifest)
+    return created
+
+
+async def change(client: Client, manifest: Manifest) -> None:
+    """Change the spec of an endpoint that is there, so that it gets new pods."""
+    path = objects.ENDPOINTS.format(manifest["metadata"]["namespace"]) + "/" + manifest["metadata"]["name"]
+    await client.request("PATCH", path, objects.CHANGE, "application/merge-patch+json")
+
+
+@asynccontextmanager
+async def all_become(
+    client: Client, collection: str, state: Callable[[Manifest], bool], count: int, namespace: str = OPERATED
+) -> AsyncIterator[None]:
+    """Let something be done, and wait until so many objects of a collection were seen in a state at once.
+
+    Those that there were before do not count before they change.
+    """
+    known: set[str] = set()
+    path = collection.format(namespace)
+    version = await client.find_version(path)
+
+    async def see() -> None:
+        async for thing in client.watch(path, version):
+            (known.add if state(thing) else known.discard)(thing["metadata"]["name"])
+            if len(known) == count:
+                return
+
+    seeing = asyncio.create_task(see())
+    yield
+    await asyncio.wait_for(seeing, TIMEOUT)
+
+
+async def wait_until_quiet(operator: Operator | None = None) -> None:
+    """Wait until the control plane has next to nothing to do, and the operator has written nothing for a while."""
+    before, written = _plane_seconds(), Requests()
+    for _ in range(120):
+        await asyncio.sleep(2)
+        now, latest = _plane_seconds(), operator.written() if operator else Requests()
+        if now - before < 2 * QUIET and latest == written:
+            return
+        before, written = now, latest
+    raise AssertionError("the control plane does not come to rest")
+
+
+def _plane_seconds() -> float:
+    programs = measures.children()
+    return sum(measures.processor_seconds(pid) for name, pid in programs.items() if not name.startswith("python"))
+
+
+@asynccontextmanager
+async def answer_for_pods() -> AsyncIterator[None]:
+    """Answer on the port of operations at every address of this machine as a server does that has loaded its model."""
+    report = {"step": "Ready", "seconds": {"Importing": 5, "Downloading": 30, "LoadingWeights": 10, "Compiling": 20}}
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(report)
+
+    app = web.Application()
+    app.router.add_get("/startup", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, None, OPS_PORT).start()
+        yield
+    finally:
+        await runner.cleanup()

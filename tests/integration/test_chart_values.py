@@ -50,6 +50,14 @@ def test_the_operator_gets_the_server_images_as_they_are(helm: Helm) -> None:
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
 
 
+def test_the_runtime_class_of_nvidia_gpus_is_told_where_there_is_one(helm: Helm) -> None:
+    named = ("--set=server.nvidiaRuntimeClassName=nvidia",)
+    for values, lines in (((), 0), (named, 1)):
+        rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
+        assert rendered.stdout.count("- --nvidia-runtime-class=nvidia\n") == lines
+        assert rendered.stdout.count("runtime-class") == lines
+
+
 def test_in_namespaced_mode_there_is_no_right_beyond_them(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=watchNamespaces={a,b}")
     roles = [each for each in yaml.safe_load_all(rendered.stdout) if each["kind"].endswith(("Role", "RoleBinding"))]

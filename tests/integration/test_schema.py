@@ -308,7 +308,7 @@ EVERYTHING = {
     [
         {"resources": {"requests": {"cpu": 1, "memory": "1.5Gi"}, "limits": {"cpu": "1", "hugepages-2Mi": "2Mi"}}},
         {"resources": {"limits": {"example.com/nic": 2, "ephemeral-storage": "1e9"}}},
-        {"gpu": {"resource": "amd.com/gpu", "product": "Instinct_MI300X"}, "auth": {"secretName": "my.keys-1"}},
+        {"gpu": {"resource": "amd.com/gpu", "product": "AMD_Instinct_MI300X_OAM"}, "auth": {"secretName": "my.keys-1"}},
         {"service": {"annotations": {"plain": "x", "service.example.com/some_Name": ""}}},
         {"cache": {"size": "1.5Ti", "storageClassName": "fast", "accessModes": ["ReadWriteMany"]}},
         {"cache": {"claimName": "mine"}},

@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     levels, policies = ("DEBUG", "INFO", "WARNING", "ERROR"), ("Always", "IfNotPresent", "Never")
     add("--gpu-image", "FOREBAY_GPU_IMAGE", "", "server image of endpoints with GPUs")
     add("--cpu-image", "FOREBAY_CPU_IMAGE", "", "server image of endpoints with gpu.count 0")
+    add("--nvidia-runtime-class", "FOREBAY_NVIDIA_RUNTIME_CLASS", "", "RuntimeClass of pods with NVIDIA GPUs")
     pulls = "imagePullPolicy of server and model images"
     add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=policies)
     add("--health-address", "FOREBAY_HEALTH_ADDRESS", HEALTH_ADDRESS, "HOST:PORT of probes and metrics")
@@ -119,6 +120,7 @@ async def _lead(
     settings = Settings(
         gpu_image=parsed.gpu_image,
         cpu_image=parsed.cpu_image,
+        nvidia_runtime_class=parsed.nvidia_runtime_class,
         pull_policy=parsed.pull_policy,
         namespace=parsed.namespace,
         kubernetes_minor=await cluster.get_minor_version(),

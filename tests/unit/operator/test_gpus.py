@@ -1,5 +1,7 @@
 """What the nodes have, said where it helps. The nodes' labels are those that GPU feature discovery sets."""
 
+from dataclasses import replace
+
 import pytest
 
 from forebay_operator.diagnosis import Diagnosis
@@ -41,8 +43,11 @@ def test_a_node_is_read_by_its_labels() -> None:
     assert NODES[2] == Node("c", ((NVIDIA, 8), ("vendor.example/nic", 1)), "NVIDIA-H100-80GB-HBM3", 79.6, True)
     assert NODES[3] == Node("d", (), "", 0.0, False)
     assert not parse_node(node("e", 1, "NVIDIA-L4", 23034, unschedulable=True)).usable
-    amd = parse_node({"metadata": {"name": "f", "labels": {"amd.com/gpu.vram": "192G"}}})
-    assert amd.gpu_gib == 192.0
+    amd_labels = {"amd.com/gpu.vram": "192G", "amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM"}
+    amd = parse_node({"metadata": {"name": "f", "labels": amd_labels}})
+    assert (amd.product, amd.gpu_gib) == ("AMD_Instinct_MI300X_OAM", 192.0)
+    intel = parse_node({"metadata": {"name": "g", "labels": {"gpu.intel.com/product": "Max_1550"}}})
+    assert (intel.product, intel.gpu_gib) == ("Max_1550", 0.0)
 
 
 def test_what_the_nodes_have_is_told_by_kind() -> None:
@@ -99,6 +104,20 @@ def test_without_a_size_larger_gpus_than_where_it_was_tried_are_named() -> None:
     assert "GPUs of more than 22 GiB: 8 nvidia.com/gpu (NVIDIA-H100" in add_nodes(said, gpu(), NODES, "a").remedy
     assert "No node of this cluster" in add_nodes(said, gpu(), NODES, "c").remedy
     assert add_nodes(said, gpu(), NODES, "unknown") == said
+
+
+def test_a_share_of_a_gpu_has_the_memory_that_its_name_says() -> None:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB", "nvidia.com/gpu.memory": "40960"}
+    allocatable = {"nvidia.com/mig-1g.5gb": "2", "nvidia.com/mig-3g.20gb": "1"}
+    whole = node("g", 0, "", 0)
+    shared = parse_node(
+        {"metadata": {"name": "g", "labels": labels}, "status": {**whole["status"], "allocatable": allocatable}}
+    )
+    small = Gpu(resource="nvidia.com/mig-1g.5gb")
+    told = Diagnosis("OutOfMemoryWeights", "m does not fit.", "Use GPUs of at least 12 GiB.")
+    assert "No node of this cluster has GPUs of 12 GiB" in add_nodes(told, small, [shared], "g").remedy
+    large = replace(small, resource="nvidia.com/mig-3g.20gb")
+    assert "1 nvidia.com/mig-3g.20gb (NVIDIA-A100-SXM4-40GB, 20 GiB each)" in add_nodes(told, large, [shared]).remedy
 
 
 def test_nodes_are_asked_for_only_where_they_help() -> None:

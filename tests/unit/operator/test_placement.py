@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 
 from forebay_operator.resources.parallelism import find_tensor_parallel_size
+from forebay_operator.resources.pod import build_pod_spec
+from forebay_operator.settings import Settings
+from forebay_operator.types import parse_endpoint
 from tests.kubectl import Manifest
 from tests.unit.operator.test_resources import container, env, pod_spec
+from tests.unit.operator.test_status import endpoint_manifest
 
 
 def mounts(**spec: Any) -> dict[str, Manifest]:
@@ -20,14 +24,31 @@ def volume(name: str, **spec: Any) -> Manifest:
 
 def test_a_product_is_chosen_by_the_label_of_its_vendor() -> None:
     assert pod_spec(gpu={"product": "NVIDIA-L4"})["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
-    amd = {"resource": "amd.com/gpu", "product": "Instinct_MI300X"}
-    assert pod_spec(gpu=amd)["nodeSelector"] == {"amd.com/gpu.product-name": "Instinct_MI300X"}
+    amd = {"resource": "amd.com/gpu", "product": "AMD_Instinct_MI300X_OAM"}
+    assert pod_spec(gpu=amd)["nodeSelector"] == {"amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM"}
     assert "nodeSelector" not in pod_spec(gpu={"count": 0, "product": "NVIDIA-L4"})
 
 
 def test_a_share_of_a_gpu_tolerates_the_taint_of_whole_ones() -> None:
     spec = pod_spec(gpu={"resource": "nvidia.com/mig-3g.20gb"})
     assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu", "nvidia.com/mig-3g.20gb"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, "nvidia"),
+        ({"gpu": {"resource": "nvidia.com/mig-3g.20gb"}}, "nvidia"),
+        ({"pod": {"runtimeClassName": "nvidia-legacy"}}, "nvidia-legacy"),
+        ({"gpu": {"resource": "amd.com/gpu"}}, None),
+        ({"gpu": {"count": 0}}, None),
+    ],
+)
+def test_pods_with_nvidia_gpus_get_the_runtime_class_of_the_cluster(spec: Manifest, expected: str | None) -> None:
+    settings = Settings("gpu", "cpu", nvidia_runtime_class="nvidia")
+    assert build_pod_spec(parse_endpoint(endpoint_manifest(**spec)), settings).get("runtimeClassName") == expected
+    if not spec:
+        assert "runtimeClassName" not in pod_spec()
 
 
 def test_what_the_user_adds_to_the_pod_is_there() -> None:

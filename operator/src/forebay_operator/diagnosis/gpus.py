@@ -1,6 +1,6 @@
 """Which nodes have the GPUs that an endpoint needs, where the operator may list nodes.
 
-Nodes are told apart by the labels of NVIDIA's GPU feature discovery and of AMD's node labeller.
+Nodes are told apart by the labels that their GPUs' vendors set.
 """
 
 import re
@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 from forebay_operator.diagnosis import reasons
 from forebay_operator.diagnosis.reasons import Diagnosis
-from forebay_operator.types import Gpu, Manifest
+from forebay_operator.types import PRODUCT_LABELS, Gpu, Manifest
 
 MEMORY_LABELS = ("nvidia.com/gpu.memory", "amd.com/gpu.vram")
-"""Of one GPU: NVIDIA's in MiB, AMD's with a unit (64G)."""
-
-PRODUCT_LABELS = ("nvidia.com/gpu.product", "amd.com/gpu.product-name")
+"""Of one GPU: NVIDIA's in MiB (k8s-device-plugin, docs/gpu-feature-discovery), AMD's in GiB with the unit G (192G; its
+k8s-device-plugin, cmd/k8s-node-labeller/main.go). Intel's plugin has set none since it gave up fractional resources."""
 
 MAX_KINDS = 8
 """Kinds of nodes that a message names."""
@@ -29,6 +28,8 @@ NEEDED = re.compile(r"GPUs of at least (?P<gib>\d+) GiB")
 _GPU = re.compile(r"gpu|/mig-|gaudi|/npu|/tpu|neuron")
 """In the names of extended resources that are accelerators."""
 
+_SHARE = re.compile(r"/mig-\d+g\.(?P<gib>\d+)gb")
+
 _UNITS = {"": 1 / 1024, "M": 1 / 1024, "MI": 1 / 1024, "G": 1.0, "GI": 1.0, "T": 1024.0, "TI": 1024.0}
 
 
@@ -39,7 +40,7 @@ class Node:
     Attributes:
         gpus: extended resource -> how many the node has in all, taken or not.
         product: of its GPUs, "" when no label says.
-        gpu_gib: memory of one GPU, 0.0 when no label says.
+        gpu_gib: memory of one whole GPU, 0.0 when no label says.
         usable: ready and not cordoned.
     """
 
@@ -48,6 +49,11 @@ class Node:
     product: str = ""
     gpu_gib: float = 0.0
     usable: bool = True
+
+    def memory_of(self, resource: str) -> float:
+        """GiB of one unit of the resource: of a share what its name says, as NVIDIA names MIG profiles."""
+        share = _SHARE.search(resource)
+        return float(share["gib"]) if share else self.gpu_gib
 
 
 def parse_node(manifest: Manifest) -> Node:
@@ -60,7 +66,7 @@ def parse_node(manifest: Manifest) -> Node:
         if "/" in resource and str(amount).isdigit() and int(amount)
     }
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
-    product = next((str(labels[label]) for label in PRODUCT_LABELS if label in labels), "")
+    product = next((str(labels[label]) for label in PRODUCT_LABELS.values() if label in labels), "")
     memory = next((_parse_gib(str(labels[label])) for label in MEMORY_LABELS if label in labels), 0.0)
     usable = ready and not (manifest.get("spec") or {}).get("unschedulable")
     return Node(metadata["name"], tuple(sorted(gpus.items())), product, memory, usable)
@@ -99,7 +105,8 @@ def summarize(nodes: Iterable[Node], asked: str) -> str:
         for resource, count in node.gpus:
             if resource != asked and not _GPU.search(resource):
                 continue
-            memory = f", {node.gpu_gib:.0f} GiB each" if node.gpu_gib else ""
+            gib = node.memory_of(resource)
+            memory = f", {gib:.0f} GiB each" if gib else ""
             product = f" ({node.product}{memory})" if node.product else ""
             kinds[f"{count} {resource}{product}"] += 1
     words = [f"{kind} on {count} node{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items())]
@@ -110,7 +117,7 @@ def summarize(nodes: Iterable[Node], asked: str) -> str:
 def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: str) -> Diagnosis:
     """Add the GPUs that could hold the model: as large as the server said, else larger than where it was tried."""
     said = NEEDED.search(diagnosis.remedy)
-    tried = next((node.gpu_gib for node in nodes if node.name == node_name), 0.0)
+    tried = next((node.memory_of(gpu.resource) for node in nodes if node.name == node_name), 0.0)
     if not said and not tried:
         return diagnosis
     # a GPU of 80 GiB on paper has less: labels and the server's estimate both tell what it really has
@@ -119,7 +126,7 @@ def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_nam
         for node in nodes
         if node.usable
         and dict(node.gpus).get(gpu.resource, 0) >= gpu.count
-        and (node.gpu_gib >= int(said["gib"]) if said else node.gpu_gib > tried * 1.05)
+        and (node.memory_of(gpu.resource) >= int(said["gib"]) if said else node.memory_of(gpu.resource) > tried * 1.05)
     ]
     size = f"GPUs of {said['gib']} GiB or more" if said else f"GPUs of more than {tried:.0f} GiB"
     if enough:

@@ -23,7 +23,11 @@ USER, GROUP = 2000, 0
 """The user and group that vLLM's official images are made for."""
 
 GPU_TAINTS = {"nvidia.com": "nvidia.com/gpu", "amd.com": "amd.com/gpu"}
-"""Domain of a GPU resource -> the key of the taint that nodes with such GPUs get, whatever share is asked for (MIG)."""
+"""Domain of a GPU resource -> the key of the taint that nodes with such GPUs get, whatever share is asked for (MIG).
+
+Tolerated besides is a taint named like the resource, as Kubernetes' admission plugin ExtendedResourceToleration has it,
+which many clusters lack. No vendor's plugin sets a taint: the cloud (GKE: nvidia.com/gpu=present) or its owner does.
+"""
 
 
 def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
@@ -44,7 +48,7 @@ def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
         "containers": [_build_container(endpoint, settings, mounts)],
         "volumes": volumes,
     }
-    return spec | _build_placement(endpoint)
+    return spec | _build_placement(endpoint, settings)
 
 
 def find_startup_seconds(endpoint: Endpoint) -> int:
@@ -54,10 +58,11 @@ def find_startup_seconds(endpoint: Endpoint) -> int:
     return max(endpoint.rollout.startup_seconds, longest)
 
 
-def _build_placement(endpoint: Endpoint) -> dict[str, Any]:
+def _build_placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     """On which nodes the pod may run, and what it carries there. What is not asked for is left out."""
     pod, gpu = endpoint.pod, endpoint.gpu
     domain = gpu.resource.partition("/")[0]
+    nvidia = gpu.count > 0 and domain == "nvidia.com"
     taints = sorted({gpu.resource, GPU_TAINTS.get(domain, gpu.resource)}) if gpu.count else []
     nodes = dict(pod.node_selector)
     if gpu.count and gpu.product:
@@ -71,7 +76,7 @@ def _build_placement(endpoint: Endpoint) -> dict[str, Any]:
         "affinity": pod.affinity,
         "topologySpreadConstraints": [_spread(endpoint, one) for one in pod.topology_spread_constraints],
         "priorityClassName": pod.priority_class_name,
-        "runtimeClassName": pod.runtime_class_name,
+        "runtimeClassName": pod.runtime_class_name or (settings.nvidia_runtime_class if nvidia else ""),
         "serviceAccountName": pod.service_account_name,
         "imagePullSecrets": list(pod.image_pull_secrets),
     }

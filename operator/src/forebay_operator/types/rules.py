@@ -39,7 +39,12 @@ PRODUCT_LABELS = {
     "amd.com": "amd.com/gpu.product-name",
     "gpu.intel.com": "gpu.intel.com/product",
 }
-"""Domain of a GPU resource -> the label in which its vendor's feature discovery gives a node's product."""
+"""Domain of a GPU resource -> the label in which its vendor's feature discovery gives a node's product.
+
+NVIDIA: k8s-device-plugin, docs/gpu-feature-discovery (NVIDIA-L40S). AMD: ROCm/k8s-device-plugin, cmd/k8s-node-labeller,
+and docs/user-guide/installation.md (AMD_Instinct_MI300X_OAM; a node with several products has no such label). Intel:
+intel-device-plugins-for-kubernetes, cmd/gpu_plugin/labels.md (Max_1550; data centre GPUs only, by rules for NFD).
+"""
 
 OWN_VOLUME_PREFIX = "forebay-"
 

@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     up = verb("up", "make the cluster, and the docker engine and tools that it needs")
     up.add_argument("--images", action="store_true", help="also make and load the images, side by side with the rest")
     up.add_argument("--tests", action="store_true", help="with --images: also those that only tests need")
+    up.add_argument(
+        "--also", action="append", default=[], metavar="REFERENCE", help="load this image of the engine as well"
+    )
     verb("down", "delete the cluster, and stop the docker engine if it was started here and runs nothing else")
     verb("tools", "make kind, kubectl, helm, etcd and kube-apiserver, and print the folder they are in", named=False)
     made = verb(
@@ -64,7 +67,7 @@ def run(asked: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     match asked.verb:
         case "up":
-            up(asked.name, images.wanted(asked.tests) if asked.images else [])
+            up(asked.name, images.wanted(asked.tests) if asked.images else [], asked.also)
         case "down":
             kind.down(asked.name)
         case "tools":
@@ -79,14 +82,14 @@ def run(asked: argparse.Namespace) -> None:
             kind.advertise_gpus(asked.name, asked.node, asked.count)
 
 
-def up(name: str, chosen: Sequence[images.Image]) -> None:
-    """Make the cluster and the images side by side, then load these."""
+def up(name: str, chosen: Sequence[images.Image], also: Sequence[str] = ()) -> None:
+    """Make the cluster and the images side by side, then load these, and also images that the engine has."""
     kind.ensure_engine()
     with ThreadPoolExecutor() as side_by_side:
         building = side_by_side.submit(images.build, chosen)
         kind.up(name)
         building.result()
-    images.load(name, chosen)
+    images.load(name, chosen, also)
     show(chosen)
 
 

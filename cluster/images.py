@@ -158,7 +158,8 @@ def make(image: Image) -> None:
         docker.tag(target, named(image))
 
 
-def load(cluster: str, chosen: Iterable[Image]) -> None:
-    """Load those that pods run into a cluster, one with a fixed tag by both of its names."""
+def load(cluster: str, chosen: Iterable[Image], also: Iterable[str] = ()) -> None:
+    """Load those that pods run into a cluster, one with a fixed tag by both of its names, and others by reference."""
     running = [image for image in chosen if image.runs]
-    kind.load(cluster, [name for image in running for name in dict.fromkeys((reference(image.name), named(image)))])
+    names = [name for image in running for name in (reference(image.name), named(image))]
+    kind.load(cluster, list(dict.fromkeys([*names, *also])))

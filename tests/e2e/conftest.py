@@ -12,15 +12,22 @@ import pytest
 
 from cluster import kind, tools
 from tests.e2e.forebay import Clients, images, install_chart
+from tests.e2e.release import Release, read_release
 from tests.kubectl import Kubectl
 
 NAME = "forebay-e2e"
 
 
 @pytest.fixture(scope="session")
-def cluster(run_cluster: Callable[..., None]) -> Iterator[Kubectl]:
-    """The cluster with all images loaded."""
-    run_cluster("up", "--images", "--tests", "--name", NAME)
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The release that an upgrade begins from, with its images made."""
+    return read_release(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="session")
+def cluster(run_cluster: Callable[..., None], release: Release) -> Iterator[Kubectl]:
+    """The cluster with all images loaded, also those of the release before, where there is one."""
+    run_cluster("up", "--images", "--tests", "--name", NAME, *(f"--also={name}" for name in release.images.values()))
     yield Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
     if not os.environ.get("KEEP_CLUSTER"):
         run_cluster("down", "--name", NAME)

@@ -34,15 +34,17 @@ def helm(kubectl: Kubectl, *arguments: str) -> str:
     return done.stdout
 
 
-def install_chart(kubectl: Kubectl, *options: str, chart: Path = CHART) -> None:
-    """Install the chart with the images of this checkout, or bring an installed one up to date."""
-    made = images()
-    repository, tag = made["operator"].rsplit(":", 1)
+def install_chart(
+    kubectl: Kubectl, *options: str, chart: Path = CHART, operator: str | None = None, server: str | None = None
+) -> None:
+    """Install the chart, with the images of this checkout unless others are named, or bring an installed one up to
+    date."""
+    repository, tag = (operator or images()["operator"]).rsplit(":", 1)
     values = {
         "image.repository": repository,
         "image.tag": tag,
-        "server.gpuImage": made["server"],
-        "server.cpuImage": made["server"],
+        "server.gpuImage": server or images()["server"],
+        "server.cpuImage": server or images()["server"],
         "server.pullPolicy": "IfNotPresent",
     }
     settings = [f"--set-string={name}={value}" for name, value in values.items()]

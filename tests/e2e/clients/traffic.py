@@ -1,0 +1,70 @@
+"""Talk to endpoints without a pause until standard input ends: python traffic.py MODEL URL KEY TEXT [URL KEY TEXT …]
+
+Each endpoint is asked by two clients at once. One is the official client as it comes: it keeps its connections, and
+tries again by itself. The other makes a new connection for each request, and never tries again. Either sends a chat and
+a streamed chat in turn, and wants exactly TEXT. Prints one JSON object: how many were answered, by endpoint, client and
+kind, and what failed.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+
+import openai
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+over = threading.Event()
+answered: Counter[str] = Counter()
+failed: list[str] = []
+
+
+def ask(client: openai.OpenAI, model: str, stream: bool) -> str:
+    """The text of one answer."""
+    asked = {"model": model, "messages": QUESTION, "max_completion_tokens": 200}
+    if not stream:
+        return client.chat.completions.create(**asked).choices[0].message.content  # type: ignore[call-overload,no-any-return]
+    chunks = client.chat.completions.create(stream=True, **asked)  # type: ignore[call-overload]
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+def talk(client: openai.OpenAI, name: str, model: str, wanted: str) -> None:
+    """Ask until it is over."""
+    while not over.is_set():
+        for kind in ("chat", "stream"):
+            began = time.strftime("%H:%M:%S")
+            try:
+                found = ask(client, model, kind == "stream")
+            except Exception as error:  # noqa: BLE001  whatever it is, it is counted
+                found = f"{type(error).__name__}: {error}"
+            if found == wanted:
+                answered[f"{name} {kind}"] += 1
+            else:
+                failed.append(f"{name} {kind} {began}: {found}")
+
+
+def main() -> None:
+    model, *rest = sys.argv[1:]
+    threads = []
+    for url, key, wanted in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        name = url.split("//")[1].partition(".")[0]
+        fresh = openai.DefaultHttpxClient(headers={"Connection": "close"})
+        clients = {
+            "kept": openai.OpenAI(base_url=url, api_key=key),
+            "fresh": openai.OpenAI(base_url=url, api_key=key, max_retries=0, http_client=fresh),
+        }
+        for kind, client in clients.items():
+            threads.append(threading.Thread(target=talk, args=(client, f"{name} {kind}", model, wanted)))
+    for thread in threads:
+        thread.start()
+    sys.stdin.read()
+    over.set()
+    for thread in threads:
+        thread.join()
+    print(json.dumps({"answered": answered, "failed": failed}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""From the release before to this one, back, and forth again, while clients talk to the endpoints without a pause."""
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import pytest
+
+from tests.e2e.forebay import PROGRAMS, Clients, helm, images, install_chart, read_key
+from tests.e2e.release import Release
+from tests.e2e.test_chart import CRD, uninstall, works
+from tests.e2e.test_endpoints import canned
+from tests.endpoints import wait_for_no_children
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
+
+ENDPOINTS = ("default", "pinned")
+"""The image of one is the chart's, of the other its own."""
+
+TEXT = "Whoever talks while the ground is being laid anew must hear each word."
+SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
+CANNED = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.01"}
+"""One token is one letter, so a stream takes the better part of a second."""
+
+
+@pytest.fixture
+def before(cluster: Kubectl, release: Release) -> Iterator[Kubectl]:
+    """The cluster with the release before in place of this one, in a namespace of the test's own."""
+    if release.trouble:
+        pytest.fail(release.trouble)
+    uninstall(cluster)
+    cluster.delete("crd", CRD)
+    made = release.images
+    install_chart(cluster, chart=release.chart, operator=made["operator"], server=made["server-canned"])
+    within = cluster.within(f"upgrade-{uuid.uuid4().hex[:8]}")
+    cluster.run("create", "namespace", within.namespace)
+    yield within
+    uninstall(cluster)
+    cluster.run("delete", "namespace", within.namespace, "--wait=false")
+    install_chart(cluster)
+
+
+@dataclass(frozen=True)
+class Running:
+    """The one pod of an endpoint. `template`: the hash of the Deployment's template that it was made from."""
+
+    uid: str
+    template: str
+    restarts: int
+
+
+def find_running(kubectl: Kubectl, name: str) -> Running | None:
+    """The endpoint's pod, once the endpoint is as it should be and nothing of before is left."""
+    found, deployment = kubectl.get("iep", name), kubectl.get("deployment", name)
+    pods = kubectl.list("pods", f"forebay.dev/endpoint={name}")
+    if found is None or deployment is None or len(pods) != 1:
+        return None
+    current = all(
+        each["status"].get("observedGeneration") == each["metadata"]["generation"] for each in (found, deployment)
+    )
+    if not (
+        current and condition(found, "Ready").get("reason") == "Ready" and deployment["status"]["updatedReplicas"] == 1
+    ):
+        return None
+    (pod,) = pods
+    template = pod["metadata"]["labels"]["pod-template-hash"]
+    return Running(pod["metadata"]["uid"], template, pod["status"]["containerStatuses"][0]["restartCount"])
+
+
+def settle(kubectl: Kubectl, step: str) -> dict[str, Running]:
+    """The endpoints' pods, once the operators of a step have seen all endpoints, and all is as it should be."""
+    assert works(kubectl, step)
+    kubectl.delete("iep", step)
+    waits = {name: partial(find_running, kubectl, name) for name in ENDPOINTS}
+    return {name: wait_for(wait, f"{name} is as it should be", timeout=120) for name, wait in waits.items()}
+
+
+@contextmanager
+def traffic(kubectl: Kubectl, clients: Clients) -> Iterator[Manifest]:
+    """Clients that talk to the endpoints while the context lasts. What they counted is in the dict afterwards."""
+    asked = [
+        word
+        for name in ENDPOINTS
+        for word in (f"http://{name}.{kubectl.namespace}.svc/v1", read_key(kubectl, name), TEXT)
+    ]
+    program = (PROGRAMS / "traffic.py").read_text()
+    pod = clients.pod
+    command = [
+        str(pod.binary),
+        "-n",
+        pod.namespace,
+        "exec",
+        "-i",
+        "client",
+        "--",
+        "python3",
+        "-c",
+        program,
+        "served",
+        *asked,
+    ]
+    counted: Manifest = {}
+    with subprocess.Popen(
+        command, env=pod.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        yield counted
+        printed, _ = running.communicate(timeout=60)
+        counted |= json.loads(printed)
+
+
+def test_endpoints_serve_on_through_an_upgrade_and_back_and_forth(
+    before: Kubectl, release: Release, clients: Clients
+) -> None:
+    before.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canned"}, "data": CANNED})
+    for name, image in zip(ENDPOINTS, ("", release.images["server-canned"]), strict=True):
+        before.apply(canned(name, image=image, env=[SERVED], envFrom=[{"configMapRef": {"name": "canned"}}]))
+    steps = [settle(before, "installed")]
+    with traffic(before, clients) as counted:
+        install_chart(before, server=images()["server-canned"])
+        steps.append(settle(before, "upgraded"))
+        helm(before, "rollback", "forebay", "1", "--wait", "--timeout=3m")
+        steps.append(settle(before, "rolled-back"))
+        helm(before, "rollback", "forebay", "2", "--wait", "--timeout=3m")
+        steps.append(settle(before, "upgraded-again"))
+    print(json.dumps(counted), json.dumps([{name: vars(pod) for name, pod in step.items()} for step in steps]))
+    assert counted["failed"] == []
+    kinds = {
+        f"{name} {client} {kind}" for name in ENDPOINTS for client in ("kept", "fresh") for kind in ("chat", "stream")
+    }
+    assert counted["answered"].keys() == kinds
+    for name in ENDPOINTS:
+        pods = [step[name] for step in steps]
+        changes = sum(one.template != following.template for one, following in pairwise(pods))
+        assert len({pod.uid for pod in pods}) == 1 + changes, pods
+        assert count_made(before, name) == 1 + changes
+        assert {pod.restarts for pod in pods} == {0}
+        before.delete("iep", name)
+        wait_for_no_children(before, name)
+
+
+def count_made(kubectl: Kubectl, name: str) -> int:
+    """How many pods were ever made for an endpoint, by its ReplicaSets' events."""
+    events = (each for each in kubectl.list("events") if each["reason"] == "SuccessfulCreate")
+    return sum(each["involvedObject"]["name"].startswith(f"{name}-") for each in events)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from tests.kubectl import Kubectl
 
-OPERATOR = "system:serviceaccount:forebay-system:forebay"
-
 
 @dataclass(frozen=True)
 class Request:
@@ -20,13 +18,15 @@ class Request:
     code: int
 
 
-def operators_requests(control_plane: Kubectl) -> Iterator[Request]:
-    """All that were answered so far, of all operators of this session; watches when they have ended."""
+def operators_requests(control_plane: Kubectl, installed_in: str = "forebay-system") -> Iterator[Request]:
+    """All that were answered so far, of the operators of this session that run in that namespace; watches when they
+    have ended."""
+    operator = f"system:serviceaccount:{installed_in}:forebay"
     with (control_plane.kubeconfig.parent / "audit.log").open() as lines:
         for line in lines:
             event = json.loads(line)
             about = event.get("objectRef")
-            if event["user"]["username"] == OPERATOR and about:
+            if event["user"]["username"] == operator and about:
                 resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
                 where, code = about.get("namespace", ""), event["responseStatus"]["code"]
                 yield Request(about.get("apiGroup", ""), resource, event["verb"], where, code)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from tests.kubectl import Kubectl, Refused, wait_for
 
-CONTROLLERS = "deployment-controller,replicaset-controller,garbage-collector-controller,resourcequota-controller"
-
+CONTROLLERS = (
+    "deployment-controller,replicaset-controller,garbage-collector-controller,resourcequota-controller,"
+    "clusterrole-aggregation-controller"
+)
 
 AUDIT_POLICY = """
 apiVersion: audit.k8s.io/v1

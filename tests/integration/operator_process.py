@@ -14,11 +14,12 @@ from tests.kubectl import Kubectl
 CHART = ROOT / "charts/forebay"
 
 
-def give_access(admin: Kubectl, path: Path) -> Kubectl:
-    """The operator's own access, in a file: the chart's service account, with no more than the chart's ClusterRole."""
-    system = admin.within("forebay-system")
+def give_access(admin: Kubectl, path: Path, namespace: str = "forebay-system", *values: str) -> Kubectl:
+    """The operator's own access, in a file: the service account of the chart, installed in a namespace that is made for
+    it with these values (--set=…), with no more than the chart's roles."""
+    system = admin.within(namespace)
     system.run("create", "namespace", system.namespace)
-    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=unused"]
+    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=x", *values]
     shown = [f"--namespace={system.namespace}", "--show-only=templates/rbac.yaml"]
     rendered = subprocess.run([*helm, *shown], capture_output=True, text=True, check=True)
     system.run("apply", "-f", "-", stdin=rendered.stdout)

@@ -8,11 +8,23 @@ from pathlib import Path
 import pytest
 
 from tests.endpoints import endpoint, exists, reason_is, start
+from tests.integration.test_reconcile import newest_pod
 from tests.integration.test_schema import EVERYTHING
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 GATEWAY_API = Path(__file__).with_name("gateway_api")
 """A Go module that names a release of the Gateway API by its hash."""
+
+
+VARIABLES = [
+    {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1000m"}}},
+    {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": 1}}},
+    {"name": "HOW_MANY", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "containerName": "server"}}},
+    {"name": "ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": False}}},
+    {"name": "EMPTY", "value": ""},
+]
+"""Variables of every kind, in forms that the API server writes otherwise."""
 
 
 def httproute_crd() -> Path:
@@ -35,7 +47,15 @@ class TestContract:
     def test_everything_that_a_pod_may_have_is_made_once_and_left_alone(self, kubectl: Kubectl, operator: Path) -> None:
         kubectl.run("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
         adapters = [{"name": "a", "source": "pvc://adapters/a"}, {"name": "b", "source": "org/adapter"}]
-        deployment = start(kubectl, pod={**EVERYTHING, "priorityClassName": ""}, adapters=adapters, model="pvc://m/a")
+        deployment = start(
+            kubectl,
+            pod={**EVERYTHING, "priorityClassName": "", "runtimeClassName": ""},
+            adapters=adapters,
+            model="pvc://m/a",
+            env=VARIABLES,
+            envFrom=[{"prefix": "A_", "secretRef": {"name": "s"}}, {"configMapRef": {"name": "c", "optional": False}}],
+        )
+        newest_pod(kubectl)
         template = deployment["spec"]["template"]
         assert template["metadata"]["labels"]["team"] == "a"
         assert template["spec"]["affinity"] == EVERYTHING["affinity"]
@@ -108,6 +128,20 @@ class TestContract:
         assert kubectl.get("secret", "one-api-key") is None
         kubectl.patch("iep", "one", {"spec": {"auth": {"mode": "APIKey"}}})
         wait_for(exists(kubectl, "secret", "one-api-key"), "the key is made", timeout=8)
+
+    def test_a_services_type_goes_back_and_forth(self, kubectl: Kubectl, operator: Path) -> None:
+        start(kubectl)
+        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        for kind, ports in (("NodePort", True), ("LoadBalancer", True), ("ClusterIP", False)):
+            kubectl.patch("iep", "one", {"spec": {"service": {"type": kind}}})
+
+            def changed(kind: str = kind, ports: bool = ports) -> bool:
+                found = (kubectl.get("service", "one") or {})["spec"]
+                return bool(found["type"] == kind and ("nodePort" in found["ports"][0]) == ports)
+
+            wait_for(changed, f"the Service is a {kind}")
+        assert (kubectl.get("service", "one") or {})["spec"] == before
+        assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") == 3
 
     def test_the_strategy_is_the_deployments(self, kubectl: Kubectl) -> None:
         deployment = start(kubectl, rollout={"strategy": "Replace", "startupTimeout": "1h"})

@@ -4,6 +4,7 @@ There are no nodes here, so a kubelet is played by writing the status of pods an
 """
 
 import base64
+import json
 from collections.abc import Callable
 
 import pytest
@@ -117,6 +118,7 @@ class TestDrift:
             ("service", {"spec": {"selector": {"another": "key"}}}),
             ("service", {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": 1}]}}),
             ("service", {"spec": {"ports": [{"name": "http", "port": 80}, {"name": "ops", "port": 8001}]}}),
+            ("service", {"spec": {"type": "NodePort"}}),
             ("service", {"metadata": {"labels": {"forebay.dev/endpoint": None}}}),
             ("deployment", {"metadata": {"labels": {"forebay.dev/endpoint": "another"}}}),
             ("deployment", {"spec": {"template": {"spec": {"automountServiceAccountToken": None}}}}),
@@ -128,6 +130,7 @@ class TestDrift:
             "added selector",
             "port",
             "added port",
+            "type",
             "lost label",
             "other label",
             "token",
@@ -148,8 +151,15 @@ class TestDrift:
         wait_for(mended, f"the {kind} is mended", timeout=10)
 
     def test_what_others_add_stays(self, kubectl: Kubectl) -> None:
-        start(kubectl)
-        kubectl.run("label", "deployment/one", "team=blue")
+        start(kubectl, cache={"size": "1Gi"})
+        wait_for(exists(kubectl, "pdb", "one"), "all is made")
+        children = ["deployment/one", "service/one", "secret/one-api-key", "pvc/one-cache", "pdb/one"]
+        for child in children:
+            kubectl.run("label", child, "team=blue")
+            kubectl.run("annotate", child, "note=mine")
+        sidecar = {"name": "sidecar", "image": "sidecar:1"}
+        added = {"spec": {"template": {"metadata": {"labels": {"mesh": "yes"}}, "spec": {"containers": [sidecar]}}}}
+        kubectl.run("patch", "deployment", "one", "--type=strategic", f"--patch={json.dumps(added)}")
         kubectl.run("rollout", "restart", "deployment/one")
         kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
 
@@ -158,8 +168,12 @@ class TestDrift:
             return found if found and found["spec"]["replicas"] == 2 else None
 
         deployment = wait_for(scaled, "the Deployment is scaled")
-        assert deployment["metadata"]["labels"]["team"] == "blue"
         assert "kubectl.kubernetes.io/restartedAt" in deployment["spec"]["template"]["metadata"]["annotations"]
+        assert deployment["spec"]["template"]["metadata"]["labels"]["mesh"] == "yes"
+        assert [each["name"] for each in deployment["spec"]["template"]["spec"]["containers"]] == ["sidecar", "server"]
+        for child in children:
+            metadata = (kubectl.get(*child.split("/")) or {})["metadata"]
+            assert (metadata["labels"]["team"], metadata["annotations"]["note"]) == ("blue", "mine")
 
     def test_a_key_is_never_changed_and_a_deleted_one_is_made_anew(self, kubectl: Kubectl) -> None:
         start(kubectl)

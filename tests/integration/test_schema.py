@@ -316,6 +316,7 @@ EVERYTHING = {
         {"rollout": {"strategy": "Replace", "drainTimeout": "1h30m", "startupTimeout": "24h"}},
         {"adapters": [ADAPTER, {"name": "b", "source": "pvc://claim/b"}]},
         {"pod": EVERYTHING},
+        {"env": [{"name": "LD_PRELOAD", "value": "/opt/own.so"}, {"name": "PYTHONPATH", "value": "/opt"}]},
     ],
 )
 def test_what_can_work_is_taken(kubectl: Kubectl, spec: Manifest) -> None:
@@ -349,6 +350,13 @@ def test_an_endpoint_that_no_operator_has_seen_is_not_ready(kubectl: Kubectl) ->
     assert seen["status"]["observedGeneration"] == -1
     ready = condition(seen, "Ready")
     assert (ready["status"], ready["reason"]) == ("Unknown", "Pending")
+
+
+@pytest.mark.parametrize("path", ["", ".spec", ".spec.pod.volumes", ".status.conditions"])
+def test_kubectl_explain_has_words_for_every_field(control_plane: Kubectl, path: str) -> None:
+    page = control_plane.run("explain", f"iep{path}")
+    assert "DESCRIPTION" in page
+    assert "<no description>" not in page
 
 
 def test_the_crd_is_small_enough_for_kubectl_apply(control_plane: Kubectl) -> None:

@@ -1,0 +1,91 @@
+"""Who may view, edit or administer a namespace may do the same with its endpoints, and no more by them than by pods."""
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.endpoints import endpoint, start
+from tests.integration.operator_process import CHART
+from tests.integration.test_reconcile import newest_pod
+from tests.kubectl import Kubectl, Refused, wait_for
+
+READ = ("get", "list", "watch")
+WRITE = ("create", "update", "patch", "delete", "deletecollection")
+ENDPOINTS, SCALE, STATUS = "inferenceendpoints", "inferenceendpoints/scale", "inferenceendpoints/status"
+
+
+def may(kubectl: Kubectl, verb: str, resource: str, user: str) -> bool:
+    name, _, subresource = resource.partition("/")
+    options = [f"--subresource={subresource}"] if subresource else []
+    try:
+        return kubectl.run("auth", "can-i", verb, f"{name}.forebay.dev", f"--as={user}", *options).strip() == "yes"
+    except Refused:
+        return False
+
+
+@pytest.fixture
+def people(kubectl: Kubectl) -> Kubectl:
+    """The chart's roles for people, and three of them in the namespace: view, edit and admin."""
+    helm = [str(kubectl.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=unused"]
+    command = [*helm, "--show-only=templates/users.yaml"]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True)
+    kubectl.run("apply", "-f", "-", stdin=rendered.stdout)
+    for role in ("view", "edit", "admin"):
+        kubectl.run("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}")
+    wait_for(lambda: may(kubectl, "create", ENDPOINTS, "admin"), "the roles are aggregated")
+    return kubectl
+
+
+def test_the_roles_for_people_are_those_of_the_namespace(people: Kubectl) -> None:
+    def allowed(user: str, resource: str) -> set[str]:
+        return {verb for verb in (*READ, *WRITE) if may(people, verb, resource, user)}
+
+    assert {resource: allowed("view", resource) for resource in (ENDPOINTS, SCALE, STATUS)} == {
+        resource: set(READ) for resource in (ENDPOINTS, SCALE, STATUS)
+    }
+    for user in ("edit", "admin"):
+        assert allowed(user, ENDPOINTS) == {*READ, *WRITE}
+        assert allowed(user, SCALE) == {*READ, "update", "patch"}
+        assert allowed(user, STATUS) == set(READ), "the status is the operator's alone"
+
+
+FORBIDDEN_IN_PODS = [
+    ("the node's files", {"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}),
+    ("a file server", {"volumes": [{"name": "a", "nfs": {"server": "a", "path": "/"}}]}),
+    ("the node's network", {"hostNetwork": True}),
+    ("the node's processes", {"hostPID": True}),
+    ("a privileged server", {"securityContext": {"privileged": True}}),
+    ("a user of one's own", {"runAsUser": 0}),
+    ("a service account's token by itself", {"automountServiceAccountToken": True}),
+    ("a node by name", {"nodeName": "control-plane"}),
+    ("another container", {"containers": [{"name": "a", "image": "b"}]}),
+    ("one before it", {"initContainers": [{"name": "a", "image": "b"}]}),
+]
+
+
+@pytest.mark.parametrize("pod", [row[1] for row in FORBIDDEN_IN_PODS], ids=[row[0] for row in FORBIDDEN_IN_PODS])
+def test_there_is_no_field_for_what_a_restricted_pod_may_not_do(control_plane: Kubectl, pod: dict[str, object]) -> None:
+    with pytest.raises(Refused, match="unknown field"):
+        control_plane.apply(endpoint(pod=pod), "--validate=strict", "--dry-run=server")
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_namespaces_admission_and_quota_judge_the_pods_of_endpoints_as_any_others(kubectl: Kubectl) -> None:
+    """The operator's rights help nobody past them: its pods are made by the ReplicaSet's controller."""
+    quota = {"requests.cpu": "1", "requests.memory": "1Gi", "requests.nvidia.com/gpu": "1"}
+    hard = ",".join(f"{name}={value}" for name, value in quota.items())
+    kubectl.run("create", "quota", "small", f"--hard={hard}")
+    resources = {"requests": {"cpu": "1", "memory": "1Gi"}}
+    start(kubectl, resources=resources)
+    newest_pod(kubectl)
+    kubectl.apply(endpoint("two", resources=resources))
+    wait_for(reason(kubectl, "two", "QuotaExceeded"), "the second finds no room", timeout=20)
+
+
+def reason(kubectl: Kubectl, name: str, expected: str) -> Callable[[], bool]:
+    def ask() -> bool:
+        conditions = (kubectl.get("iep", name) or {}).get("status", {}).get("conditions", ())
+        return any(each["type"] == "Ready" and each["reason"] == expected for each in conditions)
+
+    return ask

@@ -30,6 +30,7 @@ SLEEP = ["sleep", "infinity"]
 NIGHT = "forebay-night"
 CLUSTER_WIDE = {
     "PersistentVolume",
+    "RuntimeClass",
     "StorageClass",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
@@ -128,6 +129,12 @@ def storage_class(name: str) -> Manifest:
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "WaitForFirstConsumer",
     }
+
+
+def runtime_class() -> Manifest:
+    """A class whose handler no node has."""
+    metadata = {"name": "forebay-nvidia"}
+    return {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": metadata, "handler": "nvidia"}
 
 
 def quota(**hard: str) -> Manifest:
@@ -241,6 +248,18 @@ CASES: dict[str, Case] = {
     "root-not-allowed": Case(container=ROOT_USER, told=waiting("CreateContainerConfigError")),
     "secret-volume-missing": Case(mounts({"secret": {"secretName": "certificates"}}), AT_TMP, event="FailedMount"),
     "config-map-volume-missing": Case(mounts({"configMap": {"name": "templates"}}), AT_TMP, event="FailedMount"),
+    "secret-volume-without-key": Case(
+        mounts({"secret": {"secretName": "hf", "items": [{"key": "token", "path": "token"}]}}),
+        AT_TMP,
+        (secret("hf"),),
+        event="FailedMount",
+    ),
+    "volume-failed": Case(
+        mounts({"hostPath": {"path": "/no/such/folder", "type": "Directory"}}), AT_TMP, event="FailedMount"
+    ),
+    "runtime-missing": Case(
+        {"runtimeClassName": "forebay-nvidia"}, others=(runtime_class(),), event="FailedCreatePodSandBox"
+    ),
     "no-command": Case(container={"image": "MODEL", "command": None}, told=waiting("CreateContainerError")),
     "command-not-found": Case(container={"command": ["/no/such/program"]}, told=crashed),
     "out-of-memory": Case(

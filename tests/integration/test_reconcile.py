@@ -246,6 +246,36 @@ class TestStatus:
         assert words.rstrip(".") in message
         assert condition(found, "Stalled")["status"] == "False"
 
+    def test_a_pod_whose_volume_does_not_come_speaks_in_the_words_of_its_events(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        pod = newest_pod(kubectl)
+        found = kubectl.get("pod", pod)
+        assert found
+        words = 'MountVolume.SetUp failed for volume "certificates" : secret "none" not found'
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{pod}.1"},
+            "involvedObject": {
+                "kind": "Pod",
+                "name": pod,
+                "namespace": kubectl.namespace,
+                "uid": found["metadata"]["uid"],
+            },
+            "reason": "FailedMount",
+            "message": words,
+            "type": "Warning",
+            "lastTimestamp": "2026-01-01T00:00:01Z",
+        }
+        kubectl.run("create", "-f", "-", stdin=json.dumps(event))
+        scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        play_kubelet(kubectl, pod, {"phase": "Pending", "conditions": [scheduled]})
+        told = wait_for(reason_is(kubectl, "SecretMissing"), "the endpoint says so")
+        assert words in condition(told, "Ready")["message"]
+        prepared = {"type": "PodReadyToStartContainers", "status": "True"}
+        play_kubelet(kubectl, pod, {"conditions": [scheduled, prepared]})
+        wait_for(reason_is(kubectl, "PullingImage"), "what events say counts no longer")
+
     def test_a_quota_speaks_in_its_own_words(self, kubectl: Kubectl) -> None:
         kubectl.run("create", "quota", "none", "--hard=pods=0")
         start(kubectl)

@@ -198,6 +198,13 @@ class Cluster:
             return False
         return True
 
+    async def list_events(self, namespace: str, uid: str) -> list[Manifest]:
+        """The events of one object."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(LIST_LIMIT)}
+        answer = await self._api.request("GET", _path("Event", namespace), query=query)
+        found: list[Manifest] = answer["items"]
+        return found
+
     async def list_nodes(self) -> list[Manifest]:
         """All nodes of the cluster, read in pieces."""
         nodes: list[Manifest] = []

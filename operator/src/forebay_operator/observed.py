@@ -23,6 +23,7 @@ class Observed:
         conditions: what others say of the endpoint, without transition times.
         reports: what servers said of their start, by their run (startup.run_of).
         nodes: the cluster's nodes, or None when they may not or need not be read.
+        events: those of the pod that has waited longest for its volumes, where they were asked for.
     """
 
     deployment: Manifest | None
@@ -32,6 +33,7 @@ class Observed:
     conditions: Sequence[Manifest] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
     nodes: Sequence[Node] | None = None
+    events: Sequence[Manifest] = ()
 
     @property
     def staying(self) -> list[Manifest]:

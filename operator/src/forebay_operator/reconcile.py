@@ -1,6 +1,7 @@
 """Bring one endpoint from what is to what is desired, and say in its status what came of it."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from forebay_operator.children import Unmade, ensure, ensure_key_secret, ensure_
 from forebay_operator.cluster import Cluster
 from forebay_operator.diagnosis import reasons
 from forebay_operator.diagnosis.gpus import wants_nodes
+from forebay_operator.diagnosis.preparing import PATIENCE, find_preparing
 from forebay_operator.environment import find_doubtful, known_names, settable_names
 from forebay_operator.nodes import Nodes
 from forebay_operator.observed import Observed
@@ -33,6 +35,9 @@ from forebay_operator.types import Endpoint, InvalidSpec, Manifest, parse_endpoi
 from forebay_operator.verdict import find_failure
 
 logger = logging.getLogger(__name__)
+
+EVENTS_AGE = 20.0
+"""Seconds after which the events of a pod that is still being prepared are read again."""
 
 IMAGE_VOLUME_MINOR = 35
 """Kubernetes 1.35 is the first that mounts images as volumes without a feature gate."""
@@ -100,6 +105,8 @@ class Reconciler:
         observed = replace(
             observed, deployment=deployment, problem=problem_seen, doubtful=doubtful, conditions=conditions
         )
+        if find_failure(observed) is None:
+            observed = replace(observed, events=await self._read_events(key, observed))
         if wants_nodes(find_failure(observed), endpoint.gpu):
             nodes, newer_in = await self._nodes.read()
             observed = replace(observed, nodes=nodes)
@@ -109,6 +116,23 @@ class Reconciler:
         await self._publisher.write(manifest, before, status)
         self._follow_starts(key, observed, status)
         return done and settled
+
+    async def _read_events(self, key: Key, observed: Observed) -> Sequence[Manifest]:
+        """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
+        watched: while it waits they are read again and again."""
+        preparing = find_preparing(observed.newest)
+        if preparing is None:
+            return ()
+        pod, since = preparing
+        early = PATIENCE - (datetime.now(UTC) - since).total_seconds()
+        self._publisher.again(key, early if early > 0 else EVENTS_AGE)
+        if early > 0:
+            return ()
+        try:
+            return await self._cluster.list_events(pod["metadata"]["namespace"], pod["metadata"]["uid"])
+        except ApiError as error:
+            logger.info("events of %s/%s are not read: %s", *key, error)
+            return ()
 
     def _follow_starts(self, key: Key, observed: Observed, status: Manifest) -> None:
         """Have those pods asked whose report matters."""

@@ -9,7 +9,14 @@ replicas is Available: what waits for it must not wait for ever. Whether a model
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay_operator.diagnosis import Diagnosis, diagnose_pods, diagnose_refusal, diagnose_standstill, explain_end
+from forebay_operator.diagnosis import (
+    Diagnosis,
+    diagnose_pods,
+    diagnose_preparation,
+    diagnose_refusal,
+    diagnose_standstill,
+    explain_end,
+)
 from forebay_operator.diagnosis.gpus import add_nodes
 from forebay_operator.diagnosis.pods import has_ended
 from forebay_operator.diagnosis.reasons import GPUS_TAKEN, QUOTA_EXCEEDED, UNSCHEDULABLE
@@ -85,7 +92,9 @@ def find_failure(observed: Observed, gpu: Gpu | None = None) -> Diagnosis | None
     """What keeps the newest pods from serving, or None while they come along."""
     newest = observed.newest
     seen = {run: report.step for run, report in observed.reports.items()}
-    found = diagnose_refusal(observed.deployment) or diagnose_pods(newest, seen)
+    found = (
+        diagnose_refusal(observed.deployment) or diagnose_pods(newest, seen) or diagnose_preparation(observed.events)
+    )
     if found is None and not any(pod in observed.ready for pod in newest):
         living = [pod for pod in newest if not has_ended(pod)]
         stage = find_furthest(living, observed.reports)

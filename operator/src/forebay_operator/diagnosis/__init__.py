@@ -2,6 +2,7 @@
 
 from forebay_operator.diagnosis import reasons
 from forebay_operator.diagnosis.pods import diagnose_pods, explain_end, has_ended
+from forebay_operator.diagnosis.preparing import diagnose_preparation
 from forebay_operator.diagnosis.reasons import FAILURES, Diagnosis, Reason
 from forebay_operator.diagnosis.rollout import diagnose_refusal, diagnose_standstill
 
@@ -10,6 +11,7 @@ __all__ = [
     "Diagnosis",
     "Reason",
     "diagnose_pods",
+    "diagnose_preparation",
     "diagnose_refusal",
     "diagnose_standstill",
     "explain_end",

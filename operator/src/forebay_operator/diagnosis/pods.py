@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from forebay_operator.diagnosis import reasons
 from forebay_operator.diagnosis.reasons import Diagnosis
-from forebay_operator.diagnosis.wordings import CONFIGURATION, IMAGES, SCHEDULER, recognize
+from forebay_operator.diagnosis.wordings import CONFIGURATION, IMAGES, SCHEDULER, quote, recognize
 from forebay_operator.names import CONTAINER
 from forebay_operator.startup import ended_run_of, server_status
 from forebay_operator.types import Manifest
@@ -206,7 +206,7 @@ def _server_container(pod: Manifest) -> Manifest:
 
 
 def _words(state: Manifest) -> str:
-    return str(state.get("message") or state.get("reason", ""))[:MAX_WORDS]
+    return quote(str(state.get("message") or state.get("reason", "")), MAX_WORDS)
 
 
 def _last_end(pod: Manifest) -> Manifest:

@@ -168,18 +168,18 @@ IMAGE_PULL_FAILED = Reason(
 )
 SECRET_MISSING = Reason(
     "SecretMissing",
-    "A Secret that spec.auth, spec.env or spec.envFrom names does not exist.",
+    "A Secret that spec.auth, spec.env, spec.envFrom or spec.pod.volumes names does not exist.",
     "Create it in the endpoint's namespace; the endpoint goes on by itself",
 )
 CONFIG_MAP_MISSING = Reason(
     "ConfigMapMissing",
-    "A ConfigMap that spec.env or spec.envFrom names does not exist.",
+    "A ConfigMap that spec.env, spec.envFrom or spec.pod.volumes names does not exist.",
     "Create it in the endpoint's namespace; the endpoint goes on by itself",
 )
 ENTRY_MISSING = Reason(
     "EntryMissing",
-    "A Secret or ConfigMap has no such key as spec.env names.",
-    "Add the key to it, or correct the name in spec.env",
+    "A Secret or ConfigMap has no such key as spec.env or spec.pod.volumes names.",
+    "Add the key to it, or correct the name in the endpoint",
 )
 REFERENCE_MISSING = Reason(
     "ReferenceMissing",
@@ -190,6 +190,23 @@ CONTAINER_REFUSED = Reason(
     "ContainerRefused",
     "The node cannot make the container, for a reason that its runtime gives.",
     "Check spec.image, and the node's container runtime",
+)
+VOLUME_IN_USE = Reason(
+    "VolumeInUse",
+    "The volume of a claim is attached to another node, and can be attached to one only.",
+    "Wait until the pod there has gone. To change an endpoint with such a claim, set spec.rollout.strategy: Replace; "
+    "for more replicas use a claim with access mode ReadWriteMany",
+)
+VOLUME_FAILED = Reason(
+    "VolumeFailed",
+    "The node cannot attach or mount a volume of the pod, for another reason than those above.",
+    "See what it names; the node tries again by itself",
+)
+SANDBOX_FAILED = Reason(
+    "SandboxFailed",
+    "The node cannot make the pod's network or its sandbox, as when it does not have the runtime of "
+    "spec.pod.runtimeClassName.",
+    "Correct spec.pod.runtimeClassName if it names that, else look at the node; it tries again by itself",
 )
 EVICTED = Reason(
     "Evicted",

@@ -48,6 +48,13 @@ CONFIGURATION: Wordings = (
     (r"", reasons.REFERENCE_MISSING),
 )
 
+VOLUMES: Wordings = (
+    *CONFIGURATION[:2],
+    (r"references non-existent (secret|config) key", reasons.ENTRY_MISSING),
+    (r"Multi-Attach error", reasons.VOLUME_IN_USE),
+    (r"", reasons.VOLUME_FAILED),
+)
+
 REFUSALS: Wordings = (
     (r"failed calling webhook", reasons.WEBHOOK_FAILED),
     (r"exceeded quota|failed quota", reasons.QUOTA_EXCEEDED),
@@ -68,7 +75,17 @@ FORBIDDEN: Wordings = (*REFUSALS[:-1], (r"", reasons.FORBIDDEN))
 """Of objects that it does not let the operator make."""
 
 
+_ID = re.compile(r"(?<![\w:])[0-9a-f]{64}\b")
+"""Of a container or a sandbox; a digest of an image comes after a colon."""
+
+
+def quote(text: str, limit: int = 1000) -> str:
+    """Somebody else's text for a message: cut to `limit` characters, and without ids that are new at each attempt, as
+    the status would change with them."""
+    return _ID.sub("…", text)[:limit]
+
+
 def recognize(wordings: Wordings, text: str, limit: int = 1000) -> Diagnosis:
     """The first reason whose pattern is in the text, with the text itself, cut to `limit` characters, as message."""
     reason = next(reason for pattern, reason in wordings if re.search(pattern, text, re.DOTALL))
-    return reason.found(text[:limit])
+    return reason.found(quote(text, limit))

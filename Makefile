@@ -70,8 +70,8 @@ format: .venv ## Bring the code into shape
 lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	cp requirements/uv.txt cluster/images/vllm-cpu/uv.txt
-	$(COMPILE) operator/pyproject.toml -o requirements/operator.txt
-	$(COMPILE) operator/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
+	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml -o requirements/operator.txt
+	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
 	$(COMPILE) requirements/conformance.in -o requirements/conformance.txt
 	$(COMPILE) $(VLLM_TESTS)/requirements.in -c cluster/images/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/requirements.txt
 	$(COMPILE) --no-deps $(VLLM_TESTS)/torchvision.in -c cluster/images/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/torchvision.txt

@@ -19,12 +19,20 @@ def give_access(admin: Kubectl, path: Path, namespace: str = "forebay-system", *
     it with these values (--set=…), with no more than the chart's roles."""
     system = admin.within(namespace)
     system.run("create", "namespace", system.namespace)
+    return give_chart_access(system, path, "forebay", "templates/rbac.yaml", *values)
+
+
+def give_chart_access(system: Kubectl, path: Path, account: str, template: str, *values: str) -> Kubectl:
+    """The access of one of the chart's service accounts, in a file, with the roles that a template of the chart makes.
+
+    `system` is the namespace that the chart is installed in.
+    """
     helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=x", *values]
-    shown = [f"--namespace={system.namespace}", "--show-only=templates/rbac.yaml"]
+    shown = [f"--namespace={system.namespace}", f"--show-only={template}"]
     rendered = subprocess.run([*helm, *shown], capture_output=True, text=True, check=True)
     system.run("apply", "-f", "-", stdin=rendered.stdout)
     config = yaml.safe_load(system.kubeconfig.read_text())
-    config["users"][0]["user"]["token"] = system.run("create", "token", "forebay", "--duration=8h").strip()
+    config["users"][0]["user"]["token"] = system.run("create", "token", account, "--duration=8h").strip()
     path.write_text(yaml.safe_dump(config))
     return Kubectl(system.binary, path)
 

@@ -35,6 +35,8 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("loglevel=INFO", "additional properties 'loglevel' not allowed"),
         ("server.image=x", "at '/server': additional properties 'image' not allowed"),
         ("crds.install=never", "at '/crds/install': got string, want boolean"),
+        ("gateway.homeNamespace=A", "at '/gateway/homeNamespace': 'A' does not match pattern"),
+        ("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
 )
@@ -82,3 +84,10 @@ def test_one_operator_alone_has_no_disruption_budget_that_would_hold_up_its_node
 def test_helm_finds_nothing_to_mend(helm: Helm) -> None:
     linted = helm("lint", "--strict", str(CHART), f"--set={REPOSITORY}")
     assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_the_gateways_settings_become_its_variables(helm: Helm) -> None:
+    values = ("--set=gateway.enabled=true", "--set=gateway.settings.kept_bytes=134217728")
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
+    assert '- {name: FOREBAY_GATEWAY_KEPT_BYTES, value: "134217728"}\n' in rendered.stdout
+    assert "forebay_gateway" not in helm("template", "forebay", str(CHART), f"--set={REPOSITORY}").stdout

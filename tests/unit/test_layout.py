@@ -10,6 +10,7 @@ def test_operator_is_no_package() -> None:
     """As a package, operator/ would hide Python's own module of that name from everything run in the checkout."""
     assert not (ROOT / "operator/__init__.py").exists()
     assert not (ROOT / "server/__init__.py").exists()
+    assert not (ROOT / "gateway/__init__.py").exists()
 
 
 def tracked(*patterns: str) -> list[Path]:

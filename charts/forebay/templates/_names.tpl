@@ -20,3 +20,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $sentence := "image.repository is needed: no image is published yet; build Dockerfile.operator and push it, see README" }}
 {{- printf "%s:%s" (required $sentence .Values.image.repository) (.Values.image.tag | default .Chart.AppVersion) }}
 {{- end }}
+
+{{- define "forebay.gateway.selector" -}}
+app.kubernetes.io/name: forebay-gateway
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end }}
+
+{{- define "forebay.gateway.labels" -}}
+{{ include "forebay.gateway.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}

@@ -1,0 +1,187 @@
+"""The gateway's command line."""
+
+import argparse
+import asyncio
+import dataclasses
+import gc
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from forebay_gateway.api import ApiServer
+from forebay_gateway.balance import Balancer
+from forebay_gateway.connection import Connection
+from forebay_gateway.directory import Directory
+from forebay_gateway.gate import Gate
+from forebay_gateway.hold import Holds
+from forebay_gateway.keys import Keys
+from forebay_gateway.listeners import Listeners
+from forebay_gateway.names import Key
+from forebay_gateway.ops import serve_ops
+from forebay_gateway.probe import Probe
+from forebay_gateway.settings import Limits
+from forebay_gateway.wake import wake
+from forebay_gateway.watch import Watch, watches
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a pod finds the namespace that it runs in."""
+
+LIMITS = {
+    "head_bytes": "bytes of a request's head",
+    "head_seconds": "seconds in which a request's head must arrive",
+    "body_bytes": "bytes of a request's body",
+    "body_seconds": "seconds in which a request's body must arrive",
+    "connections": "clients at once",
+    "held": "requests that wait for a pod, in all",
+    "held_per_endpoint": "requests that wait for a pod of one endpoint",
+    "kept_bytes": "bytes of bodies in memory, of all requests that have not gone to a pod",
+    "hold_seconds": "seconds that a request waits for a pod",
+    "patience_seconds": "seconds that a streamed request waits like any other before it gets a 200 and comments",
+    "heartbeat_seconds": "seconds from one comment to the next",
+    "connect_seconds": "seconds for the connection to a pod",
+    "drain_seconds": "seconds that requests may go on after SIGTERM",
+}
+"""What settings.Limits can be set to, by flags and variables of these names."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments, each with a variable as its default, so that a Deployment can set either."""
+    parser = argparse.ArgumentParser(
+        prog="forebay-gateway",
+        description="Hold requests for sleeping InferenceEndpoints, wake these, and relay. Runs in a cluster by its "
+        "service account, or outside by KUBECONFIG.",
+    )
+
+    def add(name: str, default: object, text: str, **options: Any) -> None:
+        variable = f"FOREBAY_GATEWAY_{name.upper()}"
+        value = os.environ.get(variable) or default
+        shown = f"{text} (variable {variable}; now {value if value != '' else 'unset'})"
+        parser.add_argument(f"--{name.replace('_', '-')}", default=value, help=shown, **options)
+
+    own = NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
+    add("port", 8000, "port of the one URL", type=int)
+    add("ops_address", ":8001", "HOST:PORT of probes, metrics and /held")
+    add("namespace", own, "the operator's namespace, where the digests of keys are")
+    add("home_namespace", "default", "namespace whose endpoints have their bare name as id")
+    watched = "namespaces to watch, separated by commas; none means all"
+    add("watch_namespaces", "", watched, type=lambda text: [each for name in text.split(",") if (each := name.strip())])
+    add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+    add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)
+    for name, text in LIMITS.items():
+        default = getattr(Limits, name)
+        add(name, default, text, type=type(default))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    parsed = build_parser().parse_args(arguments)
+    logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    gc.freeze()  # what is imported stays: collections need not look at it again
+    uvloop.run(run(parsed))
+
+
+async def run(parsed: argparse.Namespace) -> None:
+    """Serve until the process is told to stop, then drain."""
+    limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
+    directory, keys, balancer = Directory(parsed.home_namespace), Keys(), Balancer()
+    stop = Stop()
+    api = await ApiServer.connect()
+    async with Probe(parsed.pod_ops_port) as probe:
+        holds = Holds(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
+        gate = Gate(directory, keys, holds, balancer, limits)
+        followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
+
+        def accept(key: Key | None) -> Connection:
+            return Connection(gate, key)
+
+        listeners = Listeners(accept, directory.ports)
+        directory.ports_changed = listeners.change
+
+        def not_ready_because() -> str:
+            if gate.draining:
+                return "draining"
+            return "" if all(each.synced.is_set() for each in followed) else "reading the cluster"
+
+        async with serve_ops(parsed.ops_address, not_ready_because, holds.report):
+            tasks = [asyncio.create_task(each.run(api)) for each in followed]
+            tasks.append(asyncio.create_task(_listen(listeners, followed, parsed.port)))
+            for task in tasks:
+                task.add_done_callback(stop.failed)
+            await stop.wait()
+            gate.draining = True
+            await _drain(gate, limits.drain_seconds, stop)
+            listeners.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+    await api.close()
+    if stop.error:
+        raise SystemExit(f"the gateway ends, as a part of it failed: {stop.error!r}")
+
+
+class Stop:
+    """SIGTERM or SIGINT, or a part that failed. A second signal ends the drain."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._asked = asyncio.Event()
+        self._again = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signal)
+
+    async def wait(self) -> None:
+        await self._asked.wait()
+
+    async def wait_again(self) -> None:
+        await self._again.wait()
+
+    def failed(self, task: asyncio.Task[None]) -> None:
+        """To be called when a task of the gateway's own ends, which none does by itself."""
+        if not task.cancelled() and (error := task.exception()):
+            logger.critical("a part of the gateway failed", exc_info=error)
+            self.error = error
+            self._asked.set()
+            self._again.set()
+
+    def _signal(self) -> None:
+        (self._again if self._asked.is_set() else self._asked).set()
+
+
+async def _listen(listeners: Listeners, followed: Sequence[Watch], port: int) -> None:
+    """Take requests once the cluster is known: before that every key would be wrong."""
+    for each in followed:
+        await each.synced.wait()
+    await listeners.open_shared(port)
+    logger.info("serving on port %d", port)
+    await listeners.run()
+
+
+async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
+    """Let the requests that are there end; what still is there after `seconds` is told so."""
+    busy = [each for each in gate.connections if each.busy]
+    logger.info("shutting down: waiting up to %g s for %d requests", seconds, len(busy))
+    again = asyncio.create_task(stop.wait_again())
+    ends = asyncio.create_task(_end(busy))
+    await asyncio.wait({again, ends}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    again.cancel()
+    ends.cancel()
+    for each in list(gate.connections):
+        each.cancel()
+
+
+async def _end(busy: Sequence[Connection]) -> None:
+    for each in busy:
+        await each.ended()
+
+
+if __name__ == "__main__":
+    main()

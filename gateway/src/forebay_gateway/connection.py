@@ -1,0 +1,232 @@
+"""One client: one request, one answer, then the end. Time-outs and limits are here; what to answer the gate decides."""
+
+import asyncio
+import logging
+from typing import Any, Protocol, cast
+
+from forebay_gateway import errors
+from forebay_gateway.admission import Admission
+from forebay_gateway.errors import Api, ApiError, Refused
+from forebay_gateway.head import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
+from forebay_gateway.metrics import ANSWERS, CONNECTIONS, KEPT_BYTES
+from forebay_gateway.names import Key
+from forebay_gateway.reader import Budget, RequestReader
+from forebay_gateway.relay import Upstream, keep_alive
+from forebay_gateway.settings import Limits
+
+logger = logging.getLogger(__name__)
+
+LINGER_SECONDS = 5.0
+"""How long the rest of a request that was refused is still read: a client that writes before it reads would else see
+its connection reset in place of the answer."""
+
+
+class Gate(Protocol):
+    """Decides about requests."""
+
+    limits: Limits
+    kept: Budget
+    connections: "set[Connection]"
+
+    def admit(self, port: Key | None, head: Head) -> Admission:
+        """By the head alone, before the body is read. Raises Refused."""
+
+    async def serve(self, client: "Connection", admission: Admission, body: bytes) -> None:
+        """Answer a complete request. Raises Refused."""
+
+
+class Connection(asyncio.Protocol):
+    """`port` is the endpoint that the port stands in for; None on the shared one."""
+
+    def __init__(self, gate: Gate, port: Key | None) -> None:
+        self._gate = gate
+        self._port = port
+        self._loop = asyncio.get_running_loop()
+        self._reader = RequestReader(gate.limits.head_bytes, gate.limits.body_bytes)
+        self._admission: Admission | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._upstream: Upstream | None = None
+        self._kept = 0
+        self._answered = False
+        self._streams = False
+        self._slow = False
+        self.write = _not_connected
+
+    @property
+    def busy(self) -> bool:
+        """Whether a complete request is being answered."""
+        return self._task is not None and not self._task.done()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self.write = self._transport.write
+        keep_alive(self._transport)
+        self._gate.connections.add(self)
+        CONNECTIONS.inc()
+        self._timer = self._loop.call_later(self._gate.limits.head_seconds, self._too_slow)
+        if len(self._gate.connections) > self._gate.limits.connections:
+            self.fail(errors.BUSY)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._gate.connections.discard(self)
+        CONNECTIONS.dec()
+        self._timer.cancel()
+        if self._task and not self._task.done():
+            ANSWERS.labels("left").inc()
+            self._task.cancel()
+        self._free()
+
+    def data_received(self, data: bytes) -> None:
+        if self._upstream is not None and self._admission is not None and self._admission.head.is_web_socket:
+            self._upstream.transport.write(data)
+        elif not self._answered and self._task is None:
+            try:
+                self._read(data)
+            except Refused as refused:
+                self.fail(refused.error)
+
+    def pause_writing(self) -> None:
+        self._slow = True
+        if self._upstream:
+            self._upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._slow = False
+        if self._upstream:
+            self._upstream.transport.resume_reading()
+
+    def pause_reading(self) -> None:
+        """Called while the pod takes nothing more of a web socket's or of a long body's bytes."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def attach(self, upstream: Upstream) -> None:
+        """From now on `upstream` writes the answer; the body is kept no longer."""
+        self._upstream = upstream
+        self._free()
+        if self._slow:
+            upstream.transport.pause_reading()
+
+    def release(self) -> None:
+        """The pod went away without a byte of an answer: the gateway may tell of it."""
+        self._upstream = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the client has got the head of a stream from the gateway."""
+        return self._streams
+
+    def comment(self, text: str) -> None:
+        """Tell a client that waits for a stream how far things are; its parser passes it over. The first begins it."""
+        head = b""
+        if not self._streams:
+            self._streams = self._answered = True
+            head = STREAM_HEAD % (b"access-control-allow-origin: *\r\n" if self._origin else b"")
+        self.write(head + chunk(f": {text}\n\n".encode()))
+
+    def answer(self, status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """Answer the request whole, with JSON."""
+        ANSWERS.labels(str(status)).inc()
+        bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
+        self.write(render_answer(status, content, headers, origin=self._origin, bodiless=bodiless))
+        self._answered = True
+        self.end()
+
+    def fail(self, error: ApiError) -> None:
+        """Tell the error, in the way that is still possible."""
+        api = self._admission.api if self._admission else _api_of(self._reader.head)
+        if self._transport.is_closing():
+            return
+        if self._streams and self._upstream is None:
+            ANSWERS.labels(f"event {error.status}").inc()
+            self.write(chunk(error.event(api)) + LAST_CHUNK)
+            self.end()
+        elif self._answered or (self._upstream and self._upstream.answered):
+            self._transport.abort()
+        else:
+            self.answer(error.status, error.content(api), error.headers)
+
+    def end(self) -> None:
+        """Close once everything is written, and, where the request was not read whole, the client has seen it."""
+        self._timer.cancel()
+        if self._reader.complete or self._transport.is_closing():
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+            self._timer = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def detach(self, error: Exception | None) -> None:
+        """The pod's answer is over, by an error or as it should be."""
+        if error:
+            self._transport.abort()
+        else:
+            self.end()
+
+    async def ended(self) -> None:
+        """Wait until the request is answered, in whatever way."""
+        if self._task:
+            await asyncio.wait({self._task})
+
+    def cancel(self) -> None:
+        """End at once: the process stops."""
+        if self._task:
+            self._task.cancel()
+        if self.busy or self._reader.began:
+            self.fail(errors.DRAINING)
+        else:
+            self._transport.close()
+
+    @property
+    def _origin(self) -> bool:
+        return self._reader.head is not None and bool(self._reader.head.get(b"origin"))
+
+    def _read(self, data: bytes) -> None:
+        reader, gate = self._reader, self._gate
+        reader.feed(data)
+        if reader.head is None:
+            return
+        if self._admission is None:
+            self._admission = gate.admit(self._port, reader.head)
+            self._timer.cancel()
+            self._timer = self._loop.call_later(gate.limits.body_seconds, self._too_slow)
+            if not reader.complete and reader.head.get(b"expect").lower() == "100-continue":
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        growth = len(reader.body) - self._kept
+        if not gate.kept.take(growth):
+            raise Refused(errors.TOO_MANY)
+        self._kept += growth
+        KEPT_BYTES.inc(growth)
+        if reader.complete:
+            self._timer.cancel()
+            body, reader.body = bytes(reader.body), bytearray()
+            self._task = self._loop.create_task(self._serve(self._admission, body))
+
+    async def _serve(self, admission: Admission, body: bytes) -> None:
+        try:
+            await self._gate.serve(self, admission, body)
+        except Refused as refused:
+            self.fail(refused.error)
+        except Exception:
+            logger.exception("a request failed")
+            self.fail(errors.INTERNAL)
+
+    def _too_slow(self) -> None:
+        if self._reader.began:
+            self.fail(errors.SLOW_HEAD if self._reader.head is None else errors.SLOW_BODY)
+        else:
+            self._transport.close()
+
+    def _free(self) -> None:
+        self._gate.kept.give(self._kept)
+        KEPT_BYTES.dec(self._kept)
+        self._kept = 0
+
+
+def _not_connected(data: bytes) -> None:
+    raise ConnectionError(f"{len(data)} bytes for a client that is not connected yet")
+
+
+def _api_of(head: Head | None) -> Api:
+    return Api.ANTHROPIC if head and "/v1/messages" in head.path else Api.OPENAI

@@ -1,0 +1,104 @@
+"""What the gateway knows of the cluster: endpoints, their pods, their ports. Filled by the watches (watch.py)."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from forebay_gateway.endpoint import Address, Endpoint, Slice
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+
+class Directory:
+    """Endpoints by their keys. `ports_changed` is called when the ports to listen on may be others."""
+
+    def __init__(self, home: str) -> None:
+        """`home` is the namespace whose endpoints have their bare name as id."""
+        self._home = home
+        self._endpoints: dict[Key, Endpoint] = {}
+        self._slices: dict[Key, dict[str, Slice]] = {}
+        self._open: set[Key] = set()
+        self._watchers: dict[Key, set[asyncio.Event]] = {}
+        self.ports_changed: Callable[[], None] = lambda: None
+
+    def put_endpoint(self, endpoint: Endpoint) -> None:
+        self._endpoints[endpoint.key] = endpoint
+        (self._open.add if endpoint.open else self._open.discard)(endpoint.key)
+        self._tell(endpoint.key)
+
+    def drop_endpoint(self, key: Key) -> None:
+        self._endpoints.pop(key, None)
+        self._open.discard(key)
+        self._tell(key)
+
+    def put_slice(self, name: str, found: Slice) -> None:
+        """`name` is the slice's own, which is unique in its namespace."""
+        before = self._slices.setdefault(found.key, {}).get(name)
+        self._slices[found.key][name] = found
+        if found.gateway_port != (before.gateway_port if before else 0):
+            self.ports_changed()
+        self._tell(found.key)
+
+    def drop_slice(self, name: str, key: Key) -> None:
+        slices = self._slices.get(key, {})
+        gone = slices.pop(name, None)
+        if not slices:
+            self._slices.pop(key, None)
+        if gone and gone.gateway_port:
+            self.ports_changed()
+        self._tell(key)
+
+    def endpoint(self, key: Key) -> Endpoint | None:
+        return self._endpoints.get(key)
+
+    def open(self) -> frozenset[Key]:
+        """The endpoints that ask for no key."""
+        return frozenset(self._open)
+
+    def find(self, name: str) -> Endpoint | None:
+        """The endpoint with an id: its name in the home namespace, NAMESPACE.NAME in any."""
+        namespace, dot, rest = name.partition(".")
+        return self._endpoints.get((namespace, rest) if dot else (self._home, name))
+
+    def id_of(self, key: Key) -> str:
+        """The id under which an endpoint is found."""
+        namespace, name = key
+        return name if namespace == self._home else f"{namespace}.{name}"
+
+    def ready(self, key: Key) -> list[Address]:
+        """The pods that Kubernetes takes for ready."""
+        return [address for each in self._slices.get(key, {}).values() for address in each.ready]
+
+    def unready(self, key: Key) -> list[Address]:
+        """The pods that are not ready yet, or no more."""
+        return [address for each in self._slices.get(key, {}).values() for address in each.unready]
+
+    def ports(self) -> dict[int, Key]:
+        """The ports on which the gateway stands in for endpoints. A port that two claim belongs to neither."""
+        claims: dict[int, set[Key]] = {}
+        for key, slices in self._slices.items():
+            for each in slices.values():
+                if each.gateway_port:
+                    claims.setdefault(each.gateway_port, set()).add(key)
+        for port, keys in claims.items():
+            if len(keys) > 1:
+                logger.error("port %d is claimed by %s: not served", port, sorted(keys))
+        return {port: keys.pop() for port, keys in claims.items() if len(keys) == 1}
+
+    @contextmanager
+    def changes(self, key: Key) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something about an endpoint changes, for as long as the context lasts."""
+        event = asyncio.Event()
+        self._watchers.setdefault(key, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._watchers[key].discard(event)
+            if not self._watchers[key]:
+                del self._watchers[key]
+
+    def _tell(self, key: Key) -> None:
+        for event in self._watchers.get(key, ()):
+            event.set()

@@ -1,0 +1,123 @@
+"""An endpoint, as far as the gateway needs to know it, and the addresses of its pods."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from forebay_gateway import names
+from forebay_gateway.names import Key
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What an InferenceEndpoint says.
+
+    Attributes:
+        scales: spec.scaling is there, so that a request may start it.
+        open: no key is asked for.
+        step, percent, eta: how far the start is; "" and -1 for what is not known. `eta` in seconds.
+        stalled: nothing but a change by the user helps, and the operator has seen the latest change.
+        reason, message: of the Ready condition.
+    """
+
+    key: Key
+    uid: str
+    created: int
+    replicas: int
+    scales: bool
+    suspended: bool
+    open: bool
+    models: tuple[str, ...]
+    reason: str
+    message: str
+    stalled: bool
+    step: str
+    percent: int
+    eta: int
+
+    @property
+    def off(self) -> str:
+        """Why no request may start it; "" where one may, or where it is meant to run."""
+        if self.suspended:
+            return "suspend: true"
+        return "replicas: 0, without scaling" if self.replicas == 0 and not self.scales else ""
+
+    @property
+    def progress(self) -> str:
+        """The step of the start that was reached, for a person."""
+        if not self.step:
+            return self.reason or "Pending"
+        parts = [self.step]
+        parts += [f"{self.percent} %"] if self.percent >= 0 else []
+        parts += [f"about {self.eta} s left"] if self.eta >= 0 else []
+        return ", ".join(parts)
+
+
+def read_endpoint(manifest: Manifest) -> Endpoint:
+    """Of the object as the API server has it. What is missing counts as its default."""
+    metadata, spec, status = manifest["metadata"], manifest.get("spec") or {}, manifest.get("status") or {}
+    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    ready, stalled = conditions.get("Ready", {}), conditions.get("Stalled", {})
+    startup = status.get("startup") or {}
+    current = status.get("observedGeneration", -1) >= metadata.get("generation", 0)
+    created = metadata.get("creationTimestamp")
+    return Endpoint(
+        key=(metadata["namespace"], metadata["name"]),
+        uid=metadata.get("uid", ""),
+        created=int(datetime.fromisoformat(created).timestamp()) if created else 0,
+        replicas=int(spec.get("replicas", 1)),
+        scales=spec.get("scaling") is not None,
+        suspended=bool(spec.get("suspend")),
+        open=(spec.get("auth") or {}).get("mode") == "None",
+        models=tuple(status.get("models") or ()),
+        reason=ready.get("reason", ""),
+        message=ready.get("message", ""),
+        stalled=stalled.get("status") == "True" and current,
+        step=startup.get("step", ""),
+        percent=startup.get("percent", -1),
+        eta=startup.get("etaSeconds", -1),
+    )
+
+
+class Address(NamedTuple):
+    """Where a pod listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What an EndpointSlice says: of the gateway's own, its port; of the others, the pods.
+
+    `unready` are pods that may become ready; those on their way out are in neither.
+    """
+
+    key: Key
+    gateway_port: int
+    ready: tuple[Address, ...]
+    unready: tuple[Address, ...]
+
+
+def read_slice(manifest: Manifest) -> Slice | None:
+    """Of the object as the API server has it; None for a slice of no Service, or without the port that counts."""
+    metadata = manifest["metadata"]
+    labels = metadata.get("labels") or {}
+    service = labels.get(names.SERVICE_LABEL)
+    ports = [each for each in manifest.get("ports") or () if each.get("name") == names.PORT_NAME]
+    if not service or not ports or not ports[0].get("port"):
+        return None
+    key, port = (metadata["namespace"], service), ports[0]["port"]
+    if labels.get(names.SLICE_MANAGER_LABEL) == names.SLICE_MANAGER:
+        return Slice(key, port, (), ())
+    ready: list[Address] = []
+    unready: list[Address] = []
+    for each in manifest.get("endpoints") or ():
+        conditions = each.get("conditions") or {}
+        if conditions.get("terminating"):
+            continue
+        (unready if conditions.get("ready") is False else ready).append(Address(each["addresses"][0], port))
+    return Slice(key, 0, tuple(ready), tuple(unready))

@@ -1,0 +1,156 @@
+"""Errors in the shape of the API that was called, as whole answers and as the last event of a stream.
+
+Shapes, types and codes are those of forebay_server's errors, so that a client cannot tell who answered.
+"""
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import Any
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+"""HTTP status -> error type of Anthropic's API; "api_error" from 500 on, else invalid_request_error."""
+
+
+class Api(Enum):
+    """Whose API a path belongs to, as far as the shape of an error depends on it."""
+
+    OPENAI = "openai"
+    RESPONSES = "responses"
+    ANTHROPIC = "anthropic"
+
+
+@dataclass(frozen=True)
+class ApiError:
+    """One error. `type` "" stands for the one that the status asks for."""
+
+    status: int
+    message: str
+    code: str | None = None
+    param: str | None = None
+    type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def content(self, api: Api = Api.OPENAI) -> dict[str, Any]:
+        """The body of an answer. The one for Anthropic's clients has their `type` in both places."""
+        kind = self.type or (SERVER_ERROR if self.status >= 500 else INVALID_REQUEST)
+        if api is Api.ANTHROPIC:
+            kind = ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else INVALID_REQUEST)
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"type": "error", "error": error} if api is Api.ANTHROPIC else {"error": error}
+
+    def event(self, api: Api = Api.OPENAI) -> bytes:
+        """The last event of a stream that was begun before the error.
+
+        The Responses API has its fields at the top (openai.types.responses.ResponseErrorEvent); `error` beside them is
+        what makes OpenAI's clients raise. `status` is the HTTP status that came too late.
+        """
+        content = self.content(api)
+        content["error"]["status"] = self.status
+        name = b""
+        if api is Api.RESPONSES:
+            top = {"type": "error", "code": self.code, "message": self.message, "param": self.param}
+            content = {**top, "sequence_number": 0, **content}
+        if api is not Api.OPENAI:
+            name = b"event: error\n"
+        return b"%sdata: %s\n\n" % (name, json.dumps(content).encode())
+
+
+class Refused(Exception):
+    """The request is answered with an error; carries it."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+_CHALLENGE = (("www-authenticate", "Bearer"),)
+
+
+def retry_after(seconds: float) -> tuple[tuple[str, str], ...]:
+    """The header that says when to come back."""
+    return (("retry-after", str(max(1, round(seconds)))),)
+
+
+MISSING_KEY = ApiError(
+    401, "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY'.", headers=_CHALLENGE
+)
+WRONG_KEY = ApiError(401, "The API key is not valid for this endpoint.", "invalid_api_key", headers=_CHALLENGE)
+DRAINING = ApiError(503, "This gateway is shutting down. Try again.", "service_unavailable", headers=retry_after(1))
+SLOW_HEAD = ApiError(408, "The request's head did not arrive in time.", "request_timeout")
+SLOW_BODY = ApiError(408, "The request's body did not arrive in time.", "request_timeout")
+BUSY = ApiError(
+    503, "Too many clients are connected to this gateway. Try again.", "service_unavailable", headers=retry_after(1)
+)
+INTERNAL = ApiError(500, "The gateway had an error while processing your request.", "internal_error")
+BAD_REQUEST = ApiError(400, "This is no valid HTTP/1.1 request.", "invalid_http")
+BAD_JSON = ApiError(400, "The request's body is no JSON object.", "invalid_json")
+MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_required_parameter", "model")
+TOO_MANY = ApiError(
+    429,
+    "Too many requests are waiting in this gateway. Try again.",
+    "rate_limit_exceeded",
+    type="requests",
+    headers=retry_after(1),
+)
+NO_ANSWER = ApiError(502, "The server ended the connection before it answered.", "bad_gateway")
+
+
+def head_too_large(limit: int) -> ApiError:
+    return ApiError(431, f"The request's head is larger than {limit} bytes.", "request_head_too_large")
+
+
+def body_too_large(limit: int) -> ApiError:
+    return ApiError(413, f"The request's body is larger than {limit} bytes.", "request_too_large")
+
+
+def not_found(method: str, path: str) -> ApiError:
+    return ApiError(404, f"Invalid URL ({method} {path})", "unknown_url")
+
+
+def no_endpoint(name: str) -> ApiError:
+    return ApiError(404, f"There is no endpoint '{name}' that this key opens.", "endpoint_not_found")
+
+
+def no_model(name: str) -> ApiError:
+    return ApiError(404, f"The model `{name}` does not exist.", "model_not_found", "model")
+
+
+def ambiguous(model: str, ids: list[str]) -> ApiError:
+    listed = " and ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
+    text = f"More than one endpoint serves the model `{model}` under this key. Use the URL of one: {listed}."
+    return ApiError(409, text, "ambiguous_model", "model")
+
+
+def switched_off(name: str, why: str) -> ApiError:
+    text = f"The endpoint '{name}' is switched off ({why}), and a request does not start it."
+    return ApiError(503, text, "endpoint_off", headers=retry_after(60))
+
+
+def too_many_held(name: str) -> ApiError:
+    text = f"Too many requests wait for the endpoint '{name}' to start. Try again."
+    return ApiError(429, text, "rate_limit_exceeded", type="requests", headers=retry_after(10))
+
+
+def of_pod(status: int, body: bytes) -> ApiError:
+    """The error that a pod answered, to be told as an event; its words are passed on."""
+    try:
+        found = json.loads(body)
+        error = found["error"]
+        return ApiError(
+            status, str(error["message"]), error.get("code"), error.get("param"), str(error.get("type") or "")
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        phrase = HTTPStatus(status).phrase if status in {each.value for each in HTTPStatus} else "no such status"
+        return ApiError(status, f"The server answered {status} ({phrase}).", "bad_gateway")

@@ -1,0 +1,240 @@
+"""What becomes of a request: the key first, then the endpoint, then an answer of our own, a pod, or the wait for it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from forebay_gateway import answers, errors
+from forebay_gateway.admission import Admission
+from forebay_gateway.balance import Balancer
+from forebay_gateway.body import Fields, read_fields, read_query
+from forebay_gateway.connection import Connection
+from forebay_gateway.directory import Directory
+from forebay_gateway.endpoint import Address, Endpoint
+from forebay_gateway.errors import Refused
+from forebay_gateway.head import Head, render_request
+from forebay_gateway.hold import Holds, too_late
+from forebay_gateway.keys import Keys
+from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, RELAYED
+from forebay_gateway.names import Key
+from forebay_gateway.paths import Kind, read_path
+from forebay_gateway.reader import Budget
+from forebay_gateway.relay import LateUpstream, Upstream, connect
+from forebay_gateway.settings import Limits
+
+LONGEST_FOR_AFFINITY = 4 << 20
+"""Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
+
+NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})
+
+
+@dataclass
+class Gate:
+    """Decides about every request of this process."""
+
+    directory: Directory
+    keys: Keys
+    holds: Holds
+    balancer: Balancer
+    limits: Limits
+    draining: bool = False
+    connections: set[Connection] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.kept = Budget(self.limits.kept_bytes)
+
+    def admit(self, port: Key | None, head: Head) -> Admission:
+        """By the head alone. The key is asked for before anything is told. Raises Refused."""
+        if self.draining:
+            raise Refused(errors.DRAINING)
+        path = read_path(head.method, head.target, shared=port is None)
+        if path and path.kind is Kind.PROBE:
+            return Admission(head, path, port)
+        if port is not None:
+            self._check(port, head)
+        elif path is None or not path.endpoint:
+            opened = self._opened(head)
+        else:
+            port, opened = self._named(unquote(path.endpoint), head), frozenset()
+        if path is None:
+            raise Refused(errors.not_found(head.method, head.path))
+        return Admission(head, path, port, opened if port is None else frozenset())
+
+    def _check(self, key: Key, head: Head) -> None:
+        if key in self.directory.open() or head.is_preflight:
+            return
+        if not head.key:
+            raise Refused(errors.MISSING_KEY)
+        if not self.keys.opens(head.key, key):
+            raise Refused(errors.WRONG_KEY)
+
+    def _opened(self, head: Head) -> frozenset[Key]:
+        """The endpoints that may be meant by a request that names none."""
+        opened = self.directory.open() | self.keys.opened_by(head.key)
+        if not opened and not head.is_preflight:
+            raise Refused(errors.WRONG_KEY if head.key else errors.MISSING_KEY)
+        return opened
+
+    def _named(self, name: str, head: Head) -> Key:
+        """The endpoint with an id. Who has no key that opens anything does not learn which there are."""
+        endpoint = self.directory.find(name)
+        if endpoint and (endpoint.open or head.is_preflight or self.keys.opens(head.key, endpoint.key)):
+            return endpoint.key
+        if not head.key:
+            raise Refused(errors.MISSING_KEY)
+        if not self.keys.opened_by(head.key):
+            raise Refused(errors.WRONG_KEY)
+        raise Refused(errors.no_endpoint(name))
+
+    async def serve(self, client: Connection, admission: Admission, body: bytes) -> None:
+        """Answer a complete request. Raises Refused."""
+        key, path = admission.key, admission.path
+        if self._answer(client, admission):
+            return
+        fields = None
+        if key is None:
+            fields = self._read(admission, body)
+            key = self._by_model(fields.model, admission)
+        if path.kind is Kind.ENGINE:
+            self.holds.begin(key)
+        request = _Request(client, admission, key, body, fields, time.monotonic())
+        while not await self._try(request):
+            pass
+
+    def _answer(self, client: Connection, admission: Admission) -> bool:
+        """Answer what the gateway can answer by itself; whether it did."""
+        key, path, head = admission.key, admission.path, admission.head
+        ready = key is not None and bool(self.balancer.usable(self.directory.ready(key)))
+        if path.kind is Kind.PROBE:
+            endpoint = self.directory.endpoint(key) if key else None
+            status = answers.health(endpoint, ready=ready or key is None, ping=path.canonical == "/ping")
+            client.answer(status, None)
+        elif head.is_preflight and not ready:
+            asked = head.get(b"access-control-request-headers")
+            client.answer(200, None, (*answers.PREFLIGHT, ("access-control-allow-headers", asked)))
+        elif path.kind is Kind.MODELS and not ready:
+            meant = [key] if key else sorted(admission.opened)
+            endpoints = [found for each in meant if (found := self.directory.endpoint(each))]
+            name = unquote(path.canonical.removeprefix("/v1/models").removeprefix("/"))
+            if not name:
+                client.answer(200, answers.list_models(endpoints, self.directory))
+            elif model := answers.find_model(name, endpoints, self.directory):
+                client.answer(200, model)
+            else:
+                raise Refused(errors.no_model(name))
+        else:
+            return False
+        return True
+
+    def _read(self, admission: Admission, body: bytes) -> Fields:
+        """What a body says that has to make sense before anything is started for it. Raises Refused."""
+        if admission.head.is_web_socket:
+            fields = read_query(admission.head.target)
+        else:
+            fields = read_fields(admission.head.get(b"content-type"), body)
+        if not fields.valid:
+            raise Refused(errors.BAD_JSON)
+        if not fields.model and (admission.key is None or admission.path.canonical in NEEDS_MODEL):
+            raise Refused(errors.MODEL_MISSING)
+        return fields
+
+    def _by_model(self, model: str, admission: Admission) -> Key:
+        endpoints = [self.directory.endpoint(key) for key in admission.opened]
+        found = [each.key for each in endpoints if each and model in each.models]
+        if len(found) > 1:
+            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in found]))
+        if found:
+            return found[0]
+        if not self.keys.opened_by(admission.head.key):
+            raise Refused(errors.WRONG_KEY if admission.head.key else errors.MISSING_KEY)
+        raise Refused(errors.no_model(model))
+
+    async def _try(self, request: "_Request") -> bool:
+        """Send a request to a pod, after a wait where there is none; whether a pod took it. Raises Refused."""
+        ready: Sequence[Address] = self.balancer.usable(self.directory.ready(request.key))
+        if not ready:
+            ready = await self._hold(request)
+        pod = self.balancer.pick(ready, request.affinity(len(ready)))
+        if pod is None:
+            return False
+        client, admission = request.client, request.admission
+        upstream = LateUpstream(client, admission.api) if client.streams else Upstream(client)
+        with self.balancer.at(pod):
+            try:
+                await connect(upstream, pod, self.limits.connect_seconds)
+            except OSError:
+                self.balancer.suspect(pod)
+                return False
+            with RELAYED.track_inprogress():
+                await _relay(request, upstream)
+        return True
+
+    async def _hold(self, request: "_Request") -> list[Address]:
+        """Wait for pods. A stream is kept alive by comments once its patience is over. Raises Refused."""
+        key, limits = request.key, self.limits
+        if request.admission.path.kind is not Kind.ENGINE:
+            raise Refused(errors.not_found(request.admission.head.method, request.admission.head.path))
+        fields = request.fields = request.fields or self._read(request.admission, request.body)
+        endpoint = self.directory.endpoint(key)
+        if endpoint and fields.model and endpoint.models and fields.model not in endpoint.models:
+            raise Refused(errors.no_model(fields.model))
+        deadline = request.began + limits.hold_seconds
+        streams = fields.stream and request.admission.head.version == "1.1"  # HTTP/1.0 knows no chunks
+        comment_at = request.began + limits.patience_seconds if streams else deadline
+        began = time.monotonic()
+        with self.holds.held(key):
+            waiting = asyncio.ensure_future(self.holds.wait_for_pods(key))
+            try:
+                while True:
+                    now = time.monotonic()
+                    await asyncio.wait({waiting}, timeout=max(0, min(deadline, comment_at) - now))
+                    if waiting.done():
+                        HELD_SECONDS.observe(time.monotonic() - began)
+                        return waiting.result()
+                    endpoint = self.directory.endpoint(key)
+                    if time.monotonic() >= deadline:
+                        raise Refused(too_late(endpoint, self.directory.id_of(key), limits.hold_seconds))
+                    request.client.comment(_tell(endpoint))
+                    comment_at = time.monotonic() + limits.heartbeat_seconds
+            finally:
+                waiting.cancel()
+
+
+@dataclass
+class _Request:
+    """A complete request on its way to a pod."""
+
+    client: Connection
+    admission: Admission
+    key: Key
+    body: bytes
+    fields: Fields | None
+    began: float
+
+    def affinity(self, pods: int) -> bytes:
+        """What tells its conversation, where that matters."""
+        if self.fields is None and pods > 1 and 0 < len(self.body) <= LONGEST_FOR_AFFINITY:
+            self.fields = read_fields(self.admission.head.get(b"content-type"), self.body)
+        return self.fields.affinity if self.fields else b""
+
+
+async def _relay(request: _Request, upstream: Upstream) -> None:
+    client, admission = request.client, request.admission
+    try:
+        upstream.transport.write(render_request(admission.head, admission.path.target, request.body))
+        request.body = b""
+        client.attach(upstream)
+        error = await upstream.ended
+    finally:
+        upstream.transport.abort()
+    if not upstream.answered:
+        client.release()
+        raise Refused(errors.NO_ANSWER)
+    ANSWERS.labels("relayed").inc()
+    client.detach(error)
+
+
+def _tell(endpoint: Endpoint | None) -> str:
+    return f"forebay: {endpoint.progress}" if endpoint else "forebay: waiting"

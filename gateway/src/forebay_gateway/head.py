@@ -1,0 +1,99 @@
+"""Heads of HTTP/1.1 messages: what a client sent, what goes on to a pod, what the gateway answers itself.
+
+One connection carries one request. So nothing that is left over can ever count as another request, and the end of an
+answer is the end of its connection.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+"""What is said to this hop alone (RFC 9110, 7.6.1). The body's length is written anew, and Expect has been answered."""
+
+_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"http2-settings"}
+_DROPPED_OF_SOCKETS = _DROPPED - {b"connection", b"upgrade"}
+
+
+@dataclass(frozen=True)
+class Head:
+    """A request's head. `target` is as the client wrote it; names of `headers` are too."""
+
+    method: str
+    target: bytes
+    version: str
+    headers: Sequence[tuple[bytes, bytes]]
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition(b"?")[0].decode("latin-1")
+
+    def get(self, name: bytes) -> str:
+        """The first value of a header, by its name in lower case; "" where there is none."""
+        return next((value.decode("latin-1").strip() for key, value in self.headers if key.lower() == name), "")
+
+    @property
+    def is_web_socket(self) -> bool:
+        return self.method == "GET" and self.get(b"upgrade").lower() == "websocket"
+
+    @property
+    def is_preflight(self) -> bool:
+        """Whether a browser asks what it may send (CORS), which it does without a key."""
+        return self.method == "OPTIONS" and bool(self.get(b"access-control-request-method"))
+
+    @property
+    def key(self) -> str:
+        """The API key, sent as OpenAI's clients do it or as Anthropic's do; "" for none."""
+        authorization = self.get(b"authorization")
+        if not authorization:
+            return self.get(b"x-api-key")
+        scheme, _, key = authorization.partition(" ")
+        return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def render_request(head: Head, target: bytes, body: bytes) -> bytes:
+    """The request as a pod gets it: the client's lines in their order, but for what concerns the hop."""
+    dropped = _DROPPED_OF_SOCKETS if head.is_web_socket else _DROPPED
+    lines = [f"{head.method} ".encode() + target + f" HTTP/{head.version}".encode()]
+    lines += [b"%s: %s" % line for line in head.headers if line[0].lower() not in dropped]
+    if not head.is_web_socket:
+        lines.append(b"connection: close")
+    if body or head.method in ("POST", "PUT", "PATCH"):
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def render_answer(
+    status: int, content: Any, headers: Sequence[tuple[str, str]] = (), *, origin: bool = False, bodiless: bool = False
+) -> bytes:
+    """A whole answer of the gateway's own, with JSON as its body (None: no body). `origin`: a page of another site
+    may read it, as with vLLM's default. `bodiless`: the head alone, as HEAD asks for."""
+    body = b"" if content is None else json.dumps(content).encode()
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    if content is not None:
+        lines.append("content-type: application/json")
+    if status != HTTPStatus.NO_CONTENT:
+        lines.append(f"content-length: {len(body)}")
+    lines += [f"{name}: {value}" for name, value in headers]
+    lines += ["access-control-allow-origin: *"] if origin else []
+    lines.append("connection: close")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if bodiless else body)
+
+
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    b"x-accel-buffering: no\r\ntransfer-encoding: chunked\r\nconnection: close\r\n%s\r\n"
+)
+"""Of a stream that is begun before a pod has answered."""
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a body in pieces (RFC 9112, 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(data), data)

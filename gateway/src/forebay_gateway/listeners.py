@@ -1,0 +1,63 @@
+"""The ports: the shared one, and one for each endpoint that the slices name. They come and go as the slices do."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping
+
+from forebay_gateway.connection import Connection
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 4096
+
+Accept = Callable[[Key | None], Connection]
+
+
+class Listeners:
+    """What is listened on. `wanted` gives the endpoints' ports as they should be now."""
+
+    def __init__(self, accept: Accept, wanted: Callable[[], Mapping[int, Key]]) -> None:
+        self._accept = accept
+        self._wanted = wanted
+        self._changed = asyncio.Event()
+        self._open: dict[int, tuple[Key | None, asyncio.Server]] = {}
+
+    def change(self) -> None:
+        """The wanted ports may be others now."""
+        self._changed.set()
+
+    async def open_shared(self, port: int) -> None:
+        """Listen for requests to all endpoints. Raises OSError where that can't be."""
+        self._open[port] = (None, await self._listen(port, None))
+
+    async def run(self) -> None:
+        """Follow the wanted ports, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            wanted = self._wanted()
+            for port, (key, server) in list(self._open.items()):
+                if key is not None and wanted.get(port) != key:
+                    server.close()
+                    del self._open[port]
+            for port, key in wanted.items():
+                if port not in self._open:
+                    try:
+                        self._open[port] = (key, await self._listen(port, key))
+                    except OSError as error:
+                        logger.error("port %d of %s/%s cannot be listened on: %s", port, *key, error)
+
+    def close(self) -> None:
+        """Take no new connections."""
+        for _, server in self._open.values():
+            server.close()
+        self._open.clear()
+
+    async def _listen(self, port: int, key: Key | None) -> asyncio.Server:
+        dual = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual else socket.AF_INET
+        listening = socket.create_server(("", port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: self._accept(key), sock=listening, backlog=BACKLOG)

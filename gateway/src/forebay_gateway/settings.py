@@ -1,0 +1,37 @@
+"""What can be set, with its defaults."""
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the gateway takes on, and for how long.
+
+    Attributes:
+        head_bytes, head_seconds: of a request's head, from the first byte of the connection on.
+        body_bytes, body_seconds: of a request's body.
+        connections: clients at once.
+        held, held_per_endpoint: requests that wait for a pod.
+        kept_bytes: bodies in memory, of all requests that have not gone to a pod.
+        hold_seconds: how long a request waits for a pod.
+        patience_seconds: how long a streamed request waits like any other, before it gets its 200 and comments.
+        heartbeat_seconds: from one comment to the next.
+        connect_seconds: for the connection to a pod.
+        drain_seconds: how long running and held requests may go on after SIGTERM.
+    """
+
+    head_bytes: int = 64 << 10
+    head_seconds: float = 10.0
+    body_bytes: int = 32 * MIB
+    body_seconds: float = 60.0
+    connections: int = 16384
+    held: int = 4096
+    held_per_endpoint: int = 512
+    kept_bytes: int = 128 * MIB
+    hold_seconds: float = 600.0
+    patience_seconds: float = 20.0
+    heartbeat_seconds: float = 5.0
+    connect_seconds: float = 3.0
+    drain_seconds: float = 300.0

@@ -1,0 +1,164 @@
+"""The gateway as a process of its own, with what the operator would have written for it."""
+
+import base64
+import hashlib
+import hmac
+import json
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from tests.endpoints import endpoint
+from tests.integration.canned_pod import CannedPod
+from tests.integration.control_plane import free_ports, running
+from tests.integration.operator_process import give_chart_access
+from tests.kubectl import Kubectl, Manifest, wait_for
+
+DIGEST_KEY = b"0123456789abcdef0123456789abcdef"
+KEY = "fb_the-key-of-the-tests"
+MODEL = "org/model"
+
+LIMITS = {
+    "hold-seconds": 3,
+    "patience-seconds": 0.6,
+    "heartbeat-seconds": 0.2,
+    "head-seconds": 1,
+    "body-seconds": 1,
+    "held-per-endpoint": 4,
+    "drain-seconds": 10,
+}
+"""Short, so that the tests are."""
+
+
+@dataclass
+class Gateway:
+    """A running gateway and the namespace whose endpoints have bare ids."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int
+    ops_port: int
+    pod_ops_port: int
+    kubectl: Kubectl
+    system: str
+    keys: dict[str, list[str]] = field(default_factory=dict)
+
+    def client(self, base: str, key: str = KEY, **options: Any) -> openai.OpenAI:
+        """The official client with no special option but for what a test gives."""
+        return openai.OpenAI(base_url=base, api_key=key, **{"max_retries": 0, **options})
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.port}/v2/{name}/openai/v1"
+
+    def held(self, name: str) -> dict[str, Any]:
+        """What the operator is told of an endpoint; {} before any request."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ops_port}/held", timeout=5) as reply:
+            return dict(json.load(reply)["endpoints"].get(f"{self.kubectl.namespace}/{name}", {}))
+
+    def endpoint(
+        self, name: str, *, keys: Sequence[str] = (KEY,), models: Sequence[str] = (MODEL,), **spec: Any
+    ) -> int:
+        """Make an endpoint at zero that scales, as the operator would have it. Returns its gateway port."""
+        (port,) = free_ports(1)
+        self.kubectl.apply(endpoint(name, **{"replicas": 0, "scaling": {"maxReplicas": 2}, **spec}))
+        self.status(name, models=list(models))
+        self.slice(f"{name}-gateway", name, port, [], {"endpointslice.kubernetes.io/managed-by": "gateway.forebay.dev"})
+        if keys:
+            self.let_in(name, *keys)
+        wait_for(lambda: self._lists(name, keys[0] if keys else ""), f"the gateway knows {name}")
+        wait_for(lambda: _listens(port), f"the gateway listens on {port}")
+        return port
+
+    def let_in(self, name: str, *keys: str) -> None:
+        """Write the digests of an endpoint's keys; all the tests' endpoints share one Secret."""
+        digests = [hmac.new(DIGEST_KEY, key.encode(), hashlib.sha256).hexdigest() for key in keys]
+        self.keys[f"{self.kubectl.namespace}.{name}"] = digests
+        data = {entry: _base64("\n".join(each).encode()) for entry, each in self.keys.items()}
+        _secret(self.kubectl.within(self.system), "forebay-gateway-keys-0", data)
+
+    def status(self, name: str, **status: Any) -> None:
+        """Write the status as the operator would."""
+        found = self.kubectl.get("iep", name)
+        assert found
+        patch = json.dumps({"status": {"observedGeneration": found["metadata"]["generation"], **status}})
+        self.kubectl.run("patch", "iep", name, "--subresource=status", "--type=merge", "--patch", patch)
+
+    def slice(self, slice_name: str, name: str, port: int, endpoints: list[Manifest], labels: dict[str, str]) -> None:
+        """Write an EndpointSlice of an endpoint's Service."""
+        made = {"kubernetes.io/service-name": name, "app.kubernetes.io/managed-by": "forebay", **labels}
+        self.kubectl.apply(
+            {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {"name": slice_name, "labels": made},
+                "addressType": "IPv4",
+                "ports": [{"name": "http", "port": port}],
+                "endpoints": endpoints,
+            }
+        )
+
+    def pods(self, name: str, *pods: CannedPod, ready: bool = True) -> None:
+        """Have Kubernetes list pods of an endpoint, a slice for each since each has a port of its own."""
+        for number, pod in enumerate(pods):
+            listed = [{"addresses": [pod.host], "conditions": {"ready": ready}}]
+            self.slice(f"{name}-pod{number}", name, pod.port, listed, {})
+
+    def replicas(self, name: str) -> int:
+        found = self.kubectl.get("iep", name)
+        assert found
+        return int(found["spec"]["replicas"])
+
+    def _lists(self, name: str, key: str) -> bool:
+        try:
+            return bool(self.client(self.url(name), key or "none").models.list().data)
+        except (openai.APIStatusError, openai.APIConnectionError):
+            return False
+
+
+@contextmanager
+def running_gateway(kubectl: Kubectl, system: str, log: Path, **limits: Any) -> Iterator[Gateway]:
+    """Run a gateway for the namespace of this kubectl; `system` is where the digests are. It has the chart's access."""
+    port, ops_port, pod_ops_port = free_ports(3)
+    options = [f"--{name}={value}" for name, value in {**LIMITS, **limits}.items()]
+    command = [
+        sys.executable, "-W", "error", "-m", "forebay_gateway", f"--port={port}", f"--ops-address=127.0.0.1:{ops_port}",
+        f"--namespace={system}", f"--home-namespace={kubectl.namespace}", f"--pod-ops-port={pod_ops_port}", *options,
+    ]  # fmt: skip
+    _secret(kubectl.within(system), "forebay-gateway", {"digest-key": _base64(DIGEST_KEY)})
+    template, enabled = "templates/gateway-rbac.yaml", "--set=gateway.enabled=true"
+    access = give_chart_access(
+        kubectl.within(system), log.with_name("kubeconfig"), "forebay-gateway", template, enabled
+    )
+    with running(log, *command, env=access.environment()) as process:
+        gateway = Gateway(process, log, port, ops_port, pod_ops_port, kubectl, system)
+        wait_for(lambda: is_ready(gateway), "the gateway is ready")
+        yield gateway
+
+
+def is_ready(gateway: Gateway) -> bool:
+    assert gateway.process.poll() is None, f"the gateway ended:\n{gateway.log.read_text()[-2000:]}"
+    return _listens(gateway.port)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _secret(kubectl: Kubectl, name: str, data: dict[str, str]) -> None:
+    kubectl.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

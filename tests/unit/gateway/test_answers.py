@@ -1,0 +1,151 @@
+"""Errors, heads and what the gateway answers by itself."""
+
+import json
+
+import pytest
+
+from forebay_gateway import errors
+from forebay_gateway.answers import health
+from forebay_gateway.endpoint import Endpoint, read_endpoint
+from forebay_gateway.errors import Api, ApiError
+from forebay_gateway.head import Head, render_answer, render_request
+from forebay_gateway.relay import LateUpstream
+from forebay_server import errors as server_errors
+
+FAILED = ApiError(503, "it did not start", "endpoint_failed")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (errors.MISSING_KEY, server_errors.MISSING_KEY),
+        (errors.WRONG_KEY, server_errors.WRONG_KEY),
+        (errors.MODEL_MISSING, server_errors.MODEL_MISSING),
+        (errors.SLOW_BODY, server_errors.SLOW_BODY),
+        (errors.body_too_large(9), server_errors.too_large(9)),
+        (errors.not_found("GET", "/x"), server_errors.not_found("GET", "/x")),
+        (FAILED, server_errors.ApiError(503, "it did not start", "endpoint_failed")),
+    ],
+)
+def test_errors_are_those_of_the_server(ours: ApiError, theirs: server_errors.ApiError) -> None:
+    assert ours.status == theirs.status
+    assert ours.content() == theirs.content()
+    assert ours.content(Api.ANTHROPIC) == theirs.content(anthropic=True)
+
+
+@pytest.mark.parametrize("api", Api)
+def test_an_event_is_one_event(api: Api) -> None:
+    event = errors.of_pod(400, b'{"error": {"message": "two\\n\\nlines", "code": "c"}}').event(api)
+    assert event.endswith(b"\n\n")
+    assert event.count(b"\n\n") == 1
+    assert json.loads(event.partition(b"data: ")[2])["error"]["message"] == "two\n\nlines"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": "text"}', b'{"detail": "x"}', b"null"])
+def test_a_pods_answer_that_is_no_error_of_openai_is_told_by_its_status(body: bytes) -> None:
+    assert errors.of_pod(500, body).message == "The server answered 500 (Internal Server Error)."
+    assert "799" in errors.of_pod(799, body).message
+
+
+def head(*lines: tuple[bytes, bytes], method: str = "POST") -> Head:
+    return Head(method, b"/v1/x", "1.1", list(lines))
+
+
+def test_a_request_keeps_its_lines_but_those_of_the_hop() -> None:
+    lines = [
+        (b"Host", b"x"),
+        (b"Connection", b"keep-alive, X-Hop"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Expect", b"100-continue"),
+        (b"Upgrade", b"h2c"),
+        (b"aUTHORIZATION", b"Bearer k"),
+    ]
+    made = render_request(head(*lines), b"/v1/y", b"abc")
+    start = b"POST /v1/y HTTP/1.1\r\nHost: x\r\naUTHORIZATION: Bearer k\r\n"
+    assert made == start + b"connection: close\r\ncontent-length: 3\r\n\r\nabc"
+
+
+def test_a_web_socket_keeps_its_upgrade() -> None:
+    lines = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Key", b"k")]
+    made = render_request(head(*lines, method="GET"), b"/v1/realtime", b"")
+    start = b"GET /v1/realtime HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    assert made == start + b"Sec-WebSocket-Key: k\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ([(b"Authorization", b"Bearer  k ")], "k"),
+        ([(b"authorization", b"bearer k")], "k"),
+        ([(b"Authorization", b"Basic k")], ""),
+        ([(b"X-API-Key", b"k")], "k"),
+        ([(b"Authorization", b"Basic k"), (b"x-api-key", b"other")], ""),
+        ([], ""),
+    ],
+)
+def test_the_key_is_found_where_clients_put_it(lines: list[tuple[bytes, bytes]], key: str) -> None:
+    assert head(*lines).key == key
+
+
+def test_an_answer_without_content_has_no_length_where_none_may_be() -> None:
+    assert b"content-length" not in render_answer(204, None)
+    assert b"content-length: 0" in render_answer(200, None)
+    assert render_answer(200, {"a": 1}, bodiless=True).endswith(b"content-length: 8\r\nconnection: close\r\n\r\n")
+
+
+def endpoint(replicas: int, scales: bool = True) -> Endpoint:
+    spec = {"replicas": replicas, **({"scaling": {}} if scales else {})}
+    return read_endpoint({"metadata": {"name": "one", "namespace": "team"}, "spec": spec})
+
+
+def test_health_tells_a_load_balancer_what_it_needs() -> None:
+    asleep, off = endpoint(0), endpoint(0, scales=False)
+    assert [health(asleep, ready=ready, ping=True) for ready in (True, False)] == [200, 204]
+    assert health(asleep, ready=False, ping=False) == 200
+    assert health(off, ready=False, ping=False) == 503
+    assert health(None, ready=False, ping=True) == 503
+
+
+class Client:
+    """A client's connection that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def pause_reading(self) -> None:
+        raise AssertionError("nothing is read here")
+
+    resume_reading = pause_reading
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nServer: x\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ndata: 1\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 1000])
+async def test_after_comments_the_body_of_a_stream_passes_alone(size: int) -> None:
+    client = Client()
+    upstream = LateUpstream(client, Api.OPENAI)
+    for place in range(0, len(STREAM), size):
+        upstream.data_received(STREAM[place : place + size])
+    upstream.connection_lost(None)
+    assert client.sent == b"7\r\ndata: 1\r\n0\r\n\r\n"
+    assert upstream.answered
+    assert await upstream.ended is None
+
+
+async def test_after_comments_a_whole_answer_becomes_one_event() -> None:
+    client = Client()
+    upstream = LateUpstream(client, Api.OPENAI)
+    upstream.data_received(b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"a":\n "b"}')
+    upstream.connection_lost(None)
+    assert client.sent == b'12\r\ndata: {"a": "b"}\n\n\r\n0\r\n\r\n'
+
+
+async def test_after_comments_a_pod_that_says_nothing_is_known_by_it() -> None:
+    upstream = LateUpstream(Client(), Api.OPENAI)
+    upstream.connection_lost(ConnectionResetError())
+    assert not upstream.answered
+    assert isinstance(await upstream.ended, ConnectionResetError)

@@ -1,0 +1,138 @@
+"""What the gateway knows of the cluster."""
+
+from typing import Any
+
+import pytest
+
+from forebay_gateway.directory import Directory
+from forebay_gateway.endpoint import Address, Slice, read_endpoint, read_slice
+
+KEY = ("team", "one")
+
+
+def manifest(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None) -> dict[str, Any]:
+    metadata = {"name": "one", "namespace": "team", "generation": 4, "creationTimestamp": "2026-11-24T12:00:00Z"}
+    return {"metadata": metadata, "spec": {"model": "m", **(spec or {})}, "status": status or {}}
+
+
+def slice_of(**changes: Any) -> dict[str, Any]:
+    labels = {"kubernetes.io/service-name": "one", **changes.pop("labels", {})}
+    ports = [{"name": "metrics", "port": 1}, {"name": "http", "port": 8000}]
+    return {"metadata": {"name": "s", "namespace": "team", "labels": labels}, "ports": ports, **changes}
+
+
+def test_an_endpoint_that_nobody_has_looked_at_yet_has_defaults() -> None:
+    found = read_endpoint(manifest())
+    assert (found.key, found.replicas, found.scales, found.open, found.models) == (KEY, 1, False, False, ())
+    assert (found.progress, found.created) == ("Pending", 1795521600)
+
+
+@pytest.mark.parametrize(
+    ("spec", "off"),
+    [
+        ({"replicas": 0}, "replicas: 0, without scaling"),
+        ({"replicas": 0, "scaling": {}}, ""),
+        ({"replicas": 0, "scaling": {}, "suspend": True}, "suspend: true"),
+        ({"replicas": 1, "suspend": True}, "suspend: true"),
+        ({"replicas": 1}, ""),
+    ],
+)
+def test_what_is_off_is_not_started(spec: dict[str, Any], off: str) -> None:
+    assert read_endpoint(manifest(spec)).off == off
+
+
+@pytest.mark.parametrize(("observed", "stalled"), [(4, True), (3, False)])
+def test_stalled_counts_only_for_the_latest_change(observed: int, stalled: bool) -> None:
+    conditions = [{"type": "Stalled", "status": "True", "reason": "X", "message": ""}]
+    status = {"observedGeneration": observed, "conditions": conditions}
+    assert read_endpoint(manifest(status=status)).stalled is stalled
+
+
+@pytest.mark.parametrize(
+    ("startup", "told"),
+    [
+        ({"step": "Importing"}, "Importing"),
+        ({"step": "Downloading", "percent": 0}, "Downloading, 0 %"),
+        ({"step": "Downloading", "percent": 43, "etaSeconds": 21}, "Downloading, 43 %, about 21 s left"),
+    ],
+)
+def test_progress_is_told_as_far_as_it_is_known(startup: dict[str, Any], told: str) -> None:
+    assert read_endpoint(manifest(status={"startup": startup})).progress == told
+
+
+def test_pods_are_ready_may_become_so_or_leave() -> None:
+    endpoints = [
+        {"addresses": ["10.0.0.1"], "conditions": {"ready": True}},
+        {"addresses": ["10.0.0.2"], "conditions": {"ready": False}},
+        {"addresses": ["10.0.0.3"], "conditions": {"ready": False, "serving": True, "terminating": True}},
+        {"addresses": ["10.0.0.4"]},
+    ]
+    found = read_slice(slice_of(endpoints=endpoints))
+    ready = (Address("10.0.0.1", 8000), Address("10.0.0.4", 8000))
+    assert found == Slice(KEY, 0, ready, (Address("10.0.0.2", 8000),))
+
+
+def test_the_gateways_own_slice_tells_its_port_and_no_pods() -> None:
+    labels = {"endpointslice.kubernetes.io/managed-by": "gateway.forebay.dev"}
+    endpoints = [{"addresses": ["10.0.0.9"], "conditions": {"ready": True}}]
+    assert read_slice(slice_of(labels=labels, endpoints=endpoints)) == Slice(KEY, 8000, (), ())
+
+
+@pytest.mark.parametrize("ports", [None, [], [{"name": "other", "port": 1}], [{"name": "http"}]])
+def test_a_slice_without_the_port_tells_nothing(ports: Any) -> None:
+    assert read_slice({**slice_of(), "ports": ports}) is None
+
+
+def test_ids_are_bare_at_home_and_qualified_elsewhere() -> None:
+    directory = Directory("team")
+    directory.put_endpoint(read_endpoint(manifest()))
+    assert directory.id_of(KEY) == "one"
+    assert directory.id_of(("x", "one")) == "x.one"
+    assert directory.find("one") == directory.find("team.one") == directory.endpoint(KEY)
+    assert directory.find("x.one") is None
+
+
+def test_ports_follow_the_slices() -> None:
+    directory, told = Directory("team"), []
+    directory.ports_changed = lambda: told.append(directory.ports())
+    directory.put_slice("g", Slice(KEY, 20000, (), ()))
+    directory.put_slice("g", Slice(KEY, 20000, (), ()))
+    directory.put_slice("g6", Slice(KEY, 20001, (), ()))
+    directory.drop_slice("g", KEY)
+    assert told == [{20000: KEY}, {20000: KEY, 20001: KEY}, {20001: KEY}]
+
+
+def test_a_port_that_two_endpoints_claim_belongs_to_neither() -> None:
+    directory = Directory("team")
+    directory.put_slice("g", Slice(KEY, 20000, (), ()))
+    directory.put_slice("g", Slice(("team", "two"), 20000, (), ()))
+    directory.put_slice("h", Slice(("team", "two"), 20001, (), ()))
+    assert directory.ports() == {20001: ("team", "two")}
+
+
+def test_pods_of_all_slices_count_until_their_slice_is_gone() -> None:
+    directory = Directory("team")
+    pods = [Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)]
+    directory.put_slice("a", Slice(KEY, 0, (pods[0],), ()))
+    directory.put_slice("b", Slice(KEY, 0, (pods[1],), (pods[0],)))
+    assert (directory.ready(KEY), directory.unready(KEY)) == (pods, [pods[0]])
+    directory.drop_slice("b", KEY)
+    directory.drop_slice("never seen", KEY)
+    assert (directory.ready(KEY), directory.unready(KEY)) == ([pods[0]], [])
+
+
+def test_endpoints_without_a_key_are_known_until_they_ask_for_one() -> None:
+    directory = Directory("team")
+    directory.put_endpoint(read_endpoint(manifest({"auth": {"mode": "None"}})))
+    assert directory.open() == {KEY}
+    directory.put_endpoint(read_endpoint(manifest()))
+    assert directory.open() == frozenset()
+
+
+async def test_changes_are_told_to_those_who_wait_for_them() -> None:
+    directory = Directory("team")
+    with directory.changes(KEY) as changed:
+        directory.put_slice("a", Slice(("team", "two"), 0, (), ()))
+        assert not changed.is_set()
+        directory.put_endpoint(read_endpoint(manifest()))
+        assert changed.is_set()

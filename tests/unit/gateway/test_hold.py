@@ -1,0 +1,180 @@
+"""How requests wait for pods: woken once, let go together, or told why not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from forebay_gateway import errors
+from forebay_gateway.balance import Balancer
+from forebay_gateway.directory import Directory
+from forebay_gateway.endpoint import Address, Endpoint, Slice, read_endpoint
+from forebay_gateway.hold import Holds, refusal, too_late
+from forebay_gateway.names import Key
+from forebay_gateway.settings import Limits
+
+KEY = ("team", "one")
+POD = Address("10.0.0.1", 8000)
+
+
+def endpoint(replicas: int = 0, **status: Any) -> Endpoint:
+    metadata = {"name": "one", "namespace": "team", "generation": 1}
+    spec = {"replicas": replicas, "scaling": {"maxReplicas": 1}}
+    return read_endpoint({"metadata": metadata, "spec": spec, "status": {"observedGeneration": 1, **status}})
+
+
+STALLED = [
+    {"type": "Ready", "status": "False", "reason": "GatedModel", "message": "accept its licence"},
+    {"type": "Stalled", "status": "True", "reason": "GatedModel", "message": "accept its licence"},
+]
+
+
+class Cluster:
+    """What the holds see and do."""
+
+    def __init__(self, **limits: int) -> None:
+        self.directory = Directory("team")
+        self.directory.put_endpoint(endpoint())
+        self.balancer = Balancer()
+        self.woken: list[Key] = []
+        self.says_ready: list[Address] = []
+        self.on_wake: Callable[[], Awaitable[None]] | None = None
+        self.holds = Holds(self.directory, self.balancer, self._wake, self._ask, replace(Limits(), **limits))
+
+    async def _wake(self, key: Key) -> None:
+        self.woken.append(key)
+        if self.on_wake:
+            await self.on_wake()
+
+    async def _ask(self, pods: Sequence[Address]) -> list[Address]:
+        return [pod for pod in pods if pod in self.says_ready]
+
+    def wait(self) -> "asyncio.Task[list[Address]]":
+        return asyncio.create_task(self.holds.wait_for_pods(KEY))
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_many_that_wait_wake_once_and_go_together() -> None:
+    cluster = Cluster()
+    waiting = [cluster.wait() for _ in range(5)]
+    await until(lambda: cluster.woken)
+    cluster.directory.put_endpoint(endpoint(1))
+    await asyncio.sleep(0)
+    cluster.directory.put_slice("a", Slice(KEY, 0, (POD,), ()))
+    assert await asyncio.gather(*waiting) == [[POD]] * 5
+    assert cluster.woken == [KEY]
+
+
+async def test_a_pod_that_says_that_it_is_ready_is_enough() -> None:
+    cluster = Cluster()
+    cluster.directory.put_endpoint(endpoint(1))
+    cluster.directory.put_slice("a", Slice(KEY, 0, (), (POD,)))
+    waiting = cluster.wait()
+    done, _ = await asyncio.wait({waiting}, timeout=0.1)
+    assert not done
+    cluster.says_ready.append(POD)
+    assert await asyncio.wait_for(waiting, 2) == [POD]
+    assert cluster.woken == []
+
+
+async def test_an_endpoint_that_goes_to_zero_again_is_woken_again() -> None:
+    cluster = Cluster()
+    waiting = cluster.wait()
+    await until(lambda: len(cluster.woken) == 2)
+    waiting.cancel()
+
+
+async def test_pods_that_took_no_connection_are_waited_for() -> None:
+    cluster = Cluster()
+    cluster.balancer.suspect(POD)
+    cluster.directory.put_endpoint(endpoint(1))
+    cluster.directory.put_slice("a", Slice(KEY, 0, (POD,), ()))
+    waiting = cluster.wait()
+    done, _ = await asyncio.wait({waiting}, timeout=0.5)
+    assert not done
+    other = Address("10.0.0.2", 8000)
+    cluster.directory.put_slice("a", Slice(KEY, 0, (POD, other), ()))
+    assert await asyncio.wait_for(waiting, 1) == [other]
+
+
+async def test_a_failed_start_is_told_to_all_who_wait() -> None:
+    cluster = Cluster()
+    waiting = [cluster.wait() for _ in range(3)]
+    await until(lambda: cluster.woken)
+    cluster.directory.put_endpoint(endpoint(1, conditions=STALLED))
+    for each in waiting:
+        with pytest.raises(errors.Refused, match="cannot start \\(GatedModel\\): accept its licence"):
+            await each
+
+
+async def test_an_endpoint_that_is_deleted_is_told_to_all_who_wait() -> None:
+    cluster = Cluster()
+    waiting = cluster.wait()
+    await until(lambda: cluster.woken)
+    cluster.directory.drop_endpoint(KEY)
+    with pytest.raises(errors.Refused, match="no endpoint 'one'"):
+        await waiting
+
+
+async def test_a_waking_that_breaks_leaves_nobody_waiting() -> None:
+    async def broken() -> None:
+        raise RuntimeError("broken")
+
+    cluster = Cluster()
+    cluster.on_wake = broken
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    with pytest.raises(errors.Refused) as refused:
+        await cluster.wait()
+    assert refused.value.error is errors.INTERNAL
+
+
+async def test_nobody_who_waits_means_no_work() -> None:
+    cluster = Cluster()
+    waiting = cluster.wait()
+    await until(lambda: cluster.woken)
+    waiting.cancel()
+    await until(lambda: not cluster.holds._tasks)
+    cluster.directory.put_slice("a", Slice(KEY, 0, (POD,), ()))
+    assert await cluster.wait() == [POD]
+
+
+def test_held_requests_are_bounded_for_an_endpoint_and_in_all() -> None:
+    cluster = Cluster(held=3, held_per_endpoint=2)
+    holds = cluster.holds
+    with holds.held(KEY), holds.held(KEY):
+        with pytest.raises(errors.Refused) as refused, holds.held(KEY):
+            pass
+        assert (refused.value.error.status, "endpoint 'one'" in refused.value.error.message) == (429, True)
+        with holds.held(("team", "two")), pytest.raises(errors.Refused) as refused, holds.held(("team", "three")):
+            pass
+        assert refused.value.error is errors.TOO_MANY
+    with holds.held(KEY):
+        assert holds.report()["team/one"]["held"] == 1
+
+
+def test_the_report_counts_what_was_begun_and_forgets_what_is_gone() -> None:
+    cluster = Cluster()
+    cluster.holds.begin(KEY)
+    cluster.holds.begin(KEY)
+    assert cluster.holds.report() == {"team/one": {"held": 0, "begun": 2, "oldestSeconds": 0.0, "queued": 0}}
+    cluster.directory.drop_endpoint(KEY)
+    assert cluster.holds.report() == {}
+
+
+def test_a_stalled_endpoint_at_zero_may_be_tried_again() -> None:
+    assert refusal(endpoint(0, conditions=STALLED), "one") is None
+    assert refusal(endpoint(1, conditions=STALLED), "one") is not None
+
+
+def test_the_deadline_says_when_to_come_back() -> None:
+    startup = {"step": "Downloading", "etaSeconds": 70}
+    assert ("retry-after", "70") in too_late(endpoint(1, startup=startup), "one", 600).headers
+    assert ("retry-after", "10") in too_late(endpoint(1), "one", 600).headers

@@ -1,0 +1,73 @@
+"""Which paths are answered, and as what."""
+
+import pytest
+
+from forebay_gateway.errors import Api
+from forebay_gateway.paths import Kind, Path, read_path
+from forebay_server import routes
+
+OWN = {
+    ("POST", "/v1/chat/completions"): Path("", "/v1/chat/completions", b"/v1/chat/completions", Kind.ENGINE),
+    ("POST", "/v2/any/openai/v1/completions"): Path(
+        "any", "/v1/completions", b"/v2/any/openai/v1/completions", Kind.ENGINE
+    ),
+    ("POST", "/v2/any/runsync"): Path("any", "/runsync", b"/v2/any/runsync", Kind.ENGINE),
+    ("GET", "/v1/models"): Path("", "/v1/models", b"/v1/models", Kind.MODELS),
+    ("HEAD", "/v1/models/org/model"): Path("", "/v1/models/org/model", b"/v1/models/org/model", Kind.MODELS),
+    ("GET", "/v1/realtime?model=m"): Path("", "/v1/realtime", b"/v1/realtime?model=m", Kind.ENGINE),
+    ("GET", "/v1/responses/resp_1"): Path("", "/v1/responses/resp_1", b"/v1/responses/resp_1", Kind.PASSIVE),
+    ("GET", "/v1/openapi.json"): Path("", "/v1/openapi.json", b"/v1/openapi.json", Kind.PASSIVE),
+    ("GET", "/health"): Path("", "/health", b"/health", Kind.PROBE),
+    ("POST", "/v1/load_lora_adapter"): None,
+    ("POST", "/openai/v1/completions"): None,
+    ("POST", "/sleep"): None,
+    ("GET", "/metrics"): None,
+    ("GET", "/v1"): None,
+    ("GET", "/v1/"): None,
+    ("GET", "/v2/any/openai/v1/"): None,
+    ("GET", "/"): None,
+}
+
+SHARED = {
+    ("POST", "/openai/v1/chat/completions?x=1"): Path(
+        "", "/v1/chat/completions", b"/v1/chat/completions?x=1", Kind.ENGINE
+    ),
+    ("POST", "/v2/team.one/openai/v1/messages"): Path(
+        "team.one", "/v1/messages", b"/v2/team.one/openai/v1/messages", Kind.ENGINE
+    ),
+    ("GET", "/openai/v1/models"): Path("", "/v1/models", b"/v1/models", Kind.MODELS),
+    ("GET", "/ping"): Path("", "/ping", b"/ping", Kind.PROBE),
+    ("POST", "/v1/chat/completions"): None,
+    ("GET", "/openapi.json"): None,
+    ("POST", "/openai/sleep"): None,
+}
+
+
+@pytest.mark.parametrize(("method", "target"), OWN)
+def test_on_the_port_of_one_endpoint(method: str, target: str) -> None:
+    assert read_path(method, target.encode(), shared=False) == OWN[method, target]
+
+
+@pytest.mark.parametrize(("method", "target"), SHARED)
+def test_on_the_shared_port(method: str, target: str) -> None:
+    assert read_path(method, target.encode(), shared=True) == SHARED[method, target]
+
+
+def test_every_path_of_the_server_is_known() -> None:
+    for path in (*routes.OPERATIONS, *routes.DOCUMENT, *routes.OPEN, "/v2/x/runsync", "/v1/models"):
+        public = path if path.startswith(("/v1/", "/v2/")) or not routes.is_served(f"/v1{path}") else f"/v1{path}"
+        assert read_path("POST", public.encode(), shared=False), path
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        ("/v1/chat/completions", Api.OPENAI),
+        ("/v1/responses", Api.RESPONSES),
+        ("/v1/messages/count_tokens", Api.ANTHROPIC),
+    ],
+)
+def test_the_shape_of_errors_follows_the_path(path: str, api: Api) -> None:
+    found = read_path("POST", path.encode(), shared=False)
+    assert found
+    assert found.api is api

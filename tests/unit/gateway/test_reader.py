@@ -1,0 +1,122 @@
+"""One request from the bytes of a connection."""
+
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay_gateway.errors import Refused
+from forebay_gateway.reader import Budget, RequestReader
+
+POST = b"POST /v1/completions?a=b HTTP/1.1\r\nHost: x\r\nX-Own: Value\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def read(*parts: bytes, head_bytes: int = 1000, body_bytes: int = 1000) -> RequestReader:
+    reader = RequestReader(head_bytes, body_bytes)
+    for part in parts:
+        reader.feed(part)
+    return reader
+
+
+@given(st.lists(st.integers(0, len(POST)), max_size=5))
+def test_a_request_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(POST)]
+    reader = read(*(POST[begin:end] for begin, end in pairwise(places)))
+    assert reader.complete
+    assert reader.head is not None
+    assert (reader.head.method, reader.head.target, reader.head.version) == ("POST", b"/v1/completions?a=b", "1.1")
+    assert reader.head.headers == [(b"Host", b"x"), (b"X-Own", b"Value"), (b"Content-Length", b"5")]
+    assert bytes(reader.body) == b"hello"
+
+
+def test_the_head_is_there_before_the_body() -> None:
+    reader = read(POST[:-3])
+    assert reader.head is not None
+    assert not reader.complete
+
+
+def test_a_body_in_chunks_is_put_together() -> None:
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader = read(head, b"3\r\nabc\r\n", b"2;ext=1\r\nde\r\n0\r\n\r\n")
+    assert (reader.complete, bytes(reader.body)) == (True, b"abcde")
+
+
+def test_what_follows_a_request_is_thrown_away() -> None:
+    reader = read(POST + b"GET /second HTTP/1.1\r\n\r\n", b"more")
+    assert reader.head is not None
+    assert (reader.head.target, bytes(reader.body)) == (b"/v1/completions?a=b", b"hello")
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100, 157, 10_000])
+@pytest.mark.parametrize("request_of", ["length", "chunks", "nothing"])
+def test_an_offer_to_change_the_protocol_takes_nothing_from_the_body(cut: int, request_of: str) -> None:
+    """Java's HttpClient makes this offer with every first request."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n"
+    length, chunks = b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"
+    data, body = {
+        "length": (POST.replace(length, offer + length), b"hello"),
+        "chunks": (
+            POST.replace(length, chunks + offer).replace(b"hello", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
+            b"hello",
+        ),
+        "nothing": (b"GET / HTTP/1.1\r\n%s\r\n" % offer, b""),
+    }[request_of]
+    reader = read(*(data[place : place + cut] for place in range(0, len(data), cut)))
+    assert (reader.complete, bytes(reader.body)) == (True, body)
+
+
+def test_a_web_socket_is_known() -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
+    reader = read(b"GET /v1/realtime HTTP/1.1\r\n" + upgrade)
+    assert reader.head is not None
+    assert (reader.complete, reader.head.is_web_socket) == (True, True)
+
+
+def test_a_target_with_a_host_is_read_as_its_path() -> None:
+    reader = read(b"GET http://host:8000/v1/models?a HTTP/1.1\r\n\r\n")
+    assert reader.head is not None
+    assert reader.head.target == b"/v1/models?a"
+
+
+REFUSED = {
+    "no HTTP": ([b"\x16\x03\x01\x02\x00"], 400),
+    "a method that is none": ([b"FETCH / HTTP/1.1\r\n\r\n"], 400),
+    "another version": ([b"GET / HTTP/3.0\r\n\r\n"], 400),
+    "a space before the colon": ([b"GET / HTTP/1.1\r\nHost : x\r\n\r\n"], 400),
+    "a line that goes on": ([b"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n"], 400),
+    "two lengths": ([b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"], 400),
+    "a length and chunks": ([b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"], 400),
+    "a length that is none": ([b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"], 400),
+    "a chunk that is none": ([b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"], 400),
+    "a head without end": ([b"GET / HTTP/1.1\r\n", *[b"X: yyyyyyyy\r\n"] * 99], 431),
+    "a head that is too large at once": ([b"GET / HTTP/1.1\r\nX: " + b"y" * 2000 + b"\r\n\r\n"], 431),
+    "a length that is too large": ([b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n"], 413),
+    "a length beyond numbers": ([b"POST / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n"], 413),
+    "chunks that are too many": (
+        [b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"ff\r\n" + b"x" * 255 + b"\r\n"] * 5],
+        413,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_is_refused(case: str) -> None:
+    parts, status = REFUSED[case]
+    with pytest.raises(Refused) as refused:
+        read(*parts)
+    assert refused.value.error.status == status
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_reader(data: bytes) -> None:
+    with suppress(Refused):
+        read(data, POST)
+
+
+def test_a_budget_counts_what_is_kept() -> None:
+    budget = Budget(10)
+    assert [budget.take(6), budget.take(5), budget.take(4)] == [True, False, True]
+    budget.give(6)
+    assert budget.take(5)

@@ -1,5 +1,6 @@
 """Helm itself refuses values that can't work, with a sentence; it needs no cluster for that."""
 
+import json
 import subprocess
 from collections.abc import Callable
 
@@ -73,6 +74,21 @@ def test_in_namespaced_mode_there_is_no_right_beyond_them(helm: Helm) -> None:
         ("ClusterRole", None, "forebay-edit"),
     }
     assert "- --watch-namespaces=a,b\n" in rendered.stdout
+
+
+def test_only_the_operators_probes_and_metrics_can_be_reached(helm: Helm) -> None:
+    """The object alone: what enforces it is the cluster's network."""
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    peers = "--set-json=networkPolicy.from=" + json.dumps([monitoring])
+    for values, rule in (((), {}), ((peers,), {"from": [monitoring]})):
+        rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
+        found = {each["kind"]: each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each and "spec" in each}
+        policy, pod = found["NetworkPolicy"], found["Deployment"]["template"]
+        assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        assert (policy["policyTypes"], policy["ingress"]) == (["Ingress"], [{"ports": [{"port": "health"}], **rule}])
+        assert [port["name"] for port in pod["spec"]["containers"][0]["ports"]] == ["health"]
+    off = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=networkPolicy.create=false")
+    assert "NetworkPolicy" not in off.stdout
 
 
 def test_one_operator_alone_has_no_disruption_budget_that_would_hold_up_its_node(helm: Helm) -> None:

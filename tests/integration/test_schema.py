@@ -8,6 +8,7 @@ import pytest
 from forebay_operator.resources import build_companions, build_deployment, build_service
 from forebay_operator.settings import Settings
 from forebay_operator.types import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
+from forebay_operator.types.rules import LIMITS
 from tests.endpoints import endpoint
 from tests.kubectl import Kubectl, Manifest, Refused, condition
 
@@ -316,6 +317,7 @@ EVERYTHING = {
         {"rollout": {"strategy": "Replace", "drainTimeout": "1h30m", "startupTimeout": "24h"}},
         {"adapters": [ADAPTER, {"name": "b", "source": "pvc://claim/b"}]},
         {"pod": EVERYTHING},
+        {"env": [{"name": name, "value": "9"} for name in sorted(LIMITS)]},
         {"env": [{"name": "LD_PRELOAD", "value": "/opt/own.so"}, {"name": "PYTHONPATH", "value": "/opt"}]},
     ],
 )

@@ -9,10 +9,11 @@ import yaml
 
 from cluster.pins import ROOT
 from crds.reference import render
+from forebay_operator.environment import known_names
 from forebay_operator.types import Spec, parse_endpoint
 from forebay_operator.types.endpoint import Between
 from forebay_operator.types.parse import camel
-from forebay_operator.types.rules import REFUSED_VARIABLES, VOLUME_TYPES
+from forebay_operator.types.rules import LIMITS, OWN_PREFIX, REFUSED_VARIABLES, VOLUME_TYPES
 from tests.unit.operator.test_status import endpoint_manifest
 
 CRD = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
@@ -97,11 +98,14 @@ def test_the_operator_and_the_schema_have_the_same_words_and_bounds() -> None:
 
 
 EVERY_FIELD = list(walk(SCHEMA["properties"]["spec"], "spec"))
+EVERY_FIELD_OF_BOTH = [*EVERY_FIELD, *walk(SCHEMA["properties"]["status"], "status")]
+"""Those of the spec and of the status."""
 
 
 def test_every_field_is_described() -> None:
-    fields = [*EVERY_FIELD, *walk(SCHEMA["properties"]["status"], "status")]
-    silent = [path for path, one in fields if not path.endswith(("[]", "{}")) and not one.get("description")]
+    silent = [
+        path for path, one in EVERY_FIELD_OF_BOTH if not path.endswith(("[]", "{}")) and not one.get("description")
+    ]
     assert silent == []
 
 
@@ -109,16 +113,16 @@ def test_every_field_is_bounded() -> None:
     def bounded(one: Mapping[str, Any]) -> bool:
         kind = one.get("type")
         if kind == "string":
-            return "maxLength" in one or "enum" in one
+            return "maxLength" in one or "enum" in one or one.get("format") == "date-time"
         if kind == "array":
             return "maxItems" in one and "x-kubernetes-list-type" in one
         if kind == "object":
             return "properties" in one or "maxProperties" in one
         return kind in ("integer", "boolean") or one.get("x-kubernetes-int-or-string") is True
 
-    assert [path for path, one in EVERY_FIELD if not bounded(one)] == []
-    assert not any("x-kubernetes-preserve-unknown-fields" in one for _, one in EVERY_FIELD)
-    assert not any(one.get("type") == "number" for _, one in EVERY_FIELD)
+    assert [path for path, one in EVERY_FIELD_OF_BOTH if not bounded(one)] == []
+    assert not any("x-kubernetes-preserve-unknown-fields" in one for _, one in EVERY_FIELD_OF_BOTH)
+    assert not any(one.get("type") == "number" for _, one in EVERY_FIELD_OF_BOTH)
 
 
 def test_every_rule_says_what_to_do() -> None:
@@ -135,6 +139,16 @@ def test_volumes_are_of_the_types_that_the_operator_takes() -> None:
 def test_the_schema_refuses_the_variables_that_the_operator_refuses() -> None:
     rules = str(dict(EVERY_FIELD)["spec.env[]"]["x-kubernetes-validations"])
     assert [name for name in REFUSED_VARIABLES if f"'{name}'" not in rules] == []
+
+
+def test_of_the_servers_own_settings_those_can_be_set_that_are_no_promise() -> None:
+    rules = str(dict(EVERY_FIELD)["spec.env[]"]["x-kubernetes-validations"])
+    assert [name for name in LIMITS if f"'{name}'" not in rules] == []
+    own = {name for name in known_names() if name.startswith(OWN_PREFIX)}
+    promises = {"ENDPOINT", "AUTH", "KEYS_DIR", "CONTROL_DIR", "DRAIN_SECONDS", "TERMINATION_LOG"}
+    assert own - {f"{OWN_PREFIX}{name}" for name in promises} == LIMITS
+    variables = [{"name": name, "value": "1"} for name in sorted(LIMITS)]
+    assert parse_endpoint(endpoint_manifest(env=variables)).env == tuple(variables)
 
 
 def test_the_reference_page_is_as_the_schema() -> None:

@@ -31,6 +31,20 @@ REFUSED_VARIABLES = {
 }
 """Variables that would switch off a promise of the endpoint, with the reason. A test compares the CRD's rules."""
 
+OWN_PREFIX = "FOREBAY_"
+"""Of variables that the operator sets, but for those that follow."""
+
+LIMITS = frozenset(
+    {
+        "FOREBAY_MAX_IN_FLIGHT",
+        "FOREBAY_MAX_BODY_BYTES",
+        "FOREBAY_BODY_SECONDS",
+        "FOREBAY_ENGINE_STUCK_SECONDS",
+        "FOREBAY_ENGINE_PROBE_SECONDS",
+    }
+)
+"""Settings of the server that have no names of RunPod's or vLLM's and are the user's."""
+
 ADAPTER_VARIABLES = ("LORA_MODULES", "ENABLE_LORA")
 """Variables that are set from spec.adapters where it is given."""
 
@@ -126,8 +140,8 @@ def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
 def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
     for name in (variable["name"] for variable in endpoint.env):
         reason = REFUSED_VARIABLES.get(name)
-        if name.startswith("FOREBAY_"):
-            reason = "names that begin with FOREBAY_ are set by the operator"
+        if name.startswith(OWN_PREFIX) and name not in LIMITS:
+            reason = f"names that begin with {OWN_PREFIX} are set by the operator, but for {', '.join(sorted(LIMITS))}"
         if name in ADAPTER_VARIABLES and endpoint.adapters:
             reason = "it is set from spec.adapters; keep one of the two"
         if reason:

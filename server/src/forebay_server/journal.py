@@ -35,6 +35,9 @@ STEPS = (
 FATAL = re.compile(r"failed to start|fatal error|WorkerProc failed")
 """What vLLM logs, with the exception, when one of its processes ends."""
 
+REGISTRY = "vllm.model_executor.models.registry"
+"""The logger to which vLLM says UNREAD_CLASS."""
+
 UNREAD_CLASS = "Error in inspecting model architecture"
 """What vLLM (0.32, 0.33) logs in the main process, with the exception, when it could not import a model's class; what
 it raises is only "failed to be inspected. Please check the logs"."""
@@ -99,11 +102,20 @@ def listen() -> None:
     """Have the log of this process written to the journal: in a process of an engine of ours all that matters, in the
     main process, which itself catches what it raises, only what UNREAD_CLASS says."""
     owner, _, path = os.environ.get(VARIABLE, "").partition(":")
-    if path:
-        handler = JournalHandler(Path(path))
-        if owner == str(os.getpid()):
-            handler.addFilter(lambda record: str(record.msg).startswith(UNREAD_CLASS))
+    if not path:
+        return
+    handler = JournalHandler(Path(path))
+    if owner != str(os.getpid()):
         logging.getLogger("vllm").addHandler(handler)
+        return
+
+    def hear(record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith(UNREAD_CLASS):
+            handler.handle(record)
+        return True
+
+    # vLLM 0.33 sets its log up again once it has read its arguments, which takes handlers away and leaves filters
+    logging.getLogger(REGISTRY).addFilter(hear)
 
 
 class JournalHandler(logging.Handler):

@@ -1,6 +1,7 @@
 """What the engine's processes tell the main one."""
 
 import logging
+import logging.config
 import subprocess
 import sys
 import time
@@ -91,28 +92,29 @@ def test_of_a_long_error_the_end_is_kept(path: Path, log: logging.Logger) -> Non
 
 
 @pytest.fixture
-def own_handlers() -> Iterator[list[logging.Handler]]:
-    """Those of vLLM's log in this process."""
-    logger = logging.getLogger("vllm")
-    before = list(logger.handlers)
-    yield logger.handlers
-    logger.handlers[:] = before
+def registry() -> Iterator[logging.Logger]:
+    """vLLM's logger for what it finds of models; it and the one above as they were, afterwards."""
+    logger, above = logging.getLogger(journal.REGISTRY), logging.getLogger("vllm")
+    before = list(logger.filters), above.level, above.propagate
+    yield logger
+    logger.filters[:], above.level, above.propagate = before
 
 
-def test_of_the_main_process_only_what_it_does_not_raise_is_heard(
-    monkeypatch: pytest.MonkeyPatch, own_handlers: list[logging.Handler]
+def test_of_the_main_process_only_what_it_does_not_raise_is_heard_even_when_its_log_is_set_up_again(
+    monkeypatch: pytest.MonkeyPatch, registry: logging.Logger
 ) -> None:
     script = "import logging; from forebay_server.journal import listen; listen(); log = logging.getLogger('vllm')\n"
     script += "log.setLevel('INFO'); log.info('Starting to load model x...')"
     monkeypatch.setenv(journal.VARIABLE, "")
     read = journal.begin()
     journal.listen()
-    assert own_handlers
+    vllm = {"handlers": [], "level": "INFO", "propagate": False}
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "loggers": {"vllm": vllm}})
     for message in ("EngineCore failed to start.", "Error in inspecting model architecture 'Llava'"):
         try:
             raise ImportError(message)
         except ImportError:
-            logging.getLogger("vllm.registry").exception(message)
+            registry.exception(message)
     subprocess.run([sys.executable, "-c", script], check=True)
     assert [step for step, _ in read.news()] == [Step.LOADING_WEIGHTS]
     assert [error.text for error in read.errors] == ["Error in inspecting model architecture 'Llava'"]

@@ -39,8 +39,8 @@ conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain 
 	$(PY) -m pytest tests/conformance -m "conformance and not soak"
 
 .PHONY: soak
-soak: .venv ## Check the server with a thousand streams, ten thousand malformed requests, ten minutes of schemathesis
-	$(PY) -m pytest tests/conformance -m soak
+soak: .venv ## Check with a thousand streams, hostile clients, ten minutes of schemathesis, kills at every request
+	$(PY) -m pytest tests/conformance tests/integration -m soak
 
 .PHONY: vllm
 vllm: .venv ## Run the server's tests that need vLLM, in its image; TESTS=tests/vllm/test_media.py runs a part

@@ -107,7 +107,7 @@ def standing(name: str, programs: Programs, upstream: int, folder: Path) -> Iter
 def gateway(upstream: int, folder: Path) -> Iterator[tuple[int, int]]:
     """The gateway against a real API server, which lists the upstream as a ready pod of an endpoint."""
     with ExitStack() as stack:
-        kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).within("home")
+        kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
         for namespace in ("home", "system"):
             kubectl.run("create", "namespace", namespace)
         limits = {"hold-seconds": 60}

@@ -45,7 +45,7 @@ def start_plane(folder: Path, pods: int) -> Iterator[Plane]:
     # one audit log, however long; no taint on new nodes, as the controller that would take it away is not here
     api_server_flags = "--audit-log-maxsize=100000", "--disable-admission-plugins=TaintNodesByCondition"
     with ExitStack() as stack:
-        admin = stack.enter_context(
+        plane = stack.enter_context(
             start_control_plane(
                 host_tools(),
                 folder,
@@ -55,6 +55,7 @@ def start_plane(folder: Path, pods: int) -> Iterator[Plane]:
                 api_server_flags=api_server_flags,
             )
         )
+        admin = plane.kubectl
         scheduler = scale_tools() / "kube-scheduler", "--kubeconfig", admin.kubeconfig, "--leader-elect=false", *QPS
         stack.enter_context(running(folder / "scheduler.log", *scheduler, "--secure-port=0"))
         kwok = scale_tools() / "kwok", "--kubeconfig", admin.kubeconfig, "--manage-all-nodes", f"--config={STAGES}"

@@ -8,7 +8,8 @@ import pytest
 
 from cluster.pins import ROOT
 from cluster.tools import host_tools
-from tests.integration.control_plane import start_control_plane
+from tests.integration.control_plane import ControlPlane, start_control_plane
+from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
 from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl
 
@@ -16,10 +17,18 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 
 
 @pytest.fixture(scope="session")
-def control_plane(run_cluster: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+def whole_control_plane(
+    run_cluster: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
     run_cluster("tools")
-    with start_control_plane(host_tools(), tmp_path_factory.mktemp("control-plane"), CRD) as kubectl:
-        yield kubectl
+    with start_control_plane(host_tools(), tmp_path_factory.mktemp("control-plane"), CRD) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def control_plane(whole_control_plane: ControlPlane) -> Kubectl:
+    """The access of an administrator."""
+    return whole_control_plane.kubectl
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +53,16 @@ def kubectl(control_plane: Kubectl) -> Kubectl:
     namespace = f"test-{uuid.uuid4().hex[:8]}"
     control_plane.run("create", "namespace", namespace)
     return control_plane.within(namespace)
+
+
+@pytest.fixture(scope="module")
+def proxy(control_plane: Kubectl) -> Iterator[FaultyProxy]:
+    """A proxy before the API server that does what a test says."""
+    with FaultyProxy(server_of(control_plane)).running() as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def access(proxy: FaultyProxy, operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """The operator's access by way of the proxy."""
+    return kubectl_through(proxy, operators_kubectl, tmp_path_factory.mktemp("access"))

@@ -3,8 +3,9 @@
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.kubectl import Kubectl, Refused, wait_for
@@ -50,6 +51,49 @@ def running(log: Path, *command: str | Path, env: Mapping[str, str] | None = Non
                 raise
 
 
+class ApiServer:
+    """kube-apiserver, which may be killed and started again on its port; what it knew is in etcd."""
+
+    def __init__(self, kubectl: Kubectl, log: Path, command: Sequence[str | Path]) -> None:
+        self._kubectl = kubectl
+        self._log = log
+        self._command = command
+        self._stack = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self._process = self._stack.enter_context(running(self._log, *self._command))
+        wait_for(self._is_ready, "the API server is ready", timeout=60)
+
+    def kill(self) -> None:
+        """End it at once, with all connections."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """End it in order."""
+        self._stack.close()
+
+    def _is_ready(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, f"kube-apiserver ended:\n{self._log.read_text()[-2000:]}"
+        try:
+            self._kubectl.run("get", "--raw", "/readyz")
+        except Refused:
+            return False
+        return self._kubectl.get("namespace", "default") is not None
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """An administrator's access, and the API server behind it."""
+
+    kubectl: Kubectl
+    api_server: ApiServer
+
+
 @contextmanager
 def start_control_plane(
     tools: Path,
@@ -59,8 +103,8 @@ def start_control_plane(
     controllers: str = CONTROLLERS,
     api_server_flags: tuple[str, ...] = (),
     controller_flags: tuple[str, ...] = (),
-) -> Iterator[Kubectl]:
-    """Start the three, with a CRD if one is given, wait until they are ready, and yield an administrator's kubectl.
+) -> Iterator[ControlPlane]:
+    """Start the three, with a CRD if one is given, and wait until they are ready.
 
     The CRD comes before the controllers, since the garbage collector looks for new kinds only every 30 s.
     """
@@ -93,22 +137,14 @@ def start_control_plane(
     )  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(running(folder / "etcd.log", *etcd))
-        process = stack.enter_context(running(folder / "apiserver.log", *api_server))
-        wait_for(lambda: _is_ready(kubectl, process, folder / "apiserver.log"), "the API server is ready", timeout=60)
+        server = ApiServer(kubectl, folder / "apiserver.log", api_server)
+        stack.callback(server.end)
+        server.start()
         if crd:
             kubectl.run("apply", "-f", str(crd))
             kubectl.run("wait", "--for=condition=Established", f"crd/{crd.stem}", "--timeout=30s")
         stack.enter_context(running(folder / "controllers.log", *controller_manager))
-        yield kubectl
-
-
-def _is_ready(kubectl: Kubectl, process: subprocess.Popen[bytes], log: Path) -> bool:
-    assert process.poll() is None, f"kube-apiserver ended:\n{log.read_text()[-2000:]}"
-    try:
-        kubectl.run("get", "--raw", "/readyz")
-    except Refused:
-        return False
-    return kubectl.get("namespace", "default") is not None
+        yield ControlPlane(kubectl, server)
 
 
 def _write_kubeconfig(path: Path, server: str, token: str) -> Path:

@@ -7,18 +7,19 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import kopf
 
+from forebay_operator.api import ApiError
 from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
 from forebay_operator.events import EventRecorder
 from forebay_operator.health import Health, serve_health
 from forebay_operator.lease import Candidate
-from forebay_operator.metrics import LEADER, observe
+from forebay_operator.metrics import observe
 from forebay_operator.names import FIELD_MANAGER
 from forebay_operator.publish import Publisher
 from forebay_operator.queue import WorkQueue
@@ -26,12 +27,25 @@ from forebay_operator.reconcile import Reconciler
 from forebay_operator.reports import StartupReports
 from forebay_operator.settings import Settings
 from forebay_operator.watch import build_cache, build_kopf_settings, register
-from forebay_operator.workers import RESYNC_INTERVAL, WORKERS, resync, wait_for_first_pass, work
+from forebay_operator.workers import (
+    RESYNC_INTERVAL,
+    WORKERS,
+    resync,
+    sweep,
+    wait_for_first_pass,
+    work,
+    work_while_leading,
+)
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 HEALTH_ADDRESS = ":8080"
 LEASE = "forebay-operator"
+PATIENCE = 2.0
+"""Seconds between two questions to an API server that does not answer yet."""
+
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where a pod finds the namespace that it runs in."""
 
@@ -84,23 +98,25 @@ async def operate(parsed: argparse.Namespace) -> None:
     """Stand by until the lease is ours, then watch and reconcile, until the process is told to stop.
 
     Raises:
-        SystemExit: the CRD is not installed, or the lease was lost. kopf looks for the CRD only once, and an operator
-            that was the leader starts anew, so that nothing of its work goes on.
+        SystemExit: the CRD is not installed, or another has taken the lease. kopf looks for the CRD only once, and an
+            operator that was the leader starts anew, so that nothing of its work goes on.
     """
     stop, health = asyncio.Event(), Health()
     for number in (signal.SIGTERM, signal.SIGINT):  # kopf puts its own in their place when it runs
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serve_health(parsed.health_address, health), await Cluster.connect() as cluster:
-        if not await cluster.serves_endpoints():
+        served = await _first(_ask_patiently(cluster.serves_endpoints), stop)
+        if served is False:
             raise SystemExit("the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true")
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         candidate = Candidate(cluster, parsed.namespace, LEASE, identity)
-        if not await _first(candidate.acquire(), stop):
+        await _first(candidate.acquire(), stop)
+        if stop.is_set():
+            await candidate.release()
             return
         keeping = asyncio.create_task(candidate.keep())
         keeping.add_done_callback(lambda _: stop.set())
         health.leads = True
-        LEADER.set(1)
         try:
             await _lead(parsed, cluster, candidate, health, stop)
         finally:
@@ -115,7 +131,8 @@ async def _lead(
 ) -> None:
     queue: WorkQueue[Key] = WorkQueue()
     registry = kopf.OperatorRegistry()
-    register(registry, queue)
+    begun_anew = asyncio.Event()
+    register(registry, queue, begun_anew)
     namespaces = parsed.watch_namespaces
     settings = Settings(
         gpu_image=parsed.gpu_image,
@@ -123,7 +140,7 @@ async def _lead(
         nvidia_runtime_class=parsed.nvidia_runtime_class,
         pull_policy=parsed.pull_policy,
         namespace=parsed.namespace,
-        kubernetes_minor=await cluster.get_minor_version(),
+        kubernetes_minor=await _ask_patiently(cluster.get_minor_version),
     )
     tasks: list[asyncio.Task[None]] = []
     failed: list[BaseException] = []
@@ -138,7 +155,7 @@ async def _lead(
     async def start(**arguments: Any) -> None:
         cache, unsure, seen = build_cache(arguments), set[Key](), set[Key]()
         observe(queue, cache)
-        health.stalled_for = queue.stalled_for
+        health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
         events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add)
         publisher = Publisher(cluster, events, queue.add_later)
         reconciler = Reconciler(cluster, cache, settings, publisher, reports)
@@ -147,9 +164,17 @@ async def _lead(
             await wait_for_first_pass(cluster, namespaces, seen)
             health.synced = True
 
-        works = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
-        rounds = resync(queue, cache, unsure, parsed.resync_interval)
-        for each in (*works, rounds, first_pass(), events.run(), reports.run()):
+        def works() -> list[Coroutine[Any, Any, None]]:
+            return [*(work(queue, reconciler, unsure, seen) for _ in range(WORKERS)), events.run()]
+
+        always = (
+            work_while_leading(candidate, queue, works),
+            resync(queue, cache, unsure, parsed.resync_interval),
+            sweep(cluster, queue, cache, namespaces, begun_anew),
+            first_pass(),
+            reports.run(),
+        )
+        for each in always:
             tasks.append(asyncio.create_task(each))
             tasks[-1].add_done_callback(end_on_failure)
 
@@ -168,13 +193,23 @@ async def _lead(
         raise SystemExit(1)
 
 
-async def _first(waiting: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-    """Wait for either; whether it was not the stop that came first."""
+async def _first(waiting: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
+    """Wait for either; the result, or None when the stop came first."""
     tasks = asyncio.create_task(waiting), asyncio.create_task(stop.wait())
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
-    return not stop.is_set()
+    return tasks[0].result() if tasks[0].done() else None
+
+
+async def _ask_patiently(question: Callable[[], Awaitable[T]]) -> T:
+    """Ask the API server until it answers; it may be up later than we are, and says 403 until it knows our rights."""
+    while True:
+        try:
+            return await question()
+        except ApiError as error:
+            logger.warning("the API server: %s", error)
+            await asyncio.sleep(PATIENCE)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from forebay_operator.types import Endpoint, Manifest
 
 T = TypeVar("T")
 
+_NO_RIGHTS_YET = "RBAC: ["
+"""An API server that has just started says so, with the roles that it has not read yet."""
+
 
 class Unmade(Exception):
     """Something that is desired could not be made; `diagnosis` tells the user, `retry` whether to try again soon."""
@@ -106,7 +109,7 @@ async def explain_refusal(request: Awaitable[T], kind: str) -> T:
     try:
         return await request
     except ApiError as error:
-        if error.status not in (400, 403, 422):
+        if error.status not in (400, 403, 422) or _NO_RIGHTS_YET in error.message:
             raise
         found = f"the {kind} was refused: {error.message}"
         # 403 comes from a quota, a policy or a namespace that goes: it may pass without a change of the endpoint

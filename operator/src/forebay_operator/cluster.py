@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from forebay_operator.api import Api, ApiError
-from forebay_operator.names import FIELD_MANAGER, GROUP, PLURAL, ROUTE_API, VERSION
+from forebay_operator.names import FIELD_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_LABEL, PLURAL, ROUTE_API, VERSION
 from forebay_operator.types import Manifest
 
 logger = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ DISCOVERY_AGE = 5.0
 
 _APPLY = "application/apply-patch+yaml"
 _COLLECTIONS = {
+    "Pod": "api/v1/namespaces/{namespace}/pods",
     "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
     "Service": "api/v1/namespaces/{namespace}/services",
     "Secret": "api/v1/namespaces/{namespace}/secrets",
@@ -79,13 +80,28 @@ class Cluster:
 
     async def list_endpoints(self, namespaces: Collection[str]) -> set[tuple[str, str]]:
         """Namespace and name of every endpoint, in these namespaces or, for none, in all."""
-        kind = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-        paths = [_path("InferenceEndpoint", namespace) for namespace in namespaces] or [
-            f"/apis/{GROUP}/{VERSION}/{PLURAL}"
-        ]
-        found = [await self._api.request("GET", path, accept=kind) for path in paths]
-        items = (item["metadata"] for page in found for item in page["items"] or ())
-        return {(item["namespace"], item["name"]) for item in items}
+        found = await self._list_metadata("InferenceEndpoint", namespaces)
+        return {(metadata["namespace"], metadata["name"]) for metadata in found}
+
+    async def list_uids(self, kind: str, namespaces: Collection[str]) -> set[str]:
+        """The uids of all endpoints, or of all children of a kind, in these namespaces or, for none, in all."""
+        selector = "" if kind == "InferenceEndpoint" else f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+        return {metadata["uid"] for metadata in await self._list_metadata(kind, namespaces, selector)}
+
+    async def _list_metadata(self, kind: str, namespaces: Collection[str], selector: str = "") -> list[Manifest]:
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        found: list[Manifest] = []
+        for namespace in namespaces or ("",):
+            path = _path(kind, namespace) if namespace else _path(kind, "").replace("namespaces//", "")
+            query = {"limit": str(LIST_LIMIT), **({"labelSelector": selector} if selector else {})}
+            while True:
+                page = await self._api.request("GET", path, query=query, accept=accept)
+                found += (item["metadata"] for item in page["items"] or ())
+                following = page["metadata"].get("continue")
+                if not following:
+                    break
+                query["continue"] = following
+        return found
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object as it is now, or None."""

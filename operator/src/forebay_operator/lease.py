@@ -2,7 +2,8 @@
 
 The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): a candidate never compares clocks
 with the holder. It takes a Lease that it has seen unchanged for as long as the Lease says, by its own clock; and the
-holder stops before that time is over when it cannot renew.
+holder rests before that time is over when it cannot renew. Unlike client-go's it does not end then: when the API server
+is away for all, whoever held the Lease before is as good as any other.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ class Terms:
 
     Attributes:
         duration: a Lease that was not renewed for so long may be taken.
-        renew_deadline: a holder that could not renew for so long stops; shorter than `duration`.
+        renew_deadline: a holder that could not renew for so long rests; shorter than `duration`.
         retry: between two looks at the Lease.
     """
 
@@ -83,47 +84,87 @@ class Candidate:
         self._terms = terms or Terms()
         self._clock = clock
         self._sighting: Sighting | None = None
+        self._released = False
+        self._turned = asyncio.Condition()
 
     async def acquire(self) -> None:
         """Stand by until the Lease is ours."""
-        self.holds = await self._try()
-        while not self.holds:
+        taken = await self._try()
+        while not taken:
             await asyncio.sleep(self._terms.retry)
-            self.holds = await self._try()
+            taken = await self._try()
+        await self._turn(True)
         logger.info("%s holds the lease %s/%s", self.identity, self._namespace, self._name)
 
     async def keep(self) -> None:
-        """Renew the Lease for ever. Returns when it is lost: whoever holds it now works, so we must not."""
+        """Renew the Lease for ever. Returns when it is lost: whoever holds it now works, so we must not.
+
+        While it cannot be renewed, as the API server does not answer, `holds` is False from the deadline on, and True
+        again once it can, unless another took it meanwhile.
+        """
         renewed = self._clock()
-        while self._clock() - renewed < self._terms.renew_deadline:
+        while True:
             await asyncio.sleep(self._terms.retry)
-            if not self.holds:  # released
-                return
+            left = self._terms.renew_deadline - (self._clock() - renewed)
             try:
-                async with asyncio.timeout(self._terms.renew_deadline - (self._clock() - renewed)):
+                async with asyncio.timeout(left if self.holds else self._terms.renew_deadline):
                     kept = await self._try()
             except TimeoutError:
-                break
+                kept = False
+            if self._released:
+                return
             if kept:
                 renewed = self._clock()
-            elif self._sighting and self._sighting.spec.get("holderIdentity") != self.identity:
+            elif self._sighting and self._sighting.spec.get("holderIdentity") not in (None, "", self.identity):
                 break
-        self.holds, self.lost = False, True
+            holds = self._clock() - renewed < self._terms.renew_deadline
+            if holds != self.holds:
+                words = "could be renewed again" if holds else "cannot be renewed; all work rests until it can"
+                logger.warning("the lease %s/%s %s", self._namespace, self._name, words)
+                await self._turn(holds)
+        await self._turn(False)
+        self.lost = True
         logger.error("%s lost the lease %s/%s", self.identity, self._namespace, self._name)
 
+    async def wait_until(self, holds: bool) -> None:
+        """Wait until the Lease is ours, or until it is not."""
+        async with self._turned:
+            await self._turned.wait_for(lambda: self.holds == holds)
+
     async def release(self) -> None:
-        """Hand the Lease over at once, if it is ours still."""
-        if not self.holds:
+        """Hand the Lease over at once, if it is ours still. When that fails, it ends by itself."""
+        if self._released or not self.holds:
             return
-        self.holds = False
+        self._released = True
+        try:
+            async with asyncio.timeout(self._terms.retry):
+                await self._free()
+        except (ApiError, TimeoutError) as error:
+            logger.warning("the lease %s/%s could not be given back: %r", self._namespace, self._name, error)
+
+    async def _free(self) -> None:
         lease = await self._cluster.get("Lease", self._namespace, self._name)
-        if lease and lease["spec"].get("holderIdentity") == self.identity:
-            freed = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        if not lease or lease["spec"].get("holderIdentity") != self.identity:
+            return
+        freed = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        try:
             await self._cluster.replace({**lease, "spec": freed})
+        except ApiError as error:
+            if error.status != 409:  # else it was just being renewed
+                raise
+            await self._free()
+        else:
             logger.info("%s gave the lease %s/%s back", self.identity, self._namespace, self._name)
+
+    async def _turn(self, holds: bool) -> None:
+        async with self._turned:
+            self.holds = holds
+            self._turned.notify_all()
 
     async def _try(self) -> bool:
         """Take or renew the Lease; whether it is ours now."""
+        if self._released:
+            return False
         try:
             lease = await self._cluster.get("Lease", self._namespace, self._name)
             spec = (lease or {}).get("spec") or {}

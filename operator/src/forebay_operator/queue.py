@@ -88,6 +88,13 @@ class WorkQueue(Generic[Key]):
         self._retries[key] = asyncio.get_running_loop().call_later(delay, self._retry, key)
         return delay
 
+    def retry_now(self) -> None:
+        """Ask at once for all keys that failed: what they failed of is over."""
+        for key, timer in list(self._retries.items()):
+            timer.cancel()
+            self._failures.pop(key, None)
+            self._retry(key)
+
     def _retry(self, key: Key) -> None:
         del self._retries[key]
         self.add(key)

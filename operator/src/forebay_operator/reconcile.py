@@ -26,7 +26,7 @@ from forebay_operator.resources import (
     name_superfluous,
 )
 from forebay_operator.resources.meta import digest, find_controller
-from forebay_operator.resources.route import CONDITION, assess_route, route_condition
+from forebay_operator.resources.route import ACCEPTED, CONDITION, REFUSED, WAITING, assess_route, route_condition
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
 from forebay_operator.startup import ended_run_of, find_unread, run_of
@@ -189,8 +189,9 @@ class Reconciler:
         if not await self._cluster.serves_routes():
             words = f"the Gateway API ({names.ROUTE_API}) is not installed here. Install it, or remove spec.route"
             return route_condition(False, "RouteUnsupported", words, endpoint.generation), True
+        made = previous is not None and previous["reason"] in (ACCEPTED, WAITING, REFUSED)
         try:
-            route = await ensure(self._cluster, endpoint, desired, None, made=taken)
+            route = await ensure(self._cluster, endpoint, desired, None, made)
         except Unmade as error:
             found = route_condition(False, error.diagnosis.reason, error.diagnosis.text, endpoint.generation)
             return found, not error.retry

@@ -1,5 +1,8 @@
 """kopf watches; here its events become entries of the cache and keys in the work queue, and nothing else happens."""
 
+import asyncio
+from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import Any
 
 import kopf
@@ -18,13 +21,22 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
+    settings.networking.error_backoffs = _Patience()
     for plural in _CHILDREN:
         settings.watching.label_selectors[plural] = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
     return settings
 
 
-def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key]) -> None:
-    """Register an index and an event handler for the endpoints and for each kind of child.
+class _Patience:
+    """Seconds before each further attempt of a list or a watch. They never end, as kopf would, with the operator."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((0.5, 1.0, 2.0), repeat(3.0))
+
+
+def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], begun_anew: asyncio.Event) -> None:
+    """Register an index and an event handler for the endpoints and for each kind of child. `begun_anew` is set when
+    a watch has listed all its objects again.
 
     kopf calls no event handler before all indices are filled, so the first reconcile sees everything.
     """
@@ -42,7 +54,10 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key]) -> None:
             return _index_entry(body)
 
         @kopf.on.event(*resource, id=f"{plural}-changed", registry=registry)
-        async def enqueue(body: kopf.Body, **_: Any) -> None:
+        async def enqueue(body: kopf.Body, memo: kopf.Memo, type: str | None, **_: Any) -> None:
+            if type is None and memo.get("listed"):
+                begun_anew.set()
+            memo.listed = True
             for key in _index_entry(body):
                 queue.add(key)
 

@@ -3,12 +3,16 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Set
+from collections.abc import Callable, Collection, Coroutine, Iterable, Set
+from contextlib import suppress
+from typing import Any
 
 from forebay_operator.api import ApiError
 from forebay_operator.cache import Cache, Key
 from forebay_operator.cluster import Cluster
-from forebay_operator.metrics import RECONCILE_SECONDS
+from forebay_operator.lease import Candidate
+from forebay_operator.metrics import LEADER, RECONCILE_SECONDS
+from forebay_operator.names import KIND
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
 
@@ -24,8 +28,32 @@ A watch that the API server cut may have missed a deletion, and Secrets are not 
 """
 
 
+SWEEP_INTERVAL = 300.0
+"""Seconds between two sweeps of the cache when no watch is known to have begun anew."""
+
+SWEEP_DELAY = 1.0
+"""Seconds from a watch that begins anew to the sweep; the watches of other kinds often do so too."""
+
 FIRST_PASS_INTERVAL = 2.0
 """Seconds between two looks whether the first pass over all endpoints is over."""
+
+
+async def work_while_leading(
+    candidate: Candidate, queue: WorkQueue[Key], works: Callable[[], Iterable[Coroutine[Any, Any, None]]]
+) -> None:
+    """Have `works` done for ever, but only while the lease is ours; without it all of them are cancelled at once."""
+    while True:
+        await candidate.wait_until(holds=True)
+        LEADER.set(1)
+        queue.retry_now()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(each) for each in works()]
+                await candidate.wait_until(holds=False)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            LEADER.set(0)
 
 
 async def work(queue: WorkQueue[Key], reconciler: Reconciler, unsure: set[Key], seen: set[Key]) -> None:
@@ -78,3 +106,28 @@ async def resync(queue: WorkQueue[Key], cache: Cache, unsure: set[Key], interval
             await asyncio.sleep(interval / len(keys))
             unsure.add(key)
             queue.add(key)
+
+
+async def sweep(
+    cluster: Cluster, queue: WorkQueue[Key], cache: Cache, namespaces: Collection[str], begun_anew: asyncio.Event
+) -> None:
+    """Take deleted objects out of the cache for ever: whenever a watch has begun anew, and from time to time.
+
+    kopf does not miss objects that are not in a later list, and a watch that lists none tells nobody that it began.
+    """
+    while True:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(begun_anew.wait(), SWEEP_INTERVAL)
+            await asyncio.sleep(SWEEP_DELAY)
+        begun_anew.clear()
+        for kind in (KIND, "Deployment", "Service", "Pod"):
+            known = cache.uids(kind)  # before the list, so that what is made meanwhile is not missed in it
+            try:
+                living = await cluster.list_uids(kind, namespaces)
+            except ApiError as error:
+                logger.warning("list of %s: %s", kind, error)
+                begun_anew.set()
+                break
+            for uid in known.keys() - living - cache.gone:
+                cache.gone.add(uid)
+                queue.add(known[uid])

@@ -8,6 +8,8 @@ from forebay_operator.settings import Settings
 from forebay_operator.types import Endpoint, Manifest
 
 CONDITION = "RouteReady"
+ACCEPTED, WAITING, REFUSED = "RouteAccepted", "RouteWaiting", "RouteRefused"
+"""Reasons of the condition while there is a route."""
 
 
 def route_id(endpoint: Endpoint, settings: Settings) -> str:
@@ -61,10 +63,10 @@ def assess_route(live: Manifest, generation: int) -> dict[str, object]:
             if condition.get("status") == "False":
                 gateway = answer["parentRef"]["name"]
                 words = f"the Gateway {gateway} says {condition.get('reason')}: {condition.get('message', '')}"
-                return route_condition(False, "RouteRefused", words, generation)
+                return route_condition(False, REFUSED, words, generation)
         taken = found.get("Accepted") or {}
         accepted += taken.get("status") == "True" and taken.get("observedGeneration", current) >= current
     if accepted < wanted:
         words = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
-        return route_condition(False, "RouteWaiting", words, generation)
-    return route_condition(True, "RouteAccepted", "every Gateway of spec.route.parentRefs has taken it", generation)
+        return route_condition(False, WAITING, words, generation)
+    return route_condition(True, ACCEPTED, "every Gateway of spec.route.parentRefs has taken it", generation)

@@ -1,0 +1,135 @@
+"""Wherever the operator fails or is killed, what it makes of an endpoint is the same in the end.
+
+A whole life is gone through again and again, each time with a fault at the next request of every phase, until a life
+has no such request any more.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from forebay_operator.api import Api
+from forebay_operator.types import Manifest
+from tests.endpoints import endpoint
+from tests.integration.faulty_api import Fault, FaultyApi, connect
+from tests.integration.in_process import (
+    CHILDREN,
+    Administrator,
+    Operator,
+    find_flapping,
+    normalize,
+    normalize_status,
+)
+from tests.integration.test_contract import httproute_crd
+from tests.kubectl import Kubectl, wait_for
+
+MADE: dict[str, Any] = {
+    "suspend": True,
+    "cache": {"size": "1Gi"},
+    "route": {"parentRefs": [{"name": "public"}], "hostnames": ["llm.example.com"]},
+    "env": [{"name": "MAX_MODEL_LEN", "value": "64"}],
+}
+PHASES: Mapping[str, Manifest] = {
+    "make": {},
+    "change": {
+        "replicas": 2,
+        "env": [{"name": "MAX_MODEL_LEN", "value": "128"}],
+        "service": {"port": 8080},
+        "route": {"hostnames": ["other.example.com"]},
+        "cache": {"deletionPolicy": "Delete"},
+    },
+    "remove": {"route": None, "env": None, "auth": {"mode": "None"}},
+}
+"""What a user does in each phase: a merge patch of the spec. In the first the endpoint is made."""
+
+FAULTS = [Fault(), Fault(after=True, stale=2), Fault(kills=True), Fault(kills=True, after=True)]
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Life:
+    """What there was at the end of each phase, and in which phases the fault came to pass."""
+
+    ends: Mapping[str, Manifest]
+    hits: int
+
+
+async def live(administrator: Administrator, api: FaultyApi, name: str, fault: Fault, at: int) -> Life:
+    """Go through all phases with the fault at one request of each, and check what must hold in any case."""
+    operator, ends, hits = Operator(api, administrator, name), {}, 0
+    for phase, change in PHASES.items():
+        if phase == "make":
+            await administrator.create(endpoint(name, **MADE))
+        else:
+            await administrator.change(name, change)
+        written = len(api.statuses)
+        api.arm(fault, at)
+        await operator.settle(fault.stale)
+        hits += api.hit
+        api.arm(fault, 0)
+        assert await operator.check_in_full() == 0, "what the caches showed was all that there is to do"
+        assert find_flapping(api.statuses[written:]) == []
+        ends[phase] = await describe(administrator, name)
+    assert len(set(api.made)) == len(api.made), "nothing is made twice, and a key that callers may have least of all"
+    assert operator.told in (["Suspended"], []), "an event may be lost with the answer to its status, no other is told"
+    await administrator.delete(name)
+    return Life(ends, hits)
+
+
+async def describe(administrator: Administrator, name: str) -> Manifest:
+    """All that there is of an endpoint, comparable with another."""
+    manifest = await administrator.get(name)
+    assert manifest
+    uid, status = manifest["metadata"]["uid"], manifest["status"]
+    children = {
+        kind: sorted((normalize(one, name, uid) for one in await administrator.children(kind, name)), key=str)
+        for kind in CHILDREN
+    }
+    return {**children, "status": normalize_status(status, name)}
+
+
+@pytest.fixture(scope="module")
+async def operators_api(operators_kubectl: Kubectl) -> AsyncIterator[Any]:
+    async with await connect(operators_kubectl.kubeconfig) as api:
+        yield api
+
+
+@pytest.fixture
+async def administrator(control_plane: Kubectl, kubectl: Kubectl) -> AsyncIterator[Administrator]:
+    control_plane.run("apply", "--server-side", "-f", str(httproute_crd()))
+    control_plane.run("wait", "--for=condition=Established", "crd/httproutes.gateway.networking.k8s.io")
+    async with await connect(control_plane.kubeconfig) as api:
+        yield Administrator(Api(api), kubectl.namespace)
+
+
+async def test_a_fault_at_any_request_changes_nothing_of_the_outcome(
+    administrator: Administrator, operators_api: Any, kubectl: Kubectl
+) -> None:
+    undisturbed = await live(administrator, FaultyApi(operators_api), "undisturbed", Fault(), 0)
+    assert [len(undisturbed.ends["make"][kind]) for kind in ("Secret", "HTTPRoute", "Deployment")] == [2, 1, 1]
+    assert undisturbed.ends["remove"]["HTTPRoute"] == []
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def disturb(number: int, fault: Fault, at: int) -> int:
+        async with turns:
+            life = await live(administrator, FaultyApi(operators_api), f"life-{number}-{at:02}", fault, at)
+        for phase, end in life.ends.items():
+            assert end == undisturbed.ends[phase], f"{phase}, {fault} at request {at}"
+        return life.hits
+
+    at, hits = 1, 1
+    while hits:
+        hits = sum(await asyncio.gather(*(disturb(number, fault, at) for number, fault in enumerate(FAULTS))))
+        at += 1
+    assert at > 12, "a life has more requests than that"
+    wait_for(lambda: goes(kubectl), "with the endpoints all that they had goes", timeout=60)
+
+
+def goes(kubectl: Kubectl) -> bool:
+    """Whether every child is gone, or will be when the controller that isn't here lets it go."""
+    kinds = "deployments,services,secrets,pdb,httproutes,replicasets,pods,pvc"
+    found = kubectl.list(kinds, "forebay.dev/endpoint")
+    return all(one["kind"] == "PersistentVolumeClaim" and "deletionTimestamp" in one["metadata"] for one in found)

@@ -1,0 +1,220 @@
+"""The operator as a process, behind a proxy that fails as networks, load balancers and API servers do.
+
+It must stay alive and ready, converge, make nothing twice, and say nothing in the status that it takes back.
+"""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.endpoints import reason_is, start
+from tests.integration.control_plane import ControlPlane, free_ports
+from tests.integration.faulty_proxy import Asked, Cut, Ending, FaultyProxy, Refusal
+from tests.integration.in_process import find_flapping
+from tests.integration.operator_process import running_operator
+from tests.integration.test_leader import ask, leads, stands_by
+from tests.kubectl import Kubectl, Manifest, wait_for
+
+LONG = "300"
+"""Seconds between two rounds over everything: none comes to the help of what is tested here."""
+
+
+@dataclass
+class Watched:
+    """An operator that runs through the proxy.
+
+    Attributes:
+        access: what it reaches the API server by.
+        statuses: what it wrote as statuses, by the path that it wrote to.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    proxy: FaultyProxy
+    access: Kubectl
+    statuses: dict[str, list[Manifest]] = field(default_factory=dict)
+
+    def listen(self, asked: Asked) -> None:
+        if asked.path.endswith("/status"):
+            self.statuses.setdefault(asked.path, []).append(json.loads(asked.body)["status"])
+
+    def check_health(self) -> None:
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        assert ask(self.port, "/readyz") == (200, "leading\n")
+        assert ask(self.port, "/healthz")[0] == 200
+        assert "Traceback" not in self.log.read_text()
+
+    def flapping(self, namespace: str) -> list[str]:
+        return [
+            each for path, told in self.statuses.items() if f"/{namespace}/" in path for each in find_flapping(told)
+        ]
+
+
+@pytest.fixture(scope="module")
+def one_for_all(proxy: FaultyProxy, access: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    (port,), log = free_ports(1), tmp_path_factory.mktemp("operator") / "log"
+    with running_operator(access, log, "--resync-interval", LONG, port=port) as process:
+        wait_for(lambda: leads(port), "it leads")
+        yield Watched(process, port, log, proxy, access)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 0
+
+
+@pytest.fixture
+def operator(one_for_all: Watched) -> Iterator[Watched]:
+    one_for_all.proxy.listen = one_for_all.listen
+    yield one_for_all
+    one_for_all.proxy.rule, one_for_all.proxy.delay = (lambda _: None), 0.0
+    one_for_all.check_health()
+
+
+def replicas_are(kubectl: Kubectl, count: int) -> Callable[[], bool]:
+    """Whether the status tells of so many pods, and there are so many."""
+
+    def ask_both() -> bool:
+        found = kubectl.get("iep", "one") or {}
+        told = found.get("status", {})
+        current = told.get("observedGeneration") == found["metadata"]["generation"]
+        return bool(current and told.get("replicas") == count == len(kubectl.list("pods")))
+
+    return ask_both
+
+
+def wait_for_start(kubectl: Kubectl) -> None:
+    start(kubectl)
+    wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
+    wait_for(replicas_are(kubectl, 1), "a pod is there")
+
+
+def lease(control_plane: Kubectl) -> Manifest:
+    found = control_plane.within("forebay-system").get("lease", "forebay-operator")
+    assert found
+    return dict(found["spec"])
+
+
+@pytest.mark.parametrize("seconds", [10, pytest.param(60, marks=pytest.mark.soak)])
+def test_an_api_server_that_is_away_for_a_while(
+    operator: Watched, kubectl: Kubectl, whole_control_plane: ControlPlane, tmp_path: Path, seconds: float
+) -> None:
+    wait_for_start(kubectl)
+    before = lease(whole_control_plane.kubectl)
+    (port,) = free_ports(1)
+    whole_control_plane.api_server.kill()
+    with running_operator(operator.access, tmp_path / "second", port=port) as second:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            operator.check_health()
+            time.sleep(1)
+        assert "all work rests until it can" in operator.log.read_text()
+        whole_control_plane.api_server.start()
+        back = time.monotonic()
+        kubectl.run("delete", "pods", "--all")
+        kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
+        wait_for(lambda: kubectl.run("get", "deployment/one", "-o=jsonpath={.spec.replicas}") == "2", "it works on")
+        print(f"the operator worked {time.monotonic() - back:.1f} s after the API server was back")
+        # the controllers of Kubernetes itself take their time
+        wait_for(replicas_are(kubectl, 2), "what happened while nobody watched is seen, deletions too", timeout=60)
+        wait_for(lambda: stands_by(port), "the second stands by")
+        after = lease(whole_control_plane.kubectl)
+        assert (after["holderIdentity"], after["leaseTransitions"]) == (
+            before["holderIdentity"],
+            before["leaseTransitions"],
+        )
+        assert operator.flapping(kubectl.namespace) == []
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(timeout=10) == 0
+    assert "Traceback" not in (tmp_path / "second").read_text()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal(429, "TooManyRequests", {"Retry-After": "1"}),
+        Refusal(500, "InternalError"),
+        Refusal(503, "ServiceUnavailable"),
+        Cut.BEFORE,
+        Cut.AFTER,
+    ],
+    ids=str,
+)
+def test_an_api_server_that_refuses_everything_for_a_while(
+    operator: Watched, kubectl: Kubectl, refusal: Refusal | Cut
+) -> None:
+    wait_for_start(kubectl)
+    asked: list[Asked] = []
+
+    def refuse(request: Asked) -> Refusal | Cut:
+        asked.append(request)
+        return refusal
+
+    operator.proxy.rule = refuse
+    operator.proxy.end_watches(Ending.HALF_A_LINE)
+    kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
+    time.sleep(3)
+    operator.check_health()
+    operator.proxy.rule = lambda _: None
+    assert asked
+    assert len(asked) < 40, "it does not hammer an API server that is in need"
+    wait_for(replicas_are(kubectl, 2), "it converges", timeout=20)
+    assert operator.flapping(kubectl.namespace) == []
+
+
+def test_a_conflict_at_every_write_of_ours_for_a_while(operator: Watched, kubectl: Kubectl) -> None:
+    wait_for_start(kubectl)
+
+    def refuse(asked: Asked) -> Refusal | None:
+        return Refusal(409, "Conflict") if asked.method != "GET" and kubectl.namespace in asked.path else None
+
+    operator.proxy.rule = refuse
+    kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
+    wait_for(lambda: "by the proxy" in operator.log.read_text(), "a write is refused")
+    operator.proxy.rule = lambda _: None
+    wait_for(replicas_are(kubectl, 2), "it converges", timeout=20)
+    assert operator.flapping(kubectl.namespace) == []
+
+
+@pytest.mark.parametrize("ending", list(Ending), ids=str)
+def test_watches_that_end_while_things_are_deleted(operator: Watched, kubectl: Kubectl, ending: Ending) -> None:
+    wait_for_start(kubectl)
+    operator.proxy.rule = lambda asked: Cut.BEFORE if asked.watch or asked.lists else None
+    operator.proxy.end_watches(ending)
+    kubectl.run("delete", "deployment,service", "one")
+    wait_for(lambda: kubectl.list("pods") == [], "the pods go")
+    operator.proxy.rule = lambda _: None
+    wait_for(lambda: kubectl.get("service", "one"), "the Service comes back", timeout=20)
+    wait_for(replicas_are(kubectl, 1), "so does the Deployment, and the pods of before are forgotten", timeout=20)
+    assert operator.flapping(kubectl.namespace) == []
+
+
+def test_watches_that_are_slow(operator: Watched, kubectl: Kubectl) -> None:
+    wait_for_start(kubectl)
+    operator.proxy.delay = 1.0
+    for port in (8080, 8081):
+        kubectl.patch("iep", "one", {"spec": {"service": {"port": port}, "replicas": 2}})
+        time.sleep(1.2)
+    kubectl.run("delete", "service", "one")
+    wait_for(
+        lambda: (kubectl.get("service", "one") or {}).get("spec", {}).get("ports", [{}])[0].get("port") == 8081,
+        "the Service is as it should be",
+        timeout=20,
+    )
+    wait_for(replicas_are(kubectl, 2), "the status is of now", timeout=20)
+    assert operator.flapping(kubectl.namespace) == []
+    assert len(kubectl.list("deployments")) == len(kubectl.list("services")) == 1
+
+
+@pytest.mark.parametrize("year", [1999, 2099])
+def test_the_clock_of_whoever_wrote_the_lease_does_not_matter(
+    operator: Watched, control_plane: Kubectl, year: int
+) -> None:
+    times = dict.fromkeys(("renewTime", "acquireTime"), f"{year}-01-01T00:00:00.000000Z")
+    control_plane.within("forebay-system").patch("lease", "forebay-operator", {"spec": times})
+    wait_for(lambda: f"{year}-" not in lease(control_plane)["renewTime"], "it is renewed")
+    operator.check_health()

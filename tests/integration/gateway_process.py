@@ -81,7 +81,7 @@ class Gateway:
         """Write the digests of an endpoint's keys; all the tests' endpoints share one Secret."""
         digests = [hmac.new(DIGEST_KEY, key.encode(), hashlib.sha256).hexdigest() for key in keys]
         self.keys[f"{self.kubectl.namespace}.{name}"] = digests
-        data = {entry: _base64("\n".join(each).encode()) for entry, each in self.keys.items()}
+        data = {entry: encode("\n".join(each).encode()) for entry, each in self.keys.items()}
         _secret(self.kubectl.within(self.system), "forebay-gateway-keys-0", data)
 
     def status(self, name: str, **status: Any) -> None:
@@ -132,7 +132,7 @@ def running_gateway(kubectl: Kubectl, system: str, log: Path, **limits: Any) -> 
         sys.executable, "-W", "error", "-m", "forebay_gateway", f"--port={port}", f"--ops-address=127.0.0.1:{ops_port}",
         f"--namespace={system}", f"--home-namespace={kubectl.namespace}", f"--pod-ops-port={pod_ops_port}", *options,
     ]  # fmt: skip
-    _secret(kubectl.within(system), "forebay-gateway", {"digest-key": _base64(DIGEST_KEY)})
+    _secret(kubectl.within(system), "forebay-gateway", {"digest-key": encode(DIGEST_KEY)})
     template, enabled = "templates/gateway-rbac.yaml", "--set=gateway.enabled=true"
     access = give_chart_access(
         kubectl.within(system), log.with_name("kubeconfig"), "forebay-gateway", template, enabled
@@ -160,5 +160,6 @@ def _secret(kubectl: Kubectl, name: str, data: dict[str, str]) -> None:
     kubectl.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
 
 
-def _base64(data: bytes) -> str:
+def encode(data: bytes) -> str:
+    """As a Secret has its data."""
     return base64.b64encode(data).decode()

@@ -15,11 +15,13 @@ class Admission:
     Attributes:
         key: the endpoint; None where the body's model tells it, or where all are asked about.
         opened: in that case, the endpoints that may be meant.
+        request_id: the client's, or one that it is given.
     """
 
     head: Head
     path: Path
     key: Key | None
+    request_id: str
     opened: frozenset[Key] = frozenset()
 
     @property

@@ -12,6 +12,7 @@ from forebay_gateway.metrics import ANSWERS, CONNECTIONS, KEPT_BYTES
 from forebay_gateway.names import Key
 from forebay_gateway.reader import Budget, RequestReader
 from forebay_gateway.relay import Upstream, keep_alive
+from forebay_gateway.request_id import choose_id, new_id
 from forebay_gateway.settings import Limits
 
 logger = logging.getLogger(__name__)
@@ -87,26 +88,28 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._slow = True
-        if self._upstream:
+        if self._upstream and not self._upstream.transport.is_closing():
             self._upstream.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._slow = False
-        if self._upstream:
+        if self._upstream and not self._upstream.transport.is_closing():
             self._upstream.transport.resume_reading()
 
     def pause_reading(self) -> None:
         """Called while the pod takes nothing more of a web socket's or of a long body's bytes."""
-        self._transport.pause_reading()
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        self._transport.resume_reading()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer; the body is kept no longer."""
         self._upstream = upstream
         self._free()
-        if self._slow:
+        if self._slow and not upstream.transport.is_closing():
             upstream.transport.pause_reading()
 
     def release(self) -> None:
@@ -123,13 +126,15 @@ class Connection(asyncio.Protocol):
         head = b""
         if not self._streams:
             self._streams = self._answered = True
-            head = STREAM_HEAD % (b"access-control-allow-origin: *\r\n" if self._origin else b"")
+            origin = b"access-control-allow-origin: *\r\n" if self._origin else b""
+            head = STREAM_HEAD % (self._request_id.encode(), origin)
         self.write(head + chunk(f": {text}\n\n".encode()))
 
     def answer(self, status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Answer the request whole, with JSON."""
         ANSWERS.labels(str(status)).inc()
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
+        headers = (("x-request-id", self._request_id), *headers)
         self.write(render_answer(status, content, headers, origin=self._origin, bodiless=bodiless))
         self._answered = True
         self.end()
@@ -181,6 +186,12 @@ class Connection(asyncio.Protocol):
     @property
     def _origin(self) -> bool:
         return self._reader.head is not None and bool(self._reader.head.get(b"origin"))
+
+    @property
+    def _request_id(self) -> str:
+        if self._admission:
+            return self._admission.request_id
+        return choose_id(self._reader.head) if self._reader.head else new_id()
 
     def _read(self, data: bytes) -> None:
         reader, gate = self._reader, self._gate

@@ -14,7 +14,7 @@ from forebay_gateway.connection import Connection
 from forebay_gateway.directory import Directory
 from forebay_gateway.endpoint import Address, Endpoint
 from forebay_gateway.errors import Refused
-from forebay_gateway.head import Head, render_request
+from forebay_gateway.head import Head, render_request, replace_line
 from forebay_gateway.hold import Holds, too_late
 from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, RELAYED
@@ -22,6 +22,7 @@ from forebay_gateway.names import Key
 from forebay_gateway.paths import Kind, read_path
 from forebay_gateway.reader import Budget
 from forebay_gateway.relay import LateUpstream, Upstream, connect
+from forebay_gateway.request_id import NAME, choose_id
 from forebay_gateway.settings import Limits
 
 LONGEST_FOR_AFFINITY = 4 << 20
@@ -51,7 +52,7 @@ class Gate:
             raise Refused(errors.DRAINING)
         path = read_path(head.method, head.target, shared=port is None)
         if path and path.kind is Kind.PROBE:
-            return Admission(head, path, port)
+            return Admission(head, path, port, choose_id(head))
         if port is not None:
             self._check(port, head)
         elif path is None or not path.endpoint:
@@ -60,7 +61,7 @@ class Gate:
             port, opened = self._named(unquote(path.endpoint), head), frozenset()
         if path is None:
             raise Refused(errors.not_found(head.method, head.path))
-        return Admission(head, path, port, opened if port is None else frozenset())
+        return Admission(head, path, port, choose_id(head), opened if port is None else frozenset())
 
     def _check(self, key: Key, head: Head) -> None:
         if key in self.directory.open() or head.is_preflight:
@@ -223,7 +224,8 @@ class _Request:
 async def _relay(request: _Request, upstream: Upstream) -> None:
     client, admission = request.client, request.admission
     try:
-        upstream.transport.write(render_request(admission.head, admission.path.target, request.body))
+        head = replace_line(admission.head, NAME, admission.request_id)
+        upstream.transport.write(render_request(head, admission.path.target, request.body))
         request.body = b""
         client.attach(upstream)
         error = await upstream.ended

@@ -68,6 +68,14 @@ def render_request(head: Head, target: bytes, body: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
+def replace_line(head: Head, name: bytes, value: str) -> Head:
+    """The head with one header that has this value, where it was or at the end."""
+    if head.get(name) == value:
+        return head
+    others = [line for line in head.headers if line[0].lower() != name]
+    return Head(head.method, head.target, head.version, [*others, (name, value.encode("latin-1"))])
+
+
 def render_answer(
     status: int, content: Any, headers: Sequence[tuple[str, str]] = (), *, origin: bool = False, bodiless: bool = False
 ) -> bytes:
@@ -87,7 +95,7 @@ def render_answer(
 
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-    b"x-accel-buffering: no\r\ntransfer-encoding: chunked\r\nconnection: close\r\n%s\r\n"
+    b"x-request-id: %s\r\nx-accel-buffering: no\r\ntransfer-encoding: chunked\r\nconnection: close\r\n%s\r\n"
 )
 """Of a stream that is begun before a pod has answered."""
 

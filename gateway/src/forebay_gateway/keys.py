@@ -7,6 +7,7 @@ its time; the comparison is in constant time all the same.
 """
 
 import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -26,10 +27,10 @@ class Keys:
     def put_secret(self, name: str, data: Mapping[str, str]) -> None:
         """Take over a Secret's `data` as the API server has it, in base64."""
         if name == names.KEY_SECRET:
-            self._secret = base64.b64decode(data.get(names.KEY_ENTRY, ""))
+            self._secret = _decode(data.get(names.KEY_ENTRY, ""))
             return
         self._shards[name] = {
-            (namespace, endpoint): frozenset(line.encode() for line in base64.b64decode(value).decode().split())
+            (namespace, endpoint): frozenset(_decode(value).split())
             for entry, value in data.items()
             for namespace, _, endpoint in [entry.partition(".")]
         }
@@ -64,3 +65,11 @@ class Keys:
                 for digest in digests:
                     opened.setdefault(digest, set()).add(key)
         self._opened = {digest: frozenset(keys) for digest, keys in opened.items()}
+
+
+def _decode(value: str) -> bytes:
+    """What is no base64, which only somebody else can have written, opens nothing."""
+    try:
+        return base64.b64decode(value)
+    except binascii.Error:
+        return b""

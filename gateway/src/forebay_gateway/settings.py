@@ -22,11 +22,11 @@ class Limits:
         drain_seconds: how long running and held requests may go on after SIGTERM.
     """
 
-    head_bytes: int = 64 << 10
+    head_bytes: int = 32 << 10
     head_seconds: float = 10.0
     body_bytes: int = 32 * MIB
     body_seconds: float = 60.0
-    connections: int = 16384
+    connections: int = 8192
     held: int = 4096
     held_per_endpoint: int = 512
     kept_bytes: int = 128 * MIB

@@ -8,8 +8,9 @@ from forebay_gateway import errors
 from forebay_gateway.answers import health
 from forebay_gateway.endpoint import Endpoint, read_endpoint
 from forebay_gateway.errors import Api, ApiError
-from forebay_gateway.head import Head, render_answer, render_request
+from forebay_gateway.head import Head, render_answer, render_request, replace_line
 from forebay_gateway.relay import LateUpstream
+from forebay_gateway.request_id import NAME, choose_id
 from forebay_server import errors as server_errors
 
 FAILED = ApiError(503, "it did not start", "endpoint_failed")
@@ -63,6 +64,19 @@ def test_a_request_keeps_its_lines_but_those_of_the_hop() -> None:
     made = render_request(head(*lines), b"/v1/y", b"abc")
     start = b"POST /v1/y HTTP/1.1\r\nHost: x\r\naUTHORIZATION: Bearer k\r\n"
     assert made == start + b"connection: close\r\ncontent-length: 3\r\n\r\nabc"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [(b"req_1-a.b:c", True), (b"", False), (b"a b", False), (b"x" * 129, False), (b"\xff", False)]
+)
+def test_a_request_has_one_id_all_the_way(given: bytes, taken: bool) -> None:
+    asked = head((b"X-Request-ID", given), (b"Host", b"x"))
+    chosen = choose_id(asked)
+    assert (chosen == given.decode("latin-1")) is taken
+    sent = replace_line(asked, NAME, chosen)
+    assert [value for name, value in sent.headers if name.lower() == NAME] == [chosen.encode()]
+    assert (sent is asked) is taken
+    assert choose_id(head()) != choose_id(head())
 
 
 def test_a_web_socket_keeps_its_upgrade() -> None:

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 
+import pytest
+
 from forebay_gateway.keys import Keys
 
 SECRET = b"s" * 32
@@ -58,7 +60,9 @@ def test_without_the_install_key_nothing_opens() -> None:
     assert not found.opens("a", ONE)
 
 
-def test_an_empty_entry_opens_nothing() -> None:
+@pytest.mark.parametrize("value", ["", "x", encoded(b"\xff\x00"), encoded(b"\n\n")])
+def test_an_entry_that_holds_no_digest_opens_nothing(value: str) -> None:
     keys = made()
-    keys.put_secret("forebay-gateway-keys-3", {"team.one": ""})
+    keys.put_secret("forebay-gateway-keys-3", {"team.one": value, "no dot": value})
     assert not keys.opens("", ONE)
+    assert not keys.opens("a", ONE)

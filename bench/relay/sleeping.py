@@ -33,7 +33,7 @@ def main() -> None:
     count = parser.parse_args().endpoints
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).within("home")
+        kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
         for namespace in ("home", "system"):
             kubectl.run("create", "namespace", namespace)
         gateway = stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))

@@ -47,7 +47,7 @@ class FaultyApi(Api):
 
     Attributes:
         hit: whether there was an n-th.
-        writes: how many requests since `arm` were no mere questions.
+        writes: how many requests since `arm` the API server took that were no mere questions.
         made: the paths of the objects that were made, ever, whether the operator was told or not.
         statuses: each status that was written, ever.
         meanwhile: what happens just before the n-th, such as a user's deletion; the request itself then goes on.
@@ -86,9 +86,9 @@ class FaultyApi(Api):
             now = False
         if now and not fault.after:
             raise self._error()
-        self.writes += method != "GET"
         try:
             answer = await super().request(method, path, body, query=query, content_type=content_type, accept=accept)
+            self.writes += method != "GET"
             if method == "POST":
                 self.made.append(f"{path}/{answer['metadata']['name']}")
             elif path.endswith("/status"):

@@ -7,6 +7,7 @@ has no such request any more.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -126,6 +127,23 @@ async def test_a_fault_at_any_request_changes_nothing_of_the_outcome(
         at += 1
     assert at > 12, "a life has more requests than that"
     wait_for(lambda: goes(kubectl), "with the endpoints all that they had goes", timeout=60)
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+async def test_a_clock_that_is_hours_off_changes_nothing_of_the_outcome(
+    administrator: Administrator, operators_api: Any, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    undisturbed = await live(administrator, FaultyApi(operators_api), "right", Fault(), 0)
+
+    class Skewed(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    monkeypatch.setattr("forebay_operator.reconcile.datetime", Skewed)
+    skewed = await live(administrator, FaultyApi(operators_api), "skewed", Fault(kills=True, after=True), 6)
+    assert skewed.ends == undisturbed.ends
+    assert skewed.hits > 0
 
 
 def goes(kubectl: Kubectl) -> bool:

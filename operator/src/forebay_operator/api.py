@@ -1,5 +1,6 @@
 """One request to the API server: credentials, time-outs, errors, and the count of what was asked."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,10 @@ from forebay_operator.types import Manifest
 
 REQUEST_TIMEOUT = 30
 """Seconds that the API server has for an answer."""
+
+
+MAX_PAUSES, MAX_PAUSE = 3, 10.0
+"""How often one request is tried again after 429, and the most seconds before each, whatever Retry-After says."""
 
 
 class ApiError(Exception):
@@ -60,14 +65,31 @@ class Api:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Any:
-        """Ask, and return the JSON of the answer.
+        """Ask, and return the JSON of the answer. When the API server has too much to do, ask again when it says.
 
         Raises:
             ApiError: the API server refused, or did not answer.
         """
-        headers = {"Accept": accept, "Content-Type": content_type}
+        headers, patience = {"Accept": accept, "Content-Type": content_type}, MAX_PAUSES
+        while True:
+            code, data, pause = await self._ask(method, path, body, query=query or {}, headers=headers)
+            if code != 429 or not patience:
+                break
+            patience -= 1
+            await asyncio.sleep(pause)
+        if code >= 400:
+            raise _read_error(code, data)
+        try:
+            return json.loads(data)
+        except ValueError as error:  # of a proxy before the API server
+            raise ApiError(0, "Unreadable", f"the API server's answer is no JSON: {error}") from error
+
+    async def _ask(
+        self, method: str, path: str, body: Any, *, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> tuple[int, bytes, float]:
+        """Status and content of the answer, and the seconds after which a refused request may be tried again."""
         request = await self._api.param_serialize(
-            method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
+            method, path, query_params=list(query.items()), header_params=dict(headers), body=body,
             auth_settings=["BearerToken"],
         )  # fmt: skip
         code = 0
@@ -79,9 +101,7 @@ class Api:
             raise ApiError(0, "Unreachable", f"the API server did not answer: {error}") from error
         finally:
             API_REQUESTS.labels(method, resource_of(path), code).inc()
-        if code >= 400:
-            raise _read_error(code, data)
-        return json.loads(data)
+        return code, data, _read_pause(response.getheader("Retry-After"))
 
 
 def resource_of(path: str) -> str:
@@ -93,9 +113,14 @@ def resource_of(path: str) -> str:
     return "/".join(collection[::2]) if len(collection) > 2 else collection[0]
 
 
+def _read_pause(retry_after: str | None) -> float:
+    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
+    return min(max(seconds, 0.1), MAX_PAUSE)
+
+
 def _read_error(status: int, data: bytes) -> ApiError:
     try:
         answer = json.loads(data)
-        return ApiError(status, answer.get("reason", ""), answer.get("message", ""))
-    except ValueError:
+        return ApiError(status, str(answer.get("reason", "")), str(answer.get("message", "")))
+    except (ValueError, AttributeError):  # no JSON, or no object: a proxy's page
         return ApiError(status, "", data.decode(errors="replace")[:500] or f"HTTP status {status}")

@@ -124,7 +124,8 @@ class Reconciler:
         if preparing is None:
             return ()
         pod, since = preparing
-        early = PATIENCE - (datetime.now(UTC) - since).total_seconds()
+        waited = (datetime.now(UTC) - since).total_seconds()  # negative where our clock and the API server's disagree
+        early = PATIENCE - waited if waited >= 0 else 0.0
         self._publisher.again(key, early if early > 0 else EVENTS_AGE)
         if early > 0:
             return ()

@@ -167,7 +167,7 @@ def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], bef
 def started_at(pod: Manifest) -> str:
     """When the pod's server was started, in RFC 3339 and UTC as the kubelet writes it; "" if it does not run."""
     running = (server_status(pod).get("state") or {}).get("running") or {}
-    return str(running.get("startedAt", ""))
+    return str(running.get("startedAt") or "")
 
 
 def _is_complete(pod: Manifest, reports: Mapping[str, Report]) -> bool:

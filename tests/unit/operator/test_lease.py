@@ -1,10 +1,14 @@
 """Who may take the lease, and what it then says."""
 
+import asyncio
+import copy
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from forebay_operator.lease import Sighting, Terms, may_take, next_spec
+from forebay_operator.api import ApiError
+from forebay_operator.lease import Candidate, Sighting, Terms, may_take, next_spec
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 HELD = {"holderIdentity": "a", "leaseDurationSeconds": 10, "acquireTime": "then", "leaseTransitions": 2}
@@ -49,3 +53,98 @@ def test_a_holder_stops_before_another_may_begin() -> None:
     terms = Terms()
     assert terms.renew_deadline + terms.retry < terms.duration
     assert terms.duration + terms.retry < 15, "failover takes less than 15 s"
+
+
+QUICK = Terms(duration=10, renew_deadline=0.07, retry=0.01)
+
+
+class Leases:
+    """One Lease as the API server keeps it, until `down` is set."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.down = False
+        self.version = 0
+
+    async def get(self, *_: str) -> dict[str, Any] | None:
+        if self.down:
+            raise ApiError(0, "Unreachable", "down")
+        return copy.deepcopy(self.lease)
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        return await self.replace(manifest)
+
+    async def replace(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        if self.down:
+            raise ApiError(0, "Unreachable", "down")
+        if self.lease and manifest["metadata"].get("resourceVersion") != self.lease["metadata"]["resourceVersion"]:
+            raise ApiError(409, "Conflict", "written meanwhile")
+        self.version += 1
+        metadata = {**manifest["metadata"], "resourceVersion": str(self.version)}
+        self.lease = copy.deepcopy({**manifest, "metadata": metadata})
+        return copy.deepcopy(self.lease)
+
+
+@pytest.fixture
+def leases() -> Leases:
+    return Leases()
+
+
+def candidate(leases: Leases, identity: str) -> Candidate:
+    return Candidate(leases, "system", "operator", identity, terms=QUICK)  # type: ignore[arg-type]
+
+
+async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_is_back(leases: Leases) -> None:
+    one = candidate(leases, "one")
+    await one.acquire()
+    keeping = asyncio.create_task(one.keep())
+    leases.down = True
+    async with asyncio.timeout(5):
+        await one.wait_until(holds=False)
+    assert not keeping.done()
+    leases.down = False
+    async with asyncio.timeout(5):
+        await one.wait_until(holds=True)
+    assert leases.lease
+    assert leases.lease["spec"]["leaseTransitions"] == 0
+    await one.release()
+    async with asyncio.timeout(5):
+        await keeping
+    assert not one.lost
+    assert leases.lease["spec"]["holderIdentity"] == ""
+
+
+async def test_a_holder_that_finds_another_ends(leases: Leases) -> None:
+    one = candidate(leases, "one")
+    await one.acquire()
+    keeping = asyncio.create_task(one.keep())
+    leases.down = True
+    async with asyncio.timeout(5):
+        await one.wait_until(holds=False)
+    assert leases.lease
+    leases.lease["spec"]["holderIdentity"] = "other"
+    leases.down = False
+    async with asyncio.timeout(5):
+        await keeping
+    assert (one.lost, one.holds) == (True, False)
+
+
+async def test_a_lease_that_cannot_be_given_back_is_no_error(leases: Leases, caplog: pytest.LogCaptureFixture) -> None:
+    one = candidate(leases, "one")
+    await one.acquire()
+    leases.down = True
+    await one.release()
+    assert "could not be given back" in caplog.text
+
+
+async def test_a_lease_that_somebody_deleted_or_freed_is_taken_again(leases: Leases) -> None:
+    one = candidate(leases, "one")
+    await one.acquire()
+    keeping = asyncio.create_task(one.keep())
+    version, leases.lease = leases.version, None
+    async with asyncio.timeout(5):
+        while leases.version == version:  # noqa: ASYNC110  what the holder does next is all that there is to wait for
+            await asyncio.sleep(0.01)
+    assert one.holds
+    assert not one.lost
+    keeping.cancel()

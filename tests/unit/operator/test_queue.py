@@ -78,3 +78,15 @@ async def test_a_queue_knows_how_long_it_made_no_progress(monkeypatch: pytest.Mo
     queue.done("a")
     now = 200.0
     assert queue.stalled_for() == 0
+
+
+async def test_what_failed_is_tried_at_once_when_its_cause_is_over() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for _ in range(10):
+        queue.add("a")
+        await queue.get()
+        queue.done("a", failed=True)
+    queue.retry_now()
+    assert await queue.get() == "a"
+    assert queue.retries == 0
+    assert queue.done("a", failed=True) == FIRST_DELAY, "and patience begins anew"

@@ -171,9 +171,9 @@ def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:
                 yield f"spec.pod.{place}: {key} is the operator's; use a domain of your own"
     for volume in pod.volumes:
         yield from _find_in_volume(volume)
-    names = {volume.get("name") for volume in pod.volumes}
+    names = {str(volume.get("name")) for volume in pod.volumes}
     for mount in pod.volume_mounts:
-        if mount.get("name") not in names:
+        if str(mount.get("name")) not in names:
             yield f"spec.pod.volumeMounts: {mount.get('name')} is not among spec.pod.volumes"
         path = str(mount.get("mountPath", ""))
         if not path.startswith("/"):

@@ -1,0 +1,54 @@
+"""Random specs on the real API server: what it takes comes to a fixed point, with a status that it takes as well.
+
+The long way, with random states of the cluster too, is tests/unit/operator/test_fuzz_reconcile.py on a fake one.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from forebay_operator.api import Api, ApiError
+from tests.endpoints import endpoint
+from tests.integration.faulty_api import FaultyApi, connect
+from tests.integration.in_process import Administrator, Operator
+from tests.kubectl import Kubectl
+from tests.unit.operator.schema import PROPERTIES, values_of
+
+EXAMPLES = 25
+
+
+async def make_and_settle(control_plane: Kubectl, operators_kubectl: Kubectl, namespace: str, spec: Any) -> str:
+    """What became of an endpoint with that spec: the reason of Ready, or "" if the API server refused it."""
+    async with await connect(control_plane.kubeconfig) as ours, await connect(operators_kubectl.kubeconfig) as its:
+        administrator, api = Administrator(Api(ours), namespace), FaultyApi(its)
+        try:
+            await administrator.create({**endpoint(), "spec": {**spec, "suspend": True}})
+        except ApiError as error:
+            if error.status not in (400, 422):
+                raise
+            return ""
+        operator = Operator(api, administrator, "one")
+        await operator.settle()
+        assert await operator.check_in_full() == 0
+        found = await administrator.get("one")
+        assert found
+        await administrator.delete("one")
+        return str(found["status"]["conditions"][0]["reason"])
+
+
+@pytest.mark.usefixtures("whole_control_plane")
+def test_any_spec_that_the_api_server_takes_comes_to_a_fixed_point(
+    control_plane: Kubectl, operators_kubectl: Kubectl, kubectl: Kubectl
+) -> None:
+    reasons: list[str] = []
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(values_of(PROPERTIES["spec"]))
+    def check(spec: Any) -> None:
+        reasons.append(asyncio.run(make_and_settle(control_plane, operators_kubectl, kubectl.namespace, spec)))
+
+    check()
+    print({reason: reasons.count(reason) for reason in sorted(set(reasons))})
+    assert reasons.count("Suspended") > EXAMPLES // 8, "enough of them are good"

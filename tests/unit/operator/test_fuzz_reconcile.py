@@ -1,0 +1,376 @@
+"""Random specs in random clusters: a reconcile never fails, always comes to a fixed point, and says nothing invalid."""
+
+import asyncio
+import copy
+import os
+from enum import Enum, auto
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from forebay_operator import names
+from forebay_operator.api import ApiError
+from forebay_operator.cache import Cache, Key, key_of
+from forebay_operator.cluster import Cluster
+from forebay_operator.events import EventRecorder
+from forebay_operator.publish import Publisher
+from forebay_operator.reconcile import Reconciler
+from forebay_operator.reports import StartupReports
+from forebay_operator.resources.meta import find_controller
+from forebay_operator.settings import Settings
+from forebay_operator.startup import SERVER_STEPS, Report, run_of
+from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, Object, names_of
+from tests.unit.operator.schema import PROPERTIES, values_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
+NAME = "one"
+KEY: Key = NAMESPACE, NAME
+CHILDREN = [
+    ("deployments", NAME),
+    ("services", NAME),
+    ("secrets", names.key_secret_name(NAME)),
+    ("secrets", names.control_secret_name(NAME)),
+    ("persistentvolumeclaims", names.cache_claim_name(NAME)),
+    ("poddisruptionbudgets", NAME),
+    ("httproutes", NAME),
+]
+EXAMPLES = int(os.environ.get("FOREBAY_FUZZ", "60"))
+"""Clusters that are tried: enough for a second or two; give more by the variable."""
+
+ROUNDS = 4
+"""Reconciles within which there is nothing left to write: one writes, another sees that, two more for refusals."""
+
+status_schema = PROPERTIES["status"]
+specs = values_of(PROPERTIES["spec"])
+wild_specs = values_of(PROPERTIES["spec"], wild=True).filter(lambda spec: isinstance(spec, dict))
+statuses = values_of(status_schema)
+words = st.text(max_size=30) | st.sampled_from(
+    [
+        '{"reason": "BadFlag", "message": "no such flag", "remedy": "remove it"}',
+        '{"reason": 1}',
+        "[]",
+        "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+        "x" * 5000,
+    ]
+)
+times = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z", "2099-01-01T00:00:00Z", None])
+reasons = st.sampled_from(
+    ["Unschedulable", "SchedulerError", "SchedulingGated", "ImagePullBackOff", "InvalidImageName", "OOMKilled", "Error",
+     "CreateContainerConfigError", "CreateContainerError", "ProgressDeadlineExceeded", "FailedCreate", "Evicted", ""]
+)  # fmt: skip
+
+
+def sometimes(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """An object with any of the fields."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+def conditions(*kinds: str) -> st.SearchStrategy[list[Any]]:
+    status = st.sampled_from(["True", "False", "Unknown"])
+    more = {"reason": reasons, "message": words, "lastTransitionTime": times}
+    one = st.fixed_dictionaries({"type": st.sampled_from(kinds), "status": status}, optional=more)
+    return st.lists(one, max_size=4)
+
+
+states = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"waiting": sometimes(reason=reasons, message=words)}),
+    st.fixed_dictionaries({"running": sometimes(startedAt=times)}),
+    st.fixed_dictionaries(
+        {
+            "terminated": st.fixed_dictionaries(
+                {"exitCode": st.sampled_from([0, 1, 78, 137, 143])},
+                optional={"reason": reasons, "message": words, "startedAt": times, "finishedAt": times},
+            )
+        }
+    ),
+)
+containers = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["server", "server", "sidecar"]),
+        "ready": st.booleans(),
+        "restartCount": st.integers(0, 20),
+    },
+    optional={"started": st.booleans(), "state": states, "lastState": states},
+)
+pod_statuses = sometimes(
+    phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
+    reason=reasons,
+    message=words,
+    podIP=st.just("10.0.0.1"),
+    conditions=conditions("PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"),
+    containerStatuses=st.lists(containers, max_size=2),
+)
+deployment_statuses = sometimes(
+    observedGeneration=st.integers(0, 9),
+    replicas=st.integers(0, 9),
+    conditions=conditions("Progressing", "Available", "ReplicaFailure"),
+)
+reports = st.builds(
+    Report,
+    st.sampled_from(sorted(SERVER_STEPS)),
+    st.dictionaries(st.sampled_from(sorted(SERVER_STEPS)), st.floats(0, 1e6), max_size=3),
+    st.dictionaries(st.sampled_from(["percent", "bytesPerSecond", "etaSeconds"]), st.integers(0, 100), max_size=3),
+)
+
+events = sometimes(
+    reason=st.sampled_from(["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Pulled", "Scheduled"]),
+    message=words,
+    lastTimestamp=times,
+    eventTime=times,
+    series=sometimes(lastObservedTime=times),
+)
+pods = st.fixed_dictionaries(
+    {
+        "status": pod_statuses,
+        "newest": st.sampled_from([True, True, True, False]),
+        "leaving": st.sampled_from([False, False, False, True]),
+        "report": st.none() | reports,
+    }
+)
+
+prompt = st.sampled_from([True, True, True, False])
+"""Whether the operator sees and does its work before anything else happens."""
+
+
+class Mishap(Enum):
+    """What happens to an endpoint besides changes and pods."""
+
+    RESTART = auto()
+    DELETION = auto()
+    SLOW_DELETION = auto()
+    LOSS = auto()
+    NAME_TAKEN = auto()
+    OWNER_OF_BEFORE = auto()
+    EDIT = auto()
+    REFUSAL = auto()
+    ROUTES = auto()
+    PODS = auto()
+
+
+class Reconciling(RuleBasedStateMachine):
+    """A user, other controllers and a failing network on one side, the Reconciler on the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = FakeApiServer(status_schema)
+        self.cache = Cache({}, {}, {}, {})
+        self.reports: dict[str, Report] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """A process of the operator begins: its memory is empty."""
+
+        async def drop(manifest: object, patch: object) -> bool:
+            return True
+
+        cluster = Cluster(self.server)
+        following = StartupReports(lambda _: None)
+        following.of = lambda _: self.reports  # type: ignore[method-assign, assignment]
+        publisher = Publisher(cluster, EventRecorder(drop), lambda *_: None)
+        operator = Settings(gpu_image="gpu:1", cpu_image="cpu:1", namespace="forebay-system", kubernetes_minor=35)
+        self.reconciler = Reconciler(cluster, self.cache, operator, publisher, following)
+
+    # What users do.
+
+    @initialize(spec=specs)
+    def make(self, spec: Object) -> None:
+        self.server.put("secrets", {"metadata": {"name": "mine"}})
+        self.server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": spec})
+        self.look(True)
+
+    @rule(spec=specs | specs | specs | wild_specs, prompt=prompt)
+    def change(self, spec: Any, prompt: bool) -> None:
+        live = self.server.objects.get((names.PLURAL, NAME), {"metadata": {"name": NAME}})
+        if "deletionTimestamp" in live["metadata"]:
+            self.server.remove(names.PLURAL, NAME)
+            live = {"metadata": {"name": NAME}}
+        self.server.put(names.PLURAL, {**live, "spec": spec})
+        self.look(prompt)
+
+    def delete(self) -> None:
+        self.server.remove(names.PLURAL, NAME)
+
+    @rule(status=statuses)
+    def overwrite_status(self, status: Object) -> None:
+        if live := self.server.objects.get((names.PLURAL, NAME)):
+            self.server.put(names.PLURAL, {**live, "status": status})
+
+    def begin_deletion(self) -> None:
+        if live := self.server.objects.get((names.PLURAL, NAME)):
+            metadata = {**live["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+            self.server.put(names.PLURAL, {**live, "metadata": metadata})
+
+    # What becomes of the children.
+
+    @rule(mishap=st.sampled_from(Mishap), place=st.sampled_from(CHILDREN), kept=st.integers(0, 255))
+    def meet_with(self, mishap: Mishap, place: tuple[str, str], kept: int) -> None:
+        """What happens seldom."""
+        match mishap:
+            case Mishap.RESTART:
+                self.begin()
+            case Mishap.DELETION:
+                self.delete()
+            case Mishap.SLOW_DELETION:
+                self.begin_deletion()
+            case Mishap.LOSS:
+                self.lose(place)
+            case Mishap.NAME_TAKEN:
+                self.take_the_name(place, owned=False)
+            case Mishap.OWNER_OF_BEFORE:
+                self.take_the_name(place, owned=True)
+            case Mishap.EDIT:
+                self.edit(place, kept)
+            case Mishap.REFUSAL:
+                self.refuse(place[0])
+            case Mishap.ROUTES:
+                self.install_routes()
+            case Mishap.PODS:
+                self.lose_pods()
+
+    def lose(self, place: tuple[str, str]) -> None:
+        self.server.remove(*place)
+
+    def take_the_name(self, place: tuple[str, str], owned: bool) -> None:
+        """Somebody else has an object of that name, or an endpoint of before has."""
+        owner = {"kind": names.KIND, "name": NAME, "uid": "of before", "controller": True}
+        metadata = {
+            "name": place[1],
+            "labels": names.child_labels(NAME),
+            **({"ownerReferences": [owner]} if owned else {}),
+        }
+        spec = {"template": {"metadata": {}, "spec": {}}, "ports": [{"port": 1}], "parentRefs": []}
+        self.server.remove(*place)
+        self.server.put(place[0], {"metadata": metadata, "spec": spec})
+
+    def edit(self, place: tuple[str, str], kept: int) -> None:
+        """Fields are taken away or get other values, as far as Kubernetes lets anybody."""
+        if live := copy.deepcopy(self.server.objects.get(place)):
+            spec = live.get("spec") or {}
+            for number, field in enumerate(sorted(set(spec) - {"template", "ports", "parentRefs"})):
+                if not kept >> number & 1:
+                    spec[field] = type(spec[field])()
+            if kept % 2:
+                live["metadata"]["annotations"] = {}
+            self.server.put(place[0], live)
+
+    @rule(status=deployment_statuses, prompt=prompt)
+    def judge_deployment(self, status: Object, prompt: bool) -> None:
+        if live := self.server.objects.get(("deployments", NAME)):
+            self.server.put("deployments", {**live, "status": status})
+            self.look(prompt)
+
+    @rule(place=st.sampled_from(["Accepted", "ResolvedRefs"]), status=st.sampled_from(["True", "False", "Unknown"]))
+    def judge_route(self, place: str, status: str) -> None:
+        if live := self.server.objects.get(("httproutes", NAME)):
+            answer = {"parentRef": {"name": "g"}, "conditions": [{"type": place, "status": status}]}
+            self.server.put("httproutes", {**live, "status": {"parents": [answer]}})
+
+    @rule(pods=st.dictionaries(st.integers(0, 3), pods, min_size=1, max_size=3), prompt=prompt)
+    def play_pods(self, pods: dict[int, Object], prompt: bool) -> None:
+        deployment = self.server.objects.get(("deployments", NAME), {"spec": {}})
+        template = deployment["spec"].get("template") or {"metadata": {}}
+        for number, each in pods.items():
+            metadata = {
+                "name": f"{NAME}-{number}",
+                "labels": names.child_labels(NAME),
+                "annotations": (template["metadata"].get("annotations") or {}) if each["newest"] else {},
+                "creationTimestamp": f"2026-01-01T00:0{number}:00Z",
+                **({"deletionTimestamp": "2026-01-01T00:10:00Z"} if each["leaving"] else {}),
+            }
+            containers = (template.get("spec") or {}).get("containers") or []
+            spec = {"containers": containers, "nodeName": "node" if number else ""}
+            pod = self.server.put("pods", {"metadata": metadata, "spec": spec, "status": each["status"]})
+            if each["report"]:
+                self.reports[run_of(pod)] = each["report"]
+        self.look(prompt)
+
+    @rule(events=st.lists(events, max_size=3))
+    def tell(self, events: list[Object]) -> None:
+        """Kubernetes tells events of the pods."""
+        self.server.events = events
+
+    def lose_pods(self) -> None:
+        for name in names_of(self.server.objects, "pods"):
+            self.server.remove("pods", name)
+
+    # What the network and the API server do.
+
+    def refuse(self, plural: str) -> None:
+        self.server.refused ^= {plural}
+
+    def install_routes(self) -> None:
+        self.server.serves_routes ^= True
+
+    @rule()
+    def watch(self) -> None:
+        """The watches catch up; until then the cache is of before."""
+        for plural, index in (
+            (names.PLURAL, self.cache.endpoints),
+            ("deployments", self.cache.deployments),
+            ("services", self.cache.services),
+            ("pods", self.cache.pods),
+        ):
+            found = [copy.deepcopy(self.server.objects[plural, name]) for name in names_of(self.server.objects, plural)]
+            index.clear()  # type: ignore[attr-defined]
+            index[KEY] = [one for one in found if key_of(one) == KEY]  # type: ignore[index]
+
+    def look(self, prompt: bool) -> None:
+        if prompt:
+            self.watch()
+            self.reconcile()
+
+    @rule(at=st.integers(1, 12), takes_effect=st.booleans(), live=st.booleans())
+    def reconcile_with_a_fault(self, at: int, takes_effect: bool, live: bool) -> None:
+        self.server.failing, self.server.takes_effect = at, takes_effect
+        self.reconcile(live)
+        self.server.failing = 0
+
+    def find_untouchable(self) -> dict[tuple[str, str], Object]:
+        """What a reconcile must leave as it is: all that is not the endpoint's own, and the content of Secrets."""
+        uid = self.server.objects.get((names.PLURAL, NAME), {"metadata": {"uid": ""}})["metadata"]["uid"]
+        found = {}
+        for place, each in self.server.objects.items():
+            owner = find_controller(each)
+            own = owner and owner["uid"] == uid
+            kept_claim = place[0] == "persistentvolumeclaims" and not owner
+            if place[0] == "secrets" or not (own or kept_claim or place[0] == names.PLURAL):
+                found[place] = copy.deepcopy(each)
+        return found
+
+    @rule(live=st.booleans())
+    def reconcile(self, live: bool = False) -> None:
+        untouchable = self.find_untouchable()
+        self._reconcile(live)
+        for place, before in untouchable.items():
+            assert self.server.objects.get(place) == before, f"{place} is not to be touched"
+
+    def _reconcile(self, live: bool) -> None:
+        try:
+            asyncio.run(self.reconciler.reconcile(KEY, live))
+        except ApiError as error:
+            if error.status not in (0, 409):
+                raise
+
+    @rule(live=st.booleans())
+    def settle(self, live: bool) -> None:
+        """When all is quiet, nothing is left to write after a few rounds."""
+        for _ in range(ROUNDS):
+            before = self.server.writes
+            self.watch()
+            self.reconcile(live)
+        assert self.server.writes == before, "no fixed point"
+
+    def teardown(self) -> None:
+        self.settle(live=False)
+        self.settle(live=True)
+
+
+TestReconciling = Reconciling.TestCase
+TestReconciling.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)

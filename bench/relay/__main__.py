@@ -68,6 +68,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         command = [str(programs.python), "-m", "bench.relay.upstream", str(upstream)]
         process = stack.enter_context(running(Path(folder) / "upstream.log", *command, env=env))
+        wait_until_it_answers(upstream, programs)
         direct = {}
         for streams in levels:
             direct[streams] = measure("direct", process.pid, upstream, streams, programs)
@@ -90,8 +91,8 @@ def load(port: int, streams: int, chunks: int, programs: peers.Programs, *option
 
 
 def wait_until_it_answers(port: int, programs: peers.Programs) -> None:
-    """Wait for one stream without an error. Raises RuntimeError after a minute."""
-    deadline = time.monotonic() + 60
+    """Wait for one stream without an error. Raises RuntimeError after two minutes."""
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         answer, _ = load(port, 1, 1, programs).communicate()
         if json.loads(answer.splitlines()[-1])["done"]:

@@ -92,6 +92,7 @@ def standing(name: str, programs: Programs, upstream: int, folder: Path) -> Iter
         command = [programs.bin / "vllm-router", "--host=127.0.0.1", f"--port={port}", "--worker-urls", url]
         command += ["--policy=round_robin", "--max-concurrent-requests=16384", f"--prometheus-port={other}"]
     elif name == "litellm":
+        env["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"  # it checks no key here
         model = {"model": "hosted_vllm/canned", "api_base": f"{url}/v1", "api_key": "none"}
         settings = {"model_list": [{"model_name": "canned", "litellm_params": model}]}
         (folder / "litellm.yaml").write_text(yaml.safe_dump(settings))

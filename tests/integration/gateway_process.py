@@ -135,7 +135,7 @@ def running_gateway(kubectl: Kubectl, system: str, log: Path, **limits: Any) -> 
     _secret(kubectl.within(system), "forebay-gateway", {"digest-key": encode(DIGEST_KEY)})
     template, enabled = "templates/gateway-rbac.yaml", "--set=gateway.enabled=true"
     access = give_chart_access(
-        kubectl.within(system), log.with_name("kubeconfig"), "forebay-gateway", template, enabled
+        kubectl.within(system), log.with_name(f"{log.name}-access"), "forebay-gateway", template, enabled
     )
     with running(log, *command, env=access.environment()) as process:
         gateway = Gateway(process, log, port, ops_port, pod_ops_port, kubectl, system)

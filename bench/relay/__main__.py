@@ -22,7 +22,10 @@ STREAMS_PER_SECOND = 1024
 """How fast the streams begin, but in no less than a second."""
 
 SECONDS = 8
-"""For which all streams of a run are there; the CPU time is taken over the most of it."""
+"""For which all streams of a run are there."""
+
+WINDOW = 6.5
+"""Seconds of these in which CPU time and chunks are counted."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -104,17 +107,19 @@ def wait_until_it_answers(port: int, programs: peers.Programs) -> None:
 def measure(name: str, pid: int, port: int, streams: int, programs: peers.Programs) -> Run:
     """Load one program, and count its CPU time while all streams are there."""
     ramp = max(1.0, streams / STREAMS_PER_SECOND)
-    client = load(port, streams, int((SECONDS + ramp) * CHUNKS_PER_SECOND), programs, f"--ramp={ramp}")
+    client = load(
+        port, streams, int((SECONDS + ramp) * CHUNKS_PER_SECOND), programs, f"--ramp={ramp}", f"--window={WINDOW}"
+    )
     assert client.stdout
     client.stdout.readline()
-    began, before = time.monotonic(), cpu_seconds(pid)
-    time.sleep(SECONDS - 1.5)
-    used, lasted = cpu_seconds(pid) - before, time.monotonic() - began
+    before = cpu_seconds(pid)
+    time.sleep(WINDOW)
+    used = cpu_seconds(pid) - before
     memory = sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in tree(pid))
     measured = json.loads(client.communicate()[0])
     if measured["example"]:
         print(f"  {name}: {measured['example']}", flush=True)
-    return Run(name, streams, used / lasted / streams / CHUNKS_PER_SECOND * 1e6, memory * 4096 / 2**20, measured)
+    return Run(name, streams, used / max(1, measured["in_window"]) * 1e6, memory * 4096 / 2**20, measured)
 
 
 def cpu_seconds(pid: int) -> float:

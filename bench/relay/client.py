@@ -25,6 +25,9 @@ class Measured:
     chunks: list[int] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     done: int = 0
+    window: tuple[float, float] = (0.0, 0.0)
+    in_window: int = 0
+    """Chunks that came in the window in which the CPU time is taken."""
 
 
 class Stream(asyncio.Protocol):
@@ -59,6 +62,7 @@ class Stream(asyncio.Protocol):
                 self._fail(f"chunk {found[2].decode()} of {found[1].decode()} in place of {self._next}")
                 return
             stamp = int(found[3])
+            self._measured.in_window += self._measured.window[0] <= now < self._measured.window[1]
             if self._next == 0:
                 self._measured.first.append(now - self._began)
             elif stamp > self._steady:
@@ -103,6 +107,8 @@ async def run(options: argparse.Namespace) -> Measured:
         if delay > 0:
             await asyncio.sleep(delay)
         ended.append(loop.create_task(one(number)))
+    now = time.monotonic() * 1e6
+    measured.window = now, now + options.window * 1e6
     print("steady", flush=True)
     limit = options.chunks / CHUNKS_PER_SECOND + 30
     _, late = await asyncio.wait(ended, timeout=limit)
@@ -116,6 +122,7 @@ def main() -> None:
     parser.add_argument("streams", type=int)
     parser.add_argument("--chunks", type=int, default=100)
     parser.add_argument("--ramp", type=float, default=1.0, help="seconds over which the streams begin")
+    parser.add_argument("--window", type=float, default=6.5, help="seconds, once all have begun, that are counted")
     parser.add_argument("--words", type=int, default=60, help="sentences in the prompt")
     parser.add_argument("--path", default="/v1/chat/completions")
     parser.add_argument("--model", default="canned")
@@ -127,6 +134,7 @@ def main() -> None:
                 "first": _percentiles(measured.first),
                 "chunk": _percentiles(measured.chunks),
                 "done": measured.done,
+                "in_window": measured.in_window,
                 "errors": len(measured.errors),
                 "example": measured.errors[:1],
             }

@@ -111,8 +111,7 @@ def gateway(upstream: int, folder: Path) -> Iterator[tuple[int, int]]:
         kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
         for namespace in ("home", "system"):
             kubectl.run("create", "namespace", namespace)
-        limits = {"hold-seconds": 60}
-        found = stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log", **limits))
+        found = stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))
         port = found.endpoint("bench", keys=["bench-key-0123456789"], models=["canned"], replicas=1, scaling=None)
         listed = [{"addresses": [own_address()], "conditions": {"ready": True}}]
         found.slice("bench-pod", "bench", upstream, listed, {})

@@ -124,15 +124,21 @@ class Gateway:
 
 
 @contextmanager
-def running_gateway(kubectl: Kubectl, system: str, log: Path, **limits: Any) -> Iterator[Gateway]:
-    """Run a gateway for the namespace of this kubectl; `system` is where the digests are. It has the chart's access."""
+def running_gateway(
+    kubectl: Kubectl, system: str, log: Path, *, digest_key: bytes | None = DIGEST_KEY, **limits: Any
+) -> Iterator[Gateway]:
+    """Run a gateway for the namespace of this kubectl; `system` is where the digests are. It has the chart's access.
+
+    `digest_key` is the install key that is put there, none where an operator makes it.
+    """
     port, ops_port, pod_ops_port = free_ports(3)
     options = [f"--{name}={value}" for name, value in {**LIMITS, **limits}.items()]
     command = [
         sys.executable, "-W", "error", "-m", "forebay_gateway", f"--port={port}", f"--ops-address=127.0.0.1:{ops_port}",
         f"--namespace={system}", f"--home-namespace={kubectl.namespace}", f"--pod-ops-port={pod_ops_port}", *options,
     ]  # fmt: skip
-    _secret(kubectl.within(system), "forebay-gateway", {"digest-key": encode(DIGEST_KEY)})
+    if digest_key:
+        _secret(kubectl.within(system), "forebay-gateway", {"digest-key": encode(digest_key)})
     template, enabled = "templates/gateway-rbac.yaml", "--set=gateway.enabled=true"
     access = give_chart_access(
         kubectl.within(system), log.with_name(f"{log.name}-access"), "forebay-gateway", template, enabled

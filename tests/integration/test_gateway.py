@@ -1,0 +1,588 @@
+"""The gateway against a real API server, with canned pods: it holds, wakes, relays, and refuses."""
+
+import asyncio
+import http.client
+import json
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import openai
+import pytest
+
+from cluster.pins import ROOT
+from tests.integration import canned_pod
+from tests.integration.canned_pod import TEXT, CannedPod, Exchange
+from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
+from tests.kubectl import Kubectl, wait_for
+
+CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
+pytestmark = pytest.mark.skipif("scaling:" not in CRD.read_text(), reason="spec.scaling is not in the CRD yet")
+
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def gateway(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway for the whole module."""
+    system, home = (f"gateway-{role}-{uuid.uuid4().hex[:6]}" for role in ("system", "home"))
+    for namespace in (system, home):
+        control_plane.run("create", "namespace", namespace)
+    log = tmp_path_factory.mktemp("gateway") / "log"
+    with running_gateway(control_plane.within(home), system, log) as running:
+        yield running
+        assert running.process.poll() is None, f"the gateway ended:\n{log.read_text()[-2000:]}"
+    control_plane.within(home).run("delete", "iep,endpointslice", "--all", "--wait=false")  # no operator's business
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as executor:
+        yield executor
+
+
+def ask(client: openai.OpenAI) -> str:
+    """One whole answer."""
+    answer = client.chat.completions.create(model=MODEL, messages=HELLO)
+    return str(answer.choices[0].message.content)
+
+
+def ask_streamed(client: openai.OpenAI) -> str:
+    """One streamed answer."""
+    stream = client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
+    return "".join(chunk.choices[0].delta.content or "" for chunk in stream).strip()
+
+
+def send(port: int, method: str, path: str, body: Any = None, key: str = KEY) -> tuple[int, dict[str, str], bytes]:
+    """One request without a client's library: status, headers in lower case, body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    try:
+        connection.request(method, path, data, headers)
+        reply = connection.getresponse()
+        return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
+    finally:
+        connection.close()
+
+
+def chat(**more: Any) -> dict[str, Any]:
+    return {"model": MODEL, "messages": HELLO, **more}
+
+
+@contextmanager
+def ready_pod(gateway: Gateway, name: str, key: str = KEY) -> Iterator[CannedPod]:
+    """A pod that Kubernetes takes for ready, for as long as the context lasts."""
+    with CannedPod() as pod:
+        gateway.pods(name, pod)
+        wait_until_listed(gateway, name, pod, key)
+        yield pod
+
+
+def wait_until_listed(gateway: Gateway, name: str, pod: CannedPod, key: str = KEY) -> None:
+    """Wait until the gateway asks a pod for its models."""
+
+    def asks() -> bool:
+        send(gateway.port, "GET", f"/v2/{name}/openai/v1/models", key=key)
+        return bool(pod.requests)
+
+    wait_for(asks, "the gateway knows the pod")
+    pod.requests.clear()
+
+
+def test_a_request_wakes_its_endpoint_and_is_answered(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    port = gateway.endpoint("wakes")
+    asking = pool.submit(ask, gateway.client(f"http://127.0.0.1:{port}/v2/wakes/openai/v1"))
+    wait_for(lambda: gateway.replicas("wakes") == 1, "the endpoint is woken")
+    assert gateway.held("wakes")["held"] == 1
+    with CannedPod(ops_port=gateway.pod_ops_port, ready=False) as pod:
+        gateway.pods("wakes", pod, ready=False)
+        assert not pod.requests
+        pod.ready = True
+        assert asking.result(10) == TEXT
+    assert gateway.held("wakes") == {"held": 0, "begun": 1, "oldestSeconds": 0.0, "queued": 0}
+
+
+def test_what_asks_for_no_engine_wakes_nothing(gateway: Gateway) -> None:
+    port = gateway.endpoint("asleep")
+    gateway.status("asleep", conditions=[condition("Ready", "True", "Idle", "the gateway holds requests")])
+    shared = "/v2/asleep/openai/v1"
+    wait_for(lambda: b"Idle" in send(port, "GET", "/v1/models")[2], "the state is seen")
+    model = {"object": "model", "owned_by": "vllm", "endpoint": "asleep", "state": "Idle"}
+    for where, path in ((port, "/v1/models"), (gateway.port, f"{shared}/models"), (port, "/v2/x/openai/v1/models")):
+        status, _, body = send(where, "GET", path)
+        (found,) = json.loads(body)["data"]
+        assert (status, {**found, **model}) == (200, found)
+    assert json.loads(send(port, "GET", f"/v1/models/{MODEL}")[2])["id"] == MODEL
+    assert send(port, "GET", "/health", key="")[0] == 200
+    assert send(port, "GET", "/ping", key="")[0] == 204
+    assert send(gateway.port, "GET", "/ping", key="")[0] == 200
+    status, headers, body = send(port, "HEAD", "/v1/models")
+    assert (status, body) == (200, b"")
+    assert int(headers["content-length"]) > 0
+    assert gateway.replicas("asleep") == 0
+    assert gateway.held("asleep") == {}
+
+
+REFUSED = {
+    "no key": ("POST", "/v1/chat/completions", chat(), "", 401, None),
+    "wrong key": ("POST", "/v1/chat/completions", chat(), "wrong-key-0123456789", 401, "invalid_api_key"),
+    "another's key": ("POST", "/v1/chat/completions", chat(), "fb_key-of-the-other", 401, "invalid_api_key"),
+    "no key for models": ("GET", "/v1/models", None, "", 401, None),
+    "no such path": ("POST", "/v1/nothing", chat(), KEY, 404, "unknown_url"),
+    "engine control": ("POST", "/sleep", None, KEY, 404, "unknown_url"),
+    "no such model": ("POST", "/v1/chat/completions", chat(model="other"), KEY, 404, "model_not_found"),
+    "no such model to look up": ("GET", "/v1/models/other", None, KEY, 404, "model_not_found"),
+    "no model": ("POST", "/v1/chat/completions", {"messages": HELLO}, KEY, 400, "missing_required_parameter"),
+    "no JSON": ("POST", "/v1/chat/completions", b"{", KEY, 400, "invalid_json"),
+    "JSON that is no object": ("POST", "/v1/chat/completions", b"[1]", KEY, 400, "invalid_json"),
+    "nothing to get": ("GET", "/v1/responses/resp_1", None, KEY, 404, "unknown_url"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_has_the_shape_of_openai_and_wakes_nothing(gateway: Gateway, refusing: int, case: str) -> None:
+    method, path, body, key, expected, code = REFUSED[case]
+    status, headers, answer = send(refusing, method, path, body, key)
+    error = json.loads(answer)["error"]
+    assert (status, error["code"], headers["connection"]) == (expected, code, "close")
+    assert error["type"] == "invalid_request_error"
+    assert set(error) == {"message", "type", "param", "code"}
+    assert len(headers["x-request-id"]) == 32
+    assert gateway.replicas("refusing") == 0
+
+
+@pytest.fixture(scope="module")
+def refusing(gateway: Gateway) -> int:
+    gateway.endpoint("other", keys=["fb_key-of-the-other"], models=["other/model"])
+    return gateway.endpoint("refusing")
+
+
+def test_the_official_client_raises_what_it_raises_with_openai(gateway: Gateway, refusing: int) -> None:
+    base = gateway.url("refusing")
+    with pytest.raises(openai.AuthenticationError):
+        ask(gateway.client(base, "wrong-key-0123456789"))
+    with pytest.raises(openai.NotFoundError, match="model `nothing`"):
+        gateway.client(base).completions.create(model="nothing", prompt="Hello")
+    with pytest.raises(openai.NotFoundError, match="no endpoint 'missing'"):
+        ask(gateway.client(gateway.url("missing")))
+    with pytest.raises(openai.AuthenticationError):
+        ask(gateway.client(gateway.url("missing"), "wrong-key-0123456789"))
+    assert gateway.replicas("refusing") == 0
+
+
+def raw(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Write parts with pauses between, then read to the end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        received = b""
+        try:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+        except (BrokenPipeError, ConnectionResetError):
+            received = b""  # it was refused before the last part
+        while data := connection.recv(65536):
+            received += data
+        return received
+
+
+AUTHORIZED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n" % KEY.encode()
+
+HOSTILE = {
+    "a head without end": ([b"GET / HTTP/1.1\r\n" + b"X: %s\r\n" % (b"a" * 9000) * 9], 0.0, b"431"),
+    "a head in drops": ([b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 20], 0.1, b"408"),
+    "a body in drops": ([AUTHORIZED + b"Content-Length: 900\r\n\r\n", *[b"{"] * 30], 0.1, b"408"),
+    "a body that is declared too large": ([AUTHORIZED + b"Content-Length: 999999999\r\n\r\n{"], 0.0, b"413"),
+    "a body in chunks that grows too large": (
+        [AUTHORIZED + b"Transfer-Encoding: chunked\r\n\r\n", *[b"100000\r\n%s\r\n" % (b" " * (1 << 20))] * 40],
+        0.0,
+        b"413",
+    ),
+    "two lengths": ([AUTHORIZED + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"], 0.0, b"400"),
+    "a length and chunks": (
+        [AUTHORIZED + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+        0.0,
+        b"400",
+    ),
+    "no HTTP": ([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"], 0.0, b"400"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_clients_get_a_clear_answer_and_wake_nothing(gateway: Gateway, refusing: int, case: str) -> None:
+    parts, pause, status = HOSTILE[case]
+    answer = raw(refusing, *parts, pause=pause)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert json.loads(body)["error"]["message"]
+    assert gateway.replicas("refusing") == 0
+
+
+def test_a_client_that_says_nothing_is_let_go(refusing: int) -> None:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", refusing), timeout=20) as connection:
+        assert connection.recv(100) == b""
+    assert time.monotonic() - began < 3
+
+
+def test_expect_continue_is_answered_once_the_key_is_right(gateway: Gateway, refusing: int) -> None:
+    head = b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+    assert raw(refusing, AUTHORIZED + head, b"{", pause=0.2).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 ")
+    wrong = AUTHORIZED.replace(KEY.encode(), b"wrong-key-0123456789")
+    assert raw(refusing, wrong + head).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_stream_is_kept_alive_while_it_waits_and_then_passes_as_it_is(
+    gateway: Gateway, pool: ThreadPoolExecutor
+) -> None:
+    port = gateway.endpoint("heartbeats")
+    startup = {"step": "Downloading", "percent": 43, "etaSeconds": 21}
+    gateway.status("heartbeats", startup=startup)
+    official = pool.submit(ask_streamed, gateway.client(gateway.url("heartbeats")))
+    bare = pool.submit(send, port, "POST", "/v1/chat/completions", chat(stream=True))
+    wait_for(lambda: gateway.held("heartbeats").get("oldestSeconds", 0) > 1.2, "it waits for some time")
+    with CannedPod() as pod:
+        gateway.pods("heartbeats", pod)
+        assert official.result(10) == TEXT
+        status, headers, body = bare.result(10)
+    assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    comments, _, events = body.partition(b"data: ")
+    assert comments.count(b": forebay: Downloading, 43 %, about 21 s left\n\n") >= 2
+    assert events.endswith(b"data: [DONE]\n\n")
+    assert f"x-request-id: {headers['x-request-id']}\r\n".encode() in b"".join(each.head for each in pod.requests)
+
+
+LATE = {
+    "chat": ("/v1/chat/completions", b"data: {", {"error"}),
+    "responses": ("/v1/responses", b"event: error\ndata: {", {"type", "code", "message", "param", "sequence_number"}),
+    "anthropic": ("/v1/messages", b"event: error\ndata: {", {"type", "error"}),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_what_fails_after_comments_is_one_event_of_the_api_called(
+    gateway: Gateway, pool: ThreadPoolExecutor, case: str
+) -> None:
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await canned_pod.reply(exchange, 400, {"error": {"message": "too long", "code": "context_length_exceeded"}})
+
+    path, beginning, fields = LATE[case]
+    port = gateway.endpoint(f"late-{case}")
+    asking = pool.submit(send, port, "POST", path, chat(stream=True, input="x"))
+    wait_for(lambda: gateway.held(f"late-{case}").get("oldestSeconds", 0) > 0.9, "it waits for some time")
+    with CannedPod() as pod:
+        pod.answer = refuse
+        gateway.pods(f"late-{case}", pod)
+        status, _, body = asking.result(10)
+    assert status == 200
+    last = body.rpartition(b": forebay: ")[2].partition(b"\n\n")[2]
+    assert last.startswith(beginning)
+    event = json.loads(last.partition(b"data: ")[2])
+    assert set(event) >= fields
+    assert event["error"]["message"] == "too long"
+    assert event["error"]["status"] == 400
+
+
+def test_the_official_client_raises_for_a_late_failure(gateway: Gateway) -> None:
+    gateway.endpoint("late")
+    gateway.status("late", conditions=[condition("Ready", "False", "Scheduling", "no node has a free GPU")])
+    with pytest.raises(openai.APIError, match="did not become ready within 3 s; it is at: Scheduling") as raised:
+        ask_streamed(gateway.client(gateway.url("late")))
+    assert not isinstance(raised.value, openai.APIStatusError)
+    assert "no node has a free GPU" in raised.value.message
+
+
+def test_the_deadline_of_a_plain_request_names_the_step(gateway: Gateway) -> None:
+    port = gateway.endpoint("slow")
+    gateway.status("slow", startup={"step": "Downloading", "percent": 7, "etaSeconds": 90})
+    status, headers, body = send(port, "POST", "/v1/chat/completions", chat())
+    assert (status, headers["retry-after"]) == (503, "90")
+    error = json.loads(body)["error"]
+    assert "Downloading, 7 %, about 90 s left" in error["message"]
+    assert (error["type"], error["code"]) == ("server_error", "endpoint_starting")
+
+
+def test_a_start_that_failed_is_told_at_once(gateway: Gateway) -> None:
+    port = gateway.endpoint("failed", replicas=1)
+    why = "the model org/model does not exist on the hub: check spec.model"
+    conditions = [condition("Ready", "False", "ModelNotFound", why), condition("Stalled", "True", "ModelNotFound", why)]
+    gateway.status("failed", conditions=conditions)
+    began = time.monotonic()
+    wait_for(lambda: why.encode() in send(port, "POST", "/v1/chat/completions", chat())[2], "the diagnosis is told", 20)
+    status, _, body = send(port, "POST", "/v1/chat/completions", chat())
+    assert (status, json.loads(body)["error"]["code"]) == (503, "endpoint_failed")
+    assert time.monotonic() - began < 8
+
+
+def test_an_endpoint_that_is_off_is_not_woken(gateway: Gateway) -> None:
+    port = gateway.endpoint("off", scaling=None)
+    suspended = gateway.endpoint("suspended", suspend=True)
+    for where, why in ((port, "replicas: 0, without scaling"), (suspended, "suspend: true")):
+        status, _, body = send(where, "POST", "/v1/chat/completions", chat())
+        assert status == 503
+        assert why in json.loads(body)["error"]["message"]
+        assert send(where, "GET", "/health", key="")[0] == 503
+    assert (gateway.replicas("off"), gateway.replicas("suspended")) == (0, 0)
+
+
+def test_an_open_endpoint_asks_for_no_key(gateway: Gateway) -> None:
+    port = gateway.endpoint("open", keys=[], auth={"mode": "None"})
+    with ready_pod(gateway, "open"):
+        assert send(port, "POST", "/v1/chat/completions", chat(), key="")[0] == 200
+        assert send(gateway.port, "POST", "/v2/open/openai/v1/chat/completions", chat(), key="")[0] == 200
+        assert send(gateway.port, "POST", "/openai/v1/chat/completions", chat(), key="")[0] == 200
+    gateway.kubectl.delete("iep", "open")  # as every key opens it
+
+
+def test_one_url_finds_the_endpoint_by_the_model(gateway: Gateway) -> None:
+    shared = f"http://127.0.0.1:{gateway.port}/openai/v1"
+    key = "fb_the-key-of-one-url"
+    gateway.endpoint("by-model", keys=[key], models=["a", "both"])
+    gateway.endpoint("twin", keys=[key], models=["b", "both"])
+    listed = gateway.client(shared, key).models.list().data
+    states = {(model.id, (model.model_extra or {})["endpoint"]) for model in listed}
+    assert states == {("a", "by-model"), ("both", "by-model"), ("b", "twin"), ("both", "twin")}
+    with ready_pod(gateway, "by-model", key) as pod:
+        answer = gateway.client(shared, key).chat.completions.create(model="a", messages=HELLO)
+        assert answer.choices[0].message.content == TEXT
+        assert pod.requests[-1].head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+    with pytest.raises(openai.ConflictError, match="/v2/by-model/openai/v1 and /v2/twin/openai/v1"):
+        gateway.client(shared, key).completions.create(model="both", prompt="Hello")
+    with pytest.raises(openai.NotFoundError, match="model `nothing`"):
+        gateway.client(shared, key).completions.create(model="nothing", prompt="Hello")
+    with pytest.raises(openai.AuthenticationError):
+        gateway.client(shared, "wrong-key-0123456789").completions.create(model="a", prompt="Hello")
+    assert send(gateway.port, "POST", "/openai/v1/chat/completions", {"messages": HELLO}, key)[0] == 400
+    assert (gateway.replicas("by-model"), gateway.replicas("twin")) == (0, 0)
+
+
+def condition(kind: str, status: str, reason: str, message: str) -> dict[str, str]:
+    when = "2026-11-24T12:00:00Z"
+    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": when}
+
+
+def test_a_client_that_leaves_lets_go(gateway: Gateway) -> None:
+    port = gateway.endpoint("leaves")
+    body = json.dumps(chat()).encode()
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        wait_for(lambda: gateway.held("leaves").get("held") == 1, "it is held")
+    wait_for(lambda: gateway.held("leaves")["held"] == 0, "it is let go", timeout=2)
+
+
+def test_more_than_may_be_held_are_refused(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    gateway.endpoint("crowded")
+    asking = [pool.submit(ask, gateway.client(gateway.url("crowded"))) for _ in range(4)]
+    wait_for(lambda: gateway.held("crowded").get("held") == 4, "four are held")
+    with pytest.raises(openai.RateLimitError, match="Too many requests wait"):
+        ask(gateway.client(gateway.url("crowded")))
+    with CannedPod() as pod:
+        gateway.pods("crowded", pod)
+        assert [each.result(10) for each in asking] == [TEXT] * 4
+
+
+def test_the_answer_passes_untouched(gateway: Gateway) -> None:
+    """Head and body, spelling and order included; the request too, but for the hop."""
+    port = gateway.endpoint("untouched")
+    answer = b"HTTP/1.1 418 I am a Teapot\r\nX-b: 2\r\nx-A:1\r\nContent-Length: 3\r\n\r\n\x00\xff\n"
+
+    async def answer_so(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await exchange.send(answer)
+
+    with ready_pod(gateway, "untouched") as pod:
+        pod.answer = answer_so
+        head = (
+            AUTHORIZED + b"X-Own:  spaced\r\nX-Request-Id: mine\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n"
+        )
+        assert raw(port, head + b"{}").rstrip() == answer.rstrip()
+        (request,) = pod.requests
+    assert request.body == b"{}"
+    expected = AUTHORIZED + b"X-Own: spaced\r\nX-Request-Id: mine\r\nconnection: close\r\ncontent-length: 2\r\n\r\n"
+    assert request.head == expected
+
+
+def test_an_answer_that_comes_before_the_body_is_read_is_not_cut(gateway: Gateway) -> None:
+    port = gateway.endpoint("early")
+
+    async def answer_early(exchange: Exchange) -> None:
+        await canned_pod.reply(exchange, 413, {"error": {"message": "too large"}})
+
+    async def stream_early(exchange: Exchange) -> None:
+        await canned_pod.stream(exchange, pause=0.02)
+
+    with ready_pod(gateway, "early") as pod:
+        body = chat(messages=[{"role": "user", "content": "x" * (20 << 20)}])
+        for answer, expected in ((answer_early, b"too large"), (stream_early, b"[DONE]")):
+            pod.answer = answer
+            _, _, got = send(port, "POST", "/v1/chat/completions", body)
+            assert expected in got
+
+
+def test_a_client_that_leaves_ends_the_generation(gateway: Gateway) -> None:
+    port = gateway.endpoint("hangs-up")
+    cut = threading.Event()
+
+    async def stream_on(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await exchange.send(canned_pod.STREAM_HEAD)
+        try:
+            while True:
+                await exchange.send(canned_pod.event("more "))
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            cut.set()
+
+    with ready_pod(gateway, "hangs-up") as pod:
+        pod.answer = stream_on
+        body = json.dumps(chat(stream=True)).encode()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            assert connection.recv(10)
+        assert cut.wait(2)
+
+
+def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None:
+    port = gateway.endpoint("socket")
+
+    async def echo(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        while data := await exchange.reader.read(100):
+            await exchange.send(data.upper())
+
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, CannedPod() as pod:
+        head = AUTHORIZED.replace(b"POST /v1/chat/completions", b"GET /v1/realtime?model=%s" % MODEL.encode())
+        connection.sendall(head + upgrade)
+        wait_for(lambda: gateway.replicas("socket") == 1, "it is woken")
+        pod.answer = echo
+        gateway.pods("socket", pod)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
+        for word in (b"hello", b"again"):
+            connection.sendall(word)
+            assert connection.recv(100) == word.upper()
+
+
+def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
+    """What a pod may send ahead of its client is what fits into sockets and one buffer, not the whole answer."""
+    port = gateway.endpoint("slow-client")
+    sent = 0
+
+    async def flood(exchange: Exchange) -> None:
+        nonlocal sent
+        await exchange.read_body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (256 << 20))
+        for _ in range(256):
+            await exchange.send(b"x" * (1 << 20))
+            sent += 1
+
+    with ready_pod(gateway, "slow-client") as pod:
+        pod.answer = flood
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(AUTHORIZED + b"Content-Length: 2\r\n\r\n{}")
+            before = -1
+            while sent != before:
+                before = sent
+                time.sleep(0.3)
+            assert sent < 64
+            received = 0
+            while data := connection.recv(1 << 20):
+                received += len(data)
+        assert received > 256 << 20
+
+
+def test_a_pod_that_takes_no_connection_is_passed_over(gateway: Gateway) -> None:
+    gateway.endpoint("half")
+    with CannedPod() as pod:
+        with CannedPod() as gone:
+            gateway.pods("half", pod, gone)
+            wait_until_listed(gateway, "half", gone)
+        assert [ask(gateway.client(gateway.url("half"))) for _ in range(10)] == [TEXT] * 10
+
+
+def test_a_conversation_stays_on_its_pod(gateway: Gateway) -> None:
+    gateway.endpoint("talk")
+    with CannedPod() as one, CannedPod() as two:
+        gateway.pods("talk", one, two)
+        wait_until_listed(gateway, "talk", one)
+        wait_until_listed(gateway, "talk", two)
+        client = gateway.client(gateway.url("talk"))
+        used = set()
+        for number in range(12):
+            turns: Any = [{"role": "user", "content": f"conversation {number}"}]
+            counts = []
+            for _ in range(3):
+                before = len(one.requests)
+                client.chat.completions.create(model=MODEL, messages=turns)
+                counts.append(len(one.requests) - before)
+                turns += [{"role": "assistant", "content": TEXT}, {"role": "user", "content": "more"}]
+            assert len(set(counts)) == 1
+            used |= set(counts)
+        assert used == {0, 1}
+
+
+def test_a_deleted_endpoint_is_told_to_those_who_wait(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    port = gateway.endpoint("deleted")
+    asking = pool.submit(send, port, "POST", "/v1/chat/completions", chat())
+    wait_for(lambda: gateway.held("deleted").get("held") == 1, "it is held")
+    gateway.kubectl.delete("iep", "deleted")
+    assert asking.result(5)[0] == 404
+    gateway.kubectl.delete("endpointslice", "deleted-gateway")
+    wait_for(lambda: not _connects(port), "the port is closed")
+
+
+def _connects(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_gateway_that_is_killed_loses_only_its_own_connections(
+    gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    gateway.endpoint("killed")
+    log = tmp_path_factory.mktemp("killed") / "log"
+    with running_gateway(gateway.kubectl, gateway.system, log) as second:
+        lost = pool.submit(ask, second.client(second.url("killed")))
+        kept = pool.submit(ask, gateway.client(gateway.url("killed")))
+        wait_for(lambda: second.held("killed").get("held") == gateway.held("killed").get("held") == 1, "both hold")
+        second.process.kill()
+        with pytest.raises(openai.APIConnectionError):
+            lost.result(10)
+        with CannedPod() as pod:
+            gateway.pods("killed", pod)
+            assert kept.result(10) == TEXT
+            assert len(pod.requests) == 1
+
+
+def test_sigterm_lets_streams_finish_and_takes_nothing_new(
+    gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    log = tmp_path_factory.mktemp("drained") / "log"
+    gateway.endpoint("drains")
+
+    async def slowly(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await canned_pod.stream(exchange, pause=0.2)
+
+    with running_gateway(gateway.kubectl, gateway.system, log) as second, ready_pod(gateway, "drains") as pod:
+        pod.answer = slowly
+        streaming = pool.submit(ask_streamed, second.client(second.url("drains")))
+        wait_for(lambda: len(pod.requests) == 1, "it streams")
+        second.process.send_signal(signal.SIGTERM)
+        with pytest.raises(openai.InternalServerError, match="shutting down") as raised:
+            ask(second.client(second.url("drains")))
+        assert raised.value.response.headers["retry-after"] == "1"
+        assert streaming.result(10) == TEXT
+        assert second.process.wait(timeout=10) == 0
+    assert "Traceback" not in log.read_text()

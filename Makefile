@@ -2,6 +2,7 @@
 PY := .venv/bin/python
 UV = $${FOREBAY_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/forebay}/uv/bin/uv
 TESTS ?= tests/vllm
+SCALE ?= 100,1000,5000
 VLLM_TESTS := cluster/images/vllm-tests
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
@@ -51,8 +52,9 @@ vllm: .venv ## Run the server's tests that need vLLM, in its image; TESTS=tests/
 	  -m pytest -p no:cacheprovider --durations=10 $(TESTS)
 
 .PHONY: bench
-bench: .venv ## Measure what the server costs over plain vLLM, and print the tables (half an hour)
+bench: .venv ## Measure server and operator, and print the tables (more than an hour); SCALE=100,1000 for fewer endpoints
 	$(PY) -m bench
+	$(PY) -m bench.scale --endpoints $(SCALE)
 
 .PHONY: lint
 lint: .venv ## Check style, types and which layer may import which

@@ -58,6 +58,13 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def machine_seconds() -> float:
+    """Processor time that all processes of this machine have used."""
+    times = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
+    idle = int(times[3]) + int(times[4])
+    return (sum(map(int, times[:8])) - idle) / os.sysconf("SC_CLK_TCK")
+
+
 def memory_mb(pid: int, peak: bool = False) -> float:
     """Resident memory of a process now, or the most that it ever had, in MB."""
     name = "VmHWM" if peak else "VmRSS"

@@ -12,20 +12,21 @@ def report(found: Round) -> str:
     phases = {
         "bare client: applied to available": found.bare,
         "applied to Ready": found.apply,
-        "then, until nothing is written": found.settle,
         "every spec changed to Ready": found.update,
+        "then, until nothing is written": found.settle,
         "idle": found.idle,
         "restart to the end of the first pass": found.restart,
     }
     rows = [
-        [name, f"{each.seconds:.1f}", f"{each.operator:.1f}", f"{each.plane:.1f}", f"{writes(each.requests).total()}"]
+        [name, *(f"{number:.1f}" for number in (each.seconds, each.operator, each.plane, each.rest)),
+         str(writes(each.requests).total())]
         for name, each in phases.items()
-    ]
-    asked = found.apply.requests + found.settle.requests
-    changed = found.update.requests
-    kinds = sorted(key for key in asked | changed if key[1] != "leases" and (asked[key] + changed[key]) * 20 > count)
+    ]  # fmt: skip
+    asked, changed = found.apply.requests, found.update.requests
+    told = found.settle.requests
+    kinds = sorted(key for key in asked | changed | told if key[1] != "leases")
     requests = [
-        [f"{verb} {kind}", f"{asked[verb, kind] / count:.2f}", f"{changed[verb, kind] / count:.2f}"]
+        [f"{verb} {kind}", *(f"{requests[verb, kind] / count:.2f}" for requests in (asked, changed, told))]
         for verb, kind in kinds
     ]
     idle, peak = found.idle, found.memory[2]
@@ -36,8 +37,8 @@ def report(found: Round) -> str:
         f"memory: {found.memory[0]:.0f} MB idle, {found.memory[1]:.0f} MB after the restart, {peak:.0f} MB at most",
     ]
     head = f"### {count} endpoints\n\n"
-    times = _table(["phase", "seconds", "CPU s operator", "CPU s control plane", "writes"], rows)
-    by_kind = _table(["requests of an endpoint", "applied", "changed"], requests)
+    times = _table(["phase", "seconds", "CPU s: operator", "control plane", "all else", "writes"], rows)
+    by_kind = _table(["requests of an endpoint", "applied", "changed", "then"], requests)
     return head + times + "\n" + by_kind + "\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
 
 

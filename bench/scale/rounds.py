@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiohttp import web
@@ -17,8 +17,9 @@ from aiohttp import web
 from bench.scale import measures, objects
 from bench.scale.client import Client, connect, for_each
 from bench.scale.measures import Requests
-from bench.scale.plane import Plane
+from bench.scale.plane import POD_ADDRESS, Plane
 from forebay_operator.names import OPS_PORT
+from forebay_operator.pace import KEY_INTERVAL
 from forebay_operator.workers import WORKERS
 from tests.integration.control_plane import free_ports, running
 from tests.kubectl import Kubectl, Manifest, wait_for
@@ -30,6 +31,9 @@ TIMEOUT = 1800
 QUIET = 0.1
 """Cores that a control plane may use, over two seconds, and count as quiet: its nodes' heartbeats remain."""
 
+SILENCE = 3
+"""Seconds without a write after which there will be none."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -39,12 +43,14 @@ class Phase:
         seconds: how long it took.
         operator: processor seconds of the operator.
         plane: processor seconds of the control plane, scheduler and kwok included.
+        rest: processor seconds of all else on this machine, the client that applies and waits included.
         requests: of the operator, by the audit log.
     """
 
     seconds: float
     operator: float
     plane: float
+    rest: float
     requests: Requests
 
 
@@ -55,8 +61,8 @@ class Round:
     Attributes:
         bare: a bare client applies endpoints and children, until all Deployments are available.
         apply: endpoints are applied, until all are Ready.
-        settle: until nothing is written any more: the last steps of starts, events.
         update: every spec is changed, until all are Ready as they are now.
+        settle: until nothing is written any more: how long starts took, and events, are written in measure.
         idle: nothing happens.
         restart: from the start of the process until its first pass is over, with nothing to do.
         after_restart: what it asked for then.
@@ -66,8 +72,8 @@ class Round:
     endpoints: int
     bare: Phase
     apply: Phase
-    settle: Phase
     update: Phase
+    settle: Phase
     idle: Phase
     restart: Phase
     after_restart: Phase
@@ -119,45 +125,49 @@ class Meter:
         others = [pid for pid in measures.children().values() if pid != operator]
         cpu = sum(map(measures.processor_seconds, others))
         own = measures.processor_seconds(operator) if operator else 0.0
+        whole = measures.machine_seconds()
         began = time.monotonic()
 
         def end() -> Phase:
             seconds = time.monotonic() - began
             used = measures.processor_seconds(operator) - own if operator else 0.0
             of_plane = sum(map(measures.processor_seconds, others)) - cpu
+            rest = measures.machine_seconds() - whole - used - of_plane
             requests, self._place = measures.read_audit(self._audit, self._place)
-            return Phase(seconds, used, of_plane, requests)
+            return Phase(seconds, used, of_plane, rest, requests)
 
         return end
 
 
-async def measure(plane: Plane, folder: Path, endpoints: int, idle: float) -> Round:
-    """Measure one size on a control plane of its own; nothing happens for `idle` seconds."""
+async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short: bool = False) -> Round:
+    """Measure one size on a control plane of its own; nothing happens for `idle` seconds.
+
+    The `short` form leaves out the pauses that only times need.
+    """
     for namespace in (BARE, OPERATED):
         plane.admin.run("create", "namespace", namespace)
     meter = Meter(plane)
     operator = Operator(plane.operator, folder / "operator.log")
     wanted = [objects.build_endpoint(OPERATED, number) for number in range(endpoints)]
     async with connect(plane.admin) as admin, connect(plane.operator) as bare, answer_for_pods():
-        await wait_until_quiet()
+        await wait_until_quiet(short)
         end = meter.begin(None)
         await apply_bare(admin, bare, endpoints)
         applied_bare = end()
-        await wait_until_quiet()
+        await wait_until_quiet(short)
         with operator.run() as process:
             end = meter.begin(process.pid)
             async with all_become(admin, objects.ENDPOINTS, objects.is_ready, endpoints):
                 await for_each(wanted, lambda each: create(admin, each), WORKERS)
             applied = end()
             end = meter.begin(process.pid)
-            await wait_until_quiet(operator)
-            settled = end()
-            assert operator.written() == measures.writes(applied.requests + settled.requests)
-            end = meter.begin(process.pid)
             async with all_become(admin, objects.ENDPOINTS, objects.is_ready, endpoints):
                 await for_each(wanted, lambda each: change(admin, each), WORKERS)
             updated = end()
-            await wait_until_quiet(operator)
+            end = meter.begin(process.pid)
+            await wait_until_written(operator)
+            settled = end()
+            assert operator.written() == measures.writes(applied.requests + updated.requests + settled.requests)
             end = meter.begin(process.pid)
             await asyncio.sleep(idle)
             idled = end()
@@ -167,12 +177,12 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float) -> Ro
         end = meter.begin(None)
         with operator.run() as process:
             began = end()
-            restarted = Phase(began.seconds, measures.processor_seconds(process.pid), began.plane, began.requests)
+            restarted = replace(began, operator=measures.processor_seconds(process.pid))
             end = meter.begin(process.pid)
-            await asyncio.sleep(5)
+            await asyncio.sleep(SILENCE)
             after = end()
             resident = memory[0], measures.memory_mb(process.pid), memory[1]
-    return Round(endpoints, applied_bare, applied, settled, updated, idled, restarted, after, resident)
+    return Round(endpoints, applied_bare, applied, updated, settled, idled, restarted, after, resident)
 
 
 async def apply_bare(admin: Client, bare: Client, endpoints: int) -> None:
@@ -226,16 +236,27 @@ async def all_become(
     await asyncio.wait_for(seeing, TIMEOUT)
 
 
-async def wait_until_quiet(operator: Operator | None = None) -> None:
-    """Wait until the control plane has next to nothing to do, and the operator has written nothing for a while."""
-    before, written = _plane_seconds(), Requests()
-    for _ in range(120):
-        await asyncio.sleep(2)
-        now, latest = _plane_seconds(), operator.written() if operator else Requests()
-        if now - before < 2 * QUIET and latest == written:
+async def wait_until_quiet(short: bool) -> None:
+    """Wait until the control plane has next to nothing to do; not in the short form."""
+    if short:
+        return
+    before = _plane_seconds()
+    while await asyncio.sleep(2, True):
+        now = _plane_seconds()
+        if now - before < 2 * QUIET:
             return
-        before, written = now, latest
-    raise AssertionError("the control plane does not come to rest")
+        before = now
+
+
+async def wait_until_written(operator: Operator) -> None:
+    """Wait until the operator has nothing left to write: what it holds back, it holds back for a while only."""
+    await asyncio.sleep(KEY_INTERVAL)
+    before = operator.written()
+    while await asyncio.sleep(SILENCE, True):
+        now = operator.written()
+        if now == before:
+            return
+        before = now
 
 
 def _plane_seconds() -> float:
@@ -245,7 +266,7 @@ def _plane_seconds() -> float:
 
 @asynccontextmanager
 async def answer_for_pods() -> AsyncIterator[None]:
-    """Answer on the port of operations at every address of this machine as a server does that has loaded its model."""
+    """Answer on the port of operations as a server does that has loaded its model."""
     report = {"step": "Ready", "seconds": {"Importing": 5, "Downloading": 30, "LoadingWeights": 10, "Compiling": 20}}
 
     async def answer(_: web.Request) -> web.Response:
@@ -256,7 +277,7 @@ async def answer_for_pods() -> AsyncIterator[None]:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, None, OPS_PORT).start()
+        await web.TCPSite(runner, POD_ADDRESS, OPS_PORT).start()
         yield
     finally:
         await runner.cleanup()

@@ -20,7 +20,7 @@ from forebay_operator.events import EventRecorder
 from forebay_operator.health import Health, serve_health
 from forebay_operator.lease import Candidate
 from forebay_operator.metrics import observe
-from forebay_operator.names import FIELD_MANAGER
+from forebay_operator.names import FIELD_MANAGER, KIND
 from forebay_operator.publish import Publisher
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
@@ -32,7 +32,8 @@ from forebay_operator.workers import (
     WORKERS,
     resync,
     sweep,
-    wait_for_first_pass,
+    wait_for_cache,
+    wait_until_seen,
     work,
     work_while_leading,
 )
@@ -75,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--namespace", "FOREBAY_NAMESPACE", own, "the operator's own; there is the lease by which one of several leads")
     watched = "namespaces to watch, separated by commas; none means all"
     add("--watch-namespaces", "FOREBAY_WATCH_NAMESPACES", "", watched, type=_names)
-    rounds = "seconds in which every endpoint is checked once against the API server itself"
+    rounds = "seconds in which every endpoint, of more than 150 as many, is checked once against the API server itself"
     add("--resync-interval", "FOREBAY_RESYNC_INTERVAL", f"{RESYNC_INTERVAL:g}", rounds, type=float)
     add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "how much is logged", type=str.upper, choices=levels)
     return parser
@@ -132,7 +133,7 @@ async def _lead(
     queue: WorkQueue[Key] = WorkQueue()
     registry = kopf.OperatorRegistry()
     begun_anew = asyncio.Event()
-    register(registry, queue, begun_anew)
+    stores = register(registry, queue, begun_anew)
     namespaces = parsed.watch_namespaces
     settings = Settings(
         gpu_image=parsed.gpu_image,
@@ -152,8 +153,8 @@ async def _lead(
             stop.set()
 
     @kopf.on.startup(registry=registry)
-    async def start(**arguments: Any) -> None:
-        cache, unsure, seen = build_cache(arguments), set[Key](), set[Key]()
+    async def start(**_: Any) -> None:
+        cache, unsure, seen = build_cache(stores), set[Key](), set[Key]()
         observe(queue, cache)
         health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
         events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add)
@@ -161,16 +162,20 @@ async def _lead(
         reconciler = Reconciler(cluster, cache, settings, publisher, reports)
 
         async def first_pass() -> None:
-            await wait_for_first_pass(cluster, namespaces, seen)
+            await wait_until_seen(cluster, KIND, namespaces, seen)
             health.synced = True
 
         def works() -> list[Coroutine[Any, Any, None]]:
             return [*(work(queue, reconciler, unsure, seen) for _ in range(WORKERS)), events.run()]
 
+        async def reconcile() -> None:
+            await wait_for_cache(cluster, namespaces, stores)
+            await work_while_leading(candidate, queue, works)
+
         always = (
-            work_while_leading(candidate, queue, works),
+            reconcile(),
             resync(queue, cache, unsure, parsed.resync_interval),
-            sweep(cluster, queue, cache, namespaces, begun_anew),
+            sweep(cluster, queue, stores, namespaces, begun_anew),
             first_pass(),
             reports.run(),
         )

@@ -44,7 +44,8 @@ class Api:
     @classmethod
     async def connect(cls) -> "Api":
         """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
-        configuration = client.Configuration()
+        # aiohttp asks a thread for proxies and .netrc before each request that trusts the environment; kopf's do not
+        configuration = client.Configuration(client_session_kwargs={"trust_env": False})
         try:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
@@ -88,13 +89,12 @@ class Api:
         self, method: str, path: str, body: Any, *, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[int, bytes, float]:
         """Status and content of the answer, and the seconds after which a refused request may be tried again."""
-        request = await self._api.param_serialize(
-            method, path, query_params=list(query.items()), header_params=dict(headers), body=body,
-            auth_settings=["BearerToken"],
-        )  # fmt: skip
+        _, url, own_headers, *_ = await self._api.param_serialize(
+            method, path, query_params=list(query.items()), header_params=dict(headers), auth_settings=["BearerToken"]
+        )  # the body needs none of this: it is JSON already
         code = 0
         try:
-            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
+            response = await self._api.call_api(method, url, own_headers, body, _request_timeout=REQUEST_TIMEOUT)
             data = await response.read()
             code = response.status
         except (OSError, aiohttp.ClientError, TimeoutError) as error:

@@ -1,7 +1,9 @@
-"""What the watches have seen, as kopf's in-memory indices keep it: complete before the first reconcile."""
+"""What the watches have seen. Of each object only what somebody reads is kept, as JSON: dicts would need eight times
+the memory."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 
 from forebay_operator import names
 from forebay_operator.resources.meta import find_controller
@@ -12,49 +14,38 @@ Key = tuple[str, str]
 
 Index = Mapping[Key, Iterable[Manifest]]
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_MANAGER = ("manager", "operation")
+_CONDITION = ("type", "status", "reason", "message")
+_UNREAD = {"env", "envFrom", "volumeMounts", "livenessProbe", "readinessProbe", "lifecycle", "securityContext"}
+"""Fields of a pod's containers."""
+
 
 @dataclass(frozen=True)
 class Cache:
-    """Live views: objects by the endpoint that they belong to.
-
-    `gone` has the uids of objects that the indices still hold although they were deleted: a watch that has to begin
-    anew, as what it missed is forgotten (410), is told of all that there is, and never of what there was.
-    """
+    """Live views: objects by the endpoint that they belong to."""
 
     endpoints: Index
     deployments: Index
     services: Index
     pods: Index
-    gone: set[str] = field(default_factory=set)
 
     def endpoint(self, key: Key) -> Manifest | None:
         """The endpoint itself."""
-        return next(self._find(self.endpoints, key), None)
+        return next(iter(self.endpoints.get(key, ())), None)
 
     def deployment(self, key: Key) -> Manifest | None:
         """The Deployment that has the endpoint's name."""
-        return self._pick(self.deployments, key)
+        return _pick(self.deployments, key)
 
     def service(self, key: Key) -> Manifest | None:
         """The Service that has the endpoint's name."""
-        return self._pick(self.services, key)
+        return _pick(self.services, key)
 
     def pods_of(self, key: Key) -> tuple[Manifest, ...]:
         """All pods that carry the endpoint's label."""
-        return tuple(self._find(self.pods, key))
-
-    def uids(self, kind: str) -> dict[str, Key]:
-        """The uid of every object of a kind that is in the indices, with the endpoint that it belongs to."""
-        index = {
-            names.KIND: self.endpoints, "Deployment": self.deployments, "Service": self.services, "Pod": self.pods
-        }[kind]  # fmt: skip
-        return {found["metadata"]["uid"]: key for key in list(index) for found in index[key]}
-
-    def _find(self, index: Index, key: Key) -> Iterator[Manifest]:
-        return (found for found in index.get(key, ()) if found["metadata"].get("uid") not in self.gone)
-
-    def _pick(self, index: Index, key: Key) -> Manifest | None:
-        return next((found for found in self._find(index, key) if found["metadata"]["name"] == key[1]), None)
+        return tuple(self.pods.get(key, ()))
 
 
 def key_of(manifest: Manifest) -> Key | None:
@@ -67,3 +58,114 @@ def key_of(manifest: Manifest) -> Key | None:
         return metadata["namespace"], owner["name"]
     label = (metadata.get("labels") or {}).get(names.ENDPOINT_LABEL)
     return (metadata["namespace"], label) if label else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An object: the endpoint that it belongs to, if any; what is kept; and a number that changes with what is new."""
+
+    uid: str
+    owner: Key | None
+    packed: bytes
+    news: int
+
+
+class Store(Mapping[Key, Iterable[Manifest]]):
+    """The objects of one kind, by the endpoint that they belong to; unpacked anew whenever they are looked at."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Key, _Kept] = {}
+        self._names: dict[Key, set[Key]] = {}
+
+    def __getitem__(self, key: Key) -> list[Manifest]:
+        return [json.loads(self._kept[name].packed) for name in self._names[key]]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def names(self) -> Set[Key]:
+        """Namespace and name of every object that was seen; it changes with the store."""
+        return self._kept.keys()
+
+    def uids(self) -> dict[Key, str]:
+        """The uid of every object, by namespace and name."""
+        return {name: kept.uid for name, kept in self._kept.items()}
+
+    def put(self, manifest: Manifest) -> Key | None:
+        """Keep an object as it is now. Returns the endpoint that it belongs to when there is anything new for that."""
+        metadata, owner = manifest["metadata"], key_of(manifest)
+        name = metadata["namespace"], metadata["name"]
+        before = self._kept.get(name)
+        packed, news = pack(manifest) if owner else (b"", 0)
+        if before and before.owner != owner:
+            self.drop(name)
+        self._kept[name] = _Kept(metadata["uid"], owner, packed, news)
+        if owner:
+            self._names.setdefault(owner, set()).add(name)
+        return None if before and (before.uid, before.news) == (metadata["uid"], news) else owner
+
+    def drop(self, name: Key, uid: str | None = None) -> Key | None:
+        """Forget an object, unless by now there is another of its name. Returns the endpoint that it belonged to."""
+        kept = self._kept.get(name)
+        if kept is None or uid not in (None, kept.uid):
+            return None
+        del self._kept[name]
+        if kept.owner:
+            names_left = self._names[kept.owner]
+            names_left.discard(name)
+            if not names_left:
+                del self._names[kept.owner]
+        return kept.owner
+
+
+def pack(manifest: Manifest) -> tuple[bytes, int]:
+    """What is kept of an object, and a number that changes when there is something new in it.
+
+    The status of an endpoint is ours, so it is nothing new unless somebody else has written to it.
+    """
+    pruned = prune(manifest)
+    packed = _dump(pruned)
+    if manifest.get("kind") != names.KIND:
+        return packed, hash(packed)
+    metadata = {**pruned["metadata"], "resourceVersion": ""}
+    managers = manifest["metadata"].get("managedFields") or ()
+    others = [entry for entry in managers if entry.get("subresource") and entry["manager"] != names.FIELD_MANAGER]
+    return packed, hash(_dump([metadata, pruned.get("spec"), others]))
+
+
+def _dump(content: object) -> bytes:
+    return _encode(content).encode()
+
+
+def prune(manifest: Manifest) -> Manifest:
+    """An object without what nobody reads."""
+    metadata = dict(manifest["metadata"])
+    managers = metadata.pop("managedFields", None) or ()
+    metadata["annotations"] = {
+        name: text for name, text in (metadata.get("annotations") or {}).items() if name != _LAST_APPLIED
+    }
+    if manifest.get("kind") == names.KIND:
+        return {**manifest, "metadata": metadata}
+    metadata.pop("resourceVersion", None)
+    if manifest.get("kind") == "Pod":
+        return {**manifest, "metadata": metadata, "spec": _prune_pod_spec(manifest["spec"])}
+    metadata["managedFields"] = [{field: entry.get(field) for field in _MANAGER} for entry in managers]
+    status = manifest.get("status") or {}
+    kept = {"observedGeneration": status.get("observedGeneration", 0), "conditions": status.get("conditions") or []}
+    conditions = [{field: condition.get(field) for field in _CONDITION} for condition in kept["conditions"]]
+    return {**manifest, "metadata": metadata, "status": {**kept, "conditions": conditions}}
+
+
+def _prune_pod_spec(spec: Manifest) -> Manifest:
+    containers = [
+        {name: value for name, value in container.items() if name not in _UNREAD} for container in spec["containers"]
+    ]
+    return {"nodeName": spec.get("nodeName", ""), "containers": containers}
+
+
+def _pick(index: Index, key: Key) -> Manifest | None:
+    return next((found for found in index.get(key, ()) if found["metadata"]["name"] == key[1]), None)

@@ -78,17 +78,14 @@ class Cluster:
             raise
         return {resource["name"] for resource in found["resources"]}
 
-    async def list_endpoints(self, namespaces: Collection[str]) -> set[tuple[str, str]]:
-        """Namespace and name of every endpoint, in these namespaces or, for none, in all."""
-        found = await self._list_metadata("InferenceEndpoint", namespaces)
-        return {(metadata["namespace"], metadata["name"]) for metadata in found}
-
-    async def list_uids(self, kind: str, namespaces: Collection[str]) -> set[str]:
-        """The uids of all endpoints, or of all children of a kind, in these namespaces or, for none, in all."""
+    async def list_uids(self, kind: str, namespaces: Collection[str]) -> dict[tuple[str, str], str]:
+        """All endpoints, or all children of a kind, in these namespaces or, for none, in all: by namespace and name
+        the uid."""
         selector = "" if kind == "InferenceEndpoint" else f"{MANAGED_BY_LABEL}={MANAGED_BY}"
-        return {metadata["uid"] for metadata in await self._list_metadata(kind, namespaces, selector)}
+        found = await self._list_metadata(kind, namespaces, selector)
+        return {(metadata["namespace"], metadata["name"]): metadata["uid"] for metadata in found}
 
-    async def _list_metadata(self, kind: str, namespaces: Collection[str], selector: str = "") -> list[Manifest]:
+    async def _list_metadata(self, kind: str, namespaces: Collection[str], selector: str) -> list[Manifest]:
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
         found: list[Manifest] = []
         for namespace in namespaces or ("",):

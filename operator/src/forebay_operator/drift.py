@@ -43,10 +43,10 @@ def covers(live: Any, desired: Any) -> bool:
     desired and no more, since one key that somebody adds changes where requests go. Resources are compared as
     quantities, since the API server rewrites 0.5 as 500m.
     """
-    if isinstance(desired, Mapping):
-        live = live if isinstance(live, Mapping) else {}
+    if isinstance(desired, dict):
+        live = live if isinstance(live, dict) else {}
         return all(_covers_field(key, live.get(key), value) for key, value in desired.items())
-    if isinstance(desired, Sequence) and not isinstance(desired, str):
+    if isinstance(desired, list | tuple):
         return _covers_items(live or (), desired)
     return bool(live == desired) or (live is None and desired == "")
 
@@ -81,5 +81,5 @@ def _covers_items(live: Sequence[Any], desired: Sequence[Any]) -> bool:
 
 
 def _tells_apart(key: str, items: Sequence[Any]) -> bool:
-    values = [item[key] for item in items if isinstance(item, Mapping) and isinstance(item.get(key), str)]
+    values = [item[key] for item in items if isinstance(item, dict) and isinstance(item.get(key), str)]
     return len(set(values)) == len(values) == len(items)

@@ -25,12 +25,14 @@ class Pace(Generic[Key]):
         self._taken: Counter[int] = Counter()
         """How many moments were given in each second."""
 
-    def wait(self, key: Key, now: float) -> float:
-        """Seconds until the key may write; 0.0 when it may now. Call `wrote` when it has."""
+    def wait(self, key: Key, now: float, patience: float = 0.0) -> float:
+        """Seconds until the key may write; 0.0 when it may now. Call `wrote` when it has.
+
+        A key that is not in a hurry lets at least `patience` seconds pass, in which what it would write may get old.
+        """
         if key not in self._moments:
-            self._moments[key] = self._give(
-                max(now, self._written.get(key, now - self._key_interval) + self._key_interval)
-            )
+            due = self._written.get(key, now - self._key_interval) + self._key_interval
+            self._moments[key] = self._give(max(now + patience, due))
             for second in [second for second in self._taken if second < int(now)]:
                 del self._taken[second]
         return max(0.0, self._moments[key] - now)

@@ -8,8 +8,11 @@ from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
 from forebay_operator.events import EventRecorder
 from forebay_operator.pace import Pace
-from forebay_operator.status import find_transition, is_mere_progress
+from forebay_operator.status import find_transition, is_beginning, is_mere_progress
 from forebay_operator.types import Manifest
+
+FIRST_WORD = 1.0
+"""Seconds before a start is first told of. The pods are made meanwhile, so one write tells what would take two."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Publisher:
         return status
 
     async def write(self, manifest: Manifest, before: Manifest, status: Manifest) -> None:
-        """Write the status unless it is what it was before. Mere progress waits until it is due.
+        """Write the status unless it is what it was before. Mere progress, and that a start begins, wait until due.
 
         Raises:
             ApiError: the API server refused or did not answer.
@@ -53,9 +56,12 @@ class Publisher:
         if status == before:
             return
         key, now = _key(manifest), asyncio.get_running_loop().time()
-        if is_mere_progress(before, status) and (wait := self._pace.wait(key, now)):
-            self.again(key, wait)
-            return
+        beginning = is_beginning(before, status)
+        if beginning or is_mere_progress(before, status):
+            wait = self._pace.wait(key, now, FIRST_WORD if beginning else 0.0)
+            if wait:
+                self.again(key, wait)
+                return
         metadata = manifest["metadata"]
         live = await self._cluster.apply_status(metadata["namespace"], metadata["name"], metadata["uid"], status)
         self._pace.wrote(key, now)

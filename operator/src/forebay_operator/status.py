@@ -50,6 +50,11 @@ def is_mere_progress(before: Manifest, after: Manifest) -> bool:
     return _without_progress(before) == _without_progress(after)
 
 
+def is_beginning(before: Manifest, after: Manifest) -> bool:
+    """Whether a start goes on of which nothing has been said before."""
+    return _find_ready(before).get("status", "Unknown") == "Unknown" and _find_ready(after).get("reason") in STEPS
+
+
 def find_transition(before: Manifest, after: Manifest) -> Manifest | None:
     """The Ready condition of `after` when its status or reason is another than before."""
     old, new = _find_ready(before), _find_ready(after)
@@ -67,7 +72,8 @@ def _without_progress(status: Manifest) -> Manifest:
         words = ("reason", "message") if condition["reason"] in STEPS else ()
         return {key: value for key, value in condition.items() if key not in words}
 
-    kept = {key: value for key, value in status.items() if key not in ("startup", "lastStart")}
+    starting = ("replicas",) if _find_ready(status).get("reason") in STEPS else ()
+    kept = {key: value for key, value in status.items() if key not in ("startup", "lastStart", *starting)}
     return {**kept, "conditions": [reduce(condition) for condition in status.get("conditions") or ()]}
 
 

@@ -1,18 +1,29 @@
 """kopf watches; here its events become entries of the cache and keys in the work queue, and nothing else happens."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
 import kopf
 
 from forebay_operator import names
-from forebay_operator.cache import Cache, Key, key_of
+from forebay_operator.cache import Cache, Key, Store
+from forebay_operator.cluster import LIST_LIMIT
 from forebay_operator.queue import WorkQueue
-from forebay_operator.types import Manifest
 
-_CHILDREN = {"deployments": ("apps", "v1"), "services": ("", "v1"), "pods": ("", "v1")}
+_RESOURCES = {
+    names.KIND: (names.GROUP, names.VERSION, names.PLURAL),
+    "Deployment": ("apps", "v1", "deployments"),
+    "Service": ("v1", "services"),
+    "Pod": ("v1", "pods"),
+}
+_MADE = {"Deployment", "Service"}
+"""Children that nobody but the operator makes."""
+
+IDLE_TIMEOUT = 1.0
+"""Seconds for which kopf keeps a task, and with it the last body, for an object of which nothing is heard."""
 
 
 def build_kopf_settings() -> kopf.OperatorSettings:
@@ -22,7 +33,11 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.networking.error_backoffs = _Patience()
-    for plural in _CHILDREN:
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.queueing.idle_timeout = IDLE_TIMEOUT
+    settings.watching.chunk_size = LIST_LIMIT
+    for *_, plural in (_RESOURCES[kind] for kind in _RESOURCES if kind != names.KIND):
         settings.watching.label_selectors[plural] = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
     return settings
 
@@ -34,49 +49,81 @@ class _Patience:
         return chain((0.5, 1.0, 2.0), repeat(3.0))
 
 
-def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], begun_anew: asyncio.Event) -> None:
-    """Register an index and an event handler for the endpoints and for each kind of child. `begun_anew` is set when
-    a watch has listed all its objects again.
+def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], begun_anew: asyncio.Event) -> dict[str, Store]:
+    """Register an event handler for the endpoints and for each kind of child. Returns what they fill, by kind.
+    `begun_anew` is set when a watch has listed all its objects again.
 
-    kopf calls no event handler before all indices are filled, so the first reconcile sees everything.
+    An event that tells nothing new puts no key into the queue: an object is as it was in all that somebody reads, or it
+    is one that we have just made. (Were one child looked at before the news of the next, that one would seem to be
+    missing.) kopf's own indices are not used: while they are filled, each object that comes wakes those of all others.
     """
 
     @kopf.on.login(registry=registry)
     async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
 
-    resources = {names.PLURAL: (names.GROUP, names.VERSION), **_CHILDREN}
-    for plural, (group, version) in resources.items():
-        resource = (group, version, plural) if group else (version, plural)
-
-        @kopf.index(*resource, id=plural, registry=registry)
-        async def index(body: kopf.Body, **_: Any) -> dict[Key, Manifest]:
-            return _index_entry(body)
-
-        @kopf.on.event(*resource, id=f"{plural}-changed", registry=registry)
-        async def enqueue(body: kopf.Body, memo: kopf.Memo, type: str | None, **_: Any) -> None:
-            if type is None and memo.get("listed"):
-                begun_anew.set()
-            memo.listed = True
-            for key in _index_entry(body):
-                queue.add(key)
+    stores = {kind: Store() for kind in _RESOURCES}
+    for kind, resource in _RESOURCES.items():
+        take = partial(_take, stores[kind], kind in _MADE, queue, begun_anew)
+        kopf.on.event(*resource, id=kind, registry=registry)(take)
+    return stores
 
 
-def build_cache(indices: Any) -> Cache:
-    """The cache over kopf's indices, which a startup handler is given by name."""
+def build_cache(stores: Mapping[str, Store]) -> Cache:
+    """The cache over what the handlers fill."""
     return Cache(
-        endpoints=indices[names.PLURAL],
-        deployments=indices["deployments"],
-        services=indices["services"],
-        pods=indices["pods"],
+        endpoints=stores[names.KIND], deployments=stores["Deployment"], services=stores["Service"], pods=stores["Pod"]
     )
 
 
-def _index_entry(body: Manifest) -> dict[Key, Manifest]:
-    """An object under its endpoint's key, without what nobody reads; nothing for one that belongs to no endpoint.
+async def _take(
+    store: Store,
+    made: bool,
+    queue: WorkQueue[Key],
+    begun_anew: asyncio.Event,
+    *,
+    body: kopf.Body,
+    type: str | None,
+    **_: Any,
+) -> None:
+    """Keep an object or forget it. `made`: nobody but the operator makes objects of its kind."""
+    metadata = body["metadata"]
+    name = metadata["namespace"], metadata["name"]
+    if type == "DELETED":
+        key = store.drop(name, metadata["uid"])
+    else:
+        if type is None and name in store.names:
+            begun_anew.set()
+        key = store.put(body)
+        for part in ("spec", "status"):  # kopf keeps bodies for a while, at a start those of all objects at once
+            body.get(part, {}).clear()
+    if key and not (made and type == "ADDED"):
+        queue.add(key)
 
-    Nothing is an empty dict: at None kopf would keep what it had indexed before.
-    """
-    key = key_of(body)
-    managers = [{**entry, "fieldsV1": None} for entry in body["metadata"].get("managedFields") or ()]
-    return {key: {**body, "metadata": {**body["metadata"], "managedFields": managers}}} if key else {}
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Finds no changes, as nobody asks for them: for that kopf would copy each object three times at every event."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return {}
+
+    def store(self, **_: Any) -> None:
+        """Nothing is written to users' objects."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Remembers no handlers: none of ours is ever repeated."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is written to users' objects."""
+
+    purge = touch = store
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence

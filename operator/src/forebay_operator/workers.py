@@ -3,16 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Set
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Set
 from contextlib import suppress
 from typing import Any
 
 from forebay_operator.api import ApiError
-from forebay_operator.cache import Cache, Key
+from forebay_operator.cache import Cache, Key, Store
 from forebay_operator.cluster import Cluster
 from forebay_operator.lease import Candidate
 from forebay_operator.metrics import LEADER, RECONCILE_SECONDS
-from forebay_operator.names import KIND
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
 
@@ -22,11 +21,11 @@ WORKERS = 4
 """Endpoints that are reconciled at once."""
 
 RESYNC_INTERVAL = 300.0
-"""Seconds in which every endpoint is looked at once without trust in the cache.
+"""Seconds in which endpoints are looked at once without trust in the cache, as Secrets are not watched at all."""
 
-A watch that the API server cut may have missed a deletion, and Secrets are not watched at all.
-"""
-
+RESYNC_SIZE = 150
+"""Endpoints that are looked at so in one interval: each takes half a dozen requests, and all of them together less than
+a hundredth of a core. Where there are more, a round takes several intervals: that of 5,000 endpoints 3 hours."""
 
 SWEEP_INTERVAL = 300.0
 """Seconds between two sweeps of the cache when no watch is known to have begun anew."""
@@ -34,8 +33,8 @@ SWEEP_INTERVAL = 300.0
 SWEEP_DELAY = 1.0
 """Seconds from a watch that begins anew to the sweep; the watches of other kinds often do so too."""
 
-FIRST_PASS_INTERVAL = 2.0
-"""Seconds between two looks whether the first pass over all endpoints is over."""
+LOOK_INTERVAL = 2.0
+"""Seconds between two readings of what there is, until all of it was seen."""
 
 
 async def work_while_leading(
@@ -80,38 +79,50 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler, unsure: set[Key], 
             logger.debug("endpoint %s/%s: again in %.1f s", *key, delay)
 
 
-async def wait_for_first_pass(cluster: Cluster, namespaces: Collection[str], seen: Set[Key]) -> None:
-    """Wait until every endpoint that exists was reconciled once. `namespaces`: those that are watched; none for all."""
-    over = await _all_seen(cluster, namespaces, seen)
-    while not over:
-        await asyncio.sleep(FIRST_PASS_INTERVAL)
-        over = await _all_seen(cluster, namespaces, seen)
+async def wait_for_cache(cluster: Cluster, namespaces: Collection[str], stores: Mapping[str, Store]) -> None:
+    """Wait until all that exists is in the cache (`stores`, by kind). `namespaces`: those watched; none for all."""
+    for kind, store in stores.items():
+        await wait_until_seen(cluster, kind, namespaces, store.names)
 
 
-async def _all_seen(cluster: Cluster, namespaces: Collection[str], seen: Set[Key]) -> bool:
-    try:
-        return await cluster.list_endpoints(namespaces) <= seen
-    except ApiError as error:
-        logger.warning("list of endpoints: %s", error)
-        return False
+async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[str], seen: Set[Key]) -> None:
+    """Wait until all objects of a kind that exist are among those that were seen, by namespace and name."""
+    while True:
+        try:
+            missing = set(await cluster.list_uids(kind, namespaces))
+        except ApiError as error:
+            logger.warning("list of %s: %s", kind, error)
+            await asyncio.sleep(LOOK_INTERVAL)
+            continue
+        read = time.monotonic()
+        while time.monotonic() - read < LOOK_INTERVAL:
+            missing = {name for name in missing if name not in seen}
+            if not missing:
+                return
+            await asyncio.sleep(LOOK_INTERVAL / 40)
 
 
 async def resync(queue: WorkQueue[Key], cache: Cache, unsure: set[Key], interval: float = RESYNC_INTERVAL) -> None:
-    """Go round all endpoints for ever, evenly spread over the interval (seconds)."""
+    """Go round all endpoints for ever, evenly spread over the interval (seconds), or over more than one."""
     while True:
         keys = list(cache.endpoints)
         if not keys:
             await asyncio.sleep(interval)
         for key in keys:
-            await asyncio.sleep(interval / len(keys))
+            await asyncio.sleep(interval / min(len(keys), RESYNC_SIZE))
             unsure.add(key)
             queue.add(key)
 
 
 async def sweep(
-    cluster: Cluster, queue: WorkQueue[Key], cache: Cache, namespaces: Collection[str], begun_anew: asyncio.Event
+    cluster: Cluster,
+    queue: WorkQueue[Key],
+    stores: Mapping[str, Store],
+    namespaces: Collection[str],
+    begun_anew: asyncio.Event,
 ) -> None:
-    """Take deleted objects out of the cache for ever: whenever a watch has begun anew, and from time to time.
+    """Take deleted objects out of the cache (`stores`, by kind) for ever: whenever a watch has begun anew, and from
+    time to time.
 
     kopf does not miss objects that are not in a later list, and a watch that lists none tells nobody that it began.
     """
@@ -120,14 +131,14 @@ async def sweep(
             await asyncio.wait_for(begun_anew.wait(), SWEEP_INTERVAL)
             await asyncio.sleep(SWEEP_DELAY)
         begun_anew.clear()
-        for kind in (KIND, "Deployment", "Service", "Pod"):
-            known = cache.uids(kind)  # before the list, so that what is made meanwhile is not missed in it
+        for kind, store in stores.items():
+            known = store.uids()  # before the list, so that what is made meanwhile is not missed in it
             try:
                 living = await cluster.list_uids(kind, namespaces)
             except ApiError as error:
                 logger.warning("list of %s: %s", kind, error)
                 begun_anew.set()
                 break
-            for uid in known.keys() - living - cache.gone:
-                cache.gone.add(uid)
-                queue.add(known[uid])
+            for name, uid in known.items():
+                if living.get(name) != uid and (key := store.drop(name, uid)):
+                    queue.add(key)

@@ -83,7 +83,7 @@ async def test_an_endpoint_made_anew_has_no_past(api: Api, publisher: Publisher)
 async def test_progress_waits_for_its_moment_and_all_else_does_not(
     api: Api, publisher: Publisher, later: list[tuple[tuple[str, str], float]]
 ) -> None:
-    now = endpoint(100, {})
+    now = endpoint(100, status("NotAnswering"))
     for each in (status("Scheduling"), status("Downloading", startup={"step": "Downloading", "percent": 1})):
         await publisher.write(now, publisher.status_before(now), each)
     assert [written["conditions"][0]["reason"] for written in api.writes] == ["Scheduling"]
@@ -93,6 +93,17 @@ async def test_progress_waits_for_its_moment_and_all_else_does_not(
     for each in (status("OutOfMemory"), status("Ready", "True")):
         await publisher.write(now, publisher.status_before(now), each)
     assert [written["conditions"][0]["reason"] for written in api.writes] == ["Scheduling", "OutOfMemory", "Ready"]
+
+
+async def test_the_first_word_of_a_start_waits_until_there_are_pods(
+    api: Api, publisher: Publisher, later: list[tuple[tuple[str, str], float]]
+) -> None:
+    new = endpoint(100, status("Pending", "Unknown"))
+    await publisher.write(new, publisher.status_before(new), status("Scheduling", replicas=0))
+    ((key, delay),) = later
+    assert (api.writes, key, delay <= 2) == ([], KEY, True)
+    await publisher.write(new, publisher.status_before(new), status("ImageNotFound"))
+    assert [written["conditions"][0]["reason"] for written in api.writes] == ["ImageNotFound"]
 
 
 async def test_many_that_start_at_once_write_their_progress_in_measure(

@@ -1,0 +1,83 @@
+"""The first pass, and the rounds in which the cache is not trusted."""
+
+import asyncio
+
+import pytest
+
+from forebay_operator import workers
+from forebay_operator.api import ApiError
+from forebay_operator.cache import Cache, Key, Store
+from forebay_operator.queue import WorkQueue
+from forebay_operator.workers import resync, sweep, wait_for_cache, wait_until_seen
+
+ONE, TWO = ("team", "one"), ("team", "two")
+
+
+class Cluster:
+    """Says what there is, by kind; at first, if it is away, nothing."""
+
+    def __init__(self, **found: set[Key]) -> None:
+        self.found = found
+        self.remade: set[tuple[str, Key]] = set()
+        self.asked = self.away = 0
+
+    async def list_uids(self, kind: str, namespaces: object) -> dict[Key, str]:
+        await asyncio.sleep(0.001)
+        self.asked += 1
+        if self.asked <= self.away:
+            raise ApiError(503, "", "not now")
+        return {key: "another" if (kind, key) in self.remade else key[1] for key in self.found[kind]}
+
+
+def build_store(kind: str, *keys: Key) -> Store:
+    store = Store()
+    for namespace, name in keys:
+        labels = {"forebay.dev/endpoint": name}
+        metadata = {"namespace": namespace, "name": name, "uid": name, "labels": labels}
+        store.put({"kind": kind, "metadata": metadata, "spec": {"containers": []}})
+    return store
+
+
+async def test_all_that_exists_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "LOOK_INTERVAL", 0.2)
+    cluster, store = Cluster(InferenceEndpoint={ONE, TWO}), build_store("InferenceEndpoint", ONE)
+    waiting = asyncio.create_task(wait_for_cache(cluster, (), {"InferenceEndpoint": store}))  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    store.put({"kind": "InferenceEndpoint", "metadata": {"namespace": "team", "name": "two", "uid": "2"}})
+    await asyncio.wait_for(waiting, 0.1)
+    assert cluster.asked == 1
+
+
+async def test_what_goes_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "LOOK_INTERVAL", 0.05)
+    cluster = Cluster(Pod={ONE})
+    waiting = asyncio.create_task(wait_until_seen(cluster, "Pod", (), set()))  # type: ignore[arg-type]
+    await asyncio.sleep(0.01)
+    cluster.found["Pod"] = set()
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_what_is_gone_leaves_the_cache_and_its_endpoint_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "SWEEP_DELAY", 0.0)
+    stores = {kind: build_store(kind, ONE, TWO) for kind in ("InferenceEndpoint", "Service", "Pod")}
+    cluster = Cluster(InferenceEndpoint={ONE, TWO}, Service={ONE, TWO}, Pod={TWO})
+    queue, begun_anew = WorkQueue[Key](), asyncio.Event()
+    cluster.away = 1
+    sweeping = asyncio.create_task(sweep(cluster, queue, stores, (), begun_anew))  # type: ignore[arg-type]
+    begun_anew.set()
+    assert await asyncio.wait_for(queue.get(), 1) == ONE
+    assert (set(stores["Pod"]), set(stores["Service"])) == ({TWO}, {ONE, TWO})
+    cluster.remade = {("Service", TWO)}
+    begun_anew.set()
+    assert await asyncio.wait_for(queue.get(), 1) == TWO
+    assert set(stores["Service"]) == {ONE}
+    sweeping.cancel()
+
+
+async def test_rounds_take_one_endpoint_after_the_other() -> None:
+    queue, unsure = WorkQueue[Key](), set[Key]()
+    rounds = asyncio.create_task(resync(queue, Cache({ONE: (), TWO: ()}, {}, {}, {}), unsure, interval=0.1))
+    found = {await asyncio.wait_for(queue.get(), 1) for _ in range(2)}
+    rounds.cancel()
+    assert found == unsure == {ONE, TWO}

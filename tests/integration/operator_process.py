@@ -30,7 +30,7 @@ def give_chart_access(system: Kubectl, path: Path, account: str, template: str, 
     helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=x", *values]
     shown = [f"--namespace={system.namespace}", f"--show-only={template}"]
     rendered = subprocess.run([*helm, *shown], capture_output=True, text=True, check=True)
-    system.run("apply", "-f", "-", stdin=rendered.stdout)
+    system.within("").run("apply", "-f", "-", stdin=rendered.stdout)
     config = yaml.safe_load(system.kubeconfig.read_text())
     config["users"][0]["user"]["token"] = system.run("create", "token", account, "--duration=8h").strip()
     path.write_text(yaml.safe_dump(config))

@@ -176,6 +176,30 @@ class TestContract:
         wait_for(lambda: condition(kubectl.get("iep", "one"), "RouteReady") == {}, "and no longer spoken of")
 
 
+@pytest.mark.usefixtures("operator")
+def test_helm_waits_until_an_endpoint_is_as_it_was_asked_to_be(kubectl: Kubectl, tmp_path: Path) -> None:
+    """By kstatus, which Helm itself computes here."""
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: models, version: 0.1.0}")
+    wanted = endpoint(replicas=0)
+    (tmp_path / "templates/endpoint.yaml").write_text(json.dumps(wanted))
+
+    def upgrade(timeout: str) -> subprocess.CompletedProcess[str]:
+        command = ["helm", "upgrade", "--install", "models", str(tmp_path), f"--namespace={kubectl.namespace}"]
+        command += ["--wait", f"--timeout={timeout}"]
+        env = dict(kubectl.environment())
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+
+    done = upgrade("30s")
+    assert done.returncode == 0, done.stderr
+    assert reason_is(kubectl, "ScaledToZero")()
+    wanted["spec"]["replicas"] = 1
+    (tmp_path / "templates/endpoint.yaml").write_text(json.dumps(wanted))
+    waiting = upgrade("3s")
+    assert waiting.returncode != 0, "its pod has no node"
+    assert "InferenceEndpoint/" in waiting.stderr
+
+
 def claim_goes(kubectl: Kubectl) -> bool:
     """Whether the claim is deleted, or will be when the controller that isn't here lets it go."""
     found = kubectl.get("pvc", "one-cache")

@@ -1,0 +1,48 @@
+"""The health check that docs/troubleshooting.md gives to Argo CD, run in Lua 5.1, as that of Argo CD is."""
+
+from typing import Any
+
+import pytest
+import yaml
+from lupa.lua51 import LuaRuntime
+
+from cluster.pins import ROOT
+from forebay_operator.observed import Observed
+from forebay_operator.status import assess
+from forebay_operator.troubleshooting import ARGO_CD
+from forebay_operator.types import parse_endpoint
+from tests.kubectl import Manifest
+from tests.unit.operator import kstatus
+from tests.unit.operator.test_status import NOW, STATES, endpoint_manifest
+
+HEALTH = {"Current": "Healthy", "InProgress": "Progressing", "Failed": "Degraded"}
+"""kstatus' word -> Argo CD's."""
+
+OFF = ("Suspended", "ScaledToZero")
+"""Reasons of Ready for which Argo CD has a word that kstatus has not."""
+
+
+def judge(manifest: Manifest) -> Any:
+    """What Argo CD gets: a table with status and message."""
+    lua = LuaRuntime()
+    lua.globals().obj = lua.table_from(manifest, recursive=True)
+    return lua.execute(ARGO_CD)
+
+
+@pytest.mark.parametrize(("wanted", "observed", "reason"), [row[1:4] for row in STATES], ids=[row[0] for row in STATES])
+def test_argo_cd_judges_every_state_as_kstatus_does(wanted: int, observed: Observed, reason: str) -> None:
+    manifest = endpoint_manifest(replicas=wanted)
+    seen = {**manifest, "status": assess(parse_endpoint(manifest), observed, {}, NOW)}
+    health = judge(seen)
+    word = HEALTH[kstatus.compute(seen)]
+    assert health.status == ("Suspended" if reason in OFF and word == "Healthy" else word)
+    assert health.message.startswith(f"{reason}: ")
+    changed = {**seen, "metadata": {**manifest["metadata"], "generation": 4}}
+    assert judge(changed).status == "Progressing"
+
+
+def test_an_endpoint_that_no_operator_has_seen_is_progressing() -> None:
+    crd = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
+    fresh = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
+    assert judge({**endpoint_manifest(), "status": fresh}).status == "Progressing"
+    assert judge(endpoint_manifest()).status == "Progressing"

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from kubernetes.aio import client, config
+
 from bench.relay.__main__ import cpu_seconds
 from bench.relay.peers import CRD
 from cluster.tools import host_tools
@@ -38,8 +40,7 @@ def main() -> None:
             kubectl.run("create", "namespace", namespace)
         gateway = stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))
         before = memory(gateway)
-        os.environ["KUBECONFIG"] = str(kubectl.kubeconfig)
-        asyncio.run(make(count))
+        asyncio.run(make(kubectl.kubeconfig, count))
         sockets = Path(f"/proc/{gateway.process.pid}/fd")
         wait_for(lambda: sum(1 for _ in sockets.iterdir()) >= count, "the gateway listens for all", timeout=120)
         began, used = time.monotonic(), cpu_seconds(gateway.process.pid)
@@ -56,9 +57,11 @@ def memory(gateway: Gateway) -> int:
     return int(Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def make(count: int) -> None:
+async def make(kubeconfig: Path, count: int) -> None:
     """Make endpoints at zero, with what the operator writes for the gateway and a status of usual size."""
-    api = await ApiServer.connect()
+    configuration = client.Configuration()
+    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    api = ApiServer(client.ApiClient(configuration))
     limit = asyncio.Semaphore(AT_ONCE)
     iep = "/apis/forebay.dev/v1alpha1/namespaces/home/inferenceendpoints"
     slices = "/apis/discovery.k8s.io/v1/namespaces/home/endpointslices"

@@ -1,0 +1,100 @@
+"""What the gateway adds to a start: `python -m bench.relay.waking`.
+
+From a request until its endpoint is scaled, as a watch sees it; and from the moment a pod answers that it is ready
+until the first byte of the held request's answer. The pod is canned, so its own start takes no time.
+"""
+
+import asyncio
+import json
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from kubernetes.aio import client, config
+
+from bench.relay.peers import CRD
+from cluster.tools import host_tools
+from forebay_gateway.api import ApiServer
+from tests.integration.canned_pod import CannedPod
+from tests.integration.control_plane import start_control_plane
+from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
+
+ENDPOINTS = "/apis/forebay.dev/v1alpha1/namespaces/home/inferenceendpoints"
+ROUNDS = 20
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
+        for namespace in ("home", "system"):
+            kubectl.run("create", "namespace", namespace)
+        gateway = stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))
+        pool = stack.enter_context(ThreadPoolExecutor())
+        rounds = [wake(gateway, pool, f"endpoint-{number}", number / ROUNDS) for number in range(ROUNDS)]
+    print("| step | median, ms | most, ms |\n|---|---|---|")
+    scaled, answered = zip(*rounds, strict=True)
+    print(row("request until the endpoint is scaled", scaled))
+    print(row("pod answers that it is ready until the first byte", answered))
+
+
+def row(step: str, seconds: Sequence[float]) -> str:
+    return f"| {step} | {median(seconds) * 1000:.0f} | {max(seconds) * 1000:.0f} |"
+
+
+def wake(gateway: Gateway, pool: ThreadPoolExecutor, name: str, place: float) -> tuple[float, float]:
+    """Seconds of both steps. `place`, from 0 to 1, is when between two of the gateway's questions the pod is ready."""
+    port = gateway.endpoint(name)
+    watching = threading.Event()
+    with CannedPod(ops_port=gateway.pod_ops_port, ready=False) as pod:
+        gateway.pods(name, pod, ready=False)
+        scaled = pool.submit(asyncio.run, wait_for_scale(gateway.kubectl.kubeconfig, name, watching))
+        watching.wait(10)
+        asking = pool.submit(ask, port)
+        scaled_at = scaled.result(10)
+        time.sleep(0.4 + place * 0.2)
+        ready_at = time.monotonic()
+        pod.ready = True
+        asked_at, answered_at = asking.result(10)
+    return scaled_at - asked_at, answered_at - ready_at
+
+
+def ask(port: int) -> tuple[float, float]:
+    """When a request began and when the first byte of its answer came. Raises RuntimeError for another than 200."""
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        began = time.monotonic()
+        connection.sendall(head.encode() + body)
+        answer = connection.recv(100)
+        came = time.monotonic()
+    if b" 200 " not in answer:
+        raise RuntimeError(answer.decode())
+    return began, came
+
+
+async def wait_for_scale(kubeconfig: Path, name: str, watching: threading.Event) -> float:
+    """When a watch sees that an endpoint has one replica."""
+    configuration = client.Configuration()
+    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    api = ApiServer(client.ApiClient(configuration))
+    chosen = {"fieldSelector": f"metadata.name={name}"}
+    try:
+        version = (await api.request("GET", ENDPOINTS, chosen))["metadata"]["resourceVersion"]
+        watching.set()
+        async for event in api.watch(ENDPOINTS, {**chosen, "resourceVersion": version}):
+            if event["object"]["spec"]["replicas"] == 1:
+                return time.monotonic()
+    finally:
+        await api.close()
+    raise RuntimeError(f"the watch of {name} ended before it was scaled")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,6 @@ import kopf
 
 from forebay_operator import names
 from forebay_operator.cache import Cache, Key, Store
-from forebay_operator.cluster import LIST_LIMIT
 from forebay_operator.queue import WorkQueue
 
 _RESOURCES = {
@@ -21,6 +20,9 @@ _RESOURCES = {
 }
 _MADE = {"Deployment", "Service"}
 """Children that nobody but the operator makes."""
+
+CHUNK_SIZE = 100
+"""Objects of one kind in one answer of a list: all four kinds are listed at once, and a parsed one takes 60 kB."""
 
 IDLE_TIMEOUT = 1.0
 """Seconds for which kopf keeps a task, and with it the last body, for an object of which nothing is heard."""
@@ -36,7 +38,7 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = _NoProgress()
     settings.queueing.idle_timeout = IDLE_TIMEOUT
-    settings.watching.chunk_size = LIST_LIMIT
+    settings.watching.chunk_size = CHUNK_SIZE
     for *_, plural in (_RESOURCES[kind] for kind in _RESOURCES if kind != names.KIND):
         settings.watching.label_selectors[plural] = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
     return settings

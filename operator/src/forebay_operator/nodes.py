@@ -39,9 +39,8 @@ class Nodes:
             self._good_until = now + FRESH
             try:
                 self._nodes = [parse_node(manifest) for manifest in await self._cluster.list_nodes()]
-            except ApiError as error:
-                self._nodes = None
+            except ApiError as error:  # else than for good: what was read before is better than nothing
                 if error.status == 403:
-                    self._good_until = now + FORBIDDEN
+                    self._nodes, self._good_until = None, now + FORBIDDEN
                 logger.info("nodes are not read: %s", error)
             return self._nodes, 0.0

@@ -95,11 +95,14 @@ class Reconciler:
         except Unmade as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
             done, problem_seen = not error.retry, error.diagnosis
+        told = _find_condition(before, CONDITION)
         try:
-            route, settled = await self._make_route(endpoint, _find_condition(before, CONDITION), live)
+            route, settled = await self._make_route(endpoint, told, live)
         except ApiError as error:
             words = f"the HTTPRoute could not be looked at or changed: {error.message}"
-            route, settled = route_condition(False, "RouteFailed", words, endpoint.generation), False
+            current = told and told.get("observedGeneration") == endpoint.generation
+            route = told if current else route_condition(False, "RouteFailed", words, endpoint.generation)
+            settled = False
         doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
         conditions = [route] if route else []
         observed = replace(
@@ -132,6 +135,8 @@ class Reconciler:
         try:
             return await self._cluster.list_events(pod["metadata"]["namespace"], pod["metadata"]["uid"])
         except ApiError as error:
+            if error.status != 403:  # what the status says stays, rather than come and go with the API server's health
+                raise
             logger.info("events of %s/%s are not read: %s", *key, error)
             return ()
 
@@ -185,7 +190,7 @@ class Reconciler:
                 await self._remove_route(endpoint)
             return None, True
         taken = previous is not None and previous["status"] == "True"
-        if previous and taken and not live and previous["observedGeneration"] == endpoint.generation:
+        if previous and taken and not live and previous.get("observedGeneration") == endpoint.generation:
             return previous, True
         if not await self._cluster.serves_routes():
             words = f"the Gateway API ({names.ROUTE_API}) is not installed here. Install it, or remove spec.route"

@@ -35,6 +35,7 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.networking.error_backoffs = _Patience()
+    settings.networking.request_timeout, settings.networking.connect_timeout = 60, 10
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = _NoProgress()
     settings.queueing.idle_timeout = IDLE_TIMEOUT

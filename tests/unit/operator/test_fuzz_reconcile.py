@@ -331,12 +331,14 @@ class Reconciling(RuleBasedStateMachine):
         self.server.failing = 0
 
     def find_untouchable(self) -> dict[tuple[str, str], Object]:
-        """What a reconcile must leave as it is: all that is not the endpoint's own, and the content of Secrets."""
-        uid = self.server.objects.get((names.PLURAL, NAME), {"metadata": {"uid": ""}})["metadata"]["uid"]
+        """What a reconcile must leave as it is: all that is not the endpoint's own, and the content of Secrets. An
+        endpoint that is gone counts as long as the cache has it: what is made for it then, Kubernetes takes away."""
+        endpoints = [self.server.objects.get((names.PLURAL, NAME)), self.cache.endpoint(KEY)]
+        uids = {each["metadata"]["uid"] for each in endpoints if each}
         found = {}
         for place, each in self.server.objects.items():
             owner = find_controller(each)
-            own = owner and owner["uid"] == uid
+            own = owner and owner["uid"] in uids
             kept_claim = place[0] == "persistentvolumeclaims" and not owner
             if place[0] == "secrets" or not (own or kept_claim or place[0] == names.PLURAL):
                 found[place] = copy.deepcopy(each)

@@ -49,7 +49,6 @@ def kill_at(
 @pytest.mark.parametrize(
     ("number", "cut"),
     [
-        (4, Cut.BEFORE),
         (6, Cut.AFTER),
         *(pytest.param(n, cut, marks=pytest.mark.soak) for n in range(1, 10) for cut in Cut),
     ],

@@ -45,6 +45,7 @@ IMAGES = {
         Image("server", "vllm-cpu"),
         Image("smollm2-135m-instruct", "vllm-cpu", "cluster/images/smollm2", tag="1"),
         Image("server-canned", "server", "cluster/images/server-canned", tests=True),
+        Image("server-buckets", "server", "cluster/images/server-buckets", tests=True),
         Image("vllm-033", "vllm-cpu", "cluster/images/vllm-033", runs=False, tests=True),
         Image("vllm-tests", "server", "cluster/images/vllm-tests", runs=False, only_named=True),
         Image("client", "python", "cluster/images/client", tests=True),

@@ -28,6 +28,7 @@ DATA = ROOT / "tests/unit/operator/data"
 NODE = f"{CLUSTER}-control-plane"
 SLEEP = ["sleep", "infinity"]
 NIGHT = "forebay-night"
+IN_NAMESPACE = {"namespaceSelector": {"matchExpressions": [{"key": NIGHT, "operator": "Exists"}]}}
 CLUSTER_WIDE = {
     "PersistentVolume",
     "RuntimeClass",
@@ -154,21 +155,17 @@ def from_secret(name: str, key: str) -> Mapping[str, Any]:
     return {"env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}]}
 
 
-def night_policy() -> tuple[Manifest, ...]:
-    """A policy that lets no pod into namespaces with the label."""
+def night_policy(name: str, selector: Manifest) -> tuple[Manifest, ...]:
+    """A policy that lets no pod in that a selector picks."""
     rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
     spec = {
         "matchConstraints": {"resourceRules": rules},
         "validations": [{"expression": "false", "message": "no models at night"}],
     }
-    binding = {
-        "policyName": NIGHT,
-        "validationActions": ["Deny"],
-        "matchResources": {"namespaceSelector": {"matchExpressions": [{"key": NIGHT, "operator": "Exists"}]}},
-    }
+    binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": selector}
     kinds = {"ValidatingAdmissionPolicy": spec, "ValidatingAdmissionPolicyBinding": binding}
     return tuple(
-        {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": NIGHT}, "spec": what}
+        {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": what}
         for kind, what in kinds.items()
     )
 
@@ -295,7 +292,7 @@ CASES: dict[str, Case] = {
         told=refused,
     ),
     "pod-security": Case(labels={"pod-security.kubernetes.io/enforce": "restricted"}, deployed=True, told=refused),
-    "policy": Case(labels={NIGHT: ""}, others=night_policy(), deployed=True, told=refused),
+    "policy": Case(labels={NIGHT: ""}, others=night_policy(NIGHT, IN_NAMESPACE), deployed=True, told=refused),
     "webhook-unreachable": Case(labels={"webhook": ""}, others=(webhook(),), deployed=True, told=refused),
     "priority-class-missing": Case({"priorityClassName": "none"}, deployed=True, told=refused),
     "runtime-class-missing": Case({"runtimeClassName": "none"}, deployed=True, told=refused),
@@ -311,7 +308,7 @@ def main() -> None:
     versions = {key: node["status"]["nodeInfo"][key] for key in ("kubeletVersion", "containerRuntimeVersion")}
     with ExitStack() as around:
         system = around.enter_context(namespace(kubectl, {}))
-        around.enter_context(stand_in(system, "registry", "5000", port=5000, on_node=True))
+        around.enter_context(stand_in(system, "registry", "5000", ports=(5000,), on_node=True))
         captures = around.enter_context(ThreadPoolExecutor(8))
         for done in as_completed([captures.submit(capture, kubectl, name, versions) for name in names]):
             print(done.exception() or done.result(), flush=True)

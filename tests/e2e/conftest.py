@@ -13,9 +13,13 @@ import pytest
 from cluster import kind, tools
 from tests.e2e.forebay import Clients, images, install_chart
 from tests.e2e.release import Release, read_release
+from tests.e2e.standins import stand_in
 from tests.kubectl import Kubectl
 
 NAME = "forebay-e2e"
+
+REGISTRY = "127.0.0.1:5000"
+"""Where the stand-in for a registry is, for the kubelet."""
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +70,10 @@ def clients(cluster: Kubectl) -> Clients:
     within.run("apply", "-f", "-", stdin=json.dumps(pod))
     within.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
     return Clients(within)
+
+
+@pytest.fixture(scope="session")
+def registry(clients: Clients) -> Iterator[None]:
+    """A registry that has no image, beside the kubelet."""
+    with stand_in(clients.pod, "registry", "5000", ports=(5000,), on_node=True):
+        yield

@@ -1,6 +1,5 @@
 """Stand-ins for what a test cluster has not, such as a model hub or a registry: a Python program in a pod."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,21 +16,21 @@ def stand_in(
     kubectl: Kubectl,
     name: str,
     *arguments: str,
-    port: int,
+    ports: tuple[int, ...],
     mounts: Mapping[str, Manifest] | None = None,
     on_node: bool = False,
 ) -> Iterator[str]:
-    """Run tests/e2e/<name>.py in a pod with the clients' image while the context lasts; gives its URL in the cluster.
+    """Run tests/e2e/<name>.py in a pod with the clients' image while the context lasts; gives its host name.
 
-    `mounts` are volumes by the path that they are mounted at. With `on_node` the pod has its node's network, and no
-    Service.
+    It is ready when the first of its ports is open; its Service has them all. `mounts` are volumes by the path that
+    they are mounted at. With `on_node` the pod has its node's network, and no Service.
     """
     volumes = {"/program": {"configMap": {"name": name}}, **(mounts or {})}
     container: dict[str, Any] = {
         "name": name,
         "image": images()["client"],
         "command": ["python3", f"/program/{name}.py", *arguments],
-        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+        "readinessProbe": {"tcpSocket": {"port": ports[0]}, "periodSeconds": 1},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [
             {"name": f"volume-{number}", "mountPath": path, "readOnly": True} for number, path in enumerate(volumes)
@@ -45,14 +44,16 @@ def stand_in(
         "volumes": [{"name": f"volume-{number}", **what} for number, what in enumerate(volumes.values())],
     }
     metadata = {"name": name, "labels": {"app": name}}
-    kubectl.run("create", "configmap", name, f"--from-file={FOLDER / name}.py")
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-    kubectl.run("apply", "-f", "-", stdin=json.dumps(pod))
+    program = {"metadata": {"name": name}, "data": {f"{name}.py": (FOLDER / f"{name}.py").read_text()}}
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", **program})
+    kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     if not on_node:
-        kubectl.run("expose", "pod", name, "--port=80", f"--target-port={port}")
+        listed = [{"name": f"port-{port}", "port": port} for port in ports]
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+        kubectl.apply({**service, "spec": {"selector": {"app": name}, "ports": listed}})
     try:
         kubectl.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
-        yield f"http://{name}.{kubectl.namespace}.svc"
+        yield f"{name}.{kubectl.namespace}.svc"
     finally:
         for what in ("pod", "service", "configmap"):
             kubectl.delete(what, name)

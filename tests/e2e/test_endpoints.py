@@ -1,21 +1,20 @@
 """Endpoints of every kind: on GPUs, from a hub, misspelt, wrong. The canned server stands in where no answer counts."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cluster import kind
 from cluster.pins import ROOT
 from tests.e2e.conftest import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
+from tests.e2e.standins import stand_in
 from tests.endpoints import endpoint, reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
-MODEL_IMAGE = "forebay.local/smollm2-135m-instruct:1"
+MODEL = {"image": {"reference": "forebay.local/smollm2-135m-instruct:1", "pullPolicy": "Never"}}
+"""The demo's model, as a volume."""
 CANNED_MODEL = "/opt/canned/model"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TOKEN = "hf_of_the_test"
@@ -60,7 +59,9 @@ class TestGpus:
         wrong, right = {"name": "MAX_MODEL_LEN", "value": "many"}, {"name": "MAX_MODEL_LEN", "value": "512"}
         try:
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[wrong]))
-            wait_for(reason_is(kubectl, "InvalidConfiguration", "mended"), "the endpoint says so", timeout=60)
+            found = wait_for(reason_is(kubectl, "InvalidConfiguration", "mended"), "the endpoint says so", timeout=60)
+            assert "MAX_MODEL_LEN" in condition(found, "Ready")["message"]
+            assert condition(found, "Stalled")["status"] == "True"
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[right]))
 
             def mended() -> bool:
@@ -83,40 +84,10 @@ class TestGpus:
 @pytest.fixture(scope="class")
 def hub(kubectl: Kubectl) -> Iterator[str]:
     """A stand-in for the Hugging Face hub, in a pod: it serves the demo's model to those who have the token."""
-    hub = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "hub", "labels": {"app": "hub"}},
-        "spec": {
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "terminationGracePeriodSeconds": 0,
-            "containers": [
-                {
-                    "name": "hub",
-                    "image": images()["client"],
-                    "command": ["python3", "/program/hub.py", "--folder=/model", f"--repository={HUB_ID}"],
-                    "args": [f"--token={TOKEN}", "--host=0.0.0.0", "--port=8080", "--bytes-per-second=20e6"],
-                    "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [
-                        {"name": "model", "mountPath": "/model", "readOnly": True},
-                        {"name": "program", "mountPath": "/program", "readOnly": True},
-                    ],
-                }
-            ],
-            "volumes": [
-                {"name": "model", "image": {"reference": MODEL_IMAGE, "pullPolicy": "Never"}},
-                {"name": "program", "configMap": {"name": "hub"}},
-            ],
-        },
-    }
-    kubectl.run("create", "configmap", "hub", f"--from-file={Path(__file__).parent / 'hub.py'}")
-    kubectl.run("apply", "-f", "-", stdin=json.dumps(hub))
-    kubectl.run("expose", "pod", "hub", "--port=80", "--target-port=8080")
     kubectl.run("create", "secret", "generic", "hugging-face", f"--from-literal=token={TOKEN}")
-    kubectl.run("wait", "--for=condition=Ready", "pod/hub", "--timeout=60s")
-    yield f"http://hub.{kubectl.namespace}.svc"
-    kubectl.delete("pod", "hub")
+    options = ["--folder=/model", f"--repository={HUB_ID}", f"--token={TOKEN}", "--host=0.0.0.0", "--port=8080"]
+    with stand_in(kubectl, "hub", *options, "--bytes-per-second=20e6", ports=(8080,), mounts={"/model": MODEL}) as host:
+        yield f"http://{host}:8080"
 
 
 class TestHub:
@@ -152,44 +123,3 @@ class TestHub:
         assert condition(found, "Stalled")["status"] == "True"
         assert "HF_TOKEN" in condition(found, "Ready")["message"]
         kubectl.delete("iep", "gated")
-
-
-def test_three_of_the_demos_pods_and_a_spare_one_fit_and_a_change_rolls_them(kubectl: Kubectl) -> None:
-    demo = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
-    kubectl.apply(canned("three", replicas=3, resources=demo["spec"]["resources"]))
-    wait_for(
-        lambda: (kubectl.get("iep", "three") or {})["status"].get("ready") == "3/3", "three are ready", timeout=120
-    )
-    kubectl.patch("iep", "three", {"spec": {"env": [KV_CACHE, {"name": "MAX_MODEL_LEN", "value": "512"}]}})
-    most_scheduled, fewest_ready = 0, 3
-
-    def rolled() -> bool:
-        nonlocal most_scheduled, fewest_ready
-        pods = kubectl.list("pods", "forebay.dev/endpoint=three")
-        scheduled = [pod for pod in pods if "nodeName" in pod["spec"] and "deletionTimestamp" not in pod["metadata"]]
-        most_scheduled = max(most_scheduled, len(scheduled))
-        fewest_ready = min(fewest_ready, sum(condition(pod, "Ready").get("status") == "True" for pod in scheduled))
-        found = kubectl.get("iep", "three") or {}
-        current = found["status"]["observedGeneration"] == found["metadata"]["generation"]
-        return bool(current and condition(found, "Ready")["reason"] == "Ready")
-
-    wait_for(rolled, "all three are of the new revision", timeout=180)
-    assert (most_scheduled, fewest_ready) == (4, 3)
-    kubectl.delete("iep", "three")
-
-
-class TestBadInput:
-    def test_a_misspelt_variable_is_a_warning_and_the_endpoint_runs(self, kubectl: Kubectl) -> None:
-        kubectl.apply(canned("misspelt", env=[{"name": "MAX_MODEL_LEM", "value": "64"}]))
-        found = wait_ready(kubectl, "misspelt")
-        warning = condition(found, "EnvRecognized")
-        assert (warning["status"], warning["reason"]) == ("False", "Doubtful")
-        assert "MAX_MODEL_LEM is not known to the server; did you mean MAX_MODEL_LEN?" in warning["message"]
-        kubectl.delete("iep", "misspelt")
-
-    def test_a_wrong_value_is_told_in_the_servers_words(self, kubectl: Kubectl) -> None:
-        kubectl.apply(canned("wrong", env=[{"name": "MAX_MODEL_LEN", "value": "many"}]))
-        found = wait_for(reason_is(kubectl, "InvalidConfiguration", "wrong"), "the endpoint says so", timeout=60)
-        assert "MAX_MODEL_LEN" in condition(found, "Ready")["message"]
-        assert condition(found, "Stalled")["status"] == "True"
-        kubectl.delete("iep", "wrong")

@@ -1,13 +1,13 @@
 """Changes, evictions and pauses on real pods: what serves goes on, and the way back is short."""
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
+import yaml
 
-from cluster import kind
-from tests.e2e.conftest import NAME as CLUSTER
+from cluster.pins import ROOT
+from tests.e2e.claims import filled_claim
 from tests.e2e.forebay import images, wait_ready
 from tests.e2e.test_endpoints import CANNED_MODEL, KV_CACHE, canned
 from tests.endpoints import reason_is
@@ -43,21 +43,32 @@ def settled(kubectl: Kubectl, name: str, tally: str) -> Callable[[], bool]:
     return ask
 
 
-def test_a_bad_change_under_surge_takes_nothing_away_and_is_undone_at_once(kubectl: Kubectl) -> None:
-    kubectl.apply(canned("surge"))
-    wait_ready(kubectl, "surge")
+def test_a_bad_change_under_surge_takes_nothing_away_and_suspended_it_comes_back_with_its_key(kubectl: Kubectl) -> None:
+    """Three of the demo's pods and a spare one fit on the demo's node."""
+    demo = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
+    kubectl.apply(canned("surge", replicas=3, resources=demo["spec"]["resources"]))
+    wait_for(settled(kubectl, "surge", "3/3"), "three are ready", timeout=150)
     before = ready_pods(kubectl, "surge")
     kubectl.patch("iep", "surge", {"spec": {"env": WRONG}})
     found = wait_for(fails_and_serves(kubectl, "surge"), "the endpoint says why the change fails", timeout=90)
     assert condition(found, "Ready")["reason"] == "Degraded"
     assert ready_pods(kubectl, "surge") == before
     kubectl.patch("iep", "surge", {"spec": {"env": [KV_CACHE]}})
-    wait_for(settled(kubectl, "surge", "1/1"), "the change is undone", timeout=20)
+    wait_for(settled(kubectl, "surge", "3/3"), "the change is undone", timeout=20)
     assert ready_pods(kubectl, "surge") == before
+
+    key = kubectl.get("secret", "surge-api-key")
+    kubectl.patch("iep", "surge", {"spec": {"suspend": True}})
+    wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=surge") == [], "nothing runs", timeout=60)
+    wait_for(reason_is(kubectl, "Suspended", "surge"), "the endpoint says so")
+    wait_ready(kubectl, "surge", timeout=10)
+    kubectl.patch("iep", "surge", {"spec": {"suspend": False, "replicas": 1}})
+    wait_for(settled(kubectl, "surge", "1/1"), "it runs again", timeout=90)
+    assert kubectl.get("secret", "surge-api-key") == key
     kubectl.delete("iep", "surge")
 
 
-def test_replace_stops_at_the_first_that_fails(kubectl: Kubectl) -> None:
+def test_replace_stops_at_the_first_that_fails_and_pods_are_evicted_one_at_a_time(kubectl: Kubectl) -> None:
     kubectl.apply(canned("replace", replicas=2, rollout={"strategy": "Replace"}))
     wait_for(settled(kubectl, "replace", "2/2"), "two are ready", timeout=120)
     before = ready_pods(kubectl, "replace")
@@ -70,18 +81,13 @@ def test_replace_stops_at_the_first_that_fails(kubectl: Kubectl) -> None:
     kubectl.patch("iep", "replace", {"spec": {"env": [KV_CACHE]}})
     wait_for(settled(kubectl, "replace", "2/2"), "both are as before", timeout=90)
     assert left < ready_pods(kubectl, "replace")
-    kubectl.delete("iep", "replace")
 
-
-def test_pods_are_evicted_one_at_a_time(kubectl: Kubectl) -> None:
-    kubectl.apply(canned("evicted", replicas=2))
-    wait_for(settled(kubectl, "evicted", "2/2"), "two are ready", timeout=120)
-    first, second = sorted(ready_pods(kubectl, "evicted"))
+    first, second = sorted(ready_pods(kubectl, "replace"))
     evict(kubectl, first)
     with pytest.raises(Refused, match="disruption budget"):
         evict(kubectl, second)
-    wait_for(lambda: len(ready_pods(kubectl, "evicted") - {first}) == 2, "another takes its place", timeout=90)
-    kubectl.delete("iep", "evicted")
+    wait_for(lambda: len(ready_pods(kubectl, "replace") - {first}) == 2, "another takes its place", timeout=90)
+    kubectl.delete("iep", "replace")
 
 
 def evict(kubectl: Kubectl, pod: str) -> None:
@@ -92,86 +98,13 @@ def evict(kubectl: Kubectl, pod: str) -> None:
     kubectl.run("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
 
-def test_a_suspended_endpoint_runs_nothing_and_comes_back_with_its_key(kubectl: Kubectl) -> None:
-    kubectl.apply(canned("paused"))
-    wait_ready(kubectl, "paused")
-    key = kubectl.get("secret", "paused-api-key")
-    kubectl.patch("iep", "paused", {"spec": {"suspend": True}})
-    wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=paused") == [], "nothing runs", timeout=60)
-    wait_for(reason_is(kubectl, "Suspended", "paused"), "the endpoint says so")
-    wait_ready(kubectl, "paused", timeout=10)
-    kubectl.patch("iep", "paused", {"spec": {"suspend": False}})
-    wait_for(settled(kubectl, "paused", "1/1"), "it runs again", timeout=90)
-    assert kubectl.get("secret", "paused-api-key") == key
-    kubectl.delete("iep", "paused")
-
-
 @pytest.fixture
 def weights(kubectl: Kubectl) -> Iterator[str]:
-    """A claim on a folder of a node, with a copy of the canned model in it."""
-    node, folder, name = kind.nodes(CLUSTER)[0], f"/var/lib/{kubectl.namespace}", kubectl.namespace
-    subprocess.run(["docker", "exec", node, "install", "-d", "-m", "0777", folder], check=True, timeout=60)
-    capacity = {"storage": "1Gi"}
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": capacity,
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": name,
-            "hostPath": {"path": folder},
-            "nodeAffinity": {
-                "required": {
-                    "nodeSelectorTerms": [
-                        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
-                    ]
-                }
-            },
-        },
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "weights"},
-        "spec": {
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": name,
-            "volumeName": name,
-            "resources": {"requests": capacity},
-        },
-    }
-    copy = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "copy"},
-        "spec": {
-            "restartPolicy": "Never",
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 2000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "copy",
-                    "image": images()["server-canned"],
-                    "command": ["cp", "-rL", CANNED_MODEL, "/weights/model"],
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [{"name": "weights", "mountPath": "/weights"}],
-                }
-            ],
-            "volumes": [{"name": "weights", "persistentVolumeClaim": {"claimName": "weights"}}],
-        },
-    }
-    for manifest in (volume, claim, copy):
-        kubectl.run("apply", "-f", "-", stdin=json.dumps(manifest))
-    kubectl.run("wait", "pod/copy", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
-    yield "weights"
-    kubectl.delete("iep", "claimed")
-    kubectl.delete("pod", "copy")
-    kubectl.delete("pvc", "weights")
-    kubectl.delete("pv", name)
+    """A claim with a copy of the canned model in it."""
+    copy = ("cp", "-rL", CANNED_MODEL, "/weights/model")
+    with filled_claim(kubectl, "weights", images()["server-canned"], *copy) as name:
+        yield name
+        kubectl.delete("iep", "claimed")
 
 
 def test_a_model_in_a_claim_is_served_read_only_and_beside_a_cache_in_it(kubectl: Kubectl, weights: str) -> None:

@@ -1,22 +1,41 @@
 """What the status says of starts and failures, on real pods."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from cluster import kind
+from tests.e2e.capture import night_policy
 from tests.e2e.conftest import NAME as CLUSTER
+from tests.e2e.conftest import REGISTRY
 from tests.e2e.forebay import wait_ready
 from tests.e2e.test_endpoints import canned
-from tests.endpoints import endpoint, reason_is
+from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 
-def test_the_seconds_of_a_start_are_told_when_it_is_over(kubectl: Kubectl) -> None:
-    kubectl.apply(canned("steps"))
+@pytest.fixture(scope="module")
+def failing(kubectl: Kubectl, registry: None) -> Iterator[None]:
+    """All endpoints of FAILURES, which fail side by side."""
+    policies = night_policy("night", {"objectSelector": {"matchLabels": {"forebay.dev/endpoint": "night"}}})
+    for manifest in policies:
+        kubectl.apply(manifest)
+    for name, spec, *_ in FAILURES:
+        kubectl.apply(canned(name, **spec))
+    yield
+    for manifest in policies:
+        kubectl.delete(manifest["kind"], manifest["metadata"]["name"])
+
+
+def test_a_misspelt_variable_is_a_warning_and_the_seconds_of_a_start_are_told(kubectl: Kubectl) -> None:
+    kubectl.apply(canned("steps", env=[{"name": "MAX_MODEL_LEM", "value": "64"}]))
     found = wait_ready(kubectl, "steps")
     assert "startup" not in found["status"]
     assert condition(found, "ModelLoaded")["status"] == "True"
+    warning = condition(found, "EnvRecognized")
+    assert (warning["status"], warning["reason"]) == ("False", "Doubtful")
+    assert "MAX_MODEL_LEM is not known to the server; did you mean MAX_MODEL_LEN?" in warning["message"]
 
     def last_start() -> Manifest | None:
         status: Manifest = (kubectl.get("iep", "steps") or {})["status"]
@@ -30,7 +49,12 @@ def test_the_seconds_of_a_start_are_told_when_it_is_over(kubectl: Kubectl) -> No
     kubectl.delete("iep", "steps")
 
 
-FAILURES = [
+def mounted(**source: Any) -> Manifest:
+    """A pod that mounts a volume."""
+    return {"volumes": [{"name": "extra", **source}], "volumeMounts": [{"name": "extra", "mountPath": "/extra"}]}
+
+
+FAILURES: list[tuple[str, Manifest, str, str]] = [
     ("oom", {"resources": {"limits": {"memory": "100Mi"}}}, "OutOfMemory", "the memory limit of 100Mi"),
     (
         "no-secret",
@@ -39,16 +63,25 @@ FAILURES = [
         'secret "none" not found',
     ),
     ("no-map", {"envFrom": [{"configMapRef": {"name": "none"}}]}, "ConfigMapMissing", 'configmap "none" not found'),
+    (
+        "no-volume",
+        {"pod": mounted(secret={"secretName": "certificates"})},
+        "SecretMissing",
+        'secret "certificates" not found',
+    ),
     ("no-claim", {"model": "pvc://none/model"}, "PVCMissing", '"none" not found'),
     ("no-class", {"cache": {"size": "1Gi", "storageClassName": "none"}}, "PVCUnbound", "PersistentVolumeClaim"),
+    ("no-server", {"image": f"{REGISTRY}/absent/server:1"}, "ImageNotFound", f"{REGISTRY}/absent/server:1: not found"),
+    ("no-model", {"model": f"oci://{REGISTRY}/private/model:1"}, "ImagePullDenied", f"{REGISTRY}/private/model:1"),
+    ("night", {}, "AdmissionRefused", "no models at night"),
 ]
 
 
+@pytest.mark.usefixtures("failing")
 @pytest.mark.parametrize(("name", "spec", "reason", "words"), FAILURES, ids=[row[0] for row in FAILURES])
 def test_a_failure_is_told_with_what_to_do(
     kubectl: Kubectl, name: str, spec: Manifest, reason: str, words: str
 ) -> None:
-    kubectl.apply(canned(name, **spec))
     found = wait_for(reason_is(kubectl, reason, name), "the endpoint says so", timeout=90)
     assert words in condition(found, "Ready")["message"]
     assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
@@ -84,30 +117,3 @@ def test_gpus_that_others_use_are_told_from_gpus_that_there_are_none_of(kubectl:
             kubectl.delete("iep", name)
         kubectl.run("label", "node", node, "nvidia.com/gpu.product-", "nvidia.com/gpu.memory-")
         kind.advertise_gpus(CLUSTER, node, 0)
-
-
-def image_fails(kubectl: Kubectl, name: str) -> Callable[[], Manifest | None]:
-    """Which of the reasons it is depends on what the machine's network answers for a registry that is not there."""
-    reasons = ("ImageNotFound", "ImagePullDenied", "RegistryUnreachable", "ImagePullFailed")
-
-    def ask() -> Manifest | None:
-        found = kubectl.get("iep", name)
-        return found if condition(found, "Ready").get("reason") in reasons else None
-
-    return ask
-
-
-@pytest.mark.parametrize(
-    "manifest",
-    [
-        endpoint("no-image", image="forebay.local/none:1", gpu={"count": 0}),
-        endpoint("no-model", model="oci://forebay.local/none:1", gpu={"count": 0}),
-    ],
-    ids=["server", "model"],
-)
-def test_an_image_that_is_not_there_is_named(kubectl: Kubectl, manifest: Manifest) -> None:
-    name = manifest["metadata"]["name"]
-    kubectl.apply(manifest)
-    found = wait_for(image_fails(kubectl, name), "the endpoint says so", timeout=90)
-    assert "forebay.local/none:1" in condition(found, "Ready")["message"]
-    kubectl.delete("iep", name)

@@ -1,0 +1,68 @@
+"""A claim on a folder of the cluster's node, with something in it."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cluster import kind
+from tests.e2e.conftest import NAME as CLUSTER
+from tests.kubectl import Kubectl
+
+SIZE = {"storage": "1Gi"}
+
+
+@contextmanager
+def filled_claim(kubectl: Kubectl, name: str, image: str, *command: str) -> Iterator[str]:
+    """A claim while the context lasts, filled by a command of an image that finds it at /weights; gives its name."""
+    node, volume = kind.nodes(CLUSTER)[0], f"{kubectl.namespace}-{name}"
+    folder = f"/var/lib/{volume}"
+    subprocess.run(["docker", "exec", node, "install", "-d", "-m", "0777", folder], check=True, timeout=60)
+    here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    both = {"accessModes": ["ReadWriteMany"], "storageClassName": volume}
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume},
+            "spec": {
+                **both,
+                "capacity": SIZE,
+                "hostPath": {"path": folder},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
+            },
+        }
+    )
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name},
+            "spec": {**both, "volumeName": volume, "resources": {"requests": SIZE}},
+        }
+    )
+    container = {
+        "name": "fill",
+        "image": image,
+        "command": list(command),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "weights", "mountPath": "/weights"}],
+    }
+    user = {"runAsNonRoot": True, "runAsUser": 2000, "seccompProfile": {"type": "RuntimeDefault"}}
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"fill-{name}"},
+            "spec": {
+                "restartPolicy": "Never",
+                "securityContext": user,
+                "containers": [container],
+                "volumes": [{"name": "weights", "persistentVolumeClaim": {"claimName": name}}],
+            },
+        }
+    )
+    kubectl.run("wait", f"pod/fill-{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    yield name
+    kubectl.delete("pod", f"fill-{name}")
+    kubectl.delete("pvc", name)
+    kubectl.delete("pv", volume)

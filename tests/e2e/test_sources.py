@@ -1,0 +1,93 @@
+"""Where weights come from besides a hub and an image: buckets, and adapters from a claim, on a real vLLM."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.claims import filled_claim
+from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
+from tests.e2e.standins import stand_in
+from tests.e2e.test_endpoints import KV_CACHE, MODEL, SMALL
+from tests.endpoints import endpoint
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
+
+LENGTH = {"name": "MAX_MODEL_LEN", "value": "2048"}
+
+
+def variables(**values: str) -> list[Manifest]:
+    return [KV_CACHE, LENGTH, *({"name": name, "value": value} for name, value in values.items())]
+
+
+@pytest.fixture(scope="module")
+def buckets(kubectl: Kubectl) -> Iterator[str]:
+    """A stand-in for S3 at port 8080 and Google's storage at 8081, with the demo's model in models/smollm2 of both."""
+    keys = ("AWS_ACCESS_KEY_ID=of-the-test", "AWS_SECRET_ACCESS_KEY=of-the-test")
+    kubectl.run("create", "secret", "generic", "aws", *(f"--from-literal={key}" for key in keys))
+    asked = ("models", "smollm2", "/model")
+    with stand_in(kubectl, "buckets", *asked, ports=(8080, 8081), mounts={"/model": MODEL}) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def adapters(kubectl: Kubectl) -> Iterator[str]:
+    """A claim with an adapter in /babble."""
+    program = (Path(__file__).parent / "make_adapter.py").read_text()
+    with filled_claim(kubectl, "adapters", images()["server"], "python3", "-c", program, "/weights/babble") as name:
+        yield name
+
+
+def in_bucket(name: str, model: str, **spec: Any) -> Manifest:
+    return endpoint(name, model=model, image=images()["server-buckets"], gpu={"count": 0}, resources=SMALL, **spec)
+
+
+def test_a_model_in_s3_serves_with_adapters_and_a_bad_one_takes_nothing_away(
+    kubectl: Kubectl, buckets: str, adapters: str, clients: Clients
+) -> None:
+    babble = {"name": "babble", "source": f"pvc://{adapters}/babble"}
+    env = variables(
+        AWS_ENDPOINT_URL=f"http://{buckets}:8080",
+        AWS_REGION="us-east-1",
+        AWS_EC2_METADATA_DISABLED="true",
+        RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING="0",
+    )
+    keys = [{"secretRef": {"name": "aws"}}]
+    kubectl.apply(in_bucket("bucket", "s3://models/smollm2", env=env, envFrom=keys, adapters=[babble]))
+    found = wait_ready(kubectl, "bucket")
+    assert found["status"]["models"] == ["bucket", "babble"]
+    url, key = f"http://bucket.{kubectl.namespace}.svc/v1", read_key(kubectl, "bucket")
+    model, adapter = (
+        read_check(clients.run_inside(PROGRAMS / "check.py", url, key, name)) for name in ("bucket", "babble")
+    )
+    assert "Paris" in model["chat"]
+    assert model["models"] == ["bucket", "babble"]
+    assert "Paris" not in adapter["chat"]
+    assert adapter["chat"] == adapter["chat streamed"]
+
+    nothing = {"name": "nothing", "source": f"pvc://{adapters}/nothing"}
+    kubectl.patch("iep", "bucket", {"spec": {"adapters": [babble, nothing]}})
+
+    def told() -> Manifest | None:
+        ready = condition(kubectl.get("iep", "bucket"), "Ready")
+        return ready if "InvalidAdapter" in ready["message"] else None
+
+    ready = wait_for(told, "the endpoint says which adapter is bad", timeout=90)
+    assert (ready["status"], ready["reason"]) == ("True", "Degraded")
+    assert "The adapter nothing could not be loaded" in ready["message"]
+    kubectl.delete("iep", "bucket")
+
+
+def test_a_model_in_googles_storage_serves(kubectl: Kubectl, buckets: str, clients: Clients) -> None:
+    address = f"http://{buckets}:8081"
+    env = variables(
+        CLOUD_STORAGE_EMULATOR_ENDPOINT=address,
+        STORAGE_EMULATOR_HOST=address,
+        RUNAI_STREAMER_GCS_USE_ANONYMOUS_CREDENTIALS="true",
+    )
+    kubectl.apply(in_bucket("google", "gs://models/smollm2", env=env))
+    wait_ready(kubectl, "google")
+    url = f"http://google.{kubectl.namespace}.svc/v1"
+    answers = read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, "google"), "google"))
+    assert "Paris" in answers["chat"]
+    kubectl.delete("iep", "google")

@@ -79,7 +79,8 @@ def restarts(found: Manifest) -> int:
 
 
 def crashed(found: Manifest) -> bool:
-    return bool(waiting("CrashLoopBackOff")(found))
+    """Whether the container has ended, and waits to be started again; the kubelet does not always say the latter."""
+    return "terminated" in _state(found) or waiting("CrashLoopBackOff")(found)
 
 
 def failed(found: Manifest) -> bool:
@@ -324,8 +325,10 @@ def namespace(kubectl: Kubectl, labels: Mapping[str, str]) -> Iterator[Kubectl]:
         "-",
         stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
     )
-    yield kubectl.within(name)
-    kubectl.run("delete", "namespace", name, "--wait=false")
+    try:
+        yield kubectl.within(name)
+    finally:
+        kubectl.run("delete", "namespace", name, "--wait=false")
 
 
 def capture(kubectl: Kubectl, name: str, versions: Manifest) -> str:
@@ -361,7 +364,12 @@ def capture(kubectl: Kubectl, name: str, versions: Manifest) -> str:
 def build(case: Case) -> Manifest:
     """The pod or the Deployment of a case."""
     made = images()
-    plain = {"name": CONTAINER, "image": made["client"], "command": ["sleep", "infinity"]}
+    plain = {
+        "name": CONTAINER,
+        "image": made["client"],
+        "command": SLEEP,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
     container = {key: value for key, value in {**plain, **case.container}.items() if value is not None}
     if container["image"] == "MODEL":
         container["image"] = made["smollm2-135m-instruct"]

@@ -16,6 +16,15 @@ from tests.kubectl import Kubectl, Manifest, condition, wait_for
 LENGTH = {"name": "MAX_MODEL_LEN", "value": "2048"}
 
 
+PATIENT = {
+    "RUNAI_STREAMER_CONCURRENCY": "2",
+    "RUNAI_STREAMER_CHUNK_BYTESIZE": str(64 << 20),
+    "RUNAI_STREAMER_S3_LOW_SPEED_LIMIT": "1",
+    "RUNAI_STREAMER_S3_TIMEOUT": "30000",
+}
+"""The stand-in reads a whole object for each part of it, so few and large parts are asked for."""
+
+
 def variables(**values: str) -> list[Manifest]:
     return [KV_CACHE, LENGTH, *({"name": name, "value": value} for name, value in values.items())]
 
@@ -49,8 +58,8 @@ def test_a_model_in_s3_serves_with_adapters_and_a_bad_one_takes_nothing_away(
     env = variables(
         AWS_ENDPOINT_URL=f"http://{buckets}:8080",
         AWS_REGION="us-east-1",
-        AWS_EC2_METADATA_DISABLED="true",
         RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING="0",
+        **PATIENT,
     )
     keys = [{"secretRef": {"name": "aws"}}]
     kubectl.apply(in_bucket("bucket", "s3://models/smollm2", env=env, envFrom=keys, adapters=[babble]))

@@ -18,6 +18,7 @@ def stand_in(
     *arguments: str,
     ports: tuple[int, ...],
     mounts: Mapping[str, Manifest] | None = None,
+    env: Mapping[str, str] | None = None,
     on_node: bool = False,
 ) -> Iterator[str]:
     """Run tests/e2e/<name>.py in a pod with the clients' image while the context lasts; gives its host name.
@@ -30,6 +31,7 @@ def stand_in(
         "name": name,
         "image": images()["client"],
         "command": ["python3", f"/program/{name}.py", *arguments],
+        "env": [{"name": key, "value": value} for key, value in (env or {}).items()],
         "readinessProbe": {"tcpSocket": {"port": ports[0]}, "periodSeconds": 1},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [

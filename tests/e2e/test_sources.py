@@ -35,7 +35,9 @@ def buckets(kubectl: Kubectl) -> Iterator[str]:
     keys = ("AWS_ACCESS_KEY_ID=of-the-test", "AWS_SECRET_ACCESS_KEY=of-the-test")
     kubectl.run("create", "secret", "generic", "aws", *(f"--from-literal={key}" for key in keys))
     asked = ("models", "smollm2", "/model")
-    with stand_in(kubectl, "buckets", *asked, ports=(8080, 8081), mounts={"/model": MODEL}) as host:
+    # moto would take the first part of its host name for a bucket
+    env = {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true"}
+    with stand_in(kubectl, "buckets", *asked, ports=(8080, 8081), mounts={"/model": MODEL}, env=env) as host:
         yield host
 
 
@@ -63,7 +65,7 @@ def test_a_model_in_s3_serves_with_adapters_and_a_bad_one_takes_nothing_away(
     )
     keys = [{"secretRef": {"name": "aws"}}]
     kubectl.apply(in_bucket("bucket", "s3://models/smollm2", env=env, envFrom=keys, adapters=[babble]))
-    found = wait_ready(kubectl, "bucket")
+    found = wait_ready(kubectl, "bucket", timeout=120)
     assert found["status"]["models"] == ["bucket", "babble"]
     url, key = f"http://bucket.{kubectl.namespace}.svc/v1", read_key(kubectl, "bucket")
     model, adapter = (
@@ -95,7 +97,7 @@ def test_a_model_in_googles_storage_serves(kubectl: Kubectl, buckets: str, clien
         RUNAI_STREAMER_GCS_USE_ANONYMOUS_CREDENTIALS="true",
     )
     kubectl.apply(in_bucket("google", "gs://models/smollm2", env=env))
-    wait_ready(kubectl, "google")
+    wait_ready(kubectl, "google", timeout=120)
     url = f"http://google.{kubectl.namespace}.svc/v1"
     answers = read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, "google"), "google"))
     assert "Paris" in answers["chat"]

@@ -40,8 +40,8 @@ conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain 
 	$(PY) -m pytest tests/conformance -m "conformance and not soak"
 
 .PHONY: soak
-soak: .venv ## Check with a thousand streams, hostile clients, ten minutes of schemathesis, kills at every request
-	$(PY) -m pytest tests/conformance tests/integration -m soak
+soak: .venv ## Check with a thousand streams, hostile clients, ten minutes of schemathesis, kills at every request, S3
+	$(PY) -m pytest tests/conformance tests/integration tests/e2e -m soak
 
 .PHONY: vllm
 vllm: .venv ## Run the server's tests that need vLLM, in its image; TESTS=tests/vllm/test_media.py runs a part

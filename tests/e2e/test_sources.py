@@ -25,15 +25,9 @@ PATIENT = {
 """The stand-in reads a whole object for each part of it, so few and large parts are asked for."""
 
 
-def variables(**values: str) -> list[Manifest]:
-    return [KV_CACHE, LENGTH, *({"name": name, "value": value} for name, value in values.items())]
-
-
 @pytest.fixture(scope="module")
 def buckets(kubectl: Kubectl) -> Iterator[str]:
     """A stand-in for S3 at port 8080 and Google's storage at 8081, with the demo's model in models/smollm2 of both."""
-    keys = ("AWS_ACCESS_KEY_ID=of-the-test", "AWS_SECRET_ACCESS_KEY=of-the-test")
-    kubectl.run("create", "secret", "generic", "aws", *(f"--from-literal={key}" for key in keys))
     asked = ("models", "smollm2", "/model")
     # moto would take the first part of its host name for a bucket
     env = {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true"}
@@ -49,56 +43,60 @@ def adapters(kubectl: Kubectl) -> Iterator[str]:
         yield name
 
 
-def in_bucket(name: str, model: str, **spec: Any) -> Manifest:
-    return endpoint(name, model=model, image=images()["server-buckets"], gpu={"count": 0}, resources=SMALL, **spec)
+def in_bucket(name: str, model: str, env: list[Manifest], **spec: Any) -> Manifest:
+    cpu = {"gpu": {"count": 0}, "resources": SMALL}
+    return endpoint(name, model=model, image=images()["server-buckets"], env=[KV_CACHE, LENGTH, *env], **cpu, **spec)
 
 
-def test_a_model_in_s3_serves_with_adapters_and_a_bad_one_takes_nothing_away(
+def variables(**values: str) -> list[Manifest]:
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def test_a_model_in_googles_storage_serves_with_adapters_and_a_bad_one_takes_nothing_away(
     kubectl: Kubectl, buckets: str, adapters: str, clients: Clients
 ) -> None:
-    babble = {"name": "babble", "source": f"pvc://{adapters}/babble"}
-    env = variables(
-        AWS_ENDPOINT_URL=f"http://{buckets}:8080",
-        AWS_REGION="us-east-1",
-        RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING="0",
-        **PATIENT,
-    )
-    keys = [{"secretRef": {"name": "aws"}}]
-    kubectl.apply(in_bucket("bucket", "s3://models/smollm2", env=env, envFrom=keys, adapters=[babble]))
-    found = wait_ready(kubectl, "bucket", timeout=120)
-    assert found["status"]["models"] == ["bucket", "babble"]
-    url, key = f"http://bucket.{kubectl.namespace}.svc/v1", read_key(kubectl, "bucket")
-    model, adapter = (
-        read_check(clients.run_inside(PROGRAMS / "check.py", url, key, name)) for name in ("bucket", "babble")
-    )
-    assert "Paris" in model["chat"]
-    assert model["models"] == ["bucket", "babble"]
-    assert "Paris" not in adapter["chat"]
-    assert adapter["chat"] == adapter["chat streamed"]
-
-    nothing = {"name": "nothing", "source": f"pvc://{adapters}/nothing"}
-    kubectl.patch("iep", "bucket", {"spec": {"adapters": [babble, nothing]}})
-
-    def told() -> Manifest | None:
-        ready = condition(kubectl.get("iep", "bucket"), "Ready")
-        return ready if "InvalidAdapter" in ready["message"] else None
-
-    ready = wait_for(told, "the endpoint says which adapter is bad", timeout=90)
-    assert (ready["status"], ready["reason"]) == ("True", "Degraded")
-    assert "The adapter nothing could not be loaded" in ready["message"]
-    kubectl.delete("iep", "bucket")
-
-
-def test_a_model_in_googles_storage_serves(kubectl: Kubectl, buckets: str, clients: Clients) -> None:
     address = f"http://{buckets}:8081"
     env = variables(
         CLOUD_STORAGE_EMULATOR_ENDPOINT=address,
         STORAGE_EMULATOR_HOST=address,
         RUNAI_STREAMER_GCS_USE_ANONYMOUS_CREDENTIALS="true",
     )
-    kubectl.apply(in_bucket("google", "gs://models/smollm2", env=env))
-    wait_ready(kubectl, "google", timeout=120)
-    url = f"http://google.{kubectl.namespace}.svc/v1"
-    answers = read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, "google"), "google"))
-    assert "Paris" in answers["chat"]
+    babble = {"name": "babble", "source": f"pvc://{adapters}/babble"}
+    kubectl.apply(in_bucket("google", "gs://models/smollm2", env, adapters=[babble]))
+    found = wait_ready(kubectl, "google", timeout=120)
+    assert found["status"]["models"] == ["google", "babble"]
+    model, adapter = (check(kubectl, clients, "google", name) for name in ("google", "babble"))
+    assert "Paris" in model["chat"]
+    assert model["models"] == ["google", "babble"]
+    assert "Paris" not in adapter["chat"]
+    assert adapter["chat"] == adapter["chat streamed"]
+
+    nothing = {"name": "nothing", "source": f"pvc://{adapters}/nothing"}
+    kubectl.patch("iep", "google", {"spec": {"adapters": [babble, nothing]}})
+
+    def told() -> Manifest | None:
+        ready = condition(kubectl.get("iep", "google"), "Ready")
+        return ready if "InvalidAdapter" in ready["message"] else None
+
+    ready = wait_for(told, "the endpoint says which adapter is bad", timeout=90)
+    assert (ready["status"], ready["reason"]) == ("True", "Degraded")
+    assert "The adapter nothing could not be loaded" in ready["message"]
     kubectl.delete("iep", "google")
+
+
+@pytest.mark.soak
+def test_a_model_in_s3_serves_with_keys_from_a_secret(kubectl: Kubectl, buckets: str, clients: Clients) -> None:
+    keys = ("AWS_ACCESS_KEY_ID=of-the-test", "AWS_SECRET_ACCESS_KEY=of-the-test")
+    kubectl.run("create", "secret", "generic", "aws", *(f"--from-literal={key}" for key in keys))
+    address = {"AWS_ENDPOINT_URL": f"http://{buckets}:8080", "AWS_REGION": "us-east-1"}
+    env = variables(**address, RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING="0", **PATIENT)
+    kubectl.apply(in_bucket("bucket", "s3://models/smollm2", env, envFrom=[{"secretRef": {"name": "aws"}}]))
+    wait_ready(kubectl, "bucket", timeout=120)
+    assert "Paris" in check(kubectl, clients, "bucket", "bucket")["chat"]
+    kubectl.delete("iep", "bucket")
+
+
+def check(kubectl: Kubectl, clients: Clients, name: str, model: str) -> dict[str, Any]:
+    """What the official client gets of a model."""
+    url = f"http://{name}.{kubectl.namespace}.svc/v1"
+    return read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, name), model))

@@ -124,8 +124,8 @@ def test_an_api_server_that_is_away_for_a_while(
         kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
         wait_for(lambda: kubectl.run("get", "deployment/one", "-o=jsonpath={.spec.replicas}") == "2", "it works on")
         print(f"the operator worked {time.monotonic() - back:.1f} s after the API server was back")
-        if seconds > 10:  # the controllers of Kubernetes itself take their time
-            wait_for_count(kubectl, 2, timeout=60)
+        if seconds > 10:  # after a minute the controllers of Kubernetes itself took another 78 s
+            wait_for_count(kubectl, 2, timeout=180)
         wait_for(lambda: stands_by(port), "the second stands by")
         after = lease(whole_control_plane.kubectl)
         assert (after["holderIdentity"], after["leaseTransitions"]) == (

@@ -141,7 +141,8 @@ class TestContract:
 
             wait_for(changed, f"the Service is a {kind}")
         assert (kubectl.get("service", "one") or {})["spec"] == before
-        assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") == 3
+        # one for each change, and one more where the cache is a moment behind: no loop
+        assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(3, 7)
 
     def test_the_strategy_is_the_deployments(self, kubectl: Kubectl) -> None:
         deployment = start(kubectl, rollout={"strategy": "Replace", "startupTimeout": "1h"})

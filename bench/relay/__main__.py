@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.relay import peers
 from bench.relay.upstream import CHUNKS_PER_SECOND
+from bench.scale.measures import processor_seconds
 from cluster.pins import ROOT
 from tests.integration.control_plane import free_ports, running
 
@@ -26,8 +27,6 @@ SECONDS = 8
 
 WINDOW = 6.5
 """Seconds of these in which CPU time and chunks are counted."""
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,7 @@ def measure(name: str, pid: int, port: int, streams: int, programs: peers.Progra
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its children."""
-    stats = (Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in tree(pid))
-    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICKS
+    return sum(map(processor_seconds, tree(pid)))
 
 
 def tree(pid: int) -> list[int]:

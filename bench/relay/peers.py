@@ -15,7 +15,7 @@ from cluster.pins import ROOT, cache
 from cluster.tools import host_tools
 from tests.integration.canned_pod import own_address
 from tests.integration.control_plane import free_ports, running, start_control_plane
-from tests.integration.gateway_process import running_gateway
+from tests.integration.gateway_process import Gateway, running_gateway
 
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 REQUIREMENTS = ROOT / "requirements/relay.txt"
@@ -105,13 +105,19 @@ def standing(name: str, programs: Programs, upstream: int, folder: Path) -> Iter
 
 
 @contextmanager
-def gateway(upstream: int, folder: Path) -> Iterator[tuple[int, int]]:
-    """The gateway against a real API server, which lists the upstream as a ready pod of an endpoint."""
+def standing_gateway(folder: Path) -> Iterator[Gateway]:
+    """The gateway on a real API server of its own, for the endpoints of the namespace home."""
     with ExitStack() as stack:
         kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
         for namespace in ("home", "system"):
             kubectl.run("create", "namespace", namespace)
-        found = stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))
+        yield stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))
+
+
+@contextmanager
+def gateway(upstream: int, folder: Path) -> Iterator[tuple[int, int]]:
+    """The gateway against a real API server, which lists the upstream as a ready pod of an endpoint."""
+    with standing_gateway(folder) as found:
         port = found.endpoint("bench", keys=["bench-key-0123456789"], models=["canned"], replicas=1, scaling=None)
         listed = [{"addresses": [own_address()], "conditions": {"ready": True}}]
         found.slice("bench-pod", "bench", upstream, listed, {})

@@ -7,19 +7,15 @@ import hmac
 import os
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from kubernetes.aio import client, config
-
 from bench.relay.__main__ import cpu_seconds
-from bench.relay.peers import CRD
-from cluster.tools import host_tools
+from bench.relay.peers import standing_gateway
 from forebay_gateway.api import ApiServer
 from tests.endpoints import endpoint
-from tests.integration.control_plane import start_control_plane
-from tests.integration.gateway_process import DIGEST_KEY, Gateway, encode, running_gateway
+from tests.integration.api_client import connect
+from tests.integration.gateway_process import DIGEST_KEY, Gateway, encode
 from tests.kubectl import Manifest, wait_for
 
 FIRST_PORT = 20000
@@ -33,14 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.relay.sleeping", description=__doc__)
     parser.add_argument("--endpoints", type=int, default=1000, help="how many (default: %(default)s)")
     count = parser.parse_args().endpoints
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
-        for namespace in ("home", "system"):
-            kubectl.run("create", "namespace", namespace)
-        gateway = stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))
+    with tempfile.TemporaryDirectory() as folder, standing_gateway(Path(folder)) as gateway:
         before = memory(gateway)
-        asyncio.run(make(kubectl.kubeconfig, count))
+        asyncio.run(make(gateway.kubectl.kubeconfig, count))
         sockets = Path(f"/proc/{gateway.process.pid}/fd")
         wait_for(lambda: sum(1 for _ in sockets.iterdir()) >= count, "the gateway listens for all", timeout=120)
         began, used = time.monotonic(), cpu_seconds(gateway.process.pid)
@@ -59,9 +50,7 @@ def memory(gateway: Gateway) -> int:
 
 async def make(kubeconfig: Path, count: int) -> None:
     """Make endpoints at zero, with what the operator writes for the gateway and a status of usual size."""
-    configuration = client.Configuration()
-    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-    api = ApiServer(client.ApiClient(configuration))
+    api = ApiServer(await connect(kubeconfig))
     limit = asyncio.Semaphore(AT_ONCE)
     iep = "/apis/forebay.dev/v1alpha1/namespaces/home/inferenceendpoints"
     slices = "/apis/discovery.k8s.io/v1/namespaces/home/endpointslices"

@@ -12,31 +12,25 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from kubernetes.aio import client, config
-
-from bench.relay.peers import CRD
-from cluster.tools import host_tools
+from bench.relay.peers import standing_gateway
 from forebay_gateway.api import ApiServer
+from tests.integration.api_client import connect
 from tests.integration.canned_pod import CannedPod
-from tests.integration.control_plane import start_control_plane
-from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
+from tests.integration.gateway_process import KEY, MODEL, Gateway
 
 ENDPOINTS = "/apis/forebay.dev/v1alpha1/namespaces/home/inferenceendpoints"
 ROUNDS = 20
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
-        for namespace in ("home", "system"):
-            kubectl.run("create", "namespace", namespace)
-        gateway = stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))
-        pool = stack.enter_context(ThreadPoolExecutor())
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        standing_gateway(Path(folder)) as gateway,
+        ThreadPoolExecutor() as pool,
+    ):
         rounds = [wake(gateway, pool, f"endpoint-{number}", number / ROUNDS) for number in range(ROUNDS)]
     print("| step | median, ms | most, ms |\n|---|---|---|")
     scaled, answered = zip(*rounds, strict=True)
@@ -81,9 +75,7 @@ def ask(port: int) -> tuple[float, float]:
 
 async def wait_for_scale(kubeconfig: Path, name: str, watching: threading.Event) -> float:
     """When a watch sees that an endpoint has one replica."""
-    configuration = client.Configuration()
-    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-    api = ApiServer(client.ApiClient(configuration))
+    api = ApiServer(await connect(kubeconfig))
     chosen = {"fieldSelector": f"metadata.name={name}"}
     try:
         version = (await api.request("GET", ENDPOINTS, chosen))["metadata"]["resourceVersion"]

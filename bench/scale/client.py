@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 
+from tests.integration.api_client import connect as open_client
 from tests.kubectl import Kubectl, Manifest
 
 T = TypeVar("T")
@@ -61,9 +62,7 @@ class Client:
 @asynccontextmanager
 async def connect(kubectl: Kubectl) -> AsyncIterator[Client]:
     """A client with this access, until the context ends."""
-    configuration = client.Configuration()
-    await config.load_kube_config(config_file=str(kubectl.kubeconfig), client_configuration=configuration)
-    async with client.ApiClient(configuration) as api:
+    async with await open_client(kubectl.kubeconfig) as api:
         yield Client(api)
 
 

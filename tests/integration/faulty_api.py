@@ -3,10 +3,9 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 
 from forebay_operator.api import Api, ApiError
 from forebay_operator.types import Manifest
@@ -33,13 +32,6 @@ class Fault:
     def __str__(self) -> str:
         words = ["killed" if self.kills else "failed", "after" if self.after else "before"]
         return "-".join([*words, "stale"] if self.stale else words)
-
-
-async def connect(kubeconfig: Path) -> client.ApiClient:
-    """A client with the access of a kubeconfig; close it."""
-    configuration = client.Configuration()
-    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
-    return client.ApiClient(configuration)
 
 
 class FaultyApi(Api):

@@ -16,7 +16,8 @@ import pytest
 from forebay_operator.api import Api
 from forebay_operator.types import Manifest
 from tests.endpoints import endpoint
-from tests.integration.faulty_api import Fault, FaultyApi, connect
+from tests.integration.api_client import connect
+from tests.integration.faulty_api import Fault, FaultyApi
 from tests.integration.in_process import (
     CHILDREN,
     Administrator,

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 
 from forebay_operator.api import Api, ApiError
 from tests.endpoints import endpoint
-from tests.integration.faulty_api import FaultyApi, connect
+from tests.integration.api_client import connect
+from tests.integration.faulty_api import FaultyApi
 from tests.integration.in_process import Administrator, Operator
 from tests.kubectl import Kubectl
 from tests.unit.operator.schema import PROPERTIES, values_of

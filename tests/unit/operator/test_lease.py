@@ -94,13 +94,19 @@ def candidate(leases: Leases, identity: str) -> Candidate:
     return Candidate(leases, "system", "operator", identity, terms=QUICK)  # type: ignore[arg-type]
 
 
-async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_is_back(leases: Leases) -> None:
+async def rest(leases: Leases) -> tuple[Candidate, asyncio.Task[None]]:
+    """A holder that has found the API server away, and its keeping of the lease."""
     one = candidate(leases, "one")
     await one.acquire()
     keeping = asyncio.create_task(one.keep())
     leases.down = True
     async with asyncio.timeout(5):
         await one.wait_until(holds=False)
+    return one, keeping
+
+
+async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_is_back(leases: Leases) -> None:
+    one, keeping = await rest(leases)
     assert not keeping.done()
     leases.down = False
     async with asyncio.timeout(5):
@@ -115,12 +121,7 @@ async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_i
 
 
 async def test_a_holder_that_finds_another_ends(leases: Leases) -> None:
-    one = candidate(leases, "one")
-    await one.acquire()
-    keeping = asyncio.create_task(one.keep())
-    leases.down = True
-    async with asyncio.timeout(5):
-        await one.wait_until(holds=False)
+    one, keeping = await rest(leases)
     assert leases.lease
     leases.lease["spec"]["holderIdentity"] = "other"
     leases.down = False

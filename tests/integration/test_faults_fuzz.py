@@ -4,11 +4,12 @@ The long way, with random states of the cluster too, is tests/unit/operator/test
 """
 
 import asyncio
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from forebay_operator.api import Api, ApiError
 from tests.endpoints import endpoint
@@ -45,11 +46,13 @@ def test_any_spec_that_the_api_server_takes_comes_to_a_fixed_point(
     control_plane: Kubectl, operators_kubectl: Kubectl, kubectl: Kubectl
 ) -> None:
     reasons: list[str] = []
+    numbers = count()
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(values_of(PROPERTIES["spec"]))
+    @example({"model": "org/model", "pod": {"priorityClassName": "🌀"}})
     def check(spec: Any) -> None:
-        name = f"e{len(reasons)}"  # one of its own, as the children of the endpoint before are still on their way out
+        name = f"e{next(numbers)}"  # one of its own, as the children of the endpoint before are still on their way out
         made = make_and_settle(control_plane, operators_kubectl.kubeconfig, kubectl.namespace, name, spec)
         reasons.append(asyncio.run(made))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,9 +72,10 @@ class Api:
         Raises:
             ApiError: the API server refused, or did not answer.
         """
+        content = body if "json" in content_type else dump_yaml(body)
         headers, patience = {"Accept": accept, "Content-Type": content_type}, MAX_PAUSES
         while True:
-            code, data, pause = await self._ask(method, path, body, query=query or {}, headers=headers)
+            code, data, pause = await self._ask(method, path, content, query=query or {}, headers=headers)
             if code != 429 or not patience:
                 break
             patience -= 1
@@ -102,6 +104,13 @@ class Api:
         finally:
             API_REQUESTS.labels(method, resource_of(path), code).inc()
         return code, data, _read_pause(response.getheader("Retry-After"))
+
+
+def dump_yaml(content: Any) -> bytes:
+    """JSON that is YAML as well. That knows no surrogate pairs, so what needs one stands as it is; all else that is not
+    ASCII is escaped, as some of it YAML does not take or takes for the end of a line."""
+    text = json.dumps(content, ensure_ascii=False)
+    return re.sub("[\x7f-\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def resource_of(path: str) -> str:

@@ -17,7 +17,7 @@ LIST_LIMIT = 500
 DISCOVERY_AGE = 5.0
 """Seconds for which is believed what the API server said of the APIs that it serves."""
 
-_APPLY = "application/apply-patch+yaml"
+_APPLY = "application/apply-patch+yaml; charset=utf-8"
 _COLLECTIONS = {
     "Pod": "api/v1/namespaces/{namespace}/pods",
     "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",

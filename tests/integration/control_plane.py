@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kubectl import Kubectl, Refused, wait_for
+from tests.kubectl import Kubectl, Refused, condition, wait_for
 
 CONTROLLERS = (
     "deployment-controller,replicaset-controller,garbage-collector-controller,resourcequota-controller,"
@@ -94,6 +94,12 @@ class ControlPlane:
     api_server: ApiServer
 
 
+def install_crd(kubectl: Kubectl, path: Path, name: str, *options: str) -> None:
+    """Apply a CRD and wait until its API is served. (`kubectl wait` fails on one that has no conditions yet.)"""
+    kubectl.run("apply", *options, "-f", str(path))
+    wait_for(lambda: condition(kubectl.get("crd", name), "Established").get("status") == "True", f"{name} is served")
+
+
 @contextmanager
 def start_control_plane(
     tools: Path,
@@ -141,8 +147,7 @@ def start_control_plane(
         stack.callback(server.end)
         server.start()
         if crd:
-            kubectl.run("apply", "-f", str(crd))
-            kubectl.run("wait", "--for=condition=Established", f"crd/{crd.stem}", "--timeout=30s")
+            install_crd(kubectl, crd, crd.stem)
         stack.enter_context(running(folder / "controllers.log", *controller_manager))
         yield ControlPlane(kubectl, server)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.endpoints import endpoint, exists, reason_is, start
+from tests.integration.control_plane import install_crd
 from tests.integration.test_reconcile import newest_pod
 from tests.integration.test_schema import EVERYTHING
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
@@ -155,8 +156,7 @@ class TestContract:
         assert "is not installed here. Install it, or remove spec.route" in condition(found, "RouteReady")["message"]
         assert condition(found, "Ready")["reason"] == "Scheduling"
         crd = httproute_crd()
-        kubectl.run("apply", "--server-side", "-f", str(crd))
-        kubectl.run("wait", "--for=condition=Established", "crd/httproutes.gateway.networking.k8s.io")
+        install_crd(kubectl, crd, "httproutes.gateway.networking.k8s.io", "--server-side")
         wait_for(route_says(kubectl, "RouteWaiting"), "the route waits for its Gateway", timeout=40)
         route = kubectl.get("httproute", "one")
         assert route is not None

@@ -17,6 +17,7 @@ from forebay_operator.api import Api
 from forebay_operator.types import Manifest
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
+from tests.integration.control_plane import install_crd
 from tests.integration.faulty_api import Fault, FaultyApi
 from tests.integration.in_process import (
     CHILDREN,
@@ -105,8 +106,7 @@ async def operators_api(operators_kubectl: Kubectl) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def administrator(control_plane: Kubectl, kubectl: Kubectl) -> AsyncIterator[Administrator]:
-    control_plane.run("apply", "--server-side", "-f", str(httproute_crd()))
-    control_plane.run("wait", "--for=condition=Established", "crd/httproutes.gateway.networking.k8s.io")
+    install_crd(control_plane, httproute_crd(), "httproutes.gateway.networking.k8s.io", "--server-side")
     async with await connect(control_plane.kubeconfig) as api:
         yield Administrator(Api(api), kubectl.namespace)
 

@@ -50,6 +50,7 @@ def test_any_spec_that_the_api_server_takes_comes_to_a_fixed_point(
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(values_of(PROPERTIES["spec"]))
+    @example({"model": "org/model", "route": {"parentRefs": [{"name": "a", "kind": "0", "group": "01ï"}]}})
     @example({"model": "org/model", "pod": {"priorityClassName": "🌀"}})
     def check(spec: Any) -> None:
         name = f"e{next(numbers)}"  # one of its own, as the children of the endpoint before are still on their way out

@@ -127,9 +127,19 @@ def _read_pause(retry_after: str | None) -> float:
     return min(max(seconds, 0.1), MAX_PAUSE)
 
 
+def _read_message(answer: Manifest) -> str:
+    """The API server's sentence. Several causes it tells in another order each time, so a status with them would be
+    written for ever: here they are sorted."""
+    message = str(answer.get("message", ""))
+    causes = (answer.get("details") or {}).get("causes") or []
+    told = sorted(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
+    begin, bracket, rest = message.partition(": [")
+    return f"{begin}: [{', '.join(told)}]" if bracket and rest.endswith("]") and len(told) > 1 else message
+
+
 def _read_error(status: int, data: bytes) -> ApiError:
     try:
         answer = json.loads(data)
-        return ApiError(status, str(answer.get("reason", "")), str(answer.get("message", "")))
+        return ApiError(status, str(answer.get("reason", "")), _read_message(answer))
     except (ValueError, AttributeError):  # no JSON, or no object: a proxy's page
         return ApiError(status, "", data.decode(errors="replace")[:500] or f"HTTP status {status}")

@@ -24,8 +24,11 @@ from forebay_operator.workers import WORKERS
 from tests.integration.control_plane import free_ports, running
 from tests.kubectl import Kubectl, Manifest, wait_for
 
-BARE, OPERATED = "bare", "operated"
-"""The namespaces of the two; the operator watches only its own."""
+OPERATED = "operated"
+BARE = "bare-before", "bare-after"
+"""The namespaces of the operator, which watches only its own, and of the bare client. That has two turns, one before
+the operator and one after it: each object costs the API server more than those before it, which must not count against
+who comes second."""
 
 TIMEOUT = 1800
 QUIET = 0.1
@@ -59,10 +62,11 @@ class Round:
     """The figures of one size.
 
     Attributes:
-        bare: a bare client applies endpoints and children, until all Deployments are available.
+        bare: a bare client applies endpoints and children, until all Deployments are available; both turns.
         apply: endpoints are applied, until all are Ready.
+        told: until nothing is written any more: how long starts took, and events, are written in measure.
         update: every spec is changed, until all are Ready as they are now.
-        settle: until nothing is written any more: how long starts took, and events, are written in measure.
+        settle: until nothing is written any more.
         idle: nothing happens.
         restart: from the start of the process until its first pass is over, with nothing to do.
         after_restart: what it asked for then.
@@ -70,8 +74,9 @@ class Round:
     """
 
     endpoints: int
-    bare: Phase
+    bare: tuple[Phase, Phase]
     apply: Phase
+    told: Phase
     update: Phase
     settle: Phase
     idle: Phase
@@ -144,7 +149,7 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
 
     The `short` form leaves out the pauses that only times need.
     """
-    for namespace in (BARE, OPERATED):
+    for namespace in (*BARE, OPERATED):
         plane.admin.run("create", "namespace", namespace)
     meter = Meter(plane)
     operator = Operator(plane.operator, folder / "operator.log")
@@ -152,8 +157,8 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
     async with connect(plane.admin) as admin, connect(plane.operator) as bare, answer_for_pods():
         await wait_until_quiet(short)
         end = meter.begin(None)
-        await apply_bare(admin, bare, endpoints)
-        applied_bare = end()
+        await apply_bare(admin, bare, BARE[0], endpoints)
+        bare_before = end()
         await wait_until_quiet(short)
         with operator.run() as process:
             end = meter.begin(process.pid)
@@ -161,13 +166,22 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
                 await for_each(wanted, lambda each: create(admin, each), WORKERS)
             applied = end()
             end = meter.begin(process.pid)
+            await wait_until_written(operator)
+            told = end()
+            await wait_until_quiet(short)
+            end = meter.begin(None)
+            await apply_bare(admin, bare, BARE[1], endpoints)
+            bare_after = end()
+            await wait_until_quiet(short)
+            end = meter.begin(process.pid)
             async with all_become(admin, objects.ENDPOINTS, objects.is_ready, endpoints):
                 await for_each(wanted, lambda each: change(admin, each), WORKERS)
             updated = end()
             end = meter.begin(process.pid)
             await wait_until_written(operator)
             settled = end()
-            assert operator.written() == measures.writes(applied.requests + updated.requests + settled.requests)
+            phases = applied, told, updated, settled
+            assert operator.written() == sum((measures.writes(each.requests) for each in phases), measures.Requests())
             end = meter.begin(process.pid)
             await asyncio.sleep(idle)
             idled = end()
@@ -182,12 +196,14 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
             await asyncio.sleep(SILENCE)
             after = end()
             resident = memory[0], measures.memory_mb(process.pid), memory[1]
-    return Round(endpoints, applied_bare, applied, updated, settled, idled, restarted, after, resident)
+    return Round(
+        endpoints, (bare_before, bare_after), applied, told, updated, settled, idled, restarted, after, resident
+    )
 
 
-async def apply_bare(admin: Client, bare: Client, endpoints: int) -> None:
+async def apply_bare(admin: Client, bare: Client, namespace: str, endpoints: int) -> None:
     """Apply what the operator would, until all Deployments are available."""
-    wanted = [objects.build_endpoint(BARE, number) for number in range(endpoints)]
+    wanted = [objects.build_endpoint(namespace, number) for number in range(endpoints)]
     things = [(endpoint, objects.build_children(endpoint)) for endpoint in wanted]
 
     async def apply(thing: tuple[Manifest, Sequence[Manifest]]) -> None:
@@ -196,7 +212,7 @@ async def apply_bare(admin: Client, bare: Client, endpoints: int) -> None:
             child["metadata"]["ownerReferences"][0]["uid"] = uid
             await create(bare, child)
 
-    async with all_become(admin, objects.DEPLOYMENTS, objects.is_available, endpoints, BARE):
+    async with all_become(admin, objects.DEPLOYMENTS, objects.is_available, endpoints, namespace):
         await for_each(things, apply, WORKERS)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import kopf
+import uvloop
 
 from forebay_operator.api import ApiError
 from forebay_operator.cache import Key
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(parsed.log_level)))
-    asyncio.run(operate(parsed))
+    uvloop.run(operate(parsed))
 
 
 async def operate(parsed: argparse.Namespace) -> None:

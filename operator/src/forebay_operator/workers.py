@@ -28,7 +28,11 @@ RESYNC_SIZE = 150
 a hundredth of a core. Where there are more, a round takes several intervals: that of 5,000 endpoints 3 hours."""
 
 SWEEP_INTERVAL = 300.0
-"""Seconds between two sweeps of the cache when no watch is known to have begun anew."""
+"""Seconds between two sweeps of the cache when no watch is known to have begun anew, of up to SWEEP_SIZE objects."""
+
+SWEEP_SIZE = 2000
+"""Of more objects the sweeps are as much rarer, since a list of all of them takes its time: together they stay below a
+thousandth of a core."""
 
 SWEEP_DELAY = 1.0
 """Seconds from a watch that begins anew to the sweep; the watches of other kinds often do so too."""
@@ -127,8 +131,9 @@ async def sweep(
     kopf does not miss objects that are not in a later list, and a watch that lists none tells nobody that it began.
     """
     while True:
+        objects = sum(len(store.names) for store in stores.values())
         with suppress(TimeoutError):
-            await asyncio.wait_for(begun_anew.wait(), SWEEP_INTERVAL)
+            await asyncio.wait_for(begun_anew.wait(), SWEEP_INTERVAL * max(1.0, objects / SWEEP_SIZE))
             await asyncio.sleep(SWEEP_DELAY)
         begun_anew.clear()
         for kind, store in stores.items():

@@ -20,7 +20,7 @@ def main() -> int:
     asked = parser.parse_args()
     print(f"\nControllers and scheduler: {' '.join(QPS)}; {WORKERS} endpoints at once.\n", flush=True)
     for size in map(int, asked.endpoints.split(",")):
-        with tempfile.TemporaryDirectory() as name, start_plane(Path(name), pods=4 * size) as plane:
+        with tempfile.TemporaryDirectory() as name, start_plane(Path(name), pods=3 * size) as plane:
             figures = asyncio.run(measure(plane, Path(name), size, asked.idle))
         print(report(figures), flush=True)
     return 0

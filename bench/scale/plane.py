@@ -8,7 +8,7 @@ from pathlib import Path
 from cluster.pins import ROOT
 from cluster.scale import scale_tools
 from cluster.tools import host_tools
-from tests.integration.control_plane import CONTROLLERS, running, start_control_plane
+from tests.integration.control_plane import running, start_control_plane
 from tests.integration.operator_process import give_access
 from tests.kubectl import Kubectl, Manifest, wait_for
 
@@ -41,7 +41,7 @@ class Plane:
 @contextmanager
 def start_plane(folder: Path, pods: int) -> Iterator[Plane]:
     """Start it, with GPUs for so many pods, and end it with the context."""
-    controllers = f"{CONTROLLERS},endpointslice-controller,disruption-controller"
+    # no others: those of slices and of disruption budgets look at all of a namespace's for each pod
     # one audit log, however long; no taint on new nodes, as the controller that would take it away is not here
     api_server_flags = "--audit-log-maxsize=100000", "--disable-admission-plugins=TaintNodesByCondition"
     with ExitStack() as stack:
@@ -50,7 +50,6 @@ def start_plane(folder: Path, pods: int) -> Iterator[Plane]:
                 host_tools(),
                 folder,
                 CRD,
-                controllers=controllers,
                 controller_flags=QPS,
                 api_server_flags=api_server_flags,
             )

@@ -10,10 +10,9 @@ def report(found: Round) -> str:
     """All tables of one size, in Markdown."""
     count = found.endpoints
     phases = {
-        "bare client: applied to available": found.bare[0],
+        "bare client: applied to available": found.bare,
         "applied to Ready": found.apply,
         "then, until nothing is written": found.told,
-        "bare client again": found.bare[1],
         "every spec changed to Ready": found.update,
         "then, until nothing is written any more": found.settle,
         "idle": found.idle,
@@ -28,9 +27,8 @@ def report(found: Round) -> str:
     kinds = sorted({key for each in asked for key in each if key[1] != "leases"})
     requests = [[f"{verb} {kind}", *(f"{each[verb, kind] / count:.2f}" for each in asked)] for verb, kind in kinds]
     idle, peak = found.idle, found.memory[2]
-    bare = sum(each.seconds for each in found.bare) / 2
     facts = [
-        f"over the bare client's mean: {found.apply.seconds / bare - 1:+.0%}",
+        f"over the bare client: {found.apply.seconds / found.bare.seconds - 1:+.0%}",
         f"idle: {idle.operator / idle.seconds:.2%} of a core; requests: {_list(idle.requests)}",
         f"restart: {_list(found.restart.requests + found.after_restart.requests)}",
         f"memory: {found.memory[0]:.0f} MB idle, {found.memory[1]:.0f} MB after the restart, {peak:.0f} MB at most",

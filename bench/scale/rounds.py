@@ -9,7 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 
 from aiohttp import web
@@ -24,11 +26,12 @@ from forebay_operator.workers import WORKERS
 from tests.integration.control_plane import free_ports, running
 from tests.kubectl import Kubectl, Manifest, wait_for
 
-OPERATED = "operated"
-BARE = "bare-before", "bare-after"
-"""The namespaces of the operator, which watches only its own, and of the bare client. That has two turns, one before
-the operator and one after it: each object costs the API server more than those before it, which must not count against
-who comes second."""
+BARE, OPERATED = "bare", "operated"
+"""The namespaces of the two; the operator watches only its own."""
+
+TURNS = 6
+"""Bare client and operator take turns, each with a part of the endpoints: every object costs Kubernetes more than those
+before it, which must not count against either. Who begins changes as well."""
 
 TIMEOUT = 1800
 QUIET = 0.1
@@ -62,9 +65,9 @@ class Round:
     """The figures of one size.
 
     Attributes:
-        bare: a bare client applies endpoints and children, until all Deployments are available; both turns.
-        apply: endpoints are applied, until all are Ready.
-        told: until nothing is written any more: how long starts took, and events, are written in measure.
+        bare: a bare client applies endpoints and children, until all Deployments are available; all turns together.
+        apply: endpoints are applied, until all are Ready; all turns.
+        told: until nothing is written any more: how long starts took, and events, are written in measure; all turns.
         update: every spec is changed, until all are Ready as they are now.
         settle: until nothing is written any more.
         idle: nothing happens.
@@ -74,7 +77,7 @@ class Round:
     """
 
     endpoints: int
-    bare: tuple[Phase, Phase]
+    bare: Phase
     apply: Phase
     told: Phase
     update: Phase
@@ -149,29 +152,39 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
 
     The `short` form leaves out the pauses that only times need.
     """
-    for namespace in (*BARE, OPERATED):
+    for namespace in (BARE, OPERATED):
         plane.admin.run("create", "namespace", namespace)
     meter = Meter(plane)
     operator = Operator(plane.operator, folder / "operator.log")
     wanted = [objects.build_endpoint(OPERATED, number) for number in range(endpoints)]
     async with connect(plane.admin) as admin, connect(plane.operator) as bare, answer_for_pods():
-        await wait_until_quiet(short)
-        end = meter.begin(None)
-        await apply_bare(admin, bare, BARE[0], endpoints)
-        bare_before = end()
-        await wait_until_quiet(short)
         with operator.run() as process:
-            end = meter.begin(process.pid)
-            async with all_become(admin, objects.ENDPOINTS, objects.is_ready, endpoints):
-                await for_each(wanted, lambda each: create(admin, each), WORKERS)
-            applied = end()
-            end = meter.begin(process.pid)
-            await wait_until_written(operator)
-            told = end()
-            await wait_until_quiet(short)
-            end = meter.begin(None)
-            await apply_bare(admin, bare, BARE[1], endpoints)
-            bare_after = end()
+
+            async def take_bare_turn(first: int, last: int) -> dict[str, Phase]:
+                await wait_until_quiet(short)
+                end = meter.begin(None)
+                await apply_bare(admin, bare, range(first, last))
+                return {"bare": end()}
+
+            async def take_operators_turn(first: int, last: int) -> dict[str, Phase]:
+                await wait_until_quiet(short)
+                end = meter.begin(process.pid)
+                async with all_become(admin, objects.ENDPOINTS, objects.is_ready, last - first):
+                    await for_each(wanted[first:last], lambda each: create(admin, each), WORKERS)
+                phases = {"apply": end()}
+                end = meter.begin(process.pid)
+                await wait_until_written(operator)
+                return phases | {"told": end()}
+
+            turns: list[dict[str, Phase]] = []
+            count = 2 if short else TURNS
+            for number, (first, last) in enumerate(pairwise(endpoints * each // count for each in range(count + 1))):
+                both = take_bare_turn, take_operators_turn
+                for take in both if number % 2 == 0 else both[::-1]:
+                    turns.append(await take(first, last))
+            bare_applied, applied, told = (
+                reduce(add, [turn[name] for turn in turns if name in turn]) for name in ("bare", "apply", "told")
+            )
             await wait_until_quiet(short)
             end = meter.begin(process.pid)
             async with all_become(admin, objects.ENDPOINTS, objects.is_ready, endpoints):
@@ -196,14 +209,18 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
             await asyncio.sleep(SILENCE)
             after = end()
             resident = memory[0], measures.memory_mb(process.pid), memory[1]
-    return Round(
-        endpoints, (bare_before, bare_after), applied, told, updated, settled, idled, restarted, after, resident
-    )
+    return Round(endpoints, bare_applied, applied, told, updated, settled, idled, restarted, after, resident)
 
 
-async def apply_bare(admin: Client, bare: Client, namespace: str, endpoints: int) -> None:
+def add(one: Phase, other: Phase) -> Phase:
+    """Two parts of a phase as one."""
+    sums = (getattr(one, each.name) + getattr(other, each.name) for each in fields(Phase))
+    return Phase(*sums)
+
+
+async def apply_bare(admin: Client, bare: Client, numbers: range) -> None:
     """Apply what the operator would, until all Deployments are available."""
-    wanted = [objects.build_endpoint(namespace, number) for number in range(endpoints)]
+    wanted = [objects.build_endpoint(BARE, number) for number in numbers]
     things = [(endpoint, objects.build_children(endpoint)) for endpoint in wanted]
 
     async def apply(thing: tuple[Manifest, Sequence[Manifest]]) -> None:
@@ -212,7 +229,7 @@ async def apply_bare(admin: Client, bare: Client, namespace: str, endpoints: int
             child["metadata"]["ownerReferences"][0]["uid"] = uid
             await create(bare, child)
 
-    async with all_become(admin, objects.DEPLOYMENTS, objects.is_available, endpoints, namespace):
+    async with all_become(admin, objects.DEPLOYMENTS, objects.is_available, len(numbers), BARE):
         await for_each(things, apply, WORKERS)
 
 

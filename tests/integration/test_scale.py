@@ -14,7 +14,7 @@ UNCOUNTED = {"leases", "events"}
 
 
 def test_an_endpoint_costs_as_many_requests_as_it_must_and_rest_costs_none(tmp_path: Path) -> None:
-    with start_plane(tmp_path, pods=4 * COUNT) as plane:
+    with start_plane(tmp_path, pods=3 * COUNT) as plane:
         found = asyncio.run(measure(plane, tmp_path, COUNT, idle=5, short=True))
     seen = found.apply.requests
     asked = Counter({key: seen[key] for key in seen if key[0] not in ("list", "watch") and key[1] not in UNCOUNTED})

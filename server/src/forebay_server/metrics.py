@@ -23,7 +23,9 @@ def metrics(state: ServerState) -> bytes:
         _family("forebay_sleeping", "1 while the engine sleeps.", [({}, state.asleep)]),
         _family("forebay_draining", "1 from SIGTERM on.", [({}, state.draining)]),
         _family("forebay_requests_in_flight", "Requests that are being answered.", [({}, state.in_flight.count)]),
-        _family("forebay_requests_total", "Requests that clients began.", [({}, state.in_flight.begun)], "counter"),
+        _family(
+            "forebay_requests_total", "Requests to the engine that began.", [({}, state.in_flight.begun)], "counter"
+        ),
     ]
     if state.seconds_since_work is not None:
         since = state.seconds_since_work()

@@ -56,7 +56,8 @@ class Gate:
         if error := self._refusal(scope):
             await error.send(send, anthropic=anthropic)
             return
-        with self.state.in_flight.one():
+        # by what was begun an autoscaler tells an idle server: who only looks at the models does not keep it up
+        with self.state.in_flight.one(needs_engine=scope["method"] == "POST"):
             try:
                 if scope["method"] not in BODILESS:
                     receive = await read_body(scope, receive, self.limits)

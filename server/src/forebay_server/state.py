@@ -19,17 +19,17 @@ class InFlight:
         self._idle = asyncio.Event()
         self._idle.set()
         self.begun = 0
-        """How many there have been; the server's own questions to its engine do not count."""
+        """How many there have been that need the engine; the server's own questions to it do not count."""
 
     @property
     def count(self) -> int:
         return len(self._tasks)
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, *, needs_engine: bool = True) -> Iterator[None]:
         """Counts one request, answered by the current task, for as long as the block runs."""
         task = asyncio.current_task()
-        self.begun += 1
+        self.begun += needs_engine
         self._tasks.append(task)
         self._idle.clear()
         try:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cluster.pins import ROOT
 from cluster.tools import host_tools
 from tests.integration.control_plane import ControlPlane, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
+from tests.integration.gateway_process import Gateway, running_gateway
 from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl
 
@@ -66,3 +68,23 @@ def proxy(control_plane: Kubectl) -> Iterator[FaultyProxy]:
 def access(proxy: FaultyProxy, operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     """The operator's access by way of the proxy."""
     return kubectl_through(proxy, operators_kubectl, tmp_path_factory.mktemp("access"))
+
+
+@pytest.fixture(scope="module")
+def gateway(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway for the whole module."""
+    system, home = (f"gateway-{role}-{uuid.uuid4().hex[:6]}" for role in ("system", "home"))
+    for namespace in (system, home):
+        control_plane.run("create", "namespace", namespace)
+    log = tmp_path_factory.mktemp("gateway") / "log"
+    with running_gateway(control_plane.within(home), system, log) as running:
+        yield running
+        assert running.process.poll() is None, f"the gateway ended:\n{log.read_text()[-2000:]}"
+    control_plane.within(home).run("delete", "iep,endpointslice", "--all", "--wait=false")  # no operator's business
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as executor:
+        yield executor

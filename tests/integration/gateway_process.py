@@ -125,17 +125,25 @@ class Gateway:
 
 @contextmanager
 def running_gateway(
-    kubectl: Kubectl, system: str, log: Path, *, digest_key: bytes | None = DIGEST_KEY, **limits: Any
+    kubectl: Kubectl,
+    system: str,
+    log: Path,
+    *,
+    digest_key: bytes | None = DIGEST_KEY,
+    ops_host: str = "127.0.0.1",
+    **limits: Any,
 ) -> Iterator[Gateway]:
     """Run a gateway for the namespace of this kubectl; `system` is where the digests are. It has the chart's access.
 
-    `digest_key` is the install key that is put there, none where an operator makes it.
+    `digest_key` is the install key that is put there, none where an operator makes it. `ops_host` is the address on
+    which it tells of itself.
     """
     port, ops_port, pod_ops_port = free_ports(3)
     options = [f"--{name}={value}" for name, value in {**LIMITS, **limits}.items()]
     command = [
-        sys.executable, "-W", "error", "-m", "forebay_gateway", f"--port={port}", f"--ops-address=127.0.0.1:{ops_port}",
-        f"--namespace={system}", f"--home-namespace={kubectl.namespace}", f"--pod-ops-port={pod_ops_port}", *options,
+        sys.executable, "-W", "error", "-m", "forebay_gateway", f"--port={port}",
+        f"--ops-address={ops_host}:{ops_port}", f"--namespace={system}",
+        f"--home-namespace={kubectl.namespace}", f"--pod-ops-port={pod_ops_port}", *options,
     ]  # fmt: skip
     if digest_key:
         _secret(kubectl.within(system), "forebay-gateway", {"digest-key": encode(digest_key)})
@@ -147,6 +155,20 @@ def running_gateway(
         gateway = Gateway(process, log, port, ops_port, pod_ops_port, kubectl, system)
         wait_for(lambda: is_ready(gateway), "the gateway is ready")
         yield gateway
+
+
+def stand_by(system: Kubectl, *gateways: str) -> None:
+    """Write which gateways are ready, as Kubernetes does for the Service in front of them."""
+    system.apply(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": "forebay-gateway-1", "labels": {"kubernetes.io/service-name": "forebay-gateway"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8000}],
+            "endpoints": [{"addresses": [each], "conditions": {"ready": True}} for each in gateways],
+        }
+    )
 
 
 def is_ready(gateway: Gateway) -> bool:

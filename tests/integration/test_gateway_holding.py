@@ -1,100 +1,29 @@
-"""The gateway against a real API server, with canned pods: it holds, wakes, relays, and refuses."""
+"""The gateway against a real API server, with canned pods: it holds, wakes, and refuses."""
 
-import asyncio
-import http.client
 import json
-import signal
 import socket
-import threading
 import time
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
 
 import openai
 import pytest
 
-from cluster.pins import ROOT
 from tests.integration import canned_pod
+from tests.integration.asking import (
+    AUTHORIZED,
+    HELLO,
+    ask,
+    ask_streamed,
+    chat,
+    condition,
+    connects,
+    raw,
+    ready_pod,
+    send,
+)
 from tests.integration.canned_pod import TEXT, CannedPod, Exchange
-from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
-from tests.kubectl import Kubectl, wait_for
-
-CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
-pytestmark = pytest.mark.skipif("scaling:" not in CRD.read_text(), reason="spec.scaling is not in the CRD yet")
-
-HELLO: Any = [{"role": "user", "content": "Hello"}]
-
-
-@pytest.fixture(scope="module")
-def gateway(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway for the whole module."""
-    system, home = (f"gateway-{role}-{uuid.uuid4().hex[:6]}" for role in ("system", "home"))
-    for namespace in (system, home):
-        control_plane.run("create", "namespace", namespace)
-    log = tmp_path_factory.mktemp("gateway") / "log"
-    with running_gateway(control_plane.within(home), system, log) as running:
-        yield running
-        assert running.process.poll() is None, f"the gateway ended:\n{log.read_text()[-2000:]}"
-    control_plane.within(home).run("delete", "iep,endpointslice", "--all", "--wait=false")  # no operator's business
-    assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as executor:
-        yield executor
-
-
-def ask(client: openai.OpenAI) -> str:
-    """One whole answer."""
-    answer = client.chat.completions.create(model=MODEL, messages=HELLO)
-    return str(answer.choices[0].message.content)
-
-
-def ask_streamed(client: openai.OpenAI) -> str:
-    """One streamed answer."""
-    stream = client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
-    return "".join(chunk.choices[0].delta.content or "" for chunk in stream).strip()
-
-
-def send(port: int, method: str, path: str, body: Any = None, key: str = KEY) -> tuple[int, dict[str, str], bytes]:
-    """One request without a client's library: status, headers in lower case, body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-    try:
-        connection.request(method, path, data, headers)
-        reply = connection.getresponse()
-        return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
-    finally:
-        connection.close()
-
-
-def chat(**more: Any) -> dict[str, Any]:
-    return {"model": MODEL, "messages": HELLO, **more}
-
-
-@contextmanager
-def ready_pod(gateway: Gateway, name: str, key: str = KEY) -> Iterator[CannedPod]:
-    """A pod that Kubernetes takes for ready, for as long as the context lasts."""
-    with CannedPod() as pod:
-        gateway.pods(name, pod)
-        wait_until_listed(gateway, name, pod, key)
-        yield pod
-
-
-def wait_until_listed(gateway: Gateway, name: str, pod: CannedPod, key: str = KEY) -> None:
-    """Wait until the gateway asks a pod for its models."""
-
-    def asks() -> bool:
-        send(gateway.port, "GET", f"/v2/{name}/openai/v1/models", key=key)
-        return bool(pod.requests)
-
-    wait_for(asks, "the gateway knows the pod")
-    pod.requests.clear()
+from tests.integration.gateway_process import KEY, MODEL, Gateway
+from tests.kubectl import wait_for
 
 
 def test_a_request_wakes_its_endpoint_and_is_answered(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
@@ -177,23 +106,6 @@ def test_the_official_client_raises_what_it_raises_with_openai(gateway: Gateway,
         ask(gateway.client(gateway.url("missing"), "wrong-key-0123456789"))
     assert gateway.replicas("refusing") == 0
 
-
-def raw(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
-    """Write parts with pauses between, then read to the end."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        received = b""
-        try:
-            for part in parts:
-                connection.sendall(part)
-                time.sleep(pause)
-        except (BrokenPipeError, ConnectionResetError):
-            received = b""  # it was refused before the last part
-        while data := connection.recv(65536):
-            received += data
-        return received
-
-
-AUTHORIZED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n" % KEY.encode()
 
 HOSTILE = {
     "a head without end": ([b"GET / HTTP/1.1\r\n" + b"X: %s\r\n" % (b"a" * 9000) * 9], 0.0, b"431"),
@@ -364,11 +276,6 @@ def test_one_url_finds_the_endpoint_by_the_model(gateway: Gateway) -> None:
     assert (gateway.replicas("by-model"), gateway.replicas("twin")) == (0, 0)
 
 
-def condition(kind: str, status: str, reason: str, message: str) -> dict[str, str]:
-    when = "2026-11-24T12:00:00Z"
-    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": when}
-
-
 def test_a_client_that_leaves_lets_go(gateway: Gateway) -> None:
     port = gateway.endpoint("leaves")
     body = json.dumps(chat()).encode()
@@ -389,146 +296,6 @@ def test_more_than_may_be_held_are_refused(gateway: Gateway, pool: ThreadPoolExe
         assert [each.result(10) for each in asking] == [TEXT] * 4
 
 
-def test_the_answer_passes_untouched(gateway: Gateway) -> None:
-    """Head and body, spelling and order included; the request too, but for the hop."""
-    port = gateway.endpoint("untouched")
-    answer = b"HTTP/1.1 418 I am a Teapot\r\nX-b: 2\r\nx-A:1\r\nContent-Length: 3\r\n\r\n\x00\xff\n"
-
-    async def answer_so(exchange: Exchange) -> None:
-        await exchange.read_body()
-        await exchange.send(answer)
-
-    with ready_pod(gateway, "untouched") as pod:
-        pod.answer = answer_so
-        head = (
-            AUTHORIZED + b"X-Own:  spaced\r\nX-Request-Id: mine\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n"
-        )
-        assert raw(port, head + b"{}").rstrip() == answer.rstrip()
-        (request,) = pod.requests
-    assert request.body == b"{}"
-    expected = AUTHORIZED + b"X-Own: spaced\r\nX-Request-Id: mine\r\nconnection: close\r\ncontent-length: 2\r\n\r\n"
-    assert request.head == expected
-
-
-def test_an_answer_that_comes_before_the_body_is_read_is_not_cut(gateway: Gateway) -> None:
-    port = gateway.endpoint("early")
-
-    async def answer_early(exchange: Exchange) -> None:
-        await canned_pod.reply(exchange, 413, {"error": {"message": "too large"}})
-
-    async def stream_early(exchange: Exchange) -> None:
-        await canned_pod.stream(exchange, pause=0.02)
-
-    with ready_pod(gateway, "early") as pod:
-        body = chat(messages=[{"role": "user", "content": "x" * (20 << 20)}])
-        for answer, expected in ((answer_early, b"too large"), (stream_early, b"[DONE]")):
-            pod.answer = answer
-            _, _, got = send(port, "POST", "/v1/chat/completions", body)
-            assert expected in got
-
-
-def test_a_client_that_leaves_ends_the_generation(gateway: Gateway) -> None:
-    port = gateway.endpoint("hangs-up")
-    cut = threading.Event()
-
-    async def stream_on(exchange: Exchange) -> None:
-        await exchange.read_body()
-        await exchange.send(canned_pod.STREAM_HEAD)
-        try:
-            while True:
-                await exchange.send(canned_pod.event("more "))
-                await asyncio.sleep(0.01)
-        except ConnectionError:
-            cut.set()
-
-    with ready_pod(gateway, "hangs-up") as pod:
-        pod.answer = stream_on
-        body = json.dumps(chat(stream=True)).encode()
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-            assert connection.recv(10)
-        assert cut.wait(2)
-
-
-def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None:
-    port = gateway.endpoint("socket")
-
-    async def echo(exchange: Exchange) -> None:
-        await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-        while data := await exchange.reader.read(100):
-            await exchange.send(data.upper())
-
-    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, CannedPod() as pod:
-        head = AUTHORIZED.replace(b"POST /v1/chat/completions", b"GET /v1/realtime?model=%s" % MODEL.encode())
-        connection.sendall(head + upgrade)
-        wait_for(lambda: gateway.replicas("socket") == 1, "it is woken")
-        pod.answer = echo
-        gateway.pods("socket", pod)
-        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
-        for word in (b"hello", b"again"):
-            connection.sendall(word)
-            assert connection.recv(100) == word.upper()
-
-
-def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
-    """What a pod may send ahead of its client is what fits into sockets and one buffer, not the whole answer."""
-    port = gateway.endpoint("slow-client")
-    sent = 0
-
-    async def flood(exchange: Exchange) -> None:
-        nonlocal sent
-        await exchange.read_body()
-        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (256 << 20))
-        for _ in range(256):
-            await exchange.send(b"x" * (1 << 20))
-            sent += 1
-
-    with ready_pod(gateway, "slow-client") as pod:
-        pod.answer = flood
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(AUTHORIZED + b"Content-Length: 2\r\n\r\n{}")
-            before = -1
-            while sent != before:
-                before = sent
-                time.sleep(0.3)
-            assert sent < 64
-            received = 0
-            while data := connection.recv(1 << 20):
-                received += len(data)
-        assert received > 256 << 20
-
-
-def test_a_pod_that_takes_no_connection_is_passed_over(gateway: Gateway) -> None:
-    gateway.endpoint("half")
-    with CannedPod() as pod:
-        with CannedPod() as gone:
-            gateway.pods("half", pod, gone)
-            wait_until_listed(gateway, "half", gone)
-        assert [ask(gateway.client(gateway.url("half"))) for _ in range(10)] == [TEXT] * 10
-
-
-def test_a_conversation_stays_on_its_pod(gateway: Gateway) -> None:
-    gateway.endpoint("talk")
-    with CannedPod() as one, CannedPod() as two:
-        gateway.pods("talk", one, two)
-        wait_until_listed(gateway, "talk", one)
-        wait_until_listed(gateway, "talk", two)
-        client = gateway.client(gateway.url("talk"))
-        used = set()
-        for number in range(12):
-            turns: Any = [{"role": "user", "content": f"conversation {number}"}]
-            counts = []
-            for _ in range(3):
-                before = len(one.requests)
-                client.chat.completions.create(model=MODEL, messages=turns)
-                counts.append(len(one.requests) - before)
-                turns += [{"role": "assistant", "content": TEXT}, {"role": "user", "content": "more"}]
-            assert len(set(counts)) == 1
-            used |= set(counts)
-        assert used == {0, 1}
-
-
 def test_a_deleted_endpoint_is_told_to_those_who_wait(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     port = gateway.endpoint("deleted")
     asking = pool.submit(send, port, "POST", "/v1/chat/completions", chat())
@@ -536,53 +303,4 @@ def test_a_deleted_endpoint_is_told_to_those_who_wait(gateway: Gateway, pool: Th
     gateway.kubectl.delete("iep", "deleted")
     assert asking.result(5)[0] == 404
     gateway.kubectl.delete("endpointslice", "deleted-gateway")
-    wait_for(lambda: not _connects(port), "the port is closed")
-
-
-def _connects(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def test_a_gateway_that_is_killed_loses_only_its_own_connections(
-    gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    gateway.endpoint("killed")
-    log = tmp_path_factory.mktemp("killed") / "log"
-    with running_gateway(gateway.kubectl, gateway.system, log) as second:
-        lost = pool.submit(ask, second.client(second.url("killed")))
-        kept = pool.submit(ask, gateway.client(gateway.url("killed")))
-        wait_for(lambda: second.held("killed").get("held") == gateway.held("killed").get("held") == 1, "both hold")
-        second.process.kill()
-        with pytest.raises(openai.APIConnectionError):
-            lost.result(10)
-        with CannedPod() as pod:
-            gateway.pods("killed", pod)
-            assert kept.result(10) == TEXT
-            assert len(pod.requests) == 1
-
-
-def test_sigterm_lets_streams_finish_and_takes_nothing_new(
-    gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    log = tmp_path_factory.mktemp("drained") / "log"
-    gateway.endpoint("drains")
-
-    async def slowly(exchange: Exchange) -> None:
-        await exchange.read_body()
-        await canned_pod.stream(exchange, pause=0.2)
-
-    with running_gateway(gateway.kubectl, gateway.system, log) as second, ready_pod(gateway, "drains") as pod:
-        pod.answer = slowly
-        streaming = pool.submit(ask_streamed, second.client(second.url("drains")))
-        wait_for(lambda: len(pod.requests) == 1, "it streams")
-        second.process.send_signal(signal.SIGTERM)
-        with pytest.raises(openai.InternalServerError, match="shutting down") as raised:
-            ask(second.client(second.url("drains")))
-        assert raised.value.response.headers["retry-after"] == "1"
-        assert streaming.result(10) == TEXT
-        assert second.process.wait(timeout=10) == 0
-    assert "Traceback" not in log.read_text()
+    wait_for(lambda: not connects(port), "the port is closed")

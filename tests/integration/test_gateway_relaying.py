@@ -1,0 +1,209 @@
+"""The gateway against a real API server, with canned pods: it relays, and leaves in order."""
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+
+from tests.integration import canned_pod
+from tests.integration.asking import (
+    AUTHORIZED,
+    ask,
+    ask_streamed,
+    chat,
+    raw,
+    ready_pod,
+    send,
+    wait_until_listed,
+)
+from tests.integration.canned_pod import TEXT, CannedPod, Exchange
+from tests.integration.gateway_process import MODEL, Gateway, running_gateway
+from tests.kubectl import wait_for
+
+
+def test_the_answer_passes_untouched(gateway: Gateway) -> None:
+    """Head and body, spelling and order included; the request too, but for the hop."""
+    port = gateway.endpoint("untouched")
+    answer = b"HTTP/1.1 418 I am a Teapot\r\nX-b: 2\r\nx-A:1\r\nContent-Length: 3\r\n\r\n\x00\xff\n"
+
+    async def answer_so(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await exchange.send(answer)
+
+    with ready_pod(gateway, "untouched") as pod:
+        pod.answer = answer_so
+        head = (
+            AUTHORIZED + b"X-Own:  spaced\r\nX-Request-Id: mine\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n"
+        )
+        assert raw(port, head + b"{}").rstrip() == answer.rstrip()
+        (request,) = pod.requests
+    assert request.body == b"{}"
+    expected = AUTHORIZED + b"X-Own: spaced\r\nX-Request-Id: mine\r\nconnection: close\r\ncontent-length: 2\r\n\r\n"
+    assert request.head == expected
+
+
+def test_an_answer_that_comes_before_the_body_is_read_is_not_cut(gateway: Gateway) -> None:
+    port = gateway.endpoint("early")
+
+    async def answer_early(exchange: Exchange) -> None:
+        await canned_pod.reply(exchange, 413, {"error": {"message": "too large"}})
+
+    async def stream_early(exchange: Exchange) -> None:
+        await canned_pod.stream(exchange, pause=0.02)
+
+    with ready_pod(gateway, "early") as pod:
+        body = chat(messages=[{"role": "user", "content": "x" * (20 << 20)}])
+        for answer, expected in ((answer_early, b"too large"), (stream_early, b"[DONE]")):
+            pod.answer = answer
+            _, _, got = send(port, "POST", "/v1/chat/completions", body)
+            assert expected in got
+
+
+def test_a_client_that_leaves_ends_the_generation(gateway: Gateway) -> None:
+    port = gateway.endpoint("hangs-up")
+    cut = threading.Event()
+
+    async def stream_on(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await exchange.send(canned_pod.STREAM_HEAD)
+        try:
+            while True:
+                await exchange.send(canned_pod.event("more "))
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            cut.set()
+
+    with ready_pod(gateway, "hangs-up") as pod:
+        pod.answer = stream_on
+        body = json.dumps(chat(stream=True)).encode()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            assert connection.recv(10)
+        assert cut.wait(2)
+
+
+def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None:
+    port = gateway.endpoint("socket")
+
+    async def echo(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        while data := await exchange.reader.read(100):
+            await exchange.send(data.upper())
+
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, CannedPod() as pod:
+        head = AUTHORIZED.replace(b"POST /v1/chat/completions", b"GET /v1/realtime?model=%s" % MODEL.encode())
+        connection.sendall(head + upgrade)
+        wait_for(lambda: gateway.replicas("socket") == 1, "it is woken")
+        pod.answer = echo
+        gateway.pods("socket", pod)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
+        for word in (b"hello", b"again"):
+            connection.sendall(word)
+            assert connection.recv(100) == word.upper()
+
+
+def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
+    """What a pod may send ahead of its client is what fits into sockets and one buffer, not the whole answer."""
+    port = gateway.endpoint("slow-client")
+    sent = 0
+
+    async def flood(exchange: Exchange) -> None:
+        nonlocal sent
+        await exchange.read_body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (256 << 20))
+        for _ in range(256):
+            await exchange.send(b"x" * (1 << 20))
+            sent += 1
+
+    with ready_pod(gateway, "slow-client") as pod:
+        pod.answer = flood
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(AUTHORIZED + b"Content-Length: 2\r\n\r\n{}")
+            before = -1
+            while sent != before:
+                before = sent
+                time.sleep(0.3)
+            assert sent < 64
+            received = 0
+            while data := connection.recv(1 << 20):
+                received += len(data)
+        assert received > 256 << 20
+
+
+def test_a_pod_that_takes_no_connection_is_passed_over(gateway: Gateway) -> None:
+    gateway.endpoint("half")
+    with CannedPod() as pod:
+        with CannedPod() as gone:
+            gateway.pods("half", pod, gone)
+            wait_until_listed(gateway, "half", gone)
+        assert [ask(gateway.client(gateway.url("half"))) for _ in range(10)] == [TEXT] * 10
+
+
+def test_a_conversation_stays_on_its_pod(gateway: Gateway) -> None:
+    gateway.endpoint("talk")
+    with CannedPod() as one, CannedPod() as two:
+        gateway.pods("talk", one, two)
+        wait_until_listed(gateway, "talk", one)
+        wait_until_listed(gateway, "talk", two)
+        client = gateway.client(gateway.url("talk"))
+        used = set()
+        for number in range(12):
+            turns: Any = [{"role": "user", "content": f"conversation {number}"}]
+            counts = []
+            for _ in range(3):
+                before = len(one.requests)
+                client.chat.completions.create(model=MODEL, messages=turns)
+                counts.append(len(one.requests) - before)
+                turns += [{"role": "assistant", "content": TEXT}, {"role": "user", "content": "more"}]
+            assert len(set(counts)) == 1
+            used |= set(counts)
+        assert used == {0, 1}
+
+
+def test_a_gateway_that_is_killed_loses_only_its_own_connections(
+    gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    gateway.endpoint("killed")
+    log = tmp_path_factory.mktemp("killed") / "log"
+    with running_gateway(gateway.kubectl, gateway.system, log) as second:
+        lost = pool.submit(ask, second.client(second.url("killed")))
+        kept = pool.submit(ask, gateway.client(gateway.url("killed")))
+        wait_for(lambda: second.held("killed").get("held") == gateway.held("killed").get("held") == 1, "both hold")
+        second.process.kill()
+        with pytest.raises(openai.APIConnectionError):
+            lost.result(10)
+        with CannedPod() as pod:
+            gateway.pods("killed", pod)
+            assert kept.result(10) == TEXT
+            assert len(pod.requests) == 1
+
+
+def test_sigterm_lets_streams_finish_and_takes_nothing_new(
+    gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    log = tmp_path_factory.mktemp("drained") / "log"
+    gateway.endpoint("drains")
+
+    async def slowly(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await canned_pod.stream(exchange, pause=0.2)
+
+    with running_gateway(gateway.kubectl, gateway.system, log) as second, ready_pod(gateway, "drains") as pod:
+        pod.answer = slowly
+        streaming = pool.submit(ask_streamed, second.client(second.url("drains")))
+        wait_for(lambda: len(pod.requests) == 1, "it streams")
+        second.process.send_signal(signal.SIGTERM)
+        with pytest.raises(openai.InternalServerError, match="shutting down") as raised:
+            ask(second.client(second.url("drains")))
+        assert raised.value.response.headers["retry-after"] == "1"
+        assert streaming.result(10) == TEXT
+        assert second.process.wait(timeout=10) == 0
+    assert "Traceback" not in log.read_text()

@@ -64,6 +64,7 @@ def test_a_served_name_from_a_secret_is_not_known_here() -> None:
         ),
         ({"env": [{"name": "FOREBAY_AUTH", "value": "None"}]}, "FOREBAY_AUTH is refused"),
         ({"auth": {"mode": "None", "secretName": "s"}}, "spec.auth: mode None takes no secretName"),
+        ({"auth": {"secretName": "/model"}}, "spec.auth.secretName: '/model' can't be the name of a Secret"),
         ({"model": "pvc://claim/../etc"}, "spec.model: 'pvc://claim/../etc' is neither"),
         ({"model": "s3://"}, "spec.model: 's3://' is neither"),
         ({"replicas": "two"}, "spec.replicas: 'two' is not a whole number"),

@@ -11,6 +11,7 @@ from forebay_operator.types.endpoint import (
     Pod,
     Rollout,
     Route,
+    Scaling,
     Service,
     Spec,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Pod",
     "Rollout",
     "Route",
+    "Scaling",
     "Service",
     "Source",
     "Spec",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from forebay_operator.scaling.decision import Policy
 from forebay_operator.types.source import Source
 
 Manifest = Mapping[str, Any]
@@ -116,6 +117,46 @@ class Rollout:
         return read_duration(self.startup_timeout)
 
 
+@dataclass(frozen=True)
+class Target:
+    """What replicas are added for: one of the two is given, the other is 0 or empty."""
+
+    concurrency: Annotated[int, Between(1, 100000)] = 0
+    queue_delay: str = ""
+
+
+@dataclass(frozen=True)
+class Stabilization:
+    """How steady a load must be to count."""
+
+    up: str = "6s"
+    down: str = "1m"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How the number of replicas follows the load."""
+
+    min_replicas: Annotated[int, Between(0, 1000)] = 0
+    max_replicas: Annotated[int, Between(1, 1000)] = 1
+    target: Target = Target(concurrency=32)
+    idle_timeout: str = "5m"
+    stabilization: Stabilization = Stabilization()
+
+    @property
+    def policy(self) -> Policy:
+        """The same, as what decides takes it."""
+        return Policy(
+            least=self.min_replicas,
+            most=self.max_replicas,
+            concurrency=self.target.concurrency,
+            queue_delay=float(read_duration(self.target.queue_delay)) if self.target.queue_delay else 0.0,
+            idle=float(read_duration(self.idle_timeout)),
+            up=float(read_duration(self.stabilization.up)),
+            down=float(read_duration(self.stabilization.down)),
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """The endpoint's spec, complete: no field is optional any more."""
@@ -127,6 +168,7 @@ class Spec:
     gpu: Gpu = Gpu()
     resources: Manifest = field(default_factory=dict)
     replicas: Annotated[int, Between(0, 1000)] = 1
+    scaling: Scaling | None = None
     auth: Auth = Auth()
     cache: Cache = Cache()
     adapters: tuple[Adapter, ...] = ()

@@ -7,6 +7,7 @@ installed, and because an object that cannot be understood has to end in a statu
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from forebay_operator.types.endpoint import Between, Endpoint, Manifest, Spec
@@ -86,6 +87,8 @@ def _read(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         if source is None:
             raise _Unreadable(f"{where}: {value!r} is neither {MODEL_FORMS.replace(', ', ' nor ')}")
         return source
+    if isinstance(hint, UnionType):  # with None, for what may be absent
+        (hint, _) = get_args(hint)
     kind = get_origin(hint) or hint
     if kind is Annotated:
         (of, bounds) = get_args(hint)

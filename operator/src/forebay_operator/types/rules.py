@@ -7,6 +7,7 @@ from forebay_operator.types.endpoint import Endpoint, Manifest, read_duration
 
 MAX_NAME = 40
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_SECRET_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?")
 
 MODEL_FORMS = "a Hugging Face id, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
 
@@ -108,6 +109,8 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
     yield from _find_in_env(endpoint)
     if endpoint.auth.mode == "None" and endpoint.auth.secret_name:
         yield "spec.auth: mode None takes no secretName"
+    if not _SECRET_NAME.fullmatch(endpoint.auth.secret_name):  # it becomes part of a path
+        yield f"spec.auth.secretName: {endpoint.auth.secret_name!r} can't be the name of a Secret"
     if endpoint.cache.claim_name and endpoint.cache.size:
         yield "spec.cache: claimName names a claim of yours, size asks for a new one; give one of them"
     if endpoint.cache.storage_class_name and not endpoint.cache.size:
@@ -123,6 +126,7 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
         yield f"spec.adapters: {name!r} is the name of the model itself; give the adapter another"
     if any(adapter.source.kind == "bucket" for adapter in endpoint.adapters):
         yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face id, pvc://, oci:// or a path"
+    yield from _find_in_scaling(endpoint)
     yield from _find_in_rollout(endpoint)
     yield from _find_in_pod(endpoint)
 
@@ -148,19 +152,35 @@ def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
             yield f"spec.env: {name} is refused: {reason}"
 
 
+def _find_in_scaling(endpoint: Endpoint) -> Iterator[str]:
+    scaling = endpoint.scaling
+    if scaling is None:
+        return
+    if scaling.min_replicas > scaling.max_replicas:
+        yield "spec.scaling: minReplicas is more than maxReplicas, which is 1 unless given"
+    target = scaling.target
+    if bool(target.concurrency) == bool(target.queue_delay):
+        yield "spec.scaling.target: give one of concurrency and queueDelay"
+    if target.queue_delay:
+        yield from _find_in_duration("spec.scaling.target.queueDelay", target.queue_delay, 1)
+    yield from _find_in_duration("spec.scaling.idleTimeout", scaling.idle_timeout, 1)
+    yield from _find_in_duration("spec.scaling.stabilization.up", scaling.stabilization.up, 2)
+    yield from _find_in_duration("spec.scaling.stabilization.down", scaling.stabilization.down, 2)
+
+
 def _find_in_rollout(endpoint: Endpoint) -> Iterator[str]:
-    rollout = endpoint.rollout
-    for name, text, least in (
-        ("drainTimeout", rollout.drain_timeout, 0),
-        ("startupTimeout", rollout.startup_timeout, 10),
-    ):
-        try:
-            seconds = read_duration(text)
-        except ValueError as error:
-            yield f"spec.rollout.{name}: {error}"
-        else:
-            if not least <= seconds <= LONGEST:
-                yield f"spec.rollout.{name}: {text} is not between {least}s and 24h"
+    yield from _find_in_duration("spec.rollout.drainTimeout", endpoint.rollout.drain_timeout, 0)
+    yield from _find_in_duration("spec.rollout.startupTimeout", endpoint.rollout.startup_timeout, 10)
+
+
+def _find_in_duration(field: str, text: str, least: int) -> Iterator[str]:
+    try:
+        seconds = read_duration(text)
+    except ValueError as error:
+        yield f"{field}: {error}"
+        return
+    if not least <= seconds <= LONGEST:
+        yield f"{field}: {text} is not between {least}s and 24h"
 
 
 def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:

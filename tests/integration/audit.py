@@ -19,14 +19,14 @@ class Request:
 
 
 def operators_requests(control_plane: Kubectl, installed_in: str = "forebay-system") -> Iterator[Request]:
-    """All that were answered so far, of the operators of this session that run in that namespace; watches when they
-    have ended."""
-    operator = f"system:serviceaccount:{installed_in}:forebay"
+    """All that were answered so far, of the operators of this session that run in that namespace, or in any for "";
+    watches when they have ended."""
     with (control_plane.kubeconfig.parent / "audit.log").open() as lines:
         for line in lines:
             event = json.loads(line)
             about = event.get("objectRef")
-            if event["user"]["username"] == operator and about:
+            _, _, namespace, account = f"{event['user']['username']}:::".split(":")[:4]
+            if about and account == "forebay" and installed_in in ("", namespace):
                 resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
                 where, code = about.get("namespace", ""), event["responseStatus"]["code"]
                 yield Request(about.get("apiGroup", ""), resource, event["verb"], where, code)

@@ -14,15 +14,19 @@ from forebay_operator import names
 from forebay_operator.api import Api, ApiError
 from forebay_operator.cache import Cache, Key
 from forebay_operator.cluster import Cluster
+from forebay_operator.digests import Digests
 from forebay_operator.events import EventRecorder
+from forebay_operator.gateways import Gateways
+from forebay_operator.holding import Holding
 from forebay_operator.publish import Publisher
 from forebay_operator.reconcile import Reconciler
 from forebay_operator.reports import StartupReports
+from forebay_operator.scaler import Scaler
 from forebay_operator.settings import Settings
 from forebay_operator.types import Manifest
 from tests.integration.faulty_api import FaultyApi, Killed
 
-SETTINGS = Settings(gpu_image="gpu-server:1", cpu_image="cpu-server:1", namespace="forebay-system")
+SETTINGS = Settings(gpu_image="gpu-server:1", cpu_image="cpu-server:1")
 
 ENDPOINTS = f"apis/{names.GROUP}/{names.VERSION}"
 CHILDREN = {
@@ -31,9 +35,13 @@ CHILDREN = {
     "Secret": ("api/v1", "secrets"),
     "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
+    "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
     "HTTPRoute": (f"apis/{names.ROUTE_API}", "httproutes"),
 }
 """Kinds of which an endpoint may have objects, with their place in the API."""
+
+GATEWAY = "198.51.100.1"
+"""The address of a gateway that nobody asks anything."""
 
 MAX_ROUNDS = 10
 """Reconciles within which a fixed point is reached, whatever happens in one of them."""
@@ -76,7 +84,10 @@ class Administrator:
     async def children(self, kind: str, name: str = "") -> list[Manifest]:
         """All objects of a kind that carry the endpoint's label, or that of any endpoint."""
         group, plural = CHILDREN[kind]
-        query = {"labelSelector": f"{names.ENDPOINT_LABEL}={name}" if name else names.ENDPOINT_LABEL}
+        selectors = [f"{names.ENDPOINT_LABEL}={name}" if name else names.ENDPOINT_LABEL]
+        if kind == "EndpointSlice":  # Kubernetes' own inherit the labels of their Service
+            selectors.append(names.SELECTORS[kind])
+        query = {"labelSelector": ",".join(selectors)}
         found = await self._api.request("GET", f"/{group}/namespaces/{self.namespace}/{plural}", query=query)
         return [{"apiVersion": found["apiVersion"], "kind": kind, **item} for item in found["items"]]
 
@@ -84,8 +95,9 @@ class Administrator:
         """What complete watches would have seen of a suspended endpoint by now."""
         key: Key = self.namespace, name
         endpoint = await self.get(name)
-        deployments, services = [await self.children(kind, name) for kind in ("Deployment", "Service")]
-        return Cache({key: [endpoint]} if endpoint else {}, {key: deployments}, {key: services}, {})
+        kinds = "Deployment", "Service", "EndpointSlice"
+        deployments, services, slices = [await self.children(kind, name) for kind in kinds]
+        return Cache({key: [endpoint]} if endpoint else {}, {key: deployments}, {key: services}, {}, {key: slices})
 
     def _endpoint(self, name: str = "") -> str:
         return f"/{ENDPOINTS}/namespaces/{self.namespace}/{names.PLURAL}/{name}".rstrip("/")
@@ -103,7 +115,7 @@ class Operator:
         self.told: list[str] = []
         self._administrator = administrator
         self._name = name
-        self._cache = Cache({}, {}, {}, {})
+        self._cache = Cache({}, {}, {}, {}, {})
         self._start()
 
     def _start(self) -> None:
@@ -116,8 +128,25 @@ class Operator:
 
         cluster, events = Cluster(self.api), EventRecorder(drop)
         events.record = self._hear  # type: ignore[method-assign]
-        publisher = Publisher(cluster, events, ignore)
-        self._reconciler = Reconciler(cluster, self._cache, SETTINGS, publisher, StartupReports(ignore))
+        publisher, holding = (
+            Publisher(cluster, events, ignore),
+            Holding(cluster, self._cache, *self._stand_ins(cluster)),
+        )
+        self._reconciler = Reconciler(
+            cluster,
+            self._cache,
+            SETTINGS,
+            publisher,
+            reports=StartupReports(ignore),
+            holding=holding,
+            scaler=Scaler(cluster, None, events.record),
+        )
+
+    def _stand_ins(self, cluster: Cluster) -> tuple[Gateways, Digests]:
+        """One gateway that is ready. The digests are not written, as that is done for all endpoints together."""
+        gateways = Gateways(cluster, "forebay-system", "forebay-gateway", lambda: None)
+        gateways.addresses = (GATEWAY,)
+        return gateways, Digests(cluster, "forebay-system")
 
     def _hear(self, key: Key, uid: str, reason: str, message: str, warning: bool) -> None:
         self.told.append(reason)
@@ -155,7 +184,7 @@ class Operator:
     async def _see(self) -> None:
         """Let the watches catch up."""
         seen = await self._administrator.read_cache(self._name)
-        for field in ("endpoints", "deployments", "services"):
+        for field in ("endpoints", "deployments", "services", "slices"):
             index = getattr(self._cache, field)
             index.clear()
             index.update(getattr(seen, field))

@@ -65,15 +65,14 @@ def test_in_namespaced_mode_there_is_no_right_beyond_them(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=watchNamespaces={a,b}")
     roles = [each for each in yaml.safe_load_all(rendered.stdout) if each["kind"].endswith(("Role", "RoleBinding"))]
     ours = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in roles}
+    everywhere, at_home = ("forebay", "forebay-gateway"), ("forebay-lease", "forebay-gateways", "forebay-gateway-keys")
     assert ours == {
-        *(("Role", namespace, "forebay") for namespace in "ab"),
-        *(("RoleBinding", namespace, "forebay") for namespace in "ab"),
-        ("Role", "default", "forebay-lease"),
-        ("RoleBinding", "default", "forebay-lease"),
+        *((kind, namespace, name) for kind in ("Role", "RoleBinding") for namespace in "ab" for name in everywhere),
+        *((kind, "default", name) for kind in ("Role", "RoleBinding") for name in at_home),
         ("ClusterRole", None, "forebay-view"),
         ("ClusterRole", None, "forebay-edit"),
     }
-    assert "- --watch-namespaces=a,b\n" in rendered.stdout
+    assert rendered.stdout.count("- --watch-namespaces=a,b\n") == 2
 
 
 def test_only_the_operators_probes_and_metrics_can_be_reached(helm: Helm) -> None:
@@ -81,19 +80,28 @@ def test_only_the_operators_probes_and_metrics_can_be_reached(helm: Helm) -> Non
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     peers = "--set-json=networkPolicy.from=" + json.dumps([monitoring])
     for values, rule in (((), {}), ((peers,), {"from": [monitoring]})):
-        rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
+        rendered = helm(
+            "template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=gateway.enabled=false", *values
+        )
         found = {each["kind"]: each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each and "spec" in each}
         policy, pod = found["NetworkPolicy"], found["Deployment"]["template"]
         assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
         assert (policy["policyTypes"], policy["ingress"]) == (["Ingress"], [{"ports": [{"port": "health"}], **rule}])
         assert [port["name"] for port in pod["spec"]["containers"][0]["ports"]] == ["health"]
+    whole = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}").stdout
+    policies = [each for each in yaml.safe_load_all(whole) if each and each["kind"] == "NetworkPolicy"]
+    (gateway,) = [each["spec"] for each in policies if each["metadata"]["name"] == "forebay-gateway"]
+    everybody, operators = gateway["ingress"]
+    assert everybody == {"ports": [{"port": "http"}, {"port": 20000, "endPort": 29999}]}
+    assert operators == {"ports": [{"port": "ops"}]}
     off = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=networkPolicy.create=false")
     assert "NetworkPolicy" not in off.stdout
 
 
-def test_one_operator_alone_has_no_disruption_budget_that_would_hold_up_its_node(helm: Helm) -> None:
-    for replicas, budgets in (("1", 0), ("2", 1)):
-        rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", f"--set=replicas={replicas}")
+def test_one_replica_alone_has_no_disruption_budget_that_would_hold_up_its_node(helm: Helm) -> None:
+    for replicas, budgets in (("1", 0), ("2", 2)):
+        values = f"--set=replicas={replicas}", f"--set=gateway.replicas={replicas}"
+        rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
         assert rendered.stdout.count("kind: PodDisruptionBudget") == budgets
 
 
@@ -103,7 +111,9 @@ def test_helm_finds_nothing_to_mend(helm: Helm) -> None:
 
 
 def test_the_gateways_settings_become_its_variables(helm: Helm) -> None:
-    values = ("--set=gateway.enabled=true", "--set=gateway.settings.kept_bytes=134217728")
-    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
+    values = "--set=gateway.settings.kept_bytes=134217728"
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", values)
     assert '- {name: FOREBAY_GATEWAY_KEPT_BYTES, value: "134217728"}\n' in rendered.stdout
-    assert "forebay_gateway" not in helm("template", "forebay", str(CHART), f"--set={REPOSITORY}").stdout
+    without = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=gateway.enabled=false").stdout
+    assert "forebay_gateway" not in without
+    assert "--gateway-service" not in without

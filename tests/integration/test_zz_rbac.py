@@ -34,7 +34,7 @@ def granted(helm: Path) -> set[Right]:
 
 @pytest.mark.usefixtures("operators_kubectl")
 def test_the_operator_has_the_rights_that_it_uses_and_no_others(control_plane: Kubectl) -> None:
-    requests = list(operators_requests(control_plane))
+    requests = list(operators_requests(control_plane, ""))
     if not any((each.resource, each.verb) == ("deployments", "create") for each in requests):
         pytest.skip("only meaningful after the other integration tests, which make the operator work")
     rights = granted(control_plane.binary.parent / "helm")

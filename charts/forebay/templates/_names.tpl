@@ -33,3 +33,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
+
+{{/* The Secrets with the digests of keys: the operator writes them, the gateway reads them. */}}
+{{- define "forebay.digests" -}}
+- forebay-gateway
+{{- range until 16 }}
+- forebay-gateway-keys-{{ printf "%x" . }}
+{{- end }}
+{{- end }}

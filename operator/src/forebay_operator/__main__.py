@@ -17,15 +17,19 @@ import uvloop
 from forebay_operator.api import ApiError
 from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
+from forebay_operator.digests import Digests
 from forebay_operator.events import EventRecorder
+from forebay_operator.gateways import Gateways
 from forebay_operator.health import Health, serve_health
+from forebay_operator.holding import Holding
 from forebay_operator.lease import Candidate
 from forebay_operator.metrics import observe
-from forebay_operator.names import FIELD_MANAGER, KIND
+from forebay_operator.names import FIELD_MANAGER, KIND, OPS_PORT
 from forebay_operator.publish import Publisher
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
 from forebay_operator.reports import StartupReports
+from forebay_operator.scaler import Scaler
 from forebay_operator.settings import Settings
 from forebay_operator.watch import build_cache, build_kopf_settings, register
 from forebay_operator.workers import (
@@ -77,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--namespace", "FOREBAY_NAMESPACE", own, "the operator's own; there is the lease by which one of several leads")
     watched = "namespaces to watch, separated by commas; none means all"
     add("--watch-namespaces", "FOREBAY_WATCH_NAMESPACES", "", watched, type=_names)
+    home = "namespace whose endpoints have their bare name as id in URLs, as the gateway has it"
+    add("--home-namespace", "FOREBAY_HOME_NAMESPACE", "default", home)
+    service = "Service of the gateways, in the operator's namespace; none where there are none"
+    add("--gateway-service", "FOREBAY_GATEWAY_SERVICE", "", service)
+    port = "port on which servers and gateways tell of themselves"
+    add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
     rounds = "seconds in which every endpoint, of more than 150 as many, is checked once against the API server itself"
     add("--resync-interval", "FOREBAY_RESYNC_INTERVAL", f"{RESYNC_INTERVAL:g}", rounds, type=float)
     add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "how much is logged", type=str.upper, choices=levels)
@@ -141,7 +151,7 @@ async def _lead(
         cpu_image=parsed.cpu_image,
         nvidia_runtime_class=parsed.nvidia_runtime_class,
         pull_policy=parsed.pull_policy,
-        namespace=parsed.namespace,
+        home_namespace=parsed.home_namespace,
         kubernetes_minor=await _ask_patiently(cluster.get_minor_version),
     )
     tasks: list[asyncio.Task[None]] = []
@@ -158,20 +168,34 @@ async def _lead(
         cache, unsure, seen = build_cache(stores), set[Key](), set[Key]()
         observe(queue, cache)
         health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
-        events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add)
+        events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add, parsed.ops_port)
         publisher = Publisher(cluster, events, queue.add_later)
-        reconciler = Reconciler(cluster, cache, settings, publisher, reports)
+
+        def look_at_all() -> None:
+            for key in list(cache.endpoints):
+                queue.add(key)
+
+        gateways, digests = None, None
+        if service := parsed.gateway_service:
+            gateways = Gateways(
+                cluster, parsed.namespace, service, lambda: holding.lead_anew(queue.add), parsed.ops_port
+            )
+            digests = Digests(cluster, parsed.namespace, look_at_all)
+        holding = Holding(cluster, cache, gateways, digests)
+        scaler = Scaler(cluster, gateways, events.record, parsed.ops_port)
+        reconciler = Reconciler(cluster, cache, settings, publisher, reports=reports, holding=holding, scaler=scaler)
 
         async def first_pass() -> None:
             await wait_until_seen(cluster, KIND, namespaces, seen)
             health.synced = True
 
         def works() -> list[Coroutine[Any, Any, None]]:
-            return [*(work(queue, reconciler, unsure, seen) for _ in range(WORKERS)), events.run()]
+            workers = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
+            return [*workers, events.run(), scaler.run(), *([digests.run()] if digests else [])]
 
         async def reconcile() -> None:
             await wait_for_cache(cluster, namespaces, stores)
-            await work_while_leading(candidate, queue, works)
+            await work_while_leading(candidate, queue, lambda: holding.prepare(namespaces), works)
 
         always = (
             reconcile(),
@@ -179,6 +203,7 @@ async def _lead(
             sweep(cluster, queue, stores, namespaces, begun_anew),
             first_pass(),
             reports.run(),
+            *([gateways.run()] if gateways else []),
         )
         for each in always:
             tasks.append(asyncio.create_task(each))

@@ -3,7 +3,7 @@ the memory."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forebay_operator import names
 from forebay_operator.resources.meta import find_controller
@@ -30,6 +30,8 @@ class Cache:
     deployments: Index
     services: Index
     pods: Index
+    slices: Index = field(default_factory=dict)
+    """Those that lead to the gateways; Kubernetes' own are not watched."""
 
     def endpoint(self, key: Key) -> Manifest | None:
         """The endpoint itself."""

@@ -55,38 +55,41 @@ async def ensure(
     return await explain_refusal(_apply(cluster, aimed, live), kind)
 
 
-async def ensure_key_secret(cluster: Cluster, endpoint: Endpoint, made: bool) -> bool:
-    """Make the key Secret when it is missing, or see that the one that the endpoint names is there. Returns whether
-    one that was there before was made anew.
+async def ensure_key_secret(cluster: Cluster, endpoint: Endpoint, made: bool) -> tuple[Manifest | None, bool]:
+    """Make the key Secret when it is missing, or see that the one that the endpoint names is there. Returns it, None
+    where no key is asked for, and whether one that was there before was made anew.
 
     Raises:
         Unmade: the user's own Secret is missing, or the name of ours is taken.
     """
     if endpoint.auth.mode == "None":
-        return False
+        return None, False
     if name := endpoint.auth.secret_name:
-        if await cluster.get("Secret", endpoint.namespace, name) is None:
+        secret = await cluster.get("Secret", endpoint.namespace, name)
+        if secret is None:
             found = f"the Secret {name} that spec.auth.secretName names does not exist"
             words = "each of its values is a key, 16 characters or more"
             raise Unmade(reasons.SECRET_MISSING.found(f"{found}; {words}"), retry=True)
-        return False
+        return secret, False
     return await ensure_secret(cluster, endpoint, build_key_secret(endpoint), made)
 
 
-async def ensure_secret(cluster: Cluster, endpoint: Endpoint, desired: Manifest, made: bool) -> bool:
-    """Make a Secret of ours when it is missing. One that exists keeps its content, whatever it holds. Returns whether
-    one that was there before (`made`) was made anew."""
+async def ensure_secret(
+    cluster: Cluster, endpoint: Endpoint, desired: Manifest, made: bool
+) -> tuple[Manifest | None, bool]:
+    """Make a Secret of ours when it is missing. One that exists keeps its content, whatever it holds. Returns it, None
+    where it went away meanwhile, and whether one that was there before (`made`) was made anew."""
     name = desired["metadata"]["name"]
     live = await cluster.get("Secret", endpoint.namespace, name) if made else None
     if live is None:
         if made:
             await check_exists(cluster, endpoint)
-        if await explain_refusal(cluster.create(desired), "Secret"):
-            return made
+        if created := await explain_refusal(cluster.create(desired), "Secret"):
+            return created, made
         live = await cluster.get("Secret", endpoint.namespace, name)
     if live is not None:
         check_owner(endpoint, live)
-    return False
+    return live, False
 
 
 async def remove(cluster: Cluster, endpoint: Endpoint, kind: str, name: str) -> None:
@@ -142,8 +145,10 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
 
     It takes away only fields that an apply has set, so those that came by `create` are made such fields first. And it
     merges a Service's ports by number: one that somebody renumbered under our name makes it fail, one that somebody
-    added stays. Either way the ports are replaced whole.
+    added stays. Either way the ports are replaced whole. A slice is ours as a whole, and changes often: one merge does.
     """
+    if desired["kind"] == "EndpointSlice":
+        return await cluster.merge(desired, desired)
     created_by = find_creation(live)
     if created_by is not None:
         await cluster.own_as_applied(desired, created_by)

@@ -6,7 +6,16 @@ import time
 from collections.abc import Collection
 
 from forebay_operator.api import Api, ApiError
-from forebay_operator.names import FIELD_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_LABEL, PLURAL, ROUTE_API, VERSION
+from forebay_operator.names import (
+    DELETION_COST_ANNOTATION,
+    FIELD_MANAGER,
+    GROUP,
+    PLURAL,
+    ROUTE_API,
+    SELECTORS,
+    SERVICE_LABEL,
+    VERSION,
+)
 from forebay_operator.types import Manifest
 
 logger = logging.getLogger(__name__)
@@ -17,6 +26,7 @@ LIST_LIMIT = 500
 DISCOVERY_AGE = 5.0
 """Seconds for which is believed what the API server said of the APIs that it serves."""
 
+_MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml; charset=utf-8"
 _COLLECTIONS = {
     "Pod": "api/v1/namespaces/{namespace}/pods",
@@ -25,6 +35,7 @@ _COLLECTIONS = {
     "Secret": "api/v1/namespaces/{namespace}/secrets",
     "PersistentVolumeClaim": "api/v1/namespaces/{namespace}/persistentvolumeclaims",
     "PodDisruptionBudget": "apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
+    "EndpointSlice": "apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
     "HTTPRoute": f"apis/{ROUTE_API}/namespaces/{{namespace}}/httproutes",
     "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
     "Event": "api/v1/namespaces/{namespace}/events",
@@ -81,8 +92,7 @@ class Cluster:
     async def list_uids(self, kind: str, namespaces: Collection[str]) -> dict[tuple[str, str], str]:
         """All endpoints, or all children of a kind, in these namespaces or, for none, in all: by namespace and name
         the uid."""
-        selector = "" if kind == "InferenceEndpoint" else f"{MANAGED_BY_LABEL}={MANAGED_BY}"
-        found = await self._list_metadata(kind, namespaces, selector)
+        found = await self._list_metadata(kind, namespaces, SELECTORS.get(kind, ""))
         return {(metadata["namespace"], metadata["name"]): metadata["uid"] for metadata in found}
 
     async def _list_metadata(self, kind: str, namespaces: Collection[str], selector: str) -> list[Manifest]:
@@ -173,8 +183,7 @@ class Cluster:
         """Change the object that the manifest names by a JSON merge patch, which replaces lists whole."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
-        content_type = "application/merge-patch+json"
-        live: Manifest = await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=content_type)
+        live: Manifest = await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
         return live
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest | None:
@@ -210,6 +219,40 @@ class Cluster:
                 raise
             return False
         return True
+
+    async def scale(self, namespace: str, name: str, before: int, replicas: int) -> bool:
+        """Set an endpoint's replicas through its scale subresource. False when it has others than `before` by now, or
+        somebody wrote it meanwhile, or it is gone."""
+        path = _path("InferenceEndpoint", namespace, name) + "/scale"
+        try:
+            found = await self._api.request("GET", path)
+            if found["spec"].get("replicas", 0) != before:
+                return False
+            version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+            patch = {"metadata": version, "spec": {"replicas": replicas}}
+            await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return False
+        return True
+
+    async def set_deletion_cost(self, namespace: str, name: str, cost: int) -> None:
+        """Say of a pod how late it should go when fewer are wanted; one that is gone is no error."""
+        patch = {"metadata": {"annotations": {DELETION_COST_ANNOTATION: str(cost)}}}
+        try:
+            path = _path("Pod", namespace, name)
+            await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def list_slices(self, namespace: str, service: str) -> list[Manifest]:
+        """The EndpointSlices of a Service."""
+        query = {"labelSelector": f"{SERVICE_LABEL}={service}"}
+        answer = await self._api.request("GET", _path("EndpointSlice", namespace), query=query)
+        found: list[Manifest] = answer["items"]
+        return found
 
     async def list_events(self, namespace: str, uid: str) -> list[Manifest]:
         """The events of one object."""

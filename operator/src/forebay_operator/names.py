@@ -22,6 +22,33 @@ COMPANIONS_ANNOTATION = f"{GROUP}/companions"
 
 ROUTE_API = "gateway.networking.k8s.io/v1"
 
+SERVICE_LABEL = "kubernetes.io/service-name"
+SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
+SLICE_MANAGER = f"gateway.{GROUP}"
+"""On the slices by which gateways stand in for an endpoint's pods; Kubernetes' own have another."""
+
+_MANAGED = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+SELECTORS = {
+    "Deployment": _MANAGED,
+    "Service": _MANAGED,
+    "Pod": _MANAGED,
+    "EndpointSlice": f"{SLICE_MANAGER_LABEL}={SLICE_MANAGER}",
+}
+"""What the operator watches of each kind besides endpoints. (Slices inherit the labels of their Services.)"""
+
+DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
+"""On a pod: of those that may go, Kubernetes takes the one with the lowest first."""
+
+GATEWAY_PORTS = range(20000, 30000)
+"""Ports on which gateways stand in, one for each endpoint of the cluster."""
+
+DIGEST_KEY_SECRET = "forebay-gateway"
+DIGEST_KEY_ENTRY = "digest-key"
+DIGEST_KEY_ANNOTATION = f"{GROUP}/digest-key"
+DIGEST_SECRETS = tuple(f"forebay-gateway-keys-{digit:x}" for digit in range(16))
+"""In the operator's namespace: the key under which API keys are digested, and the digests, annotated with what names
+that key. See digests.py."""
+
 CONTAINER = "server"
 API_PORT = 8000
 OPS_PORT = 8001
@@ -50,6 +77,11 @@ def key_secret_name(endpoint: str) -> str:
 def control_secret_name(endpoint: str) -> str:
     """The Secret with the token for the engine control of the endpoint's pods."""
     return f"{endpoint}-control"
+
+
+def gateway_slice_name(endpoint: str, family: str) -> str:
+    """The EndpointSlice that leads to the gateways, for one family of addresses; that of IPv4 is always there."""
+    return f"{endpoint}-gateway" if family == "IPv4" else f"{endpoint}-gateway-{family.lower()}"
 
 
 def cache_claim_name(endpoint: str) -> str:

@@ -24,6 +24,8 @@ class Observed:
         reports: what servers said of their start, by their run (startup.run_of).
         nodes: the cluster's nodes, or None when they may not or need not be read.
         events: those of the pod that has waited longest for its volumes, where they were asked for.
+        scales: whether a request may start the endpoint when it is at zero.
+        gateways: how many are ready to hold one.
     """
 
     deployment: Manifest | None
@@ -34,6 +36,8 @@ class Observed:
     reports: Mapping[str, Report] = field(default_factory=dict)
     nodes: Sequence[Node] | None = None
     events: Sequence[Manifest] = ()
+    scales: bool = False
+    gateways: int = 0
 
     @property
     def staying(self) -> list[Manifest]:

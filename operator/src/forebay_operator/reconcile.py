@@ -14,6 +14,7 @@ from forebay_operator.diagnosis import reasons
 from forebay_operator.diagnosis.gpus import wants_nodes
 from forebay_operator.diagnosis.preparing import PATIENCE, find_preparing
 from forebay_operator.environment import find_doubtful, known_names, settable_names
+from forebay_operator.holding import Holding
 from forebay_operator.nodes import Nodes
 from forebay_operator.observed import Observed
 from forebay_operator.publish import Publisher
@@ -28,6 +29,7 @@ from forebay_operator.resources import (
 from forebay_operator.resources.meta import digest, find_controller
 from forebay_operator.resources.route import ACCEPTED, CONDITION, REFUSED, WAITING, assess_route, route_condition
 from forebay_operator.resources.secret import build_control_secret
+from forebay_operator.scaler import Scaled, Scaler
 from forebay_operator.settings import Settings
 from forebay_operator.startup import ended_run_of, find_unread, run_of
 from forebay_operator.status import assess, assess_invalid
@@ -52,13 +54,18 @@ class Reconciler:
         cache: Cache,
         settings: Settings,
         publisher: Publisher,
+        *,
         reports: StartupReports,
+        holding: Holding,
+        scaler: Scaler,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._settings = settings
         self._publisher = publisher
         self._reports = reports
+        self._holding = holding
+        self._scaler = scaler
         self._nodes = Nodes(cluster)
         self._made: dict[Key, str] = {}
         """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
@@ -79,6 +86,8 @@ class Reconciler:
             self._made.pop(key, None)
             self._publisher.forget(key)
             self._reports.follow(key, {})
+            self._holding.forget(key)
+            self._scaler.follow(key, None)
             return True
         before = self._publisher.status_before(manifest)
         deployment = _own(manifest, self._cache.deployment(key))
@@ -86,6 +95,7 @@ class Reconciler:
         try:
             endpoint = parse_endpoint(manifest)
         except InvalidSpec as error:
+            self._scaler.follow(key, None)
             observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
             await self._publisher.write(manifest, before, assess_invalid(manifest, observed, before, datetime.now(UTC)))
             return True
@@ -106,7 +116,13 @@ class Reconciler:
         doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
         conditions = [route] if route else []
         observed = replace(
-            observed, deployment=deployment, problem=problem_seen, doubtful=doubtful, conditions=conditions
+            observed,
+            deployment=deployment,
+            problem=problem_seen,
+            doubtful=doubtful,
+            conditions=conditions,
+            scales=endpoint.scaling is not None,
+            gateways=self._holding.gateways,
         )
         if find_failure(observed) is None:
             observed = replace(observed, events=await self._read_events(key, observed))
@@ -118,6 +134,7 @@ class Reconciler:
         status = assess(endpoint, observed, before, datetime.now(UTC))
         await self._publisher.write(manifest, before, status)
         self._follow_starts(key, observed, status)
+        self._scaler.follow(key, find_scaled(endpoint, observed))
         return done and settled
 
     async def _read_events(self, key: Key, observed: Observed) -> Sequence[Manifest]:
@@ -161,8 +178,10 @@ class Reconciler:
             found = f"the operator has no server image for endpoints with {kind}"
             raise Unmade(reasons.NO_SERVER_IMAGE.found(found, value=value), retry=False)
         made = observed.deployment is not None or self._made.get(key) == endpoint.uid
-        if live or not made or _companions_of(observed.deployment) != settled:
-            if await ensure_key_secret(self._cluster, endpoint, made):
+        if live or not made or _companions_of(observed.deployment) != settled or self._holding.lacks_keys(key):
+            secret, replaced = await self._ensure_keys(endpoint, made)
+            self._holding.put_keys(key, secret)
+            if replaced:
                 found = "the Secret with the key was gone; it was made anew with another key, which callers need now"
                 self._publisher.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
             await ensure_secret(self._cluster, endpoint, build_control_secret(endpoint), made)
@@ -172,9 +191,19 @@ class Reconciler:
                 await remove(self._cluster, endpoint, kind, name)
         cached = (None, None) if live else (self._cache.service(key), self._cache.deployment(key))
         await ensure(self._cluster, endpoint, build_service(endpoint), cached[0], made)
+        # the slices before the Deployment: when the last pod goes, the gateways are there already
+        await self._holding.ensure_slices(endpoint, bool(endpoint.wanted) and observed.serving, live, made)
         deployment = await ensure(self._cluster, endpoint, desired, cached[1], made)
         self._made[key] = endpoint.uid
         return deployment
+
+    async def _ensure_keys(self, endpoint: Endpoint, made: bool) -> tuple[Manifest | None, bool]:
+        """See ensure_key_secret. While the user's own Secret is missing, no key opens the endpoint."""
+        try:
+            return await ensure_key_secret(self._cluster, endpoint, made)
+        except Unmade:
+            self._holding.put_keys((endpoint.namespace, endpoint.name), None)
+            raise
 
     async def _make_route(
         self, endpoint: Endpoint, previous: Manifest | None, live: bool
@@ -216,6 +245,14 @@ class Reconciler:
         if minor < IMAGE_VOLUME_MINOR:
             found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
             raise Unmade(reasons.IMAGE_VOLUME_UNSUPPORTED.found(found), retry=True)
+
+
+def find_scaled(endpoint: Endpoint, observed: Observed) -> Scaled | None:
+    """What the scaler has to know of an endpoint, or None where the user says how many replicas there are."""
+    if endpoint.scaling is None or endpoint.suspend:
+        return None
+    pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}
+    return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods)
 
 
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:

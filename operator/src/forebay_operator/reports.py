@@ -7,17 +7,15 @@ knows. Requests are bounded in number, in time and in the size of their answers.
 import asyncio
 import heapq
 import json
-import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
 
+from forebay_operator.ask import read_text
 from forebay_operator.cache import Key
 from forebay_operator.names import OPS_PORT
 from forebay_operator.startup import Report, parse_report
-
-logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
 """Seconds between two questions to one pod that loads; it doubles for one that does not answer."""
@@ -122,8 +120,7 @@ class StartupReports:
         return endpoint is not None and endpoint.runs.get(name) is run
 
     async def _ask(self, session: aiohttp.ClientSession, name: str, run: _Run) -> None:
-        host = f"[{run.address}]" if ":" in run.address else run.address
-        report = await _read(session, f"http://{host}:{self._port}/startup")
+        report = _parse(await read_text(session, run.address, self._port, "/startup", MAX_BYTES))
         if not self._is_followed(name, run):
             return
         if report is None:
@@ -140,15 +137,8 @@ class StartupReports:
             self._ask_in(self._interval, name, run)
 
 
-async def _read(session: aiohttp.ClientSession, url: str) -> Report | None:
+def _parse(text: str | None) -> Report | None:
     try:
-        async with session.get(url, allow_redirects=False) as response:
-            body = b""
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    return None
-            return parse_report(json.loads(body)) if response.status == 200 else None
-    except (OSError, aiohttp.ClientError, TimeoutError, ValueError, RecursionError) as error:
-        logger.debug("%s: %r", url, error)
+        return parse_report(json.loads(text)) if text else None
+    except (ValueError, RecursionError):
         return None

@@ -12,7 +12,7 @@ class Settings:
         cpu_image: the same for endpoints with gpu.count 0.
         nvidia_runtime_class: RuntimeClass of pods with NVIDIA GPUs that name none themselves; "" leaves it to the node.
         pull_policy: imagePullPolicy of the server image and of model images.
-        namespace: where the operator runs itself; an endpoint there has its bare name as id, others namespace.name.
+        home_namespace: endpoints there have their bare name as id, as at the gateway; others namespace.name.
         kubernetes_minor: minor version of the API server, 35 for v1.35.
     """
 
@@ -20,5 +20,5 @@ class Settings:
     cpu_image: str
     nvidia_runtime_class: str = ""
     pull_policy: str = "IfNotPresent"
-    namespace: str = "default"
+    home_namespace: str = "default"
     kubernetes_minor: int = 35

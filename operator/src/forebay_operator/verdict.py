@@ -19,7 +19,7 @@ from forebay_operator.diagnosis import (
 )
 from forebay_operator.diagnosis.gpus import add_nodes
 from forebay_operator.diagnosis.pods import has_ended
-from forebay_operator.diagnosis.reasons import GPUS_TAKEN, QUOTA_EXCEEDED, UNSCHEDULABLE
+from forebay_operator.diagnosis.reasons import GPUS_TAKEN, NO_GATEWAY, QUOTA_EXCEEDED, UNSCHEDULABLE
 from forebay_operator.diagnosis.rollout import replaces
 from forebay_operator.observed import Observed
 from forebay_operator.startup import FIRST_SERVER_STAGE, SERVER_STEPS, Stage, find_furthest
@@ -34,7 +34,8 @@ STATES: Mapping[str, str] = {
     "Updating": "Replicas answer, and others come or go: a change, a new number of replicas, a pod that is replaced.",
     "Degraded": "Replicas answer, but not as asked for: the message has one of the reasons below, and the way out.",
     "Suspended": "spec.suspend is true: nothing runs, all else stays.",
-    "ScaledToZero": "spec.replicas is 0: nothing runs.",
+    "ScaledToZero": "spec.replicas is 0, without spec.scaling: nothing runs, and no request starts anything.",
+    "Idle": "Scaled to zero: the gateway holds the next request and starts a server for it.",
     "Scheduling": "A node is being chosen for the first pod.",
     "PreparingPod": "The node makes the pod's volumes and network.",
     "PullingImage": "The node pulls the images of the server and, for oci://, of the model.",
@@ -82,7 +83,7 @@ def judge(
     if failure:
         return Verdict(False, failure.reason, failure.text, not failure.stalled, failure.stalled)
     if not wanted:
-        return _judge_off(len(observed.active), suspended)
+        return _judge_off(observed, suspended)
     if ready:
         return Verdict(True, "Updating", tally, reconciling=True)
     return _judge_start(observed, before or {})
@@ -110,7 +111,14 @@ def _is_complete(wanted: int, observed: Observed) -> bool:
     return len(active) == len(observed.ready) == wanted and all(map(observed.is_newest, active))
 
 
-def _judge_off(left: int, suspended: bool) -> Verdict:
+def _judge_off(observed: Observed, suspended: bool) -> Verdict:
+    left = len(observed.active)
+    if observed.scales and not suspended:
+        if not observed.gateways:
+            found = NO_GATEWAY.found("the endpoint is scaled to zero and no gateway is ready to hold requests")
+            return Verdict(False, found.reason, found.text, reconciling=True)
+        message = f"scaled to zero: {left} pods are leaving" if left else "scaled to zero: a request starts a server"
+        return Verdict(True, "Idle", message, reconciling=bool(left))
     reason, cause = ("Suspended", "spec.suspend is true") if suspended else ("ScaledToZero", "spec.replicas is 0")
     message = f"{cause}: {left} pods are leaving" if left else f"{cause}, so nothing runs"
     return Verdict(not left, reason, message, reconciling=bool(left))

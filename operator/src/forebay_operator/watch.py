@@ -17,12 +17,13 @@ _RESOURCES = {
     "Deployment": ("apps", "v1", "deployments"),
     "Service": ("v1", "services"),
     "Pod": ("v1", "pods"),
+    "EndpointSlice": ("discovery.k8s.io", "v1", "endpointslices"),
 }
-_MADE = {"Deployment", "Service"}
+_MADE = {"Deployment", "Service", "EndpointSlice"}
 """Children that nobody but the operator makes."""
 
 CHUNK_SIZE = 100
-"""Objects of one kind in one answer of a list: all four kinds are listed at once, and a parsed one takes 60 kB."""
+"""Objects of one kind in one answer of a list: all five kinds are listed at once, and a parsed one takes 60 kB."""
 
 IDLE_TIMEOUT = 1.0
 """Seconds for which kopf keeps a task, and with it the last body, for an object of which nothing is heard."""
@@ -40,8 +41,8 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.progress_storage = _NoProgress()
     settings.queueing.idle_timeout = IDLE_TIMEOUT
     settings.watching.chunk_size = CHUNK_SIZE
-    for *_, plural in (_RESOURCES[kind] for kind in _RESOURCES if kind != names.KIND):
-        settings.watching.label_selectors[plural] = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+    for kind, selector in names.SELECTORS.items():
+        settings.watching.label_selectors[_RESOURCES[kind][-1]] = selector
     return settings
 
 
@@ -75,7 +76,11 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], begun_anew:
 def build_cache(stores: Mapping[str, Store]) -> Cache:
     """The cache over what the handlers fill."""
     return Cache(
-        endpoints=stores[names.KIND], deployments=stores["Deployment"], services=stores["Service"], pods=stores["Pod"]
+        endpoints=stores[names.KIND],
+        deployments=stores["Deployment"],
+        services=stores["Service"],
+        pods=stores["Pod"],
+        slices=stores["EndpointSlice"],
     )
 
 

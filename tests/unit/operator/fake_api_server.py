@@ -25,6 +25,7 @@ KINDS = {
     "secrets": ("v1", "Secret"),
     "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
     "poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget"),
+    "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
     "httproutes": ("gateway.networking.k8s.io/v1", "HTTPRoute"),
     "inferenceendpoints": ("forebay.dev/v1alpha1", "InferenceEndpoint"),
     "pods": ("v1", "Pod"),

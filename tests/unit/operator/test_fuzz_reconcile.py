@@ -15,11 +15,15 @@ from forebay_operator import names
 from forebay_operator.api import ApiError
 from forebay_operator.cache import Cache, Key, key_of
 from forebay_operator.cluster import Cluster
+from forebay_operator.digests import Digests
 from forebay_operator.events import EventRecorder
+from forebay_operator.gateways import Gateways
+from forebay_operator.holding import Holding
 from forebay_operator.publish import Publisher
 from forebay_operator.reconcile import Reconciler
 from forebay_operator.reports import StartupReports
 from forebay_operator.resources.meta import find_controller
+from forebay_operator.scaler import Scaler
 from forebay_operator.settings import Settings
 from forebay_operator.startup import SERVER_STEPS, Report, run_of
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, Object, names_of
@@ -36,6 +40,7 @@ CHILDREN = [
     ("secrets", names.control_secret_name(NAME)),
     ("persistentvolumeclaims", names.cache_claim_name(NAME)),
     ("poddisruptionbudgets", NAME),
+    ("endpointslices", names.gateway_slice_name(NAME, "IPv4")),
     ("httproutes", NAME),
 ]
 EXAMPLES = int(os.environ.get("FOREBAY_FUZZ", "60"))
@@ -158,7 +163,7 @@ class Reconciling(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.server = FakeApiServer(status_schema)
-        self.cache = Cache({}, {}, {}, {})
+        self.cache = Cache({}, {}, {}, {}, {})
         self.reports: dict[str, Report] = {}
         self.begin()
 
@@ -172,8 +177,18 @@ class Reconciling(RuleBasedStateMachine):
         following = StartupReports(lambda _: None)
         following.of = lambda _: self.reports  # type: ignore[method-assign, assignment]
         publisher = Publisher(cluster, EventRecorder(drop), lambda *_: None)
-        operator = Settings(gpu_image="gpu:1", cpu_image="cpu:1", namespace="forebay-system", kubernetes_minor=35)
-        self.reconciler = Reconciler(cluster, self.cache, operator, publisher, following)
+        operator = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
+        self.gateways = Gateways(cluster, "forebay-system", "gateway", lambda: None)
+        holding = Holding(cluster, self.cache, self.gateways, Digests(cluster, "forebay-system"))
+        self.reconciler = Reconciler(
+            cluster,
+            self.cache,
+            operator,
+            publisher,
+            reports=following,
+            holding=holding,
+            scaler=Scaler(cluster, self.gateways, lambda *_: None),
+        )
 
     # What users do.
 
@@ -300,6 +315,11 @@ class Reconciling(RuleBasedStateMachine):
 
     # What the network and the API server do.
 
+    @rule(gateways=st.sets(st.sampled_from(["10.1.0.1", "10.1.0.2", "fd00::1"])))
+    def stand_by(self, gateways: set[str]) -> None:
+        """Gateways come and go."""
+        self.gateways.addresses = tuple(sorted(gateways))
+
     def refuse(self, plural: str) -> None:
         self.server.refused ^= {plural}
 
@@ -314,6 +334,7 @@ class Reconciling(RuleBasedStateMachine):
             ("deployments", self.cache.deployments),
             ("services", self.cache.services),
             ("pods", self.cache.pods),
+            ("endpointslices", self.cache.slices),
         ):
             found = [copy.deepcopy(self.server.objects[plural, name]) for name in names_of(self.server.objects, plural)]
             index.clear()  # type: ignore[attr-defined]
@@ -355,7 +376,7 @@ class Reconciling(RuleBasedStateMachine):
         try:
             asyncio.run(self.reconciler.reconcile(KEY, live))
         except ApiError as error:
-            if error.status not in (0, 409):
+            if error.status not in (0, 404, 409):
                 raise
 
     @rule(live=st.booleans())

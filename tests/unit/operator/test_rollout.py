@@ -105,7 +105,7 @@ ROUTE = {"parentRefs": [{"name": "public", "namespace": "gateways"}], "hostnames
 
 
 def route(home: str = "default", **spec: Any) -> Manifest | None:
-    settings = Settings(gpu_image="", cpu_image="", namespace=home)
+    settings = Settings(gpu_image="", cpu_image="", home_namespace=home)
     found = build_route(parse_endpoint(endpoint_manifest(**spec)), settings)
     return dict(found) if found else None
 

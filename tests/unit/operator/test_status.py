@@ -78,6 +78,9 @@ STATES = [
     ("name taken later", 1, Observed(D, [ready()], NOT_OWNED), "Degraded", "True False True"),
     ("off", 0, Observed(D, []), "ScaledToZero", "True False False"),
     ("going off", 0, Observed(D, [ended(1)]), "ScaledToZero", "False True False"),
+    ("held", 0, Observed(D, [], scales=True, gateways=2), "Idle", "True False False"),
+    ("going idle", 0, Observed(D, [ready()], scales=True, gateways=1), "Idle", "True True False"),
+    ("held by nobody", 0, Observed(D, [], scales=True), "NoGateway", "False True False"),
 ]
 
 

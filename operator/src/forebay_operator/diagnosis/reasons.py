@@ -81,6 +81,16 @@ IMAGE_VOLUME_UNSUPPORTED = Reason(
     "Give a Hugging Face id in spec.model, or upgrade the cluster",
     stalled=True,
 )
+NO_GATEWAY = Reason(
+    "NoGateway",
+    "The endpoint is at zero and no gateway is ready, so requests fail and nothing starts a server.",
+    "Install the gateway (gateway.enabled of the chart) or see why its pods are not ready, or scale to 1",
+)
+NO_PORT_LEFT = Reason(
+    "NoPortLeft",
+    "All ports of the gateways are given to other endpoints.",
+    "Delete endpoints, or install Forebay a second time for some of the namespaces (watchNamespaces)",
+)
 REFUSED = Reason(
     "Refused",
     "The API server did not take an object of the endpoint: it is not valid.",

@@ -4,6 +4,7 @@ from forebay_operator import names
 from forebay_operator.resources.claim import build_claim
 from forebay_operator.resources.deployment import build_deployment
 from forebay_operator.resources.disruption_budget import build_disruption_budget
+from forebay_operator.resources.gateway_slice import build_gateway_slice
 from forebay_operator.resources.route import build_route
 from forebay_operator.resources.secret import build_key_secret
 from forebay_operator.resources.service import build_service
@@ -14,6 +15,7 @@ __all__ = [
     "build_companions",
     "build_deployment",
     "build_disruption_budget",
+    "build_gateway_slice",
     "build_key_secret",
     "build_route",
     "build_service",

@@ -13,8 +13,8 @@ ACCEPTED, WAITING, REFUSED = "RouteAccepted", "RouteWaiting", "RouteRefused"
 
 
 def route_id(endpoint: Endpoint, settings: Settings) -> str:
-    """The endpoint's id in URLs, as the gateway has it: its name, with the namespace before it outside of our own."""
-    return endpoint.name if endpoint.namespace == settings.namespace else f"{endpoint.namespace}.{endpoint.name}"
+    """The endpoint's id in URLs, as the gateway has it: its name, with the namespace before it outside of its home."""
+    return endpoint.name if endpoint.namespace == settings.home_namespace else f"{endpoint.namespace}.{endpoint.name}"
 
 
 def build_route(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:

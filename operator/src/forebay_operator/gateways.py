@@ -1,0 +1,84 @@
+"""The gateways that are ready: where they are, and what they hold. They are asked over the network.
+
+A gateway that does not answer is no error: what it holds is not known then, and nothing is scaled down for that long.
+"""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import aiohttp
+
+from forebay_operator.api import ApiError
+from forebay_operator.ask import read_text
+from forebay_operator.cache import Key
+from forebay_operator.cluster import Cluster
+from forebay_operator.names import OPS_PORT
+from forebay_operator.scaling.load import Held, parse_held
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between two looks at the Service's slices. On its way out a gateway serves on for 10 s (the chart's preStop),
+in which the endpoints' slices have to be written without it."""
+
+
+class Gateways:
+    """The ready pods of the gateways' Service. `changed` is called when they are others than before."""
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, service: str, changed: Callable[[], None], port: int = OPS_PORT
+    ) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._service = service
+        self._changed = changed
+        self._port = port
+        self.addresses: tuple[str, ...] = ()
+        self.known = asyncio.Event()
+        """Set once the API server has told of them."""
+
+    async def run(self) -> None:
+        """Look who is ready, for ever. What was known stays while the API server does not answer."""
+        while True:
+            try:
+                slices = await self._cluster.list_slices(self._namespace, self._service)
+            except ApiError as error:
+                logger.warning("gateways: %s", error)
+            else:
+                found = find_ready(slices)
+                self.known.set()
+                if found != self.addresses:
+                    logger.info("gateways that are ready: %s", ", ".join(found) or "none")
+                    self.addresses = found
+                    self._changed()
+            await asyncio.sleep(INTERVAL)
+
+    async def read_held(self, session: aiohttp.ClientSession) -> Sequence[tuple[str, Mapping[Key, Held] | None]]:
+        """What each gateway holds, by endpoint; None for one that does not answer."""
+        asked = self.addresses
+
+        async def ask(address: str) -> Mapping[Key, Held] | None:
+            text = await read_text(session, address, self._port, "/held")
+            return None if text is None else parse_held(text)
+
+        return list(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
+
+
+def find_ready(slices: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    """The addresses that a Service's EndpointSlices list as ready, in order."""
+    found: set[str] = set()
+    for each in slices:
+        endpoints = each.get("endpoints") or ()
+        assert isinstance(endpoints, Sequence)
+        found.update(
+            one["addresses"][0] for one in endpoints if (one.get("conditions") or {}).get("ready") is not False
+        )
+    return tuple(sorted(found))
+
+
+def of_family(addresses: Sequence[str], family: str) -> list[str]:
+    """Those of IPv4 or of IPv6."""
+    version = 4 if family == "IPv4" else 6
+    return [address for address in addresses if ipaddress.ip_address(address).version == version]

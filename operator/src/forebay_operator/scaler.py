@@ -1,0 +1,143 @@
+"""Scales endpoints with their load: asks pods and gateways for it, and writes what is decided through /scale.
+
+The decision is in scaling/. One round looks at all endpoints that have something to ask: those at zero for which no
+gateway holds a request cost nothing. Pods and gateways are asked over the network; one that does not answer is taken
+for one that is busy.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from forebay_operator.api import ApiError
+from forebay_operator.ask import read_text
+from forebay_operator.cache import Key
+from forebay_operator.cluster import Cluster
+from forebay_operator.gateways import Gateways
+from forebay_operator.names import OPS_PORT
+from forebay_operator.scaling import History, Policy, Sample, decide
+from forebay_operator.scaling.load import Held, PodLoad, parse_load
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 2.0
+"""Seconds from one round to the next; the bench of the decision (bench.scaling) has the same."""
+
+TIMEOUT = 1.0
+"""Seconds for an answer; pods and gateways give it from memory."""
+
+CONCURRENT = 64
+"""Questions at once."""
+
+Record = Callable[[Key, str, str, str, bool], None]
+"""See EventRecorder.record."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An endpoint that scales.
+
+    Attributes:
+        replicas: as it asks for now.
+        pods: those that are ready, name to address.
+    """
+
+    uid: str
+    policy: Policy
+    replicas: int
+    pods: Mapping[str, str]
+
+
+@dataclass
+class _Followed:
+    scaled: Scaled
+    history: History = field(default_factory=lambda: History(0.0))
+
+
+class Scaler:
+    """For one event loop. `gateways` None: there are none, so nothing is scaled to zero."""
+
+    def __init__(self, cluster: Cluster, gateways: Gateways | None, record: Record, port: int = OPS_PORT) -> None:
+        self._cluster = cluster
+        self._gateways = gateways
+        self._record = record
+        self._port = port
+        self._followed: dict[Key, _Followed] = {}
+        self._limit = asyncio.Semaphore(CONCURRENT)
+
+    def follow(self, key: Key, scaled: Scaled | None) -> None:
+        """From now on the endpoint is so, or does not scale (None). Call it as often as you like."""
+        if scaled is None:
+            self._followed.pop(key, None)
+            return
+        known = self._followed.get(key)
+        if known and known.scaled.uid == scaled.uid:
+            known.scaled = scaled
+        else:
+            known = self._followed[key] = _Followed(scaled)
+        known.history.length = scaled.policy.down + scaled.policy.up
+
+    async def run(self) -> None:
+        """Go round, for ever. What was seen before this began does not count."""
+        for each in self._followed.values():
+            each.history = History(each.history.length)
+        connector = aiohttp.TCPConnector(limit=CONCURRENT)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            while True:
+                began = time.monotonic()
+                await self._look(session)
+                await asyncio.sleep(max(0.0, began + INTERVAL - time.monotonic()))
+
+    async def _look(self, session: aiohttp.ClientSession) -> None:
+        held = await self._gateways.read_held(session) if self._gateways and self._followed else ()
+        rounds = [self._look_at(session, key, each, held) for key, each in list(self._followed.items())]
+        for error in await asyncio.gather(*rounds, return_exceptions=True):
+            if isinstance(error, ApiError):
+                logger.warning("scaling: %s", error)
+            elif isinstance(error, Exception):
+                logger.error("scaling failed", exc_info=error)
+
+    async def _look_at(
+        self,
+        session: aiohttp.ClientSession,
+        key: Key,
+        followed: _Followed,
+        held: Sequence[tuple[str, Mapping[Key, Held] | None]],
+    ) -> None:
+        scaled = followed.scaled
+        own = [(gateway, None if told is None else told.get(key, Held())) for gateway, told in held]
+        if not scaled.replicas and not scaled.policy.least and not any(one and one.waiting for _, one in own):
+            followed.history.samples.clear()
+            return
+        addresses = list(scaled.pods.items())
+        texts = await asyncio.gather(*(self._ask(session, at) for _, at in addresses))
+        loads = {name: parse_load(text) if text else None for (name, _), text in zip(addresses, texts, strict=True)}
+        sample = followed.history.add(time.monotonic(), loads, own, len(scaled.pods))
+        wanted = decide(scaled.policy, list(followed.history.samples), scaled.replicas)
+        current = self._followed.get(key) is followed and followed.scaled.replicas == scaled.replicas
+        if current and wanted != scaled.replicas:
+            await self._scale(key, scaled, wanted, loads, sample)
+
+    async def _ask(self, session: aiohttp.ClientSession, address: str) -> str | None:
+        async with self._limit:
+            return await read_text(session, address, self._port, "/metrics")
+
+    async def _scale(
+        self, key: Key, scaled: Scaled, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
+    ) -> None:
+        """Write the number, unless somebody has written another since; the idlest pods are named to go first."""
+        if 0 < wanted < scaled.replicas:
+            for name, load in loads.items():
+                # one that does not answer may have any number of requests
+                await self._cluster.set_deletion_cost(key[0], name, load.total if load else 1_000_000)
+        if not await self._cluster.scale(*key, scaled.replicas, wanted):
+            return
+        found = f"{sample.load} requests run or wait" if sample.load else f"no request for {sample.idle:.0f} s"
+        message = f"from {scaled.replicas} to {wanted} replicas: {found}"
+        logger.info("endpoint %s/%s: %s", *key, message)
+        self._record(key, scaled.uid, "Scaled", message, False)

@@ -1,0 +1,325 @@
+"""Operator and gateway together, each a process, on a real API server: to zero and back, up and down with the load.
+
+The pods are played: their processes answer for them, and the test writes what kubelet and endpoint controller would.
+"""
+
+import itertools
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import openai
+import pytest
+
+from forebay_operator.resources.gateway_slice import read_port
+from tests.endpoints import endpoint, reason_is
+from tests.integration.asking import ask, send
+from tests.integration.audit import operators_requests
+from tests.integration.canned_pod import TEXT, CannedPod, own_address
+from tests.integration.gateway_process import Gateway, running_gateway, stand_by
+from tests.integration.operator_process import give_access, running_operator
+from tests.kubectl import Kubectl, Manifest, wait_for
+
+SCALING = {
+    "maxReplicas": 3,
+    "target": {"concurrency": 2},
+    "idleTimeout": "3s",
+    "stabilization": {"up": "2s", "down": "4s"},
+}
+
+_hosts = (f"127.94.0.{number}" for number in itertools.count(1))
+"""Any address of the loopback network can be bound, so each pod that is played has one of its own."""
+
+
+@dataclass
+class Load:
+    """What a server tells of its requests. `told` False: it does not answer."""
+
+    in_flight: int = 0
+    begun: int = 0
+    told: bool = True
+
+
+@contextmanager
+def listening(load: Load, host: str, port: int) -> Iterator[None]:
+    """Answer on the ops port of a server."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not load.told:
+                self.send_error(503)
+                return
+            figures = {"forebay_requests_in_flight": load.in_flight, "forebay_requests_total": load.begun}
+            body = "".join(f"{name} {value}.0\n" for name, value in figures.items()).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the tests' output is not the place."""
+
+    with ThreadingHTTPServer((host, port), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
+@dataclass
+class Stage:
+    """An installation in namespaces of its own.
+
+    Attributes:
+        start: runs an operator until the context ends.
+    """
+
+    kubectl: Kubectl
+    system: Kubectl
+    gateway: Gateway
+    start: Callable[[], Any]
+    loads: dict[str, Load] = field(default_factory=dict)
+    """By the name of the pod."""
+
+    def slice(self, name: str = "one") -> Manifest:
+        """The slice that leads to the gateways."""
+        return wait_for(lambda: self.kubectl.get("endpointslice", f"{name}-gateway"), "the slice is made")
+
+    def listed(self, name: str = "one") -> list[str]:
+        return [each["addresses"][0] for each in self.slice(name).get("endpoints") or ()]
+
+    def replicas(self, name: str = "one") -> int:
+        return int((self.kubectl.get("iep", name) or {})["spec"]["replicas"])
+
+    def key(self, name: str = "one") -> str:
+        secret = wait_for(lambda: self.kubectl.get("secret", f"{name}-api-key"), "the key is made")
+        return self.kubectl.run(
+            "get", "secret", secret["metadata"]["name"], '-o=go-template={{index .data "api-key" | base64decode}}'
+        )
+
+    def client(self, port: int, name: str = "one") -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=f"http://127.0.0.1:{port}/v2/{name}/openai/v1", api_key=self.key(name), max_retries=0
+        )
+
+    @contextmanager
+    def playing(self, count: int) -> Iterator[list[str]]:
+        """Play so many pods of the endpoint `one` that are not played yet, from their start on."""
+
+        def new() -> list[str] | None:
+            names = [each["metadata"]["name"] for each in self.kubectl.list("pods", "forebay.dev/endpoint=one")]
+            found = [name for name in names if name not in self.loads]
+            return found if len(found) >= count else None
+
+        found = wait_for(new, f"{count} pods are made")
+        servers = []
+        for name in found:
+            host, self.loads[name] = next(_hosts), Load()
+            server = listening(self.loads[name], host, self.gateway.ops_port)
+            server.__enter__()
+            servers.append(server)
+            status = {"podIP": host, "podIPs": [{"ip": host}], "phase": "Running", "conditions": [READY]}
+            self.kubectl.patch("pod", name, {"status": status}, "--subresource=status")
+        try:
+            yield found
+        finally:
+            for server in servers:
+                server.__exit__(None, None, None)
+
+
+READY = {"type": "Ready", "status": "True"}
+
+
+@pytest.fixture(scope="module")
+def stage(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Gateway and access of an operator; each test starts that itself."""
+    folder, mark = tmp_path_factory.mktemp("scaling"), uuid.uuid4().hex[:6]
+    home, system = control_plane.within(f"scaled-{mark}"), f"system-{mark}"
+    home.run("create", "namespace", home.namespace)
+    values = "--set=gateway.enabled=true", f"--set=watchNamespaces={{{home.namespace}}}"
+    access = give_access(control_plane, folder / "kubeconfig", system, *values)
+    with running_gateway(
+        home, system, folder / "gateway", digest_key=None, ops_host=own_address(), **{"hold-seconds": 30}
+    ) as one:
+
+        def start() -> Any:
+            return running_operator(
+                access, folder / "operator", "--namespace", system, "--watch-namespaces", home.namespace,
+                "--gateway-service=forebay-gateway", f"--ops-port={one.ops_port}",
+            )  # fmt: skip
+
+        yield Stage(home, control_plane.within(system), one, start)
+    assert "Traceback" not in (folder / "operator").read_text()
+    assert "Traceback" not in (folder / "gateway").read_text()
+
+
+@pytest.fixture
+def operator(stage: Stage) -> Iterator[Stage]:
+    """An operator, one gateway that is ready, and no endpoint left of the test before."""
+    stand_by(stage.system, own_address())
+    with stage.start():
+        yield stage
+        stage.kubectl.run("delete", "iep", "--all")
+
+
+def make_idle(stage: Stage) -> int:
+    """An endpoint at zero. Returns its port at the gateway."""
+    stage.kubectl.apply(endpoint(replicas=0, scaling=SCALING))
+    wait_for(reason_is(stage.kubectl, "Idle"), "the gateway stands in")
+    wait_for(lambda: stage.listed() == [own_address()], "the slice leads to the gateway")
+    return read_port(stage.slice())
+
+
+@contextmanager
+def reachable(stage: Stage) -> Iterator[None]:
+    """A pod's API port, as Kubernetes lists it for the Service."""
+    with CannedPod() as pod:
+        stage.gateway.pods("one", pod)
+        yield
+        stage.kubectl.run("delete", "endpointslice", "one-pod0")
+
+
+def test_from_zero_to_an_answer_and_back_to_zero(operator: Stage) -> None:
+    port = make_idle(operator)
+    assert 20000 <= port < 30000
+    wait_for(lambda: send(port, "GET", "/v1/models", key=operator.key())[0] == 200, "the gateway knows the key")
+    assert send(port, "POST", "/v1/chat/completions", {"model": "org/model"}, key="fb_not-the-right-key")[0] == 401
+    assert operator.replicas() == 0
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask, operator.client(port))
+        wait_for(lambda: operator.replicas() == 1, "the request starts a replica")
+        with operator.playing(1) as (name,), reachable(operator):
+            assert asking.result(30) == TEXT
+            operator.loads[name].begun = 1
+            wait_for(reason_is(operator.kubectl, "Ready"), "the endpoint is ready")
+            wait_for(lambda: operator.listed() == [], "the slice leads to nobody")
+            assert operator.slice()["ports"][0]["port"] == port
+            wait_for(lambda: operator.replicas() == 0, "three seconds without a request", timeout=40)
+            wait_for(lambda: operator.listed() == [own_address()], "the gateway stands in again")
+            wait_for(reason_is(operator.kubectl, "Idle"), "the endpoint is idle")
+    deployment = operator.kubectl.get("deployment", "one")
+    assert deployment
+    assert deployment["spec"]["replicas"] == 0
+    asked = [
+        each.resource
+        for each in operators_requests(operator.kubectl, operator.system.namespace)
+        if each.verb == "patch"
+    ]
+    written = [resource for resource in asked if resource in ("endpointslices", "deployments")]
+    assert written[-2:] == ["endpointslices", "deployments"], "the gateway stands in before the pods go"
+    told = {each["reason"] for each in operator.kubectl.list("events")}
+    assert "Scaled" in told
+
+
+def test_replicas_follow_the_load_and_the_idlest_go_first(operator: Stage) -> None:
+    operator.kubectl.apply(endpoint(scaling={**SCALING, "minReplicas": 1, "idleTimeout": "10m"}))
+    with operator.playing(1) as (first,):
+        operator.loads[first].in_flight = 6
+        wait_for(lambda: operator.replicas() == 3, "six requests at two each")
+        with operator.playing(2) as others:
+            for number, name in enumerate(others):
+                operator.loads[name].in_flight = 2 - number
+            operator.loads[first].in_flight = 1
+            operator.loads[others[1]].in_flight = 0
+            wait_for(lambda: operator.replicas() == 2, "three requests at two each", timeout=40)
+
+            def costs() -> dict[str, str]:
+                pods = operator.kubectl.list("pods", "forebay.dev/endpoint=one")
+                found = {each["metadata"]["name"]: each["metadata"].get("annotations", {}) for each in pods}
+                return {
+                    name: each.get("controller.kubernetes.io/pod-deletion-cost", "") for name, each in found.items()
+                }
+
+            wait_for(lambda: len(costs()) == 2, "one goes")
+            assert costs() == {first: "1", others[0]: "2"}
+
+
+def test_a_pod_that_does_not_answer_is_not_idle(operator: Stage) -> None:
+    operator.kubectl.apply(endpoint(scaling=SCALING))
+    with operator.playing(1) as (name,):
+        operator.loads[name].told = False
+        wait_for(reason_is(operator.kubectl, "Ready"), "the endpoint is ready")
+        time.sleep(8)  # twice the idle time and more, in which nothing must happen
+        assert operator.replicas() == 1
+        operator.loads[name].told = True
+        wait_for(lambda: operator.replicas() == 0, "now it tells that it is idle", timeout=40)
+
+
+def test_without_a_gateway_nothing_goes_to_zero(operator: Stage) -> None:
+    make_idle(operator)
+    stand_by(operator.system)
+    wait_for(reason_is(operator.kubectl, "NoGateway"), "the status says that nobody holds requests")
+    assert operator.listed() == []
+    operator.kubectl.run("scale", "iep", "one", "--replicas=1")
+    with operator.playing(1):
+        wait_for(reason_is(operator.kubectl, "Ready"), "the endpoint is ready")
+        time.sleep(8)  # twice the idle time and more, in which nothing must happen
+        assert operator.replicas() == 1
+        stand_by(operator.system, own_address())
+        wait_for(lambda: operator.replicas() == 0, "now a gateway holds", timeout=40)
+
+
+def test_another_operator_goes_on_and_scales_nothing_down_before_it_has_seen_enough(stage: Stage) -> None:
+    stand_by(stage.system, own_address())
+    with stage.start():
+        stage.kubectl.apply(endpoint(scaling=SCALING))
+        with stage.playing(1):
+            wait_for(reason_is(stage.kubectl, "Ready"), "the endpoint is ready")
+    port = read_port(stage.slice())
+    with stage.start():
+        began = time.monotonic()
+        wait_for(lambda: stage.replicas() == 1 or None, "it is there")
+        names = [each["metadata"]["name"] for each in stage.kubectl.list("pods", "forebay.dev/endpoint=one")]
+        for name in names:
+            del stage.loads[name]
+        with stage.playing(1):
+            wait_for(lambda: stage.replicas() == 0, "three seconds without a request", timeout=40)
+            assert time.monotonic() - began > 3
+            assert read_port(stage.slice()) == port
+            stage.kubectl.run("delete", "iep", "one")
+
+
+def test_bounds_are_kept_and_suspend_goes_before_them(operator: Stage) -> None:
+    operator.kubectl.apply(endpoint(replicas=0, scaling={"minReplicas": 2, "maxReplicas": 3}))
+    wait_for(lambda: operator.replicas() == 2, "two at least")
+    operator.kubectl.patch("iep", "one", {"spec": {"replicas": 9}})
+    wait_for(lambda: operator.replicas() == 3, "three at most")
+    operator.kubectl.patch("iep", "one", {"spec": {"suspend": True, "replicas": 1}})
+    wait_for(reason_is(operator.kubectl, "Suspended"), "it is off")
+    assert operator.replicas() == 1, "nobody scales what is suspended"
+
+
+def test_keys_reach_the_gateway_only_as_digests_and_leave_with_their_secret(operator: Stage) -> None:
+    system = operator.system
+    port, key = make_idle(operator), operator.key()
+
+    def opens(one: str) -> bool:
+        return send(port, "GET", "/v1/models", key=one)[0] == 200
+
+    wait_for(lambda: opens(key), "the key opens")
+    kept = json.dumps([each.get("data") for each in system.list("secrets", "app.kubernetes.io/managed-by=forebay")])
+    assert key not in kept
+    assert operator.key() in operator.kubectl.run(
+        "get", "secret", "one-api-key", '-o=go-template={{index .data "api-key" | base64decode}}'
+    )
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}}
+    operator.kubectl.apply(
+        {**secret, "stringData": {"a": "first-key-of-the-user", "b": "second-key-of-the-user", "c": "short"}}
+    )
+    operator.kubectl.patch("iep", "one", {"spec": {"auth": {"secretName": "mine"}}})
+    wait_for(lambda: opens("first-key-of-the-user") and opens("second-key-of-the-user"), "the user's keys open")
+    assert not opens(key)
+    assert not opens("short")
+    operator.kubectl.run("delete", "secret", "mine")
+    wait_for(lambda: not opens("first-key-of-the-user"), "a key whose Secret is gone opens nothing")
+    operator.kubectl.run("delete", "iep", "one")
+
+    def entries() -> set[str]:
+        return {entry for each in system.list("secrets") for entry in each.get("data") or ()}
+
+    wait_for(lambda: f"{operator.kubectl.namespace}.one" not in entries(), "the digests go with the endpoint")

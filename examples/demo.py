@@ -21,6 +21,7 @@ from cluster.pins import ROOT
 from cluster.steps import StepFailed, elapsed, output, say, step
 
 ENDPOINT = "smollm2"
+GATEWAY = "forebay-gateway"
 MANIFEST = ROOT / "examples/smollm2.yaml"
 QUESTION = "What is the capital of France?"
 READY_TIMEOUT = 600.0
@@ -124,8 +125,8 @@ def ask(env: Mapping[str, str]) -> None:
 
 @contextmanager
 def port_forward(env: Mapping[str, str]) -> Iterator[int]:
-    """A local port that leads to the endpoint's Service while the context lasts."""
-    command = ["kubectl", "port-forward", f"svc/{ENDPOINT}", ":80", "--address=127.0.0.1"]
+    """A local port that leads to the gateway, which has all endpoints, while the context lasts."""
+    command = ["kubectl", "--namespace=forebay-system", "port-forward", f"svc/{GATEWAY}", ":80", "--address=127.0.0.1"]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as forward:
         try:
             line = forward.stdout.readline() if forward.stdout else ""
@@ -149,7 +150,7 @@ The cluster stays up. To use it from this shell:
   kubectl get iep -o wide                                  # all endpoints, with their URLs inside the cluster
   kubectl describe iep {ENDPOINT}                             # why it is in the state it is in
   kubectl scale iep {ENDPOINT} --replicas=2                   # two servers behind one Service
-  kubectl port-forward svc/{ENDPOINT} 8000:80 &               # the Service on this machine
+  kubectl port-forward -n forebay-system svc/{GATEWAY} 8000:80 &   # all endpoints on this machine
 
   export OPENAI_BASE_URL=http://localhost:8000/v2/{ENDPOINT}/openai/v1
   export OPENAI_API_KEY=$(kubectl get secret {ENDPOINT}-api-key -o jsonpath='{{.data.api-key}}' | base64 -d)

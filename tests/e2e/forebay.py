@@ -107,6 +107,22 @@ class Clients:
         return done.stdout
 
 
+@contextmanager
+def talking(clients: Clients, model: str, *asked: str) -> Iterator[dict[str, Any]]:
+    """Clients in the pod that ask without a pause while the context lasts: see clients/traffic.py, of which `asked` are
+    the arguments. What they counted is in the dict afterwards."""
+    pod, program = clients.pod, (PROGRAMS / "traffic.py").read_text()
+    inside = ["exec", "-i", "client", "--", "python3", "-c", program, model, *asked]
+    command = [str(pod.binary), "--namespace", pod.namespace, *inside]
+    counted: dict[str, Any] = {}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=pod.environment(), stdin=pipe, stdout=pipe, text=True) as running:
+        yield counted
+        printed, _ = running.communicate(timeout=60)
+        counted |= json.loads(printed)
+    print(json.dumps(counted))
+
+
 def read_check(printed: str) -> dict[str, Any]:
     """What check.py or check.mjs found."""
     return dict(json.loads(printed))

@@ -1,22 +1,20 @@
 """From the release before to this one, back, and forth again, while clients talk to the endpoints without a pause."""
 
 import json
-import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
 import pytest
 
-from tests.e2e.forebay import PROGRAMS, Clients, helm, images, install_chart, read_key
+from tests.e2e.forebay import Clients, helm, images, install_chart, read_key, talking
 from tests.e2e.release import Release
 from tests.e2e.test_chart import CRD, uninstall, works
 from tests.e2e.test_endpoints import canned
 from tests.endpoints import wait_for_no_children
-from tests.kubectl import Kubectl, Manifest, condition, wait_for
+from tests.kubectl import Kubectl, condition, wait_for
 
 ENDPOINTS = ("default", "pinned")
 """The image of one is the chart's, of the other its own."""
@@ -79,37 +77,13 @@ def settle(kubectl: Kubectl, step: str) -> dict[str, Running]:
     return {name: wait_for(wait, f"{name} is as it should be", timeout=120) for name, wait in waits.items()}
 
 
-@contextmanager
-def traffic(kubectl: Kubectl, clients: Clients) -> Iterator[Manifest]:
-    """Clients that talk to the endpoints while the context lasts. What they counted is in the dict afterwards."""
-    asked = [
+def addresses(kubectl: Kubectl) -> list[str]:
+    """What the clients are to ask, and the answer that they are to get."""
+    return [
         word
         for name in ENDPOINTS
         for word in (f"http://{name}.{kubectl.namespace}.svc/v1", read_key(kubectl, name), TEXT)
     ]
-    program = (PROGRAMS / "traffic.py").read_text()
-    pod = clients.pod
-    command = [
-        str(pod.binary),
-        "-n",
-        pod.namespace,
-        "exec",
-        "-i",
-        "client",
-        "--",
-        "python3",
-        "-c",
-        program,
-        "served",
-        *asked,
-    ]
-    counted: Manifest = {}
-    with subprocess.Popen(
-        command, env=pod.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as running:
-        yield counted
-        printed, _ = running.communicate(timeout=60)
-        counted |= json.loads(printed)
 
 
 def test_endpoints_serve_on_through_an_upgrade_and_back_and_forth(
@@ -119,14 +93,14 @@ def test_endpoints_serve_on_through_an_upgrade_and_back_and_forth(
     for name, image in zip(ENDPOINTS, ("", release.images["server-canned"]), strict=True):
         before.apply(canned(name, image=image, env=[SERVED], envFrom=[{"configMapRef": {"name": "canned"}}]))
     steps = [settle(before, "installed")]
-    with traffic(before, clients) as counted:
+    with talking(clients, "served", *addresses(before)) as counted:
         install_chart(before, server=images()["server-canned"])
         steps.append(settle(before, "upgraded"))
         helm(before, "rollback", "forebay", "1", "--wait", "--timeout=3m")
         steps.append(settle(before, "rolled-back"))
         helm(before, "rollback", "forebay", "2", "--wait", "--timeout=3m")
         steps.append(settle(before, "upgraded-again"))
-    print(json.dumps(counted), json.dumps([{name: vars(pod) for name, pod in step.items()} for step in steps]))
+    print(json.dumps([{name: vars(pod) for name, pod in step.items()} for step in steps]))
     assert counted["failed"] == []
     kinds = {
         f"{name} {client} {kind}" for name in ENDPOINTS for client in ("kept", "fresh") for kind in ("chat", "stream")

@@ -1,0 +1,218 @@
+"""Endpoints that scale, on kind, with the chart's gateways: to zero and back, up and down, and while parts are killed.
+
+The clients run in a pod of the cluster and call the endpoint's own Service. Each test prints what was sent, answered
+and failed.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.pins import ROOT
+from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, port_forward, read_key, talking, wait_ready
+from tests.e2e.test_endpoints import canned
+from tests.e2e.test_rollouts import evict
+from tests.endpoints import reason_is
+from tests.kubectl import Kubectl, Manifest, wait_for
+
+TEXT = "The water waits above the gate until the turbine below it turns."
+PACE = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.03"}
+"""One token is one letter, so an answer takes two seconds."""
+
+SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
+QUICK = {"up": "2s", "down": "5s"}
+
+
+def url(kubectl: Kubectl, name: str) -> str:
+    """The endpoint's base URL in the cluster."""
+    return f"http://{name}.{kubectl.namespace}.svc/v2/{name}/openai/v1"
+
+
+def address(kubectl: Kubectl, name: str) -> tuple[str, str, str]:
+    """What clients are to ask, and the answer that they are to get."""
+    return url(kubectl, name), read_key(kubectl, name), TEXT
+
+
+def burst(
+    clients: Clients, kubectl: Kubectl, name: str, count: int, *, retries: str = "", text: str = TEXT
+) -> Manifest:
+    """Send so many requests at once; what became of them."""
+    base, key, _ = address(kubectl, name)
+    arguments = base, key, "served", str(count), text, *([retries] if retries else [])
+    counted: Manifest = json.loads(clients.run_inside(PROGRAMS / "burst.py", *arguments))
+    print(f"{name}: {json.dumps(counted)}")
+    return counted
+
+
+@contextmanager
+def bursting(clients: Clients, kubectl: Kubectl, name: str, count: int, **options: str) -> Iterator[Manifest]:
+    """The same beside the context; the result is in the dict after it."""
+    counted: Manifest = {}
+    thread = threading.Thread(target=lambda: counted.update(burst(clients, kubectl, name, count, **options)))
+    thread.start()
+    yield counted
+    thread.join(240)
+    assert not thread.is_alive(), "the requests have not ended"
+
+
+def pods(kubectl: Kubectl, name: str) -> list[Manifest]:
+    return kubectl.list("pods", f"forebay.dev/endpoint={name}")
+
+
+def replicas(kubectl: Kubectl, name: str) -> int:
+    return int((kubectl.get("iep", name) or {})["spec"]["replicas"])
+
+
+def is_idle(kubectl: Kubectl, name: str) -> None:
+    """Wait until nothing is left of the endpoint's pods and the gateways stand in."""
+    wait_for(reason_is(kubectl, "Idle", name), f"{name} is idle", timeout=120)
+    wait_for(lambda: pods(kubectl, name) == [], f"{name} has no pods", timeout=60)
+
+
+def held(kubectl: Kubectl) -> int:
+    """Requests that the gateways hold, all together."""
+    system = kubectl.within(SYSTEM)
+    names = [each["metadata"]["name"] for each in gateways(kubectl)]
+    told = [
+        json.loads(system.run("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{name}:8001/proxy/held"))
+        for name in names
+    ]
+    return sum(int(one["held"]) for each in told for one in each["endpoints"].values())
+
+
+def gateways(kubectl: Kubectl) -> list[Manifest]:
+    found = kubectl.within(SYSTEM).list("pods", "app.kubernetes.io/component=gateway")
+    return [each for each in found if "deletionTimestamp" not in each["metadata"]]
+
+
+def make_canned(kubectl: Kubectl, name: str, scaling: Mapping[str, Any], **spec: Any) -> None:
+    """An endpoint of the canned server, of which each answer takes two seconds."""
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "pace"}, "data": PACE})
+    wide = {"requests": {"cpu": "50m"}, "limits": {"memory": "3Gi"}}
+    spec = {"resources": wide, "env": [SERVED], "envFrom": [{"configMapRef": {"name": "pace"}}], **spec}
+    kubectl.apply(canned(name, scaling=scaling, **spec))
+
+
+def cycle(kubectl: Kubectl, name: str) -> None:
+    """To zero, and back by the next request."""
+    kubectl.run("scale", "iep", name, "--replicas=0")
+    wait_for(lambda: replicas(kubectl, name) == 1, "a request starts it again", timeout=60)
+    wait_ready(kubectl, name)
+
+
+def test_the_real_model_goes_to_zero_and_back_and_clients_that_never_pause_lose_nothing(
+    kubectl: Kubectl, clients: Clients
+) -> None:
+    manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
+    manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "10s", "stabilization": QUICK}}
+    kubectl.apply(manifest)
+    is_idle(kubectl, "smollm2")
+    base, key, _ = address(kubectl, "smollm2")
+    env = {"OPENAI_BASE_URL": base, "OPENAI_API_KEY": key}
+    answer = clients.run_inside(ROOT / "examples/ask.py", "smollm2", "What is the capital of France?", env=env)
+    assert "Paris" in answer
+    with port_forward(kubectl.within(SYSTEM), "forebay-gateway") as port:
+        outside = f"http://127.0.0.1:{port}/v2/{kubectl.namespace}.smollm2/openai/v1"
+        printed = clients.run_here(PROGRAMS / "burst.py", outside, key, "smollm2", "2", "")
+    assert json.loads(printed)["answered"] == 2
+    is_idle(kubectl, "smollm2")
+    with talking(clients, "smollm2", base, key, "") as counted:
+        for _ in range(2):
+            cycle(kubectl, "smollm2")
+    assert counted["failed"] == []
+    assert counted["answered"].keys() == {
+        f"smollm2 {client} {kind}" for client in ("kept", "fresh") for kind in ("chat", "stream")
+    }
+    kubectl.delete("iep", "smollm2")
+
+
+def test_a_burst_scales_up_and_back_and_every_request_is_answered(kubectl: Kubectl, clients: Clients) -> None:
+    scaling = {"minReplicas": 1, "maxReplicas": 3, "target": {"concurrency": 4}, "stabilization": QUICK}
+    make_canned(kubectl, "bursting", scaling)
+    wait_ready(kubectl, "bursting")
+    counts: set[int] = set()
+    with bursting(clients, kubectl, "bursting", 12) as counted:
+        wait_for(lambda: replicas(kubectl, "bursting") == 3, "three replicas for twelve requests", timeout=30)
+    counts.add(counted["answered"])
+    running = []
+    while replicas(kubectl, "bursting") > 1:  # on the way down
+        running.append(burst(clients, kubectl, "bursting", 2))
+    assert (counted["sent"], counted["failed"]) == (12, [])
+    assert [each["failed"] for each in running if each["failed"]] == []
+    wait_for(lambda: len(pods(kubectl, "bursting")) == 1, "one pod is left", timeout=60)
+    kubectl.delete("iep", "bursting")
+
+
+def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl: Kubectl, clients: Clients) -> None:
+    make_canned(kubectl, "held", {"idleTimeout": "10s", "stabilization": QUICK}, replicas=0)
+    is_idle(kubectl, "held")
+    system = kubectl.within(SYSTEM)
+    with bursting(clients, kubectl, "held", 20) as counted:
+        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=30)
+        victim = gateways(kubectl)[0]["metadata"]["name"]
+        system.run("delete", "pod", "--selector=app.kubernetes.io/name=forebay-operator", "--force", "--grace-period=0")
+        system.run("delete", "pod", victim, "--force", "--grace-period=0")
+    assert (counted["sent"], counted["failed"]) == (20, []), "the official client tries again by itself"
+    is_idle(kubectl, "held")
+    system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=120s")
+    system.run("rollout", "status", "deployment/forebay", "--timeout=120s")
+    with bursting(clients, kubectl, "held", 20, retries="0") as counted:
+        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=30)
+        system.run("rollout", "restart", "deployment/forebay-gateway", "deployment/forebay")
+    assert (counted["sent"], counted["failed"]) == (20, []), "in a rollout of the gateways nothing is lost"
+    kubectl.delete("iep", "held")
+
+
+def test_a_rollout_and_an_eviction_under_load_lose_nothing(kubectl: Kubectl, clients: Clients) -> None:
+    scaling = {"minReplicas": 1, "maxReplicas": 2, "target": {"concurrency": 8}, "stabilization": QUICK}
+    make_canned(kubectl, "rolling", scaling)
+    wait_ready(kubectl, "rolling")
+    with talking(clients, "served", *address(kubectl, "rolling")) as counted:
+        kubectl.run("rollout", "restart", "deployment/rolling")
+        kubectl.run("rollout", "status", "deployment/rolling", "--timeout=120s")
+        (pod,) = [each for each in pods(kubectl, "rolling") if "deletionTimestamp" not in each["metadata"]]
+        evict(kubectl, pod["metadata"]["name"])
+        gone = pod["metadata"]["uid"]
+        wait_for(
+            lambda: gone not in {each["metadata"]["uid"] for each in pods(kubectl, "rolling")},
+            "it has left",
+            timeout=90,
+        )
+        wait_ready(kubectl, "rolling")
+    assert counted["failed"] == []
+    kubectl.delete("iep", "rolling")
+
+
+def test_an_hpa_writes_the_replicas_of_an_endpoint_that_does_not_scale_itself(kubectl: Kubectl) -> None:
+    """There is no metrics server here: the bounds of an HPA hold without one."""
+    kubectl.apply(canned("by-hpa"))
+    target = {"apiVersion": "forebay.dev/v1alpha1", "kind": "InferenceEndpoint", "name": "by-hpa"}
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
+
+    def bound(least: int, most: int) -> None:
+        spec = {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": most, "metrics": [cpu]}
+        hpa = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "by-hpa"}}
+        kubectl.apply({**hpa, "spec": spec})
+
+    bound(2, 3)
+    wait_for(lambda: replicas(kubectl, "by-hpa") == 2, "the HPA raises it", timeout=60)
+    wait_for(lambda: (kubectl.get("deployment", "by-hpa") or {})["spec"]["replicas"] == 2, "the Deployment follows")
+    bound(1, 1)
+    wait_for(lambda: replicas(kubectl, "by-hpa") == 1, "the HPA lowers it", timeout=60)
+    kubectl.run("delete", "hpa,iep", "by-hpa")
+
+
+@pytest.mark.soak
+def test_ten_times_to_zero_and_back_under_clients_that_never_pause(kubectl: Kubectl, clients: Clients) -> None:
+    make_canned(kubectl, "cycling", {"idleTimeout": "10s", "stabilization": QUICK})
+    wait_ready(kubectl, "cycling")
+    with talking(clients, "served", *address(kubectl, "cycling")) as counted:
+        for _ in range(10):
+            cycle(kubectl, "cycling")
+    assert counted["failed"] == []
+    kubectl.delete("iep", "cycling")

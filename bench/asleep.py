@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.scale.client import Client, connect, for_each
 from bench.scale.measures import memory_mb, processor_seconds
 from bench.scale.objects import ENDPOINTS
+from bench.scale.rounds import all_become
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from tests.endpoints import endpoint
@@ -18,10 +19,13 @@ from tests.integration.canned_pod import own_address
 from tests.integration.control_plane import start_control_plane
 from tests.integration.gateway_process import running_gateway, stand_by
 from tests.integration.operator_process import give_access, running_operator
-from tests.kubectl import Kubectl, condition, wait_for
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 AT_ONCE = 8
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
+ANOTHER = "192.0.2.1"
+"""The address of a second gateway, which nobody asks anything that would matter."""
 
 
 def main() -> None:
@@ -33,10 +37,7 @@ def main() -> None:
         began = [memory_mb(pid, peak=False) for pid in pids]
         asyncio.run(make(home, asked.endpoints))
         wait_for(lambda: count_idle(home) == asked.endpoints, "all endpoints are idle", timeout=600, interval=2)
-        sockets = Path(f"/proc/{pids[1]}/fd")
-        wait_for(
-            lambda: sum(1 for _ in sockets.iterdir()) >= asked.endpoints, "the gateway listens for all", timeout=120
-        )
+        wait_for(lambda: count_files(pids[1]) >= asked.endpoints, "the gateway listens for all", timeout=120)
         used = [processor_seconds(pid) for pid in pids]
         time.sleep(asked.seconds)
         print(f"{asked.endpoints} endpoints at zero, for {asked.seconds:g} s\n")
@@ -45,6 +46,7 @@ def main() -> None:
             share, after = (processor_seconds(pid) - cpu) / asked.seconds, memory_mb(pid)
             grown = (after - before) * 1000 / asked.endpoints
             print(f"| {role} | {before:.0f} | {after:.0f} | {grown:.1f} | {share * 100:.2f} |")
+        print(f"\nA gateway more, until all slices lead to it: {asyncio.run(lead_anew(home, asked.endpoints)):.1f} s")
 
 
 @contextmanager
@@ -72,6 +74,19 @@ async def make(home: Kubectl, count: int) -> None:
 
     async with connect(home) as client:
         await for_each(range(count), lambda number: one(number, client), AT_ONCE)
+
+
+async def lead_anew(home: Kubectl, count: int) -> float:
+    """Seconds from the news of another gateway until the slices of all endpoints list it."""
+    async with connect(home) as client:
+        began = time.monotonic()
+        async with all_become(client, SLICES, lists_two, count, home.namespace):
+            await asyncio.to_thread(stand_by, home.within("system"), own_address(), ANOTHER)
+        return time.monotonic() - began
+
+
+def lists_two(endpoint_slice: Manifest) -> bool:
+    return len(endpoint_slice.get("endpoints") or ()) == 2
 
 
 def count_files(pid: int) -> int:

@@ -14,7 +14,7 @@ from forebay_operator import names
 from forebay_operator.api import Api, ApiError
 from forebay_operator.cache import Cache, Key
 from forebay_operator.cluster import Cluster
-from forebay_operator.digests import Digests
+from forebay_operator.digests import Digests, Living
 from forebay_operator.events import EventRecorder
 from forebay_operator.gateways import Gateways
 from forebay_operator.holding import Holding
@@ -144,9 +144,9 @@ class Operator:
 
     def _stand_ins(self, cluster: Cluster) -> tuple[Gateways, Digests]:
         """One gateway that is ready. The digests are not written, as that is done for all endpoints together."""
-        gateways = Gateways(cluster, "forebay-system", "forebay-gateway", lambda: None)
+        gateways = Gateways(cluster, "forebay-system", "forebay-gateway")
         gateways.addresses = (GATEWAY,)
-        return gateways, Digests(cluster, "forebay-system")
+        return gateways, Digests(cluster, "forebay-system", Living(list, (), lambda _: None))
 
     def _hear(self, key: Key, uid: str, reason: str, message: str, warning: bool) -> None:
         self.told.append(reason)

@@ -17,7 +17,7 @@ import uvloop
 from forebay_operator.api import ApiError
 from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
-from forebay_operator.digests import Digests
+from forebay_operator.digests import Digests, Living
 from forebay_operator.events import EventRecorder
 from forebay_operator.gateways import Gateways
 from forebay_operator.health import Health, serve_health
@@ -170,17 +170,11 @@ async def _lead(
         health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
         events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add, parsed.ops_port)
         publisher = Publisher(cluster, events, queue.add_later)
-
-        def look_at_all() -> None:
-            for key in list(cache.endpoints):
-                queue.add(key)
-
         gateways, digests = None, None
         if service := parsed.gateway_service:
-            gateways = Gateways(
-                cluster, parsed.namespace, service, lambda: holding.lead_anew(queue.add), parsed.ops_port
-            )
-            digests = Digests(cluster, parsed.namespace, look_at_all)
+            gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
+            living = Living(lambda: set(cache.endpoints), namespaces, queue.add)
+            digests = Digests(cluster, parsed.namespace, living)
         holding = Holding(cluster, cache, gateways, digests)
         scaler = Scaler(cluster, gateways, events.record, parsed.ops_port)
         reconciler = Reconciler(cluster, cache, settings, publisher, reports=reports, holding=holding, scaler=scaler)
@@ -191,11 +185,13 @@ async def _lead(
 
         def works() -> list[Coroutine[Any, Any, None]]:
             workers = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
-            return [*workers, events.run(), scaler.run(), *([digests.run()] if digests else [])]
+            return [*workers, events.run(), scaler.run(), holding.run(), *([digests.run()] if digests else [])]
 
         async def reconcile() -> None:
             await wait_for_cache(cluster, namespaces, stores)
-            await work_while_leading(candidate, queue, lambda: holding.prepare(namespaces), works)
+            if gateways:
+                await gateways.wait_until_known()
+            await work_while_leading(candidate, queue, works)
 
         always = (
             reconcile(),

@@ -10,7 +10,7 @@ from forebay_operator.diagnosis import Diagnosis, reasons
 from forebay_operator.diagnosis.wordings import FORBIDDEN, recognize
 from forebay_operator.drift import find_creation, has_foreign_ports, needs_apply
 from forebay_operator.resources import build_key_secret
-from forebay_operator.resources.meta import find_controller
+from forebay_operator.resources.meta import Owner, find_controller
 from forebay_operator.types import Endpoint, Manifest
 
 T = TypeVar("T")
@@ -28,9 +28,7 @@ class Unmade(Exception):
         self.retry = retry
 
 
-async def ensure(
-    cluster: Cluster, endpoint: Endpoint, desired: Manifest, cached: Manifest | None, made: bool
-) -> Manifest:
+async def ensure(cluster: Cluster, endpoint: Owner, desired: Manifest, cached: Manifest | None, made: bool) -> Manifest:
     """Make a child or mend it, and write nothing when it is right. One that was never there costs one request.
 
     `made` says that it was there before, as far as is known. Returns the child as it is now.
@@ -100,7 +98,7 @@ async def remove(cluster: Cluster, endpoint: Endpoint, kind: str, name: str) -> 
         await cluster.delete(live)
 
 
-async def check_exists(cluster: Cluster, endpoint: Endpoint) -> None:
+async def check_exists(cluster: Cluster, endpoint: Owner) -> None:
     """Raise unless the endpoint is still there: children of one whose deletion was missed would come and go."""
     found = await cluster.get(names.KIND, endpoint.namespace, endpoint.name)
     if found is None or found["metadata"]["uid"] != endpoint.uid:
@@ -120,7 +118,7 @@ async def explain_refusal(request: Awaitable[T], kind: str) -> T:
         raise Unmade(diagnosis, retry=True) from error
 
 
-def check_owner(endpoint: Endpoint, live: Manifest) -> None:
+def check_owner(endpoint: Owner, live: Manifest) -> None:
     """Raise unless the object is this endpoint's own: what others made is never written to.
 
     A claim that an endpoint of this name left behind has no owner, and is taken up again.
@@ -148,7 +146,12 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
     added stays. Either way the ports are replaced whole. A slice is ours as a whole, and changes often: one merge does.
     """
     if desired["kind"] == "EndpointSlice":
-        return await cluster.merge(desired, desired)
+        try:
+            return await cluster.merge(desired, desired)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            raise ApiError(409, "Conflict", "it went away meanwhile") from error  # as an apply with a uid says it
     created_by = find_creation(live)
     if created_by is not None:
         await cluster.own_as_applied(desired, created_by)

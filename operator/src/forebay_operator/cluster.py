@@ -220,16 +220,17 @@ class Cluster:
             return False
         return True
 
-    async def scale(self, namespace: str, name: str, before: int, replicas: int) -> bool:
-        """Set an endpoint's replicas through its scale subresource. False when it has others than `before` by now, or
-        somebody wrote it meanwhile, or it is gone."""
-        path = _path("InferenceEndpoint", namespace, name) + "/scale"
+    async def get_scale(self, namespace: str, name: str) -> Manifest | None:
+        """An endpoint's scale subresource, or None when it is gone."""
+        return await self.get("InferenceEndpoint", namespace, f"{name}/scale")
+
+    async def scale(self, scale: Manifest, replicas: int) -> bool:
+        """Set an endpoint's replicas, over the scale that was read. False when somebody wrote it meanwhile, or it is
+        gone."""
+        metadata = scale["metadata"]
+        path = _path("InferenceEndpoint", metadata["namespace"], metadata["name"]) + "/scale"
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"replicas": replicas}}
         try:
-            found = await self._api.request("GET", path)
-            if found["spec"].get("replicas", 0) != before:
-                return False
-            version = {"resourceVersion": found["metadata"]["resourceVersion"]}
-            patch = {"metadata": version, "spec": {"replicas": replicas}}
             await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
         except ApiError as error:
             if error.status not in (404, 409):
@@ -249,7 +250,8 @@ class Cluster:
 
     async def list_slices(self, namespace: str, service: str) -> list[Manifest]:
         """The EndpointSlices of a Service."""
-        query = {"labelSelector": f"{SERVICE_LABEL}={service}"}
+        # of version 0: what the API server has at hand, without a question to etcd
+        query = {"labelSelector": f"{SERVICE_LABEL}={service}", "resourceVersion": "0"}
         answer = await self._api.request("GET", _path("EndpointSlice", namespace), query=query)
         found: list[Manifest] = answer["items"]
         return found

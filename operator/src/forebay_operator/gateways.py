@@ -1,12 +1,13 @@
 """The gateways that are ready: where they are, and what they hold. They are asked over the network.
 
-A gateway that does not answer is no error: what it holds is not known then, and nothing is scaled down for that long.
+A gateway that does not answer is no error: what it holds is not known then, and nothing goes to zero for that long.
 """
 
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import aiohttp
 
@@ -19,45 +20,58 @@ from forebay_operator.scaling.load import Held, parse_held
 
 logger = logging.getLogger(__name__)
 
+PATIENCE = 10.0
+"""Seconds after which the work begins without knowing the gateways."""
+
 INTERVAL = 1.0
 """Seconds between two looks at the Service's slices. On its way out a gateway serves on for 10 s (the chart's preStop),
-in which the endpoints' slices have to be written without it."""
+in which the endpoints' slices have to be written without it (holding.py)."""
 
 
 class Gateways:
-    """The ready pods of the gateways' Service. `changed` is called when they are others than before."""
+    """The ready pods of the gateways' Service.
 
-    def __init__(
-        self, cluster: Cluster, namespace: str, service: str, changed: Callable[[], None], port: int = OPS_PORT
-    ) -> None:
+    Attributes:
+        addresses: theirs, or None until the API server has told of them.
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, service: str, port: int = OPS_PORT) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._service = service
-        self._changed = changed
         self._port = port
-        self.addresses: tuple[str, ...] = ()
-        self.known = asyncio.Event()
-        """Set once the API server has told of them."""
+        self._others = asyncio.Event()
+        self._known = asyncio.Event()
+        self.addresses: tuple[str, ...] | None = None
+
+    async def wait_until_known(self) -> None:
+        """Wait until the API server has told of them, but not for ever: endpoints without a gateway are served too."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._known.wait(), PATIENCE)
+
+    async def wait_for_others(self) -> None:
+        """Wait until other gateways are ready than at the last call."""
+        await self._others.wait()
+        self._others.clear()
 
     async def run(self) -> None:
         """Look who is ready, for ever. What was known stays while the API server does not answer."""
         while True:
             try:
-                slices = await self._cluster.list_slices(self._namespace, self._service)
+                found = find_ready(await self._cluster.list_slices(self._namespace, self._service))
             except ApiError as error:
                 logger.warning("gateways: %s", error)
             else:
-                found = find_ready(slices)
-                self.known.set()
                 if found != self.addresses:
                     logger.info("gateways that are ready: %s", ", ".join(found) or "none")
                     self.addresses = found
-                    self._changed()
+                    self._others.set()
+                self._known.set()
             await asyncio.sleep(INTERVAL)
 
     async def read_held(self, session: aiohttp.ClientSession) -> Sequence[tuple[str, Mapping[Key, Held] | None]]:
         """What each gateway holds, by endpoint; None for one that does not answer."""
-        asked = self.addresses
+        asked = self.addresses or ()
 
         async def ask(address: str) -> Mapping[Key, Held] | None:
             text = await read_text(session, address, self._port, "/held")

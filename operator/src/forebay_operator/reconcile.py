@@ -38,6 +38,9 @@ from forebay_operator.verdict import find_failure
 
 logger = logging.getLogger(__name__)
 
+SWITCH_AGE = 0.5
+"""Seconds until it is looked again whether a Service leads to its pods, so that the gateways may step back."""
+
 EVENTS_AGE = 20.0
 """Seconds after which the events of a pod that is still being prepared are read again."""
 
@@ -96,6 +99,7 @@ class Reconciler:
             endpoint = parse_endpoint(manifest)
         except InvalidSpec as error:
             self._scaler.follow(key, None)
+            await self._holding.keep_slices(manifest, observed.serving, live)
             observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
             await self._publisher.write(manifest, before, assess_invalid(manifest, observed, before, datetime.now(UTC)))
             return True
@@ -170,6 +174,9 @@ class Reconciler:
         key = endpoint.namespace, endpoint.name
         if any(source.kind == "image" for source in endpoint.sources):
             await self._check_image_volumes()
+        made = observed.deployment is not None or self._made.get(key) == endpoint.uid
+        # before the Deployment: when the last pod goes, the gateways are there already
+        no_stand_in = await self._stand_in(endpoint, observed, live, made)
         companions = build_companions(endpoint)
         settled = digest({"auth": vars(endpoint.auth), "children": companions})
         desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, settled)
@@ -177,7 +184,6 @@ class Reconciler:
             kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
             found = f"the operator has no server image for endpoints with {kind}"
             raise Unmade(reasons.NO_SERVER_IMAGE.found(found, value=value), retry=False)
-        made = observed.deployment is not None or self._made.get(key) == endpoint.uid
         if live or not made or _companions_of(observed.deployment) != settled or self._holding.lacks_keys(key):
             secret, replaced = await self._ensure_keys(endpoint, made)
             self._holding.put_keys(key, secret)
@@ -191,11 +197,26 @@ class Reconciler:
                 await remove(self._cluster, endpoint, kind, name)
         cached = (None, None) if live else (self._cache.service(key), self._cache.deployment(key))
         await ensure(self._cluster, endpoint, build_service(endpoint), cached[0], made)
-        # the slices before the Deployment: when the last pod goes, the gateways are there already
-        await self._holding.ensure_slices(endpoint, bool(endpoint.wanted) and observed.serving, live, made)
         deployment = await ensure(self._cluster, endpoint, desired, cached[1], made)
         self._made[key] = endpoint.uid
+        if no_stand_in:
+            raise no_stand_in
         return deployment
+
+    async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> Unmade | None:
+        """See Holding.ensure_slices. What it is refused keeps no endpoint from running, only from going to zero: then
+        it is returned."""
+        try:
+            settled = await self._holding.ensure_slices(
+                endpoint, bool(endpoint.wanted) and observed.serving, live, made
+            )
+        except Unmade as error:
+            if not endpoint.wanted:
+                raise
+            return error
+        if not settled:
+            self._publisher.again((endpoint.namespace, endpoint.name), SWITCH_AGE)
+        return None
 
     async def _ensure_keys(self, endpoint: Endpoint, made: bool) -> tuple[Manifest | None, bool]:
         """See ensure_key_secret. While the user's own Secret is missing, no key opens the endpoint."""

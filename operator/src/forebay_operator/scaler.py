@@ -1,8 +1,7 @@
 """Scales endpoints with their load: asks pods and gateways for it, and writes what is decided through /scale.
 
-The decision is in scaling/. One round looks at all endpoints that have something to ask: those at zero for which no
-gateway holds a request cost nothing. Pods and gateways are asked over the network; one that does not answer is taken
-for one that is busy.
+The decision is in scaling/. One round looks at all endpoints but those at zero for which no gateway holds a request.
+Pods and gateways are asked over the network; a pod that does not answer is taken for one that is busy.
 """
 
 import asyncio
@@ -68,6 +67,7 @@ class Scaler:
         self._port = port
         self._followed: dict[Key, _Followed] = {}
         self._limit = asyncio.Semaphore(CONCURRENT)
+        self._scaling: set[Key] = set()
 
     def follow(self, key: Key, scaled: Scaled | None) -> None:
         """From now on the endpoint is so, or does not scale (None). Call it as often as you like."""
@@ -85,43 +85,49 @@ class Scaler:
         """Go round, for ever. What was seen before this began does not count."""
         for each in self._followed.values():
             each.history = History(each.history.length)
+        self._scaling.clear()
         connector = aiohttp.TCPConnector(limit=CONCURRENT)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as writes,
+        ):
             while True:
                 began = time.monotonic()
-                await self._look(session)
+                await self._look(session, writes)
                 await asyncio.sleep(max(0.0, began + INTERVAL - time.monotonic()))
 
-    async def _look(self, session: aiohttp.ClientSession) -> None:
+    async def _look(self, session: aiohttp.ClientSession, writes: asyncio.TaskGroup) -> None:
         held = await self._gateways.read_held(session) if self._gateways and self._followed else ()
-        rounds = [self._look_at(session, key, each, held) for key, each in list(self._followed.items())]
-        for error in await asyncio.gather(*rounds, return_exceptions=True):
-            if isinstance(error, ApiError):
-                logger.warning("scaling: %s", error)
-            elif isinstance(error, Exception):
+        looks = []
+        for key, each in list(self._followed.items()):
+            own = [(gateway, None if told is None else told.get(key, Held())) for gateway, told in held]
+            if each.scaled.replicas or each.scaled.policy.least or any(one and one.waiting for _, one in own):
+                looks.append(self._look_at(session, writes, key, each, own))
+            else:
+                each.history.samples.clear()
+        for error in await asyncio.gather(*looks, return_exceptions=True):
+            if isinstance(error, Exception):
                 logger.error("scaling failed", exc_info=error)
 
     async def _look_at(
         self,
         session: aiohttp.ClientSession,
+        writes: asyncio.TaskGroup,
         key: Key,
         followed: _Followed,
-        held: Sequence[tuple[str, Mapping[Key, Held] | None]],
+        held: Sequence[tuple[str, Held | None]],
     ) -> None:
         scaled = followed.scaled
-        own = [(gateway, None if told is None else told.get(key, Held())) for gateway, told in held]
-        if not scaled.replicas and not scaled.policy.least and not any(one and one.waiting for _, one in own):
-            followed.history.samples.clear()
-            return
-        addresses = list(scaled.pods.items())
-        texts = await asyncio.gather(*(self._ask(session, at) for _, at in addresses))
-        loads = {name: parse_load(text) if text else None for (name, _), text in zip(addresses, texts, strict=True)}
-        sample = followed.history.add(time.monotonic(), loads, own, len(scaled.pods))
+        texts = await asyncio.gather(*(self._ask(session, address) for address in scaled.pods.values()))
+        loads = {name: parse_load(text) if text else None for name, text in zip(scaled.pods, texts, strict=True)}
+        sample = followed.history.add(time.monotonic(), loads, held, len(scaled.pods))
         wanted = decide(scaled.policy, list(followed.history.samples), scaled.replicas)
         current = self._followed.get(key) is followed and followed.scaled.replicas == scaled.replicas
-        if current and wanted != scaled.replicas:
-            await self._scale(key, scaled, wanted, loads, sample)
+        if current and wanted != scaled.replicas and key not in self._scaling:
+            # no endpoint waits for the API server's answer on another
+            self._scaling.add(key)
+            writes.create_task(self._scale(key, scaled, wanted, loads, sample))
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> str | None:
         async with self._limit:
@@ -131,12 +137,21 @@ class Scaler:
         self, key: Key, scaled: Scaled, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
     ) -> None:
         """Write the number, unless somebody has written another since; the idlest pods are named to go first."""
-        if 0 < wanted < scaled.replicas:
-            for name, load in loads.items():
-                # one that does not answer may have any number of requests
-                await self._cluster.set_deletion_cost(key[0], name, load.total if load else 1_000_000)
-        if not await self._cluster.scale(*key, scaled.replicas, wanted):
+        try:
+            scale = await self._cluster.get_scale(*key)
+            if scale is None or scale["spec"].get("replicas", 0) != scaled.replicas:
+                return
+            if 0 < wanted < scaled.replicas:
+                for name, load in loads.items():
+                    # one that does not answer may have any number of requests
+                    await self._cluster.set_deletion_cost(key[0], name, load.total if load else 1_000_000)
+            if not await self._cluster.scale(scale, wanted):
+                return
+        except ApiError as error:
+            logger.warning("endpoint %s/%s is not scaled: %s", *key, error)
             return
+        finally:
+            self._scaling.discard(key)
         found = f"{sample.load} requests run or wait" if sample.load else f"no request for {sample.idle:.0f} s"
         message = f"from {scaled.replicas} to {wanted} replicas: {found}"
         logger.info("endpoint %s/%s: %s", *key, message)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Set
 from contextlib import suppress
 from typing import Any
 
@@ -42,33 +42,16 @@ LOOK_INTERVAL = 2.0
 
 
 async def work_while_leading(
-    candidate: Candidate,
-    queue: WorkQueue[Key],
-    prepare: Callable[[], Awaitable[None]],
-    works: Callable[[], Iterable[Coroutine[Any, Any, None]]],
+    candidate: Candidate, queue: WorkQueue[Key], works: Callable[[], Iterable[Coroutine[Any, Any, None]]]
 ) -> None:
-    """Have `works` done for ever, but only while the lease is ours; without it all of them are cancelled at once.
-    `prepare` comes before, again and again while the API server refuses it."""
-
-    async def begin(group: asyncio.TaskGroup) -> None:
-        while True:
-            try:
-                await prepare()
-                break
-            except ApiError as error:
-                logger.warning("the work has not begun yet: %s", error)
-                await asyncio.sleep(LOOK_INTERVAL)
-        queue.retry_now()
-        for each in works():
-            tasks.append(group.create_task(each))
-
+    """Have `works` done for ever, but only while the lease is ours; without it all of them are cancelled at once."""
     while True:
         await candidate.wait_until(holds=True)
         LEADER.set(1)
+        queue.retry_now()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks: list[asyncio.Task[None]] = []
-                tasks.append(group.create_task(begin(group)))
+                tasks = [group.create_task(each) for each in works()]
                 await candidate.wait_until(holds=False)
                 for task in tasks:
                     task.cancel()

@@ -22,7 +22,7 @@ def metrics(state: ServerState) -> bytes:
         _family("forebay_ready", "1 while requests may come.", [({}, not state.not_ready_because())]),
         _family("forebay_sleeping", "1 while the engine sleeps.", [({}, state.asleep)]),
         _family("forebay_draining", "1 from SIGTERM on.", [({}, state.draining)]),
-        _family("forebay_requests_in_flight", "Requests that are being answered.", [({}, state.in_flight.count)]),
+        _family("forebay_requests_in_flight", "Requests to the engine that run.", [({}, state.in_flight.working)]),
         _family(
             "forebay_requests_total", "Requests to the engine that began.", [({}, state.in_flight.begun)], "counter"
         ),

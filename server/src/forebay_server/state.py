@@ -20,6 +20,8 @@ class InFlight:
         self._idle.set()
         self.begun = 0
         """How many there have been that need the engine; the server's own questions to it do not count."""
+        self.working = 0
+        """How many of those there are now."""
 
     @property
     def count(self) -> int:
@@ -30,11 +32,13 @@ class InFlight:
         """Counts one request, answered by the current task, for as long as the block runs."""
         task = asyncio.current_task()
         self.begun += needs_engine
+        self.working += needs_engine
         self._tasks.append(task)
         self._idle.clear()
         try:
             yield
         finally:
+            self.working -= needs_engine
             self._tasks.remove(task)
             if not self._tasks:
                 self._idle.set()

@@ -40,6 +40,7 @@ class FakeApiServer(Api):
         objects: what there is.
         events: those of any pod.
         serves_routes: whether the Gateway API is installed.
+        lists_pods: whether Kubernetes' own slices list a ready pod.
         refused: the plurals of which every write is refused with 422, as by a policy.
         failing: the number of the request from now on that gets no answer; after it all is well.
         takes_effect: whether that one is done all the same.
@@ -50,6 +51,7 @@ class FakeApiServer(Api):
         self.objects: dict[Place, Object] = {}
         self.events: list[Object] = []
         self.serves_routes = True
+        self.lists_pods = True
         self.refused: set[str] = set()
         self.failing, self.takes_effect = 0, False
         self.writes = 0
@@ -118,8 +120,12 @@ class FakeApiServer(Api):
             return {"resources": [{"name": "httproutes"}]}
         found = _PATH.fullmatch(path)
         assert found, f"the fake API server does not know {path}"
-        plural, name, status = found[1], found[2] or body["metadata"]["name"], bool(found[3])
+        plural, status = found[1], bool(found[3])
+        name = found[2] or (body["metadata"]["name"] if body else "")
         live = self.objects.get((plural, name))
+        if method == "GET" and not found[2]:
+            own = {"metadata": {}, "endpoints": [{"addresses": ["10.2.0.1"]}]}
+            return {"items": [*([own] if self.lists_pods else []), *self._list(plural)]}
         if method == "GET":
             return self._find(plural, name)
         if plural in self.refused and not status:
@@ -165,6 +171,9 @@ class FakeApiServer(Api):
         if not before:
             self._applied[made["metadata"]["uid"], False] = copy.deepcopy(manifest)
         return made
+
+    def _list(self, plural: str) -> list[Object]:
+        return [found for (kind, _), found in self.objects.items() if kind == plural]
 
     def _find(self, plural: str, name: str) -> Object:
         if (plural, name) not in self.objects:

@@ -2,14 +2,17 @@
 
 import asyncio
 import base64
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from forebay_gateway.keys import Keys
 from forebay_operator import digests, names
+from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
-from forebay_operator.digests import Digests
+from forebay_operator.digests import Digests, Living
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer
 
 A, B = ("team", "a"), ("other", "b")
@@ -19,6 +22,7 @@ FIRST, SECOND = "fb_the-first-of-the-keys", "fb_the-second-of-the-keys"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digests, "INTERVAL", 0.0)
+    monkeypatch.setattr(digests, "RETRY_INTERVAL", 0.0)
 
 
 @pytest.fixture
@@ -39,88 +43,126 @@ def opened(server: FakeApiServer, key: str) -> set[tuple[str, str]]:
     return set(keys.opened_by(key))
 
 
-async def lead(server: FakeApiServer, living: Any = (A, B), namespaces: Any = ()) -> Digests:
-    """A new operator's digests."""
-    made = Digests(Cluster(server), NAMESPACE)
-    await made.prepare(living, namespaces)
-    return made
+@asynccontextmanager
+async def leading(
+    server: FakeApiServer, living: Collection[Key] = (A, B), namespaces: Collection[str] = ()
+) -> AsyncIterator[tuple[Digests, list[Key]]]:
+    """An operator's digests, kept while the context lasts; and the endpoints that it wants to look at for them."""
+    looked: list[Key] = []
+    made = Digests(Cluster(server), NAMESPACE, Living(lambda: living, namespaces, looked.append))
+    keeping = asyncio.create_task(made.run())
+    await until(lambda: made._ready)
+    yield made, looked
+    keeping.cancel()
 
 
-async def settle(*made: Digests) -> None:
-    """Let them write all that is due."""
-    tasks = [asyncio.create_task(each.run()) for each in made]
-    for _ in range(50):
-        await asyncio.sleep(0)
-    for task in tasks:
-        task.cancel()
+async def until(said: Callable[[], bool]) -> None:
+    """Let the others work until something is so."""
+    async with asyncio.timeout(5):
+        while await asyncio.sleep(0, True):
+            if said():
+                return
 
 
 async def test_a_key_opens_its_endpoint_and_is_nowhere_to_be_read(server: FakeApiServer) -> None:
-    one = await lead(server)
-    assert not one.knows(A)
-    one.put(A, secret(FIRST, SECOND, "too short", f"  {FIRST}  \n"))
-    one.put(B, None)
-    assert one.knows(A)
-    await settle(one)
-    assert opened(server, FIRST) == opened(server, SECOND) == {A}
-    assert opened(server, "too short") == set()
-    assert FIRST not in str(server.objects)
-    one.put(A, secret(SECOND))
-    await settle(one)
-    assert opened(server, FIRST) == set()
-    one.drop(A)
-    await settle(one)
-    assert opened(server, SECOND) == set()
+    async with leading(server) as (one, looked):
+        assert looked == [A, B]
+        assert one.lacks(A)
+        one.put(A, secret(FIRST, SECOND, "too short", f"  {FIRST}  \n"))
+        one.put(B, None)
+        assert not one.lacks(A)
+        await until(lambda: opened(server, FIRST) == opened(server, SECOND) == {A})
+        assert opened(server, "too short") == set()
+        kept = b"".join(base64.b64decode(value) for each in server.objects.values() for value in each["data"].values())
+        assert len(kept) > 2 * 64
+        assert FIRST.encode() not in kept
+        one.put(A, secret(SECOND))
+        await until(lambda: opened(server, FIRST) == set())
+        one.drop(A)
+        await until(lambda: opened(server, SECOND) == set())
 
 
 async def test_another_operator_takes_over_what_is_written_and_writes_nothing(server: FakeApiServer) -> None:
-    one = await lead(server)
-    one.put(A, secret(FIRST))
-    one.put(B, secret(SECOND))
-    await settle(one)
+    async with leading(server) as (one, _):
+        one.put(A, secret(FIRST))
+        one.put(B, secret(SECOND))
+        await until(lambda: opened(server, FIRST) == {A} and opened(server, SECOND) == {B})
     before = server.writes
-    another = await lead(server, living=[A])
-    assert another.knows(A)
-    assert not another.knows(B)
-    await settle(another)
-    assert opened(server, FIRST) == {A}
-    assert opened(server, SECOND) == set(), "the digests of an endpoint that is gone go"
-    assert server.writes == before + 1
+    async with leading(server, living=[A]) as (another, looked):
+        assert not another.lacks(A)
+        assert another.lacks(B)
+        assert looked == []
+        await until(lambda: opened(server, SECOND) == set())
+        assert opened(server, FIRST) == {A}
+        another.put(A, secret(FIRST))
+        await asyncio.sleep(0.05)
+        assert server.writes == before + 1, "the digests of the endpoint that is gone, and no more"
 
 
 async def test_endpoints_of_other_namespaces_are_left_alone(server: FakeApiServer) -> None:
-    one = await lead(server)
-    one.put(B, secret(SECOND))
-    await settle(one)
-    await settle(await lead(server, living=[A], namespaces=["team"]))
-    assert opened(server, SECOND) == {B}
+    async with leading(server) as (one, _):
+        one.put(B, secret(SECOND))
+        await until(lambda: opened(server, SECOND) == {B})
+    async with leading(server, living=[A], namespaces=["team"]) as (another, _):
+        another.put(A, secret(FIRST))
+        await until(lambda: opened(server, FIRST) == {A})
+        assert opened(server, SECOND) == {B}
 
 
 @pytest.mark.parametrize("lost", [names.DIGEST_KEY_SECRET, "shards"])
 async def test_what_somebody_deletes_comes_back(
     server: FakeApiServer, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renewed = []
-    one = Digests(Cluster(server), NAMESPACE, lambda: renewed.append(True))
-    await one.prepare([A], ())
-    one.put(A, secret(FIRST))
-    await settle(one)
-    for place in list(server.objects):
-        if (place[1] == lost) if lost != "shards" else (place[1] in names.DIGEST_SECRETS):
-            server.remove(*place)
-    await one.read()  # as from time to time
-    if renewed:
-        assert not one.knows(A), "the key of the endpoint is needed again"
+    monkeypatch.setattr(digests, "LOOK_INTERVAL", 0.05)
+    async with leading(server, living=[A]) as (one, looked):
         one.put(A, secret(FIRST))
-    assert bool(renewed) == (lost == names.DIGEST_KEY_SECRET)
-    one._news.set()
-    await settle(one)
-    assert opened(server, FIRST) == {A}
+        await until(lambda: opened(server, FIRST) == {A})
+        looked.clear()
+        for place in list(server.objects):
+            if (place[1] == lost) if lost != "shards" else (place[1] in names.DIGEST_SECRETS):
+                server.remove(*place)
+        if lost == names.DIGEST_KEY_SECRET:
+            await until(lambda: looked == [A])
+            assert one.lacks(A), "the key of the endpoint is needed again"
+            one.put(A, secret(FIRST))
+        await until(lambda: opened(server, FIRST) == {A})
+        assert bool(looked) == (lost == names.DIGEST_KEY_SECRET)
+
+
+async def test_a_key_of_the_installation_that_is_none_is_made_anew(server: FakeApiServer) -> None:
+    server.put("secrets", {"metadata": {"name": names.DIGEST_KEY_SECRET}, "data": {}})
+    async with leading(server) as (one, _):
+        one.put(A, secret(FIRST))
+        await until(lambda: opened(server, FIRST) == {A})
 
 
 async def test_an_api_server_that_is_away_loses_nothing(server: FakeApiServer) -> None:
-    one = await lead(server)
+    async with leading(server) as (one, _):
+        server.failing = 1
+        one.put(A, secret(FIRST))
+        await until(lambda: opened(server, FIRST) == {A})
+
+
+async def test_what_was_not_written_before_the_lease_was_lost_is_read_again(server: FakeApiServer) -> None:
+    looked: list[Key] = []
+    one = Digests(Cluster(server), NAMESPACE, Living(lambda: [A], (), looked.append))
+    keeping = asyncio.create_task(one.run())
+    await until(lambda: one._ready)
     one.put(A, secret(FIRST))
-    server.failing = 1
-    await settle(one)
-    assert opened(server, FIRST) == {A}
+    await until(lambda: opened(server, FIRST) == {A})
+    keeping.cancel()
+    one.put(A, secret(SECOND))  # nobody writes it any more
+    looked.clear()
+    keeping = asyncio.create_task(one.run())
+    await until(lambda: looked == [A])
+    one.put(A, secret(SECOND))
+    await until(lambda: opened(server, SECOND) == {A} and not opened(server, FIRST))
+    keeping.cancel()
+
+
+async def test_the_keys_of_one_endpoint_cannot_fill_the_room_of_all(server: FakeApiServer) -> None:
+    async with leading(server) as (one, _):
+        one.put(A, secret(*(f"one-of-very-many-keys-{number}" for number in range(1000))))
+        await until(lambda: opened(server, "one-of-very-many-keys-0") == {A})
+        lines = [base64.b64decode(value).split() for each in server.objects.values() for value in each["data"].values()]
+        assert max(map(len, lines)) == digests.MOST_KEYS

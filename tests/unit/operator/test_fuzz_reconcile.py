@@ -15,7 +15,7 @@ from forebay_operator import names
 from forebay_operator.api import ApiError
 from forebay_operator.cache import Cache, Key, key_of
 from forebay_operator.cluster import Cluster
-from forebay_operator.digests import Digests
+from forebay_operator.digests import Digests, Living
 from forebay_operator.events import EventRecorder
 from forebay_operator.gateways import Gateways
 from forebay_operator.holding import Holding
@@ -178,8 +178,9 @@ class Reconciling(RuleBasedStateMachine):
         following.of = lambda _: self.reports  # type: ignore[method-assign, assignment]
         publisher = Publisher(cluster, EventRecorder(drop), lambda *_: None)
         operator = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
-        self.gateways = Gateways(cluster, "forebay-system", "gateway", lambda: None)
-        holding = Holding(cluster, self.cache, self.gateways, Digests(cluster, "forebay-system"))
+        self.gateways = Gateways(cluster, "forebay-system", "gateway")
+        digests = Digests(cluster, "forebay-system", Living(lambda: [KEY], (), lambda _: None))
+        holding = Holding(cluster, self.cache, self.gateways, digests)
         self.reconciler = Reconciler(
             cluster,
             self.cache,
@@ -315,10 +316,11 @@ class Reconciling(RuleBasedStateMachine):
 
     # What the network and the API server do.
 
-    @rule(gateways=st.sets(st.sampled_from(["10.1.0.1", "10.1.0.2", "fd00::1"])))
-    def stand_by(self, gateways: set[str]) -> None:
-        """Gateways come and go."""
-        self.gateways.addresses = tuple(sorted(gateways))
+    @rule(gateways=st.none() | st.sets(st.sampled_from(["10.1.0.1", "10.1.0.2", "fd00::1"])), listed=st.booleans())
+    def stand_by(self, gateways: set[str] | None, listed: bool) -> None:
+        """Gateways come and go, and Kubernetes lists pods in its own time."""
+        self.gateways.addresses = None if gateways is None else tuple(sorted(gateways))
+        self.server.lists_pods = listed
 
     def refuse(self, plural: str) -> None:
         self.server.refused ^= {plural}
@@ -376,7 +378,7 @@ class Reconciling(RuleBasedStateMachine):
         try:
             asyncio.run(self.reconciler.reconcile(KEY, live))
         except ApiError as error:
-            if error.status not in (0, 404, 409):
+            if error.status not in (0, 409):
                 raise
 
     @rule(live=st.booleans())

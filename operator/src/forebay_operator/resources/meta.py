@@ -2,13 +2,24 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from forebay_operator import names
-from forebay_operator.types import Endpoint, Manifest
+from forebay_operator.types import Manifest
 
 
-def build_metadata(endpoint: Endpoint, name: str) -> dict[str, Any]:
+class Owner(Protocol):
+    """What of an endpoint its children carry."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+
+
+def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
     """Metadata of a child: owned by the endpoint, so that Kubernetes deletes it with the endpoint."""
     return {
         "name": name,

@@ -63,7 +63,9 @@ class History:
             **{name: (one.begun, 0) for name, one in parked.items()},
         }
         begun = sum(count[0] - self._counts.get(name, (0, 0))[0] for name, count in counts.items())
-        finished = sum(max(0, count[1] - self._counts.get(name, (0, 0))[1]) for name, count in counts.items())
+        # of who was not there before it is not known how much of it is new
+        before = self._counts
+        finished = sum(max(0, count[1] - before[name][1]) for name, count in counts.items() if name in before)
         first = not self.samples
         self._counts = {**{name: kept for name, kept in self._counts.items() if name in pods}, **counts}
         parking = sum(one.waiting for one in parked.values())

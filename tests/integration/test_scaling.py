@@ -216,6 +216,21 @@ def test_from_zero_to_an_answer_and_back_to_zero(operator: Stage) -> None:
     assert "Scaled" in told
 
 
+def test_gateways_stand_in_as_they_come_and_go_and_until_kubernetes_lists_a_pod(operator: Stage) -> None:
+    make_idle(operator)
+    another = "192.0.2.1"
+    stand_by(operator.system, own_address(), another)
+    wait_for(lambda: set(operator.listed()) == {own_address(), another}, "the slice leads to both")
+    stand_by(operator.system, own_address())
+    wait_for(lambda: operator.listed() == [own_address()], "the slice leads to the one that is left")
+    operator.kubectl.run("scale", "iep", "one", "--replicas=1")
+    with operator.playing(1):
+        wait_for(reason_is(operator.kubectl, "Ready"), "the endpoint is ready")
+        assert operator.listed() == [own_address()], "the Service has no pod yet"
+        with reachable(operator):
+            wait_for(lambda: operator.listed() == [], "the slice leads to nobody")
+
+
 def test_replicas_follow_the_load_and_the_idlest_go_first(operator: Stage) -> None:
     operator.kubectl.apply(endpoint(scaling={**SCALING, "minReplicas": 1, "idleTimeout": "10m"}))
     with operator.playing(1) as (first,):

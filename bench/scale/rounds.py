@@ -177,7 +177,7 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
                 return phases | {"told": end()}
 
             turns: list[dict[str, Phase]] = []
-            count = 2 if short else TURNS
+            count = 1 if short else TURNS
             for number, (first, last) in enumerate(pairwise(endpoints * each // count for each in range(count + 1))):
                 both = take_bare_turn, take_operators_turn
                 for take in both if number % 2 == 0 else both[::-1]:

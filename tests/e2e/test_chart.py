@@ -17,6 +17,9 @@ from tests.endpoints import endpoint, exists
 from tests.kubectl import Kubectl, Refused, wait_for
 
 CRD = "inferenceendpoints.forebay.dev"
+ALONE = "--set=gateway.enabled=false"
+"""Gateways take ten seconds to leave."""
+
 CRD_FILE = ROOT / f"crds/{CRD}.yaml"
 
 
@@ -37,7 +40,7 @@ def uninstall(kubectl: Kubectl) -> None:
 
 def test_the_crd_can_come_from_kubectl_first(bare: Kubectl) -> None:
     bare.run("apply", "-f", str(CRD_FILE))
-    install_chart(bare, "--set=crds.install=false")
+    install_chart(bare, ALONE, "--set=crds.install=false")
     assert works(bare, "first")
     uninstall(bare)
     assert bare.get("crd", CRD)
@@ -45,9 +48,9 @@ def test_the_crd_can_come_from_kubectl_first(bare: Kubectl) -> None:
 
 
 def test_the_crd_comes_with_the_chart_and_grows_with_an_upgrade(bare: Kubectl, tmp_path: Path) -> None:
-    install_chart(bare)
+    install_chart(bare, ALONE)
     assert works(bare, "second")
-    install_chart(bare, chart=chart_with_a_new_field(tmp_path))
+    install_chart(bare, ALONE, chart=chart_with_a_new_field(tmp_path))
     assert bare.apply(endpoint("second", replicas=0, tomorrow="x"))["spec"]["tomorrow"] == "x"
 
 
@@ -61,7 +64,7 @@ def test_uninstalling_leaves_the_crd_and_the_endpoints(bare: Kubectl) -> None:
 
 
 def test_installed_again_it_takes_up_what_is_there(bare: Kubectl) -> None:
-    install_chart(bare)
+    install_chart(bare, ALONE)
     bare.run("delete", "deployment", "second")
     wait_for(exists(bare, "deployment", "second"), "the operator mends the endpoint of before")
     bare.delete("iep", "second")

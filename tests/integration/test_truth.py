@@ -108,3 +108,20 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
         ("create", "secrets"): 2,
         ("create", "poddisruptionbudgets"): 1,
     }
+
+
+def test_a_secret_that_is_gone_comes_back_as_soon_as_a_pod_misses_it(
+    kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
+) -> None:
+    """Secrets are not watched, and with thousands of endpoints the rounds take hours."""
+    with running_operator(operators_kubectl, tmp_path / "log", "--resync-interval=300"):
+        start(kubectl)
+        name = newest_pod(kubectl)
+        kubectl.delete("secret", "one-api-key")
+        waiting = {"reason": "CreateContainerConfigError", "message": 'secret "one-api-key" not found'}
+        server = {
+            "name": "server", "image": "x", "imageID": "", "restartCount": 0, "ready": False, "started": False,
+            "state": {"waiting": waiting},
+        }  # fmt: skip
+        play_kubelet(kubectl, name, {"containerStatuses": [server]})
+        wait_for(lambda: kubectl.get("secret", "one-api-key"), "the Secret is made anew", timeout=10)

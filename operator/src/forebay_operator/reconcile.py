@@ -29,7 +29,7 @@ from forebay_operator.resources import (
 from forebay_operator.resources.meta import digest, find_controller
 from forebay_operator.resources.route import ACCEPTED, CONDITION, REFUSED, WAITING, assess_route, route_condition
 from forebay_operator.resources.secret import build_control_secret
-from forebay_operator.scaler import Scaled, Scaler
+from forebay_operator.scaler import Scaler, find_scaled
 from forebay_operator.settings import Settings
 from forebay_operator.startup import ended_run_of, find_unread, run_of
 from forebay_operator.status import assess, assess_invalid
@@ -43,6 +43,9 @@ SWITCH_AGE = 0.5
 
 EVENTS_AGE = 20.0
 """Seconds after which the events of a pod that is still being prepared are read again."""
+
+TAKEN_AWAY = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISSING.name})
+"""Failures of pods by which a child may be gone that is not watched."""
 
 IMAGE_VOLUME_MINOR = 35
 """Kubernetes 1.35 is the first that mounts images as volumes without a feature gate."""
@@ -72,6 +75,8 @@ class Reconciler:
         self._nodes = Nodes(cluster)
         self._made: dict[Key, str] = {}
         """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
+        self._doubted: set[Key] = set()
+        """Endpoints that are to be looked at without trust in the cache the next time."""
 
     async def reconcile(self, key: Key, live: bool = False) -> bool:
         """Reconcile one endpoint. Returns whether all is done; if not, call again later.
@@ -82,15 +87,13 @@ class Reconciler:
         Raises:
             ApiError: the API server refused or did not answer.
         """
+        live = live or key in self._doubted
+        self._doubted.discard(key)
         manifest = self._cache.endpoint(key)
         if live and manifest is not None:
             manifest = await self._cluster.get(names.KIND, *key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
-            self._made.pop(key, None)
-            self._publisher.forget(key)
-            self._reports.follow(key, {})
-            self._holding.forget(key)
-            self._scaler.follow(key, None)
+            self._forget(key)
             return True
         before = self._publisher.status_before(manifest)
         deployment = _own(manifest, self._cache.deployment(key))
@@ -135,11 +138,27 @@ class Reconciler:
             observed = replace(observed, nodes=nodes)
             if nodes is not None and newer_in:
                 self._publisher.again(key, newer_in)
+        self._doubt(key, observed, live)
         status = assess(endpoint, observed, before, datetime.now(UTC))
         await self._publisher.write(manifest, before, status)
         self._follow_starts(key, observed, status)
         self._scaler.follow(key, find_scaled(endpoint, observed))
         return done and settled
+
+    def _forget(self, key: Key) -> None:
+        """The endpoint is gone."""
+        self._made.pop(key, None)
+        self._publisher.forget(key)
+        self._reports.follow(key, {})
+        self._holding.forget(key)
+        self._scaler.follow(key, None)
+
+    def _doubt(self, key: Key, observed: Observed, live: bool) -> None:
+        """Look again, without trust in the cache, when pods miss what may be a child; after a `live` look later."""
+        failure = find_failure(observed) if observed.problem is None else None
+        if failure and failure.reason in TAKEN_AWAY:
+            self._doubted.add(key)
+            self._publisher.again(key, EVENTS_AGE if live else 0.0)
 
     async def _read_events(self, key: Key, observed: Observed) -> Sequence[Manifest]:
         """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
@@ -266,14 +285,6 @@ class Reconciler:
         if minor < IMAGE_VOLUME_MINOR:
             found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
             raise Unmade(reasons.IMAGE_VOLUME_UNSUPPORTED.found(found), retry=True)
-
-
-def find_scaled(endpoint: Endpoint, observed: Observed) -> Scaled | None:
-    """What the scaler has to know of an endpoint, or None where the user says how many replicas there are."""
-    if endpoint.scaling is None or endpoint.suspend:
-        return None
-    pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}
-    return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods)
 
 
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:

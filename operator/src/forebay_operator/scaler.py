@@ -18,8 +18,10 @@ from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
 from forebay_operator.gateways import Gateways
 from forebay_operator.names import OPS_PORT
+from forebay_operator.observed import Observed
 from forebay_operator.scaling import History, Policy, Sample, decide
 from forebay_operator.scaling.load import Held, PodLoad, parse_load
+from forebay_operator.types import Endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -156,3 +158,11 @@ class Scaler:
         message = f"from {scaled.replicas} to {wanted} replicas: {found}"
         logger.info("endpoint %s/%s: %s", *key, message)
         self._record(key, scaled.uid, "Scaled", message, False)
+
+
+def find_scaled(endpoint: Endpoint, observed: Observed) -> Scaled | None:
+    """What the scaler has to know of an endpoint, or None where the user says how many replicas there are."""
+    if endpoint.scaling is None or endpoint.suspend:
+        return None
+    pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}
+    return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods)

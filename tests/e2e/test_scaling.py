@@ -187,6 +187,19 @@ def test_a_rollout_and_an_eviction_under_load_lose_nothing(kubectl: Kubectl, cli
     kubectl.delete("iep", "rolling")
 
 
+def test_an_engine_sleeps_instead_of_ending_and_a_request_wakes_it(kubectl: Kubectl, clients: Clients) -> None:
+    """On a CPU sleep stops the engine and gives no memory back; all else is as on a GPU."""
+    make_canned(kubectl, "sleepy", {"idle": "Sleep", "idleTimeout": "4s", "stabilization": QUICK})
+    wait_ready(kubectl, "sleepy")
+    (pod,) = pods(kubectl, "sleepy")
+    for _ in range(2):
+        wait_for(reason_is(kubectl, "Idle", "sleepy"), "it sleeps", timeout=60)
+        counted = burst(clients, kubectl, "sleepy", 6, retries="0")
+        assert (counted["sent"], counted["failed"]) == (6, [])
+    assert [each["metadata"]["uid"] for each in pods(kubectl, "sleepy")] == [pod["metadata"]["uid"]]
+    kubectl.delete("iep", "sleepy")
+
+
 def test_an_hpa_writes_the_replicas_of_an_endpoint_that_does_not_scale_itself(kubectl: Kubectl) -> None:
     """There is no metrics server here: the bounds of an HPA hold without one."""
     kubectl.apply(canned("by-hpa"))

@@ -25,7 +25,7 @@ from tests.integration.audit import operators_requests
 from tests.integration.canned_pod import TEXT, CannedPod, own_address
 from tests.integration.gateway_process import Gateway, running_gateway, stand_by
 from tests.integration.operator_process import give_access, running_operator
-from tests.kubectl import Kubectl, Manifest, wait_for
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 SCALING = {
     "maxReplicas": 3,
@@ -45,6 +45,8 @@ class Load:
     in_flight: int = 0
     begun: int = 0
     told: bool = True
+    asleep: bool = False
+    orders: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -56,11 +58,21 @@ def listening(load: Load, host: str, port: int) -> Iterator[None]:
             if not load.told:
                 self.send_error(503)
                 return
-            figures = {"forebay_requests_in_flight": load.in_flight, "forebay_requests_total": load.begun}
+            figures = {
+                "forebay_requests_in_flight": load.in_flight,
+                "forebay_requests_total": load.begun,
+                "forebay_sleeping": int(load.asleep),
+            }
             body = "".join(f"{name} {value}.0\n" for name, value in figures.items()).encode()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            load.orders.append(f"{self.path} {self.headers['Authorization']}")
+            load.asleep = self.path.startswith("/sleep")
+            self.send_response(200)
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Nothing: the tests' output is not the place."""
@@ -297,6 +309,44 @@ def test_another_operator_goes_on_and_scales_nothing_down_before_it_has_seen_eno
             assert time.monotonic() - began > 4, "a whole window for scaling down"
             assert read_port(stage.slice()) == port
             stage.kubectl.run("delete", "iep", "one")
+
+
+def test_the_last_replica_sleeps_instead_and_a_request_wakes_it(operator: Stage) -> None:
+    operator.kubectl.apply(endpoint(scaling={**SCALING, "idle": "Sleep"}))
+    with operator.playing(1) as (name,):
+        load = operator.loads[name]
+        with reachable(operator):
+            wait_for(lambda: operator.listed() == [], "the slice leads to nobody")
+            wait_for(lambda: load.asleep, "it is told to sleep", timeout=30)
+            assert operator.listed() == [own_address()], "the gateway stands in before it sleeps"
+            token = operator.kubectl.run(
+                "get", "secret", "one-control", "-o=go-template={{.data.token | base64decode}}"
+            )
+            assert load.orders == [f"/sleep?level=1&after=8 Bearer {token}"]
+        play_readiness(operator, name, ready=False)
+        found = wait_for(reason_is(operator.kubectl, "Idle"), "the endpoint is idle")
+        assert condition(found, "ModelLoaded")["status"] == "True"
+        assert operator.replicas() == 1
+        wait_for(lambda: send(read_port(operator.slice()), "GET", "/v1/models", key=operator.key())[0] == 200, "a key")
+        with ThreadPoolExecutor() as pool:
+            asking = pool.submit(ask, operator.client(read_port(operator.slice())))
+            wait_for(lambda: not load.asleep, "it is woken", timeout=15)
+            play_readiness(operator, name, ready=True)
+            with reachable(operator):
+                assert asking.result(30) == TEXT
+                wait_for(reason_is(operator.kubectl, "Ready"), "the endpoint is ready")
+                wait_for(lambda: operator.listed() == [], "the slice leads to nobody")
+
+
+def play_readiness(stage: Stage, pod: str, *, ready: bool) -> None:
+    """What the kubelet says of a pod whose server runs."""
+    server = {
+        "name": "server", "image": "x", "imageID": "x", "restartCount": 0, "ready": ready, "started": True,
+        "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+    }  # fmt: skip
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    status = {"conditions": conditions, "containerStatuses": [server]}
+    stage.kubectl.patch("pod", pod, {"status": status}, "--subresource=status")
 
 
 def test_bounds_are_kept_and_suspend_goes_before_them(operator: Stage) -> None:

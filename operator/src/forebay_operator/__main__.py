@@ -176,7 +176,7 @@ async def _lead(
             living = Living(lambda: set(cache.endpoints), namespaces, queue.add)
             digests = Digests(cluster, parsed.namespace, living)
         holding = Holding(cluster, cache, gateways, digests)
-        scaler = Scaler(cluster, gateways, events.record, parsed.ops_port)
+        scaler = Scaler(cluster, gateways, events.record, queue.add, parsed.ops_port)
         reconciler = Reconciler(cluster, cache, settings, publisher, reports=reports, holding=holding, scaler=scaler)
 
         async def first_pass() -> None:

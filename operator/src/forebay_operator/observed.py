@@ -26,6 +26,7 @@ class Observed:
         events: those of the pod that has waited longest for its volumes, where they were asked for.
         scales: whether a request may start the endpoint when it is at zero.
         gateways: how many are ready to hold one.
+        resting: whether its engines sleep, or are about to.
     """
 
     deployment: Manifest | None
@@ -38,6 +39,7 @@ class Observed:
     events: Sequence[Manifest] = ()
     scales: bool = False
     gateways: int = 0
+    resting: bool = False
 
     @property
     def staying(self) -> list[Manifest]:

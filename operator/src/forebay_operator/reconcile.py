@@ -22,13 +22,13 @@ from forebay_operator.reports import StartupReports
 from forebay_operator.resources import (
     build_companions,
     build_deployment,
-    build_route,
     build_service,
     name_superfluous,
 )
 from forebay_operator.resources.meta import digest, find_controller
-from forebay_operator.resources.route import ACCEPTED, CONDITION, REFUSED, WAITING, assess_route, route_condition
+from forebay_operator.resources.route import CONDITION
 from forebay_operator.resources.secret import build_control_secret
+from forebay_operator.routes import Routes
 from forebay_operator.scaler import Scaler, find_scaled
 from forebay_operator.settings import Settings
 from forebay_operator.startup import ended_run_of, find_unread, run_of
@@ -73,6 +73,7 @@ class Reconciler:
         self._holding = holding
         self._scaler = scaler
         self._nodes = Nodes(cluster)
+        self._routes = Routes(cluster, settings)
         self._made: dict[Key, str] = {}
         """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
         self._doubted: set[Key] = set()
@@ -113,13 +114,7 @@ class Reconciler:
             logger.warning("endpoint %s/%s: %s", *key, error)
             done, problem_seen = not error.retry, error.diagnosis
         told = _find_condition(before, CONDITION)
-        try:
-            route, settled = await self._make_route(endpoint, told, live)
-        except ApiError as error:
-            words = f"the HTTPRoute could not be looked at or changed: {error.message}"
-            current = told and told.get("observedGeneration") == endpoint.generation
-            route = told if current else route_condition(False, "RouteFailed", words, endpoint.generation)
-            settled = False
+        route, settled = await self._routes.ensure(endpoint, told, live)
         doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
         conditions = [route] if route else []
         observed = replace(
@@ -130,6 +125,7 @@ class Reconciler:
             conditions=conditions,
             scales=endpoint.scaling is not None,
             gateways=self._holding.gateways,
+            resting=self._rests(key, endpoint, before),
         )
         if find_failure(observed) is None:
             observed = replace(observed, events=await self._read_events(key, observed))
@@ -223,12 +219,12 @@ class Reconciler:
         return deployment
 
     async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> Unmade | None:
-        """See Holding.ensure_slices. What it is refused keeps no endpoint from running, only from going to zero: then
-        it is returned."""
+        """See Holding.ensure_slices. What it is refused is returned, as it keeps no endpoint from running, but raised
+        where one is to go to zero."""
+        resting = self._scaler.rests((endpoint.namespace, endpoint.name))
+        serving = bool(endpoint.wanted) and observed.serving and not resting
         try:
-            settled = await self._holding.ensure_slices(
-                endpoint, bool(endpoint.wanted) and observed.serving, live, made
-            )
+            settled = await self._holding.ensure_slices(endpoint, serving, live, made)
         except Unmade as error:
             if not endpoint.wanted:
                 raise
@@ -245,37 +241,12 @@ class Reconciler:
             self._holding.put_keys((endpoint.namespace, endpoint.name), None)
             raise
 
-    async def _make_route(
-        self, endpoint: Endpoint, previous: Manifest | None, live: bool
-    ) -> tuple[Manifest | None, bool]:
-        """Make, mend or delete the HTTPRoute. Returns its condition, if it is to have one, and whether that may stay.
-
-        Routes are not watched, since their API may be missing: one is looked at while its Gateways have not taken it,
-        after a change of the endpoint, and in the rounds. None of this ever keeps the endpoint itself from working.
-        """
-        desired = build_route(endpoint, self._settings)
-        if desired is None:
-            if previous is not None or live:
-                await self._remove_route(endpoint)
-            return None, True
-        taken = previous is not None and previous["status"] == "True"
-        if previous and taken and not live and previous.get("observedGeneration") == endpoint.generation:
-            return previous, True
-        if not await self._cluster.serves_routes():
-            words = f"the Gateway API ({names.ROUTE_API}) is not installed here. Install it, or remove spec.route"
-            return route_condition(False, "RouteUnsupported", words, endpoint.generation), True
-        made = previous is not None and previous["reason"] in (ACCEPTED, WAITING, REFUSED)
-        try:
-            route = await ensure(self._cluster, endpoint, desired, None, made)
-        except Unmade as error:
-            found = route_condition(False, error.diagnosis.reason, error.diagnosis.text, endpoint.generation)
-            return found, not error.retry
-        found = assess_route(route, endpoint.generation)
-        return found, found["status"] == "True"
-
-    async def _remove_route(self, endpoint: Endpoint) -> None:
-        if await self._cluster.serves_routes():
-            await remove(self._cluster, endpoint, "HTTPRoute", endpoint.name)
+    def _rests(self, key: Key, endpoint: Endpoint, before: Manifest) -> bool:
+        """Whether the endpoint's engines sleep. Until the scaler has looked, what the status says holds."""
+        if endpoint.scaling is None or not endpoint.scaling.sleeps:
+            return False
+        rests = self._scaler.rests(key)
+        return (_find_condition(before, "Ready") or {}).get("reason") == "Idle" if rests is None else rests
 
     async def _check_image_volumes(self) -> None:
         """Raise unless the cluster mounts images as volumes; its version is read again, as it may be upgraded."""

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from forebay_operator.api import ApiError
-from forebay_operator.ask import read_text
+from forebay_operator.ask import order, read_text
 from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
 from forebay_operator.gateways import Gateways
-from forebay_operator.names import OPS_PORT
-from forebay_operator.observed import Observed
+from forebay_operator.names import OPS_PORT, control_secret_name
+from forebay_operator.observed import Observed, has_loaded
+from forebay_operator.resources.secret import read_control_token
 from forebay_operator.scaling import History, Policy, Sample, decide
 from forebay_operator.scaling.load import Held, PodLoad, parse_load
 from forebay_operator.types import Endpoint
@@ -30,6 +31,10 @@ INTERVAL = 2.0
 
 TIMEOUT = 1.0
 """Seconds for an answer; pods and gateways give it from memory."""
+
+QUIET = 8
+"""Seconds for which a server that is to sleep answers still: until Kubernetes has seen that it is not ready (its probe
+fails twice, every 2 s), and its Service leads elsewhere."""
 
 CONCURRENT = 64
 """Questions at once."""
@@ -45,27 +50,42 @@ class Scaled:
     Attributes:
         replicas: as it asks for now.
         pods: those that are ready, name to address.
+        sleeps: whether the last replica is put to sleep instead of ended.
+        stopped: pods that run and are not ready, where it sleeps: their engines may be asleep.
     """
 
     uid: str
     policy: Policy
     replicas: int
     pods: Mapping[str, str]
+    sleeps: bool = False
+    stopped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class _Followed:
     scaled: Scaled
     history: History = field(default_factory=lambda: History(0.0))
+    resting: bool | None = None
+    """Whether its engines sleep or are about to; None while nobody has looked."""
 
 
 class Scaler:
-    """For one event loop. `gateways` None: there are none, so nothing is scaled to zero."""
+    """For one event loop. `gateways` None: there are none, so nothing is scaled to zero. `changed` is called with an
+    endpoint that rests from now on, or does no more."""
 
-    def __init__(self, cluster: Cluster, gateways: Gateways | None, record: Record, port: int = OPS_PORT) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        gateways: Gateways | None,
+        record: Record,
+        changed: Callable[[Key], None] = lambda _: None,
+        port: int = OPS_PORT,
+    ) -> None:
         self._cluster = cluster
         self._gateways = gateways
         self._record = record
+        self._changed = changed
         self._port = port
         self._followed: dict[Key, _Followed] = {}
         self._limit = asyncio.Semaphore(CONCURRENT)
@@ -82,6 +102,11 @@ class Scaler:
         else:
             known = self._followed[key] = _Followed(scaled)
         known.history.length = scaled.policy.down + scaled.policy.up
+
+    def rests(self, key: Key) -> bool | None:
+        """Whether an endpoint's engines sleep or are about to; None where that is not known yet."""
+        known = self._followed.get(key)
+        return known.resting if known else None
 
     async def run(self) -> None:
         """Go round, for ever. What was seen before this began does not count."""
@@ -121,8 +146,7 @@ class Scaler:
         held: Sequence[tuple[str, Held | None]],
     ) -> None:
         scaled = followed.scaled
-        texts = await asyncio.gather(*(self._ask(session, address) for address in scaled.pods.values()))
-        loads = {name: parse_load(text) if text else None for name, text in zip(scaled.pods, texts, strict=True)}
+        loads = await self._read_loads(session, scaled.pods)
         sample = followed.history.add(time.monotonic(), loads, held, len(scaled.pods))
         wanted = decide(scaled.policy, list(followed.history.samples), scaled.replicas)
         current = self._followed.get(key) is followed and followed.scaled.replicas == scaled.replicas
@@ -130,6 +154,51 @@ class Scaler:
             # no endpoint waits for the API server's answer on another
             self._scaling.add(key)
             writes.create_task(self._scale(key, scaled, wanted, loads, sample))
+        elif current and scaled.sleeps:
+            stopped = await self._read_loads(session, scaled.stopped)
+            asleep = {name: scaled.stopped[name] for name, load in stopped.items() if load and load.asleep}
+            idle = bool(scaled.pods) and scaled.replicas == 1 and sample.idle >= scaled.policy.idle
+            waiting = any(one and one.waiting for _, one in held)
+            self._tend(writes, key, followed, asleep=asleep, idle=idle, waiting=waiting)
+
+    def _tend(
+        self,
+        writes: asyncio.TaskGroup,
+        key: Key,
+        followed: _Followed,
+        *,
+        asleep: Mapping[str, str],
+        idle: bool,
+        waiting: bool,
+    ) -> None:
+        """Put engines to sleep that nobody asks, and wake them when a gateway holds a request. Before they sleep the
+        gateways stand in for them, which the reconciler sees to: so it is told a round before."""
+        asleep_now = bool(asleep) and not followed.scaled.pods
+        on_the_way = key in self._scaling and bool(followed.resting)
+        before, followed.resting = followed.resting, idle or asleep_now or on_the_way
+        if before != followed.resting:
+            self._changed(key)
+        elif idle and key not in self._scaling:
+            self._scaling.add(key)
+            writes.create_task(self._order(key, followed.scaled.pods, f"/sleep?level=1&after={QUIET}"))
+        elif waiting and asleep and key not in self._scaling:
+            self._scaling.add(key)
+            writes.create_task(self._order(key, asleep, "/wake_up"))
+
+    async def _order(self, key: Key, pods: Mapping[str, str], path: str) -> None:
+        """Have the engines of pods sleep or wake."""
+        try:
+            logger.info("endpoint %s/%s: %s for %s", *key, path, ", ".join(pods))
+            token = read_control_token(await self._cluster.get("Secret", key[0], control_secret_name(key[1])))
+            await asyncio.gather(*(order(address, self._port, path, token) for address in pods.values()))
+        except ApiError as error:
+            logger.warning("endpoint %s/%s: %s: %s", *key, path, error)
+        finally:
+            self._scaling.discard(key)
+
+    async def _read_loads(self, session: aiohttp.ClientSession, pods: Mapping[str, str]) -> dict[str, PodLoad | None]:
+        texts = await asyncio.gather(*(self._ask(session, address) for address in pods.values()))
+        return {name: parse_load(text) if text else None for name, text in zip(pods, texts, strict=True)}
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> str | None:
         async with self._limit:
@@ -165,4 +234,11 @@ def find_scaled(endpoint: Endpoint, observed: Observed) -> Scaled | None:
     if endpoint.scaling is None or endpoint.suspend:
         return None
     pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}
-    return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods)
+    if not endpoint.scaling.sleeps:
+        return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods)
+    stopped = {
+        pod["metadata"]["name"]: pod["status"]["podIP"]
+        for pod in observed.active
+        if has_loaded(pod) and pod["metadata"]["name"] not in pods and pod["status"].get("podIP")
+    }
+    return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods, sleeps=True, stopped=stopped)

@@ -35,7 +35,7 @@ STATES: Mapping[str, str] = {
     "Degraded": "Replicas answer, but not as asked for: the message has one of the reasons below, and the way out.",
     "Suspended": "spec.suspend is true: nothing runs, all else stays.",
     "ScaledToZero": "spec.replicas is 0, without spec.scaling: nothing runs, and no request starts anything.",
-    "Idle": "Scaled to zero: the gateway holds the next request and starts a server for it.",
+    "Idle": "Scaled to zero, or asleep: the gateway holds the next request and has a server started or woken for it.",
     "Scheduling": "A node is being chosen for the first pod.",
     "PreparingPod": "The node makes the pod's volumes and network.",
     "PullingImage": "The node pulls the images of the server and, for oci://, of the model.",
@@ -76,6 +76,8 @@ def judge(
     tally = f"{ready} of {wanted} replicas ready"
     if wanted and not observed.problem and _is_complete(wanted, observed):
         return Verdict(True, "Ready", tally)
+    if wanted and observed.resting and not ready and not observed.problem:
+        return Verdict(True, "Idle", "the engine sleeps: a request wakes it")
     failure = observed.problem or (find_failure(observed, gpu) if wanted else None)
     if failure and wanted and ready:
         message = f"{_describe_rest(observed, tally)}: {failure.reason}: {failure.text}{_advise(observed, failure)}"

@@ -15,6 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 from forebay_server.engine import MODES, Answer, Engine, Refused
 from forebay_server.errors import ApiError
 
+LONGEST_WAIT = 300
+"""Seconds before it falls asleep."""
+
 SECONDS = 600.0
 """How long the answer to one operation is waited for: running requests finish before the engine sleeps."""
 
@@ -118,7 +121,10 @@ def _sleep(query: Query, fields: Fields) -> Asked:
         raise Refused(ApiError(400, f"level is {level!r}; it must be 0, 1 or 2.", None, "level"))
     if mode not in MODES:
         raise Refused(ApiError(400, f"mode is {mode!r}; it must be one of {', '.join(MODES)}.", None, "mode"))
-    return lambda engine: engine.sleep(int(level), mode)
+    after = query.get("after", ["0"])[-1]
+    if not after.isdecimal() or int(after) > LONGEST_WAIT:
+        raise Refused(ApiError(400, f"after is {after!r}; it must be 0 to {LONGEST_WAIT} seconds.", None, "after"))
+    return lambda engine: engine.sleep(int(level), mode, float(after))
 
 
 def _wake_up(query: Query, fields: Fields) -> Asked:

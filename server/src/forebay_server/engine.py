@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,10 @@ Answer = dict[str, object]
 
 MODES = ("wait", "abort", "keep")
 """What becomes of running requests when the engine goes to sleep: they finish, they are cut, they go on after it."""
+
+
+LOOK_SECONDS = 0.1
+"""Between two looks whether a request came."""
 
 
 class Refused(Exception):
@@ -75,12 +80,15 @@ class Engine:
     async def is_sleeping(self) -> Answer:
         return {"is_sleeping": bool(await self._client.is_sleeping())}
 
-    async def sleep(self, level: int, mode: str) -> Answer:
+    async def sleep(self, level: int, mode: str, after: float = 0.0) -> Answer:
         """Level 0 stops the engine, 1 moves the weights to the host's memory and drops the KV cache, 2 drops both.
-        Requests are refused from now on; those that run are treated by `mode`, one of MODES."""
+        Requests are refused from then on; those that run are treated by `mode`, one of MODES. With `after` it says for
+        so many seconds that it is not ready, and answers still; a request that comes meanwhile keeps it awake."""
         if level and not (self._abilities.sleep_mode or self._abilities.cpu):
             raise _not_started_with("ENABLE_SLEEP_MODE=true", "give memory back while it sleeps; level=0 only stops it")
         async with self._busy:
+            if after and not await self._is_let_be(after):
+                return {"status": "awake", "level": self._level}
             before, self._state.asleep = self._state.asleep, True
             try:
                 await self._client.sleep(level, mode)
@@ -91,6 +99,20 @@ class Engine:
             self._level = level
         log.info("The engine sleeps, level %d", level)
         return {"status": "sleeping", "level": level}
+
+    async def _is_let_be(self, seconds: float) -> bool:
+        """Whether no request came for so long, in which it is not ready, so that requests go elsewhere in the end."""
+        requests, end = self._state.in_flight, time.monotonic() + seconds
+        begun, self._state.leaving = requests.begun, True
+        try:
+            while await asyncio.sleep(LOOK_SECONDS, True):
+                if requests.begun != begun or requests.working:
+                    return False
+                if time.monotonic() > end:
+                    return True
+        finally:
+            self._state.leaving = False
+        return False
 
     async def wake_up(self, tags: Sequence[str]) -> Answer:
         """Wake what `tags` name (weights, kv_cache), or all. Requests come in again once the whole engine is awake and

@@ -72,6 +72,8 @@ class ServerState:
         self.draining = draining
         self.asleep = False
         """Whether the engine was put to sleep, or is on its way there or back: see engine."""
+        self.leaving = False
+        """Whether it is about to fall asleep unless a request comes: not ready, but it answers."""
         self.failure: Failure | None = None
         """Set by what runs inside vLLM when the start has to stop."""
         self.engine_dead = engine_dead
@@ -112,4 +114,6 @@ class ServerState:
             return sick
         if self.step is not Step.READY:
             return f"starting: {self.step}"
+        if self.leaving:
+            return "about to sleep"
         return "sleeping" if self.asleep else ""

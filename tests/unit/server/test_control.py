@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from forebay_server.liveness import EngineWatch, Patience
 from forebay_server.ops import OpsServer
 from forebay_server.startup import Step
 from forebay_server.state import ServerState
+from tests.kubectl import wait_for
 
 TOKEN = "control-token-0123456789"
 ALL = Abilities(sleep_mode=True, adapters=True, profiler=True)
@@ -134,6 +136,8 @@ def test_what_is_asked_reaches_the_engine(bench: Bench, target: str, calls: list
     [
         ("/sleep?level=3", b"", "it must be 0, 1 or 2"),
         ("/sleep?mode=now", b"", "one of wait, abort, keep"),
+        ("/sleep?after=soon", b"", "it must be 0 to 300 seconds"),
+        ("/sleep?after=301", b"", "it must be 0 to 300 seconds"),
         ("/wake_up?tags=all", b"", "there are weights and kv_cache"),
         ("/sleep", b"{", "is no JSON"),
         ("/sleep", b"[]", "must be a JSON object"),
@@ -164,6 +168,18 @@ def test_a_sleeping_engine_takes_no_requests_and_is_not_ill(bench: Bench) -> Non
     assert bench.state.not_ready_because() == "sleeping", "the KV cache is still away"
     bench("/wake_up?tags=kv_cache")
     assert bench.state.not_ready_because() == ""
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_an_engine_that_is_to_sleep_answers_until_then_and_stays_awake_for_a_request(bench: Bench, asked: bool) -> None:
+    with ThreadPoolExecutor() as pool:
+        sleeping = pool.submit(bench, "/sleep?after=1")
+        wait_for(lambda: bench.state.not_ready_because() == "about to sleep", "it is not ready")
+        assert not bench.state.asleep
+        bench.state.in_flight.begun += asked
+        assert sleeping.result(10) == (200, {"status": "awake" if asked else "sleeping", "level": 0 if asked else 1})
+    assert bench.state.not_ready_because() == ("" if asked else "sleeping")
+    assert bench.client.calls == ([] if asked else [("sleep", 1, "wait")])
 
 
 def test_weights_that_were_dropped_are_loaded_again(bench: Bench) -> None:

@@ -133,6 +133,8 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
     defaults = {STARTUP_VARIABLE: str(endpoint.rollout.startup_seconds)}
     if endpoint.model.kind != "hub" and not any(name in users for name in SERVED_NAME_VARIABLES):
         defaults[SERVED_NAME_VARIABLES[0]] = endpoint.name
+    if endpoint.scaling and endpoint.scaling.sleeps and endpoint.gpu.count:
+        defaults["ENABLE_SLEEP_MODE"] = "true"
     if size := find_tensor_parallel_size(endpoint.gpu.count, endpoint.env):
         defaults[TENSOR] = str(size)
     ours = {name: {"name": name, "value": value} for name, value in (fixed | defaults).items()}

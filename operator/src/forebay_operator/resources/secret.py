@@ -30,3 +30,9 @@ def _build_secret(endpoint: Endpoint, name: str, entry: str, prefix: str) -> Man
         "metadata": build_metadata(endpoint, name),
         "data": {entry: base64.b64encode(value.encode()).decode()},
     }
+
+
+def read_control_token(secret: Manifest | None) -> str:
+    """The token in the Secret that was made for engine control; "" where that is gone."""
+    value = ((secret or {}).get("data") or {}).get(CONTROL_ENTRY, "")
+    return base64.b64decode(value).decode()

@@ -11,11 +11,13 @@ IN_FLIGHT = "forebay_requests_in_flight"
 BEGUN = "forebay_requests_total"
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
+SLEEPING = "forebay_sleeping"
 """Metrics of a server. The first two count requests over HTTP, the others what the engine makes of them: of one
 request with several prompts, several. Those of vLLM have a line for each of its engines."""
 
 _LINE = re.compile(
-    rf"^({IN_FLIGHT}|{BEGUN}|{RUNNING}|{WAITING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$", re.MULTILINE
+    rf"^({IN_FLIGHT}|{BEGUN}|{RUNNING}|{WAITING}|{SLEEPING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$",
+    re.MULTILINE,
 )
 
 
@@ -27,6 +29,7 @@ class PodLoad:
     begun: int
     running: int = 0
     waiting: int = 0
+    asleep: bool = False
 
     @property
     def total(self) -> int:
@@ -56,7 +59,13 @@ def parse_load(text: str) -> PodLoad | None:
         return None
     if IN_FLIGHT not in numbers or BEGUN not in numbers:
         return None
-    return PodLoad(numbers[IN_FLIGHT], numbers[BEGUN], numbers.get(RUNNING, 0), numbers.get(WAITING, 0))
+    return PodLoad(
+        numbers[IN_FLIGHT],
+        numbers[BEGUN],
+        running=numbers.get(RUNNING, 0),
+        waiting=numbers.get(WAITING, 0),
+        asleep=bool(numbers.get(SLEEPING)),
+    )
 
 
 def parse_held(text: str) -> Mapping[Key, Held] | None:

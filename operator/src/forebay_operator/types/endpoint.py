@@ -141,13 +141,19 @@ class Scaling:
     max_replicas: Annotated[int, Between(1, 1000)] = 1
     target: Target = Target(concurrency=32)
     idle_timeout: str = "5m"
+    idle: Literal["Zero", "Sleep"] = "Zero"
     stabilization: Stabilization = Stabilization()
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether the last replica sleeps instead of going."""
+        return self.idle == "Sleep" and self.min_replicas == 0
 
     @property
     def policy(self) -> Policy:
         """The same, as what decides takes it."""
         return Policy(
-            least=self.min_replicas,
+            least=1 if self.sleeps else self.min_replicas,
             most=self.max_replicas,
             concurrency=self.target.concurrency,
             queue_delay=float(read_duration(self.target.queue_delay)) if self.target.queue_delay else 0.0,

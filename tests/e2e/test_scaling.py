@@ -14,15 +14,15 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
-from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, port_forward, read_key, talking, wait_ready
+from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, port_forward, read_key, talking, wait_for_service, wait_ready
 from tests.e2e.test_endpoints import canned
 from tests.e2e.test_rollouts import evict
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 TEXT = "The water waits above the gate until the turbine below it turns."
-PACE = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.03"}
-"""One token is one letter, so an answer takes two seconds."""
+STEP = 0.03
+"""Seconds of a step. One token is one letter, so an answer takes two seconds."""
 
 SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
 QUICK = {"up": "2s", "down": "5s"}
@@ -90,12 +90,11 @@ def gateways(kubectl: Kubectl) -> list[Manifest]:
     return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
 
-def make_canned(kubectl: Kubectl, name: str, scaling: Mapping[str, Any], **spec: Any) -> None:
-    """An endpoint of the canned server, of which each answer takes two seconds."""
-    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "pace"}, "data": PACE})
-    wide = {"requests": {"cpu": "50m"}, "limits": {"memory": "3Gi"}}
-    spec = {"resources": wide, "env": [SERVED], "envFrom": [{"configMapRef": {"name": "pace"}}], **spec}
-    kubectl.apply(canned(name, scaling=scaling, **spec))
+def make_canned(kubectl: Kubectl, name: str, scaling: Mapping[str, Any], step: float = STEP, **spec: Any) -> None:
+    """An endpoint of the canned server, of which each token takes `step` seconds."""
+    pace = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": str(step)}
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": pace})
+    kubectl.apply(canned(name, scaling=scaling, env=[SERVED], envFrom=[{"configMapRef": {"name": name}}], **spec))
 
 
 def cycle(kubectl: Kubectl, name: str) -> None:
@@ -113,6 +112,7 @@ def test_the_real_model_goes_to_zero_and_back_and_clients_that_never_pause_lose_
     kubectl.apply(manifest)
     is_idle(kubectl, "smollm2")
     base, key, _ = address(kubectl, "smollm2")
+    wait_for_service(clients, base, key)
     env = {"OPENAI_BASE_URL": base, "OPENAI_API_KEY": key}
     answer = clients.run_inside(ROOT / "examples/ask.py", "smollm2", "What is the capital of France?", env=env)
     assert "Paris" in answer
@@ -133,7 +133,7 @@ def test_the_real_model_goes_to_zero_and_back_and_clients_that_never_pause_lose_
 
 def test_a_burst_scales_up_and_back_and_every_request_is_answered(kubectl: Kubectl, clients: Clients) -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 3, "target": {"concurrency": 4}, "stabilization": QUICK}
-    make_canned(kubectl, "bursting", scaling)
+    make_canned(kubectl, "bursting", scaling, step=0.15)  # ten seconds an answer, longer than to decide takes
     wait_ready(kubectl, "bursting")
     with bursting(clients, kubectl, "bursting", 12) as counted:
         wait_for(lambda: replicas(kubectl, "bursting") == 3, "three replicas for twelve requests", timeout=30)
@@ -142,13 +142,14 @@ def test_a_burst_scales_up_and_back_and_every_request_is_answered(kubectl: Kubec
         wait_for(lambda: replicas(kubectl, "bursting") == 1, "one replica is enough", timeout=90)
         wait_for(lambda: len(pods(kubectl, "bursting")) == 1, "one pod is left", timeout=60)
     assert counted["failed"] == []
-    assert sum(counted["answered"].values()) > 4
+    assert counted["answered"]
     kubectl.delete("iep", "bursting")
 
 
 def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl: Kubectl, clients: Clients) -> None:
     make_canned(kubectl, "held", {"idleTimeout": "10s", "stabilization": QUICK}, replicas=0)
     is_idle(kubectl, "held")
+    wait_for_service(clients, url(kubectl, "held"), read_key(kubectl, "held"))
     system = kubectl.within(SYSTEM)
     with bursting(clients, kubectl, "held", 20) as counted:
         wait_for(lambda: held(kubectl) == 20, "all are held", timeout=30)

@@ -20,7 +20,7 @@ import pytest
 
 from forebay_operator.resources.gateway_slice import read_port
 from tests.endpoints import endpoint, reason_is
-from tests.integration.asking import ask, send
+from tests.integration.asking import ask, connects, send
 from tests.integration.audit import operators_requests
 from tests.integration.canned_pod import TEXT, CannedPod, own_address
 from tests.integration.gateway_process import Gateway, running_gateway, stand_by
@@ -184,7 +184,9 @@ def make_idle(stage: Stage) -> int:
     stage.kubectl.apply(endpoint(replicas=0, scaling=SCALING))
     wait_for(reason_is(stage.kubectl, "Idle"), "the gateway stands in")
     wait_for(lambda: stage.listed() == [own_address()], "the slice leads to the gateway")
-    return read_port(stage.slice())
+    port = read_port(stage.slice())
+    wait_for(lambda: connects(port), "the gateway listens there")
+    return port
 
 
 @contextmanager

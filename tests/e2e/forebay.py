@@ -81,19 +81,6 @@ def port_forward(kubectl: Kubectl, service: str) -> Iterator[int]:
             forward.terminate()
 
 
-REACH = """
-import sys, time, urllib.request
-request = urllib.request.Request(sys.argv[1] + "/models", headers={"Authorization": "Bearer " + sys.argv[2]})
-for _ in range(100):
-    try:
-        print(urllib.request.urlopen(request, timeout=5).status)
-        break
-    except OSError:
-        time.sleep(0.2)
-"""
-"""Prints 200 once a GET of URL/models with KEY is answered so."""
-
-
 @dataclass(frozen=True)
 class Clients:
     """The official clients, in a pod of the cluster and on this machine."""
@@ -122,7 +109,7 @@ class Clients:
 
 def wait_for_service(clients: Clients, url: str, key: str) -> None:
     """Wait until the cluster's DNS and network know an endpoint's Service as it is, which takes them a second."""
-    assert clients.pod.run("exec", "client", "--", "python3", "-c", REACH, url, key).strip() == "200"
+    assert clients.run_inside(PROGRAMS / "reach.py", url, key).strip() == "200"
 
 
 @contextmanager

@@ -240,10 +240,9 @@ class Cluster:
 
     async def set_deletion_cost(self, namespace: str, name: str, cost: int) -> None:
         """Say of a pod how late it should go when fewer are wanted; one that is gone is no error."""
-        patch = {"metadata": {"annotations": {DELETION_COST_ANNOTATION: str(cost)}}}
+        pod = {"kind": "Pod", "metadata": {"namespace": namespace, "name": name}}
         try:
-            path = _path("Pod", namespace, name)
-            await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
+            await self.merge(pod, {"metadata": {"annotations": {DELETION_COST_ANNOTATION: str(cost)}}})
         except ApiError as error:
             if error.status != 404:
                 raise

@@ -17,6 +17,7 @@ from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
 from forebay_operator.names import OPS_PORT
 from forebay_operator.scaling.load import Held, parse_held
+from forebay_operator.types import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -80,16 +81,11 @@ class Gateways:
         return list(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
 
 
-def find_ready(slices: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+def find_ready(slices: Sequence[Manifest]) -> tuple[str, ...]:
     """The addresses that a Service's EndpointSlices list as ready, in order."""
-    found: set[str] = set()
-    for each in slices:
-        endpoints = each.get("endpoints") or ()
-        assert isinstance(endpoints, Sequence)
-        found.update(
-            one["addresses"][0] for one in endpoints if (one.get("conditions") or {}).get("ready") is not False
-        )
-    return tuple(sorted(found))
+    listed = (one for each in slices for one in each.get("endpoints") or ())
+    ready = {one["addresses"][0] for one in listed if (one.get("conditions") or {}).get("ready") is not False}
+    return tuple(sorted(ready))
 
 
 def of_family(addresses: Sequence[str], family: str) -> list[str]:

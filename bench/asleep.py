@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -9,14 +10,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.scale.client import Client, connect, for_each
-from bench.scale.measures import memory_mb, processor_seconds
+from bench.scale.measures import memory_mb, processor_seconds, read_metrics
 from bench.scale.objects import ENDPOINTS
 from bench.scale.rounds import all_become
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from tests.endpoints import endpoint
 from tests.integration.canned_pod import own_address
-from tests.integration.control_plane import start_control_plane
+from tests.integration.control_plane import free_ports, start_control_plane
 from tests.integration.gateway_process import running_gateway, stand_by
 from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
@@ -24,6 +25,9 @@ from tests.kubectl import Kubectl, Manifest, condition, wait_for
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 AT_ONCE = 8
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
+SPAN = 10
+"""Seconds in which an operator at rest looks at no more than as many endpoints: it does at one every two seconds."""
+
 ANOTHER = "192.0.2.1"
 """The address of a second gateway, which nobody asks anything that would matter."""
 
@@ -33,11 +37,12 @@ def main() -> None:
     parser.add_argument("--endpoints", type=int, default=1000, help="how many (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=120, help="for which they sleep (default: %(default)s)")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, standing(Path(name)) as (home, *pids):
+    with tempfile.TemporaryDirectory() as name, standing(Path(name)) as (home, port, *pids):
         began = [memory_mb(pid, peak=False) for pid in pids]
         asyncio.run(make(home, asked.endpoints))
         wait_for(lambda: count_idle(home) == asked.endpoints, "all endpoints are idle", timeout=600, interval=2)
         wait_for(lambda: count_files(pids[1]) >= asked.endpoints, "the gateway listens for all", timeout=120)
+        await_rest(port)
         used = [processor_seconds(pid) for pid in pids]
         time.sleep(asked.seconds)
         print(f"{asked.endpoints} endpoints at zero, for {asked.seconds:g} s\n")
@@ -50,8 +55,9 @@ def main() -> None:
 
 
 @contextmanager
-def standing(folder: Path) -> Iterator[tuple[Kubectl, int, int]]:
-    """A control plane with an operator and a gateway: an administrator's access, and their processes."""
+def standing(folder: Path) -> Iterator[tuple[Kubectl, int, int, int]]:
+    """A control plane with an operator and a gateway: an administrator's access, the port on which the operator, which
+    works by now, tells of itself, and their processes."""
     with ExitStack() as stack:
         home = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
         home.run("create", "namespace", "home")
@@ -60,9 +66,36 @@ def standing(folder: Path) -> Iterator[tuple[Kubectl, int, int]]:
             running_gateway(home, "system", folder / "gateway", digest_key=None, ops_host=own_address())
         )
         stand_by(home.within("system"), own_address())
-        options = "--namespace=system", "--gateway-service=forebay-gateway", f"--ops-port={gateway.ops_port}"
-        operator = stack.enter_context(running_operator(access, folder / "operator", *options, "--resync-interval=300"))
-        yield home, operator.pid, gateway.process.pid
+        options = ["--namespace=system", "--gateway-service=forebay-gateway", f"--ops-port={gateway.ops_port}"]
+        (port,) = free_ports(1)
+        options.append("--resync-interval=300")
+        operator = stack.enter_context(running_operator(access, folder / "operator", *options, port=port))
+        wait_for(lambda: works(port), "the operator works")
+        yield home, port, operator.pid, gateway.process.pid
+
+
+def works(port: int) -> bool:
+    """Whether the operator leads."""
+    try:
+        return "forebay_leader 1.0" in read_metrics(port)
+    except OSError:
+        return False
+
+
+def await_rest(port: int) -> None:
+    """Wait until the operator has nothing to do but its rounds: Kubernetes' controllers write for minutes after the
+    last endpoint is idle (the state of a thousand disruption budgets), and each of these is a reason to look."""
+    reconciled = count_reconciles(port)
+    while True:
+        time.sleep(SPAN)
+        before, reconciled = reconciled, count_reconciles(port)
+        if reconciled - before <= SPAN:
+            return
+
+
+def count_reconciles(port: int) -> float:
+    """How often the operator has reconciled an endpoint."""
+    return sum(map(float, re.findall(r"^forebay_reconcile_duration_seconds_count\S* (\S+)$", read_metrics(port), re.M)))
 
 
 async def make(home: Kubectl, count: int) -> None:

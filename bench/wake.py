@@ -1,0 +1,174 @@
+"""From a request at zero to its first token, step by step: `python -m bench.wake`, on a kind cluster.
+
+Beside it a pod with the very spec of the endpoint's, made alone, without a controller, and asked without a pause until
+its first token comes: what a start takes at least. The two take turns. The client is a pod of the cluster; steps are
+taken when a watch on this machine sees them, by the machine's one clock.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+from cluster import kind, tools
+from forebay_gateway.api import ApiServer
+from tests.e2e.conftest import NAME
+from tests.e2e.forebay import Clients, images, install_chart, read_key, wait_for_service, wait_ready
+from tests.e2e.test_endpoints import canned
+from tests.endpoints import reason_is
+from tests.integration.api_client import connect
+from tests.kubectl import Kubectl, Manifest, condition, wait_for
+
+PROGRAM = Path(__file__).with_name("first_token.py")
+SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
+PATIENCE = 120
+
+STEPS: Mapping[str, tuple[str, Callable[[Manifest], bool]]] = {
+    "the endpoint is scaled (gateway)": (
+        "/apis/forebay.dev/v1alpha1/namespaces/{}/inferenceendpoints",
+        lambda found: found["spec"].get("replicas") == 1,
+    ),
+    "its Deployment is (operator)": (
+        "/apis/apps/v1/namespaces/{}/deployments",
+        lambda found: found["spec"].get("replicas") == 1,
+    ),
+    "the pod is made (Kubernetes)": ("/api/v1/namespaces/{}/pods", lambda _: True),
+    "scheduled (Kubernetes)": (
+        "/api/v1/namespaces/{}/pods",
+        lambda found: condition(found, "PodScheduled").get("status") == "True",
+    ),
+    "the container runs, as the kubelet tells": (
+        "/api/v1/namespaces/{}/pods",
+        lambda found: any("running" in each["state"] for each in found["status"].get("containerStatuses") or ()),
+    ),
+}
+READY = "/api/v1/namespaces/{}/pods", lambda found: condition(found, "Ready").get("status") == "True"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.wake", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="starts of each (default: %(default)s)")
+    rounds = parser.parse_args().rounds
+    with_tests = ["--images", "--tests", "--name", NAME]
+    subprocess.run([sys.executable, "-m", "cluster", "up", *with_tests], check=True, stdout=sys.stderr)
+    cluster = Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
+    install_chart(cluster)
+    kubectl = cluster.within("bench-wake")
+    kubectl.run("create", "namespace", kubectl.namespace)
+    try:
+        measure(kubectl, rounds)
+    finally:
+        kubectl.run("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+def measure(kubectl: Kubectl, rounds: int) -> None:
+    """Make an endpoint and a client, take turns, print the table."""
+    kubectl.apply(client_pod())
+    kubectl.apply(canned("waking", scaling={"idleTimeout": "1h"}, env=[SERVED]))
+    kubectl.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    wait_ready(kubectl, "waking")
+    clients, url = Clients(kubectl), f"http://waking.{kubectl.namespace}.svc/v2/waking/openai/v1"
+    key = read_key(kubectl, "waking")
+    woken, alone, later = [], [], []
+    for number in range(rounds):
+        kubectl.run("scale", "iep", "waking", "--replicas=0")
+        wait_for(reason_is(kubectl, "Idle", "waking"), "it is idle", timeout=PATIENCE)
+        wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=waking") == [], "no pod is left", timeout=PATIENCE)
+        wait_for_service(clients, url, key)
+        alone.append(start_alone(kubectl, clients, f"alone-{number}", key))
+        steps, ready = wake(kubectl, clients, url, key)
+        woken.append(steps)
+        later.append(ready)
+        print(f"round {number}: {woken[-1]}, alone {alone[-1]:.2f} s", file=sys.stderr, flush=True)
+    print("| from the request at zero until | s after the step before: median (least to most) |\n|---|---|")
+    names = [*STEPS, "the first token"]
+    for before, name in zip(["", *names], names, strict=False):
+        print(row(name, [each[name] - (each[before] if before else 0.0) for each in woken]))
+    totals = [each["the first token"] for each in woken]
+    print(row("**all of it**", totals))
+    print(row("a pod with the same spec, alone, from its making to its first token", alone))
+    print(row("**what is added to that**", [all_of_it - least for all_of_it, least in zip(totals, alone, strict=True)]))
+    print(row("not waited for: the kubelet sees after the first token that the pod is ready", later))
+
+
+def row(name: str, seconds: list[float]) -> str:
+    return f"| {name} | {median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f}) |"
+
+
+def wake(kubectl: Kubectl, clients: Clients, url: str, key: str) -> tuple[dict[str, float], float]:
+    """Seconds from the request to each step, and from the first token to Kubernetes' word that the pod is ready."""
+    watching = threading.Barrier(len(STEPS) + 2)
+    with ThreadPoolExecutor(len(STEPS) + 1) as pool:
+        seen = {
+            name: pool.submit(see, kubectl, path, "waking", becomes, watching)
+            for name, (path, becomes) in [*STEPS.items(), ("", READY)]
+        }
+        watching.wait(10)
+        asked = json.loads(clients.run_inside(PROGRAM, url, key, "served"))
+        times = {name: each.result(PATIENCE) - asked["sent"] for name, each in seen.items()}
+    first = asked["came"] - asked["sent"]
+    return {**{name: times[name] for name in STEPS}, "the first token": first}, times[""] - first
+
+
+def start_alone(kubectl: Kubectl, clients: Clients, name: str, key: str) -> float:
+    """Seconds from the making of a pod like the endpoint's to its first token."""
+    deployment = kubectl.get("deployment", "waking")
+    assert deployment
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": deployment["spec"]["template"]["spec"],
+    }
+    kubectl.apply(pod)
+    began = time.time()
+    wait_for(lambda: address(kubectl, name) or None, "the pod has an address", timeout=PATIENCE, interval=0.05)
+    url = f"http://{address(kubectl, name)}:8000/v1"
+    asked = json.loads(clients.run_inside(PROGRAM, url, key, "served"))
+    kubectl.run("delete", "pod", name, "--grace-period=0", "--force")
+    return float(asked["came"]) - began
+
+
+def address(kubectl: Kubectl, pod: str) -> str:
+    return str(((kubectl.get("pod", pod) or {}).get("status") or {}).get("podIP") or "")
+
+
+def see(
+    kubectl: Kubectl, path: str, name: str, becomes: Callable[[Manifest], bool], watching: threading.Barrier
+) -> float:
+    """When a watch sees that an object whose name begins so has become something. Raises TimeoutError."""
+
+    async def wait() -> float:
+        api = ApiServer(await connect(kubectl.kubeconfig))
+        place = path.format(kubectl.namespace)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                version = (await api.request("GET", place))["metadata"]["resourceVersion"]
+                await asyncio.to_thread(watching.wait, 10)
+                async for event in api.watch(place, {"resourceVersion": version}):
+                    found = event["object"]
+                    if event["type"] != "BOOKMARK" and found["metadata"]["name"].startswith(name) and becomes(found):
+                        return time.time()
+        finally:
+            await api.close()
+        raise TimeoutError(place)
+
+    return asyncio.run(wait())
+
+
+def client_pod() -> Manifest:
+    """A pod with Python, which waits."""
+    container = {"name": "client", "image": images()["client"], "imagePullPolicy": "Never"}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
+
+
+if __name__ == "__main__":
+    main()

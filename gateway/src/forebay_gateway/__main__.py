@@ -7,7 +7,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from forebay_gateway.connection import Connection
 from forebay_gateway.directory import Directory
 from forebay_gateway.gate import Gate
 from forebay_gateway.hold import Holds
+from forebay_gateway.jobs.api import JobsApi
+from forebay_gateway.jobs.dispatch import Dispatcher
+from forebay_gateway.jobs.store import Store
 from forebay_gateway.keys import Keys
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.names import Key
@@ -42,6 +46,7 @@ LIMITS = {
     "held": "requests that wait for a pod, in all",
     "held_per_endpoint": "requests that wait for a pod of one endpoint",
     "kept_bytes": "bytes of bodies in memory, of all requests that have not gone to a pod",
+    "jobs_bytes": "bytes of inputs and outputs of jobs in memory",
     "hold_seconds": "seconds that a request waits for a pod",
     "patience_seconds": "seconds that a streamed request waits like any other before it gets a 200 and comments",
     "heartbeat_seconds": "seconds from one comment to the next",
@@ -73,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     watched = "namespaces to watch, separated by commas; none means all"
     add("watch_namespaces", "", watched, type=lambda text: [each for name in text.split(",") if (each := name.strip())])
     add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
+    add("jobs", "memory", "jobs, in the memory of this one gateway, or none", choices=("memory", "off"))
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)
     for name, text in LIMITS.items():
@@ -95,9 +101,11 @@ async def run(parsed: argparse.Namespace) -> None:
     directory, keys, balancer = Directory(parsed.home_namespace), Keys(), Balancer()
     stop = Stop()
     api = await ApiServer.connect()
-    async with Probe(parsed.pod_ops_port) as probe:
+    async with Probe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
         holds = Holds(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
         gate = Gate(directory, keys, holds, balancer, limits)
+        if parsed.jobs == "memory":
+            gate.jobs = await parts.enter_async_context(keep_jobs(directory, balancer, holds, limits.jobs_bytes))
         followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
 
         def accept(key: Key | None) -> Connection:
@@ -126,6 +134,16 @@ async def run(parsed: argparse.Namespace) -> None:
     await api.close()
     if stop.error:
         raise SystemExit(f"the gateway ends, as a part of it failed: {stop.error!r}")
+
+
+@asynccontextmanager
+async def keep_jobs(directory: Directory, balancer: Balancer, holds: Holds, most_bytes: int) -> AsyncIterator[JobsApi]:
+    """Take jobs and have pods run them until the context ends."""
+    store = Store(most_bytes)
+    async with Dispatcher(store, directory, balancer, holds) as dispatcher:
+        api = JobsApi(store, dispatcher, directory)
+        holds.queued, directory.dropped = api.waiting, api.forget
+        yield api
 
 
 class Stop:

@@ -169,6 +169,10 @@ class Connection(asyncio.Protocol):
         else:
             self.end()
 
+    def drop_body(self) -> None:
+        """The request's body is kept no longer."""
+        self._free()
+
     async def ended(self) -> None:
         """Wait until the request is answered, in whatever way."""
         if self._task:

@@ -12,7 +12,8 @@ logger = logging.getLogger(__name__)
 
 
 class Directory:
-    """Endpoints by their keys. `ports_changed` is called when the ports to listen on may be others."""
+    """Endpoints by their keys. `ports_changed` is called when the ports to listen on may be others, `dropped` with an
+    endpoint that is gone."""
 
     def __init__(self, home: str) -> None:
         """`home` is the namespace whose endpoints have their bare name as id."""
@@ -22,6 +23,7 @@ class Directory:
         self._open: set[Key] = set()
         self._watchers: dict[Key, set[asyncio.Event]] = {}
         self.ports_changed: Callable[[], None] = lambda: None
+        self.dropped: Callable[[Key], None] = lambda _: None
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         self._endpoints[endpoint.key] = endpoint
@@ -31,6 +33,7 @@ class Directory:
     def drop_endpoint(self, key: Key) -> None:
         self._endpoints.pop(key, None)
         self._open.discard(key)
+        self.dropped(key)
         self._tell(key)
 
     def put_slice(self, name: str, found: Slice) -> None:

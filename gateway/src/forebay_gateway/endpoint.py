@@ -1,6 +1,6 @@
 """An endpoint, as far as the gateway needs to know it, and the addresses of its pods."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -9,6 +9,9 @@ from forebay_gateway import names
 from forebay_gateway.names import Key
 
 Manifest = Mapping[str, Any]
+
+DEFAULT_JOBS = 30
+"""MAX_CONCURRENCY's default (forebay_server.settings.JobSettings)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Endpoint:
         step, percent, eta: how far the start is; "" and -1 for what is not known. `eta` in seconds.
         stalled: nothing but a change by the user helps, and the operator has seen the latest change.
         reason, message: of the Ready condition.
+        jobs: that one of its pods takes at once (MAX_CONCURRENCY), as far as its manifest tells.
     """
 
     key: Key
@@ -37,6 +41,7 @@ class Endpoint:
     step: str
     percent: int
     eta: int
+    jobs: int = DEFAULT_JOBS
 
     @property
     def off(self) -> str:
@@ -79,7 +84,13 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
         step=startup.get("step", ""),
         percent=startup.get("percent", -1),
         eta=startup.get("etaSeconds", -1),
+        jobs=_jobs(spec.get("env") or ()),
     )
+
+
+def _jobs(env: Iterable[Manifest]) -> int:
+    values = [str(each.get("value", "")) for each in env if each.get("name") == "MAX_CONCURRENCY"]
+    return int(values[-1]) if values and values[-1].isdecimal() and values[-1] != "0" else DEFAULT_JOBS
 
 
 class Address(NamedTuple):

@@ -29,6 +29,7 @@ class Api(Enum):
     OPENAI = "openai"
     RESPONSES = "responses"
     ANTHROPIC = "anthropic"
+    RUNPOD = "runpod"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class ApiError:
 
     def content(self, api: Api = Api.OPENAI) -> dict[str, Any]:
         """The body of an answer. The one for Anthropic's clients has their `type` in both places."""
+        if api is Api.RUNPOD:
+            return {"error": self.message}
         kind = self.type or (SERVER_ERROR if self.status >= 500 else INVALID_REQUEST)
         if api is Api.ANTHROPIC:
             kind = ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else INVALID_REQUEST)
@@ -57,12 +60,13 @@ class ApiError:
         what makes OpenAI's clients raise. `status` is the HTTP status that came too late.
         """
         content = self.content(api)
-        content["error"]["status"] = self.status
+        if api is not Api.RUNPOD:
+            content["error"]["status"] = self.status
         name = b""
         if api is Api.RESPONSES:
             top = {"type": "error", "code": self.code, "message": self.message, "param": self.param}
             content = {**top, "sequence_number": 0, **content}
-        if api is not Api.OPENAI:
+        if api in (Api.RESPONSES, Api.ANTHROPIC):
             name = b"event: error\n"
         return b"%sdata: %s\n\n" % (name, json.dumps(content).encode())
 
@@ -94,6 +98,12 @@ BUSY = ApiError(
     503, "Too many clients are connected to this gateway. Try again.", "service_unavailable", headers=retry_after(1)
 )
 INTERNAL = ApiError(500, "The gateway had an error while processing your request.", "internal_error")
+NO_JOBS = ApiError(
+    501,
+    "Jobs are off here: they live in the memory of one gateway, and there are several. Install the chart with "
+    "gateway.replicas=1 for them. /runsync and /openai/v1 work with any number.",
+    "jobs_off",
+)
 BAD_REQUEST = ApiError(400, "This is no valid HTTP/1.1 request.", "invalid_http")
 BAD_JSON = ApiError(400, "The request's body is no JSON object.", "invalid_json")
 MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_required_parameter", "model")

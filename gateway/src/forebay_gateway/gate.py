@@ -16,6 +16,7 @@ from forebay_gateway.endpoint import Address, Endpoint
 from forebay_gateway.errors import Refused
 from forebay_gateway.head import Head, render_request, replace_line
 from forebay_gateway.hold import Holds, too_late
+from forebay_gateway.jobs.api import Asked, JobsApi
 from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, RELAYED
 from forebay_gateway.names import Key
@@ -40,6 +41,7 @@ class Gate:
     holds: Holds
     balancer: Balancer
     limits: Limits
+    jobs: JobsApi | None = None
     draining: bool = False
     connections: set[Connection] = field(default_factory=set)
 
@@ -94,11 +96,13 @@ class Gate:
         key, path = admission.key, admission.path
         if self._answer(client, admission):
             return
+        if path.kind is Kind.JOBS and key is not None and await self._answer_job(client, admission, key, body):
+            return
         fields = None
         if key is None:
             fields = self._read(admission, body)
             key = self._by_model(fields.model, admission)
-        if path.kind is Kind.ENGINE:
+        if path.kind in (Kind.ENGINE, Kind.JOBS):
             self.holds.begin(key)
         request = _Request(client, admission, key, body, fields, time.monotonic())
         while not await self._try(request):
@@ -127,6 +131,20 @@ class Gate:
                 raise Refused(errors.no_model(name))
         else:
             return False
+        return True
+
+    async def _answer_job(self, client: Connection, admission: Admission, key: Key, body: bytes) -> bool:
+        """Answer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
+        head = admission.head
+        operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
+        if self.jobs is None:
+            if operation == "runsync" and head.method == "POST":
+                return False
+            raise Refused(errors.NO_JOBS)
+        client.drop_body()
+        query = head.target.partition(b"?")[2].decode("latin-1")
+        asked = Asked(key, head.method, operation, job_id, query, head.key, body)
+        client.answer(200, await self.jobs.answer(asked))
         return True
 
     def _read(self, admission: Admission, body: bytes) -> Fields:
@@ -175,7 +193,7 @@ class Gate:
     async def _hold(self, request: "_Request") -> list[Address]:
         """Wait for pods. A stream is kept alive by comments once its patience is over. Raises Refused."""
         key, limits = request.key, self.limits
-        if request.admission.path.kind is not Kind.ENGINE:
+        if request.admission.path.kind not in (Kind.ENGINE, Kind.JOBS):
             raise Refused(errors.not_found(request.admission.head.method, request.admission.head.path))
         fields = request.fields = request.fields or self._read(request.admission, request.body)
         endpoint = self.directory.endpoint(key)

@@ -79,9 +79,10 @@ def replace_line(head: Head, name: bytes, value: str) -> Head:
 def render_answer(
     status: int, content: Any, headers: Sequence[tuple[str, str]] = (), *, origin: bool = False, bodiless: bool = False
 ) -> bytes:
-    """A whole answer of the gateway's own, with JSON as its body (None: no body). `origin`: a page of another site
-    may read it, as with vLLM's default. `bodiless`: the head alone, as HEAD asks for."""
-    body = b"" if content is None else json.dumps(content).encode()
+    """A whole answer of the gateway's own, with JSON as its body (None: no body; bytes are JSON already). `origin`: a
+    page of another site may read it, as with vLLM's default. `bodiless`: the head alone, as HEAD asks for."""
+    ready = content if isinstance(content, bytes) else json.dumps(content).encode()
+    body = b"" if content is None else ready
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     if content is not None:
         lines.append("content-type: application/json")

@@ -3,7 +3,7 @@ wakes it where it is at zero, asks its pods, and lets the requests go, or tells 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -49,6 +49,8 @@ class Holds:
         self._waiting: dict[Key, set[asyncio.Future[list[Address]]]] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._count = 0
+        self.queued: Callable[[], Mapping[Key, int]] = dict
+        """Tells how many jobs wait for a pod of each endpoint."""
 
     def begin(self, key: Key) -> None:
         """Count a request that needs the engine."""
@@ -96,12 +98,15 @@ class Holds:
         now = time.monotonic()
         for key in [key for key, usage in self._usage.items() if not usage.since and not self._directory.endpoint(key)]:
             del self._usage[key]
+        queued = self.queued()
+        for key in queued:
+            self._usage.setdefault(key, Usage())
         return {
             "/".join(key): {
                 "held": len(usage.since),
                 "begun": usage.begun,
                 "oldestSeconds": round(now - min(usage.since.values()), 3) if usage.since else 0.0,
-                "queued": 0,
+                "queued": queued.get(key, 0),
             }
             for key, usage in self._usage.items()
         }

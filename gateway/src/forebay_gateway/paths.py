@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from forebay_gateway.errors import Api
+from forebay_gateway.jobs.operations import read_operation
 
 RESOURCES = frozenset(
     {
@@ -30,6 +31,7 @@ RESOURCES = frozenset(
 
 _PROBES = frozenset({"/health", "/ping"})
 _V2 = re.compile(r"^/v2/([^/]+)(/openai/v1/.+|/runsync)$")
+_V2_JOBS = re.compile(r"^/v2/([^/]+)/(.+)$")
 
 
 class Kind(Enum):
@@ -43,6 +45,9 @@ class Kind(Enum):
 
     ENGINE = "engine"
     """By a pod alone: this wakes an endpoint."""
+
+    JOBS = "jobs"
+    """By the gateway: RunPod's job API, on the shared port."""
 
     PASSIVE = "passive"
     """By a pod alone, and no reason to start one."""
@@ -65,6 +70,8 @@ class Path:
 
     @property
     def api(self) -> Api:
+        if self.kind is Kind.JOBS:
+            return Api.RUNPOD
         if self.canonical.startswith("/v1/messages"):
             return Api.ANTHROPIC
         return Api.RESPONSES if self.canonical.startswith("/v1/responses") else Api.OPENAI
@@ -78,6 +85,9 @@ def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
     if path in ("/openapi.json", "/v1/openapi.json") and not shared:
         return Path("", path, target, Kind.PASSIVE)
     endpoint, rest, to_pod = "", path, target
+    jobs = _V2_JOBS.match(path) if shared else None
+    if jobs and (operation := read_operation(jobs[2])):
+        return Path(jobs[1], f"/{operation}", target, Kind.JOBS)
     if named := _V2.match(path):
         endpoint, rest = named[1], named[2].removeprefix("/openai")
         if rest == "/runsync":

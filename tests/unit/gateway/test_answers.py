@@ -39,7 +39,8 @@ def test_an_event_is_one_event(api: Api) -> None:
     event = errors.of_pod(400, b'{"error": {"message": "two\\n\\nlines", "code": "c"}}').event(api)
     assert event.endswith(b"\n\n")
     assert event.count(b"\n\n") == 1
-    assert json.loads(event.partition(b"data: ")[2])["error"]["message"] == "two\n\nlines"
+    error = json.loads(event.partition(b"data: ")[2])["error"]
+    assert (error if api is Api.RUNPOD else error["message"]) == "two\n\nlines"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": "text"}', b'{"detail": "x"}', b"null"])

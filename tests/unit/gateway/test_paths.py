@@ -18,6 +18,7 @@ OWN = {
     ("GET", "/v1/responses/resp_1"): Path("", "/v1/responses/resp_1", b"/v1/responses/resp_1", Kind.PASSIVE),
     ("GET", "/v1/openapi.json"): Path("", "/v1/openapi.json", b"/v1/openapi.json", Kind.PASSIVE),
     ("GET", "/health"): Path("", "/health", b"/health", Kind.PROBE),
+    ("POST", "/v2/any/run"): None,
     ("POST", "/v1/load_lora_adapter"): None,
     ("POST", "/openai/v1/completions"): None,
     ("POST", "/sleep"): None,
@@ -35,6 +36,11 @@ SHARED = {
     ("POST", "/v2/team.one/openai/v1/messages"): Path(
         "team.one", "/v1/messages", b"/v2/team.one/openai/v1/messages", Kind.ENGINE
     ),
+    ("POST", "/v2/one/runsync?wait=1000"): Path("one", "/runsync", b"/v2/one/runsync?wait=1000", Kind.JOBS),
+    ("POST", "/v2/team.one/run"): Path("team.one", "/run", b"/v2/team.one/run", Kind.JOBS),
+    ("GET", "/v2/one/status/id-1"): Path("one", "/status/id-1", b"/v2/one/status/id-1", Kind.JOBS),
+    ("GET", "/v2/one/health"): Path("one", "/health", b"/v2/one/health", Kind.JOBS),
+    ("GET", "/v2/one/status"): None,
     ("GET", "/openai/v1/models"): Path("", "/v1/models", b"/v1/models", Kind.MODELS),
     ("GET", "/ping"): Path("", "/ping", b"/ping", Kind.PROBE),
     ("POST", "/v1/chat/completions"): None,

@@ -294,6 +294,40 @@ async def test_runsync_answers_with_runpods_envelope() -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (
+            {"prompt": "Hi"},
+            [
+                {"output": {"choices": [{"tokens": ["served: Hi"]}], "usage": {"input": 1, "output": 1}}},
+                {"status": "COMPLETED"},
+            ],
+        ),
+        ({"prompt": "crash"}, [{"error": "The server had an error while it ran the job.", "status": "FAILED"}]),
+        ("no object", [{"error": "input must be an object.", "status": "FAILED"}]),
+    ],
+)
+async def test_the_gateway_gets_the_output_line_by_line(content: object, lines: list[object]) -> None:
+    client = Client({"input": content})
+    client.scope["headers"].append((b"accept", b"application/x-ndjson"))
+    await RunSync(App(), JobSettings())(client.scope, client.receive, client.send)
+    head, *pieces, last = client.sent
+    assert (head["status"], dict(head["headers"])[b"content-type"]) == (200, b"application/x-ndjson")
+    assert [json.loads(each["body"]) for each in pieces] == lines, "each is sent as it comes"
+    assert last == {"type": "http.response.body", "body": b""}
+
+
+async def test_the_gateway_that_leaves_ends_the_job() -> None:
+    app, client = App(), Client({"input": {"prompt": "wait"}})
+    client.scope["headers"].append((b"accept", b"application/x-ndjson"))
+    asking = asyncio.create_task(RunSync(app, JobSettings())(client.scope, client.receive, client.send))
+    await app.begun.wait()
+    client.leaving.set()
+    await asking
+    assert app.ended.is_set()
+
+
+@pytest.mark.parametrize(
     ("content", "error"),
     [
         ({"prompt": "crash"}, "The server had an error while it ran the job."),

@@ -5,6 +5,7 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -17,6 +18,10 @@ from forebay_server.jobs.transport import Transport, WithinProcess
 from forebay_server.settings import JobSettings
 
 log = logging.getLogger(__name__)
+
+LINES = b"application/x-ndjson"
+"""What the gateway accepts, to get a job's output as it comes to be: one JSON object a line, {"output": ITEM} for each
+item and then the job's {"status"}, with {"error"} where it failed."""
 
 
 class RunSync:
@@ -59,12 +64,16 @@ class RunSync:
             )
             return
         transport = WithinProcess(self._app, scope)
-        running = asyncio.create_task(run(job["input"], transport, self._settings, seconds))
+        if (b"accept", LINES) in scope["headers"]:
+            answering = _send_lines(send, job["input"], transport, self._settings, seconds)
+        else:
+            answering = _send_whole(send, run(job["input"], transport, self._settings, seconds), arrived)
+        running = asyncio.create_task(answering)
         left = asyncio.create_task(_disconnected(receive))
         try:
             await asyncio.wait((running, left), return_when=asyncio.FIRST_COMPLETED)
             if running.done():
-                await _send_json(send, envelope(await running, arrived))
+                await running
         finally:
             for task in (running, left):
                 task.cancel()
@@ -79,10 +88,27 @@ def too_many(limit: int) -> ApiError:
 
 async def run(content: object, transport: Transport, settings: JobSettings, seconds: float) -> dict[str, Any]:
     """Run one job to its end. Returns {"output", "status": "COMPLETED"}, or {"error", "status"} of one that failed."""
+    output: list[object] = []
+
+    async def take(item: object) -> None:
+        output.append(item)
+
+    outcome = await run_to(take, content, transport, settings, seconds)
+    return {"output": output, **outcome} if outcome["status"] == "COMPLETED" else outcome
+
+
+async def run_to(
+    take: Callable[[object], Awaitable[None]],
+    content: object,
+    transport: Transport,
+    settings: JobSettings,
+    seconds: float,
+) -> dict[str, Any]:
+    """Run one job, whose output is taken item by item. Returns {"status"}, and {"error"} of one that failed."""
     try:
         async with asyncio.timeout(seconds):
-            call = await resolve(content, transport)
-            return {"output": await _collect(call, transport, settings), "status": "COMPLETED"}
+            await _emit_to(take, await resolve(content, transport), transport, settings)
+            return {"status": "COMPLETED"}
     except JobError as error:
         return {"error": str(error), "status": "FAILED"}
     except TimeoutError:
@@ -114,12 +140,15 @@ async def served_model(transport: Transport) -> str:
     return str(models["data"][0]["id"])
 
 
-async def _collect(call: Call, transport: Transport, settings: JobSettings) -> list[object]:
+async def _emit_to(
+    take: Callable[[object], Awaitable[None]], call: Call, transport: Transport, settings: JobSettings
+) -> None:
     async with (
         transport.send(call.method, call.path, call.body) as reply,
         aclosing(emit(call, reply, settings)) as items,
     ):
-        return [item async for item in items]
+        async for item in items:
+            await take(item)
 
 
 def envelope(outcome: dict[str, Any], arrived: float) -> dict[str, Any]:
@@ -152,6 +181,23 @@ async def _read(receive: Receive) -> bytes | None:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _send_whole(send: Send, running: Awaitable[dict[str, Any]], arrived: float) -> None:
+    await _send_json(send, envelope(await running, arrived))
+
+
+async def _send_lines(send: Send, content: object, transport: Transport, settings: JobSettings, seconds: float) -> None:
+    """Answer with a line for each item of the output as it comes, and one for the end."""
+
+    async def write(line: dict[str, Any]) -> None:
+        text = json.dumps(line, ensure_ascii=False) + "\n"
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+    headers = [(b"content-type", LINES)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await write(await run_to(lambda item: write({"output": item}), content, transport, settings, seconds))
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_json(send: Send, content: dict[str, Any]) -> None:

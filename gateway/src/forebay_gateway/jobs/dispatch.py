@@ -1,0 +1,157 @@
+"""Has pods run the jobs that are queued: one task for each endpoint that has some, and one for each job that runs."""
+
+import asyncio
+import logging
+from collections import Counter
+
+import aiohttp
+
+from forebay_gateway.balance import Balancer
+from forebay_gateway.directory import Directory
+from forebay_gateway.endpoint import Address
+from forebay_gateway.errors import Refused
+from forebay_gateway.hold import Holds
+from forebay_gateway.jobs import runner
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.store import Store
+from forebay_gateway.metrics import JOBS
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+"""How many pods may go away over one job before it fails: it may be the job that ends them."""
+
+PAUSE = 1.0
+"""Seconds until pods that had no place are asked again."""
+
+LATER = 5.0
+"""Seconds until an endpoint that cannot start is looked at again; its jobs wait until their time to live is over."""
+
+
+class Dispatcher:
+    """For all endpoints. Use it as an async context manager; jobs that run when it ends go back to the queue."""
+
+    def __init__(self, store: Store, directory: Directory, balancer: Balancer, holds: Holds) -> None:
+        self._store = store
+        self._directory = directory
+        self._balancer = balancer
+        self._holds = holds
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._running: dict[Job, asyncio.Task[None]] = {}
+        self._at: Counter[Address] = Counter()
+        self._ended = asyncio.Event()
+        store.queued = self._look
+
+    async def __aenter__(self) -> "Dispatcher":
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=3)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._store.queued = lambda _: None
+        tasks = [*self._tasks.values(), *self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._session.close()
+
+    def stop(self, job: Job) -> None:
+        """End a job's generation; its state says by now why."""
+        if task := self._running.get(job):
+            task.cancel()
+
+    def forget(self, key: Key) -> None:
+        """The endpoint is gone, and its jobs with it."""
+        self._store.forget(key)
+        for job in [job for job in self._running if job.endpoint == key]:
+            self.stop(job)
+
+    def busy(self, pods: list[Address]) -> int:
+        """How many of these pods run a job."""
+        return sum(self._at[pod] > 0 for pod in pods)
+
+    def _look(self, key: Key) -> None:
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.create_task(self._dispatch(key))
+
+    async def _dispatch(self, key: Key) -> None:
+        """Give jobs to pods until none is queued."""
+        try:
+            while self._store.counts(key).queued:
+                pods = await self._wait_for_pods(key)
+                self._ended.clear()
+                at_once = endpoint.jobs if (endpoint := self._directory.endpoint(key)) else 0
+                free = [pod for pod in pods if self._at[pod] < at_once]
+                if not free:
+                    await _first(self._ended, PAUSE)
+                    continue
+                pod = self._balancer.pick(free, b"")
+                if pod is not None and (job := self._store.claim(key)):
+                    self._running[job] = asyncio.create_task(self._run(job, pod))
+                else:
+                    await asyncio.sleep(PAUSE)
+        finally:
+            del self._tasks[key]
+
+    async def _wait_for_pods(self, key: Key) -> list[Address]:
+        """Pods that can be tried, after a start where none runs and a job may ask for one."""
+        while True:
+            if ready := self._balancer.usable(self._directory.ready(key)):
+                return ready
+            if self._directory.endpoint(key) is None:
+                return []
+            if self._store.counts(key).waiting:
+                try:
+                    return await self._holds.wait_for_pods(key)
+                except Refused as refused:
+                    logger.info("jobs of %s/%s wait: %s", *key, refused)
+            with self._directory.changes(key) as changed:
+                await _first(changed, LATER)
+
+    async def _run(self, job: Job, pod: Address) -> None:
+        self._at[pod] += 1
+        self._holds.begin(job.endpoint)
+        try:
+            with self._balancer.at(pod):
+                async with asyncio.timeout(job.submission.timeout):
+                    seconds = job.submission.timeout
+                    outcome = await runner.run(
+                        self._session, pod, job, seconds, lambda item: self._store.add_output(job, item)
+                    )
+            self._finish(job, outcome.state, outcome.error)
+        except TimeoutError:
+            self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
+        except runner.Busy:
+            await asyncio.sleep(PAUSE)  # it runs other gateways' jobs, or clients' own
+            job.attempts -= 1
+            self._store.put_back(job)
+        except runner.Gone as gone:
+            self._balancer.suspect(pod)
+            if job.attempts >= ATTEMPTS:
+                self._finish(job, State.FAILED, f"{ATTEMPTS} pods went away while they ran it, the last so: {gone}")
+            else:
+                logger.info("job %s: %s; it goes to another pod", job.id, gone)
+                self._store.put_back(job)
+        except Exception:
+            logger.exception("job %s failed", job.id)
+            self._finish(job, State.FAILED, "The gateway had an error while it ran the job.")
+        finally:
+            self._at[pod] -= 1
+            if not self._at[pod]:
+                del self._at[pod]
+            del self._running[job]
+            self._ended.set()
+
+    def _finish(self, job: Job, state: State, error: str) -> None:
+        if self._store.finish(job, state, error):
+            JOBS.labels(state).inc()
+
+
+async def _first(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not for ever."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

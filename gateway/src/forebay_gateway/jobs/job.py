@@ -1,0 +1,114 @@
+"""One job: its states, and how RunPod's API tells of it."""
+
+import asyncio
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from forebay_gateway.jobs.submission import Submission
+from forebay_gateway.names import Key
+
+LARGEST_ANSWER = 1 << 20
+"""Bytes of output in one answer of /stream; a larger item comes alone."""
+
+
+class State(StrEnum):
+    IN_QUEUE = "IN_QUEUE"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+    @property
+    def final(self) -> bool:
+        return self not in (State.IN_QUEUE, State.IN_PROGRESS)
+
+    @property
+    def retryable(self) -> bool:
+        return self in (State.FAILED, State.TIMED_OUT)
+
+
+@dataclass(eq=False)
+class Job:
+    """A job of an endpoint.
+
+    Attributes:
+        api_key: with which it came, for the pod that runs it.
+        created, started, finished: by the loop's clock; None until then.
+        output: the items, as JSON, that the pod has given so far; `told` of them /stream has told.
+        attempts: how often a pod has begun it.
+        changed: set whenever something about it changes.
+    """
+
+    id: str
+    endpoint: Key
+    submission: Submission
+    api_key: str
+    created: float
+    started: float | None = None
+    finished: float | None = None
+    state: State = State.IN_QUEUE
+    output: list[str] = field(default_factory=list)
+    told: int = 0
+    error: str = ""
+    attempts: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps, roughly."""
+        return len(self.submission.input) + sum(map(len, self.output))
+
+
+def new_id(*, sync: bool) -> str:
+    """As RunPod's look: a UUID, with a prefix for those that somebody waits for, and the place at the end."""
+    return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
+
+
+def tell_state(job: Job) -> dict[str, Any]:
+    """What /run, /cancel and /retry answer."""
+    return {"id": job.id, "status": job.state}
+
+
+def tell(job: Job) -> dict[str, Any]:
+    """What /status and /runsync answer; times in milliseconds. `output` is JSON already, see `render`."""
+    told: dict[str, Any] = {}
+    if job.started is not None:
+        told["delayTime"] = _milliseconds(job.created, job.started)
+    if job.started is not None and job.finished is not None:
+        told["executionTime"] = _milliseconds(job.started, job.finished)
+    told["id"] = job.id
+    if job.error:
+        told["error"] = job.error
+    if job.state is State.COMPLETED:
+        told["output"] = [Rendered(item) for item in job.output]
+    return {**told, "status": job.state}
+
+
+def take_stream(job: Job) -> dict[str, Any]:
+    """What /stream answers: the output since it was last asked, each item once."""
+    items: deque[Any] = deque()
+    size = 0
+    while job.told < len(job.output):
+        item = job.output[job.told]
+        if items and size + len(item) > LARGEST_ANSWER:
+            break
+        size += len(item)
+        job.told += 1
+        items.append({"metrics": {}, "output": Rendered(item)})
+    # who reads until a final state must not stop before the last item
+    state = State.IN_PROGRESS if job.told < len(job.output) else job.state
+    return {"status": state, "stream": list(items)}
+
+
+class Rendered(str):
+    """Text that is JSON already."""
+
+    __slots__ = ()
+
+
+def _milliseconds(begin: float, end: float) -> int:
+    return max(0, round((end - begin) * 1000))

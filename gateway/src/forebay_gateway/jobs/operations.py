@@ -1,0 +1,23 @@
+"""The operations of RunPod's job API: how their paths look."""
+
+METHODS = {
+    "run": {"POST"},
+    "runsync": {"POST"},
+    "status": {"GET", "POST"},
+    "stream": {"GET", "POST"},
+    "cancel": {"GET", "POST"},
+    "retry": {"GET", "POST"},
+    "purge-queue": {"GET", "POST"},
+    "health": {"GET", "POST"},
+}
+"""Operation -> the methods that it is asked by."""
+
+_NEEDS_ID = {"status", "stream", "cancel", "retry"}
+
+
+def read_operation(rest: str) -> str:
+    """The operation, with its ID, of what comes after /v2/ENDPOINT/; "" for what is none."""
+    operation, slash, job_id = rest.partition("/")
+    if operation not in METHODS or "/" in job_id or bool(job_id) != (operation in _NEEDS_ID) or (slash and not job_id):
+        return ""
+    return rest

@@ -1,0 +1,73 @@
+"""Runs one job at a pod, which gives its output line by line (forebay_server.jobs.runsync)."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from forebay_gateway.endpoint import Address
+from forebay_gateway.jobs.job import Job, State
+
+LINES = "application/x-ndjson"
+LONGEST_LINE = 1 << 26
+
+
+class Busy(Exception):
+    """The pod takes no more jobs now."""
+
+
+class Gone(Exception):
+    """The pod went away, or never was there, before the job was over."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended at the pod."""
+
+    state: State
+    error: str = ""
+
+
+async def run(
+    session: aiohttp.ClientSession, pod: Address, job: Job, seconds: float, take: Callable[[str], None]
+) -> Outcome:
+    """Run a job; each item of its output is taken as JSON as soon as it is there. To cancel this ends the generation.
+
+    Raises Busy and Gone.
+    """
+    host = f"[{pod.host}]" if ":" in pod.host else pod.host
+    policy = json.dumps({"executionTimeout": seconds * 1000})
+    body = f'{{"input": {job.submission.input}, "policy": {policy}}}'.encode()
+    headers = {"Authorization": f"Bearer {job.api_key}", "Accept": LINES, "X-Request-Id": job.id}
+    headers["Content-Type"] = "application/json"
+    try:
+        async with session.post(
+            f"http://{host}:{pod.port}/v2/{job.endpoint[1]}/runsync", data=body, headers=headers
+        ) as answer:
+            if answer.status in (429, 503):
+                raise Busy
+            if answer.status != 200:
+                return Outcome(State.FAILED, _error(answer.status, await answer.read()))
+            rest = bytearray()
+            async for data in answer.content.iter_any():
+                *lines, last = (rest + data).split(b"\n") if b"\n" in data else (rest + data,)
+                rest = bytearray(last)
+                for line in lines:
+                    told = json.loads(line)
+                    if "output" in told:
+                        take(json.dumps(told["output"], ensure_ascii=False))
+                    else:
+                        return Outcome(State(told["status"]), told.get("error", ""))
+                if len(rest) > LONGEST_LINE:
+                    return Outcome(State.FAILED, "An item of the output is too large.")
+    except (OSError, aiohttp.ClientError) as error:
+        raise Gone(repr(error)) from error
+    raise Gone("the answer broke off")
+
+
+def _error(status: int, body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, TypeError, KeyError):
+        return f"The server answered {status}."

@@ -1,0 +1,108 @@
+"""What a client sends to have a job done, read and checked: pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+MINUTE, DAY = 60.0, 86400.0
+
+RUN_BYTES, RUNSYNC_BYTES = 10_000_000, 20_000_000
+"""The largest body of /run and of /runsync."""
+
+RUN_KEPT, RUNSYNC_KEPT = 30 * MINUTE, 1 * MINUTE
+"""Seconds for which a result is kept."""
+
+_TIMEOUT = (600.0, 5.0, 7 * DAY)
+_TTL = (DAY, 10.0, 7 * DAY)
+_WAIT = (90.0, 1.0, 300.0)
+"""Default, least and most, in seconds."""
+
+_ABSENT = {"s3Config": "take the output from /status", "webhook": "ask /status or wait by /runsync"}
+"""What RunPod takes and this does not -> what to do instead."""
+
+
+class BadJob(Exception):
+    """The request cannot be taken; the message is for the client. `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job as it was asked for.
+
+    Attributes:
+        input: its JSON.
+        timeout: seconds that it may run.
+        ttl: seconds from now after which nothing is left of it, whatever its state.
+        kept: seconds for which its result is kept.
+        low: it does not start or scale anything.
+    """
+
+    input: str
+    timeout: float
+    ttl: float
+    kept: float
+    low: bool
+
+
+def read_submission(body: bytes, *, sync: bool) -> Submission:
+    """Raises BadJob."""
+    most = RUNSYNC_BYTES if sync else RUN_BYTES
+    if len(body) > most:
+        raise BadJob(f"The body is larger than {most // 1_000_000} MB.", 413)
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadJob("The body is no JSON.") from None
+    if not isinstance(content, dict) or content.get("input") is None:
+        raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')
+    for name, instead in _ABSENT.items():
+        if content.get(name):
+            raise BadJob(f"{name} is not supported: leave it out, and {instead}.")
+    policy = content.get("policy") or {}
+    if not isinstance(policy, dict):
+        raise BadJob("policy must be an object.")
+    return Submission(
+        input=json.dumps(content["input"], ensure_ascii=False),
+        timeout=_seconds(policy.get("executionTimeout"), "policy.executionTimeout", _TIMEOUT),
+        ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
+        kept=RUNSYNC_KEPT if sync else RUN_KEPT,
+        low=_flag(policy, "lowPriority"),
+    )
+
+
+def read_wait(query: str) -> float:
+    """Seconds that /runsync waits. Raises BadJob."""
+    return _seconds(_asked(query, "wait"), "wait", _WAIT)
+
+
+def read_ttl(query: str) -> float | None:
+    """Seconds that /status asks to keep the result; None where it asks nothing. Raises BadJob."""
+    asked = _asked(query, "ttl")
+    return None if asked is None else _seconds(asked, "ttl", _TTL)
+
+
+def _asked(query: str, name: str) -> float | str | None:
+    value = next(iter(parse_qs(query).get(name, ())), None)
+    return float(value) if value is not None and value.isdecimal() else value
+
+
+def _seconds(value: object, name: str, bounds: tuple[float, float, float]) -> float:
+    default, least, most = bounds
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value / 1000 <= most:
+        raise BadJob(f"{name} must be milliseconds from {least * 1000:.0f} to {most * 1000:.0f}.")
+    return value / 1000
+
+
+def _flag(policy: Mapping[str, Any], name: str) -> bool:
+    value = policy.get(name, False)
+    if not isinstance(value, bool):
+        raise BadJob(f"policy.{name} must be true or false.")
+    return value

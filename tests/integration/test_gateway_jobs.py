@@ -1,0 +1,225 @@
+"""RunPod's job API on a gateway with a real API server and canned pods."""
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.integration.asking import ready_pod
+from tests.integration.canned_pod import CannedPod, Exchange
+from tests.integration.gateway_process import KEY, Gateway
+from tests.kubectl import wait_for
+
+JOB = {"input": {"prompt": "Hello"}}
+ITEM = {"choices": [{"tokens": ["Hi"]}], "usage": {"input": 1, "output": 1}}
+
+
+class Api:
+    """RunPod's API of one endpoint."""
+
+    def __init__(self, gateway: Gateway, name: str) -> None:
+        self._base = f"http://127.0.0.1:{gateway.port}/v2/{name}"
+
+    def ask(self, path: str, content: Any = None, *, method: str = "", key: str = KEY) -> Any:
+        """Status and JSON of an answer; POST where there is content."""
+        data = None if content is None else content if isinstance(content, bytes) else json.dumps(content).encode()
+        request = urllib.request.Request(f"{self._base}/{path}", data, {"Authorization": f"Bearer {key}"})
+        request.method = method or ("GET" if data is None else "POST")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def run(self, content: Any = JOB) -> str:
+        status, told = self.ask("run", content)
+        assert (status, told["status"]) == (200, "IN_QUEUE")
+        return str(told["id"])
+
+    def state(self, job: str) -> str:
+        return str(self.ask(f"status/{job}")[1]["status"])
+
+    def becomes(self, job: str, state: str) -> Any:
+        wait_for(lambda: self.state(job) == state, f"{job} is {state}")
+        return self.ask(f"status/{job}")[1]
+
+
+async def finish(exchange: Exchange, *items: Any, status: str = "COMPLETED", **more: Any) -> None:
+    """Run a job as forebay_server does it."""
+    await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n")
+    for line in (*({"output": item} for item in items), {"status": status, **more}):
+        await exchange.send(json.dumps(line).encode() + b"\n")
+
+
+async def run_job(exchange: Exchange) -> None:
+    await exchange.read_body()
+    await finish(exchange, ITEM)
+
+
+def hang_in(pod: CannedPod) -> Any:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.read_body()
+        head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
+        await exchange.send(head + json.dumps({"output": ITEM}).encode() + b"\n")
+        await exchange.reader.read()
+        pod.left.set()
+
+    return answer
+
+
+def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
+    gateway.endpoint("answering")
+    api = Api(gateway, "answering")
+    with ready_pod(gateway, "answering") as pod:
+        pod.answer = run_job
+        status, told = api.ask("runsync", {**JOB, "policy": {"executionTimeout": 7000}})
+        assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
+        assert told.keys() == {"delayTime", "executionTime", "id", "output", "status"}
+        assert told["id"].startswith("sync-")
+        (request,) = pod.requests
+        assert request.head.startswith(b"POST /v2/answering/runsync HTTP/1.1\r\n")
+        assert f"Authorization: Bearer {KEY}".encode() in request.head
+        assert json.loads(request.body) == {**JOB, "policy": {"executionTimeout": 7000.0}}
+        job = api.run()
+        assert api.becomes(job, "COMPLETED")["output"] == [ITEM]
+        assert api.ask(f"status/{job}", b"")[1] == api.ask(f"status/{job}?ttl=60000")[1]
+        assert api.ask(f"stream/{job}")[1] == {"status": "COMPLETED", "stream": [{"metrics": {}, "output": ITEM}]}
+        assert api.ask(f"stream/{job}", b"")[1] == {"status": "COMPLETED", "stream": []}
+        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "COMPLETED"}), "it is over"
+        status, health = api.ask("health")
+        assert health["jobs"] == {"completed": 2, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0}
+        assert health["workers"] == {"idle": 1, "initializing": 0, "ready": 1, "running": 0}
+        assert "restart loses jobs" in health["store"]
+
+
+def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gateway) -> None:
+    gateway.endpoint("starting")
+    api = Api(gateway, "starting")
+    low = api.run({**JOB, "policy": {"lowPriority": True}})
+    assert api.ask("health")[1]["jobs"]["inQueue"] == 1
+    assert (gateway.replicas("starting"), gateway.held("starting")) == (0, {})
+    job = api.run()
+    wait_for(lambda: gateway.replicas("starting") == 1, "it is started")
+    assert gateway.held("starting")["queued"] == 1
+    with CannedPod(ops_port=gateway.pod_ops_port) as pod:
+        pod.answer = run_job
+        gateway.pods("starting", pod, ready=False)  # the gateway asks it itself
+        api.becomes(job, "COMPLETED")
+        gateway.pods("starting", pod)
+        api.becomes(low, "COMPLETED")
+    assert gateway.held("starting") | {"oldestSeconds": 0.0} == {
+        "held": 0, "queued": 0, "begun": 2, "oldestSeconds": 0.0,
+    }  # fmt: skip
+
+
+def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gateway) -> None:
+    gateway.endpoint("cancelling", env=[{"name": "MAX_CONCURRENCY", "value": "1"}])
+    api = Api(gateway, "cancelling")
+    with ready_pod(gateway, "cancelling") as pod:
+        pod.answer = hang_in(pod)
+        job = api.run()
+        api.becomes(job, "IN_PROGRESS")
+        wait_for(lambda: api.ask(f"stream/{job}")[1]["stream"] or None, "an item of the output")
+        queued = [api.run(), api.run()]
+        assert [api.state(each) for each in queued] == ["IN_QUEUE", "IN_QUEUE"], "the pod takes one at a time"
+        assert api.ask(f"retry/{job}", b"")[0] == 400
+        assert api.ask("purge-queue", b"") == (200, {"removed": 2, "status": "completed"})
+        assert [api.ask(f"status/{each}")[0] for each in queued] == [404, 404]
+        assert api.state(job) == "IN_PROGRESS"
+        began = time.monotonic()
+        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "CANCELLED"})
+        assert pod.left.wait(5)
+        assert time.monotonic() - began < 1, "within a second"
+        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "CANCELLED"}), "once more is no error"
+        assert api.ask("health")[1]["jobs"]["inProgress"] == 0
+
+
+def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
+    gateway.endpoint("moving")
+    api = Api(gateway, "moving")
+    broken = asyncio.Event()
+
+    async def break_once(exchange: Exchange) -> None:
+        if broken.is_set():
+            await run_job(exchange)
+            return
+        broken.set()
+        await exchange.read_body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + b'{"output": "lost"}\n')
+
+    with ready_pod(gateway, "moving") as pod:
+        pod.answer = break_once
+        status, told = api.ask("runsync", JOB)
+        assert (status, told["output"], len(pod.requests)) == (200, [ITEM], 2)
+
+
+def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gateway) -> None:
+    gateway.endpoint("failing")
+    api = Api(gateway, "failing")
+
+    async def fail(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await finish(exchange, status="FAILED", error="no such model")
+
+    with ready_pod(gateway, "failing") as pod:
+        pod.answer = fail
+        job = api.run()
+        assert api.becomes(job, "FAILED")["error"] == "no such model"
+        pod.answer = run_job
+        assert api.ask(f"retry/{job}", b"") == (200, {"id": job, "status": "IN_QUEUE"})
+        api.becomes(job, "COMPLETED")
+        assert api.ask("health")[1]["jobs"]["retried"] == 1
+        pod.answer = hang_in(pod)
+        status, told = api.ask("runsync?wait=1000", {**JOB, "policy": {"executionTimeout": 5000}})
+        assert (status, told["status"]) == (200, "IN_PROGRESS"), "the client may ask for it later"
+        assert "5 s" in api.becomes(told["id"], "TIMED_OUT")["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "said"),
+    [
+        ("run", b"{", 400, "no JSON"),
+        ("run", {"no": "input"}, 400, "input"),
+        ("runsync?wait=5", JOB, 400, "wait"),
+        ("run", b'{"input": "' + b"x" * 10_000_001 + b'"}', 413, "10 MB"),
+        ("run", {**JOB, "s3Config": {"bucketName": "x"}}, 400, "s3Config"),
+        ("status/nothing", None, 404, "no such job"),
+        ("cancel/nothing", b"", 404, "no such job"),
+        ("retry/nothing", b"", 404, "no such job"),
+        ("stream/nothing", None, 404, "no such job"),
+        ("status", None, 404, "Invalid URL"),
+        ("run", None, 405, "POST"),
+    ],
+)
+def test_bad_input_gets_runpods_shape_and_starts_nothing(
+    gateway: Gateway, path: str, content: Any, status: int, said: str
+) -> None:
+    if gateway.kubectl.get("iep", "refusing") is None:
+        gateway.endpoint("refusing")
+    found, told = Api(gateway, "refusing").ask(path, content)
+    error = told["error"] if isinstance(told["error"], str) else told["error"]["message"]
+    assert found == status
+    assert said in error
+    assert gateway.replicas("refusing") == 0
+
+
+def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
+    other = "fb_the-key-of-another-endpoint"
+    gateway.endpoint("mine")
+    gateway.endpoint("theirs", keys=[other])
+    job = Api(gateway, "mine").run({**JOB, "policy": {"lowPriority": True}})
+    assert Api(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")[0] == 401
+    assert Api(gateway, "mine").ask(f"status/{job}", key=other)[0] == 404
+    assert Api(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
+
+
+def test_too_many_requests_are_told_when_to_come_back(gateway: Gateway) -> None:
+    gateway.endpoint("limited")
+    api = Api(gateway, "limited")
+    answers = [api.ask("purge-queue", b"") for _ in range(3)]
+    assert [status for status, _ in answers] == [200, 200, 429]
+    assert "Too many" in answers[2][1]["error"]

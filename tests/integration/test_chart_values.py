@@ -53,6 +53,12 @@ def test_the_operator_gets_the_server_images_as_they_are(helm: Helm) -> None:
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
 
 
+@pytest.mark.parametrize(("replicas", "jobs"), [(1, "memory"), (2, "off")])
+def test_jobs_live_in_one_gateway_or_are_off(helm: Helm, replicas: int, jobs: str) -> None:
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", f"--set=gateway.replicas={replicas}")
+    assert f"- --jobs={jobs}\n" in rendered.stdout
+
+
 def test_the_runtime_class_of_nvidia_gpus_is_told_where_there_is_one(helm: Helm) -> None:
     named = ("--set=server.nvidiaRuntimeClassName=nvidia",)
     for values, lines in (((), 0), (named, 1)):

@@ -1,0 +1,53 @@
+"""Do jobs by RunPod's own SDK, of which only the base URL is changed: python jobs.py BASE ENDPOINT KEY MODEL
+
+Prints one JSON object with what each call gave.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import runpod  # type: ignore[import-not-found,unused-ignore]
+
+PROMPT = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
+LONG = {**PROMPT, "sampling_params": {"max_tokens": 2000, "ignore_eos": True}, "stream": True}
+
+
+def main() -> None:
+    base, name, key, model = sys.argv[1:]
+    runpod.endpoint_url_base, runpod.api_key = base, key
+    endpoint = runpod.Endpoint(name)
+    client = endpoint.rp_client
+    told: dict[str, Any] = {"sync": endpoint.run_sync({"input": PROMPT}, timeout=120)}
+    told["raw sync"] = client.post(f"{name}/runsync", {"input": PROMPT}, timeout=120)
+
+    job = endpoint.run({"input": {"openai_route": "/v1/chat/completions", "openai_input": {"model": model, **PROMPT}}})
+    told["output"] = job.output(timeout=120)
+    told["status"] = job.status()
+    told["raw status"] = client.get(f"{name}/status/{job.job_id}")
+    told["raw run"] = client.post(f"{name}/run", {"input": PROMPT})
+
+    streamed = {**PROMPT, "stream": True, "sampling_params": {"max_tokens": 16}}
+    told["stream"] = list(endpoint.run({"input": streamed}).stream())
+
+    long = endpoint.run({"input": LONG})
+    while long.status() != "IN_PROGRESS":
+        time.sleep(0.1)
+    time.sleep(1)
+    told["raw stream"] = client.get(f"{name}/stream/{long.job_id}")
+    began = time.monotonic()
+    told["cancel"] = long.cancel()
+    told["cancelled"] = long.status()
+    told["cancel seconds"] = time.monotonic() - began
+    told["purge"] = endpoint.purge_queue()
+    told["health"] = endpoint.health()
+    try:
+        runpod.Endpoint(name, api_key="fb_this-is-not-the-right-key").health()
+    except RuntimeError as error:
+        told["wrong key"] = str(error)
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

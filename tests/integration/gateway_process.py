@@ -34,8 +34,9 @@ LIMITS = {
     "body-seconds": 1,
     "held-per-endpoint": 4,
     "drain-seconds": 10,
+    "webhook-networks": "127.0.0.0/8",
 }
-"""Short, so that the tests are."""
+"""Short, so that the tests are; and webhooks may lead to them."""
 
 
 @dataclass

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import queue
+import threading
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -177,6 +180,30 @@ def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gatew
         status, told = api.ask("runsync?wait=1000", {**JOB, "policy": {"executionTimeout": 5000}})
         assert (status, told["status"]) == (200, "IN_PROGRESS"), "the client may ask for it later"
         assert "5 s" in api.becomes(told["id"], "TIMED_OUT")["error"]
+
+
+def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
+    gateway.endpoint("telling")
+    api = Api(gateway, "telling")
+    told: queue.Queue[Any] = queue.Queue()
+
+    class Told(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Told) as server, ready_pod(gateway, "telling") as pod:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        pod.answer = run_job
+        job = api.run({**JOB, "webhook": f"http://127.0.0.1:{server.server_port}/done"})
+        found = told.get(timeout=20)
+        assert found == api.ask(f"status/{job}")[1]
+        assert (found["id"], found["status"], found["output"]) == (job, "COMPLETED", [ITEM])
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

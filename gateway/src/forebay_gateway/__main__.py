@@ -22,9 +22,12 @@ from forebay_gateway.gate import Gate
 from forebay_gateway.hold import Holds
 from forebay_gateway.jobs.api import JobsApi
 from forebay_gateway.jobs.dispatch import Dispatcher
+from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.store import Store
+from forebay_gateway.jobs.webhooks import Webhooks, read_networks
 from forebay_gateway.keys import Keys
 from forebay_gateway.listeners import Listeners
+from forebay_gateway.metrics import JOBS
 from forebay_gateway.names import Key
 from forebay_gateway.ops import serve_ops
 from forebay_gateway.probe import Probe
@@ -79,6 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("watch_namespaces", "", watched, type=lambda text: [each for name in text.split(",") if (each := name.strip())])
     add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
     add("jobs", "memory", "jobs, in the memory of this one gateway, or none", choices=("memory", "off"))
+    inside = "networks besides the internet that webhooks may lead to, such as 10.1.0.0/16, separated by commas"
+    add("webhook_networks", "", inside, type=read_networks)
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)
     for name, text in LIMITS.items():
@@ -105,7 +110,7 @@ async def run(parsed: argparse.Namespace) -> None:
         holds = Holds(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
         gate = Gate(directory, keys, holds, balancer, limits)
         if parsed.jobs == "memory":
-            gate.jobs = await parts.enter_async_context(keep_jobs(directory, balancer, holds, limits.jobs_bytes))
+            gate.jobs = await parts.enter_async_context(keep_jobs(directory, balancer, holds, parsed))
         followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
 
         def accept(key: Key | None) -> Connection:
@@ -137,10 +142,21 @@ async def run(parsed: argparse.Namespace) -> None:
 
 
 @asynccontextmanager
-async def keep_jobs(directory: Directory, balancer: Balancer, holds: Holds, most_bytes: int) -> AsyncIterator[JobsApi]:
+async def keep_jobs(
+    directory: Directory, balancer: Balancer, holds: Holds, parsed: argparse.Namespace
+) -> AsyncIterator[JobsApi]:
     """Take jobs and have pods run them until the context ends."""
-    store = Store(most_bytes)
-    async with Dispatcher(store, directory, balancer, holds) as dispatcher:
+    store = Store(parsed.jobs_bytes)
+    async with (
+        Webhooks(parsed.webhook_networks) as webhooks,
+        Dispatcher(store, directory, balancer, holds) as dispatcher,
+    ):
+
+        def finished(job: Job) -> None:
+            JOBS.labels(job.state).inc()
+            webhooks.deliver(job)
+
+        store.finished = finished
         api = JobsApi(store, dispatcher, directory)
         holds.queued, directory.dropped = api.waiting, api.forget
         yield api

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.jobs.api import render
-from forebay_gateway.jobs.job import Job, State, new_id, take_stream, tell
+from forebay_gateway.jobs.job import Job, State, new_id, render, take_stream, tell
 from forebay_gateway.jobs.operations import read_operation
 from forebay_gateway.jobs.rates import Rates
 from forebay_gateway.jobs.store import Full, Store
@@ -79,7 +78,9 @@ def test_a_policy() -> None:
         (b'{"input": 1, "policy": {"ttl": "1"}}', "ttl"),
         (b'{"input": 1, "policy": {"lowPriority": 1}}', "lowPriority"),
         (b'{"input": 1, "s3Config": {"accessId": "x"}}', "s3Config is not supported"),
-        (b'{"input": 1, "webhook": "http://example.com"}', "webhook is not supported"),
+        (b'{"input": 1, "webhook": "ftp://example.com"}', "webhook must be"),
+        (b'{"input": 1, "webhook": "http://[::1"}', "webhook must be"),
+        (b'{"input": 1, "webhook": 3}', "webhook must be"),
         (b'{"input": "' + b"x" * 10_000_000 + b'"}', "larger than 10 MB"),
     ],
 )

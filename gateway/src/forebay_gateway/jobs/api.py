@@ -1,19 +1,17 @@
 """Answers the requests of RunPod's job API. The key has been checked by then, and is one of this endpoint's."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from forebay_gateway.directory import Directory
 from forebay_gateway.errors import ApiError, Refused, retry_after
 from forebay_gateway.jobs.dispatch import Dispatcher
-from forebay_gateway.jobs.job import Job, Rendered, State, new_id, take_stream, tell, tell_state
+from forebay_gateway.jobs.job import Job, State, new_id, render, take_stream, tell, tell_state
 from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.rates import Rates
 from forebay_gateway.jobs.store import Full, Store
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
-from forebay_gateway.metrics import JOBS
 from forebay_gateway.names import Key
 
 STREAM_WAITS = 1.0
@@ -107,7 +105,6 @@ class JobsApi:
     async def _cancel(self, asked: Asked) -> object:
         job = self._find(asked)
         if self._store.finish(job, State.CANCELLED):
-            JOBS.labels(State.CANCELLED).inc()
             self._dispatcher.stop(job)
         return tell_state(job)
 
@@ -146,17 +143,6 @@ class JobsApi:
         if job := self._store.find(asked.key, asked.job_id):
             return job
         raise BadJob("There is no such job of this endpoint, or not any more.", 404)
-
-
-def render(content: object) -> Rendered:
-    """JSON; what is JSON already is taken as it is."""
-    if isinstance(content, Rendered):
-        return content
-    if isinstance(content, dict):
-        return Rendered(f"{{{','.join(f'{json.dumps(name)}:{render(each)}' for name, each in content.items())}}}")
-    if isinstance(content, list):
-        return Rendered(f"[{','.join(map(render, content))}]")
-    return Rendered(json.dumps(content, ensure_ascii=False))
 
 
 async def _until(reached: Callable[[], bool], job: Job, seconds: float) -> None:

@@ -14,7 +14,6 @@ from forebay_gateway.hold import Holds
 from forebay_gateway.jobs import runner
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import Store
-from forebay_gateway.metrics import JOBS
 from forebay_gateway.names import Key
 
 logger = logging.getLogger(__name__)
@@ -120,9 +119,9 @@ class Dispatcher:
                     outcome = await runner.run(
                         self._session, pod, job, seconds, lambda item: self._store.add_output(job, item)
                     )
-            self._finish(job, outcome.state, outcome.error)
+            self._store.finish(job, outcome.state, outcome.error)
         except TimeoutError:
-            self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
+            self._store.finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
         except runner.Busy:
             await asyncio.sleep(PAUSE)  # it runs other gateways' jobs, or clients' own
             job.attempts -= 1
@@ -130,23 +129,21 @@ class Dispatcher:
         except runner.Gone as gone:
             self._balancer.suspect(pod)
             if job.attempts >= ATTEMPTS:
-                self._finish(job, State.FAILED, f"{ATTEMPTS} pods went away while they ran it, the last so: {gone}")
+                self._store.finish(
+                    job, State.FAILED, f"{ATTEMPTS} pods went away while they ran it, the last so: {gone}"
+                )
             else:
                 logger.info("job %s: %s; it goes to another pod", job.id, gone)
                 self._store.put_back(job)
         except Exception:
             logger.exception("job %s failed", job.id)
-            self._finish(job, State.FAILED, "The gateway had an error while it ran the job.")
+            self._store.finish(job, State.FAILED, "The gateway had an error while it ran the job.")
         finally:
             self._at[pod] -= 1
             if not self._at[pod]:
                 del self._at[pod]
             del self._running[job]
             self._ended.set()
-
-    def _finish(self, job: Job, state: State, error: str) -> None:
-        if self._store.finish(job, state, error):
-            JOBS.labels(state).inc()
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:

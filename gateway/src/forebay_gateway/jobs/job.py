@@ -1,6 +1,7 @@
 """One job: its states, and how RunPod's API tells of it."""
 
 import asyncio
+import json
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
@@ -108,6 +109,17 @@ class Rendered(str):
     """Text that is JSON already."""
 
     __slots__ = ()
+
+
+def render(content: object) -> Rendered:
+    """JSON; what is JSON already is taken as it is."""
+    if isinstance(content, Rendered):
+        return content
+    if isinstance(content, dict):
+        return Rendered(f"{{{','.join(f'{json.dumps(name)}:{render(each)}' for name, each in content.items())}}}")
+    if isinstance(content, list):
+        return Rendered(f"[{','.join(map(render, content))}]")
+    return Rendered(json.dumps(content, ensure_ascii=False))
 
 
 def _milliseconds(begin: float, end: float) -> int:

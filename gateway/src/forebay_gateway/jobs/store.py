@@ -41,9 +41,11 @@ class _Endpoint:
 class Store:
     """`most_bytes` bounds the inputs and outputs of all jobs when another is taken in."""
 
-    def __init__(self, most_bytes: int, queued: Callable[[Key], None] = lambda _: None) -> None:
-        """`queued` is called when an endpoint's queue got a job."""
-        self.queued = queued
+    def __init__(self, most_bytes: int) -> None:
+        self.queued: Callable[[Key], None] = lambda _: None
+        """Called when an endpoint's queue got a job."""
+        self.finished: Callable[[Job], None] = lambda _: None
+        """Called when a job has come to its end."""
         self._most_bytes = most_bytes
         self._bytes = 0
         self._endpoints: dict[Key, _Endpoint] = {}
@@ -112,6 +114,7 @@ class Store:
         job.state, job.error, job.finished = state, error, self._now()
         self.expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
         _tell(job)
+        self.finished(job)
         return True
 
     def retry(self, job: Job) -> bool:

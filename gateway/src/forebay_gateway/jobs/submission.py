@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 MINUTE, DAY = 60.0, 86400.0
 
@@ -14,13 +14,12 @@ RUN_BYTES, RUNSYNC_BYTES = 10_000_000, 20_000_000
 RUN_KEPT, RUNSYNC_KEPT = 30 * MINUTE, 1 * MINUTE
 """Seconds for which a result is kept."""
 
+LONGEST_URL = 2048
+
 _TIMEOUT = (600.0, 5.0, 7 * DAY)
 _TTL = (DAY, 10.0, 7 * DAY)
 _WAIT = (90.0, 1.0, 300.0)
 """Default, least and most, in seconds."""
-
-_ABSENT = {"s3Config": "take the output from /status", "webhook": "ask /status or wait by /runsync"}
-"""What RunPod takes and this does not -> what to do instead."""
 
 
 class BadJob(Exception):
@@ -41,6 +40,7 @@ class Submission:
         ttl: seconds from now after which nothing is left of it, whatever its state.
         kept: seconds for which its result is kept.
         low: it does not start or scale anything.
+        webhook: the URL that is told of its end; "" for none.
     """
 
     input: str
@@ -48,6 +48,7 @@ class Submission:
     ttl: float
     kept: float
     low: bool
+    webhook: str
 
 
 def read_submission(body: bytes, *, sync: bool) -> Submission:
@@ -61,9 +62,8 @@ def read_submission(body: bytes, *, sync: bool) -> Submission:
         raise BadJob("The body is no JSON.") from None
     if not isinstance(content, dict) or content.get("input") is None:
         raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')
-    for name, instead in _ABSENT.items():
-        if content.get(name):
-            raise BadJob(f"{name} is not supported: leave it out, and {instead}.")
+    if content.get("s3Config"):
+        raise BadJob("s3Config is not supported: leave it out, and take the output from /status.")
     policy = content.get("policy") or {}
     if not isinstance(policy, dict):
         raise BadJob("policy must be an object.")
@@ -73,6 +73,7 @@ def read_submission(body: bytes, *, sync: bool) -> Submission:
         ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
         kept=RUNSYNC_KEPT if sync else RUN_KEPT,
         low=_flag(policy, "lowPriority"),
+        webhook=_url(content.get("webhook")),
     )
 
 
@@ -106,3 +107,16 @@ def _flag(policy: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise BadJob(f"policy.{name} must be true or false.")
     return value
+
+
+def _url(value: object) -> str:
+    if value is None or value == "":
+        return ""
+    try:
+        place = urlsplit(value) if isinstance(value, str) and len(value) <= LONGEST_URL else None
+        usable = place is not None and place.scheme in ("http", "https") and bool(place.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise BadJob("webhook must be an http or https URL.")
+    return str(value)

@@ -1,0 +1,93 @@
+"""Webhooks: where they may lead, and that they are tried again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from forebay_gateway.jobs.job import State
+from forebay_gateway.jobs.store import Store
+from forebay_gateway.jobs.submission import read_submission
+from forebay_gateway.jobs.webhooks import TRIES, Webhooks, is_allowed, read_networks
+
+LOOPBACK = "127.0.0.0/8"
+
+
+@pytest.mark.parametrize(
+    ("address", "networks", "allowed"),
+    [
+        ("93.184.216.34", "", True),
+        ("2606:2800:220:1::1", "", True),
+        ("127.0.0.1", "", False),
+        ("::1", "", False),
+        ("::ffff:127.0.0.1", "", False),
+        ("169.254.169.254", "", False),
+        ("fe80::1%eth0", "", False),
+        ("10.96.0.1", "", False),
+        ("192.168.1.1", "", False),
+        ("100.64.0.1", "", False),
+        ("0.0.0.0", "", False),
+        ("224.0.0.1", "", False),
+        ("10.1.2.3", "10.1.0.0/16, fd00::/8", True),
+        ("10.2.2.3", "10.1.0.0/16, fd00::/8", False),
+        ("fd00::5", "10.1.0.0/16, fd00::/8", True),
+    ],
+)
+def test_where_webhooks_may_lead(address: str, networks: str, allowed: bool) -> None:
+    assert is_allowed(address, read_networks(networks)) == allowed
+
+
+@asynccontextmanager
+async def listening(*statuses: int) -> AsyncIterator[tuple[int, asyncio.Queue[object]]]:
+    """A server that answers so, one after the other: its port, and what it is sent."""
+    seen: asyncio.Queue[object] = asyncio.Queue()
+    answers = iter(statuses)
+
+    async def take(request: web.Request) -> web.Response:
+        seen.put_nowait(await request.json())
+        return web.Response(status=next(answers), headers={"Location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_post("/told", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield runner.addresses[0][1], seen
+    finally:
+        await runner.cleanup()
+
+
+async def finish_one(webhooks: Webhooks, url: str) -> None:
+    store = Store(1000)
+    store.finished = webhooks.deliver
+    content = f'{{"input": 1, "webhook": "{url}"}}'.encode()
+    job = store.submit(("home", "one"), "job-1", read_submission(content, sync=False), "key")
+    store.claim(job.endpoint)
+    store.add_output(job, '"out"')
+    store.finish(job, State.COMPLETED)
+    await asyncio.gather(*webhooks._tasks)
+
+
+async def test_a_webhook_is_told_what_status_says() -> None:
+    async with listening(200) as (port, seen), Webhooks(read_networks(LOOPBACK)) as webhooks:
+        await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
+        told = seen.get_nowait()
+        assert isinstance(told, dict)
+        assert (told["id"], told["status"], told["output"]) == ("job-1", "COMPLETED", ["out"])
+
+
+async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() -> None:
+    async with listening(500, 302, 204, 200) as (port, seen), Webhooks(read_networks(LOOPBACK), 0.01) as webhooks:
+        await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
+        assert seen.qsize() == TRIES
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0"])
+async def test_nothing_inside_is_reached_by_whatever_name(host: str) -> None:
+    async with listening(200) as (port, seen), Webhooks((), 0.01) as webhooks:
+        await finish_one(webhooks, f"http://{host}:{port}/told")
+        assert seen.empty()

@@ -116,7 +116,7 @@ class Gate:
             endpoint = self.directory.endpoint(key) if key else None
             status = answers.health(endpoint, ready=ready or key is None, ping=path.canonical == "/ping")
             client.answer(status, None)
-        elif head.is_preflight and not ready:
+        elif head.is_preflight and (not ready or path.kind is Kind.JOBS):
             asked = head.get(b"access-control-request-headers")
             client.answer(200, None, (*answers.PREFLIGHT, ("access-control-allow-headers", asked)))
         elif path.kind is Kind.MODELS and not ready:

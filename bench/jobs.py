@@ -1,0 +1,128 @@
+"""What the queue of jobs costs: `python -m bench.jobs`.
+
+/runsync through the gateway against the same job given to the pod directly, turn by turn; /run until /status says
+COMPLETED; and how fast jobs are taken in while no pod runs, and what memory each of them takes. The pod is canned.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import aiohttp
+
+from bench.relay.peers import standing_gateway
+from bench.scale.measures import memory_mb, processor_seconds
+from tests.integration.asking import ready_pod
+from tests.integration.canned_pod import CannedPod, Exchange, reply
+from tests.integration.gateway_process import KEY, Gateway
+
+JOB = {"input": {"prompt": "What is the capital of France?"}}
+ITEM = {"choices": [{"tokens": ["Paris"]}], "usage": {"input": 8, "output": 1}}
+AT_ONCE = 32
+PER_ENDPOINT = 1000
+"""RunPod's limit for /run in ten seconds."""
+
+POLL = 0.005
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.jobs", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=400, help="jobs of each kind, one by one (default: %(default)s)")
+    parser.add_argument("--queued", type=int, default=20_000, help="jobs that are queued (default: %(default)s)")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, standing_gateway(Path(folder)) as gateway:
+        gateway.endpoint("running")
+        with ready_pod(gateway, "running") as pod:
+            pod.answer = answer
+            asyncio.run(measure_latency(gateway, pod, asked.rounds))
+        names = [f"queue-{number}" for number in range(-(-asked.queued // PER_ENDPOINT))]
+        for name in names:
+            gateway.endpoint(name)
+        asyncio.run(measure_intake(gateway, names, asked.queued))
+
+
+async def answer(exchange: Exchange) -> None:
+    """A job's output: line by line for the gateway, whole for others."""
+    await exchange.read_body()
+    if b"application/x-ndjson" not in exchange.head:
+        await reply(exchange, 200, {"id": "sync-1", "output": [ITEM], "status": "COMPLETED"})
+        return
+    lines = b"".join(json.dumps(each).encode() + b"\n" for each in ({"output": ITEM}, {"status": "COMPLETED"}))
+    await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n" + lines)
+
+
+async def measure_latency(gateway: Gateway, pod: CannedPod, rounds: int) -> None:
+    base = f"http://127.0.0.1:{gateway.port}/v2/running"
+    async with open_session() as session:
+
+        async def run_and_poll() -> None:
+            job = (await post(session, f"{base}/run"))["id"]
+            while True:
+                if (await post(session, f"{base}/status/{job}"))["status"] == "COMPLETED":
+                    return
+                await asyncio.sleep(POLL)
+
+        ways: dict[str, Callable[[], Awaitable[Any]]] = {
+            "the pod's own /runsync": lambda: post(session, f"http://{pod.host}:{pod.port}/v2/running/runsync"),
+            "/runsync": lambda: post(session, f"{base}/runsync"),
+            f"/run until /status, asked every {POLL * 1000:.0f} ms, says COMPLETED": run_and_poll,
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(rounds):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                await way()
+                seconds[name].append(time.perf_counter() - began)
+    direct = seconds["the pod's own /runsync"]
+    print(
+        f"| one job at a time, {rounds} of each | p50, ms | p99, ms | more than the pod's own, p50, ms |\n|{'---|' * 4}"
+    )
+    for name, taken in seconds.items():
+        added = (median(taken) - median(direct)) * 1000
+        print(f"| {name} | {median(taken) * 1000:.1f} | {percentile(taken, 99) * 1000:.1f} | {added:.1f} |", flush=True)
+
+
+async def measure_intake(gateway: Gateway, names: Sequence[str], count: int) -> None:
+    pid = gateway.process.pid
+    numbers = iter(range(count))
+    body = {**JOB, "policy": {"lowPriority": True}}  # which starts nothing
+
+    async def submit(session: aiohttp.ClientSession) -> None:
+        for number in numbers:
+            name = names[number % len(names)]
+            told = await post(session, f"http://127.0.0.1:{gateway.port}/v2/{name}/run", body)
+            if told.get("status") != "IN_QUEUE":
+                raise RuntimeError(f"a job was not taken in: {told}")
+
+    memory, used, began = memory_mb(pid), processor_seconds(pid), time.perf_counter()
+    async with open_session() as session:
+        await asyncio.gather(*(submit(session) for _ in range(AT_ONCE)))
+    seconds, cpu = time.perf_counter() - began, processor_seconds(pid) - used
+    grown = (memory_mb(pid) - memory) * 1000 / count
+    print(f"\n| jobs queued, {AT_ONCE} clients | jobs/s | CPU of the gateway, µs a job | kB a job |\n|{'---|' * 4}")
+    print(f"| {count} | {count / seconds:,.0f} | {cpu / count * 1e6:.0f} | {grown:.2f} |")
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A connection for each request, as the gateway has it."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0, force_close=True))
+
+
+async def post(session: aiohttp.ClientSession, url: str, content: object = JOB) -> dict[str, Any]:
+    async with session.post(url, json=content) as answer:
+        return dict(await answer.json())
+
+
+def percentile(values: Sequence[float], of: int) -> float:
+    return quantiles(values, n=100)[of - 1]
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,8 @@ from typing import Any
 
 import runpod  # type: ignore[import-not-found,unused-ignore]
 
-PROMPT = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
+QUESTION = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
+PROMPT = {**QUESTION, "sampling_params": {"temperature": 0}}
 LONG = {**PROMPT, "sampling_params": {"max_tokens": 2000, "ignore_eos": True}, "stream": True}
 
 
@@ -22,7 +23,14 @@ def main() -> None:
     told: dict[str, Any] = {"sync": endpoint.run_sync({"input": PROMPT}, timeout=120)}
     told["raw sync"] = client.post(f"{name}/runsync", {"input": PROMPT}, timeout=120)
 
-    job = endpoint.run({"input": {"openai_route": "/v1/chat/completions", "openai_input": {"model": model, **PROMPT}}})
+    job = endpoint.run(
+        {
+            "input": {
+                "openai_route": "/v1/chat/completions",
+                "openai_input": {"model": model, "temperature": 0, **QUESTION},
+            }
+        }
+    )
     told["output"] = job.output(timeout=120)
     told["status"] = job.status()
     told["raw status"] = client.get(f"{name}/status/{job.job_id}")

@@ -7,11 +7,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
+from tests.integration import canned_pod
 from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import KEY, Gateway
@@ -19,6 +22,10 @@ from tests.kubectl import wait_for
 
 JOB = {"input": {"prompt": "Hello"}}
 ITEM = {"choices": [{"tokens": ["Hi"]}], "usage": {"input": 1, "output": 1}}
+
+
+LOST = b'HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n{"output": "lost"}\n'
+"""An answer that breaks off."""
 
 
 class Api:
@@ -66,7 +73,7 @@ async def run_job(exchange: Exchange) -> None:
 def hang_in(pod: CannedPod) -> Any:
     async def answer(exchange: Exchange) -> None:
         await exchange.read_body()
-        head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n"
         await exchange.send(head + json.dumps({"output": ITEM}).encode() + b"\n")
         await exchange.reader.read()
         pod.left.set()
@@ -152,12 +159,42 @@ def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
             return
         broken.set()
         await exchange.read_body()
-        await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + b'{"output": "lost"}\n')
+        await exchange.send(LOST)
 
     with ready_pod(gateway, "moving") as pod:
         pod.answer = break_once
         status, told = api.ask("runsync", JOB)
         assert (status, told["output"], len(pod.requests)) == (200, [ITEM], 2)
+
+
+def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
+    gateway: Gateway, pool: ThreadPoolExecutor
+) -> None:
+    """Of 200 jobs every twentieth is begun twice by pods that go away in the middle of its output."""
+    gateway.endpoint("breaking")
+    api = Api(gateway, "breaking")
+    begun: Counter[int] = Counter()
+
+    async def echo(exchange: Exchange) -> None:
+        number = json.loads(await exchange.read_body())["input"]["number"]
+        begun[number] += 1
+        if number % 20 == 0 and begun[number] <= 2:
+            await exchange.send(LOST)
+        else:
+            await finish(exchange, {"number": number}, "end")
+
+    with ready_pod(gateway, "breaking") as first, CannedPod() as second:
+        gateway.pods("breaking", first, second)
+        first.answer = second.answer = echo
+        jobs = list(pool.map(lambda number: api.run({"input": {"number": number}}), range(200)))
+        wait_for(lambda: api.ask("health")[1]["jobs"]["completed"] == 200, "all jobs are done", timeout=60)
+        told = list(pool.map(lambda job: api.ask(f"status/{job}")[1], jobs))
+        assert [each["output"] for each in told] == [[{"number": number}, "end"] for number in range(200)]
+        assert {each["status"] for each in told} == {"COMPLETED"}
+        assert [begun[number] for number in range(0, 200, 20)] == [3] * 10
+        assert api.ask("health")[1]["jobs"] | {"completed": 0} == dict.fromkeys(
+            ("completed", "failed", "inProgress", "inQueue", "retried"), 0
+        )
 
 
 def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gateway) -> None:
@@ -204,6 +241,31 @@ def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
         assert found == api.ask(f"status/{job}")[1]
         assert (found["id"], found["status"], found["output"]) == (job, "COMPLETED", [ITEM])
         server.shutdown()
+
+
+def test_a_server_from_before_the_lines_does_jobs_too(gateway: Gateway) -> None:
+    gateway.endpoint("older")
+
+    async def answer_whole(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await canned_pod.reply(exchange, 200, {"id": "sync-1", "output": [ITEM], "status": "COMPLETED"})
+
+    with ready_pod(gateway, "older") as pod:
+        pod.answer = answer_whole
+        status, told = Api(gateway, "older").ask("runsync", JOB)
+        assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
+
+
+def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) -> None:
+    gateway.endpoint("dying")
+    api = Api(gateway, "dying")
+    with ready_pod(gateway, "dying") as pod:
+        pod.answer = hang_in(pod)
+        job = api.run({**JOB, "policy": {"ttl": 10_000}})
+        api.becomes(job, "IN_PROGRESS")
+        assert pod.left.wait(15), "the generation ends"
+        assert api.ask(f"status/{job}")[0] == 404
+        assert api.ask("health")[1]["jobs"]["inProgress"] == 0
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ async def keep_jobs(
         def finished(job: Job) -> None:
             JOBS.labels(job.state).inc()
             webhooks.deliver(job)
+            dispatcher.stop(job)
 
         store.finished = finished
         api = JobsApi(store, dispatcher, directory)

@@ -186,6 +186,8 @@ async def test_memory_is_bounded_and_given_back() -> None:
     kept.add_output(job, "x" * 20)
     with pytest.raises(Full):
         submit(kept, "b")
+    with pytest.raises(Full):
+        kept.add_output(job, "x" * 20)
     kept.finish(job, State.COMPLETED)
     kept.expire(job, 0)
     await asyncio.sleep(0.01)

@@ -104,8 +104,7 @@ class JobsApi:
 
     async def _cancel(self, asked: Asked) -> object:
         job = self._find(asked)
-        if self._store.finish(job, State.CANCELLED):
-            self._dispatcher.stop(job)
+        self._store.finish(job, State.CANCELLED)
         return tell_state(job)
 
     async def _retry(self, asked: Asked) -> object:

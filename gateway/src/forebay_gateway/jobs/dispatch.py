@@ -13,7 +13,7 @@ from forebay_gateway.errors import Refused
 from forebay_gateway.hold import Holds
 from forebay_gateway.jobs import runner
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import Store
+from forebay_gateway.jobs.store import Full, Store
 from forebay_gateway.names import Key
 
 logger = logging.getLogger(__name__)
@@ -57,15 +57,14 @@ class Dispatcher:
         await self._session.close()
 
     def stop(self, job: Job) -> None:
-        """End a job's generation; its state says by now why."""
-        if task := self._running.get(job):
+        """End the generation of a job that is over."""
+        task = self._running.get(job)
+        if task and task is not asyncio.current_task():
             task.cancel()
 
     def forget(self, key: Key) -> None:
         """The endpoint is gone, and its jobs with it."""
         self._store.forget(key)
-        for job in [job for job in self._running if job.endpoint == key]:
-            self.stop(job)
 
     def busy(self, pods: list[Address]) -> int:
         """How many of these pods run a job."""
@@ -91,6 +90,9 @@ class Dispatcher:
                     self._running[job] = asyncio.create_task(self._run(job, pod))
                 else:
                     await asyncio.sleep(PAUSE)
+        except Exception:
+            logger.exception("giving jobs of %s/%s to pods", *key)
+            asyncio.get_running_loop().call_later(LATER, self._look, key)
         finally:
             del self._tasks[key]
 
@@ -122,6 +124,8 @@ class Dispatcher:
             self._store.finish(job, outcome.state, outcome.error)
         except TimeoutError:
             self._store.finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
+        except Full:
+            self._store.finish(job, State.FAILED, "The gateway has no place for more of the output (jobs_bytes).")
         except runner.Busy:
             await asyncio.sleep(PAUSE)  # it runs other gateways' jobs, or clients' own
             job.attempts -= 1

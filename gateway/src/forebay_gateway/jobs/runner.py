@@ -10,7 +10,8 @@ from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 
 LINES = "application/x-ndjson"
-LONGEST_LINE = 1 << 26
+LONGEST_LINE = 1 << 24
+"""Bytes of an item of the output."""
 
 
 class Busy(Exception):
@@ -49,9 +50,16 @@ async def run(
                 raise Busy
             if answer.status != 200:
                 return Outcome(State.FAILED, _error(answer.status, await answer.read()))
+            if LINES not in answer.headers.get("Content-Type", ""):
+                return _read_whole(await answer.read(), take)
             rest = bytearray()
             async for data in answer.content.iter_any():
-                *lines, last = (rest + data).split(b"\n") if b"\n" in data else (rest + data,)
+                rest += data
+                if len(rest) > LONGEST_LINE:
+                    return Outcome(State.FAILED, "An item of the output is too large.")
+                if b"\n" not in data:
+                    continue
+                *lines, last = rest.split(b"\n")
                 rest = bytearray(last)
                 for line in lines:
                     told = json.loads(line)
@@ -59,11 +67,22 @@ async def run(
                         take(json.dumps(told["output"], ensure_ascii=False))
                     else:
                         return Outcome(State(told["status"]), told.get("error", ""))
-                if len(rest) > LONGEST_LINE:
-                    return Outcome(State.FAILED, "An item of the output is too large.")
     except (OSError, aiohttp.ClientError) as error:
         raise Gone(repr(error)) from error
     raise Gone("the answer broke off")
+
+
+def _read_whole(body: bytes, take: Callable[[str], None]) -> Outcome:
+    """What a server from before the lines answers: the output at the end."""
+    try:
+        told = json.loads(body)
+        state = State(told["status"])
+        items = list(told.get("output") or ())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return Outcome(State.FAILED, "The server's answer is none of a job.")
+    for item in items:
+        take(json.dumps(item, ensure_ascii=False))
+    return Outcome(state, str(told.get("error", "")))
 
 
 def _error(status: int, body: bytes) -> str:

@@ -15,7 +15,7 @@ from forebay_gateway.names import Key
 
 
 class Full(Exception):
-    """There is no place for another job."""
+    """There is no place for another job, or for more of a job's output."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class _Endpoint:
 
 
 class Store:
-    """`most_bytes` bounds the inputs and outputs of all jobs when another is taken in."""
+    """`most_bytes` bounds the inputs and outputs of all jobs together."""
 
     def __init__(self, most_bytes: int) -> None:
         self.queued: Callable[[Key], None] = lambda _: None
@@ -94,8 +94,10 @@ class Store:
             self._enqueue(job, first=True)
 
     def add_output(self, job: Job, item: str) -> None:
-        """The pod gave an item of a job's output, as JSON."""
+        """The pod gave an item of a job's output, as JSON. Raises Full."""
         if job.state is State.IN_PROGRESS:
+            if self._bytes + len(item) > self._most_bytes:
+                raise Full
             job.output.append(item)
             self._bytes += len(item)
             _tell(job)

@@ -148,6 +148,21 @@ def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gate
         assert api.ask("health")[1]["jobs"]["inProgress"] == 0
 
 
+def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
+    gateway.endpoint("narrow", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
+    api = Api(gateway, "narrow")
+    jobs = [api.run() for _ in range(6)]
+    with CannedPod() as pod:
+        pod.answer = hang_in(pod)
+        gateway.pods("narrow", pod)
+        api.becomes(jobs[1], "IN_PROGRESS")
+        assert [api.state(job) for job in jobs] == ["IN_PROGRESS"] * 2 + ["IN_QUEUE"] * 4, "in their order"
+        counts = api.ask("health")[1]["jobs"]
+        assert (counts["inProgress"], counts["inQueue"], gateway.held("narrow")["queued"]) == (2, 4, 4)
+        api.ask(f"cancel/{jobs[0]}", b"")
+        api.becomes(jobs[2], "IN_PROGRESS")
+
+
 def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
     gateway.endpoint("moving")
     api = Api(gateway, "moving")

@@ -19,7 +19,7 @@ def submission(**content: Any) -> Submission:
     return read_submission(json.dumps({"input": {"prompt": "Hi"}, **content}).encode(), sync=False)
 
 
-def store(most: int = 1000) -> Store:
+def store(most: int = 100_000) -> Store:
     return Store(most)
 
 
@@ -76,6 +76,7 @@ def test_a_policy() -> None:
         (b'{"input": 1, "policy": {"executionTimeout": true}}', "executionTimeout"),
         (b'{"input": 1, "policy": {"executionTimeout": NaN}}', "executionTimeout"),
         (b'{"input": 1, "policy": {"ttl": "1"}}', "ttl"),
+        (b'{"input": 1, "policy": {"ttl": 1' + b"0" * 400 + b"}}", "ttl"),
         (b'{"input": 1, "policy": {"lowPriority": 1}}', "lowPriority"),
         (b'{"input": 1, "s3Config": {"accessId": "x"}}', "s3Config is not supported"),
         (b'{"input": 1, "webhook": "ftp://example.com"}', "webhook must be"),
@@ -180,14 +181,14 @@ async def test_purging_takes_what_is_queued_only() -> None:
 
 
 async def test_memory_is_bounded_and_given_back() -> None:
-    kept = store(most=40)
-    job = submit(kept, "a")  # 16 bytes
+    kept = store(most=7000)
+    job = submit(kept, "a")  # 3,016 bytes
     kept.claim(KEY)
-    kept.add_output(job, "x" * 20)
+    kept.add_output(job, "x" * 3000)
     with pytest.raises(Full):
         submit(kept, "b")
     with pytest.raises(Full):
-        kept.add_output(job, "x" * 20)
+        kept.add_output(job, "x" * 3000)
     kept.finish(job, State.COMPLETED)
     kept.expire(job, 0)
     await asyncio.sleep(0.01)

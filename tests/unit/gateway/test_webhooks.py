@@ -25,6 +25,10 @@ LOOPBACK = "127.0.0.0/8"
         ("::ffff:127.0.0.1", "", False),
         ("169.254.169.254", "", False),
         ("fe80::1%eth0", "", False),
+        ("64:ff9b::a00:1", "", False),
+        ("::7f00:1", "", False),
+        ("2002:7f00:1::", "", False),
+        ("fec0::1", "", False),
         ("10.96.0.1", "", False),
         ("192.168.1.1", "", False),
         ("100.64.0.1", "", False),
@@ -62,7 +66,7 @@ async def listening(*statuses: int) -> AsyncIterator[tuple[int, asyncio.Queue[ob
 
 
 async def finish_one(webhooks: Webhooks, url: str) -> None:
-    store = Store(1000)
+    store = Store(100_000)
     store.finished = webhooks.deliver
     content = f'{{"input": 1, "webhook": "{url}"}}'.encode()
     job = store.submit(("home", "one"), "job-1", read_submission(content, sync=False), "key")
@@ -86,7 +90,10 @@ async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() 
         assert seen.qsize() == TRIES
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0"])
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0", "１２７.０.０.１", "①②⑦.0.0.1", "127。0。0。1"],
+)
 async def test_nothing_inside_is_reached_by_whatever_name(host: str) -> None:
     async with listening(200) as (port, seen), Webhooks((), 0.01) as webhooks:
         await finish_one(webhooks, f"http://{host}:{port}/told")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from forebay_gateway.directory import Directory
-from forebay_gateway.errors import ApiError, Refused, retry_after
+from forebay_gateway.errors import ApiError, Refused, no_endpoint, retry_after
 from forebay_gateway.jobs.dispatch import Dispatcher
 from forebay_gateway.jobs.job import Job, State, new_id, render, take_stream, tell, tell_state
 from forebay_gateway.jobs.operations import METHODS
@@ -48,6 +48,8 @@ class JobsApi:
         key, operation = asked.key, asked.operation
         if asked.method not in METHODS[operation]:
             raise Refused(ApiError(405, f"/{operation} takes {' and '.join(sorted(METHODS[operation]))} only."))
+        if self._directory.endpoint(key) is None:
+            raise Refused(no_endpoint(self._directory.id_of(key)))
         later = self._rates.take(key, operation, len(self._directory.ready(key)))
         if later:
             raise Refused(ApiError(429, f"Too many requests to /{operation}.", headers=retry_after(later)))
@@ -109,6 +111,7 @@ class JobsApi:
 
     async def _retry(self, asked: Asked) -> object:
         job = self._find(asked)
+        job.api_key = asked.api_key
         if not self._store.retry(job):
             raise BadJob(f"The job is {job.state}: only one that FAILED or TIMED_OUT can be tried again.")
         return tell_state(job)

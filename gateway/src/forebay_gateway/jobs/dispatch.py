@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import socket
 from collections import Counter
 
 import aiohttp
+from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.balance import Balancer
 from forebay_gateway.directory import Directory
@@ -15,6 +17,7 @@ from forebay_gateway.jobs import runner
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import Full, Store
 from forebay_gateway.names import Key
+from forebay_gateway.relay import KEEPALIVE
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class Dispatcher:
         store.queued = self._look
 
     async def __aenter__(self) -> "Dispatcher":
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_open)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=3)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         return self
@@ -85,11 +88,9 @@ class Dispatcher:
                 if not free:
                     await _first(self._ended, PAUSE)
                     continue
-                pod = self._balancer.pick(free, b"")
-                if pod is not None and (job := self._store.claim(key)):
-                    self._running[job] = asyncio.create_task(self._run(job, pod))
-                else:
-                    await asyncio.sleep(PAUSE)
+                pod = min(free, key=lambda each: self._at[each])
+                if job := self._store.claim(key):
+                    self._begin(job, pod)
         except Exception:
             logger.exception("giving jobs of %s/%s to pods", *key)
             asyncio.get_running_loop().call_later(LATER, self._look, key)
@@ -111,8 +112,20 @@ class Dispatcher:
             with self._directory.changes(key) as changed:
                 await _first(changed, LATER)
 
-    async def _run(self, job: Job, pod: Address) -> None:
+    def _begin(self, job: Job, pod: Address) -> None:
+        """The pod has a job more from this moment on, so that no more are claimed than there is room for."""
         self._at[pod] += 1
+        task = self._running[job] = asyncio.create_task(self._run(job, pod))
+        task.add_done_callback(lambda _: self._end(job, pod))
+
+    def _end(self, job: Job, pod: Address) -> None:
+        self._at[pod] -= 1
+        if not self._at[pod]:
+            del self._at[pod]
+        self._running.pop(job, None)
+        self._ended.set()
+
+    async def _run(self, job: Job, pod: Address) -> None:
         self._holds.begin(job.endpoint)
         try:
             with self._balancer.at(pod):
@@ -130,6 +143,10 @@ class Dispatcher:
             await asyncio.sleep(PAUSE)  # it runs other gateways' jobs, or clients' own
             job.attempts -= 1
             self._store.put_back(job)
+        except runner.Unreached:
+            self._balancer.suspect(pod)
+            job.attempts -= 1
+            self._store.put_back(job)
         except runner.Gone as gone:
             self._balancer.suspect(pod)
             if job.attempts >= ATTEMPTS:
@@ -142,12 +159,16 @@ class Dispatcher:
         except Exception:
             logger.exception("job %s failed", job.id)
             self._store.finish(job, State.FAILED, "The gateway had an error while it ran the job.")
-        finally:
-            self._at[pod] -= 1
-            if not self._at[pod]:
-                del self._at[pod]
-            del self._running[job]
-            self._ended.set()
+
+
+def _open(address: AddrInfoType) -> socket.socket:
+    """A socket whose other end the kernel looks after: a node that went away says nothing."""
+    family, kind, protocol, *_ = address
+    opened = socket.socket(family, kind, protocol)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        opened.setsockopt(socket.IPPROTO_TCP, option, value)
+    return opened
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:

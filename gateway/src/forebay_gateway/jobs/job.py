@@ -15,6 +15,10 @@ LARGEST_ANSWER = 1 << 20
 """Bytes of output in one answer of /stream; a larger item comes alone."""
 
 
+OVERHEAD = 3000
+"""Bytes of a job besides its input and output, as bench.jobs measures them."""
+
+
 class State(StrEnum):
     IN_QUEUE = "IN_QUEUE"
     IN_PROGRESS = "IN_PROGRESS"
@@ -61,7 +65,7 @@ class Job:
     @property
     def size(self) -> int:
         """Bytes that it keeps, roughly."""
-        return len(self.submission.input) + sum(map(len, self.output))
+        return OVERHEAD + len(self.submission.input) + len(self.submission.webhook) + sum(map(len, self.output))
 
 
 def new_id(*, sync: bool) -> str:

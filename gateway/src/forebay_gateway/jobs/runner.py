@@ -22,6 +22,10 @@ class Gone(Exception):
     """The pod went away, or never was there, before the job was over."""
 
 
+class Unreached(Gone):
+    """The pod took no connection: the job had nothing to do with it."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended at the pod."""
@@ -35,7 +39,7 @@ async def run(
 ) -> Outcome:
     """Run a job; each item of its output is taken as JSON as soon as it is there. To cancel this ends the generation.
 
-    Raises Busy and Gone.
+    Raises Busy, Unreached and Gone.
     """
     host = f"[{pod.host}]" if ":" in pod.host else pod.host
     policy = json.dumps({"executionTimeout": seconds * 1000})
@@ -67,6 +71,8 @@ async def run(
                         take(json.dumps(told["output"], ensure_ascii=False))
                     else:
                         return Outcome(State(told["status"]), told.get("error", ""))
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise Unreached(repr(error)) from error
     except (OSError, aiohttp.ClientError) as error:
         raise Gone(repr(error)) from error
     raise Gone("the answer broke off")

@@ -68,7 +68,7 @@ def read_submission(body: bytes, *, sync: bool) -> Submission:
     if not isinstance(policy, dict):
         raise BadJob("policy must be an object.")
     return Submission(
-        input=json.dumps(content["input"], ensure_ascii=False),
+        input=json.dumps(content["input"]),
         timeout=_seconds(policy.get("executionTimeout"), "policy.executionTimeout", _TIMEOUT),
         ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
         kept=RUNSYNC_KEPT if sync else RUN_KEPT,
@@ -97,7 +97,7 @@ def _seconds(value: object, name: str, bounds: tuple[float, float, float]) -> fl
     default, least, most = bounds
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value / 1000 <= most:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least * 1000 <= value <= most * 1000:
         raise BadJob(f"{name} must be milliseconds from {least * 1000:.0f} to {most * 1000:.0f}.")
     return value / 1000
 

@@ -1,8 +1,8 @@
 """Tells a job's webhook of its end: a POST with what /status answers, which must be answered with 200.
 
 A URL comes from a client, so it may lead only to where a client could go by itself: addresses of the internet, and
-networks that the operator of the gateway allows. What a name stands for is looked at in the very lookup that the
-connection uses, so that it cannot be another a moment later; redirects are not followed.
+networks that the operator of the gateway allows. The very address that is connected to is looked at, however the URL
+spells it; redirects are not followed.
 """
 
 import asyncio
@@ -11,11 +11,9 @@ import logging
 import socket
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.jobs.job import Job, render, tell
 from forebay_gateway.metrics import WEBHOOKS
@@ -31,6 +29,9 @@ SECONDS = 10.0
 
 AT_ONCE = 64
 
+NAT64, EMBEDDED = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")
+"""IPv6 addresses whose last four bytes are an IPv4 address (RFC 6052, RFC 4291); of others ipaddress knows."""
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -44,7 +45,7 @@ class Webhooks:
 
     async def __aenter__(self) -> "Webhooks":
         connector = aiohttp.TCPConnector(
-            limit=AT_ONCE, force_close=True, use_dns_cache=False, resolver=_Resolver(self._allowed)
+            limit=AT_ONCE, force_close=True, use_dns_cache=False, socket_factory=self._open
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=SECONDS, sock_read=SECONDS)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
@@ -68,7 +69,6 @@ class Webhooks:
             if number:
                 await asyncio.sleep(self._pause)
             try:
-                self._check(url)
                 answer = self._session.post(
                     url, data=content, headers={"Content-Type": "application/json"}, allow_redirects=False
                 )
@@ -83,44 +83,26 @@ class Webhooks:
         WEBHOOKS.labels("failed").inc()
         logger.warning("the webhook of job %s was not delivered: %s", job_id, trouble)
 
-    def _check(self, url: str) -> None:
-        """An address in a URL is not looked up. Raises OSError."""
-        host = urlsplit(url).hostname or ""
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            return
-        if not is_allowed(host, self._allowed):
-            raise _forbidden(host)
-
-
-class _Resolver(ThreadedResolver):
-    """Finds only addresses that may be called."""
-
-    def __init__(self, allowed: Sequence[Network]) -> None:
-        super().__init__()
-        self._networks = allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await super().resolve(host, port, family)
-        if usable := [each for each in found if is_allowed(each["host"], self._networks)]:
-            return usable
-        raise _forbidden(host)
+    def _open(self, address: AddrInfoType) -> socket.socket:
+        """A socket for an address that may be called. Raises OSError."""
+        family, kind, protocol, _, place = address
+        if not is_allowed(str(place[0]), self._allowed):
+            raise OSError(f"{place[0]} is no address of the internet, and not in webhook_networks")
+        return socket.socket(family, kind, protocol)
 
 
 def is_allowed(address: str, networks: Sequence[Network]) -> bool:
     """Whether a webhook may go to an address: one of the internet, or of these networks."""
     found: Any = ipaddress.ip_address(address.partition("%")[0])
-    found = getattr(found, "ipv4_mapped", None) or found
-    return any(found in network for network in networks) or (found.is_global and not found.is_multicast)
+    if found.version == 6:
+        if found in NAT64 or found in EMBEDDED:
+            found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        else:
+            found = found.ipv4_mapped or found.sixtofour or found
+    public = found.is_global and not found.is_multicast and not getattr(found, "is_site_local", False)
+    return public or any(found in network for network in networks)
 
 
 def read_networks(text: str) -> list[Network]:
     """Of CIDRs, separated by commas. Raises ValueError."""
     return [ipaddress.ip_network(each.strip()) for each in text.split(",") if each.strip()]
-
-
-def _forbidden(host: str) -> OSError:
-    return OSError(f"{host} is no address of the internet, and not in webhook_networks")

@@ -66,9 +66,9 @@ def standing(folder: Path) -> Iterator[tuple[Kubectl, int, int, int]]:
             running_gateway(home, "system", folder / "gateway", digest_key=None, ops_host=own_address())
         )
         stand_by(home.within("system"), own_address())
-        options = ["--namespace=system", "--gateway-service=forebay-gateway", f"--ops-port={gateway.ops_port}"]
+        named = "--namespace=system", "--gateway-service=forebay-gateway", f"--ops-port={gateway.ops_port}"
+        options = *named, "--resync-interval=300"
         (port,) = free_ports(1)
-        options.append("--resync-interval=300")
         operator = stack.enter_context(running_operator(access, folder / "operator", *options, port=port))
         wait_for(lambda: works(port), "the operator works")
         yield home, port, operator.pid, gateway.process.pid

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,14 +21,14 @@ from statistics import median
 from cluster import kind, tools
 from forebay_gateway.api import ApiServer
 from tests.e2e.conftest import NAME
-from tests.e2e.forebay import Clients, images, install_chart, read_key, wait_for_service, wait_ready
+from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_service, wait_ready
 from tests.e2e.test_endpoints import canned
+from tests.e2e.test_scaling import SERVED
 from tests.endpoints import reason_is
 from tests.integration.api_client import connect
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 PROGRAM = Path(__file__).with_name("first_token.py")
-SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
 PATIENCE = 120
 
 STEPS: Mapping[str, tuple[str, Callable[[Manifest], bool]]] = {
@@ -56,11 +57,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.wake", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="starts of each (default: %(default)s)")
     rounds = parser.parse_args().rounds
-    with_tests = ["--images", "--tests", "--name", NAME]
-    subprocess.run([sys.executable, "-m", "cluster", "up", *with_tests], check=True, stdout=sys.stderr)
+    up = [sys.executable, "-m", "cluster", "up", "--images", "--tests", "--name", NAME]
+    subprocess.run(up, check=True, stdout=sys.stderr)
     cluster = Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
     install_chart(cluster)
-    kubectl = cluster.within("bench-wake")
+    kubectl = cluster.within(f"bench-{uuid.uuid4().hex[:6]}")
     kubectl.run("create", "namespace", kubectl.namespace)
     try:
         measure(kubectl, rounds)
@@ -161,13 +162,6 @@ def see(
         raise TimeoutError(place)
 
     return asyncio.run(wait())
-
-
-def client_pod() -> Manifest:
-    """A pod with Python, which waits."""
-    container = {"name": "client", "image": images()["client"], "imagePullPolicy": "Never"}
-    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
 
 
 if __name__ == "__main__":

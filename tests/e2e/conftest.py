@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cluster import kind, tools
-from tests.e2e.forebay import Clients, images, install_chart
+from tests.e2e.forebay import Clients, client_pod, install_chart
 from tests.e2e.release import Release, read_release
 from tests.e2e.standins import stand_in
 from tests.kubectl import Kubectl
@@ -60,14 +60,7 @@ def clients(cluster: Kubectl) -> Clients:
     within = cluster.within("clients")
     if within.get("namespace", "clients") is None:
         within.run("create", "namespace", "clients")
-    container = {"name": "client", "image": images()["client"], "imagePullPolicy": "Never"}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "client"},
-        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
-    }
-    within.run("apply", "-f", "-", stdin=json.dumps(pod))
+    within.run("apply", "-f", "-", stdin=json.dumps(client_pod()))
     within.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
     return Clients(within)
 

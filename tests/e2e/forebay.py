@@ -107,6 +107,13 @@ class Clients:
         return done.stdout
 
 
+def client_pod() -> Manifest:
+    """The pod of the clients, which waits for programs."""
+    container = {"name": "client", "image": images()["client"], "imagePullPolicy": "Never"}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
+
+
 def wait_for_service(clients: Clients, url: str, key: str) -> None:
     """Wait until the cluster's DNS and network know an endpoint's Service as it is, which takes them a second."""
     assert clients.run_inside(PROGRAMS / "reach.py", url, key).strip() == "200"

@@ -159,7 +159,7 @@ async def keep_jobs(
 
         store.finished = finished
         api = JobsApi(store, dispatcher, directory)
-        holds.queued, directory.dropped = api.waiting, api.forget
+        holds.queued, directory.dropped = store.waiting, api.forget
         yield api
 
 

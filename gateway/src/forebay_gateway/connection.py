@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.write = self._transport.write
-        keep_alive(self._transport)
+        keep_alive(self._transport.get_extra_info("socket"))
         self._gate.connections.add(self)
         CONNECTIONS.inc()
         self._timer = self._loop.call_later(self._gate.limits.head_seconds, self._too_slow)
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         if self._task and not self._task.done():
             ANSWERS.labels("left").inc()
             self._task.cancel()
-        self._free()
+        self.drop_body()
 
     def data_received(self, data: bytes) -> None:
         if self._upstream is not None and self._admission is not None and self._admission.head.is_web_socket:
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer; the body is kept no longer."""
         self._upstream = upstream
-        self._free()
+        self.drop_body()
         if self._slow and not upstream.transport.is_closing():
             upstream.transport.pause_reading()
 
@@ -171,7 +171,9 @@ class Connection(asyncio.Protocol):
 
     def drop_body(self) -> None:
         """The request's body is kept no longer."""
-        self._free()
+        self._gate.kept.give(self._kept)
+        KEPT_BYTES.dec(self._kept)
+        self._kept = 0
 
     async def ended(self) -> None:
         """Wait until the request is answered, in whatever way."""
@@ -232,11 +234,6 @@ class Connection(asyncio.Protocol):
             self.fail(errors.SLOW_HEAD if self._reader.head is None else errors.SLOW_BODY)
         else:
             self._transport.close()
-
-    def _free(self) -> None:
-        self._gate.kept.give(self._kept)
-        KEPT_BYTES.dec(self._kept)
-        self._kept = 0
 
 
 def _not_connected(data: bytes) -> None:

@@ -99,6 +99,11 @@ class Address(NamedTuple):
     host: str
     port: int
 
+    @property
+    def url_host(self) -> str:
+        """The host as URLs have it."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:

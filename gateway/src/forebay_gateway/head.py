@@ -81,8 +81,7 @@ def render_answer(
 ) -> bytes:
     """A whole answer of the gateway's own, with JSON as its body (None: no body; bytes are JSON already). `origin`: a
     page of another site may read it, as with vLLM's default. `bodiless`: the head alone, as HEAD asks for."""
-    ready = content if isinstance(content, bytes) else json.dumps(content).encode()
-    body = b"" if content is None else ready
+    body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     if content is not None:
         lines.append("content-type: application/json")

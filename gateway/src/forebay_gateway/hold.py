@@ -129,7 +129,7 @@ class Holds:
                         woken = time.monotonic()
                         await self._wake(key)
                     pause = ASK_SECONDS if self._directory.unready(key) or self._directory.ready(key) else IDLE_SECONDS
-                    await _first(changed, pause)
+                    await wait_for_event(changed, pause)
         except Exception:
             _fail(waiting, errors.INTERNAL)
             raise
@@ -177,9 +177,9 @@ def _fail(waiting: set[asyncio.Future[list[Address]]], error: errors.ApiError) -
             future.set_exception(errors.Refused(error))
 
 
-async def _first(changed: asyncio.Event, seconds: float) -> None:
-    """Wait for a change, but not for ever."""
+async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not for ever."""
     try:
-        await asyncio.wait_for(changed.wait(), seconds)
+        await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
         return

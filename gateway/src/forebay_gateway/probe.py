@@ -35,9 +35,10 @@ class Probe:
         return [pod for pod, ready in zip(asked, answers, strict=True) if ready]
 
     async def _is_ready(self, pod: Address) -> bool:
-        host = f"[{pod.host}]" if ":" in pod.host else pod.host
         try:
-            async with self._session.get(f"http://{host}:{self._port}/readyz", allow_redirects=False) as response:
+            async with self._session.get(
+                f"http://{pod.url_host}:{self._port}/readyz", allow_redirects=False
+            ) as response:
                 return response.status == 200
         except (OSError, aiohttp.ClientError, TimeoutError):
             return False

@@ -42,7 +42,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        keep_alive(self.transport)
+        keep_alive(self.transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         self.answered = True
@@ -105,9 +105,8 @@ def _as_event(answer: bytes, api: Api) -> bytes:
         return errors.NO_ANSWER.event(api)
 
 
-def keep_alive(transport: asyncio.Transport) -> None:
+def keep_alive(connection: socket.socket) -> None:
     """Have the kernel look whether the other end still is there."""
-    connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)

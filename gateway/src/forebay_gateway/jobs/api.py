@@ -42,6 +42,16 @@ class JobsApi:
         self._dispatcher = dispatcher
         self._directory = directory
         self._rates = Rates()
+        self._operations: dict[str, Callable[[Asked], Awaitable[object]]] = {
+            "run": self._run,
+            "runsync": self._runsync,
+            "status": self._status,
+            "stream": self._stream,
+            "cancel": self._cancel,
+            "retry": self._retry,
+            "purge-queue": self._purge,
+            "health": self._health,
+        }
 
     async def answer(self, asked: Asked) -> bytes:
         """The JSON that answers. Raises Refused."""
@@ -54,7 +64,7 @@ class JobsApi:
         if later:
             raise Refused(ApiError(429, f"Too many requests to /{operation}.", headers=retry_after(later)))
         try:
-            content = await self._operations()[operation](asked)
+            content = await self._operations[operation](asked)
         except BadJob as error:
             raise Refused(ApiError(error.status, str(error))) from error
         except Full:
@@ -62,26 +72,10 @@ class JobsApi:
             raise Refused(ApiError(429, text, headers=retry_after(10))) from None
         return render(content).encode()
 
-    def waiting(self) -> dict[Key, int]:
-        """Jobs that wait for a pod, for the autoscaler."""
-        return self._store.waiting()
-
     def forget(self, key: Key) -> None:
         """The endpoint is gone."""
-        self._dispatcher.forget(key)
+        self._store.forget(key)
         self._rates.forget(key)
-
-    def _operations(self) -> dict[str, Callable[[Asked], Awaitable[object]]]:
-        return {
-            "run": self._run,
-            "runsync": self._runsync,
-            "status": self._status,
-            "stream": self._stream,
-            "cancel": self._cancel,
-            "retry": self._retry,
-            "purge-queue": self._purge,
-            "health": self._health,
-        }
 
     async def _run(self, asked: Asked) -> object:
         return tell_state(self._submit(asked, sync=False))

@@ -12,12 +12,12 @@ from forebay_gateway.balance import Balancer
 from forebay_gateway.directory import Directory
 from forebay_gateway.endpoint import Address
 from forebay_gateway.errors import Refused
-from forebay_gateway.hold import Holds
+from forebay_gateway.hold import Holds, wait_for_event
 from forebay_gateway.jobs import runner
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import Full, Store
 from forebay_gateway.names import Key
-from forebay_gateway.relay import KEEPALIVE
+from forebay_gateway.relay import keep_alive
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ LATER = 5.0
 
 
 class Dispatcher:
-    """For all endpoints. Use it as an async context manager; jobs that run when it ends go back to the queue."""
+    """For all endpoints. Use it as an async context manager; what runs when it ends is cut off."""
 
     def __init__(self, store: Store, directory: Directory, balancer: Balancer, holds: Holds) -> None:
         self._store = store
@@ -65,10 +65,6 @@ class Dispatcher:
         if task and task is not asyncio.current_task():
             task.cancel()
 
-    def forget(self, key: Key) -> None:
-        """The endpoint is gone, and its jobs with it."""
-        self._store.forget(key)
-
     def busy(self, pods: list[Address]) -> int:
         """How many of these pods run a job."""
         return sum(self._at[pod] > 0 for pod in pods)
@@ -86,7 +82,7 @@ class Dispatcher:
                 at_once = endpoint.jobs if (endpoint := self._directory.endpoint(key)) else 0
                 free = [pod for pod in pods if self._at[pod] < at_once]
                 if not free:
-                    await _first(self._ended, PAUSE)
+                    await wait_for_event(self._ended, PAUSE)
                     continue
                 pod = min(free, key=lambda each: self._at[each])
                 if job := self._store.claim(key):
@@ -110,7 +106,7 @@ class Dispatcher:
                 except Refused as refused:
                     logger.info("jobs of %s/%s wait: %s", *key, refused)
             with self._directory.changes(key) as changed:
-                await _first(changed, LATER)
+                await wait_for_event(changed, LATER)
 
     def _begin(self, job: Job, pod: Address) -> None:
         """The pod has a job more from this moment on, so that no more are claimed than there is room for."""
@@ -130,10 +126,7 @@ class Dispatcher:
         try:
             with self._balancer.at(pod):
                 async with asyncio.timeout(job.submission.timeout):
-                    seconds = job.submission.timeout
-                    outcome = await runner.run(
-                        self._session, pod, job, seconds, lambda item: self._store.add_output(job, item)
-                    )
+                    outcome = await runner.run(self._session, pod, job, lambda item: self._store.add_output(job, item))
             self._store.finish(job, outcome.state, outcome.error)
         except TimeoutError:
             self._store.finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
@@ -165,15 +158,5 @@ def _open(address: AddrInfoType) -> socket.socket:
     """A socket whose other end the kernel looks after: a node that went away says nothing."""
     family, kind, protocol, *_ = address
     opened = socket.socket(family, kind, protocol)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE:
-        opened.setsockopt(socket.IPPROTO_TCP, option, value)
+    keep_alive(opened)
     return opened
-
-
-async def _first(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but not for ever."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import uuid
-from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -13,7 +12,6 @@ from forebay_gateway.names import Key
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of output in one answer of /stream; a larger item comes alone."""
-
 
 OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""
@@ -95,7 +93,7 @@ def tell(job: Job) -> dict[str, Any]:
 
 def take_stream(job: Job) -> dict[str, Any]:
     """What /stream answers: the output since it was last asked, each item once."""
-    items: deque[Any] = deque()
+    items: list[Any] = []
     size = 0
     while job.told < len(job.output):
         item = job.output[job.told]
@@ -106,7 +104,7 @@ def take_stream(job: Job) -> dict[str, Any]:
         items.append({"metrics": {}, "output": Rendered(item)})
     # who reads until a final state must not stop before the last item
     state = State.IN_PROGRESS if job.told < len(job.output) else job.state
-    return {"status": state, "stream": list(items)}
+    return {"status": state, "stream": items}
 
 
 class Rendered(str):

@@ -10,6 +10,7 @@ from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 
 LINES = "application/x-ndjson"
+
 LONGEST_LINE = 1 << 24
 """Bytes of an item of the output."""
 
@@ -34,21 +35,18 @@ class Outcome:
     error: str = ""
 
 
-async def run(
-    session: aiohttp.ClientSession, pod: Address, job: Job, seconds: float, take: Callable[[str], None]
-) -> Outcome:
+async def run(session: aiohttp.ClientSession, pod: Address, job: Job, take: Callable[[str], None]) -> Outcome:
     """Run a job; each item of its output is taken as JSON as soon as it is there. To cancel this ends the generation.
 
     Raises Busy, Unreached and Gone.
     """
-    host = f"[{pod.host}]" if ":" in pod.host else pod.host
-    policy = json.dumps({"executionTimeout": seconds * 1000})
+    policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})
     body = f'{{"input": {job.submission.input}, "policy": {policy}}}'.encode()
     headers = {"Authorization": f"Bearer {job.api_key}", "Accept": LINES, "X-Request-Id": job.id}
     headers["Content-Type"] = "application/json"
     try:
         async with session.post(
-            f"http://{host}:{pod.port}/v2/{job.endpoint[1]}/runsync", data=body, headers=headers
+            f"http://{pod.url_host}:{pod.port}/v2/{job.endpoint[1]}/runsync", data=body, headers=headers
         ) as answer:
             if answer.status in (429, 503):
                 raise Busy

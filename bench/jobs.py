@@ -1,7 +1,8 @@
-"""What the queue of jobs costs: `python -m bench.jobs`.
+"""What the queue of jobs costs, in memory and in Valkey: `python -m bench.jobs`.
 
 /runsync through the gateway against the same job given to the pod directly, turn by turn; /run until /status says
-COMPLETED; and how fast jobs are taken in while no pod runs, and what memory each of them takes. The pod is canned.
+COMPLETED; and how fast jobs are taken in while no pod runs, and what memory each of them takes. The pod is canned;
+Valkey is Debian's Redis, which writes each step to disk before it answers.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -21,6 +23,7 @@ from bench.scale.measures import memory_mb, processor_seconds
 from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import CannedPod, Exchange, reply
 from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.valkey_process import running_valkey
 
 JOB = {"input": {"prompt": "What is the capital of France?"}}
 ITEM = {"choices": [{"tokens": ["Paris"]}], "usage": {"input": 8, "output": 1}}
@@ -36,15 +39,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=400, help="jobs of each kind, one by one (default: %(default)s)")
     parser.add_argument("--queued", type=int, default=20_000, help="jobs that are queued (default: %(default)s)")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, standing_gateway(Path(folder)) as gateway:
-        gateway.endpoint("running")
-        with ready_pod(gateway, "running") as pod:
-            pod.answer = answer
-            asyncio.run(measure_latency(gateway, pod, asked.rounds))
-        names = [f"queue-{number}" for number in range(-(-asked.queued // PER_ENDPOINT))]
-        for name in names:
-            gateway.endpoint(name)
-        asyncio.run(measure_intake(gateway, names, asked.queued))
+    for store in ("memory", "valkey"):
+        print(f"\n### Jobs in {store}\n", flush=True)
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            valkey = stack.enter_context(running_valkey(Path(folder))) if store == "valkey" else None
+            gateway = stack.enter_context(standing_gateway(Path(folder), valkey.url if valkey else ""))
+            measure(gateway, valkey.pid if valkey else 0, asked)
+
+
+def measure(gateway: Gateway, valkey_pid: int, asked: argparse.Namespace) -> None:
+    """Latency first, then what a full queue costs, in the gateway or in Valkey."""
+    gateway.endpoint("running")
+    with ready_pod(gateway, "running") as pod:
+        pod.answer = answer
+        asyncio.run(measure_latency(gateway, pod, asked.rounds))
+    names = [f"queue-{number}" for number in range(-(-asked.queued // PER_ENDPOINT))]
+    for name in names:
+        gateway.endpoint(name)
+    asyncio.run(measure_intake(gateway, valkey_pid, names, asked.queued))
 
 
 async def answer(exchange: Exchange) -> None:
@@ -88,8 +100,8 @@ async def measure_latency(gateway: Gateway, pod: CannedPod, rounds: int) -> None
         print(f"| {name} | {median(taken) * 1000:.1f} | {percentile(taken, 99) * 1000:.1f} | {added:.1f} |", flush=True)
 
 
-async def measure_intake(gateway: Gateway, names: Sequence[str], count: int) -> None:
-    pid = gateway.process.pid
+async def measure_intake(gateway: Gateway, valkey_pid: int, names: Sequence[str], count: int) -> None:
+    pid, kept_by = gateway.process.pid, valkey_pid or gateway.process.pid
     numbers = iter(range(count))
     body = {**JOB, "policy": {"lowPriority": True}}  # which starts nothing
 
@@ -100,11 +112,11 @@ async def measure_intake(gateway: Gateway, names: Sequence[str], count: int) -> 
             if told.get("status") != "IN_QUEUE":
                 raise RuntimeError(f"a job was not taken in: {told}")
 
-    memory, used, began = memory_mb(pid), processor_seconds(pid), time.perf_counter()
+    memory, used, began = memory_mb(kept_by), processor_seconds(pid), time.perf_counter()
     async with open_session() as session:
         await asyncio.gather(*(submit(session) for _ in range(AT_ONCE)))
     seconds, cpu = time.perf_counter() - began, processor_seconds(pid) - used
-    grown = (memory_mb(pid) - memory) * 1000 / count
+    grown = (memory_mb(kept_by) - memory) * 1000 / count
     print(f"\n| jobs queued, {AT_ONCE} clients | jobs/s | CPU of the gateway, µs a job | kB a job |\n|{'---|' * 4}")
     print(f"| {count} | {count / seconds:,.0f} | {cpu / count * 1e6:.0f} | {grown:.2f} |")
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from cluster import images, kind, pins, tools
+from cluster import images, kind, pins, redis, tools
 from cluster.steps import StepFailed, alone, say
 
 DESCRIPTION = f"""\
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verb("down", "delete the cluster, and stop the docker engine if it was started here and runs nothing else")
     verb("tools", "make kind, kubectl, helm, etcd and kube-apiserver, and print the folder they are in", named=False)
+    verb("redis", "find or install Redis for the tests, and print where it is", named=False)
     made = verb(
         "images", "make the images, load those that pods run into the cluster if it runs, and print their references"
     )
@@ -72,6 +73,8 @@ def run(asked: argparse.Namespace) -> None:
             kind.down(asked.name)
         case "tools":
             print(tools.host_tools())
+        case "redis":
+            print(redis.server())
         case "images":
             kind.ensure_engine()
             chosen = images.with_bases(asked.only) if asked.only else images.wanted(asked.tests)

@@ -105,13 +105,13 @@ def standing(name: str, programs: Programs, upstream: int, folder: Path) -> Iter
 
 
 @contextmanager
-def standing_gateway(folder: Path) -> Iterator[Gateway]:
-    """The gateway on a real API server of its own, for the endpoints of the namespace home."""
+def standing_gateway(folder: Path, valkey_url: str = "") -> Iterator[Gateway]:
+    """The gateway on a real API server of its own, for the endpoints of the namespace home; jobs in Valkey if asked."""
     with ExitStack() as stack:
         kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
         for namespace in ("home", "system"):
             kubectl.run("create", "namespace", namespace)
-        yield stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log"))
+        yield stack.enter_context(running_gateway(kubectl, "system", folder / "gateway.log", valkey_url=valkey_url))
 
 
 @contextmanager

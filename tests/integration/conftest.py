@@ -11,8 +11,9 @@ from cluster.pins import ROOT
 from cluster.tools import host_tools
 from tests.integration.control_plane import ControlPlane, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
-from tests.integration.gateway_process import Gateway, running_gateway
+from tests.integration.gateway_process import Gateway, namespaced_gateway
 from tests.integration.operator_process import give_access, running_operator
+from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.kubectl import Kubectl
 
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
@@ -70,18 +71,19 @@ def access(proxy: FaultyProxy, operators_kubectl: Kubectl, tmp_path_factory: pyt
     return kubectl_through(proxy, operators_kubectl, tmp_path_factory.mktemp("access"))
 
 
+@pytest.fixture(scope="session")
+def valkey_server(run_cluster: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A Valkey for all tests; what is in it belongs to the test that runs."""
+    run_cluster("redis")
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def gateway(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway for the whole module."""
-    system, home = (f"gateway-{role}-{uuid.uuid4().hex[:6]}" for role in ("system", "home"))
-    for namespace in (system, home):
-        control_plane.run("create", "namespace", namespace)
-    log = tmp_path_factory.mktemp("gateway") / "log"
-    with running_gateway(control_plane.within(home), system, log) as running:
+    with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log") as running:
         yield running
-        assert running.process.poll() is None, f"the gateway ended:\n{log.read_text()[-2000:]}"
-    control_plane.within(home).run("delete", "iep,endpointslice", "--all", "--wait=false")  # no operator's business
-    assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture

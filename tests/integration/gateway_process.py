@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,14 +28,14 @@ KEY = "fb_the-key-of-the-tests"
 MODEL = "org/model"
 
 LIMITS = {
-    "hold-seconds": 3,
-    "patience-seconds": 0.6,
-    "heartbeat-seconds": 0.2,
-    "head-seconds": 1,
-    "body-seconds": 1,
-    "held-per-endpoint": 4,
-    "drain-seconds": 10,
-    "webhook-networks": "127.0.0.0/8",
+    "hold_seconds": 3,
+    "patience_seconds": 0.6,
+    "heartbeat_seconds": 0.2,
+    "head_seconds": 1,
+    "body_seconds": 1,
+    "held_per_endpoint": 4,
+    "drain_seconds": 10,
+    "webhook_networks": "127.0.0.0/8",
 }
 """Short, so that the tests are; and webhooks may lead to them."""
 
@@ -132,15 +133,16 @@ def running_gateway(
     *,
     digest_key: bytes | None = DIGEST_KEY,
     ops_host: str = "127.0.0.1",
+    valkey_url: str = "",
     **limits: Any,
 ) -> Iterator[Gateway]:
     """Run a gateway for the namespace of this kubectl; `system` is where the digests are. It has the chart's access.
 
     `digest_key` is the install key that is put there, none where an operator makes it. `ops_host` is the address on
-    which it tells of itself.
+    which it tells of itself. Its jobs are in Valkey where that has a URL.
     """
     port, ops_port, pod_ops_port = free_ports(3)
-    options = [f"--{name}={value}" for name, value in {**LIMITS, **limits}.items()]
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in {**LIMITS, **limits}.items()]
     command = [
         sys.executable, "-W", "error", "-m", "forebay_gateway", f"--port={port}",
         f"--ops-address={ops_host}:{ops_port}", f"--namespace={system}",
@@ -152,10 +154,27 @@ def running_gateway(
     access = give_chart_access(
         kubectl.within(system), log.with_name(f"{log.name}-access"), "forebay-gateway", template, enabled
     )
-    with running(log, *command, env=access.environment()) as process:
+    env = {**access.environment()}
+    if valkey_url:
+        command.append("--jobs=valkey")
+        env["FOREBAY_GATEWAY_VALKEY_URL"] = valkey_url
+    with running(log, *command, env=env) as process:
         gateway = Gateway(process, log, port, ops_port, pod_ops_port, kubectl, system)
         wait_for(lambda: is_ready(gateway), "the gateway is ready")
         yield gateway
+
+
+@contextmanager
+def namespaced_gateway(control_plane: Kubectl, log: Path, valkey_url: str = "") -> Iterator[Gateway]:
+    """Run a gateway in namespaces of its own; nothing may go wrong in it."""
+    system, home = (f"gateway-{role}-{uuid.uuid4().hex[:6]}" for role in ("system", "home"))
+    for namespace in (system, home):
+        control_plane.run("create", "namespace", namespace)
+    with running_gateway(control_plane.within(home), system, log, valkey_url=valkey_url) as running:
+        yield running
+        assert running.process.poll() is None, f"the gateway ended:\n{log.read_text()[-2000:]}"
+    control_plane.within(home).run("delete", "iep,endpointslice", "--all", "--wait=false")  # no operator's business
+    assert "Traceback" not in log.read_text()
 
 
 def stand_by(system: Kubectl, *gateways: str) -> None:

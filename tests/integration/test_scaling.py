@@ -156,7 +156,7 @@ def stage(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> I
     values = "--set=gateway.enabled=true", f"--set=watchNamespaces={{{home.namespace}}}"
     access = give_access(control_plane, folder / "kubeconfig", system, *values)
     with running_gateway(
-        home, system, folder / "gateway", digest_key=None, ops_host=own_address(), **{"hold-seconds": 30}
+        home, system, folder / "gateway", digest_key=None, ops_host=own_address(), hold_seconds=30
     ) as one:
 
         def start() -> Any:

@@ -7,8 +7,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,10 @@ from forebay_gateway.connection import Connection
 from forebay_gateway.directory import Directory
 from forebay_gateway.gate import Gate
 from forebay_gateway.hold import Holds
-from forebay_gateway.jobs.api import JobsApi
-from forebay_gateway.jobs.dispatch import Dispatcher
-from forebay_gateway.jobs.job import Job
-from forebay_gateway.jobs.store import Store
-from forebay_gateway.jobs.webhooks import Webhooks, read_networks
+from forebay_gateway.jobs.keep import VALKEY_URL, Jobs, keep_jobs, open_store
+from forebay_gateway.jobs.webhooks import read_networks
 from forebay_gateway.keys import Keys
 from forebay_gateway.listeners import Listeners
-from forebay_gateway.metrics import JOBS
 from forebay_gateway.names import Key
 from forebay_gateway.ops import serve_ops
 from forebay_gateway.probe import Probe
@@ -49,7 +45,7 @@ LIMITS = {
     "held": "requests that wait for a pod, in all",
     "held_per_endpoint": "requests that wait for a pod of one endpoint",
     "kept_bytes": "bytes of bodies in memory, of all requests that have not gone to a pod",
-    "jobs_bytes": "bytes of inputs and outputs of jobs in memory",
+    "jobs_bytes": "bytes that jobs keep, inputs and outputs, in memory or in Valkey",
     "hold_seconds": "seconds that a request waits for a pod",
     "patience_seconds": "seconds that a streamed request waits like any other before it gets a 200 and comments",
     "heartbeat_seconds": "seconds from one comment to the next",
@@ -81,9 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
     watched = "namespaces to watch, separated by commas; none means all"
     add("watch_namespaces", "", watched, type=lambda text: [each for name in text.split(",") if (each := name.strip())])
     add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
-    add("jobs", "memory", "jobs, in the memory of this one gateway, or none", choices=("memory", "off"))
+    where = "where jobs are: in the memory of this one gateway, in Valkey for any number of gateways, or nowhere"
+    add("jobs", "memory", where, choices=("memory", "valkey", "off"))
     inside = "networks besides the internet that webhooks may lead to, such as 10.1.0.0/16, separated by commas"
     add("webhook_networks", "", inside, type=read_networks)
+    parser.epilog = (
+        f"With --jobs=valkey the variable {VALKEY_URL} has its URL, such as rediss://USER:PASSWORD@HOST:6379/0."
+    )
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)
     for name, text in LIMITS.items():
@@ -109,8 +109,11 @@ async def run(parsed: argparse.Namespace) -> None:
     async with Probe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
         holds = Holds(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
         gate = Gate(directory, keys, holds, balancer, limits)
-        if parsed.jobs == "memory":
-            gate.jobs = await parts.enter_async_context(keep_jobs(directory, balancer, holds, parsed))
+        jobs = None
+        if parsed.jobs != "off":
+            store = await parts.enter_async_context(open_store(parsed, keys))
+            jobs = await parts.enter_async_context(keep_jobs(store, directory, balancer, holds, parsed))
+            gate.jobs = jobs.api
         followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
 
         def accept(key: Key | None) -> Connection:
@@ -131,7 +134,7 @@ async def run(parsed: argparse.Namespace) -> None:
                 task.add_done_callback(stop.failed)
             await stop.wait()
             gate.draining = True
-            await _drain(gate, limits.drain_seconds, stop)
+            await _drain(gate, jobs, limits.drain_seconds, stop)
             listeners.close()
             for task in tasks:
                 task.cancel()
@@ -139,28 +142,6 @@ async def run(parsed: argparse.Namespace) -> None:
     await api.close()
     if stop.error:
         raise SystemExit(f"the gateway ends, as a part of it failed: {stop.error!r}")
-
-
-@asynccontextmanager
-async def keep_jobs(
-    directory: Directory, balancer: Balancer, holds: Holds, parsed: argparse.Namespace
-) -> AsyncIterator[JobsApi]:
-    """Take jobs and have pods run them until the context ends."""
-    store = Store(parsed.jobs_bytes)
-    async with (
-        Webhooks(parsed.webhook_networks) as webhooks,
-        Dispatcher(store, directory, balancer, holds) as dispatcher,
-    ):
-
-        def finished(job: Job) -> None:
-            JOBS.labels(job.state).inc()
-            webhooks.deliver(job)
-            dispatcher.stop(job)
-
-        store.finished = finished
-        api = JobsApi(store, dispatcher, directory)
-        holds.queued, directory.dropped = store.waiting, api.forget
-        yield api
 
 
 class Stop:
@@ -200,12 +181,12 @@ async def _listen(listeners: Listeners, followed: Sequence[Watch], port: int) ->
     await listeners.run()
 
 
-async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
-    """Let the requests that are there end; what still is there after `seconds` is told so."""
+async def _drain(gate: Gate, jobs: Jobs | None, seconds: float, stop: Stop) -> None:
+    """Let the requests and jobs that are there end; what still is there after `seconds` is told so, or put back."""
     busy = [each for each in gate.connections if each.busy]
     logger.info("shutting down: waiting up to %g s for %d requests", seconds, len(busy))
     again = asyncio.create_task(stop.wait_again())
-    ends = asyncio.create_task(_end(busy))
+    ends = asyncio.create_task(_end(busy, jobs))
     await asyncio.wait({again, ends}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     again.cancel()
     ends.cancel()
@@ -213,7 +194,9 @@ async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
         each.cancel()
 
 
-async def _end(busy: Sequence[Connection]) -> None:
+async def _end(busy: Sequence[Connection], jobs: Jobs | None) -> None:
+    if jobs:
+        await jobs.drain()
     for each in busy:
         await each.ended()
 

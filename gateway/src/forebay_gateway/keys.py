@@ -43,6 +43,10 @@ class Keys:
         elif self._shards.pop(name, None):
             self._index()
 
+    def secret(self) -> bytes:
+        """The key of the installation; b"" before it is known."""
+        return self._secret
+
     def opens(self, presented: str, key: Key) -> bool:
         """Whether an API key opens an endpoint; the time it takes says nothing about the right keys."""
         digest = self._digest(presented)

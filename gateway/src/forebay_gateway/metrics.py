@@ -15,6 +15,23 @@ HELD_SECONDS = Histogram(
     buckets=(0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
 )
 JOBS = Counter("forebay_gateway_jobs", "Jobs that came to an end, by their last state.", ["state"])
+JOBS_WAITING = Gauge("forebay_gateway_waiting_jobs", "Jobs that wait for a pod and may start one, of all gateways.")
+JOBS_RUNNING = Gauge("forebay_gateway_running_jobs", "Jobs that pods run for this gateway.")
+JOB_DELAY = Histogram(
+    "forebay_gateway_job_delay_seconds",
+    "How long jobs that came to an end had waited for a pod.",
+    buckets=(0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
+)
+JOB_EXECUTION = Histogram(
+    "forebay_gateway_job_execution_seconds",
+    "How long pods ran jobs that came to an end.",
+    buckets=(0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 3600),
+)
+REQUEUED = Counter(
+    "forebay_gateway_requeued_jobs",
+    "Jobs that went back to the queue, as their pod was busy, was unreached or is gone, or their gateway is gone.",
+    ["why"],
+)
 WEBHOOKS = Counter(
     "forebay_gateway_webhooks", "Jobs whose end a webhook was to be told; result is delivered or failed.", ["result"]
 )

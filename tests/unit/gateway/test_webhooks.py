@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from forebay_gateway.jobs.job import State
-from forebay_gateway.jobs.store import Store
+from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.webhooks import TRIES, Webhooks, is_allowed, read_networks
 
@@ -66,13 +65,10 @@ async def listening(*statuses: int) -> AsyncIterator[tuple[int, asyncio.Queue[ob
 
 
 async def finish_one(webhooks: Webhooks, url: str) -> None:
-    store = Store(100_000)
-    store.finished = webhooks.deliver
     content = f'{{"input": 1, "webhook": "{url}"}}'.encode()
-    job = store.submit(("home", "one"), "job-1", read_submission(content, sync=False), "key")
-    store.claim(job.endpoint)
-    store.add_output(job, '"out"')
-    store.finish(job, State.COMPLETED)
+    job = Job("job-1", ("home", "one"), read_submission(content, sync=False), "key", created=0.0)
+    job.state, job.output = State.COMPLETED, ['"out"']
+    webhooks.deliver(job)
     await asyncio.gather(*webhooks._tasks)
 
 

@@ -123,6 +123,11 @@ class TestHistory:
             last = self.add(history, at, pods={"a": load})
         assert last.idle == 1
 
+    def test_every_gateway_tells_of_the_same_jobs(self) -> None:
+        held = [("a", Held(waiting=1, queued=5)), ("b", Held(waiting=2, queued=4))]
+        sample = self.add(History(60), 0, held=held)
+        assert (sample.load, sample.waiting) == (8, 8)
+
     def test_what_one_replica_can_run_is_learnt_while_others_wait(self) -> None:
         history = History(60)
         loads = [PodLoad(8, 8, 8, 0), PodLoad(14, 14, 10, 4), PodLoad(3, 14, 3, 0)]
@@ -162,7 +167,7 @@ vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 7.0
         text = (
             '{"endpoints": {"default/one": {"held": 2, "begun": 7, "oldestSeconds": 1.5, "queued": 1}}, "since": 1.0}'
         )
-        assert parse_held(text) == {("default", "one"): Held(waiting=3, begun=7)}
+        assert parse_held(text) == {("default", "one"): Held(waiting=2, begun=7, queued=1)}
 
     @pytest.mark.parametrize(
         "text", ["", "[]", "{}", '{"endpoints": {"a/b": {"held": -1}}}', '{"endpoints": {"a/b": 1}}']

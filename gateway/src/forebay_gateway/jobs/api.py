@@ -3,22 +3,28 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from forebay_gateway.directory import Directory
 from forebay_gateway.errors import ApiError, Refused, no_endpoint, retry_after
-from forebay_gateway.jobs.dispatch import Dispatcher
-from forebay_gateway.jobs.job import Job, State, new_id, render, take_stream, tell, tell_state
+from forebay_gateway.hold import wait_for_event
+from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_state, tell_stream
 from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.rates import Rates
-from forebay_gateway.jobs.store import Full, Store
+from forebay_gateway.jobs.store import Full, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
 from forebay_gateway.names import Key
+
+T = TypeVar("T")
 
 STREAM_WAITS = 1.0
 """Seconds that /stream waits for something new; RunPod's clients ask again every second."""
 
-KEEPS = "in the memory of one gateway: a restart loses jobs"
-"""What /health says of the store."""
+LARGEST_STREAM = 1 << 20
+"""Bytes of output in one answer of /stream; a larger item comes alone."""
+
+LOOK = 5.0
+"""Seconds after which a job that is waited for is looked at again: word of its end can be lost with a connection."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,8 @@ class Asked:
 class JobsApi:
     """RunPod's operations on the jobs of this gateway."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, directory: Directory) -> None:
+    def __init__(self, store: Store, directory: Directory) -> None:
         self._store = store
-        self._dispatcher = dispatcher
         self._directory = directory
         self._rates = Rates()
         self._operations: dict[str, Callable[[Asked], Awaitable[object]]] = {
@@ -70,52 +75,58 @@ class JobsApi:
         except Full:
             text = "The gateway keeps as many jobs as it can. Take results, or try again."
             raise Refused(ApiError(429, text, headers=retry_after(10))) from None
-        return render(content).encode()
+        except Unavailable:
+            text = "The store of the jobs does not answer. Try again."
+            raise Refused(ApiError(503, text, headers=retry_after(5))) from None
+        return render(content).encode(errors="replace")
 
-    def forget(self, key: Key) -> None:
+    async def forget(self, key: Key) -> None:
         """The endpoint is gone."""
-        self._store.forget(key)
         self._rates.forget(key)
+        await self._store.forget(key)
 
     async def _run(self, asked: Asked) -> object:
-        return tell_state(self._submit(asked, sync=False))
+        job_id = new_id(sync=False)
+        await self._store.submit(asked.key, job_id, read_submission(asked.body, sync=False), asked.api_key)
+        return tell_state(job_id, State.IN_QUEUE)
 
     async def _runsync(self, asked: Asked) -> object:
-        wait = read_wait(asked.query)
-        job = self._submit(asked, sync=True)
-        await _until(lambda: job.state.final, job, wait)
-        return tell(job)
+        wait, submission, job_id = read_wait(asked.query), read_submission(asked.body, sync=True), new_id(sync=True)
+        with self._store.changes(job_id) as changed:
+            await self._store.submit(asked.key, job_id, submission, asked.api_key)
+            return tell(await self._wait(asked.key, job_id, changed, wait))
 
     async def _status(self, asked: Asked) -> object:
-        job = self._find(asked)
         ttl = read_ttl(asked.query)
-        if ttl is not None and job.state.final:
-            self._store.expire(job, ttl)
+        job = await self._find(asked.key, asked.job_id)
+        if ttl is not None:
+            await self._store.expire(asked.key, job.id, ttl)
         return tell(job)
 
     async def _stream(self, asked: Asked) -> object:
-        job = self._find(asked)
-        await _until(lambda: job.state.final or job.told < len(job.output), job, STREAM_WAITS)
-        return take_stream(job)
+        with self._store.changes(asked.job_id) as changed:
+            taken = await self._take_stream(asked)
+            if not taken.items and not taken.state.final:
+                await wait_for_event(changed, STREAM_WAITS)
+                taken = await self._take_stream(asked)
+        return tell_stream(taken.state, taken.items, more=taken.more)
 
     async def _cancel(self, asked: Asked) -> object:
-        job = self._find(asked)
-        self._store.finish(job, State.CANCELLED)
-        return tell_state(job)
+        job = _found(await self._store.cancel(asked.key, asked.job_id))
+        return tell_state(job.id, job.state)
 
     async def _retry(self, asked: Asked) -> object:
-        job = self._find(asked)
-        job.api_key = asked.api_key
-        if not self._store.retry(job):
-            raise BadJob(f"The job is {job.state}: only one that FAILED or TIMED_OUT can be tried again.")
-        return tell_state(job)
+        state = _found(await self._store.retry(asked.key, asked.job_id, asked.api_key))
+        if not state.retryable:
+            raise BadJob(f"The job is {state}: only one that FAILED or TIMED_OUT can be tried again.")
+        return tell_state(asked.job_id, State.IN_QUEUE)
 
     async def _purge(self, asked: Asked) -> object:
-        return {"removed": self._store.purge(asked.key), "status": "completed"}
+        return {"removed": await self._store.purge(asked.key), "status": "completed"}
 
     async def _health(self, asked: Asked) -> object:
-        counts, pods = self._store.counts(asked.key), self._directory.ready(asked.key)
-        running = self._dispatcher.busy(pods)
+        counts, pods = await self._store.counts(asked.key), self._directory.ready(asked.key)
+        running = min(counts.pods, len(pods))
         jobs = {
             "completed": counts.completed,
             "failed": counts.failed,
@@ -129,23 +140,27 @@ class JobsApi:
             "ready": len(pods),
             "running": running,
         }
-        return {"jobs": jobs, "workers": workers, "store": KEEPS}
+        return {"jobs": jobs, "workers": workers, "store": self._store.keeps}
 
-    def _submit(self, asked: Asked, *, sync: bool) -> Job:
-        submission = read_submission(asked.body, sync=sync)
-        return self._store.submit(asked.key, new_id(sync=sync), submission, asked.api_key)
+    async def _wait(self, key: Key, job_id: str, changed: asyncio.Event, seconds: float) -> Job:
+        """The job when it is over, or as it is after so long."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+        while True:
+            await wait_for_event(changed, min(LOOK, deadline - clock()))
+            changed.clear()
+            job = await self._find(key, job_id)
+            if job.state.final or clock() >= deadline:
+                return job
 
-    def _find(self, asked: Asked) -> Job:
-        if job := self._store.find(asked.key, asked.job_id):
-            return job
+    async def _find(self, key: Key, job_id: str) -> Job:
+        return _found(await self._store.find(key, job_id))
+
+    async def _take_stream(self, asked: Asked) -> Taken:
+        return _found(await self._store.take_stream(asked.key, asked.job_id, LARGEST_STREAM))
+
+
+def _found(what: T | None) -> T:
+    if what is None:
         raise BadJob("There is no such job of this endpoint, or not any more.", 404)
-
-
-async def _until(reached: Callable[[], bool], job: Job, seconds: float) -> None:
-    """Wait until something is so of a job, but not for ever."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not reached():
-                await job.changed.wait()
-    except TimeoutError:
-        return
+    return what

@@ -1,17 +1,15 @@
 """One job: its states, and how RunPod's API tells of it."""
 
-import asyncio
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
-
-LARGEST_ANSWER = 1 << 20
-"""Bytes of output in one answer of /stream; a larger item comes alone."""
 
 OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""
@@ -40,10 +38,12 @@ class Job:
 
     Attributes:
         api_key: with which it came, for the pod that runs it.
-        created, started, finished: by the loop's clock; None until then.
+        created, started, finished: seconds by the store's clock; None until then.
         output: the items, as JSON, that the pod has given so far; `told` of them /stream has told.
         attempts: how often a pod has begun it.
-        changed: set whenever something about it changes.
+        again: it goes first, as its pod is gone.
+        pod: where it runs.
+        token: of the claim that a gateway has on it, where there are several.
     """
 
     id: str
@@ -58,7 +58,9 @@ class Job:
     told: int = 0
     error: str = ""
     attempts: int = 0
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    again: bool = False
+    pod: Address | None = None
+    token: str = ""
 
     @property
     def size(self) -> int:
@@ -71,9 +73,9 @@ def new_id(*, sync: bool) -> str:
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
 
 
-def tell_state(job: Job) -> dict[str, Any]:
+def tell_state(job_id: str, state: State) -> dict[str, Any]:
     """What /run, /cancel and /retry answer."""
-    return {"id": job.id, "status": job.state}
+    return {"id": job_id, "status": state}
 
 
 def tell(job: Job) -> dict[str, Any]:
@@ -91,20 +93,10 @@ def tell(job: Job) -> dict[str, Any]:
     return {**told, "status": job.state}
 
 
-def take_stream(job: Job) -> dict[str, Any]:
-    """What /stream answers: the output since it was last asked, each item once."""
-    items: list[Any] = []
-    size = 0
-    while job.told < len(job.output):
-        item = job.output[job.told]
-        if items and size + len(item) > LARGEST_ANSWER:
-            break
-        size += len(item)
-        job.told += 1
-        items.append({"metrics": {}, "output": Rendered(item)})
-    # who reads until a final state must not stop before the last item
-    state = State.IN_PROGRESS if job.told < len(job.output) else job.state
-    return {"status": state, "stream": items}
+def tell_stream(state: State, items: Sequence[str], *, more: bool) -> dict[str, Any]:
+    """What /stream answers. Who reads until a final state must not stop before the last item."""
+    told = [{"metrics": {}, "output": Rendered(item)} for item in items]
+    return {"status": State.IN_PROGRESS if more else state, "stream": told}
 
 
 class Rendered(str):

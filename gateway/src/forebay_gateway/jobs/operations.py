@@ -5,10 +5,10 @@ METHODS = {
     "runsync": {"POST"},
     "status": {"GET", "POST"},
     "stream": {"GET", "POST"},
-    "cancel": {"GET", "POST"},
-    "retry": {"GET", "POST"},
-    "purge-queue": {"GET", "POST"},
-    "health": {"GET", "POST"},
+    "cancel": {"POST"},
+    "retry": {"POST"},
+    "purge-queue": {"POST"},
+    "health": {"GET"},
 }
 """Operation -> the methods that it is asked by."""
 

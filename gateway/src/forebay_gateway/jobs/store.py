@@ -1,26 +1,46 @@
-"""The jobs of this gateway, in its memory: what is here ends with the process.
+"""What keeps the jobs: in the memory of one gateway (memory.py), or in Valkey for any number of gateways (valkey.py).
 
-One event loop uses it, so each call is whole. A job is claimed once, reaches one final state, and is forgotten when its
-result has been kept long enough, or at the end of its time to live.
+A job is claimed by one gateway, reaches one final state, and is forgotten when its result has been kept long enough, or
+at the end of its time to live.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
 
+from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
+
+ATTEMPTS = 5
+"""How many pods may go away over one job before it fails: it may be the job that ends them."""
 
 
 class Full(Exception):
     """There is no place for another job, or for more of a job's output."""
 
 
+class Lost(Exception):
+    """The job is over, or another gateway has it: what this one did for it counts no more."""
+
+
+class Unavailable(Exception):
+    """The store does not answer."""
+
+
 @dataclass
 class Counts:
-    """Of one endpoint, since the start of this process; `waiting` of those in the queue may start pods."""
+    """Jobs of one endpoint.
+
+    Attributes:
+        queued, waiting, running: now; `waiting` of those in the queue may start pods.
+        completed, failed, retried: since the store began.
+        pods: how many run a job now.
+    """
 
     queued: int = 0
     waiting: int = 0
@@ -28,163 +48,103 @@ class Counts:
     completed: int = 0
     failed: int = 0
     retried: int = 0
+    pods: int = 0
 
 
-@dataclass
-class _Endpoint:
-    jobs: dict[str, Job] = field(default_factory=dict)
-    queue: deque[Job] = field(default_factory=deque)
-    low: deque[Job] = field(default_factory=deque)
-    counts: Counts = field(default_factory=Counts)
+@dataclass(frozen=True)
+class Taken:
+    """What /stream tells: items of the output as JSON, each told once, and whether there are more."""
+
+    state: State
+    more: bool
+    items: list[str]
 
 
-class Store:
-    """`most_bytes` bounds the inputs and outputs of all jobs together."""
+class Store(ABC):
+    """All of it may raise Unavailable."""
 
-    def __init__(self, most_bytes: int) -> None:
+    keeps: ClassVar[str]
+    """Where the jobs are, for a person."""
+
+    def __init__(self) -> None:
         self.queued: Callable[[Key], None] = lambda _: None
-        """Called when an endpoint's queue got a job."""
+        """Called when an endpoint's queue may have jobs."""
         self.finished: Callable[[Job], None] = lambda _: None
-        """Called when a job has come to its end."""
-        self._most_bytes = most_bytes
-        self._bytes = 0
-        self._endpoints: dict[Key, _Endpoint] = {}
-        self._expiries: dict[str, asyncio.TimerHandle] = {}
+        """Called once for each job that has come to its end, by the gateway that ended it."""
+        self.stopped: Callable[[str], None] = lambda _: None
+        """Called with the ID of a job that this gateway may run, and shall not any more."""
+        self._watchers: dict[str, set[asyncio.Event]] = {}
 
-    def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> Job:
+    @contextmanager
+    def changes(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when a job is over or has more output, for as long as the context lasts."""
+        event = asyncio.Event()
+        self._watchers.setdefault(job_id, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._watchers[job_id].discard(event)
+            if not self._watchers[job_id]:
+                del self._watchers[job_id]
+
+    def _tell(self, job_id: str) -> None:
+        for event in self._watchers.get(job_id, ()):
+            event.set()
+
+    @abstractmethod
+    async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
         """Take a job in. Raises Full."""
-        job = Job(job_id, key, submission, api_key, self._now())
-        if self._bytes + job.size > self._most_bytes:
-            raise Full
-        self._bytes += job.size
-        self._endpoints.setdefault(key, _Endpoint()).jobs[job_id] = job
-        self.expire(job, submission.ttl)
-        self._enqueue(job)
-        return job
 
-    def find(self, key: Key, job_id: str) -> Job | None:
-        endpoint = self._endpoints.get(key)
-        return endpoint.jobs.get(job_id) if endpoint else None
+    @abstractmethod
+    async def find(self, key: Key, job_id: str) -> Job | None:
+        """What is known of an endpoint's job; the output only where it is completed."""
 
-    def counts(self, key: Key) -> Counts:
-        return self._endpoints[key].counts if key in self._endpoints else Counts()
+    @abstractmethod
+    async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
+        """The output that was not taken yet, up to `most` bytes, but one item at least."""
 
-    def waiting(self) -> dict[Key, int]:
-        """How many jobs in their queues may start pods, by endpoint."""
-        return {key: each.counts.waiting for key, each in self._endpoints.items() if each.counts.waiting}
+    @abstractmethod
+    async def counts(self, key: Key) -> Counts: ...
 
-    def claim(self, key: Key) -> Job | None:
-        """The next job, which is in progress from now on; None where none is queued."""
-        endpoint = self._endpoints.get(key)
-        if endpoint is None or not (endpoint.queue or endpoint.low):
-            return None
-        job = (endpoint.queue or endpoint.low)[0]
-        self._dequeue(job)
-        endpoint.counts.running += 1
-        job.state, job.started, job.attempts = State.IN_PROGRESS, self._now(), job.attempts + 1
-        _tell(job)
-        return job
+    @abstractmethod
+    def waiting(self) -> Mapping[Key, int]:
+        """How many queued jobs may start pods, by endpoint; the same from every gateway, and at most a second old."""
 
-    def put_back(self, job: Job) -> None:
-        """The pod that had begun a job is gone, or had no place: it goes to the front of the queue."""
-        if job.state is State.IN_PROGRESS:
-            self._endpoints[job.endpoint].counts.running -= 1
-            self._forget_output(job)
-            job.state, job.started = State.IN_QUEUE, None
-            self._enqueue(job, first=True)
+    @abstractmethod
+    async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
+        """The next job, in progress from now on at that of the pods which has the fewest, and how many more are queued.
 
-    def add_output(self, job: Job, item: str) -> None:
-        """The pod gave an item of a job's output, as JSON. Raises Full."""
-        if job.state is State.IN_PROGRESS:
-            if self._bytes + len(item) > self._most_bytes:
-                raise Full
-            job.output.append(item)
-            self._bytes += len(item)
-            _tell(job)
+        No job where none is queued, or each pod has `at_once`.
+        """
 
-    def finish(self, job: Job, state: State, error: str = "") -> bool:
-        """Bring a job to its end; whether that was still to be done."""
-        if job.state.final:
-            return False
-        counts = self._endpoints[job.endpoint].counts
-        if job.state is State.IN_QUEUE:
-            self._dequeue(job)
-        else:
-            counts.running -= 1
-        counts.completed += state is State.COMPLETED
-        counts.failed += state.retryable
-        job.state, job.error, job.finished = state, error, self._now()
-        self.expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
-        _tell(job)
-        self.finished(job)
-        return True
+    @abstractmethod
+    async def put_back(self, job: Job, *, blamed: bool) -> None:
+        """The pod had no place, or is gone: the job goes first. It is `blamed` where it may be why."""
 
-    def retry(self, job: Job) -> bool:
-        """Queue a job that failed anew; whether it had."""
-        if not job.state.retryable:
-            return False
-        self._endpoints[job.endpoint].counts.retried += 1
-        self._forget_output(job)
-        job.state, job.error, job.created = State.IN_QUEUE, "", self._now()
-        job.started = job.finished = None
-        job.attempts = 0
-        self.expire(job, job.submission.ttl)
-        self._enqueue(job)
-        return True
+    @abstractmethod
+    async def add_output(self, job: Job, items: Sequence[str]) -> None:
+        """The pod gave items of a claimed job's output, as JSON. Raises Full and Lost."""
 
-    def purge(self, key: Key) -> int:
+    @abstractmethod
+    async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
+        """Bring a claimed job to its end, with the last items of its output. Raises Full and Lost."""
+
+    @abstractmethod
+    async def cancel(self, key: Key, job_id: str) -> Job | None:
+        """End a job where that is still to be done, and return it."""
+
+    @abstractmethod
+    async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
+        """Queue a job that failed anew; the state in which it was found."""
+
+    @abstractmethod
+    async def purge(self, key: Key) -> int:
         """Forget all queued jobs of an endpoint; how many there were."""
-        endpoint = self._endpoints.get(key, _Endpoint())
-        queued = [*endpoint.queue, *endpoint.low]
-        for job in queued:
-            self.finish(job, State.CANCELLED)
-            self._drop(job)
-        return len(queued)
 
-    def forget(self, key: Key) -> None:
+    @abstractmethod
+    async def forget(self, key: Key) -> None:
         """The endpoint is gone, and so are its jobs."""
-        for job in list(self._endpoints.get(key, _Endpoint()).jobs.values()):
-            self.finish(job, State.CANCELLED)
-            self._drop(job)
-        self._endpoints.pop(key, None)
 
-    def expire(self, job: Job, seconds: float) -> None:
-        """Have nothing left of a job so long from now."""
-        if timer := self._expiries.pop(job.id, None):
-            timer.cancel()
-        self._expiries[job.id] = asyncio.get_running_loop().call_later(max(0.0, seconds), self._drop, job)
-
-    def _drop(self, job: Job) -> None:
-        self.finish(job, State.TIMED_OUT, "The job's time to live is over.")
-        if timer := self._expiries.pop(job.id, None):
-            timer.cancel()
-        if self._endpoints[job.endpoint].jobs.pop(job.id, None):
-            self._bytes -= job.size
-
-    def _enqueue(self, job: Job, *, first: bool = False) -> None:
-        endpoint = self._endpoints[job.endpoint]
-        queue = endpoint.low if job.submission.low else endpoint.queue
-        (queue.appendleft if first else queue.append)(job)
-        endpoint.counts.queued += 1
-        endpoint.counts.waiting += not job.submission.low
-        _tell(job)
-        self.queued(job.endpoint)
-
-    def _dequeue(self, job: Job) -> None:
-        endpoint = self._endpoints[job.endpoint]
-        (endpoint.low if job.submission.low else endpoint.queue).remove(job)
-        endpoint.counts.queued -= 1
-        endpoint.counts.waiting -= not job.submission.low
-
-    def _forget_output(self, job: Job) -> None:
-        self._bytes -= sum(map(len, job.output))
-        job.output.clear()
-        job.told = 0
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-
-def _tell(job: Job) -> None:
-    job.changed.set()
-    job.changed = asyncio.Event()
+    @abstractmethod
+    async def expire(self, key: Key, job_id: str, seconds: float) -> None:
+        """Keep the result of a job for so long from now, but not past its time to live."""

@@ -68,7 +68,8 @@ class History:
         finished = sum(max(0, count[1] - before[name][1]) for name, count in counts.items() if name in before)
         first = not self.samples
         self._counts = {**{name: kept for name, kept in self._counts.items() if name in pods}, **counts}
-        parking = sum(one.waiting for one in parked.values())
+        # each gateway tells of the same jobs
+        parking = sum(one.waiting for one in parked.values()) + max((one.queued for one in parked.values()), default=0)
         queued = sum(load.waiting for load in loads.values())
         load = parking + sum(load.total for load in loads.values())
         silent = len(pods) - len(loads)

@@ -39,10 +39,14 @@ class PodLoad:
 
 @dataclass(frozen=True)
 class Held:
-    """What one gateway has for one endpoint: requests that wait there, jobs that wait, all that ever began."""
+    """What one gateway has for one endpoint: requests that wait there, and all that ever began.
+
+    `queued` are the jobs that wait, of which every gateway tells alike.
+    """
 
     waiting: int = 0
     begun: int = 0
+    queued: int = 0
 
 
 def parse_load(text: str) -> PodLoad | None:
@@ -73,7 +77,7 @@ def parse_held(text: str) -> Mapping[Key, Held] | None:
     try:
         told = json.loads(text)["endpoints"]
         return {
-            _key(name): Held(waiting=_count(one, "held") + _count(one, "queued"), begun=_count(one, "begun"))
+            _key(name): Held(waiting=_count(one, "held"), begun=_count(one, "begun"), queued=_count(one, "queued"))
             for name, one in told.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -1,0 +1,23 @@
+"""Redis for the tests of the job queue: Debian's, as it has the queue's least version."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cluster import apt, pins
+
+PACKAGE = "redis-tools"
+"""Its redis-check-rdb is the server too, by the name that it is called by; redis-server would also start a service."""
+
+
+def server() -> Path:
+    """The program redis-server, installed where it is missing."""
+    if found := shutil.which("redis-server"):
+        return Path(found)
+    apt.need({"redis-check-rdb": [PACKAGE]}, "tests of the job queue")
+    link = pins.cache() / "redis/redis-server"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(str(shutil.which("redis-check-rdb")))
+    return link

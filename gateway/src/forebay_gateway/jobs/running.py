@@ -1,0 +1,159 @@
+"""The jobs that pods run for this gateway: one task for each."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+
+import aiohttp
+from aiohappyeyeballs import AddrInfoType
+
+from forebay_gateway.balance import Balancer
+from forebay_gateway.endpoint import Address
+from forebay_gateway.jobs import runner
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable
+from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
+from forebay_gateway.names import Key
+from forebay_gateway.relay import keep_alive
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 1.0
+"""Seconds after which a store that did not answer is asked again."""
+
+
+class Running:
+    """Use it as an async context manager; what runs when it ends is put back into the queue."""
+
+    def __init__(self, store: Store, balancer: Balancer) -> None:
+        self._store = store
+        self._balancer = balancer
+        self._takers = Balancer()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._generating: dict[str, asyncio.Task[None]] = {}
+        self.left: Callable[[Key], None] = lambda _: None
+        """Called when a pod of an endpoint has a job less."""
+        store.stopped = self.stop
+
+    async def __aenter__(self) -> "Running":
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_open)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=3)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.ended()
+        await self._session.close()
+
+    async def ended(self) -> None:
+        """Wait until no job runs here."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def takers(self, pods: Sequence[Address]) -> list[Address]:
+        """The pods that did not say just now that they have no place."""
+        return self._takers.usable(pods)
+
+    def begin(self, job: Job) -> None:
+        """Have its pod run a job that was claimed."""
+        task = asyncio.create_task(self._run(job))
+        self._tasks.add(task)
+        self._generating[job.id] = task
+        task.add_done_callback(lambda _: self._end(job, task))
+
+    def stop(self, job_id: str) -> None:
+        """End the generation of a job that is over, or another gateway's."""
+        if task := self._generating.pop(job_id, None):
+            task.cancel()
+
+    def _end(self, job: Job, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.left(job.endpoint)
+
+    async def _run(self, job: Job) -> None:
+        try:
+            await self._generate(job)
+        except asyncio.CancelledError:
+            if not self._generated(job):
+                raise
+            await self._store.put_back(job, blamed=False)  # this gateway ends
+        except Full:
+            await self._finish(job, State.FAILED, "There is no place for more of the output (jobs_bytes).")
+        except Lost:
+            logger.info("job %s is over, or another gateway has it", job.id)
+        except Exception:
+            logger.exception("job %s failed", job.id)
+            await self._finish(job, State.FAILED, "The gateway had an error while it ran the job.")
+
+    async def _generate(self, job: Job) -> None:
+        """Have a pod run a job, and bring it to its end. Raises Full and Lost."""
+        assert job.pod, "it was claimed for one"
+        try:
+            with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():
+                async with asyncio.timeout(job.submission.timeout):
+                    outcome, items = await self._take_output(job, job.pod)
+        except TimeoutError:
+            await self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
+        except runner.Busy:  # it does clients' own jobs, beside the gateways'
+            self._takers.suspect(job.pod)
+            await self._put_back(job, "busy", blamed=False)
+        except runner.Unreached:
+            self._balancer.suspect(job.pod)
+            await self._put_back(job, "unreached", blamed=False)
+        except runner.Gone as gone:
+            self._balancer.suspect(job.pod)
+            if job.attempts < ATTEMPTS:
+                logger.info("job %s: %s; it goes to another pod", job.id, gone)
+                await self._put_back(job, "gone", blamed=True)
+            else:
+                text = f"{ATTEMPTS} pods went away while they ran it, the last so: {gone}"
+                await self._finish(job, State.FAILED, text)
+        else:
+            await self._finish(job, outcome.state, outcome.error, items)
+
+    async def _take_output(self, job: Job, pod: Address) -> tuple[runner.Outcome, Sequence[str]]:
+        """Keep the output as it comes; how the job ended, and the last items."""
+        async with aclosing(runner.run(self._session, pod, job)) as steps:
+            async for items, outcome in steps:
+                if outcome:
+                    return outcome, items
+                await _insist(partial(self._store.add_output, job, items))
+        raise runner.Gone("the answer broke off")
+
+    async def _finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
+        self._generated(job)
+        try:
+            await _insist(partial(self._store.finish, job, state, error, items))
+        except Lost:
+            logger.info("job %s was over, or another gateway's, when it was %s", job.id, state)
+
+    async def _put_back(self, job: Job, why: str, *, blamed: bool) -> None:
+        self._generated(job)
+        REQUEUED.labels(why).inc()
+        await _insist(partial(self._store.put_back, job, blamed=blamed))
+
+    def _generated(self, job: Job) -> bool:
+        """Nothing stops it from here on; whether that was not done before."""
+        return self._generating.pop(job.id, None) is not None
+
+
+async def _insist(step: Callable[[], Awaitable[None]]) -> None:
+    """Do it, however long the store does not answer."""
+    while True:
+        try:
+            return await step()
+        except Unavailable:
+            await asyncio.sleep(PAUSE)
+
+
+def _open(address: AddrInfoType) -> socket.socket:
+    """A socket whose other end the kernel looks after: a node that went away says nothing."""
+    family, kind, protocol, *_ = address
+    opened = socket.socket(family, kind, protocol)
+    keep_alive(opened)
+    return opened

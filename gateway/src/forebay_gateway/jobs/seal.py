@@ -1,0 +1,30 @@
+"""Seals API keys that are kept outside of the gateway until a pod has run a job with them."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable
+
+from cryptography.fernet import Fernet, InvalidToken
+
+
+class Seal:
+    """`secret` gives the key of the installation, which only gateways and operators have; b"" before it is known."""
+
+    def __init__(self, secret: Callable[[], bytes]) -> None:
+        self._secret = secret
+
+    def close(self, api_key: str) -> str:
+        """What may be kept of an API key. Where there is no secret no endpoint asks for a key, and none is kept."""
+        return self._fernet().encrypt(api_key.encode()).decode() if api_key and self._secret() else ""
+
+    def open(self, sealed: str) -> str:
+        """The API key; "" where it was sealed under another secret, which pods answer with 401."""
+        try:
+            return self._fernet().decrypt(sealed.encode()).decode() if sealed else ""
+        except InvalidToken:
+            return ""
+
+    def _fernet(self) -> Fernet:
+        derived = hmac.new(self._secret(), b"forebay: API keys of jobs", hashlib.sha256).digest()
+        return Fernet(base64.urlsafe_b64encode(derived))

@@ -1,0 +1,377 @@
+-- The jobs of all endpoints in Valkey (or Redis 7): each step is one call of this script, and so whole.
+--
+-- forebay:job:ID            hash    what is known of a job
+-- forebay:job:ID:input      string  its input
+-- forebay:job:ID:output     list    the items of its output
+-- forebay:jobs:ENDPOINT     set     the IDs of an endpoint's jobs
+-- forebay:queue:ENDPOINT:Q  stream  Q is again (a pod or gateway is gone: these go first), normal or low. What a gateway
+--                                   has claimed is pending in the consumer group until the job leaves IN_PROGRESS
+-- forebay:pods:ENDPOINT     hash    how many jobs run at each pod
+-- forebay:done:ENDPOINT     hash    how many completed, failed, were retried
+-- forebay:queued, :waiting, :running  hashes  how many jobs, by endpoint; waiting are those that may start pods
+-- forebay:expiries          zset    when nothing is left of a job
+-- forebay:bytes             number  what all jobs keep
+-- forebay:told              channel what others may wait for: queued ENDPOINT, output ID, ended ID
+--
+-- A claim has a token. Who has lost it, to another gateway or to the job's end, can change nothing any more.
+
+local PREFIX, GROUP = 'forebay:', 'gateways'
+local QUEUES = {'again', 'normal', 'low'}
+local FINAL = {COMPLETED = true, FAILED = true, CANCELLED = true, TIMED_OUT = true}
+local BATCH = 200
+local call = redis.call
+
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function tell(word, what)
+  call('PUBLISH', PREFIX .. 'told', word .. ' ' .. what)
+end
+
+local function key_of(id)
+  return PREFIX .. 'job:' .. id
+end
+
+local function queue_of(endpoint, name)
+  return PREFIX .. 'queue:' .. endpoint .. ':' .. name
+end
+
+local function read(id)
+  local flat = call('HGETALL', key_of(id))
+  if #flat == 0 then return nil end
+  local job = {}
+  for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
+  return job
+end
+
+local function set(id, ...)
+  call('HSET', key_of(id), ...)
+end
+
+-- How many there are of something, by endpoint or pod; what is none is not kept.
+local function count(key, field, by)
+  local left = call('HINCRBY', key, field, by)
+  if left == 0 then call('HDEL', key, field) end
+  return left
+end
+
+local function keep_until(id, moment)
+  call('ZADD', PREFIX .. 'expiries', moment, id)
+end
+
+local function resize(id, by)
+  call('HINCRBY', key_of(id), 'size', by)
+  call('INCRBY', PREFIX .. 'bytes', by)
+end
+
+local function enqueue(id, job, name)
+  local stream = queue_of(job.endpoint, name)
+  if call('EXISTS', stream) == 0 then call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') end
+  set(id, 'state', 'IN_QUEUE', 'queue', name, 'entry', call('XADD', stream, '*', 'id', id))
+  if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, 1) end
+  if count(PREFIX .. 'queued', job.endpoint, 1) == 1 then tell('queued', job.endpoint) end
+end
+
+-- It is queued no more, and nobody's: not to be claimed, not to run.
+local function leave(job)
+  local stream = queue_of(job.endpoint, job.queue)
+  call('XACK', stream, GROUP, job.entry)
+  call('XDEL', stream, job.entry)
+  if job.state == 'IN_QUEUE' then
+    count(PREFIX .. 'queued', job.endpoint, -1)
+    if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, -1) end
+  else
+    count(PREFIX .. 'running', job.endpoint, -1)
+    count(PREFIX .. 'pods:' .. job.endpoint, job.pod, -1)
+  end
+end
+
+local function forget_output(id)
+  local length = 0
+  for _, item in ipairs(call('LRANGE', key_of(id) .. ':output', 0, -1)) do length = length + #item end
+  call('DEL', key_of(id) .. ':output')
+  resize(id, 0 - length)
+  set(id, 'told', 0)
+end
+
+local function put_back(id, job)
+  leave(job)
+  forget_output(id)
+  call('HDEL', key_of(id), 'started', 'token')
+  enqueue(id, job, 'again')
+end
+
+local function finish(id, job, state, why)
+  leave(job)
+  if state == 'COMPLETED' then call('HINCRBY', PREFIX .. 'done:' .. job.endpoint, 'completed', 1) end
+  if state == 'FAILED' or state == 'TIMED_OUT' then call('HINCRBY', PREFIX .. 'done:' .. job.endpoint, 'failed', 1) end
+  set(id, 'state', state, 'error', why, 'finished', now)
+  keep_until(id, math.min(now + job.kept, job.created + job.ttl))
+  tell('ended', id)
+end
+
+local function drop(id, job)
+  call('DECRBY', PREFIX .. 'bytes', call('HGET', key_of(id), 'size'))
+  call('DEL', key_of(id), key_of(id) .. ':input', key_of(id) .. ':output')
+  call('ZREM', PREFIX .. 'expiries', id)
+  call('SREM', PREFIX .. 'jobs:' .. job.endpoint, id)
+end
+
+local function snapshot(id)
+  return {id, call('HGETALL', key_of(id))}
+end
+
+-- The job, where it belongs to the endpoint.
+local function find(id, endpoint)
+  local job = read(id)
+  if job and job.endpoint == endpoint then return job end
+end
+
+local steps = {}
+
+-- 1 where it is taken in, or was already; 0 where there is no place for it.
+function steps.submit(id, most, input, ...)
+  if call('EXISTS', key_of(id)) == 1 then return 1 end
+  set(id, 'created', now, 'attempts', 0, 'told', 0, 'size', 0, ...)
+  local job = read(id)
+  local size = job.bytes + 0
+  if (call('GET', PREFIX .. 'bytes') or 0) + size > most + 0 then
+    call('DEL', key_of(id))
+    return 0
+  end
+  call('SET', key_of(id) .. ':input', input)
+  call('SADD', PREFIX .. 'jobs:' .. job.endpoint, id)
+  resize(id, size)
+  keep_until(id, now + job.ttl)
+  enqueue(id, job, job.low == '1' and 'low' or 'normal')
+  return 1
+end
+
+-- What is told of a job, with the output of one that is completed.
+function steps.find(id, endpoint)
+  local job = find(id, endpoint)
+  if not job then return false end
+  local output = job.state == 'COMPLETED' and call('LRANGE', key_of(id) .. ':output', 0, -1) or {}
+  return {id, call('HGETALL', key_of(id)), output}
+end
+
+-- The items that were not told yet, up to so many bytes but one at least, and whether there are more.
+function steps.take_stream(id, endpoint, most)
+  local job = find(id, endpoint)
+  if not job then return false end
+  local items, size, told, more = {}, 0, job.told + 0, 0
+  while more == 0 do
+    local found = call('LRANGE', key_of(id) .. ':output', told, told + 49)
+    if #found == 0 then break end
+    for _, item in ipairs(found) do
+      if #items > 0 and size + #item > most + 0 then
+        more = 1
+        break
+      end
+      items[#items + 1], size, told = item, size + #item, told + 1
+    end
+  end
+  set(id, 'told', told)
+  return {job.state, more, items}
+end
+
+function steps.counts(endpoint)
+  local found = {}
+  for i, what in ipairs({'queued', 'waiting', 'running'}) do found[i] = call('HGET', PREFIX .. what, endpoint) or 0 end
+  for i, what in ipairs(call('HMGET', PREFIX .. 'done:' .. endpoint, 'completed', 'failed', 'retried')) do
+    found[3 + i] = what or 0
+  end
+  found[7] = call('HLEN', PREFIX .. 'pods:' .. endpoint)
+  return found
+end
+
+-- How many are queued after this, and a job with its input where a pod has room for it: the one with the fewest.
+function steps.claim(endpoint, token, at_once, ...)
+  local pod, least
+  for _, each in ipairs({...}) do
+    local at = (call('HGET', PREFIX .. 'pods:' .. endpoint, each) or 0) + 0
+    if at < at_once + 0 and (not least or at < least) then pod, least = each, at end
+  end
+  local function queued() return call('HGET', PREFIX .. 'queued', endpoint) or 0 end
+  for _, name in ipairs(pod and QUEUES or {}) do
+    local stream = queue_of(endpoint, name)
+    local found = call('EXISTS', stream) == 1
+      and call('XREADGROUP', 'GROUP', GROUP, GROUP, 'COUNT', 1, 'STREAMS', stream, '>')
+    if found then
+      local id = found[1][2][1][2][2]
+      local job = read(id)
+      count(PREFIX .. 'queued', endpoint, -1)
+      if job.low == '0' then count(PREFIX .. 'waiting', endpoint, -1) end
+      count(PREFIX .. 'running', endpoint, 1)
+      count(PREFIX .. 'pods:' .. endpoint, pod, 1)
+      set(id, 'state', 'IN_PROGRESS', 'started', now, 'token', token, 'pod', pod, 'attempts', job.attempts + 1)
+      return {queued(), id, call('HGETALL', key_of(id)), call('GET', key_of(id) .. ':input')}
+    end
+  end
+  return {queued()}
+end
+
+-- Holds on to claims, each an ID and a token; the IDs of those that are lost.
+function steps.beat(...)
+  local lost, asked = {}, {...}
+  for i = 1, #asked, 2 do
+    local job = read(asked[i])
+    if job and job.state == 'IN_PROGRESS' and job.token == asked[i + 1] then
+      call('XCLAIM', queue_of(job.endpoint, job.queue), GROUP, GROUP, 0, job.entry, 'JUSTID')
+    else
+      lost[#lost + 1] = asked[i]
+    end
+  end
+  return lost
+end
+
+local function claimed(id, token)
+  local job = read(id)
+  if job and job.token == token and job.state == 'IN_PROGRESS' then return job end
+end
+
+-- blamed is 1 where the job may be the reason.
+function steps.put_back(id, token, blamed)
+  local job = claimed(id, token)
+  if not job then return 0 end
+  if blamed == '0' then set(id, 'attempts', job.attempts - 1) end
+  put_back(id, job)
+  return 1
+end
+
+-- Appends items to the first `from` ones: a call that is made again adds nothing. -1 where there is no place, 0 where some
+-- of the first are missing.
+local function append(id, from, most, items)
+  local key = key_of(id) .. ':output'
+  local skip, size = call('LLEN', key) - from, 0
+  if skip < 0 then return 0 end
+  for i = skip + 1, #items do size = size + #items[i] end
+  if (call('GET', PREFIX .. 'bytes') or 0) + size > most + 0 then return -1 end
+  for i = skip + 1, #items do call('RPUSH', key, items[i]) end
+  resize(id, size)
+  return 1
+end
+
+-- 0 where the claim is lost, -1 where there is no place.
+function steps.add_output(id, token, most, from, ...)
+  if not claimed(id, token) then return 0 end
+  local added = append(id, from, most, {...})
+  if added == 1 then tell('output', id) end
+  return added
+end
+
+-- Ends a job that this claim has, with the last items of its output, and tells when; so does the same call once more.
+-- 0 where the claim is lost, -1 where there is no place.
+function steps.finish(id, token, state, why, most, from, ...)
+  local job = read(id)
+  if job and job.token == token and job.state == state then return job.finished + 0 end
+  if not (job and claimed(id, token)) then return 0 end
+  local added = append(id, from, most, {...})
+  if added == 1 then
+    finish(id, job, state, why)
+    return now
+  end
+  return added
+end
+
+-- 1 where this ended it; nil where there is no such job.
+function steps.cancel(id, endpoint)
+  local job = find(id, endpoint)
+  if not job then return false end
+  if FINAL[job.state] then return 0 end
+  finish(id, job, 'CANCELLED', '')
+  return 1
+end
+
+-- The state in which it was found; nil where there is no such job.
+function steps.retry(id, endpoint, api_key)
+  local job = find(id, endpoint)
+  if not job then return false end
+  if job.state == 'FAILED' or job.state == 'TIMED_OUT' then
+    call('HINCRBY', PREFIX .. 'done:' .. endpoint, 'retried', 1)
+    forget_output(id)
+    call('HDEL', key_of(id), 'started', 'finished', 'token')
+    set(id, 'error', '', 'attempts', 0, 'created', now, 'api_key', api_key)
+    keep_until(id, now + job.ttl)
+    enqueue(id, job, job.low == '1' and 'low' or 'normal')
+  end
+  return job.state
+end
+
+-- Forgets some of the queued jobs of a queue, and tells after which entry to go on ('' for none) and what they were.
+function steps.purge(endpoint, name, after)
+  local found, gone, last = call('XRANGE', queue_of(endpoint, name), after, '+', 'COUNT', BATCH), {}, ''
+  for _, each in ipairs(found) do
+    local id = each[2][2]
+    local job = read(id)
+    if job.state == 'IN_QUEUE' then
+      finish(id, job, 'CANCELLED', '')
+      gone[#gone + 1] = snapshot(id)
+      drop(id, job)
+    end
+    last = '(' .. each[1]
+  end
+  return {#found == BATCH and last or '', gone}
+end
+
+-- The endpoint is gone: ends and forgets some of its jobs. Whether there may be more, and what was ended.
+function steps.forget(endpoint)
+  local ended, ids = {}, call('SRANDMEMBER', PREFIX .. 'jobs:' .. endpoint, BATCH)
+  for _, id in ipairs(ids) do
+    local job = read(id)
+    if not FINAL[job.state] then
+      finish(id, job, 'CANCELLED', '')
+      ended[#ended + 1] = snapshot(id)
+    end
+    drop(id, job)
+  end
+  if #ids == 0 then
+    for _, name in ipairs(QUEUES) do call('DEL', queue_of(endpoint, name)) end
+    call('DEL', PREFIX .. 'done:' .. endpoint)
+  end
+  return {#ids, ended}
+end
+
+-- Keeps a final result so much longer, but not past its time to live.
+function steps.expire(id, endpoint, after)
+  local job = find(id, endpoint)
+  if job and FINAL[job.state] then keep_until(id, math.min(now + after, job.created + job.ttl)) end
+end
+
+-- What nobody does by itself: ends what is over its time, queues what was claimed by a gateway that is gone.
+-- Which endpoints have queued jobs, how many of them may start pods, what was ended, how many were queued again.
+function steps.sweep(lease, most_attempts)
+  local ended, again = {}, 0
+  for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do
+    local job = read(id)
+    if not FINAL[job.state] then
+      finish(id, job, 'TIMED_OUT', "The job's time to live is over.")
+      ended[#ended + 1] = snapshot(id)
+    end
+    drop(id, job)
+  end
+  for _, endpoint in ipairs(call('HKEYS', PREFIX .. 'running')) do
+    for _, name in ipairs(QUEUES) do
+      local stream, cursor = queue_of(endpoint, name), '0-0'
+      while call('EXISTS', stream) == 1 do
+        local found = call('XAUTOCLAIM', stream, GROUP, GROUP, lease, cursor, 'COUNT', BATCH)
+        for _, each in ipairs(found[2]) do
+          local id = each[2][2]
+          local job = read(id)
+          if job.attempts + 0 >= most_attempts + 0 then
+            finish(id, job, 'FAILED', most_attempts .. ' pods or gateways went away while they ran it.')
+            ended[#ended + 1] = snapshot(id)
+          else
+            put_back(id, job)
+            again = again + 1
+          end
+        end
+        cursor = found[1]
+        if cursor == '0-0' then break end
+      end
+    end
+  end
+  return {call('HKEYS', PREFIX .. 'queued'), call('HGETALL', PREFIX .. 'waiting'), ended, again}
+end
+
+return steps[ARGV[1]](unpack(ARGV, 2))

@@ -1,0 +1,306 @@
+"""Jobs in Valkey, or Redis from 7.0 on, for any number of gateways; each step is one run of steps.lua, and so whole.
+
+A gateway beats once a second for the jobs that it has claimed. Every gateway also sweeps once a second, and queues
+again what nobody has beaten for in LEASE: so a job of a gateway that died runs again within LEASE and two seconds.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis import asyncio as valkey
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
+
+from forebay_gateway.endpoint import Address
+from forebay_gateway.jobs.job import OVERHEAD, Job, State
+from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Taken, Unavailable
+from forebay_gateway.jobs.submission import Submission
+from forebay_gateway.metrics import REQUEUED
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+LEASE = 10.0
+"""Seconds without a beat after which a claim is over."""
+
+INTERVAL = 1.0
+"""Seconds from one beat, and one sweep, to the next."""
+
+PATIENCE = 10.0
+"""Seconds for which a step is tried while Valkey does not answer: a restart takes less."""
+
+PAUSE = 0.2
+"""Seconds between two tries."""
+
+CONNECTIONS = 32
+
+CHANNEL = "forebay:told"
+
+_AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+
+
+class Valkey(Store):
+    """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in."""
+
+    keeps = "in Valkey, for all gateways"
+
+    def __init__(self, client: valkey.Redis, seal: Seal, most_bytes: int) -> None:
+        super().__init__()
+        self._client = client
+        self._seal = seal
+        self._most_bytes = most_bytes
+        text = resources.files(__package__).joinpath("steps.lua").read_text()
+        self._script = client.register_script(f"#!lua flags=allow-oom\n{text}")
+        self._growing = client.register_script(f"#!lua\n{text}")  # refused where Valkey has no memory left
+        self._claims: dict[str, str] = {}
+        self._waiting: Mapping[Key, int] = {}
+        self._away = False
+
+    async def __aenter__(self) -> "Valkey":
+        loops = (self._beat, INTERVAL), (self._sweep, INTERVAL), (self._listen, 0.0)
+        self._tasks = [asyncio.create_task(self._go_on(work, pause)) for work, pause in loops]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.aclose()
+
+    async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
+        size = OVERHEAD + len(submission.input) + len(submission.webhook)
+        fields: dict[str, str | float] = {
+            "endpoint": _name(key),
+            "timeout": submission.timeout,
+            "ttl": round(submission.ttl * 1000),
+            "kept": round(submission.kept * 1000),
+            "low": int(submission.low),
+            "webhook": submission.webhook,
+            "api_key": self._seal.close(api_key),
+            "bytes": size,
+        }
+        flat = [each for field in fields.items() for each in field]
+        if not await self._run("submit", job_id, self._most_bytes, submission.input, *flat, script=self._growing):
+            raise Full
+        self.queued(key)
+
+    async def find(self, key: Key, job_id: str) -> Job | None:
+        found = await self._run("find", job_id, _name(key))
+        return self._job(*found) if found else None
+
+    async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
+        found = await self._run("take_stream", job_id, _name(key), most)
+        return Taken(State(found[0]), bool(found[1]), found[2]) if found else None
+
+    async def counts(self, key: Key) -> Counts:
+        return Counts(*map(int, await self._run("counts", _name(key))))
+
+    def waiting(self) -> Mapping[Key, int]:
+        return self._waiting
+
+    async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
+        token = uuid.uuid4().hex
+        left, *claimed = await self._run(
+            "claim", _name(key), token, at_once, *(f"{pod.host} {pod.port}" for pod in pods)
+        )
+        if not claimed:
+            return None, int(left)
+        job_id, fields, given = claimed
+        self._claims[job_id] = token
+        return self._job(job_id, fields, given=given), int(left)
+
+    async def put_back(self, job: Job, *, blamed: bool) -> None:
+        await self._run("put_back", job.id, job.token, int(blamed))
+        self._let_go(job)
+
+    async def add_output(self, job: Job, items: Sequence[str]) -> None:
+        self._check(job, await self._run("add_output", job.id, job.token, self._most_bytes, job.told, *items))
+        job.told += len(items)
+
+    async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
+        done = await self._run("finish", job.id, job.token, state, error, self._most_bytes, job.told, *items)
+        self._check(job, done)
+        self._let_go(job)
+        job.state, job.error, job.finished = state, error, done / 1000
+        told = await self.find(job.endpoint, job.id) if job.submission.webhook else job
+        self.finished(told or job)
+
+    async def cancel(self, key: Key, job_id: str) -> Job | None:
+        ended = await self._run("cancel", job_id, _name(key))
+        job = await self.find(key, job_id) if ended is not None else None
+        if ended and job:
+            self.finished(job)
+        return job
+
+    async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
+        found = await self._run("retry", job_id, _name(key), self._seal.close(api_key), script=self._growing)
+        self.queued(key)
+        return State(found) if found else None
+
+    async def purge(self, key: Key) -> int:
+        count = 0
+        for queue in ("again", "normal", "low"):
+            after = "-"
+            while after:
+                after, ended = await self._run("purge", _name(key), queue, after)
+                self._tell_ended(ended)
+                count += len(ended)
+        return count
+
+    async def forget(self, key: Key) -> None:
+        more = True
+        while more:
+            more, ended = await self._run("forget", _name(key))
+            self._tell_ended(ended)
+
+    async def expire(self, key: Key, job_id: str, seconds: float) -> None:
+        await self._run("expire", job_id, _name(key), round(seconds * 1000))
+
+    async def _beat(self) -> None:
+        """Hold on to what was claimed here, and stop what is not ours any more."""
+        if self._claims:
+            claims = [each for claim in self._claims.items() for each in claim]
+            for job_id in await self._run("beat", *claims):
+                self._claims.pop(job_id, None)
+                self.stopped(job_id)
+
+    async def _sweep(self) -> None:
+        queued, waiting, ended, again = await self._run("sweep", round(LEASE * 1000), ATTEMPTS)
+        self._waiting = {_key(name): int(count) for name, count in zip(waiting[::2], waiting[1::2], strict=True)}
+        self._tell_ended(ended)
+        if again:
+            REQUEUED.labels("gateway").inc(again)
+            logger.warning("%d jobs of gateways that are gone are queued again", again)
+        for name in queued:
+            self.queued(_key(name))
+
+    async def _listen(self) -> None:
+        """Pass on what other gateways do, until the connection ends. What was missed meanwhile may be anything."""
+        async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+            await channel.subscribe(CHANNEL)
+            for job_id in list(self._watchers):
+                self._tell(job_id)
+            while True:
+                message = await channel.get_message(timeout=INTERVAL)
+                if message:
+                    word, _, what = message["data"].partition(" ")
+                    if word == "queued":
+                        self.queued(_key(what))
+                    else:
+                        self._tell(what)
+                    if word == "ended" and what in self._claims:
+                        self.stopped(what)
+
+    async def _go_on(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
+        """Do something again and again."""
+        while True:
+            try:
+                await work()
+                await asyncio.sleep(pause)
+            except (Unavailable, *_AWAY):
+                await asyncio.sleep(PAUSE)
+            except Exception:
+                logger.exception("in the queue's %s", work.__name__)
+                await asyncio.sleep(INTERVAL)
+
+    async def _run(self, step: str, *arguments: str | float, script: Any = None) -> Any:
+        return await self._try(lambda: (script or self._script)(args=[step, *arguments]))
+
+    async def _try(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask Valkey, again where it does not answer: every step may be made twice. Raises Full and Unavailable."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            try:
+                answer = await ask()
+            except OutOfMemoryError as error:
+                raise Full from error
+            except _AWAY as error:
+                if not self._away:
+                    logger.error("Valkey does not answer: %s", error)
+                self._away = True
+                if asyncio.get_running_loop().time() > deadline:
+                    raise Unavailable from error
+                await asyncio.sleep(PAUSE)
+            else:
+                if self._away:
+                    logger.info("Valkey answers again")
+                self._away = False
+                return answer
+
+    def _check(self, job: Job, done: int) -> None:
+        if done < 0:
+            raise Full
+        if not done:
+            self._let_go(job)
+            raise Lost
+
+    def _let_go(self, job: Job) -> None:
+        if self._claims.get(job.id) == job.token:
+            del self._claims[job.id]
+
+    def _tell_ended(self, ended: Sequence[tuple[str, list[str]]]) -> None:
+        for job_id, fields in ended:
+            self.finished(self._job(job_id, fields))
+
+    def _job(self, job_id: str, fields: list[str], output: Sequence[str] = (), *, given: str = "") -> Job:
+        """What is told of a job, as steps.lua has it."""
+        known = dict(zip(fields[::2], fields[1::2], strict=True))
+        submission = Submission(
+            input=given,
+            timeout=float(known["timeout"]),
+            ttl=int(known["ttl"]) / 1000,
+            kept=int(known["kept"]) / 1000,
+            low=known["low"] == "1",
+            webhook=known["webhook"],
+        )
+        host, _, port = known.get("pod", "").partition(" ")
+        return Job(
+            job_id,
+            _key(known["endpoint"]),
+            submission,
+            api_key=self._seal.open(known["api_key"]) if given else "",
+            created=int(known["created"]) / 1000,
+            started=int(known["started"]) / 1000 if "started" in known else None,
+            finished=int(known["finished"]) / 1000 if "finished" in known else None,
+            state=State(known["state"]),
+            output=list(output),
+            error=known.get("error", ""),
+            attempts=int(known["attempts"]),
+            pod=Address(host, int(port)) if port else None,
+            token=known.get("token", ""),
+        )
+
+
+def connect(url: str) -> valkey.Redis:
+    """A client for redis://, rediss://, valkey:// and valkeys:// URLs, with what redis-py takes in the query."""
+    scheme = urlsplit(url).scheme
+    url = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme) + url[len(scheme) :]
+    pool = valkey.BlockingConnectionPool.from_url(
+        url,
+        decode_responses=True,
+        encoding_errors="surrogatepass",
+        max_connections=CONNECTIONS,
+        timeout=PATIENCE,
+        socket_connect_timeout=3,
+        socket_timeout=5,
+        socket_keepalive=True,
+        health_check_interval=5,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return valkey.Redis.from_pool(pool)
+
+
+def _name(key: Key) -> str:
+    return "/".join(key)
+
+
+def _key(name: str) -> Key:
+    namespace, _, endpoint = name.partition("/")
+    return namespace, endpoint

@@ -1,0 +1,349 @@
+"""What the two stores of jobs promise alike, each asked directly; Valkey is a real server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forebay_gateway.endpoint import Address
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.memory import Memory
+from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store
+from forebay_gateway.jobs.submission import read_submission
+from forebay_gateway.jobs.valkey import LEASE, Valkey, connect
+from tests.integration.valkey_process import ValkeyServer, running_valkey
+
+KEY = ("home", "one")
+POD, OTHER = Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)
+MOST = 100_000
+
+
+@pytest.fixture
+async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
+    """With nothing in it."""
+    yield valkey_server
+    client = connect(valkey_server.url)
+    await client.flushall()
+    await client.aclose()
+
+
+def opened(server: ValkeyServer, most: int = MOST) -> Valkey:
+    return Valkey(connect(server.url), Seal(lambda: b"secret"), most)
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def store(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield Memory(MOST)
+        return
+    async with opened(valkey) as found:
+        yield found
+
+
+async def submit(store: Store, job_id: str = "a", **content: Any) -> None:
+    body = json.dumps({"input": {"prompt": "Hi"}, **content}).encode()
+    await store.submit(KEY, job_id, read_submission(body, sync=False), "the key")
+
+
+async def claim(store: Store, at_once: int = 9) -> Job:
+    job, _ = await store.claim(KEY, [POD], at_once)
+    assert job
+    return job
+
+
+async def state(store: Store, job_id: str = "a") -> State | None:
+    job = await store.find(KEY, job_id)
+    return job.state if job else None
+
+
+async def is_(store: Store, job_id: str, expected: State | None) -> bool:
+    return await state(store, job_id) is expected
+
+
+async def becomes(reached: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(5):
+        while True:
+            if await reached():
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_job_goes_its_way(store: Store) -> None:
+    ended: list[str] = []
+    store.finished = lambda job: ended.append(job.id)
+    await submit(store, policy={"executionTimeout": 5000})
+    assert await store.claim(KEY, [], 9) == (None, 1)
+    job = await claim(store)
+    assert (job.id, job.endpoint, job.state, job.pod, job.attempts) == ("a", KEY, State.IN_PROGRESS, POD, 1)
+    assert (json.loads(job.submission.input), job.submission.timeout, job.api_key) == ({"prompt": "Hi"}, 5, "the key")
+    assert await store.claim(KEY, [POD], 9) == (None, 0)
+    await store.add_output(job, ['{"x": 1}', '"ü"'])
+    await store.finish(job, State.COMPLETED, items=['"end"'])
+    found = await store.find(KEY, "a")
+    assert found
+    assert (found.state, found.output, ended) == (State.COMPLETED, ['{"x": 1}', '"ü"', '"end"'], ["a"])
+    assert found.started is not None
+    assert found.finished is not None
+    assert found.created <= found.started <= found.finished
+    counts = await store.counts(KEY)
+    assert (counts.queued, counts.running, counts.completed, counts.pods) == (0, 0, 1, 0)
+    with pytest.raises(Lost):
+        await store.finish(job, State.FAILED)
+
+
+async def test_the_pod_with_the_fewest_gets_the_next_and_none_gets_too_many(store: Store) -> None:
+    for number in range(5):
+        await submit(store, str(number))
+    pods = []
+    for _ in range(5):
+        job, left = await store.claim(KEY, [POD, OTHER], 2)
+        pods.append(job and job.pod)
+    assert (set(pods[:2]), set(pods[2:4]), pods[4], left) == ({POD, OTHER}, {POD, OTHER}, None, 1)
+    assert (await store.counts(KEY)).pods == 2
+
+
+async def test_each_item_of_the_output_is_taken_once(store: Store) -> None:
+    await submit(store)
+    job = await claim(store)
+    await store.add_output(job, [json.dumps("x" * 600) for _ in range(3)])
+    taken = await store.take_stream(KEY, "a", 1000)
+    assert taken
+    assert (len(taken.items), taken.more, taken.state) == (1, True, State.IN_PROGRESS)
+    taken = await store.take_stream(KEY, "a", 5000)
+    assert taken
+    assert (len(taken.items), taken.more) == (2, False)
+    taken = await store.take_stream(KEY, "a", 5000)
+    assert taken
+    assert (taken.items, taken.more) == ([], False)
+    assert await store.take_stream(("home", "two"), "a", 5000) is None
+
+
+async def test_a_job_whose_pod_is_gone_goes_first_and_its_output_is_forgotten(store: Store) -> None:
+    for name in ("first", "second", "third"):
+        await submit(store, name)
+    first = await claim(store)
+    second = await claim(store)
+    await store.add_output(first, ["1"])
+    await store.put_back(first, blamed=True)
+    await store.put_back(second, blamed=False)
+    assert await state(store, "first") is State.IN_QUEUE
+    again = [await claim(store) for _ in range(3)]
+    assert [(job.id, job.attempts) for job in again] == [("first", 2), ("second", 1), ("third", 1)]
+    await store.finish(again[0], State.COMPLETED, items=["2"])
+    found = await store.find(KEY, "first")
+    assert found
+    assert found.output == ["2"]
+
+
+async def test_jobs_of_low_priority_come_last_and_start_nothing(store: Store) -> None:
+    await submit(store, "low", policy={"lowPriority": True})
+    counts = await store.counts(KEY)
+    assert (counts.queued, counts.waiting) == (1, 0)
+    await submit(store, "high")
+    assert (await store.counts(KEY)).waiting == 1
+    assert [(await claim(store)).id for _ in range(2)] == ["high", "low"]
+
+
+@pytest.mark.parametrize("found", State)
+async def test_only_what_failed_can_be_retried(store: Store, found: State) -> None:
+    await submit(store)
+    if found is State.CANCELLED:
+        await store.cancel(KEY, "a")
+    elif found is not State.IN_QUEUE:
+        job = await claim(store)
+        if found.final:
+            await store.finish(job, found, "why", ["1"])
+    assert await store.retry(KEY, "a", "another key") is found
+    assert await store.retry(KEY, "b", "another key") is None
+    if found.retryable:
+        assert (await store.counts(KEY)).retried == 1
+        job = await claim(store)
+        assert (job.attempts, job.api_key, job.error, job.started is not None) == (1, "another key", "", True)
+        await store.finish(job, State.COMPLETED, items=["2"])
+    else:
+        assert await state(store) is found
+
+
+async def test_cancelling_ends_a_job_once_wherever_it_is(store: Store) -> None:
+    ended: list[str] = []
+    stopped: list[str] = []
+    store.finished, store.stopped = lambda job: ended.append(job.id), stopped.append
+    await submit(store, "running")
+    job = await claim(store)
+    await submit(store, "queued")
+    for _ in range(2):
+        cancelled = [await store.cancel(KEY, name) for name in ("queued", "running")]
+        assert [each and each.state for each in cancelled] == [State.CANCELLED] * 2
+    assert (ended, await store.cancel(KEY, "none")) == (["queued", "running"], None)
+    with pytest.raises(Lost):
+        await store.add_output(job, ["1"])
+    await becomes(lambda: asyncio.sleep(0, "running" in stopped))
+    assert await store.claim(KEY, [POD], 9) == (None, 0)
+    assert (await store.counts(KEY)).pods == 0
+
+
+async def test_purging_takes_what_is_queued_only(store: Store) -> None:
+    await submit(store, "running")
+    await claim(store)
+    await submit(store, "queued")
+    await submit(store, "low", policy={"lowPriority": True})
+    assert await store.purge(KEY) == 2
+    assert [await state(store, name) for name in ("queued", "low", "running")] == [None, None, State.IN_PROGRESS]
+    assert await store.purge(("home", "other")) == 0
+    assert await store.claim(KEY, [POD], 9) == (None, 0)
+
+
+async def test_what_jobs_keep_is_bounded_and_given_back(store: Store) -> None:
+    await submit(store, "a", input="x" * 90_000)
+    job = await claim(store)
+    with pytest.raises(Full):
+        await submit(store, "b", input="x" * 10_000)
+    with pytest.raises(Full):
+        await store.add_output(job, ["x" * 10_000])
+    await store.add_output(job, ["x" * 2000])
+    await store.put_back(job, blamed=False)
+    await store.finish(await claim(store), State.COMPLETED, items=["x" * 3000])
+    await store.expire(KEY, "a", 0)
+    await becomes(lambda: is_(store, "a", None))
+    for name in ("b", "c"):
+        await submit(store, name, input="x" * 46_000)
+
+
+async def test_a_job_is_another_endpoints_business_only(store: Store) -> None:
+    await submit(store)
+    other = ("home", "two")
+    assert [await store.find(other, "a"), await store.cancel(other, "a"), await store.retry(other, "a", "")] == [
+        None
+    ] * 3
+    await store.forget(other)
+    assert await state(store) is State.IN_QUEUE
+    await store.forget(KEY)
+    assert await state(store) is None
+    assert (await store.counts(KEY)).queued == 0
+
+
+async def test_word_of_the_end_reaches_who_waits(store: Store) -> None:
+    await submit(store)
+    with store.changes("a") as changed:
+        await store.finish(await claim(store), State.COMPLETED)
+        await asyncio.wait_for(changed.wait(), 2)
+
+
+async def test_a_result_is_kept_no_longer_than_its_time_to_live(store: Store) -> None:
+    await submit(store, policy={"ttl": 10_000})
+    await store.finish(await claim(store), State.COMPLETED)
+    await store.expire(KEY, "a", 86_400)
+    if isinstance(store, Valkey):
+        left = float(await store._client.zscore("forebay:expiries", "a") or 0) / 1000
+        job = await store.find(KEY, "a")
+        assert job
+        assert left == pytest.approx(job.created + 10, abs=0.01)
+
+
+async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
+    async with opened(valkey, 10 * MOST) as one, opened(valkey, 10 * MOST) as two:
+        for number in range(40):
+            await submit(one, str(number))
+
+        async def claim_all(store: Store) -> list[str]:
+            found = []
+            while job := (await store.claim(KEY, [POD], 100))[0]:
+                found.append(job.id)
+            return found
+
+        claimed = await asyncio.gather(*(claim_all(store) for store in (one, two, one, two)))
+        assert sorted(chain(*claimed), key=int) == [str(number) for number in range(40)]
+        with two.changes("7") as changed:
+            await one.cancel(KEY, "7")
+            await asyncio.wait_for(changed.wait(), 2)
+
+
+async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forebay_gateway.jobs.valkey.LEASE", 1.0)
+    monkeypatch.setattr("forebay_gateway.jobs.valkey.INTERVAL", 0.2)
+    assert LEASE + 2 < 15
+    ended: list[Job] = []
+    dead = opened(valkey)
+    async with opened(valkey) as living:
+        living.finished = ended.append
+        await submit(living)
+        for number in range(ATTEMPTS):
+            job = await claim(dead)
+            then = State.IN_QUEUE if number + 1 < ATTEMPTS else State.FAILED
+            await becomes(lambda then=then: is_(living, "a", then))  # type: ignore[misc]
+            with pytest.raises(Lost):
+                await dead.finish(job, State.COMPLETED)
+        assert "went away" in ended[0].error
+        await submit(living, "kept")
+        job = await claim(living)
+        await asyncio.sleep(2)
+        assert await state(living, "kept") is State.IN_PROGRESS, "it is beaten for"
+        await living.finish(job, State.COMPLETED)
+    await dead._client.aclose()
+
+
+async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        ended: list[Job] = []
+        store.finished = ended.append
+        await submit(store)
+        await store._client.zadd("forebay:expiries", {"a": 0})
+        await becomes(lambda: is_(store, "a", None))
+        assert [job.state for job in ended] == [State.TIMED_OUT]
+        assert await store._client.keys("forebay:*:a*") == []
+        assert await store._client.get("forebay:bytes") == "0"
+
+
+async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        await submit(store)
+        kept = await store._client.hgetall("forebay:job:a")
+        assert "the key" not in json.dumps(kept)
+        assert Seal(lambda: b"secret").open(str(kept["api_key"])) == "the key"
+        assert Seal(lambda: b"other").open(str(kept["api_key"])) == ""
+
+
+async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        await submit(store, "before")
+        job = await claim(store)
+        await store.add_output(job, ["1"])
+        valkey.kill()
+        submitting = asyncio.create_task(submit(store, "during"))
+        finishing = asyncio.create_task(store.finish(job, State.COMPLETED, items=["2"]))
+        await asyncio.to_thread(valkey.start)
+        await asyncio.gather(submitting, finishing)
+        found = await store.find(KEY, "before")
+        assert found
+        assert (found.state, found.output, await state(store, "during")) == (
+            State.COMPLETED, ["1", "2"], State.IN_QUEUE,
+        )  # fmt: skip
+        with store.changes("during") as changed:
+            await store.cancel(KEY, "during")
+            await asyncio.wait_for(changed.wait(), 10)
+
+
+async def test_where_valkey_has_no_memory_nothing_is_taken_in_but_what_runs_goes_on(
+    valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    with running_valkey(tmp_path, "--maxmemory", "3mb") as server:
+        async with opened(server, 1 << 30) as store:
+            await submit(store, "0", input="x" * 1000)
+            job = await claim(store)
+
+            async def fill() -> None:
+                for number in range(1, 100):
+                    await submit(store, str(number), input="x" * 100_000)
+
+            with pytest.raises(Full):
+                await fill()
+            await store.finish(job, State.COMPLETED, items=["1"])
+            assert await state(store, "0") is State.COMPLETED

@@ -89,6 +89,8 @@ class CannedPod:
             await self.answer(exchange)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.left.set()
+        except asyncio.CancelledError:
+            return  # the pod ends
         finally:
             writer.close()
 

@@ -1,0 +1,223 @@
+"""Jobs in Valkey while gateways, pods and Valkey itself are killed and started again at random: none is lost, none ends
+twice, each has its own output."""
+
+import asyncio
+import json
+import random
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from forebay_gateway.hold import wait_for_event
+from forebay_gateway.jobs.valkey import connect
+from tests.integration.canned_pod import CannedPod, Exchange
+from tests.integration.gateway_process import KEY, Gateway, running_gateway
+from tests.integration.valkey_process import ValkeyServer
+from tests.kubectl import Kubectl
+
+NAME = "chaos"
+CLIENTS = 16
+PODS = 3
+AT_ONCE = 8
+KILLS = ("gateway", "gateway by SIGTERM", "pod", "pod", "valkey")
+FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
+
+
+async def run_job(exchange: Exchange) -> None:
+    """As long as a short generation, in three items; every fiftieth job fails by itself."""
+    number = json.loads(await exchange.read_body())["input"]["number"]
+    await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n")
+    for item in (number, "middle", "end"):
+        await exchange.send(json.dumps({"output": item}).encode() + b"\n")
+        await asyncio.sleep(random.uniform(0, 0.1))
+    end = {"status": "FAILED", "error": "so it is"} if number % 50 == 49 else {"status": "COMPLETED"}
+    await exchange.send(json.dumps(end).encode() + b"\n")
+
+
+@dataclass
+class Scene:
+    """Two gateways, three pods and a Valkey, each of which may be killed. What ends is logged in one folder."""
+
+    kubectl: Kubectl
+    system: str
+    folder: Path
+    valkey: ValkeyServer
+    gateways: dict[int, tuple[Gateway, ExitStack]] = field(default_factory=dict)
+    pods: list[CannedPod] = field(default_factory=list)
+    killed: Counter[str] = field(default_factory=Counter)
+
+    def start_gateway(self, number: int) -> None:
+        stack = ExitStack()
+        log = self.folder / f"gateway-{number}"
+        found = stack.enter_context(running_gateway(self.kubectl, self.system, log, valkey_url=self.valkey.url))
+        self.gateways[number] = found, stack
+
+    def start_pod(self, number: int, port: int = 0) -> CannedPod:
+        pod = CannedPod(port)
+        pod.answer = run_job
+        pod.__enter__()
+        self.pods[number : number + 1] = [pod]
+        return pod
+
+    def disturb(self, what: str) -> None:
+        """Kill one of them, and start it again."""
+        number = random.randrange(PODS if what == "pod" else 2)
+        if what == "pod":
+            port = self.pods[number].port
+            self.pods[number].__exit__(None, None, None)
+            time.sleep(random.uniform(0, 1))  # how long it is away
+            self.start_pod(number, port)
+        elif what == "valkey":
+            self.valkey.kill()
+            time.sleep(random.uniform(0, 1))
+            self.valkey.start()
+        else:
+            gateway, stack = self.gateways.pop(number)
+            gateway.process.send_signal(signal.SIGTERM if "SIGTERM" in what else signal.SIGKILL)
+            gateway.process.wait()
+            stack.close()
+            self.start_gateway(number)
+        self.killed[what] += 1
+
+    async def ask(self, session: aiohttp.ClientSession, path: str, content: Any = None) -> Any:
+        """The answer of a gateway that lives; None where it gave none."""
+        standing = list(self.gateways.values())
+        if not standing:
+            await asyncio.sleep(0.1)
+            return None
+        url = f"http://127.0.0.1:{random.choice(standing)[0].port}/v2/{NAME}/{path}"
+        try:
+            async with session.request("POST" if content else "GET", url, json=content) as answer:
+                return await answer.json() if answer.status == 200 else None
+        except (OSError, aiohttp.ClientError):
+            await asyncio.sleep(0.1)
+            return None
+
+
+async def keep_killing(scene: Scene, ended: asyncio.Event) -> None:
+    """Kill each kind in turn, in any order, once at least."""
+    while not ended.is_set():
+        for what in random.sample(KILLS, len(KILLS)):
+            await asyncio.to_thread(scene.disturb, what)
+            await wait_for_event(ended, random.uniform(0, 1))
+
+
+async def submit_all(scene: Scene, session: aiohttp.ClientSession, count: int) -> dict[str, int]:
+    """Have so many jobs accepted; their numbers by their IDs."""
+    numbers, accepted = iter(range(count)), {}
+
+    async def submit() -> None:
+        for number in numbers:
+            told = None
+            while not told:  # as a client would
+                told = await scene.ask(session, "run", {"input": {"number": number}})
+            accepted[told["id"]] = number
+
+    await asyncio.gather(*(submit() for _ in range(CLIENTS)))
+    return accepted
+
+
+async def read_all(scene: Scene, session: aiohttp.ClientSession, jobs: dict[str, int]) -> dict[str, Any]:
+    """Ask for each job until it is over; what /status said then."""
+    left, told = list(jobs), {}
+
+    async def read() -> None:
+        while left:
+            job = left.pop()
+            found = await scene.ask(session, f"status/{job}")
+            if found and found["status"] in FINAL:
+                told[job] = found
+            else:
+                left.insert(0, job)
+                await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(900):
+        await asyncio.gather(*(read() for _ in range(CLIENTS)))
+    return told
+
+
+async def check(scene: Scene, count: int) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    timeout = aiohttp.ClientTimeout(total=30)
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
+        )
+        began, ended = time.monotonic(), asyncio.Event()
+        killing = asyncio.create_task(keep_killing(scene, ended))
+        try:
+            accepted = await submit_all(scene, session, count)
+            told = await read_all(scene, session, accepted)
+        finally:
+            ended.set()
+            await killing
+        seconds = time.monotonic() - began
+        client = connect(scene.valkey.url)
+        stack.push_async_callback(client.aclose)
+        kept = {job.removeprefix("forebay:job:") async for job in client.scan_iter("forebay:job:*-f1", count=1000)}
+        unknown = dict.fromkeys(kept - set(accepted), -1)  # accepted, but the answer was lost
+        await read_all(scene, session, unknown)
+        again = await read_all(scene, session, accepted)
+        done = await client.hgetall(f"forebay:done:{scene.kubectl.namespace}/{NAME}")
+        left = {what: await client.hgetall(f"forebay:{what}") for what in ("queued", "waiting", "running")}
+    states = Counter(found["status"] for found in told.values())
+    print(
+        f"\n{len(accepted)} jobs accepted and over in {seconds:.0f} s: {dict(states)}; {len(unknown)} more whose answer "
+        f"was lost; lost: {len(accepted) - len(told)}, changed after their end: "
+        f"{sum(told[job] != again[job] for job in told)}; killed meanwhile: {dict(scene.killed)}"
+    )
+    assert (len(accepted), len(told), again) == (count, count, told)
+    assert states == {"COMPLETED": count - count // 50, "FAILED": count // 50}
+    for job, number in accepted.items():
+        if number % 50 == 49:
+            assert told[job]["error"] == "so it is"
+        else:
+            assert told[job]["output"] == [number, "middle", "end"]
+    assert int(done["completed"]) + int(done["failed"]) == len(kept), "each ended once"
+    assert left == {"queued": {}, "waiting": {}, "running": {}}
+    assert scene.killed.keys() == set(KILLS)
+
+
+@pytest.fixture
+def scene(control_plane: Kubectl, run_cluster: Callable[..., None], tmp_path: Path) -> Any:
+    run_cluster("redis")
+    mark = uuid.uuid4().hex[:6]
+    home, system = control_plane.within(f"chaos-{mark}"), f"chaos-system-{mark}"
+    for namespace in (home.namespace, system):
+        control_plane.run("create", "namespace", namespace)
+    made = Scene(home, system, tmp_path, ValkeyServer(tmp_path))
+    made.valkey.start()
+    for number in range(PODS):
+        made.start_pod(number)
+    for number in range(2):
+        made.start_gateway(number)
+    gateway = made.gateways[0][0]
+    gateway.endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(AT_ONCE)}])
+    gateway.pods(NAME, *made.pods)
+    yield made
+    for _, stack in made.gateways.values():
+        stack.close()
+    for pod in made.pods:
+        pod.__exit__(None, None, None)
+    made.valkey.stop()
+    for number in range(2):
+        assert "Traceback" not in (tmp_path / f"gateway-{number}").read_text()
+
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(500, id="500"), pytest.param(10_000, id="10000", marks=pytest.mark.soak)]
+)
+async def test_no_job_is_lost_or_ends_twice_whoever_is_killed(scene: Scene, count: int) -> None:
+    random.seed(seed := random.randrange(1 << 32))
+    print(f"\nseed {seed}")
+    await check(scene, count)

@@ -48,6 +48,7 @@ IMAGES = {
         Image("server-buckets", "server", "cluster/images/server-buckets", tests=True),
         Image("vllm-033", "vllm-cpu", "cluster/images/vllm-033", runs=False, tests=True),
         Image("vllm-tests", "server", "cluster/images/vllm-tests", runs=False, only_named=True),
+        Image("valkey", "debian", "cluster/images/valkey", tests=True),
         Image("client", "python", "cluster/images/client", tests=True),
     )
 }

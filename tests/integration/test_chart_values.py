@@ -38,6 +38,8 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("crds.install=never", "at '/crds/install': got string, want boolean"),
         ("gateway.homeNamespace=A", "at '/gateway/homeNamespace': 'A' does not match pattern"),
         ("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1"),
+        ("valkey.create=true,valkey.existingSecret=own", "at '/valkey': 'not' failed"),
+        ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
 )
@@ -53,10 +55,30 @@ def test_the_operator_gets_the_server_images_as_they_are(helm: Helm) -> None:
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
 
 
-@pytest.mark.parametrize(("replicas", "jobs"), [(1, "memory"), (2, "off")])
-def test_jobs_live_in_one_gateway_or_are_off(helm: Helm, replicas: int, jobs: str) -> None:
-    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", f"--set=gateway.replicas={replicas}")
-    assert f"- --jobs={jobs}\n" in rendered.stdout
+@pytest.mark.parametrize(
+    ("values", "jobs", "secret"),
+    [
+        (["gateway.replicas=1"], "memory", None),
+        ([], "off", None),
+        (["valkey.create=true"], "valkey", "forebay-valkey"),
+        (["valkey.existingSecret=own", "gateway.replicas=1"], "valkey", "own"),
+    ],
+)
+def test_where_jobs_are(helm: Helm, values: list[str], jobs: str, secret: str | None) -> None:
+    settings = [f"--set={value}" for value in (REPOSITORY, *values)]
+    rendered = list(yaml.safe_load_all(helm("template", "forebay", str(CHART), *settings).stdout))
+    (gateway,) = [
+        each for each in rendered if each["metadata"]["name"] == "forebay-gateway" and each["kind"] == "Deployment"
+    ]
+    (container,) = gateway["spec"]["template"]["spec"]["containers"]
+    assert f"--jobs={jobs}" in container["args"]
+    urls = [
+        each["valueFrom"]["secretKeyRef"] for each in container["env"] if each["name"] == "FOREBAY_GATEWAY_VALKEY_URL"
+    ]
+    assert urls == ([{"name": secret, "key": "url"}] if secret else [])
+    made = {each["kind"] for each in rendered if each["metadata"]["name"] == "forebay-valkey"}
+    assert made == ({"Secret", "StatefulSet", "Service", "NetworkPolicy"} if secret == "forebay-valkey" else set())
+    assert "requirepass" not in json.dumps([each for each in rendered if each["kind"] != "Secret"])
 
 
 def test_the_runtime_class_of_nvidia_gpus_is_told_where_there_is_one(helm: Helm) -> None:

@@ -172,8 +172,8 @@ async def check(scene: Scene, count: int) -> None:
         left = {what: await client.hgetall(f"forebay:{what}") for what in ("queued", "waiting", "running")}
     states = Counter(found["status"] for found in told.values())
     print(
-        f"\n{len(accepted)} jobs accepted and over in {seconds:.0f} s: {dict(states)}; {len(unknown)} more whose answer "
-        f"was lost; lost: {len(accepted) - len(told)}, changed after their end: "
+        f"\n{len(accepted)} jobs accepted and over in {seconds:.0f} s: {dict(states)}; {len(unknown)} more whose "
+        f"answer was lost; lost: {len(accepted) - len(told)}, changed after their end: "
         f"{sum(told[job] != again[job] for job in told)}; killed meanwhile: {dict(scene.killed)}"
     )
     assert (len(accepted), len(told), again) == (count, count, told)

@@ -34,6 +34,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{- define "forebay.valkey.selector" -}}
+app.kubernetes.io/name: forebay-valkey
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: valkey
+{{- end }}
+
+{{- define "forebay.valkey.labels" -}}
+{{ include "forebay.valkey.selector" . }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* Where jobs are: in Valkey, in the memory of the one gateway, or nowhere. */}}
+{{- define "forebay.jobs" -}}
+{{- if or .Values.valkey.create .Values.valkey.existingSecret }}valkey
+{{- else if gt (int .Values.gateway.replicas) 1 }}off
+{{- else }}memory
+{{- end }}
+{{- end }}
+
 {{/* The Secrets with the digests of keys: the operator writes them, the gateway reads them. */}}
 {{- define "forebay.digests" -}}
 - forebay-gateway

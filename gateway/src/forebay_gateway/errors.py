@@ -100,8 +100,8 @@ BUSY = ApiError(
 INTERNAL = ApiError(500, "The gateway had an error while processing your request.", "internal_error")
 NO_JOBS = ApiError(
     501,
-    "Jobs are off here: they live in the memory of one gateway, and there are several. Install the chart with "
-    "gateway.replicas=1 for them. /runsync and /openai/v1 work with any number.",
+    "Jobs are off here: there are several gateways and no Valkey. Install the chart with valkey.create=true, a "
+    "valkey.existingSecret, or gateway.replicas=1 for them. /runsync and /openai/v1 work without.",
     "jobs_off",
 )
 BAD_REQUEST = ApiError(400, "This is no valid HTTP/1.1 request.", "invalid_http")

@@ -61,6 +61,7 @@ class Valkey(Store):
         self._growing = client.register_script(f"#!lua\n{text}")  # refused where Valkey has no memory left
         self._claims: dict[str, str] = {}
         self._waiting: Mapping[Key, int] = {}
+        self._asking: set[asyncio.Future[Any]] = set()
         self._away = False
 
     async def __aenter__(self) -> "Valkey":
@@ -71,7 +72,7 @@ class Valkey(Store):
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._asking, return_exceptions=True)
         await self._client.aclose()
 
     async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
@@ -204,10 +205,11 @@ class Valkey(Store):
             try:
                 await work()
                 await asyncio.sleep(pause)
-            except (Unavailable, *_AWAY):
-                await asyncio.sleep(PAUSE)
-            except Exception:
-                logger.exception("in the queue's %s", work.__name__)
+            except Unavailable:
+                continue
+            except Exception as error:
+                if not _is_away(error):
+                    logger.exception("in the queue's %s", work.__name__)
                 await asyncio.sleep(INTERVAL)
 
     async def _run(self, step: str, *arguments: str | float, script: Any = None) -> Any:
@@ -218,10 +220,12 @@ class Valkey(Store):
         deadline = asyncio.get_running_loop().time() + PATIENCE
         while True:
             try:
-                answer = await ask()
+                answer = await self._ask(ask)
             except OutOfMemoryError as error:
                 raise Full from error
-            except _AWAY as error:
+            except Exception as error:
+                if not _is_away(error):
+                    raise
                 if not self._away:
                     logger.error("Valkey does not answer: %s", error)
                 self._away = True
@@ -233,6 +237,18 @@ class Valkey(Store):
                     logger.info("Valkey answers again")
                 self._away = False
                 return answer
+
+    async def _ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Whoever leaves meanwhile does not break off what is asked, which would cost the connection."""
+        task = asyncio.ensure_future(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asked)
+        return await asyncio.shield(task)
+
+    def _asked(self, task: asyncio.Future[Any]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # which nobody may have waited for
 
     def _check(self, job: Job, done: int) -> None:
         if done < 0:
@@ -295,6 +311,11 @@ def connect(url: str) -> valkey.Redis:
         retry=Retry(NoBackoff(), 1),
     )
     return valkey.Redis.from_pool(pool)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether it says that Valkey cannot be talked to; RuntimeError is uvloop's for a connection that was closed."""
+    return isinstance(error, _AWAY) or (isinstance(error, RuntimeError) and "closed" in str(error))
 
 
 def _name(key: Key) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster import kind
 from cluster.pins import ROOT
+from tests.e2e.conftest import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, port_forward, read_key, talking, wait_for_service, wait_ready
 from tests.e2e.test_endpoints import canned
-from tests.e2e.test_rollouts import evict
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, Manifest, wait_for
 
@@ -167,24 +168,38 @@ def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl:
     kubectl.delete("iep", "held")
 
 
-def test_a_rollout_and_an_eviction_under_load_lose_nothing(kubectl: Kubectl, clients: Clients) -> None:
+@contextmanager
+def drained(kubectl: Kubectl, name: str) -> Iterator[None]:
+    """The cluster's node is drained of an endpoint's pods, and takes no other, while the context lasts."""
+    (node,) = kind.nodes(CLUSTER)
+    options = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s"]
+    try:
+        print(kubectl.run("drain", node, f"--pod-selector=forebay.dev/endpoint={name}", *options))
+        yield
+    finally:
+        kubectl.run("uncordon", node)
+
+
+def test_a_rollout_and_a_drained_node_under_load_lose_nothing(kubectl: Kubectl, clients: Clients) -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 2, "target": {"concurrency": 8}, "stabilization": QUICK}
     make_canned(kubectl, "rolling", scaling)
     wait_ready(kubectl, "rolling")
-    with talking(clients, "served", *address(kubectl, "rolling")) as counted:
+    own, key, text = address(kubectl, "rolling")
+    shared = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.rolling/openai/v1"
+    with talking(clients, "served", shared, key, text, own, key, text) as counted:
         kubectl.run("rollout", "restart", "deployment/rolling")
         kubectl.run("rollout", "status", "deployment/rolling", "--timeout=120s")
-        (pod,) = [each for each in pods(kubectl, "rolling") if "deletionTimestamp" not in each["metadata"]]
-        evict(kubectl, pod["metadata"]["name"])
-        gone = pod["metadata"]["uid"]
-        wait_for(
-            lambda: gone not in {each["metadata"]["uid"] for each in pods(kubectl, "rolling")},
-            "it has left",
-            timeout=90,
-        )
+        before = {each["metadata"]["uid"] for each in pods(kubectl, "rolling")}
+        with drained(kubectl, "rolling"):
+            wait_for(lambda: held(kubectl) == 4, "both ways, each client's request is held", timeout=30)
+            wait_for(reason_is(kubectl, "Unschedulable", "rolling"), "no node takes a pod", timeout=30)
         wait_ready(kubectl, "rolling")
-    assert counted["failed"] == []
-    assert sum(counted["answered"].values()) > 8
+        wait_for(lambda: held(kubectl) == 0, "what was held goes to the new pod", timeout=30)
+        assert before.isdisjoint(each["metadata"]["uid"] for each in pods(kubectl, "rolling"))
+    answered = sum(counted["answered"].values())
+    assert (counted["failed"], counted["sent"]) == ([], answered)
+    assert answered > 16
+    assert len(counted["answered"]) == 8, "two ways, two clients, two kinds"
     kubectl.delete("iep", "rolling")
 
 

@@ -3,7 +3,7 @@
 Each endpoint is asked by two clients at once. One is the official client as it comes: it keeps its connections, and
 tries again by itself. The other makes a new connection for each request, and never tries again. Either sends a chat and
 a streamed chat in turn, and wants exactly TEXT, or any text where that is empty. Prints one JSON object: how many were
-answered, by endpoint, client and kind, and what failed.
+sent, how many answered, by endpoint, client and kind, and what failed.
 """
 
 import json
@@ -17,6 +17,7 @@ import openai
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 over = threading.Event()
+sent: Counter[str] = Counter()
 answered: Counter[str] = Counter()
 failed: list[str] = []
 
@@ -35,6 +36,7 @@ def talk(client: openai.OpenAI, name: str, model: str, wanted: str) -> None:
     while not over.is_set():
         for kind in ("chat", "stream"):
             began, trouble = time.strftime("%H:%M:%S"), ""
+            sent[name] += 1
             try:
                 found = ask(client, model, kind == "stream")
             except Exception as error:  # noqa: BLE001  whatever it is, it is counted
@@ -63,7 +65,7 @@ def main() -> None:
     over.set()
     for thread in threads:
         thread.join()
-    print(json.dumps({"answered": answered, "failed": failed}))
+    print(json.dumps({"sent": sent.total(), "answered": answered, "failed": failed}))
 
 
 if __name__ == "__main__":

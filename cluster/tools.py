@@ -59,6 +59,13 @@ def node_programs() -> Path:
     return programs("node", NODE, pins.GO_MODULE)
 
 
+def metrics_server() -> Path:
+    """metrics-server, which tells an HPA what pods use; built when missing."""
+    package = "sigs.k8s.io/metrics-server/cmd/metrics-server"
+    folder = programs("metrics-server", (package,), pins.GO_MODULE / "go.mod", pins.GO_MODULE / "go.sum")
+    return folder / "metrics-server"
+
+
 def programs(name: str, packages: Sequence[str], *sources: Path) -> Path:
     """The folder with these programs, kept under a key of their sources and how they are built."""
     key = pins.key([*packages, RUNC, TAGS, RUNC_TAGS, linker_flags()], pins.files(*sources))
@@ -70,7 +77,8 @@ def compile_into(folder: Path, name: str, packages: Sequence[str]) -> None:
     if name == "node":
         apt.need(C_TOOLS, "building runc")
     remedy = "see that the Go module proxy can be reached (go env GOPROXY) and that the disk is not full"
-    with step(f"compiling Go programs for the {'node image' if name == 'node' else 'host'}", remedy) as compiling:
+    where = {"tools": "the host", "node": "the node image"}.get(name, name)
+    with step(f"compiling Go programs for {where}", remedy) as compiling:
         compiling.progress = lambda: f"{compiled(compiling.log)} packages compiled; all of them are about 3000"
         env = go_environment()
         flags = ["-v", "-trimpath", "-buildvcs=false", f"-o={folder}/"]

@@ -24,4 +24,5 @@ import (
 	_ "k8s.io/kubernetes/cmd/kubelet"
 	_ "sigs.k8s.io/cri-tools/cmd/crictl"
 	_ "sigs.k8s.io/kind"
+	_ "sigs.k8s.io/metrics-server/cmd/metrics-server"
 )

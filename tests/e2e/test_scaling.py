@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from cluster import kind
 from cluster.pins import ROOT
 from tests.e2e.conftest import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, port_forward, read_key, talking, wait_for_service, wait_ready
-from tests.e2e.test_endpoints import canned
+from tests.e2e.metrics import metrics_server
+from tests.e2e.test_endpoints import SMALL, canned
+from tests.e2e.test_rollouts import settled
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, Manifest, wait_for
 
@@ -216,22 +219,45 @@ def test_an_engine_sleeps_instead_of_ending_and_a_request_wakes_it(kubectl: Kube
     kubectl.delete("iep", "sleepy")
 
 
-def test_an_hpa_writes_the_replicas_of_an_endpoint_that_does_not_scale_itself(kubectl: Kubectl) -> None:
-    """There is no metrics server here: the bounds of an HPA hold without one."""
-    kubectl.apply(canned("by-hpa"))
+def usage(kubectl: Kubectl, name: str) -> int | None:
+    """The CPU of an endpoint's pods in percent of what they request, where its HPA knows it."""
+    told = (kubectl.get("hpa", name) or {}).get("status", {}).get("currentMetrics") or [{}]
+    found = told[0].get("resource", {}).get("current", {}).get("averageUtilization")
+    return None if found is None else int(found)
+
+
+def writers(kubectl: Kubectl, name: str) -> set[str]:
+    """Who wrote the endpoint's replicas as they are, as the API server keeps it."""
+    printed = kubectl.run("get", "iep", name, "-o", "json", "--show-managed-fields")
+    fields = json.loads(printed)["metadata"]["managedFields"]
+    return {each["manager"] for each in fields if "f:replicas" in each["fieldsV1"].get("f:spec", {})}
+
+
+def test_an_hpa_scales_an_endpoint_by_its_cpu_and_the_operator_leaves_the_replicas_to_it(
+    kubectl: Kubectl, clients: Clients, tmp_path: Path
+) -> None:
+    kubectl.apply(canned("by-hpa", env=[SERVED], resources={**SMALL, "requests": {"cpu": "100m"}}))
     target = {"apiVersion": "forebay.dev/v1alpha1", "kind": "InferenceEndpoint", "name": "by-hpa"}
     cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
-
-    def bound(least: int, most: int) -> None:
-        spec = {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": most, "metrics": [cpu]}
-        hpa = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "by-hpa"}}
-        kubectl.apply({**hpa, "spec": spec})
-
-    bound(2, 3)
-    wait_for(lambda: replicas(kubectl, "by-hpa") == 2, "the HPA raises it", timeout=60)
-    wait_for(lambda: (kubectl.get("deployment", "by-hpa") or {})["spec"]["replicas"] == 2, "the Deployment follows")
-    bound(1, 1)
-    wait_for(lambda: replicas(kubectl, "by-hpa") == 1, "the HPA lowers it", timeout=60)
+    hpa = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "by-hpa"}}
+    spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 2, "metrics": [cpu]}
+    kubectl.apply({**hpa, "spec": spec})
+    with metrics_server(kubectl, tmp_path):
+        wait_ready(kubectl, "by-hpa")
+        at_rest = wait_for(lambda: usage(kubectl, "by-hpa"), "the HPA knows what the pod uses", timeout=120)
+        assert (at_rest < 80, replicas(kubectl, "by-hpa")) == (True, 1), f"{at_rest} %"
+        base, key, _ = address(kubectl, "by-hpa")
+        with talking(clients, "served", base, key, "This is a canned answer.") as counted:
+            wait_for(lambda: replicas(kubectl, "by-hpa") == 2, "the HPA raises it", timeout=120)
+            under_load = usage(kubectl, "by-hpa")
+            wait_for(settled(kubectl, "by-hpa", "2/2"), "the second is ready", timeout=120)
+            assert writers(kubectl, "by-hpa") == {"kube-controller-manager"}
+            kubectl.patch("hpa", "by-hpa", {"spec": {"maxReplicas": 1}})
+            wait_for(lambda: replicas(kubectl, "by-hpa") == 1, "the HPA lowers it", timeout=60)
+            wait_for(settled(kubectl, "by-hpa", "1/1"), "one is left", timeout=60)
+    print(f"by-hpa: {at_rest} % at rest, {under_load} % under load")
+    assert (counted["failed"], counted["sent"]) == ([], sum(counted["answered"].values()))
+    assert writers(kubectl, "by-hpa") == {"kube-controller-manager"}
     kubectl.run("delete", "hpa,iep", "by-hpa")
 
 

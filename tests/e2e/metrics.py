@@ -1,0 +1,53 @@
+"""metrics-server, by which an HPA knows what pods use: built from its Go module, installed by the manifests in that."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from cluster import archive, kind, pins, tools
+from tests.e2e.conftest import NAME as CLUSTER
+from tests.kubectl import Kubectl, Manifest
+
+MODULE = "sigs.k8s.io/metrics-server"
+
+
+def load_image(folder: Path) -> str:
+    """Bring its image into the cluster; gives the reference."""
+    program, target = tools.metrics_server(), folder / "image.tar"
+    reference = f"{pins.IMAGE_PREFIX}/{program.name}:{program.parent.name}"
+    archive.write(target, reference, program)
+    subprocess.run(["docker", "load", "--input", target], check=True, timeout=120)
+    kind.load(CLUSTER, [reference])
+    return reference
+
+
+def manifests(kubectl: Kubectl, image: str) -> list[Manifest]:
+    """What its project installs, but of this image, and as fast as it can be: it reads kubelets every 10 s."""
+    command = ["go", "mod", "download", "-json", MODULE]
+    env = tools.go_environment()
+    done = subprocess.run(command, cwd=pins.GO_MODULE, env=env, capture_output=True, text=True, check=True, timeout=120)
+    folder = Path(json.loads(done.stdout)["Dir"]) / "manifests/base"
+    found: list[Manifest] = list(yaml.safe_load_all(kubectl.run("kustomize", str(folder))))
+    (deployment,) = (each for each in found if each["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container |= {"image": image, "imagePullPolicy": "Never"}
+    container["args"] += ["--metric-resolution=10s", "--kubelet-request-timeout=9s", "--kubelet-insecure-tls"]
+    container["readinessProbe"] |= {"initialDelaySeconds": 0, "periodSeconds": 1}
+    return found
+
+
+@contextmanager
+def metrics_server(cluster: Kubectl, folder: Path) -> Iterator[None]:
+    """The cluster has one while the context lasts; the folder is for its image."""
+    listed = {"apiVersion": "v1", "kind": "List", "items": manifests(cluster, load_image(folder))}
+    system = cluster.within("kube-system")
+    try:
+        system.run("apply", "-f", "-", stdin=json.dumps(listed))
+        system.run("wait", "apiservice/v1beta1.metrics.k8s.io", "--for=condition=Available", "--timeout=90s")
+        yield
+    finally:
+        system.run("delete", "--ignore-not-found", "-f", "-", stdin=json.dumps(listed))

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from cluster import kind
 from tests.e2e.conftest import NAME as CLUSTER
@@ -11,33 +12,45 @@ from tests.kubectl import Kubectl
 SIZE = {"storage": "1Gi"}
 
 
-@contextmanager
-def filled_claim(kubectl: Kubectl, name: str, image: str, *command: str) -> Iterator[str]:
-    """A claim while the context lasts, filled by a command of an image that finds it at /weights; gives its name."""
-    node, volume = kind.nodes(CLUSTER)[0], f"{kubectl.namespace}-{name}"
+def class_of(volume: str) -> dict[str, Any]:
+    """What claim and volume agree on."""
+    return {"accessModes": ["ReadWriteMany"], "storageClassName": volume}
+
+
+def make_volume(kubectl: Kubectl, volume: str, mode: str = "ReadWriteMany") -> None:
+    """A volume on a new folder of the node, for the claims of a storage class of its name."""
+    node = kind.nodes(CLUSTER)[0]
     folder = f"/var/lib/{volume}"
+    subprocess.run(["docker", "exec", node, "rm", "-rf", folder], check=True, timeout=60)
     subprocess.run(["docker", "exec", node, "install", "-d", "-m", "0777", folder], check=True, timeout=60)
     here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
-    both = {"accessModes": ["ReadWriteMany"], "storageClassName": volume}
     kubectl.apply(
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
             "metadata": {"name": volume},
             "spec": {
-                **both,
+                **class_of(volume),
+                "accessModes": [mode],
                 "capacity": SIZE,
                 "hostPath": {"path": folder},
                 "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
             },
         }
     )
+
+
+@contextmanager
+def filled_claim(kubectl: Kubectl, name: str, image: str, *command: str) -> Iterator[str]:
+    """A claim while the context lasts, filled by a command of an image that finds it at /weights; gives its name."""
+    volume = f"{kubectl.namespace}-{name}"
+    make_volume(kubectl, volume)
     kubectl.apply(
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
             "metadata": {"name": name},
-            "spec": {**both, "volumeName": volume, "resources": {"requests": SIZE}},
+            "spec": {**class_of(volume), "volumeName": volume, "resources": {"requests": SIZE}},
         }
     )
     container = {

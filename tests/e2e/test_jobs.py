@@ -1,16 +1,23 @@
-"""RunPod's own SDK against the gateway, with the real model at zero; the shapes are those of RunPod's documentation."""
+"""RunPod's job API on kind, with two gateways and the chart's Valkey: its own SDK with the real model at zero, whose shapes
+are those of RunPod's documentation; and jobs while each part is killed."""
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import yaml
 
+from cluster.images import images
 from cluster.pins import ROOT
-from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key
+from tests.e2e.claims import make_volume
+from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_service, wait_ready
+from tests.e2e.test_endpoints import canned
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
+
+TEXT = "The water waits above the gate until the turbine below it turns."
 
 NUMBER = int | float
 SYNC = {"delayTime": NUMBER, "executionTime": NUMBER, "id": str, "output": list, "status": str}
@@ -28,17 +35,23 @@ def shaped(value: Any, shape: Any) -> bool:
     return value.keys() == shape.keys() and all(shaped(value[name], shape[name]) for name in shape)
 
 
-@pytest.fixture
-def one_gateway(installed: Kubectl) -> Iterator[Kubectl]:
-    """Jobs live in the memory of one gateway."""
-    install_chart(installed, "--set=gateway.replicas=1")
-    installed.within(SYSTEM).run("rollout", "status", "deployment/forebay-gateway", "--timeout=120s")
+@pytest.fixture(scope="module")
+def queue(installed: Kubectl) -> Iterator[Kubectl]:
+    """The chart with two gateways and its own Valkey."""
+    system, volume = installed.within(SYSTEM), "forebay-e2e-valkey"
+    make_volume(system, volume, "ReadWriteOnce")
+    image = images()["valkey"]
+    settings = "create=true", f"image={image}", f"storageClassName={volume}", "storage=1Gi"
+    install_chart(installed, *(f"--set=valkey.{each}" for each in settings))
+    system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=120s")
     yield installed
     install_chart(installed)
+    system.run("delete", "pvc", "data-forebay-valkey-0", "--timeout=60s")
+    system.run("delete", "pv", volume, "--timeout=60s")
 
 
 def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
-    one_gateway: Kubectl, kubectl: Kubectl, clients: Clients
+    queue: Kubectl, kubectl: Kubectl, clients: Clients
 ) -> None:
     manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     manifest["metadata"]["name"] = "jobs"
@@ -72,3 +85,33 @@ def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
     assert told["health"]["jobs"]["failed"] == 0
     assert told["wrong key"].startswith("401 Unauthorized")
     kubectl.delete("iep", "jobs")
+
+
+def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
+    env = [
+        {"name": "FOREBAY_CANNED_TEXT", "value": TEXT},
+        {"name": "FOREBAY_CANNED_STEP_SECONDS", "value": "0.02"},
+        {"name": "MAX_CONCURRENCY", "value": "2"},
+        {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"},
+    ]
+    kubectl.apply(canned("queued", replicas=2, env=env))
+    wait_ready(kubectl, "queued")
+    url = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.queued"
+    wait_for_service(clients, f"{url}/openai/v1", read_key(kubectl, "queued"))
+    system = kubectl.within(SYSTEM)
+    with ThreadPoolExecutor(1) as beside:
+        doing = beside.submit(clients.run_inside, PROGRAMS / "queue.py", url, read_key(kubectl, "queued"), "150", TEXT)
+        for where, label, kind in (
+            (system, "app.kubernetes.io/name=forebay-operator", "deployment/forebay"),
+            (system, "app.kubernetes.io/name=forebay-gateway", "deployment/forebay-gateway"),
+            (kubectl, "forebay.dev/endpoint=queued", "deployment/queued"),
+            (system, "app.kubernetes.io/name=forebay-valkey", "statefulset/forebay-valkey"),
+        ):
+            assert not doing.done(), f"the jobs were over before {label} was killed: {doing.result()}"
+            victim = where.list("pods", label)[0]["metadata"]["name"]
+            where.run("delete", "pod", victim, "--force", "--grace-period=0")
+            where.run("rollout", "status", kind, "--timeout=60s")
+        told = json.loads(doing.result(timeout=300))
+    print(json.dumps(told))
+    assert told == {"accepted": 150, "states": {"COMPLETED": 150}, "right": 150, "changed": 0}
+    kubectl.delete("iep", "queued")

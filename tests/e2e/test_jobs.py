@@ -1,5 +1,5 @@
-"""RunPod's job API on kind, with two gateways and the chart's Valkey: its own SDK with the real model at zero, whose shapes
-are those of RunPod's documentation; and jobs while each part is killed."""
+"""RunPod's job API on kind, with two gateways and the chart's Valkey: its own SDK with the real model at zero, whose
+shapes are those of RunPod's documentation; and jobs while each part is killed."""
 
 import json
 from collections.abc import Iterator
@@ -13,11 +13,9 @@ from cluster.images import images
 from cluster.pins import ROOT
 from tests.e2e.claims import make_volume
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_service, wait_ready
-from tests.e2e.test_endpoints import canned
+from tests.e2e.test_scaling import TEXT, make_canned
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
-
-TEXT = "The water waits above the gate until the turbine below it turns."
 
 NUMBER = int | float
 SYNC = {"delayTime": NUMBER, "executionTime": NUMBER, "id": str, "output": list, "status": str}
@@ -88,13 +86,8 @@ def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
 
 
 def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
-    env = [
-        {"name": "FOREBAY_CANNED_TEXT", "value": TEXT},
-        {"name": "FOREBAY_CANNED_STEP_SECONDS", "value": "0.02"},
-        {"name": "MAX_CONCURRENCY", "value": "2"},
-        {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"},
-    ]
-    kubectl.apply(canned("queued", replicas=2, env=env))
+    scaling, env = {"minReplicas": 2, "maxReplicas": 2}, [{"name": "MAX_CONCURRENCY", "value": "2"}]
+    make_canned(kubectl, "queued", scaling, 0.02, replicas=2, env=env)
     wait_ready(kubectl, "queued")
     url = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.queued"
     wait_for_service(clients, f"{url}/openai/v1", read_key(kubectl, "queued"))

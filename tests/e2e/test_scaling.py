@@ -97,8 +97,9 @@ def gateways(kubectl: Kubectl) -> list[Manifest]:
 def make_canned(kubectl: Kubectl, name: str, scaling: Mapping[str, Any], step: float = STEP, **spec: Any) -> None:
     """An endpoint of the canned server, of which each token takes `step` seconds."""
     pace = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": str(step)}
+    env = [SERVED, *spec.pop("env", [])]
     kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": pace})
-    kubectl.apply(canned(name, scaling=scaling, env=[SERVED], envFrom=[{"configMapRef": {"name": name}}], **spec))
+    kubectl.apply(canned(name, scaling=scaling, env=env, envFrom=[{"configMapRef": {"name": name}}], **spec))
 
 
 def cycle(kubectl: Kubectl, name: str) -> None:

@@ -13,9 +13,10 @@ from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.jobs.steps import connect
 from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.jobs.valkey import LEASE, Valkey, connect
+from forebay_gateway.jobs.valkey import LEASE, Valkey
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 
 KEY = ("home", "one")

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from forebay_gateway.hold import wait_for_event
-from forebay_gateway.jobs.valkey import connect
+from forebay_gateway.jobs.steps import connect
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import KEY, Gateway, running_gateway
 from tests.integration.valkey_process import ValkeyServer

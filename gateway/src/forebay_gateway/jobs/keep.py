@@ -16,8 +16,9 @@ from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.running import Running
 from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.jobs.steps import connect
 from forebay_gateway.jobs.store import Store
-from forebay_gateway.jobs.valkey import Valkey, connect
+from forebay_gateway.jobs.valkey import Valkey
 from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import JOB_DELAY, JOB_EXECUTION, JOBS, JOBS_WAITING

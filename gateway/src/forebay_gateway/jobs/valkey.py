@@ -9,17 +9,13 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import resources
-from typing import Any
-from urllib.parse import urlsplit
 
 from redis import asyncio as valkey
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
 from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import OVERHEAD, Job, State
 from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.jobs.steps import Steps, is_away
 from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
@@ -33,17 +29,7 @@ LEASE = 10.0
 INTERVAL = 1.0
 """Seconds from one beat, and one sweep, to the next."""
 
-PATIENCE = 10.0
-"""Seconds for which a step is tried while Valkey does not answer: a restart takes less."""
-
-PAUSE = 0.2
-"""Seconds between two tries."""
-
-CONNECTIONS = 32
-
 CHANNEL = "forebay:told"
-
-_AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 
 
 class Valkey(Store):
@@ -55,14 +41,10 @@ class Valkey(Store):
         super().__init__()
         self._client = client
         self._seal = seal
+        self._steps = Steps(client, resources.files(__package__).joinpath("steps.lua").read_text())
         self._most_bytes = most_bytes
-        text = resources.files(__package__).joinpath("steps.lua").read_text()
-        self._script = client.register_script(f"#!lua flags=allow-oom\n{text}")
-        self._growing = client.register_script(f"#!lua\n{text}")  # refused where Valkey has no memory left
         self._claims: dict[str, str] = {}
         self._waiting: Mapping[Key, int] = {}
-        self._asking: set[asyncio.Future[Any]] = set()
-        self._away = False
 
     async def __aenter__(self) -> "Valkey":
         loops = (self._beat, INTERVAL), (self._sweep, INTERVAL), (self._listen, 0.0)
@@ -72,8 +54,8 @@ class Valkey(Store):
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._asking, return_exceptions=True)
-        await self._client.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._steps.close()
 
     async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
         size = OVERHEAD + len(submission.input) + len(submission.webhook)
@@ -88,27 +70,27 @@ class Valkey(Store):
             "bytes": size,
         }
         flat = [each for field in fields.items() for each in field]
-        if not await self._run("submit", job_id, self._most_bytes, submission.input, *flat, script=self._growing):
+        if not await self._steps.run("submit", job_id, self._most_bytes, submission.input, *flat, growing=True):
             raise Full
         self.queued(key)
 
     async def find(self, key: Key, job_id: str) -> Job | None:
-        found = await self._run("find", job_id, _name(key))
+        found = await self._steps.run("find", job_id, _name(key))
         return self._job(*found) if found else None
 
     async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
-        found = await self._run("take_stream", job_id, _name(key), most)
+        found = await self._steps.run("take_stream", job_id, _name(key), most)
         return Taken(State(found[0]), bool(found[1]), found[2]) if found else None
 
     async def counts(self, key: Key) -> Counts:
-        return Counts(*map(int, await self._run("counts", _name(key))))
+        return Counts(*map(int, await self._steps.run("counts", _name(key))))
 
     def waiting(self) -> Mapping[Key, int]:
         return self._waiting
 
     async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         token = uuid.uuid4().hex
-        left, *claimed = await self._run(
+        left, *claimed = await self._steps.run(
             "claim", _name(key), token, at_once, *(f"{pod.host} {pod.port}" for pod in pods)
         )
         if not claimed:
@@ -118,15 +100,15 @@ class Valkey(Store):
         return self._job(job_id, fields, given=given), int(left)
 
     async def put_back(self, job: Job, *, blamed: bool) -> None:
-        await self._run("put_back", job.id, job.token, int(blamed))
+        await self._steps.run("put_back", job.id, job.token, int(blamed))
         self._let_go(job)
 
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
-        self._check(job, await self._run("add_output", job.id, job.token, self._most_bytes, job.told, *items))
+        self._check(job, await self._steps.run("add_output", job.id, job.token, self._most_bytes, job.told, *items))
         job.told += len(items)
 
     async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
-        done = await self._run("finish", job.id, job.token, state, error, self._most_bytes, job.told, *items)
+        done = await self._steps.run("finish", job.id, job.token, state, error, self._most_bytes, job.told, *items)
         self._check(job, done)
         self._let_go(job)
         job.state, job.error, job.finished = state, error, done / 1000
@@ -134,14 +116,14 @@ class Valkey(Store):
         self.finished(told or job)
 
     async def cancel(self, key: Key, job_id: str) -> Job | None:
-        ended = await self._run("cancel", job_id, _name(key))
+        ended = await self._steps.run("cancel", job_id, _name(key))
         job = await self.find(key, job_id) if ended is not None else None
         if ended and job:
             self.finished(job)
         return job
 
     async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
-        found = await self._run("retry", job_id, _name(key), self._seal.close(api_key), script=self._growing)
+        found = await self._steps.run("retry", job_id, _name(key), self._seal.close(api_key), growing=True)
         self.queued(key)
         return State(found) if found else None
 
@@ -150,7 +132,7 @@ class Valkey(Store):
         for queue in ("again", "normal", "low"):
             after = "-"
             while after:
-                after, ended = await self._run("purge", _name(key), queue, after)
+                after, ended = await self._steps.run("purge", _name(key), queue, after)
                 self._tell_ended(ended)
                 count += len(ended)
         return count
@@ -158,22 +140,22 @@ class Valkey(Store):
     async def forget(self, key: Key) -> None:
         more = True
         while more:
-            more, ended = await self._run("forget", _name(key))
+            more, ended = await self._steps.run("forget", _name(key))
             self._tell_ended(ended)
 
     async def expire(self, key: Key, job_id: str, seconds: float) -> None:
-        await self._run("expire", job_id, _name(key), round(seconds * 1000))
+        await self._steps.run("expire", job_id, _name(key), round(seconds * 1000))
 
     async def _beat(self) -> None:
         """Hold on to what was claimed here, and stop what is not ours any more."""
         if self._claims:
             claims = [each for claim in self._claims.items() for each in claim]
-            for job_id in await self._run("beat", *claims):
+            for job_id in await self._steps.run("beat", *claims):
                 self._claims.pop(job_id, None)
                 self.stopped(job_id)
 
     async def _sweep(self) -> None:
-        queued, waiting, ended, again = await self._run("sweep", round(LEASE * 1000), ATTEMPTS)
+        queued, waiting, ended, again = await self._steps.run("sweep", round(LEASE * 1000), ATTEMPTS)
         self._waiting = {_key(name): int(count) for name, count in zip(waiting[::2], waiting[1::2], strict=True)}
         self._tell_ended(ended)
         if again:
@@ -208,47 +190,9 @@ class Valkey(Store):
             except Unavailable:
                 continue
             except Exception as error:
-                if not _is_away(error):
+                if not is_away(error):
                     logger.exception("in the queue's %s", work.__name__)
                 await asyncio.sleep(INTERVAL)
-
-    async def _run(self, step: str, *arguments: str | float, script: Any = None) -> Any:
-        return await self._try(lambda: (script or self._script)(args=[step, *arguments]))
-
-    async def _try(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Ask Valkey, again where it does not answer: every step may be made twice. Raises Full and Unavailable."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
-        while True:
-            try:
-                answer = await self._ask(ask)
-            except OutOfMemoryError as error:
-                raise Full from error
-            except Exception as error:
-                if not _is_away(error):
-                    raise
-                if not self._away:
-                    logger.error("Valkey does not answer: %s", error)
-                self._away = True
-                if asyncio.get_running_loop().time() > deadline:
-                    raise Unavailable from error
-                await asyncio.sleep(PAUSE)
-            else:
-                if self._away:
-                    logger.info("Valkey answers again")
-                self._away = False
-                return answer
-
-    async def _ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Whoever leaves meanwhile does not break off what is asked, which would cost the connection."""
-        task = asyncio.ensure_future(ask())
-        self._asking.add(task)
-        task.add_done_callback(self._asked)
-        return await asyncio.shield(task)
-
-    def _asked(self, task: asyncio.Future[Any]) -> None:
-        self._asking.discard(task)
-        if not task.cancelled():
-            task.exception()  # which nobody may have waited for
 
     def _check(self, job: Job, done: int) -> None:
         if done < 0:
@@ -292,30 +236,6 @@ class Valkey(Store):
             pod=Address(host, int(port)) if port else None,
             token=known.get("token", ""),
         )
-
-
-def connect(url: str) -> valkey.Redis:
-    """A client for redis://, rediss://, valkey:// and valkeys:// URLs, with what redis-py takes in the query."""
-    scheme = urlsplit(url).scheme
-    url = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme) + url[len(scheme) :]
-    pool = valkey.BlockingConnectionPool.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors="surrogatepass",
-        max_connections=CONNECTIONS,
-        timeout=PATIENCE,
-        socket_connect_timeout=3,
-        socket_timeout=5,
-        socket_keepalive=True,
-        health_check_interval=5,
-        retry=Retry(NoBackoff(), 1),
-    )
-    return valkey.Redis.from_pool(pool)
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether it says that Valkey cannot be talked to; RuntimeError is uvloop's for a connection that was closed."""
-    return isinstance(error, _AWAY) or (isinstance(error, RuntimeError) and "closed" in str(error))
 
 
 def _name(key: Key) -> str:

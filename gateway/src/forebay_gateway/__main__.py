@@ -20,8 +20,8 @@ from forebay_gateway.connection import Connection
 from forebay_gateway.directory import Directory
 from forebay_gateway.gate import Gate
 from forebay_gateway.hold import Holds
-from forebay_gateway.jobs.keep import VALKEY_URL, Jobs, keep_jobs, open_store
 from forebay_gateway.jobs.webhooks import read_networks
+from forebay_gateway.keep import VALKEY_URL, Jobs, keep_jobs
 from forebay_gateway.keys import Keys
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.names import Key
@@ -46,6 +46,7 @@ LIMITS = {
     "held_per_endpoint": "requests that wait for a pod of one endpoint",
     "kept_bytes": "bytes of bodies in memory, of all requests that have not gone to a pod",
     "jobs_bytes": "bytes that jobs keep, inputs and outputs, in memory or in Valkey",
+    "files_bytes": "bytes of files and of results of batches, in memory or in Valkey",
     "hold_seconds": "seconds that a request waits for a pod",
     "patience_seconds": "seconds that a streamed request waits like any other before it gets a 200 and comments",
     "heartbeat_seconds": "seconds from one comment to the next",
@@ -111,9 +112,8 @@ async def run(parsed: argparse.Namespace) -> None:
         gate = Gate(directory, keys, holds, balancer, limits)
         jobs = None
         if parsed.jobs != "off":
-            store = await parts.enter_async_context(open_store(parsed, keys))
-            jobs = await parts.enter_async_context(keep_jobs(store, directory, balancer, holds, parsed))
-            gate.jobs = jobs.api
+            jobs = await parts.enter_async_context(keep_jobs(parsed, keys, directory, balancer, holds))
+            gate.jobs, gate.batches = jobs.api, jobs.batches
         followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
 
         def accept(key: Key | None) -> Connection:

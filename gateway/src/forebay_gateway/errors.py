@@ -143,6 +143,12 @@ def ambiguous(model: str, ids: list[str]) -> ApiError:
     return ApiError(409, text, "ambiguous_model", "model")
 
 
+def no_one_endpoint(ids: list[str]) -> ApiError:
+    listed = " or ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
+    text = f"Files and batches belong to an endpoint, and this key opens more than one. Use the URL of one: {listed}."
+    return ApiError(409, text, "ambiguous_endpoint")
+
+
 def switched_off(name: str, why: str) -> ApiError:
     text = f"The endpoint '{name}' is switched off ({why}), and a request does not start it."
     return ApiError(503, text, "endpoint_off", headers=retry_after(60))

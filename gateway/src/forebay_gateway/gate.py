@@ -9,6 +9,8 @@ from urllib.parse import unquote
 from forebay_gateway import answers, errors
 from forebay_gateway.admission import Admission
 from forebay_gateway.balance import Balancer
+from forebay_gateway.batches import api as batches
+from forebay_gateway.batches.api import BatchesApi
 from forebay_gateway.body import Fields, read_fields, read_query
 from forebay_gateway.connection import Connection
 from forebay_gateway.directory import Directory
@@ -42,6 +44,7 @@ class Gate:
     balancer: Balancer
     limits: Limits
     jobs: JobsApi | None = None
+    batches: BatchesApi | None = None
     draining: bool = False
     connections: set[Connection] = field(default_factory=set)
 
@@ -98,6 +101,9 @@ class Gate:
             return
         if path.kind is Kind.JOBS and key is not None and await self._answer_job(client, admission, key, body):
             return
+        if path.kind is Kind.BATCHES:
+            await self._answer_batches(client, admission, body)
+            return
         fields = None
         if key is None:
             fields = self._read(admission, body)
@@ -116,7 +122,7 @@ class Gate:
             endpoint = self.directory.endpoint(key) if key else None
             status = answers.health(endpoint, ready=ready or key is None, ping=path.canonical == "/ping")
             client.answer(status, None)
-        elif head.is_preflight and (not ready or path.kind is Kind.JOBS):
+        elif head.is_preflight and (not ready or path.kind in (Kind.JOBS, Kind.BATCHES)):
             asked = head.get(b"access-control-request-headers")
             client.answer(200, None, (*answers.PREFLIGHT, ("access-control-allow-headers", asked)))
         elif path.kind is Kind.MODELS and not ready:
@@ -146,6 +152,22 @@ class Gate:
         asked = Asked(key, head.method, operation, job_id, query, head.key, body)
         client.answer(200, await self.jobs.answer(asked))
         return True
+
+    async def _answer_batches(self, client: Connection, admission: Admission, body: bytes) -> None:
+        """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
+        head, key = admission.head, admission.key
+        if self.batches is None:
+            raise Refused(errors.NO_JOBS)
+        if key is None:
+            if len(admission.opened) > 1:
+                raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.opened]))
+            (key,) = admission.opened
+        client.drop_body()
+        parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
+        query = head.target.partition(b"?")[2].decode("latin-1")
+        asked = batches.Asked(key, head.method, parts, query, head.get(b"content-type"), head.key, body)
+        answer = await self.batches.answer(asked)
+        client.answer(200, answer.content, (("content-type", answer.content_type),))
 
     def _read(self, admission: Admission, body: bytes) -> Fields:
         """What a body says that has to make sense before anything is started for it. Raises Refused."""

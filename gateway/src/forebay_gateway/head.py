@@ -79,11 +79,12 @@ def replace_line(head: Head, name: bytes, value: str) -> Head:
 def render_answer(
     status: int, content: Any, headers: Sequence[tuple[str, str]] = (), *, origin: bool = False, bodiless: bool = False
 ) -> bytes:
-    """A whole answer of the gateway's own, with JSON as its body (None: no body; bytes are JSON already). `origin`: a
-    page of another site may read it, as with vLLM's default. `bodiless`: the head alone, as HEAD asks for."""
+    """A whole answer of the gateway's own, with JSON as its body (None: no body; bytes are JSON already, or what a
+    header says). `origin`: a page of another site may read it, as with vLLM's default. `bodiless`: the head alone, as
+    HEAD asks for."""
     body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-    if content is not None:
+    if content is not None and "content-type" not in dict(headers):
         lines.append("content-type: application/json")
     if status != HTTPStatus.NO_CONTENT:
         lines.append(f"content-length: {len(body)}")

@@ -32,6 +32,7 @@ REQUEUED = Counter(
     "Jobs that went back to the queue, as their pod was busy, was unreached or is gone, or their gateway is gone.",
     ["why"],
 )
+BATCHES = Counter("forebay_gateway_batches", "Batches that came to an end, by their last state.", ["status"])
 WEBHOOKS = Counter(
     "forebay_gateway_webhooks", "Jobs whose end a webhook was to be told; result is delivered or failed.", ["result"]
 )

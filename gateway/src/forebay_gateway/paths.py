@@ -49,6 +49,9 @@ class Kind(Enum):
     JOBS = "jobs"
     """By the gateway: RunPod's job API, on the shared port."""
 
+    BATCHES = "batches"
+    """By the gateway: OpenAI's files and batches, on the shared port."""
+
     PASSIVE = "passive"
     """By a pod alone, and no reason to start one."""
 
@@ -98,6 +101,8 @@ def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
         if rest == path:
             return None
     parts = rest.removeprefix("/").split("/")
+    if shared and parts[0] == "v1" and parts[1:2] and parts[1] in ("files", "batches"):
+        return Path(endpoint, rest, to_pod, Kind.BATCHES)
     if parts[0] != "v1" or len(parts) < 2 or parts[1] not in RESOURCES:
         return None
     if parts[1] == "models" and method in ("GET", "HEAD"):

@@ -15,7 +15,8 @@ class Limits:
         connections: clients at once.
         held, held_per_endpoint: requests that wait for a pod.
         kept_bytes: bodies in memory, of all requests that have not gone to a pod.
-        jobs_bytes: inputs and outputs of jobs in memory.
+        jobs_bytes: inputs and outputs of jobs, in memory or in Valkey.
+        files_bytes: files and results of batches, there too.
         hold_seconds: how long a request waits for a pod.
         patience_seconds: how long a streamed request waits like any other, before it gets its 200 and comments.
         heartbeat_seconds: from one comment to the next.
@@ -32,6 +33,7 @@ class Limits:
     held_per_endpoint: int = 512
     kept_bytes: int = 128 * MIB
     jobs_bytes: int = 128 * MIB
+    files_bytes: int = 128 * MIB
     hold_seconds: float = 600.0
     patience_seconds: float = 20.0
     heartbeat_seconds: float = 5.0

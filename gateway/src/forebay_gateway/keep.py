@@ -1,4 +1,4 @@
-"""The parts of the job API put together: a store, what gives its jobs to pods, and what tells of their end."""
+"""The parts for jobs and batches put together: where they are, what gives them to pods, what tells of their end."""
 
 import argparse
 import asyncio
@@ -8,6 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from forebay_gateway.balance import Balancer
+from forebay_gateway.batches.api import BatchesApi
+from forebay_gateway.batches.shelf import MemoryShelf, Shelf
+from forebay_gateway.batches.valkey_shelf import ValkeyShelf
+from forebay_gateway.batches.worker import Worker
 from forebay_gateway.directory import Directory
 from forebay_gateway.hold import Holds
 from forebay_gateway.jobs.api import JobsApi
@@ -30,43 +34,49 @@ VALKEY_URL = "FOREBAY_GATEWAY_VALKEY_URL"
 
 @dataclass(frozen=True)
 class Jobs:
-    """What answers requests for jobs, and what runs them."""
+    """What answers requests for jobs and batches, and what does them."""
 
     api: JobsApi
+    batches: BatchesApi
+    worker: Worker
     dispatcher: Dispatcher
     running: Running
 
     async def drain(self) -> None:
         """Begin no more jobs, and wait until those that run are over."""
+        self.worker.drain()
         self.dispatcher.drain()
         await self.running.ended()
 
 
 @asynccontextmanager
-async def open_store(parsed: argparse.Namespace, keys: Keys) -> AsyncIterator[Store]:
-    """The store that the arguments ask for. Ends the process where Valkey's URL is none."""
+async def _open(parsed: argparse.Namespace, seal: Seal) -> AsyncIterator[tuple[Store, Shelf]]:
+    """Where the arguments say that jobs and files are kept. Ends the process where Valkey's URL is none."""
     if parsed.jobs == "memory":
-        yield Memory(parsed.jobs_bytes)
+        yield Memory(parsed.jobs_bytes), MemoryShelf(parsed.files_bytes)
         return
     try:
         client = connect(os.environ.get(VALKEY_URL, ""))
     except ValueError as error:
         raise SystemExit(f"{VALKEY_URL} must be like redis://USER:PASSWORD@HOST:6379/0: {error}") from None
-    async with Valkey(client, Seal(keys.secret), parsed.jobs_bytes) as store:
-        yield store
+    async with Valkey(client, seal, parsed.jobs_bytes) as store:
+        yield store, ValkeyShelf(client, parsed.files_bytes)
 
 
 @asynccontextmanager
 async def keep_jobs(
-    store: Store, directory: Directory, balancer: Balancer, holds: Holds, parsed: argparse.Namespace
+    parsed: argparse.Namespace, keys: Keys, directory: Directory, balancer: Balancer, holds: Holds
 ) -> AsyncIterator[Jobs]:
-    """Take jobs and have pods run them until the context ends."""
+    """Take jobs and batches and have pods do them until the context ends."""
+    seal = Seal(keys.secret)
     async with (
+        _open(parsed, seal) as (store, shelf),
         Webhooks(parsed.webhook_networks) as webhooks,
         Running(store, balancer) as running,
         Dispatcher(store, directory, balancer, holds, running) as dispatcher,
+        Worker(shelf, store, seal) as worker,
     ):
-        api = JobsApi(store, directory)
+        jobs = Jobs(JobsApi(store, directory), BatchesApi(shelf, worker), worker, dispatcher, running)
         forgetting: set[asyncio.Task[None]] = set()
 
         def finished(job: Job) -> None:
@@ -76,12 +86,16 @@ async def keep_jobs(
                 JOB_EXECUTION.observe(job.finished - job.started)
             webhooks.deliver(job)
 
+        async def forget(key: Key) -> None:
+            await jobs.api.forget(key)
+            await jobs.batches.forget(key)
+
         def dropped(key: Key) -> None:
-            task = asyncio.create_task(api.forget(key))
+            task = asyncio.create_task(forget(key))
             forgetting.add(task)
             task.add_done_callback(forgetting.discard)
 
         JOBS_WAITING.set_function(lambda: sum(store.waiting().values()))
         store.finished = finished
         holds.queued, directory.dropped = store.waiting, dropped
-        yield Jobs(api, dispatcher, running)
+        yield jobs

@@ -1,0 +1,191 @@
+"""Answers the requests of OpenAI's /v1/files and /v1/batches. The key has been checked by then, and is one of the
+endpoint's."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from forebay_gateway.batches import records
+from forebay_gateway.batches.records import Record
+from forebay_gateway.batches.shelf import Shelf
+from forebay_gateway.batches.upload import BadUpload, read_upload
+from forebay_gateway.batches.worker import Worker
+from forebay_gateway.errors import ApiError, Refused, retry_after
+from forebay_gateway.jobs.store import Full, Unavailable
+from forebay_gateway.names import Key
+
+MOST_FILES, MOST_BATCHES = 10_000, 100
+"""In one page of a list."""
+
+LEAST_KEPT, MOST_KEPT = records.HOUR, 30 * records.DAY
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request about an endpoint's files or batches; `parts` is its path after /v1/, split."""
+
+    key: Key
+    method: str
+    parts: tuple[str, ...]
+    query: str
+    content_type: str
+    api_key: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """JSON, or the content of a file."""
+
+    content: bytes
+    content_type: str = "application/json"
+
+
+class BatchesApi:
+    """OpenAI's files and batches of every endpoint."""
+
+    def __init__(self, shelf: Shelf, worker: Worker) -> None:
+        self._shelf = shelf
+        self._worker = worker
+
+    async def answer(self, asked: Asked) -> Answer:
+        """What is answered. Raises Refused."""
+        try:
+            content = await self._route(asked)
+        except Full:
+            text = "There is no place for more files. Delete some, or raise the gateway's files_bytes."
+            raise Refused(ApiError(429, text, "files_full", headers=retry_after(60))) from None
+        except Unavailable:
+            text = "The store of files and batches does not answer. Try again."
+            raise Refused(ApiError(503, text, "service_unavailable", headers=retry_after(5))) from None
+        return content if isinstance(content, Answer) else Answer(json.dumps(content).encode())
+
+    async def forget(self, key: Key) -> None:
+        """The endpoint is gone."""
+        await self._shelf.clear(key)
+
+    async def _route(self, asked: Asked) -> Record | Answer:
+        match asked.method, *asked.parts:
+            case "POST", "files":
+                return await self._upload(asked)
+            case "GET", "files":
+                return await self._list_files(asked)
+            case "GET", "files", name:
+                return await self._file(asked.key, name)
+            case "GET", "files", name, "content":
+                await self._file(asked.key, name)
+                content = await self._shelf.get(asked.key, "content", name)
+                return Answer((content or "").encode(errors="replace"), "application/octet-stream")
+            case "DELETE", "files", name:
+                await self._file(asked.key, name)
+                await self._shelf.delete(asked.key, "content", name)
+                await self._shelf.delete(asked.key, "file", name)
+                return {"id": name, "object": "file", "deleted": True}
+            case "POST", "batches":
+                return await self._create(asked)
+            case "GET", "batches":
+                found = [await self._batch(asked.key, name) for name in await self._shelf.all(asked.key, "batch")]
+                return _page(found, asked.query, MOST_BATCHES, 20)
+            case "GET", "batches", name:
+                return await self._batch(asked.key, name)
+            case "POST", "batches", name, "cancel":
+                return await self._cancel(asked.key, name)
+        raise Refused(ApiError(404, f"Invalid URL ({asked.method} /v1/{'/'.join(asked.parts)})", "unknown_url"))
+
+    async def _upload(self, asked: Asked) -> Record:
+        try:
+            upload = await read_upload(asked.content_type, asked.body)
+        except BadUpload as error:
+            raise _bad(str(error), error.param) from None
+        if upload.purpose != "batch":
+            raise _bad("Files are for batches here: purpose must be batch.", "purpose")
+        kept = records.FILE_KEPT if upload.kept is None else upload.kept
+        if not LEAST_KEPT <= kept <= MOST_KEPT:
+            raise _bad(f"expires_after[seconds] must be from {LEAST_KEPT} to {MOST_KEPT}.", "expires_after")
+        file = records.new_file(upload.filename, "batch", upload.content, time.time(), kept)
+        await self._shelf.put(asked.key, "content", file["id"], upload.content, kept)
+        await self._shelf.put(asked.key, "file", file["id"], json.dumps(file), kept)
+        return file
+
+    async def _list_files(self, asked: Asked) -> Record:
+        purpose = _one(asked.query, "purpose")
+        files = [json.loads(each) for each in (await self._shelf.all(asked.key, "file")).values()]
+        return _page([each for each in files if purpose in ("", each["purpose"])], asked.query, MOST_FILES, MOST_FILES)
+
+    async def _file(self, key: Key, name: str) -> Record:
+        return _found(await self._shelf.get(key, "file", name), "File", name)
+
+    async def _batch(self, key: Key, name: str) -> Record:
+        batch = _found(await self._shelf.get(key, "batch", name), "Batch", name)
+        if batch["status"] in records.OPEN and (asked := await self._shelf.get(key, "cancel", name)):
+            batch |= {"status": "cancelling", "cancelling_at": int(asked)}
+        return batch
+
+    async def _create(self, asked: Asked) -> Record:
+        content = _object(asked.body)
+        endpoint, window = content.get("endpoint"), content.get("completion_window")
+        file, metadata = content.get("input_file_id"), content.get("metadata")
+        if endpoint not in records.ENDPOINTS:
+            raise _bad(f"endpoint must be one of {', '.join(records.ENDPOINTS)}.", "endpoint")
+        if window != records.WINDOW:
+            raise _bad(f"completion_window must be {records.WINDOW}.", "completion_window")
+        if not isinstance(file, str):
+            raise _bad("input_file_id must be the ID of an uploaded file.", "input_file_id")
+        if metadata is not None and not _is_metadata(metadata):
+            raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
+        if (await self._file(asked.key, file))["purpose"] != "batch":
+            raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
+        batch = records.new_batch(endpoint, file, metadata, time.time())
+        await self._worker.submit(asked.key, batch, asked.api_key)
+        return batch
+
+    async def _cancel(self, key: Key, name: str) -> Record:
+        batch = await self._batch(key, name)
+        if batch["status"] in records.OPEN:
+            await self._shelf.put(key, "cancel", name, str(int(time.time())), records.BATCH_KEPT)
+        elif batch["status"] != "cancelling":
+            text = f"The batch {name} is {batch['status']}, and cannot be cancelled."
+            raise Refused(ApiError(409, text, "batch_over"))
+        return await self._batch(key, name)
+
+
+def _found(text: str | None, kind: str, name: str) -> Record:
+    if text is None:
+        raise Refused(ApiError(404, f"No such {kind} object: {name}", "not_found", "id"))
+    return dict(json.loads(text))
+
+
+def _bad(message: str, param: str | None = None) -> Refused:
+    return Refused(ApiError(400, message, "invalid_value", param))
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise _bad("The request's body is no JSON object.")
+    return content
+
+
+def _is_metadata(metadata: object) -> bool:
+    return (
+        isinstance(metadata, dict)
+        and len(metadata) <= 16
+        and all(len(name) <= 64 and isinstance(value, str) and len(value) <= 512 for name, value in metadata.items())
+    )
+
+
+def _page(found: list[Record], query: str, most: int, default: int) -> Record:
+    text = _one(query, "limit") or str(default)
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise _bad(f"limit must be from 1 to {most}.", "limit")
+    return records.page(found, _one(query, "after"), int(text), ascending=_one(query, "order") == "asc")
+
+
+def _one(query: str, name: str) -> str:
+    return next(iter(parse_qs(query).get(name, ())), "")

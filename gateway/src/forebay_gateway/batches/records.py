@@ -1,0 +1,78 @@
+"""What is known of files and batches: OpenAI's own objects, as they are kept and told."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = dict[str, Any]
+"""A file object or a batch object of OpenAI's API, in its JSON form. Times are seconds since 1970."""
+
+HOUR, DAY = 3600, 86400
+
+FILE_KEPT = 30 * DAY
+"""Seconds for which a file is kept where nothing else is asked for."""
+
+BATCH_KEPT = 30 * DAY
+"""Seconds for which it is told of a batch."""
+
+WINDOW = "24h"
+"""The only completion window that OpenAI has too."""
+
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+
+OPEN = frozenset({"validating", "in_progress", "finalizing"})
+"""The states of a batch in which there is something left to do."""
+
+
+def new_file(name: str, purpose: str, content: bytes | str, now: float, kept: int = FILE_KEPT) -> Record:
+    return {
+        "id": f"file-{uuid.uuid4().hex}",
+        "object": "file",
+        "bytes": len(content.encode() if isinstance(content, str) else content),
+        "created_at": int(now),
+        "expires_at": int(now) + kept,
+        "filename": name,
+        "purpose": purpose,
+        "status": "processed",
+    }
+
+
+def new_batch(endpoint: str, input_file: str, metadata: Mapping[str, str] | None, now: float) -> Record:
+    none = ("output_file_id", "error_file_id", "errors", "in_progress_at", "finalizing_at", "completed_at", "failed_at")
+    return {
+        "id": f"batch_{uuid.uuid4().hex}",
+        "object": "batch",
+        "endpoint": endpoint,
+        "input_file_id": input_file,
+        "completion_window": WINDOW,
+        "status": "validating",
+        "created_at": int(now),
+        "expires_at": int(now) + DAY,
+        **dict.fromkeys((*none, "expired_at", "cancelling_at", "cancelled_at")),
+        "request_counts": {"total": 0, "completed": 0, "failed": 0},
+        "metadata": dict(metadata) if metadata else None,
+    }
+
+
+def move(batch: Record, status: str, now: float) -> None:
+    """Bring a batch into a state."""
+    batch["status"] = status
+    if f"{status}_at" in batch:
+        batch[f"{status}_at"] = int(now)
+
+
+def fail(batch: Record, errors: Sequence[Record], now: float) -> None:
+    """A batch whose input file cannot be taken."""
+    batch["errors"] = {"object": "list", "data": list(errors)}
+    move(batch, "failed", now)
+
+
+def page(records: Sequence[Record], after: str, limit: int, *, ascending: bool = False) -> Record:
+    """A list as OpenAI's clients go through it: the newest first, from behind the one with the ID `after`."""
+    ordered = sorted(records, key=lambda each: (each["created_at"], each["id"]), reverse=not ascending)
+    if after:
+        places = [number for number, each in enumerate(ordered) if each["id"] == after]
+        ordered = ordered[places[0] + 1 :] if places else []
+    told = ordered[:limit]
+    ids = {"first_id": told[0]["id"], "last_id": told[-1]["id"]} if told else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": told, **ids, "has_more": len(ordered) > limit}

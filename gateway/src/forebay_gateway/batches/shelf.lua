@@ -1,0 +1,81 @@
+-- Documents in Valkey (or Redis 7): each step is one call of this script, and so whole.
+--
+-- forebay:shelf:ENDPOINT:KIND  hash    documents by name
+-- forebay:kinds:ENDPOINT       set     the kinds that an endpoint has
+-- forebay:shelved              zset    when a document goes; its members are ENDPOINT KIND NAME
+-- forebay:shelved:bytes        number  what all documents take
+-- forebay:lease:NAME           string  which gateway has a lease
+
+local PREFIX, OVERHEAD, BATCH = 'forebay:', 200, 500
+local call = redis.call
+
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function place_of(endpoint, kind)
+  return PREFIX .. 'shelf:' .. endpoint .. ':' .. kind
+end
+
+local steps = {}
+
+-- 0 where there is no place.
+function steps.put(endpoint, kind, name, most, after, text)
+  local place = place_of(endpoint, kind)
+  local old = call('HSTRLEN', place, name)
+  local size = #text - old
+  if call('HEXISTS', place, name) == 0 then size = size + OVERHEAD end
+  if (call('GET', PREFIX .. 'shelved:bytes') or 0) + size > most + 0 then return 0 end
+  call('INCRBY', PREFIX .. 'shelved:bytes', size)
+  call('HSET', place, name, text)
+  call('SADD', PREFIX .. 'kinds:' .. endpoint, kind)
+  call('ZADD', PREFIX .. 'shelved', now + after, endpoint .. ' ' .. kind .. ' ' .. name)
+  return 1
+end
+
+function steps.get(endpoint, kind, name)
+  return call('HGET', place_of(endpoint, kind), name)
+end
+
+function steps.all(endpoint, kind)
+  return call('HGETALL', place_of(endpoint, kind))
+end
+
+-- Whether there was one.
+function steps.delete(endpoint, kind, name)
+  local place = place_of(endpoint, kind)
+  if call('HEXISTS', place, name) == 0 then return 0 end
+  call('DECRBY', PREFIX .. 'shelved:bytes', call('HSTRLEN', place, name) + OVERHEAD)
+  call('ZREM', PREFIX .. 'shelved', endpoint .. ' ' .. kind .. ' ' .. name)
+  call('HDEL', place, name)
+  if call('EXISTS', place) == 0 then call('SREM', PREFIX .. 'kinds:' .. endpoint, kind) end
+  return 1
+end
+
+-- Deletes some documents of a kind, or of any ('' for that); whether there may be more.
+function steps.clear(endpoint, kind)
+  local kinds = kind ~= '' and {kind} or call('SMEMBERS', PREFIX .. 'kinds:' .. endpoint)
+  for _, each in ipairs(kinds) do
+    local names = call('HRANDFIELD', place_of(endpoint, each), BATCH)
+    for _, name in ipairs(names) do steps.delete(endpoint, each, name) end
+    if #names > 0 then return 1 end
+  end
+  return 0
+end
+
+-- Deletes what has been kept long enough.
+function steps.sweep()
+  for _, member in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'shelved', '-inf', now, 'LIMIT', 0, BATCH)) do
+    steps.delete(string.match(member, '^(%S*) (%S*) (.*)$'))
+  end
+end
+
+-- Whether this gateway has the lease from now on.
+function steps.lease(name, gateway, after)
+  local key = PREFIX .. 'lease:' .. name
+  local holder = call('GET', key)
+  if holder and holder ~= gateway then return 0 end
+  call('SET', key, gateway, 'PX', after)
+  return 1
+end
+
+return steps[ARGV[1]](unpack(ARGV, 2))

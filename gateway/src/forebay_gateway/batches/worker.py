@@ -1,0 +1,236 @@
+"""Does batches: each line of an input file becomes a job of the queue, so many at once, and a line of an output file.
+
+Any gateway may do any batch, one at a time, by a lease. What it has done is on the shelf, so that another goes on from
+there: a line whose result is kept is not done again, and a job that was submitted is found by its ID, which its line
+tells.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from forebay_gateway.batches import records
+from forebay_gateway.batches.lines import Request, job_input, read_requests, tell_result, tell_unanswered
+from forebay_gateway.batches.records import Record
+from forebay_gateway.batches.shelf import Shelf
+from forebay_gateway.hold import wait_for_event
+from forebay_gateway.jobs.job import Job
+from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.jobs.store import Full, Store, Unavailable
+from forebay_gateway.jobs.submission import DAY, Submission
+from forebay_gateway.metrics import BATCHES
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 64
+"""Jobs of one batch that are queued or run: the others wait in the file, and not before clients' own jobs."""
+
+LEASE = 10.0
+INTERVAL = 1.0
+"""Seconds between two looks for batches to do, and between two times that the progress of one is kept."""
+
+LOOK = 5.0
+"""Seconds after which a job is looked at again, in case word of its end was lost."""
+
+EVERYBODY: Key = ("", "")
+"""Whose documents tell which batches are open, of all endpoints."""
+
+KEPT, TIMEOUT = 1800.0, 600.0
+"""Seconds for which a job's result is kept, and for which it may run: those of /run."""
+
+
+class Worker:
+    """Use it as an async context manager."""
+
+    def __init__(self, shelf: Shelf, store: Store, seal: Seal) -> None:
+        self._shelf = shelf
+        self._store = store
+        self._seal = seal
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> "Worker":
+        self._looking = asyncio.create_task(self._look_for_batches())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.drain()
+        await asyncio.gather(self._looking, *self._tasks.values(), return_exceptions=True)
+
+    def drain(self) -> None:
+        """Leave the batches to other gateways, or to this one when it is there again."""
+        for task in (self._looking, *self._tasks.values()):
+            task.cancel()
+
+    async def submit(self, key: Key, batch: Record, api_key: str) -> None:
+        """Take a batch in. Raises Full."""
+        await self._shelf.put(key, "batch", batch["id"], json.dumps(batch), records.BATCH_KEPT)
+        await self._shelf.put(key, "key", batch["id"], self._seal.close(api_key), records.BATCH_KEPT)
+        await self._shelf.put(EVERYBODY, "open", batch["id"], "/".join(key), records.BATCH_KEPT)
+
+    async def _look_for_batches(self) -> None:
+        while True:
+            try:
+                for batch_id, name in (await self._shelf.all(EVERYBODY, "open")).items():
+                    namespace, _, endpoint = name.partition("/")
+                    if batch_id not in self._tasks and await self._shelf.lease(batch_id, LEASE):
+                        self._tasks[batch_id] = asyncio.create_task(self._take_on((namespace, endpoint), batch_id))
+            except Unavailable:
+                logger.info("the batches cannot be looked at")
+            await asyncio.sleep(INTERVAL)
+
+    async def _take_on(self, key: Key, batch_id: str) -> None:
+        """Do a batch for as long as the lease is this gateway's."""
+        doing = asyncio.create_task(_Batch(self._shelf, self._store, self._seal, key, batch_id).run())
+        try:
+            while not doing.done() and await self._shelf.lease(batch_id, LEASE):
+                await asyncio.wait({doing}, timeout=INTERVAL)
+            if doing.done():
+                doing.result()
+        except Unavailable:
+            logger.info("batch %s waits: the store does not answer", batch_id)
+        except Exception:
+            logger.exception("batch %s", batch_id)
+        finally:
+            doing.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await doing
+            del self._tasks[batch_id]
+
+
+class _Batch:
+    """One batch, from where it is to its end."""
+
+    def __init__(self, shelf: Shelf, store: Store, seal: Seal, key: Key, batch_id: str) -> None:
+        self._shelf = shelf
+        self._store = store
+        self._seal = seal
+        self._key = key
+        self._id = batch_id
+
+    async def run(self) -> None:
+        record = await self._shelf.get(self._key, "batch", self._id)
+        if record is None:  # its endpoint is gone
+            await self._close()
+            return
+        self._batch: Record = json.loads(record)
+        content = await self._shelf.get(self._key, "content", self._batch["input_file_id"])
+        requests, errors = read_requests(content or "", self._batch["endpoint"])
+        if errors:
+            records.fail(self._batch, errors, time.time())
+            await self._save()
+            await self._close()
+            return
+        if self._batch["status"] == "validating":
+            records.move(self._batch, "in_progress", time.time())
+            self._batch["request_counts"]["total"] = len(requests)
+            await self._save()
+        try:
+            status = await self._do(requests)
+        except Full:
+            error = {"code": "no_space", "line": None, "param": None}
+            error["message"] = "There is no place for the results. Delete files, or raise the gateway's files_bytes."
+            records.fail(self._batch, [error], time.time())
+        else:
+            await self._write_files(requests, status)
+        await self._save()
+        await self._close()
+
+    async def _do(self, requests: Sequence[Request]) -> str:
+        """Have the requests done that were not; the state in which the batch ends."""
+        before = await self._shelf.all(self._key, f"results-{self._id}")
+        self._count(before)
+        left = iter([number for number in range(len(requests)) if str(number) not in before])
+        sealed = await self._shelf.get(self._key, "key", self._id) or ""
+        api_key = self._seal.open(sealed)
+        doers = {asyncio.create_task(self._do_some(requests, left, api_key)) for _ in range(AT_ONCE)}
+        try:
+            while doers:
+                done, doers = await asyncio.wait(doers, timeout=INTERVAL)
+                for each in done:
+                    each.result()
+                await self._save()
+                if doers and (status := await self._ended_early()):
+                    return status
+        finally:
+            for each in doers:
+                each.cancel()
+            await asyncio.gather(*doers, return_exceptions=True)
+        return "completed"
+
+    async def _ended_early(self) -> str:
+        """How the batch ends before it is done; "" where it goes on."""
+        if await self._shelf.get(self._key, "cancel", self._id) is not None:
+            return "cancelled"
+        return "expired" if time.time() >= self._batch["expires_at"] else ""
+
+    async def _do_some(self, requests: Sequence[Request], left: Iterator[int], api_key: str) -> None:
+        for number in left:
+            request, job_id = requests[number], f"{self._id}-{number}"
+            try:
+                job = await self._do_one(job_id, request, api_key)
+            except asyncio.CancelledError:
+                if await self._ended_early():
+                    await self._store.cancel(self._key, job_id)
+                raise
+            well, line = tell_result(request, job)
+            await self._shelf.put(
+                self._key, f"results-{self._id}", str(number), f"{'+' if well else '-'}{line}", records.BATCH_KEPT
+            )
+            self._batch["request_counts"]["completed" if well else "failed"] += 1
+
+    async def _do_one(self, job_id: str, request: Request, api_key: str) -> Job | None:
+        """The job when it is over; None where it is gone."""
+        given = job_input(self._batch["endpoint"], request)
+        submission = Submission(given, TIMEOUT, DAY, KEPT, low=False, webhook="")
+        with self._store.changes(job_id) as changed:
+            while True:
+                try:
+                    await self._store.submit(self._key, job_id, submission, api_key)
+                    break
+                except Full:
+                    await wait_for_event(changed, LOOK)
+            while True:
+                await wait_for_event(changed, LOOK)
+                changed.clear()
+                job = await self._store.find(self._key, job_id)
+                if job is None or job.state.final:
+                    return job
+
+    async def _write_files(self, requests: Sequence[Request], status: str) -> None:
+        """The output and the error file, each where there is something in it."""
+        records.move(self._batch, "finalizing", time.time())
+        done = await self._shelf.all(self._key, f"results-{self._id}")
+        self._count(done)
+        lines: dict[str, list[str]] = {"+": [], "-": []}
+        for number, request in enumerate(requests):
+            told = done.get(str(number)) or "-" + tell_unanswered(request, status)
+            lines[told[0]].append(told[1:])
+        for sign, field, name in (("+", "output_file_id", "output"), ("-", "error_file_id", "error")):
+            if lines[sign] and not self._batch[field]:
+                content = "\n".join(lines[sign]) + "\n"
+                file = records.new_file(f"{self._id}_{name}.jsonl", "batch_output", content, time.time())
+                await self._shelf.put(self._key, "content", file["id"], content, records.FILE_KEPT)
+                await self._shelf.put(self._key, "file", file["id"], json.dumps(file), records.FILE_KEPT)
+                self._batch[field] = file["id"]
+        records.move(self._batch, status, time.time())
+
+    def _count(self, done: Mapping[str, str]) -> None:
+        counts = self._batch["request_counts"]
+        counts["completed"] = sum(told[0] == "+" for told in done.values())
+        counts["failed"] = len(done) - counts["completed"]
+
+    async def _save(self) -> None:
+        await self._shelf.put(self._key, "batch", self._id, json.dumps(self._batch), records.BATCH_KEPT)
+
+    async def _close(self) -> None:
+        """Nothing is left to do."""
+        await self._shelf.clear(self._key, f"results-{self._id}")
+        for kind in ("key", "cancel"):
+            await self._shelf.delete(self._key, kind, self._id)
+        await self._shelf.delete(EVERYBODY, "open", self._id)
+        if hasattr(self, "_batch"):
+            BATCHES.labels(self._batch["status"]).inc()

@@ -1,0 +1,216 @@
+"""OpenAI's files and batches on a gateway with a real API server, by the official client; pods are canned."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import openai
+import pytest
+from openai.types import Batch
+
+from tests.integration.asking import ready_pod, send
+from tests.integration.canned_pod import CannedPod, Exchange
+from tests.integration.gateway_process import MODEL, Gateway, namespaced_gateway, running_gateway
+from tests.integration.test_gateway_jobs import finish
+from tests.integration.valkey_process import ValkeyServer
+from tests.kubectl import Kubectl, wait_for
+
+CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module", params=["memory", "valkey"])
+def gateway(
+    request: pytest.FixtureRequest, control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway for the whole module, with its files and batches in its memory or in Valkey."""
+    url = request.getfixturevalue("valkey_server").url if request.param == "valkey" else ""
+    with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log", valkey_url=url) as running:
+        yield running
+
+
+def requests(count: int, **changed: Any) -> bytes:
+    """An input file."""
+    lines = []
+    for number in range(count):
+        body = {"model": MODEL, "messages": [{"role": "user", "content": f"Question {number}"}]}
+        line = {"custom_id": f"request-{number}", "method": "POST", "url": CHAT, "body": body, **changed}
+        lines.append(json.dumps(line))
+    return "\n".join(lines).encode()
+
+
+async def answer(exchange: Exchange) -> None:
+    """The answer of a chat; every tenth request fails."""
+    asked = json.loads(await exchange.read_body())["input"]
+    question = asked["body"]["messages"][0]["content"]
+    if question.endswith("9"):
+        await finish(exchange, status="FAILED", error="it is a nine")
+    else:
+        await finish(exchange, {"object": "chat.completion", "route": asked["route"], "text": question})
+
+
+def begin(client: openai.OpenAI, content: bytes, **more: Any) -> Batch:
+    file = client.files.create(file=("in.jsonl", content), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h", **more)
+
+
+def becomes(client: openai.OpenAI, batch: Batch, status: str) -> Batch:
+    wait_for(lambda: client.batches.retrieve(batch.id).status == status, f"the batch is {status}", timeout=60)
+    return client.batches.retrieve(batch.id)
+
+
+def read(client: openai.OpenAI, file: str | None) -> dict[str, Any]:
+    """The lines of an output or error file by custom_id."""
+    assert file
+    return {line["custom_id"]: line for line in map(json.loads, client.files.content(file).text.splitlines())}
+
+
+def test_files_are_kept_listed_and_deleted(gateway: Gateway) -> None:
+    gateway.endpoint("files")
+    gateway.endpoint("others", keys=["fb_another"])
+    client = gateway.client(gateway.url("files"))
+    made = [client.files.create(file=(f"{name}.jsonl", b"{}\n"), purpose="batch") for name in "abc"]
+    assert (made[0].object, made[0].bytes, made[0].filename, made[0].purpose) == ("file", 3, "a.jsonl", "batch")
+    assert {each.id for each in client.files.list(limit=2)} == {each.id for each in made}, "page by page"
+    assert client.files.retrieve(made[1].id) == made[1]
+    assert client.files.content(made[1].id).text == "{}\n"
+    assert client.files.delete(made[1].id).deleted
+    for ask in (client.files.retrieve, client.files.delete, client.files.content):
+        with pytest.raises(openai.NotFoundError, match="No such File"):
+            ask(made[1].id)
+    other = gateway.client(gateway.url("others"), "fb_another")
+    with pytest.raises(openai.NotFoundError, match="No such File"):
+        other.files.content(made[0].id)
+    assert list(other.files.list()) == []
+    with pytest.raises(openai.AuthenticationError):
+        gateway.client(gateway.url("files"), "wrong").files.list()
+    with pytest.raises(openai.BadRequestError, match="purpose must be batch"):
+        client.files.create(file=("a", b"x"), purpose="fine-tune")
+    assert gateway.replicas("files") == 0, "files start nothing"
+
+
+def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
+    gateway.endpoint("batching")
+    client = gateway.client(gateway.url("batching"))
+    batch = begin(client, requests(100), metadata={"for": "a test"})
+    assert (batch.status, batch.endpoint, batch.metadata) == ("validating", CHAT, {"for": "a test"})
+    wait_for(lambda: gateway.replicas("batching") == 1, "it is started")
+    with CannedPod() as pod:
+        pod.answer = answer
+        gateway.pods("batching", pod)
+        done = becomes(client, batch, "completed")
+        counts = done.request_counts
+        assert counts
+        assert (counts.total, counts.completed, counts.failed) == (100, 90, 10)
+        output, errors = read(client, done.output_file_id), read(client, done.error_file_id)
+        assert set(output) == {f"request-{number}" for number in range(100) if number % 10 != 9}
+        assert all(
+            line["response"]["body"] == {"object": "chat.completion", "route": CHAT, "text": f"Question {name[8:]}"}
+            for name, line in output.items()
+        )
+        assert {line["error"]["message"] for line in errors.values()} == {"it is a nine"}
+        assert [each.id for each in client.batches.list()] == [batch.id]
+        assert len(pod.requests) == 100, "none is done twice"
+        with pytest.raises(openai.ConflictError, match="completed"):
+            client.batches.cancel(batch.id)
+
+
+def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) -> None:
+    gateway.endpoint("cancelled", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
+    client = gateway.client(gateway.url("cancelled"))
+
+    async def answer_some(exchange: Exchange) -> None:
+        question = json.loads(await exchange.read_body())["input"]["body"]["messages"][0]["content"]
+        if int(question.split()[1]) < 5:
+            await finish(exchange, {"text": question})
+        else:
+            await exchange.reader.read()
+            pod.left.set()
+
+    with ready_pod(gateway, "cancelled") as pod:
+        pod.answer = answer_some
+        batch = begin(client, requests(20))
+        wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed == 5, "five are done")  # type: ignore[union-attr]
+        assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
+        done = becomes(client, batch, "cancelled")
+        assert pod.left.wait(5), "the generation ends"
+        assert len(read(client, done.output_file_id)) == 5
+        codes = {line["error"]["code"] for line in read(client, done.error_file_id).values()}
+        assert codes == {"batch_cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "empty_file"), (b"{", "invalid_json_line"), (requests(1, url="/v1/embeddings"), "invalid_url")],
+)
+def test_a_bad_input_file_fails_the_batch_and_tells_the_line(gateway: Gateway, content: bytes, code: str) -> None:
+    gateway.endpoint("bad")
+    client = gateway.client(gateway.url("bad"))
+    done = becomes(client, begin(client, content), "failed")
+    assert done.errors
+    assert done.errors.data
+    assert done.errors.data[0].code == code
+    assert gateway.replicas("bad") == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"endpoint": "/v1/nothing"}, "endpoint must be"),
+        ({"completion_window": "1h"}, "completion_window must be"),
+        ({"input_file_id": 3}, "input_file_id must be"),
+        ({"input_file_id": "file-none"}, "No such File"),
+        ({"metadata": {"a": 1}}, "metadata must be"),
+        (b"{", "no JSON object"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused(gateway: Gateway, content: Any, said: str) -> None:
+    gateway.endpoint("refusing")
+    good = {"endpoint": CHAT, "completion_window": "24h", "input_file_id": "file-1"}
+    body = content if isinstance(content, bytes) else {**good, **content}
+    status, _, answered = send(gateway.port, "POST", "/v2/refusing/openai/v1/batches", body)
+    assert status in (400, 404)
+    assert said in json.loads(answered)["error"]["message"]
+
+
+def test_the_url_without_an_endpoint_is_for_keys_that_open_one(gateway: Gateway) -> None:
+    gateway.endpoint("single", keys=["fb_single"])
+    shared = f"http://127.0.0.1:{gateway.port}/openai/v1"
+    client = gateway.client(shared, "fb_single")
+    file = client.files.create(file=("in.jsonl", b"{}"), purpose="batch")
+    assert gateway.client(gateway.url("single"), "fb_single").files.retrieve(file.id) == file
+    gateway.endpoint("twin", keys=["fb_single"])
+    with pytest.raises(openai.ConflictError, match="/v2/single/openai/v1 or /v2/twin/openai/v1"):
+        client.files.list()
+
+
+def test_a_batch_outlives_the_gateway_that_does_it(
+    control_plane: Kubectl, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(namespaced_gateway(control_plane, tmp_path / "one", valkey_server.url))
+        first.endpoint("outliving", env=[{"name": "MAX_CONCURRENCY", "value": "4"}])
+        pod = stack.enter_context(ready_pod(first, "outliving"))
+
+        async def answer_slowly(exchange: Exchange) -> None:
+            question = json.loads(await exchange.read_body())["input"]["body"]["messages"][0]["content"]
+            await asyncio.sleep(0.1)
+            await finish(exchange, {"text": question})
+
+        pod.answer = answer_slowly
+        with running_gateway(first.kubectl, first.system, tmp_path / "two", valkey_url=valkey_server.url) as second:
+            first.process.send_signal(signal.SIGSTOP)  # so that it is the other's
+            client = second.client(second.url("outliving"))
+            batch = begin(client, requests(200))
+            wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 20, "it is under way")  # type: ignore[union-attr]
+            second.process.kill()
+            first.process.send_signal(signal.SIGCONT)
+        done = becomes(first.client(first.url("outliving")), batch, "completed")
+        output = read(first.client(first.url("outliving")), done.output_file_id)
+        assert {name: line["response"]["body"]["text"] for name, line in output.items()} == {
+            f"request-{number}": f"Question {number}" for number in range(200)
+        }
+        assert done.error_file_id is None

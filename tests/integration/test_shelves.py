@@ -1,0 +1,79 @@
+"""What the two shelves of files and batches promise alike; Valkey is a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from forebay_gateway.batches.shelf import OVERHEAD, MemoryShelf, Shelf
+from forebay_gateway.batches.valkey_shelf import ValkeyShelf
+from forebay_gateway.jobs.steps import connect
+from forebay_gateway.jobs.store import Full
+from tests.integration.valkey_process import ValkeyServer
+
+KEY, OTHER = ("home", "one"), ("home", "two")
+MOST = 10_000
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def shelf(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[Shelf]:
+    if request.param == "memory":
+        yield MemoryShelf(MOST)
+        return
+    client = connect(valkey_server.url)
+    yield ValkeyShelf(client, MOST)
+    await client.flushall()
+    await client.aclose()
+
+
+async def test_documents_are_kept_by_endpoint_and_kind(shelf: Shelf) -> None:
+    await shelf.put(KEY, "file", "a b", "one", 60)
+    await shelf.put(KEY, "file", "c", "two", 60)
+    await shelf.put(KEY, "batch", "c", "three", 60)
+    await shelf.put(KEY, "file", "c", "another", 60)
+    assert await shelf.all(KEY, "file") == {"a b": "one", "c": "another"}
+    assert (await shelf.get(KEY, "batch", "c"), await shelf.get(OTHER, "file", "c")) == ("three", None)
+    assert [await shelf.delete(KEY, "file", "a b") for _ in range(2)] == [True, False]
+    await shelf.clear(KEY, "file")
+    assert (await shelf.all(KEY, "file"), await shelf.get(KEY, "batch", "c")) == ({}, "three")
+    await shelf.put(OTHER, "file", "c", "kept", 60)
+    await shelf.clear(KEY)
+    assert (await shelf.get(KEY, "batch", "c"), await shelf.get(OTHER, "file", "c")) == (None, "kept")
+
+
+async def test_what_they_keep_is_bounded_and_given_back(shelf: Shelf) -> None:
+    for _ in range(3):
+        await shelf.put(KEY, "file", "a", "x" * (MOST - 2 * OVERHEAD), 60)
+    await shelf.put(KEY, "file", "b", "", 60)
+    with pytest.raises(Full):
+        await shelf.put(KEY, "file", "b", "x", 60)
+    await shelf.delete(KEY, "file", "a")
+    await shelf.clear(KEY)
+    await shelf.put(KEY, "file", "a", "x" * (MOST - OVERHEAD), 60)
+
+
+async def test_nothing_is_kept_for_ever(shelf: Shelf) -> None:
+    await shelf.put(KEY, "file", "a", "x", 0.05)
+    await shelf.put(KEY, "file", "b", "x", 60)
+    async with asyncio.timeout(5):
+        while True:
+            assert await shelf.lease("anything", 1)
+            if await shelf.all(KEY, "file") == {"b": "x"}:
+                break
+            await asyncio.sleep(0.02)
+
+
+async def test_one_gateway_has_a_lease_until_it_is_over(valkey_server: ValkeyServer) -> None:
+    client = connect(valkey_server.url)
+    one, two = ValkeyShelf(client, MOST), ValkeyShelf(client, MOST)
+    assert [await one.lease("batch", 1), await two.lease("batch", 1), await one.lease("batch", 0.3)] == [
+        True,
+        False,
+        True,
+    ]
+    async with asyncio.timeout(5):
+        while not await two.lease("batch", 1):
+            continue
+    assert not await one.lease("batch", 1)
+    await client.flushall()
+    await client.aclose()

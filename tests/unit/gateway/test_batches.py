@@ -1,0 +1,117 @@
+"""Batches: what an input file may have in it, what is told of it, how a file is uploaded."""
+
+import json
+from typing import Any
+
+import pytest
+
+from forebay_gateway.batches.lines import Request, job_input, read_requests, tell_result, tell_unanswered
+from forebay_gateway.batches.records import new_batch, new_file, page
+from forebay_gateway.batches.upload import BadUpload, read_upload
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.submission import read_submission
+
+CHAT = "/v1/chat/completions"
+EXPIRES = "expires_after[seconds]"
+BODY = {"model": "org/model", "messages": []}
+
+
+def line(**changed: Any) -> str:
+    return json.dumps({"custom_id": "a", "method": "POST", "url": CHAT, "body": BODY, **changed})
+
+
+def test_requests_are_read() -> None:
+    content = line() + "\n\n" + line(custom_id="b") + "\r\n"
+    assert read_requests(content, CHAT) == ([Request("a", BODY), Request("b", BODY)], [])
+    assert json.loads(job_input(CHAT, Request("a", BODY))) == {"route": CHAT, "method": "POST", "body": BODY}
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "number"),
+    [
+        ("", "empty_file", None),
+        ("\n \n", "empty_file", None),
+        ("{", "invalid_json_line", 1),
+        ("[]", "invalid_json_line", 1),
+        ("[" * 100_000, "invalid_json_line", 1),
+        (line() + "\n" + line(), "duplicate_custom_id", 2),
+        (line(custom_id=None), "missing_required_parameter", 1),
+        (line(custom_id=3), "missing_required_parameter", 1),
+        (line(method="GET"), "invalid_method", 1),
+        (line(url="/v1/embeddings"), "invalid_url", 1),
+        (line(body="x"), "missing_required_parameter", 1),
+        (line(body={"stream": True}), "invalid_request", 1),
+        ("\n".join(line(custom_id=str(number)) for number in range(50_001)), "too_many_requests", None),
+    ],
+)
+def test_what_is_wrong_with_an_input_file_is_told_by_line(content: str, code: str, number: int | None) -> None:
+    (error,) = read_requests(content, CHAT)[1]
+    assert (error["code"], error["line"]) == (code, number)
+    assert error["message"]
+
+
+def test_results_are_told_as_openai_does() -> None:
+    submission = read_submission(b'{"input": 1}', sync=False)
+    job = Job("job-1", ("home", "one"), submission, "", created=0.0, state=State.COMPLETED, output=['{"id": "x"}'])
+    well, told = tell_result(Request("a", BODY), job)
+    found = json.loads(told)
+    assert well
+    assert found.pop("id").startswith("batch_req_")
+    answer = {"status_code": 200, "request_id": "job-1", "body": {"id": "x"}}
+    assert found == {"custom_id": "a", "response": answer, "error": None}
+    job.state, job.error = State.FAILED, "no such model"
+    well, told = tell_result(Request("a", BODY), job)
+    assert (well, json.loads(told)["error"]) == (False, {"code": "failed", "message": "no such model"})
+    assert json.loads(tell_result(Request("a", BODY), None)[1])["error"]["code"] == "job_gone"
+    assert json.loads(tell_unanswered(Request("a", BODY), "expired"))["error"]["code"] == "batch_expired"
+
+
+def test_lists_are_told_page_by_page() -> None:
+    files = [{**new_file("f", "batch", "", now), "id": f"file-{now}"} for now in range(5)]
+    first = page(files, "", 2)
+    assert ([each["id"] for each in first["data"]], first["has_more"]) == (["file-4", "file-3"], True)
+    assert (first["first_id"], first["last_id"]) == ("file-4", "file-3")
+    last = page(files, "file-1", 2)
+    assert ([each["id"] for each in last["data"]], last["has_more"]) == (["file-0"], False)
+    assert page(files, "none", 2)["data"] == []
+    assert page(files, "", 9, ascending=True)["data"][0]["id"] == "file-0"
+
+
+def test_a_batch_has_openais_fields() -> None:
+    batch = new_batch(CHAT, "file-1", {"a": "b"}, 10.0)
+    assert (batch["status"], batch["expires_at"], batch["metadata"]) == ("validating", 10 + 86400, {"a": "b"})
+    assert batch["cancelled_at"] is None
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    lines = [b"--x\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (name.encode(), text) for name, text in parts]
+    return b"".join(lines) + b"--x--\r\n"
+
+
+async def test_an_upload_is_read() -> None:
+    body = form(('name="purpose"', b"batch"), ('name="file"; filename="in.jsonl"', b'{"a": "\xc3\xbc"}\n'))
+    found = await read_upload("multipart/form-data; boundary=x", body)
+    assert (found.filename, found.purpose, found.content, found.kept) == ("in.jsonl", "batch", '{"a": "ü"}\n', None)
+    kept = form(('name="file"', b"x"), (f'name="{EXPIRES}"', b"3600"))
+    assert (await read_upload("multipart/form-data; boundary=x", kept)).kept == 3600
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "said"),
+    [
+        ("application/json", b"{}", "multipart/form-data"),
+        ("multipart/form-data", b"{}", "cannot be read"),
+        ("multipart/form-data; boundary=x", b"", "cannot be read"),
+        ("multipart/form-data; boundary=x", b"nothing of it", "cannot be read"),
+        ("multipart/form-data; boundary=x", form(('name="purpose"', b"batch")), "no file"),
+        ("multipart/form-data; boundary=x", form(('name="file"', b"\xff\xfe")), "UTF-8"),
+        (
+            "multipart/form-data; boundary=x",
+            form(('name="file"', b""), ('name="expires_after[seconds]"', b"x")),
+            "number",
+        ),
+    ],
+)
+async def test_a_bad_upload_is_refused(content_type: str, body: bytes, said: str) -> None:
+    with pytest.raises(BadUpload, match=said):
+        await read_upload(content_type, body)

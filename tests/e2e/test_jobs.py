@@ -82,7 +82,23 @@ def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
     assert shaped(told["health"], HEALTH)
     assert told["health"]["jobs"]["failed"] == 0
     assert told["wrong key"].startswith("401 Unauthorized")
+    check_batch(clients, f"{base}/{name}/openai/v1", read_key(kubectl, "jobs"))
     kubectl.delete("iep", "jobs")
+
+
+def check_batch(clients: Clients, url: str, key: str) -> None:
+    """OpenAI's Batch API of the endpoint, by the official client."""
+    told = json.loads(clients.run_inside(PROGRAMS / "batch.py", url, key, "smollm2"))
+    print(json.dumps(told, indent=1))
+    assert told["batch"]["status"] == "completed"
+    assert told["batch"]["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
+    answers = {line["custom_id"]: line["response"]["body"] for line in told["output"]}
+    assert answers.keys() == {"chat", "again"}
+    assert "Paris" in answers["chat"]["choices"][0]["message"]["content"]
+    (failed,) = told["errors"]
+    assert (failed["custom_id"], failed["error"]["code"]) == ("wrong", "failed")
+    assert told["listed"] == [told["batch"]["id"]]
+    assert told["deleted"] == [True] * 3
 
 
 def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:

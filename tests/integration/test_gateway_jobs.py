@@ -329,7 +329,8 @@ def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
     gateway.endpoint("mine")
     gateway.endpoint("theirs", keys=[other])
     job = Api(gateway, "mine").run({**JOB, "policy": {"lowPriority": True}})
-    assert Api(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")[0] == 401
+    status, told = Api(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")
+    assert (status, told) == (401, {"error": "The API key is not valid for this endpoint."})
     assert Api(gateway, "mine").ask(f"status/{job}", key=other)[0] == 404
     assert Api(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
 

@@ -220,7 +220,7 @@ class TestStatus:
             "False",
         ]
         header, row = (line.split() for line in kubectl.run("get", "iep", "one", "-o", "wide").splitlines())
-        assert header == ["NAME", "MODEL", "STATUS", "READY", "URL", "AGE"]
+        assert header == ["NAME", "MODEL", "STATUS", "READY", "URL", "QUEUED", "RUNNING", "AGE"]
         assert row[:-1] == ["one", "org/model", "Ready", "1/1", found["status"]["url"]]
 
     def test_an_endpoint_that_comes_and_goes_counts_its_events(self, kubectl: Kubectl) -> None:

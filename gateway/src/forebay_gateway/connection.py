@@ -10,6 +10,7 @@ from forebay_gateway.errors import Api, ApiError, Refused
 from forebay_gateway.head import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS, KEPT_BYTES
 from forebay_gateway.names import Key
+from forebay_gateway.paths import read_path
 from forebay_gateway.reader import Budget, RequestReader
 from forebay_gateway.relay import Upstream, keep_alive
 from forebay_gateway.request_id import choose_id, new_id
@@ -141,7 +142,7 @@ class Connection(asyncio.Protocol):
 
     def fail(self, error: ApiError) -> None:
         """Tell the error, in the way that is still possible."""
-        api = self._admission.api if self._admission else _api_of(self._reader.head)
+        api = self._admission.api if self._admission else _api_of(self._reader.head, shared=self._port is None)
         if self._transport.is_closing():
             return
         if self._streams and self._upstream is None:
@@ -240,5 +241,7 @@ def _not_connected(data: bytes) -> None:
     raise ConnectionError(f"{len(data)} bytes for a client that is not connected yet")
 
 
-def _api_of(head: Head | None) -> Api:
-    return Api.ANTHROPIC if head and "/v1/messages" in head.path else Api.OPENAI
+def _api_of(head: Head | None, *, shared: bool) -> Api:
+    """Whose errors a client knows that was not admitted."""
+    path = read_path(head.method, head.target, shared=shared) if head else None
+    return path.api if path else Api.OPENAI

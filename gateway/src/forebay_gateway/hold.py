@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from forebay_gateway import errors
 from forebay_gateway.balance import Balancer
@@ -34,6 +35,15 @@ class Usage:
     """When each held request came, by the monotonic clock."""
 
 
+@dataclass
+class Backlog:
+    """Jobs of one endpoint now: in the queue, those of them that may start pods, and those that run."""
+
+    queued: int = 0
+    waiting: int = 0
+    running: int = 0
+
+
 class Holds:
     """The held requests of all endpoints."""
 
@@ -49,8 +59,8 @@ class Holds:
         self._waiting: dict[Key, set[asyncio.Future[list[Address]]]] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._count = 0
-        self.queued: Callable[[], Mapping[Key, int]] = dict
-        """Tells how many jobs wait for a pod of each endpoint."""
+        self.backlog: Callable[[], Mapping[Key, Backlog]] = dict
+        """Tells what jobs there are."""
 
     def begin(self, key: Key) -> None:
         """Count a request that needs the engine."""
@@ -93,22 +103,24 @@ class Holds:
         finally:
             waiting.discard(future)
 
-    def report(self) -> dict[str, dict[str, float]]:
+    def report(self) -> dict[str, dict[str, Any]]:
         """What /held tells, by NAMESPACE/NAME."""
         now = time.monotonic()
         for key in [key for key, usage in self._usage.items() if not usage.since and not self._directory.endpoint(key)]:
             del self._usage[key]
-        queued = self.queued()
-        for key in queued:
+        backlog = self.backlog()
+        for key in backlog:
             self._usage.setdefault(key, Usage())
         return {
             "/".join(key): {
                 "held": len(usage.since),
                 "begun": usage.begun,
                 "oldestSeconds": round(now - min(usage.since.values()), 3) if usage.since else 0.0,
-                "queued": queued.get(key, 0),
+                "queued": jobs.waiting,
+                **({"jobs": {"queued": jobs.queued, "running": jobs.running}} if jobs.queued or jobs.running else {}),
             }
             for key, usage in self._usage.items()
+            for jobs in [backlog.get(key, Backlog())]
         }
 
     async def _look_after(self, key: Key) -> None:

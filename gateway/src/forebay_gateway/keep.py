@@ -95,7 +95,7 @@ async def keep_jobs(
             forgetting.add(task)
             task.add_done_callback(forgetting.discard)
 
-        JOBS_WAITING.set_function(lambda: sum(store.waiting().values()))
+        JOBS_WAITING.set_function(lambda: sum(each.waiting for each in store.backlog().values()))
         store.finished = finished
-        holds.queued, directory.dropped = store.waiting, dropped
+        holds.backlog, directory.dropped = store.backlog, dropped
         yield jobs

@@ -27,6 +27,7 @@ class Observed:
         scales: whether a request may start the endpoint when it is at zero.
         gateways: how many are ready to hold one.
         resting: whether its engines sleep, or are about to.
+        jobs: how many wait, and how many run.
     """
 
     deployment: Manifest | None
@@ -40,6 +41,7 @@ class Observed:
     scales: bool = False
     gateways: int = 0
     resting: bool = False
+    jobs: tuple[int, int] = (0, 0)
 
     @property
     def staying(self) -> list[Manifest]:

@@ -126,6 +126,7 @@ class Reconciler:
             scales=endpoint.scaling is not None,
             gateways=self._holding.gateways,
             resting=self._rests(key, endpoint, before),
+            jobs=self._scaler.jobs(key),
         )
         if find_failure(observed) is None:
             observed = replace(observed, events=await self._read_events(key, observed))

@@ -21,6 +21,7 @@ from forebay_operator.names import OPS_PORT, control_secret_name
 from forebay_operator.observed import Observed, has_loaded
 from forebay_operator.resources.secret import read_control_token
 from forebay_operator.scaling import History, Policy, Sample, decide
+from forebay_operator.scaling.jobs import Jobs
 from forebay_operator.scaling.load import Held, PodLoad, parse_load
 from forebay_operator.types import Endpoint
 
@@ -72,7 +73,7 @@ class _Followed:
 
 class Scaler:
     """For one event loop. `gateways` None: there are none, so nothing is scaled to zero. `changed` is called with an
-    endpoint that rests from now on, or does no more."""
+    endpoint that rests from now on, or does no more, or has other jobs."""
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class Scaler:
         self._changed = changed
         self._port = port
         self._followed: dict[Key, _Followed] = {}
+        self._jobs = Jobs()
         self._limit = asyncio.Semaphore(CONCURRENT)
         self._scaling: set[Key] = set()
 
@@ -108,6 +110,10 @@ class Scaler:
         known = self._followed.get(key)
         return known.resting if known else None
 
+    def jobs(self, key: Key) -> tuple[int, int]:
+        """How many jobs of an endpoint wait, and how many run."""
+        return self._jobs.of(key)
+
     async def run(self) -> None:
         """Go round, for ever. What was seen before this began does not count."""
         for each in self._followed.values():
@@ -125,11 +131,13 @@ class Scaler:
                 await asyncio.sleep(max(0.0, began + INTERVAL - time.monotonic()))
 
     async def _look(self, session: aiohttp.ClientSession, writes: asyncio.TaskGroup) -> None:
-        held = await self._gateways.read_held(session) if self._gateways and self._followed else ()
+        held = await self._gateways.read_held(session) if self._gateways else ()
+        for key in self._jobs.take([told for _, told in held], time.monotonic()):
+            self._changed(key)
         looks = []
         for key, each in list(self._followed.items()):
             own = [(gateway, None if told is None else told.get(key, Held())) for gateway, told in held]
-            if each.scaled.replicas or each.scaled.policy.least or any(one and one.waiting for _, one in own):
+            if each.scaled.replicas or each.scaled.policy.least or any(one and one.waits for _, one in own):
                 looks.append(self._look_at(session, writes, key, each, own))
             else:
                 each.history.samples.clear()
@@ -158,7 +166,7 @@ class Scaler:
             stopped = await self._read_loads(session, scaled.stopped)
             asleep = {name: scaled.stopped[name] for name, load in stopped.items() if load and load.asleep}
             idle = bool(scaled.pods) and scaled.replicas == 1 and sample.idle >= scaled.policy.idle
-            waiting = any(one and one.waiting for _, one in held)
+            waiting = any(one and one.waits for _, one in held)
             self._tend(writes, key, followed, asleep=asleep, idle=idle, waiting=waiting)
 
     def _tend(

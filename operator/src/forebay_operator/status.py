@@ -79,7 +79,9 @@ def _without_progress(status: Manifest) -> Manifest:
 
 def _count(observed: Observed, wanted: int) -> dict[str, object]:
     ready = len(observed.ready)
-    return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready}
+    queued, running = observed.jobs
+    jobs = {"jobs": {"queued": queued, "running": running}} if any(observed.jobs) else {}
+    return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready, **jobs}
 
 
 def _tell_start(observed: Observed, verdict: Verdict, previous: Manifest) -> dict[str, object]:

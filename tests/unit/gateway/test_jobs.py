@@ -1,6 +1,7 @@
 """Jobs: what is taken, how they go through their states, what is told of them."""
 
 import json
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -115,6 +116,17 @@ def test_rates_grow_with_the_pods() -> None:
     assert rates.take(KEY, "health", 0) == 0
     now = 10.0
     assert rates.take(KEY, "purge-queue", 0) == 0
+
+
+def test_only_so_many_are_answered_at_once() -> None:
+    rates = Rates()
+    with ExitStack() as stack:
+        fit = [stack.enter_context(rates.answering(KEY, "cancel", 0)) for _ in range(21)]
+        assert fit == [True] * 20 + [False]
+        assert stack.enter_context(rates.answering(KEY, "cancel", 2))
+        assert stack.enter_context(rates.answering(("home", "two"), "cancel", 0))
+    with rates.answering(KEY, "cancel", 0) as fits:
+        assert fits
 
 
 def test_ids() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bench.scaling import TRACES, Request, make_requests, make_rules, simulate
 from forebay_operator.scaling import History, Policy, Sample, decide
+from forebay_operator.scaling.jobs import Jobs
 from forebay_operator.scaling.load import Held, PodLoad, parse_held, parse_load
 
 POLICY = Policy(least=0, most=10, concurrency=10, idle=120, up=6, down=60)
@@ -146,6 +147,31 @@ class TestHistory:
         assert history.samples[0].at == 939
 
 
+class TestJobs:
+    """What the status tells of jobs."""
+
+    KEY = ("default", "one")
+
+    def test_it_is_told_at_once_then_not_too_often_and_in_the_end(self) -> None:
+        jobs = Jobs()
+        said = [(0.0, (3, 1)), (2.0, (2, 1)), (9.0, (0, 0)), (10.0, (0, 0)), (12.0, (0, 0)), (30.0, (1, 0))]
+        told = []
+        for at, found in said:
+            changed = jobs.take([{self.KEY: Held(jobs=found)}, {}], at)
+            told.append((bool(changed), jobs.of(self.KEY)))
+        assert told == [
+            (True, (3, 1)), (False, (3, 1)), (False, (3, 1)), (True, (0, 0)), (False, (0, 0)), (True, (1, 0)),
+        ]  # fmt: skip
+
+    def test_what_was_known_holds_while_no_gateway_answers(self) -> None:
+        jobs = Jobs()
+        jobs.take([{self.KEY: Held(jobs=(1, 1))}], 0.0)
+        assert jobs.take([None], 60.0) == []
+        assert jobs.of(self.KEY) == (1, 1)
+        assert jobs.take([{}, None], 60.0) == [self.KEY], "the endpoint has none any more"
+        assert jobs.of(self.KEY) == (0, 0)
+
+
 class TestParsing:
     def test_a_servers_metrics(self) -> None:
         text = """# HELP forebay_requests_in_flight Requests that are being answered.
@@ -165,9 +191,10 @@ vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 7.0
 
     def test_a_gateways_held(self) -> None:
         text = (
-            '{"endpoints": {"default/one": {"held": 2, "begun": 7, "oldestSeconds": 1.5, "queued": 1}}, "since": 1.0}'
+            '{"endpoints": {"default/one": {"held": 2, "begun": 7, "oldestSeconds": 1.5, "queued": 1, '
+            '"jobs": {"queued": 3, "running": 4}}}, "since": 1.0}'
         )
-        assert parse_held(text) == {("default", "one"): Held(waiting=2, begun=7, queued=1)}
+        assert parse_held(text) == {("default", "one"): Held(waiting=2, begun=7, queued=1, jobs=(3, 4))}
 
     @pytest.mark.parametrize(
         "text", ["", "[]", "{}", '{"endpoints": {"a/b": {"held": -1}}}', '{"endpoints": {"a/b": 1}}']

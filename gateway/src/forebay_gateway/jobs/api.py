@@ -65,11 +65,16 @@ class JobsApi:
             raise Refused(ApiError(405, f"/{operation} takes {' and '.join(sorted(METHODS[operation]))} only."))
         if self._directory.endpoint(key) is None:
             raise Refused(no_endpoint(self._directory.id_of(key)))
-        later = self._rates.take(key, operation, len(self._directory.ready(key)))
-        if later:
-            raise Refused(ApiError(429, f"Too many requests to /{operation}.", headers=retry_after(later)))
+        pods = len(self._directory.ready(key))
+        with self._rates.answering(key, operation, pods) as fits:
+            later = self._rates.take(key, operation, pods) if fits else 1.0
+            if later:
+                raise Refused(ApiError(429, f"Too many requests to /{operation}.", headers=retry_after(later)))
+            return render(await self._do(asked)).encode(errors="replace")
+
+    async def _do(self, asked: Asked) -> object:
         try:
-            content = await self._operations[operation](asked)
+            return await self._operations[asked.operation](asked)
         except BadJob as error:
             raise Refused(ApiError(error.status, str(error))) from error
         except Full:
@@ -78,7 +83,6 @@ class JobsApi:
         except Unavailable:
             text = "The store of the jobs does not answer. Try again."
             raise Refused(ApiError(503, text, headers=retry_after(5))) from None
-        return render(content).encode(errors="replace")
 
     async def forget(self, key: Key) -> None:
         """The endpoint is gone."""

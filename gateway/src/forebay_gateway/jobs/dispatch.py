@@ -65,10 +65,10 @@ class Dispatcher:
                 job, left = await self._store.claim(key, self._running.takers(pods), at_once)
                 if job:
                     self._begin(job)
-                elif left:
-                    await wait_for_event(changed, PAUSE)
-                elif not changed.is_set():
+                if not left and not changed.is_set():
                     break
+                if not job:
+                    await wait_for_event(changed, PAUSE)
         except Unavailable:
             asyncio.get_running_loop().call_later(PAUSE, self._look, key)
         except Exception:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forebay_gateway.endpoint import Address
+from forebay_gateway.hold import Backlog
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import Counts, Full, Lost, Store, Taken
 from forebay_gateway.jobs.submission import Submission
@@ -68,8 +69,9 @@ class Memory(Store):
     async def counts(self, key: Key) -> Counts:
         return self._endpoints[key].counts if key in self._endpoints else Counts()
 
-    def waiting(self) -> Mapping[Key, int]:
-        return {key: each.counts.waiting for key, each in self._endpoints.items() if each.counts.waiting}
+    def backlog(self) -> Mapping[Key, Backlog]:
+        found = {key: each.counts for key, each in self._endpoints.items()}
+        return {key: counts for key, counts in found.items() if counts.queued or counts.running}
 
     async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         endpoint = self._endpoints.get(key, _Endpoint())

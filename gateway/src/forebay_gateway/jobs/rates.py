@@ -1,7 +1,9 @@
 """How often each operation may be asked for: RunPod's numbers, which grow with the pods that are ready."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from forebay_gateway.names import Key
 
@@ -12,12 +14,17 @@ RATES = {"runsync": 2000, "run": 1000, "status": 2000, "stream": 2000, "cancel":
 """Requests in one window, for each ready pod and at least once."""
 
 
+AT_ONCE = {"runsync": 400, "run": 200, "status": 400, "stream": 400, "cancel": 20, "retry": 20}
+"""Requests that are being answered, for each ready pod and at least once."""
+
+
 class Rates:
-    """Counts in windows that begin with a first request."""
+    """Counts in windows that begin with a first request, and what is being answered."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._windows: dict[tuple[Key, str], tuple[float, int]] = {}
+        self._answering: Counter[tuple[Key, str]] = Counter()
 
     def take(self, key: Key, operation: str, pods: int) -> float:
         """Count a request; 0 where it may go on, else the seconds after which another may come."""
@@ -30,6 +37,18 @@ class Rates:
             return began + WINDOW - now
         self._windows[key, operation] = began, count + 1
         return 0.0
+
+    @contextmanager
+    def answering(self, key: Key, operation: str, pods: int) -> Iterator[bool]:
+        """Count a request while it is answered; whether there are not too many."""
+        most = AT_ONCE.get(operation, 0) * max(1, pods)
+        self._answering[key, operation] += 1
+        try:
+            yield not most or self._answering[key, operation] <= most
+        finally:
+            self._answering[key, operation] -= 1
+            if not self._answering[key, operation]:
+                del self._answering[key, operation]
 
     def forget(self, key: Key) -> None:
         """The endpoint is gone."""

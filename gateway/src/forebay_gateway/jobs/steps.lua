@@ -339,7 +339,7 @@ function steps.expire(id, endpoint, after)
 end
 
 -- What nobody does by itself: ends what is over its time, queues what was claimed by a gateway that is gone.
--- Which endpoints have queued jobs, how many of them may start pods, what was ended, how many were queued again.
+-- How many jobs of each endpoint are queued, may start pods, and run; what was ended; how many were queued again.
 function steps.sweep(lease, most_attempts)
   local ended, again = {}, 0
   for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do
@@ -371,7 +371,9 @@ function steps.sweep(lease, most_attempts)
       end
     end
   end
-  return {call('HKEYS', PREFIX .. 'queued'), call('HGETALL', PREFIX .. 'waiting'), ended, again}
+  local counts = {}
+  for i, what in ipairs({'queued', 'waiting', 'running'}) do counts[i] = call('HGETALL', PREFIX .. what) end
+  return {counts, ended, again}
 end
 
 return steps[ARGV[1]](unpack(ARGV, 2))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from forebay_gateway.endpoint import Address
+from forebay_gateway.hold import Backlog
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
@@ -33,18 +34,14 @@ class Unavailable(Exception):
 
 
 @dataclass
-class Counts:
+class Counts(Backlog):
     """Jobs of one endpoint.
 
     Attributes:
-        queued, waiting, running: now; `waiting` of those in the queue may start pods.
         completed, failed, retried: since the store began.
         pods: how many run a job now.
     """
 
-    queued: int = 0
-    waiting: int = 0
-    running: int = 0
     completed: int = 0
     failed: int = 0
     retried: int = 0
@@ -107,8 +104,8 @@ class Store(ABC):
     async def counts(self, key: Key) -> Counts: ...
 
     @abstractmethod
-    def waiting(self) -> Mapping[Key, int]:
-        """How many queued jobs may start pods, by endpoint; the same from every gateway, and at most a second old."""
+    def backlog(self) -> Mapping[Key, Backlog]:
+        """The endpoints that have jobs to do; the same from every gateway, and at most a second old."""
 
     @abstractmethod
     async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:

@@ -13,6 +13,7 @@ from importlib import resources
 from redis import asyncio as valkey
 
 from forebay_gateway.endpoint import Address
+from forebay_gateway.hold import Backlog
 from forebay_gateway.jobs.job import OVERHEAD, Job, State
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.steps import Steps, is_away
@@ -44,7 +45,7 @@ class Valkey(Store):
         self._steps = Steps(client, resources.files(__package__).joinpath("steps.lua").read_text())
         self._most_bytes = most_bytes
         self._claims: dict[str, str] = {}
-        self._waiting: Mapping[Key, int] = {}
+        self._backlog: Mapping[Key, Backlog] = {}
 
     async def __aenter__(self) -> "Valkey":
         loops = (self._beat, INTERVAL), (self._sweep, INTERVAL), (self._listen, 0.0)
@@ -85,8 +86,8 @@ class Valkey(Store):
     async def counts(self, key: Key) -> Counts:
         return Counts(*map(int, await self._steps.run("counts", _name(key))))
 
-    def waiting(self) -> Mapping[Key, int]:
-        return self._waiting
+    def backlog(self) -> Mapping[Key, Backlog]:
+        return self._backlog
 
     async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         token = uuid.uuid4().hex
@@ -155,14 +156,19 @@ class Valkey(Store):
                 self.stopped(job_id)
 
     async def _sweep(self) -> None:
-        queued, waiting, ended, again = await self._steps.run("sweep", round(LEASE * 1000), ATTEMPTS)
-        self._waiting = {_key(name): int(count) for name, count in zip(waiting[::2], waiting[1::2], strict=True)}
+        counts, ended, again = await self._steps.run("sweep", round(LEASE * 1000), ATTEMPTS)
+        backlog: dict[Key, Backlog] = {}
+        for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
+            for name, count in zip(flat[::2], flat[1::2], strict=True):
+                setattr(backlog.setdefault(_key(name), Backlog()), what, int(count))
+        self._backlog = backlog
         self._tell_ended(ended)
         if again:
             REQUEUED.labels("gateway").inc(again)
             logger.warning("%d jobs of gateways that are gone are queued again", again)
-        for name in queued:
-            self.queued(_key(name))
+        for key, jobs in backlog.items():
+            if jobs.queued:
+                self.queued(key)
 
     async def _listen(self) -> None:
         """Pass on what other gateways do, until the connection ends. What was missed meanwhile may be anything."""

@@ -25,7 +25,7 @@ PAUSE = 10.0
 """Seconds between two tries, as at RunPod."""
 
 SECONDS = 10.0
-"""For an answer."""
+"""For a connection and the head of an answer; its body is not read."""
 
 AT_ONCE = 64
 
@@ -42,13 +42,13 @@ class Webhooks:
         self._allowed = allowed
         self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def __aenter__(self) -> "Webhooks":
-        connector = aiohttp.TCPConnector(
-            limit=AT_ONCE, force_close=True, use_dns_cache=False, socket_factory=self._open
-        )
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=SECONDS, sock_read=SECONDS)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, socket_factory=self._open)
+        timeout = aiohttp.ClientTimeout(total=SECONDS)
+        cookies = aiohttp.DummyCookieJar()
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=cookies)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -68,20 +68,24 @@ class Webhooks:
         for number in range(TRIES):
             if number:
                 await asyncio.sleep(self._pause)
-            try:
-                answer = self._session.post(
-                    url, data=content, headers={"Content-Type": "application/json"}, allow_redirects=False
-                )
-                async with answer as reply:
-                    if reply.status == 200:
-                        WEBHOOKS.labels("delivered").inc()
-                        return
-                    trouble = f"it answered {reply.status}"
-            except (OSError, aiohttp.ClientError, ValueError) as error:
-                trouble = str(error) or repr(error)
+            if not (trouble := await self._post(url, content)):
+                WEBHOOKS.labels("delivered").inc()
+                return
             logger.info("the webhook of job %s: %s", job_id, trouble)
         WEBHOOKS.labels("failed").inc()
         logger.warning("the webhook of job %s was not delivered: %s", job_id, trouble)
+
+    async def _post(self, url: str, content: bytes) -> str:
+        """What is wrong; "" where it was answered with 200."""
+        headers = {"Content-Type": "application/json"}
+        try:
+            async with (
+                self._slots,
+                self._session.post(url, data=content, headers=headers, allow_redirects=False) as reply,
+            ):
+                return "" if reply.status == 200 else f"it answered {reply.status}"
+        except (OSError, aiohttp.ClientError, ValueError, TimeoutError) as error:
+            return str(error) or repr(error)
 
     def _open(self, address: AddrInfoType) -> socket.socket:
         """A socket for an address that may be called. Raises OSError."""

@@ -41,12 +41,18 @@ class PodLoad:
 class Held:
     """What one gateway has for one endpoint: requests that wait there, and all that ever began.
 
-    `queued` are the jobs that wait, of which every gateway tells alike.
+    Of jobs every gateway tells alike: `queued` wait for a pod and may start one, `jobs` are all that wait and that run.
     """
 
     waiting: int = 0
     begun: int = 0
     queued: int = 0
+    jobs: tuple[int, int] = (0, 0)
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits for a pod."""
+        return self.waiting > 0 or self.queued > 0
 
 
 def parse_load(text: str) -> PodLoad | None:
@@ -77,7 +83,9 @@ def parse_held(text: str) -> Mapping[Key, Held] | None:
     try:
         told = json.loads(text)["endpoints"]
         return {
-            _key(name): Held(waiting=_count(one, "held"), begun=_count(one, "begun"), queued=_count(one, "queued"))
+            _key(name): Held(
+                _count(one, "held"), _count(one, "begun"), _count(one, "queued"), _count_jobs(one.get("jobs") or {})
+            )
             for name, one in told.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -87,6 +95,10 @@ def parse_held(text: str) -> Mapping[Key, Held] | None:
 def _key(name: str) -> Key:
     namespace, _, endpoint = name.partition("/")
     return namespace, endpoint
+
+
+def _count_jobs(jobs: Mapping[str, object]) -> tuple[int, int]:
+    return _count(jobs, "queued"), _count(jobs, "running")
 
 
 def _count(one: Mapping[str, object], name: str) -> int:

@@ -86,6 +86,16 @@ def gateway(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
+@pytest.fixture(scope="module", params=["memory", "valkey"])
+def keeping_gateway(
+    request: pytest.FixtureRequest, control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway for the whole module, that keeps jobs and files in its memory, then one that does in Valkey."""
+    url = request.getfixturevalue("valkey_server").url if request.param == "valkey" else ""
+    with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log", valkey_url=url) as running:
+        yield running
+
+
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(16) as executor:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -22,14 +21,10 @@ from tests.kubectl import Kubectl, wait_for
 CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 
 
-@pytest.fixture(scope="module", params=["memory", "valkey"])
-def gateway(
-    request: pytest.FixtureRequest, control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    """A gateway for the whole module, with its files and batches in its memory or in Valkey."""
-    url = request.getfixturevalue("valkey_server").url if request.param == "valkey" else ""
-    with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log", valkey_url=url) as running:
-        yield running
+@pytest.fixture(scope="module")
+def gateway(keeping_gateway: Gateway) -> Gateway:
+    """With each of the two stores."""
+    return keeping_gateway
 
 
 def requests(count: int, **changed: Any) -> bytes:

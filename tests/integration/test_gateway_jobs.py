@@ -8,7 +8,6 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -20,8 +19,8 @@ from forebay_gateway.jobs.valkey import Valkey
 from tests.integration import canned_pod
 from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import CannedPod, Exchange
-from tests.integration.gateway_process import KEY, Gateway, namespaced_gateway
-from tests.kubectl import Kubectl, wait_for
+from tests.integration.gateway_process import KEY, Gateway
+from tests.kubectl import wait_for
 
 JOB = {"input": {"prompt": "Hello"}}
 ITEM = {"choices": [{"tokens": ["Hi"]}], "usage": {"input": 1, "output": 1}}
@@ -31,14 +30,10 @@ LOST = b'HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ncontent-length
 """An answer that breaks off."""
 
 
-@pytest.fixture(scope="module", params=["memory", "valkey"])
-def gateway(
-    request: pytest.FixtureRequest, control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    """A gateway for the whole module, with its jobs in its memory or in Valkey."""
-    url = request.getfixturevalue("valkey_server").url if request.param == "valkey" else ""
-    with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log", valkey_url=url) as running:
-        yield running
+@pytest.fixture(scope="module")
+def gateway(keeping_gateway: Gateway) -> Gateway:
+    """With each of the two stores."""
+    return keeping_gateway
 
 
 class Api:

@@ -41,7 +41,7 @@ conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain 
 	$(PY) -m pytest tests/conformance -m "conformance and not soak"
 
 .PHONY: soak
-soak: .venv ## Check with a thousand streams, hostile clients, ten minutes of schemathesis, kills at every request, S3
+soak: .venv ## Check with a thousand streams, hostile clients, schemathesis, kills at every request, 10,000 jobs amid kills, S3
 	$(PY) -m pytest tests/conformance tests/integration tests/e2e -m soak
 
 .PHONY: vllm

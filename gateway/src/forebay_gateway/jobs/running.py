@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 import aiohttp
@@ -81,7 +81,9 @@ class Running:
         except asyncio.CancelledError:
             if not self._generated(job):
                 raise
-            await self._store.put_back(job, blamed=False)  # this gateway ends
+            logger.info("job %s goes back to the queue, as this gateway ends", job.id)
+            with suppress(Unavailable):  # its claim is over then when nobody beats for it
+                await self._store.put_back(job, blamed=False)
         except Full:
             await self._finish(job, State.FAILED, "There is no place for more of the output (jobs_bytes).")
         except Lost:

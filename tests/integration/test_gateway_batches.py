@@ -129,12 +129,15 @@ def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) ->
         pod.answer = answer_some
         batch = begin(client, requests(20))
         wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed == 5, "five are done")  # type: ignore[union-attr]
+        with pytest.raises(openai.ConflictError, match=f"input of {batch.id}"):
+            client.files.delete(batch.input_file_id)
         assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
         done = becomes(client, batch, "cancelled")
         assert pod.left.wait(5), "the generation ends"
         assert len(read(client, done.output_file_id)) == 5
         codes = {line["error"]["code"] for line in read(client, done.error_file_id).values()}
         assert codes == {"batch_cancelled"}
+        assert client.files.delete(batch.input_file_id).deleted
 
 
 @pytest.mark.parametrize(

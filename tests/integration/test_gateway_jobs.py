@@ -119,10 +119,11 @@ def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gatewa
     api = Api(gateway, "starting")
     low = api.run({**JOB, "policy": {"lowPriority": True}})
     assert api.ask("health")[1]["jobs"]["inQueue"] == 1
-    assert (gateway.replicas("starting"), gateway.held("starting")) == (0, {})
+    assert (gateway.replicas("starting"), gateway.held("starting").get("queued", 0)) == (0, 0)
     job = api.run()
     wait_for(lambda: gateway.replicas("starting") == 1, "it is started")
     wait_for(lambda: gateway.held("starting")["queued"] == 1, "one job asks for a pod")
+    assert gateway.held("starting")["jobs"] == {"queued": 2, "running": 0}
     with CannedPod(ops_port=gateway.pod_ops_port) as pod:
         pod.answer = run_job
         gateway.pods("starting", pod, ready=False)  # the gateway asks it itself

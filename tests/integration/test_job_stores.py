@@ -174,7 +174,8 @@ async def test_only_what_failed_can_be_retried(store: Store, found: State) -> No
 async def test_cancelling_ends_a_job_once_wherever_it_is(store: Store) -> None:
     ended: list[str] = []
     stopped: list[str] = []
-    store.finished, store.stopped = lambda job: ended.append(job.id), stopped.append
+    store.finished = lambda job: ended.append(job.id)
+    store.stopped = lambda job_id, _: stopped.append(job_id)
     await submit(store, "running")
     job = await claim(store)
     await submit(store, "queued")
@@ -348,3 +349,29 @@ async def test_where_valkey_has_no_memory_nothing_is_taken_in_but_what_runs_goes
                 await fill()
             await store.finish(job, State.COMPLETED, items=["1"])
             assert await state(store, "0") is State.COMPLETED
+
+
+async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        await submit(store)
+        job = await claim(store)
+        await store.add_output(job, ["1", "2"])
+        for call, items in (("x", ["1"]), ("x", ["1"]), ("y", ["2"]), ("y", ["2"]), ("z", [])):
+            told = await store._steps.run("take_stream", "a", "home/one", 1, call)
+            assert told[2] == items
+        await store.finish(job, State.FAILED)
+        found = [await store._steps.run("retry", "a", "home/one", "", call) for call in ("x", "x", "y")]
+        assert found == ["FAILED", "FAILED", "IN_QUEUE"]
+        assert (await store.counts(KEY)).retried == 1
+
+
+async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeyServer) -> None:
+    store = opened(valkey)  # it neither beats nor sweeps
+    await submit(store)
+    await claim(store)
+    again = []
+    for pause in (1.1, 0.4, 0.4, 0.4):
+        await asyncio.sleep(pause)
+        again.append((await store._steps.run("sweep", 1000, ATTEMPTS))[2])
+    assert again == [0, 0, 0, 1]
+    await store._client.aclose()

@@ -29,7 +29,7 @@ from forebay_gateway.ops import serve_ops
 from forebay_gateway.probe import Probe
 from forebay_gateway.settings import Limits
 from forebay_gateway.wake import wake
-from forebay_gateway.watch import Watch, watches
+from forebay_gateway.watch import watches
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +110,6 @@ async def run(parsed: argparse.Namespace) -> None:
     async with Probe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
         holds = Holds(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
         gate = Gate(directory, keys, holds, balancer, limits)
-        jobs = None
-        if parsed.jobs != "off":
-            jobs = await parts.enter_async_context(keep_jobs(parsed, keys, directory, balancer, holds))
-            gate.jobs, gate.batches = jobs.api, jobs.batches
         followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
 
         def accept(key: Key | None) -> Connection:
@@ -122,6 +118,16 @@ async def run(parsed: argparse.Namespace) -> None:
         listeners = Listeners(accept, directory.ports)
         directory.ports_changed = listeners.change
 
+        async def begin() -> None:
+            """Once the cluster is known: before that every key would be wrong, also those of jobs that were kept."""
+            for each in followed:
+                await each.synced.wait()
+            if parsed.jobs != "off":
+                gate.jobs = await parts.enter_async_context(keep_jobs(parsed, keys, directory, balancer, holds))
+            await listeners.open_shared(parsed.port)
+            logger.info("serving on port %d", parsed.port)
+            await listeners.run()
+
         def not_ready_because() -> str:
             if gate.draining:
                 return "draining"
@@ -129,12 +135,12 @@ async def run(parsed: argparse.Namespace) -> None:
 
         async with serve_ops(parsed.ops_address, not_ready_because, holds.report):
             tasks = [asyncio.create_task(each.run(api)) for each in followed]
-            tasks.append(asyncio.create_task(_listen(listeners, followed, parsed.port)))
+            tasks.append(asyncio.create_task(begin()))
             for task in tasks:
                 task.add_done_callback(stop.failed)
             await stop.wait()
             gate.draining = True
-            await _drain(gate, jobs, limits.drain_seconds, stop)
+            await _drain(gate, limits.drain_seconds, stop)
             listeners.close()
             for task in tasks:
                 task.cancel()
@@ -172,21 +178,12 @@ class Stop:
         (self._again if self._asked.is_set() else self._asked).set()
 
 
-async def _listen(listeners: Listeners, followed: Sequence[Watch], port: int) -> None:
-    """Take requests once the cluster is known: before that every key would be wrong."""
-    for each in followed:
-        await each.synced.wait()
-    await listeners.open_shared(port)
-    logger.info("serving on port %d", port)
-    await listeners.run()
-
-
-async def _drain(gate: Gate, jobs: Jobs | None, seconds: float, stop: Stop) -> None:
+async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
     """Let the requests and jobs that are there end; what still is there after `seconds` is told so, or put back."""
     busy = [each for each in gate.connections if each.busy]
     logger.info("shutting down: waiting up to %g s for %d requests", seconds, len(busy))
     again = asyncio.create_task(stop.wait_again())
-    ends = asyncio.create_task(_end(busy, jobs))
+    ends = asyncio.create_task(_end(busy, gate.jobs))
     await asyncio.wait({again, ends}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     again.cancel()
     ends.cancel()

@@ -10,7 +10,6 @@ from forebay_gateway import answers, errors
 from forebay_gateway.admission import Admission
 from forebay_gateway.balance import Balancer
 from forebay_gateway.batches import api as batches
-from forebay_gateway.batches.api import BatchesApi
 from forebay_gateway.body import Fields, read_fields, read_query
 from forebay_gateway.connection import Connection
 from forebay_gateway.directory import Directory
@@ -18,7 +17,8 @@ from forebay_gateway.endpoint import Address, Endpoint
 from forebay_gateway.errors import Refused
 from forebay_gateway.head import Head, render_request, replace_line
 from forebay_gateway.hold import Holds, too_late
-from forebay_gateway.jobs.api import Asked, JobsApi
+from forebay_gateway.jobs.api import Asked
+from forebay_gateway.keep import Jobs
 from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, RELAYED
 from forebay_gateway.names import Key
@@ -43,8 +43,7 @@ class Gate:
     holds: Holds
     balancer: Balancer
     limits: Limits
-    jobs: JobsApi | None = None
-    batches: BatchesApi | None = None
+    jobs: Jobs | None = None
     draining: bool = False
     connections: set[Connection] = field(default_factory=set)
 
@@ -147,26 +146,24 @@ class Gate:
             if operation == "runsync" and head.method == "POST":
                 return False
             raise Refused(errors.NO_JOBS)
-        client.drop_body()
         query = head.target.partition(b"?")[2].decode("latin-1")
         asked = Asked(key, head.method, operation, job_id, query, head.key, body)
-        client.answer(200, await self.jobs.answer(asked))
+        client.answer(200, await self.jobs.api.answer(asked))
         return True
 
     async def _answer_batches(self, client: Connection, admission: Admission, body: bytes) -> None:
         """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
         head, key = admission.head, admission.key
-        if self.batches is None:
+        if self.jobs is None:
             raise Refused(errors.NO_JOBS)
         if key is None:
             if len(admission.opened) > 1:
                 raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.opened]))
             (key,) = admission.opened
-        client.drop_body()
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         query = head.target.partition(b"?")[2].decode("latin-1")
         asked = batches.Asked(key, head.method, parts, query, head.get(b"content-type"), head.key, body)
-        answer = await self.batches.answer(asked)
+        answer = await self.jobs.batches.answer(asked)
         client.answer(200, answer.content, (("content-type", answer.content_type),))
 
     def _read(self, admission: Admission, body: bytes) -> Fields:

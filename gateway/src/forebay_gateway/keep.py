@@ -21,7 +21,7 @@ from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.running import Running
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.steps import connect
-from forebay_gateway.jobs.store import Store
+from forebay_gateway.jobs.store import Store, Unavailable
 from forebay_gateway.jobs.valkey import Valkey
 from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.keys import Keys
@@ -87,8 +87,13 @@ async def keep_jobs(
             webhooks.deliver(job)
 
         async def forget(key: Key) -> None:
-            await jobs.api.forget(key)
-            await jobs.batches.forget(key)
+            while True:
+                try:
+                    await jobs.api.forget(key)
+                    await jobs.batches.forget(key)
+                    return
+                except Unavailable:
+                    await asyncio.sleep(1)
 
         def dropped(key: Key) -> None:
             task = asyncio.create_task(forget(key))

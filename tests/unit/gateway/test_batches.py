@@ -23,6 +23,8 @@ def line(**changed: Any) -> str:
 def test_requests_are_read() -> None:
     content = line() + "\n\n" + line(custom_id="b") + "\r\n"
     assert read_requests(content, CHAT) == ([Request("a", BODY), Request("b", BODY)], [])
+    odd = json.dumps({**BODY, "x": "a\u2028b"}, ensure_ascii=False)
+    assert len(read_requests(line().replace(json.dumps(BODY), odd), CHAT)[0]) == 1, "a line separator is no new line"
     assert json.loads(job_input(CHAT, Request("a", BODY))) == {"route": CHAT, "method": "POST", "body": BODY}
 
 

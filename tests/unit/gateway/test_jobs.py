@@ -28,6 +28,8 @@ def submission(**content: Any) -> Submission:
         ("status", ""),
         ("status/", ""),
         ("status/a/b", ""),
+        ("status/a:output", ""),
+        ("status/batch_1-2", "status/batch_1-2"),
         ("run/abc", ""),
         ("run/", ""),
         ("sleep", ""),

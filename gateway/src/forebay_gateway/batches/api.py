@@ -1,6 +1,7 @@
 """Answers the requests of OpenAI's /v1/files and /v1/batches. The key has been checked by then, and is one of the
 endpoint's."""
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ class BatchesApi:
     def __init__(self, shelf: Shelf, worker: Worker) -> None:
         self._shelf = shelf
         self._worker = worker
+        self._reading = asyncio.Semaphore()
 
     async def answer(self, asked: Asked) -> Answer:
         """What is answered. Raises Refused."""
@@ -80,15 +82,11 @@ class BatchesApi:
                 content = await self._shelf.get(asked.key, "content", name)
                 return Answer((content or "").encode(errors="replace"), "application/octet-stream")
             case "DELETE", "files", name:
-                await self._file(asked.key, name)
-                await self._shelf.delete(asked.key, "content", name)
-                await self._shelf.delete(asked.key, "file", name)
-                return {"id": name, "object": "file", "deleted": True}
+                return await self._delete_file(asked.key, name)
             case "POST", "batches":
                 return await self._create(asked)
             case "GET", "batches":
-                found = [await self._batch(asked.key, name) for name in await self._shelf.all(asked.key, "batch")]
-                return _page(found, asked.query, MOST_BATCHES, 20)
+                return _page(await self._batches(asked.key), asked.query, MOST_BATCHES, 20)
             case "GET", "batches", name:
                 return await self._batch(asked.key, name)
             case "POST", "batches", name, "cancel":
@@ -96,19 +94,33 @@ class BatchesApi:
         raise Refused(ApiError(404, f"Invalid URL ({asked.method} /v1/{'/'.join(asked.parts)})", "unknown_url"))
 
     async def _upload(self, asked: Asked) -> Record:
-        try:
-            upload = await read_upload(asked.content_type, asked.body)
-        except BadUpload as error:
-            raise _bad(str(error), error.param) from None
+        async with self._reading:  # it is copied some times
+            try:
+                upload = await read_upload(asked.content_type, asked.body)
+            except BadUpload as error:
+                raise _bad(str(error), error.param) from None
         if upload.purpose != "batch":
             raise _bad("Files are for batches here: purpose must be batch.", "purpose")
         kept = records.FILE_KEPT if upload.kept is None else upload.kept
         if not LEAST_KEPT <= kept <= MOST_KEPT:
             raise _bad(f"expires_after[seconds] must be from {LEAST_KEPT} to {MOST_KEPT}.", "expires_after")
-        file = records.new_file(upload.filename, "batch", upload.content, time.time(), kept)
-        await self._shelf.put(asked.key, "content", file["id"], upload.content, kept)
-        await self._shelf.put(asked.key, "file", file["id"], json.dumps(file), kept)
+        file = records.new_file(upload.filename, "batch", upload.content, time.time(), kept=kept)
+        await asyncio.shield(self._put_file(asked.key, file, upload.content, kept))
         return file
+
+    async def _put_file(self, key: Key, file: Record, content: str, seconds: float) -> None:
+        await self._shelf.put(key, "content", file["id"], content, seconds)
+        await self._shelf.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
+
+    async def _delete_file(self, key: Key, name: str) -> Record:
+        await self._file(key, name)
+        users = [each["id"] for each in await self._batches(key) if _uses(each, name)]
+        if users:
+            text = f"The file {name} is the input of {users[0]}, which is not over."
+            raise Refused(ApiError(409, text, "file_in_use"))
+        for kind in ("content", "file"):
+            await self._shelf.delete(key, kind, name)
+        return {"id": name, "object": "file", "deleted": True}
 
     async def _list_files(self, asked: Asked) -> Record:
         purpose = _one(asked.query, "purpose")
@@ -117,6 +129,9 @@ class BatchesApi:
 
     async def _file(self, key: Key, name: str) -> Record:
         return _found(await self._shelf.get(key, "file", name), "File", name)
+
+    async def _batches(self, key: Key) -> list[Record]:
+        return [await self._batch(key, name) for name in await self._shelf.all(key, "batch")]
 
     async def _batch(self, key: Key, name: str) -> Record:
         batch = _found(await self._shelf.get(key, "batch", name), "Batch", name)
@@ -136,11 +151,21 @@ class BatchesApi:
             raise _bad("input_file_id must be the ID of an uploaded file.", "input_file_id")
         if metadata is not None and not _is_metadata(metadata):
             raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
-        if (await self._file(asked.key, file))["purpose"] != "batch":
+        found = await self._file(asked.key, file)
+        if found["purpose"] != "batch":
             raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
         batch = records.new_batch(endpoint, file, metadata, time.time())
-        await self._worker.submit(asked.key, batch, asked.api_key)
+        await asyncio.shield(self._begin(asked, batch, found))
         return batch
+
+    async def _begin(self, asked: Asked, batch: Record, file: Record) -> None:
+        """Take a batch in; its input is kept until it is over."""
+        needed = 2 * records.DAY
+        if file["expires_at"] < time.time() + needed:
+            content = await self._shelf.get(asked.key, "content", file["id"])
+            file = {**file, "expires_at": int(time.time()) + needed}
+            await self._put_file(asked.key, file, content or "", needed)
+        await self._worker.submit(asked.key, batch, asked.api_key)
 
     async def _cancel(self, key: Key, name: str) -> Record:
         batch = await self._batch(key, name)
@@ -150,6 +175,10 @@ class BatchesApi:
             text = f"The batch {name} is {batch['status']}, and cannot be cancelled."
             raise Refused(ApiError(409, text, "batch_over"))
         return await self._batch(key, name)
+
+
+def _uses(batch: Record, file: str) -> bool:
+    return batch["input_file_id"] == file and batch["status"] in {*records.OPEN, "cancelling"}
 
 
 def _found(text: str | None, kind: str, name: str) -> Record:

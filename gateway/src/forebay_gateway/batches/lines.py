@@ -26,7 +26,7 @@ def read_requests(content: str, endpoint: str) -> tuple[list[Request], list[Reco
     requests: list[Request] = []
     errors: list[Record] = []
     seen: set[str] = set()
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
         found = _read_line(line, endpoint, seen)

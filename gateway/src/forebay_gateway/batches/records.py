@@ -24,9 +24,11 @@ OPEN = frozenset({"validating", "in_progress", "finalizing"})
 """The states of a batch in which there is something left to do."""
 
 
-def new_file(name: str, purpose: str, content: bytes | str, now: float, kept: int = FILE_KEPT) -> Record:
+def new_file(
+    name: str, purpose: str, content: bytes | str, now: float, *, kept: int = FILE_KEPT, file_id: str = ""
+) -> Record:
     return {
-        "id": f"file-{uuid.uuid4().hex}",
+        "id": file_id or f"file-{uuid.uuid4().hex}",
         "object": "file",
         "bytes": len(content.encode() if isinstance(content, str) else content),
         "created_at": int(now),

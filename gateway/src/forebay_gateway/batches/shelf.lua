@@ -18,13 +18,14 @@ end
 
 local steps = {}
 
--- 0 where there is no place.
+-- 0 where there is no place; -1 as the most means that there always is.
 function steps.put(endpoint, kind, name, most, after, text)
   local place = place_of(endpoint, kind)
   local old = call('HSTRLEN', place, name)
   local size = #text - old
   if call('HEXISTS', place, name) == 0 then size = size + OVERHEAD end
-  if (call('GET', PREFIX .. 'shelved:bytes') or 0) + size > most + 0 then return 0 end
+  local full = (call('GET', PREFIX .. 'shelved:bytes') or 0) + size > most + 0
+  if full and size > 0 and most ~= '-1' then return 0 end
   call('INCRBY', PREFIX .. 'shelved:bytes', size)
   call('HSET', place, name, text)
   call('SADD', PREFIX .. 'kinds:' .. endpoint, kind)
@@ -36,8 +37,9 @@ function steps.get(endpoint, kind, name)
   return call('HGET', place_of(endpoint, kind), name)
 end
 
-function steps.all(endpoint, kind)
-  return call('HGETALL', place_of(endpoint, kind))
+-- Some documents of a kind, and where to go on (0: nowhere).
+function steps.some(endpoint, kind, cursor)
+  return call('HSCAN', place_of(endpoint, kind), cursor, 'COUNT', BATCH)
 end
 
 -- Whether there was one.

@@ -15,8 +15,8 @@ class Shelf(ABC):
     """All of it may raise Unavailable."""
 
     @abstractmethod
-    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float) -> None:
-        """Keep a document, in place of the one of that name, for so long. Raises Full."""
+    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
+        """Keep a document, in place of the one of that name, for so long. Raises Full where it is bounded."""
 
     @abstractmethod
     async def get(self, key: Key, kind: str, name: str) -> str | None: ...
@@ -37,6 +37,10 @@ class Shelf(ABC):
     async def lease(self, name: str, seconds: float) -> bool:
         """Whether this gateway may do something that only one may do, for so long or until it asks again."""
 
+    @abstractmethod
+    async def sweep(self) -> None:
+        """Delete what has been kept long enough, where that does not happen by itself. To be called now and then."""
+
 
 class MemoryShelf(Shelf):
     """In the memory of one gateway; `most_bytes` bounds all documents together."""
@@ -47,10 +51,10 @@ class MemoryShelf(Shelf):
         self._documents: dict[tuple[Key, str], dict[str, str]] = {}
         self._expiries: dict[tuple[Key, str, str], asyncio.TimerHandle] = {}
 
-    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float) -> None:
+    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
         place = self._documents.get((key, kind), {})
         size = len(text) - len(place[name]) if name in place else len(text) + OVERHEAD
-        if self._bytes + size > self._most_bytes:
+        if bounded and size > 0 and self._bytes + size > self._most_bytes:
             raise Full
         self._bytes += size
         self._documents.setdefault((key, kind), {})[name] = text
@@ -74,6 +78,9 @@ class MemoryShelf(Shelf):
 
     async def lease(self, name: str, seconds: float) -> bool:
         return True
+
+    async def sweep(self) -> None:
+        return
 
     def _drop(self, key: Key, kind: str, name: str) -> bool:
         self._let_live(key, kind, name)

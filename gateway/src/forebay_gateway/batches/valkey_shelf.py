@@ -20,9 +20,10 @@ class ValkeyShelf(Shelf):
         self._most_bytes = most_bytes
         self._gateway = uuid.uuid4().hex
 
-    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float) -> None:
+    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
+        most = self._most_bytes if bounded else -1
         kept = await self._steps.run(
-            "put", "/".join(key), kind, name, self._most_bytes, round(seconds * 1000), text, growing=True
+            "put", "/".join(key), kind, name, most, round(seconds * 1000), text, growing=bounded
         )
         if not kept:
             raise Full
@@ -32,8 +33,13 @@ class ValkeyShelf(Shelf):
         return found
 
     async def all(self, key: Key, kind: str) -> Mapping[str, str]:
-        flat = await self._steps.run("all", "/".join(key), kind)
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        found: dict[str, str] = {}
+        cursor = "0"
+        while True:
+            cursor, flat = await self._steps.run("some", "/".join(key), kind, cursor)
+            found |= zip(flat[::2], flat[1::2], strict=True)
+            if cursor == "0":
+                return found
 
     async def delete(self, key: Key, kind: str, name: str) -> bool:
         return bool(await self._steps.run("delete", "/".join(key), kind, name))
@@ -43,5 +49,7 @@ class ValkeyShelf(Shelf):
             continue
 
     async def lease(self, name: str, seconds: float) -> bool:
-        await self._steps.run("sweep")
         return bool(await self._steps.run("lease", name, self._gateway, round(seconds * 1000)))
+
+    async def sweep(self) -> None:
+        await self._steps.run("sweep")

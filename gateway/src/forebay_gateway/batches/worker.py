@@ -36,6 +36,9 @@ INTERVAL = 1.0
 LOOK = 5.0
 """Seconds after which a job is looked at again, in case word of its end was lost."""
 
+GONE = "gone"
+"""How a batch ends whose endpoint is gone."""
+
 EVERYBODY: Key = ("", "")
 """Whose documents tell which batches are open, of all endpoints."""
 
@@ -67,19 +70,22 @@ class Worker:
 
     async def submit(self, key: Key, batch: Record, api_key: str) -> None:
         """Take a batch in. Raises Full."""
-        await self._shelf.put(key, "batch", batch["id"], json.dumps(batch), records.BATCH_KEPT)
         await self._shelf.put(key, "key", batch["id"], self._seal.close(api_key), records.BATCH_KEPT)
-        await self._shelf.put(EVERYBODY, "open", batch["id"], "/".join(key), records.BATCH_KEPT)
+        await self._shelf.put(key, "batch", batch["id"], json.dumps(batch), records.BATCH_KEPT, bounded=False)
+        await self._shelf.put(EVERYBODY, "open", batch["id"], "/".join(key), records.BATCH_KEPT, bounded=False)
 
     async def _look_for_batches(self) -> None:
         while True:
             try:
+                await self._shelf.sweep()
                 for batch_id, name in (await self._shelf.all(EVERYBODY, "open")).items():
                     namespace, _, endpoint = name.partition("/")
                     if batch_id not in self._tasks and await self._shelf.lease(batch_id, LEASE):
                         self._tasks[batch_id] = asyncio.create_task(self._take_on((namespace, endpoint), batch_id))
             except Unavailable:
                 logger.info("the batches cannot be looked at")
+            except Exception:
+                logger.exception("looking for batches")
             await asyncio.sleep(INTERVAL)
 
     async def _take_on(self, key: Key, batch_id: str) -> None:
@@ -113,16 +119,17 @@ class _Batch:
 
     async def run(self) -> None:
         record = await self._shelf.get(self._key, "batch", self._id)
-        if record is None:  # its endpoint is gone
+        self._batch: Record = json.loads(record or "{}")
+        if self._batch.get("status") not in records.OPEN:  # its endpoint is gone, or a gateway that was to close it
             await self._close()
             return
-        self._batch: Record = json.loads(record)
         content = await self._shelf.get(self._key, "content", self._batch["input_file_id"])
         requests, errors = read_requests(content or "", self._batch["endpoint"])
         if errors:
             records.fail(self._batch, errors, time.time())
             await self._save()
             await self._close()
+            BATCHES.labels("failed").inc()
             return
         if self._batch["status"] == "validating":
             records.move(self._batch, "in_progress", time.time())
@@ -134,10 +141,12 @@ class _Batch:
             error = {"code": "no_space", "line": None, "param": None}
             error["message"] = "There is no place for the results. Delete files, or raise the gateway's files_bytes."
             records.fail(self._batch, [error], time.time())
-        else:
+            status = "failed"
+        if status != GONE:
             await self._write_files(requests, status)
-        await self._save()
+            await self._save()
         await self._close()
+        BATCHES.labels(status).inc()
 
     async def _do(self, requests: Sequence[Request]) -> str:
         """Have the requests done that were not; the state in which the batch ends."""
@@ -152,9 +161,9 @@ class _Batch:
                 done, doers = await asyncio.wait(doers, timeout=INTERVAL)
                 for each in done:
                     each.result()
-                await self._save()
                 if doers and (status := await self._ended_early()):
                     return status
+                await self._save()
         finally:
             for each in doers:
                 each.cancel()
@@ -163,6 +172,8 @@ class _Batch:
 
     async def _ended_early(self) -> str:
         """How the batch ends before it is done; "" where it goes on."""
+        if await self._shelf.get(self._key, "batch", self._id) is None:
+            return GONE
         if await self._shelf.get(self._key, "cancel", self._id) is not None:
             return "cancelled"
         return "expired" if time.time() >= self._batch["expires_at"] else ""
@@ -202,7 +213,8 @@ class _Batch:
 
     async def _write_files(self, requests: Sequence[Request], status: str) -> None:
         """The output and the error file, each where there is something in it."""
-        records.move(self._batch, "finalizing", time.time())
+        if status != "failed":
+            records.move(self._batch, "finalizing", time.time())
         done = await self._shelf.all(self._key, f"results-{self._id}")
         self._count(done)
         lines: dict[str, list[str]] = {"+": [], "-": []}
@@ -212,11 +224,16 @@ class _Batch:
         for sign, field, name in (("+", "output_file_id", "output"), ("-", "error_file_id", "error")):
             if lines[sign] and not self._batch[field]:
                 content = "\n".join(lines[sign]) + "\n"
-                file = records.new_file(f"{self._id}_{name}.jsonl", "batch_output", content, time.time())
-                await self._shelf.put(self._key, "content", file["id"], content, records.FILE_KEPT)
-                await self._shelf.put(self._key, "file", file["id"], json.dumps(file), records.FILE_KEPT)
+                file_id = f"file-{self._id.removeprefix('batch_')}-{name}"
+                file = records.new_file(
+                    f"{self._id}_{name}.jsonl", "batch_output", content, time.time(), file_id=file_id
+                )
+                # the results, which were in bounds, make place for them in the next moment
+                for kind, text in (("content", content), ("file", json.dumps(file))):
+                    await self._shelf.put(self._key, kind, file_id, text, records.FILE_KEPT, bounded=False)
                 self._batch[field] = file["id"]
-        records.move(self._batch, status, time.time())
+        if status != "failed":
+            records.move(self._batch, status, time.time())
 
     def _count(self, done: Mapping[str, str]) -> None:
         counts = self._batch["request_counts"]
@@ -224,7 +241,8 @@ class _Batch:
         counts["failed"] = len(done) - counts["completed"]
 
     async def _save(self) -> None:
-        await self._shelf.put(self._key, "batch", self._id, json.dumps(self._batch), records.BATCH_KEPT)
+        text = json.dumps(self._batch)
+        await self._shelf.put(self._key, "batch", self._id, text, records.BATCH_KEPT, bounded=False)
 
     async def _close(self) -> None:
         """Nothing is left to do."""
@@ -232,5 +250,3 @@ class _Batch:
         for kind in ("key", "cancel"):
             await self._shelf.delete(self._key, kind, self._id)
         await self._shelf.delete(EVERYBODY, "open", self._id)
-        if hasattr(self, "_batch"):
-            BATCHES.labels(self._batch["status"]).inc()

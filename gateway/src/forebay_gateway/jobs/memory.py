@@ -89,6 +89,9 @@ class Memory(Store):
         job.state, job.started, job.attempts = State.IN_PROGRESS, self._now(), job.attempts + 1
         return job, endpoint.counts.queued
 
+    async def release(self, job: Job) -> None:
+        await self.put_back(job, blamed=True)
+
     async def put_back(self, job: Job, *, blamed: bool) -> None:
         if job.state is State.IN_PROGRESS:
             self._leave_pod(job)
@@ -166,7 +169,7 @@ class Memory(Store):
         self._expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
         self._tell(job.id)
         self.finished(job)
-        self.stopped(job.id)
+        self.stopped(job.id, job.token)
 
     def _leave_pod(self, job: Job) -> None:
         endpoint = self._endpoints[job.endpoint]

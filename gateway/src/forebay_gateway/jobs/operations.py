@@ -1,5 +1,7 @@
 """The operations of RunPod's job API: how their paths look."""
 
+import re
+
 METHODS = {
     "run": {"POST"},
     "runsync": {"POST"},
@@ -12,12 +14,16 @@ METHODS = {
 }
 """Operation -> the methods that it is asked by."""
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
 _NEEDS_ID = {"status", "stream", "cancel", "retry"}
 
 
 def read_operation(rest: str) -> str:
     """The operation, with its ID, of what comes after /v2/ENDPOINT/; "" for what is none."""
     operation, slash, job_id = rest.partition("/")
-    if operation not in METHODS or "/" in job_id or bool(job_id) != (operation in _NEEDS_ID) or (slash and not job_id):
+    if operation not in METHODS or bool(slash) != (operation in _NEEDS_ID):
+        return ""
+    if slash and not _ID.fullmatch(job_id):
         return ""
     return rest

@@ -33,7 +33,7 @@ class Running:
         self._balancer = balancer
         self._takers = Balancer()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._generating: dict[str, asyncio.Task[None]] = {}
+        self._generating: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.left: Callable[[Key], None] = lambda _: None
         """Called when a pod of an endpoint has a job less."""
         store.stopped = self.stop
@@ -63,12 +63,12 @@ class Running:
         """Have its pod run a job that was claimed."""
         task = asyncio.create_task(self._run(job))
         self._tasks.add(task)
-        self._generating[job.id] = task
+        self._generating[job.id, job.token] = task
         task.add_done_callback(lambda _: self._end(job, task))
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, token: str) -> None:
         """End the generation of a job that is over, or another gateway's."""
-        if task := self._generating.pop(job_id, None):
+        if task := self._generating.pop((job_id, token), None):
             task.cancel()
 
     def _end(self, job: Job, task: asyncio.Task[None]) -> None:
@@ -91,6 +91,9 @@ class Running:
         except Exception:
             logger.exception("job %s failed", job.id)
             await self._finish(job, State.FAILED, "The gateway had an error while it ran the job.")
+        finally:
+            self._generated(job)
+            await self._store.release(job)
 
     async def _generate(self, job: Job) -> None:
         """Have a pod run a job, and bring it to its end. Raises Full and Lost."""
@@ -141,7 +144,7 @@ class Running:
 
     def _generated(self, job: Job) -> bool:
         """Nothing stops it from here on; whether that was not done before."""
-        return self._generating.pop(job.id, None) is not None
+        return self._generating.pop((job.id, job.token), None) is not None
 
 
 async def _insist(step: Callable[[], Awaitable[None]]) -> None:

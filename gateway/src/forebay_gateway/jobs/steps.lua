@@ -11,6 +11,7 @@
 -- forebay:queued, :waiting, :running  hashes  how many jobs, by endpoint; waiting are those that may start pods
 -- forebay:expiries          zset    when nothing is left of a job
 -- forebay:bytes             number  what all jobs keep
+-- forebay:swept             number  when the last sweep was
 -- forebay:told              channel what others may wait for: queued ENDPOINT, output ID, ended ID
 --
 -- A claim has a token. Who has lost it, to another gateway or to the job's end, can change nothing any more.
@@ -86,17 +87,15 @@ local function leave(job)
   end
 end
 
-local function forget_output(id)
-  local length = 0
-  for _, item in ipairs(call('LRANGE', key_of(id) .. ':output', 0, -1)) do length = length + #item end
+local function forget_output(id, job)
   call('DEL', key_of(id) .. ':output')
-  resize(id, 0 - length)
+  resize(id, job.bytes - call('HGET', key_of(id), 'size'))
   set(id, 'told', 0)
 end
 
 local function put_back(id, job)
   leave(job)
-  forget_output(id)
+  forget_output(id, job)
   call('HDEL', key_of(id), 'started', 'token')
   enqueue(id, job, 'again')
 end
@@ -155,11 +154,13 @@ function steps.find(id, endpoint)
   return {id, call('HGETALL', key_of(id)), output}
 end
 
--- The items that were not told yet, up to so many bytes but one at least, and whether there are more.
-function steps.take_stream(id, endpoint, most)
+-- The items that were not told yet, up to so many bytes but one at least, and whether there are more. call_id is the
+-- same for a call that is made again, which gets the same items.
+function steps.take_stream(id, endpoint, most, call_id)
   local job = find(id, endpoint)
   if not job then return false end
-  local items, size, told, more = {}, 0, job.told + 0, 0
+  local from = (job.taken_by == call_id and job.taken_from or job.told) + 0
+  local items, size, told, more = {}, 0, from, 0
   while more == 0 do
     local found = call('LRANGE', key_of(id) .. ':output', told, told + 49)
     if #found == 0 then break end
@@ -171,7 +172,7 @@ function steps.take_stream(id, endpoint, most)
       items[#items + 1], size, told = item, size + #item, told + 1
     end
   end
-  set(id, 'told', told)
+  if #items > 0 then set(id, 'told', told, 'taken_from', from, 'taken_by', call_id) end
   return {job.state, more, items}
 end
 
@@ -246,7 +247,7 @@ local function append(id, from, most, items)
   local skip, size = call('LLEN', key) - from, 0
   if skip < 0 then return 0 end
   for i = skip + 1, #items do size = size + #items[i] end
-  if (call('GET', PREFIX .. 'bytes') or 0) + size > most + 0 then return -1 end
+  if size > 0 and (call('GET', PREFIX .. 'bytes') or 0) + size > most + 0 then return -1 end
   for i = skip + 1, #items do call('RPUSH', key, items[i]) end
   resize(id, size)
   return 1
@@ -283,15 +284,16 @@ function steps.cancel(id, endpoint)
   return 1
 end
 
--- The state in which it was found; nil where there is no such job.
-function steps.retry(id, endpoint, api_key)
+-- The state in which it was found; nil where there is no such job. call_id is the same for a call that is made again.
+function steps.retry(id, endpoint, api_key, call_id)
   local job = find(id, endpoint)
   if not job then return false end
+  if job.retried_by == call_id then return 'FAILED' end
   if job.state == 'FAILED' or job.state == 'TIMED_OUT' then
     call('HINCRBY', PREFIX .. 'done:' .. endpoint, 'retried', 1)
-    forget_output(id)
+    forget_output(id, job)
     call('HDEL', key_of(id), 'started', 'finished', 'token')
-    set(id, 'error', '', 'attempts', 0, 'created', now, 'api_key', api_key)
+    set(id, 'error', '', 'attempts', 0, 'created', now, 'api_key', api_key, 'retried_by', call_id)
     keep_until(id, now + job.ttl)
     enqueue(id, job, job.low == '1' and 'low' or 'normal')
   end
@@ -338,7 +340,8 @@ function steps.expire(id, endpoint, after)
   if job and FINAL[job.state] then keep_until(id, math.min(now + after, job.created + job.ttl)) end
 end
 
--- What nobody does by itself: ends what is over its time, queues what was claimed by a gateway that is gone.
+-- What nobody does by itself: ends what is over its time, queues what was claimed by a gateway that is gone. Where nobody
+-- has swept for a while, as Valkey was away, nobody could beat either: then all claims get another lease.
 -- How many jobs of each endpoint are queued, may start pods, and run; what was ended; how many were queued again.
 function steps.sweep(lease, most_attempts)
   local ended, again = {}, 0
@@ -350,10 +353,17 @@ function steps.sweep(lease, most_attempts)
     end
     drop(id, job)
   end
+  local swept = call('GET', PREFIX .. 'swept')
+  call('SET', PREFIX .. 'swept', now)
+  local anew = not swept or now - swept > lease / 2
   for _, endpoint in ipairs(call('HKEYS', PREFIX .. 'running')) do
     for _, name in ipairs(QUEUES) do
       local stream, cursor = queue_of(endpoint, name), '0-0'
-      while call('EXISTS', stream) == 1 do
+      while anew and call('EXISTS', stream) == 1 do
+        cursor = call('XAUTOCLAIM', stream, GROUP, GROUP, 0, cursor, 'COUNT', BATCH, 'JUSTID')[1]
+        if cursor == '0-0' then break end
+      end
+      while not anew and call('EXISTS', stream) == 1 do
         local found = call('XAUTOCLAIM', stream, GROUP, GROUP, lease, cursor, 'COUNT', BATCH)
         for _, each in ipairs(found[2]) do
           local id = each[2][2]

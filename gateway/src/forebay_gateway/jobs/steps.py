@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 from redis import asyncio as valkey
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
 
 from forebay_gateway.jobs.store import Full, Unavailable
 
@@ -25,6 +32,10 @@ PAUSE = 0.2
 CONNECTIONS = 32
 
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+
+
+_PASSING = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "UNKILLABLE")
+"""Refusals that end by themselves or by an administrator: a failover, a disk that is full, another's long script."""
 
 
 class Steps:
@@ -104,5 +115,7 @@ def connect(url: str) -> valkey.Redis:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether it says that Valkey cannot be talked to; RuntimeError is uvloop's for a connection that was closed."""
+    """Whether it says that Valkey can do nothing now; RuntimeError is uvloop's for a connection that was closed."""
+    if isinstance(error, ResponseError) and not isinstance(error, _AWAY):
+        return str(error).startswith(_PASSING)
     return isinstance(error, _AWAY) or (isinstance(error, RuntimeError) and "closed" in str(error))

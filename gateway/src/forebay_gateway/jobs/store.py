@@ -68,8 +68,8 @@ class Store(ABC):
         """Called when an endpoint's queue may have jobs."""
         self.finished: Callable[[Job], None] = lambda _: None
         """Called once for each job that has come to its end, by the gateway that ended it."""
-        self.stopped: Callable[[str], None] = lambda _: None
-        """Called with the ID of a job that this gateway may run, and shall not any more."""
+        self.stopped: Callable[[str, str], None] = lambda _, __: None
+        """Called with a job's ID and the token of the claim that this gateway may have had on it, and has no more."""
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     @contextmanager
@@ -113,6 +113,10 @@ class Store(ABC):
 
         No job where none is queued, or each pod has `at_once`.
         """
+
+    @abstractmethod
+    async def release(self, job: Job) -> None:
+        """Nothing more is done here for a claimed job: where it is neither over nor back, another may have it."""
 
     @abstractmethod
     async def put_back(self, job: Job, *, blamed: bool) -> None:

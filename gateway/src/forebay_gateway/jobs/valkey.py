@@ -30,6 +30,9 @@ LEASE = 10.0
 INTERVAL = 1.0
 """Seconds from one beat, and one sweep, to the next."""
 
+BEATEN_TOGETHER = 1000
+"""Claims in one step: a Lua function takes up to 8,000 arguments."""
+
 CHANNEL = "forebay:told"
 
 
@@ -80,7 +83,7 @@ class Valkey(Store):
         return self._job(*found) if found else None
 
     async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
-        found = await self._steps.run("take_stream", job_id, _name(key), most)
+        found = await self._steps.run("take_stream", job_id, _name(key), most, uuid.uuid4().hex)
         return Taken(State(found[0]), bool(found[1]), found[2]) if found else None
 
     async def counts(self, key: Key) -> Counts:
@@ -99,6 +102,9 @@ class Valkey(Store):
         job_id, fields, given = claimed
         self._claims[job_id] = token
         return self._job(job_id, fields, given=given), int(left)
+
+    async def release(self, job: Job) -> None:
+        self._let_go(job)
 
     async def put_back(self, job: Job, *, blamed: bool) -> None:
         await self._steps.run("put_back", job.id, job.token, int(blamed))
@@ -124,7 +130,8 @@ class Valkey(Store):
         return job
 
     async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
-        found = await self._steps.run("retry", job_id, _name(key), self._seal.close(api_key), growing=True)
+        sealed, call_id = self._seal.close(api_key), uuid.uuid4().hex
+        found = await self._steps.run("retry", job_id, _name(key), sealed, call_id, growing=True)
         self.queued(key)
         return State(found) if found else None
 
@@ -148,12 +155,18 @@ class Valkey(Store):
         await self._steps.run("expire", job_id, _name(key), round(seconds * 1000))
 
     async def _beat(self) -> None:
-        """Hold on to what was claimed here, and stop what is not ours any more."""
-        if self._claims:
-            claims = [each for claim in self._claims.items() for each in claim]
-            for job_id in await self._steps.run("beat", *claims):
-                self._claims.pop(job_id, None)
-                self.stopped(job_id)
+        """Hold on to what was claimed here."""
+        claims = list(self._claims.items())
+        for first in range(0, len(claims), BEATEN_TOGETHER):
+            await self._hold(claims[first : first + BEATEN_TOGETHER])
+
+    async def _hold(self, claims: Sequence[tuple[str, str]]) -> None:
+        """Hold on to these claims, and stop what is not ours any more."""
+        tokens = dict(claims)
+        for job_id in await self._steps.run("beat", *(each for claim in claims for each in claim)):
+            if self._claims.get(job_id) == tokens[job_id]:
+                del self._claims[job_id]
+            self.stopped(job_id, tokens[job_id])
 
     async def _sweep(self) -> None:
         counts, ended, again = await self._steps.run("sweep", round(LEASE * 1000), ATTEMPTS)
@@ -185,7 +198,7 @@ class Valkey(Store):
                     else:
                         self._tell(what)
                     if word == "ended" and what in self._claims:
-                        self.stopped(what)
+                        await self._hold([(what, self._claims[what])])
 
     async def _go_on(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
         """Do something again and again."""

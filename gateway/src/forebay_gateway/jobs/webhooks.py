@@ -17,6 +17,7 @@ from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.jobs.job import Job, render, tell
 from forebay_gateway.metrics import WEBHOOKS
+from forebay_gateway.names import Key
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,11 @@ PAUSE = 10.0
 SECONDS = 10.0
 """For a connection and the head of an answer; its body is not read."""
 
-AT_ONCE = 64
+AT_ONCE = 16
+"""Of one endpoint."""
+
+MOST_BYTES = 32 << 20
+"""Of what all webhooks are still to be told; one beyond is not delivered."""
 
 NAT64, EMBEDDED = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")
 """IPv6 addresses whose last four bytes are an IPv4 address (RFC 6052, RFC 4291); of others ipaddress knows."""
@@ -42,7 +47,8 @@ class Webhooks:
         self._allowed = allowed
         self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots: dict[Key, asyncio.Semaphore] = {}
+        self._bytes = 0
 
     async def __aenter__(self) -> "Webhooks":
         connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, socket_factory=self._open)
@@ -59,16 +65,30 @@ class Webhooks:
 
     def deliver(self, job: Job) -> None:
         """Tell of a job that is over, where it asked for that, as it is now."""
-        if job.submission.webhook:
-            task = asyncio.create_task(self._deliver(job.id, job.submission.webhook, render(tell(job)).encode()))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if not job.submission.webhook:
+            return
+        content = render(tell(job)).encode(errors="replace")
+        if self._bytes + len(content) > MOST_BYTES:
+            WEBHOOKS.labels("failed").inc()
+            logger.warning("the webhook of job %s was not delivered: too many wait", job.id)
+            return
+        task = asyncio.create_task(self._deliver(job, content))
+        self._bytes += len(content)
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._forget(task, len(content)))
 
-    async def _deliver(self, job_id: str, url: str, content: bytes) -> None:
+    def _forget(self, task: asyncio.Task[None], size: int) -> None:
+        self._tasks.discard(task)
+        self._bytes -= size
+
+    async def _deliver(self, job: Job, content: bytes) -> None:
+        job_id, slots = job.id, self._slots.setdefault(job.endpoint, asyncio.Semaphore(AT_ONCE))
         for number in range(TRIES):
             if number:
                 await asyncio.sleep(self._pause)
-            if not (trouble := await self._post(url, content)):
+            async with slots:
+                trouble = await self._post(job.submission.webhook, content)
+            if not trouble:
                 WEBHOOKS.labels("delivered").inc()
                 return
             logger.info("the webhook of job %s: %s", job_id, trouble)
@@ -79,10 +99,7 @@ class Webhooks:
         """What is wrong; "" where it was answered with 200."""
         headers = {"Content-Type": "application/json"}
         try:
-            async with (
-                self._slots,
-                self._session.post(url, data=content, headers=headers, allow_redirects=False) as reply,
-            ):
+            async with self._session.post(url, data=content, headers=headers, allow_redirects=False) as reply:
                 return "" if reply.status == 200 else f"it answered {reply.status}"
         except (OSError, aiohttp.ClientError, ValueError, TimeoutError) as error:
             return str(error) or repr(error)

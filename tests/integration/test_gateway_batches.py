@@ -113,6 +113,24 @@ def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
             client.batches.cancel(batch.id)
 
 
+@pytest.mark.parametrize("route", ["/v1/completions", "/v1/embeddings", "/v1/responses"])
+def test_batches_are_for_other_routes_too(gateway: Gateway, route: Any) -> None:
+    name = route.rsplit("/", 1)[1]
+    gateway.endpoint(name)
+    client = gateway.client(gateway.url(name))
+
+    async def tell_route(exchange: Exchange) -> None:
+        await finish(exchange, {"route": json.loads(await exchange.read_body())["input"]["route"]})
+
+    with ready_pod(gateway, name) as pod:
+        pod.answer = tell_route
+        file = client.files.create(file=("in.jsonl", requests(2, url=route)), purpose="batch")
+        batch = client.batches.create(input_file_id=file.id, endpoint=route, completion_window="24h")
+        done = becomes(client, batch, "completed")
+        found = [line["response"]["body"] for line in read(client, done.output_file_id).values()]
+        assert found == [{"route": route}] * 2
+
+
 def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) -> None:
     gateway.endpoint("cancelled", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
     client = gateway.client(gateway.url("cancelled"))

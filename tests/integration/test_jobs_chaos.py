@@ -1,10 +1,12 @@
-"""Jobs in Valkey while gateways, pods and Valkey itself are killed and started again at random: none is lost, none ends
-twice, each has its own output."""
+"""Jobs in Valkey while gateways, pods, the operator and Valkey itself are killed and started again at random: none is
+lost, none ends twice, each has its own output."""
 
 import asyncio
+import base64
 import json
 import random
 import signal
+import subprocess
 import time
 import uuid
 from collections import Counter
@@ -19,16 +21,19 @@ import pytest
 
 from forebay_gateway.hold import wait_for_event
 from forebay_gateway.jobs.steps import connect
+from tests.endpoints import endpoint
+from tests.integration.asking import send
 from tests.integration.canned_pod import CannedPod, Exchange
-from tests.integration.gateway_process import KEY, Gateway, running_gateway
+from tests.integration.gateway_process import Gateway, running_gateway
+from tests.integration.operator_process import give_access, running_operator
 from tests.integration.valkey_process import ValkeyServer
-from tests.kubectl import Kubectl
+from tests.kubectl import Kubectl, wait_for
 
 NAME = "chaos"
 CLIENTS = 16
 PODS = 3
 AT_ONCE = 8
-KILLS = ("gateway", "gateway by SIGTERM", "pod", "pod", "valkey")
+KILLS = ("gateway", "gateway by SIGTERM", "pod", "pod", "operator", "valkey")
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 
 
@@ -45,12 +50,20 @@ async def run_job(exchange: Exchange) -> None:
 
 @dataclass
 class Scene:
-    """Two gateways, three pods and a Valkey, each of which may be killed. What ends is logged in one folder."""
+    """An operator, two gateways, three pods and a Valkey, each of which may be killed. They log in one folder.
+
+    Attributes:
+        access: the operator's.
+        key: the endpoint's.
+    """
 
     kubectl: Kubectl
+    access: Kubectl
     system: str
     folder: Path
     valkey: ValkeyServer
+    key: str = ""
+    operator: tuple[subprocess.Popen[bytes], ExitStack] | None = None
     gateways: dict[int, tuple[Gateway, ExitStack]] = field(default_factory=dict)
     pods: list[CannedPod] = field(default_factory=list)
     killed: Counter[str] = field(default_factory=Counter)
@@ -58,8 +71,16 @@ class Scene:
     def start_gateway(self, number: int) -> None:
         stack = ExitStack()
         log = self.folder / f"gateway-{number}"
-        found = stack.enter_context(running_gateway(self.kubectl, self.system, log, valkey_url=self.valkey.url))
+        found = stack.enter_context(
+            running_gateway(self.kubectl, self.system, log, digest_key=None, valkey_url=self.valkey.url)
+        )
         self.gateways[number] = found, stack
+
+    def start_operator(self) -> None:
+        stack = ExitStack()
+        options = "--namespace", self.system, "--watch-namespaces", self.kubectl.namespace
+        running = running_operator(self.access, self.folder / "operator", *options, "--gateway-service=forebay-gateway")
+        self.operator = stack.enter_context(running), stack
 
     def start_pod(self, number: int, port: int = 0) -> CannedPod:
         pod = CannedPod(port)
@@ -76,6 +97,13 @@ class Scene:
             self.pods[number].__exit__(None, None, None)
             time.sleep(random.uniform(0, 1))  # how long it is away
             self.start_pod(number, port)
+        elif what == "operator":
+            assert self.operator
+            process, stack = self.operator
+            process.kill()
+            process.wait()
+            stack.close()
+            self.start_operator()
         elif what == "valkey":
             self.valkey.kill()
             time.sleep(random.uniform(0, 1))
@@ -146,7 +174,7 @@ async def read_all(scene: Scene, session: aiohttp.ClientSession, jobs: dict[str,
 
 
 async def check(scene: Scene, count: int) -> None:
-    headers = {"Authorization": f"Bearer {KEY}"}
+    headers = {"Authorization": f"Bearer {scene.key}"}
     timeout = aiohttp.ClientTimeout(total=30)
     connector = aiohttp.TCPConnector(force_close=True)
     async with AsyncExitStack() as stack:
@@ -188,30 +216,39 @@ async def check(scene: Scene, count: int) -> None:
     assert scene.killed.keys() == set(KILLS)
 
 
+def knows(gateway: Gateway, key: str) -> bool:
+    return send(gateway.port, "GET", f"/v2/{NAME}/openai/v1/models", key=key)[0] == 200
+
+
 @pytest.fixture
 def scene(control_plane: Kubectl, run_cluster: Callable[..., None], tmp_path: Path) -> Any:
     run_cluster("redis")
     mark = uuid.uuid4().hex[:6]
     home, system = control_plane.within(f"chaos-{mark}"), f"chaos-system-{mark}"
-    for namespace in (home.namespace, system):
-        control_plane.run("create", "namespace", namespace)
-    made = Scene(home, system, tmp_path, ValkeyServer(tmp_path))
+    home.run("create", "namespace", home.namespace)
+    values = "--set=gateway.enabled=true", f"--set=watchNamespaces={{{home.namespace}}}"
+    access = give_access(control_plane, tmp_path / "kubeconfig", system, *values)
+    made = Scene(home, access, system, tmp_path, ValkeyServer(tmp_path))
     made.valkey.start()
+    made.start_operator()
     for number in range(PODS):
         made.start_pod(number)
     for number in range(2):
         made.start_gateway(number)
-    gateway = made.gateways[0][0]
-    gateway.endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(AT_ONCE)}])
-    gateway.pods(NAME, *made.pods)
+    home.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(AT_ONCE)}]))
+    secret = wait_for(lambda: home.get("secret", f"{NAME}-api-key"), "the key is made")
+    made.key = base64.b64decode(secret["data"]["api-key"]).decode()
+    for gateway, _ in made.gateways.values():
+        gateway.pods(NAME, *made.pods)
+        wait_for(lambda one=gateway: knows(one, made.key), "the gateway knows the endpoint")  # type: ignore[misc]
     yield made
-    for _, stack in made.gateways.values():
+    for _, stack in [*made.gateways.values(), *([made.operator] if made.operator else [])]:
         stack.close()
     for pod in made.pods:
         pod.__exit__(None, None, None)
     made.valkey.stop()
-    for number in range(2):
-        assert "Traceback" not in (tmp_path / f"gateway-{number}").read_text()
+    for name in ("gateway-0", "gateway-1", "operator"):
+        assert "Traceback" not in (tmp_path / name).read_text()
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,20 @@ def test_from_zero_to_an_answer_and_back_to_zero(operator: Stage) -> None:
     assert "Scaled" in told
 
 
+def test_jobs_that_wait_are_told_of_in_the_status(operator: Stage) -> None:
+    make_idle(operator)
+    port, key = operator.gateway.port, operator.key()
+    wait_for(lambda: send(port, "GET", "/v2/one/openai/v1/models", key=key)[0] == 200, "the gateway knows the key")
+    job = {"input": {"prompt": "Hello"}, "policy": {"lowPriority": True}}
+    assert send(port, "POST", "/v2/one/run", job, key)[0] == 200
+    told = {"queued": 1, "running": 0}
+    wait_for(lambda: (operator.kubectl.get("iep", "one") or {})["status"].get("jobs") == told, "the status tells of it")
+    header, row = (line.split() for line in operator.kubectl.run("get", "iep", "one", "-o", "wide").splitlines())
+    assert (header[-3:-1], row[-3:-1]) == (["QUEUED", "RUNNING"], ["1", "0"])
+    assert operator.replicas() == 0, "its priority is low"
+    assert send(port, "POST", "/v2/one/purge-queue", {}, key)[0] == 200
+
+
 def test_gateways_stand_in_as_they_come_and_go_and_until_kubernetes_lists_a_pod(operator: Stage) -> None:
     make_idle(operator)
     another = "192.0.2.1"

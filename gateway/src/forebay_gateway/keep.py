@@ -60,7 +60,9 @@ async def _open(parsed: argparse.Namespace, seal: Seal) -> AsyncIterator[tuple[S
     except ValueError as error:
         raise SystemExit(f"{VALKEY_URL} must be like redis://USER:PASSWORD@HOST:6379/0: {error}") from None
     async with Valkey(client, seal, parsed.jobs_bytes) as store:
-        yield store, ValkeyShelf(client, parsed.files_bytes)
+        shelf = ValkeyShelf(client, parsed.files_bytes)
+        yield store, shelf
+        await shelf.settle()
 
 
 @asynccontextmanager

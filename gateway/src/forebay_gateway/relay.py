@@ -46,7 +46,10 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.answered = True
-        self._client.write(data)
+        try:
+            self._client.write(data)
+        except RuntimeError:  # as uvloop says of a client's connection that it closed in this very moment
+            self.transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ended.done():
@@ -74,15 +77,15 @@ class LateUpstream(Upstream):
 
     def data_received(self, data: bytes) -> None:
         if self._passes:
-            self._client.write(data)
+            super().data_received(data)
             return
         self._received += data
         head, separator, rest = self._received.partition(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         if separator and lines[0].split()[1:2] == [b"200"] and b"transfer-encoding: chunked" in lines:
-            self.answered = self._passes = True
+            self._passes = True
             self._received = b""
-            self._client.write(rest)
+            super().data_received(rest)
         elif len(self._received) > LONGEST_REPLY:
             self.transport.close()
 

@@ -53,3 +53,7 @@ class ValkeyShelf(Shelf):
 
     async def sweep(self) -> None:
         await self._steps.run("sweep")
+
+    async def settle(self) -> None:
+        """Wait until nothing is asked any more, so that the client may be closed."""
+        await self._steps.settle()

@@ -42,16 +42,14 @@ class Steps:
     """The steps of one script."""
 
     def __init__(self, client: valkey.Redis, text: str) -> None:
-        self._client = client
         self._script = client.register_script(f"#!lua flags=allow-oom\n{text}")
         self._growing = client.register_script(f"#!lua\n{text}")
         self._asking: set[asyncio.Future[Any]] = set()
         self._away = False
 
-    async def close(self) -> None:
-        """Let what is asked end, and close the connections."""
+    async def settle(self) -> None:
+        """Wait until nothing is asked any more, so that the client may be closed."""
         await asyncio.gather(*self._asking, return_exceptions=True)
-        await self._client.aclose()
 
     async def run(self, step: str, *arguments: str | float, growing: bool = False) -> Any:
         """What a step returns. One that is `growing` is refused where Valkey has no memory left. Raises Full and

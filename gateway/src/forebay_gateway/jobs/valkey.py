@@ -59,7 +59,8 @@ class Valkey(Store):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._steps.close()
+        await self._steps.settle()
+        await self._client.aclose()
 
     async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
         size = OVERHEAD + len(submission.input) + len(submission.webhook)

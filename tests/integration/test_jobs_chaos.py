@@ -116,6 +116,14 @@ class Scene:
             self.start_gateway(number)
         self.killed[what] += 1
 
+    def stop(self) -> None:
+        """End all of them."""
+        for _, stack in [*self.gateways.values(), *([self.operator] if self.operator else [])]:
+            stack.close()
+        for pod in self.pods:
+            pod.__exit__(None, None, None)
+        self.valkey.stop()
+
     async def ask(self, session: aiohttp.ClientSession, path: str, content: Any = None) -> Any:
         """The answer of a gateway that lives; None where it gave none."""
         standing = list(self.gateways.values())
@@ -220,6 +228,22 @@ def knows(gateway: Gateway, key: str) -> bool:
     return send(gateway.port, "GET", f"/v2/{NAME}/openai/v1/models", key=key)[0] == 200
 
 
+def set_up(scene: Scene) -> None:
+    """Start all of them, with an endpoint whose pods are ready."""
+    scene.valkey.start()
+    scene.start_operator()
+    for number in range(PODS):
+        scene.start_pod(number)
+    for number in range(2):
+        scene.start_gateway(number)
+    scene.kubectl.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(AT_ONCE)}]))
+    secret = wait_for(lambda: scene.kubectl.get("secret", f"{NAME}-api-key"), "the key is made")
+    scene.key = base64.b64decode(secret["data"]["api-key"]).decode()
+    for gateway, _ in scene.gateways.values():
+        wait_for(lambda one=gateway: knows(one, scene.key), "the gateway knows the endpoint")  # type: ignore[misc]
+    gateway.pods(NAME, *scene.pods)
+
+
 @pytest.fixture
 def scene(control_plane: Kubectl, run_cluster: Callable[..., None], tmp_path: Path) -> Any:
     run_cluster("redis")
@@ -229,24 +253,11 @@ def scene(control_plane: Kubectl, run_cluster: Callable[..., None], tmp_path: Pa
     values = "--set=gateway.enabled=true", f"--set=watchNamespaces={{{home.namespace}}}"
     access = give_access(control_plane, tmp_path / "kubeconfig", system, *values)
     made = Scene(home, access, system, tmp_path, ValkeyServer(tmp_path))
-    made.valkey.start()
-    made.start_operator()
-    for number in range(PODS):
-        made.start_pod(number)
-    for number in range(2):
-        made.start_gateway(number)
-    home.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(AT_ONCE)}]))
-    secret = wait_for(lambda: home.get("secret", f"{NAME}-api-key"), "the key is made")
-    made.key = base64.b64decode(secret["data"]["api-key"]).decode()
-    for gateway, _ in made.gateways.values():
-        gateway.pods(NAME, *made.pods)
-        wait_for(lambda one=gateway: knows(one, made.key), "the gateway knows the endpoint")  # type: ignore[misc]
-    yield made
-    for _, stack in [*made.gateways.values(), *([made.operator] if made.operator else [])]:
-        stack.close()
-    for pod in made.pods:
-        pod.__exit__(None, None, None)
-    made.valkey.stop()
+    try:
+        set_up(made)
+        yield made
+    finally:
+        made.stop()
     for name in ("gateway-0", "gateway-1", "operator"):
         assert "Traceback" not in (tmp_path / name).read_text()
 

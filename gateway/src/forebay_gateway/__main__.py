@@ -21,7 +21,7 @@ from forebay_gateway.directory import Directory
 from forebay_gateway.gate import Gate
 from forebay_gateway.hold import Holds
 from forebay_gateway.jobs.webhooks import read_networks
-from forebay_gateway.keep import VALKEY_URL, Jobs, keep_jobs
+from forebay_gateway.keep import VALKEY_URL, Jobs, keep_jobs, open_valkey
 from forebay_gateway.keys import Keys
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.names import Key
@@ -105,6 +105,7 @@ async def run(parsed: argparse.Namespace) -> None:
     """Serve until the process is told to stop, then drain."""
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
     directory, keys, balancer = Directory(parsed.home_namespace), Keys(), Balancer()
+    client = open_valkey() if parsed.jobs == "valkey" else None
     stop = Stop()
     api = await ApiServer.connect()
     async with Probe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
@@ -123,7 +124,9 @@ async def run(parsed: argparse.Namespace) -> None:
             for each in followed:
                 await each.synced.wait()
             if parsed.jobs != "off":
-                gate.jobs = await parts.enter_async_context(keep_jobs(parsed, keys, directory, balancer, holds))
+                gate.jobs = await parts.enter_async_context(
+                    keep_jobs(parsed, client, keys=keys, directory=directory, balancer=balancer, holds=holds)
+                )
             await listeners.open_shared(parsed.port)
             logger.info("serving on port %d", parsed.port)
             await listeners.run()

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from redis import asyncio as valkey
+
 from forebay_gateway.balance import Balancer
 from forebay_gateway.batches.api import BatchesApi
 from forebay_gateway.batches.shelf import MemoryShelf, Shelf
@@ -49,16 +51,23 @@ class Jobs:
         await self.running.ended()
 
 
-@asynccontextmanager
-async def _open(parsed: argparse.Namespace, seal: Seal) -> AsyncIterator[tuple[Store, Shelf]]:
-    """Where the arguments say that jobs and files are kept. Ends the process where Valkey's URL is none."""
-    if parsed.jobs == "memory":
-        yield Memory(parsed.jobs_bytes), MemoryShelf(parsed.files_bytes)
-        return
+def open_valkey() -> valkey.Redis:
+    """A client of the Valkey whose URL is in the variable; it connects when it is asked. Ends the process where it is
+    none."""
     try:
-        client = connect(os.environ.get(VALKEY_URL, ""))
+        return connect(os.environ.get(VALKEY_URL, ""))
     except ValueError as error:
         raise SystemExit(f"{VALKEY_URL} must be like redis://USER:PASSWORD@HOST:6379/0: {error}") from None
+
+
+@asynccontextmanager
+async def _open(
+    parsed: argparse.Namespace, client: valkey.Redis | None, seal: Seal
+) -> AsyncIterator[tuple[Store, Shelf]]:
+    """Where jobs and files are kept: in Valkey where there is a client of it, or in memory."""
+    if client is None:
+        yield Memory(parsed.jobs_bytes), MemoryShelf(parsed.files_bytes)
+        return
     async with Valkey(client, seal, parsed.jobs_bytes) as store:
         shelf = ValkeyShelf(client, parsed.files_bytes)
         yield store, shelf
@@ -67,12 +76,18 @@ async def _open(parsed: argparse.Namespace, seal: Seal) -> AsyncIterator[tuple[S
 
 @asynccontextmanager
 async def keep_jobs(
-    parsed: argparse.Namespace, keys: Keys, directory: Directory, balancer: Balancer, holds: Holds
+    parsed: argparse.Namespace,
+    client: valkey.Redis | None,
+    *,
+    keys: Keys,
+    directory: Directory,
+    balancer: Balancer,
+    holds: Holds,
 ) -> AsyncIterator[Jobs]:
     """Take jobs and batches and have pods do them until the context ends."""
     seal = Seal(keys.secret)
     async with (
-        _open(parsed, seal) as (store, shelf),
+        _open(parsed, client, seal) as (store, shelf),
         Webhooks(parsed.webhook_networks) as webhooks,
         Running(store, balancer) as running,
         Dispatcher(store, directory, balancer, holds, running) as dispatcher,

@@ -123,6 +123,8 @@ class Scene:
         for pod in self.pods:
             pod.__exit__(None, None, None)
         self.valkey.stop()
+        # else other tests' gateways would take its ports for claimed
+        self.kubectl.run("delete", "iep,endpointslice", "--all", "--wait=false")
 
     async def ask(self, session: aiohttp.ClientSession, path: str, content: Any = None) -> Any:
         """The answer of a gateway that lives; None where it gave none."""

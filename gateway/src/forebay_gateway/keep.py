@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from redis import asyncio as valkey
 
@@ -23,7 +24,7 @@ from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.running import Running
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.steps import connect
-from forebay_gateway.jobs.store import Store, Unavailable
+from forebay_gateway.jobs.store import Store, insist
 from forebay_gateway.jobs.valkey import Valkey
 from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.keys import Keys
@@ -104,13 +105,8 @@ async def keep_jobs(
             webhooks.deliver(job)
 
         async def forget(key: Key) -> None:
-            while True:
-                try:
-                    await jobs.api.forget(key)
-                    await jobs.batches.forget(key)
-                    return
-                except Unavailable:
-                    await asyncio.sleep(1)
+            await insist(partial(jobs.api.forget, key))
+            await insist(partial(jobs.batches.forget, key))
 
         def dropped(key: Key) -> None:
             task = asyncio.create_task(forget(key))

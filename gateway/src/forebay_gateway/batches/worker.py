@@ -8,6 +8,7 @@ tells.
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from forebay_gateway.batches.shelf import Shelf
 from forebay_gateway.hold import wait_for_event
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.seal import Seal
-from forebay_gateway.jobs.store import Full, Store, Unavailable
+from forebay_gateway.jobs.store import LOOK, Full, Store, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.names import Key
@@ -32,9 +33,6 @@ AT_ONCE = 64
 LEASE = 10.0
 INTERVAL = 1.0
 """Seconds between two looks for batches to do, and between two times that the progress of one is kept."""
-
-LOOK = 5.0
-"""Seconds after which a job is looked at again, in case word of its end was lost."""
 
 GONE = "gone"
 """How a batch ends whose endpoint is gone."""
@@ -204,12 +202,7 @@ class _Batch:
                     break
                 except Full:
                     await wait_for_event(changed, LOOK)
-            while True:
-                await wait_for_event(changed, LOOK)
-                changed.clear()
-                job = await self._store.find(self._key, job_id)
-                if job is None or job.state.final:
-                    return job
+            return await self._store.wait_for_end(self._key, job_id, changed, math.inf)
 
     async def _write_files(self, requests: Sequence[Request], status: str) -> None:
         """The output and the error file, each where there is something in it."""

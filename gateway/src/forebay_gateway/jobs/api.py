@@ -1,6 +1,5 @@
 """Answers the requests of RunPod's job API. The key has been checked by then, and is one of this endpoint's."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,9 +21,6 @@ STREAM_WAITS = 1.0
 
 LARGEST_STREAM = 1 << 20
 """Bytes of output in one answer of /stream; a larger item comes alone."""
-
-LOOK = 5.0
-"""Seconds after which a job that is waited for is looked at again: word of its end can be lost with a connection."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class JobsApi:
         wait, submission, job_id = read_wait(asked.query), read_submission(asked.body, sync=True), new_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(asked.key, job_id, submission, asked.api_key)
-            return tell(await self._wait(asked.key, job_id, changed, wait))
+            return tell(_found(await self._store.wait_for_end(asked.key, job_id, changed, wait)))
 
     async def _status(self, asked: Asked) -> object:
         ttl = read_ttl(asked.query)
@@ -145,17 +141,6 @@ class JobsApi:
             "running": running,
         }
         return {"jobs": jobs, "workers": workers, "store": self._store.keeps}
-
-    async def _wait(self, key: Key, job_id: str, changed: asyncio.Event, seconds: float) -> Job:
-        """The job when it is over, or as it is after so long."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + seconds
-        while True:
-            await wait_for_event(changed, min(LOOK, deadline - clock()))
-            changed.clear()
-            job = await self._find(key, job_id)
-            if job.state.final or clock() >= deadline:
-                return job
 
     async def _find(self, key: Key, job_id: str) -> Job:
         return _found(await self._store.find(key, job_id))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
@@ -14,15 +14,12 @@ from forebay_gateway.balance import Balancer
 from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs import runner
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable
+from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable, insist
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
 from forebay_gateway.names import Key
 from forebay_gateway.relay import keep_alive
 
 logger = logging.getLogger(__name__)
-
-PAUSE = 1.0
-"""Seconds after which a store that did not answer is asked again."""
 
 
 class Running:
@@ -127,33 +124,24 @@ class Running:
             async for items, outcome in steps:
                 if outcome:
                     return outcome, items
-                await _insist(partial(self._store.add_output, job, items))
+                await insist(partial(self._store.add_output, job, items))
         raise runner.Gone("the answer broke off")
 
     async def _finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
         self._generated(job)
         try:
-            await _insist(partial(self._store.finish, job, state, error, items))
+            await insist(partial(self._store.finish, job, state, error, items))
         except Lost:
             logger.info("job %s was over, or another gateway's, when it was %s", job.id, state)
 
     async def _put_back(self, job: Job, why: str, *, blamed: bool) -> None:
         self._generated(job)
         REQUEUED.labels(why).inc()
-        await _insist(partial(self._store.put_back, job, blamed=blamed))
+        await insist(partial(self._store.put_back, job, blamed=blamed))
 
     def _generated(self, job: Job) -> bool:
         """Nothing stops it from here on; whether that was not done before."""
         return self._generating.pop((job.id, job.token), None) is not None
-
-
-async def _insist(step: Callable[[], Awaitable[None]]) -> None:
-    """Do it, however long the store does not answer."""
-    while True:
-        try:
-            return await step()
-        except Unavailable:
-            await asyncio.sleep(PAUSE)
 
 
 def _open(address: AddrInfoType) -> socket.socket:

@@ -66,11 +66,17 @@ local function resize(id, by)
 end
 
 local function enqueue(id, job, name)
+  name = name or (job.low == '1' and 'low' or 'normal')
   local stream = queue_of(job.endpoint, name)
   if call('EXISTS', stream) == 0 then call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') end
   set(id, 'state', 'IN_QUEUE', 'queue', name, 'entry', call('XADD', stream, '*', 'id', id))
   if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, 1) end
   if count(PREFIX .. 'queued', job.endpoint, 1) == 1 then tell('queued', job.endpoint) end
+end
+
+local function dequeue(job)
+  count(PREFIX .. 'queued', job.endpoint, -1)
+  if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, -1) end
 end
 
 -- It is queued no more, and nobody's: not to be claimed, not to run.
@@ -79,8 +85,7 @@ local function leave(job)
   call('XACK', stream, GROUP, job.entry)
   call('XDEL', stream, job.entry)
   if job.state == 'IN_QUEUE' then
-    count(PREFIX .. 'queued', job.endpoint, -1)
-    if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, -1) end
+    dequeue(job)
   else
     count(PREFIX .. 'running', job.endpoint, -1)
     count(PREFIX .. 'pods:' .. job.endpoint, job.pod, -1)
@@ -120,6 +125,16 @@ local function snapshot(id)
   return {id, call('HGETALL', key_of(id))}
 end
 
+-- Nothing is left of a job, which ends before where it had not ended.
+local function discard(id, state, why, ended)
+  local job = read(id)
+  if not FINAL[job.state] then
+    finish(id, job, state, why)
+    ended[#ended + 1] = snapshot(id)
+  end
+  drop(id, job)
+end
+
 -- The job, where it belongs to the endpoint.
 local function find(id, endpoint)
   local job = read(id)
@@ -142,7 +157,7 @@ function steps.submit(id, most, input, ...)
   call('SADD', PREFIX .. 'jobs:' .. job.endpoint, id)
   resize(id, size)
   keep_until(id, now + job.ttl)
-  enqueue(id, job, job.low == '1' and 'low' or 'normal')
+  enqueue(id, job)
   return 1
 end
 
@@ -201,8 +216,7 @@ function steps.claim(endpoint, token, at_once, ...)
     if found then
       local id = found[1][2][1][2][2]
       local job = read(id)
-      count(PREFIX .. 'queued', endpoint, -1)
-      if job.low == '0' then count(PREFIX .. 'waiting', endpoint, -1) end
+      dequeue(job)
       count(PREFIX .. 'running', endpoint, 1)
       count(PREFIX .. 'pods:' .. endpoint, pod, 1)
       set(id, 'state', 'IN_PROGRESS', 'started', now, 'token', token, 'pod', pod, 'attempts', job.attempts + 1)
@@ -295,7 +309,7 @@ function steps.retry(id, endpoint, api_key, call_id)
     call('HDEL', key_of(id), 'started', 'finished', 'token')
     set(id, 'error', '', 'attempts', 0, 'created', now, 'api_key', api_key, 'retried_by', call_id)
     keep_until(id, now + job.ttl)
-    enqueue(id, job, job.low == '1' and 'low' or 'normal')
+    enqueue(id, job)
   end
   return job.state
 end
@@ -305,12 +319,7 @@ function steps.purge(endpoint, name, after)
   local found, gone, last = call('XRANGE', queue_of(endpoint, name), after, '+', 'COUNT', BATCH), {}, ''
   for _, each in ipairs(found) do
     local id = each[2][2]
-    local job = read(id)
-    if job.state == 'IN_QUEUE' then
-      finish(id, job, 'CANCELLED', '')
-      gone[#gone + 1] = snapshot(id)
-      drop(id, job)
-    end
+    if read(id).state == 'IN_QUEUE' then discard(id, 'CANCELLED', '', gone) end
     last = '(' .. each[1]
   end
   return {#found == BATCH and last or '', gone}
@@ -319,14 +328,7 @@ end
 -- The endpoint is gone: ends and forgets some of its jobs. Whether there may be more, and what was ended.
 function steps.forget(endpoint)
   local ended, ids = {}, call('SRANDMEMBER', PREFIX .. 'jobs:' .. endpoint, BATCH)
-  for _, id in ipairs(ids) do
-    local job = read(id)
-    if not FINAL[job.state] then
-      finish(id, job, 'CANCELLED', '')
-      ended[#ended + 1] = snapshot(id)
-    end
-    drop(id, job)
-  end
+  for _, id in ipairs(ids) do discard(id, 'CANCELLED', '', ended) end
   if #ids == 0 then
     for _, name in ipairs(QUEUES) do call('DEL', queue_of(endpoint, name)) end
     call('DEL', PREFIX .. 'done:' .. endpoint)
@@ -346,12 +348,7 @@ end
 function steps.sweep(lease, most_attempts)
   local ended, again = {}, 0
   for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do
-    local job = read(id)
-    if not FINAL[job.state] then
-      finish(id, job, 'TIMED_OUT', "The job's time to live is over.")
-      ended[#ended + 1] = snapshot(id)
-    end
-    drop(id, job)
+    discard(id, 'TIMED_OUT', "The job's time to live is over.", ended)
   end
   local swept = call('GET', PREFIX .. 'swept')
   call('SET', PREFIX .. 'swept', now)

@@ -6,19 +6,26 @@ at the end of its time to live.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 from forebay_gateway.endpoint import Address
-from forebay_gateway.hold import Backlog
+from forebay_gateway.hold import Backlog, wait_for_event
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
 
 ATTEMPTS = 5
 """How many pods may go away over one job before it fails: it may be the job that ends them."""
+
+
+LOOK = 5.0
+"""Seconds after which a job that is waited for is looked at again: word of its end can be lost with a connection."""
+
+PAUSE = 1.0
+"""Seconds after which a store that did not answer is asked again by who insists."""
 
 
 class Full(Exception):
@@ -83,6 +90,18 @@ class Store(ABC):
             self._watchers[job_id].discard(event)
             if not self._watchers[job_id]:
                 del self._watchers[job_id]
+
+    async def wait_for_end(self, key: Key, job_id: str, changed: asyncio.Event, seconds: float) -> Job | None:
+        """The job when it is over, or as it is after so long; None where it is gone. `changed` is of `changes`, and is
+        waited for before the first look."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+        while True:
+            await wait_for_event(changed, min(LOOK, deadline - clock()))
+            changed.clear()
+            job = await self.find(key, job_id)
+            if job is None or job.state.final or clock() >= deadline:
+                return job
 
     def _tell(self, job_id: str) -> None:
         for event in self._watchers.get(job_id, ()):
@@ -149,3 +168,12 @@ class Store(ABC):
     @abstractmethod
     async def expire(self, key: Key, job_id: str, seconds: float) -> None:
         """Keep the result of a job for so long from now, but not past its time to live."""
+
+
+async def insist(step: Callable[[], Awaitable[None]]) -> None:
+    """Do it, however long the store does not answer."""
+    while True:
+        try:
+            return await step()
+        except Unavailable:
+            await asyncio.sleep(PAUSE)

@@ -1,7 +1,7 @@
 # Everything a developer or a first user does. `make` alone explains.
 PY := .venv/bin/python
 UV = $${FOREBAY_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/forebay}/uv/bin/uv
-TESTS ?= tests/vllm
+TESTS ?=
 SCALE ?= 100,1000,5000
 IMAGES := cluster/images
 VLLM_TESTS := $(IMAGES)/vllm-tests
@@ -21,20 +21,20 @@ down: .venv ## Take away what `make demo` made
 	$(PY) -m cluster down
 
 .PHONY: test
-test: lint ## Set everything up and run every test: unit, integration, end to end
-	$(PY) -m pytest
+test: .venv ## Set everything up and run every test: lint, unit, integration, end to end on a cluster
+	$(PY) -m tests.run
 
 .PHONY: unit
 unit: .venv ## Run the tests that need no cluster (seconds)
-	$(PY) -m pytest tests/unit
+	$(PY) -m tests.run unit
 
 .PHONY: integration
-integration: .venv ## Run the tests against a real API server without nodes (a minute)
-	$(PY) -m pytest tests/integration
+integration: .venv ## Run the tests against a real API server without nodes (minutes)
+	$(PY) -m tests.run integration rights
 
 .PHONY: e2e
 e2e: .venv ## Run the tests on a kind cluster; KEEP_CLUSTER=1 leaves it up for the next run
-	$(PY) -m pytest tests/e2e
+	$(PY) -m tests.run e2e e2e-in-order
 
 .PHONY: conformance
 conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain and schemathesis (minutes)
@@ -46,11 +46,7 @@ soak: .venv ## Check with a thousand streams, hostile clients, schemathesis, kil
 
 .PHONY: vllm
 vllm: .venv ## Run the server's tests that need vLLM, in its image; TESTS=tests/vllm/test_media.py runs a part
-	$(PY) -m cluster images vllm-tests
-	docker run --rm --init --network none --shm-size 1g --user "$$(id -u):0" --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp \
-	  --env PYTHONDONTWRITEBYTECODE=1 --volume "$(CURDIR):/forebay:ro" --workdir /forebay --entrypoint python3 \
-	  "$$($(PY) -c 'from cluster.images import reference; print(reference("vllm-tests"))')" \
-	  -m pytest -p no:cacheprovider --durations=10 $(TESTS)
+	$(PY) -m tests.vllm $(TESTS)
 
 .PHONY: bench
 bench: .venv ## Measure server and operator, and print the tables (more than an hour); SCALE=100,1000 for fewer endpoints
@@ -59,10 +55,7 @@ bench: .venv ## Measure server and operator, and print the tables (more than an 
 
 .PHONY: lint
 lint: .venv ## Check style, types and which layer may import which
-	$(PY) -m ruff check
-	$(PY) -m ruff format --check
-	$(PY) -m mypy
-	.venv/bin/lint-imports --no-cache --no-logo
+	$(PY) -m tests.run ruff format imports types
 
 .PHONY: format
 format: .venv ## Bring the code into shape

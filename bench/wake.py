@@ -20,7 +20,7 @@ from statistics import median
 
 from cluster import kind, tools
 from forebay_gateway.api import ApiServer
-from tests.e2e.conftest import NAME
+from tests.e2e.cluster import NAME
 from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_service, wait_ready
 from tests.e2e.test_endpoints import canned
 from tests.e2e.test_scaling import SERVED

@@ -90,9 +90,9 @@ def up(name: str, chosen: Sequence[images.Image], also: Sequence[str] = ()) -> N
     kind.ensure_engine()
     with ThreadPoolExecutor() as side_by_side:
         building = side_by_side.submit(images.build, chosen)
-        kind.up(name)
+        new = kind.up(name)
         building.result()
-    images.load(name, chosen, also)
+    images.load(name, chosen, also, alone=new and bool(chosen))
     show(chosen)
 
 

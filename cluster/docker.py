@@ -141,6 +141,14 @@ def size(reference: str) -> int:
     return int(output(["docker", "image", "inspect", "--format", "{{.Size}}", reference]) or 0)
 
 
+def volume_folder(volume: str) -> str:
+    """The folder that a volume is on the engine's machine. Raises StepFailed when there is no such volume."""
+    folder = output(["docker", "volume", "inspect", "--format", "{{.Mountpoint}}", volume])
+    if not folder:
+        raise StepFailed(f"the docker volume {volume} is not there", "run again")
+    return folder
+
+
 def tag(reference: str, name: str) -> None:
     """Give an image of the engine another name."""
     subprocess.run(["docker", "tag", reference, name], check=True)

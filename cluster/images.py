@@ -160,8 +160,11 @@ def make(image: Image) -> None:
         docker.tag(target, named(image))
 
 
-def load(cluster: str, chosen: Iterable[Image], also: Iterable[str] = ()) -> None:
-    """Load those that pods run into a cluster, one with a fixed tag by both of its names, and others by reference."""
+def load(cluster: str, chosen: Iterable[Image], also: Iterable[str] = (), *, alone: bool = False) -> None:
+    """Load those that pods run into a cluster, one with a fixed tag by both of its names, and others by reference.
+
+    `alone` removes from the cluster what else was made here.
+    """
     running = [image for image in chosen if image.runs]
     names = [name for image in running for name in (reference(image.name), named(image))]
-    kind.load(cluster, list(dict.fromkeys([*names, *also])))
+    kind.load(cluster, list(dict.fromkeys([*names, *also])), alone=alone)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import docker, node, pins, tools
+from cluster import docker, image_store, node, pins, tools
 from cluster.steps import Step, StepFailed, last_lines, output, say, step, wait_until
 
 CONFIG = pins.CLUSTER / "kind.yaml"
@@ -26,8 +27,8 @@ def ensure_engine() -> None:
             delete(record.name.removesuffix(".cluster.json"))
 
 
-def up(name: str) -> None:
-    """Have the cluster running and whole: nothing is done to one that is, another is made anew.
+def up(name: str) -> bool:
+    """Have the cluster running and whole: nothing is done to one that is, another is made anew. True for a new one.
 
     A record that is written last tells a whole cluster from what an interrupted run left. The engine must answer.
     """
@@ -36,17 +37,29 @@ def up(name: str) -> None:
     key = pins.key([image], [CONFIG])
     if recorded(name) == (key, containers(name)) and stands(name):
         say(f"    the cluster {name} stands; KUBECONFIG={kubeconfig(name)}")
-        return
+        return False
     delete(name)
+    store = image_store.claim(name, image)
     with step(f"creating the cluster {name}", "see that 3 GB of memory are free; then run again") as creating:
         # --retain: the kind of an interrupted run must not delete, when it fails in the end, what this run makes.
-        command = ["kind", "create", "cluster", "--retain", "--name", name, "--image", image]
-        files = ["--config", str(CONFIG), "--kubeconfig", str(kubeconfig(name))]
-        creating.run([*command, *files], env=environment(name))
+        command = ["kind", "create", "cluster", "--retain", "--name", name, "--image", image, "--config=-"]
+        with tempfile.TemporaryFile() as config:
+            config.write(configuration(store).encode())
+            config.seek(0)
+            creating.run([*command, "--kubeconfig", kubeconfig(name)], env=environment(name), stdin=config)
     with step(f"waiting for the cluster {name} to be whole", "read the log, or run again") as waiting:
         wait(waiting, name)
     record_path(name).write_text(json.dumps({"key": key, "containers": containers(name)}))
     say(f"    KUBECONFIG={kubeconfig(name)}")
+    return True
+
+
+def configuration(store: str) -> str:
+    """kind.yaml with the folder of the node's image store in it."""
+    role = "  - role: control-plane\n"
+    mount = f"    extraMounts: [{{hostPath: {json.dumps(store)}, containerPath: {image_store.FOLDER}}}]\n"
+    before, _, after = CONFIG.read_text().partition(role)
+    return f"{before}{role}{mount}{after}"
 
 
 def down(name: str) -> None:
@@ -59,7 +72,10 @@ def down(name: str) -> None:
 
 
 def delete(name: str) -> None:
-    """Remove what there is of the cluster: whole, half made, or dead since its engine died."""
+    """Remove what there is of the cluster: whole, half made, or dead since its engine died. Its image store stays."""
+    if recorded(name)[1] and recorded(name)[1] == containers(name):
+        for target in nodes(name):
+            image_store.release(name, target)
     record_path(name).unlink(missing_ok=True)
     kubeconfig(name).unlink(missing_ok=True)
     left = containers(name, "--all")
@@ -139,8 +155,8 @@ def wait(waiting: Step, name: str) -> None:
     kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
 
 
-def load(name: str, references: Sequence[str]) -> None:
-    """Bring images into every node that does not have them by that name."""
+def load(name: str, references: Sequence[str], *, alone: bool = False) -> None:
+    """Bring images into every node that does not have them by that name; `alone` removes others that were made here."""
     targets = nodes(name)
     if not targets:
         say(f"    no cluster {name} runs, so nothing is loaded")
@@ -148,6 +164,10 @@ def load(name: str, references: Sequence[str]) -> None:
         ctr = ["docker", "exec", "--interactive", target, "ctr", "--namespace=k8s.io", "images"]
         have = set((output([*ctr, "list", "--quiet"]) or "").split())
         missing = [reference for reference in references if reference not in have]
+        ours = {each for each in have if each.startswith(f"{pins.IMAGE_PREFIX}/")}
+        if alone and (left := ours - {node.MINICNI, *references}):
+            with step(f"removing images of before from {target}") as removing:
+                removing.run([*ctr, "remove", *sorted(left)])
         if missing:
             with step(f"loading images into {target}", "see that the disk is not full: df -h") as loading:
                 say("    " + ", ".join(missing))

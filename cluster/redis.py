@@ -11,12 +11,25 @@ PACKAGE = "redis-tools"
 """Its redis-check-rdb is the server too, by the name that it is called by; redis-server would also start a service."""
 
 
-def server() -> Path:
-    """The program redis-server, installed where it is missing."""
+def found_server() -> Path | None:
+    """The program redis-server, where it is here already."""
     if found := shutil.which("redis-server"):
         return Path(found)
+    link = link_path()
+    return link if link.exists() else None
+
+
+def link_path() -> Path:
+    """Where the package's program has the name redis-server."""
+    return pins.cache() / "redis/redis-server"
+
+
+def server() -> Path:
+    """The program redis-server, installed where it is missing."""
+    if found := found_server():
+        return found
     apt.need({"redis-check-rdb": [PACKAGE]}, "tests of the job queue")
-    link = pins.cache() / "redis/redis-server"
+    link = link_path()
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(str(shutil.which("redis-check-rdb")))

@@ -49,9 +49,17 @@ C_TOOLS = {"gcc": ["gcc", "libc6-dev"], "pkg-config": ["pkg-config"], "/usr/incl
 RUNC_TAGS = "seccomp netgo osusergo"
 
 
+HOST_SOURCES = (pins.GO_MODULE / "go.mod", pins.GO_MODULE / "go.sum")
+
+
 def host_tools() -> Path:
     """The folder with kind, kubectl, helm, etcd, kube-apiserver and kube-controller-manager; built when missing."""
-    return programs("tools", HOST, pins.GO_MODULE / "go.mod", pins.GO_MODULE / "go.sum")
+    return programs("tools", HOST, *HOST_SOURCES)
+
+
+def tools_are_built() -> bool:
+    """Whether `host_tools` has nothing to build."""
+    return folder_of("tools", HOST, *HOST_SOURCES).is_dir()
 
 
 def node_programs() -> Path:
@@ -68,8 +76,13 @@ def metrics_server() -> Path:
 
 def programs(name: str, packages: Sequence[str], *sources: Path) -> Path:
     """The folder with these programs, kept under a key of their sources and how they are built."""
+    return built(folder_of(name, packages, *sources), lambda folder: compile_into(folder, name, packages))
+
+
+def folder_of(name: str, packages: Sequence[str], *sources: Path) -> Path:
+    """The folder of these programs, which may not be there yet."""
     key = pins.key([*packages, RUNC, TAGS, RUNC_TAGS, linker_flags()], pins.files(*sources))
-    return built(pins.cache() / name / key, lambda folder: compile_into(folder, name, packages))
+    return pins.cache() / name / key
 
 
 def compile_into(folder: Path, name: str, packages: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import kind
-from tests.e2e.conftest import NAME as CLUSTER
+from tests.e2e.cluster import NAME as CLUSTER
 from tests.kubectl import Kubectl
 
 SIZE = {"storage": "1Gi"}

@@ -1,22 +1,26 @@
 """A real kind cluster with Forebay installed by Helm, and a pod with the official clients.
 
-The cluster is made for the session and taken away after it; KEEP_CLUSTER=1 leaves it up for the next run.
+`python -m tests.run` makes the cluster before the tests and takes it away after them. pytest alone makes it where it is
+missing, and leaves it up.
 """
 
+import fcntl
 import json
 import os
+import subprocess
+import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from cluster import kind, tools
+from tests.e2e.cluster import NAME
 from tests.e2e.forebay import Clients, client_pod, install_chart
 from tests.e2e.release import Release, read_release
 from tests.e2e.standins import stand_in
 from tests.kubectl import Kubectl
-
-NAME = "forebay-e2e"
 
 REGISTRY = "127.0.0.1:5000"
 """Where the stand-in for a registry is, for the kubelet."""
@@ -28,19 +32,32 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return read_release(tmp_path_factory.mktemp("release"))
 
 
+@contextmanager
+def one_worker_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the other workers of this run wait while the context lasts."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
-def cluster(run_cluster: Callable[..., None], release: Release) -> Iterator[Kubectl]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     """The cluster with all images loaded, also those of the release before, where there is one."""
-    run_cluster("up", "--images", "--tests", "--name", NAME, *(f"--also={name}" for name in release.images.values()))
-    yield Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
-    if not os.environ.get("KEEP_CLUSTER"):
-        run_cluster("down", "--name", NAME)
+    if not os.environ.get("FOREBAY_E2E_READY"):
+        with one_worker_at_a_time(tmp_path_factory):
+            command = [sys.executable, "-m", "tests.e2e.cluster", "up"]
+            if subprocess.run(command, check=False).returncode:
+                pytest.exit(f"{' '.join(command)} failed, see above", returncode=1)
+    return Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Kubectl) -> Kubectl:
+def installed(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     """The cluster with the chart of this checkout installed."""
-    install_chart(cluster)
+    with one_worker_at_a_time(tmp_path_factory):
+        install_chart(cluster)
     return cluster
 
 
@@ -55,13 +72,14 @@ def kubectl(installed: Kubectl) -> Iterator[Kubectl]:
 
 
 @pytest.fixture(scope="session")
-def clients(cluster: Kubectl) -> Clients:
+def clients(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Clients:
     """A pod with the official Python and JavaScript clients, in a namespace of its own."""
     within = cluster.within("clients")
-    if within.get("namespace", "clients") is None:
-        within.run("create", "namespace", "clients")
-    within.run("apply", "-f", "-", stdin=json.dumps(client_pod()))
-    within.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    with one_worker_at_a_time(tmp_path_factory):
+        if within.get("namespace", "clients") is None:
+            within.run("create", "namespace", "clients")
+        within.run("apply", "-f", "-", stdin=json.dumps(client_pod()))
+        within.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
     return Clients(within)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from cluster import archive, kind, pins, tools
-from tests.e2e.conftest import NAME as CLUSTER
+from tests.e2e.cluster import NAME as CLUSTER
 from tests.kubectl import Kubectl, Manifest
 
 MODULE = "sigs.k8s.io/metrics-server"

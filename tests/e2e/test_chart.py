@@ -16,6 +16,8 @@ from tests.e2e.forebay import CHART, helm, install_chart
 from tests.endpoints import endpoint, exists
 from tests.kubectl import Kubectl, Refused, wait_for
 
+pytestmark = pytest.mark.in_order
+
 CRD = "inferenceendpoints.forebay.dev"
 ALONE = "--set=gateway.enabled=false"
 """Gateways take ten seconds to leave."""

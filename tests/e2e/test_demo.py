@@ -9,10 +9,12 @@ import pytest
 
 from cluster.pins import ROOT
 from examples.demo import ENDPOINT
-from tests.e2e.conftest import NAME
+from tests.e2e.cluster import NAME
 from tests.e2e.forebay import SYSTEM, helm
 from tests.endpoints import wait_for_no_children
 from tests.kubectl import Kubectl
+
+pytestmark = pytest.mark.in_order
 
 
 @pytest.fixture

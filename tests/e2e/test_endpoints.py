@@ -7,7 +7,7 @@ import pytest
 
 from cluster import kind
 from cluster.pins import ROOT
-from tests.e2e.conftest import NAME as CLUSTER
+from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
 from tests.e2e.standins import stand_in
 from tests.endpoints import endpoint, reason_is

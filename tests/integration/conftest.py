@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from cluster.pins import ROOT
-from cluster.tools import host_tools
+from cluster.redis import found_server
+from cluster.tools import host_tools, tools_are_built
+from tests.integration.audit import keep_log
 from tests.integration.control_plane import ControlPlane, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
 from tests.integration.gateway_process import Gateway, namespaced_gateway
@@ -23,9 +25,12 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 def whole_control_plane(
     run_cluster: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ControlPlane]:
-    run_cluster("tools")
-    with start_control_plane(host_tools(), tmp_path_factory.mktemp("control-plane"), CRD) as plane:
+    if not tools_are_built():
+        run_cluster("tools")
+    folder = tmp_path_factory.mktemp("control-plane")
+    with start_control_plane(host_tools(), folder, CRD) as plane:
         yield plane
+    keep_log(folder)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +79,8 @@ def access(proxy: FaultyProxy, operators_kubectl: Kubectl, tmp_path_factory: pyt
 @pytest.fixture(scope="session")
 def valkey_server(run_cluster: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """A Valkey for all tests; what is in it belongs to the test that runs."""
-    run_cluster("redis")
+    if not found_server():
+        run_cluster("redis")
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
 

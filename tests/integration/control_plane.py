@@ -1,5 +1,7 @@
 """A real etcd, kube-apiserver and kube-controller-manager on free loopback ports: Kubernetes without nodes."""
 
+import itertools
+import os
 import secrets
 import socket
 import subprocess
@@ -26,13 +28,25 @@ rules:
 """The API server writes down what service accounts ask for: the operator's is one."""
 
 
+_next_port = itertools.count(10_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+"""Each worker of pytest-xdist has a thousand ports of its own, below those that Linux gives to clients (from 32768 on)
+and those that the operator gives to endpoints (from 20000 on)."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports of the loopback address that nobody listens on and that were not given before."""
+    return list(itertools.islice(filter(is_free, _next_port), count))
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port, on any address."""
+    with socket.socket() as found:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager

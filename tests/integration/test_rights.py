@@ -1,17 +1,16 @@
-"""The operator's rights are those that it uses: the API server's log of this session is compared with the chart.
+"""The operator's rights are those that it uses: what the API servers of all integration tests logged is compared with
+the chart, in a stage of its own after them."""
 
-Named to come last, since it looks at what all the other tests made the operator ask for.
-"""
-
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.integration.audit import operators_requests
+from cluster.tools import host_tools
+from tests.integration.audit import KEPT_LOGS, read_log
 from tests.integration.operator_process import CHART
-from tests.kubectl import Kubectl
 
 Right = tuple[str, str, str]
 """API group, resource with its subresource, verb."""
@@ -32,12 +31,13 @@ def granted(helm: Path) -> set[Right]:
     }
 
 
-@pytest.mark.usefixtures("operators_kubectl")
-def test_the_operator_has_the_rights_that_it_uses_and_no_others(control_plane: Kubectl) -> None:
-    requests = list(operators_requests(control_plane, ""))
-    if not any((each.resource, each.verb) == ("deployments", "create") for each in requests):
-        pytest.skip("only meaningful after the other integration tests, which make the operator work")
-    rights = granted(control_plane.binary.parent / "helm")
+@pytest.mark.rights
+def test_the_operator_has_the_rights_that_it_uses_and_no_others() -> None:
+    folder = os.environ.get(KEPT_LOGS)
+    assert folder, "run it by `make integration`: it reads what the API servers of all integration tests logged"
+    requests = [each for log in sorted(Path(folder).glob("*.audit")) for each in read_log(log, "")]
+    assert any((each.resource, each.verb) == ("deployments", "create") for each in requests), "no operator has worked"
+    rights = granted(host_tools() / "helm")
     answered = {(each.group, each.resource, each.verb, each.namespace) for each in requests if each.code != 403}
     refused = {(each.group, each.resource, each.verb, each.namespace) for each in requests if each.code == 403}
     assert refused - answered == set(), (

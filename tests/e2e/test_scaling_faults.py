@@ -1,0 +1,71 @@
+"""Endpoints that scale, while gateways and operators are killed and the node is drained: no request is lost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cluster import kind
+from tests.e2e.cluster import NAME as CLUSTER
+from tests.e2e.forebay import SYSTEM, Clients, read_key, talking, wait_for_service, wait_ready
+from tests.e2e.test_scaling import QUICK, address, bursting, gateways, held, is_idle, make_canned, pods, url
+from tests.endpoints import reason_is
+from tests.kubectl import Kubectl, wait_for
+
+pytestmark = pytest.mark.in_order
+
+
+def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl: Kubectl, clients: Clients) -> None:
+    make_canned(kubectl, "held", {"idleTimeout": "10s", "stabilization": QUICK}, replicas=0)
+    is_idle(kubectl, "held")
+    wait_for_service(clients, url(kubectl, "held"), read_key(kubectl, "held"))
+    system = kubectl.within(SYSTEM)
+    with bursting(clients, kubectl, "held", 20) as counted:
+        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=30)
+        victim = gateways(kubectl)[0]["metadata"]["name"]
+        system.run("delete", "pod", "--selector=app.kubernetes.io/name=forebay-operator", "--force", "--grace-period=0")
+        system.run("delete", "pod", victim, "--force", "--grace-period=0")
+    assert (counted["sent"], counted["failed"]) == (20, []), "the official client tries again by itself"
+    is_idle(kubectl, "held")
+    system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=120s")
+    system.run("rollout", "status", "deployment/forebay", "--timeout=120s")
+    with bursting(clients, kubectl, "held", 20, retries="0") as counted:
+        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=30)
+        system.run("rollout", "restart", "deployment/forebay-gateway", "deployment/forebay")
+    assert (counted["sent"], counted["failed"]) == (20, []), "in a rollout of the gateways nothing is lost"
+    kubectl.delete("iep", "held")
+
+
+@contextmanager
+def drained(kubectl: Kubectl, name: str) -> Iterator[None]:
+    """The cluster's node is drained of an endpoint's pods, and takes no other, while the context lasts."""
+    (node,) = kind.nodes(CLUSTER)
+    options = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s"]
+    try:
+        print(kubectl.run("drain", node, f"--pod-selector=forebay.dev/endpoint={name}", *options))
+        yield
+    finally:
+        kubectl.run("uncordon", node)
+
+
+def test_a_rollout_and_a_drained_node_under_load_lose_nothing(kubectl: Kubectl, clients: Clients) -> None:
+    scaling = {"minReplicas": 1, "maxReplicas": 2, "target": {"concurrency": 8}, "stabilization": QUICK}
+    make_canned(kubectl, "rolling", scaling)
+    wait_ready(kubectl, "rolling")
+    own, key, text = address(kubectl, "rolling")
+    shared = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.rolling/openai/v1"
+    with talking(clients, "served", shared, key, text, own, key, text) as counted:
+        kubectl.run("rollout", "restart", "deployment/rolling")
+        kubectl.run("rollout", "status", "deployment/rolling", "--timeout=120s")
+        before = {each["metadata"]["uid"] for each in pods(kubectl, "rolling")}
+        with drained(kubectl, "rolling"):
+            wait_for(lambda: held(kubectl) == 4, "both ways, each client's request is held", timeout=30)
+            wait_for(reason_is(kubectl, "Unschedulable", "rolling"), "no node takes a pod", timeout=30)
+        wait_ready(kubectl, "rolling")
+        wait_for(lambda: held(kubectl) == 0, "what was held goes to the new pod", timeout=30)
+        assert before.isdisjoint(each["metadata"]["uid"] for each in pods(kubectl, "rolling"))
+    answered = sum(counted["answered"].values())
+    assert (counted["failed"], counted["sent"]) == ([], answered)
+    assert answered > 16
+    assert len(counted["answered"]) == 8, "two ways, two clients, two kinds"
+    kubectl.delete("iep", "rolling")

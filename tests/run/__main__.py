@@ -1,0 +1,75 @@
+"""Run the tests: `python -m tests.run --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from cluster import pins
+from tests.run.lanes import Run, environment
+from tests.run.machine import cpu_seconds
+from tests.run.results import count, draw_table
+from tests.run.stages import STAGES, choose
+
+DESCRIPTION = """\
+Run the tests in stages. Without a name all stages run, in two lanes side by side: what runs on this machine, and what
+runs on a kind cluster. Lint and unit tests come first and end the run where they fail. A stage brings what it needs.
+The run ends with a table of the time that each stage took, the failures, and one line that counts all tests.
+"""
+
+
+KEPT_RUNS = 10
+"""How many runs have their logs kept."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar, with its help."""
+    top = argparse.ArgumentParser(
+        prog="python -m tests.run",
+        description=DESCRIPTION,
+        epilog=f"stages: {', '.join(stage.name for stage in STAGES)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("stages", nargs="*", metavar="STAGE", help="run only these, and those that they need")
+    return top
+
+
+def make_folder(parent: Path) -> Path:
+    """Make the folder of this run's logs; of those of earlier runs the newest stay."""
+    folder = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    folder.mkdir(parents=True)
+    for old in sorted(parent.iterdir())[:-KEPT_RUNS]:
+        shutil.rmtree(old)
+    return folder
+
+
+def main() -> int:
+    """Run the stages; 0 when nothing failed."""
+    asked = parser().parse_args()
+    try:
+        chosen = choose(tuple(asked.stages))
+    except KeyError as missing:
+        parser().error(f"there is no stage {missing}; see --help")
+    folder = make_folder(pins.cache() / "tests")
+    print(f"logs: {folder}", flush=True)
+    began, cpu = time.monotonic(), cpu_seconds()
+    run = Run(chosen, folder, {**environment(), "FOREBAY_AUDIT_LOGS": str(folder)})
+    try:
+        run.wait()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    results = run.results
+    print("", draw_table(results, time.monotonic() - began, cpu_seconds() - cpu, os.cpu_count() or 1), "", sep="\n")
+    for failure in (each for result in results for each in result.failures):
+        print(f"FAILED {failure.where}: {failure.why}")
+    passed, failed, skipped = count(results)
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

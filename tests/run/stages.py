@@ -1,0 +1,81 @@
+"""What `make test` runs: the command of each stage, what it waits for, and which stages run side by side."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PYTHON = sys.executable
+
+SHORT = "not whole and not soak and not rights"
+"""The marker expression that leaves out what `make conformance` and `make soak` run, and the stage of its own."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table that a run ends with.
+
+    Attributes:
+        command: counts one check, unless it is pytest's, which counts its tests.
+        lane: stages of one lane run one after another, lanes side by side.
+        needs: stages that must have succeeded before this one begins.
+        gates: a failure here ends the whole run at once.
+        cleans_up: runs after the others of its lane whatever became of them, and counts no check.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    lane: str = "host"
+    needs: tuple[str, ...] = ()
+    gates: bool = False
+    cleans_up: bool = False
+
+    @property
+    def is_pytest(self) -> bool:
+        return "pytest" in self.command
+
+
+def pytest(*arguments: str, workers: int = 0) -> tuple[str, ...]:
+    """A pytest command. With workers, the tests of a file, or of a group of files, stay on one of them."""
+    spread = ("-n", str(workers), "--dist=loadgroup", "--no-loadscope-reorder") if workers else ()
+    return (PYTHON, "-m", "pytest", "-v", "--color=no", "--durations=12", *spread, *arguments)
+
+
+STAGES = (
+    Stage("ruff", (PYTHON, "-m", "ruff", "check"), gates=True),
+    Stage("format", (PYTHON, "-m", "ruff", "format", "--check"), gates=True),
+    Stage("imports", (str(Path(PYTHON).with_name("lint-imports")), "--no-cache", "--no-logo"), gates=True),
+    Stage("types", (PYTHON, "-m", "mypy"), gates=True),
+    Stage("unit", pytest("tests/unit", workers=2), gates=True),
+    Stage("integration", pytest("tests/integration", "-m", SHORT, workers=3), needs=("tools",)),
+    Stage("rights", pytest("tests/integration/test_rights.py", "-m", "rights"), needs=("integration",)),
+    Stage("conformance", pytest("tests/conformance", "-m", SHORT), needs=("cluster",)),
+    Stage("vllm", (PYTHON, "-m", "tests.vllm", "-m", "gate"), needs=("cluster",)),
+    Stage("tools", (PYTHON, "-m", "cluster", "tools"), lane="kind"),
+    Stage("cluster", (PYTHON, "-m", "tests.e2e.cluster", "up"), lane="kind", needs=("tools",)),
+    Stage("e2e", pytest("tests/e2e", "-m", f"{SHORT} and not in_order", workers=3), lane="kind", needs=("cluster",)),
+    Stage("e2e-in-order", pytest("tests/e2e", "-m", f"{SHORT} and in_order"), lane="kind", needs=("cluster",)),
+    Stage("cluster-down", (PYTHON, "-m", "tests.e2e.cluster", "down"), lane="kind", cleans_up=True),
+)
+"""All stages, in the order in which their lane runs them."""
+
+
+def choose(names: tuple[str, ...]) -> tuple[Stage, ...]:
+    """The stages of these names, with those that they need; all of them for no name.
+
+    Raises:
+        KeyError: there is no stage of that name.
+    """
+    if not names:
+        return STAGES
+    by_name = {stage.name: stage for stage in STAGES}
+    wanted: set[str] = set()
+    asked = list(names)
+    while asked:
+        name = asked.pop()
+        wanted.add(name)
+        asked += by_name[name].needs
+    if "cluster" in wanted:
+        wanted.add("cluster-down")
+    return tuple(stage for stage in STAGES if stage.name in wanted)

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from cluster import images, kind, pins, redis, tools
-from cluster.steps import StepFailed, alone, say
+from cluster import debian, docker, image_store, images, kind, node, pins, redis, tools
+from cluster.steps import StepFailed, alone, planned, say
 
 DESCRIPTION = f"""\
 Make a kind cluster on this machine, and the images that run in it.
@@ -79,7 +79,7 @@ def run(asked: argparse.Namespace) -> None:
             kind.ensure_engine()
             chosen = images.with_bases(asked.only) if asked.only else images.wanted(asked.tests)
             images.build(chosen)
-            images.load(asked.name, chosen)
+            kind.load(asked.name, images.references(chosen))
             show(chosen)
         case "gpu":
             kind.advertise_gpus(asked.name, asked.node, asked.count)
@@ -88,12 +88,32 @@ def run(asked: argparse.Namespace) -> None:
 def up(name: str, chosen: Sequence[images.Image], also: Sequence[str] = ()) -> None:
     """Make the cluster and the images side by side, then load these, and also images that the engine has."""
     kind.ensure_engine()
-    with ThreadPoolExecutor() as side_by_side:
-        building = side_by_side.submit(images.build, chosen)
-        new = kind.up(name)
-        building.result()
-    images.load(name, chosen, also, alone=new and bool(chosen))
+
+    def build() -> docker.Export | None:
+        images.build(chosen)
+        return kind.begin_export(name, [*images.references(chosen), *also])
+
+    def load(new: bool) -> None:
+        export = building.result()
+        kind.load(name, [*images.references(chosen), *also], alone=new and bool(chosen), export=export)
+
+    with planned(plan(name, chosen)), ThreadPoolExecutor(1) as side_by_side:
+        building = side_by_side.submit(build)
+        kind.up(name, load)
     show(chosen)
+
+
+def plan(name: str, chosen: Sequence[images.Image]) -> list[str]:
+    """The steps that are still to be done for a cluster with these images, for the estimate of what is left."""
+    steps = [f"building the image {image.name}" for image in chosen if not docker.has(images.reference(image.name))]
+    if steps and not docker.has(debian.reference()):
+        steps.append(f"making a Debian {pins.DEBIAN} base image")
+    if not kind.containers(name):
+        steps += [f"creating the cluster {name}", f"waiting for the cluster {name} to be whole"]
+        steps += node.plan()
+        if not image_store.volumes(name):
+            steps.append(f"loading images into {name}-control-plane")
+    return steps
 
 
 def show(chosen: Sequence[images.Image]) -> None:

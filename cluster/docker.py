@@ -136,9 +136,42 @@ def has(reference: str) -> bool:
     return output(["docker", "image", "inspect", "--format", "{{.Id}}", reference]) is not None
 
 
-def size(reference: str) -> int:
-    """The bytes of an image's layers; 0 when the engine does not have it."""
-    return int(output(["docker", "image", "inspect", "--format", "{{.Size}}", reference]) or 0)
+def size(references: Iterable[str]) -> int:
+    """The bytes of the layers of images, where an image whose layers another has as well counts with that alone."""
+    form = '{{.Size}} {{join .RootFS.Layers " "}}'
+    inspected = output(["docker", "image", "inspect", "--format", form, *sorted(set(references))]) or ""
+    found = {frozenset(layers): int(bytes_) for bytes_, *layers in map(str.split, inspected.splitlines())}
+    return sum(bytes_ for layers, bytes_ in found.items() if not any(layers < other for other in found))
+
+
+class Export:
+    """Images on their way out of the engine, as a stream; layers that they share are in it once.
+
+    The engine gathers them before it sends the first byte, which takes the better part of a minute for some GB.
+    """
+
+    def __init__(self, references: Iterable[str]) -> None:
+        self.references = frozenset(references)
+        self._log = state() / "export.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb") as log:
+            command = ["docker", "save", *sorted(self.references)]
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+
+    def read(self) -> bytes:
+        """The next piece; empty at the end. Raises StepFailed with the engine's words where it broke off."""
+        assert self._process.stdout
+        piece = self._process.stdout.read(1 << 20)
+        if not piece and self._process.wait():
+            raise StepFailed(last_lines(self._log, 5))
+        return piece
+
+    def end(self) -> None:
+        """Break it off where it is not over."""
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout
+        self._process.stdout.close()
 
 
 def volume_folder(volume: str) -> str:

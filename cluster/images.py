@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import debian, docker, kind, pins
+from cluster import debian, docker, pins
 from cluster.steps import StepFailed, step
 
 
@@ -160,11 +160,7 @@ def make(image: Image) -> None:
         docker.tag(target, named(image))
 
 
-def load(cluster: str, chosen: Iterable[Image], also: Iterable[str] = (), *, alone: bool = False) -> None:
-    """Load those that pods run into a cluster, one with a fixed tag by both of its names, and others by reference.
-
-    `alone` removes from the cluster what else was made here.
-    """
+def references(chosen: Iterable[Image]) -> list[str]:
+    """The references of those that pods run; one with a fixed tag has two."""
     running = [image for image in chosen if image.runs]
-    names = [name for image in running for name in (reference(image.name), named(image))]
-    kind.load(cluster, list(dict.fromkeys([*names, *also])), alone=alone)
+    return list(dict.fromkeys(name for image in running for name in (reference(image.name), named(image))))

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from cluster import docker, image_store, node, pins, tools
@@ -27,9 +29,10 @@ def ensure_engine() -> None:
             delete(record.name.removesuffix(".cluster.json"))
 
 
-def up(name: str) -> bool:
-    """Have the cluster running and whole: nothing is done to one that is, another is made anew. True for a new one.
+def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
+    """Have the cluster running and whole: nothing is done to one that is, another is made anew.
 
+    `load` brings images into it, beside the wait for a new one to be whole; it is told whether the cluster is new.
     A record that is written last tells a whole cluster from what an interrupted run left. The engine must answer.
     """
     image = node.image()
@@ -37,7 +40,8 @@ def up(name: str) -> bool:
     key = pins.key([image], [CONFIG])
     if recorded(name) == (key, containers(name)) and stands(name):
         say(f"    the cluster {name} stands; KUBECONFIG={kubeconfig(name)}")
-        return False
+        load(False)
+        return
     delete(name)
     store = image_store.claim(name, image)
     with step(f"creating the cluster {name}", "see that 3 GB of memory are free; then run again") as creating:
@@ -47,11 +51,13 @@ def up(name: str) -> bool:
             config.write(configuration(store).encode())
             config.seek(0)
             creating.run([*command, "--kubeconfig", kubeconfig(name)], env=environment(name), stdin=config)
-    with step(f"waiting for the cluster {name} to be whole", "read the log, or run again") as waiting:
-        wait(waiting, name)
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(load, True)
+        with step(f"waiting for the cluster {name} to be whole", "read the log, or run again") as waiting:
+            wait(waiting, name)
+        loading.result()
     record_path(name).write_text(json.dumps({"key": key, "containers": containers(name)}))
     say(f"    KUBECONFIG={kubeconfig(name)}")
-    return True
 
 
 def configuration(store: str) -> str:
@@ -155,45 +161,57 @@ def wait(waiting: Step, name: str) -> None:
     kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
 
 
-def load(name: str, references: Sequence[str], *, alone: bool = False) -> None:
-    """Bring images into every node that does not have them by that name; `alone` removes others that were made here."""
+def begin_export(name: str, references: Sequence[str]) -> docker.Export | None:
+    """Have the engine gather images that `load` is going to bring into a cluster that is still to be made.
+
+    None where the cluster runs, or a store of images waits for it: then it is not known what is missing.
+    """
+    return None if not references or containers(name) or image_store.volumes(name) else docker.Export(references)
+
+
+def load(name: str, references: Sequence[str], *, alone: bool = False, export: docker.Export | None = None) -> None:
+    """Bring images into every node that does not have them by that name; `alone` removes others that were made here.
+
+    `export` is used where it has just the images that are missing.
+    """
     targets = nodes(name)
     if not targets:
         say(f"    no cluster {name} runs, so nothing is loaded")
     for target in targets:
         ctr = ["docker", "exec", "--interactive", target, "ctr", "--namespace=k8s.io", "images"]
         have = set((output([*ctr, "list", "--quiet"]) or "").split())
-        missing = [reference for reference in references if reference not in have]
         ours = {each for each in have if each.startswith(f"{pins.IMAGE_PREFIX}/")}
         if alone and (left := ours - {node.MINICNI, *references}):
             with step(f"removing images of before from {target}") as removing:
                 removing.run([*ctr, "remove", *sorted(left)])
+        missing = set(references) - have
         if missing:
             with step(f"loading images into {target}", "see that the disk is not full: df -h") as loading:
-                say("    " + ", ".join(missing))
-                copy(loading, missing, [*ctr, "import", "--all-platforms", "--digests", "-"])
+                say("    " + ", ".join(sorted(missing)))
+                ready = export if export and export.references == missing else docker.Export(missing)
+                try:
+                    copy(loading, ready, [*ctr, "import", "--all-platforms", "--digests", "-"])
+                finally:
+                    ready.end()
 
 
-def copy(loading: Step, references: Sequence[str], importing: Sequence[str]) -> None:
-    """Stream images from the engine into a command that imports them. Layers that they share are sent once."""
-    whole = sum(docker.size(reference) for reference in set(references))
+def copy(loading: Step, export: docker.Export, importing: Sequence[str]) -> None:
+    """Stream images from the engine into a command that imports them."""
+    whole = docker.size(export.references)
     sent = 0
-    loading.progress = lambda: f"{sent / 1e9:.1f} GB sent of at most {whole / 1e9:.1f}"
+    loading.progress = lambda: f"{sent / 1e9:.1f} GB sent of {whole / 1e9:.1f}"
+    loading.parts = lambda: (sent, whole)
     with (
         loading.log.open("ab") as log,
-        subprocess.Popen(["docker", "save", *references], stdout=subprocess.PIPE, stderr=log) as source,
         subprocess.Popen(importing, stdin=subprocess.PIPE, stdout=log, stderr=log) as sink,
     ):
-        assert source.stdout
         assert sink.stdin
-        try:
-            while chunk := source.stdout.read(1 << 20):
-                sink.stdin.write(chunk)
-                sent += len(chunk)
+        with suppress(BrokenPipeError):  # the sink says why
+            while piece := export.read():
+                sink.stdin.write(piece)
+                sent += len(piece)
             sink.stdin.close()
-        except BrokenPipeError:
-            source.kill()
-        if sink.wait() or source.wait():
+        if sink.wait():
             raise StepFailed(last_lines(loading.log, 5))
 
 

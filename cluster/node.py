@@ -16,7 +16,6 @@ MINICNI = f"{pins.IMAGE_PREFIX}/minicni:1"
 
 PROGRAMS = {
     "bin": ("kubelet", "kubeadm", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr", "crictl"),
-    "sbin": ("runc",),
     "cni": ("bridge", "host-local", "loopback", "portmap", "ptp"),
     "kube-proxy": ("kube-proxy",),
 }
@@ -26,21 +25,29 @@ PROGRAMS = {
 def image() -> str:
     """The reference of the node image, made when neither the engine nor a registry has one.
 
-    Meanwhile the tools for the host are compiled, some of which a node needs as well.
+    The tools for the host are compiled with it, since a node needs some of them as well.
     """
     if docker.has(pins.OFFICIAL_NODE):
         return pins.OFFICIAL_NODE
     reference = f"{pins.IMAGE_PREFIX}/node:{key()}"
     if docker.has(reference):
         return reference
+    if docker.pull(pins.OFFICIAL_NODE):
+        return pins.OFFICIAL_NODE
     with ThreadPoolExecutor() as side_by_side:
-        host = side_by_side.submit(tools.host_tools)
-        if docker.pull(pins.OFFICIAL_NODE):
-            return pins.OFFICIAL_NODE
         base = side_by_side.submit(system)
-        folders = (host.result(), tools.node_programs())
+        tools.build(tools.HOST, tools.NODE)
+        folders = (tools.HOST.folder, tools.NODE.folder)
         make(reference, base.result(), {path.name: path for folder in folders for path in folder.iterdir()})
     return reference
+
+
+def plan() -> list[str]:
+    """The steps that `image` has to do, by their names."""
+    if docker.has(pins.OFFICIAL_NODE) or docker.has(f"{pins.IMAGE_PREFIX}/node:{key()}"):
+        return []
+    compiling = [] if tools.HOST.folder.is_dir() and tools.NODE.folder.is_dir() else ["compiling Go programs"]
+    return [*compiling, "installing Debian packages for the node image", "making the node image"]
 
 
 def key() -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from cluster import pins
+from cluster.estimate import Estimate, in_words
 
 HEARTBEAT = 15.0
 """Seconds between two lines that say how far a running step is."""
@@ -52,6 +53,13 @@ class Step:
         self.began = time.monotonic()
         self.progress: Callable[[], str] = lambda: last_lines(log, 1)
         """Says how far the step is; by default the last line that a command wrote."""
+        self.parts: Callable[[], tuple[float, float]] | None = None
+        """Counts how many equal parts of the step are done, and of how many; None where that is not known."""
+
+    def share(self) -> float | None:
+        """How much of it is done, from 0 to 1; None where that is not known."""
+        done, parts = self.parts() if self.parts else (0, 0)
+        return done / parts if parts else None
 
     def run(
         self, args: Sequence[str | Path], *, env: Mapping[str, str] | None = None, stdin: IO[bytes] | None = None
@@ -68,6 +76,20 @@ class Step:
                 raise StepFailed(f"{args[0]} can't be run: {error.strerror}") from error
         if done.returncode:
             raise StepFailed(f"{Path(args[0]).name} ended with {done.returncode}:\n{last_lines(self.log, 12)}")
+
+
+_estimate: Estimate | None = None
+
+
+@contextmanager
+def planned(names: Sequence[str]) -> Iterator[None]:
+    """Let every step say what is left of these, while the context lasts."""
+    global _estimate  # noqa: PLW0603
+    _estimate = Estimate(names)
+    try:
+        yield
+    finally:
+        _estimate = None
 
 
 def say(text: str) -> None:
@@ -106,9 +128,13 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT):
-            say(f"    {what}: {elapsed(time.monotonic() - running.began)}, {running.progress()[:100]}")
+            left = _estimate.seconds_left() if _estimate else None
+            whole = "" if left is None else f"; {in_words(left)} left of all"
+            say(f"    {what}: {elapsed(time.monotonic() - running.began)}, {running.progress()[:100]}{whole}")
 
     say(f"==> {what}")
+    if _estimate:
+        _estimate.begin(what, running.share)
     heart = threading.Thread(target=beat, daemon=True)
     heart.start()
     try:
@@ -122,6 +148,8 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
     finally:
         ended.set()
         heart.join()
+    if _estimate:
+        _estimate.end(what)
     say(f"    {what}: done in {elapsed(time.monotonic() - running.began)}")
 
 

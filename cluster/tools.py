@@ -5,108 +5,125 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from cluster import apt, pins
-from cluster.steps import Step, StepFailed, built, output, say, step
-
-HOST = (
-    "sigs.k8s.io/kind",
-    "k8s.io/kubernetes/cmd/kubectl",
-    "helm.sh/helm/v4/cmd/helm",
-    "go.etcd.io/etcd/server/v3",
-    "k8s.io/kubernetes/cmd/kube-apiserver",
-    "k8s.io/kubernetes/cmd/kube-controller-manager",
-)
-"""What this machine needs: the three that people run, and a control plane for the integration tests."""
-
-NODE = (
-    "k8s.io/kubernetes/cmd/kubelet",
-    "k8s.io/kubernetes/cmd/kubeadm",
-    "k8s.io/kubernetes/cmd/kube-scheduler",
-    "k8s.io/kubernetes/cmd/kube-proxy",
-    "sigs.k8s.io/cri-tools/cmd/crictl",
-    "github.com/containerd/containerd/v2/cmd/containerd",
-    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-    "github.com/containerd/containerd/v2/cmd/ctr",
-    "github.com/containernetworking/plugins/plugins/ipam/host-local",
-    "github.com/containernetworking/plugins/plugins/main/bridge",
-    "github.com/containernetworking/plugins/plugins/main/loopback",
-    "github.com/containernetworking/plugins/plugins/main/ptp",
-    "github.com/containernetworking/plugins/plugins/meta/portmap",
-    "./cmd/coredns",
-    "./cmd/pause",
-    "./cmd/minicni",
-)
-"""What a node needs besides the tools for this machine; runc is built apart, since it needs C."""
+from cluster import pins
+from cluster.steps import StepFailed, built, output, say, step
 
 TAGS = "grpcnotrace no_btrfs no_devmapper no_zfs no_aufs"
 """grpcnotrace lets the linker drop unused methods (30 MB a program); the others leave out snapshotters that need C."""
 
-RUNC = "github.com/opencontainers/runc"
-C_TOOLS = {"gcc": ["gcc", "libc6-dev"], "pkg-config": ["pkg-config"], "/usr/include/seccomp.h": ["libseccomp-dev"]}
-RUNC_TAGS = "seccomp netgo osusergo"
+MODULE_FILES = (pins.GO_MODULE / "go.mod", pins.GO_MODULE / "go.sum")
 
 
-HOST_SOURCES = (pins.GO_MODULE / "go.mod", pins.GO_MODULE / "go.sum")
+@dataclass(frozen=True)
+class Programs:
+    """A folder of programs: the Go packages that they are built from, and the files that decide what is in them."""
+
+    name: str
+    packages: tuple[str, ...]
+    sources: tuple[Path, ...] = MODULE_FILES
+
+    @property
+    def folder(self) -> Path:
+        """Where they are kept, under a key of their sources and how they are built; it may not be there yet."""
+        key = pins.key([*self.packages, TAGS, *FLAGS, linker_flags()], pins.files(*self.sources))
+        return pins.cache() / self.name / key
+
+
+FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", f"-tags={TAGS}")
+
+HOST = Programs(
+    "tools",
+    (
+        "sigs.k8s.io/kind",
+        "k8s.io/kubernetes/cmd/kubectl",
+        "helm.sh/helm/v4/cmd/helm",
+        "go.etcd.io/etcd/server/v3",
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+    ),
+)
+"""What this machine needs: the three that people run, and a control plane for the integration tests."""
+
+NODE = Programs(
+    "node",
+    (
+        "k8s.io/kubernetes/cmd/kubelet",
+        "k8s.io/kubernetes/cmd/kubeadm",
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "k8s.io/kubernetes/cmd/kube-proxy",
+        "sigs.k8s.io/cri-tools/cmd/crictl",
+        "github.com/containerd/containerd/v2/cmd/containerd",
+        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        "github.com/containerd/containerd/v2/cmd/ctr",
+        "github.com/containernetworking/plugins/plugins/ipam/host-local",
+        "github.com/containernetworking/plugins/plugins/main/bridge",
+        "github.com/containernetworking/plugins/plugins/main/loopback",
+        "github.com/containernetworking/plugins/plugins/main/ptp",
+        "github.com/containernetworking/plugins/plugins/meta/portmap",
+        "./cmd/coredns",
+        "./cmd/pause",
+        "./cmd/minicni",
+    ),
+    (pins.GO_MODULE,),
+)
+"""What a node needs besides the tools for this machine. Its runc is Debian's, as that needs C."""
+
+METRICS_SERVER = Programs("metrics-server", ("sigs.k8s.io/metrics-server/cmd/metrics-server",))
+"""What tells an HPA how much pods use."""
 
 
 def host_tools() -> Path:
     """The folder with kind, kubectl, helm, etcd, kube-apiserver and kube-controller-manager; built when missing."""
-    return programs("tools", HOST, *HOST_SOURCES)
-
-
-def tools_are_built() -> bool:
-    """Whether `host_tools` has nothing to build."""
-    return folder_of("tools", HOST, *HOST_SOURCES).is_dir()
-
-
-def node_programs() -> Path:
-    """The folder with the programs that only a node needs, runc among them; built when missing."""
-    return programs("node", NODE, pins.GO_MODULE)
+    build(HOST)
+    return HOST.folder
 
 
 def metrics_server() -> Path:
-    """metrics-server, which tells an HPA what pods use; built when missing."""
-    package = "sigs.k8s.io/metrics-server/cmd/metrics-server"
-    folder = programs("metrics-server", (package,), pins.GO_MODULE / "go.mod", pins.GO_MODULE / "go.sum")
-    return folder / "metrics-server"
+    """The program metrics-server; built when missing."""
+    build(METRICS_SERVER)
+    return METRICS_SERVER.folder / "metrics-server"
 
 
-def programs(name: str, packages: Sequence[str], *sources: Path) -> Path:
-    """The folder with these programs, kept under a key of their sources and how they are built."""
-    return built(folder_of(name, packages, *sources), lambda folder: compile_into(folder, name, packages))
+def build(*wanted: Programs) -> None:
+    """Compile those of the programs that are missing, all in one go, since they share most of their packages."""
+    with _building:
+        missing = [each for each in wanted if not each.folder.is_dir()]
+        if missing:
+            with tempfile.TemporaryDirectory() as folder:
+                compile_into(Path(folder), missing)
+                for each in missing:
+                    built(each.folder, partial(move_programs, Path(folder), each))
 
 
-def folder_of(name: str, packages: Sequence[str], *sources: Path) -> Path:
-    """The folder of these programs, which may not be there yet."""
-    key = pins.key([*packages, RUNC, TAGS, RUNC_TAGS, linker_flags()], pins.files(*sources))
-    return pins.cache() / name / key
+_building = threading.Lock()
 
 
-def compile_into(folder: Path, name: str, packages: Sequence[str]) -> None:
-    """Download what the packages are made of and compile them into a folder, for a node runc as well."""
-    if name == "node":
-        apt.need(C_TOOLS, "building runc")
+def compile_into(folder: Path, wanted: Sequence[Programs]) -> None:
+    """Download what the programs are made of and compile them into a folder."""
     remedy = "see that the Go module proxy can be reached (go env GOPROXY) and that the disk is not full"
-    where = {"tools": "the host", "node": "the node image"}.get(name, name)
-    with step(f"compiling Go programs for {where}", remedy) as compiling:
-        compiling.progress = lambda: f"{compiled(compiling.log)} packages compiled; all of them are about 3000"
-        env = go_environment()
-        flags = ["-v", "-trimpath", "-buildvcs=false", f"-o={folder}/"]
-        options = ["-gcflags=all=-dwarf=false", f"-tags={TAGS}", f"-ldflags={linker_flags()}"]
-        go(compiling, [*flags, *options, *packages], env | {"CGO_ENABLED": "0"})
-        if name == "node":
-            options = [f"-tags={RUNC_TAGS}", "-ldflags=-s -w -extldflags=-static"]
-            go(compiling, [*flags, *options, RUNC], env | {"CGO_ENABLED": "1"})
-        if (folder / "server").exists():
-            (folder / "server").rename(folder / "etcd")
+    packages = [package for each in wanted for package in each.packages]
+    with step("compiling Go programs", remedy) as compiling:
+        env = go_environment() | {"CGO_ENABLED": "0"}
+        go = ["go", "-C", str(pins.GO_MODULE)]
+        listed = output([*go, "list", "-deps", f"-tags={TAGS}", *packages], timeout=600, env=env) or ""
+        total = len(listed.split())
+        compiling.parts = lambda: (compiled(compiling.log), total)
+        compiling.progress = lambda: f"{compiled(compiling.log)} of {total} packages compiled"
+        compiling.run([*go, "build", "-v", f"-o={folder}/", *FLAGS, f"-ldflags={linker_flags()}", *packages], env=env)
 
 
-def go(compiling: Step, args: Sequence[str], env: Mapping[str, str]) -> None:
-    """Run go build in the module."""
-    compiling.run(["go", "-C", pins.GO_MODULE, "build", *args], env=env)
+def move_programs(source: Path, programs: Programs, target: Path) -> None:
+    """Move programs out of the folder that all were compiled into."""
+    for package in programs.packages:
+        name = {"v3": "server"}.get(Path(package).name, Path(package).name)
+        (source / name).rename(target / ("etcd" if name == "server" else name))
 
 
 def compiled(log: Path) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.pins import ROOT
 from cluster.redis import found_server
-from cluster.tools import host_tools, tools_are_built
+from cluster.tools import HOST, host_tools
 from tests.integration.audit import keep_log
 from tests.integration.control_plane import ControlPlane, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
@@ -25,7 +25,7 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 def whole_control_plane(
     run_cluster: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ControlPlane]:
-    if not tools_are_built():
+    if not HOST.folder.is_dir():
         run_cluster("tools")
     folder = tmp_path_factory.mktemp("control-plane")
     with start_control_plane(host_tools(), folder, CRD) as plane:

@@ -118,6 +118,11 @@ class EventRecorder:
         warning = reason not in STATES or reason in ("Degraded", "NotAnswering")
         self.record(key, uid, reason, str(ready["message"]), warning)
 
+    @property
+    def waiting(self) -> int:
+        """How many events are still to be written."""
+        return len(self._waiting)
+
     async def run(self) -> None:
         """Write what was recorded, for ever."""
         while True:

@@ -1,6 +1,6 @@
 """Writes what was decided about an endpoint: its status, when something is new, and an event for each transition."""
 
-import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,10 +25,18 @@ class _Written:
 
 
 class Publisher:
-    """Writes statuses. `again` is called with a key and seconds after which it should be reconciled again."""
+    """Writes statuses. `again` is called with a key and seconds after which it should be reconciled again; `clock`
+    tells the time in seconds."""
 
-    def __init__(self, cluster: Cluster, events: EventRecorder, again: Callable[[Key, float], None]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        events: EventRecorder,
+        again: Callable[[Key, float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._cluster = cluster
+        self._clock = clock
         self.events = events
         self.again = again
         self._pace: Pace[Key] = Pace()
@@ -55,7 +63,7 @@ class Publisher:
         """
         if status == before:
             return
-        key, now = _key(manifest), asyncio.get_running_loop().time()
+        key, now = _key(manifest), self._clock()
         beginning = is_beginning(before, status)
         if beginning or is_mere_progress(before, status):
             wait = self._pace.wait(key, now, FIRST_WORD if beginning else 0.0)

@@ -14,6 +14,7 @@ from forebay_gateway.endpoint import Address, Endpoint, Slice, read_endpoint
 from forebay_gateway.hold import Holds, refusal, too_late
 from forebay_gateway.names import Key
 from forebay_gateway.settings import Limits
+from tests.waiting import until
 
 KEY = ("team", "one")
 POD = Address("10.0.0.1", 8000)
@@ -53,12 +54,6 @@ class Cluster:
 
     def wait(self) -> "asyncio.Task[list[Address]]":
         return asyncio.create_task(self.holds.wait_for_pods(KEY))
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_many_that_wait_wake_once_and_go_together() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
 from forebay_operator.digests import Digests, Living
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer
+from tests.waiting import until
 
 A, B = ("team", "a"), ("other", "b")
 FIRST, SECOND = "fb_the-first-of-the-keys", "fb_the-second-of-the-keys"
@@ -54,14 +55,6 @@ async def leading(
     await until(lambda: made._ready)
     yield made, looked
     keeping.cancel()
-
-
-async def until(said: Callable[[], bool]) -> None:
-    """Let the others work until something is so."""
-    async with asyncio.timeout(5):
-        while await asyncio.sleep(0, True):
-            if said():
-                return
 
 
 async def test_a_key_opens_its_endpoint_and_is_nowhere_to_be_read(server: FakeApiServer) -> None:

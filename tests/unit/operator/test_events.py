@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from forebay_operator.events import MAX_WAITING, EventRecorder
 from tests.kubectl import Manifest
+from tests.waiting import until
 
 
 class Api:
@@ -14,10 +15,12 @@ class Api:
     def __init__(self) -> None:
         self.created: list[Manifest] = []
         self.patched: list[Manifest] = []
+        self.attempts = 0
         self.forgetful = False
         self.broken = False
 
     async def write(self, manifest: Manifest, patch: Manifest | None) -> bool:
+        self.attempts += 1
         if self.broken:
             raise OSError("no API server")
         if patch is None:
@@ -41,8 +44,9 @@ async def recording(api: Api) -> AsyncIterator[EventRecorder]:
             await task
 
 
-async def settle() -> None:
-    await asyncio.sleep(0.05)
+async def settle(recorder: EventRecorder) -> None:
+    """Wait until all that was recorded was written."""
+    await until(lambda: recorder.waiting == 0)
 
 
 def ready(reason: str, message: str = "words") -> Manifest:
@@ -57,7 +61,7 @@ async def test_a_transition_becomes_an_event_of_the_endpoint() -> None:
     async with recording(api) as recorder:
         recorder.record_transition(KEY, "u", ready("QuotaExceeded"))
         recorder.record_transition(KEY, "u", ready("Ready"))
-        await settle()
+        await settle(recorder)
     warning, normal = api.created
     assert warning["involvedObject"]["kind"] == "InferenceEndpoint"
     assert (warning["involvedObject"]["name"], warning["involvedObject"]["uid"]) == ("one", "u")
@@ -72,7 +76,7 @@ async def test_an_endpoint_that_flaps_counts_and_makes_no_new_objects() -> None:
     async with recording(api) as recorder:
         for number in range(6):
             recorder.record_transition(KEY, "u", ready(("Ready", "ServerFailed")[number % 2], str(number)))
-            await settle()
+            await settle(recorder)
     assert [each["reason"] for each in api.created] == ["Ready", "ServerFailed"]
     assert [(each["count"], each["message"]) for each in api.patched] == [(2, "2"), (2, "3"), (3, "4"), (3, "5")]
 
@@ -81,10 +85,10 @@ async def test_what_comes_faster_than_it_is_written_is_counted_together() -> Non
     api = Api()
     async with recording(api) as recorder:
         recorder.record(KEY, "u", "Ready", "first", warning=False)
-        await settle()
+        await settle(recorder)
         for number in range(100):
             recorder.record(KEY, "u", "Ready", str(number), warning=False)
-        await settle()
+        await settle(recorder)
     assert len(api.created) == 1
     assert [(each["count"], each["message"]) for each in api.patched] == [(101, "99")]
 
@@ -93,10 +97,10 @@ async def test_an_event_that_the_api_server_has_thrown_away_is_made_anew() -> No
     api = Api()
     async with recording(api) as recorder:
         recorder.record(KEY, "u", "Ready", "first", warning=False)
-        await settle()
+        await settle(recorder)
         api.forgetful = True
         recorder.record(KEY, "u", "Ready", "second", warning=False)
-        await settle()
+        await settle(recorder)
     assert [(each["message"], each["count"]) for each in api.created] == [("first", 1), ("second", 1)]
     assert len({each["metadata"]["name"] for each in api.created}) == 2
 
@@ -107,10 +111,11 @@ async def test_a_broken_api_server_and_a_flood_harm_nobody() -> None:
     async with recording(api) as recorder:
         for number in range(MAX_WAITING * 2):
             recorder.record(("team", f"e{number}"), f"u{number}", "Ready", "words", warning=False)
-        await asyncio.sleep(0.6)
+        await settle(recorder)
+        assert api.attempts == MAX_WAITING
         api.broken = False
         recorder.record(KEY, "u", "Ready", "words", warning=False)
-        await settle()
+        await settle(recorder)
     assert [each["involvedObject"]["name"] for each in api.created][-1] == "one"
     assert len(api.created) <= MAX_WAITING
 
@@ -119,5 +124,5 @@ async def test_a_long_message_is_cut_to_what_the_api_server_takes() -> None:
     api = Api()
     async with recording(api) as recorder:
         recorder.record(KEY, "u", "ServerFailed", "ä" * 5000, warning=True)
-        await settle()
+        await settle(recorder)
     assert len(api.created[0]["message"].encode()) <= 1024

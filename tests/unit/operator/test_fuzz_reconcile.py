@@ -163,6 +163,7 @@ class Reconciling(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.server = FakeApiServer(status_schema)
+        self.now = 0.0
         self.cache = Cache({}, {}, {}, {}, {})
         self.reports: dict[str, Report] = {}
         self.begin()
@@ -176,7 +177,7 @@ class Reconciling(RuleBasedStateMachine):
         cluster = Cluster(self.server)
         following = StartupReports(lambda _: None)
         following.of = lambda _: self.reports  # type: ignore[method-assign, assignment]
-        publisher = Publisher(cluster, EventRecorder(drop), lambda *_: None)
+        publisher = Publisher(cluster, EventRecorder(drop), lambda *_: None, lambda: self.now)
         operator = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
         self.gateways = Gateways(cluster, "forebay-system", "gateway")
         digests = Digests(cluster, "forebay-system", Living(lambda: [KEY], (), lambda _: None))
@@ -386,6 +387,7 @@ class Reconciling(RuleBasedStateMachine):
         """When all is quiet, nothing is left to write after a few rounds."""
         for _ in range(ROUNDS):
             before = self.server.writes
+            self.now += 60  # longer than progress waits to be written
             self.watch()
             self.reconcile(live)
         assert self.server.writes == before, "no fixed point"

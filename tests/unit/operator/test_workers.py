@@ -9,6 +9,7 @@ from forebay_operator.api import ApiError
 from forebay_operator.cache import Cache, Key, Store
 from forebay_operator.queue import WorkQueue
 from forebay_operator.workers import resync, sweep, wait_for_cache, wait_until_seen
+from tests.waiting import until
 
 ONE, TWO = ("team", "one"), ("team", "two")
 
@@ -39,13 +40,13 @@ def build_store(kind: str, *keys: Key) -> Store:
 
 
 async def test_all_that_exists_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "LOOK_INTERVAL", 0.2)
+    monkeypatch.setattr(workers, "LOOK_INTERVAL", 60)
     cluster, store = Cluster(InferenceEndpoint={ONE, TWO}), build_store("InferenceEndpoint", ONE)
     waiting = asyncio.create_task(wait_for_cache(cluster, (), {"InferenceEndpoint": store}))  # type: ignore[arg-type]
-    await asyncio.sleep(0.05)
+    await until(lambda: cluster.asked)
     assert not waiting.done()
     store.put({"kind": "InferenceEndpoint", "metadata": {"namespace": "team", "name": "two", "uid": "2"}})
-    await asyncio.wait_for(waiting, 0.1)
+    await asyncio.wait_for(waiting, 20)
     assert cluster.asked == 1
 
 
@@ -53,9 +54,9 @@ async def test_what_goes_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(workers, "LOOK_INTERVAL", 0.05)
     cluster = Cluster(Pod={ONE})
     waiting = asyncio.create_task(wait_until_seen(cluster, "Pod", (), set()))  # type: ignore[arg-type]
-    await asyncio.sleep(0.01)
+    await until(lambda: cluster.asked)
     cluster.found["Pod"] = set()
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 20)
 
 
 async def test_what_is_gone_leaves_the_cache_and_its_endpoint_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

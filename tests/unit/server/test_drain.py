@@ -11,6 +11,7 @@ import pytest
 
 from forebay_server.drain import Drain, stop_at_once_on_sigterm
 from forebay_server.state import ServerState
+from tests.waiting import until
 
 
 class Stops:
@@ -96,8 +97,7 @@ async def test_sigterm_begins_the_drain_whatever_handlers_were_set_before(sigter
     request = asyncio.create_task(answer(state, finished))
     await settle()
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.sleep(0.05)
-    assert state.draining
+    await until(lambda: state.draining)
     assert stops.count == 0
     finished.set()
     await request

@@ -6,6 +6,7 @@ import pytest
 
 from forebay_server import liveness
 from forebay_server.liveness import EngineWatch, Patience, keep_watch
+from tests.waiting import until
 
 
 class Engine:
@@ -123,11 +124,11 @@ async def test_one_probe_at_a_time_is_sent_and_its_answer_noted(monkeypatch: pyt
         raise RuntimeError("answered with 500")
 
     keeper = asyncio.create_task(keep_watch(watch, probe))
-    await asyncio.sleep(0.05)
+    await until(lambda: sent)
+    await asyncio.sleep(0.05)  # many ticks, in which no other may be sent
     assert sent == 1
     release.set()
-    await asyncio.sleep(0.05)
+    await until(lambda: not watch.wants_probe())
     engine.now += 61
-    await asyncio.sleep(0.05)
-    assert watch.stuck() == "the model does not answer: answered with 500"
+    await until(lambda: watch.stuck() == "the model does not answer: answered with 500")
     keeper.cancel()

@@ -7,15 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker of pytest-xdist, with those of other files that name the same group.
-
-    A group is what the tests share on this machine. Tests with the marker `independent` go wherever a worker is free.
-    """
-    for item in items:
-        if not (item.get_closest_marker("xdist_group") or item.get_closest_marker("independent")):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+pytest_plugins = ["tests.spread"]
 
 
 @pytest.fixture(scope="session")

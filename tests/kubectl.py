@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.api_server import NotAnswered, find_resource, read
+
 T = TypeVar("T")
 
 Manifest = dict[str, Any]
@@ -58,14 +60,34 @@ class Kubectl:
         self.run("patch", kind, name, "--type=merge", f"--patch={json.dumps(patch)}", *options)
 
     def get(self, kind: str, name: str) -> Manifest | None:
-        """One object, or None."""
+        """One object, or None.
+
+        Raises:
+            Refused: the API server did not answer, or knows no such kind.
+        """
+        if resource := find_resource(kind):
+            return self._read(resource, name=name)
         text = self.run("get", kind, name, "--ignore-not-found", "-o", "json")
         return dict(json.loads(text)) if text else None
 
     def list(self, kind: str, selector: str = "") -> list[Manifest]:
-        """All objects of a kind in the namespace, or those that a label selector picks."""
+        """All objects of a kind in the namespace, or those that a label selector picks.
+
+        Raises:
+            Refused: the API server did not answer, or knows no such kind.
+        """
+        if resource := find_resource(kind):
+            found = self._read(resource, selector=selector) or {}
+            kind = found["kind"].removesuffix("List")
+            return [{"apiVersion": found["apiVersion"], "kind": kind, **each} for each in found["items"]]
         options = [f"--selector={selector}"] if selector else []
         return list(json.loads(self.run("get", kind, "-o", "json", *options))["items"])
+
+    def _read(self, resource: str, **which: str) -> Manifest | None:
+        try:
+            return read(self.kubeconfig, resource, self.namespace, **which)
+        except NotAnswered as error:
+            raise Refused(str(error)) from error
 
     def delete(self, kind: str, name: str) -> None:
         """Delete an object and wait until it is gone."""

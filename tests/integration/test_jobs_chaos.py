@@ -29,8 +29,6 @@ from tests.integration.operator_process import give_access, running_operator
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
 
-pytestmark = pytest.mark.xdist_group("gateways of an operator")  # each operator begins with the same port
-
 NAME = "chaos"
 CLIENTS = 16
 PODS = 3

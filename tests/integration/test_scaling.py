@@ -27,8 +27,6 @@ from tests.integration.gateway_process import Gateway, running_gateway, stand_by
 from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
-pytestmark = pytest.mark.xdist_group("gateways of an operator")  # each operator begins with the same port
-
 SCALING = {
     "maxReplicas": 3,
     "target": {"concurrency": 2},

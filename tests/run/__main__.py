@@ -22,7 +22,7 @@ The run ends with a table of the time that each stage took, the failures, and on
 """
 
 
-KEPT_RUNS = 10
+KEPT_RUNS = 3
 """How many runs have their logs kept."""
 
 

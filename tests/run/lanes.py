@@ -69,7 +69,8 @@ class Run:
         if not stage.cleans_up and (why := self._wait_for(stage.needs)):
             return Result(stage.name, failures=(Failure(stage.name, f"not run: {why}"),))
         log, junit = self._folder / f"{stage.name}.log", self._folder / f"{stage.name}.xml"
-        results = (f"--junitxml={junit}", "-o", "junit_logging=no") if stage.is_pytest else ()
+        files = self._folder / f"{stage.name}-files"
+        results = (f"--junitxml={junit}", "-o", "junit_logging=no", f"--basetemp={files}") if stage.is_pytest else ()
         env = {**self._env, "JUNIT_FILE": str(junit)}
         self._say(f"==> {stage.name}")
         with self._changed:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-pytest_plugins = ["tests.spread"]
-
 
 @pytest.fixture(scope="session")
 def run_cluster(request: pytest.FixtureRequest) -> Callable[..., None]:

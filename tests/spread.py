@@ -1,4 +1,4 @@
-"""How tests are spread over the workers of pytest-xdist: a plugin that tests/conftest.py loads.
+"""How tests are spread over the workers of pytest-xdist: a plugin, `-p tests.spread`.
 
 The tests of a file stay together, in their order, on one worker. (xdist's own `--dist=loadgroup` has no effect with
 pytest 9.2, which keeps the ids of tests elsewhere.)

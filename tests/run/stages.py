@@ -38,7 +38,7 @@ class Stage:
 
 def pytest(*arguments: str, workers: int = 0) -> tuple[str, ...]:
     """A pytest command. With workers, the tests of a file, or of a group of files, stay on one of them."""
-    spread = ("-n", str(workers), "--dist=loadscope", "--no-loadscope-reorder") if workers else ()
+    spread = ("-n", str(workers), "--dist=loadscope", "--no-loadscope-reorder", "-p", "tests.spread") if workers else ()
     return (PYTHON, "-m", "pytest", "-v", "--color=no", "--durations=12", *spread, *arguments)
 
 

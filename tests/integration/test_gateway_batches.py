@@ -135,16 +135,16 @@ def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) ->
     gateway.endpoint("cancelled", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
     client = gateway.client(gateway.url("cancelled"))
 
-    async def answer_some(exchange: Exchange) -> None:
-        question = json.loads(await exchange.read_body())["input"]["body"]["messages"][0]["content"]
-        if int(question.split()[1]) < 5:
-            await finish(exchange, {"text": question})
+    async def answer_five(exchange: Exchange) -> None:
+        await exchange.read_body()
+        if len(pod.requests) <= 5:  # whichever these are: the lines of a file need not come in their order
+            await finish(exchange, {"text": "one of five"})
         else:
             await exchange.reader.read()
             pod.left.set()
 
     with ready_pod(gateway, "cancelled") as pod:
-        pod.answer = answer_some
+        pod.answer = answer_five
         batch = begin(client, requests(20))
         wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed == 5, "five are done")  # type: ignore[union-attr]
         with pytest.raises(openai.ConflictError, match=f"input of {batch.id}"):

@@ -18,6 +18,7 @@ from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey import LEASE, Valkey
 from tests.integration.valkey_process import ValkeyServer, running_valkey
+from tests.waiting import until
 
 KEY = ("home", "one")
 POD, OTHER = Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)
@@ -68,7 +69,7 @@ async def is_(store: Store, job_id: str, expected: State | None) -> bool:
 
 async def becomes(reached: Callable[[], Awaitable[bool]]) -> None:
     """Wait until something is so."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             if await reached():
                 return
@@ -299,6 +300,7 @@ async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: 
         await submit(store)
         await store._client.zadd("forebay:expiries", {"a": 0})
         await becomes(lambda: is_(store, "a", None))
+        await until(lambda: ended)
         assert [job.state for job in ended] == [State.TIMED_OUT]
         assert await store._client.keys("forebay:*:a*") == []
         assert await store._client.get("forebay:bytes") == "0"

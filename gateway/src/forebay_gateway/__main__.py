@@ -145,6 +145,7 @@ async def run(parsed: argparse.Namespace) -> None:
             gate.draining = True
             await _drain(gate, limits.drain_seconds, stop)
             listeners.close()
+            await _close(gate)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -181,6 +182,12 @@ class Stop:
         (self._again if self._asked.is_set() else self._asked).set()
 
 
+CLOSING_SECONDS = 1.0
+"""Seconds that clients have to take what was written to them before the process ends."""
+
+CLOSING_INTERVAL = 0.01
+
+
 async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
     """Let the requests and jobs that are there end; what still is there after `seconds` is told so, or put back."""
     busy = [each for each in gate.connections if each.busy]
@@ -190,8 +197,22 @@ async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
     await asyncio.wait({again, ends}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     again.cancel()
     ends.cancel()
+
+
+async def _close(gate: Gate) -> None:
+    """Close the connections that are left, also those that came while the listeners closed. A request that is not
+    answered yet is told that the gateway shuts down."""
+    told: set[Connection] = set()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + CLOSING_SECONDS
+    while gate.connections and loop.time() < deadline:
+        for each in gate.connections - told:
+            each.cancel()
+            told.add(each)
+        await asyncio.sleep(CLOSING_INTERVAL)
     for each in list(gate.connections):
-        each.cancel()
+        each.abort()
+    await asyncio.sleep(0)  # an aborted connection is lost in the loop's next round
 
 
 async def _end(busy: Sequence[Connection], jobs: Jobs | None) -> None:

@@ -190,6 +190,10 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
+    def abort(self) -> None:
+        """Close at once, whatever the client has not taken yet."""
+        self._transport.abort()
+
     @property
     def _origin(self) -> bool:
         return self._reader.head is not None and bool(self._reader.head.get(b"origin"))

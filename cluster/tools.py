@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -64,6 +65,18 @@ def metrics_server() -> Path:
     package = "sigs.k8s.io/metrics-server/cmd/metrics-server"
     folder = programs("metrics-server", (package,), pins.GO_MODULE / "go.mod", pins.GO_MODULE / "go.sum")
     return folder / "metrics-server"
+
+
+def download_module(pinned_by: Path, module: str) -> Path:
+    """The folder with the files of a Go module, in the version that the go.mod in the folder `pinned_by` names.
+
+    Raises StepFailed when it cannot be downloaded.
+    """
+    command: list[str | Path] = ["go", "-C", pinned_by, "mod", "download", "-json", module]
+    printed = output(command, timeout=120, env=go_environment())
+    if printed is None:
+        raise StepFailed(f"the Go module {module} can't be downloaded", "see that the Go module proxy can be reached")
+    return Path(json.loads(printed)["Dir"])
 
 
 def programs(name: str, packages: Sequence[str], *sources: Path) -> Path:

@@ -50,6 +50,7 @@ IMAGES = {
         Image("vllm-tests", "server", "cluster/images/vllm-tests", runs=False, only_named=True),
         Image("valkey", "debian", "cluster/images/valkey", tests=True),
         Image("client", "python", "cluster/images/client", tests=True),
+        Image("prometheus", "debian", "cluster/images/prometheus", tests=True),
     )
 }
 

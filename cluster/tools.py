@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -89,6 +90,18 @@ def metrics_server() -> Path:
     """The program metrics-server; built when missing."""
     build(METRICS_SERVER)
     return METRICS_SERVER.folder / "metrics-server"
+
+
+def download_module(pinned_by: Path, module: str) -> Path:
+    """The folder with the files of a Go module, in the version that the go.mod in the folder `pinned_by` names.
+
+    Raises StepFailed when it cannot be downloaded.
+    """
+    command: list[str | Path] = ["go", "-C", pinned_by, "mod", "download", "-json", module]
+    printed = output(command, timeout=120, env=go_environment())
+    if printed is None:
+        raise StepFailed(f"the Go module {module} can't be downloaded", "see that the Go module proxy can be reached")
+    return Path(json.loads(printed)["Dir"])
 
 
 def build(*wanted: Programs) -> None:

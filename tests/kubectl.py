@@ -113,3 +113,9 @@ def condition(manifest: Manifest | None, kind: str) -> Manifest:
     """A condition of an object, or an empty dict."""
     conditions = ((manifest or {}).get("status") or {}).get("conditions") or []
     return next((dict(found) for found in conditions if found["type"] == kind), {})
+
+
+def install_crd(kubectl: Kubectl, path: Path, name: str, *options: str) -> None:
+    """Apply a CRD and wait until its API is served. (`kubectl wait` fails on one that has no conditions yet.)"""
+    kubectl.run("apply", *options, "-f", str(path))
+    wait_for(lambda: condition(kubectl.get("crd", name), "Established").get("status") == "True", f"{name} is served")

@@ -27,10 +27,7 @@ def load_image(folder: Path) -> str:
 
 def manifests(kubectl: Kubectl, image: str) -> list[Manifest]:
     """What its project installs, but of this image, and as fast as it can be: it reads kubelets every 10 s."""
-    command = ["go", "mod", "download", "-json", MODULE]
-    env = tools.go_environment()
-    done = subprocess.run(command, cwd=pins.GO_MODULE, env=env, capture_output=True, text=True, check=True, timeout=120)
-    folder = Path(json.loads(done.stdout)["Dir"]) / "manifests/base"
+    folder = tools.download_module(pins.GO_MODULE, MODULE) / "manifests/base"
     found: list[Manifest] = list(yaml.safe_load_all(kubectl.run("kustomize", str(folder))))
     (deployment,) = (each for each in found if each["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]

@@ -92,12 +92,15 @@ def gateways(kubectl: Kubectl) -> list[Manifest]:
     return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
 
-def make_canned(kubectl: Kubectl, name: str, scaling: Mapping[str, Any], step: float = STEP, **spec: Any) -> None:
-    """An endpoint of the canned server, of which each token takes `step` seconds."""
+def make_canned(
+    kubectl: Kubectl, name: str, scaling: Mapping[str, Any] | None, step: float = STEP, **spec: Any
+) -> None:
+    """An endpoint of the canned server, of which each token takes `step` seconds, with or without `scaling`."""
     pace = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": str(step)}
     env = [SERVED, *spec.pop("env", [])]
     kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": pace})
-    kubectl.apply(canned(name, scaling=scaling, env=env, envFrom=[{"configMapRef": {"name": name}}], **spec))
+    scales = {} if scaling is None else {"scaling": scaling}
+    kubectl.apply(canned(name, env=env, envFrom=[{"configMapRef": {"name": name}}], **scales, **spec))
 
 
 def cycle(kubectl: Kubectl, name: str) -> None:

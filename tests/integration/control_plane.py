@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kubectl import Kubectl, Refused, condition, wait_for
+from tests.kubectl import Kubectl, Refused, install_crd, wait_for
 
 CONTROLLERS = (
     "deployment-controller,replicaset-controller,garbage-collector-controller,resourcequota-controller,"
@@ -106,12 +106,6 @@ class ControlPlane:
 
     kubectl: Kubectl
     api_server: ApiServer
-
-
-def install_crd(kubectl: Kubectl, path: Path, name: str, *options: str) -> None:
-    """Apply a CRD and wait until its API is served. (`kubectl wait` fails on one that has no conditions yet.)"""
-    kubectl.run("apply", *options, "-f", str(path))
-    wait_for(lambda: condition(kubectl.get("crd", name), "Established").get("status") == "True", f"{name} is served")
 
 
 @contextmanager

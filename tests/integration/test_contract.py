@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cluster import tools
 from tests.endpoints import endpoint, exists, reason_is, start
-from tests.integration.control_plane import install_crd
 from tests.integration.test_reconcile import newest_pod
 from tests.integration.test_schema import EVERYTHING
-from tests.kubectl import Kubectl, Manifest, condition, wait_for
+from tests.kubectl import Kubectl, Manifest, condition, install_crd, wait_for
 
 GATEWAY_API = Path(__file__).with_name("gateway_api")
 """A Go module that names a release of the Gateway API by its hash."""
@@ -30,9 +30,8 @@ VARIABLES = [
 
 def httproute_crd() -> Path:
     """The CRD of HTTPRoutes as its project publishes it."""
-    command = ["go", "mod", "download", "-json", "sigs.k8s.io/gateway-api"]
-    done = subprocess.run(command, cwd=GATEWAY_API, capture_output=True, text=True, check=True, timeout=120)
-    return Path(json.loads(done.stdout)["Dir"]) / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
+    folder = tools.download_module(GATEWAY_API, "sigs.k8s.io/gateway-api")
+    return folder / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 
 
 def route_says(kubectl: Kubectl, reason: str) -> Callable[[], Manifest | None]:

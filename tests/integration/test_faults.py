@@ -17,7 +17,6 @@ from forebay_operator.api import Api
 from forebay_operator.types import Manifest
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
-from tests.integration.control_plane import install_crd
 from tests.integration.faulty_api import Fault, FaultyApi
 from tests.integration.in_process import (
     CHILDREN,
@@ -28,7 +27,7 @@ from tests.integration.in_process import (
     normalize_status,
 )
 from tests.integration.test_contract import httproute_crd
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import Kubectl, install_crd, wait_for
 
 MADE: dict[str, Any] = {
     "suspend": True,

@@ -1,6 +1,7 @@
 """OpenAI's files and batches on a gateway with a real API server, by the official client; pods are canned."""
 
 import asyncio
+import itertools
 import json
 import signal
 from contextlib import ExitStack
@@ -135,9 +136,12 @@ def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) ->
     gateway.endpoint("cancelled", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
     client = gateway.client(gateway.url("cancelled"))
 
+    counter = itertools.count()
+
     async def answer_five(exchange: Exchange) -> None:
+        number = next(counter)  # whichever lines these are: they need not come in their order
         await exchange.read_body()
-        if len(pod.requests) <= 5:  # whichever these are: the lines of a file need not come in their order
+        if number < 5:
             await finish(exchange, {"text": "one of five"})
         else:
             await exchange.reader.read()

@@ -134,6 +134,13 @@ class TestHistory:
         loads = [PodLoad(8, 8, 8, 0), PodLoad(14, 14, 10, 4), PodLoad(3, 14, 3, 0)]
         assert [self.add(history, at, pods={"a": load}).capacity for at, load in enumerate(loads)] == [0, 10, 10]
 
+    def test_a_queue_for_a_moment_does_not_count_as_a_full_engine(self) -> None:
+        """Requests with long prompts wait for the step after the next, whatever else there is room for."""
+        history = History(60)
+        loads = [PodLoad(10, 10, 2, 8), *[PodLoad(10, 10, 10, 0)] * 30]
+        samples = [self.add(history, 2.0 * at, pods={"a": load}) for at, load in enumerate(loads)]
+        assert decide(TestQueueDelay.policy, samples, 1) == 1
+
     def test_the_rate_counts_what_was_finished(self) -> None:
         history = History(60)
         rates = [self.add(history, at, pods={"a": PodLoad(2, 100 + 3 * at)}).rate for at in range(10)]

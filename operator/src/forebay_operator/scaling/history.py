@@ -22,7 +22,8 @@ class Sample:
         ready: replicas that answer requests.
         silent: replicas that should have told of their requests and did not.
         idle: seconds for which it is certain that no request was there and none came while a replica was ready.
-        capacity: requests that one replica had running the last time that others waited for it; 0 while unknown.
+        capacity: requests that one replica had running the last time that others waited for it, or has had since; 0
+            while unknown.
         rate: requests a second that were finished of late.
     """
 
@@ -77,6 +78,9 @@ class History:
         capacity = self.samples[-1].capacity if self.samples else 0.0
         if full := [load.total - load.waiting for load in loads.values() if load.waiting]:
             capacity = max(1.0, sum(full) / len(full))
+        if capacity:
+            # a queue for a moment, as behind long prompts, says too little: what an engine runs, it can run
+            capacity = max(capacity, *(float(load.running) for load in loads.values()), 0.0)
         if first or begun or load or unheard:
             self._used = at
         sample = Sample(

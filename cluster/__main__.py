@@ -108,10 +108,11 @@ def plan(name: str, chosen: Sequence[images.Image]) -> list[str]:
     steps = [f"building the image {image.name}" for image in chosen if not docker.has(images.reference(image.name))]
     if steps and not docker.has(debian.reference()):
         steps.append(f"making a Debian {pins.DEBIAN} base image")
-    if not kind.containers(name):
+    steps += node.plan()
+    image = node.present()
+    if not kind.is_recorded(name, image):
         steps += [f"creating the cluster {name}", f"waiting for the cluster {name} to be whole"]
-        steps += node.plan()
-        if not image_store.volumes(name):
+        if not image or image_store.volume(name, image) not in image_store.volumes(name):
             steps.append(f"loading images into {name}-control-plane")
     return steps
 

@@ -37,8 +37,7 @@ def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
     """
     image = node.image()
     tools.host_tools()
-    key = pins.key([image], [CONFIG])
-    if recorded(name) == (key, containers(name)) and stands(name):
+    if is_recorded(name, image) and stands(name):
         say(f"    the cluster {name} stands; KUBECONFIG={kubeconfig(name)}")
         load(False)
         return
@@ -56,8 +55,18 @@ def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
         with step(f"waiting for the cluster {name} to be whole", "read the log, or run again") as waiting:
             wait(waiting, name)
         loading.result()
-    record_path(name).write_text(json.dumps({"key": key, "containers": containers(name)}))
+    record_path(name).write_text(json.dumps({"key": key_of(image), "containers": containers(name)}))
     say(f"    KUBECONFIG={kubeconfig(name)}")
+
+
+def key_of(node_image: str) -> str:
+    """Changes with what a cluster is made from."""
+    return pins.key([node_image, image_store.FOLDER], [CONFIG])
+
+
+def is_recorded(name: str, node_image: str) -> bool:
+    """Whether the record says that the containers that run are a whole cluster of this node image."""
+    return recorded(name) == (key_of(node_image), containers(name))
 
 
 def configuration(store: str) -> str:

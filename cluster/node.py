@@ -27,13 +27,11 @@ def image() -> str:
 
     The tools for the host are compiled with it, since a node needs some of them as well.
     """
-    if docker.has(pins.OFFICIAL_NODE):
-        return pins.OFFICIAL_NODE
-    reference = f"{pins.IMAGE_PREFIX}/node:{key()}"
-    if docker.has(reference):
-        return reference
+    if found := present():
+        return found
     if docker.pull(pins.OFFICIAL_NODE):
         return pins.OFFICIAL_NODE
+    reference = f"{pins.IMAGE_PREFIX}/node:{key()}"
     with ThreadPoolExecutor() as side_by_side:
         base = side_by_side.submit(system)
         tools.build(tools.HOST, tools.NODE)
@@ -42,9 +40,15 @@ def image() -> str:
     return reference
 
 
+def present() -> str:
+    """The reference of the node image that the engine has; "" where it has none."""
+    names = (pins.OFFICIAL_NODE, f"{pins.IMAGE_PREFIX}/node:{key()}")
+    return next(filter(docker.has, names), "")
+
+
 def plan() -> list[str]:
     """The steps that `image` has to do, by their names."""
-    if docker.has(pins.OFFICIAL_NODE) or docker.has(f"{pins.IMAGE_PREFIX}/node:{key()}"):
+    if present():
         return []
     compiling = [] if tools.HOST.folder.is_dir() and tools.NODE.folder.is_dir() else ["compiling Go programs"]
     return [*compiling, "installing Debian packages for the node image", "making the node image"]

@@ -125,7 +125,8 @@ def compile_into(folder: Path, wanted: Sequence[Programs]) -> None:
     with step("compiling Go programs", remedy) as compiling:
         env = go_environment() | {"CGO_ENABLED": "0"}
         go = ["go", "-C", str(pins.GO_MODULE)]
-        listed = output([*go, "list", "-deps", f"-tags={TAGS}", *packages], timeout=600, env=env) or ""
+        stale = "{{if .Stale}}{{.ImportPath}}{{end}}"  # those that Go has not compiled before
+        listed = output([*go, "list", "-deps", f"-f={stale}", *FLAGS, *packages], timeout=600, env=env) or ""
         total = len(listed.split())
         compiling.parts = lambda: (compiled(compiling.log), total)
         compiling.progress = lambda: f"{compiled(compiling.log)} of {total} packages compiled"

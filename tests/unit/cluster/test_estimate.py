@@ -1,0 +1,58 @@
+"""The estimate of what is left: it begins with what steps took elsewhere, and follows this machine."""
+
+from cluster.estimate import SECONDS_PER_WORK, WORK, Estimate, in_words, work_of
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def unknown() -> None:
+    return None
+
+
+def test_at_the_beginning_the_estimate_is_what_the_steps_took_elsewhere() -> None:
+    found = Estimate(["compiling Go programs", "loading images into a-node"], Clock())
+    assert found.seconds_left() == (WORK["compiling Go programs"] + WORK["loading images"]) * SECONDS_PER_WORK
+
+
+def test_a_machine_that_is_three_times_slower_is_believed_from_a_quarter_of_the_work_on() -> None:
+    clock = Clock()
+    found = Estimate(["compiling Go programs", "loading images into a-node"], clock)
+    done = 0.0
+    found.begin("compiling Go programs", lambda: done)
+    whole = WORK["compiling Go programs"] + WORK["loading images"]
+    for done in (0.5, 0.75, 1.0):
+        clock.now = 3 * SECONDS_PER_WORK * WORK["compiling Go programs"] * done
+        left = 3 * SECONDS_PER_WORK * whole - clock.now
+        assert abs((found.seconds_left() or 0) - left) < 0.01 * left
+
+
+def test_steps_that_ended_or_were_not_planned_are_not_left() -> None:
+    clock = Clock()
+    found = Estimate(["making the node image"], clock)
+    found.begin("installing something", unknown)
+    found.begin("making the node image", unknown)
+    clock.now = 1000
+    assert (found.seconds_left() or 0) > 0, "a step that cannot say how far it is is never done before its end"
+    found.end("making the node image")
+    found.end("installing something")
+    assert found.seconds_left() == 0
+
+
+def test_nothing_planned_is_no_estimate() -> None:
+    assert Estimate(["checking the cluster a"]).seconds_left() is None
+
+
+def test_a_step_is_known_by_how_its_name_begins() -> None:
+    assert work_of("building the image vllm-cpu") == WORK["building the image vllm-cpu"]
+    assert work_of("building the image client") == WORK["building the image"]
+    assert work_of("applying examples/smollm2.yaml") == 0
+
+
+def test_durations_are_rounded_as_an_estimate_deserves() -> None:
+    assert [in_words(each) for each in (2, 38, 200)] == ["about 5 s", "about 40 s", "about 3 min"]

@@ -1,0 +1,79 @@
+"""Stages run in lanes; a failure where it gates ends all, elsewhere only what needs it."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.run.lanes import Run
+from tests.run.stages import STAGES, Stage, choose
+
+PASSES = (sys.executable, "-c", "")
+FAILS = (sys.executable, "-c", "print('last words'); raise SystemExit(3)")
+LONG = (sys.executable, "-c", "import time; time.sleep(600)")
+
+
+def run(folder: Path, *stages: Stage) -> dict[str, tuple[int, list[str]]]:
+    """Run the stages; the passed checks and the reasons of failures by stage."""
+    running = Run(stages, folder, os.environ)
+    running.wait()
+    return {each.name: (each.passed, [failure.why for failure in each.failures]) for each in running.results}
+
+
+def test_a_stage_waits_for_what_it_needs_in_another_lane(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    makes = (sys.executable, "-c", f"import time; time.sleep(0.3); open({str(made)!r}, 'w').close()")
+    uses = (sys.executable, "-c", f"open({str(made)!r}).close()")
+    found = run(tmp_path, Stage("uses", uses, lane="a", needs=("makes",)), Stage("makes", makes, lane="b"))
+    assert found == {"uses": (1, []), "makes": (1, [])}
+
+
+def test_what_needs_a_stage_that_failed_does_not_run_and_the_rest_does(tmp_path: Path) -> None:
+    found = run(
+        tmp_path,
+        Stage("fails", FAILS),
+        Stage("needs it", PASSES, needs=("fails",)),
+        Stage("goes on", PASSES),
+        Stage("cleans up", PASSES, cleans_up=True),
+    )
+    assert found["needs it"] == (0, ["not run: fails failed"])
+    assert found["goes on"] == (1, [])
+    assert found["cleans up"] == (0, [])
+    assert "it ended with 3" in found["fails"][1][0]
+
+
+def test_a_gating_failure_ends_what_runs_beside_it_and_clears_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    found = run(
+        tmp_path,
+        Stage("lint", FAILS, gates=True),
+        Stage("later", PASSES),
+        Stage("long", LONG, lane="b"),
+        Stage("cleans up", (sys.executable, "-c", f"open({str(tmp_path / 'clean')!r}, 'w')"), lane="b", cleans_up=True),
+    )
+    assert time.monotonic() - began < 100
+    assert found["later"] == (0, ["not run: lint failed"])
+    assert found["long"] == (0, ["lint failed"])
+    assert (tmp_path / "clean").exists()
+    assert "lint | last words" in capsys.readouterr().out
+
+
+def test_stages_come_with_what_they_need_and_clear_up() -> None:
+    names = [stage.name for stage in choose(("rights",))]
+    assert names == ["integration", "rights", "tools"]
+    assert "cluster-down" in [stage.name for stage in choose(("e2e",))]
+    with pytest.raises(KeyError):
+        choose(("nothing",))
+
+
+def test_every_need_is_a_stage_and_comes_before_in_its_lane() -> None:
+    seen: dict[str, Stage] = {}
+    for stage in STAGES:
+        assert stage.name not in seen
+        assert all(seen[need].lane == stage.lane for need in stage.needs if need in seen)
+        seen[stage.name] = stage
+    assert {need for stage in STAGES for need in stage.needs} <= seen.keys()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.conftest import Server, environment
+from tests.vllm.server import Server, environment
 from tests.vllm.test_drain import Stream, in_flight
 from tests.vllm.test_liveness import CANNED
 from tests.vllm.weights import with_weights

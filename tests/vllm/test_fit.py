@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vllm.conftest import environment, free_port
+from tests.vllm.server import environment, free_port
 
 PROGRAM = """
 import json, os, sys, tempfile

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.vllm.conftest import Server
+from tests.vllm.server import Server
 
 Serve = Callable[..., Server]
 

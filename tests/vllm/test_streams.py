@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.conftest import Server
+from tests.vllm.server import Server
 
 COUNT = """
 import sys

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vllm.conftest import Server, environment
+from tests.vllm.server import Server, environment
 
 MAKE = """
 import sys

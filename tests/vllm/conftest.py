@@ -63,6 +63,7 @@ def served(vllm_python: str, models: Models, tmp_path_factory: pytest.TempPathFa
             started = Server(vllm_python, folder, variables)
             servers.callback(started.end)
             started.wait_for("/readyz")
+            _, started.first_metrics = started.ops("/metrics")
             return started
 
         yield server

@@ -69,7 +69,7 @@ def thinker(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
 
 
 def whisper(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
-    """Whisper with its special tokens and the bytes for words: it hears 30 seconds and writes up to 448 tokens."""
+    """Whisper with its special tokens and the bytes for words: it hears 30 seconds and writes up to 64 tokens."""
     languages = list(architectures.whisper.tokenization_whisper.LANGUAGES)
     special = ["<|startoftranscript|>", *(f"<|{language}|>" for language in languages)]
     special += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"]
@@ -86,6 +86,7 @@ def whisper(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
         decoder_attention_heads=2,
         encoder_ffn_dim=64,
         decoder_ffn_dim=64,
+        max_target_positions=64,
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,

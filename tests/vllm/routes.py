@@ -25,6 +25,7 @@ ALL = frozenset(LISTED)
 WRITE = frozenset({"writer", "llava", "listener"})
 HEAR = frozenset({"listener", "whisper"})
 LISTEN = frozenset({"listener"})
+HEAR_ONLY = frozenset({"whisper"})
 CLASSIFY = frozenset({"classifier"})
 SCORE = frozenset({"scorer"})
 EMBED = frozenset({"embedder"})
@@ -51,6 +52,7 @@ def hidden(methods: str, path: str, models: frozenset[str] = ALL) -> Route:
     return Route(methods, path, models, Access.HIDDEN, {} if methods == "POST" else None, shape, 404)
 
 
+TEXT = body(prompt="Hello", add_special_tokens=False)
 ERROR = {"error": {"message": str, "type": str, "param": object, "code": object}}
 WRITTEN = {"choices": [{"index": 0, "finish_reason": "length"}], "usage": {"completion_tokens": 2}, "model": NAME}
 TWO = {"max_tokens": 2, "ignore_eos": True}
@@ -65,12 +67,14 @@ EVERY_MODEL = (
     get("/v1/openapi.json", Access.KEY, {"openapi": str, "paths": dict}),
     get("/v1/models", Access.KEY, {"object": "list", "data": list}),
     get("/v1/models/{model:path}", Access.KEY, {"id": NAME, "object": "model", "created": int, "owned_by": str}),
-    post("/tokenize", ALL, body(prompt="Hello", add_special_tokens=False), {"count": 5, "tokens": [int] * 5}),
+    post("/tokenize", ALL - HEAR_ONLY, TEXT, {"count": 5, "tokens": [int] * 5}),
+    post("/tokenize", HEAR_ONLY, TEXT, {"count": 0, "tokens": []}),  # of the decoder, which no text goes into
     post("/detokenize", ALL, body(tokens=[39, 40]), {"prompt": str}),
     hidden("GET", "/docs"),
     hidden("GET", "/docs/oauth2-redirect"),
     hidden("GET", "/kv_event_sources"),
     hidden("GET", "/load"),
+    hidden("GET", "/metrics"),
     hidden("GET", "/redoc"),
     hidden("GET", "/version"),
     hidden("MOUNT", "/metrics"),
@@ -123,9 +127,11 @@ GENERATE = (
     hidden("POST", "/scale_elastic_ep", WRITE),
 )
 
+FEW = {"max_completion_tokens": 4}
+
 TRANSCRIBE = (
-    post("/v1/audio/transcriptions", HEAR, body(file=SOUND, language="en"), {"text": str}),
-    post("/v1/audio/translations", HEAR, body(file=SOUND), {"text": str}),
+    post("/v1/audio/transcriptions", HEAR, body(file=SOUND, language="en", **FEW), {"text": str}),
+    post("/v1/audio/translations", HEAR, body(file=SOUND, **FEW), {"text": str}),
     Route("WEBSOCKET", "/v1/realtime", LISTEN, Access.KEY),
 )
 
@@ -152,9 +158,7 @@ POOL = (
 
 OPERATIONS = (
     "/classify",
-    "/detokenize",
     "/pooling",
-    "/tokenize",
     "/v1/audio/speech",
     "/v1/audio/transcriptions",
     "/v1/audio/translations",
@@ -170,16 +174,16 @@ OPERATIONS = (
     "/v1/responses/compact",
     "/v1/score",
 )
-"""What a client may ask any model for; one that cannot do it says so."""
+"""What not every model can do; one that cannot says so."""
 
 
 def absent(path: str) -> Route:
+    """The row of the models that cannot do an operation, whose error has the shape of the API called."""
     able = {
         model for route in (*EVERY_MODEL, *GENERATE, *TRANSCRIBE, *POOL) if route.path == path for model in route.models
     }
-    shape = {
-        "error": {"code": "not_available_for_model", "type": "invalid_request_error", "param": None, "message": str}
-    }
+    kind = "not_found_error" if path.startswith("/v1/messages") else "invalid_request_error"
+    shape = {"error": {"code": "not_available_for_model", "type": kind, "message": str}}
     return Route("POST", path, ALL - able, Access.KEY, body(), shape, 404, absent=True)
 
 

@@ -79,6 +79,8 @@ class Server:
         self.folder = tmp_path
         self.port, self.ops_port = free_port(), free_port()
         self.log = tmp_path / "log"
+        self.first_metrics = ""
+        """Of a shared server: what it tells before the first request of a test."""
         defaults = {"LOAD_FORMAT": "dummy", "KV_CACHE_MEMORY_BYTES": "16M", "MAX_MODEL_LEN": "4096"}
         env = environment(tmp_path, {**defaults, **variables})
         command = [python, "-c", SERVE, str(self.port), str(self.ops_port)]

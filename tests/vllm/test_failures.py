@@ -150,9 +150,3 @@ def command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return b""
-
-
-def test_a_chat_template_that_works_lets_the_model_start(serve: Serve) -> None:
-    serve(CUSTOM_CHAT_TEMPLATE="Chat: {% for message in messages %}{{ message.content }}{% endfor %}").wait_for(
-        "/readyz"
-    )

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,30 +42,49 @@ def models(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def served(vllm_python: str, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The ready server of one of MODELS: started when a test first asks for it, shared by all of them. It takes KEY."""
+def served(
+    request: pytest.FixtureRequest, vllm_python: str, models: Models, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The ready server of one of MODELS, which takes KEY: shared by all tests. It is started when a test first asks for
+    it, or for the one before it, so that one starts while the tests of another run."""
     keys = tmp_path_factory.mktemp("keys")
     (keys / "one").write_text(KEY)
-    with ExitStack() as servers:
+    to_start = [name for name in MODELS if any(uses(item, name) for item in request.session.items)]
+    servers: dict[str, Server] = {}
 
-        @cache
-        def server(name: str) -> Server:
-            folder = tmp_path_factory.mktemp(name)
-            variables = {
-                "MIDDLEWARE": list_routes.MIDDLEWARE,
-                list_routes.VARIABLE: str(folder / ROUTES_FILE),
-                "OPENAI_SERVED_MODEL_NAME_OVERRIDE": NAME,
-                "FOREBAY_AUTH": "APIKey",
-                "FOREBAY_KEYS_DIR": str(keys),
-                **MODELS[name].environment(models),
-            }
-            started = Server(vllm_python, folder, variables)
-            servers.callback(started.end)
-            started.wait_for("/readyz")
-            _, started.first_metrics = started.ops("/metrics")
-            return started
+    def start(name: str) -> None:
+        folder = tmp_path_factory.mktemp(name)
+        variables = {
+            "MIDDLEWARE": list_routes.MIDDLEWARE,
+            list_routes.VARIABLE: str(folder / ROUTES_FILE),
+            "OPENAI_SERVED_MODEL_NAME_OVERRIDE": NAME,
+            "FOREBAY_AUTH": "APIKey",
+            "FOREBAY_KEYS_DIR": str(keys),
+            **MODELS[name].environment(models),
+        }
+        if name in to_start:
+            to_start.remove(name)
+        servers[name] = Server(vllm_python, folder, variables)
 
-        yield server
+    @cache
+    def server(name: str) -> Server:
+        if name not in servers:
+            start(name)
+        if to_start:
+            start(to_start[0])
+        servers[name].wait_for("/readyz")
+        _, servers[name].first_metrics = servers[name].ops("/metrics")
+        return servers[name]
+
+    yield server
+    for started in servers.values():
+        started.end()
+
+
+def uses(item: pytest.Item, name: str) -> bool:
+    """Whether a test asks for the server of this model, as a fixture or as its parameter `model`."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return name in getattr(item, "fixturenames", ()) or parameters.get("model") == name
 
 
 @pytest.fixture(scope="session")

@@ -100,10 +100,13 @@ MODELS = {
             "DEFAULT_BATCH_SIZE": "3",
         },
     ),
-    "llava": TinyModel("vision", frozenset({"generate"}), {"MAX_MODEL_LEN": "2048"}),
-    "listener": TinyModel("listener", frozenset({"generate", "transcription", "realtime"}), {"MAX_MODEL_LEN": "2048"}),
     "whisper": TinyModel("whisper", frozenset({"transcription"}), {"LOAD_FORMAT": "auto", "MAX_MODEL_LEN": ""}),
+    "llava": TinyModel(
+        "vision", frozenset({"generate"}), {"MAX_MODEL_LEN": "2048", "VLLM_MEDIA_FETCH_MAX_RETRIES": "1"}
+    ),
     "classifier": TinyModel("classifier", frozenset({"classify", "token_classify"}), POOLING),
     "scorer": TinyModel("cross-encoder", frozenset({"classify", "token_classify"}), POOLING),
     "embedder": TinyModel("embedder", frozenset({"embed", "token_embed"}), POOLING),
+    "listener": TinyModel("listener", frozenset({"generate", "transcription", "realtime"}), {"MAX_MODEL_LEN": "2048"}),
 }
+"""In the order in which the tests ask for them."""

@@ -17,12 +17,17 @@ SOUND = ("silence.wav", second_of_silence(), "audio/wav")
 @both_urls
 def test_speech_becomes_text(whisper: Server, base: str) -> None:
     audio = client(whisper, base).audio
-    plain = audio.transcriptions.create(model=NAME, file=SOUND, language="en")
+    few = {"max_completion_tokens": 4}
+    plain = audio.transcriptions.create(model=NAME, file=SOUND, language="en", extra_body=few)
     assert isinstance(plain.text, str)
-    full = audio.transcriptions.create(model=NAME, file=SOUND, language="en", response_format="verbose_json")
+    full = audio.transcriptions.create(
+        model=NAME, file=SOUND, language="en", response_format="verbose_json", extra_body=few
+    )
     assert (full.duration, full.language) == (1, "en")
     assert full.segments is not None
-    status, text = send_file(whisper, f"{base}/audio/translations", second_of_silence(), model=NAME)
+    status, text = send_file(
+        whisper, f"{base}/audio/translations", second_of_silence(), model=NAME, max_completion_tokens="4"
+    )
     assert (status, list(json.loads(text))) == (200, ["text"])
 
 

@@ -45,8 +45,10 @@ def models(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPath
 def served(
     request: pytest.FixtureRequest, vllm_python: str, models: Models, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """The ready server of one of MODELS, which takes KEY: shared by all tests. It is started when a test first asks for
-    it, or for the one before it, so that one starts while the tests of another run."""
+    """Returns the ready server of one of MODELS. All tests share it; it accepts KEY.
+
+    Each first request for a server also starts the next one, which gets ready while the tests of the first run.
+    """
     keys = tmp_path_factory.mktemp("keys")
     (keys / "one").write_text(KEY)
     to_start = [name for name in MODELS if any(uses(item, name) for item in request.session.items)]
@@ -82,7 +84,7 @@ def served(
 
 
 def uses(item: pytest.Item, name: str) -> bool:
-    """Whether a test asks for the server of this model, as a fixture or as its parameter `model`."""
+    """Whether a test needs the server of this model, by a fixture or by its parameter `model`."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     return name in getattr(item, "fixturenames", ()) or parameters.get("model") == name
 

@@ -1,6 +1,6 @@
-"""A middleware, for vLLM's --middleware, that writes what the app of a running server has: see routes.py.
+"""A middleware for vLLM's --middleware. When the server starts it writes the app's routes and tasks to a file.
 
-Any user could add it, so the app is listed as vLLM and the plugin have made it.
+conftest.py adds it to the shared servers; test_routes.py compares the file with routes.py.
 """
 
 import json
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 VARIABLE = "FOREBAY_TEST_ROUTES"
-"""Names the file that is written."""
+"""The environment variable with the path of the file."""
 
 Scope = dict[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 
 class RouteLister:
-    """When the app starts it writes {"tasks", "known tasks", "routes": [[method, path, name], …]}."""
+    """Writes {"tasks", "known tasks", "routes": [[method, path, name], …]} when the app starts."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -26,7 +26,7 @@ class RouteLister:
         if scope["type"] == "lifespan":
             app = scope["app"]
             write(await listed(app))
-            # The server sends no text past a user's middleware, which this one need not see.
+            # With a user's middleware in the list, forebay-server does not stream text directly to the socket.
             app.user_middleware = [each for each in app.user_middleware if each.cls is not RouteLister]
         await self._app(scope, receive, send)
 
@@ -35,7 +35,7 @@ MIDDLEWARE = f"{__name__}.{RouteLister.__name__}"
 
 
 async def listed(app: Any) -> dict[str, Any]:
-    """The tasks of the model, those of this vLLM, and the routes of the app."""
+    """The model's tasks, all tasks of this vLLM, and the routes of the app."""
     from vllm.tasks import SupportedTask  # noqa: PLC0415 - the tests read this module without vLLM
 
     return {
@@ -50,7 +50,7 @@ def write(content: dict[str, Any]) -> None:
 
 
 def rows(route: Any) -> list[list[str]]:
-    """A row for each method; MOUNT and WEBSOCKET are methods here, HEAD belongs to GET."""
+    """One row for each method. MOUNT and WEBSOCKET count as methods; HEAD is left out, as it comes with GET."""
     kinds = {kind.__name__ for kind in type(route).__mro__}
     if "Route" in kinds:
         methods = set(route.methods) - {"HEAD"}

@@ -1,5 +1,4 @@
-"""The tiny models that the tests share, each served once: what it is made of, what vLLM says it can do, and how it is
-configured. conftest.py starts them, routes.py lists their routes."""
+"""The tiny models that the tests share: kind, tasks and settings of each. conftest.py starts one server for each."""
 
 import json
 import os
@@ -21,27 +20,27 @@ TEMPLATE = "<<{% for message in messages %}{{ message.role }} says {{ message.co
 SAID = """<think>It is asked.</think><tool_call>
 {"name": "weather", "arguments": {"city": "Paris"}}
 </tool_call>"""
-"""What the canned model answers to everything."""
+"""The answer of the canned model to every request."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Where the folders of the models are."""
+    """The folders of the models."""
 
     tiny: Path
-    """Of cluster/images/server-canned/make_model.py."""
+    """Written by cluster/images/server-canned/make_model.py."""
     folder: Path
-    """Of make_models.py: one folder for each kind."""
+    """Written by make_models.py: one folder in it for each kind."""
 
     @classmethod
     def make(cls, python: str, tiny: Path, folder: Path) -> "Models":
-        """Write all kinds, in one process: its imports take longer than the models."""
+        """Write all kinds in one process, because its imports take longer than the models."""
         command = [python, str(Path(__file__).parent / "make_models.py"), str(tiny), str(folder)]
         subprocess.run(command, check=True, env=environment(folder), timeout=120)
         return cls(tiny, folder)
 
     def path(self, kind: str) -> str:
-        """The folder of a kind of make_models.py; of the tiny chat model for ""."""
+        """The folder of a kind, or of the tiny chat model for ""."""
         return str(self.folder / kind if kind else self.tiny)
 
 
@@ -50,12 +49,12 @@ class TinyModel:
     """One model and its server."""
 
     kind: str
-    """Of make_models.py; "" is the tiny chat model."""
+    """A kind of make_models.py, or "" for the tiny chat model."""
     tasks: frozenset[str]
-    """What vLLM says that it can do."""
+    """The tasks that vLLM reports for it."""
     variables: Mapping[str, str]
     adapter: bool = False
-    """Whether an adapter is served beside it, as the model `polite`."""
+    """Whether an adapter is served too, as the model `polite`."""
 
     def environment(self, models: Models) -> dict[str, str]:
         variables = {"MODEL_NAME": models.path(self.kind), **self.variables}
@@ -109,4 +108,4 @@ MODELS = {
     "embedder": TinyModel("embedder", frozenset({"embed", "token_embed"}), POOLING),
     "listener": TinyModel("listener", frozenset({"generate", "transcription", "realtime"}), {"MAX_MODEL_LEN": "2048"}),
 }
-"""In the order in which the tests ask for them."""
+"""The order is that of the tests, so that the next server starts in time."""

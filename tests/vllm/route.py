@@ -1,4 +1,4 @@
-"""What a row of the table of routes is made of, and how an answer is compared with it: see routes.py."""
+"""One row of the table of routes (routes.py), and the comparison of an answer with its shape."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,33 +9,33 @@ from tests.vllm.server import NAME
 
 
 class Access(StrEnum):
-    """What the gate does."""
+    """What the middleware of forebay-server does with a request."""
 
     OPEN = "open"
     """Answered without a key, at the root."""
     KEY = "key"
-    """Answered to who has a key, under both base URLs."""
+    """Answered with a key, under both base URLs."""
     HIDDEN = "hidden"
-    """404 with a key, 401 without: the app has it, clients do not."""
+    """Refused: 404 with a key, 401 without. The app has the route, and clients cannot reach it."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """One method of one path, of the apps of `models`, and a request with its right answer."""
+    """One method of one path in the apps of `models`, with a request and the expected answer."""
 
     method: str
     """MOUNT is a whole application under the path, WEBSOCKET a GET that is upgraded."""
     path: str
-    """As the app has it: a pattern of starlette's."""
+    """The path pattern in the app."""
     models: frozenset[str]
     access: Access
     body: Mapping[str, Any] | None = None
-    """JSON to send; SOUND among its values makes it a form."""
+    """JSON to send. With SOUND among its values the request is a form with a file."""
     shape: Any = None
-    """What the JSON of the answer is like, see `differences`; None for an empty answer."""
+    """Shape of the JSON answer, see `differences`. None: the answer is empty."""
     status: int = 200
     absent: bool = False
-    """Whether it only says that the model cannot do it."""
+    """Whether forebay-server added the route, to answer that the model does not support the operation."""
 
     @property
     def key(self) -> tuple[str, str, bool]:
@@ -43,7 +43,7 @@ class Route:
 
     @property
     def urls(self) -> list[str]:
-        """The paths of the request."""
+        """The paths to request: both base URLs for what a key opens under /v1."""
         path = self.path.replace("{model:path}", NAME).replace("{response_id}", "resp_none")
         if self.access is not Access.KEY:
             return [path]
@@ -53,15 +53,17 @@ class Route:
 
 
 AT_V1 = frozenset({"/classify", "/detokenize", "/pooling", "/tokenize"})
-"""Paths that vLLM has at the root and clients under /v1."""
+"""Paths at the root of vLLM's app. Clients call them under /v1."""
 
 SOUND = b"a second of silence"
-"""Stands for a file in a form."""
+"""Placeholder for the file of a form."""
 
 
 def differences(shape: Any, content: Any, where: str = "answer") -> Iterator[str]:
-    """Where `content` is not like `shape`: a dict names the fields that must be there, a list its items, a class what
-    the value is an instance of, anything else the value."""
+    """Compare `content` with `shape`, one message for each difference.
+
+    A dict lists required fields, a list all items, a class the type of a value; anything else is the value itself.
+    """
     if isinstance(shape, dict):
         if not isinstance(content, dict):
             yield f"{where} is {content!r}, no object"

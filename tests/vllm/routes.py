@@ -1,8 +1,8 @@
-"""The table of routes and tasks: every route of each model's app, what the gate makes of it, a request and its answer.
-test_routes.py compares it with the app and sends the requests; `python -m tests.vllm.routes` prints it.
+"""The table of routes and tasks: every route of each model's app, its access, a request and the expected answer.
 
-A new vLLM that adds a route, or loses one, has to be answered here: whether clients may call it is decided by
-forebay_server.routes, and this table says that it was meant.
+test_routes.py compares the table with the running apps and sends every request. When a new vLLM adds or drops a route,
+decide in forebay_server.routes whether clients may call it, then change the table. `python -m tests.vllm.routes` prints
+it as Markdown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,14 +12,14 @@ from tests.vllm.route import SOUND, Access, Route
 from tests.vllm.server import NAME
 
 LISTED = ("writer", "llava", "listener", "whisper", "classifier", "scorer", "embedder")
-"""The models whose routes are listed: one for each task and form of it."""
+"""The models in the table, at least one for each task."""
 
-NOT_SHOWN = {
-    "embed&token_classify": "both at once, of models whose answers only their own plugin reads",
-    "plugin": "what a plugin of vLLM's makes of a model",
-    "render": "a server without a model, which forebay-server does not run",
+UNTESTED_TASKS = {
+    "embed&token_classify": "needs a plugin that reads both outputs",
+    "plugin": "needs a plugin of vLLM for the model's own kind of output",
+    "render": "a server without an engine, which forebay-server does not run",
 }
-"""Tasks of vLLM that none of LISTED has -> why."""
+"""Tasks of vLLM that no model in the table has -> the reason."""
 
 ALL = frozenset(LISTED)
 WRITE = frozenset({"writer", "llava", "listener"})
@@ -47,7 +47,7 @@ def post(path: str, models: frozenset[str], content: Mapping[str, Any], shape: A
 
 
 def hidden(methods: str, path: str, models: frozenset[str] = ALL) -> Route:
-    """A row of what vLLM has and clients have not: it changes the server, tells of it, or is another's API."""
+    """A route that clients must not reach: it changes the server, describes it, or belongs to another API."""
     shape = {"error": {"code": "unknown_url", "type": "invalid_request_error", "param": None, "message": str}}
     return Route(methods, path, models, Access.HIDDEN, {} if methods == "POST" else None, shape, 404)
 
@@ -68,7 +68,7 @@ EVERY_MODEL = (
     get("/v1/models", Access.KEY, {"object": "list", "data": list}),
     get("/v1/models/{model:path}", Access.KEY, {"id": NAME, "object": "model", "created": int, "owned_by": str}),
     post("/tokenize", ALL - HEAR_ONLY, TEXT, {"count": 5, "tokens": [int] * 5}),
-    post("/tokenize", HEAR_ONLY, TEXT, {"count": 0, "tokens": []}),  # of the decoder, which no text goes into
+    post("/tokenize", HEAR_ONLY, TEXT, {"count": 0, "tokens": []}),  # vLLM counts the decoder's prompt
     post("/detokenize", ALL, body(tokens=[39, 40]), {"prompt": str}),
     hidden("GET", "/docs"),
     hidden("GET", "/docs/oauth2-redirect"),
@@ -83,7 +83,7 @@ EVERY_MODEL = (
 )
 
 OFF = {"error": {"message": str, "type": str, "code": object}}
-"""vLLM's word for what --enable-scale-out switches on."""
+"""vLLM's answer for routes that need --enable-scale-out."""
 
 GENERATE = (
     post("/v1/completions", WRITE, body(prompt="Hello", **TWO), WRITTEN | {"object": "text_completion"}),
@@ -174,11 +174,11 @@ OPERATIONS = (
     "/v1/responses/compact",
     "/v1/score",
 )
-"""What not every model can do; one that cannot says so."""
+"""Operations that some models do not support. Those models answer with `not_available_for_model`."""
 
 
 def absent(path: str) -> Route:
-    """The row of the models that cannot do an operation, whose error has the shape of the API called."""
+    """The row for the models that do not support an operation. Anthropic's routes have another error type."""
     able = {
         model for route in (*EVERY_MODEL, *GENERATE, *TRANSCRIBE, *POOL) if route.path == path for model in route.models
     }
@@ -191,19 +191,19 @@ ROUTES = (*EVERY_MODEL, *GENERATE, *TRANSCRIBE, *POOL, *(absent(path) for path i
 
 
 def rows(model: str) -> list[Route]:
-    """The rows of one model."""
+    """The rows that apply to one model."""
     return [route for route in ROUTES if model in route.models]
 
 
 def mismatches(table: Iterable[Route], app: Iterable[tuple[str, str, bool]]) -> list[str]:
-    """What the app has and the table has not, and the other way round."""
+    """The routes that only the app has or only the table has, one message each."""
     wanted, found = {route.key for route in table}, set(app)
-    return [f"{told(key)} has no row" for key in sorted(found - wanted)] + [
-        f"{told(key)} is gone from the app" for key in sorted(wanted - found)
+    return [f"{describe(key)} has no row" for key in sorted(found - wanted)] + [
+        f"{describe(key)} is gone from the app" for key in sorted(wanted - found)
     ]
 
 
-def told(key: tuple[str, str, bool]) -> str:
+def describe(key: tuple[str, str, bool]) -> str:
     method, path, is_absent = key
     return f"{method} {path}{' (not available)' if is_absent else ''}"
 

@@ -1,4 +1,4 @@
-"""What tests/vllm starts beside itself: forebay-server, and a stand-in for the hub."""
+"""The processes that tests/vllm starts: forebay-server, and a stand-in for the hub."""
 
 import json
 import os
@@ -20,16 +20,16 @@ ROOT = Path(__file__).parents[2]
 REPOSITORY = "acme/tiny"
 
 NAME = "tiny"
-"""What the shared models are served as."""
+"""The name under which the shared models are served."""
 
 KEY = "key-of-the-shared-servers"
 
 ROUTES_FILE = "routes.json"
-"""In the folder of a shared server: what its app has, see list_routes.py."""
+"""In the folder of a shared server: its routes and tasks, written by list_routes.py."""
 
 
 PASSED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VLLM_CACHE_ROOT")
-"""What servers get of the caller's variables besides PATH."""
+"""Variables of the caller that the servers get too, besides PATH."""
 
 
 def environment(tmp_path: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
@@ -80,7 +80,7 @@ class Server:
         self.port, self.ops_port = free_port(), free_port()
         self.log = tmp_path / "log"
         self.first_metrics = ""
-        """Of a shared server: what it tells before the first request of a test."""
+        """Of a shared server: its metrics before the first request of a test."""
         defaults = {"LOAD_FORMAT": "dummy", "KV_CACHE_MEMORY_BYTES": "16M", "MAX_MODEL_LEN": "4096"}
         env = environment(tmp_path, {**defaults, **variables})
         command = [python, "-c", SERVE, str(self.port), str(self.ops_port)]

@@ -1,4 +1,4 @@
-"""The table of routes and tasks against the apps that vLLM makes: none unlisted, none gone, every row answered."""
+"""The table of routes and tasks, compared with the app of each running server; every row is requested."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from tests.vllm.conftest import Served
 from tests.vllm.media import second_of_silence, silence_in_base64
 from tests.vllm.models import MODELS
 from tests.vllm.route import SOUND, Access, Route, differences
-from tests.vllm.routes import LISTED, NOT_SHOWN, ROUTES, hidden, mismatches, rows
+from tests.vllm.routes import LISTED, ROUTES, UNTESTED_TASKS, hidden, mismatches, rows
 from tests.vllm.server import KEY, NAME, ROUTES_FILE, Server
 
 pytestmark = pytest.mark.gate
@@ -19,7 +19,7 @@ every_model = pytest.mark.parametrize("model", LISTED)
 
 
 def listed(server: Server) -> dict[str, Any]:
-    """What list_routes.py has written of the app."""
+    """The tasks and routes that list_routes.py wrote."""
     content: dict[str, Any] = json.loads((server.folder / ROUTES_FILE).read_text())
     return content
 
@@ -31,22 +31,22 @@ def test_the_table_has_the_routes_of_vllms_app(served: Served, model: str) -> No
 
 
 @every_model
-def test_a_model_can_do_what_the_table_says(served: Served, model: str) -> None:
+def test_a_model_has_the_tasks_of_its_row(served: Served, model: str) -> None:
     assert set(listed(served(model))["tasks"]) == MODELS[model].tasks
 
 
-def test_every_task_of_vllm_is_shown_by_a_model(served: Served) -> None:
+def test_every_task_of_vllm_has_a_model_or_a_reason(served: Served) -> None:
     shown = {task for model in LISTED for task in MODELS[model].tasks}
-    assert shown | set(NOT_SHOWN) == set(listed(served("writer"))["known tasks"])
+    assert shown | set(UNTESTED_TASKS) == set(listed(served("writer"))["known tasks"])
 
 
-def test_a_route_that_is_new_or_gone_is_told_by_its_name() -> None:
+def test_a_new_or_dropped_route_is_reported_by_name() -> None:
     app = [route.key for route in rows("writer")]
     assert mismatches(rows("writer"), app) == []
     assert mismatches(rows("writer"), [*app, ("POST", "/v1/novel", False)]) == ["POST /v1/novel has no row"]
     assert mismatches([*rows("writer"), hidden("GET", "/old")], app) == ["GET /old is gone from the app"]
-    only_said = [(*key[:2], True) if key[1] == "/v1/messages" else key for key in app]
-    assert mismatches(rows("writer"), only_said) == [
+    replaced = [(*key[:2], True) if key[1] == "/v1/messages" else key for key in app]
+    assert mismatches(rows("writer"), replaced) == [
         "POST /v1/messages (not available) has no row",
         "POST /v1/messages is gone from the app",
     ]
@@ -84,7 +84,7 @@ def test_a_route_answers_as_the_table_says(served: Served, model: str, route: Ro
 
 
 @pytest.mark.parametrize("base", ["", "/v2/any-id/openai"])
-def test_sound_is_transcribed_as_it_comes(served: Served, base: str) -> None:
+def test_sound_is_transcribed_over_a_websocket(served: Served, base: str) -> None:
     websockets = pytest.importorskip("websockets.sync.client", reason="it comes with vLLM")
     url = f"ws://127.0.0.1:{served('listener').port}{base}/v1/realtime"
     with pytest.raises(websockets.InvalidStatus, match="403"):
@@ -108,7 +108,7 @@ def test_sound_is_transcribed_as_it_comes(served: Served, base: str) -> None:
 
 
 @every_model
-def test_jobs_are_taken_at_the_gate(served: Served, model: str) -> None:
+def test_every_model_takes_jobs(served: Served, model: str) -> None:
     server = served(model)
     status, answer = ask(server, "/v2/any-id/runsync", input={"route": "/v1/models"})
     assert (status, answer["status"]) == (200, "COMPLETED")
@@ -118,7 +118,7 @@ def test_jobs_are_taken_at_the_gate(served: Served, model: str) -> None:
 
 
 @every_model
-def test_the_document_has_what_clients_may_call(served: Served, model: str) -> None:
+def test_the_openapi_document_lists_what_clients_can_call(served: Served, model: str) -> None:
     _, text = request(served(model), "GET", "/v1/openapi.json")
     callable_ = {
         (route.method.lower(), route.urls[0] if "{" not in route.path else route.path.replace(":path", ""))
@@ -138,7 +138,7 @@ def test_the_document_has_what_clients_may_call(served: Served, model: str) -> N
     assert documented == callable_ - hidden_from_it | {("post", "/v2/{endpoint}/runsync")}
 
 
-def test_the_table_has_a_row_once() -> None:
+def test_each_route_has_one_row_for_a_model() -> None:
     for model in LISTED:
         keys = [(route.method, route.path) for route in rows(model)]
         assert len(keys) == len(set(keys)), model

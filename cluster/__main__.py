@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     made = verb(
         "images", "make the images, load those that pods run into the cluster if it runs, and print their references"
     )
-    made.add_argument("only", nargs="*", metavar="IMAGE", help=f"only these, of {', '.join(images.IMAGES)}")
+    made.add_argument(
+        "only", nargs="*", metavar="IMAGE", help=f"only these, and the bases they need, of {', '.join(images.IMAGES)}"
+    )
     made.add_argument("--tests", action="store_true", help="also those that only tests need")
     gpu = verb(
         "gpu", "let a node say that it has GPUs, so that pods which ask for one are scheduled; nothing backs them"
@@ -79,7 +81,7 @@ def run(asked: argparse.Namespace) -> None:
             kind.ensure_engine()
             chosen = images.with_bases(asked.only) if asked.only else images.wanted(asked.tests)
             images.build(chosen)
-            kind.load(asked.name, images.references(chosen))
+            kind.load(asked.name, images.references([images.IMAGES[name] for name in asked.only] or chosen))
             show(chosen)
         case "gpu":
             kind.advertise_gpus(asked.name, asked.node, asked.count)

@@ -1,57 +1,39 @@
-"""Servers with tiny models, and questions to them under both base URLs."""
+"""Questions to a server under both base URLs, with KEY."""
 
 import json
-import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import OpenAI
 
-from tests.vllm.conftest import Server, environment
+from tests.vllm.server import KEY, Server
 
 BASES = ("/v1", "/v2/any-id/openai/v1")
 
 both_urls = pytest.mark.parametrize("base", BASES)
 
-NAME = "tiny"
-"""What every model is served as."""
-
 SECONDS = 60.0
 
 
-def made(python: str, kind: str, tokenizer: Path, folder: Path) -> Path:
-    """The folder of a tiny model, or adapter, of this kind: see make_models.py."""
-    target = folder / kind
-    command = [python, str(Path(__file__).parent / "make_models.py"), kind, str(tokenizer), str(target)]
-    subprocess.run(command, check=True, env=environment(folder), timeout=120, capture_output=True)
-    return target
-
-
-@contextmanager
-def running(python: str, folder: Path, variables: Mapping[str, str]) -> Iterator[Server]:
-    """forebay-server, ready."""
-    server = Server(python, folder, {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": NAME, **variables})
+def request(
+    server: Server, method: str, path: str, body: bytes | None = None, *, kind: str = "application/json", key: str = KEY
+) -> tuple[int, str]:
+    """The status and the text of the answer; "" is no key."""
+    headers = {"content-type": kind} | ({"authorization": f"Bearer {key}"} if key else {})
+    asked = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", body, headers, method=method)
     try:
-        server.wait_for("/readyz")
-        yield server
-    finally:
-        server.end()
-
-
-def post(server: Server, path: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
-    """The status and the text of the answer."""
-    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", body, {"content-type": kind})
-    try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
+
+
+def post(server: Server, path: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
+    """The status and the text of the answer."""
+    return request(server, "POST", path, body, kind=kind)
 
 
 def ask(server: Server, path: str, **body: Any) -> tuple[int, Any]:
@@ -80,7 +62,7 @@ def send_file(server: Server, path: str, file: bytes, **fields: str) -> tuple[in
 
 def client(server: Server, base: str) -> OpenAI:
     """The official client, which does not try again."""
-    return OpenAI(base_url=f"http://127.0.0.1:{server.port}{base}", api_key="any", max_retries=0, timeout=SECONDS)
+    return OpenAI(base_url=f"http://127.0.0.1:{server.port}{base}", api_key=KEY, max_retries=0, timeout=SECONDS)
 
 
 def assert_not_available(answer: tuple[int, Any]) -> None:

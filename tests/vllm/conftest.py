@@ -1,27 +1,20 @@
 """Tests that need vLLM and forebay-server, of the Python that runs them or of the one named by FOREBAY_VLLM_PYTHON."""
 
-import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
-from tests.e2e.hub import Faults, Hub, Repository
+from tests.vllm import list_routes
+from tests.vllm.models import MODELS, Models
+from tests.vllm.server import KEY, NAME, ROOT, ROUTES_FILE, Server, environment
 
-ROOT = Path(__file__).parents[2]
-
-REPOSITORY = "acme/tiny"
+Served = Callable[[str], Server]
 
 
 @pytest.fixture(scope="session")
@@ -33,38 +26,6 @@ def vllm_python() -> str:
     return python
 
 
-def environment(tmp_path: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
-    """Nothing of the caller's but what programs need, every cache under `tmp_path`."""
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "BASE_PATH": str(tmp_path / "cache"),
-        "HF_HOME": str(tmp_path / "cache"),
-        "FOREBAY_TERMINATION_LOG": str(tmp_path / "termination-log"),
-        "FOREBAY_AUTH": "None",
-        **{name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")},
-        **more,
-    }
-
-
-@contextmanager
-def serving(folder: Path, faults: Faults | None = None, token: str = "") -> Iterator[Hub]:
-    """The stand-in for the hub, on a free port of this machine."""
-    hub = Hub(("127.0.0.1", 0), Repository(REPOSITORY, folder, token), faults)
-    thread = Thread(target=hub.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
-
-
-def endpoint(hub: Hub) -> str:
-    return f"http://127.0.0.1:{hub.server_address[1]}"
-
-
 @pytest.fixture(scope="session")
 def tiny_model(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model without weights, for LOAD_FORMAT=dummy: 8,192 tokens, 1 layer, 2 heads, a byte tokenizer."""
@@ -74,77 +35,93 @@ def tiny_model(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-SERVE = """
-import sys
-from forebay_server import __main__, settings
-settings.HTTP_PORT, settings.OPS_PORT = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-__main__.main()
-"""
+@pytest.fixture(scope="session")
+def models(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """The folders of all tiny models."""
+    return Models.make(vllm_python, tiny_model, tmp_path_factory.mktemp("models"))
 
 
-class Server:
-    """forebay-server beside the test, on ports of its own."""
+@pytest.fixture(scope="session")
+def served(
+    request: pytest.FixtureRequest, vllm_python: str, models: Models, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """Returns the ready server of one of MODELS. All tests share it; it accepts KEY.
 
-    def __init__(self, python: str, tmp_path: Path, variables: Mapping[str, str]) -> None:
-        self.folder = tmp_path
-        self.port, self.ops_port = free_port(), free_port()
-        self.log = tmp_path / "log"
-        defaults = {"LOAD_FORMAT": "dummy", "KV_CACHE_MEMORY_BYTES": "16M", "MAX_MODEL_LEN": "4096"}
-        env = environment(tmp_path, {**defaults, **variables})
-        command = [python, "-c", SERVE, str(self.port), str(self.ops_port)]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+    Each first request for a server also starts the next one, which gets ready while the tests of the first run.
+    """
+    keys = tmp_path_factory.mktemp("keys")
+    (keys / "one").write_text(KEY)
+    to_start = [name for name in MODELS if any(uses(item, name) for item in request.session.items)]
+    servers: dict[str, Server] = {}
 
-    def failure(self, seconds: float = 120) -> dict[str, str]:
-        """What the termination log says once the process has ended; with its exit status."""
-        status = self.process.wait(seconds)
-        content: dict[str, str] = json.loads((self.folder / "termination-log").read_text())
-        return {**content, "status": str(status)}
+    def start(name: str) -> None:
+        folder = tmp_path_factory.mktemp(name)
+        variables = {
+            "MIDDLEWARE": list_routes.MIDDLEWARE,
+            list_routes.VARIABLE: str(folder / ROUTES_FILE),
+            "OPENAI_SERVED_MODEL_NAME_OVERRIDE": NAME,
+            "FOREBAY_AUTH": "APIKey",
+            "FOREBAY_KEYS_DIR": str(keys),
+            **MODELS[name].environment(models),
+        }
+        if name in to_start:
+            to_start.remove(name)
+        servers[name] = Server(vllm_python, folder, variables)
 
-    def ops(self, path: str) -> tuple[int, str]:
-        """GET on the second port. Raises OSError while it does not listen."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.ops_port}{path}")
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+    @cache
+    def server(name: str) -> Server:
+        if name not in servers:
+            start(name)
+        if to_start:
+            start(to_start[0])
+        servers[name].wait_for("/readyz")
+        _, servers[name].first_metrics = servers[name].ops("/metrics")
+        return servers[name]
 
-    def wait_for(self, path: str, status: int = 200, seconds: float = 120) -> str:
-        """Ask until `path` is answered with `status`; returns the body."""
-        deadline = time.monotonic() + seconds
-        while True:
-            assert self.process.poll() is None, self.log.read_text()[-5000:]
-            assert time.monotonic() < deadline, self.log.read_text()[-5000:]
-            try:
-                found, body = self.ops(path)
-            except OSError:
-                found, body = 0, ""
-            if found == status:
-                return body
-            time.sleep(0.1)
+    yield server
+    for started in servers.values():
+        started.end()
 
-    def children(self) -> list[int]:
-        """Process ids of the engine's processes."""
-        family = [self.process.pid]
-        for pid in family:
-            path = Path(f"/proc/{pid}/task/{pid}/children")
-            family += [int(child) for child in path.read_text().split()] if path.exists() else []
-        return family[1:]
 
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                for pid in self.children():
-                    os.kill(pid, signal.SIGKILL)
-                self.process.kill()
-                self.process.wait()
+def uses(item: pytest.Item, name: str) -> bool:
+    """Whether a test needs the server of this model, by a fixture or by its parameter `model`."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return name in getattr(item, "fixturenames", ()) or parameters.get("model") == name
+
+
+@pytest.fixture(scope="session")
+def writer(served: Served) -> Server:
+    return served("writer")
+
+
+@pytest.fixture(scope="session")
+def canned(served: Served) -> Server:
+    return served("canned")
+
+
+@pytest.fixture(scope="session")
+def llava(served: Served) -> Server:
+    return served("llava")
+
+
+@pytest.fixture(scope="session")
+def classifier(served: Served) -> Server:
+    return served("classifier")
+
+
+@pytest.fixture(scope="session")
+def scorer(served: Served) -> Server:
+    return served("scorer")
+
+
+@pytest.fixture(scope="session")
+def embedder(served: Served) -> Server:
+    return served("embedder")
+
+
+@pytest.fixture(scope="session")
+def whisper(served: Served) -> Server:
+    return served("whisper")
 
 
 @pytest.fixture
@@ -160,10 +137,3 @@ def serve(vllm_python: str, tmp_path: Path, tiny_model: Path) -> Iterator[Callab
     yield start
     for server in servers:
         server.end()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

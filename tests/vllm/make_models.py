@@ -1,7 +1,8 @@
-"""Write the folder of a tiny model with random weights, from a configuration of transformers: what it answers has the
+"""Write the folders of tiny models with random weights, from configurations of transformers: what they answer has the
 right shape and no meaning.
 
-A program for an environment that has vLLM: python make_models.py KIND BYTE_TOKENIZER_FOLDER TARGET_FOLDER
+A program for an environment that has vLLM: python make_models.py BYTE_TOKENIZER_FOLDER TARGET_FOLDER [KIND ...]
+Without a KIND it writes all of them.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoTokenizer, BertModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, BertModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers import models as architectures
 
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -68,7 +69,7 @@ def thinker(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
 
 
 def whisper(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
-    """Whisper with its special tokens and the bytes for words: it hears 30 seconds and writes up to 448 tokens."""
+    """Whisper with its special tokens and the bytes for words: it hears 30 seconds and writes up to 64 tokens."""
     languages = list(architectures.whisper.tokenization_whisper.LANGUAGES)
     special = ["<|startoftranscript|>", *(f"<|{language}|>" for language in languages)]
     special += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"]
@@ -85,6 +86,7 @@ def whisper(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
         decoder_attention_heads=2,
         encoder_ffn_dim=64,
         decoder_ffn_dim=64,
+        max_target_positions=64,
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
@@ -116,11 +118,45 @@ def vision(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
     ).save_pretrained(target)
 
 
+def listener(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """Qwen3-ASR in its realtime form, for LOAD_FORMAT=dummy: it writes, transcribes, and hears sound as it comes."""
+    tokens = {"audio_token": "<|audio_pad|>", "audio_bos_token": "<|audio_start|>", "audio_eos_token": "<|audio_end|>"}
+    marked = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        eos_token=tokenizer.eos_token,
+        pad_token=tokenizer.eos_token,
+        chat_template=tokenizer.chat_template,
+        extra_special_tokens=tokens,
+    )
+    features = architectures.qwen3_asr.Qwen3ASRFeatureExtractor(feature_size=80)
+    architectures.qwen3_asr.Qwen3ASRProcessor(features, marked).save_pretrained(target)
+    audio = {
+        "num_mel_bins": 80,
+        "d_model": 64,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "output_dim": 64,
+        "downsample_hidden_size": 8,
+        "n_window": 50,
+        "n_window_infer": 800,
+    }
+    text = {"model_type": "qwen3", "vocab_size": len(marked), "num_key_value_heads": 1, "head_dim": 32, **SIZES}
+    thinker = {
+        "audio_config": audio,
+        "text_config": {**text, "max_position_embeddings": 2048, "eos_token_id": marked.eos_token_id},
+        "audio_token_id": marked.convert_tokens_to_ids(tokens["audio_token"]),
+    }
+    config = {"architectures": ["Qwen3ASRRealtimeGeneration"], "model_type": "qwen3_asr", "dtype": "bfloat16"}
+    (target / "config.json").write_text(json.dumps({**config, "thinker_config": thinker}))
+
+
 KINDS: dict[str, Callable[[PreTrainedTokenizerBase, Path], None]] = {
     "adapter": adapter,
     "classifier": lambda tokenizer, target: bert(("safe", "spam", "rude"), tokenizer, target),
     "cross-encoder": lambda tokenizer, target: bert(("relevant",), tokenizer, target),
     "embedder": embedder,
+    "listener": listener,
     "thinker": thinker,
     "vision": vision,
     "whisper": whisper,
@@ -128,5 +164,6 @@ KINDS: dict[str, Callable[[PreTrainedTokenizerBase, Path], None]] = {
 
 
 if __name__ == "__main__":
-    kind, tokenizer_folder, target_folder = sys.argv[1:]
-    KINDS[kind](AutoTokenizer.from_pretrained(tokenizer_folder), Path(target_folder))
+    tokenizer_folder, target_folder, *kinds = sys.argv[1:]
+    for kind in kinds or KINDS:
+        KINDS[kind](AutoTokenizer.from_pretrained(tokenizer_folder), Path(target_folder) / kind)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.vllm.asking import ask
-from tests.vllm.conftest import Server
+from tests.vllm.server import Server
 
 FILE = Path("/local_model_args.json")
 

@@ -5,13 +5,13 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.vllm.conftest import Server, environment
+from tests.vllm.server import Server, environment
 from tests.vllm.test_drain import Stream, in_flight
 from tests.vllm.test_liveness import CANNED
 from tests.vllm.weights import with_weights
@@ -37,14 +37,11 @@ save_file(weights, folder / "adapter_model.safetensors")
 
 
 class Controlled:
-    """A server whose control has a token."""
+    """A ready server that was started with `with_token`."""
 
-    def __init__(self, serve: Serve, folder: Path, **variables: str) -> None:
-        tokens = folder / "control"
-        tokens.mkdir()
-        (tokens / "token").write_text(TOKEN)
-        self.server = serve(FOREBAY_CONTROL_DIR=str(tokens), **variables)
-        self.server.wait_for("/readyz")
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        server.wait_for("/readyz")
 
     def control(self, target: str, body: object = None, token: str = TOKEN, method: str = "POST") -> tuple[int, Any]:
         return send(f"http://127.0.0.1:{self.server.ops_port}{target}", body, token, method)
@@ -56,6 +53,14 @@ class Controlled:
     def models(self) -> list[str]:
         _, answer = send(f"http://127.0.0.1:{self.server.port}/v1/models", None, method="GET")
         return [str(card["id"]) for card in answer["data"]]
+
+
+def with_token(folder: Path) -> dict[str, str]:
+    """The variable that gives the control a token."""
+    tokens = folder / "control"
+    tokens.mkdir()
+    (tokens / "token").write_text(TOKEN)
+    return {"FOREBAY_CONTROL_DIR": str(tokens)}
 
 
 def send(url: str, body: object, token: str = "", method: str = "POST") -> tuple[int, Any]:
@@ -75,16 +80,16 @@ def test_an_engine_sleeps_and_wakes_takes_adapters_and_is_profiled(
 ) -> None:
     """With weights, since those that level 2 drops are read again."""
     profile = tmp_path / "profile"
-    controlled = Controlled(
-        serve,
-        tmp_path,
+    server = serve(
         MODEL_NAME=str(with_weights(vllm_python, tiny_model, tmp_path / "model")),
         LOAD_FORMAT="auto",
         FOREBAY_ENGINE_STUCK_SECONDS="2",
         FOREBAY_ENGINE_PROBE_SECONDS="1",
         ENABLE_LORA="true",
         PROFILER_CONFIG=json.dumps({"profiler": "torch", "torch_profiler_dir": str(profile)}),
+        **with_token(tmp_path),
     )
+    controlled = Controlled(server)
     sleeps_and_wakes(controlled)
     takes_adapters(controlled, vllm_python, tmp_path)
     assert controlled.control("/start_profile") == (200, {"status": "profiling"})
@@ -139,27 +144,37 @@ def takes_adapters(controlled: Controlled, vllm_python: str, folder: Path) -> No
     assert send(f"http://127.0.0.1:{controlled.server.port}/v1/load_lora_adapter", {})[0] == 404
 
 
+@pytest.fixture(scope="module")
+def canned(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controlled]:
+    """Canned answers, without adapters and profiler."""
+    folder = tmp_path_factory.mktemp("control")
+    variables = {"MODEL_NAME": str(tiny_model), "MAX_NUM_SEQS": "64", **CANNED, **with_token(folder)}
+    server = Server(vllm_python, folder, variables)
+    try:
+        yield Controlled(server)
+    finally:
+        server.end()
+
+
 @pytest.mark.parametrize("mode", ["wait", "keep"])
-def test_streams_that_run_are_not_cut_by_sleep(serve: Serve, tmp_path: Path, mode: str) -> None:
-    controlled = Controlled(serve, tmp_path, **CANNED, MAX_NUM_SEQS="64")
-    server = controlled.server
+def test_streams_that_run_are_not_cut_by_sleep(canned: Controlled, mode: str) -> None:
+    server = canned.server
     streams = [Stream(server) for _ in range(50)]
     while in_flight(server) < len(streams):
         time.sleep(0.1)
-    assert controlled.control(f"/sleep?level=1&mode={mode}")[0] == 200
+    assert canned.control(f"/sleep?level=1&mode={mode}")[0] == 200
     assert server.ops("/livez")[0] == 200
     if mode == "wait":
         assert in_flight(server) == 0
-    assert controlled.control("/wake_up")[0] == 200
+    assert canned.control("/wake_up")[0] == 200
     for stream in streams:
         stream.join()
     assert [stream.error for stream in streams if stream.error] == []
     assert {(stream.done, stream.tokens) for stream in streams} == {(True, 200)}
 
 
-def test_what_the_engine_was_not_started_for_is_told(serve: Serve, tmp_path: Path) -> None:
-    controlled = Controlled(serve, tmp_path)
+def test_what_the_engine_was_not_started_for_is_told(canned: Controlled) -> None:
     for target, setting in (("/start_profile", "PROFILER_CONFIG"), ("/v1/load_lora_adapter", "ENABLE_LORA")):
-        status, answer = controlled.control(target, {})
+        status, answer = canned.control(target, {})
         assert status == 400
         assert setting in answer["error"]["message"]

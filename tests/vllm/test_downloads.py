@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.hub import Faults, Hub
-from tests.vllm.conftest import REPOSITORY, Server, endpoint, environment, serving
+from tests.vllm.server import REPOSITORY, Server, endpoint, environment, serving
 from tests.vllm.weights import with_weights
 
 SIZE = 3 << 20

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-from tests.vllm.conftest import Server
+from tests.vllm.server import Server
 from tests.vllm.test_liveness import CANNED
 
 STREAMS = 200

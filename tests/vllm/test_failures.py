@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.hub import Faults
-from tests.vllm.asking import made
-from tests.vllm.conftest import REPOSITORY, Server, endpoint, serving
+from tests.vllm.models import Models
+from tests.vllm.server import REPOSITORY, Server, endpoint, serving
 from tests.vllm.test_liveness import CANNED
 
 Serve = Callable[..., Server]
@@ -102,14 +102,12 @@ PathFinder.find_spec = find_spec
 """For sitecustomize.py: Python finds no torchvision."""
 
 
-def test_a_library_that_a_models_class_lacks_is_named(
-    serve: Serve, vllm_python: str, tiny_model: Path, tmp_path: Path
-) -> None:
-    model = made(vllm_python, "vision", tiny_model, tmp_path)
+def test_a_library_that_a_models_class_lacks_is_named(serve: Serve, models: Models, tmp_path: Path) -> None:
     (tmp_path / "without").mkdir()
     (tmp_path / "without/sitecustomize.py").write_text(NO_TORCHVISION)
     path = os.pathsep.join(filter(None, (str(tmp_path / "without"), os.environ.get("PYTHONPATH"))))
-    failure = serve(MODEL_NAME=str(model), MAX_MODEL_LEN="2048", PYTHONPATH=path).failure()
+    variables = {"MODEL_NAME": models.path("vision"), "MAX_MODEL_LEN": "2048", "PYTHONPATH": path}
+    failure = serve(**variables, VLLM_CACHE_ROOT=str(tmp_path / "looked-at-nothing-yet")).failure()
     assert (failure["reason"], failure["status"]) == ("MissingLibrary", "78"), failure
     assert "torchvision" in failure["message"].lower()
 
@@ -152,9 +150,3 @@ def command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return b""
-
-
-def test_a_chat_template_that_works_lets_the_model_start(serve: Serve) -> None:
-    serve(CUSTOM_CHAT_TEMPLATE="Chat: {% for message in messages %}{{ message.content }}{% endfor %}").wait_for(
-        "/readyz"
-    )

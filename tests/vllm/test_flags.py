@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.vllm.conftest import environment
+from tests.vllm.server import environment
 
 PROGRAM = Path(__file__).parent / "every_flag.py"
 

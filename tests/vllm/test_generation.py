@@ -6,14 +6,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.vllm.asking import BASES, NAME, ask, assert_not_available, both_urls, client, events, made, running
-from tests.vllm.conftest import ROOT, Server
+from tests.vllm.asking import BASES, ask, assert_not_available, both_urls, client, events
+from tests.vllm.models import ROLE
+from tests.vllm.server import KEY, NAME, Server
+
+pytestmark = pytest.mark.gate
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -30,56 +31,6 @@ WEATHER = {
         },
     },
 }
-
-SAID = """<think>It is asked.</think><tool_call>
-{"name": "weather", "arguments": {"city": "Paris"}}
-</tool_call>"""
-
-CANNED = ROOT / "cluster/images/server-canned"
-
-
-@pytest.fixture(scope="module")
-def writer(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("writer")
-    adapter = made(vllm_python, "adapter", tiny_model, folder)
-    variables = {
-        "MODEL_NAME": str(tiny_model),
-        "ENABLE_LORA": "true",
-        "MAX_LORAS": "2",
-        "MAX_LORA_RANK": "8",
-        "LORA_MODULES": json.dumps([{"name": "polite", "path": str(adapter), "base_model_name": NAME}]),
-        "CUSTOM_CHAT_TEMPLATE": "{% for message in messages %}{{ message.content }}\n{% endfor %}",
-        "ENABLE_AUTO_TOOL_CHOICE": "true",
-        "TOOL_CALL_PARSER": "hermes",
-        "MIN_BATCH_SIZE": "2",
-        "BATCH_SIZE_GROWTH_FACTOR": "2",
-        "DEFAULT_BATCH_SIZE": "4",
-    }
-    with running(vllm_python, folder, variables) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def canned(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """It answers SAID to everything."""
-    folder = tmp_path_factory.mktemp("canned")
-    model = made(vllm_python, "thinker", tiny_model, folder)
-    variables = {
-        "MODEL_NAME": str(model),
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(CANNED), os.environ.get("PYTHONPATH")))),
-        "DISTRIBUTED_EXECUTOR_BACKEND": "forebay_canned.CannedExecutor",
-        "FOREBAY_CANNED_TEXT": SAID,
-        "FOREBAY_CANNED_STEP_SECONDS": "0.005",
-        "REASONING_PARSER": "deepseek_r1",
-        "ENABLE_AUTO_TOOL_CHOICE": "true",
-        "TOOL_CALL_PARSER": "hermes",
-        "RAW_OPENAI_OUTPUT": "0",
-        "DEFAULT_MIN_BATCH_SIZE": "2",
-        "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "1.5",
-        "DEFAULT_BATCH_SIZE": "3",
-    }
-    with running(vllm_python, folder, variables) as server:
-        yield server
 
 
 def chat(server: Server, base: str = BASES[0], **more: Any) -> dict[str, Any]:
@@ -99,6 +50,26 @@ def test_adapters_are_models(writer: Server, base: str) -> None:
     plain, polite = (chat(writer, base, model=model, temperature=0, max_tokens=32) for model in (NAME, "polite"))
     assert polite["model"] == "polite"
     assert plain["choices"][0]["message"]["content"] != polite["choices"][0]["message"]["content"]
+
+
+@both_urls
+def test_answers_have_the_role_that_is_set(writer: Server, canned: Server, base: str) -> None:
+    for server, role in ((writer, ROLE), (canned, "assistant")):
+        assert chat(server, base)["choices"][0]["message"]["role"] == role
+        first, *_ = events(server, f"{base}/chat/completions", model=NAME, messages=HELLO, max_tokens=2)
+        assert first["choices"][0]["delta"]["role"] == role
+
+
+@both_urls
+def test_prompts_are_rendered_by_the_template_that_is_set(writer: Server, canned: Server, base: str) -> None:
+    """Without one by the model's own. Each letter is a token."""
+    for server, text in ((writer, "<<user says Hello. >> "), (canned, "user: Hello\nassistant: ")):
+        prompt = chat(server, base, return_token_ids=True)["prompt_token_ids"]
+        assert ask(server, f"{base}/detokenize", model=NAME, tokens=prompt)[1]["prompt"] == text
+        assert ask(server, f"{base}/tokenize", model=NAME, messages=HELLO)[1]["tokens"] == prompt
+        _, message = ask(server, f"{base}/messages", model=NAME, messages=HELLO, max_tokens=1)
+        _, response = ask(server, f"{base}/responses", model=NAME, input="Hello", max_output_tokens=1)
+        assert message["usage"]["input_tokens"] == response["usage"]["input_tokens"] == len(text)
 
 
 @both_urls
@@ -263,7 +234,7 @@ def test_openai_jobs_are_chunks_when_asked(canned: Server) -> None:
 
 SDK = """
 import json, sys, runpod
-runpod.api_key = "any"
+runpod.api_key = sys.argv[1]
 endpoint = runpod.Endpoint("any-id")
 content = {"prompt": "Hello", "sampling_params": {"max_tokens": 3, "ignore_eos": True}}
 print(json.dumps(endpoint.run_sync({"input": content}, timeout=60)))
@@ -273,7 +244,9 @@ print(json.dumps(endpoint.run_sync({"input": content}, timeout=60)))
 def test_runpods_own_client_runs_a_job(writer: Server) -> None:
     pytest.importorskip("runpod", reason="RunPod's client is in the tests' image")
     env = {**os.environ, "RUNPOD_ENDPOINT_BASE_URL": f"http://127.0.0.1:{writer.port}/v2"}
-    done = subprocess.run([sys.executable, "-c", SDK], env=env, capture_output=True, text=True, check=False, timeout=90)
+    done = subprocess.run(
+        [sys.executable, "-c", SDK, KEY], env=env, capture_output=True, text=True, check=False, timeout=90
+    )
     assert done.returncode == 0, done.stderr
     (item,) = json.loads(done.stdout.splitlines()[-1])
     assert item["usage"] == {"input": 5, "output": 3}

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.vllm.conftest import REPOSITORY, Server, endpoint, serving
+from tests.vllm.server import REPOSITORY, Server, endpoint, serving
 from tests.vllm.weights import with_weights
 
 KEYS = {"old": "key-of-a-user-0123456789", "new": "key-of-another-0123456789"}

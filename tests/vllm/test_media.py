@@ -1,70 +1,33 @@
 """Models that hear and see, of random weights: the shape of answers, and what is said of media that cannot be had."""
 
-import base64
-import io
 import json
-import struct
-import wave
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.vllm.asking import NAME, ask, assert_not_available, both_urls, client, events, made, running, send_file
-from tests.vllm.conftest import Server
+from tests.vllm.asking import ask, assert_not_available, both_urls, client, events, send_file
+from tests.vllm.media import red_square, second_of_silence
+from tests.vllm.server import NAME, Server
 
-
-def second_of_silence() -> bytes:
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(bytes(2 * 16000))
-    return sound.getvalue()
-
-
-def red_square() -> str:
-    """As a data: URL."""
-    side = 56
-    rows = (b"\0" + b"\xff\0\0" * side) * side
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    image = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+pytestmark = pytest.mark.gate
 
 
 SOUND = ("silence.wav", second_of_silence(), "audio/wav")
 
 
-@pytest.fixture(scope="module")
-def whisper(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("whisper")
-    model = made(vllm_python, "whisper", tiny_model, folder)
-    with running(vllm_python, folder, {"MODEL_NAME": str(model), "LOAD_FORMAT": "auto", "MAX_MODEL_LEN": ""}) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def llava(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("llava")
-    model = made(vllm_python, "vision", tiny_model, folder)
-    with running(vllm_python, folder, {"MODEL_NAME": str(model), "MAX_MODEL_LEN": "2048"}) as server:
-        yield server
-
-
 @both_urls
 def test_speech_becomes_text(whisper: Server, base: str) -> None:
     audio = client(whisper, base).audio
-    plain = audio.transcriptions.create(model=NAME, file=SOUND, language="en")
+    few = {"max_completion_tokens": 4}
+    plain = audio.transcriptions.create(model=NAME, file=SOUND, language="en", extra_body=few)
     assert isinstance(plain.text, str)
-    full = audio.transcriptions.create(model=NAME, file=SOUND, language="en", response_format="verbose_json")
+    full = audio.transcriptions.create(
+        model=NAME, file=SOUND, language="en", response_format="verbose_json", extra_body=few
+    )
     assert (full.duration, full.language) == (1, "en")
     assert full.segments is not None
-    status, text = send_file(whisper, f"{base}/audio/translations", second_of_silence(), model=NAME)
+    status, text = send_file(
+        whisper, f"{base}/audio/translations", second_of_silence(), model=NAME, max_completion_tokens="4"
+    )
     assert (status, list(json.loads(text))) == (200, ["text"])
 
 

@@ -1,35 +1,11 @@
 """Models that classify, score and embed; random weights, so what is seen is the shape of the answers."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.vllm.asking import NAME, ask, assert_not_available, both_urls, client, made, running
-from tests.vllm.conftest import Server
+from tests.vllm.asking import ask, assert_not_available, both_urls, client
+from tests.vllm.server import NAME, Server
 
-POOLING = {"RUNNER": "pooling", "LOAD_FORMAT": "auto", "MAX_MODEL_LEN": "128"}
-
-
-def pooling(kind: str, python: str, tokenizer: Path, folder: Path) -> Iterator[Server]:
-    model = made(python, kind, tokenizer, folder)
-    with running(python, folder, {"MODEL_NAME": str(model), **POOLING}) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def classifier(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from pooling("classifier", vllm_python, tiny_model, tmp_path_factory.mktemp("classifier"))
-
-
-@pytest.fixture(scope="module")
-def scorer(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from pooling("cross-encoder", vllm_python, tiny_model, tmp_path_factory.mktemp("scorer"))
-
-
-@pytest.fixture(scope="module")
-def embedder(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from pooling("embedder", vllm_python, tiny_model, tmp_path_factory.mktemp("embedder"))
+pytestmark = pytest.mark.gate
 
 
 @both_urls

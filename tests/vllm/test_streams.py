@@ -7,14 +7,14 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from tests.vllm.conftest import Server
+from tests.vllm.server import Server
 
 COUNT = """
 import sys
@@ -57,14 +57,18 @@ CANNED = {
 """An engine that is slow enough to put every token into a chunk of its own."""
 
 
-@pytest.fixture
-def server(serve: Callable[..., Server], tmp_path: Path) -> Server:
-    (tmp_path / "sitecustomize.py").write_text(COUNT)
+@pytest.fixture(scope="module")
+def server(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("streams")
+    (folder / "sitecustomize.py").write_text(COUNT)
     canned = Path("cluster/images/server-canned").absolute()
-    path = os.pathsep.join([str(tmp_path), str(canned), *filter(None, [os.environ.get("PYTHONPATH")])])
-    started = serve(PYTHONPATH=path, **CANNED)
-    started.wait_for("/readyz")
-    return started
+    path = os.pathsep.join([str(folder), str(canned), *filter(None, [os.environ.get("PYTHONPATH")])])
+    started = Server(vllm_python, folder, {"MODEL_NAME": str(tiny_model), "PYTHONPATH": path, **CANNED})
+    try:
+        started.wait_for("/readyz")
+        yield started
+    finally:
+        started.end()
 
 
 def test_the_chunks_are_those_of_vllm(server: Server) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from tests.vllm.conftest import environment
+from tests.vllm.server import environment
 
 MAKE = """
 import sys

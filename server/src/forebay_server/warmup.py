@@ -32,7 +32,8 @@ def _second_of_silence() -> WarmUp:
         file.setsampwidth(2)
         file.setframerate(16000)
         file.writeframes(bytes(2 * 16000))
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="silence.wav"\r\n'
+    few = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="max_completion_tokens"\r\n\r\n1\r\n'
+    head = f'{few}--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="silence.wav"\r\n'
     body = head.encode() + b"Content-Type: audio/wav\r\n\r\n" + sound.getvalue() + f"\r\n--{BOUNDARY}--\r\n".encode()
     return WarmUp("/v1/audio/transcriptions", body, f"multipart/form-data; boundary={BOUNDARY}")
 

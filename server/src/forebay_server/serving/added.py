@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,7 +17,7 @@ from forebay_server.serving.replace import error_response, model_cards, reshape
 
 def add_routes(app: FastAPI) -> None:
     """Called once, after vLLM has attached its routes."""
-    there = {route.path for route in app.routes if isinstance(route, APIRoute)}
+    there = {route.path for route in app.routes if isinstance(route, APIRoute | APIWebSocketRoute)}
     app.add_api_route("/v1/models/{model:path}", retrieve_model, methods=["GET"], response_model=None)
     if "/classify" in there:
         app.add_api_route("/v1/moderations", moderate(app), methods=["POST"], response_model=None)

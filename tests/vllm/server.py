@@ -1,0 +1,146 @@
+"""The processes that tests/vllm starts: forebay-server, and a stand-in for the hub."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+from tests.e2e.hub import Faults, Hub, Repository
+
+ROOT = Path(__file__).parents[2]
+
+REPOSITORY = "acme/tiny"
+
+NAME = "tiny"
+"""The name under which the shared models are served."""
+
+KEY = "key-of-the-shared-servers"
+
+ROUTES_FILE = "routes.json"
+"""In the folder of a shared server: its routes and tasks, written by list_routes.py."""
+
+
+PASSED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VLLM_CACHE_ROOT")
+"""Variables of the caller that the servers get too, besides PATH."""
+
+
+def environment(tmp_path: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
+    """Nothing of the caller's but what programs need, every cache under `tmp_path`."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "BASE_PATH": str(tmp_path / "cache"),
+        "HF_HOME": str(tmp_path / "cache"),
+        "FOREBAY_TERMINATION_LOG": str(tmp_path / "termination-log"),
+        "FOREBAY_AUTH": "None",
+        **{name: value for name, value in os.environ.items() if name in PASSED},
+        **more,
+    }
+
+
+@contextmanager
+def serving(folder: Path, faults: Faults | None = None, token: str = "") -> Iterator[Hub]:
+    """The stand-in for the hub, on a free port of this machine."""
+    hub = Hub(("127.0.0.1", 0), Repository(REPOSITORY, folder, token), faults)
+    thread = Thread(target=hub.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
+        thread.join()
+
+
+def endpoint(hub: Hub) -> str:
+    return f"http://127.0.0.1:{hub.server_address[1]}"
+
+
+SERVE = """
+import sys
+from forebay_server import __main__, settings
+settings.HTTP_PORT, settings.OPS_PORT = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+__main__.main()
+"""
+
+
+class Server:
+    """forebay-server beside the test, on ports of its own."""
+
+    def __init__(self, python: str, tmp_path: Path, variables: Mapping[str, str]) -> None:
+        self.folder = tmp_path
+        self.port, self.ops_port = free_port(), free_port()
+        self.log = tmp_path / "log"
+        self.first_metrics = ""
+        """Of a shared server: its metrics before the first request of a test."""
+        defaults = {"LOAD_FORMAT": "dummy", "KV_CACHE_MEMORY_BYTES": "16M", "MAX_MODEL_LEN": "4096"}
+        env = environment(tmp_path, {**defaults, **variables})
+        command = [python, "-c", SERVE, str(self.port), str(self.ops_port)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def failure(self, seconds: float = 120) -> dict[str, str]:
+        """What the termination log says once the process has ended; with its exit status."""
+        status = self.process.wait(seconds)
+        content: dict[str, str] = json.loads((self.folder / "termination-log").read_text())
+        return {**content, "status": str(status)}
+
+    def ops(self, path: str) -> tuple[int, str]:
+        """GET on the second port. Raises OSError while it does not listen."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ops_port}{path}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_for(self, path: str, status: int = 200, seconds: float = 120) -> str:
+        """Ask until `path` is answered with `status`; returns the body."""
+        deadline = time.monotonic() + seconds
+        while True:
+            assert self.process.poll() is None, self.log.read_text()[-5000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-5000:]
+            try:
+                found, body = self.ops(path)
+            except OSError:
+                found, body = 0, ""
+            if found == status:
+                return body
+            time.sleep(0.1)
+
+    def children(self) -> list[int]:
+        """Process ids of the engine's processes."""
+        family = [self.process.pid]
+        for pid in family:
+            path = Path(f"/proc/{pid}/task/{pid}/children")
+            family += [int(child) for child in path.read_text().split()] if path.exists() else []
+        return family[1:]
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                for pid in self.children():
+                    os.kill(pid, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

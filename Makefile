@@ -52,6 +52,11 @@ vllm: .venv ## Run the server's tests that need vLLM, in its image; TESTS=tests/
 	  "$$($(PY) -c 'from cluster.images import reference; print(reference("vllm-tests"))')" \
 	  -m pytest -p no:cacheprovider --durations=10 $(TESTS)
 
+.PHONY: gpu
+gpu: ## Measure on this machine's GPU, without cluster and network; PART=start for one part, WHEELS=DIR to install vLLM from
+	@python3 -m tests.gpu $(PART) $(if $(WHEELS),--wheels $(WHEELS)); status=$$?; \
+	python3 -m tests.gpu --table "$${OUT:-gpu-results}"; exit $$status
+
 .PHONY: bench
 bench: .venv ## Measure server and operator, and print the tables (more than an hour); SCALE=100,1000 for fewer endpoints
 	$(PY) -m bench

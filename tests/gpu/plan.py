@@ -31,6 +31,8 @@ class Plan:
     drained: int
     """Streams that run at SIGTERM."""
     drained_tokens: int
+    stuck_seconds: int
+    """In which the engine must finish a step; shorter than the default of 120."""
     variables: Mapping[str, str]
     """Of every server."""
 
@@ -46,6 +48,7 @@ GPU = Plan(
     warm_starts=1,
     drained=256,
     drained_tokens=1024,
+    stuck_seconds=10,
     variables={},
 )
 
@@ -60,6 +63,7 @@ CPU = Plan(
     warm_starts=0,
     drained=8,
     drained_tokens=200,
+    stuck_seconds=4,
     variables={"KV_CACHE_MEMORY_BYTES": "64M", "MAX_MODEL_LEN": "2048"},
 )
 

@@ -58,7 +58,7 @@ def test_the_estimate_stands_beside_what_vllm_took(results: Path) -> None:
     measured = rows(results, "fit")
     assert len(measured) == 3
     for row in measured:
-        assert row["KV cache of 1,024 tokens estimated, MiB"] == pytest.approx(row["taken, MiB"], rel=0.05)
+        assert row["KV cache of 1,024 tokens estimated, MiB"] == pytest.approx(row["1,024 tokens took, MiB"], rel=0.05)
 
 
 def test_no_stream_is_cut_and_a_stopped_engine_is_seen(results: Path) -> None:

@@ -15,7 +15,6 @@ from tests.gpu import ops
 from tests.gpu.plan import MODEL, Run
 from tests.gpu.record import Record
 
-STUCK_SECONDS = 4
 LOOK_SECONDS = 0.05
 PATIENCE = 60.0
 
@@ -55,12 +54,12 @@ class Load:
 def measure(run: Run, record: Record) -> None:
     """One server for all: SIGTERM comes last."""
     model = run.model(run.plan.served)
-    variables = {"LOAD_FORMAT": "dummy", "FOREBAY_ENGINE_STUCK_SECONDS": str(STUCK_SECONDS)}
+    variables = {"LOAD_FORMAT": "dummy", "FOREBAY_ENGINE_STUCK_SECONDS": str(run.plan.stuck_seconds)}
     work = Work(MODEL, run.plan.drained, run.plan.drained, run.plan.drained_tokens)
     with composed(run.environment(model, **variables)) as server:
         ops.await_status("/readyz", 200, PATIENCE)
         record.put({"streams": work.clients, **probes_under_load(server, work)})
-        record.put(stopped_engine(server))
+        record.put(stopped_engine(server, run.plan.stuck_seconds))
         record.put({"streams": work.clients, **sigterm_under_load(server, work)})
 
 
@@ -85,7 +84,7 @@ def probes_under_load(server: Server, work: Work) -> dict[str, str | float]:
     }
 
 
-def stopped_engine(server: Server) -> dict[str, str | float]:
+def stopped_engine(server: Server, limit: int) -> dict[str, str | float]:
     """SIGSTOP to the engine: seconds until the server counts as not alive, and until it is ready after SIGCONT."""
     engine = server.engine_processes()
     request = threading.Thread(target=lambda: ask_quietly(server), daemon=True)
@@ -93,14 +92,14 @@ def stopped_engine(server: Server) -> dict[str, str | float]:
         os.kill(pid, signal.SIGSTOP)
     try:
         request.start()
-        seen = ops.await_status("/livez", 503, STUCK_SECONDS * 5)
+        seen = ops.await_status("/livez", 503, limit * 5)
     finally:
         for pid in engine:
             os.kill(pid, signal.SIGCONT)
     ready = ops.await_status("/readyz", 200, PATIENCE)
     request.join(PATIENCE)
     return {
-        "limit for a step, s": STUCK_SECONDS,
+        "limit for a step, s": limit,
         "stopped until livez 503, s": round(seen, 2),
         "continued until readyz 200, s": round(ready, 2),
         "the request": "hangs" if request.is_alive() else "ended",

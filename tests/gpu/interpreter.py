@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
+import tomllib
 from pathlib import Path
 
 from cluster.pins import ROOT, cache
@@ -13,7 +13,8 @@ from tests.gpu.wheels import whole_wheels
 
 FOLDER = cache() / "gpu"
 
-OFFLINE = ("--no-index", "--no-deps", "--quiet", "--disable-pip-version-check", "--no-cache-dir")
+OFFLINE = ("--no-index", "--no-deps", "--ignore-installed", "--no-compile", "--no-cache-dir", "--quiet")
+"""pip's options: exactly these wheels, whatever the packages of the outer Python are."""
 
 
 class NoInterpreter(Exception):
@@ -53,36 +54,38 @@ def install_wheels(wheels: list[Path]) -> Path:
     packages = next(home.glob("lib/python*/site-packages"))
     # Not --system-site-packages: if this Python is itself in a virtual environment, that would skip its packages.
     (packages / "outer.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("-packages")))
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", *OFFLINE, "--no-compile"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", *OFFLINE]
     _run_pip([*pip, *map(str, wheels)])
-    subprocess.run([str(python), "-m", "compileall", "-q", "-j", "0", str(packages)], check=False)
+    compile_packages(python, packages)
     ready.touch()
     return python
 
 
 def install_server(python: Path) -> Path:
-    """Install this checkout's server beside `python`, which stays as it is. Returns the folder for PYTHONPATH.
+    """Put this checkout's server where `python` finds it by PYTHONPATH, and return that folder.
 
-    vLLM finds the server's plugins by the metadata of an installed package, so the sources alone do not do.
+    vLLM finds the server's plugins by the metadata of an installed package, so the sources alone do not do. The
+    metadata is written here, since pip would need a recent setuptools, which the machine may lack.
     """
     target = FOLDER / "server"
     shutil.rmtree(target, ignore_errors=True)
-    with tempfile.TemporaryDirectory() as folder:  # the build writes beside the sources, which may be read-only
-        source = shutil.copytree(ROOT / "server", Path(folder, "server"), ignore=shutil.ignore_patterns("*.egg-info"))
-        _run_pip(
-            [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                *OFFLINE,
-                "--no-build-isolation",
-                "--target",
-                str(target),
-                str(source),
-            ]
-        )
+    shutil.copytree(ROOT / "server/src", target, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    project = tomllib.loads((ROOT / "server/pyproject.toml").read_text())["project"]
+    metadata = target / f"forebay_server-{project['version']}.dist-info"
+    metadata.mkdir()
+    head = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (metadata / "METADATA").write_text(head)
+    lines = []
+    for group, entries in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {place}" for name, place in entries.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    compile_packages(python, target)
     return target
+
+
+def compile_packages(python: Path, folder: Path) -> None:
+    """Write the byte code, as images have it. A file that is no valid Python, such as a template, stays as it is."""
+    subprocess.run([str(python), "-m", "compileall", "-q", "-j", "0", str(folder)], check=False, capture_output=True)
 
 
 def _run_pip(command: list[str]) -> None:

@@ -62,7 +62,7 @@ CPU = Plan(
     rounds=1,
     warm_starts=0,
     drained=8,
-    drained_tokens=200,
+    drained_tokens=120,
     stuck_seconds=4,
     variables={"KV_CACHE_MEMORY_BYTES": "64M", "MAX_MODEL_LEN": "2048"},
 )

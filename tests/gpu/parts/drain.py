@@ -67,7 +67,7 @@ def probes_under_load(server: Server, work: Work) -> dict[str, str | float]:
     """What the probes answer while all streams run, and how long the slowest answer takes."""
     running = Load(server, work)
     answers: dict[str, set[int]] = {"/livez": set(), "/readyz": set()}
-    slowest = looks = 0.0
+    slowest, looks = 0.0, 0
     while running.thread.is_alive():
         for path, seen in answers.items():
             began = time.monotonic()

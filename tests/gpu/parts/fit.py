@@ -13,7 +13,7 @@ from tests.gpu.record import Record
 MIB = 1 << 20
 
 LOADED = re.compile(r"Model loading took ([\d.]+) GiB")
-"""What vLLM (0.20 to 0.33) logs of the weights, with what loading them left behind."""
+"""What vLLM logs on a GPU (read in the sources of 0.26 to 0.31), here and below."""
 
 ROOM = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
 TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
@@ -27,13 +27,13 @@ def measure(run: Run, record: Record) -> None:
         wish = fit.Wish(shape.name, json.loads((model / "config.json").read_text()))
         total = memory.total_mib()
         refused = fit.judge(wish, [int(total * MIB)]) if total else None
-        took = dict.fromkeys(TOOK, "") if refused else measured(run, model)
+        seen = dict.fromkeys(TOOK, "") if refused else measured(run, model)
         estimates = {
             "weights estimated, MiB": round((fit.weight_bytes(wish) or 0) / MIB, 1),
             "KV cache of 1,024 tokens estimated, MiB": round(fit.kv_bytes(wish, 1024) / MIB, 2),
         }
         answer = refused.reason if refused else "fits"
-        record.put({"model": shape.name, "fit check": answer, **estimates, **took})
+        record.put({"model": shape.name, "fit check": answer, **estimates, **seen})
 
 
 TOOK = ("loaded, MiB", "1,024 tokens took, MiB", "CUDA graphs, MiB", "all memory, MiB", "the rest, MiB")
@@ -42,12 +42,17 @@ TOOK = ("loaded, MiB", "1,024 tokens took, MiB", "CUDA graphs, MiB", "all memory
 
 def measured(run: Run, model: Path) -> dict[str, str | float]:
     """What a server of this model takes, by TOOK."""
+    given = float(run.plan.variables.get("KV_CACHE_MEMORY_BYTES", "0M").removesuffix("M"))
     with composed(run.environment(model, LOAD_FORMAT="dummy")) as server:
         ops.complete(server)
-        used, log = memory.used_mib(server), server.log()
+        return took(server.log(), memory.used_mib(server), given)
+
+
+def took(log: str, used: float, given: float) -> dict[str, str | float]:
+    """The columns of TOOK by what vLLM logged; `used` is all memory, `given` the size set for the KV cache; in MiB."""
     loaded, room, graphs = (found_gib(pattern, log) for pattern in (LOADED, ROOM, GRAPHS))
     tokens = float(found[1].replace(",", "")) if (found := TOKENS.search(log)) else 0.0
-    cache = room or float(run.plan.variables.get("KV_CACHE_MEMORY_BYTES", "0M").removesuffix("M"))
+    cache = room or given
     values = (
         round(loaded, 1) if loaded else "",
         round(cache / tokens * 1024, 2) if tokens else "",

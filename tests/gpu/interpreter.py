@@ -53,7 +53,8 @@ def install_wheels(wheels: list[Path]) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
     packages = next(home.glob("lib/python*/site-packages"))
     # Not --system-site-packages: if this Python is itself in a virtual environment, that would skip its packages.
-    (packages / "outer.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("-packages")))
+    outer = [path for path in sys.path if path.endswith("-packages")]
+    (packages / "outer.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in outer))
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", *OFFLINE]
     _run_pip([*pip, *map(str, wheels)])
     compile_packages(python, packages)

@@ -3,11 +3,13 @@
 import json
 import os
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.gpu.wheels import split
 from tests.vllm.conftest import ROOT
 
 Row = dict[str, Any]
@@ -15,13 +17,31 @@ Row = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def results(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that one run of all parts wrote."""
+    """The folder that one run of all parts wrote, in an environment with a wheel that came in pieces."""
     folder = tmp_path_factory.mktemp("gpu")
+    travelled_wheel(folder / "wheels")
     command = [vllm_python, "-m", "tests.gpu", "--device", "cpu", "--out", str(folder / "results")]
+    command += ["--wheels", str(folder / "wheels")]
     env = {**os.environ, "FOREBAY_CACHE": str(folder / "cache")}
     ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-5000:]
     return folder / "results"
+
+
+def travelled_wheel(folder: Path) -> None:
+    """A package of no use, in pieces: what matters is that vLLM is found behind it."""
+    folder.mkdir()
+    wheel = folder / "travelled-1-py3-none-any.whl"
+    files = {
+        "travelled.py": "",
+        "travelled-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: travelled\nVersion: 1\n",
+        "travelled-1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        archive.writestr("travelled-1.dist-info/RECORD", "".join(f"{name},,\n" for name in files))
+    assert len(split(wheel, 300)) > 1
 
 
 def rows(results: Path, part: str) -> list[Row]:

@@ -26,7 +26,7 @@ Measure Forebay with vLLM and a GPU. Parts:
 {parts}
 
 Each part takes at most four minutes. It writes OUT/PART.json after each measurement, so a part that is cut keeps its
-results. Models have random weights; only one of them is written to disk.
+results. Models have random weights; those of `start` (1B) and `sleep` (3B) are written to disk.
 
   make gpu                                          every part
   make gpu PART=sleep                               one part

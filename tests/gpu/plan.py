@@ -17,9 +17,12 @@ class Plan:
     device: str
     served: Shape
     """Answers streams; its weights are dummies."""
-    stored: Shape
-    """Has weights on disk: they are loaded at a start and read again after sleep level 2."""
+    started: Shape
+    """Its weights are on disk, since a start loads them."""
+    slept: Shape
+    """Its weights are on disk, since the engine reads them again after sleep level 2."""
     fitted: tuple[Shape, ...]
+    """The most telling first: the part may be cut."""
     clients: tuple[int, ...]
     """Streams at once, one comparison for each."""
     tokens: int
@@ -40,8 +43,9 @@ class Plan:
 GPU = Plan(
     device="cuda",
     served=shapes.LLAMA_1B,
-    stored=shapes.LLAMA_3B,
-    fitted=(shapes.LLAMA_1B, shapes.QWEN3_8B, shapes.QWEN2_32B),
+    started=shapes.LLAMA_1B,
+    slept=shapes.LLAMA_3B,
+    fitted=(shapes.QWEN3_8B, shapes.QWEN2_32B, shapes.LLAMA_1B),
     clients=(1, 8, 64, 256),
     tokens=128,
     rounds=3,
@@ -55,7 +59,8 @@ GPU = Plan(
 CPU = Plan(
     device="cpu",
     served=shapes.TINY,
-    stored=shapes.TINY,
+    started=shapes.TINY,
+    slept=shapes.TINY,
     fitted=(shapes.TINY_QWEN3, shapes.TINY_QWEN2),
     clients=(1, 4),
     tokens=16,

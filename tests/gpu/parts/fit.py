@@ -21,7 +21,7 @@ GRAPHS = re.compile(r"Graph capturing finished in .* took (-?[\d.]+) GiB")
 
 
 def measure(run: Run, record: Record) -> None:
-    """The smallest first. What the fit check would stop is not started."""
+    """A model that the fit check would stop is not started."""
     for shape in run.plan.fitted:
         model = run.model(shape)
         wish = fit.Wish(shape.name, json.loads((model / "config.json").read_text()))

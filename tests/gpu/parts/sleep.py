@@ -19,7 +19,7 @@ def measure(run: Run, record: Record) -> None:
     tokens.mkdir()
     token = secrets.token_urlsafe(32)
     (tokens / "token").write_text(token)
-    model = run.model(run.plan.stored, weights=True)
+    model = run.model(run.plan.slept, weights=True)
     environment = run.environment(model, ENABLE_SLEEP_MODE="true", FOREBAY_CONTROL_DIR=str(tokens))
     if run.plan.device == "cpu":
         del environment["ENABLE_SLEEP_MODE"]  # vLLM refuses it there
@@ -27,7 +27,7 @@ def measure(run: Run, record: Record) -> None:
         for level in LEVELS:
             for _ in range(TURNS):
                 _, before = ops.complete(server)
-                record.put({"model": run.plan.stored.name, "level": level, **one_turn(server, level, token, before)})
+                record.put({"model": run.plan.slept.name, "level": level, **one_turn(server, level, token, before)})
 
 
 def one_turn(server: Server, level: int, token: str, before: str) -> dict[str, str | float]:

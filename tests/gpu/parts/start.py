@@ -17,7 +17,7 @@ SERVERS = {"composed": composed, "plain": plain}
 
 def measure(run: Run, record: Record) -> None:
     """The first pair of starts finds empty caches, as a new node does; each server has caches of its own."""
-    model = run.model(run.plan.stored, weights=True)
+    model = run.model(run.plan.started, weights=True)
     read_libraries()
     for number in range(1 + run.plan.warm_starts):
         for name, make in SERVERS.items():
@@ -26,7 +26,7 @@ def measure(run: Run, record: Record) -> None:
             steps = json.loads(seen.report)["seconds"] if seen.report else {}
             record.put(
                 {
-                    "model": run.plan.stored.name,
+                    "model": run.plan.started.name,
                     "server": name,
                     "caches": "warm" if number else "empty",
                     "exec to first token, s": round(seen.seconds, 2),

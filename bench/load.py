@@ -30,7 +30,7 @@ class Seen:
         tokens: tokens received by all of them, as the usage at the end of each stream counts them.
         seconds: from the first request to the last token.
         first_token: median time to first token, in seconds.
-        between_tokens: median time between two chunks, in seconds.
+        between_tokens: median time between two chunks, in seconds; 0 if each answer came in one chunk.
         tokens_per_chunk: a server that falls behind puts several tokens into a chunk.
     """
 
@@ -92,4 +92,4 @@ async def load(url: str, headers: Mapping[str, str], work: Work) -> Seen:
         counts = await asyncio.gather(*(client(session) for _ in range(work.clients)))
     seconds = time.perf_counter() - began
     chunks = len(firsts) + len(gaps)
-    return Seen(sum(counts), seconds, median(firsts), median(gaps), sum(counts) / chunks)
+    return Seen(sum(counts), seconds, median(firsts), median(gaps or [0.0]), sum(counts) / chunks)

@@ -1,6 +1,8 @@
 """Servers to compare: the composed one and plain `vllm serve`, with the same vLLM and the same arguments."""
 
+import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -8,8 +10,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forebay_server import launch, settings
@@ -17,6 +19,7 @@ from forebay_server.process import MIDDLEWARE, PLUGIN
 
 PLAIN_PORT = 8100
 START_TIMEOUT = 300.0
+END_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,18 @@ class Server:
     name: str
     url: str
     headers: Mapping[str, str]
-    pid: int
+    process: subprocess.Popen[bytes]
+    log_file: Path
     started_after: float
     """Seconds from exec until it answered its first health check."""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def log(self) -> str:
+        """All that it has written."""
+        return self.log_file.read_text(errors="replace")
 
     def processes(self) -> list[int]:
         """Process ids of the whole tree."""
@@ -43,6 +55,10 @@ class Server:
         for pid in tree:
             tree += [child for child, parent in parents.items() if parent == pid]
         return tree
+
+    def engine_processes(self) -> list[int]:
+        """Process ids of the engine and its workers."""
+        return [pid for pid in self.processes()[1:] if b"resource_tracker" not in _command_line(pid)]
 
     def cpu_seconds(self) -> float:
         """CPU time that the tree has used."""
@@ -95,19 +111,36 @@ def plain(env: Mapping[str, str]) -> Iterator[Server]:
 def _running(
     name: str, command: list[str], env: Mapping[str, str], port: int, headers: Mapping[str, str]
 ) -> Iterator[Server]:
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, env=dict(env), stdout=log, stderr=log) as process:
+    with tempfile.NamedTemporaryFile() as log, subprocess.Popen(command, env=env, stdout=log, stderr=log) as process:
+        began = time.perf_counter()
+        started = Server(name, f"http://127.0.0.1:{port}/v1", headers, process, Path(log.name), 0.0)
         try:
-            began = time.perf_counter()
             while not _answers(f"http://127.0.0.1:{port}/health"):
                 if process.poll() is not None or time.perf_counter() - began > START_TIMEOUT:
-                    log.seek(0)
-                    raise RuntimeError(f"{name} did not start:\n{log.read()[-3000:].decode(errors='replace')}")
+                    raise RuntimeError(f"{name} did not start:\n{started.log()[-3000:]}")
                 time.sleep(0.02)
-            after = time.perf_counter() - began
-            yield Server(name, f"http://127.0.0.1:{port}/v1", headers, process.pid, after)
+            yield replace(started, started_after=time.perf_counter() - began)
         finally:
-            process.terminate()
-            process.wait(timeout=60)
+            _end(started)
+
+
+def _end(server: Server) -> None:
+    """SIGTERM, and SIGKILL to the whole tree if that does not end it: an engine left behind would keep its GPU."""
+    tree = server.processes()
+    server.process.terminate()
+    try:
+        server.process.wait(timeout=END_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        for pid in tree:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:  # ended while we looked
+        return b""
 
 
 def _cpu_seconds(pid: int) -> float:

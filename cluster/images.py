@@ -46,6 +46,7 @@ IMAGES = {
         Image("smollm2-135m-instruct", "vllm-cpu", "cluster/images/smollm2", tag="1"),
         Image("server-canned", "server", "cluster/images/server-canned", tests=True),
         Image("server-buckets", "server", "cluster/images/server-buckets", tests=True),
+        Image("vllm-026", "vllm-cpu", "cluster/images/vllm-026", runs=False, tests=True),
         Image("vllm-033", "vllm-cpu", "cluster/images/vllm-033", runs=False, tests=True),
         Image("vllm-tests", "server", "cluster/images/vllm-tests", runs=False, only_named=True),
         Image("valkey", "debian", "cluster/images/valkey", tests=True),

@@ -26,7 +26,7 @@ def test_the_operator_knows_what_the_server_image_understands(cluster: Kubectl) 
     assert REFUSED_VARIABLES.keys() == refused | {"MODEL_NAME"}
 
 
-@pytest.mark.parametrize(("name", "options"), [("server", ()), ("vllm-033", SOURCES)])
+@pytest.mark.parametrize(("name", "options"), [("server", ()), ("vllm-026", SOURCES), ("vllm-033", SOURCES)])
 def test_every_flag_of_vllm_can_be_set_by_its_name(cluster: Kubectl, name: str, options: tuple[str, ...]) -> None:
     isolated = ["--network=none", "--read-only", "--tmpfs=/tmp", "--env=HOME=/tmp", "--entrypoint=python3"]
     command = ["docker", "run", "--rm", "-i", *isolated, *options, reference(name), "-"]

@@ -136,7 +136,7 @@ class Engine:
             tags = [tag for tag in tags or ("kv_cache",) if tag != "weights"]
             if not tags:
                 return not await self._client.is_sleeping()
-        return bool(await self._client.wake_up(list(tags) or None))
+        return await vllm_compat.wake_up(self._client, list(tags) or None)
 
     async def load_adapter(self, fields: Mapping[str, Any]) -> Answer:
         """Load the adapter that `fields` describe, in vLLM's words: lora_name, lora_path (a folder or a repository),

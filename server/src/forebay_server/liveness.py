@@ -119,21 +119,3 @@ async def keep_watch(
             running = None
         if running is None and watch.wants_probe():
             running = asyncio.create_task(probe())
-
-
-def requests_by_engine(engine_client: Any) -> Callable[[], dict[int, int]]:
-    """The unfinished requests of each engine, for EngineWatch. With data parallelism within one API server the client
-    of the engines keeps who works on what (DPLBAsyncMPClient.reqs_in_flight in vLLM 0.32 and 0.33)."""
-    core = engine_client.engine_core
-    if getattr(core, "reqs_in_flight", None) is None:
-        return lambda: {0: engine_client.get_num_unfinished_requests()}
-
-    def count() -> dict[int, int]:
-        numbers = {identity: number for number, identity in enumerate(core.core_engines)}
-        counts = dict.fromkeys(numbers.values(), 0)
-        for identity in list(core.reqs_in_flight.values()):
-            if identity in numbers:
-                counts[numbers[identity]] += 1
-        return counts
-
-    return count

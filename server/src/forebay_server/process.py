@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from forebay_server import diagnosis
+from forebay_server import diagnosis, vllm_compat
 from forebay_server.asgi import App, Scope
 from forebay_server.control import Control
 from forebay_server.drain import Drain
@@ -17,7 +17,7 @@ from forebay_server.engine import Abilities, Engine
 from forebay_server.jobs.runsync import RunSync
 from forebay_server.keys import KeyRing, has_keys
 from forebay_server.limits import Limits
-from forebay_server.liveness import EngineWatch, Patience, keep_watch, requests_by_engine
+from forebay_server.liveness import EngineWatch, Patience, keep_watch
 from forebay_server.middleware import Gate
 from forebay_server.settings import JobSettings, Settings
 from forebay_server.state import ServerState, Step
@@ -57,7 +57,7 @@ class ServerProcess:
 
     def observe(self, engine_client: Any, app_state: Any, arguments: Any) -> None:
         """Called by the plugin, on vLLM's event loop, once its engine runs."""
-        self.watch = EngineWatch(self.patience, requests_by_engine(engine_client))
+        self.watch = EngineWatch(self.patience, vllm_compat.requests_by_engine(engine_client))
         self.state.engine_stuck = self.watch.stuck
         self.state.seconds_since_work = self.watch.seconds_since_work
         self.chat_template = arguments.chat_template is not None

@@ -1,4 +1,4 @@
-"""The only module that imports what moves between vLLM's versions. Seen working with 0.32 and 0.33."""
+"""The only module that imports what moves between vLLM's versions. Seen working with 0.26, 0.32 and 0.33."""
 # ruff: noqa: PLC0415 - importing this module must not import vLLM, which takes seconds
 
 import argparse
@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
+from importlib import import_module
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 START_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
@@ -27,17 +29,31 @@ def serve_parser() -> argparse.ArgumentParser:
     """The parser of `vllm serve`, that raises UsageError where it would end the process."""
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    try:  # 0.33
-        from vllm.entrypoints.common.cli_args import make_arg_parser
-    except ImportError:  # 0.32
-        from vllm.entrypoints.launchers.cli_args import make_arg_parser
-
     class RaisingParser(FlexibleArgumentParser):  # type: ignore[misc]
         def error(self, message: str) -> NoReturn:
             raise UsageError(message)
 
-    parser: argparse.ArgumentParser = make_arg_parser(RaisingParser(prog="vllm serve"))
+    parser: argparse.ArgumentParser = _cli_args().make_arg_parser(RaisingParser(prog="vllm serve"))
     return parser
+
+
+def _cli_args() -> ModuleType:
+    """vLLM's module of the arguments of `vllm serve`."""
+    return _first_module(
+        "vllm.entrypoints.common.cli_args",  # 0.33
+        "vllm.entrypoints.launchers.cli_args",  # 0.29 to 0.32
+        "vllm.entrypoints.openai.cli_args",  # 0.26 to 0.28
+    )
+
+
+def _first_module(*names: str) -> ModuleType:
+    """The first of these modules that this vLLM has. Raises ModuleNotFoundError for the last one if it has none."""
+    for name in names[:-1]:
+        try:
+            return import_module(name)
+        except ModuleNotFoundError:
+            continue
+    return import_module(names[-1])
 
 
 def config_file_arguments(parser: argparse.ArgumentParser, path: str) -> list[str]:
@@ -91,12 +107,7 @@ class _NoConfig:
 def problem_between(given: argparse.Namespace) -> str:
     """What vLLM has against flags that do not go together, or against the chat template; "" for nothing."""
     try:
-        from vllm.entrypoints.common.cli_args import validate_parsed_serve_args
-    except ImportError:  # 0.32
-        from vllm.entrypoints.launchers.cli_args import validate_parsed_serve_args
-
-    try:
-        validate_parsed_serve_args(given)
+        _cli_args().validate_parsed_serve_args(given)
     except Exception as error:  # noqa: BLE001 - TypeError, ValueError or vLLM's own: it is the flags that are wrong
         return str(error).removeprefix("Error: ")
     return ""
@@ -184,9 +195,37 @@ def _said(answer: Any) -> tuple[int, str]:
 
 def is_error(answer: Any) -> bool:
     """Whether a handler of vLLM returned an error (an ErrorResponse) in place of a reply or a stream."""
-    from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+    protocol = _first_module(
+        "vllm.entrypoints.serve.engine.protocol",  # 0.29 and later
+        "vllm.entrypoints.openai.engine.protocol",  # 0.26 to 0.28
+    )
+    return isinstance(answer, protocol.ErrorResponse)
 
-    return isinstance(answer, ErrorResponse)
+
+def requests_by_engine(engine_client: Any) -> Callable[[], dict[int, int]]:
+    """The unfinished requests of each engine, for EngineWatch. With data parallelism within one API server the client
+    of the engines keeps who works on what (DPLBAsyncMPClient.reqs_in_flight in vLLM 0.26 to 0.33)."""
+    core = engine_client.engine_core
+    if getattr(core, "reqs_in_flight", None) is None:
+        counts_all = hasattr(engine_client, "get_num_unfinished_requests")
+        counted_by = engine_client if counts_all else engine_client.output_processor  # 0.26 to 0.28
+        return lambda: {0: counted_by.get_num_unfinished_requests()}
+
+    def count() -> dict[int, int]:
+        numbers = {identity: number for number, identity in enumerate(core.core_engines)}
+        counts = dict.fromkeys(numbers.values(), 0)
+        for identity in list(core.reqs_in_flight.values()):
+            if identity in numbers:
+                counts[numbers[identity]] += 1
+        return counts
+
+    return count
+
+
+async def wake_up(engine_client: Any, tags: list[str] | None) -> bool:
+    """Wake what `tags` name of the sleeping engine, or all. Returns whether the whole engine is awake."""
+    awake = await engine_client.wake_up(tags)
+    return not await engine_client.is_sleeping() if awake is None else bool(awake)  # 0.26 to 0.30 return None
 
 
 def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

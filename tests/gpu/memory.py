@@ -1,0 +1,31 @@
+"""The memory that servers take: of the GPU if there is one, else of their processes."""
+
+import os
+import subprocess
+
+from bench.servers import Server
+
+QUERY = ("nvidia-smi", "--format=csv,noheader,nounits")
+
+
+def ask_driver(*fields: str) -> list[str]:
+    """What nvidia-smi says of the first visible GPU; [] if there is none."""
+    visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
+    command = [*QUERY, f"--id={visible}", f"--query-gpu={','.join(fields)}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [field.strip() for field in done.stdout.strip().split(",")]
+
+
+def total_mib() -> float:
+    """Of the GPU; 0 without one."""
+    return float((ask_driver("memory.total") or ["0"])[0])
+
+
+def used_mib(server: Server) -> float:
+    """MiB that are taken of the GPU, by whomever; without a GPU, of the machine by the server's processes."""
+    if answer := ask_driver("memory.used"):
+        return float(answer[0])
+    return server.memory_bytes() / 2**20

@@ -1,0 +1,61 @@
+"""What differs between vLLM's versions, as far as it can be seen without vLLM."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from forebay_server import vllm_compat
+
+
+class Engine:
+    """vLLM's engine client: `said` is what its wake_up returns."""
+
+    def __init__(self, said: bool | None, sleeps: bool) -> None:
+        self.said, self.sleeps = said, sleeps
+
+    async def wake_up(self, tags: list[str] | None) -> bool | None:
+        return self.said
+
+    async def is_sleeping(self) -> bool:
+        return self.sleeps
+
+
+@pytest.mark.parametrize(
+    ("said", "sleeps", "awake"),
+    [(True, False, True), (False, True, False), (None, False, True), (None, True, False)],
+    ids=["0.31", "0.31, in part", "0.26", "0.26, in part"],
+)
+def test_whether_the_whole_engine_is_awake(said: bool | None, sleeps: bool, awake: bool) -> None:
+    assert asyncio.run(vllm_compat.wake_up(Engine(said, sleeps), None)) is awake
+
+
+def counting(number: int) -> Any:
+    return SimpleNamespace(get_num_unfinished_requests=lambda: number)
+
+
+@pytest.mark.parametrize(
+    ("client", "counts"),
+    [
+        (SimpleNamespace(engine_core=object(), **vars(counting(3))), {0: 3}),
+        (SimpleNamespace(engine_core=object(), output_processor=counting(3)), {0: 3}),
+        (
+            SimpleNamespace(
+                engine_core=SimpleNamespace(
+                    core_engines=[b"a", b"b"], reqs_in_flight={"1": b"b", "2": b"b", "3": b"gone"}
+                )
+            ),
+            {0: 0, 1: 2},
+        ),
+    ],
+    ids=["0.29", "0.26", "two engines"],
+)
+def test_unfinished_requests_are_counted_for_each_engine(client: Any, counts: dict[int, int]) -> None:
+    assert vllm_compat.requests_by_engine(client)() == counts
+
+
+def test_the_first_module_that_is_there_is_taken() -> None:
+    assert vllm_compat._first_module("json.gone", "json.decoder", "json").__name__ == "json.decoder"
+    with pytest.raises(ModuleNotFoundError, match=r"json\.gone"):
+        vllm_compat._first_module("json.missing", "json.gone")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.gpu.wheels import split
-from tests.vllm.conftest import ROOT
+from tests.vllm.server import ROOT
 
 Row = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """Reads objects from an API server without a program: a test that waits asks several times a second."""
 
+import atexit
 import base64
 import http.client
 import json
@@ -7,6 +8,8 @@ import os
 import ssl
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -56,7 +59,8 @@ def read(kubeconfig: Path, resource: str, namespace: str, name: str = "", select
     where = "" if resource in CLUSTER_WIDE else f"/namespaces/{namespace}"
     query = f"?{urlencode({'labelSelector': selector})}" if selector else ""
     path = f"/{GROUPS[resource]}{where}/{resource}" + (f"/{name}" if name else "") + query
-    status, body = connection(kubeconfig).get(path)
+    with connection(kubeconfig) as api:
+        status, body = api.get(path)
     if status == 404 and name and b'"reason":"NotFound"' in body and b'"details":{"name":' in body:
         return None
     if status != 200:
@@ -65,7 +69,7 @@ def read(kubeconfig: Path, resource: str, namespace: str, name: str = "", select
 
 
 class Connection:
-    """A kept connection to an API server, of one thread."""
+    """A kept connection to an API server."""
 
     def __init__(self, kubeconfig: Path) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
@@ -91,6 +95,10 @@ class Connection:
                 raise NotAnswered(str(error)) from error
         return self.get(path)  # a kept connection may have ended meanwhile
 
+    def close(self) -> None:
+        """End it."""
+        self._http.close()
+
 
 def load_certificate(context: ssl.SSLContext, user: dict[str, str]) -> None:
     """Give a context the certificate of a kubeconfig's user; Python takes one from files alone."""
@@ -102,13 +110,28 @@ def load_certificate(context: ssl.SSLContext, user: dict[str, str]) -> None:
         context.load_cert_chain(*files)
 
 
-_connections = threading.local()
+_idle: dict[tuple[Path, int], list[Connection]] = {}
+_pool = threading.Lock()
 
 
-def connection(kubeconfig: Path) -> Connection:
-    """This thread's connection to the API server of a kubeconfig, as its file is now."""
-    found: dict[tuple[Path, int], Connection] = _connections.__dict__.setdefault("found", {})
+@contextmanager
+def connection(kubeconfig: Path) -> Iterator[Connection]:
+    """A connection to the API server of a kubeconfig, as its file is now, that nobody else uses meanwhile."""
     key = (kubeconfig, kubeconfig.stat().st_mtime_ns)
-    if key not in found:
-        found[key] = Connection(kubeconfig)
-    return found[key]
+    with _pool:
+        idle = _idle.setdefault(key, [])
+        found = idle.pop() if idle else None
+    found = found or Connection(kubeconfig)
+    try:
+        yield found
+    finally:
+        with _pool:
+            idle.append(found)
+
+
+@atexit.register
+def close_connections() -> None:
+    """Close what is left open, since Python warns of sockets that nobody closed."""
+    for idle in _idle.values():
+        for each in idle:
+            each.close()

@@ -37,7 +37,7 @@ class Kubectl:
         path = f"{self.binary.parent}{os.pathsep}{os.environ['PATH']}"
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
 
-    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 330) -> str:
         """Standard output of a kubectl command.
 
         Raises:
@@ -91,10 +91,10 @@ class Kubectl:
 
     def delete(self, kind: str, name: str) -> None:
         """Delete an object and wait until it is gone."""
-        self.run("delete", kind, name, "--ignore-not-found", "--timeout=60s")
+        self.run("delete", kind, name, "--ignore-not-found", "--timeout=180s")
 
 
-def wait_for(ask: Callable[[], T | None], what: str, timeout: float = 30, interval: float = 0.2) -> T:
+def wait_for(ask: Callable[[], T | None], what: str, timeout: float = 60, interval: float = 0.2) -> T:
     """Ask until the answer is neither None nor False, and return it.
 
     Raises:

@@ -74,7 +74,7 @@ def filled_claim(kubectl: Kubectl, name: str, image: str, *command: str) -> Iter
             },
         }
     )
-    kubectl.run("wait", f"pod/fill-{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    kubectl.run("wait", f"pod/fill-{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
     yield name
     kubectl.delete("pod", f"fill-{name}")
     kubectl.delete("pvc", name)

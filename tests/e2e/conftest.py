@@ -79,7 +79,7 @@ def clients(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Clien
         if within.get("namespace", "clients") is None:
             within.run("create", "namespace", "clients")
         within.run("apply", "-f", "-", stdin=json.dumps(client_pod()))
-        within.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+        within.run("wait", "--for=condition=Ready", "pod/client", "--timeout=180s")
     return Clients(within)
 
 

@@ -29,7 +29,7 @@ def images() -> dict[str, str]:
 def helm(kubectl: Kubectl, *arguments: str) -> str:
     """Standard output of a Helm command on the cluster, in the namespace of the operator."""
     command = [str(kubectl.binary.parent / "helm"), "--namespace", SYSTEM, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kubectl.environment(), timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kubectl.environment(), timeout=400)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -48,7 +48,7 @@ def install_chart(
         "server.pullPolicy": "IfNotPresent",
     }
     settings = [f"--set-string={name}={value}" for name, value in values.items()]
-    waiting = ["--create-namespace", "--wait", "--timeout=3m"]
+    waiting = ["--create-namespace", "--wait", "--timeout=5m"]
     helm(kubectl, "upgrade", "--install", "forebay", str(chart), *settings, *waiting, *options)
 
 
@@ -59,7 +59,7 @@ def read_key(kubectl: Kubectl, endpoint: str) -> str:
     return base64.b64decode(secret["data"]["api-key"]).decode()
 
 
-def wait_ready(kubectl: Kubectl, endpoint: str, timeout: int = 300) -> Manifest:
+def wait_ready(kubectl: Kubectl, endpoint: str, timeout: int = 600) -> Manifest:
     """Wait for the Ready condition as a user would; returns the endpoint."""
     kubectl.run("wait", "--for=condition=Ready", f"iep/{endpoint}", f"--timeout={timeout}s", timeout=timeout + 10)
     found = kubectl.get("iep", endpoint)
@@ -121,7 +121,7 @@ def wait_for_service(clients: Clients, url: str, key: str) -> None:
 
 @contextmanager
 def talking(clients: Clients, model: str, *asked: str) -> Iterator[dict[str, Any]]:
-    """Clients in the pod that ask without a pause while the context lasts: see clients/traffic.py, of which `asked` are
+    """Clients in the pod that ask again and again while the context lasts: see clients/traffic.py, of which `asked` are
     the arguments. What they counted is in the dict afterwards."""
     pod, program = clients.pod, (PROGRAMS / "traffic.py").read_text()
     inside = ["exec", "-i", "client", "--", "python3", "-c", program, model, *asked]
@@ -130,7 +130,7 @@ def talking(clients: Clients, model: str, *asked: str) -> Iterator[dict[str, Any
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=pod.environment(), stdin=pipe, stdout=pipe, text=True) as running:
         yield counted
-        printed, _ = running.communicate(timeout=60)
+        printed, _ = running.communicate(timeout=180)
         counted |= json.loads(printed)
     print(json.dumps(counted))
 

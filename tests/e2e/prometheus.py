@@ -78,7 +78,7 @@ def prometheus(kubectl: Kubectl) -> Iterator[str]:
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     try:
         kubectl.run("apply", "-f", "-", stdin=listed)
-        kubectl.run("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=60s")
+        kubectl.run("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=180s")
         yield f"http://{NAME}.{kubectl.namespace}.svc:{PORT}"
     finally:
         kubectl.run("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=listed)

@@ -54,7 +54,7 @@ def stand_in(
         service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
         kubectl.apply({**service, "spec": {"selector": {"app": name}, "ports": listed}})
     try:
-        kubectl.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        kubectl.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=180s")
         yield f"{name}.{kubectl.namespace}.svc"
     finally:
         for what in ("pod", "service", "configmap"):

@@ -85,10 +85,10 @@ def test_whoever_may_edit_a_namespace_may_edit_its_endpoints(namespace: Kubectl)
     account = f"--serviceaccount={namespace.namespace}:someone"
     namespace.run("create", "serviceaccount", "someone")
     namespace.run("create", "rolebinding", "someone-views", "--clusterrole=view", account)
-    wait_for(lambda: may(namespace, "get"), "a viewer may see endpoints", timeout=10)
+    wait_for(lambda: may(namespace, "get"), "a viewer may see endpoints", timeout=30)
     assert not may(namespace, "create")
     namespace.run("create", "rolebinding", "someone-edits", "--clusterrole=edit", account)
-    wait_for(lambda: may(namespace, "create"), "an editor may make endpoints", timeout=10)
+    wait_for(lambda: may(namespace, "create"), "an editor may make endpoints", timeout=30)
     assert may(namespace, "patch", "--subresource=scale")
     assert not may(namespace, "patch", "--subresource=status")
 

@@ -39,7 +39,7 @@ class TestGpus:
         self, kubectl: Kubectl
     ) -> None:
         kubectl.apply(canned("gpu", gpu={"count": 1}))
-        found = wait_for(reason_is(kubectl, "NoSuchGPU", "gpu"), "the endpoint says so", timeout=60)
+        found = wait_for(reason_is(kubectl, "NoSuchGPU", "gpu"), "the endpoint says so", timeout=180)
         assert "Insufficient nvidia.com/gpu" in condition(found, "Ready")["message"]
         assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
         node = kind.nodes(CLUSTER)[0]
@@ -59,7 +59,7 @@ class TestGpus:
         wrong, right = {"name": "MAX_MODEL_LEN", "value": "many"}, {"name": "MAX_MODEL_LEN", "value": "512"}
         try:
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[wrong]))
-            found = wait_for(reason_is(kubectl, "InvalidConfiguration", "mended"), "the endpoint says so", timeout=60)
+            found = wait_for(reason_is(kubectl, "InvalidConfiguration", "mended"), "the endpoint says so", timeout=180)
             assert "MAX_MODEL_LEN" in condition(found, "Ready")["message"]
             assert condition(found, "Stalled")["status"] == "True"
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[right]))
@@ -71,7 +71,7 @@ class TestGpus:
                 assert not (current and condition(found, "Stalled")["status"] == "True"), "the old pod still speaks"
                 return bool(condition(found, "Ready")["status"] == "True")
 
-            wait_for(mended, "the corrected endpoint is ready", timeout=90)
+            wait_for(mended, "the corrected endpoint is ready", timeout=240)
         finally:
             kubectl.delete("iep", "mended")
             kind.advertise_gpus(CLUSTER, node, 0)
@@ -105,7 +105,7 @@ class TestHub:
             told[startup.get("step")] = startup
             return found if condition(found, "Ready")["status"] == "True" else None
 
-        found = wait_for(ready, "the model is ready", timeout=120)
+        found = wait_for(ready, "the model is ready", timeout=300)
         assert 0 < told["Downloading"]["percent"] <= 100
         assert told["Downloading"]["bytesPerSecond"] > 0
         assert "startup" not in found["status"]
@@ -119,7 +119,7 @@ class TestHub:
     def test_a_gated_repository_without_a_token_says_so(self, kubectl: Kubectl, hub: str) -> None:
         env = [{"name": "HF_ENDPOINT", "value": hub}]
         kubectl.apply(endpoint("gated", model=HUB_ID, gpu={"count": 0}, resources=SMALL, env=env))
-        found = wait_for(reason_is(kubectl, "GatedRepository", "gated"), "the endpoint says so", timeout=120)
+        found = wait_for(reason_is(kubectl, "GatedRepository", "gated"), "the endpoint says so", timeout=300)
         assert condition(found, "Stalled")["status"] == "True"
         assert "HF_TOKEN" in condition(found, "Ready")["message"]
         kubectl.delete("iep", "gated")

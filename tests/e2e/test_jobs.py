@@ -43,11 +43,11 @@ def queue(installed: Kubectl) -> Iterator[Kubectl]:
     image = images()["valkey"]
     settings = "create=true", f"image={image}", f"storageClassName={volume}", "storage=1Gi"
     install_chart(installed, *(f"--set=valkey.{each}" for each in settings))
-    system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=120s")
+    system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=300s")
     yield installed
     install_chart(installed)
-    system.run("delete", "pvc", "data-forebay-valkey-0", "--timeout=60s")
-    system.run("delete", "pv", volume, "--timeout=60s")
+    system.run("delete", "pvc", "data-forebay-valkey-0", "--timeout=180s")
+    system.run("delete", "pv", volume, "--timeout=180s")
 
 
 def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
@@ -58,7 +58,7 @@ def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
     manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "2m"}}
     manifest["spec"]["env"] = [{"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "smollm2"}]
     kubectl.apply(manifest)
-    wait_for(reason_is(kubectl, "Idle", "jobs"), "it is idle", timeout=60)
+    wait_for(reason_is(kubectl, "Idle", "jobs"), "it is idle", timeout=180)
     base, name = f"http://forebay-gateway.{SYSTEM}.svc/v2", f"{kubectl.namespace}.jobs"
     printed = clients.run_inside(
         PROGRAMS / "jobs.py", base, name, read_key(kubectl, "jobs"), "smollm2", env={"HOME": "/tmp"}
@@ -121,7 +121,7 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
             assert not doing.done(), f"the jobs were over before {label} was killed: {doing.result()}"
             victim = where.list("pods", label)[0]["metadata"]["name"]
             where.run("delete", "pod", victim, "--force", "--grace-period=0")
-            where.run("rollout", "status", kind, "--timeout=60s")
+            where.run("rollout", "status", kind, "--timeout=180s")
         told = json.loads(doing.result(timeout=300))
     print(json.dumps(told))
     assert told == {"accepted": 150, "states": {"COMPLETED": 150}, "right": 150, "changed": 0}

@@ -57,16 +57,16 @@ def ready_addresses(kubectl: Kubectl) -> list[str]:
 
 def test_kubectl_scale_gives_two_pods_behind_the_service(endpoint: Kubectl) -> None:
     endpoint.run("scale", f"iep/{NAME}", "--replicas=2")
-    wait_for(lambda: len(ready_addresses(endpoint)) == 2, "two pods are behind the Service", timeout=180)
+    wait_for(lambda: len(ready_addresses(endpoint)) == 2, "two pods are behind the Service", timeout=300)
 
     def settled() -> bool:
         found = endpoint.get("iep", NAME)
         assert found is not None
         return bool(found["status"]["ready"] == "2/2") and condition(found, "Ready")["reason"] == "Ready"
 
-    wait_for(settled, "the status says so", timeout=10)
+    wait_for(settled, "the status says so", timeout=30)
     endpoint.run("scale", f"iep/{NAME}", "--replicas=1")
-    wait_for(lambda: len(ready_addresses(endpoint)) == 1, "one pod is behind the Service", timeout=60)
+    wait_for(lambda: len(ready_addresses(endpoint)) == 1, "one pod is behind the Service", timeout=180)
 
 
 def test_an_edited_service_is_mended_and_serves_on(endpoint: Kubectl, clients: Clients) -> None:
@@ -76,7 +76,7 @@ def test_an_edited_service_is_mended_and_serves_on(endpoint: Kubectl, clients: C
     wait_for(
         lambda: (endpoint.get("service", NAME) or {}).get("spec") == before["spec"], "the Service is mended", timeout=10
     )
-    wait_for(lambda: len(ready_addresses(endpoint)) == 1, "the pod is behind the Service again", timeout=20)
+    wait_for(lambda: len(ready_addresses(endpoint)) == 1, "the pod is behind the Service again", timeout=60)
     url = f"http://{NAME}.{endpoint.namespace}.svc/v1"
     assert "Paris" in clients.run_inside(PROGRAMS / "check.py", url, read_key(endpoint, NAME), NAME)
 
@@ -90,8 +90,8 @@ def test_a_deleted_deployment_comes_back_and_serves_again(endpoint: Kubectl) -> 
         found = endpoint.get("deployment", NAME)
         return found is not None and found["metadata"]["uid"] != before["metadata"]["uid"]
 
-    wait_for(back, "the Deployment comes back", timeout=10)
-    wait_for(lambda: condition(endpoint.get("iep", NAME), "Ready")["status"] == "False", "the status tells", timeout=10)
+    wait_for(back, "the Deployment comes back", timeout=30)
+    wait_for(lambda: condition(endpoint.get("iep", NAME), "Ready")["status"] == "False", "the status tells", timeout=30)
     wait_ready(endpoint, NAME)
 
 

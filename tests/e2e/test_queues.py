@@ -58,10 +58,10 @@ def test_a_queue_in_an_engine_adds_a_replica_which_goes_once_one_has_room(kubect
     asked = address(kubectl, NAME)
     with talking(clients, "served", *asked, *asked) as crowd:  # four requests at a time
         wait_for(lambda: replicas(kubectl, NAME) == 2, "those that wait add a replica")
-        wait_for(settled(kubectl, NAME, "2/2"), "the second is ready", timeout=120)
+        wait_for(settled(kubectl, NAME, "2/2"), "the second is ready", timeout=300)
     with talking(clients, "served", *asked) as pair:  # two at a time, for which one engine has room
-        wait_for(lambda: replicas(kubectl, NAME) == 1, "one replica is enough", timeout=60)
-        wait_for(lambda: len(pods(kubectl, NAME)) == 1, "one pod is left", timeout=60)
+        wait_for(lambda: replicas(kubectl, NAME) == 1, "one replica is enough", timeout=180)
+        wait_for(lambda: len(pods(kubectl, NAME)) == 1, "one pod is left", timeout=180)
     for counted in (crowd, pair):
         assert (counted["failed"], counted["sent"]) == ([], sum(counted["answered"].values()))
     kubectl.delete("iep", NAME)

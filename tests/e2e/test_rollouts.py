@@ -47,46 +47,46 @@ def test_a_bad_change_under_surge_takes_nothing_away_and_suspended_it_comes_back
     """Three of the demo's pods and a spare one fit on the demo's node."""
     demo = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     kubectl.apply(canned("surge", replicas=3, resources=demo["spec"]["resources"]))
-    wait_for(settled(kubectl, "surge", "3/3"), "three are ready", timeout=150)
+    wait_for(settled(kubectl, "surge", "3/3"), "three are ready", timeout=300)
     before = ready_pods(kubectl, "surge")
     kubectl.patch("iep", "surge", {"spec": {"env": WRONG}})
-    found = wait_for(fails_and_serves(kubectl, "surge"), "the endpoint says why the change fails", timeout=90)
+    found = wait_for(fails_and_serves(kubectl, "surge"), "the endpoint says why the change fails", timeout=240)
     assert condition(found, "Ready")["reason"] == "Degraded"
     assert ready_pods(kubectl, "surge") == before
     kubectl.patch("iep", "surge", {"spec": {"env": [KV_CACHE]}})
-    wait_for(settled(kubectl, "surge", "3/3"), "the change is undone", timeout=20)
+    wait_for(settled(kubectl, "surge", "3/3"), "the change is undone", timeout=60)
     assert ready_pods(kubectl, "surge") == before
 
     key = kubectl.get("secret", "surge-api-key")
     kubectl.patch("iep", "surge", {"spec": {"suspend": True}})
-    wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=surge") == [], "nothing runs", timeout=60)
+    wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=surge") == [], "nothing runs", timeout=180)
     wait_for(reason_is(kubectl, "Suspended", "surge"), "the endpoint says so")
-    wait_ready(kubectl, "surge", timeout=10)
+    wait_ready(kubectl, "surge", timeout=30)
     kubectl.patch("iep", "surge", {"spec": {"suspend": False, "replicas": 1}})
-    wait_for(settled(kubectl, "surge", "1/1"), "it runs again", timeout=90)
+    wait_for(settled(kubectl, "surge", "1/1"), "it runs again", timeout=240)
     assert kubectl.get("secret", "surge-api-key") == key
     kubectl.delete("iep", "surge")
 
 
 def test_replace_stops_at_the_first_that_fails_and_pods_are_evicted_one_at_a_time(kubectl: Kubectl) -> None:
     kubectl.apply(canned("replace", replicas=2, rollout={"strategy": "Replace"}))
-    wait_for(settled(kubectl, "replace", "2/2"), "two are ready", timeout=120)
+    wait_for(settled(kubectl, "replace", "2/2"), "two are ready", timeout=300)
     before = ready_pods(kubectl, "replace")
     kubectl.patch("iep", "replace", {"spec": {"env": WRONG}})
-    wait_for(fails_and_serves(kubectl, "replace"), "the endpoint says why the change fails", timeout=90)
+    wait_for(fails_and_serves(kubectl, "replace"), "the endpoint says why the change fails", timeout=240)
     left = ready_pods(kubectl, "replace")
     assert len(left) == 1
     assert left < before
     assert len(kubectl.list("pods", "forebay.dev/endpoint=replace")) <= 3, "no spare pod was made"
     kubectl.patch("iep", "replace", {"spec": {"env": [KV_CACHE]}})
-    wait_for(settled(kubectl, "replace", "2/2"), "both are as before", timeout=90)
+    wait_for(settled(kubectl, "replace", "2/2"), "both are as before", timeout=240)
     assert left < ready_pods(kubectl, "replace")
 
     first, second = sorted(ready_pods(kubectl, "replace"))
     evict(kubectl, first)
     with pytest.raises(Refused, match="disruption budget"):
         evict(kubectl, second)
-    wait_for(lambda: len(ready_pods(kubectl, "replace") - {first}) == 2, "another takes its place", timeout=90)
+    wait_for(lambda: len(ready_pods(kubectl, "replace") - {first}) == 2, "another takes its place", timeout=240)
     kubectl.delete("iep", "replace")
 
 

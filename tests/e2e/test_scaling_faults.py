@@ -21,16 +21,16 @@ def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl:
     wait_for_service(clients, url(kubectl, "held"), read_key(kubectl, "held"))
     system = kubectl.within(SYSTEM)
     with bursting(clients, kubectl, "held", 20) as counted:
-        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=30)
+        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=90)
         victim = gateways(kubectl)[0]["metadata"]["name"]
         system.run("delete", "pod", "--selector=app.kubernetes.io/name=forebay-operator", "--force", "--grace-period=0")
         system.run("delete", "pod", victim, "--force", "--grace-period=0")
     assert (counted["sent"], counted["failed"]) == (20, []), "the official client tries again by itself"
     is_idle(kubectl, "held")
-    system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=120s")
-    system.run("rollout", "status", "deployment/forebay", "--timeout=120s")
+    system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=300s")
+    system.run("rollout", "status", "deployment/forebay", "--timeout=300s")
     with bursting(clients, kubectl, "held", 20, retries="0") as counted:
-        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=30)
+        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=90)
         system.run("rollout", "restart", "deployment/forebay-gateway", "deployment/forebay")
     assert (counted["sent"], counted["failed"]) == (20, []), "in a rollout of the gateways nothing is lost"
     kubectl.delete("iep", "held")
@@ -40,7 +40,7 @@ def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl:
 def drained(kubectl: Kubectl, name: str) -> Iterator[None]:
     """The cluster's node is drained of an endpoint's pods, and takes no other, while the context lasts."""
     (node,) = kind.nodes(CLUSTER)
-    options = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s"]
+    options = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"]
     try:
         print(kubectl.run("drain", node, f"--pod-selector=forebay.dev/endpoint={name}", *options))
         yield
@@ -56,13 +56,13 @@ def test_a_rollout_and_a_drained_node_under_load_lose_nothing(kubectl: Kubectl, 
     shared = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.rolling/openai/v1"
     with talking(clients, "served", shared, key, text, own, key, text) as counted:
         kubectl.run("rollout", "restart", "deployment/rolling")
-        kubectl.run("rollout", "status", "deployment/rolling", "--timeout=120s")
+        kubectl.run("rollout", "status", "deployment/rolling", "--timeout=300s")
         before = {each["metadata"]["uid"] for each in pods(kubectl, "rolling")}
         with drained(kubectl, "rolling"):
-            wait_for(lambda: held(kubectl) == 4, "both ways, each client's request is held", timeout=30)
-            wait_for(reason_is(kubectl, "Unschedulable", "rolling"), "no node takes a pod", timeout=30)
+            wait_for(lambda: held(kubectl) == 4, "both ways, each client's request is held", timeout=90)
+            wait_for(reason_is(kubectl, "Unschedulable", "rolling"), "no node takes a pod", timeout=90)
         wait_ready(kubectl, "rolling")
-        wait_for(lambda: held(kubectl) == 0, "what was held goes to the new pod", timeout=30)
+        wait_for(lambda: held(kubectl) == 0, "what was held goes to the new pod", timeout=90)
         assert before.isdisjoint(each["metadata"]["uid"] for each in pods(kubectl, "rolling"))
     answered = sum(counted["answered"].values())
     assert (counted["failed"], counted["sent"]) == ([], answered)

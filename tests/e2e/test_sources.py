@@ -63,7 +63,7 @@ def test_a_model_in_googles_storage_serves_with_adapters_and_a_bad_one_takes_not
     )
     babble = {"name": "babble", "source": f"pvc://{adapters}/babble"}
     kubectl.apply(in_bucket("google", "gs://models/smollm2", env, adapters=[babble]))
-    found = wait_ready(kubectl, "google", timeout=120)
+    found = wait_ready(kubectl, "google", timeout=300)
     assert found["status"]["models"] == ["google", "babble"]
     model, adapter = (check(kubectl, clients, "google", name) for name in ("google", "babble"))
     assert "Paris" in model["chat"]
@@ -78,7 +78,7 @@ def test_a_model_in_googles_storage_serves_with_adapters_and_a_bad_one_takes_not
         ready = condition(kubectl.get("iep", "google"), "Ready")
         return ready if "InvalidAdapter" in ready["message"] else None
 
-    ready = wait_for(told, "the endpoint says which adapter is bad", timeout=90)
+    ready = wait_for(told, "the endpoint says which adapter is bad", timeout=240)
     assert (ready["status"], ready["reason"]) == ("True", "Degraded")
     assert "The adapter nothing could not be loaded" in ready["message"]
     kubectl.delete("iep", "google")
@@ -91,7 +91,7 @@ def test_a_model_in_s3_serves_with_keys_from_a_secret(kubectl: Kubectl, buckets:
     address = {"AWS_ENDPOINT_URL": f"http://{buckets}:8080", "AWS_REGION": "us-east-1"}
     env = variables(**address, RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING="0", **PATIENT)
     kubectl.apply(in_bucket("bucket", "s3://models/smollm2", env, envFrom=[{"secretRef": {"name": "aws"}}]))
-    wait_ready(kubectl, "bucket", timeout=120)
+    wait_ready(kubectl, "bucket", timeout=300)
     assert "Paris" in check(kubectl, clients, "bucket", "bucket")["chat"]
     kubectl.delete("iep", "bucket")
 

@@ -41,12 +41,16 @@ def test_a_misspelt_variable_is_a_warning_and_the_seconds_of_a_start_are_told(ku
         status: Manifest = (kubectl.get("iep", "steps") or {})["status"]
         return status.get("lastStart")
 
-    last = wait_for(last_start, "the seconds of the start are told", timeout=30)
+    last = wait_for(last_start, "the seconds of the start are told", timeout=90)
     assert {"scheduling", "pulling", "importing", "loading"} <= set(last["seconds"])
     assert sum(last["seconds"].values()) > 0
-    reasons = {each["reason"] for each in kubectl.list("events") if each["involvedObject"]["name"] == "steps"}
-    assert "Ready" in reasons
+    wait_for(lambda: "Ready" in reasons(kubectl, "steps"), "an event says that it is ready")
     kubectl.delete("iep", "steps")
+
+
+def reasons(kubectl: Kubectl, name: str) -> set[str]:
+    """The reasons of the events that are told of an object."""
+    return {each["reason"] for each in kubectl.list("events") if each["involvedObject"]["name"] == name}
 
 
 def mounted(**source: Any) -> Manifest:
@@ -82,18 +86,22 @@ FAILURES: list[tuple[str, Manifest, str, str]] = [
 def test_a_failure_is_told_with_what_to_do(
     kubectl: Kubectl, name: str, spec: Manifest, reason: str, words: str
 ) -> None:
-    found = wait_for(reason_is(kubectl, reason, name), "the endpoint says so", timeout=90)
+    found = wait_for(reason_is(kubectl, reason, name), "the endpoint says so", timeout=240)
     assert words in condition(found, "Ready")["message"]
     assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
-    events = [each for each in kubectl.list("events") if each["involvedObject"]["name"] == name]
-    assert reason in {each["reason"] for each in events if each["type"] == "Warning"}
+
+    def is_told() -> bool:
+        events = [each for each in kubectl.list("events") if each["involvedObject"]["name"] == name]
+        return reason in {each["reason"] for each in events if each["type"] == "Warning"}
+
+    wait_for(is_told, "a warning tells of it")
     kubectl.delete("iep", name)
 
 
 def test_what_is_missing_may_come_later(kubectl: Kubectl) -> None:
     token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "later", "key": "token"}}}
     kubectl.apply(canned("patient", env=[token]))
-    wait_for(reason_is(kubectl, "SecretMissing", "patient"), "the endpoint says so", timeout=60)
+    wait_for(reason_is(kubectl, "SecretMissing", "patient"), "the endpoint says so", timeout=180)
     kubectl.run("create", "secret", "generic", "later", "--from-literal=token=x")
     wait_ready(kubectl, "patient")
     kubectl.delete("iep", "patient")
@@ -108,9 +116,9 @@ def test_gpus_that_others_use_are_told_from_gpus_that_there_are_none_of(kubectl:
         wait_ready(kubectl, "holder")
         kubectl.apply(canned("waiting", gpu={"count": 1}))
         kubectl.apply(canned("hopeless", gpu={"count": 4}))
-        found = wait_for(reason_is(kubectl, "GPUsTaken", "waiting"), "others use it", timeout=150)
+        found = wait_for(reason_is(kubectl, "GPUsTaken", "waiting"), "others use it", timeout=300)
         assert "1 nvidia.com/gpu (Test-GPU, 22 GiB each) on 1 node" in condition(found, "Ready")["message"]
-        found = wait_for(reason_is(kubectl, "NoSuchGPU", "hopeless"), "there is no such node", timeout=60)
+        found = wait_for(reason_is(kubectl, "NoSuchGPU", "hopeless"), "there is no such node", timeout=180)
         assert "no node has 4 nvidia.com/gpu" in condition(found, "Ready")["message"]
     finally:
         for name in ("holder", "waiting", "hopeless"):

@@ -36,7 +36,14 @@ def main(arguments: list[str]) -> int:
 
 def container(results: str, arguments: list[str]) -> list[str]:
     """The docker command that runs pytest on this checkout, as the user who calls it."""
-    isolated = ["--network=none", "--shm-size=1g", f"--user={os.getuid()}:0", "--tmpfs=/tmp:exec,mode=1777"]
+    # End-to-end tests may run beside it; they need the processor at once, this only in the end.
+    isolated = [
+        "--network=none",
+        "--cpu-shares=256",
+        "--shm-size=1g",
+        f"--user={os.getuid()}:0",
+        "--tmpfs=/tmp:exec,mode=1777",
+    ]
     variables = ["--env=HOME=/tmp", "--env=PYTHONDONTWRITEBYTECODE=1"]
     volumes = [f"--volume={ROOT}:{WITHIN}:ro", f"--volume={results}:{RESULTS}", f"--workdir={WITHIN}"]
     options = ["-v", "--color=no", "-p", "no:cacheprovider", "--durations=10", f"--junitxml={RESULTS}/junit.xml"]

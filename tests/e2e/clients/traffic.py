@@ -1,9 +1,9 @@
-"""Talk to endpoints without a pause until standard input ends: python traffic.py MODEL URL KEY TEXT [URL KEY TEXT …]
+"""Talk to endpoints again and again until standard input ends: python traffic.py MODEL URL KEY TEXT [URL KEY TEXT …]
 
 Each endpoint is asked by two clients at once. One is the official client as it comes: it keeps its connections, and
 tries again by itself. The other makes a new connection for each request, and never tries again. Either sends a chat and
-a streamed chat in turn, and wants exactly TEXT, or any text where that is empty. Prints one JSON object: how many were
-sent, how many answered, by endpoint, client and kind, and what failed.
+a streamed chat in turn, at most five requests in a second. It wants exactly TEXT, or any text where that is empty.
+Prints one JSON object: how many were sent, how many answered, by endpoint, client and kind, and what failed.
 """
 
 import json
@@ -15,6 +15,9 @@ from collections import Counter
 import openai
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+INTERVAL = 0.2
+"""Seconds between the begins of two requests of a client, which leaves the machine time for what is tested."""
 
 over = threading.Event()
 sent: Counter[str] = Counter()
@@ -36,6 +39,7 @@ def talk(client: openai.OpenAI, name: str, model: str, wanted: str) -> None:
     while not over.is_set():
         for kind in ("chat", "stream"):
             began, trouble = time.strftime("%H:%M:%S"), ""
+            due = time.monotonic() + INTERVAL
             sent[name] += 1
             try:
                 found = ask(client, model, kind == "stream")
@@ -45,6 +49,7 @@ def talk(client: openai.OpenAI, name: str, model: str, wanted: str) -> None:
                 answered[f"{name} {kind}"] += 1
             else:
                 failed.append(f"{name} {kind} {began}: {found}")
+            over.wait(due - time.monotonic())
 
 
 def main() -> None:

@@ -74,7 +74,8 @@ class Run:
         env = {**self._env, "JUNIT_FILE": str(junit)}
         self._say(f"==> {stage.name}")
         with self._changed:
-            process = Process([*stage.command, *results], log, env)
+            yielding = ("nice", "-n", "5") if stage.yields else ()
+            process = Process([*yielding, *stage.command, *results], log, env)
             self._running[stage.name] = process
         ended = process.wait()
         with self._changed:

@@ -21,6 +21,7 @@ class Stage:
         lane: stages of one lane run one after another, lanes side by side.
         needs: stages that must have succeeded before this one begins.
         gates: a failure here ends the whole run at once.
+        yields: leaves the processor to the other lane's stages, where clients and servers race against time.
         cleans_up: runs after the others of its lane whatever became of them, and counts no check.
     """
 
@@ -29,6 +30,7 @@ class Stage:
     lane: str = "host"
     needs: tuple[str, ...] = ()
     gates: bool = False
+    yields: bool = False
     cleans_up: bool = False
 
     @property
@@ -48,10 +50,10 @@ STAGES = (
     Stage("imports", (str(Path(PYTHON).with_name("lint-imports")), "--no-cache", "--no-logo"), gates=True),
     Stage("types", (PYTHON, "-m", "mypy"), gates=True),
     Stage("unit", pytest("tests/unit", workers=2), gates=True),
-    Stage("integration", pytest("tests/integration", "-m", SHORT, workers=3), needs=("tools",)),
+    Stage("integration", pytest("tests/integration", "-m", SHORT, workers=3), needs=("tools",), yields=True),
     Stage("rights", pytest("tests/integration/test_rights.py", "-m", "rights"), needs=("integration",)),
-    Stage("conformance", pytest("tests/conformance", "-m", SHORT), needs=("cluster",)),
-    Stage("vllm", (PYTHON, "-m", "tests.vllm", "-m", "gate"), needs=("cluster",)),
+    Stage("conformance", pytest("tests/conformance", "-m", SHORT), needs=("cluster",), yields=True),
+    Stage("vllm", (PYTHON, "-m", "tests.vllm", "-m", "gate"), needs=("cluster",), yields=True),
     Stage("tools", (PYTHON, "-m", "cluster", "tools"), lane="kind"),
     Stage("cluster", (PYTHON, "-m", "tests.e2e.cluster", "up"), lane="kind", needs=("tools",)),
     Stage("e2e", pytest("tests/e2e", "-m", f"{SHORT} and not in_order", workers=2), lane="kind", needs=("cluster",)),

@@ -25,6 +25,8 @@ INDEPENDENT = ("tests/e2e/test_scaling.py", "tests/e2e/test_endpoints.py::TestHu
 """Files whose tests share nothing, so that each goes wherever a worker is free."""
 
 FIRST = (
+    "tests/unit/operator/test_fuzz_reconcile.py",
+    "tests/unit/operator/test_scaling.py",
     "tests/integration/test_scaling.py",
     "tests/integration/test_jobs_chaos.py",
     "tests/integration/test_scale.py",

@@ -59,7 +59,7 @@ def running(log: Path, *command: str | Path, env: Mapping[str, str] | None = Non
         finally:
             process.terminate()
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

@@ -14,6 +14,7 @@ from tests.integration.test_schema import EVERYTHING
 from tests.kubectl import Kubectl, Manifest, condition, install_crd, wait_for
 
 GATEWAY_API = Path(__file__).with_name("gateway_api")
+HTTPROUTES = "httproutes.gateway.networking.k8s.io"
 """A Go module that names a release of the Gateway API by its hash."""
 
 
@@ -32,6 +33,12 @@ def httproute_crd() -> Path:
     """The CRD of HTTPRoutes as its project publishes it."""
     folder = tools.download_module(GATEWAY_API, "sigs.k8s.io/gateway-api")
     return folder / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_routes(control_plane: Kubectl) -> None:
+    """No Gateway API is installed, whatever ran on this API server before."""
+    control_plane.delete("crd", HTTPROUTES)
 
 
 def route_says(kubectl: Kubectl, reason: str) -> Callable[[], Manifest | None]:
@@ -155,7 +162,7 @@ class TestContract:
         assert "is not installed here. Install it, or remove spec.route" in condition(found, "RouteReady")["message"]
         assert condition(found, "Ready")["reason"] == "Scheduling"
         crd = httproute_crd()
-        install_crd(kubectl, crd, "httproutes.gateway.networking.k8s.io", "--server-side")
+        install_crd(kubectl, crd, HTTPROUTES, "--server-side")
         wait_for(route_says(kubectl, "RouteWaiting"), "the route waits for its Gateway", timeout=40)
         route = kubectl.get("httproute", "one")
         assert route is not None

@@ -26,7 +26,7 @@ from tests.integration.in_process import (
     normalize,
     normalize_status,
 )
-from tests.integration.test_contract import httproute_crd
+from tests.integration.test_contract import HTTPROUTES, httproute_crd
 from tests.kubectl import Kubectl, install_crd, wait_for
 
 MADE: dict[str, Any] = {
@@ -105,7 +105,7 @@ async def operators_api(operators_kubectl: Kubectl) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def administrator(control_plane: Kubectl, kubectl: Kubectl) -> AsyncIterator[Administrator]:
-    install_crd(control_plane, httproute_crd(), "httproutes.gateway.networking.k8s.io", "--server-side")
+    install_crd(control_plane, httproute_crd(), HTTPROUTES, "--server-side")
     async with await connect(control_plane.kubeconfig) as api:
         yield Administrator(Api(api), kubectl.namespace)
 

@@ -144,11 +144,11 @@ async def run(parsed: argparse.Namespace) -> None:
             await stop.wait()
             gate.draining = True
             await _drain(gate, limits.drain_seconds, stop)
-            listeners.close()
-            await _close(gate)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            listeners.close()
+            await _close(gate)
     await api.close()
     if stop.error:
         raise SystemExit(f"the gateway ends, as a part of it failed: {stop.error!r}")
@@ -200,16 +200,18 @@ async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
 
 
 async def _close(gate: Gate) -> None:
-    """Close the connections that are left, also those that came while the listeners closed. A request that is not
-    answered yet is told that the gateway shuts down."""
+    """Close the connections that are left, also those that were accepted just before the listeners closed and are made
+    in the loop's next round. A request that is not answered yet is told that the gateway shuts down."""
     told: set[Connection] = set()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CLOSING_SECONDS
-    while gate.connections and loop.time() < deadline:
+    while True:
         for each in gate.connections - told:
             each.cancel()
             told.add(each)
         await asyncio.sleep(CLOSING_INTERVAL)
+        if not gate.connections or loop.time() > deadline:
+            break
     for each in list(gate.connections):
         each.abort()
     await asyncio.sleep(0)  # an aborted connection is lost in the loop's next round

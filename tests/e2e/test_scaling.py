@@ -175,14 +175,14 @@ def test_an_hpa_scales_an_endpoint_by_its_cpu_and_the_operator_leaves_the_replic
 ) -> None:
     kubectl.apply(canned("by-hpa", env=[SERVED], resources={**SMALL, "requests": {"cpu": "100m"}}))
     target = {"apiVersion": "forebay.dev/v1alpha1", "kind": "InferenceEndpoint", "name": "by-hpa"}
-    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 25}}}
     hpa = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "by-hpa"}}
     spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 2, "metrics": [cpu]}
     kubectl.apply({**hpa, "spec": spec})
     with metrics_server(kubectl, tmp_path):
         wait_ready(kubectl, "by-hpa")
         at_rest = wait_for(lambda: usage(kubectl, "by-hpa"), "the HPA knows what the pod uses", timeout=300)
-        assert (at_rest < 80, replicas(kubectl, "by-hpa")) == (True, 1), f"{at_rest} %"
+        assert (at_rest < 25, replicas(kubectl, "by-hpa")) == (True, 1), f"{at_rest} %"
         base, key, _ = address(kubectl, "by-hpa")
         with talking(clients, "served", base, key, "This is a canned answer.") as counted:
             wait_for(lambda: replicas(kubectl, "by-hpa") == 2, "the HPA raises it", timeout=300)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -47,6 +48,12 @@ def make_folder(parent: Path) -> Path:
     return folder
 
 
+def listen_to_signals() -> None:
+    """End in order at SIGINT, also where the caller ignores it as shells do in the background, and at SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def main() -> int:
     """Run the stages; 0 when nothing failed."""
     asked = parser().parse_args()
@@ -56,6 +63,7 @@ def main() -> int:
         parser().error(f"there is no stage {missing}; see --help")
     folder = make_folder(pins.cache() / "tests")
     print(f"logs: {folder}", flush=True)
+    listen_to_signals()
     began, cpu = time.monotonic(), cpu_seconds()
     run = Run(chosen, folder, {**environment(), "FOREBAY_AUDIT_LOGS": str(folder)})
     try:

@@ -42,7 +42,8 @@ conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain 
 
 .PHONY: soak
 soak: .venv ## Check with a thousand streams, hostile clients, schemathesis, kills at every request, 10,000 jobs amid kills, S3
-	$(PY) -m pytest tests/conformance tests/integration tests/e2e -m soak
+	$(PY) -m pytest tests/conformance tests/integration tests/e2e -m soak; status=$$?; \
+	$(PY) -m tests.e2e.cluster down; exit $$status
 
 .PHONY: vllm
 vllm: .venv ## Run the server's tests that need vLLM, in its image; TESTS=tests/vllm/test_media.py runs a part

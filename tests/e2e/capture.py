@@ -1,6 +1,6 @@
 """Provoke what can keep a pod from running, on a real cluster, and keep what Kubernetes says of it.
 
-    KEEP_CLUSTER=1 .venv/bin/pytest tests/e2e/test_control.py && .venv/bin/python -m tests.e2e.capture [CASE …]
+    .venv/bin/pytest tests/e2e/test_control.py && .venv/bin/python -m tests.e2e.capture [CASE …]
 
 writes tests/unit/operator/data/CASE.json, which tests/unit/operator/test_diagnosis.py replays. Done again for a new
 Kubernetes, `git diff` shows which words have changed. The pods are plain ones whose container has the server's name:

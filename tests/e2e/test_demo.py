@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -41,12 +42,15 @@ def run_demo() -> str:
     return done.stdout
 
 
-def versions(kubectl: Kubectl) -> dict[str, str]:
-    """The revision of the release, and the resourceVersion of what the demo has in the cluster."""
-    found = {"release": str(json.loads(helm(kubectl, "status", "forebay", "--output=json"))["version"])}
+def versions(kubectl: Kubectl) -> dict[str, Any]:
+    """The revision of the release, and what the demo has in the cluster: its metadata without what a status write of a
+    controller changes, which may come late on a busy machine."""
+    found: dict[str, Any] = {"release": json.loads(helm(kubectl, "status", "forebay", "--output=json"))["version"]}
     objects = [(kubectl, kind, ENDPOINT) for kind in ("iep", "deployment", "service", "secret")]
     for within, kind, name in [*objects, (kubectl.within(SYSTEM), "deployment", "forebay")]:
         each = within.get(kind, f"{name}-api-key" if kind == "secret" else name)
         assert each is not None, f"the demo left no {kind} {name}"
-        found[f"{kind} {name}"] = each["metadata"]["resourceVersion"]
+        metadata = each["metadata"]
+        version = metadata.get("generation", metadata["resourceVersion"])
+        found[f"{kind} {name}"] = version, metadata.get("labels"), metadata.get("annotations")
     return found

@@ -52,7 +52,7 @@ def manifests(config: Manifest) -> list[Manifest]:
         "image": images()[NAME],
         "imagePullPolicy": "Never",
         "args": ["--config.file=/config/prometheus.yml", "--storage.tsdb.path=/data"],
-        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": PORT}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": PORT}, "periodSeconds": 1, "timeoutSeconds": 30},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "config", "mountPath": "/config"}, {"name": "data", "mountPath": "/data"}],
     }

@@ -66,7 +66,7 @@ class Run:
                     self._end_early(f"{stage.name} failed")
 
     def _run_stage(self, stage: Stage) -> Result:
-        if not stage.cleans_up and (why := self._wait_for(stage.needs)):
+        if not stage.cleans_up and (why := self._wait_for(stage)):
             return Result(stage.name, failures=(Failure(stage.name, f"not run: {why}"),))
         log, junit = self._folder / f"{stage.name}.log", self._folder / f"{stage.name}.xml"
         files = self._folder / f"{stage.name}-files"
@@ -88,11 +88,14 @@ class Run:
             failures = (Failure(stage.name, self._ended_early or f"it ended with {ended.status}, see {log}"),)
         return Result(stage.name, ended.wall, ended.cpu, passed, skipped, failures)
 
-    def _wait_for(self, needs: Sequence[str]) -> str:
-        """Wait until these stages ended. Returns why the stage cannot run; "" where it can."""
+    def _wait_for(self, stage: Stage) -> str:
+        """Wait until what the stage needs, and what it comes after, has ended. Returns why it cannot run; "" where it
+        can."""
+        chosen = {each.name for each in self.stages}
+        first = {*stage.needs, *(name for name in stage.after if name in chosen)}
         with self._changed:
-            self._changed.wait_for(lambda: self._ended_early or all(name in self._results for name in needs))
-            failed = [name for name in needs if name in self._results and self._results[name].failures]
+            self._changed.wait_for(lambda: self._ended_early or first <= self._results.keys())
+            failed = [name for name in stage.needs if name in self._results and self._results[name].failures]
         return self._ended_early or (f"{failed[0]} failed" if failed else "")
 
     def _end_early(self, why: str) -> None:

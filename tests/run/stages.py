@@ -20,6 +20,7 @@ class Stage:
         command: counts one check, unless it is pytest's, which counts its tests.
         lane: stages of one lane run one after another, lanes side by side.
         needs: stages that must have succeeded before this one begins.
+        after: stages that must have ended before this one begins, where they run at all: both would want all cores.
         gates: a failure here ends the whole run at once.
         yields: leaves the processor to the other lane's stages, where clients and servers race against time.
         cleans_up: runs after the others of its lane whatever became of them, and counts no check.
@@ -29,6 +30,7 @@ class Stage:
     command: tuple[str, ...]
     lane: str = "host"
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     gates: bool = False
     yields: bool = False
     cleans_up: bool = False
@@ -53,10 +55,16 @@ STAGES = (
     Stage("integration", pytest("tests/integration", "-m", SHORT, workers=3), needs=("tools",), yields=True),
     Stage("rights", pytest("tests/integration/test_rights.py", "-m", "rights"), needs=("integration",)),
     Stage("conformance", pytest("tests/conformance", "-m", SHORT), needs=("cluster",), yields=True),
-    Stage("vllm", (PYTHON, "-m", "tests.vllm", "-m", "gate"), needs=("cluster",), yields=True),
+    Stage("vllm", (PYTHON, "-m", "tests.vllm", "-m", "gate"), needs=("cluster",), after=("e2e",), yields=True),
     Stage("tools", (PYTHON, "-m", "cluster", "tools"), lane="kind"),
     Stage("cluster", (PYTHON, "-m", "tests.e2e.cluster", "up"), lane="kind", needs=("tools",)),
-    Stage("e2e", pytest("tests/e2e", "-m", f"{SHORT} and not in_order", workers=2), lane="kind", needs=("cluster",)),
+    Stage(
+        "e2e",
+        pytest("tests/e2e", "-m", f"{SHORT} and not in_order", workers=2),
+        lane="kind",
+        needs=("cluster",),
+        after=("integration",),
+    ),
     Stage("e2e-in-order", pytest("tests/e2e", "-m", f"{SHORT} and in_order"), lane="kind", needs=("cluster",)),
     Stage("cluster-down", (PYTHON, "-m", "tests.e2e.cluster", "down"), lane="kind", cleans_up=True),
 )

@@ -44,6 +44,20 @@ def test_what_needs_a_stage_that_failed_does_not_run_and_the_rest_does(tmp_path:
     assert "it ended with 3" in found["fails"][1][0]
 
 
+def test_a_stage_comes_after_another_whatever_becomes_of_that_and_where_it_runs_at_all(tmp_path: Path) -> None:
+    late = (
+        sys.executable,
+        "-c",
+        f"import time; time.sleep(0.3); open({str(tmp_path / 'late')!r}, 'w'); raise SystemExit(1)",
+    )
+    uses = (sys.executable, "-c", f"open({str(tmp_path / 'late')!r}).close()")
+    found = run(
+        tmp_path, Stage("comes after", uses, lane="a", after=("late", "not chosen")), Stage("late", late, lane="b")
+    )
+    assert found["comes after"] == (1, [])
+    assert found["late"][0] == 0
+
+
 def test_a_gating_failure_ends_what_runs_beside_it_and_clears_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,4 +90,4 @@ def test_every_need_is_a_stage_and_comes_before_in_its_lane() -> None:
         assert stage.name not in seen
         assert all(seen[need].lane == stage.lane for need in stage.needs if need in seen)
         seen[stage.name] = stage
-    assert {need for stage in STAGES for need in stage.needs} <= seen.keys()
+    assert {name for stage in STAGES for name in (*stage.needs, *stage.after)} <= seen.keys()

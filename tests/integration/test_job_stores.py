@@ -27,9 +27,10 @@ MOST = 100_000
 
 @pytest.fixture
 async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
-    """With nothing in it."""
-    yield valkey_server
+    """With nothing in it, whatever the gateways of other files left."""
     client = connect(valkey_server.url)
+    await client.flushall()
+    yield valkey_server
     await client.flushall()
     await client.aclose()
 

@@ -36,7 +36,7 @@ NEARLY = 0.9
 
 
 class Estimate:
-    """What is left of some planned steps. It may be asked and told from any thread."""
+    """The time that planned steps still need. Its methods may be called from any thread."""
 
     def __init__(self, names: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -48,22 +48,16 @@ class Estimate:
         self._running: dict[str, tuple[float, Callable[[], float | None]]] = {}
 
     def begin(self, name: str, share: Callable[[], float | None]) -> None:
-        """A step begins; `share` tells how much of it is done, from 0 to 1, or None where that is not known."""
+        """Record that a step begins. `share` returns the fraction done, from 0 to 1, or None if it is unknown."""
         with self._lock:
             if name in self._planned:
                 self._running[name] = (self._clock(), share)
 
     def end(self, name: str) -> None:
-        """A step has ended."""
+        """Record that a step has ended."""
         with self._lock:
             if self._running.pop(name, None):
                 self._done += self._planned[name]
-
-    def drop(self, name: str) -> None:
-        """A planned step is not needed."""
-        with self._lock:
-            if name not in self._running and name in self._planned:
-                self._total -= self._planned.pop(name)
 
     def seconds_left(self) -> float | None:
         """Seconds until all planned steps are done; None where nothing was planned."""

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 from cluster import debian, docker, image_store, images, kind, node, pins, redis, tools
 from cluster.steps import StepFailed, alone, planned, say
@@ -91,15 +92,18 @@ def up(name: str, chosen: Sequence[images.Image], also: Sequence[str] = ()) -> N
     """Make the cluster and the images side by side, then load these, and also images that the engine has."""
     kind.ensure_engine()
 
+    unused = ExitStack()
+
     def build() -> docker.Export | None:
         images.build(chosen)
-        return kind.begin_export(name, [*images.references(chosen), *also])
+        export = kind.begin_export(name, [*images.references(chosen), *also])
+        return unused.enter_context(export) if export else None
 
     def load(new: bool) -> None:
         export = building.result()
         kind.load(name, [*images.references(chosen), *also], alone=new and bool(chosen), export=export)
 
-    with planned(plan(name, chosen)), ThreadPoolExecutor(1) as side_by_side:
+    with unused, planned(plan(name, chosen)), ThreadPoolExecutor(1) as side_by_side:
         building = side_by_side.submit(build)
         kind.up(name, load)
     show(chosen)

@@ -136,12 +136,35 @@ def has(reference: str) -> bool:
     return output(["docker", "image", "inspect", "--format", "{{.Id}}", reference]) is not None
 
 
+Layers = tuple[str, ...]
+"""The digests of an image's layers, the lowest first."""
+
+
 def size(references: Iterable[str]) -> int:
-    """The bytes of the layers of images, where an image whose layers another has as well counts with that alone."""
+    """The bytes of the layers of images; a layer that several of them have counts once."""
+    every = (output(["docker", "image", "ls", "--quiet", "--no-trunc"]) or "").split()
+    return union_size(inspect_layers(references), inspect_layers(every))
+
+
+def inspect_layers(names: Iterable[str]) -> dict[Layers, int]:
+    """The layers of images, and the bytes of all layers of each image."""
     form = '{{.Size}} {{join .RootFS.Layers " "}}'
-    inspected = output(["docker", "image", "inspect", "--format", form, *sorted(set(references))]) or ""
-    found = {frozenset(layers): int(bytes_) for bytes_, *layers in map(str.split, inspected.splitlines())}
-    return sum(bytes_ for layers, bytes_ in found.items() if not any(layers < other for other in found))
+    printed = output(["docker", "image", "inspect", "--format", form, *sorted(set(names))]) or ""
+    return {tuple(layers): int(whole) for whole, *layers in map(str.split, printed.splitlines())}
+
+
+def union_size(wanted: Iterable[Layers], known: Mapping[Layers, int]) -> int:
+    """The bytes of the layers of the wanted images, by the sizes of all known ones.
+
+    What two images share counts once if a known image consists of just that, as a base does that was made here.
+    """
+    parts = [layers for layers in known if any(each[: len(layers)] == layers for each in wanted)]
+
+    def base_of(layers: Layers) -> int:
+        lower = (known[each] for each in parts if len(each) < len(layers) and layers[: len(each)] == each)
+        return max(lower, default=0)
+
+    return sum(known[layers] - base_of(layers) for layers in parts)
 
 
 class Export:
@@ -166,8 +189,11 @@ class Export:
             raise StepFailed(last_lines(self._log, 5))
         return piece
 
-    def end(self) -> None:
-        """Break it off where it is not over."""
+    def __enter__(self) -> Export:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Break it off where it is not over. It may be done again."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdout

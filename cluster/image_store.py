@@ -39,18 +39,25 @@ def claim(name: str, node_image: str) -> str:
     """
     wanted = volume(name, node_image)
     for found in volumes(name):
-        if found != wanted:
+        if found != wanted or not take(wanted, node_image):
             remove(found)
-    mount = f"{wanted}:{FOLDER}"
-    look = ["docker", "run", "--rm", "--network=none", "--volume", mount, "--entrypoint", "rm", node_image]
-    if wanted in volumes(name) and output([*look, f"{FOLDER}/{RELEASED}"]) is None:
-        remove(wanted)
     if wanted not in volumes(name):
         with step(f"making an image store for {name}", "see that the disk is not full") as making:
             making.run(["docker", "volume", "create", f"--label={LABEL}={name}", wanted])
             # docker copies the image's own files into a volume that is empty
-            making.run([*look[:-2], "true", node_image])
+            making.run(beside(wanted, node_image, "true"))
     return docker.volume_folder(wanted)
+
+
+def take(store: str, node_image: str) -> bool:
+    """Remove the mark of a store that a node has released; False for one that has none."""
+    return output(beside(store, node_image, "rm", f"{FOLDER}/{RELEASED}")) is not None
+
+
+def beside(store: str, node_image: str, program: str, *arguments: str) -> list[str]:
+    """The command that runs a program of the node image with a store at its place."""
+    mount = ["--network=none", "--volume", f"{store}:{FOLDER}", "--entrypoint", program]
+    return ["docker", "run", "--rm", *mount, node_image, *arguments]
 
 
 def release(name: str, node: str) -> None:

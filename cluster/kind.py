@@ -32,7 +32,7 @@ def ensure_engine() -> None:
 def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
     """Have the cluster running and whole: nothing is done to one that is, another is made anew.
 
-    `load` brings images into it, beside the wait for a new one to be whole; it is told whether the cluster is new.
+    `load` brings images into the cluster while a new one still becomes whole. Its argument says whether it is new.
     A record that is written last tells a whole cluster from what an interrupted run left. The engine must answer.
     """
     image = node.image()
@@ -61,7 +61,7 @@ def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
 
 def key_of(node_image: str) -> str:
     """Changes with what a cluster is made from."""
-    return pins.key([node_image, image_store.FOLDER], [CONFIG])
+    return pins.key([node_image, configuration("")])
 
 
 def is_recorded(name: str, node_image: str) -> bool:
@@ -88,7 +88,8 @@ def down(name: str) -> None:
 
 def delete(name: str) -> None:
     """Remove what there is of the cluster: whole, half made, or dead since its engine died. Its image store stays."""
-    if recorded(name)[1] and recorded(name)[1] == containers(name):
+    running = containers(name)
+    if running and recorded(name)[1] == running:
         for target in nodes(name):
             image_store.release(name, target)
     record_path(name).unlink(missing_ok=True)
@@ -197,11 +198,8 @@ def load(name: str, references: Sequence[str], *, alone: bool = False, export: d
         if missing:
             with step(f"loading images into {target}", "see that the disk is not full: df -h") as loading:
                 say("    " + ", ".join(sorted(missing)))
-                ready = export if export and export.references == missing else docker.Export(missing)
-                try:
+                with export if export and export.references == missing else docker.Export(missing) as ready:
                     copy(loading, ready, [*ctr, "import", "--all-platforms", "--digests", "-"])
-                finally:
-                    ready.end()
 
 
 def copy(loading: Step, export: docker.Export, importing: Sequence[str]) -> None:

@@ -24,16 +24,18 @@ MODULE_FILES = (pins.GO_MODULE / "go.mod", pins.GO_MODULE / "go.sum")
 
 @dataclass(frozen=True)
 class Programs:
-    """A folder of programs: the Go packages that they are built from, and the files that decide what is in them."""
+    """A folder of programs: the Go packages that they are built from, the files that decide what is in them, and the
+    module that pins their versions."""
 
     name: str
     packages: tuple[str, ...]
     sources: tuple[Path, ...] = MODULE_FILES
+    module: Path = pins.GO_MODULE
 
     @property
     def folder(self) -> Path:
         """Where they are kept, under a key of their sources and how they are built; it may not be there yet."""
-        key = pins.key([*self.packages, TAGS, *FLAGS, linker_flags()], pins.files(*self.sources))
+        key = pins.key([*self.packages, *FLAGS, linker_flags()], pins.files(*self.sources))
         return pins.cache() / self.name / key
 
 
@@ -76,8 +78,11 @@ NODE = Programs(
 )
 """What a node needs besides the tools for this machine. Its runc is Debian's, as that needs C."""
 
+NAMES = {"server": "etcd"}
+"""The names of programs whose packages are called otherwise."""
+
 METRICS_SERVER = Programs("metrics-server", ("sigs.k8s.io/metrics-server/cmd/metrics-server",))
-"""What tells an HPA how much pods use."""
+"""metrics-server: the source of the CPU and memory figures that an HPA reads."""
 
 
 def host_tools() -> Path:
@@ -105,12 +110,15 @@ def download_module(pinned_by: Path, module: str) -> Path:
 
 
 def build(*wanted: Programs) -> None:
-    """Compile those of the programs that are missing, all in one go, since they share most of their packages."""
+    """Compile those of the programs that are missing; those of a module in one go, since they share most packages."""
     with _building:
         missing = [each for each in wanted if not each.folder.is_dir()]
         if missing:
-            with tempfile.TemporaryDirectory() as folder:
-                compile_into(Path(folder), missing)
+            pins.cache().mkdir(parents=True, exist_ok=True)
+            # in the cache, since programs are moved to their folders, and that cannot be across file systems
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=pins.cache()) as folder:
+                for module in dict.fromkeys(each.module for each in missing):
+                    compile_into(Path(folder), module, [each for each in missing if each.module == module])
                 for each in missing:
                     built(each.folder, partial(move_programs, Path(folder), each))
 
@@ -118,13 +126,13 @@ def build(*wanted: Programs) -> None:
 _building = threading.Lock()
 
 
-def compile_into(folder: Path, wanted: Sequence[Programs]) -> None:
-    """Download what the programs are made of and compile them into a folder."""
+def compile_into(folder: Path, module: Path, wanted: Sequence[Programs]) -> None:
+    """Download what the programs of a module are made of and compile them into a folder."""
     remedy = "see that the Go module proxy can be reached (go env GOPROXY) and that the disk is not full"
     packages = [package for each in wanted for package in each.packages]
     with step("compiling Go programs", remedy) as compiling:
         env = go_environment() | {"CGO_ENABLED": "0"}
-        go = ["go", "-C", str(pins.GO_MODULE)]
+        go = ["go", "-C", str(module)]
         stale = "{{if .Stale}}{{.ImportPath}}{{end}}"  # those that Go has not compiled before
         listed = output([*go, "list", "-deps", f"-f={stale}", *FLAGS, *packages], timeout=600, env=env) or ""
         total = len(listed.split())
@@ -136,8 +144,8 @@ def compile_into(folder: Path, wanted: Sequence[Programs]) -> None:
 def move_programs(source: Path, programs: Programs, target: Path) -> None:
     """Move programs out of the folder that all were compiled into."""
     for package in programs.packages:
-        name = {"v3": "server"}.get(Path(package).name, Path(package).name)
-        (source / name).rename(target / ("etcd" if name == "server" else name))
+        made = package.removesuffix("/v3").rpartition("/")[2]  # go build leaves a version at the end out
+        (source / made).rename(target / NAMES.get(made, made))
 
 
 def compiled(log: Path) -> int:

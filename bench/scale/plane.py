@@ -55,10 +55,12 @@ def start_plane(folder: Path, pods: int) -> Iterator[Plane]:
             )
         )
         admin = plane.kubectl
-        scheduler = scale_tools() / "kube-scheduler", "--kubeconfig", admin.kubeconfig, "--leader-elect=false", *QPS
-        stack.enter_context(running(folder / "scheduler.log", *scheduler, "--secure-port=0"))
-        kwok = scale_tools() / "kwok", "--kubeconfig", admin.kubeconfig, "--manage-all-nodes", f"--config={STAGES}"
-        stack.enter_context(running(folder / "kwok.log", *kwok))
+        scheduler, kwok = scale_tools()
+        access = ("--kubeconfig", admin.kubeconfig)
+        schedule = (scheduler, *access, "--leader-elect=false", *QPS, "--secure-port=0")
+        stack.enter_context(running(folder / "scheduler.log", *schedule))
+        play = (kwok, *access, "--manage-all-nodes", f"--config={STAGES}")
+        stack.enter_context(running(folder / "kwok.log", *play))
         operator = give_access(admin, folder / "operator.kubeconfig")
         nodes = [_build_node(number) for number in range(-(-pods // GPUS_PER_NODE))]
         for node in nodes:

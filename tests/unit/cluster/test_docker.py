@@ -1,4 +1,4 @@
-"""An image that can't be pulled is told with the reason, and is then made here."""
+"""What is asked of the docker engine: pulls that fail are told with the reason, and sizes count shared layers once."""
 
 from pathlib import Path
 
@@ -26,3 +26,12 @@ def test_why_a_pull_failed_is_told(
     monkeypatch.setattr(docker, "PULL_PATIENCE", 0.2 if "sleep" in says else 15.0)
     assert not docker.pull("python:3.13-slim")
     assert capsys.readouterr().err == f"    python:3.13-slim can't be pulled, so it is made here: {reason}\n"
+
+
+def test_a_layer_that_images_share_counts_once() -> None:
+    base, one, other, apart = ("a",), ("a", "b"), ("a", "c", "d"), ("e",)
+    known = {base: 100, one: 110, other: 125, apart: 7, ("e", "f"): 9}
+    assert docker.union_size([one], known) == 110
+    assert docker.union_size([one, other], known) == 135
+    assert docker.union_size([one, other, base, apart], known) == 142
+    assert docker.union_size([], known) == 0

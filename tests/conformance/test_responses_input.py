@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.servers import MODEL, Server
+from tests.fetch import fetch
 
 pytestmark = pytest.mark.conformance
 
@@ -48,11 +49,8 @@ def test_items_that_come_back(canned: Server, item: dict[str, Any], status: int)
     body = {"model": MODEL, "input": [QUESTION, item, QUESTION], "max_output_tokens": 8}
     headers = {"authorization": f"Bearer {canned.key}", "content-type": "application/json"}
     request = urllib.request.Request(f"{canned.api}/responses", json.dumps(body).encode(), headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            answered, told = reply.status, json.load(reply)
-    except urllib.error.HTTPError as error:
-        answered, told = error.code, json.load(error)
+    answered, text = fetch(request, 60)
+    told = json.loads(text)
     assert answered == status, told
     if status == 400:
         assert told["error"]["type"] == "invalid_request_error"

@@ -2,12 +2,12 @@
 
 import json
 import time
-import urllib.error
 import urllib.request
 from typing import Any
 
 from bench.servers import Server
 from forebay_server import settings
+from tests.fetch import fetch
 from tests.gpu.plan import MODEL
 
 OPS = f"http://127.0.0.1:{settings.OPS_PORT}"
@@ -16,7 +16,7 @@ OPS = f"http://127.0.0.1:{settings.OPS_PORT}"
 def get(path: str, timeout: float = 10) -> tuple[int, str]:
     """GET on the ops port: status and body; (0, "") while it does not listen."""
     try:
-        return _send(urllib.request.Request(f"{OPS}{path}"), timeout)
+        return fetch(f"{OPS}{path}", timeout)
     except OSError:
         return 0, ""
 
@@ -24,7 +24,7 @@ def get(path: str, timeout: float = 10) -> tuple[int, str]:
 def control(path: str, token: str) -> Any:
     """Engine control. Raises RuntimeError with the server's words if it refuses."""
     request = urllib.request.Request(f"{OPS}{path}", b"", {"Authorization": f"Bearer {token}"}, method="POST")
-    status, body = _send(request, 200)
+    status, body = fetch(request, 200)
     if status != 200:
         raise RuntimeError(f"{path} was answered {status}: {body}")
     return json.loads(body)
@@ -35,7 +35,7 @@ def complete(server: Server, tokens: int = 8) -> tuple[int, str]:
     asked = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
     headers = {"Content-Type": "application/json", **server.headers}
     request = urllib.request.Request(f"{server.url}/completions", json.dumps(asked).encode(), headers)
-    status, body = _send(request, 200)
+    status, body = fetch(request, 200)
     return status, json.loads(body)["choices"][0]["text"] if status == 200 else ""
 
 
@@ -55,12 +55,3 @@ def in_flight() -> int:
         if line.startswith("forebay_requests_in_flight "):
             return int(float(line.split()[1]))
     return 0
-
-
-def _send(request: urllib.request.Request, timeout: float) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()

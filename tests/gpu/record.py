@@ -24,10 +24,6 @@ class Record:
     measurements: list[Measurement] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def add(self, **columns: str | float) -> None:
-        """As `put`, with names that are Python's."""
-        self.put(columns)
-
     def put(self, measurement: Measurement) -> None:
         """Keep one measurement, on disk as well, and print it."""
         self.measurements.append(measurement)

@@ -16,6 +16,7 @@ import pytest
 
 from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.valkey import Valkey
+from tests.fetch import fetch
 from tests.integration import canned_pod
 from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import CannedPod, Exchange
@@ -47,11 +48,8 @@ class Api:
         data = None if content is None else content if isinstance(content, bytes) else json.dumps(content).encode()
         request = urllib.request.Request(f"{self._base}/{path}", data, {"Authorization": f"Bearer {key}"})
         request.method = method or ("GET" if data is None else "POST")
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
+        status, text = fetch(request, 20)
+        return status, json.loads(text)
 
     def run(self, content: Any = JOB) -> str:
         status, told = self.ask("run", content)

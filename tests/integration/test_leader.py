@@ -3,11 +3,10 @@
 import json
 import signal
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from tests.endpoints import start
+from tests.fetch import fetch
 from tests.integration.control_plane import free_ports
 from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl, wait_for
@@ -15,10 +14,7 @@ from tests.kubectl import Kubectl, wait_for
 
 def ask(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+        return fetch(f"http://127.0.0.1:{port}{path}", 5)
     except OSError as error:
         return 0, str(error)
 

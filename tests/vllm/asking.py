@@ -1,13 +1,13 @@
 """Questions to a server under both base URLs, with KEY."""
 
 import json
-import urllib.error
 import urllib.request
 from typing import Any
 
 import pytest
 from openai import OpenAI
 
+from tests.fetch import fetch
 from tests.vllm.server import KEY, Server
 
 BASES = ("/v1", "/v2/any-id/openai/v1")
@@ -23,12 +23,7 @@ def request(
     """The status and the text of the answer; "" is no key."""
     headers = {"content-type": kind} | ({"authorization": f"Bearer {key}"} if key else {})
     asked = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", body, headers, method=method)
-    try:
-        with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+    return fetch(asked, SECONDS)
 
 
 def post(server: Server, path: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,39 +90,23 @@ def uses(item: pytest.Item, name: str) -> bool:
     return name in getattr(item, "fixturenames", ()) or parameters.get("model") == name
 
 
-@pytest.fixture(scope="session")
-def writer(served: Served) -> Server:
-    return served("writer")
+def shared(name: str) -> Any:
+    """A fixture for the server of one of MODELS."""
+
+    @pytest.fixture(scope="session", name=name)
+    def server(served: Served) -> Server:
+        return served(name)
+
+    return server
 
 
-@pytest.fixture(scope="session")
-def canned(served: Served) -> Server:
-    return served("canned")
-
-
-@pytest.fixture(scope="session")
-def llava(served: Served) -> Server:
-    return served("llava")
-
-
-@pytest.fixture(scope="session")
-def classifier(served: Served) -> Server:
-    return served("classifier")
-
-
-@pytest.fixture(scope="session")
-def scorer(served: Served) -> Server:
-    return served("scorer")
-
-
-@pytest.fixture(scope="session")
-def embedder(served: Served) -> Server:
-    return served("embedder")
-
-
-@pytest.fixture(scope="session")
-def whisper(served: Served) -> Server:
-    return served("whisper")
+writer = shared("writer")
+canned = shared("canned")
+llava = shared("llava")
+classifier = shared("classifier")
+scorer = shared("scorer")
+embedder = shared("embedder")
+whisper = shared("whisper")
 
 
 @pytest.fixture

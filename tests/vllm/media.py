@@ -1,24 +1,12 @@
 """A sound and an image to send."""
 
 import base64
-import io
 import struct
-import wave
 import zlib
 
 
-def second_of_silence() -> bytes:
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(bytes(2 * 16000))
-    return sound.getvalue()
-
-
 def silence_in_base64() -> str:
-    """The same second as PCM16 at 16 kHz."""
+    """A second of silence as PCM16 at 16 kHz."""
     return base64.b64encode(bytes(2 * 16000)).decode()
 
 

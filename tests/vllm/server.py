@@ -6,14 +6,13 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
 from tests.e2e.hub import Faults, Hub, Repository
+from tests.fetch import fetch
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,13 +96,7 @@ class Server:
 
     def ops(self, path: str) -> tuple[int, str]:
         """GET on the second port. Raises OSError while it does not listen."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.ops_port}{path}")
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+        return fetch(f"http://127.0.0.1:{self.ops_port}{path}", 10)
 
     def wait_for(self, path: str, status: int = 200, seconds: float = 120) -> str:
         """Ask until `path` is answered with `status`; returns the body."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.fetch import fetch
 from tests.vllm.server import Server, environment
 from tests.vllm.test_drain import Stream, in_flight
 from tests.vllm.test_liveness import CANNED
@@ -67,12 +68,8 @@ def send(url: str, body: object, token: str = "", method: str = "POST") -> tuple
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     content = b"" if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, content if method == "POST" else None, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+    status, text = fetch(request, 60)
+    return status, json.loads(text)
 
 
 def test_an_engine_sleeps_and_wakes_takes_adapters_and_is_profiled(

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.fetch import fetch
 from tests.vllm.server import REPOSITORY, Server, endpoint, serving
 from tests.vllm.weights import with_weights
 
@@ -19,12 +20,7 @@ SENT = "key-that-opens-nothing-0123456789"
 def status(server: Server, key: str, body: bytes = b'{"prompt": "Hello", "max_tokens": 1}') -> int:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"http://127.0.0.1:{server.port}/v1/completions", body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
+    return fetch(request, 60)[0]
 
 
 def test_keys_change_while_the_server_runs_and_are_told_nowhere(

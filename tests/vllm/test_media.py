@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from forebay_server.warmup import second_of_silence
 from tests.vllm.asking import ask, assert_not_available, both_urls, client, events, send_file
-from tests.vllm.media import red_square, second_of_silence
+from tests.vllm.media import red_square
 from tests.vllm.server import NAME, Server
 
 pytestmark = pytest.mark.gate

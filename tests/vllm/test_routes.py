@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from forebay_server.warmup import second_of_silence
 from tests.vllm.asking import ask, request, send_file
 from tests.vllm.conftest import Served
-from tests.vllm.media import second_of_silence, silence_in_base64
+from tests.vllm.media import silence_in_base64
 from tests.vllm.models import MODELS
 from tests.vllm.route import SOUND, Access, Route, differences
 from tests.vllm.routes import LISTED, ROUTES, UNTESTED_TASKS, hidden, mismatches, rows

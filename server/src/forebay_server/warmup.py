@@ -25,22 +25,27 @@ def _json(path: str, **content: object) -> WarmUp:
     return WarmUp(path, json.dumps(content).encode())
 
 
-def _second_of_silence() -> WarmUp:
+def second_of_silence() -> bytes:
+    """A WAV file: one second, 16 kHz, 16 bits, one channel."""
     sound = io.BytesIO()
     with wave.open(sound, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(16000)
         file.writeframes(bytes(2 * 16000))
+    return sound.getvalue()
+
+
+def _transcribe(sound: bytes) -> WarmUp:
     few = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="max_completion_tokens"\r\n\r\n1\r\n'
     head = f'{few}--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="silence.wav"\r\n'
-    body = head.encode() + b"Content-Type: audio/wav\r\n\r\n" + sound.getvalue() + f"\r\n--{BOUNDARY}--\r\n".encode()
+    body = head.encode() + b"Content-Type: audio/wav\r\n\r\n" + sound + f"\r\n--{BOUNDARY}--\r\n".encode()
     return WarmUp("/v1/audio/transcriptions", body, f"multipart/form-data; boundary={BOUNDARY}")
 
 
 REQUESTS = {
     "generate": _json("/v1/completions", prompt="Hello", max_tokens=1, temperature=0),
-    "transcription": _second_of_silence(),
+    "transcription": _transcribe(second_of_silence()),
     "embed": _json("/v1/embeddings", input="Hello"),
     "classify": _json("/classify", input="Hello"),
     "token_embed": _json("/pooling", input="Hello", task="token_embed"),

@@ -200,15 +200,15 @@ async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
 
 
 async def _close(gate: Gate) -> None:
-    """Close the connections that are left, also those that were accepted just before the listeners closed and are made
-    in the loop's next round. A request that is not answered yet is told that the gateway shuts down."""
-    told: set[Connection] = set()
+    """Close the connections that are left. The loop may add more in its next rounds: those that were accepted just
+    before the listeners closed. A client whose request is unanswered gets the error for a gateway that shuts down."""
+    cancelled: set[Connection] = set()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CLOSING_SECONDS
     while True:
-        for each in gate.connections - told:
+        for each in gate.connections - cancelled:
             each.cancel()
-            told.add(each)
+            cancelled.add(each)
         await asyncio.sleep(CLOSING_INTERVAL)
         if not gate.connections or loop.time() > deadline:
             break

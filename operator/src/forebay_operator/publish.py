@@ -25,8 +25,8 @@ class _Written:
 
 
 class Publisher:
-    """Writes statuses. `again` is called with a key and seconds after which it should be reconciled again; `clock`
-    tells the time in seconds."""
+    """Writes statuses. `again` is called with a key and seconds after which it should be reconciled again. `clock`
+    returns monotonic seconds."""
 
     def __init__(
         self,

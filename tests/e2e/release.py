@@ -1,5 +1,6 @@
 """The release that the upgrade test begins from: the commit that upgrade-from names, its chart and its images."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -25,8 +26,8 @@ class Release:
 
 
 def read_release(folder: Path) -> Release:
-    """Unpack the commit into a folder and have its images made, by its own cluster/; the engine keeps them by their
-    hash."""
+    """Unpack the commit into a folder and have its images made, on the bases of today by today's cluster/: what is
+    upgraded is Forebay, not vLLM. The engine keeps them by their hash."""
     commit = UPGRADE_FROM.read_text().strip()
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
@@ -34,6 +35,8 @@ def read_release(folder: Path) -> Release:
         remedy = f"git fetch origin {commit}, or git fetch --unshallow"
         return Release(folder, trouble=f"this clone has not the commit that {UPGRADE_FROM} names ({said}): {remedy}")
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    shutil.rmtree(folder / "cluster")
+    shutil.copytree(ROOT / "cluster", folder / "cluster", symlinks=True)
     # a cluster of that name is nowhere, so the images are made and not loaded
     command = [sys.executable, "-m", "cluster", "images", "--name=release", "operator", "server-canned"]
     made = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)

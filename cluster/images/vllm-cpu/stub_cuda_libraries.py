@@ -4,7 +4,7 @@ PyPI has torch for Linux only as the CUDA build. On a CPU the NVIDIA libraries a
 is ever called, so each is replaced by a shared object that exports the symbols torch asks for; calling one stops the
 process (`ud2`). libcudart and libcupti are real: torch calls them while it is imported.
 
-Usage: python stub_cuda_libraries.py SITE_PACKAGES      (needs gcc and nm; run once, after the wheels are installed)
+Usage: python stub_cuda_libraries.py SITE_PACKAGES      (needs binutils; run once, after the wheels are installed)
 """
 
 import subprocess
@@ -52,11 +52,12 @@ def write_stub(target: Path, symbols: dict[str, str]) -> None:
     assembly.append('.section .note.GNU-stack,"",@progbits')
     versions = sorted({version for version in symbols.values() if version})
     with tempfile.TemporaryDirectory() as scratch:
-        source, version_script = Path(scratch, "stub.s"), Path(scratch, "stub.map")
+        source, made, version_script = (Path(scratch, name) for name in ("stub.s", "stub.o", "stub.map"))
         source.write_text("\n".join(assembly) + "\n")
+        subprocess.run(["as", "-o", made, source], check=True)
         version_script.write_text("".join(f"{version} {{ global: *; }};\n" for version in versions))
-        command = ["gcc", "-shared", "-nostdlib", "-o", str(target), str(source), f"-Wl,-soname,{target.name}"]
-        subprocess.run(command + [f"-Wl,--version-script={version_script}"] * bool(versions), check=True)
+        command = ["ld", "-shared", "-soname", target.name, "-o", target, made]
+        subprocess.run(command + [f"--version-script={version_script}"] * bool(versions), check=True)
 
 
 def main(site_packages: str) -> None:

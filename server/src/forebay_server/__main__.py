@@ -78,11 +78,15 @@ def serve() -> int:
 
         from forebay_server import launch, vllm_compat
 
-        plan = launch.plan(env)
-        model = plan.model
-        _warn((*plan.ignored, *plan.warnings))
-        env.update(plan.variables)
-        serving.fork_engine = plan.fork_engine
+        with vllm_compat.quick_imports():
+            plan = launch.plan(env)
+            model = plan.model
+            _warn((*plan.ignored, *plan.warnings))
+            env.update(plan.variables)
+            vllm_compat.import_server()
+        if plan.fork_engine:
+            serving.fork_engine = True
+            vllm_compat.inspect_models_here()
         hub_cache = Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
         _bring(plan, hub_cache, state)
         state.step = Step.LOADING_WEIGHTS

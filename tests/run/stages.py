@@ -52,7 +52,7 @@ STAGES = (
     Stage("imports", (str(Path(PYTHON).with_name("lint-imports")), "--no-cache", "--no-logo"), gates=True),
     Stage("types", (PYTHON, "-m", "mypy"), gates=True),
     Stage("unit", pytest("tests/unit", workers=2), gates=True),
-    Stage("integration", pytest("tests/integration", "-m", SHORT, workers=3), needs=("tools",), yields=True),
+    Stage("integration", pytest("tests/integration", "-m", SHORT, workers=4), needs=("tools",), yields=True),
     Stage("rights", pytest("tests/integration/test_rights.py", "-m", "rights"), needs=("integration",)),
     Stage("conformance", pytest("tests/conformance", "-m", SHORT), needs=("cluster",), yields=True),
     Stage("vllm", (PYTHON, "-m", "tests.vllm", "-m", "gate"), needs=("cluster",), after=("e2e",), yields=True),
@@ -60,7 +60,7 @@ STAGES = (
     Stage("cluster", (PYTHON, "-m", "tests.e2e.cluster", "up"), lane="kind", needs=("tools",)),
     Stage(
         "e2e",
-        pytest("tests/e2e", "-m", f"{SHORT} and not in_order", workers=2),
+        pytest("tests/e2e", "-m", f"{SHORT} and not in_order", workers=3),
         lane="kind",
         needs=("cluster",),
         after=("integration",),

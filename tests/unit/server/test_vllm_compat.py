@@ -1,6 +1,8 @@
 """What differs between vLLM's versions, as far as it can be seen without vLLM."""
 
 import asyncio
+import gc
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,3 +61,17 @@ def test_the_first_module_that_is_there_is_taken() -> None:
     assert vllm_compat._first_module("json.gone", "json.decoder", "json").__name__ == "json.decoder"
     with pytest.raises(ModuleNotFoundError, match=r"json\.gone"):
         vllm_compat._first_module("json.missing", "json.gone")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_garbage_collector_is_off_for_imports_only(fails: bool) -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with suppress(ValueError), vllm_compat.quick_imports():
+            assert not gc.isenabled()
+            if fails:
+                raise ValueError("a wrong setting")
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen, "what was imported is not looked at again"
+    finally:
+        gc.unfreeze()

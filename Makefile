@@ -34,7 +34,7 @@ integration: .venv ## Run the tests against a real API server without nodes (min
 
 .PHONY: e2e
 e2e: .venv ## Run the tests on a kind cluster; KEEP_CLUSTER=1 leaves it up for the next run
-	$(PY) -m tests.run e2e e2e-in-order
+	$(PY) -m tests.run e2e-installs e2e e2e-kills
 
 .PHONY: conformance
 conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain and schemathesis (minutes)

@@ -21,8 +21,15 @@ GROUPS = {
 }
 """Tests, by how their ids begin, that share something on this machine and so one worker."""
 
-INDEPENDENT = ("tests/e2e/test_scaling.py", "tests/e2e/test_endpoints.py::TestHub", "tests/e2e/test_rollouts.py")
-"""Files whose tests share nothing, so that each goes wherever a worker is free."""
+INDEPENDENT = (
+    "tests/e2e/test_scaling.py",
+    "tests/e2e/test_endpoints.py::TestHub",
+    "tests/e2e/test_rollouts.py",
+    "tests/e2e/test_server_image.py",
+    "tests/e2e/test_truth.py::test_a_misspelt",
+    "tests/e2e/test_truth.py::test_what_is_missing",
+)
+"""Tests that share nothing, so that each goes wherever a worker is free."""
 
 FIRST = (
     "tests/unit/operator/test_fuzz_reconcile.py",
@@ -36,6 +43,9 @@ FIRST = (
     "tests/e2e/test_scaling.py",
     "tests/e2e/test_main_job.py",
     "tests/e2e/test_rollouts.py::test_a_bad_change",
+    "tests/e2e/test_queues.py",
+    "tests/e2e/test_endpoints.py",
+    "tests/e2e/test_truth.py",
 )
 """What takes longest begins first, so that no worker is left with it at the end."""
 

@@ -16,7 +16,7 @@ from tests.e2e.forebay import CHART, helm, install_chart
 from tests.endpoints import endpoint, exists
 from tests.kubectl import Kubectl, Refused, wait_for
 
-pytestmark = pytest.mark.in_order
+pytestmark = pytest.mark.installs
 
 CRD = "inferenceendpoints.forebay.dev"
 ALONE = "--set=gateway.enabled=false"

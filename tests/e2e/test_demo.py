@@ -15,7 +15,7 @@ from tests.e2e.forebay import SYSTEM, helm
 from tests.endpoints import wait_for_no_children
 from tests.kubectl import Kubectl
 
-pytestmark = pytest.mark.in_order
+pytestmark = pytest.mark.installs
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.e2e.test_scaling import TEXT, make_canned
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
 
-pytestmark = pytest.mark.in_order
+pytestmark = pytest.mark.kills
 
 NUMBER = int | float
 SYNC = {"delayTime": NUMBER, "executionTime": NUMBER, "id": str, "output": list, "status": str}

@@ -12,7 +12,7 @@ from tests.e2e.test_scaling import QUICK, address, bursting, gateways, held, is_
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
 
-pytestmark = pytest.mark.in_order
+pytestmark = pytest.mark.kills
 
 
 def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl: Kubectl, clients: Clients) -> None:

@@ -16,7 +16,7 @@ from tests.e2e.test_endpoints import canned
 from tests.endpoints import wait_for_no_children
 from tests.kubectl import Kubectl, condition, wait_for
 
-pytestmark = pytest.mark.in_order
+pytestmark = pytest.mark.installs
 
 ENDPOINTS = ("default", "pinned")
 """The image of one is the chart's, of the other its own."""

@@ -58,14 +58,15 @@ STAGES = (
     Stage("vllm", (PYTHON, "-m", "tests.vllm", "-m", "gate"), needs=("cluster",), after=("e2e",), yields=True),
     Stage("tools", (PYTHON, "-m", "cluster", "tools"), lane="kind"),
     Stage("cluster", (PYTHON, "-m", "tests.e2e.cluster", "up"), lane="kind", needs=("tools",)),
+    Stage("e2e-installs", pytest("tests/e2e", "-m", f"{SHORT} and installs"), lane="kind", needs=("cluster",)),
     Stage(
         "e2e",
-        pytest("tests/e2e", "-m", f"{SHORT} and not in_order", workers=3),
+        pytest("tests/e2e", "-m", f"{SHORT} and not installs and not kills", workers=3),
         lane="kind",
         needs=("cluster",),
         after=("integration",),
     ),
-    Stage("e2e-in-order", pytest("tests/e2e", "-m", f"{SHORT} and in_order"), lane="kind", needs=("cluster",)),
+    Stage("e2e-kills", pytest("tests/e2e", "-m", f"{SHORT} and kills"), lane="kind", needs=("cluster",)),
     Stage("cluster-down", (PYTHON, "-m", "tests.e2e.cluster", "down"), lane="kind", cleans_up=True),
 )
 """All stages, in the order in which their lane runs them."""

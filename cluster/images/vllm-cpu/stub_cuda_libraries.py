@@ -56,8 +56,8 @@ def write_stub(target: Path, symbols: dict[str, str]) -> None:
         source.write_text("\n".join(assembly) + "\n")
         subprocess.run(["as", "-o", made, source], check=True)
         version_script.write_text("".join(f"{version} {{ global: *; }};\n" for version in versions))
-        command = ["ld", "-shared", "-soname", target.name, "-o", target, made]
-        subprocess.run(command + [f"--version-script={version_script}"] * bool(versions), check=True)
+        script = [f"--version-script={version_script}"] * bool(versions)
+        subprocess.run(["ld", "-shared", "-soname", target.name, *script, "-o", target, made], check=True)
 
 
 def main(site_packages: str) -> None:

@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable, Iterable
 
 WORK = {
-    "compiling Go programs": 900.0,
+    "compiling Go programs": 870.0,
     "making a Debian": 40.0,
     "installing Debian packages for the node image": 30.0,
-    "making the node image": 60.0,
+    "making the node image": 45.0,
     "building the image python": 20.0,
-    "building the image vllm-cpu": 260.0,
+    "building the image vllm-cpu": 110.0,
     "building the image operator": 40.0,
     "building the image server": 10.0,
-    "building the image smollm2": 50.0,
+    "building the image smollm2": 40.0,
     "building the image": 30.0,
-    "creating the cluster": 20.0,
-    "waiting for the cluster": 30.0,
-    "loading images": 160.0,
+    "creating the cluster": 15.0,
+    "waiting for the cluster": 20.0,
+    "loading images": 120.0,
 }
 """Seconds of one core that steps took, by how their names begin: measured by `make demo` on two cores of an AMD EPYC.
 A step beside which nothing runs counts twice its time. Steps that are not here take seconds."""
@@ -92,7 +92,8 @@ def work_of(name: str) -> float:
 
 
 def in_words(seconds: float) -> str:
-    """An estimate as a person says it: "about 40 s", "about 3 min"."""
+    """An estimate as a person says it: "about 40 s", "about 3 min 30 s", "about 12 min"."""
     if seconds < 90:
         return f"about {max(5, 5 * round(seconds / 5))} s"
-    return f"about {seconds / 60:.0f} min"
+    halves = round(seconds / 30)
+    return f"about {halves // 2} min 30 s" if halves % 2 and halves < 20 else f"about {round(seconds / 60)} min"

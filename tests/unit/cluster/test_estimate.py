@@ -55,4 +55,5 @@ def test_a_step_is_known_by_how_its_name_begins() -> None:
 
 
 def test_durations_are_rounded_as_an_estimate_deserves() -> None:
-    assert [in_words(each) for each in (2, 38, 200)] == ["about 5 s", "about 40 s", "about 3 min"]
+    said = [in_words(each) for each in (2, 38, 200, 250, 640)]
+    assert said == ["about 5 s", "about 40 s", "about 3 min 30 s", "about 4 min", "about 11 min"]

@@ -1,5 +1,6 @@
 """The API server: one request, and one watch."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -72,7 +73,7 @@ class ApiServer:
         except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ApiServerError(0, f"the watch broke off: {error!r}") from error
         finally:
-            response.close()
+            await _abort(response)
 
     async def _send(
         self, seconds: float, method: str, path: str, query: Mapping[str, str], **parts: Any
@@ -90,3 +91,15 @@ class ApiServer:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise ApiServerError(0, f"the API server did not answer: {error!r}") from error
         return response
+
+
+async def _abort(response: aiohttp.ClientResponse) -> None:
+    """Close the connection of an answer that is not read to its end, without a farewell by TLS: the API server may take
+    long to return it, and nothing waits for that."""
+    protocol = response.connection.protocol if response.connection else None
+    if protocol is not None:  # one without data is false
+        closed = protocol.closed
+        protocol.abort()
+        if closed is not None:
+            await asyncio.wait({closed})
+    response.close()

@@ -126,12 +126,16 @@ STREAM_HEAD = (
 )
 
 
-async def stream(exchange: Exchange, pause: float = 0.0, end: bool = True) -> None:
-    """A streamed chat completion, a word a chunk."""
+async def stream(
+    exchange: Exchange, pause: float = 0.0, end: bool = True, may_end: threading.Event | None = None
+) -> None:
+    """A streamed chat completion, a word a chunk; it ends once it may."""
     await exchange.send(STREAM_HEAD)
     for word in TEXT.split():
         await exchange.send(event(word + " "))
         await asyncio.sleep(pause)
+    if may_end:
+        await asyncio.to_thread(may_end.wait, 60)
     if end:
         await exchange.send(_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
 

@@ -192,18 +192,22 @@ def test_sigterm_lets_streams_finish_and_takes_nothing_new(
     log = tmp_path_factory.mktemp("drained") / "log"
     gateway.endpoint("drains")
 
-    async def slowly(exchange: Exchange) -> None:
+    may_end = threading.Event()
+
+    async def until_it_may_end(exchange: Exchange) -> None:
         await exchange.read_body()
-        await canned_pod.stream(exchange, pause=0.2)
+        await canned_pod.stream(exchange, may_end=may_end)
 
     with running_gateway(gateway.kubectl, gateway.system, log) as second, ready_pod(gateway, "drains") as pod:
-        pod.answer = slowly
+        pod.answer = until_it_may_end
         streaming = pool.submit(ask_streamed, second.client(second.url("drains")))
         wait_for(lambda: len(pod.requests) == 1, "it streams")
         second.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: send(second.ops_port, "GET", "/readyz")[0] == 503, "it drains")
         with pytest.raises(openai.InternalServerError, match="shutting down") as raised:
             ask(second.client(second.url("drains")))
         assert raised.value.response.headers["retry-after"] == "1"
+        may_end.set()
         assert streaming.result(10) == TEXT
         assert second.process.wait(timeout=10) == 0
     assert "Traceback" not in log.read_text()

@@ -144,12 +144,12 @@ async def run(parsed: argparse.Namespace) -> None:
             await stop.wait()
             gate.draining = True
             await _drain(gate, limits.drain_seconds, stop)
+            await api.close()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             listeners.close()
             await _close(gate)
-    await api.close()
     if stop.error:
         raise SystemExit(f"the gateway ends, as a part of it failed: {stop.error!r}")
 

@@ -1,6 +1,5 @@
 """The API server: one request, and one watch."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -38,6 +37,8 @@ class ApiServer:
         return cls(client.ApiClient(configuration))
 
     async def close(self) -> None:
+        """End all connections at once, also of what is under way. To be called before that is cancelled, which would
+        take leave of the API server by TLS, and nobody waits for its answer."""
         await self._api.close()
 
     async def request(
@@ -73,7 +74,7 @@ class ApiServer:
         except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ApiServerError(0, f"the watch broke off: {error!r}") from error
         finally:
-            await _abort(response)
+            response.close()
 
     async def _send(
         self, seconds: float, method: str, path: str, query: Mapping[str, str], **parts: Any
@@ -91,15 +92,3 @@ class ApiServer:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise ApiServerError(0, f"the API server did not answer: {error!r}") from error
         return response
-
-
-async def _abort(response: aiohttp.ClientResponse) -> None:
-    """Close the connection of an answer that is not read to its end, without a farewell by TLS: the API server may take
-    long to return it, and nothing waits for that."""
-    protocol = response.connection.protocol if response.connection else None
-    if protocol is not None:  # one without data is false
-        closed = protocol.closed
-        protocol.abort()
-        if closed is not None:
-            await asyncio.wait({closed})
-    response.close()

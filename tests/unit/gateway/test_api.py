@@ -8,15 +8,17 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from pathlib import Path
 
+import pytest
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes.aio import client
 
-from forebay_gateway.api import ApiServer
+from forebay_gateway.api import ApiServer, ApiServerError
 
 EVENT = b'{"type": "ADDED", "object": {}}\n'
 
@@ -40,51 +42,68 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
     return certificate, private
 
 
+class Silence(Enum):
+    """At which point an API server that is overloaded neither reads nor writes any more."""
+
+    HANDSHAKE = auto()
+    ANSWER = auto()
+    WATCH = auto()
+
+
 @contextmanager
-def silent_api_server(certificate: Path, key: Path) -> Iterator[int]:
-    """An API server that begins a watch, and then neither reads nor writes, as when overloaded. Yields its port."""
+def silent_api_server(certificate: Path, key: Path, silence: Silence) -> Iterator[tuple[int, threading.Event]]:
+    """An API server for one connection. Yields its port, and an event that is set when it falls silent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    over = threading.Event()
+    silent, over = threading.Event(), threading.Event()
 
     def serve(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with context.wrap_socket(connection, server_side=True) as wrapped:
-            wrapped.recv(65536)
-            wrapped.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(EVENT), EVENT))
-            over.wait(30)
+        with listener.accept()[0] as connection:
+            if silence is Silence.HANDSHAKE:
+                silent.set()
+                over.wait(30)
+                return
+            with context.wrap_socket(connection, server_side=True) as wrapped:
+                wrapped.recv(65536)
+                if silence is Silence.WATCH:
+                    chunk = b"%x\r\n%s\r\n" % (len(EVENT), EVENT)
+                    wrapped.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunk)
+                silent.set()
+                over.wait(30)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = threading.Thread(target=serve, args=(listener,))
         serving.start()
         try:
-            yield listener.getsockname()[1]
+            yield listener.getsockname()[1], silent
         finally:
             over.set()
             serving.join()
 
 
-def test_a_watch_that_is_ended_leaves_nothing_open(tmp_path: Path) -> None:
-    """The loop ends right after it; uvloop warns of what is open then."""
+@pytest.mark.parametrize("silence", Silence)
+def test_at_the_end_nothing_is_left_open(tmp_path: Path, silence: Silence) -> None:
+    """uvloop warns of what is open when the loop ends, and waits for it."""
     certificate, key = write_certificate(tmp_path)
 
-    async def watch_and_end(port: int) -> None:
-        api = ApiServer(
-            client.ApiClient(client.Configuration(f"https://localhost:{port}", ssl_ca_cert=str(certificate)))
-        )
-        began = asyncio.Event()
+    async def watch_and_end(port: int, silent: threading.Event) -> None:
+        configuration = client.Configuration(f"https://localhost:{port}", ssl_ca_cert=str(certificate))
+        api = ApiServer(client.ApiClient(configuration))
+        came = asyncio.Event()
 
         async def follow() -> None:
             async for _ in api.watch("/x", {}):
-                began.set()
+                came.set()
 
         following = asyncio.create_task(follow())
-        await asyncio.wait_for(began.wait(), 10)
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        assert await asyncio.to_thread(silent.wait, 10)
+        if silence is Silence.WATCH:
+            await asyncio.wait_for(came.wait(), 10)
         await api.close()
+        following.cancel()
+        with suppress(asyncio.CancelledError, ApiServerError):
+            await following
 
-    with silent_api_server(certificate, key) as port:
-        uvloop.run(watch_and_end(port))
+    with silent_api_server(certificate, key, silence) as (port, silent):
+        uvloop.run(watch_and_end(port, silent))
         gc.collect()

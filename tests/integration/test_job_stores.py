@@ -369,12 +369,24 @@ async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) ->
 
 
 async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeyServer) -> None:
-    store = opened(valkey)  # it neither beats nor sweeps
+    store, lease = opened(valkey), 60_000  # it neither beats nor sweeps
     await submit(store)
-    await claim(store)
-    again = []
-    for pause in (1.1, 0.4, 0.4, 0.4):
-        await asyncio.sleep(pause)
-        again.append((await store._steps.run("sweep", 1000, ATTEMPTS))[2])
-    assert again == [0, 0, 0, 1]
-    await store._client.aclose()
+    job = await claim(store)
+    client = store._client
+
+    async def sweep(*, swept_before: float = 0, idle: int | None = None) -> int:
+        """Sweep, as if the sweep before had been so long ago and nobody had beaten for so long, in ms. How many jobs
+        are queued again."""
+        seconds, microseconds = await client.time()
+        await client.set("forebay:swept", int(seconds * 1000 + microseconds / 1000 - swept_before))
+        if idle is not None:
+            entry = str(await client.hget(f"forebay:job:{job.id}", "entry"))
+            group = "gateways"
+            await client.xclaim("forebay:queue:home/one:normal", group, group, 0, [entry], idle=idle, justid=True)
+        return int((await store._steps.run("sweep", lease, ATTEMPTS))[2])
+
+    assert await sweep(idle=lease - 1000) == 0, "its lease is not over"
+    assert await sweep(swept_before=lease, idle=lease + 1000) == 0, "nobody could beat, as Valkey was away"
+    assert await sweep() == 0, "it has another lease"
+    assert await sweep(idle=lease + 1000) == 1
+    await client.aclose()

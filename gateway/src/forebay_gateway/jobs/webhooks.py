@@ -58,10 +58,10 @@ class Webhooks:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._session.close()  # first, as with the API server: nobody waits for a farewell by TLS
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._session.close()
 
     def deliver(self, job: Job) -> None:
         """Tell of a job that is over, where it asked for that, as it is now."""

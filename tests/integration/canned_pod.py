@@ -53,6 +53,7 @@ class CannedPod:
         self.requests: list[Exchange] = []
         self.left = threading.Event()
         """Set when a client went away before it had its answer."""
+        self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -76,12 +77,22 @@ class CannedPod:
     async def _stop(self) -> None:
         self._api.close()
         self._ops.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        while accepting := asyncio.all_tasks() - self._serving - {asyncio.current_task()}:
+            await asyncio.wait(accepting, timeout=0.01)  # to cancel them would leave their connections open
+        for task in self._serving:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.sleep(0)  # closed connections go in the loop's next round
+
+    def _begin(self) -> None:
+        """Count the task that serves a connection."""
+        task = asyncio.current_task()
+        assert task
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._begin()
         exchange = Exchange(b"", reader, writer)
         try:
             exchange.head = await reader.readuntil(b"\r\n\r\n")
@@ -95,10 +106,15 @@ class CannedPod:
             writer.close()
 
     async def _probe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        status = b"200 OK" if self.ready else b"503 Service Unavailable"
-        writer.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
-        writer.close()
+        self._begin()
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            status = b"200 OK" if self.ready else b"503 Service Unavailable"
+            writer.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            return  # who asked went away, or the pod ends
+        finally:
+            writer.close()
 
 
 async def complete(exchange: Exchange) -> None:

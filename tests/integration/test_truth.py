@@ -94,7 +94,8 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
         assert (seconds["importing"], seconds["loading"], seconds["warmingUp"]) == (6, 3, 1)
         assert (seconds["preparing"], 36 <= seconds["pulling"] <= 38) == (1, True)
         labels = f'endpoint="one",namespace="{kubectl.namespace}",step="importing"'
-        assert f"forebay_endpoint_last_start_seconds{{{labels}}} 6.0" in ask(port, "/metrics")[1].splitlines()
+        line = f"forebay_endpoint_last_start_seconds{{{labels}}} 6.0"
+        wait_for(lambda: line in ask(port, "/metrics")[1].splitlines(), "the metrics tell it once it has come back")
     counts = Counter(
         (each.verb, each.resource)
         for each in operators_requests(control_plane)

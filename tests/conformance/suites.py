@@ -56,7 +56,7 @@ def exemptions(text: str) -> list[Exemption]:
 
 def comply(programs: Path, url: str, key: str, model: str, name: str, *, without: Sequence[str] = ()) -> Outcome:
     """One format of llm-comply; tests with a word of `without` in their names are left out."""
-    command: list[str | Path] = [programs / "venv/bin/llm-comply", "-u", url, "-k", key, "-m", model]
+    command: list[str | Path] = [programs / "venv/bin/llm-comply", "-u", url, f"-k{key}", "-m", model]
     printed = answer(*command, "--format", name, "--json", "--timeout", "120")
     results = json.loads(printed)["results"]
     apply = [each for each in results if not any(word in each["name"].lower() for word in (*OTHER_MODELS, *without))]

@@ -50,7 +50,7 @@ def test_items_that_come_back(canned: Server, item: dict[str, Any], status: int)
     headers = {"authorization": f"Bearer {canned.key}", "content-type": "application/json"}
     request = urllib.request.Request(f"{canned.api}/responses", json.dumps(body).encode(), headers)
     answered, text = fetch(request, 60)
-    told = json.loads(text)
-    assert answered == status, told
+    reply = json.loads(text)
+    assert answered == status, reply
     if status == 400:
-        assert told["error"]["type"] == "invalid_request_error"
+        assert reply["error"]["type"] == "invalid_request_error"

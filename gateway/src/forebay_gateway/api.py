@@ -37,8 +37,10 @@ class ApiServer:
         return cls(client.ApiClient(configuration))
 
     async def close(self) -> None:
-        """End all connections at once, also of what is under way. To be called before that is cancelled, which would
-        take leave of the API server by TLS, and nobody waits for its answer."""
+        """Abort all connections, including those of running requests and watches.
+
+        Call it before cancelling these: cancelling starts a TLS shutdown, which would still be open when the loop ends.
+        """
         await self._api.close()
 
     async def request(

@@ -1,4 +1,4 @@
-"""What is asked of the docker engine: pulls that fail are told with the reason, and sizes count shared layers once."""
+"""The docker engine: failed pulls report the reason, and sizes count shared layers once."""
 
 from pathlib import Path
 

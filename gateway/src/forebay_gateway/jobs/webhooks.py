@@ -58,7 +58,7 @@ class Webhooks:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()  # first, as with the API server: nobody waits for a farewell by TLS
+        await self._session.close()  # before the tasks are cancelled, see ApiServer.close
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

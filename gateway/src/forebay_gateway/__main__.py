@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import logging
 import os
+import resource
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ from forebay_gateway.hold import Holds
 from forebay_gateway.jobs.webhooks import read_networks
 from forebay_gateway.keep import VALKEY_URL, Jobs, keep_jobs, open_valkey
 from forebay_gateway.keys import Keys
+from forebay_gateway.lag import watch_lag
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.names import Key
 from forebay_gateway.ops import serve_ops
@@ -36,17 +38,29 @@ logger = logging.getLogger(__name__)
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where a pod finds the namespace that it runs in."""
 
+OTHER_DESCRIPTORS = 512
+"""Open files for all but clients and their pods: watches, jobs, Valkey, webhooks, the ports that are listened on."""
+
+LEAST_CONNECTIONS = 128
+
+MOST_DESCRIPTORS = 1 << 20
+"""Linux' own limit for a process, where nothing else is said (fs.nr_open)."""
+
 LIMITS = {
     "head_bytes": "bytes of a request's head",
     "head_seconds": "seconds in which a request's head must arrive",
     "body_bytes": "bytes of a request's body",
     "body_seconds": "seconds in which a request's body must arrive",
+    "namespace_share": "part of what the others leave free of a budget that one namespace may use; 1 for one tenant",
     "connections": "clients at once",
+    "unknown_connections": "clients at once that have not shown a valid key yet",
+    "unknown_per_source": "the same of one address",
     "held": "requests that wait for a pod, in all",
     "held_per_endpoint": "requests that wait for a pod of one endpoint",
     "kept_bytes": "bytes of bodies in memory, of all requests that have not gone to a pod",
     "jobs_bytes": "bytes that jobs keep, inputs and outputs, in memory or in Valkey",
     "files_bytes": "bytes of files and of results of batches, in memory or in Valkey",
+    "write_seconds": "seconds for a client or a pod to take anything of what is written to it",
     "hold_seconds": "seconds that a request waits for a pod",
     "patience_seconds": "seconds that a streamed request waits like any other before it gets a 200 and comments",
     "heartbeat_seconds": "seconds from one comment to the next",
@@ -80,6 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
     where = "where jobs are: in the memory of this one gateway, in Valkey for any number of gateways, or nowhere"
     add("jobs", "memory", where, choices=("memory", "valkey", "off"))
+    proxies = "networks of proxies in front, whose addresses stand for many clients, such as 10.0.0.0/8"
+    add("trusted_proxies", "", f"{proxies}, separated by commas", type=read_networks)
     inside = "networks besides the internet that webhooks may lead to, such as 10.1.0.0/16, separated by commas"
     add("webhook_networks", "", inside, type=read_networks)
     parser.epilog = (
@@ -104,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 async def run(parsed: argparse.Namespace) -> None:
     """Serve until the process is told to stop, then drain."""
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
+    limits = fit_connections(limits, raise_descriptors())
     directory, keys, balancer = Directory(parsed.home_namespace), Keys(), Balancer()
     client = open_valkey() if parsed.jobs == "valkey" else None
     stop = Stop()
@@ -136,9 +153,9 @@ async def run(parsed: argparse.Namespace) -> None:
                 return "draining"
             return "" if all(each.synced.is_set() for each in followed) else "reading the cluster"
 
-        async with serve_ops(parsed.ops_address, not_ready_because, holds.report):
+        async with serve_ops(parsed.ops_address, not_ready_because, holds.report, gate.rereads.names):
             tasks = [asyncio.create_task(each.run(api)) for each in followed]
-            tasks.append(asyncio.create_task(begin()))
+            tasks += [asyncio.create_task(begin()), asyncio.create_task(watch_lag())]
             for task in tasks:
                 task.add_done_callback(stop.failed)
             await stop.wait()
@@ -180,6 +197,32 @@ class Stop:
 
     def _signal(self) -> None:
         (self._again if self._asked.is_set() else self._asked).set()
+
+
+def raise_descriptors() -> int:
+    """Raise the soft limit of open files to the hard one, and return it: a container may begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def fit_connections(limits: Limits, descriptors: int) -> Limits:
+    """The limits, with no more connections than there are descriptors for: one for the client and one for the pod.
+
+    Raises SystemExit where that would be hardly any.
+    """
+    fitting = (descriptors - OTHER_DESCRIPTORS) // 2
+    if fitting < LEAST_CONNECTIONS:
+        raise SystemExit(
+            f"a gateway needs {OTHER_DESCRIPTORS + 2 * LEAST_CONNECTIONS} open files, and may have {descriptors}: "
+            "raise the limit (ulimit -n, or LimitNOFILE of the container runtime)"
+        )
+    if fitting >= limits.connections:
+        return limits
+    logger.warning("%d open files are allowed, so at most %d connections", descriptors, fitting)
+    return dataclasses.replace(limits, connections=fitting)
 
 
 CLOSING_SECONDS = 1.0

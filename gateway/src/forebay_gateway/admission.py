@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from forebay_gateway.errors import Api
 from forebay_gateway.head import Head
 from forebay_gateway.names import Key
-from forebay_gateway.paths import Path
+from forebay_gateway.paths import WEB_SOCKETS, Path
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Admission:
         key: the endpoint; None where the body's model tells it, or where all are asked about.
         opened: in that case, the endpoints that may be meant.
         request_id: the client's, or one that it is given.
+        known: it has shown a valid key, or its endpoint asks for none; health checks and preflights have not.
     """
 
     head: Head
@@ -23,6 +24,18 @@ class Admission:
     key: Key | None
     request_id: str
     opened: frozenset[Key] = frozenset()
+    known: bool = True
+
+    @property
+    def tenant(self) -> str:
+        """The namespace on whose account it goes; "" where it may be any that asks for no key."""
+        if self.key:
+            return self.key[0]
+        return min(self.opened)[0] if self.opened and self.head.key else ""
+
+    @property
+    def web_socket(self) -> bool:
+        return self.head.is_web_socket and self.path.canonical in WEB_SOCKETS
 
     @property
     def api(self) -> Api:

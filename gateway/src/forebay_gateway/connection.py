@@ -11,10 +11,12 @@ from forebay_gateway.head import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_an
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS, KEPT_BYTES
 from forebay_gateway.names import Key
 from forebay_gateway.paths import read_path
-from forebay_gateway.reader import Budget, RequestReader
+from forebay_gateway.reader import RequestReader
 from forebay_gateway.relay import Upstream, keep_alive
 from forebay_gateway.request_id import choose_id, new_id
+from forebay_gateway.rereads import PEEKED
 from forebay_gateway.settings import Limits
+from forebay_gateway.shares import Shares, Sources
 
 logger = logging.getLogger(__name__)
 
@@ -23,17 +25,26 @@ LINGER_SECONDS = 5.0
 its connection reset in place of the answer."""
 
 
+SMALL = 64 << 10
+"""Bytes of an answer that need not be counted: the kernel takes as many."""
+
+
 class Gate(Protocol):
     """Decides about requests."""
 
     limits: Limits
-    kept: Budget
+    kept: Shares
+    known: Shares
+    unknown: Sources
     connections: "set[Connection]"
 
     def admit(self, port: Key | None, head: Head) -> Admission:
         """By the head alone, before the body is read. Raises Refused."""
 
-    async def serve(self, client: "Connection", admission: Admission, body: bytes) -> None:
+    def peek(self, body: bytes | bytearray) -> bool:
+        """Look which model the beginning of a body names whose key opens nothing; whether it names one."""
+
+    async def serve(self, client: "Connection", admission: Admission) -> None:
         """Answer a complete request. Raises Refused."""
 
 
@@ -49,9 +60,13 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
         self._kept = 0
+        self._tenant: str | None = None
+        self._source = ""
         self._answered = False
         self._streams = False
         self._slow = False
+        self._peeked: bytearray | None = None
+        self._writing: asyncio.TimerHandle | None = None
         self.write = _not_connected
 
     @property
@@ -66,29 +81,49 @@ class Connection(asyncio.Protocol):
         self._gate.connections.add(self)
         CONNECTIONS.inc()
         self._timer = self._loop.call_later(self._gate.limits.head_seconds, self._too_slow)
-        if len(self._gate.connections) > self._gate.limits.connections:
+        source = str((self._transport.get_extra_info("peername") or ("::",))[0])
+        if len(self._gate.connections) > self._gate.limits.connections or not self._gate.unknown.take(source):
             self.fail(errors.BUSY)
+            self._transport.close()  # without a look at what comes
+        else:
+            self._source = source
 
     def connection_lost(self, _: Exception | None) -> None:
         self._gate.connections.discard(self)
         CONNECTIONS.dec()
         self._timer.cancel()
+        if self._writing:
+            self._writing.cancel()
         if self._task and not self._task.done():
             ANSWERS.labels("left").inc()
             self._task.cancel()
         self.drop_body()
+        self._leave()
 
     def data_received(self, data: bytes) -> None:
-        if self._upstream is not None and self._admission is not None and self._admission.head.is_web_socket:
+        if self._upstream is not None and self._upstream.switched:
             self._upstream.transport.write(data)
         elif not self._answered and self._task is None:
             try:
                 self._read(data)
             except Refused as refused:
+                if refused.error is errors.WRONG_KEY and self._port is None:
+                    self._peeked = bytearray()
+                    self._peek(self._reader.body)
                 self.fail(refused.error)
+        elif self._peeked is not None:
+            self._peek(data)
+
+    def _peek(self, data: bytes | bytearray) -> None:
+        """Look for the model in the beginning of a body whose key opens nothing."""
+        if self._peeked is not None:
+            self._peeked += data[: PEEKED - len(self._peeked)]
+            if self._gate.peek(self._peeked) or len(self._peeked) == PEEKED:
+                self._peeked = None
 
     def pause_writing(self) -> None:
         self._slow = True
+        self._watch_writing()
         if self._upstream and not self._upstream.transport.is_closing():
             self._upstream.transport.pause_reading()
 
@@ -96,6 +131,18 @@ class Connection(asyncio.Protocol):
         self._slow = False
         if self._upstream and not self._upstream.transport.is_closing():
             self._upstream.transport.resume_reading()
+
+    def _watch_writing(self, before: int = 0) -> None:
+        """Let go of a client that takes nothing of what is written to it for a while. `before`: what was left then."""
+        left = self._transport.get_write_buffer_size()
+        if left and left == before:
+            self._transport.abort()
+        elif left and not self._writing:
+            self._writing = self._loop.call_later(self._gate.limits.write_seconds, self._look_at_writing, left)
+
+    def _look_at_writing(self, before: int) -> None:
+        self._writing = None
+        self._watch_writing(before)
 
     def pause_reading(self) -> None:
         """Called while the pod takes nothing more of a web socket's or of a long body's bytes."""
@@ -107,9 +154,9 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def attach(self, upstream: Upstream) -> None:
-        """From now on `upstream` writes the answer; the body is kept no longer."""
+        """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
         self._upstream = upstream
-        self.drop_body()
+        upstream.taken.add_done_callback(lambda _: self.drop_body())
         if self._slow and not upstream.transport.is_closing():
             upstream.transport.pause_reading()
 
@@ -133,16 +180,21 @@ class Connection(asyncio.Protocol):
 
     def answer(self, status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Answer the request whole, with JSON."""
-        ANSWERS.labels(str(status)).inc()
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
         headers = (("x-request-id", self._request_id), *headers)
-        self.write(render_answer(status, content, headers, origin=self._origin, bodiless=bodiless))
+        data = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
+        if len(data) > SMALL and not self._keep(len(data)):  # until a slow client has taken it
+            self.fail(errors.TOO_MANY)
+            return
+        ANSWERS.labels(str(status)).inc()
+        self.write(data)
         self._answered = True
         self.end()
 
     def fail(self, error: ApiError) -> None:
         """Tell the error, in the way that is still possible."""
         api = self._admission.api if self._admission else _api_of(self._reader.head, shared=self._port is None)
+        self.drop_body()
         if self._transport.is_closing():
             return
         if self._streams and self._upstream is None:
@@ -157,6 +209,7 @@ class Connection(asyncio.Protocol):
     def end(self) -> None:
         """Close once everything is written, and, where the request was not read whole, the client has seen it."""
         self._timer.cancel()
+        self._watch_writing()
         if self._reader.complete or self._transport.is_closing():
             self._transport.close()
         else:
@@ -170,11 +223,45 @@ class Connection(asyncio.Protocol):
         else:
             self.end()
 
+    def take_body(self) -> bytes:
+        """The request's body, which is the caller's alone from now on, so that it can go as soon as it is written."""
+        body, self._reader.body = bytes(self._reader.body), bytearray()
+        return body
+
     def drop_body(self) -> None:
         """The request's body is kept no longer."""
-        self._gate.kept.give(self._kept)
-        KEPT_BYTES.dec(self._kept)
+        if self._admission and self._kept:
+            self._gate.kept.give(self._admission.tenant, self._kept)
+            KEPT_BYTES.dec(self._kept)
         self._kept = 0
+        self._reader.body = bytearray()
+
+    def _keep(self, size: int) -> bool:
+        """Whether so many more bytes may be kept for this client; if so they count from now on."""
+        if not self._admission or not self._gate.kept.take(self._admission.tenant, size):
+            return False
+        self._kept += size
+        KEPT_BYTES.inc(size)
+        return True
+
+    def _admit(self, head: Head) -> Admission:
+        """What is decided by the head. The connection is its tenant's from now on. Raises Refused."""
+        admission = self._gate.admit(self._port, head)
+        if admission.known:
+            if not self._gate.known.take(admission.tenant):
+                raise Refused(errors.BUSY)
+            self._leave()
+            self._tenant = admission.tenant
+        return admission
+
+    def _leave(self) -> None:
+        """The connection counts no more where it did."""
+        if self._source:
+            self._gate.unknown.give(self._source)
+            self._source = ""
+        if self._tenant is not None:
+            self._gate.known.give(self._tenant)
+            self._tenant = None
 
     async def ended(self) -> None:
         """Wait until the request is answered, in whatever way."""
@@ -210,24 +297,20 @@ class Connection(asyncio.Protocol):
         if reader.head is None:
             return
         if self._admission is None:
-            self._admission = gate.admit(self._port, reader.head)
+            self._admission = self._admit(reader.head)
             self._timer.cancel()
             self._timer = self._loop.call_later(gate.limits.body_seconds, self._too_slow)
             if not reader.complete and reader.head.get(b"expect").lower() == "100-continue":
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        growth = len(reader.body) - self._kept
-        if not gate.kept.take(growth):
+        if not self._keep(len(reader.body) - self._kept):
             raise Refused(errors.TOO_MANY)
-        self._kept += growth
-        KEPT_BYTES.inc(growth)
         if reader.complete:
             self._timer.cancel()
-            body, reader.body = bytes(reader.body), bytearray()
-            self._task = self._loop.create_task(self._serve(self._admission, body))
+            self._task = self._loop.create_task(self._serve(self._admission))
 
-    async def _serve(self, admission: Admission, body: bytes) -> None:
+    async def _serve(self, admission: Admission) -> None:
         try:
-            await self._gate.serve(self, admission, body)
+            await self._gate.serve(self, admission)
         except Refused as refused:
             self.fail(refused.error)
         except Exception:

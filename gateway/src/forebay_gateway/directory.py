@@ -26,13 +26,17 @@ class Directory:
         self.dropped: Callable[[Key], None] = lambda _: None
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
+        before = self._endpoints.get(endpoint.key)
         self._endpoints[endpoint.key] = endpoint
+        if before is None or before.uid != endpoint.uid:
+            self.ports_changed()
         (self._open.add if endpoint.open else self._open.discard)(endpoint.key)
         self._tell(endpoint.key)
 
     def drop_endpoint(self, key: Key) -> None:
         self._endpoints.pop(key, None)
         self._open.discard(key)
+        self.ports_changed()
         self.dropped(key)
         self._tell(key)
 
@@ -40,7 +44,7 @@ class Directory:
         """`name` is the slice's own, which is unique in its namespace."""
         before = self._slices.setdefault(found.key, {}).get(name)
         self._slices[found.key][name] = found
-        if found.gateway_port != (before.gateway_port if before else 0):
+        if found.claim != (before.claim if before else ()):
             self.ports_changed()
         self._tell(found.key)
 
@@ -59,6 +63,10 @@ class Directory:
     def open(self) -> frozenset[Key]:
         """The endpoints that ask for no key."""
         return frozenset(self._open)
+
+    def serving(self, model: str) -> list[Key]:
+        """The endpoints that serve a model."""
+        return [key for key, endpoint in self._endpoints.items() if model in endpoint.models]
 
     def find(self, name: str) -> Endpoint | None:
         """The endpoint with an id: its name in the home namespace, NAMESPACE.NAME in any."""
@@ -79,16 +87,23 @@ class Directory:
         return [address for each in self._slices.get(key, {}).values() for address in each.unready]
 
     def ports(self) -> dict[int, Key]:
-        """The ports on which the gateway stands in for endpoints. A port that two claim belongs to neither."""
-        claims: dict[int, set[Key]] = {}
+        """The ports on which the gateway stands in for endpoints. A slice counts if it belongs to the endpoint that is
+        there; of two that claim a port the one that was made first, of two of the same second neither."""
+        claims: dict[int, list[tuple[str, Key]]] = {}
         for key, slices in self._slices.items():
+            endpoint = self._endpoints.get(key)
             for each in slices.values():
-                if each.gateway_port:
-                    claims.setdefault(each.gateway_port, set()).add(key)
-        for port, keys in claims.items():
-            if len(keys) > 1:
-                logger.error("port %d is claimed by %s: not served", port, sorted(keys))
-        return {port: keys.pop() for port, keys in claims.items() if len(keys) == 1}
+                if each.gateway_port and endpoint and each.owner == endpoint.uid:
+                    claims.setdefault(each.gateway_port, []).append((each.created, key))
+        found = {}
+        for port, claimed in claims.items():
+            created, first = min(claimed)
+            others = [key for when, key in claimed if key != first and when == created]
+            if len({key for _, key in claimed}) > 1:
+                logger.error("port %d is claimed by %s", port, sorted({key for _, key in claimed}))
+            if not others:
+                found[port] = first
+        return found
 
     @contextmanager
     def changes(self, key: Key) -> Iterator[asyncio.Event]:

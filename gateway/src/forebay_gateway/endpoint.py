@@ -13,6 +13,9 @@ Manifest = Mapping[str, Any]
 DEFAULT_JOBS = 30
 """MAX_CONCURRENCY's default (forebay_server.settings.JobSettings)."""
 
+MOST_JOBS = 1000
+"""That run on one pod at once, whatever its manifest says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -90,7 +93,10 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
 
 def _jobs(env: Iterable[Manifest]) -> int:
     values = [str(each.get("value", "")) for each in env if each.get("name") == "MAX_CONCURRENCY"]
-    return int(values[-1]) if values and values[-1].isdecimal() and values[-1] != "0" else DEFAULT_JOBS
+    given = values[-1] if values else ""
+    if not given.isdecimal() or given == "0":
+        return DEFAULT_JOBS
+    return int(given) if len(given) < len(str(MOST_JOBS)) else MOST_JOBS
 
 
 class Address(NamedTuple):
@@ -109,26 +115,42 @@ class Address(NamedTuple):
 class Slice:
     """What an EndpointSlice says: of the gateway's own, its port; of the others, the pods.
 
-    `unready` are pods that may become ready; those on their way out are in neither.
+    Attributes:
+        owner: the uid of the endpoint that a slice with a port belongs to.
+        created: when, in RFC 3339; only the API server writes that.
+        unready: pods that may become ready; those on their way out are in neither.
     """
 
     key: Key
-    gateway_port: int
-    ready: tuple[Address, ...]
-    unready: tuple[Address, ...]
+    gateway_port: int = 0
+    owner: str = ""
+    created: str = ""
+    ready: tuple[Address, ...] = ()
+    unready: tuple[Address, ...] = ()
+
+    @property
+    def claim(self) -> tuple[int, str, str] | tuple[()]:
+        """What decides whether the endpoint has the port; () for a slice of pods."""
+        return (self.gateway_port, self.owner, self.created) if self.gateway_port else ()
 
 
 def read_slice(manifest: Manifest) -> Slice | None:
-    """Of the object as the API server has it; None for a slice of no Service, or without the port that counts."""
+    """Of the object as the API server has it; None for one that is neither the operator's nor of Kubernetes for a
+    Service, or without the port that counts. Others than these may write slices in a namespace."""
     metadata = manifest["metadata"]
     labels = metadata.get("labels") or {}
     service = labels.get(names.SERVICE_LABEL)
     ports = [each for each in manifest.get("ports") or () if each.get("name") == names.PORT_NAME]
     if not service or not ports or not ports[0].get("port"):
         return None
-    key, port = (metadata["namespace"], service), ports[0]["port"]
-    if labels.get(names.SLICE_MANAGER_LABEL) == names.SLICE_MANAGER:
-        return Slice(key, port, (), ())
+    key, port, manager = (metadata["namespace"], service), ports[0]["port"], labels.get(names.SLICE_MANAGER_LABEL)
+    if manager == names.SLICE_MANAGER:
+        owner = _owner(metadata, names.KIND, service)
+        if not owner or port not in names.GATEWAY_PORTS:
+            return None
+        return Slice(key, port, owner, metadata.get("creationTimestamp", ""))
+    if manager != names.KUBERNETES_SLICE_MANAGER or not _owner(metadata, "Service", service):
+        return None
     ready: list[Address] = []
     unready: list[Address] = []
     for each in manifest.get("endpoints") or ():
@@ -136,4 +158,11 @@ def read_slice(manifest: Manifest) -> Slice | None:
         if conditions.get("terminating"):
             continue
         (unready if conditions.get("ready") is False else ready).append(Address(each["addresses"][0], port))
-    return Slice(key, 0, tuple(ready), tuple(unready))
+    return Slice(key, ready=tuple(ready), unready=tuple(unready))
+
+
+def _owner(metadata: Manifest, kind: str, name: str) -> str:
+    """The uid of the controller, if that is of this kind and name; "" else."""
+    owners = [each for each in metadata.get("ownerReferences") or () if each.get("controller")]
+    found = [each["uid"] for each in owners if (each["kind"], each["name"]) == (kind, name)]
+    return str(found[0]) if found else ""

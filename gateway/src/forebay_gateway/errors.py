@@ -4,6 +4,7 @@ Shapes, types and codes are those of forebay_server's errors, so that a client c
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -105,6 +106,9 @@ NO_JOBS = ApiError(
     "jobs_off",
 )
 BAD_REQUEST = ApiError(400, "This is no valid HTTP/1.1 request.", "invalid_http")
+BAD_ANSWER = ApiError(502, "The server's answer is no valid HTTP/1.1.", "bad_gateway")
+NOT_TAKEN = ApiError(502, "The server did not take the request.", "bad_gateway")
+NO_BODY = ApiError(413, "A request to this path has no body.", "request_too_large")
 BAD_JSON = ApiError(400, "The request's body is no JSON object.", "invalid_json")
 MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_required_parameter", "model")
 TOO_MANY = ApiError(
@@ -115,6 +119,16 @@ TOO_MANY = ApiError(
     headers=retry_after(1),
 )
 NO_ANSWER = ApiError(502, "The server ended the connection before it answered.", "bad_gateway")
+
+
+def bad_request(why: str) -> ApiError:
+    return ApiError(400, f"This is no valid HTTP/1.1 request: {why}.", "invalid_http")
+
+
+def method_not_allowed(method: str, allowed: Iterable[str]) -> ApiError:
+    listed = ", ".join(sorted(allowed))
+    headers = (("allow", listed),)
+    return ApiError(405, f"The method {method} is none of {listed}.", "method_not_allowed", headers=headers)
 
 
 def head_too_large(limit: int) -> ApiError:

@@ -1,6 +1,7 @@
 """What becomes of a request: the key first, then the endpoint, then an answer of our own, a pod, or the wait for it."""
 
 import asyncio
+import errno
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,15 +24,20 @@ from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, RELAYED
 from forebay_gateway.names import Key
 from forebay_gateway.paths import Kind, read_path
-from forebay_gateway.reader import Budget
 from forebay_gateway.relay import LateUpstream, Upstream, connect
 from forebay_gateway.request_id import NAME, choose_id
+from forebay_gateway.rereads import Rereads, peek_model
 from forebay_gateway.settings import Limits
+from forebay_gateway.shares import Shares, Sources
 
 LONGEST_FOR_AFFINITY = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
 
-NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""What the system says where this process or machine has too many connections."""
+
+NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})
+"""As in forebay_server's routes, where /v1/completions takes the model that is served."""
 
 
 @dataclass
@@ -46,17 +52,23 @@ class Gate:
     jobs: Jobs | None = None
     draining: bool = False
     connections: set[Connection] = field(default_factory=set)
+    rereads: Rereads = field(default_factory=Rereads)
 
     def __post_init__(self) -> None:
-        self.kept = Budget(self.limits.kept_bytes)
+        limits = self.limits
+        self.kept = Shares(limits.kept_bytes, limits.namespace_share)
+        self.known = Shares(limits.connections, limits.namespace_share)
+        self.unknown = Sources(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
 
     def admit(self, port: Key | None, head: Head) -> Admission:
         """By the head alone. The key is asked for before anything is told. Raises Refused."""
         if self.draining:
             raise Refused(errors.DRAINING)
         path = read_path(head.method, head.target, shared=port is None)
-        if path and path.kind is Kind.PROBE:
-            return Admission(head, path, port, choose_id(head))
+        if path and (path.kind is Kind.PROBE or head.is_preflight):  # neither needs a key
+            if head.has_body:
+                raise Refused(errors.NO_BODY)
+            return Admission(head, path, port, choose_id(head), known=False)
         if port is not None:
             self._check(port, head)
         elif path is None or not path.endpoint:
@@ -68,24 +80,31 @@ class Gate:
         return Admission(head, path, port, choose_id(head), opened if port is None else frozenset())
 
     def _check(self, key: Key, head: Head) -> None:
-        if key in self.directory.open() or head.is_preflight:
+        if key in self.directory.open():
             return
         if not head.key:
             raise Refused(errors.MISSING_KEY)
+        self.rereads.note([key])
         if not self.keys.opens(head.key, key):
             raise Refused(errors.WRONG_KEY)
 
     def _opened(self, head: Head) -> frozenset[Key]:
-        """The endpoints that may be meant by a request that names none."""
-        opened = self.directory.open() | self.keys.opened_by(head.key)
-        if not opened and not head.is_preflight:
+        """The endpoints that may be meant by a request that names none: with a key those that it opens, without one
+        those that ask for none. So nobody can have others' requests sent to an endpoint of his, or make them
+        ambiguous."""
+        opened = self.keys.opened_by(head.key) if head.key else self.directory.open()
+        if head.key:
+            self.rereads.note(opened)
+        if not opened:
             raise Refused(errors.WRONG_KEY if head.key else errors.MISSING_KEY)
         return opened
 
     def _named(self, name: str, head: Head) -> Key:
         """The endpoint with an id. Who has no key that opens anything does not learn which there are."""
         endpoint = self.directory.find(name)
-        if endpoint and (endpoint.open or head.is_preflight or self.keys.opens(head.key, endpoint.key)):
+        if endpoint and head.key:
+            self.rereads.note([endpoint.key])
+        if endpoint and (endpoint.open or self.keys.opens(head.key, endpoint.key)):
             return endpoint.key
         if not head.key:
             raise Refused(errors.MISSING_KEY)
@@ -93,11 +112,20 @@ class Gate:
             raise Refused(errors.WRONG_KEY)
         raise Refused(errors.no_endpoint(name))
 
-    async def serve(self, client: Connection, admission: Admission, body: bytes) -> None:
+    def peek(self, body: bytes | bytearray) -> bool:
+        """Look which model the beginning of a body names whose key opens nothing: the operator may not have seen that
+        key yet. Whether it names one."""
+        model = peek_model(body)
+        if model:
+            self.rereads.note(self.directory.serving(model))
+        return bool(model)
+
+    async def serve(self, client: Connection, admission: Admission) -> None:
         """Answer a complete request. Raises Refused."""
         key, path = admission.key, admission.path
         if self._answer(client, admission):
             return
+        body = client.take_body()
         if path.kind is Kind.JOBS and key is not None and await self._answer_job(client, admission, key, body):
             return
         if path.kind is Kind.BATCHES:
@@ -110,6 +138,7 @@ class Gate:
         if path.kind in (Kind.ENGINE, Kind.JOBS):
             self.holds.begin(key)
         request = _Request(client, admission, key, body, fields, time.monotonic())
+        del body  # the request lets go of it once a pod has it
         while not await self._try(request):
             pass
 
@@ -121,7 +150,7 @@ class Gate:
             endpoint = self.directory.endpoint(key) if key else None
             status = answers.health(endpoint, ready=ready or key is None, ping=path.canonical == "/ping")
             client.answer(status, None)
-        elif head.is_preflight and (not ready or path.kind in (Kind.JOBS, Kind.BATCHES)):
+        elif head.is_preflight:  # the same for an endpoint that is there and one that is not
             asked = head.get(b"access-control-request-headers")
             client.answer(200, None, (*answers.PREFLIGHT, ("access-control-allow-headers", asked)))
         elif path.kind is Kind.MODELS and not ready:
@@ -147,9 +176,13 @@ class Gate:
                 return False
             raise Refused(errors.NO_JOBS)
         query = head.target.partition(b"?")[2].decode("latin-1")
-        asked = Asked(key, head.method, operation, job_id, query, head.key, body)
+        asked = Asked(key, head.method, operation, job_id, query, self._key_for(key, head), body)
         client.answer(200, await self.jobs.api.answer(asked))
         return True
+
+    def _key_for(self, key: Key, head: Head) -> str:
+        """The API key that is kept for an endpoint's pods; "" where they ask for none."""
+        return "" if key in self.directory.open() else head.key
 
     async def _answer_batches(self, client: Connection, admission: Admission, body: bytes) -> None:
         """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
@@ -162,13 +195,13 @@ class Gate:
             (key,) = admission.opened
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         query = head.target.partition(b"?")[2].decode("latin-1")
-        asked = batches.Asked(key, head.method, parts, query, head.get(b"content-type"), head.key, body)
+        asked = batches.Asked(key, head.method, parts, query, head.get(b"content-type"), self._key_for(key, head), body)
         answer = await self.jobs.batches.answer(asked)
         client.answer(200, answer.content, (("content-type", answer.content_type),))
 
     def _read(self, admission: Admission, body: bytes) -> Fields:
         """What a body says that has to make sense before anything is started for it. Raises Refused."""
-        if admission.head.is_web_socket:
+        if admission.web_socket:
             fields = read_query(admission.head.target)
         else:
             fields = read_fields(admission.head.get(b"content-type"), body)
@@ -185,9 +218,7 @@ class Gate:
             raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in found]))
         if found:
             return found[0]
-        if not self.keys.opened_by(admission.head.key):
-            raise Refused(errors.WRONG_KEY if admission.head.key else errors.MISSING_KEY)
-        raise Refused(errors.no_model(model))
+        raise Refused(errors.no_model(model) if admission.head.key else errors.MISSING_KEY)
 
     async def _try(self, request: "_Request") -> bool:
         """Send a request to a pod, after a wait where there is none; whether a pod took it. Raises Refused."""
@@ -198,15 +229,21 @@ class Gate:
         if pod is None:
             return False
         client, admission = request.client, request.admission
-        upstream = LateUpstream(client, admission.api) if client.streams else Upstream(client)
+        if client.streams:
+            upstream: Upstream = LateUpstream(client, admission.api)
+        else:
+            upstream = Upstream(client, web_socket=admission.web_socket)
         with self.balancer.at(pod):
             try:
                 await connect(upstream, pod, self.limits.connect_seconds)
-            except OSError:
+            except OSError as error:
+                if error.errno in OUT_OF_DESCRIPTORS:  # which says nothing of the pod
+                    raise Refused(errors.BUSY) from error
                 self.balancer.suspect(pod)
                 return False
             with RELAYED.track_inprogress():
-                await _relay(request, upstream)
+                keys = request.key not in self.directory.open()
+                await _relay(request, upstream, self.limits.write_seconds, keys=keys)
         return True
 
     async def _hold(self, request: "_Request") -> list[Address]:
@@ -258,11 +295,15 @@ class _Request:
         return self.fields.affinity if self.fields else b""
 
 
-async def _relay(request: _Request, upstream: Upstream) -> None:
+async def _relay(request: _Request, upstream: Upstream, seconds: float, *, keys: bool) -> None:
+    """`keys`: the pod checks the API key, so it gets it."""
     client, admission = request.client, request.admission
     try:
         head = replace_line(admission.head, NAME, admission.request_id)
-        upstream.transport.write(render_request(head, admission.path.target, request.body))
+        lines = render_request(
+            head, admission.path.target, len(request.body), web_socket=admission.web_socket, keys=keys
+        )
+        upstream.send(lines, request.body, seconds)
         request.body = b""
         client.attach(upstream)
         error = await upstream.ended
@@ -270,7 +311,7 @@ async def _relay(request: _Request, upstream: Upstream) -> None:
         upstream.transport.abort()
     if not upstream.answered:
         client.release()
-        raise Refused(errors.NO_ANSWER)
+        raise error if isinstance(error, Refused) else Refused(errors.NO_ANSWER)
     ANSWERS.labels("relayed").inc()
     client.detach(error)
 

@@ -5,6 +5,7 @@ answer is the end of its connection.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,7 +17,11 @@ HOP_BY_HOP = frozenset(
 """What is said to this hop alone (RFC 9110, 7.6.1). The body's length is written anew, and Expect has been answered."""
 
 _DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"http2-settings"}
-_DROPPED_OF_SOCKETS = _DROPPED - {b"connection", b"upgrade"}
+
+_KEYS = frozenset({b"authorization", b"x-api-key"})
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: .*)?")
+_OF_ANSWERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,20 @@ class Head:
         return next((value.decode("latin-1").strip() for key, value in self.headers if key.lower() == name), "")
 
     @property
+    def connection(self) -> frozenset[bytes]:
+        """The words of all Connection headers, in lower case: `upgrade`, `close`, names of headers of this hop."""
+        values = (value for name, value in self.headers if name.lower() == b"connection")
+        return frozenset(word.strip().lower() for value in values for word in value.split(b","))
+
+    @property
     def is_web_socket(self) -> bool:
-        return self.method == "GET" and self.get(b"upgrade").lower() == "websocket"
+        """Whether it asks for one (RFC 6455, 4.2.1)."""
+        asks = self.method == "GET" and self.get(b"upgrade").lower() == "websocket"
+        return asks and self.version == "1.1" and b"upgrade" in self.connection
+
+    @property
+    def has_body(self) -> bool:
+        return self.get(b"content-length") not in ("", "0") or bool(self.get(b"transfer-encoding"))
 
     @property
     def is_preflight(self) -> bool:
@@ -56,21 +73,45 @@ class Head:
         return key.strip() if scheme.lower() == "bearer" else ""
 
 
-def render_request(head: Head, target: bytes, body: bytes) -> bytes:
-    """The request as a pod gets it: the client's lines in their order, but for what concerns the hop."""
-    dropped = _DROPPED_OF_SOCKETS if head.is_web_socket else _DROPPED
+def render_request(head: Head, target: bytes, size: int, *, web_socket: bool = False, keys: bool = True) -> bytes:
+    """The head of a request with a body of so many bytes, as a pod gets it: the client's lines in their order, but for
+    what concerns the hop, and without the API key where the endpoint asks for none (`keys`)."""
+    dropped = _DROPPED | (head.connection - {b"host"}) | (frozenset() if keys else _KEYS)
     lines = [f"{head.method} ".encode() + target + f" HTTP/{head.version}".encode()]
     lines += [b"%s: %s" % line for line in head.headers if line[0].lower() not in dropped]
-    if not head.is_web_socket:
-        lines.append(b"connection: close")
-    if body or head.method in ("POST", "PUT", "PATCH"):
-        lines.append(b"content-length: %d" % len(body))
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+    lines += [b"connection: Upgrade", b"upgrade: websocket"] if web_socket else [b"connection: close"]
+    if size or head.method in ("POST", "PUT", "PATCH"):
+        lines.append(b"content-length: %d" % size)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def read_status(head: bytes) -> int:
+    """The status of the head of an answer.
+
+    Raises ValueError where it is none, or a line in it ends for one reader and not for another.
+    """
+    first, *others = head.split(b"\r\n")
+    found = _STATUS_LINE.fullmatch(first)
+    if not found or head.count(b"\r") != len(others) or head.count(b"\n") != len(others) or b"\0" in head:
+        raise ValueError("no head of an answer")
+    return int(found[1])
+
+
+def end_connection(head: bytes) -> bytes:
+    """The head of an answer, which now says that its connection ends with it, whatever it said before."""
+    first, *lines = head.split(b"\r\n")
+    kept, drops = [first], False
+    for line in lines:
+        if not line.startswith((b" ", b"\t")):  # else it goes on with the header before
+            drops = line.partition(b":")[0].strip().lower() in _OF_ANSWERS
+        if not drops:
+            kept.append(line)
+    return b"\r\n".join([*kept, b"connection: close"])
 
 
 def replace_line(head: Head, name: bytes, value: str) -> Head:
     """The head with one header that has this value, where it was or at the end."""
-    if head.get(name) == value:
+    if [line[1] for line in head.headers if line[0].lower() == name] == [value.encode("latin-1")]:
         return head
     others = [line for line in head.headers if line[0].lower() != name]
     return Head(head.method, head.target, head.version, [*others, (name, value.encode("latin-1"))])

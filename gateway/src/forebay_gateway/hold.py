@@ -4,7 +4,7 @@ wakes it where it is at zero, asks its pods, and lets the requests go, or tells 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from forebay_gateway.endpoint import Address, Endpoint
 from forebay_gateway.metrics import HELD
 from forebay_gateway.names import Key
 from forebay_gateway.settings import Limits
+from forebay_gateway.shares import Shares
 
 ASK_SECONDS = 0.2
 """From one question to pods that start to the next."""
@@ -58,7 +59,7 @@ class Holds:
         self._usage: dict[Key, Usage] = {}
         self._waiting: dict[Key, set[asyncio.Future[list[Address]]]] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._count = 0
+        self._shares = Shares(limits.held, limits.namespace_share)
         self.backlog: Callable[[], Mapping[Key, Backlog]] = dict
         """Tells what jobs there are."""
 
@@ -73,19 +74,18 @@ class Holds:
         Raises Refused when too many are.
         """
         usage = self._usage.setdefault(key, Usage())
-        if self._count >= self._limits.held:
-            raise errors.Refused(errors.TOO_MANY)
         if len(usage.since) >= self._limits.held_per_endpoint:
             raise errors.Refused(errors.too_many_held(self._directory.id_of(key)))
+        if not self._shares.take(key[0]):
+            raise errors.Refused(errors.TOO_MANY)
         mark = object()
         usage.since[mark] = time.monotonic()
-        self._count += 1
         HELD.inc()
         try:
             yield
         finally:
             del usage.since[mark]
-            self._count -= 1
+            self._shares.give(key[0])
             HELD.dec()
 
     async def wait_for_pods(self, key: Key) -> list[Address]:
@@ -190,8 +190,10 @@ def _fail(waiting: set[asyncio.Future[list[Address]]], error: errors.ApiError) -
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but not for ever."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+    """Wait for an event, but not for ever.
+
+    asyncio.wait_for of Python 3.11 would miss a cancellation that comes together with the event.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -66,11 +66,12 @@ async def _open(
     parsed: argparse.Namespace, client: valkey.Redis | None, seal: Seal
 ) -> AsyncIterator[tuple[Store, Shelf]]:
     """Where jobs and files are kept: in Valkey where there is a client of it, or in memory."""
+    share = parsed.namespace_share
     if client is None:
-        yield Memory(parsed.jobs_bytes), MemoryShelf(parsed.files_bytes)
+        yield Memory(parsed.jobs_bytes, share), MemoryShelf(parsed.files_bytes, share)
         return
-    async with Valkey(client, seal, parsed.jobs_bytes) as store:
-        shelf = ValkeyShelf(client, parsed.files_bytes)
+    async with Valkey(client, seal, parsed.jobs_bytes, share) as store:
+        shelf = ValkeyShelf(client, parsed.files_bytes, share)
         yield store, shelf
         await shelf.settle()
 

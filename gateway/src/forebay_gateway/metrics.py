@@ -7,12 +7,22 @@ ANSWERS = Counter(
     "Requests by what became of them: relayed, or answered by the gateway with a status; left: the client went away.",
     ["outcome"],
 )
+UNREADABLE = Counter(
+    "forebay_gateway_unreadable_objects",
+    "Objects of the API server that could not be read and were left out.",
+    ["resource"],
+)
 HELD = Gauge("forebay_gateway_held_requests", "Requests that wait for a pod.")
 RELAYED = Gauge("forebay_gateway_relayed_requests", "Requests that a pod is answering.")
 HELD_SECONDS = Histogram(
     "forebay_gateway_held_seconds",
     "How long requests waited for a pod before one took them.",
     buckets=(0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
+)
+LOOP_LAG = Histogram(
+    "forebay_gateway_loop_lag_seconds",
+    "How late the event loop was, looked at four times a second: what one step of it takes, all requests wait.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 JOBS = Counter("forebay_gateway_jobs", "Jobs that came to an end, by their last state.", ["state"])
 JOBS_WAITING = Gauge("forebay_gateway_waiting_jobs", "Jobs that wait for a pod and may start one, of all gateways.")

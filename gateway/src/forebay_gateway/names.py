@@ -13,6 +13,13 @@ SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 SLICE_MANAGER = "gateway.forebay.dev"
 """On the slices that tell the ports on which the gateway stands in for endpoints."""
 
+KUBERNETES_SLICE_MANAGER = "endpointslice-controller.k8s.io"
+"""On those of pods. Kubernetes puts right what anybody else writes into them."""
+
+KIND = "InferenceEndpoint"
+GATEWAY_PORTS = range(20000, 30000)
+"""Those that the operator gives to endpoints."""
+
 KEY_SECRET = "forebay-gateway"
 KEY_ENTRY = "digest-key"
 DIGEST_SECRETS = tuple(f"forebay-gateway-keys-{digit:x}" for digit in range(16))

@@ -12,7 +12,7 @@ SINCE = time.time()
 
 @asynccontextmanager
 async def serve_ops(
-    address: str, not_ready_because: Callable[[], str], held: Callable[[], object]
+    address: str, not_ready_because: Callable[[], str], held: Callable[[], object], reread: Callable[[], object]
 ) -> AsyncIterator[None]:
     """Answer /healthz, /readyz, /metrics and /held on HOST:PORT (no host: every address) until the context ends."""
     host, _, port = address.rpartition(":")
@@ -29,7 +29,7 @@ async def serve_ops(
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": content_type})
 
     async def tell_held(_: web.Request) -> web.Response:
-        return web.json_response({"endpoints": held(), "since": SINCE})
+        return web.json_response({"endpoints": held(), "reread": reread(), "since": SINCE})
 
     app = web.Application()
     for path, handler in {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics, "/held": tell_held}.items():

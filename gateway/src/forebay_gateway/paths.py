@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import Enum
+from urllib.parse import unquote
 
 from forebay_gateway.errors import Api
 from forebay_gateway.jobs.operations import read_operation
@@ -28,6 +29,9 @@ RESOURCES = frozenset(
     }
 )
 """The first part of a path after /v1/, as forebay_server's routes have them: what is not named is not there."""
+
+WEB_SOCKETS = frozenset({"/v1/realtime"})
+"""Paths that are asked for as web sockets; elsewhere such a request is answered like any other."""
 
 _PROBES = frozenset({"/health", "/ping"})
 _V2 = re.compile(r"^/v2/([^/]+)(/openai/v1/.+|/runsync)$")
@@ -83,6 +87,8 @@ class Path:
 def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
     """Of the port that is shared by all endpoints, or of one endpoint's own; None for a path that is not there."""
     path = target.partition(b"?")[0].decode("latin-1")
+    if not {".", ".."}.isdisjoint(unquote(path).split("/")):
+        return None
     if path in _PROBES:
         return Path("", path, target, Kind.PROBE)
     if path in ("/openapi.json", "/v1/openapi.json") and not shared:
@@ -107,5 +113,5 @@ def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
         return None
     if parts[1] == "models" and method in ("GET", "HEAD"):
         return Path(endpoint, rest, to_pod, Kind.MODELS)
-    engine = method == "POST" or (method == "GET" and parts[1] == "realtime")
+    engine = method == "POST" or (method == "GET" and rest in WEB_SOCKETS)
     return Path(endpoint, rest, to_pod, Kind.ENGINE if engine else Kind.PASSIVE)

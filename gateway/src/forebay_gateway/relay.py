@@ -8,18 +8,29 @@ with it the generation.
 import asyncio
 import json
 import socket
+from http import HTTPStatus
 from typing import Protocol, cast
 
 from forebay_gateway import errors
 from forebay_gateway.endpoint import Address
-from forebay_gateway.errors import Api
-from forebay_gateway.head import LAST_CHUNK, chunk
+from forebay_gateway.errors import Api, Refused
+from forebay_gateway.head import LAST_CHUNK, chunk, end_connection, read_status
 
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """Seconds, seconds and times after which a machine that went away without a word counts as gone."""
 
+HIGH_WATER = 64 << 10
+"""Bytes for a pod above which its client is not read from, until the pod has taken all of them."""
+
+LONGEST_HEAD = 64 << 10
+"""Bytes of an answer's head, and of what informs of it before."""
+
 LONGEST_REPLY = 1 << 20
 """Bytes of a pod's answer that is told as an event."""
+
+
+_INFORMS = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+"""How a head begins that only informs: the answer is still to come."""
 
 
 class Sink(Protocol):
@@ -33,25 +44,102 @@ class Sink(Protocol):
 
 
 class Upstream(asyncio.Protocol):
-    """A connection to a pod. `ended` gets its result, the error or None, when it is over."""
+    """A connection to a pod.
 
-    def __init__(self, client: Sink) -> None:
+    Only the head of the answer is looked at: it is to end the client's connection, since what the client sends after
+    it must not come to this pod, even where a proxy shares that connection between clients.
+
+    Attributes:
+        web_socket: the request asks for one.
+        answered: something went to the client.
+        switched: the connection is a web socket now.
+        taken: done when the pod has taken the whole request, or went away.
+        ended: its result is the error or None, when it is over.
+    """
+
+    def __init__(self, client: Sink, *, web_socket: bool = False) -> None:
         self._client = client
+        self._web_socket = web_socket
+        self._head: bytes | None = b""
+        self._informed = 0
         self.answered = False
+        self.switched = False
+        self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         keep_alive(self.transport.get_extra_info("socket"))
+        self.transport.set_write_buffer_limits(high=HIGH_WATER, low=0)
+
+    def send(self, head: bytes, body: bytes, seconds: float) -> None:
+        """Write the request. A pod that takes nothing of it for so many seconds is left."""
+        self.transport.writelines([head, body])
+        self._watch_writing(seconds)
+
+    def _watch_writing(self, seconds: float, before: int = 0) -> None:
+        left = self.transport.get_write_buffer_size()
+        if not left or self.taken.done():
+            self._take()
+        elif left == before:
+            self._fail(Refused(errors.NOT_TAKEN))
+        else:
+            asyncio.get_running_loop().call_later(seconds, self._watch_writing, seconds, left)
+
+    def _take(self) -> None:
+        if not self.taken.done():
+            self.taken.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        if self.ended.done():  # what was under way when the answer failed
+            return
+        if self._head is not None:
+            try:
+                data = self._read_head(self._head + data)
+            except ValueError:
+                self._fail(Refused(errors.BAD_ANSWER))
+                return
+        if data:
+            self._pass(data)
+
+    def _read_head(self, received: bytes) -> bytes:
+        """What of the answer's beginning may go to the client. Raises ValueError for no answer.
+
+        Answers before the final one (1xx) go no further. The gateway has answered Expect itself, and a proxy may take
+        one for final and its connection for free (nginx 1.22 does, after HEAD).
+        """
+        while b"\r\n\r\n" in received:
+            head, _, received = received.partition(b"\r\n\r\n")
+            status = read_status(head)
+            if status == HTTPStatus.SWITCHING_PROTOCOLS:
+                if not self._web_socket:
+                    raise ValueError("no web socket was asked for")
+                self.switched, self._head = True, None
+                return head + b"\r\n\r\n" + received
+            if status >= HTTPStatus.OK:
+                self._head = None
+                return end_connection(head) + b"\r\n\r\n" + received
+            self._informed += len(head)
+        if len(received) + self._informed > LONGEST_HEAD:
+            raise ValueError("the head of the answer is too long")
+        self._head = received
+        return b""
+
+    def _pass(self, data: bytes) -> None:
         self.answered = True
         try:
             self._client.write(data)
         except RuntimeError:  # as uvloop says of a client's connection that it closed in this very moment
             self.transport.abort()
 
+    def _fail(self, error: Exception) -> None:
+        """The answer is of no use: the connection ends by this error."""
+        if not self.ended.done():
+            self.ended.set_result(error)
+        self.transport.abort()
+
     def connection_lost(self, error: Exception | None) -> None:
+        self._take()
         if not self.ended.done():
             self.ended.set_result(error)
 
@@ -59,6 +147,7 @@ class Upstream(asyncio.Protocol):
         self._client.pause_reading()
 
     def resume_writing(self) -> None:
+        self._take()
         self._client.resume_reading()
 
 
@@ -77,15 +166,17 @@ class LateUpstream(Upstream):
 
     def data_received(self, data: bytes) -> None:
         if self._passes:
-            super().data_received(data)
+            self._pass(data)
             return
         self._received += data
+        while self._received.startswith(_INFORMS) and b"\r\n\r\n" in self._received:
+            self._received = self._received.partition(b"\r\n\r\n")[2]
         head, separator, rest = self._received.partition(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         if separator and lines[0].split()[1:2] == [b"200"] and b"transfer-encoding: chunked" in lines:
             self._passes = True
             self._received = b""
-            super().data_received(rest)
+            self._pass(rest)
         elif len(self._received) > LONGEST_REPLY:
             self.transport.close()
 

@@ -12,6 +12,7 @@ from forebay_gateway.api import ApiServer, ApiServerError
 from forebay_gateway.directory import Directory
 from forebay_gateway.endpoint import Manifest, read_endpoint, read_slice
 from forebay_gateway.keys import Keys
+from forebay_gateway.metrics import UNREADABLE
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +49,11 @@ class Watch:
                     pause = 0.0
                     version = event["object"]["metadata"]["resourceVersion"]
                     self._take(event["type"], event["object"])
-            except ApiServerError as error:
-                if error.status == 410:
+            except Exception as error:
+                if not isinstance(error, ApiServerError):  # an answer that makes no sense
+                    logger.exception("%s: the watch begins anew", self.path)
+                if not isinstance(error, ApiServerError) or error.status == 410:
                     version = ""
-                    continue
                 pause = min(LONGEST_PAUSE, max(0.5, pause * 2))
                 logger.warning("%s: %s; again in %.1f s", self.path, error, pause)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
@@ -74,6 +76,7 @@ class Watch:
         return str(page["metadata"]["resourceVersion"])
 
     def _take(self, kind: str, manifest: Manifest) -> None:
+        """Take in one event. An object that cannot be read is left out, and nothing else suffers."""
         if kind == "BOOKMARK":
             return
         if kind == "DELETED":
@@ -83,7 +86,12 @@ class Watch:
         metadata = manifest["metadata"]
         kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
         self._known[_name(manifest)] = {"metadata": kept}
-        self.put(manifest)
+        try:
+            self.put(manifest)
+        except Exception:
+            logger.exception("%s: %s cannot be read and is left out", self.path, "/".join(_name(manifest)))
+            UNREADABLE.labels(self.path.rpartition("/")[2]).inc()
+            self.drop({"metadata": kept})
 
 
 def watches(directory: Directory, keys: Keys, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:

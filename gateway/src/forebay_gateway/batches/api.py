@@ -96,7 +96,7 @@ class BatchesApi:
     async def _upload(self, asked: Asked) -> Record:
         async with self._reading:  # it is copied some times
             try:
-                upload = await read_upload(asked.content_type, asked.body)
+                upload = read_upload(asked.content_type, asked.body)
             except BadUpload as error:
                 raise _bad(str(error), error.param) from None
         if upload.purpose != "batch":
@@ -131,13 +131,13 @@ class BatchesApi:
         return _found(await self._shelf.get(key, "file", name), "File", name)
 
     async def _batches(self, key: Key) -> list[Record]:
-        return [await self._batch(key, name) for name in await self._shelf.all(key, "batch")]
+        cancelled = await self._shelf.all(key, "cancel")
+        found = await self._shelf.all(key, "batch")
+        return [_show(json.loads(text), cancelled.get(name)) for name, text in found.items()]
 
     async def _batch(self, key: Key, name: str) -> Record:
-        batch = _found(await self._shelf.get(key, "batch", name), "Batch", name)
-        if batch["status"] in records.OPEN and (asked := await self._shelf.get(key, "cancel", name)):
-            batch |= {"status": "cancelling", "cancelling_at": int(asked)}
-        return batch
+        text = await self._shelf.get(key, "batch", name)
+        return _show(_found(text, "Batch", name), await self._shelf.get(key, "cancel", name))
 
     async def _create(self, asked: Asked) -> Record:
         content = _object(asked.body)
@@ -177,6 +177,13 @@ class BatchesApi:
         return await self._batch(key, name)
 
 
+def _show(batch: Record, cancelled: str | None) -> Record:
+    """A batch as a client sees it. `cancelled`: when it was asked to end, if it was."""
+    if cancelled and batch["status"] in records.OPEN:
+        return {**batch, "status": "cancelling", "cancelling_at": int(cancelled)}
+    return batch
+
+
 def _uses(batch: Record, file: str) -> bool:
     return batch["input_file_id"] == file and batch["status"] in {*records.OPEN, "cancelling"}
 
@@ -211,7 +218,7 @@ def _is_metadata(metadata: object) -> bool:
 
 def _page(found: list[Record], query: str, most: int, default: int) -> Record:
     text = _one(query, "limit") or str(default)
-    if not text.isdecimal() or not 1 <= int(text) <= most:
+    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         raise _bad(f"limit must be from 1 to {most}.", "limit")
     return records.page(found, _one(query, "after"), int(text), ascending=_one(query, "order") == "asc")
 

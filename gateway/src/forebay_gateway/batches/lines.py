@@ -1,75 +1,124 @@
-"""The lines of a batch's files: requests in, answers out. Pure."""
+"""The lines of a batch's files: requests in, answers out."""
 
+import asyncio
 import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from forebay_gateway.batches.records import Record
 from forebay_gateway.jobs.job import Job, State
 
 MOST_REQUESTS = 50_000
+MOST_LINES = 2 * MOST_REQUESTS
+"""With those that are empty."""
+
 MOST_ERRORS = 50
-"""Lines of an input file that it is told of."""
+"""Lines of an input file that it is told of; what comes after them is not read."""
+
+SLICE = 256 << 10
+"""Characters that are read in one step of the event loop."""
+
+LINE = 256
+"""Characters that a line counts besides its own, for what each line costs."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One line of an input file."""
+    """One line of an input file. `body` is the JSON of an object, as it was written."""
 
     custom_id: str
-    body: dict[str, Any]
+    body: str
 
 
-def read_requests(content: str, endpoint: str) -> tuple[list[Request], list[Record]]:
-    """The requests of an input file, and what is wrong with its lines, as a batch object tells it."""
+class _Line(msgspec.Struct):
+    custom_id: msgspec.Raw = msgspec.Raw(b"")
+    method: msgspec.Raw = msgspec.Raw(b"")
+    url: msgspec.Raw = msgspec.Raw(b"")
+    body: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Body(msgspec.Struct):
+    stream: msgspec.Raw = msgspec.Raw(b"")
+
+
+_LINE, _BODY, _TEXT = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Body), msgspec.json.Decoder(str)
+
+
+async def read_requests(content: str, endpoint: str) -> tuple[list[Request], list[Record]]:
+    """The requests of an input file, and what is wrong with its lines, as a batch object tells it. Other tasks run
+    between its slices."""
     requests: list[Request] = []
     errors: list[Record] = []
     seen: set[str] = set()
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        found = _read_line(line, endpoint, seen)
-        if isinstance(found, Request):
-            requests.append(found)
-        elif len(errors) < MOST_ERRORS:
-            code, message, param = found
-            errors.append({"code": code, "line": number, "message": message, "param": param})
+    place = number = cost = 0
+    while place < len(content) and len(errors) < MOST_ERRORS:
+        end = content.find("\n", place)
+        line = content[place : end if end >= 0 else len(content)]
+        place, number = place + len(line) + 1, number + 1
+        if not line.isspace() and line:
+            found = _read_line(line, endpoint, seen)
+            if isinstance(found, Request):
+                requests.append(found)
+            else:
+                errors.append(_error(*found, line=number))
+        if len(requests) > MOST_REQUESTS:
+            errors.append(_error("too_many_requests", f"{MOST_REQUESTS} requests are the most in one file."))
+            break
+        if number > MOST_LINES:
+            errors.append(_error("too_many_lines", f"{MOST_LINES} lines are the most in one file."))
+            break
+        cost += len(line) + LINE
+        if cost > SLICE:
+            cost = 0
+            await asyncio.sleep(0)
     if not requests and not errors:
-        errors.append({"code": "empty_file", "line": None, "message": "The file has no requests.", "param": None})
-    if len(requests) > MOST_REQUESTS:
-        text = f"The file has {len(requests)} requests; {MOST_REQUESTS} are the most."
-        errors.append({"code": "too_many_requests", "line": None, "message": text, "param": None})
+        errors.append(_error("empty_file", "The file has no requests."))
     return requests, errors
+
+
+def _error(code: str, message: str, param: str | None = None, line: int | None = None) -> Record:
+    return {"code": code, "line": line, "message": message, "param": param}
 
 
 def _read_line(line: str, endpoint: str, seen: set[str]) -> Request | tuple[str, str, str | None]:
     try:
-        asked = json.loads(line)
-    except (ValueError, RecursionError):
-        return "invalid_json_line", "This line is not parseable as valid JSON.", None
-    if not isinstance(asked, dict):
+        asked = _LINE.decode(line)
+    except msgspec.ValidationError:
         return "invalid_json_line", "This line is no JSON object.", None
-    custom_id, body = asked.get("custom_id"), asked.get("body")
-    if not isinstance(custom_id, str) or not custom_id:
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return "invalid_json_line", "This line is not parseable as valid JSON.", None
+    custom_id = _read_text(asked.custom_id)
+    if not custom_id:
         return "missing_required_parameter", "Each line needs a custom_id.", "custom_id"
     if custom_id in seen:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used more than once.", "custom_id"
     seen.add(custom_id)
-    if asked.get("method") != "POST":
+    if _read_text(asked.method) != "POST":
         return "invalid_method", "The method of each line must be POST.", "method"
-    if asked.get("url") != endpoint:
+    if _read_text(asked.url) != endpoint:
         return "invalid_url", f"The url of each line must be the batch's endpoint, {endpoint}.", "url"
-    if not isinstance(body, dict):
+    body = bytes(asked.body)
+    if not body.startswith(b"{"):
         return "missing_required_parameter", "Each line needs a body, a JSON object.", "body"
-    if body.get("stream"):
+    if bytes(_BODY.decode(body).stream) not in (b"", b"false", b"null"):
         return "invalid_request", "A request of a batch cannot be streamed.", "body.stream"
-    return Request(custom_id, body)
+    return Request(custom_id, body.decode())
+
+
+def _read_text(raw: msgspec.Raw) -> str:
+    """A string; "" for anything else."""
+    try:
+        return _TEXT.decode(raw)
+    except msgspec.DecodeError:
+        return ""
 
 
 def job_input(endpoint: str, request: Request) -> str:
     """The input of the job that does a request."""
-    return json.dumps({"route": endpoint, "method": "POST", "body": request.body})
+    return f'{{"route": {json.dumps(endpoint)}, "method": "POST", "body": {request.body}}}'
 
 
 def tell_result(request: Request, job: Job | None) -> tuple[bool, str]:

@@ -4,6 +4,7 @@
 -- forebay:kinds:ENDPOINT       set     the kinds that an endpoint has
 -- forebay:shelved              zset    when a document goes; its members are ENDPOINT KIND NAME
 -- forebay:shelved:bytes        number  what all documents take
+-- forebay:shelved:bytes-of     hash    the same by namespace
 -- forebay:lease:NAME           string  which gateway has a lease
 
 local PREFIX, OVERHEAD, BATCH = 'forebay:', 200, 500
@@ -16,17 +17,27 @@ local function place_of(endpoint, kind)
   return PREFIX .. 'shelf:' .. endpoint .. ':' .. kind
 end
 
+-- What the documents of a namespace take becomes so much more.
+local function keep(endpoint, by)
+  local namespace = string.match(endpoint, '^[^/]*')
+  call('INCRBY', PREFIX .. 'shelved:bytes', by)
+  if call('HINCRBY', PREFIX .. 'shelved:bytes-of', namespace, by) == 0 then
+    call('HDEL', PREFIX .. 'shelved:bytes-of', namespace)
+  end
+end
+
 local steps = {}
 
--- 0 where there is no place; -1 as the most means that there always is.
-function steps.put(endpoint, kind, name, most, after, text)
+-- 0 where there is no place: a namespace has `share` of what the others leave free. -1 as the most: there always is.
+function steps.put(endpoint, kind, name, most, share, after, text)
   local place = place_of(endpoint, kind)
   local old = call('HSTRLEN', place, name)
   local size = #text - old
   if call('HEXISTS', place, name) == 0 then size = size + OVERHEAD end
-  local full = (call('GET', PREFIX .. 'shelved:bytes') or 0) + size > most + 0
-  if full and size > 0 and most ~= '-1' then return 0 end
-  call('INCRBY', PREFIX .. 'shelved:bytes', size)
+  local own = (call('HGET', PREFIX .. 'shelved:bytes-of', string.match(endpoint, '^[^/]*')) or 0) + 0
+  local others = (call('GET', PREFIX .. 'shelved:bytes') or 0) - own
+  if own + size > share * (most - others) and size > 0 and most ~= '-1' then return 0 end
+  keep(endpoint, size)
   call('HSET', place, name, text)
   call('SADD', PREFIX .. 'kinds:' .. endpoint, kind)
   call('ZADD', PREFIX .. 'shelved', now + after, endpoint .. ' ' .. kind .. ' ' .. name)
@@ -46,7 +57,7 @@ end
 function steps.delete(endpoint, kind, name)
   local place = place_of(endpoint, kind)
   if call('HEXISTS', place, name) == 0 then return 0 end
-  call('DECRBY', PREFIX .. 'shelved:bytes', call('HSTRLEN', place, name) + OVERHEAD)
+  keep(endpoint, -call('HSTRLEN', place, name) - OVERHEAD)
   call('ZREM', PREFIX .. 'shelved', endpoint .. ' ' .. kind .. ' ' .. name)
   call('HDEL', place, name)
   if call('EXISTS', place) == 0 then call('SREM', PREFIX .. 'kinds:' .. endpoint, kind) end

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from forebay_gateway.jobs.store import Full
 from forebay_gateway.names import Key
+from forebay_gateway.shares import Shares
 
 OVERHEAD = 200
 """Bytes that a document takes besides its text."""
@@ -43,20 +44,22 @@ class Shelf(ABC):
 
 
 class MemoryShelf(Shelf):
-    """In the memory of one gateway; `most_bytes` bounds all documents together."""
+    """In the memory of one gateway; `most_bytes` bounds all documents together, of which `share` tells a namespace's
+    part (shares.Shares)."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._bytes = 0
+    def __init__(self, most_bytes: int, share: float = 0.5) -> None:
+        self._bytes = Shares(most_bytes, share)
         self._documents: dict[tuple[Key, str], dict[str, str]] = {}
         self._expiries: dict[tuple[Key, str, str], asyncio.TimerHandle] = {}
 
     async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
         place = self._documents.get((key, kind), {})
         size = len(text) - len(place[name]) if name in place else len(text) + OVERHEAD
-        if bounded and size > 0 and self._bytes + size > self._most_bytes:
-            raise Full
-        self._bytes += size
+        if bounded:
+            if not self._bytes.take(key[0], size):
+                raise Full
+        else:
+            self._bytes.give(key[0], -size)
         self._documents.setdefault((key, kind), {})[name] = text
         self._let_live(key, kind, name)
         later = asyncio.get_running_loop().call_later
@@ -87,7 +90,7 @@ class MemoryShelf(Shelf):
         place = self._documents.get((key, kind), {})
         if name not in place:
             return False
-        self._bytes -= len(place.pop(name)) + OVERHEAD
+        self._bytes.give(key[0], len(place.pop(name)) + OVERHEAD)
         if not place:
             del self._documents[key, kind]
         return True

@@ -1,10 +1,15 @@
 """Reads the form that a file is uploaded by (RFC 7578)."""
 
-import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import aiohttp
-from aiohttp.base_protocol import BaseProtocol
+from forebay_gateway.forms import Part, is_form, read_parts
+
+MOST_PARTS = 16
+LONGEST_FIELD = 512
+"""Bytes of a field that is no file."""
+
+MOST_DIGITS = 9
 
 
 class BadUpload(Exception):
@@ -25,32 +30,30 @@ class Upload:
     kept: int | None
 
 
-async def read_upload(content_type: str, body: bytes) -> Upload:
+def read_upload(content_type: str, body: bytes) -> Upload:
     """Raises BadUpload."""
-    if not content_type.lower().startswith("multipart/form-data"):
+    if not is_form(content_type):
         raise BadUpload("Files are uploaded as multipart/form-data with the fields file and purpose.")
-    loop = asyncio.get_running_loop()
-    stream = aiohttp.StreamReader(BaseProtocol(loop), 1 << 20, loop=loop)
-    stream.feed_data(body)
-    stream.feed_eof()
-    fields: dict[str, bytes] = {}
-    filename = ""
     try:
-        reader = aiohttp.MultipartReader({"Content-Type": content_type}, stream)
-        while isinstance(part := await reader.next(), aiohttp.BodyPartReader):
-            name = part.name or ""
-            fields[name] = bytes(await part.read(decode=True))
-            if name == "file":
-                filename = part.filename or "file"
-    except (ValueError, AssertionError, aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError) as error:
-        raise BadUpload(f"The form cannot be read: {error}") from None
-    if "file" not in fields:
+        parts = {part.name: part for part in read_parts(content_type, body, MOST_PARTS)}
+    except ValueError as error:
+        raise BadUpload(f"The form cannot be read: {error}.") from None
+    file = parts.pop("file", None)
+    if file is None:
         raise BadUpload("The form has no file.", "file")
     try:
-        content = fields["file"].decode()
+        content = str(file.content, "utf-8")
     except UnicodeDecodeError:
         raise BadUpload("The file is no UTF-8 text.", "file") from None
-    kept = fields.get("expires_after[seconds]", b"").decode(errors="replace")
-    if kept and not kept.isdecimal():
-        raise BadUpload("expires_after[seconds] must be a number.", "expires_after")
-    return Upload(filename, fields.get("purpose", b"").decode(errors="replace"), content, int(kept) if kept else None)
+    kept = _read_field(parts, "expires_after[seconds]")
+    if kept and not (kept.isdecimal() and len(kept) <= MOST_DIGITS):
+        raise BadUpload(f"expires_after[seconds] must be a number of up to {MOST_DIGITS} digits.", "expires_after")
+    return Upload(file.filename or "file", _read_field(parts, "purpose"), content, int(kept) if kept else None)
+
+
+def _read_field(parts: Mapping[str, Part], name: str) -> str:
+    if name not in parts:
+        return ""
+    if len(parts[name].content) > LONGEST_FIELD:
+        raise BadUpload(f"{name} is longer than {LONGEST_FIELD} bytes.", name)
+    return bytes(parts[name].content).decode(errors="replace")

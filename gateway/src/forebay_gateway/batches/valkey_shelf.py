@@ -13,17 +13,19 @@ from forebay_gateway.names import Key
 
 
 class ValkeyShelf(Shelf):
-    """`most_bytes` bounds all documents together, whichever gateway keeps them there."""
+    """`most_bytes` bounds all documents together, whichever gateway keeps them there; of them `share` tells a
+    namespace's part (shares.Shares)."""
 
-    def __init__(self, client: valkey.Redis, most_bytes: int) -> None:
+    def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5) -> None:
         self._steps = Steps(client, resources.files(__package__).joinpath("shelf.lua").read_text())
         self._most_bytes = most_bytes
+        self._share = share
         self._gateway = uuid.uuid4().hex
 
     async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
         most = self._most_bytes if bounded else -1
         kept = await self._steps.run(
-            "put", "/".join(key), kind, name, most, round(seconds * 1000), text, growing=bounded
+            "put", "/".join(key), kind, name, most, self._share, round(seconds * 1000), text, growing=bounded
         )
         if not kept:
             raise Full

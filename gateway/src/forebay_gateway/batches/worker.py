@@ -68,7 +68,9 @@ class Worker:
 
     async def submit(self, key: Key, batch: Record, api_key: str) -> None:
         """Take a batch in. Raises Full."""
-        await self._shelf.put(key, "key", batch["id"], self._seal.close(api_key), records.BATCH_KEPT)
+        await self._shelf.put(
+            key, "key", batch["id"], self._seal.close(api_key, _owner(key, batch["id"])), records.BATCH_KEPT
+        )
         await self._shelf.put(key, "batch", batch["id"], json.dumps(batch), records.BATCH_KEPT, bounded=False)
         await self._shelf.put(EVERYBODY, "open", batch["id"], "/".join(key), records.BATCH_KEPT, bounded=False)
 
@@ -122,7 +124,7 @@ class _Batch:
             await self._close()
             return
         content = await self._shelf.get(self._key, "content", self._batch["input_file_id"])
-        requests, errors = read_requests(content or "", self._batch["endpoint"])
+        requests, errors = await read_requests(content or "", self._batch["endpoint"])
         if errors:
             records.fail(self._batch, errors, time.time())
             await self._save()
@@ -152,7 +154,7 @@ class _Batch:
         self._count(before)
         left = iter([number for number in range(len(requests)) if str(number) not in before])
         sealed = await self._shelf.get(self._key, "key", self._id) or ""
-        api_key = self._seal.open(sealed)
+        api_key = self._seal.open(sealed, _owner(self._key, self._id))
         doers = {asyncio.create_task(self._do_some(requests, left, api_key)) for _ in range(AT_ONCE)}
         try:
             while doers:
@@ -243,3 +245,8 @@ class _Batch:
         for kind in ("key", "cancel"):
             await self._shelf.delete(self._key, kind, self._id)
         await self._shelf.delete(EVERYBODY, "open", self._id)
+
+
+def _owner(key: Key, batch_id: str) -> str:
+    """Whose an API key is that is kept with a batch."""
+    return f"batch {'/'.join(key)} {batch_id}"

@@ -12,6 +12,7 @@ from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import Counts, Full, Lost, Store, Taken
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
+from forebay_gateway.shares import Shares
 
 
 @dataclass
@@ -30,20 +31,20 @@ class _Endpoint:
 
 
 class Memory(Store):
-    """`most_bytes` bounds the inputs and outputs of all jobs together."""
+    """`most_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
+    (shares.Shares)."""
 
     keeps = "in the memory of one gateway: a restart loses jobs"
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()
-        self._most_bytes = most_bytes
-        self._bytes = 0
+        self._bytes = Shares(most_bytes, share)
         self._endpoints: dict[Key, _Endpoint] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
 
     async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
         job = Job(job_id, key, submission, api_key, self._now())
-        self._take_place(job.size)
+        self._take_place(job, job.size)
         self._endpoints.setdefault(key, _Endpoint()).jobs[job_id] = job
         self._expire(job, submission.ttl)
         self._enqueue(job)
@@ -103,7 +104,7 @@ class Memory(Store):
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
         if job.state is not State.IN_PROGRESS:
             raise Lost
-        self._take_place(sum(map(len, items)))
+        self._take_place(job, sum(map(len, items)))
         job.output += items
         self._tell(job.id)
 
@@ -150,10 +151,9 @@ class Memory(Store):
         if job and job.state.final:
             self._expire(job, min(seconds, job.created + job.submission.ttl - self._now()))
 
-    def _take_place(self, size: int) -> None:
-        if self._bytes + size > self._most_bytes:
+    def _take_place(self, job: Job, size: int) -> None:
+        if not self._bytes.take(job.endpoint[0], size):
             raise Full
-        self._bytes += size
 
     def _finish(self, job: Job, state: State, error: str = "") -> None:
         if job.state.final:
@@ -190,7 +190,7 @@ class Memory(Store):
         if timer := self._expiries.pop(job.id, None):
             timer.cancel()
         if self._endpoints[job.endpoint].jobs.pop(job.id, None):
-            self._bytes -= job.size
+            self._bytes.give(job.endpoint[0], job.size)
 
     def _enqueue(self, job: Job) -> None:
         endpoint = self._endpoints[job.endpoint]
@@ -206,7 +206,7 @@ class Memory(Store):
         endpoint.counts.waiting -= not job.submission.low
 
     def _forget_output(self, job: Job) -> None:
-        self._bytes -= sum(map(len, job.output))
+        self._bytes.give(job.endpoint[0], sum(map(len, job.output)))
         job.output.clear()
         job.told = 0
 

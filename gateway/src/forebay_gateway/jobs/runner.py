@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 
 import aiohttp
+import msgspec
 
 from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
@@ -14,6 +15,8 @@ LINES = "application/x-ndjson"
 LONGEST_LINE = 1 << 24
 """Bytes of an item of the output."""
 
+LONGEST_ERROR = 1 << 20
+"""Bytes of an answer that is an error."""
 
 AT_ONCE = 500
 """Items that are given together."""
@@ -39,6 +42,13 @@ class Outcome:
     error: str = ""
 
 
+TOO_LARGE = Outcome(State.FAILED, "An item of the output is too large.")
+NO_ANSWER = Outcome(State.FAILED, "The server's answer is none of a job.")
+
+LONGEST_TEXT = 10_000
+"""Characters of an error that are kept."""
+
+
 async def run(
     session: aiohttp.ClientSession, pod: Address, job: Job
 ) -> AsyncGenerator[tuple[Sequence[str], Outcome | None]]:
@@ -57,16 +67,17 @@ async def run(
             if answer.status in (429, 503):
                 raise Busy
             if answer.status != 200:
-                yield (), Outcome(State.FAILED, _error(answer.status, await answer.read()))
+                yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR)))
                 return
             if LINES not in answer.headers.get("Content-Type", ""):
-                yield _read_whole(await answer.read())
+                body = await _read(answer, LONGEST_LINE)
+                yield ((), TOO_LARGE) if len(body) > LONGEST_LINE else _read_whole(body)
                 return
             rest = bytearray()
             async for data in answer.content.iter_any():
                 rest += data
                 if len(rest) > LONGEST_LINE:
-                    yield (), Outcome(State.FAILED, "An item of the output is too large.")
+                    yield (), TOO_LARGE
                     return
                 if b"\n" not in data:
                     continue
@@ -83,14 +94,50 @@ async def run(
     raise Gone("the answer broke off")
 
 
-def _read_lines(lines: Sequence[bytearray]) -> Iterator[tuple[Sequence[str], Outcome | None]]:
+async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body of an answer; of a longer one a little more than `most` bytes."""
+    body = bytearray()
+    async for data in answer.content.iter_any():
+        body += data
+        if len(body) > most:
+            break
+    return bytes(body)
+
+
+class _Told(msgspec.Struct):
+    """What a server says in a line, or at the end: an item of the output, or all of them, and how the job ended."""
+
+    output: msgspec.Raw = msgspec.Raw(b"")
+    status: str = ""
+    error: str = ""
+
+
+class _Failed(msgspec.Struct):
+    message: str = ""
+
+
+class _Error(msgspec.Struct):
+    error: _Failed
+
+
+_TOLD, _ERROR = msgspec.json.Decoder(_Told), msgspec.json.Decoder(_Error)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _read_lines(lines: Sequence[bytes | bytearray]) -> Iterator[tuple[Sequence[str], Outcome | None]]:
     items: list[str] = []
     for line in lines:
-        told = json.loads(line)
-        if "output" not in told:
-            yield items, Outcome(State(told["status"]), told.get("error", ""))
+        try:
+            told = _TOLD.decode(line)
+            item, outcome = bytes(told.output).decode(), None
+            if not item:
+                outcome = _outcome(told)
+        except (ValueError, RecursionError):
+            outcome = NO_ANSWER
+        if outcome:
+            yield items, outcome
             return
-        items.append(json.dumps(told["output"], ensure_ascii=False))
+        items.append(item)
         if len(items) == AT_ONCE:
             yield items, None
             items = []
@@ -101,17 +148,23 @@ def _read_lines(lines: Sequence[bytearray]) -> Iterator[tuple[Sequence[str], Out
 def _read_whole(body: bytes) -> tuple[Sequence[str], Outcome]:
     """What a server from before the lines answers: the output at the end."""
     try:
-        told = json.loads(body)
-        state = State(told["status"])
-        items = list(told.get("output") or ())
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return (), Outcome(State.FAILED, "The server's answer is none of a job.")
-    given = [json.dumps(item, ensure_ascii=False) for item in items]
-    return given, Outcome(state, str(told.get("error", "")))
+        told = _TOLD.decode(body)
+        items = _ITEMS.decode(told.output) if bytes(memoryview(told.output)[:1]) == b"[" else []
+        return [bytes(item).decode() for item in items], _outcome(told)
+    except (ValueError, RecursionError):
+        return (), NO_ANSWER
+
+
+def _outcome(told: _Told) -> Outcome:
+    """How the job ended. Raises ValueError where this is none of the ends."""
+    state = State(told.status)
+    if not state.final:
+        raise ValueError(told.status)
+    return Outcome(state, told.error[:LONGEST_TEXT])
 
 
 def _error(status: int, body: bytes) -> str:
     try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, TypeError, KeyError):
+        return _ERROR.decode(body).error.message[:LONGEST_TEXT]
+    except (ValueError, RecursionError):
         return f"The server answered {status}."

@@ -14,16 +14,21 @@ class Seal:
     def __init__(self, secret: Callable[[], bytes]) -> None:
         self._secret = secret
 
-    def close(self, api_key: str) -> str:
-        """What may be kept of an API key. Where there is no secret no endpoint asks for a key, and none is kept."""
-        return self._fernet().encrypt(api_key.encode()).decode() if api_key and self._secret() else ""
+    def close(self, api_key: str, owner: str) -> str:
+        """What may be kept of an API key for its owner alone, such as a job of an endpoint. Where there is no secret no
+        endpoint asks for a key, and none is kept."""
+        sealed = f"{owner}\n{api_key}".encode()
+        return self._fernet().encrypt(sealed).decode() if api_key and self._secret() else ""
 
-    def open(self, sealed: str) -> str:
-        """The API key; "" where it was sealed under another secret, which pods answer with 401."""
+    def open(self, sealed: str, owner: str) -> str:
+        """The API key; "" where it was sealed under another secret or for another owner, which pods answer with 401."""
         try:
-            return self._fernet().decrypt(sealed.encode()).decode() if sealed else ""
+            kept, _, api_key = (
+                self._fernet().decrypt(sealed.encode()).decode().partition("\n") if sealed else ("", "", "")
+            )
         except InvalidToken:
             return ""
+        return api_key if kept == owner else ""
 
     def _fernet(self) -> Fernet:
         derived = hmac.new(self._secret(), b"forebay: API keys of jobs", hashlib.sha256).digest()

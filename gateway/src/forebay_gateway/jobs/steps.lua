@@ -11,6 +11,7 @@
 -- forebay:queued, :waiting, :running  hashes  how many jobs, by endpoint; waiting are those that may start pods
 -- forebay:expiries          zset    when nothing is left of a job
 -- forebay:bytes             number  what all jobs keep
+-- forebay:bytes-of          hash    the same by namespace
 -- forebay:swept             number  when the last sweep was
 -- forebay:told              channel what others may wait for: queued ENDPOINT, output ID, ended ID
 --
@@ -60,9 +61,22 @@ local function keep_until(id, moment)
   call('ZADD', PREFIX .. 'expiries', moment, id)
 end
 
-local function resize(id, by)
-  call('HINCRBY', key_of(id), 'size', by)
+-- What the jobs of an endpoint keep, with those of its namespace, becomes so much more.
+local function keep(endpoint, by)
   call('INCRBY', PREFIX .. 'bytes', by)
+  count(PREFIX .. 'bytes-of', string.match(endpoint, '^[^/]*'), by)
+end
+
+-- Whether a namespace may keep so much more: `share` of what the others leave free of `most`.
+local function has_place(endpoint, by, most, share)
+  local own = (call('HGET', PREFIX .. 'bytes-of', string.match(endpoint, '^[^/]*')) or 0) + 0
+  local others = (call('GET', PREFIX .. 'bytes') or 0) - own
+  return own + by <= share * (most - others)
+end
+
+local function resize(id, job, by)
+  call('HINCRBY', key_of(id), 'size', by)
+  keep(job.endpoint, by)
 end
 
 local function enqueue(id, job, name)
@@ -94,7 +108,7 @@ end
 
 local function forget_output(id, job)
   call('DEL', key_of(id) .. ':output')
-  resize(id, job.bytes - call('HGET', key_of(id), 'size'))
+  resize(id, job, job.bytes - call('HGET', key_of(id), 'size'))
   set(id, 'told', 0)
 end
 
@@ -115,10 +129,42 @@ local function finish(id, job, state, why)
 end
 
 local function drop(id, job)
-  call('DECRBY', PREFIX .. 'bytes', call('HGET', key_of(id), 'size'))
+  keep(job.endpoint, -call('HGET', key_of(id), 'size'))
   call('DEL', key_of(id), key_of(id) .. ':input', key_of(id) .. ':output')
   call('ZREM', PREFIX .. 'expiries', id)
   call('SREM', PREFIX .. 'jobs:' .. job.endpoint, id)
+end
+
+-- What is left of a job whose hash is gone, as it was evicted or somebody deleted it.
+local function drop_remains(id, endpoint)
+  local key = key_of(id)
+  local size = call('STRLEN', key .. ':input')
+  for _, item in ipairs(call('LRANGE', key .. ':output', 0, -1)) do size = size + #item end
+  call('DEL', key .. ':input', key .. ':output')
+  call('ZREM', PREFIX .. 'expiries', id)
+  if endpoint then
+    keep(endpoint, -size)
+    call('SREM', PREFIX .. 'jobs:' .. endpoint, id)
+  end
+end
+
+-- The same for one that is queued, or that runs: at which pod only the others tell.
+local function lose(endpoint, name, entry, id, runs)
+  local stream = queue_of(endpoint, name)
+  call('XACK', stream, GROUP, entry)
+  call('XDEL', stream, entry)
+  drop_remains(id, endpoint)
+  if not runs then
+    count(PREFIX .. 'queued', endpoint, -1)
+    if name ~= 'low' then count(PREFIX .. 'waiting', endpoint, -1) end
+    return
+  end
+  count(PREFIX .. 'running', endpoint, -1)
+  call('DEL', PREFIX .. 'pods:' .. endpoint)
+  for _, other in ipairs(call('SMEMBERS', PREFIX .. 'jobs:' .. endpoint)) do
+    local job = read(other)
+    if job and job.state == 'IN_PROGRESS' then count(PREFIX .. 'pods:' .. endpoint, job.pod, 1) end
+  end
 end
 
 local function snapshot(id)
@@ -126,8 +172,9 @@ local function snapshot(id)
 end
 
 -- Nothing is left of a job, which ends before where it had not ended.
-local function discard(id, state, why, ended)
+local function discard(id, state, why, ended, endpoint)
   local job = read(id)
+  if not job then return drop_remains(id, endpoint) end
   if not FINAL[job.state] then
     finish(id, job, state, why)
     ended[#ended + 1] = snapshot(id)
@@ -144,18 +191,18 @@ end
 local steps = {}
 
 -- 1 where it is taken in, or was already; 0 where there is no place for it.
-function steps.submit(id, most, input, ...)
+function steps.submit(id, most, share, input, ...)
   if call('EXISTS', key_of(id)) == 1 then return 1 end
   set(id, 'created', now, 'attempts', 0, 'told', 0, 'size', 0, ...)
   local job = read(id)
   local size = job.bytes + 0
-  if (call('GET', PREFIX .. 'bytes') or 0) + size > most + 0 then
+  if not has_place(job.endpoint, size, most, share) then
     call('DEL', key_of(id))
     return 0
   end
   call('SET', key_of(id) .. ':input', input)
   call('SADD', PREFIX .. 'jobs:' .. job.endpoint, id)
-  resize(id, size)
+  resize(id, job, size)
   keep_until(id, now + job.ttl)
   enqueue(id, job)
   return 1
@@ -211,16 +258,23 @@ function steps.claim(endpoint, token, at_once, ...)
   local function queued() return call('HGET', PREFIX .. 'queued', endpoint) or 0 end
   for _, name in ipairs(pod and QUEUES or {}) do
     local stream = queue_of(endpoint, name)
-    local found = call('EXISTS', stream) == 1
-      and call('XREADGROUP', 'GROUP', GROUP, GROUP, 'COUNT', 1, 'STREAMS', stream, '>')
-    if found then
-      local id = found[1][2][1][2][2]
-      local job = read(id)
-      dequeue(job)
-      count(PREFIX .. 'running', endpoint, 1)
-      count(PREFIX .. 'pods:' .. endpoint, pod, 1)
-      set(id, 'state', 'IN_PROGRESS', 'started', now, 'token', token, 'pod', pod, 'attempts', job.attempts + 1)
-      return {queued(), id, call('HGETALL', key_of(id)), call('GET', key_of(id) .. ':input')}
+    while call('EXISTS', stream) == 1 do
+      local found = call('XREADGROUP', 'GROUP', GROUP, GROUP, 'COUNT', 1, 'STREAMS', stream, '>')
+      if not found then break end
+      local entry = found[1][2][1]
+      local id = entry[2][2]
+      local job, input = read(id), call('GET', key_of(id) .. ':input')
+      if job and input then
+        dequeue(job)
+        count(PREFIX .. 'running', endpoint, 1)
+        count(PREFIX .. 'pods:' .. endpoint, pod, 1)
+        set(id, 'state', 'IN_PROGRESS', 'started', now, 'token', token, 'pod', pod, 'attempts', job.attempts + 1)
+        return {queued(), id, call('HGETALL', key_of(id)), input}
+      elseif job then
+        finish(id, job, 'FAILED', 'Its input is lost: it was evicted or deleted in Valkey.')
+      else
+        lose(endpoint, name, entry[1], id, false)
+      end
     end
   end
   return {queued()}
@@ -256,32 +310,33 @@ end
 
 -- Appends items to the first `from` ones: a call that is made again adds nothing. -1 where there is no place, 0 where some
 -- of the first are missing.
-local function append(id, from, most, items)
+local function append(id, job, from, most, share, items)
   local key = key_of(id) .. ':output'
   local skip, size = call('LLEN', key) - from, 0
   if skip < 0 then return 0 end
   for i = skip + 1, #items do size = size + #items[i] end
-  if size > 0 and (call('GET', PREFIX .. 'bytes') or 0) + size > most + 0 then return -1 end
+  if size > 0 and not has_place(job.endpoint, size, most, share) then return -1 end
   for i = skip + 1, #items do call('RPUSH', key, items[i]) end
-  resize(id, size)
+  resize(id, job, size)
   return 1
 end
 
 -- 0 where the claim is lost, -1 where there is no place.
-function steps.add_output(id, token, most, from, ...)
-  if not claimed(id, token) then return 0 end
-  local added = append(id, from, most, {...})
+function steps.add_output(id, token, most, share, from, ...)
+  local job = claimed(id, token)
+  if not job then return 0 end
+  local added = append(id, job, from, most, share, {...})
   if added == 1 then tell('output', id) end
   return added
 end
 
 -- Ends a job that this claim has, with the last items of its output, and tells when; so does the same call once more.
 -- 0 where the claim is lost, -1 where there is no place.
-function steps.finish(id, token, state, why, most, from, ...)
+function steps.finish(id, token, state, why, most, share, from, ...)
   local job = read(id)
   if job and job.token == token and job.state == state then return job.finished + 0 end
   if not (job and claimed(id, token)) then return 0 end
-  local added = append(id, from, most, {...})
+  local added = append(id, job, from, most, share, {...})
   if added == 1 then
     finish(id, job, state, why)
     return now
@@ -316,10 +371,16 @@ end
 
 -- Forgets some of the queued jobs of a queue, and tells after which entry to go on ('' for none) and what they were.
 function steps.purge(endpoint, name, after)
-  local found, gone, last = call('XRANGE', queue_of(endpoint, name), after, '+', 'COUNT', BATCH), {}, ''
+  local stream, gone, last = queue_of(endpoint, name), {}, ''
+  local found = call('XRANGE', stream, after, '+', 'COUNT', BATCH)
   for _, each in ipairs(found) do
     local id = each[2][2]
-    if read(id).state == 'IN_QUEUE' then discard(id, 'CANCELLED', '', gone) end
+    local job = read(id)
+    if not job then
+      lose(endpoint, name, each[1], id, #call('XPENDING', stream, GROUP, each[1], each[1], 1) > 0)
+    elseif job.state == 'IN_QUEUE' then
+      discard(id, 'CANCELLED', '', gone)
+    end
     last = '(' .. each[1]
   end
   return {#found == BATCH and last or '', gone}
@@ -328,10 +389,11 @@ end
 -- The endpoint is gone: ends and forgets some of its jobs. Whether there may be more, and what was ended.
 function steps.forget(endpoint)
   local ended, ids = {}, call('SRANDMEMBER', PREFIX .. 'jobs:' .. endpoint, BATCH)
-  for _, id in ipairs(ids) do discard(id, 'CANCELLED', '', ended) end
+  for _, id in ipairs(ids) do discard(id, 'CANCELLED', '', ended, endpoint) end
   if #ids == 0 then
     for _, name in ipairs(QUEUES) do call('DEL', queue_of(endpoint, name)) end
-    call('DEL', PREFIX .. 'done:' .. endpoint)
+    call('DEL', PREFIX .. 'done:' .. endpoint, PREFIX .. 'pods:' .. endpoint)
+    for _, what in ipairs({'queued', 'waiting', 'running'}) do call('HDEL', PREFIX .. what, endpoint) end
   end
   return {#ids, ended}
 end
@@ -365,7 +427,9 @@ function steps.sweep(lease, most_attempts)
         for _, each in ipairs(found[2]) do
           local id = each[2][2]
           local job = read(id)
-          if job.attempts + 0 >= most_attempts + 0 then
+          if not job then
+            lose(endpoint, name, each[1], id, true)
+          elseif job.attempts + 0 >= most_attempts + 0 then
             finish(id, job, 'FAILED', most_attempts .. ' pods or gateways went away while they ran it.')
             ended[#ended + 1] = snapshot(id)
           else

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
+    InvalidResponse,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -31,8 +32,8 @@ PAUSE = 0.2
 
 CONNECTIONS = 32
 
-_AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
-
+_AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, InvalidResponse, OSError)
+"""An InvalidResponse is another program's: while a Service has no pod, its address may be anybody's."""
 
 _PASSING = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "UNKILLABLE")
 """Refusals that end by themselves or by an administrator: a failover, a disk that is full, another's long script."""

@@ -1,10 +1,11 @@
 """What a client sends to have a job done, read and checked: pure."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import msgspec
 
 MINUTE, DAY = 60.0, 86400.0
 
@@ -15,6 +16,12 @@ RUN_KEPT, RUNSYNC_KEPT = 30 * MINUTE, 1 * MINUTE
 """Seconds for which a result is kept."""
 
 LONGEST_URL = 2048
+
+MOST_FIELDS = 64
+"""Of a query."""
+
+LONGEST_FIELD = 16 << 10
+"""Bytes of the JSON of a field besides the input."""
 
 _TIMEOUT = (600.0, 5.0, 7 * DAY)
 _TTL = (DAY, 10.0, 7 * DAY)
@@ -51,30 +58,56 @@ class Submission:
     webhook: str
 
 
+_NOTHING = msgspec.Raw(b"")
+
+
+class _Asked(msgspec.Struct):
+    input: msgspec.Raw = _NOTHING
+    policy: msgspec.Raw = _NOTHING
+    webhook: msgspec.Raw = _NOTHING
+    s3Config: msgspec.Raw = _NOTHING
+
+
+_ASKED = msgspec.json.Decoder(_Asked)
+
+
 def read_submission(body: bytes, *, sync: bool) -> Submission:
-    """Raises BadJob."""
+    """The input is kept as it was written, and nothing is built of it. Raises BadJob."""
     most = RUNSYNC_BYTES if sync else RUN_BYTES
     if len(body) > most:
         raise BadJob(f"The body is larger than {most // 1_000_000} MB.", 413)
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
+        asked, whole = _ASKED.decode(body), True
+    except msgspec.ValidationError:
+        asked, whole = _Asked(), False
+    except (msgspec.DecodeError, RecursionError):
         raise BadJob("The body is no JSON.") from None
-    if not isinstance(content, dict) or content.get("input") is None:
+    if not whole or bytes(memoryview(asked.input)[:4]) in (b"", b"null"):
         raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')
-    if content.get("s3Config"):
+    if _says(asked.s3Config):
         raise BadJob("s3Config is not supported: leave it out, and take the output from /status.")
-    policy = content.get("policy") or {}
+    policy = _read_small(asked.policy, "policy") or {}
     if not isinstance(policy, dict):
         raise BadJob("policy must be an object.")
     return Submission(
-        input=json.dumps(content["input"]),
+        input=bytes(asked.input).decode(errors="replace"),
         timeout=_seconds(policy.get("executionTimeout"), "policy.executionTimeout", _TIMEOUT),
         ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
         kept=RUNSYNC_KEPT if sync else RUN_KEPT,
         low=_flag(policy, "lowPriority"),
-        webhook=_url(content.get("webhook")),
+        webhook=_url(_read_small(asked.webhook, "webhook")),
     )
+
+
+def _says(raw: msgspec.Raw) -> bool:
+    return bytes(memoryview(raw)[:5]) not in (b"", b"null", b"{}")
+
+
+def _read_small(raw: msgspec.Raw, name: str) -> Any:
+    """The value of a field that has few bytes. Raises BadJob."""
+    if len(memoryview(raw)) > LONGEST_FIELD:
+        raise BadJob(f"{name} is longer than {LONGEST_FIELD} bytes.")
+    return msgspec.json.decode(raw) if _says(raw) else None
 
 
 def read_wait(query: str) -> float:
@@ -89,7 +122,10 @@ def read_ttl(query: str) -> float | None:
 
 
 def _asked(query: str, name: str) -> float | str | None:
-    value = next(iter(parse_qs(query).get(name, ())), None)
+    try:
+        value = next(iter(parse_qs(query, max_num_fields=MOST_FIELDS).get(name, ())), None)
+    except ValueError:
+        raise BadJob(f"The query has more than {MOST_FIELDS} fields.") from None
     return float(value) if value is not None and value.isdecimal() else value
 
 

@@ -37,16 +37,17 @@ CHANNEL = "forebay:told"
 
 
 class Valkey(Store):
-    """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in."""
+    """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in; of
+    them `share` tells a namespace's part (shares.Shares)."""
 
     keeps = "in Valkey, for all gateways"
 
-    def __init__(self, client: valkey.Redis, seal: Seal, most_bytes: int) -> None:
+    def __init__(self, client: valkey.Redis, seal: Seal, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()
         self._client = client
         self._seal = seal
         self._steps = Steps(client, resources.files(__package__).joinpath("steps.lua").read_text())
-        self._most_bytes = most_bytes
+        self._place = most_bytes, share
         self._claims: dict[str, str] = {}
         self._backlog: Mapping[Key, Backlog] = {}
 
@@ -71,11 +72,11 @@ class Valkey(Store):
             "kept": round(submission.kept * 1000),
             "low": int(submission.low),
             "webhook": submission.webhook,
-            "api_key": self._seal.close(api_key),
+            "api_key": self._seal.close(api_key, _owner(key, job_id)),
             "bytes": size,
         }
         flat = [each for field in fields.items() for each in field]
-        if not await self._steps.run("submit", job_id, self._most_bytes, submission.input, *flat, growing=True):
+        if not await self._steps.run("submit", job_id, *self._place, submission.input, *flat, growing=True):
             raise Full
         self.queued(key)
 
@@ -112,11 +113,11 @@ class Valkey(Store):
         self._let_go(job)
 
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
-        self._check(job, await self._steps.run("add_output", job.id, job.token, self._most_bytes, job.told, *items))
+        self._check(job, await self._steps.run("add_output", job.id, job.token, *self._place, job.told, *items))
         job.told += len(items)
 
     async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
-        done = await self._steps.run("finish", job.id, job.token, state, error, self._most_bytes, job.told, *items)
+        done = await self._steps.run("finish", job.id, job.token, state, error, *self._place, job.told, *items)
         self._check(job, done)
         self._let_go(job)
         job.state, job.error, job.finished = state, error, done / 1000
@@ -131,7 +132,7 @@ class Valkey(Store):
         return job
 
     async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
-        sealed, call_id = self._seal.close(api_key), uuid.uuid4().hex
+        sealed, call_id = self._seal.close(api_key, _owner(key, job_id)), uuid.uuid4().hex
         found = await self._steps.run("retry", job_id, _name(key), sealed, call_id, growing=True)
         self.queued(key)
         return State(found) if found else None
@@ -245,7 +246,7 @@ class Valkey(Store):
             job_id,
             _key(known["endpoint"]),
             submission,
-            api_key=self._seal.open(known["api_key"]) if given else "",
+            api_key=self._seal.open(known["api_key"], _owner(_key(known["endpoint"]), job_id)) if given else "",
             created=int(known["created"]) / 1000,
             started=int(known["started"]) / 1000 if "started" in known else None,
             finished=int(known["finished"]) / 1000 if "finished" in known else None,
@@ -256,6 +257,11 @@ class Valkey(Store):
             pod=Address(host, int(port)) if port else None,
             token=known.get("token", ""),
         )
+
+
+def _owner(key: Key, job_id: str) -> str:
+    """Whose an API key is that is kept with a job."""
+    return f"job {_name(key)} {job_id}"
 
 
 def _name(key: Key) -> str:

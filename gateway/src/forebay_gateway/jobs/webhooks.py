@@ -34,8 +34,23 @@ AT_ONCE = 16
 MOST_BYTES = 32 << 20
 """Of what all webhooks are still to be told; one beyond is not delivered."""
 
-NAT64, EMBEDDED = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")
-"""IPv6 addresses whose last four bytes are an IPv4 address (RFC 6052, RFC 4291); of others ipaddress knows."""
+EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
+"""IPv6 addresses that end with an IPv4 address (RFC 6052, RFC 4291, RFC 2765); of others ipaddress knows."""
+
+INSIDE = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "168.63.129.16/32",  # Azure's WireServer, in an address of the internet
+            "192.88.99.0/24",  # relays of 6to4 (RFC 7526)
+            "2001::/23",  # protocols (RFC 2928), Teredo among them, which embeds IPv4
+            "3fff::/20",  # documentation (RFC 9637)
+            "5f00::/16",  # segments (RFC 9602)
+            "64:ff9b:1::/48",  # NAT64 of one's own (RFC 8215)
+        ),
+    )
+)
+"""Networks that are not the internet, though Python 3.11 or 3.13 takes them for it."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -116,11 +131,12 @@ def is_allowed(address: str, networks: Sequence[Network]) -> bool:
     """Whether a webhook may go to an address: one of the internet, or of these networks."""
     found: Any = ipaddress.ip_address(address.partition("%")[0])
     if found.version == 6:
-        if found in NAT64 or found in EMBEDDED:
+        if any(found in network for network in EMBEDDING):
             found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         else:
             found = found.ipv4_mapped or found.sixtofour or found
     public = found.is_global and not found.is_multicast and not getattr(found, "is_site_local", False)
+    public = public and not any(found in network for network in INSIDE)
     return public or any(found in network for network in networks)
 
 

@@ -1,0 +1,92 @@
+"""Forms with files (multipart/form-data, RFC 7578), read in one pass: each byte is looked at once, parts are few."""
+
+import email
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
+
+LONGEST_BOUNDARY = 70
+"""RFC 2046, 5.1.1."""
+
+LONGEST_HEAD = 8 << 10
+"""Bytes of the headers of one part."""
+
+MOST_LIKE_IT = 1000
+"""Places that look like the boundary and go on otherwise. A client chooses one that is nowhere in what it sends."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One field. `filename` is None where it is no file."""
+
+    name: str
+    filename: str | None
+    content: memoryview
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a Content-Type is that of such a form."""
+    return content_type.lower().startswith("multipart/form-data")
+
+
+def read_parts(content_type: str, body: bytes | bytearray, most: int) -> Iterator[Part]:
+    """The parts of a form, in their order, each when it is asked for.
+
+    Raises ValueError, with a message for the client: this is no such form, or it has more than `most` parts.
+    """
+    delimiters = _find_delimiters(body, _read_boundary(content_type))
+    view = memoryview(body)
+    _, place = next(delimiters)
+    for _ in range(most):
+        if body[place : place + 2] == b"--":
+            return
+        start = body.find(b"\r\n", place, place + LONGEST_HEAD)
+        end, place = next(delimiters)
+        if not 0 <= start <= end:
+            raise ValueError("a line of its boundary has no end")
+        yield _read_part(body, view, start + 2, end)
+    if body[place : place + 2] != b"--":
+        raise ValueError(f"it has more than {most} parts")
+
+
+def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple[int, int]]:
+    """Where each delimiter begins, with the line end that belongs to it, and where it ends. Raises ValueError where
+    another is wanted and there is none."""
+    opening, delimiter = b"--" + boundary, b"\r\n--" + boundary
+    place, unlike = 0, 0
+    if body.startswith(opening):
+        place = len(opening)
+        yield 0, place
+    while unlike <= MOST_LIKE_IT:
+        found = body.find(delimiter, place)
+        if found < 0:
+            raise ValueError("it has no end, or not the boundary that its Content-Type names")
+        place = found + len(delimiter)
+        if body[place : place + 1] in (b"\r", b"-", b" ", b"\t", b""):
+            yield found, place
+        else:
+            unlike += 1
+    raise ValueError("its boundary occurs in what it contains")
+
+
+def _read_boundary(content_type: str) -> bytes:
+    header = Message()
+    header["content-type"] = content_type
+    boundary = header.get_boundary("")
+    if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
+        raise ValueError(f"its boundary is missing or longer than {LONGEST_BOUNDARY} characters")
+    return boundary.encode()
+
+
+def _read_part(body: bytes | bytearray, view: memoryview, start: int, end: int) -> Part:
+    """The part whose headers begin at `start`, and which ends before its delimiter at `end`."""
+    head_end = start - 2 if body[start : start + 2] == b"\r\n" else body.find(b"\r\n\r\n", start, start + LONGEST_HEAD)
+    if not start - 2 <= head_end < end:
+        raise ValueError(f"the headers of a part have no end, or more than {LONGEST_HEAD} bytes")
+    head = email.message_from_bytes(bytes(body[start : max(start, head_end)]))
+    for encoding in ("content-transfer-encoding", "content-encoding"):
+        if str(head.get(encoding, "binary")).lower() not in ("binary", "8bit", "7bit", "identity"):
+            raise ValueError(f"a part has a {encoding}, which forms do not have")
+    name = head.get_param("name", "", "content-disposition")
+    filename = head.get_filename()
+    return Part(name if isinstance(name, str) else name[2], filename, view[min(head_end + 4, end) : end])

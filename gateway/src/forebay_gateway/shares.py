@@ -1,0 +1,85 @@
+"""Budgets that tenants share. A namespace is a tenant: it may use so much of what the others leave free, so that none
+can take all of it, and one alone is not held to a fixed part."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from forebay_gateway.settings import Network
+
+
+@dataclass
+class Shares:
+    """A budget of bytes, requests or connections.
+
+    Attributes:
+        limit: of all tenants together.
+        share: the part of what the others leave free that one may use; 1 where tenants need no protection from another.
+    """
+
+    limit: int
+    share: float = 0.5
+    used: int = 0
+    _by_tenant: dict[Hashable, int] = field(default_factory=dict)
+
+    def take(self, tenant: Hashable, size: int = 1) -> bool:
+        """Whether the tenant may use `size` more; if so it counts from now on. What it has may always become less."""
+        own = self._by_tenant.get(tenant, 0)
+        if size > 0 and own + size > self.share * (self.limit - (self.used - own)):
+            return False
+        self._count(tenant, own + size)
+        return True
+
+    def give(self, tenant: Hashable, size: int = 1) -> None:
+        """What `take` has counted is free again."""
+        self._count(tenant, self._by_tenant.get(tenant, 0) - size)
+
+    def _count(self, tenant: Hashable, own: int) -> None:
+        self.used += own - self._by_tenant.get(tenant, 0)
+        if own:
+            self._by_tenant[tenant] = own
+        else:
+            self._by_tenant.pop(tenant, None)
+
+
+class Sources:
+    """Connections of which nothing is known yet but where they come from, bounded in all and for one source.
+
+    A source is an IPv4 address, or the network of 64 bits that one machine may have all of in IPv6. Proxies that are
+    trusted stand for many clients, and are bounded in all only.
+    """
+
+    def __init__(self, limit: int, per_source: int, trusted: Sequence[Network] = ()) -> None:
+        self._limit = limit
+        self._per_source = per_source
+        self._trusted = trusted
+        self._count = 0
+        self._by_source: Counter[IPv4Address | IPv6Network] = Counter()
+
+    def take(self, address: str) -> bool:
+        """Whether one more from this address may come in; if so it counts from now on."""
+        source = self._source_of(address)
+        if self._count >= self._limit or (source and self._by_source[source] >= self._per_source):
+            return False
+        self._count += 1
+        if source:
+            self._by_source[source] += 1
+        return True
+
+    def give(self, address: str) -> None:
+        """What `take` has counted is known now, or gone."""
+        self._count -= 1
+        if source := self._source_of(address):
+            self._by_source[source] -= 1
+            if not self._by_source[source]:
+                del self._by_source[source]
+
+    def _source_of(self, address: str) -> IPv4Address | IPv6Network | None:
+        """None for a trusted proxy."""
+        found = ip_address(address.partition("%")[0])
+        if isinstance(found, IPv6Address) and found.ipv4_mapped:
+            found = found.ipv4_mapped
+        if any(found in network for network in self._trusted):
+            return None
+        return found if isinstance(found, IPv4Address) else IPv6Network((found, 64), strict=False)

@@ -148,6 +148,13 @@ def test_every_api_for_text_answers(writer: Server, base: str) -> None:
 
 
 @both_urls
+def test_one_request_has_a_bounded_number_of_answers(writer: Server, base: str) -> None:
+    status, content = ask(writer, f"{base}/completions", model=NAME, prompt="x", max_tokens=1, n=129)
+    assert (status, content["error"]["type"]) == (400, "invalid_request_error"), content
+    assert "128" in content["error"]["message"]
+
+
+@both_urls
 def test_what_a_model_that_writes_cannot_do_is_said(writer: Server, base: str) -> None:
     for route in ("embeddings", "score", "rerank", "classify", "moderations", "pooling", "realtime", "audio/speech"):
         assert_not_available(ask(writer, f"{base}/{route}", model=NAME, input="Hello"))

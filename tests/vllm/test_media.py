@@ -1,6 +1,10 @@
 """Models that hear and see, of random weights: the shape of answers, and what is said of media that cannot be had."""
 
+import base64
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -78,6 +82,34 @@ def test_images_are_seen(llava: Server, base: str) -> None:
 def test_an_image_that_cannot_be_had_is_the_requests_fault(llava: Server, base: str, url: str) -> None:
     status, content = ask(llava, f"{base}/chat/completions", **seeing(url))
     assert (status, content["error"]["type"]) == (400, "invalid_request_error"), content
+
+
+class Pictures(BaseHTTPRequestHandler):
+    """An image, and a path that leads to it."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        moved = self.path == "/moved"
+        image = b"" if moved else base64.b64decode(red_square().partition(",")[2])
+        self.send_response(302 if moved else 200)
+        self.send_header("Location", "/red.png")
+        self.send_header("Content-Length", str(len(image)))
+        self.end_headers()
+        self.wfile.write(image)
+
+
+def test_an_image_may_come_from_a_url_but_not_by_a_detour(llava: Server) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as there:
+        threading.Thread(target=there.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{there.server_port}"
+        status, content = ask(llava, "/v1/chat/completions", **seeing(f"{base}/red.png"))
+        assert status == 200, content
+        status, content = ask(llava, "/v1/chat/completions", **seeing(f"{base}/moved"))
+        assert (status, content["error"]["type"]) == (400, "invalid_request_error"), content
+        there.shutdown()
+    assert Pictures.asked == ["/red.png", "/moved"]
 
 
 def test_a_model_that_does_not_hear_refuses_sound(llava: Server) -> None:

@@ -71,7 +71,7 @@ def serve() -> int:
                 lambda: "" if state.step is Step.READY else str(state.step),
                 own.termination_log,
             )
-        _set_defaults(settings.cache_environment(own.base_path) | {"VLLM_NO_USAGE_STATS": "1"})
+        _set_defaults(settings.cache_environment(own.base_path) | settings.SAFE_DEFAULTS)
         serving = process.begin(own, state)
         serving.patience = own.patience
         ops_server.control = serving.control
@@ -184,8 +184,7 @@ def _take_baked_in_model() -> None:
 
 
 def _set_defaults(variables: dict[str, str]) -> None:
-    for name, value in variables.items():
-        os.environ.setdefault(name, value)
+    os.environ.update({name: value for name, value in variables.items() if not os.environ.get(name)})
 
 
 def _warn(warnings: tuple[str, ...]) -> None:

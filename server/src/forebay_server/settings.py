@@ -146,6 +146,16 @@ class Settings:
         )
 
 
+SAFE_DEFAULTS = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+    "VLLM_MAX_N_SEQUENCES": "128",
+}
+"""Variables of vLLM that are safe for a server with clients of all kinds: nothing is told to vLLM's authors, the URL of
+an image does not lead on to another host than ALLOWED_MEDIA_DOMAINS allows, and one request has at most 128 answers
+(`n`; OpenAI's own limit), where vLLM allows 16,384."""
+
+
 def termination_log(env: Mapping[str, str]) -> Path:
     """Where a fatal start error goes: known before, and whatever, the other settings are."""
     return Path(_read(env, "FOREBAY_TERMINATION_LOG"))

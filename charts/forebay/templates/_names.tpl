@@ -45,6 +45,17 @@ app.kubernetes.io/component: valkey
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* Who may reach the ops port of servers, in JSON: operator and gateways, and those who may read metrics. */}}
+{{- define "forebay.opsPeers" -}}
+{{- $peers := list }}
+{{- $here := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}
+{{- range list "forebay.selector" "forebay.gateway.selector" }}
+{{- $pods := dict "matchLabels" (include . $ | fromYaml) }}
+{{- $peers = append $peers (dict "namespaceSelector" $here "podSelector" $pods) }}
+{{- end }}
+{{- concat $peers .Values.networkPolicy.from | toJson }}
+{{- end }}
+
 {{/* Where jobs are: in Valkey, in the memory of the one gateway, or nowhere. */}}
 {{- define "forebay.jobs" -}}
 {{- if or .Values.valkey.create .Values.valkey.existingSecret }}valkey

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import kopf
 import uvloop
 
 from forebay_operator.api import ApiError
+from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
 from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
 from forebay_operator.digests import Digests, Living
@@ -22,16 +22,18 @@ from forebay_operator.events import EventRecorder
 from forebay_operator.gateways import Gateways
 from forebay_operator.health import Health, serve_health
 from forebay_operator.holding import Holding
+from forebay_operator.key_reads import KeyReads
+from forebay_operator.lag import watch_lag
 from forebay_operator.lease import Candidate
 from forebay_operator.metrics import observe
-from forebay_operator.names import FIELD_MANAGER, KIND, OPS_PORT
+from forebay_operator.names import KIND, OPS_PORT
 from forebay_operator.publish import Publisher
 from forebay_operator.queue import WorkQueue
 from forebay_operator.reconcile import Reconciler
 from forebay_operator.reports import StartupReports
 from forebay_operator.scaler import Scaler
 from forebay_operator.settings import Settings
-from forebay_operator.watch import build_cache, build_kopf_settings, register
+from forebay_operator.watch import Watches, build_cache
 from forebay_operator.workers import (
     RESYNC_INTERVAL,
     WORKERS,
@@ -80,11 +82,21 @@ def build_parser() -> argparse.ArgumentParser:
     own = NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
     add("--namespace", "FOREBAY_NAMESPACE", own, "the operator's own; there is the lease by which one of several leads")
     watched = "namespaces to watch, separated by commas; none means all"
-    add("--watch-namespaces", "FOREBAY_WATCH_NAMESPACES", "", watched, type=_names)
+    add("--watch-namespaces", "FOREBAY_WATCH_NAMESPACES", "", watched, type=read_names)
     home = "namespace whose endpoints have their bare name as id in URLs, as the gateway has it"
     add("--home-namespace", "FOREBAY_HOME_NAMESPACE", "default", home)
     service = "Service of the gateways, in the operator's namespace; none where there are none"
     add("--gateway-service", "FOREBAY_GATEWAY_SERVICE", "", service)
+    policy = "whether each endpoint gets a NetworkPolicy"
+    add("--network-policies", "FOREBAY_NETWORK_POLICIES", "true", policy, type=read_boolean)
+    peers = "who may reach the servers' ops port, a JSON list of NetworkPolicy peers; none means everybody"
+    add("--ops-peers", "FOREBAY_OPS_PEERS", "", peers, type=read_peers)
+    denied = "networks that servers must not reach, besides those of clouds' metadata, separated by commas"
+    add("--cluster-cidrs", "FOREBAY_CLUSTER_CIDRS", "", denied, type=read_cidrs)
+    allowed = "networks that servers may reach all the same, separated by commas"
+    add("--allowed-cidrs", "FOREBAY_ALLOWED_CIDRS", "", allowed, type=read_cidrs)
+    share = "part of the gateways' ports that others leave free which one namespace may have, from 0 to 1"
+    add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
     port = "port on which servers and gateways tell of themselves"
     add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
     rounds = "seconds in which every endpoint, of more than 150 as many, is checked once against the API server itself"
@@ -93,28 +105,35 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(text: str) -> list[str]:
-    return [name for each in text.split(",") if (name := each.strip())]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the operator until SIGTERM or SIGINT."""
     parsed = build_parser().parse_args(arguments)
     logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    if parsed.log_level != "DEBUG":
+        logging.getLogger().handlers[0].addFilter(shorten_kopf)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(parsed.log_level)))
     uvloop.run(operate(parsed))
+
+
+def shorten_kopf(record: logging.LogRecord) -> bool:
+    """Leave the lines of code out of what kopf logs: its watches end by what passes, and the message tells it. That it
+    minds no signals in a thread is as it should be."""
+    if record.name.startswith("kopf."):
+        record.exc_info = None
+        return not record.msg.startswith("OS signals are ignored")
+    return True
 
 
 async def operate(parsed: argparse.Namespace) -> None:
     """Stand by until the lease is ours, then watch and reconcile, until the process is told to stop.
 
     Raises:
-        SystemExit: the CRD is not installed, or another has taken the lease. kopf looks for the CRD only once, and an
-            operator that was the leader starts anew, so that nothing of its work goes on.
+        SystemExit: the CRD is not installed, or another has taken the lease. An operator that was the leader starts
+            anew, so that nothing of its work goes on.
     """
     stop, health = asyncio.Event(), Health()
-    for number in (signal.SIGTERM, signal.SIGINT):  # kopf puts its own in their place when it runs
+    for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serve_health(parsed.health_address, health), await Cluster.connect() as cluster:
         served = await _first(_ask_patiently(cluster.serves_endpoints), stop)
@@ -126,35 +145,77 @@ async def operate(parsed: argparse.Namespace) -> None:
         if stop.is_set():
             await candidate.release()
             return
+        watches = Watches(WorkQueue(), parsed.watch_namespaces)
         keeping = asyncio.create_task(candidate.keep())
         keeping.add_done_callback(lambda _: stop.set())
         health.leads = True
         try:
-            await _lead(parsed, cluster, candidate, health, stop)
+            await _lead(parsed, cluster, candidate, watches, health=health, stop=stop)
         finally:
             keeping.cancel()
             await candidate.release()
+            await watches.ended()
         if candidate.lost:
             raise SystemExit("another operator holds the lease now")
 
 
 async def _lead(
-    parsed: argparse.Namespace, cluster: Cluster, candidate: Candidate, health: Health, stop: asyncio.Event
+    parsed: argparse.Namespace,
+    cluster: Cluster,
+    candidate: Candidate,
+    watches: Watches,
+    *,
+    health: Health,
+    stop: asyncio.Event,
 ) -> None:
-    queue: WorkQueue[Key] = WorkQueue()
-    registry = kopf.OperatorRegistry()
-    begun_anew = asyncio.Event()
-    stores = register(registry, queue, begun_anew)
-    namespaces = parsed.watch_namespaces
+    namespaces, queue, stores = parsed.watch_namespaces, watches.queue, watches.stores
     settings = Settings(
         gpu_image=parsed.gpu_image,
         cpu_image=parsed.cpu_image,
         nvidia_runtime_class=parsed.nvidia_runtime_class,
         pull_policy=parsed.pull_policy,
         home_namespace=parsed.home_namespace,
+        network_policies=parsed.network_policies,
+        ops_peers=parsed.ops_peers,
+        cluster_cidrs=parsed.cluster_cidrs,
+        allowed_cidrs=parsed.allowed_cidrs,
         kubernetes_minor=await _ask_patiently(cluster.get_minor_version),
     )
-    tasks: list[asyncio.Task[None]] = []
+    cache, unsure, seen = build_cache(stores), set[Key](), set[Key]()
+    observe(queue, cache)
+    health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
+    health.trouble = lambda: watches.trouble
+    events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add, parsed.ops_port)
+    publisher = Publisher(cluster, events, queue.add_later)
+    gateways, digests = None, None
+    if service := parsed.gateway_service:
+        gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
+        living = Living(lambda: set(cache.endpoints), namespaces, queue.add)
+        digests = Digests(cluster, parsed.namespace, living)
+    holding = Holding(cluster, cache, gateways, digests, parsed.namespace_share)
+    scaler = Scaler(cluster, gateways, events.record, queue.add, parsed.ops_port)
+    reconciler = Reconciler(cluster, cache, settings, publisher, reports=reports, holding=holding, scaler=scaler)
+
+    def doubt(key: Key) -> None:
+        unsure.add(key)
+        queue.add(key)
+
+    async def first_pass() -> None:
+        await wait_until_seen(cluster, KIND, namespaces, seen)
+        health.synced = True
+
+    def works() -> list[Coroutine[Any, Any, None]]:
+        workers = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
+        reads = KeyReads(cluster, cache, gateways, holding, doubt).run() if gateways else None
+        keys = [each for each in (digests and digests.run(), reads) if each]
+        return [*workers, events.run(), scaler.run(), holding.run(), *keys]
+
+    async def reconcile() -> None:
+        await wait_for_cache(cluster, namespaces, stores)
+        if gateways:
+            await gateways.wait_until_known()
+        await work_while_leading(candidate, queue, works)
+
     failed: list[BaseException] = []
 
     def end_on_failure(task: asyncio.Task[None]) -> None:
@@ -163,59 +224,23 @@ async def _lead(
             failed.append(error)
             stop.set()
 
-    @kopf.on.startup(registry=registry)
-    async def start(**_: Any) -> None:
-        cache, unsure, seen = build_cache(stores), set[Key](), set[Key]()
-        observe(queue, cache)
-        health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
-        events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add, parsed.ops_port)
-        publisher = Publisher(cluster, events, queue.add_later)
-        gateways, digests = None, None
-        if service := parsed.gateway_service:
-            gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
-            living = Living(lambda: set(cache.endpoints), namespaces, queue.add)
-            digests = Digests(cluster, parsed.namespace, living)
-        holding = Holding(cluster, cache, gateways, digests)
-        scaler = Scaler(cluster, gateways, events.record, queue.add, parsed.ops_port)
-        reconciler = Reconciler(cluster, cache, settings, publisher, reports=reports, holding=holding, scaler=scaler)
-
-        async def first_pass() -> None:
-            await wait_until_seen(cluster, KIND, namespaces, seen)
-            health.synced = True
-
-        def works() -> list[Coroutine[Any, Any, None]]:
-            workers = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
-            return [*workers, events.run(), scaler.run(), holding.run(), *([digests.run()] if digests else [])]
-
-        async def reconcile() -> None:
-            await wait_for_cache(cluster, namespaces, stores)
-            if gateways:
-                await gateways.wait_until_known()
-            await work_while_leading(candidate, queue, works)
-
-        always = (
-            reconcile(),
-            resync(queue, cache, unsure, parsed.resync_interval),
-            sweep(cluster, queue, stores, namespaces, begun_anew),
-            first_pass(),
-            reports.run(),
-            *([gateways.run()] if gateways else []),
-        )
-        for each in always:
-            tasks.append(asyncio.create_task(each))
-            tasks[-1].add_done_callback(end_on_failure)
-
-    @kopf.on.cleanup(registry=registry)
-    async def end(**_: Any) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        await candidate.release()  # here, as kopf takes seconds to end after it
-
-    # kopf would ask for the name of the user, and the user of a container has none
-    identity: Any = FIELD_MANAGER
-    where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
-    await kopf.operator(registry=registry, settings=build_kopf_settings(), identity=identity, stop_flag=stop, **where)
+    always = (
+        watches.run(),
+        watch_lag(),
+        reconcile(),
+        resync(queue, cache, unsure, parsed.resync_interval),
+        sweep(cluster, queue, stores, namespaces, watches.begun_anew),
+        first_pass(),
+        reports.run(),
+        *([gateways.run()] if gateways else []),
+    )
+    tasks = [asyncio.create_task(each) for each in always]
+    for task in tasks:
+        task.add_done_callback(end_on_failure)
+    await stop.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
     if failed:
         raise SystemExit(1)
 

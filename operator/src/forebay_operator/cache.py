@@ -63,20 +63,35 @@ def key_of(manifest: Manifest) -> Key | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """An object: the endpoint that it belongs to, if any; what is kept; and a number that changes with what is new."""
+class Kept:
+    """What is kept of an object.
 
+    Attributes:
+        name: its namespace and name.
+        owner: the endpoint that it belongs to, if any.
+        packed: as JSON, what somebody reads of it; of one without owner nothing.
+        news: a number that changes with what is new.
+    """
+
+    name: Key
     uid: str
     owner: Key | None
     packed: bytes
     news: int
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Kept":
+        """Of an object as the API server has it."""
+        metadata, owner = manifest["metadata"], key_of(manifest)
+        packed, news = pack(manifest) if owner else (b"", 0)
+        return cls((metadata["namespace"], metadata["name"]), metadata["uid"], owner, packed, news)
 
 
 class Store(Mapping[Key, Iterable[Manifest]]):
     """The objects of one kind, by the endpoint that they belong to; unpacked anew whenever they are looked at."""
 
     def __init__(self) -> None:
-        self._kept: dict[Key, _Kept] = {}
+        self._kept: dict[Key, Kept] = {}
         self._names: dict[Key, set[Key]] = {}
 
     def __getitem__(self, key: Key) -> list[Manifest]:
@@ -97,18 +112,15 @@ class Store(Mapping[Key, Iterable[Manifest]]):
         """The uid of every object, by namespace and name."""
         return {name: kept.uid for name, kept in self._kept.items()}
 
-    def put(self, manifest: Manifest) -> Key | None:
+    def put(self, new: Kept) -> Key | None:
         """Keep an object as it is now. Returns the endpoint that it belongs to when there is anything new for that."""
-        metadata, owner = manifest["metadata"], key_of(manifest)
-        name = metadata["namespace"], metadata["name"]
-        before = self._kept.get(name)
-        packed, news = pack(manifest) if owner else (b"", 0)
-        if before and before.owner != owner:
-            self.drop(name)
-        self._kept[name] = _Kept(metadata["uid"], owner, packed, news)
-        if owner:
-            self._names.setdefault(owner, set()).add(name)
-        return None if before and (before.uid, before.news) == (metadata["uid"], news) else owner
+        before = self._kept.get(new.name)
+        if before and before.owner != new.owner:
+            self.drop(new.name)
+        self._kept[new.name] = new
+        if new.owner:
+            self._names.setdefault(new.owner, set()).add(new.name)
+        return None if before and (before.uid, before.news) == (new.uid, new.news) else new.owner
 
     def drop(self, name: Key, uid: str | None = None) -> Key | None:
         """Forget an object, unless by now there is another of its name. Returns the endpoint that it belonged to."""

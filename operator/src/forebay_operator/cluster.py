@@ -35,6 +35,7 @@ _COLLECTIONS = {
     "Secret": "api/v1/namespaces/{namespace}/secrets",
     "PersistentVolumeClaim": "api/v1/namespaces/{namespace}/persistentvolumeclaims",
     "PodDisruptionBudget": "apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
+    "NetworkPolicy": "apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
     "EndpointSlice": "apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
     "HTTPRoute": f"apis/{ROUTE_API}/namespaces/{{namespace}}/httproutes",
     "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",

@@ -80,14 +80,17 @@ class Digests:
         name, entry = _place(key)
         return self._ready and (entry not in self._wanted[name] or entry in self._unsure)
 
-    def put(self, key: Key, secret: Manifest | None) -> None:
-        """These are the keys of an endpoint, as its Secret has them; None for one that has no key."""
+    def put(self, key: Key, secret: Manifest | None) -> bool:
+        """These are the keys of an endpoint, as its Secret has them; None for one that has no key. Returns whether it
+        had others before."""
         name, entry = _place(key)
         lines = "\n".join(sorted(_digest(self._key, each) for each in _read_keys(key, secret)))
         self._unsure.discard(entry)
-        if self._ready and self._wanted[name].get(entry) != lines:
+        before = self._wanted[name].get(entry)
+        if self._ready and before != lines:
             self._wanted[name][entry] = lines
             self._news.set()
+        return self._ready and before not in (None, lines)
 
     def drop(self, key: Key) -> None:
         """The endpoint is gone."""
@@ -116,7 +119,8 @@ class Digests:
             await asyncio.sleep(RETRY_INTERVAL if failed else INTERVAL)
             if not failed:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), max(0.0, read + LOOK_INTERVAL - time.monotonic()))
+                    async with asyncio.timeout(max(0.0, read + LOOK_INTERVAL - time.monotonic())):
+                        await self._news.wait()
 
     async def _take_over(self) -> None:
         for name in names.DIGEST_SECRETS:  # from when this operator led before

@@ -16,7 +16,7 @@ from forebay_operator.ask import read_text
 from forebay_operator.cache import Key
 from forebay_operator.cluster import Cluster
 from forebay_operator.names import OPS_PORT
-from forebay_operator.scaling.load import Held, parse_held
+from forebay_operator.scaling.load import Held, parse_held, parse_reread
 from forebay_operator.types import Manifest
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Gateways:
 
     Attributes:
         addresses: theirs, or None until the API server has told of them.
+        reread: endpoints whose Secret with keys they would have read again (key_reads.py), in the order of their news.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, service: str, port: int = OPS_PORT) -> None:
@@ -44,11 +45,13 @@ class Gateways:
         self._others = asyncio.Event()
         self._known = asyncio.Event()
         self.addresses: tuple[str, ...] | None = None
+        self.reread: dict[Key, None] = {}
 
     async def wait_until_known(self) -> None:
         """Wait until the API server has told of them, but not for ever: endpoints without a gateway are served too."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._known.wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await self._known.wait()
 
     async def wait_for_others(self) -> None:
         """Wait until other gateways are ready than at the last call."""
@@ -76,7 +79,10 @@ class Gateways:
 
         async def ask(address: str) -> Mapping[Key, Held] | None:
             text = await read_text(session, address, self._port, "/held")
-            return None if text is None else parse_held(text)
+            if text is None:
+                return None
+            self.reread.update(dict.fromkeys(parse_reread(text)))
+            return parse_held(text)
 
         return list(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
 

@@ -20,11 +20,13 @@ class Health:
         leads: whether this operator holds the lease and works.
         synced: whether it has reconciled every endpoint that there was when it began.
         stalled_for: seconds for which the work queue has made no progress.
+        trouble: why what it knows of the cluster may be old; "" while all is well.
     """
 
     leads: bool = False
     synced: bool = False
     stalled_for: Callable[[], float] = lambda: 0.0
+    trouble: Callable[[], str] = lambda: ""
 
     def live(self) -> tuple[bool, str]:
         """Whether the operator works, and the sentence for whoever asks."""
@@ -35,6 +37,8 @@ class Health:
         """Whether the operator is of use: it stands by, or has seen every endpoint."""
         if not self.leads:
             return True, "standing by"
+        if trouble := self.trouble():
+            return False, trouble
         return self.synced, "leading" if self.synced else "leading, in the first pass over all endpoints"
 
 

@@ -37,13 +37,18 @@ class Holding:
     """For all endpoints. Without gateways it only sees to it that no slice leads to any."""
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, gateways: Gateways | None = None, digests: Digests | None = None
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        gateways: Gateways | None = None,
+        digests: Digests | None = None,
+        namespace_share: float = 0.5,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._gateways = gateways
         self._digests = digests
-        self._ports = Ports(cache.slices)
+        self._ports = Ports(cache.slices, cache.endpoints, namespace_share)
         self._standing: set[Key] = set()
 
     @property
@@ -87,7 +92,7 @@ class Holding:
         if leaving and self._gateways and not await self._leads_to_pods(key):
             return False
         try:
-            port = self._ports.find(key, slices.values())
+            port = self._ports.find(key, endpoint.uid, slices.values())
         except NoPortLeft as error:
             raise Unmade(reasons.NO_PORT_LEFT.found(str(error)), retry=True) from error
         for family in ("IPv4", "IPv6"):
@@ -110,18 +115,17 @@ class Holding:
     async def _leads_to_pods(self, key: Key) -> bool:
         """Whether Kubernetes' own slices lead to a ready pod by now: without that the Service would lead to nobody."""
         slices = await self._cluster.list_slices(*key)
-        label = names.SLICE_MANAGER_LABEL
-        others = [one for one in slices if (one["metadata"].get("labels") or {}).get(label) != names.SLICE_MANAGER]
-        return bool(find_ready(others))
+        label, own = names.SLICE_MANAGER_LABEL, names.KUBERNETES_SLICE_MANAGER
+        return bool(find_ready([one for one in slices if (one["metadata"].get("labels") or {}).get(label) == own]))
 
     def lacks_keys(self, key: Key) -> bool:
         """Whether the gateways do not know the keys of an endpoint."""
         return self._digests is not None and self._digests.lacks(key)
 
-    def put_keys(self, key: Key, secret: Manifest | None) -> None:
-        """These are the keys of an endpoint, as its Secret has them; None where there are none."""
-        if self._digests:
-            self._digests.put(key, secret)
+    def put_keys(self, key: Key, secret: Manifest | None) -> bool:
+        """These are the keys of an endpoint, as its Secret has them; None where there are none. Returns whether it had
+        others before, as far as the gateways know."""
+        return self._digests is not None and self._digests.put(key, secret)
 
     def forget(self, key: Key) -> None:
         """The endpoint is gone."""

@@ -24,6 +24,11 @@ API_REQUESTS = Counter(
 )
 QUEUE_DEPTH = Gauge("forebay_queue_depth", "Endpoints that wait to be reconciled.")
 QUEUE_RETRIES = Gauge("forebay_queue_retries", "Endpoints that wait to be reconciled again after a failure.")
+LOOP_LAG = Histogram(
+    "forebay_loop_lag_seconds",
+    "How late the operator's event loop was, looked at four times a second.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
 LEADER = Gauge("forebay_leader", "1 on the operator that works, 0 on those that stand by.")
 
 

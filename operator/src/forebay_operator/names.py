@@ -25,6 +25,7 @@ ROUTE_API = "gateway.networking.k8s.io/v1"
 SERVICE_LABEL = "kubernetes.io/service-name"
 SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 SLICE_MANAGER = f"gateway.{GROUP}"
+KUBERNETES_SLICE_MANAGER = "endpointslice-controller.k8s.io"
 """On the slices by which gateways stand in for an endpoint's pods; Kubernetes' own have another."""
 
 _MANAGED = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
@@ -38,6 +39,9 @@ SELECTORS = {
 
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 """On a pod: of those that may go, Kubernetes takes the one with the lowest first."""
+
+KEYS_ANNOTATION = f"{GROUP}/keys"
+"""On a pod: changes when the keys of its endpoint do."""
 
 GATEWAY_PORTS = range(20000, 30000)
 """Ports on which gateways stand in, one for each endpoint of the cluster."""

@@ -54,10 +54,14 @@ class WorkQueue(Generic[Key]):
             self._ready.put_nowait(key)
 
     def add_later(self, key: Key, delay: float) -> None:
-        """Ask for the key to be worked on in `delay` seconds. Of several delays for one key the latest given counts."""
-        if timer := self._later.pop(key, None):
+        """Ask for the key to be worked on in `delay` seconds. Of several delays for one key the one that is over first
+        counts, as with client-go's AddAfter."""
+        loop = asyncio.get_running_loop()
+        if timer := self._later.get(key):
+            if timer.when() <= loop.time() + delay:
+                return
             timer.cancel()
-        self._later[key] = asyncio.get_running_loop().call_later(delay, self._add_due, key)
+        self._later[key] = loop.call_later(delay, self._add_due, key)
 
     def _add_due(self, key: Key) -> None:
         del self._later[key]

@@ -193,7 +193,7 @@ class Reconciler:
         made = observed.deployment is not None or self._made.get(key) == endpoint.uid
         # before the Deployment: when the last pod goes, the gateways are there already
         no_stand_in = await self._stand_in(endpoint, observed, live, made)
-        companions = build_companions(endpoint)
+        companions = build_companions(endpoint, self._settings)
         settled = digest({"auth": vars(endpoint.auth), "children": companions})
         desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, settled)
         if not desired["spec"]["template"]["spec"]["containers"][0]["image"]:
@@ -209,7 +209,7 @@ class Reconciler:
             await ensure_secret(self._cluster, endpoint, build_control_secret(endpoint), made)
             for companion in companions:
                 await ensure(self._cluster, endpoint, companion, None, made)
-            for kind, name in name_superfluous(endpoint) if made else ():
+            for kind, name in name_superfluous(endpoint, self._settings) if made else ():
                 await remove(self._cluster, endpoint, kind, name)
         cached = (None, None) if live else (self._cache.service(key), self._cache.deployment(key))
         await ensure(self._cluster, endpoint, build_service(endpoint), cached[0], made)

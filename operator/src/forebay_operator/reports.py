@@ -6,16 +6,20 @@ knows. Requests are bounded in number, in time and in the size of their answers.
 
 import asyncio
 import heapq
-import json
+import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import aiohttp
 
 from forebay_operator.ask import read_text
 from forebay_operator.cache import Key
+from forebay_operator.json_text import parse_json
 from forebay_operator.names import OPS_PORT
 from forebay_operator.startup import Report, parse_report
+
+logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
 """Seconds between two questions to one pod that loads; it doubles for one that does not answer."""
@@ -110,10 +114,9 @@ class StartupReports:
                 continue
             self._news.clear()
             timeout = self._due[0][0] - now if self._due else None
-            try:
-                await asyncio.wait_for(self._news.wait(), timeout)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._news.wait()
 
     def _is_followed(self, name: str, run: _Run) -> bool:
         endpoint = self._endpoints.get(run.key)
@@ -139,6 +142,7 @@ class StartupReports:
 
 def _parse(text: str | None) -> Report | None:
     try:
-        return parse_report(json.loads(text)) if text else None
-    except (ValueError, RecursionError):
+        return parse_report(parse_json(text)) if text else None
+    except Exception:
+        logger.debug("a report of a start cannot be read", exc_info=True)
         return None

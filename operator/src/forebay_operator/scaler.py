@@ -201,6 +201,8 @@ class Scaler:
             await asyncio.gather(*(order(address, self._port, path, token) for address in pods.values()))
         except ApiError as error:
             logger.warning("endpoint %s/%s: %s: %s", *key, path, error)
+        except Exception:  # whatever an object of theirs says, the other endpoints are scaled
+            logger.exception("endpoint %s/%s: %s failed", *key, path)
         finally:
             self._scaling.discard(key)
 
@@ -228,6 +230,9 @@ class Scaler:
                 return
         except ApiError as error:
             logger.warning("endpoint %s/%s is not scaled: %s", *key, error)
+            return
+        except Exception:
+            logger.exception("endpoint %s/%s is not scaled", *key)
             return
         finally:
             self._scaling.discard(key)

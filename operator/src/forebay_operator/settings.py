@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from forebay_operator.types import Manifest
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -14,6 +16,10 @@ class Settings:
         pull_policy: imagePullPolicy of the server image and of model images.
         home_namespace: endpoints there have their bare name as id, as at the gateway; others namespace.name.
         kubernetes_minor: minor version of the API server, 35 for v1.35.
+        network_policies: endpoints get one each, unless they want none.
+        ops_peers: who may reach the servers' ops port, as a NetworkPolicy has it; none means everybody.
+        cluster_cidrs: networks that servers must not reach.
+        allowed_cidrs: networks that they may reach all the same.
     """
 
     gpu_image: str
@@ -22,3 +28,7 @@ class Settings:
     pull_policy: str = "IfNotPresent"
     home_namespace: str = "default"
     kubernetes_minor: int = 35
+    network_policies: bool = True
+    ops_peers: tuple[Manifest, ...] = ()
+    cluster_cidrs: tuple[str, ...] = ()
+    allowed_cidrs: tuple[str, ...] = ()

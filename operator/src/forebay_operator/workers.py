@@ -133,7 +133,8 @@ async def sweep(
     while True:
         objects = sum(len(store.names) for store in stores.values())
         with suppress(TimeoutError):
-            await asyncio.wait_for(begun_anew.wait(), SWEEP_INTERVAL * max(1.0, objects / SWEEP_SIZE))
+            async with asyncio.timeout(SWEEP_INTERVAL * max(1.0, objects / SWEEP_SIZE)):
+                await begun_anew.wait()
             await asyncio.sleep(SWEEP_DELAY)
         begun_anew.clear()
         for kind, store in stores.items():

@@ -63,7 +63,7 @@ def parse_node(manifest: Manifest) -> Node:
     gpus = {
         resource: int(amount)
         for resource, amount in (status.get("allocatable") or {}).items()
-        if "/" in resource and str(amount).isdigit() and int(amount)
+        if "/" in resource and re.fullmatch(r"0*[1-9][0-9]{0,8}", str(amount))
     }
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
     product = next((str(labels[label]) for label in PRODUCT_LABELS.values() if label in labels), "")
@@ -138,5 +138,5 @@ def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_nam
 
 
 def _parse_gib(text: str) -> float:
-    found = re.fullmatch(r"(\d+)\s*([A-Za-z]{0,2})", text.upper().removesuffix("B"))
+    found = re.fullmatch(r"([0-9]{1,12})\s*([A-Za-z]{0,2})", text.upper().removesuffix("B"))
     return round(int(found[1]) * _UNITS.get(found[2], 0.0), 1) if found else 0.0

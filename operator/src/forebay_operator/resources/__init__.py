@@ -5,9 +5,11 @@ from forebay_operator.resources.claim import build_claim
 from forebay_operator.resources.deployment import build_deployment
 from forebay_operator.resources.disruption_budget import build_disruption_budget
 from forebay_operator.resources.gateway_slice import build_gateway_slice
+from forebay_operator.resources.network_policy import build_network_policy
 from forebay_operator.resources.route import build_route
 from forebay_operator.resources.secret import build_key_secret
 from forebay_operator.resources.service import build_service
+from forebay_operator.settings import Settings
 from forebay_operator.types import Endpoint, Manifest
 
 __all__ = [
@@ -17,23 +19,27 @@ __all__ = [
     "build_disruption_budget",
     "build_gateway_slice",
     "build_key_secret",
+    "build_network_policy",
     "build_route",
     "build_service",
     "name_superfluous",
 ]
 
 
-def build_companions(endpoint: Endpoint) -> list[Manifest]:
-    """The children that are not watched, since they change only with the endpoint."""
-    claim = build_claim(endpoint)
-    return [build_disruption_budget(endpoint), *([claim] if claim else [])]
+def build_companions(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
+    """The children that are not watched, since they change only with the endpoint, or with the operator's settings."""
+    optional = build_claim(endpoint), build_network_policy(endpoint, settings)
+    return [build_disruption_budget(endpoint), *(each for each in optional if each)]
 
 
-def name_superfluous(endpoint: Endpoint) -> list[tuple[str, str]]:
+def name_superfluous(endpoint: Endpoint, settings: Settings) -> list[tuple[str, str]]:
     """Kind and name of the companions that an earlier spec of this endpoint may have asked for and this one does not.
 
     Only those that the endpoint owns may be deleted: a claim under deletionPolicy Retain has no owner and stays.
     """
     claim = names.cache_claim_name(endpoint.name)
     wanted = endpoint.cache.size or endpoint.cache.claim_name == claim
-    return [] if wanted else [("PersistentVolumeClaim", claim)]
+    superfluous = [] if wanted else [("PersistentVolumeClaim", claim)]
+    if not build_network_policy(endpoint, settings):
+        superfluous.append(("NetworkPolicy", endpoint.name))
+    return superfluous

@@ -15,6 +15,10 @@ ELSEWHERE = ("VLLM_CONFIG_FILE", "DATA_PARALLEL_SIZE_LOCAL")
 _IN_ARGUMENTS = re.compile(r"(?:^|\s)(?:-(?:tp|pp|dp|pcp)|--\S*parallel-size\S*)(?:[\s=]|$)")
 
 
+MOST_DIGITS = 6
+"""Of a parallel size; there are fewer GPUs in the world's largest cluster."""
+
+
 def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
     """GPUs for each copy of the model that are left by the other parallel sizes, or None: it is not to be set.
 
@@ -28,8 +32,9 @@ def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
     for name in OTHERS:
         if name in given:
             value = str(given[name].get("value", "")).strip()
-            if not value.isdecimal() or int(value) < 1:
+            size = int(value) if value.isdecimal() and len(value) <= MOST_DIGITS else 0
+            if size < 1:
                 return None
-            taken *= int(value)
+            taken *= size
     size, rest = divmod(gpus, taken)
     return size if size > 1 and not rest else None

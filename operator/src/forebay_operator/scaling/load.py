@@ -1,11 +1,15 @@
 """What a pod and a gateway say of their requests, read from their answers."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from forebay_operator.json_text import parse_json
+
 Key = tuple[str, str]
+
+MOST = 2**53
+"""No number that a server tells is larger."""
 
 IN_FLIGHT = "forebay_requests_in_flight"
 BEGUN = "forebay_requests_total"
@@ -55,6 +59,10 @@ class Held:
         return self.waiting > 0 or self.queued > 0
 
 
+MOST_NAMED = 10_000
+"""Endpoints that one gateway may name: there are no more ports."""
+
+
 def parse_load(text: str) -> PodLoad | None:
     """The load in a server's metrics, or None where they tell of none."""
     found: dict[str, float] = {}
@@ -63,10 +71,9 @@ def parse_load(text: str) -> PodLoad | None:
             found[name] = found.get(name, 0.0) + float(value)
         except ValueError:
             return None
-    try:
-        numbers = {name: int(value) for name, value in found.items()}
-    except OverflowError:
+    if not all(0 <= value <= MOST for value in found.values()):
         return None
+    numbers = {name: int(value) for name, value in found.items()}
     if IN_FLIGHT not in numbers or BEGUN not in numbers:
         return None
     return PodLoad(
@@ -81,15 +88,24 @@ def parse_load(text: str) -> PodLoad | None:
 def parse_held(text: str) -> Mapping[Key, Held] | None:
     """What a gateway's /held tells, by endpoint; None where it is something else."""
     try:
-        told = json.loads(text)["endpoints"]
+        told = parse_json(text)["endpoints"]
         return {
             _key(name): Held(
                 _count(one, "held"), _count(one, "begun"), _count(one, "queued"), _count_jobs(one.get("jobs") or {})
             )
             for name, one in told.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def parse_reread(text: str) -> list[Key]:
+    """The endpoints whose Secret with keys a gateway would have read again; none where it tells of something else."""
+    try:
+        told = parse_json(text)["reread"]
+        return [_key(name) for name in told if isinstance(name, str)][:MOST_NAMED]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _key(name: str) -> Key:
@@ -103,6 +119,6 @@ def _count_jobs(jobs: Mapping[str, object]) -> tuple[int, int]:
 
 def _count(one: Mapping[str, object], name: str) -> int:
     value = one.get(name, 0)
-    if not isinstance(value, int) or value < 0:
+    if not isinstance(value, int) or not 0 <= value <= MOST:
         raise ValueError(name)
     return value

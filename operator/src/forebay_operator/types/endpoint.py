@@ -81,6 +81,14 @@ class Route:
 
 
 @dataclass(frozen=True)
+class NetworkPolicy:
+    """Whom the servers' pods reach, and who reaches them. `ports` of theirs are open besides that of the API."""
+
+    create: bool = True
+    ports: tuple[Annotated[int, Between(1, 65535)], ...] = ()
+
+
+@dataclass(frozen=True)
 class Pod:
     """What the user adds to the servers' pods."""
 
@@ -180,6 +188,7 @@ class Spec:
     adapters: tuple[Adapter, ...] = ()
     service: Service = Service()
     route: Route = Route()
+    network_policy: NetworkPolicy = NetworkPolicy()
     suspend: bool = False
     pod: Pod = Pod()
     rollout: Rollout = Rollout()

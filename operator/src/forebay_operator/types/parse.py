@@ -39,6 +39,8 @@ def parse_endpoint(manifest: Manifest) -> Endpoint:
         InvalidSpec: something in it cannot work; all problems found are named.
     """
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
+    if not isinstance(spec, Mapping):
+        raise InvalidSpec([f"spec: {spec!r} is not an object"])
     problems = list(find_in_name(metadata["name"]))
     values = _read_fields(Spec, spec, "spec", problems)
     if problems:

@@ -1,0 +1,61 @@
+"""The NetworkPolicy of an endpoint's pods: who may reach them, and whom they may reach.
+
+A pod fetches what clients name, such as the URL of an image, so it must not reach the cloud's metadata service, where
+the node's credentials are.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_network
+from typing import Any
+
+from forebay_operator import names
+from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.settings import Settings
+from forebay_operator.types import Endpoint
+
+METADATA_CIDRS = (
+    "169.254.0.0/16",  # link-local: AWS, Azure, Google, Oracle, OpenStack …, and the credentials of AWS' containers
+    "168.63.129.16/32",  # Azure's WireServer
+    "100.100.100.200/32",  # Alibaba
+    "fe80::/10",
+    "fd00:ec2::/32",  # AWS' by IPv6
+    "fd20:ce::254/128",  # Google's by IPv6
+)
+"""Where clouds tell a machine, and whoever runs on it, of itself."""
+
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+
+
+def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
+    """The policy, named like the endpoint; None where the endpoint or the operator's settings want none."""
+    if not (endpoint.network_policy.create and settings.network_policies):
+        return None
+    api = {"ports": _ports((names.API_PORT, *endpoint.network_policy.ports))}
+    ops: dict[str, Any] = {"ports": _ports((names.OPS_PORT,))}
+    if settings.ops_peers:
+        ops["from"] = list(settings.ops_peers)
+    dns = {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}
+    denied = (*settings.cluster_cidrs, *(() if endpoint.pod.service_account_name else METADATA_CIDRS))
+    peers = [_block(cidr, denied) for cidr in EVERYWHERE]
+    peers += [{"ipBlock": {"cidr": cidr}} for cidr in settings.allowed_cidrs]
+    if not settings.cluster_cidrs:
+        peers.append({"namespaceSelector": {}})  # some networks do not take blocks of addresses for those of pods
+    spec = {
+        "podSelector": {"matchLabels": names.selector_labels(endpoint.name)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [api, ops],
+        "egress": [dns, {"to": peers}],
+    }
+    metadata = build_metadata(endpoint, endpoint.name)
+    return seal({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec})
+
+
+def _ports(ports: Sequence[int]) -> list[dict[str, Any]]:
+    return [{"protocol": "TCP", "port": port} for port in ports]
+
+
+def _block(cidr: str, denied: Sequence[str]) -> dict[str, Any]:
+    """All addresses of a family but those that are denied."""
+    version = ip_network(cidr).version
+    excepted = [each for each in denied if ip_network(each).version == version]
+    return {"ipBlock": {"cidr": cidr, **({"except": excepted} if excepted else {})}}

@@ -62,7 +62,12 @@ class Step:
         return done / parts if parts else None
 
     def run(
-        self, args: Sequence[str | Path], *, env: Mapping[str, str] | None = None, stdin: IO[bytes] | None = None
+        self,
+        args: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: IO[bytes] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         """Run a command to its end. Raises StepFailed with its last words when it fails or is not there."""
         with self.log.open("ab") as out:
@@ -70,7 +75,7 @@ class Step:
             out.flush()
             try:
                 done = subprocess.run(
-                    args, stdin=stdin or subprocess.DEVNULL, stdout=out, stderr=out, env=env, check=False
+                    args, stdin=stdin or subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd=cwd, check=False
                 )
             except OSError as error:
                 raise StepFailed(f"{args[0]} can't be run: {error.strerror}") from error

@@ -120,5 +120,5 @@ def gateway(upstream: int, folder: Path) -> Iterator[tuple[int, int]]:
     with standing_gateway(folder) as found:
         port = found.endpoint("bench", keys=["bench-key-0123456789"], models=["canned"], replicas=1, scaling=None)
         listed = [{"addresses": [own_address()], "conditions": {"ready": True}}]
-        found.slice("bench-pod", "bench", upstream, listed, {})
+        found.list_pods("bench-pod", "bench", upstream, listed)
         yield found.process.pid, port

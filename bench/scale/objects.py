@@ -15,6 +15,7 @@ DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
 COLLECTIONS = {
     "Secret": "/api/v1/namespaces/{}/secrets",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "Service": "/api/v1/namespaces/{}/services",
     "Deployment": DEPLOYMENTS,
 }
@@ -37,9 +38,10 @@ def build_endpoint(namespace: str, number: int) -> Manifest:
 def build_children(endpoint: Manifest) -> list[Manifest]:
     """What the operator makes of an endpoint, by its own builders; only the owner's uid is not known yet."""
     parsed = parse_endpoint({**endpoint, "metadata": {**endpoint["metadata"], "uid": "", "generation": 1}})
-    companions = build_companions(parsed)
+    settings = Settings(GPU_IMAGE, "")
+    companions = build_companions(parsed, settings)
     settled = digest({"auth": vars(parsed.auth), "children": companions})
-    deployment = build_deployment(parsed, Settings(GPU_IMAGE, ""), companions=settled)
+    deployment = build_deployment(parsed, settings, companions=settled)
     secrets = build_key_secret(parsed), build_control_secret(parsed)
     return [dict(child) for child in (*secrets, *companions, build_service(parsed), deployment)]
 

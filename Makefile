@@ -41,7 +41,8 @@ conformance: .venv ## Check the API with llm-comply, OpenAI's suites, langchain 
 	$(PY) -m pytest tests/conformance -m "conformance and not soak"
 
 .PHONY: soak
-soak: .venv ## Check with a thousand streams, hostile clients, schemathesis, kills at every request, 10,000 jobs amid kills, S3
+soak: .venv ## Check with a thousand streams, hostile clients, schemathesis, kills at every request, 10,000 jobs amid kills, S3, fuzz
+	FOREBAY_FUZZ=10000 $(PY) -m pytest tests/unit -m fuzz -n 2
 	$(PY) -m pytest tests/conformance tests/integration tests/e2e -m soak; status=$$?; \
 	$(PY) -m tests.e2e.cluster down; exit $$status
 

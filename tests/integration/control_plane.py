@@ -28,14 +28,23 @@ rules:
 """The API server writes down what service accounts ask for: the operator's is one."""
 
 
-_next_port = itertools.count(10_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_next_port = itertools.count(10_000 + 1_000 * _WORKER)
 """Each worker of pytest-xdist has a thousand ports of its own, below those that Linux gives to clients (from 32768 on)
 and those that the operator gives to endpoints (from 20000 on)."""
+
+_next_gateway_port = itertools.count(25_000 + 500 * _WORKER)
+"""The same for endpoints at a gateway: an operator on the same control plane gives the lower ones."""
 
 
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback address that nobody listens on and that were not given before."""
     return list(itertools.islice(filter(is_free, _next_port), count))
+
+
+def free_gateway_port() -> int:
+    """A port that the gateway takes for an endpoint's."""
+    return next(filter(is_free, _next_gateway_port))
 
 
 def is_free(port: int) -> bool:

@@ -60,11 +60,15 @@ Rule = Callable[[Asked], Cut | Refusal | None]
 class Ending(Enum):
     """How a running watch ends."""
 
-    HALF_A_LINE = auto()
+    HALF_A_LINE = 0
     """The connection breaks in the middle of an event."""
 
-    EXPIRED = auto()
-    """The API server says 410: what happened since is forgotten. A watch that is tried after it is told so, too."""
+    EXPIRED = 410
+    """The API server says it: what happened since is forgotten. A watch that is tried after it is told so, too."""
+
+    FAILED = 500
+    TIMED_OUT = 504
+    """What the API server says in a watch while it has lost etcd."""
 
 
 class FaultyProxy:
@@ -173,14 +177,14 @@ class FaultyProxy:
             if how is None:
                 _cut(request)
                 return
-            error = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
-            content = {"type": "ERROR", "object": {**error, "message": "too old resource version"}}
+            error = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": how.name, "code": how.value}
+            content = {"type": "ERROR", "object": {**error, "message": "by the proxy"}}
             line = json.dumps(content).encode()
-            if how is Ending.EXPIRED:
-                await response.write(line + b"\n")
-            else:
+            if how is Ending.HALF_A_LINE:
                 await response.write(line[: len(line) // 2])
                 _cut(request)
+            else:
+                await response.write(line + b"\n")
         finally:
             del self._watches[task]
 

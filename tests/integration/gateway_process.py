@@ -19,7 +19,7 @@ import openai
 
 from tests.endpoints import endpoint
 from tests.integration.canned_pod import CannedPod
-from tests.integration.control_plane import free_ports, running
+from tests.integration.control_plane import free_gateway_port, free_ports, running
 from tests.integration.operator_process import give_chart_access
 from tests.kubectl import Kubectl, Manifest, wait_for
 
@@ -38,6 +38,8 @@ LIMITS = {
     "webhook_networks": "127.0.0.0/8",
 }
 """Short, so that the tests are; and webhooks may lead to them."""
+
+HEADLESS = {"clusterIP": "None", "ports": [{"name": "http", "port": 80}]}
 
 
 @dataclass
@@ -69,10 +71,10 @@ class Gateway:
         self, name: str, *, keys: Sequence[str] = (KEY,), models: Sequence[str] = (MODEL,), **spec: Any
     ) -> int:
         """Make an endpoint at zero that scales, as the operator would have it. Returns its gateway port."""
-        (port,) = free_ports(1)
+        port = free_gateway_port()
         self.kubectl.apply(endpoint(name, **{"replicas": 0, "scaling": {"maxReplicas": 2}, **spec}))
         self.status(name, models=list(models))
-        self.slice(f"{name}-gateway", name, port, [], {"endpointslice.kubernetes.io/managed-by": "gateway.forebay.dev"})
+        self.stand_in(name, port)
         if keys:
             self.let_in(name, *keys)
         wait_for(lambda: self._lists(name, keys[0] if keys else ""), f"the gateway knows {name}")
@@ -93,14 +95,34 @@ class Gateway:
         patch = json.dumps({"status": {"observedGeneration": found["metadata"]["generation"], **status}})
         self.kubectl.run("patch", "iep", name, "--subresource=status", "--type=merge", "--patch", patch)
 
-    def slice(self, slice_name: str, name: str, port: int, endpoints: list[Manifest], labels: dict[str, str]) -> None:
-        """Write an EndpointSlice of an endpoint's Service."""
-        made = {"kubernetes.io/service-name": name, "app.kubernetes.io/managed-by": "forebay", **labels}
+    def stand_in(self, name: str, port: int) -> None:
+        """Write the slice by which the operator gives an endpoint a port."""
+        found = self.kubectl.get("iep", name)
+        assert found
+        self._slice(f"{name}-gateway", name, port, [], manager="gateway.forebay.dev", owner=_owner(found))
+
+    def list_pods(self, slice_name: str, name: str, port: int, endpoints: list[Manifest]) -> None:
+        """Write a slice of pods, as Kubernetes does for the endpoint's Service."""
+        service = self.kubectl.get("service", name)
+        if service is None:
+            self.kubectl.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": HEADLESS})
+            service = self.kubectl.get("service", name)
+        assert service
+        self._slice(slice_name, name, port, endpoints, manager="endpointslice-controller.k8s.io", owner=_owner(service))
+
+    def _slice(
+        self, slice_name: str, name: str, port: int, endpoints: list[Manifest], *, manager: str, owner: Manifest
+    ) -> None:
+        labels = {
+            "kubernetes.io/service-name": name,
+            "app.kubernetes.io/managed-by": "forebay",
+            "endpointslice.kubernetes.io/managed-by": manager,
+        }
         self.kubectl.apply(
             {
                 "apiVersion": "discovery.k8s.io/v1",
                 "kind": "EndpointSlice",
-                "metadata": {"name": slice_name, "labels": made},
+                "metadata": {"name": slice_name, "labels": labels, "ownerReferences": [owner]},
                 "addressType": "IPv4",
                 "ports": [{"name": "http", "port": port}],
                 "endpoints": endpoints,
@@ -111,7 +133,7 @@ class Gateway:
         """Have Kubernetes list pods of an endpoint, a slice for each since each has a port of its own."""
         for number, pod in enumerate(pods):
             listed = [{"addresses": [pod.host], "conditions": {"ready": ready}}]
-            self.slice(f"{name}-pod{number}", name, pod.port, listed, {})
+            self.list_pods(f"{name}-pod{number}", name, pod.port, listed)
 
     def replicas(self, name: str) -> int:
         found = self.kubectl.get("iep", name)
@@ -202,6 +224,13 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _owner(manifest: Manifest) -> Manifest:
+    """A reference to the object, as its controller's children have it."""
+    metadata = manifest["metadata"]
+    named = {"name": metadata["name"], "uid": metadata["uid"]}
+    return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], **named, "controller": True}
 
 
 def _secret(kubectl: Kubectl, name: str, data: dict[str, str]) -> None:

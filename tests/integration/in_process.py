@@ -35,6 +35,7 @@ CHILDREN = {
     "Secret": ("api/v1", "secrets"),
     "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
     "HTTPRoute": (f"apis/{names.ROUTE_API}", "httproutes"),
 }

@@ -16,9 +16,13 @@ CHART = ROOT / "charts/forebay"
 
 def give_access(admin: Kubectl, path: Path, namespace: str = "forebay-system", *values: str) -> Kubectl:
     """The operator's own access, in a file: the service account of the chart, installed in a namespace that is made for
-    it with these values (--set=…), with no more than the chart's roles."""
+    it with these values (--set=…), with no more than the chart's roles and its admission policy allow."""
     system = admin.within(namespace)
     system.run("create", "namespace", system.namespace)
+    if not any("watchNamespaces" in value for value in values):
+        policy = render(system, "templates/admission.yaml", *values)
+        name = f"forebay-operator-{namespace}"  # each installation has one of its own
+        system.within("").run("apply", "-f", "-", stdin=policy.replace("forebay-operator\n", f"{name}\n"))
     return give_chart_access(system, path, "forebay", "templates/rbac.yaml", *values)
 
 
@@ -27,14 +31,18 @@ def give_chart_access(system: Kubectl, path: Path, account: str, template: str, 
 
     `system` is the namespace that the chart is installed in.
     """
-    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=x", *values]
-    shown = [f"--namespace={system.namespace}", f"--show-only={template}"]
-    rendered = subprocess.run([*helm, *shown], capture_output=True, text=True, check=True)
-    system.within("").run("apply", "-f", "-", stdin=rendered.stdout)
+    system.within("").run("apply", "-f", "-", stdin=render(system, template, *values))
     config = yaml.safe_load(system.kubeconfig.read_text())
     config["users"][0]["user"]["token"] = system.run("create", "token", account, "--duration=8h").strip()
     path.write_text(yaml.safe_dump(config))
     return Kubectl(system.binary, path)
+
+
+def render(system: Kubectl, template: str, *values: str) -> str:
+    """What a template of the chart makes with these values, installed in the namespace `system`."""
+    helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=x", *values]
+    shown = [f"--namespace={system.namespace}", f"--show-only={template}"]
+    return subprocess.run([*helm, *shown], capture_output=True, text=True, check=True).stdout
 
 
 def running_operator(

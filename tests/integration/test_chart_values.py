@@ -37,6 +37,8 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("server.image=x", "at '/server': additional properties 'image' not allowed"),
         ("crds.install=never", "at '/crds/install': got string, want boolean"),
         ("gateway.homeNamespace=A", "at '/gateway/homeNamespace': 'A' does not match pattern"),
+        ("namespaceShare=0", "at '/namespaceShare': exclusiveMinimum: got 0, want 0"),
+        ("gateway.trustedProxies={10.0.0.1}", "at '/gateway/trustedProxies/0': '10.0.0.1' does not match pattern"),
         ("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1"),
         ("valkey.create=true,valkey.existingSecret=own", "at '/valkey': 'not' failed"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
@@ -107,7 +109,8 @@ def test_only_the_operators_probes_and_metrics_can_be_reached(helm: Helm) -> Non
     """The object alone: what enforces it is the cluster's network."""
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     peers = "--set-json=networkPolicy.from=" + json.dumps([monitoring])
-    for values, rule in (((), {}), ((peers,), {"from": [monitoring]})):
+    everybody = "--set-json=networkPolicy.from=[]"
+    for values, rule in (((everybody,), {}), ((peers,), {"from": [monitoring]})):
         rendered = helm(
             "template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=gateway.enabled=false", *values
         )
@@ -119,11 +122,31 @@ def test_only_the_operators_probes_and_metrics_can_be_reached(helm: Helm) -> Non
     whole = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}").stdout
     policies = [each for each in yaml.safe_load_all(whole) if each and each["kind"] == "NetworkPolicy"]
     (gateway,) = [each["spec"] for each in policies if each["metadata"]["name"] == "forebay-gateway"]
-    everybody, operators = gateway["ingress"]
-    assert everybody == {"ports": [{"port": "http"}, {"port": 20000, "endPort": 29999}]}
-    assert operators == {"ports": [{"port": "ops"}]}
+    clients, operators = gateway["ingress"]
+    assert clients == {"ports": [{"port": "http"}, {"port": 20000, "endPort": 29999}]}
+    labels = {"app.kubernetes.io/name": "forebay-operator", "app.kubernetes.io/instance": "forebay"}
+    own, monitors = operators["from"]
+    assert own == {"podSelector": {"matchLabels": labels}}
+    assert monitors["podSelector"]["matchExpressions"][0]["values"][0] == "prometheus"
     off = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=networkPolicy.create=false")
-    assert "NetworkPolicy" not in off.stdout
+    assert "kind: NetworkPolicy\n" not in off.stdout
+
+
+def test_the_operator_is_told_what_policies_of_endpoints_are_like(helm: Helm) -> None:
+    values = "networkPolicy.clusterCIDRs={10.0.0.0/8,fd00::/8},networkPolicy.allowedCIDRs={10.1.0.0/16}"
+    rendered = helm("template", "forebay", str(CHART), "--namespace=own", f"--set={REPOSITORY}", f"--set={values}")
+    made = [each for each in yaml.safe_load_all(rendered.stdout) if each and each["kind"] == "Deployment"]
+    (operator,) = [each["spec"]["template"] for each in made if each["metadata"]["name"] == "forebay"]
+    (container,) = operator["spec"]["containers"]
+    assert {"--network-policies=true", "--cluster-cidrs=10.0.0.0/8,fd00::/8", "--allowed-cidrs=10.1.0.0/16"} <= set(
+        container["args"]
+    )
+    (peers,) = [json.loads(each["value"]) for each in container["env"] if each["name"] == "FOREBAY_OPS_PEERS"]
+    assert [peer["namespaceSelector"] for peer in peers[:2]] == 2 * [
+        {"matchLabels": {"kubernetes.io/metadata.name": "own"}}
+    ]
+    assert peers[0]["podSelector"]["matchLabels"].items() <= operator["metadata"]["labels"].items()
+    assert len(peers) == 3
 
 
 def test_one_replica_alone_has_no_disruption_budget_that_would_hold_up_its_node(helm: Helm) -> None:

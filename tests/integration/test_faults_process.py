@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.endpoints import reason_is, start
+from tests.integration.conftest import CRD
 from tests.integration.control_plane import ControlPlane, free_ports
 from tests.integration.faulty_proxy import Asked, Cut, Ending, FaultyProxy, Refusal
 from tests.integration.in_process import find_flapping
 from tests.integration.operator_process import running_operator
 from tests.integration.test_leader import ask, leads, stands_by
-from tests.kubectl import Kubectl, Manifest, wait_for
+from tests.kubectl import Kubectl, Manifest, install_crd, wait_for
 
 LONG = "300"
 """Seconds between two rounds over everything: none comes to the help of what is tested here."""
@@ -47,7 +48,7 @@ class Watched:
 
     def check_health(self) -> None:
         assert self.process.poll() is None, self.log.read_text()[-3000:]
-        assert ask(self.port, "/readyz") == (200, "leading\n")
+        wait_for(lambda: ask(self.port, "/readyz") == (200, "leading\n"), "it is ready", timeout=40)
         assert ask(self.port, "/healthz")[0] == 200
         assert "Traceback" not in self.log.read_text()
 
@@ -143,6 +144,7 @@ def test_an_api_server_that_is_away_for_a_while(
     [
         Refusal(429, "TooManyRequests", {"Retry-After": "1"}),
         Refusal(500, "InternalError"),
+        Refusal(401, "Unauthorized"),
         pytest.param(Refusal(503, "ServiceUnavailable"), marks=pytest.mark.soak),
         pytest.param(Cut.BEFORE, marks=pytest.mark.soak),
         Cut.AFTER,
@@ -163,8 +165,9 @@ def test_an_api_server_that_refuses_everything_for_a_while(
     operator.proxy.end_watches(Ending.HALF_A_LINE)
     kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
     time.sleep(3)
-    operator.check_health()
+    assert ask(operator.port, "/healthz")[0] == 200, "no reason to start it anew"
     operator.proxy.rule = lambda _: None
+    operator.check_health()
     assert asked
     assert len(asked) < 40, "it does not hammer an API server that is in need"
     wait_for(replicas_are(kubectl, 2), "it converges", timeout=20)
@@ -223,3 +226,21 @@ def test_the_clock_of_whoever_wrote_the_lease_does_not_matter(
     control_plane.within("forebay-system").patch("lease", "forebay-operator", {"spec": times})
     wait_for(lambda: f"{year}-" not in lease(control_plane)["renewTime"], "it is renewed")
     operator.check_health()
+
+
+def test_an_api_server_that_knows_nobody_for_a_while(operator: Watched, kubectl: Kubectl) -> None:
+    """As where what it asks about tokens is away."""
+    operator.proxy.rule = lambda _: Refusal(401, "Unauthorized")
+    operator.proxy.end_watches(Ending.FAILED)
+    wait_for(lambda: ask(operator.port, "/readyz")[0] == 503, "it says that what it knows may be old", timeout=60)
+    assert "the watches ended" in ask(operator.port, "/readyz")[1]
+    operator.proxy.rule = lambda _: None
+    wait_for_start(kubectl)
+
+
+def test_a_crd_that_is_deleted_and_applied_again(operator: Watched, kubectl: Kubectl) -> None:
+    name = "inferenceendpoints.forebay.dev"
+    kubectl.delete("crd", name)
+    wait_for(lambda: ask(operator.port, "/readyz")[0] == 503, "it says that what it knows may be old", timeout=60)
+    install_crd(kubectl, CRD, name)
+    wait_for_start(kubectl)

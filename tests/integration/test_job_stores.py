@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from forebay_gateway.endpoint import Address
+from forebay_gateway.jobs import steps
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.steps import connect
-from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store
+from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey import LEASE, Valkey
 from tests.integration.valkey_process import ValkeyServer, running_valkey
@@ -36,13 +37,13 @@ async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
 
 
 def opened(server: ValkeyServer, most: int = MOST) -> Valkey:
-    return Valkey(connect(server.url), Seal(lambda: b"secret"), most)
+    return Valkey(connect(server.url), Seal(lambda: b"secret"), most, share=1.0)
 
 
 @pytest.fixture(params=["memory", "valkey"])
 async def store(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[Store]:
     if request.param == "memory":
-        yield Memory(MOST)
+        yield Memory(MOST, share=1.0)
         return
     async with opened(valkey) as found:
         yield found
@@ -312,8 +313,8 @@ async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
         await submit(store)
         kept = await store._client.hgetall("forebay:job:a")
         assert "the key" not in json.dumps(kept)
-        assert Seal(lambda: b"secret").open(str(kept["api_key"])) == "the key"
-        assert Seal(lambda: b"other").open(str(kept["api_key"])) == ""
+        assert Seal(lambda: b"secret").open(str(kept["api_key"]), "job home/one a") == "the key"
+        assert Seal(lambda: b"other").open(str(kept["api_key"]), "job home/one a") == ""
 
 
 async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: ValkeyServer) -> None:
@@ -390,3 +391,72 @@ async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeySer
     assert await sweep() == 0, "it has another lease"
     assert await sweep(idle=lease + 1000) == 1
     await client.aclose()
+
+
+async def test_a_key_is_sealed_for_its_job(valkey: ValkeyServer) -> None:
+    """Who may write to Valkey cannot have it sent to another endpoint's pod."""
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store)
+        await store.submit(OTHERS, "b", read_submission(b'{"input": 1}', sync=False), "another key")
+        await client.hset("forebay:job:b", "api_key", str(await client.hget("forebay:job:a", "api_key")))
+        job, _ = await store.claim(OTHERS, [POD], 9)
+        assert job is not None
+        assert (job.id, job.api_key) == ("b", "")
+        await store.release(job)
+    await client.aclose()
+
+
+OTHERS = ("team-b", "other")
+
+
+@pytest.mark.parametrize("lost", ["", ":input"], ids=["all of it", "its input"])
+@pytest.mark.parametrize("runs", [False, True])
+@pytest.mark.parametrize("step", ["claim", "purge", "sweep", "forget"])
+async def test_a_job_that_is_lost_in_valkey_harms_no_other(
+    valkey: ValkeyServer, lost: str, runs: bool, step: str
+) -> None:
+    """Such as one that was evicted, or deleted by hand."""
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store, "lost")
+        if runs:
+            await claim(store)
+            store._claims.clear()  # and its gateway is gone
+        await submit(store, "kept")
+        await store.submit(OTHERS, "other", read_submission(b'{"input": 1}', sync=False), "")
+        await client.delete(f"forebay:job:lost{lost}")
+        match step:
+            case "claim":
+                assert (await claim(store)).id == "kept"
+            case "purge":
+                await store.purge(KEY)
+                assert (await store.counts(KEY)).queued == 0
+            case "sweep":
+                await client.zadd("forebay:expiries", {"lost": 0})
+                await store._sweep()
+                assert await client.zscore("forebay:expiries", "lost") is None
+            case "forget":
+                await store.forget(KEY)
+                assert await client.exists("forebay:jobs:home/one") == 0
+        counts = await store.counts(OTHERS)
+        assert (counts.queued, counts.running) == (1, 0)
+        job, _ = await store.claim(OTHERS, [POD], 9)
+        assert job is not None
+        await store.finish(job, State.COMPLETED)
+    await client.aclose()
+
+
+async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Service without a pod may lead anywhere for a moment."""
+    monkeypatch.setattr(steps, "PATIENCE", 0.3)
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(Unavailable):
+            await steps.Steps(client, "return 1").run("find")
+        await client.aclose()

@@ -100,6 +100,19 @@ class TestChildren:
         assert condition(kubectl.get("iep", "one"), "Ready")["status"] != "True"
         assert first["metadata"]["ownerReferences"][0]["uid"] != second["metadata"]["uid"]
 
+    def test_the_network_policy_follows_the_endpoint(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        wait_for(exists(kubectl, "networkpolicy", "one"), "the policy is made")
+        kubectl.patch("iep", "one", {"spec": {"networkPolicy": {"ports": [9090]}}})
+
+        def ports() -> list[int]:
+            found = kubectl.get("networkpolicy", "one") or {"spec": {"ingress": [{}]}}
+            return [each["port"] for each in found["spec"]["ingress"][0].get("ports", ())]
+
+        wait_for(lambda: ports() == [8000, 9090], "the port is open")
+        kubectl.patch("iep", "one", {"spec": {"networkPolicy": {"create": False}}})
+        wait_for(lambda: kubectl.get("networkpolicy", "one") is None, "the policy is gone")
+
 
 @pytest.mark.usefixtures("operator")
 class TestDrift:
@@ -120,6 +133,8 @@ class TestDrift:
             ("service", {"spec": {"ports": [{"name": "http", "port": 80}, {"name": "ops", "port": 8001}]}}),
             ("service", {"spec": {"type": "NodePort"}}),
             ("service", {"metadata": {"labels": {"forebay.dev/endpoint": None}}}),
+            ("service", {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}),
+            ("deployment", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}}),
             ("deployment", {"metadata": {"labels": {"forebay.dev/endpoint": "another"}}}),
             ("deployment", {"spec": {"template": {"spec": {"automountServiceAccountToken": None}}}}),
             ("deployment", {"spec": {"replicas": 7}}),
@@ -132,6 +147,8 @@ class TestDrift:
             "added port",
             "type",
             "lost label",
+            "lost manager",
+            "other manager",
             "other label",
             "token",
             "replicas",

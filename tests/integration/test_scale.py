@@ -22,6 +22,7 @@ def test_an_endpoint_costs_as_many_requests_as_it_must_and_rest_costs_none(tmp_p
     assert asked == {
         ("create", "secrets"): 2 * COUNT,
         ("create", "poddisruptionbudgets"): COUNT,
+        ("create", "networkpolicies"): COUNT,
         ("create", "services"): COUNT,
         ("create", "deployments"): COUNT,
     }

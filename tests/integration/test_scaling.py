@@ -94,7 +94,7 @@ class Stage:
     kubectl: Kubectl
     system: Kubectl
     gateway: Gateway
-    start: Callable[[], Any]
+    start: Callable[..., Any]
     loads: dict[str, Load] = field(default_factory=dict)
     """By the name of the pod."""
 
@@ -159,10 +159,10 @@ def stage(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> I
         home, system, folder / "gateway", digest_key=None, ops_host=own_address(), hold_seconds=30
     ) as one:
 
-        def start() -> Any:
+        def start(*options: str) -> Any:
             return running_operator(
                 access, folder / "operator", "--namespace", system, "--watch-namespaces", home.namespace,
-                "--gateway-service=forebay-gateway", f"--ops-port={one.ops_port}",
+                "--gateway-service=forebay-gateway", f"--ops-port={one.ops_port}", *options,
             )  # fmt: skip
 
         yield Stage(home, control_plane.within(system), one, start)
@@ -373,6 +373,39 @@ def test_bounds_are_kept_and_suspend_goes_before_them(operator: Stage) -> None:
     operator.kubectl.patch("iep", "one", {"spec": {"suspend": True, "replicas": 1}})
     wait_for(reason_is(operator.kubectl, "Suspended"), "it is off")
     assert operator.replicas() == 1, "nobody scales what is suspended"
+
+
+def test_a_key_that_is_added_or_removed_counts_within_a_minute(stage: Stage) -> None:
+    """Without a round of the operator's: the gateway names the Secret to it."""
+    stand_by(stage.system, own_address())
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}}
+    first, second, third = (f"the-{which}-key-of-the-user" for which in ("first", "second", "third"))
+    stage.kubectl.apply({**secret, "stringData": {"a": first}})
+    with stage.start("--resync-interval=3600"):
+        stage.kubectl.apply(endpoint("keyed", replicas=0, scaling=SCALING, auth={"secretName": "mine"}))
+        wait_for(reason_is(stage.kubectl, "Idle", "keyed"), "the endpoint is at zero")
+        port = read_port(stage.slice("keyed"))
+
+        def opens(key: str) -> bool:
+            return send(port, "GET", "/v1/models", key=key)[0] == 200
+
+        wait_for(lambda: opens(first), "the key opens")
+        stage.kubectl.patch("secret", "mine", {"stringData": {"a": second}})
+        wait_for(lambda: opens(second), "a key that was added opens, as it was tried", timeout=60, interval=1)
+        assert not opens(first)
+        stage.kubectl.patch("secret", "mine", {"stringData": {"b": third}})
+        asked = {"model": "org/model", "messages": []}
+        assert send(stage.gateway.port, "POST", "/openai/v1/chat/completions", asked, third)[0] == 401
+        wait_for(lambda: opens_shared(stage, third), "a key that was tried by the model opens", timeout=60, interval=1)
+        stage.kubectl.patch("secret", "mine", {"data": {"a": None}})
+        wait_for(lambda: not opens(second), "a key in use that was removed opens no more", timeout=60, interval=1)
+        assert opens(third)
+        stage.kubectl.delete("iep", "keyed")
+
+
+def opens_shared(stage: Stage, key: str) -> bool:
+    """Whether a key opens anything, asked in a way that names nothing."""
+    return send(stage.gateway.port, "GET", "/openai/v1/models", key=key)[0] == 200
 
 
 def test_keys_reach_the_gateway_only_as_digests_and_leave_with_their_secret(operator: Stage) -> None:

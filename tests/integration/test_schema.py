@@ -208,7 +208,8 @@ def test_the_operator_itself_refuses_most_of_it() -> None:
 
 def try_children(kubectl: Kubectl, taken: Endpoint) -> None:
     """Show the children to the API server."""
-    children = [build_deployment(taken, Settings("gpu", "cpu")), build_service(taken), *build_companions(taken)]
+    settings = Settings("gpu", "cpu", cluster_cidrs=("10.0.0.0/8", "fd00::/8"), allowed_cidrs=("10.1.0.0/16",))
+    children = [build_deployment(taken, settings), build_service(taken), *build_companions(taken, settings)]
     shown = json.dumps({"apiVersion": "v1", "kind": "List", "items": children})
     kubectl.run("create", "--dry-run=server", "-f", "-", stdin=shown)
 
@@ -339,6 +340,7 @@ def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:
         "cache": {"accessModes": ["ReadWriteOnce"], "deletionPolicy": "Retain"},
         "service": {"type": "ClusterIP", "port": 80},
         "route": {},
+        "networkPolicy": {"create": True},
         "suspend": False,
         "pod": {},
         "rollout": {"strategy": "Surge", "drainTimeout": "5m", "startupTimeout": "30m"},

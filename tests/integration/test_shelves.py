@@ -18,11 +18,11 @@ MOST = 10_000
 @pytest.fixture(params=["memory", "valkey"])
 async def shelf(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[Shelf]:
     if request.param == "memory":
-        yield MemoryShelf(MOST)
+        yield MemoryShelf(MOST, share=1.0)
         return
     client = connect(valkey_server.url)
     await client.flushall()  # other files' gateways leave jobs in it, which count
-    yield ValkeyShelf(client, MOST)
+    yield ValkeyShelf(client, MOST, share=1.0)
     await client.flushall()
     await client.aclose()
 
@@ -66,7 +66,7 @@ async def test_nothing_is_kept_for_ever(shelf: Shelf) -> None:
 
 async def test_one_gateway_has_a_lease_until_it_is_over(valkey_server: ValkeyServer) -> None:
     client = connect(valkey_server.url)
-    one, two = ValkeyShelf(client, MOST), ValkeyShelf(client, MOST)
+    one, two = ValkeyShelf(client, MOST, share=1.0), ValkeyShelf(client, MOST, share=1.0)
     assert [await one.lease("batch", 1), await two.lease("batch", 1), await one.lease("batch", 0.3)] == [
         True,
         False,

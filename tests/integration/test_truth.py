@@ -108,6 +108,7 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
         ("create", "services"): 1,
         ("create", "secrets"): 2,
         ("create", "poddisruptionbudgets"): 1,
+        ("create", "networkpolicies"): 1,
     }
 
 

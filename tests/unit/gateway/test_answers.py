@@ -8,7 +8,7 @@ from forebay_gateway import errors
 from forebay_gateway.answers import health
 from forebay_gateway.endpoint import Endpoint, read_endpoint
 from forebay_gateway.errors import Api, ApiError
-from forebay_gateway.head import Head, render_answer, render_request, replace_line
+from forebay_gateway.head import Head, end_connection, read_status, render_answer, render_request, replace_line
 from forebay_gateway.relay import LateUpstream
 from forebay_gateway.request_id import NAME, choose_id
 from forebay_server import errors as server_errors
@@ -62,9 +62,9 @@ def test_a_request_keeps_its_lines_but_those_of_the_hop() -> None:
         (b"Upgrade", b"h2c"),
         (b"aUTHORIZATION", b"Bearer k"),
     ]
-    made = render_request(head(*lines), b"/v1/y", b"abc")
+    made = render_request(head(*lines), b"/v1/y", 3)
     start = b"POST /v1/y HTTP/1.1\r\nHost: x\r\naUTHORIZATION: Bearer k\r\n"
-    assert made == start + b"connection: close\r\ncontent-length: 3\r\n\r\nabc"
+    assert made == start + b"connection: close\r\ncontent-length: 3\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,73 @@ def test_a_request_has_one_id_all_the_way(given: bytes, taken: bool) -> None:
 
 
 def test_a_web_socket_keeps_its_upgrade() -> None:
-    lines = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Key", b"k")]
-    made = render_request(head(*lines, method="GET"), b"/v1/realtime", b"")
-    start = b"GET /v1/realtime HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    assert made == start + b"Sec-WebSocket-Key: k\r\n\r\n"
+    lines = [(b"Connection", b"keep-alive, Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Key", b"k")]
+    asked = head(*lines, method="GET")
+    assert asked.is_web_socket
+    start = b"GET /v1/realtime HTTP/1.1\r\nSec-WebSocket-Key: k\r\n"
+    made = render_request(asked, b"/v1/realtime", 0, web_socket=True)
+    assert made == start + b"connection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+    assert render_request(asked, b"/v1/realtime", 0) == start + b"connection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "method"),
+    [
+        ([(b"Upgrade", b"websocket")], "GET"),
+        ([(b"Connection", b"keep-alive"), (b"Upgrade", b"websocket")], "GET"),
+        ([(b"Connection", b"upgrade"), (b"Upgrade", b"h2c")], "GET"),
+        ([(b"Connection", b"upgrade"), (b"Upgrade", b"websocket")], "POST"),
+    ],
+)
+def test_a_web_socket_is_asked_for_by_two_headers(lines: list[tuple[bytes, bytes]], method: str) -> None:
+    assert not head(*lines, method=method).is_web_socket
+
+
+def test_what_connection_names_is_of_the_hop() -> None:
+    asked = head((b"Host", b"x"), (b"Connection", b"close, x-hop"), (b"connection", b"HOST , X-Two"), (b"X-Hop", b"1"))
+    assert render_request(asked, b"/", 0, keys=True).startswith(b"POST / HTTP/1.1\r\nHost: x\r\nconnection: close\r\n")
+
+
+def test_an_endpoint_without_keys_gets_none() -> None:
+    asked = head((b"Authorization", b"Bearer k"), (b"X-API-Key", b"k"), (b"X-Own", b"1"))
+    made = render_request(asked, b"/", 0, keys=False)
+    assert made == b"POST / HTTP/1.1\r\nX-Own: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (b"X-A: 1", b"X-A: 1\r\n"),
+        (b"X-A: 1\r\nConnection: keep-alive\r\nX-B: 2", b"X-A: 1\r\nX-B: 2\r\n"),
+        (
+            b"Connection:\r\n keep-alive,\r\n\tUpgrade\r\nKeep-Alive: timeout=9\r\nX-B:\r\n folded",
+            b"X-B:\r\n folded\r\n",
+        ),
+        (b"connection : keep-alive\r\nPROXY-CONNECTION: keep-alive\r\nUpgrade: websocket", b""),
+    ],
+)
+def test_the_head_of_an_answer_ends_the_connection(given: bytes, kept: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\n" + given
+    assert read_status(answer) == 200
+    assert end_connection(answer) == b"HTTP/1.1 200 OK\r\n" + kept + b"connection: close"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2",
+        b"HTTP/1.1 2000 OK",
+        b"HTTP/2 200",
+        b"HTTP/1.1 200 OK\nConnection: keep-alive",
+        b"HTTP/1.1 200 OK\r\nX: 1\nConnection: keep-alive",
+        b"HTTP/1.1 200 OK\r\nX: 1\rConnection: keep-alive",
+        b"HTTP/1.1 200 OK\r\nX: \0",
+    ],
+)
+def test_a_head_that_two_readers_may_read_differently_is_none(answer: bytes) -> None:
+    with pytest.raises(ValueError, match="no head"):
+        read_status(answer)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Batches: what an input file may have in it, what is told of it, how a file is uploaded."""
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -20,12 +22,14 @@ def line(**changed: Any) -> str:
     return json.dumps({"custom_id": "a", "method": "POST", "url": CHAT, "body": BODY, **changed})
 
 
-def test_requests_are_read() -> None:
+async def test_requests_are_read() -> None:
     content = line() + "\n\n" + line(custom_id="b") + "\r\n"
-    assert read_requests(content, CHAT) == ([Request("a", BODY), Request("b", BODY)], [])
+    text = json.dumps(BODY)
+    assert await read_requests(content, CHAT) == ([Request("a", text), Request("b", text)], [])
     odd = json.dumps({**BODY, "x": "a\u2028b"}, ensure_ascii=False)
-    assert len(read_requests(line().replace(json.dumps(BODY), odd), CHAT)[0]) == 1, "a line separator is no new line"
-    assert json.loads(job_input(CHAT, Request("a", BODY))) == {"route": CHAT, "method": "POST", "body": BODY}
+    found, _ = await read_requests(line().replace(text, odd), CHAT)
+    assert len(found) == 1, "a line separator is no new line"
+    assert json.loads(job_input(CHAT, Request("a", text))) == {"route": CHAT, "method": "POST", "body": BODY}
 
 
 @pytest.mark.parametrize(
@@ -43,29 +47,62 @@ def test_requests_are_read() -> None:
         (line(url="/v1/embeddings"), "invalid_url", 1),
         (line(body="x"), "missing_required_parameter", 1),
         (line(body={"stream": True}), "invalid_request", 1),
+        (line(body=[1]), "missing_required_parameter", 1),
+        (line() + "\n" + line(custom_id="b").replace("}}", "}, x}"), "invalid_json_line", 2),
         ("\n".join(line(custom_id=str(number)) for number in range(50_001)), "too_many_requests", None),
+        (line() + "\n" * 100_001, "too_many_lines", None),
     ],
 )
-def test_what_is_wrong_with_an_input_file_is_told_by_line(content: str, code: str, number: int | None) -> None:
-    (error,) = read_requests(content, CHAT)[1]
+async def test_what_is_wrong_with_an_input_file_is_told_by_line(content: str, code: str, number: int | None) -> None:
+    (error,) = (await read_requests(content, CHAT))[1]
     assert (error["code"], error["line"]) == (code, number)
     assert error["message"]
+
+
+@pytest.mark.parametrize("content", ["1\n" * (4 << 20), "\n" * (8 << 20), "[[],[]]\n" * (1 << 20)])
+async def test_an_input_file_that_is_wrong_from_the_start_is_not_read_on(content: str) -> None:
+    turns = 0
+
+    async def go_on() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(go_on())
+    began = time.process_time()
+    _, errors = await read_requests(content, CHAT)
+    other.cancel()
+    assert 0 < len(errors) <= 50
+    assert time.process_time() - began < 2
+
+
+async def test_others_run_while_an_input_file_is_read() -> None:
+    content = "\n".join(line(custom_id=str(number)) for number in range(20_000))
+    reading = asyncio.create_task(read_requests(content, CHAT))
+    longest = 0.0
+    while not reading.done():
+        began = time.process_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.process_time() - began)
+    assert len((await reading)[0]) == 20_000
+    assert longest < 0.1
 
 
 def test_results_are_told_as_openai_does() -> None:
     submission = read_submission(b'{"input": 1}', sync=False)
     job = Job("job-1", ("home", "one"), submission, "", created=0.0, state=State.COMPLETED, output=['{"id": "x"}'])
-    well, told = tell_result(Request("a", BODY), job)
+    well, told = tell_result(Request("a", "{}"), job)
     found = json.loads(told)
     assert well
     assert found.pop("id").startswith("batch_req_")
     answer = {"status_code": 200, "request_id": "job-1", "body": {"id": "x"}}
     assert found == {"custom_id": "a", "response": answer, "error": None}
     job.state, job.error = State.FAILED, "no such model"
-    well, told = tell_result(Request("a", BODY), job)
+    well, told = tell_result(Request("a", "{}"), job)
     assert (well, json.loads(told)["error"]) == (False, {"code": "failed", "message": "no such model"})
-    assert json.loads(tell_result(Request("a", BODY), None)[1])["error"]["code"] == "job_gone"
-    assert json.loads(tell_unanswered(Request("a", BODY), "expired"))["error"]["code"] == "batch_expired"
+    assert json.loads(tell_result(Request("a", "{}"), None)[1])["error"]["code"] == "job_gone"
+    assert json.loads(tell_unanswered(Request("a", "{}"), "expired"))["error"]["code"] == "batch_expired"
 
 
 def test_lists_are_told_page_by_page() -> None:
@@ -90,12 +127,18 @@ def form(*parts: tuple[str, bytes]) -> bytes:
     return b"".join(lines) + b"--x--\r\n"
 
 
-async def test_an_upload_is_read() -> None:
+def test_an_upload_is_read() -> None:
     body = form(('name="purpose"', b"batch"), ('name="file"; filename="in.jsonl"', b'{"a": "\xc3\xbc"}\n'))
-    found = await read_upload("multipart/form-data; boundary=x", body)
+    found = read_upload("multipart/form-data; boundary=x", body)
     assert (found.filename, found.purpose, found.content, found.kept) == ("in.jsonl", "batch", '{"a": "ü"}\n', None)
     kept = form(('name="file"', b"x"), (f'name="{EXPIRES}"', b"3600"))
-    assert (await read_upload("multipart/form-data; boundary=x", kept)).kept == 3600
+    assert read_upload("multipart/form-data; boundary=x", kept).kept == 3600
+
+
+@pytest.mark.parametrize("size", [3 << 20, 32 << 20])
+def test_a_large_file_is_read(size: int) -> None:
+    body = form(('name="purpose"', b"batch"), ('name="file"', b"x" * size))
+    assert len(read_upload("multipart/form-data; boundary=x", body).content) == size
 
 
 @pytest.mark.parametrize(
@@ -112,8 +155,15 @@ async def test_an_upload_is_read() -> None:
             form(('name="file"', b""), ('name="expires_after[seconds]"', b"x")),
             "number",
         ),
+        (
+            "multipart/form-data; boundary=x",
+            form(('name="file"', b""), ('name="expires_after[seconds]"', b"9" * 5000)),
+            "longer",
+        ),
+        ("multipart/form-data; boundary=x", form(('name="file"', b""), ('name="purpose"', b"x" * 513)), "purpose"),
+        ("multipart/form-data; boundary=x", form(*[('name="x"', b"")] * 17), "more than 16 parts"),
     ],
 )
-async def test_a_bad_upload_is_refused(content_type: str, body: bytes, said: str) -> None:
+def test_a_bad_upload_is_refused(content_type: str, body: bytes, said: str) -> None:
     with pytest.raises(BadUpload, match=said):
-        await read_upload(content_type, body)
+        read_upload(content_type, body)

@@ -1,11 +1,17 @@
 """What a body says."""
 
 import json
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forebay_gateway.body import Fields, read_fields, read_query
+from forebay_gateway.forms import read_parts
+from tests.fuzz import fuzzed
 
 FORM = (
     b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n'
@@ -83,3 +89,101 @@ def test_two_conversations_under_one_system_prompt_have_two() -> None:
 @pytest.mark.parametrize("content", [{}, {"messages": []}, {"messages": 3}, {"query": "q", "documents": ["d"]}])
 def test_what_tells_no_conversation_has_none(content: dict[str, Any]) -> None:
     assert of(**content).affinity == b""
+
+
+SMALL_LISTS = b'{"x":[' + b"[]," * (1 << 20) + b'1],"model":"m"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        SMALL_LISTS,
+        b'{"model":"m","messages":[' + b"[]," * (1 << 20) + b"1]}",
+        b'{"input":[' + b"1," * (1 << 20) + b'1],"model":"m"}',
+        b'{"prompt":"' + b"\\n" * (1 << 21) + b'","model":"m"}',
+        b"{" + b'"model":1,' * (1 << 18) + b'"model":"m"}',
+    ],
+    ids=["lists", "turns that are none", "tokens", "escapes", "models"],
+)
+def test_nothing_is_built_of_a_body(body: bytes) -> None:
+    tracemalloc.start()
+    found = read_fields("application/json", body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.valid, found.model) == (True, "m")
+    assert peak < 4 * len(body)
+
+
+def form(*parts: bytes, end: bytes = b"--b--\r\n") -> bytes:
+    return b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + end
+
+
+def field(name: str, value: bytes, more: str = "") -> bytes:
+    return f'Content-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value
+
+
+def test_the_parts_of_a_form_are_those_that_a_client_wrote() -> None:
+    file = field("file", b"\r\n--bc\r\nRIFF\r\n\r\n", '; filename="a \\"b\\".wav"\r\nContent-Type: audio/wav')
+    body = b"a preamble\r\n" + form(file, field("model", b"m"), b"\r\nno headers", field("", b"")) + b"an epilogue"
+    parts = [(each.name, each.filename, bytes(each.content)) for each in read_parts(TYPE, body, 4)]
+    assert parts == [
+        ("file", 'a "b".wav', b"\r\n--bc\r\nRIFF\r\n\r\n"),
+        ("model", None, b"m"),
+        ("", None, b"no headers"),
+        ("", None, b""),
+    ]
+
+
+TYPE = "multipart/form-data; boundary=b"
+
+BROKEN = {
+    "nothing": (TYPE, b""),
+    "another boundary": (TYPE, b"--c\r\n\r\nx\r\n--c--\r\n"),
+    "no end": (TYPE, form(field("model", b"m"), end=b"")),
+    "no end of the headers": (TYPE, form(b"Content-Disposition: form-data")),
+    "headers without end": (TYPE, form(b"X: " + b"x" * 100_000 + b"\r\n\r\n1")),
+    "too many parts": (TYPE, form(*[field("x", b"")] * 5)),
+    "no boundary": ("multipart/form-data", form(field("model", b"m"))),
+    "a boundary that is too long": ("multipart/form-data; boundary=" + "b" * 71, b""),
+    "an encoding": (TYPE, form(b"Content-Transfer-Encoding: base64\r\n\r\nbQ==")),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_no_form_says_so(case: str) -> None:
+    content_type, body = BROKEN[case]
+    with pytest.raises(ValueError, match=r"it|its|a part"):
+        list(read_parts(content_type, body, 4))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'name="model"\r\n',
+        b'--b\r\nContent-Disposition: form-data; name="model"\r\n',
+        b"--b\r\n\r\n\r\n",
+        b"\r\n--",
+        b"\r\n--bx",
+        b"--b\r\n",
+        b"\r\n--b-",
+        b"\r",
+    ],
+)
+def test_a_form_is_read_once(piece: bytes) -> None:
+    """Its time grows as its size does, whatever it is made of."""
+
+    def seconds(size: int) -> float:
+        body = form(field("file", piece * (size // len(piece))))
+        began = time.process_time()
+        for _ in range(3):
+            read_fields(TYPE, body)
+        return time.process_time() - began
+
+    small, large = seconds(1 << 20), seconds(1 << 24)
+    assert large < max(64 * small, 0.3)
+
+
+@fuzzed
+@given(st.lists(st.sampled_from([b"--b", b"\r\n", b"--", b": ", b'name="model"', b"m", b"\0", b"--b--"]), max_size=40))
+def test_no_bytes_break_the_reader_of_forms(pieces: list[bytes]) -> None:
+    read_fields(TYPE, b"".join(pieces))

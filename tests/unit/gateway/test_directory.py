@@ -8,17 +8,30 @@ from forebay_gateway.directory import Directory
 from forebay_gateway.endpoint import Address, Slice, read_endpoint, read_slice
 
 KEY = ("team", "one")
+KUBERNETES = "endpointslice-controller.k8s.io"
+OPERATOR = "gateway.forebay.dev"
+MADE = "2026-11-24T12:00:00Z"
 
 
 def manifest(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None) -> dict[str, Any]:
-    metadata = {"name": "one", "namespace": "team", "generation": 4, "creationTimestamp": "2026-11-24T12:00:00Z"}
+    metadata = {"name": "one", "namespace": "team", "uid": "u1", "generation": 4, "creationTimestamp": MADE}
     return {"metadata": metadata, "spec": {"model": "m", **(spec or {})}, "status": status or {}}
 
 
-def slice_of(**changes: Any) -> dict[str, Any]:
-    labels = {"kubernetes.io/service-name": "one", **changes.pop("labels", {})}
-    ports = [{"name": "metrics", "port": 1}, {"name": "http", "port": 8000}]
-    return {"metadata": {"name": "s", "namespace": "team", "labels": labels}, "ports": ports, **changes}
+def slice_of(manager: str = KUBERNETES, **changes: Any) -> dict[str, Any]:
+    """A slice as Kubernetes, or the operator, makes it for the endpoint's Service."""
+    labels = {"kubernetes.io/service-name": "one", "endpointslice.kubernetes.io/managed-by": manager}
+    kind = "Service" if manager == KUBERNETES else "InferenceEndpoint"
+    owner = {"kind": kind, "name": "one", "uid": "u1", "controller": True}
+    metadata = {
+        "name": "s",
+        "namespace": "team",
+        "labels": labels,
+        "ownerReferences": [owner],
+        "creationTimestamp": MADE,
+    }
+    ports = [{"name": "metrics", "port": 1}, {"name": "http", "port": 8000 if manager == KUBERNETES else 20000}]
+    return {"metadata": {**metadata, **changes.pop("metadata", {})}, "ports": ports, **changes}
 
 
 def test_an_endpoint_that_nobody_has_looked_at_yet_has_defaults() -> None:
@@ -69,13 +82,37 @@ def test_pods_are_ready_may_become_so_or_leave() -> None:
     ]
     found = read_slice(slice_of(endpoints=endpoints))
     ready = (Address("10.0.0.1", 8000), Address("10.0.0.4", 8000))
-    assert found == Slice(KEY, 0, ready, (Address("10.0.0.2", 8000),))
+    assert found == Slice(KEY, ready=ready, unready=(Address("10.0.0.2", 8000),))
 
 
 def test_the_gateways_own_slice_tells_its_port_and_no_pods() -> None:
-    labels = {"endpointslice.kubernetes.io/managed-by": "gateway.forebay.dev"}
     endpoints = [{"addresses": ["10.0.0.9"], "conditions": {"ready": True}}]
-    assert read_slice(slice_of(labels=labels, endpoints=endpoints)) == Slice(KEY, 8000, (), ())
+    assert read_slice(slice_of(OPERATOR, endpoints=endpoints)) == Slice(KEY, 20000, "u1", MADE)
+
+
+@pytest.mark.parametrize("manager", [KUBERNETES, OPERATOR])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"ownerReferences": []},
+        {"ownerReferences": [{"kind": "Pod", "name": "one", "uid": "u1", "controller": True}]},
+        {"ownerReferences": [{"kind": "Service", "name": "two", "uid": "u1", "controller": True}]},
+        {"ownerReferences": [{"kind": "InferenceEndpoint", "name": "two", "uid": "u1", "controller": True}]},
+        {"ownerReferences": [{"kind": "InferenceEndpoint", "name": "one", "uid": "u1"}]},
+        {"labels": {"kubernetes.io/service-name": "one"}},
+        {"labels": {"kubernetes.io/service-name": "one", "endpointslice.kubernetes.io/managed-by": "me"}},
+    ],
+    ids=["no owner", "another kind", "another Service", "another endpoint", "no controller", "no manager", "another's"],
+)
+def test_a_slice_that_neither_kubernetes_nor_the_operator_keeps_tells_nothing(
+    manager: str, metadata: dict[str, Any]
+) -> None:
+    assert read_slice(slice_of(manager, metadata=metadata, endpoints=[{"addresses": ["10.0.0.9"]}])) is None
+
+
+@pytest.mark.parametrize("port", [22, 8000, 19999, 30000])
+def test_a_port_that_the_operator_does_not_give_tells_nothing(port: int) -> None:
+    assert read_slice(slice_of(OPERATOR, ports=[{"name": "http", "port": port}])) is None
 
 
 @pytest.mark.parametrize("ports", [None, [], [{"name": "other", "port": 1}], [{"name": "http"}]])
@@ -92,29 +129,39 @@ def test_ids_are_bare_at_home_and_qualified_elsewhere() -> None:
     assert directory.find("x.one") is None
 
 
-def test_ports_follow_the_slices() -> None:
+def test_ports_follow_the_slices_of_endpoints_that_are_there() -> None:
     directory, told = Directory("team"), []
     directory.ports_changed = lambda: told.append(directory.ports())
-    directory.put_slice("g", Slice(KEY, 20000, (), ()))
-    directory.put_slice("g", Slice(KEY, 20000, (), ()))
-    directory.put_slice("g6", Slice(KEY, 20001, (), ()))
+    directory.put_slice("g", Slice(KEY, 20000, "u1"))
+    directory.put_endpoint(read_endpoint(manifest()))
+    directory.put_endpoint(read_endpoint(manifest()))
+    directory.put_slice("g", Slice(KEY, 20000, "u1"))
+    directory.put_slice("g6", Slice(KEY, 20001, "u1"))
+    directory.put_slice("g7", Slice(KEY, 20002, "of one before"))
     directory.drop_slice("g", KEY)
-    assert told == [{20000: KEY}, {20000: KEY, 20001: KEY}, {20001: KEY}]
+    directory.drop_endpoint(KEY)
+    first, both, last = {20000: KEY}, {20000: KEY, 20001: KEY}, {20001: KEY}
+    assert told == [{}, first, both, both, last, {}]
 
 
-def test_a_port_that_two_endpoints_claim_belongs_to_neither() -> None:
-    directory = Directory("team")
-    directory.put_slice("g", Slice(KEY, 20000, (), ()))
-    directory.put_slice("g", Slice(("team", "two"), 20000, (), ()))
-    directory.put_slice("h", Slice(("team", "two"), 20001, (), ()))
-    assert directory.ports() == {20001: ("team", "two")}
+def test_a_port_that_two_endpoints_claim_belongs_to_the_first() -> None:
+    directory, other = Directory("team"), ("team", "two")
+    directory.put_endpoint(read_endpoint(manifest()))
+    metadata = {**manifest()["metadata"], "name": "two", "uid": "u2"}
+    directory.put_endpoint(read_endpoint({**manifest(), "metadata": metadata}))
+    directory.put_slice("late", Slice(other, 20000, "u2", "2026-11-24T12:00:01Z"))
+    directory.put_slice("g", Slice(KEY, 20000, "u1", MADE))
+    directory.put_slice("own", Slice(other, 20001, "u2", MADE))
+    assert directory.ports() == {20000: KEY, 20001: other}
+    directory.put_slice("late", Slice(other, 20000, "u2", MADE))
+    assert directory.ports() == {20001: other}
 
 
 def test_pods_of_all_slices_count_until_their_slice_is_gone() -> None:
     directory = Directory("team")
     pods = [Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)]
-    directory.put_slice("a", Slice(KEY, 0, (pods[0],), ()))
-    directory.put_slice("b", Slice(KEY, 0, (pods[1],), (pods[0],)))
+    directory.put_slice("a", Slice(KEY, ready=(pods[0],)))
+    directory.put_slice("b", Slice(KEY, ready=(pods[1],), unready=(pods[0],)))
     assert (directory.ready(KEY), directory.unready(KEY)) == (pods, [pods[0]])
     directory.drop_slice("b", KEY)
     directory.drop_slice("never seen", KEY)
@@ -132,7 +179,7 @@ def test_endpoints_without_a_key_are_known_until_they_ask_for_one() -> None:
 async def test_changes_are_told_to_those_who_wait_for_them() -> None:
     directory = Directory("team")
     with directory.changes(KEY) as changed:
-        directory.put_slice("a", Slice(("team", "two"), 0, (), ()))
+        directory.put_slice("a", Slice(("team", "two")))
         assert not changed.is_set()
         directory.put_endpoint(read_endpoint(manifest()))
         assert changed.is_set()

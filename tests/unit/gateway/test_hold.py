@@ -35,7 +35,7 @@ STALLED = [
 class Cluster:
     """What the holds see and do."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.directory = Directory("team")
         self.directory.put_endpoint(endpoint())
         self.balancer = Balancer()
@@ -62,7 +62,7 @@ async def test_many_that_wait_wake_once_and_go_together() -> None:
     await until(lambda: cluster.woken)
     cluster.directory.put_endpoint(endpoint(1))
     await asyncio.sleep(0)
-    cluster.directory.put_slice("a", Slice(KEY, 0, (POD,), ()))
+    cluster.directory.put_slice("a", Slice(KEY, ready=(POD,)))
     assert await asyncio.gather(*waiting) == [[POD]] * 5
     assert cluster.woken == [KEY]
 
@@ -70,7 +70,7 @@ async def test_many_that_wait_wake_once_and_go_together() -> None:
 async def test_a_pod_that_says_that_it_is_ready_is_enough() -> None:
     cluster = Cluster()
     cluster.directory.put_endpoint(endpoint(1))
-    cluster.directory.put_slice("a", Slice(KEY, 0, (), (POD,)))
+    cluster.directory.put_slice("a", Slice(KEY, unready=(POD,)))
     waiting = cluster.wait()
     done, _ = await asyncio.wait({waiting}, timeout=0.1)
     assert not done
@@ -90,12 +90,12 @@ async def test_pods_that_took_no_connection_are_waited_for() -> None:
     cluster = Cluster()
     cluster.balancer.suspect(POD)
     cluster.directory.put_endpoint(endpoint(1))
-    cluster.directory.put_slice("a", Slice(KEY, 0, (POD,), ()))
+    cluster.directory.put_slice("a", Slice(KEY, ready=(POD,)))
     waiting = cluster.wait()
     done, _ = await asyncio.wait({waiting}, timeout=0.5)
     assert not done
     other = Address("10.0.0.2", 8000)
-    cluster.directory.put_slice("a", Slice(KEY, 0, (POD, other), ()))
+    cluster.directory.put_slice("a", Slice(KEY, ready=(POD, other)))
     assert await asyncio.wait_for(waiting, 1) == [other]
 
 
@@ -137,12 +137,12 @@ async def test_nobody_who_waits_means_no_work() -> None:
     await until(lambda: cluster.woken)
     waiting.cancel()
     await until(lambda: not cluster.holds._tasks)
-    cluster.directory.put_slice("a", Slice(KEY, 0, (POD,), ()))
+    cluster.directory.put_slice("a", Slice(KEY, ready=(POD,)))
     assert await cluster.wait() == [POD]
 
 
-def test_held_requests_are_bounded_for_an_endpoint_and_in_all() -> None:
-    cluster = Cluster(held=3, held_per_endpoint=2)
+def test_held_requests_are_bounded_for_an_endpoint_and_for_a_namespace() -> None:
+    cluster = Cluster(held=6, held_per_endpoint=2)
     holds = cluster.holds
     with holds.held(KEY), holds.held(KEY):
         with pytest.raises(errors.Refused) as refused, holds.held(KEY):
@@ -151,6 +151,8 @@ def test_held_requests_are_bounded_for_an_endpoint_and_in_all() -> None:
         with holds.held(("team", "two")), pytest.raises(errors.Refused) as refused, holds.held(("team", "three")):
             pass
         assert refused.value.error is errors.TOO_MANY
+        with holds.held(("others", "one")):
+            assert holds.report()["others/one"]["held"] == 1
     with holds.held(KEY):
         assert holds.report()["team/one"]["held"] == 1
 

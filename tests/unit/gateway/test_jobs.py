@@ -49,6 +49,7 @@ def test_defaults_of_a_submission() -> None:
         False,
     )
     assert read_submission(b'{"input": "x"}', sync=True).kept == 60
+    assert read_submission(b'{"input": {}}', sync=True).input == "{}"
 
 
 def test_a_policy() -> None:
@@ -60,14 +61,16 @@ def test_a_policy() -> None:
     ("body", "said"),
     [
         (b"", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
+        (b"[" * 100_000, "input"),
+        (b'{"input": ' + b"[" * 100_000, "no JSON"),
+        (b'{"input": 1, "policy": [' + b"1," * 10_000 + b"1]}", "policy is longer"),
         (b"[]", "input"),
         (b"{}", "input"),
         (b'{"input": null}', "input"),
         (b'{"input": 1, "policy": 3}', "policy"),
         (b'{"input": 1, "policy": {"executionTimeout": 4999}}', "executionTimeout"),
         (b'{"input": 1, "policy": {"executionTimeout": true}}', "executionTimeout"),
-        (b'{"input": 1, "policy": {"executionTimeout": NaN}}', "executionTimeout"),
+        (b'{"input": 1, "policy": {"executionTimeout": NaN}}', "no JSON"),
         (b'{"input": 1, "policy": {"ttl": "1"}}', "ttl"),
         (b'{"input": 1, "policy": {"ttl": 1' + b"0" * 400 + b"}}", "ttl"),
         (b'{"input": 1, "policy": {"lowPriority": 1}}', "lowPriority"),

@@ -25,6 +25,7 @@ KINDS = {
     "secrets": ("v1", "Secret"),
     "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
     "poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget"),
+    "networkpolicies": ("networking.k8s.io/v1", "NetworkPolicy"),
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
     "httproutes": ("gateway.networking.k8s.io/v1", "HTTPRoute"),
     "inferenceendpoints": ("forebay.dev/v1alpha1", "InferenceEndpoint"),
@@ -124,7 +125,8 @@ class FakeApiServer(Api):
         name = found[2] or (body["metadata"]["name"] if body else "")
         live = self.objects.get((plural, name))
         if method == "GET" and not found[2]:
-            own = {"metadata": {}, "endpoints": [{"addresses": ["10.2.0.1"]}]}
+            labels = {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}
+            own = {"metadata": {"labels": labels}, "endpoints": [{"addresses": ["10.2.0.1"]}]}
             return {"items": [*([own] if self.lists_pods else []), *self._list(plural)]}
         if method == "GET":
             return self._find(plural, name)

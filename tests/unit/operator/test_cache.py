@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.cache import Cache, Store, pack
+from forebay_operator.cache import Cache, Kept, Store, pack
 
 Manifest = dict[str, Any]
 ONE = ("a", "one")
@@ -60,7 +60,9 @@ def test_what_counts_as_new(before: Manifest, after: Manifest, new: bool) -> Non
 
 def test_an_endpoint_keeps_its_version_and_status() -> None:
     store = Store()
-    store.put(build("InferenceEndpoint", status={"url": "a"}, metadata={"managedFields": [status_of("forebay")]}))
+    store.put(
+        Kept.of(build("InferenceEndpoint", status={"url": "a"}, metadata={"managedFields": [status_of("forebay")]}))
+    )
     kept = Cache(store, {}, {}, {}).endpoint(ONE)
     assert kept
     assert (kept["status"], kept["metadata"]["resourceVersion"]) == ({"url": "a"}, "1")
@@ -75,7 +77,11 @@ def test_what_kubectl_applied_is_not_kept_twice() -> None:
 
 def test_a_store_tells_whose_news_it_is() -> None:
     store, pod = Store(), build("Pod", metadata={"name": "one-x", "labels": {"forebay.dev/endpoint": "one"}})
-    assert [store.put(pod), store.put(pod), store.put({**pod, "status": {"phase": "Running"}})] == [ONE, None, ONE]
+    assert [store.put(Kept.of(each)) for each in (pod, pod, {**pod, "status": {"phase": "Running"}})] == [
+        ONE,
+        None,
+        ONE,
+    ]
     assert [found["status"] for found in store[ONE]] == [{"phase": "Running"}]
     assert (store.drop(("a", "one-x"), "another uid"), len(store)) == (None, 1)
     assert (store.drop(("a", "one-x"), "u"), len(store), set(store.names)) == (ONE, 0, set())
@@ -83,8 +89,8 @@ def test_a_store_tells_whose_news_it_is() -> None:
 
 def test_an_object_made_anew_is_news_and_one_of_nobody_is_none() -> None:
     store = Store()
-    assert store.put(build("InferenceEndpoint")) == ONE
-    assert store.put(build("InferenceEndpoint", metadata={"uid": "another"})) == ONE
+    assert store.put(Kept.of(build("InferenceEndpoint"))) == ONE
+    assert store.put(Kept.of(build("InferenceEndpoint", metadata={"uid": "another"}))) == ONE
     stray = build("Pod", metadata={"name": "stray"})
     pods = Store()
-    assert (pods.put(stray), set(pods), set(pods.names)) == (None, set(), {("a", "stray")})
+    assert (pods.put(Kept.of(stray)), set(pods), set(pods.names)) == (None, set(), {("a", "stray")})

@@ -40,6 +40,7 @@ CHILDREN = [
     ("secrets", names.control_secret_name(NAME)),
     ("persistentvolumeclaims", names.cache_claim_name(NAME)),
     ("poddisruptionbudgets", NAME),
+    ("networkpolicies", NAME),
     ("endpointslices", names.gateway_slice_name(NAME, "IPv4")),
     ("httproutes", NAME),
 ]

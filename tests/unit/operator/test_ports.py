@@ -9,40 +9,72 @@ from forebay_operator.cache import Key
 from forebay_operator.ports import NoPortLeft, Ports
 
 A, B, C = ("team", "a"), ("team", "b"), ("other", "a")
+UID = "u"
+ENDPOINTS: dict[Key, Any] = {key: [{"metadata": {"uid": UID}}] for key in (A, B, C)}
 
 
-def sliced(*found: int) -> list[dict[str, Any]]:
-    return [{"ports": [{"name": "http", "port": port}]} for port in found]
+def sliced(port: int, owner: str = UID, made: str = "2026-11-24T12:00:00Z") -> list[dict[str, Any]]:
+    owners = [{"kind": "InferenceEndpoint", "name": "a", "uid": owner, "controller": True}]
+    metadata = {"ownerReferences": owners, "creationTimestamp": made}
+    return [{"metadata": metadata, "ports": [{"name": "http", "port": port}]}]
 
 
 def test_an_endpoint_keeps_its_port() -> None:
-    given = Ports({})
-    first = given.find(A, [])
-    assert given.find(B, []) != first
-    assert given.find(A, []) == first
-    assert given.find(A, sliced(first)) == first
+    given = Ports({}, ENDPOINTS)
+    first = given.find(A, UID, [])
+    assert given.find(B, UID, []) != first
+    assert given.find(A, UID, []) == first
+    assert given.find(A, UID, sliced(first)) == first
 
 
 def test_what_the_slices_say_goes_before_what_is_free() -> None:
     known: dict[Key, Any] = {A: sliced(20000), B: sliced(20003)}
-    given = Ports(known)
-    assert given.find(A, known[A]) == 20000
-    assert given.find(C, []) == 20004, "those above the highest come first"
+    given = Ports(known, ENDPOINTS)
+    assert given.find(A, UID, known[A]) == 20000
+    assert given.find(C, UID, []) == 20004, "those above the highest come first"
 
 
 def test_a_port_that_another_has_is_not_believed() -> None:
     known: dict[Key, Any] = {A: sliced(20000), B: sliced(20000)}
-    given = Ports(known)
-    assert {given.find(A, known[A]), given.find(B, known[B])} == {20000, 20001}
-    assert given.find(C, sliced(80)) not in (80, 20000, 20001)
+    given = Ports(known, ENDPOINTS)
+    assert {given.find(A, UID, known[A]), given.find(B, UID, known[B])} == {20000, 20001}
+    assert given.find(C, UID, sliced(80)) not in (80, 20000, 20001)
 
 
 def test_a_freed_port_is_given_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "GATEWAY_PORTS", range(20000, 20003))
-    given = Ports({})
-    assert [given.find(each, []) for each in (A, B)] == [20000, 20001]
+    given = Ports({}, ENDPOINTS, share=1)
+    assert [given.find(each, UID, []) for each in (A, B)] == [20000, 20001]
     given.release(A)
-    assert given.find(C, []) == 20002
-    assert given.find(A, []) == 20000
+    assert given.find(C, UID, []) == 20002
+    assert given.find(A, UID, []) == 20000
     with pytest.raises(NoPortLeft, match="all 3 ports"):
-        given.find(("team", "d"), [])
+        given.find(("team", "d"), UID, [])
+
+
+def test_a_slice_of_nobody_or_of_an_endpoint_before_has_no_port() -> None:
+    known: dict[Key, Any] = {A: sliced(20005, "another"), B: [{"metadata": {}, "ports": [{"port": 20006}]}]}
+    given = Ports(known, ENDPOINTS)
+    assert [given.find(key, UID, known[key]) for key in (A, B)] == [20000, 20001]
+
+
+def test_of_two_that_claim_a_port_the_first_has_it() -> None:
+    known: dict[Key, Any] = {A: sliced(20000, made="2026-11-24T12:00:01Z"), C: sliced(20000)}
+    given = Ports(known, ENDPOINTS)
+    assert given.find(A, UID, known[A]) != 20000
+    assert given.find(C, UID, known[C]) == 20000
+
+
+def test_a_namespace_has_half_of_what_the_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "GATEWAY_PORTS", range(20000, 20010))
+    given = Ports({}, ENDPOINTS)
+    for number in range(5):
+        given.find(("greedy", str(number)), UID, [])
+    with pytest.raises(NoPortLeft, match="namespace greedy has 5 of the 10 ports of the gateways, others have 0"):
+        given.find(("greedy", "6"), UID, [])
+    assert [given.find(("other", str(number)), UID, []) for number in range(2)] == [20005, 20006]
+    given.release(("greedy", "0"))
+    with pytest.raises(NoPortLeft):
+        given.find(("greedy", "6"), UID, [])
+    given.release(("greedy", "1"))
+    assert given.find(("greedy", "6"), UID, []) == 20007

@@ -90,3 +90,14 @@ async def test_what_failed_is_tried_at_once_when_its_cause_is_over() -> None:
     assert await queue.get() == "a"
     assert queue.retries == 0
     assert queue.done("a", failed=True) == FIRST_DELAY, "and patience begins anew"
+
+
+@pytest.mark.parametrize("delays", [(0.01, 60.0), (60.0, 0.01)])
+async def test_of_several_delays_the_first_that_is_over_counts(delays: tuple[float, float]) -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for delay in delays:
+        queue.add_later("a", delay)
+    assert await asyncio.wait_for(queue.get(), 10) == "a"
+    queue.done("a")
+    queue.add("b")
+    assert await queue.get() == "b", "and it comes once"

@@ -1,12 +1,21 @@
 """What is built for an endpoint."""
 
 import base64
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
 from forebay_operator.names import APPLIED_ANNOTATION
-from forebay_operator.resources import build_deployment, build_key_secret, build_service
+from forebay_operator.resources import (
+    build_companions,
+    build_deployment,
+    build_key_secret,
+    build_network_policy,
+    build_service,
+    name_superfluous,
+)
 from forebay_operator.resources.pod import build_env, build_pod_spec
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
@@ -170,3 +179,76 @@ def test_pods_carry_the_revision_of_their_template_and_of_their_endpoint() -> No
 
     assert revision() == revision(replicas=3) == revision(stuck=frozenset({"older"}))
     assert len({revision(), revision(image="another"), revision(uid="another")}) == 3
+
+
+def policy(settings: Settings = SETTINGS, **spec: Any) -> Manifest:
+    built = build_network_policy(parse_endpoint(endpoint_manifest(**spec)), settings)
+    assert built
+    return dict(built["spec"])
+
+
+def test_servers_are_reached_by_everybody_and_tell_of_themselves_to_few() -> None:
+    peers = ({"podSelector": {"matchLabels": {"app": "operator"}}},)
+    spec = policy(replace(SETTINGS, ops_peers=peers), networkPolicy={"ports": [9090]})
+    assert spec["podSelector"] == {"matchLabels": {"forebay.dev/endpoint": "one"}}
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    ports = [{"protocol": "TCP", "port": port} for port in (8000, 9090)]
+    assert spec["ingress"] == [
+        {"ports": ports},
+        {"ports": [{"protocol": "TCP", "port": 8001}], "from": list(peers)},
+    ]
+    assert policy()["ingress"][1].keys() == {"ports"}, "where nobody is named, everybody"
+
+
+def reached(spec: Manifest, address: str) -> bool:
+    """Whether the policy lets a pod reach an address, by any port."""
+    dns, others = spec["egress"]
+    assert [port["port"] for port in dns["ports"]] == [53, 53]
+    blocks = [peer["ipBlock"] for peer in others["to"] if "ipBlock" in peer]
+    found = ip_address(address)
+    return any(
+        found in ip_network(block["cidr"]) and not any(found in ip_network(each) for each in block.get("except", ()))
+        for block in blocks
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "by_default", "with_account", "in_a_closed_cluster"),
+    [
+        ("93.184.216.34", True, True, True),
+        ("2606:4700::1", True, True, True),
+        ("10.0.3.4", True, True, False),
+        ("fd00:10::7", True, True, False),
+        ("10.0.9.9", True, True, True),
+        ("169.254.169.254", False, True, False),
+        ("169.254.170.2", False, True, False),
+        ("168.63.129.16", False, True, False),
+        ("100.100.100.200", False, True, False),
+        ("fd00:ec2::254", False, True, False),
+    ],
+)
+def test_servers_reach_everything_but_cloud_metadata_and_what_the_chart_denies(
+    address: str, by_default: bool, with_account: bool, in_a_closed_cluster: bool
+) -> None:
+    closed = replace(SETTINGS, cluster_cidrs=("10.0.0.0/8", "fd00:10::/32"), allowed_cidrs=("10.0.9.0/24",))
+    assert reached(policy(), address) is by_default
+    assert reached(policy(pod={"serviceAccountName": "cloud"}), address) is with_account
+    assert reached(policy(closed), address) is in_a_closed_cluster
+
+
+def test_pods_of_the_cluster_are_reached_unless_it_is_closed() -> None:
+    """Some networks do not take blocks of addresses for those of pods."""
+    assert {"namespaceSelector": {}} in policy()["egress"][1]["to"]
+    assert {"namespaceSelector": {}} not in policy(replace(SETTINGS, cluster_cidrs=("10.0.0.0/8",)))["egress"][1]["to"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings"),
+    [({"networkPolicy": {"create": False}}, SETTINGS), ({}, replace(SETTINGS, network_policies=False))],
+    ids=["the endpoint", "the operator"],
+)
+def test_a_policy_can_be_switched_off(spec: Manifest, settings: Settings) -> None:
+    parsed = parse_endpoint(endpoint_manifest(**spec))
+    assert "NetworkPolicy" not in {each["kind"] for each in build_companions(parsed, settings)}
+    assert ("NetworkPolicy", "one") in name_superfluous(parsed, settings)
+    assert "NetworkPolicy" in {each["kind"] for each in build_companions(parse_endpoint(endpoint_manifest()), SETTINGS)}

@@ -6,7 +6,7 @@ import pytest
 
 from forebay_operator import workers
 from forebay_operator.api import ApiError
-from forebay_operator.cache import Cache, Key, Store
+from forebay_operator.cache import Cache, Kept, Key, Store
 from forebay_operator.queue import WorkQueue
 from forebay_operator.workers import resync, sweep, wait_for_cache, wait_until_seen
 from tests.waiting import until
@@ -35,7 +35,7 @@ def build_store(kind: str, *keys: Key) -> Store:
     for namespace, name in keys:
         labels = {"forebay.dev/endpoint": name}
         metadata = {"namespace": namespace, "name": name, "uid": name, "labels": labels}
-        store.put({"kind": kind, "metadata": metadata, "spec": {"containers": []}})
+        store.put(Kept.of({"kind": kind, "metadata": metadata, "spec": {"containers": []}}))
     return store
 
 
@@ -45,7 +45,7 @@ async def test_all_that_exists_is_waited_for(monkeypatch: pytest.MonkeyPatch) ->
     waiting = asyncio.create_task(wait_for_cache(cluster, (), {"InferenceEndpoint": store}))  # type: ignore[arg-type]
     await until(lambda: cluster.asked)
     assert not waiting.done()
-    store.put({"kind": "InferenceEndpoint", "metadata": {"namespace": "team", "name": "two", "uid": "2"}})
+    store.put(Kept.of({"kind": "InferenceEndpoint", "metadata": {"namespace": "team", "name": "two", "uid": "2"}}))
     await asyncio.wait_for(waiting, 20)
     assert cluster.asked == 1
 

@@ -1,0 +1,37 @@
+"""Which Secrets with keys the operator should read again."""
+
+import pytest
+
+from forebay_gateway.rereads import PEEKED, SECONDS, Rereads, peek_model
+
+ONE, TWO = ("team", "one"), ("team", "two")
+
+
+def test_endpoints_are_named_for_a_while_after_they_were_asked() -> None:
+    now = [0.0]
+    rereads = Rereads(lambda: now[0])
+    rereads.note([ONE])
+    now[0] = SECONDS - 1
+    rereads.note([TWO])
+    assert rereads.names() == ["team/one", "team/two"]
+    now[0] = SECONDS + 1
+    assert rereads.names() == ["team/two"]
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (b'{"model": "org/model", "messages": []}', "org/model"),
+        (b'{"messages": [], "model":"m"}', "m"),
+        (b'26\r\n{"model": "in a chunk", "mess', "in a chunk"),
+        (b'{"model": 5}', ""),
+        (b'{"model": "with \\" quotes"}', ""),
+        (b'{"model": "cut of', ""),
+        (b"x" * PEEKED + b'{"model": "too late"}', ""),
+        (b'"model"' * 10_000, ""),
+        (b'{"model": "\xff"}', "\ufffd"),
+        (b"", ""),
+    ],
+)
+def test_the_model_is_seen_at_the_beginning_of_a_body(body: bytes, model: str) -> None:
+    assert peek_model(body) == model

@@ -1,0 +1,133 @@
+"""What pods answer to jobs: whatever it is, the job ends, and nothing of any size is kept for it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay_gateway.endpoint import Address
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.runner import LINES, Gone, Outcome, _error, _read_lines, _read_whole, run
+from forebay_gateway.jobs.submission import read_submission
+from tests.fuzz import fuzzed
+
+JOB = Job("job-1", ("home", "one"), read_submission(b'{"input": {"prompt": "Hi"}}', sync=False), "key", created=0.0)
+
+
+@asynccontextmanager
+async def pod(head: str, *parts: bytes, endless: bool = False) -> AsyncIterator[tuple[Address, list[int]]]:
+    """A pod that answers with these bytes, the last of them again and again if it is endless. Yields where it is, and
+    how many bytes were taken."""
+    taken = [0]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {head}\r\nconnection: close\r\n\r\n".encode())
+        try:
+            for part in parts:
+                writer.write(part)
+            while endless:
+                writer.write(parts[-1])
+                await writer.drain()
+                taken[0] += len(parts[-1])
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield Address("127.0.0.1", server.sockets[0].getsockname()[1]), taken
+
+
+async def outcome_at(address: Address) -> tuple[list[str], Outcome]:
+    items: list[str] = []
+    async with aiohttp.ClientSession() as session, aclosing(run(session, address, JOB)) as steps:
+        async for given_items, outcome in steps:
+            items += given_items
+            if outcome:
+                return items, outcome
+    raise AssertionError("it has no end")
+
+
+ENDLESS = {
+    "an error": ("500 X", b"x" * 65536),
+    "JSON": ("200 OK\r\ncontent-type: application/json", b"[" * 65536),
+    "a line": (f"200 OK\r\ncontent-type: {LINES}", b"x" * 65536),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+async def test_an_answer_without_end_is_read_so_far(case: str) -> None:
+    head, piece = ENDLESS[case]
+    async with pod(head, piece, endless=True) as (address, taken):
+        items, outcome = await asyncio.wait_for(outcome_at(address), 30)
+    assert (items, outcome.state) == ([], State.FAILED)
+    assert taken[0] < 64 << 20
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"x",
+        b"[]",
+        b"{}",
+        b'{"status": "IN_QUEUE"}',
+        b'{"status": "GONE"}',
+        b'{"status": 3}',
+        b'{"status": "COMPLETED"',
+        b'{"output": ' + b"[" * 100_000,
+        b'{"output": \xff}',
+        b'{"status": "COMPLETED", "error": {}}',
+    ],
+    ids=lambda line: line[:24].decode(errors="replace"),
+)
+async def test_a_line_that_is_none_ends_the_job(line: bytes) -> None:
+    async with pod(f"200 OK\r\ncontent-type: {LINES}", b'{"output": 1}\n', line, b"\n") as (address, _):
+        items, outcome = await outcome_at(address)
+    assert (items, outcome.state) == (["1"], State.FAILED)
+    assert "none of a job" in outcome.error
+
+
+async def test_an_answer_that_breaks_off_is_no_end() -> None:
+    async with pod(f"200 OK\r\ncontent-type: {LINES}", b'{"output": 1}\n{"out') as (address, _):
+        with pytest.raises(Gone):
+            await outcome_at(address)
+
+
+def test_items_are_kept_as_they_are() -> None:
+    items, outcome = next(
+        _read_lines([b'{"output": {"a": [1,  2.50, null]}}', b'{"output":null}', b'{"status":"COMPLETED"}'])
+    )
+    assert list(items) == ['{"a": [1,  2.50, null]}', "null"]
+    assert outcome == Outcome(State.COMPLETED)
+    assert _read_whole(b'{"status": "COMPLETED", "output": [1, {"b": 2}]}') == (
+        ["1", '{"b": 2}'],
+        Outcome(State.COMPLETED),
+    )
+
+
+JSON: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["output", "status", "error", "message"]), inner | st.sampled_from([*State]))
+    ),
+    max_leaves=8,
+)
+
+
+@fuzzed
+@given(JSON)
+def test_no_json_of_a_pod_is_an_error_of_ours(value: Any) -> None:
+    text = json.dumps(value).encode()
+    list(_read_lines([text]))
+    _read_whole(text)
+    _error(500, text)

@@ -1,0 +1,49 @@
+"""What tenants share."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay_gateway.shares import Shares
+
+
+def take_all(shares: Shares, tenant: str) -> int:
+    """How much one can get, one by one."""
+    count = 0
+    while shares.take(tenant):
+        count += 1
+    return count
+
+
+def test_one_alone_gets_half_and_the_next_half_of_what_is_left() -> None:
+    shares = Shares(100)
+    assert [take_all(shares, tenant) for tenant in ("a", "b", "c", "d")] == [50, 25, 12, 6]
+    shares.give("a", 50)
+    assert take_all(shares, "e") == 28, "half of the 57 that the others leave"
+
+
+def test_who_needs_no_protection_gets_all() -> None:
+    assert take_all(Shares(100, share=1.0), "a") == 100
+
+
+def test_nothing_is_taken_in_part() -> None:
+    shares = Shares(100)
+    assert not shares.take("a", 51)
+    assert shares.used == 0
+    assert shares.take("a", 50)
+    assert shares.take("a", -10), "it may always become less"
+    assert shares.used == 40
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40), st.booleans())))
+def test_the_sum_is_never_more_than_there_is(steps: list[tuple[str, int, bool]]) -> None:
+    shares, taken = Shares(100), dict.fromkeys("abc", 0)
+    for tenant, size, gives in steps:
+        if gives and taken[tenant] >= size:
+            shares.give(tenant, size)
+            taken[tenant] -= size
+        elif not gives and shares.take(tenant, size):
+            taken[tenant] += size
+        assert shares.used == sum(taken.values()) < 100
+    for tenant, size in taken.items():
+        shares.give(tenant, size)
+    assert (shares.used, shares._by_tenant) == (0, {})

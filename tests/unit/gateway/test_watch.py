@@ -1,0 +1,125 @@
+"""The watches of the API server: no object and no answer ends them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay_gateway import names
+from forebay_gateway.api import ApiServer, ApiServerError
+from forebay_gateway.directory import Directory
+from forebay_gateway.endpoint import DEFAULT_JOBS, MOST_JOBS, read_endpoint
+from forebay_gateway.keys import Keys
+from forebay_gateway.watch import Watch, watches
+from tests.fuzz import fuzzed
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("9" * 5000)
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+)
+FIELDS = ("spec", "status", "data", "ports", "endpoints", "addressType")
+INNER = st.sampled_from(
+    ("env", "auth", "replicas", "scaling", "conditions", "models", "startup", "suspend", "observedGeneration", "x")
+)
+PARTS = ANYTHING | st.dictionaries(INNER, ANYTHING | st.lists(st.dictionaries(st.just("name"), ANYTHING)), max_size=6)
+
+
+class Api(ApiServer):
+    """Lists what it is given, once for each list; then its watches go on without an event."""
+
+    def __init__(self, *lists: Any) -> None:
+        self.lists = list(lists)
+        self.asked = asyncio.Event()
+
+    async def request(self, *_: Any, **__: Any) -> Any:
+        found = self.lists.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
+        self.asked.set()
+        await asyncio.Event().wait()
+        yield {}
+
+
+def listed(*items: Any) -> dict[str, Any]:
+    return {"items": list(items), "metadata": {"resourceVersion": "1"}}
+
+
+def named(name: str, **parts: Any) -> dict[str, Any]:
+    metadata = {"namespace": "team-b", "name": name, "labels": {names.SERVICE_LABEL: name}}
+    return {"metadata": metadata, **parts}
+
+
+def watch_of(directory: Directory, number: int) -> Watch:
+    return list(watches(directory, Keys(), "forebay-system", ()))[number]
+
+
+@fuzzed
+@given(which=st.integers(0, 3), parts=st.dictionaries(st.sampled_from(FIELDS), PARTS, max_size=4))
+def test_no_object_ends_a_watch(which: int, parts: dict[str, Any]) -> None:
+    directory = Directory("team-a")
+    watch = watch_of(directory, which)
+    watch._take("ADDED", named("bad", **parts))
+    watch._take("MODIFIED", named("bad", **parts))
+    watch._take("DELETED", named("bad", **parts))
+    assert directory.endpoint(("team-b", "bad")) is None
+
+
+async def test_an_object_that_cannot_be_read_takes_nothing_from_the_others() -> None:
+    directory = Directory("team-a")
+    watch = watch_of(directory, 0)
+    api = Api(listed(named("bad", spec={"replicas": {}}), named("good", spec={"replicas": 2})))
+    task = asyncio.create_task(watch.run(api))
+    await asyncio.wait_for(api.asked.wait(), 10)
+    assert watch.synced.is_set()
+    assert directory.endpoint(("team-b", "bad")) is None
+    assert directory.endpoint(("team-b", "good")) is not None
+    task.cancel()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {},
+        {"items": [{}], "metadata": {}},
+        {"items": None},
+        ApiServerError(500, "x"),
+        ApiServerError(401, "x"),
+        KeyError("x"),
+    ],
+    ids=["nothing", "no name", "no items", "500", "401", "a bug"],
+)
+async def test_no_answer_ends_a_watch(failure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forebay_gateway.watch.LONGEST_PAUSE", 0.001)
+    directory = Directory("team-a")
+    watch = watch_of(directory, 0)
+    api = Api(failure, failure, listed(named("good")))
+    task = asyncio.create_task(watch.run(api))
+    await asyncio.wait_for(api.asked.wait(), 10)
+    assert directory.endpoint(("team-b", "good")) is not None
+    task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("value", "jobs"),
+    [
+        ("7", 7),
+        ("0", DEFAULT_JOBS),
+        ("-1", DEFAULT_JOBS),
+        ("²", DEFAULT_JOBS),
+        ("many", DEFAULT_JOBS),
+        ("", DEFAULT_JOBS),
+        ("999", 999),
+        ("1000", MOST_JOBS),
+        ("1" + 6000 * "0", MOST_JOBS),
+        ("9" * 5000, MOST_JOBS),
+    ],
+    ids=lambda value: str(value)[:8],
+)
+def test_jobs_of_a_pod_are_bounded(value: str, jobs: int) -> None:
+    assert read_endpoint(named("x", spec={"env": [{"name": "MAX_CONCURRENCY", "value": value}]})).jobs == jobs

@@ -1,0 +1,74 @@
+"""Whatever an object that is watched says, the operator takes it, or leaves it out, and nothing else happens."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any, cast
+
+import kopf
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay_operator.cache import Key
+from forebay_operator.queue import WorkQueue
+from forebay_operator.resources import build_companions, build_deployment
+from forebay_operator.settings import Settings
+from forebay_operator.types import Endpoint, InvalidSpec, parse_endpoint
+from forebay_operator.watch import Watches
+from tests.fuzz import fuzzed, json_values
+
+SPEC = (
+    "model", "env", "envFrom", "image", "gpu", "count", "resource", "product", "resources", "replicas", "scaling",
+    "auth", "mode", "secretName", "cache", "size", "adapters", "name", "source", "service", "type", "port", "route",
+    "parentRefs", "networkPolicy", "create", "ports", "suspend", "pod", "labels", "volumes", "volumeMounts", "rollout",
+    "drainTimeout", "org/model", "None", "5m", "value", "MAX_MODEL_LEN",
+)  # fmt: skip
+OBJECT = (
+    "spec", "status", "containers", "conditions", "type", "status", "phase", "podIP", "containerStatuses", "endpoints",
+    "ports", "addresses", "template", "replicas", "observedGeneration",
+)  # fmt: skip
+KINDS = ("InferenceEndpoint", "Deployment", "Service", "Pod", "EndpointSlice")
+
+
+def named(kind: str, name: str, parts: Any) -> dict[str, Any]:
+    labels = {"forebay.dev/endpoint": name}
+    metadata = {"namespace": "team", "name": name, "uid": name, "labels": labels, "generation": 1}
+    return {**(parts if isinstance(parts, dict) else {"spec": parts}), "kind": kind, "metadata": metadata}
+
+
+@fuzzed
+@given(kind=st.sampled_from(KINDS), parts=json_values(*OBJECT), gone=st.booleans())
+async def test_objects_of_every_kind_that_is_watched(kind: str, parts: Any, gone: bool) -> None:
+    queue: WorkQueue[Key] = WorkQueue()
+    watches, loop = Watches(queue, []), asyncio.get_running_loop()
+
+    async def tell(what: str, manifest: dict[str, Any]) -> None:
+        await watches._read(loop, kind, body=cast("kopf.Body", manifest), type=what)
+        await asyncio.sleep(0)
+
+    await tell("ADDED", named(kind, "good", {"spec": {"containers": []}}))
+    before = watches.stores[kind]["team", "good"]
+    await tell("MODIFIED", named(kind, "bad", parts))
+    await tell("DELETED" if gone else "MODIFIED", named(kind, "bad", parts))
+    assert watches.stores[kind]["team", "good"] == before
+    assert len(watches.stores[kind].names) <= 2
+
+
+@fuzzed
+@given(json_values(*SPEC))
+def test_specs(spec: Any) -> None:
+    given_spec = {"model": "org/model", **spec} if isinstance(spec, dict) else spec
+    manifest = named("InferenceEndpoint", "one", {"spec": given_spec})
+    endpoint: Endpoint | None = None
+    with suppress(InvalidSpec):
+        endpoint = parse_endpoint(manifest)
+    if endpoint:
+        settings = Settings("gpu:1", "cpu:1")
+        build_companions(endpoint, settings)
+        build_deployment(endpoint, settings)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    logging.getLogger("forebay_operator.watch").setLevel(logging.CRITICAL)

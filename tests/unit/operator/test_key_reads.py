@@ -1,0 +1,119 @@
+"""Secrets with keys are read again where a gateway names them: seldom, at a bounded rate, in turns."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from forebay_operator import key_reads
+from forebay_operator.cache import Cache, Key
+from forebay_operator.gateways import Gateways
+from forebay_operator.key_reads import KeyReads, share
+from tests.waiting import until
+
+ONE, TWO = ("team", "one"), ("team", "two")
+
+
+def test_namespaces_take_turns() -> None:
+    many = [("greedy", str(number)) for number in range(10)]
+    assert share([*many, ("other", "a"), ("third", "a"), ("other", "b")], 6) == [
+        ("greedy", "0"), ("other", "a"), ("third", "a"), ("greedy", "1"), ("other", "b"), ("greedy", "2"),
+    ]  # fmt: skip
+
+
+class Site:
+    """An API server with Secrets, and what came of them."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[Key, dict[str, Any]] = {}
+        self.read: list[Key] = []
+        self.keys: dict[Key, Any] = {}
+        self.doubted: list[Key] = []
+        self.merged: list[Any] = []
+
+    async def get(self, kind: str, namespace: str, name: str) -> Any:
+        self.read.append((namespace, name))
+        return self.secrets.get((namespace, name))
+
+    async def merge(self, manifest: Any, patch: Any) -> Any:
+        self.merged.append((manifest["metadata"]["name"], patch["metadata"]["annotations"]))
+
+    def put_keys(self, key: Key, secret: Any) -> bool:
+        before, self.keys[key] = self.keys.get(key), secret
+        return before not in (None, secret)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_reads, "INTERVAL", 0.01)
+
+
+@asynccontextmanager
+async def reading(site: Any, endpoint: dict[str, Any], *others: dict[str, Any]) -> AsyncIterator[Gateways]:
+    """Gateways that name endpoints, and an operator that reads."""
+    found = {(each["metadata"]["namespace"], each["metadata"]["name"]): [each] for each in (endpoint, *others)}
+    pods = {ONE: [{"metadata": {"namespace": "team", "name": "pod"}}]}
+    gateways = Gateways(site, "system", "gateway")
+    task = asyncio.create_task(KeyReads(site, Cache(found, {}, {}, pods), gateways, site, site.doubted.append).run())
+    yield gateways
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def endpoint(name: str, **auth: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": "team", "name": name}, "spec": {"auth": auth}}
+
+
+def secret(version: str) -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": version}, "data": {"key": base64.b64encode(version.encode()).decode()}}
+
+
+async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_reads, "AGE", 0.05)
+    site = Site()
+    site.secrets = {("team", "one-api-key"): secret("1"), ("team", "own"): secret("2")}
+    async with reading(site, endpoint("one"), endpoint("two", secretName="own")) as gateways:
+
+        async def named(key: Key, what: Callable[[], object]) -> None:
+            """Name an endpoint again and again until something holds."""
+
+            def seen() -> bool:
+                gateways.reread[key] = None
+                return bool(what())
+
+            await until(seen)
+
+        gateways.reread.update(dict.fromkeys([ONE, TWO, ("team", "gone")]))
+        await until(lambda: len(site.read) == 2)
+        assert (site.keys, site.merged, gateways.reread) == ({ONE: secret("1"), TWO: secret("2")}, [], {})
+        site.secrets = {("team", "one-api-key"): secret("3")}
+        await named(ONE, lambda: site.merged)
+        name, annotations = site.merged[0]
+        assert (site.keys[ONE], name, list(annotations)) == (secret("3"), "pod", ["forebay.dev/keys"])
+        await named(TWO, lambda: site.keys[TWO] is None)
+        assert site.doubted == [], "a Secret of the user's is the user's to make"
+        site.secrets = {}
+        await named(ONE, lambda: site.doubted)
+        assert site.keys[ONE] == secret("3"), "until it is made anew"
+
+
+async def test_a_secret_is_read_once_in_a_while() -> None:
+    site = Site()
+    async with reading(site, endpoint("one")) as gateways:
+        gateways.reread[ONE] = None
+        await until(lambda: not gateways.reread)
+        gateways.reread[ONE] = None
+        await asyncio.sleep(5 * key_reads.INTERVAL)
+        assert len(site.read) == 1
+        assert list(gateways.reread) == [ONE], "it comes when it is time"
+
+
+async def test_an_endpoint_without_keys_has_none_read() -> None:
+    site = Site()
+    async with reading(site, endpoint("one", mode="None")) as gateways:
+        gateways.reread[ONE] = None
+        await until(lambda: not gateways.reread)
+    assert site.read == []

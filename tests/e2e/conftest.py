@@ -10,20 +10,42 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from cluster import kind, tools
 from tests.e2e.cluster import NAME
-from tests.e2e.forebay import Clients, client_pod, install_chart
+from tests.e2e.forebay import SYSTEM, Clients, client_pod, install_chart
 from tests.e2e.release import Release, read_release
 from tests.e2e.standins import stand_in
-from tests.kubectl import Kubectl
+from tests.kubectl import Kubectl, Refused
 
 REGISTRY = "127.0.0.1:5000"
 """Where the stand-in for a registry is, for the kubelet."""
+
+MOST_LINES = 150
+"""Of the logs that are shown beside a failure."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show beside a failure what the operator and the gateways had to say."""
+    report = yield
+    if report.failed:
+        report.sections.append(("Forebay's log", read_troubles()))
+    return report
+
+
+def read_troubles() -> str:
+    """What the pods of the installation logged in the last ten minutes, but for what is of no concern."""
+    system = Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME), SYSTEM)
+    try:
+        text = system.run("logs", "--selector=app.kubernetes.io/instance", "--prefix", "--since=10m", "--tail=-1")
+    except (Refused, OSError, subprocess.TimeoutExpired) as error:
+        return f"not to be had: {error}"
+    return "\n".join([line for line in text.splitlines() if " INFO " not in line][-MOST_LINES:])
 
 
 @pytest.fixture(scope="session")

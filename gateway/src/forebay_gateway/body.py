@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from forebay_gateway.forms import is_form, read_parts
+from forebay_gateway.raw_json import ABSENT, read_text
 
 MOST_PARTS = 64
 """Of a form: of the fields behind them nothing is known."""
@@ -27,28 +28,25 @@ LONGEST_TURNS = 4 << 20
 MOST_COMMAS = 100_000
 """In them. A list is made of them, and each place in it takes 64 bytes."""
 
-_NOTHING = msgspec.Raw(b"")
-
 
 class _Body(msgspec.Struct):
-    model: msgspec.Raw = _NOTHING
-    stream: msgspec.Raw = _NOTHING
-    prompt_cache_key: msgspec.Raw = _NOTHING
-    system: msgspec.Raw = _NOTHING
-    instructions: msgspec.Raw = _NOTHING
-    messages: msgspec.Raw = _NOTHING
-    input: msgspec.Raw = _NOTHING
-    prompt: msgspec.Raw = _NOTHING
+    model: msgspec.Raw = ABSENT
+    stream: msgspec.Raw = ABSENT
+    prompt_cache_key: msgspec.Raw = ABSENT
+    system: msgspec.Raw = ABSENT
+    instructions: msgspec.Raw = ABSENT
+    messages: msgspec.Raw = ABSENT
+    input: msgspec.Raw = ABSENT
+    prompt: msgspec.Raw = ABSENT
 
 
 class _Turn(msgspec.Struct):
-    role: msgspec.Raw = _NOTHING
+    role: msgspec.Raw = ABSENT
 
 
 _BODY = msgspec.json.Decoder(_Body)
 _TURNS = msgspec.json.Decoder(list[msgspec.Raw])
 _TURN = msgspec.json.Decoder(_Turn)
-_TEXT = msgspec.json.Decoder(str)
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def read_fields(content_type: str, body: bytes | bytearray) -> Fields:
         content = _BODY.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return Fields(valid=False)
-    return Fields(True, _read_text(content.model), bytes(content.stream) == b"true", _affinity(content))
+    return Fields(True, read_text(content.model), bytes(content.stream) == b"true", _affinity(content))
 
 
 def read_query(target: bytes) -> Fields:
@@ -98,25 +96,17 @@ def _read_form(content_type: str, body: bytes | bytearray) -> Fields:
     return Fields(model=found.get("model", ""), stream=found.get("stream", "").lower() in ("true", "1"))
 
 
-def _read_text(raw: msgspec.Raw) -> str:
-    """A string; "" for anything else."""
-    try:
-        return _TEXT.decode(raw)
-    except msgspec.DecodeError:
-        return ""
-
-
 def _affinity(content: _Body) -> bytes:
     """A digest of what stays the same while a conversation grows: the client's own word for it, else its beginning up
     to the first turn of the user."""
-    if own := _read_text(content.prompt_cache_key):
+    if own := read_text(content.prompt_cache_key):
         return _digest([own.encode()])
-    turns = next((raw for raw in (content.messages, content.input, content.prompt) if _says(raw)), _NOTHING)
+    turns = next((raw for raw in (content.messages, content.input, content.prompt) if _says(raw)), ABSENT)
     kind, size = _start(turns)[:1], len(memoryview(turns))
     if size > LONGEST_TURNS:
         return b""
     if kind == b'"':
-        return _digest([bytes(content.instructions), _read_text(turns)[:OPENING].encode()])
+        return _digest([bytes(content.instructions), read_text(turns)[:OPENING].encode()])
     if kind != b"[" or bytes(turns).count(b",") > MOST_COMMAS:
         return b""
     return _digest([bytes(content.system), bytes(content.instructions), *_read_opening(_TURNS.decode(turns))])
@@ -135,7 +125,7 @@ def _read_opening(turns: Sequence[msgspec.Raw]) -> list[bytes]:
     opening = []
     for turn in turns:
         opening.append(bytes(turn))
-        if _start(turn)[:1] != b"{" or _read_text(_TURN.decode(turn).role) == "user":
+        if _start(turn)[:1] != b"{" or read_text(_TURN.decode(turn).role) == "user":
             break
     return opening
 

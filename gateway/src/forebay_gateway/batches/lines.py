@@ -10,13 +10,14 @@ import msgspec
 
 from forebay_gateway.batches.records import Record
 from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.raw_json import ABSENT, read_text
 
 MOST_REQUESTS = 50_000
 MOST_LINES = 2 * MOST_REQUESTS
 """With those that are empty."""
 
 MOST_ERRORS = 50
-"""Lines of an input file that it is told of; what comes after them is not read."""
+"""Errors reported for one input file; reading stops after that many."""
 
 SLICE = 256 << 10
 """Characters that are read in one step of the event loop."""
@@ -34,17 +35,17 @@ class Request:
 
 
 class _Line(msgspec.Struct):
-    custom_id: msgspec.Raw = msgspec.Raw(b"")
-    method: msgspec.Raw = msgspec.Raw(b"")
-    url: msgspec.Raw = msgspec.Raw(b"")
-    body: msgspec.Raw = msgspec.Raw(b"")
+    custom_id: msgspec.Raw = ABSENT
+    method: msgspec.Raw = ABSENT
+    url: msgspec.Raw = ABSENT
+    body: msgspec.Raw = ABSENT
 
 
 class _Body(msgspec.Struct):
-    stream: msgspec.Raw = msgspec.Raw(b"")
+    stream: msgspec.Raw = ABSENT
 
 
-_LINE, _BODY, _TEXT = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Body), msgspec.json.Decoder(str)
+_LINE, _BODY = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Body)
 
 
 async def read_requests(content: str, endpoint: str) -> tuple[list[Request], list[Record]]:
@@ -90,15 +91,15 @@ def _read_line(line: str, endpoint: str, seen: set[str]) -> Request | tuple[str,
         return "invalid_json_line", "This line is no JSON object.", None
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         return "invalid_json_line", "This line is not parseable as valid JSON.", None
-    custom_id = _read_text(asked.custom_id)
+    custom_id = read_text(asked.custom_id)
     if not custom_id:
         return "missing_required_parameter", "Each line needs a custom_id.", "custom_id"
     if custom_id in seen:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used more than once.", "custom_id"
     seen.add(custom_id)
-    if _read_text(asked.method) != "POST":
+    if read_text(asked.method) != "POST":
         return "invalid_method", "The method of each line must be POST.", "method"
-    if _read_text(asked.url) != endpoint:
+    if read_text(asked.url) != endpoint:
         return "invalid_url", f"The url of each line must be the batch's endpoint, {endpoint}.", "url"
     body = bytes(asked.body)
     if not body.startswith(b"{"):
@@ -106,14 +107,6 @@ def _read_line(line: str, endpoint: str, seen: set[str]) -> Request | tuple[str,
     if bytes(_BODY.decode(body).stream) not in (b"", b"false", b"null"):
         return "invalid_request", "A request of a batch cannot be streamed.", "body.stream"
     return Request(custom_id, body.decode())
-
-
-def _read_text(raw: msgspec.Raw) -> str:
-    """A string; "" for anything else."""
-    try:
-        return _TEXT.decode(raw)
-    except msgspec.DecodeError:
-        return ""
 
 
 def job_input(endpoint: str, request: Request) -> str:

@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from forebay_gateway.raw_json import ABSENT
+
 MINUTE, DAY = 60.0, 86400.0
 
 RUN_BYTES, RUNSYNC_BYTES = 10_000_000, 20_000_000
@@ -58,14 +60,11 @@ class Submission:
     webhook: str
 
 
-_NOTHING = msgspec.Raw(b"")
-
-
 class _Asked(msgspec.Struct):
-    input: msgspec.Raw = _NOTHING
-    policy: msgspec.Raw = _NOTHING
-    webhook: msgspec.Raw = _NOTHING
-    s3Config: msgspec.Raw = _NOTHING
+    input: msgspec.Raw = ABSENT
+    policy: msgspec.Raw = ABSENT
+    webhook: msgspec.Raw = ABSENT
+    s3Config: msgspec.Raw = ABSENT
 
 
 _ASKED = msgspec.json.Decoder(_Asked)

@@ -18,6 +18,7 @@ from forebay_gateway.paths import read_path
 from forebay_gateway.relay import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
 from forebay_gateway.watch import watches
 from tests.fuzz import fuzzed, json_values
+from tests.unit.gateway.relaying import Client, Transport
 
 FORM = "multipart/form-data; boundary=b"
 FIELDS = (
@@ -112,31 +113,6 @@ async def test_files_of_batches(lines: list[str]) -> None:
 def test_paths(method: str, target: bytes, shared: bool) -> None:
     read_path(method, target, shared=shared)
     read_path(method, b"/v2/" + target + b"/openai/v1/models", shared=shared)
-
-
-class Client:
-    """What was sent to it."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-
-class Transport:
-    """Of the pod's connection."""
-
-    closed = False
-
-    def abort(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @fuzzed

@@ -10,33 +10,11 @@ from hypothesis import strategies as st
 from forebay_gateway.errors import Refused
 from forebay_gateway.relay import LONGEST_HEAD, Upstream
 from tests.fuzz import fuzzed
+from tests.unit.gateway.relaying import Client, Transport
 
 ANSWER = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nX-A: 1\r\n\r\n"
 ENDS = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nconnection: close\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-
-class Client:
-    """What was sent to it."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-
-class Transport:
-    """Of the pod's connection."""
-
-    aborted = False
-
-    def abort(self) -> None:
-        self.aborted = True
 
 
 def relay(*parts: bytes, web_socket: bool = False) -> tuple[Upstream, Client]:

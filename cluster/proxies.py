@@ -1,5 +1,5 @@
-"""nginx and HAProxy for tests of what stands in front of gateways: Debian's, unpacked into the cache, as an
-installed one would be a service that runs."""
+"""nginx and HAProxy for the tests of reverse proxies: Debian's packages, unpacked into the cache. Installing them would
+start services on this machine."""
 
 from __future__ import annotations
 

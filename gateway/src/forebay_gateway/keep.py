@@ -117,4 +117,9 @@ async def keep_jobs(
         JOBS_WAITING.set_function(lambda: sum(each.waiting for each in store.backlog().values()))
         store.finished = finished
         holds.backlog, directory.dropped = store.backlog, dropped
-        yield jobs
+        try:
+            yield jobs
+        finally:  # before what they use is closed
+            for task in forgetting:
+                task.cancel()
+            await asyncio.gather(*forgetting, return_exceptions=True)

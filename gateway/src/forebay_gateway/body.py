@@ -71,7 +71,7 @@ def read_fields(content_type: str, body: bytes | bytearray) -> Fields:
         return _read_form(content_type, body)
     try:
         content = _BODY.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return Fields(valid=False)
     return Fields(True, read_text(content.model), bytes(content.stream) == b"true", _affinity(content))
 

@@ -33,11 +33,13 @@ class Directory:
         (self._open.add if endpoint.open else self._open.discard)(endpoint.key)
         self._tell(endpoint.key)
 
-    def drop_endpoint(self, key: Key) -> None:
+    def drop_endpoint(self, key: Key, *, gone: bool = True) -> None:
+        """It is not served any more. Where it is not gone, but cannot be read, what is kept for it stays."""
         self._endpoints.pop(key, None)
         self._open.discard(key)
         self.ports_changed()
-        self.dropped(key)
+        if gone:
+            self.dropped(key)
         self._tell(key)
 
     def put_slice(self, name: str, found: Slice) -> None:

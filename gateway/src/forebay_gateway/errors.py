@@ -181,6 +181,6 @@ def of_pod(status: int, body: bytes) -> ApiError:
         return ApiError(
             status, str(error["message"]), error.get("code"), error.get("param"), str(error.get("type") or "")
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         phrase = HTTPStatus(status).phrase if status in {each.value for each in HTTPStatus} else "no such status"
         return ApiError(status, f"The server answered {status} ({phrase}).", "bad_gateway")

@@ -8,8 +8,8 @@ from email.message import Message
 LONGEST_BOUNDARY = 70
 """RFC 2046, 5.1.1."""
 
-LONGEST_HEAD = 8 << 10
-"""Bytes of the headers of one part."""
+LONGEST_HEAD = 2 << 10
+"""Bytes of the headers of one part, and of a Content-Type: reading them takes the square of it."""
 
 MOST_LIKE_IT = 1000
 """Places that look like the boundary and go on otherwise. A client chooses one that is nowhere in what it sends."""
@@ -70,6 +70,8 @@ def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple
 
 
 def _read_boundary(content_type: str) -> bytes:
+    if len(content_type) > LONGEST_HEAD:
+        raise ValueError(f"its Content-Type has more than {LONGEST_HEAD} characters")
     header = Message()
     header["content-type"] = content_type
     boundary = header.get_boundary("")

@@ -12,5 +12,5 @@ def read_text(raw: msgspec.Raw) -> str:
     """A string; "" for anything else."""
     try:
         return _TEXT.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError):
         return ""

@@ -29,8 +29,11 @@ LONGEST_REPLY = 1 << 20
 """Bytes of a pod's answer that is told as an event."""
 
 
-_INFORMS = (b"HTTP/1.1 1", b"HTTP/1.0 1")
-"""How a head begins that only informs: the answer is still to come."""
+_INFORMS = (b"http/1.1 1", b"http/1.0 1")
+"""How a head begins, in lower case, that only informs: the answer is still to come."""
+
+END = b"\r\n\r\n"
+"""Of a head."""
 
 
 class Sink(Protocol):
@@ -161,42 +164,50 @@ class LateUpstream(Upstream):
     def __init__(self, client: Sink, api: Api) -> None:
         super().__init__(client)
         self._api = api
-        self._received = b""
+        self._received = bytearray()
+        self._headed = False
         self._passes = False
 
     def data_received(self, data: bytes) -> None:
         if self._passes:
             self._pass(data)
             return
+        looked = max(0, len(self._received) - len(END) + 1)
         self._received += data
-        while self._received.startswith(_INFORMS) and b"\r\n\r\n" in self._received:
-            self._received = self._received.partition(b"\r\n\r\n")[2]
-        head, separator, rest = self._received.partition(b"\r\n\r\n")
-        lines = head.lower().split(b"\r\n")
-        if separator and lines[0].split()[1:2] == [b"200"] and b"transfer-encoding: chunked" in lines:
-            self._passes = True
-            self._received = b""
-            self._pass(rest)
-        elif len(self._received) > LONGEST_REPLY:
+        while not self._headed and (end := self._received.find(END, looked)) >= 0:
+            head = bytes(self._received[:end]).lower()
+            if not head.startswith(_INFORMS):
+                self._headed = True
+                lines = head.split(b"\r\n")
+                if lines[0].split()[1:2] == [b"200"] and b"transfer-encoding: chunked" in lines:
+                    self._passes = True
+                    self._pass(bytes(self._received[end + len(END) :]))
+                    self._received = bytearray()
+                    return
+            else:
+                del self._received[: end + len(END)]
+                looked = 0
+        if len(self._received) > (LONGEST_REPLY if self._headed else LONGEST_HEAD):
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self._passes and self._received:
-            self.answered = True
-            self._client.write(chunk(_as_event(self._received, self._api)) + LAST_CHUNK)
-        super().connection_lost(error)
+        try:
+            if not self._passes and self._received:
+                self.answered = True
+                self._client.write(chunk(_as_event(bytes(self._received), self._api)) + LAST_CHUNK)
+        finally:
+            super().connection_lost(error)
 
 
 def _as_event(answer: bytes, api: Api) -> bytes:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    word = head.split()[1:2]
-    status = int(word[0]) if word and word[0].isdigit() else 502
-    if status != 200:
-        return errors.of_pod(status, body).event(api)
+    head, _, body = answer.partition(END)
     try:
-        return b"data: %s\n\n" % json.dumps(json.loads(body)).encode()
-    except ValueError:
+        status = read_status(head)
+        if status == HTTPStatus.OK:
+            return b"data: %s\n\n" % json.dumps(json.loads(body)).encode()
+    except (ValueError, RecursionError):
         return errors.NO_ANSWER.event(api)
+    return errors.of_pod(status, body).event(api)
 
 
 def keep_alive(connection: socket.socket) -> None:

@@ -26,6 +26,7 @@ class Watch:
     """One collection of objects that is followed.
 
     Attributes:
+        leave_out: instead of `drop`, for an object that is there and cannot be read.
         synced: set once everything that there was has been taken in.
     """
 
@@ -33,6 +34,7 @@ class Watch:
     selector: dict[str, str]
     put: Callable[[Manifest], None]
     drop: Callable[[Manifest], None]
+    leave_out: Callable[[Manifest], None] | None = None
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     _known: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     """What is needed to drop an object that went away while no watch ran: its metadata."""
@@ -91,7 +93,7 @@ class Watch:
         except Exception:
             logger.exception("%s: %s cannot be read and is left out", self.path, "/".join(_name(manifest)))
             UNREADABLE.labels(self.path.rpartition("/")[2]).inc()
-            self.drop({"metadata": kept})
+            (self.leave_out or self.drop)({"metadata": kept})
 
 
 def watches(directory: Directory, keys: Keys, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:
@@ -114,6 +116,7 @@ def watches(directory: Directory, keys: Keys, own: str, namespaces: Sequence[str
             {},
             lambda manifest: directory.put_endpoint(read_endpoint(manifest)),
             lambda manifest: directory.drop_endpoint(_name(manifest)),
+            lambda manifest: directory.drop_endpoint(_name(manifest), gone=False),
         )
         slices = f"/apis/discovery.k8s.io/v1{scope}/endpointslices"
         yield Watch(slices, {"labelSelector": names.MANAGED}, put_slice, drop_slice)

@@ -187,3 +187,11 @@ def test_a_form_is_read_once(piece: bytes) -> None:
 @given(st.lists(st.sampled_from([b"--b", b"\r\n", b"--", b": ", b'name="model"', b"m", b"\0", b"--b--"]), max_size=40))
 def test_no_bytes_break_the_reader_of_forms(pieces: list[bytes]) -> None:
     read_fields(TYPE, b"".join(pieces))
+
+
+def test_what_is_no_utf_8_names_no_model() -> None:
+    assert read_fields("application/json", b'{"model": "\xff"}') in (Fields(), Fields(valid=False))
+
+
+def test_a_content_type_that_takes_long_to_read_is_none() -> None:
+    assert read_fields('multipart/form-data; x="' + ";" * 30_000, b"--b--") == Fields(valid=False)

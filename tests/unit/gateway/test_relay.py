@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.errors import Refused
-from forebay_gateway.relay import LONGEST_HEAD, Upstream
+from forebay_gateway.errors import Api, Refused
+from forebay_gateway.relay import LONGEST_HEAD, LateUpstream, Upstream
 from tests.fuzz import fuzzed
 from tests.unit.gateway.relaying import Client, Transport
 
@@ -81,3 +81,42 @@ async def test_a_pod_that_only_informs_gives_no_answer() -> None:
     upstream, client = relay(*[b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"] * 3000)
     assert client.sent == b""
     assert isinstance(await upstream.ended, Refused)
+
+
+async def late(*parts: bytes) -> Client:
+    """The answer to a client that has got the head of a stream already."""
+    client = Client()
+    upstream = LateUpstream(client, Api.OPENAI)
+    upstream.transport = cast("Any", Transport())
+    for part in parts:
+        upstream.data_received(part)
+    upstream.connection_lost(None)
+    assert await upstream.ended is None
+    return client
+
+
+async def test_an_answer_behind_comments_passes_as_it_is_or_becomes_an_event() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    whole = b"HTTP/1.1 103 x\r\n\r\n" + head + b"2\r\n{}\r\n0\r\n\r\n"
+    for size in (1, 7, len(whole)):
+        parts = [whole[place : place + size] for place in range(0, len(whole), size)]
+        assert (await late(*parts)).sent == b"2\r\n{}\r\n0\r\n\r\n"
+    assert b'data: {"a": 1}' in (await late(b'HTTP/1.1 200 OK\r\n\r\n{"a": 1}')).sent
+    assert b'"status": 400' in (await late(b'HTTP/1.1 400 x\r\n\r\n{"error": {"message": "no"}}')).sent
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 " + b"9" * 5000 + b" OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
+        b"HTTP/1.1 500 x\r\n\r\n" + b"[" * 100_000,
+        b"nothing of the kind",
+        b"a\r\n" * 20_000,
+    ],
+    ids=["status", "depth", "depth of an error", "no head", "lines without an end"],
+)
+async def test_an_answer_that_makes_no_sense_becomes_an_error(answer: bytes) -> None:
+    sent = (await late(answer)).sent
+    assert b'"error"' in sent
+    assert sent.endswith(b"0\r\n\r\n")

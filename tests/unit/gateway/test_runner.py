@@ -131,3 +131,19 @@ def test_no_json_of_a_pod_is_an_error_of_ours(value: Any) -> None:
     list(_read_lines([text]))
     _read_whole(text)
     _error(500, text)
+
+
+@pytest.mark.parametrize("status", ["301 X", "303 X", "307 X", "308 X"])
+async def test_a_pods_redirect_is_not_followed(status: str) -> None:
+    asked = asyncio.Event()
+
+    async def ask(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        writer.close()
+
+    async with await asyncio.start_server(ask, "127.0.0.1", 0) as elsewhere:
+        location = f"location: http://127.0.0.1:{elsewhere.sockets[0].getsockname()[1]}/x"
+        async with pod(f"{status}\r\n{location}\r\ncontent-length: 0") as (address, _):
+            _, outcome = await outcome_at(address)
+    assert outcome.state == State.FAILED
+    assert not asked.is_set()

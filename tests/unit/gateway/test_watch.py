@@ -123,3 +123,16 @@ async def test_no_answer_ends_a_watch(failure: Any, monkeypatch: pytest.MonkeyPa
 )
 def test_jobs_of_a_pod_are_bounded(value: str, jobs: int) -> None:
     assert read_endpoint(named("x", spec={"env": [{"name": "MAX_CONCURRENCY", "value": value}]})).jobs == jobs
+
+
+def test_what_is_kept_for_an_endpoint_goes_with_it_and_not_when_it_cannot_be_read() -> None:
+    gone: list[tuple[str, str]] = []
+    directory = Directory("team-a")
+    directory.dropped = gone.append
+    watch = watch_of(directory, 0)
+    watch._take("ADDED", named("one", spec={"replicas": 1}))
+    watch._take("MODIFIED", named("one", spec={"replicas": {}}))
+    assert directory.endpoint(("team-b", "one")) is None
+    assert gone == []
+    watch._take("DELETED", named("one"))
+    assert gone == [("team-b", "one")]

@@ -45,6 +45,10 @@ class Answer:
     content_type: str = "application/json"
 
 
+LONGEST_OBJECT = 64 << 10
+"""Bytes of what describes a batch."""
+
+
 class BatchesApi:
     """OpenAI's files and batches of every endpoint."""
 
@@ -199,6 +203,8 @@ def _bad(message: str, param: str | None = None) -> Refused:
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
+    if len(body) > LONGEST_OBJECT:
+        raise Refused(ApiError(413, f"The request's body has more than {LONGEST_OBJECT} bytes.", "request_too_large"))
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):

@@ -22,6 +22,9 @@ MOST_ERRORS = 50
 SLICE = 256 << 10
 """Characters that are read in one step of the event loop."""
 
+LONGEST_ID = 512
+"""Characters of a custom_id. It is told of in errors, and stands in each line of the output."""
+
 LINE = 256
 """Characters that a line counts besides its own, for what each line costs."""
 
@@ -89,11 +92,13 @@ def _read_line(line: str, endpoint: str, seen: set[str]) -> Request | tuple[str,
         asked = _LINE.decode(line)
     except msgspec.ValidationError:
         return "invalid_json_line", "This line is no JSON object.", None
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return "invalid_json_line", "This line is not parseable as valid JSON.", None
     custom_id = read_text(asked.custom_id)
     if not custom_id:
         return "missing_required_parameter", "Each line needs a custom_id.", "custom_id"
+    if len(custom_id) > LONGEST_ID:
+        return "invalid_value", f"A custom_id has at most {LONGEST_ID} characters.", "custom_id"
     if custom_id in seen:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used more than once.", "custom_id"
     seen.add(custom_id)
@@ -118,8 +123,9 @@ def tell_result(request: Request, job: Job | None) -> tuple[bool, str]:
     """Whether a request was answered well, and its line of the output or error file. No job: it was purged or lost."""
     told: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": request.custom_id}
     if job and job.state is State.COMPLETED and len(job.output) == 1:
-        answer = {"status_code": 200, "request_id": job.id, "body": json.loads(job.output[0])}
-        return True, json.dumps({**told, "response": answer, "error": None})
+        # the body is JSON that was read before, and is passed on as it is
+        answer = {"status_code": 200, "request_id": job.id, "body": msgspec.Raw(job.output[0].encode(errors="replace"))}
+        return True, msgspec.json.encode({**told, "response": answer, "error": None}).decode()
     code = job.state.lower() if job else "job_gone"
     message = (job.error if job else "") or "The request was not answered."
     return False, json.dumps({**told, "response": None, "error": {"code": code, "message": message}})

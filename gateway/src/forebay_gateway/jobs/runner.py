@@ -61,9 +61,8 @@ async def run(
     headers = {"Authorization": f"Bearer {job.api_key}", "Accept": LINES, "X-Request-Id": job.id}
     headers["Content-Type"] = "application/json"
     try:
-        async with session.post(
-            f"http://{pod.url_host}:{pod.port}/v2/{job.endpoint[1]}/runsync", data=body, headers=headers
-        ) as answer:
+        url = f"http://{pod.url_host}:{pod.port}/v2/{job.endpoint[1]}/runsync"
+        async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
             if answer.status in (429, 503):
                 raise Busy
             if answer.status != 200:

@@ -79,7 +79,7 @@ def read_submission(body: bytes, *, sync: bool) -> Submission:
         asked, whole = _ASKED.decode(body), True
     except msgspec.ValidationError:
         asked, whole = _Asked(), False
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise BadJob("The body is no JSON.") from None
     if not whole or bytes(memoryview(asked.input)[:4]) in (b"", b"null"):
         raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')

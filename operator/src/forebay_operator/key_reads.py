@@ -57,6 +57,8 @@ class KeyReads:
                     await self._read(key)
                 except ApiError as error:
                     logger.warning("keys of endpoint %s/%s: %s", *key, error)
+                except Exception:  # of an object that makes no sense
+                    logger.exception("keys of endpoint %s/%s", *key)
             await asyncio.sleep(max(0.0, now + INTERVAL - time.monotonic()))
 
     async def _read(self, key: Key) -> None:
@@ -78,11 +80,12 @@ class KeyReads:
         version = ((secret or {}).get("metadata") or {}).get("resourceVersion", "")
         mark = hashlib.sha256(version.encode()).hexdigest()[:16]
         for pod in self._cache.pods_of(key):
-            named = {"apiVersion": "v1", "kind": "Pod", "metadata": {name: pod["metadata"][name] for name in NAMED}}
-            await self._cluster.merge(named, {"metadata": {"annotations": {names.KEYS_ANNOTATION: mark}}})
-
-
-NAMED = ("namespace", "name")
+            name = pod["metadata"]["name"]
+            named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": key[0], "name": name}}
+            try:
+                await self._cluster.merge(named, {"metadata": {"annotations": {names.KEYS_ANNOTATION: mark}}})
+            except ApiError as error:  # it is gone, or its kubelet looks by itself
+                logger.info("pod %s/%s: %s", key[0], name, error)
 
 
 def share(keys: Iterable[Key], most: int) -> list[Key]:

@@ -141,7 +141,7 @@ class Watches:
 
         try:
             why = its_loop.run_until_complete(self._follow(loop, stop))
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             logger.debug("kopf ended", exc_info=True)
             why = f"{type(error).__name__}: {error}"
         finally:

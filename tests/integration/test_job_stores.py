@@ -460,3 +460,14 @@ async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch
         with pytest.raises(Unavailable):
             await steps.Steps(client, "return 1").run("find")
         await client.aclose()
+
+
+async def test_what_was_kept_before_namespaces_were_counted_takes_nothing_from_others(valkey: ValkeyServer) -> None:
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store, "old")
+        await client.delete("forebay:bytes-of")
+        await store.forget(KEY)
+        assert await client.hgetall("forebay:bytes-of") == {}
+        assert await client.get("forebay:bytes") == "0"
+    await client.aclose()

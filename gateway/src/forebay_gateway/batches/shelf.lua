@@ -21,7 +21,8 @@ end
 local function keep(endpoint, by)
   local namespace = string.match(endpoint, '^[^/]*')
   call('INCRBY', PREFIX .. 'shelved:bytes', by)
-  if call('HINCRBY', PREFIX .. 'shelved:bytes-of', namespace, by) == 0 then
+  -- below 0: what was kept before namespaces were counted
+  if call('HINCRBY', PREFIX .. 'shelved:bytes-of', namespace, by) <= 0 then
     call('HDEL', PREFIX .. 'shelved:bytes-of', namespace)
   end
 end

@@ -63,8 +63,10 @@ end
 
 -- What the jobs of an endpoint keep, with those of its namespace, becomes so much more.
 local function keep(endpoint, by)
-  call('INCRBY', PREFIX .. 'bytes', by)
-  count(PREFIX .. 'bytes-of', string.match(endpoint, '^[^/]*'), by)
+  -- what was kept before namespaces were counted goes, but was never added to theirs
+  local namespace = string.match(endpoint, '^[^/]*')
+  if call('INCRBY', PREFIX .. 'bytes', by) < 0 then call('SET', PREFIX .. 'bytes', 0) end
+  if count(PREFIX .. 'bytes-of', namespace, by) < 0 then call('HDEL', PREFIX .. 'bytes-of', namespace) end
 end
 
 -- Whether a namespace may keep so much more: `share` of what the others leave free of `most`.

@@ -15,12 +15,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.relay.peers import standing_gateway
-from bench.scale.measures import memory_mb
 from cluster.pins import ROOT
 from tests.integration.asking import wait_until_listed
 from tests.integration.canned_pod import CannedPod, own_address
@@ -32,15 +32,23 @@ RATE = 50
 """Requests of the neighbour in a second."""
 
 MIB = 1 << 20
-HEAD = "| attack | p99 alone, ms | p99 attacked, ms | ratio | longest step, s | gateway, MiB |\n|" + "---|" * 6
+THIEVES = "thieves"
+"""The attacker's namespace."""
+
+HEAD = "| attack | p99 alone, ms | p99 attacked, ms | ratio | longest step, s | gateway's peak, MiB |\n|" + "---|" * 6
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an attacker finds the gateway, and the port of his own pod."""
+    """Where an attacker finds the gateway, and the port of each of his own pods."""
 
     gateway: int
-    own_pod: int
+    pods: dict[str, int]
+
+
+def own(pod: str, path: str) -> str:
+    """The path of a request to the attacker's endpoint that has this pod."""
+    return f"/v2/{THIEVES}.{pod}/{path}"
 
 
 def head(method: str, path: str, length: int, *lines: str, key: str = THIEF) -> bytes:
@@ -74,6 +82,8 @@ async def again_and_again(place: Place, data: bytes, at_once: int = 2, *, reads:
     await asyncio.gather(*(one() for _ in range(at_once)))
 
 
+CHAT, FILES, BATCHES = "openai/v1/chat/completions", "openai/v1/files", "openai/v1/batches"
+JOB = b'{"input": {"prompt": "x"}}'
 FORM = "Content-Type: multipart/form-data; boundary=b"
 
 
@@ -84,7 +94,7 @@ async def backtracking_form(place: Place) -> None:
 
 async def empty_parts(place: Place) -> None:
     body = b"--b\r\n\r\n\r\n" * 200_000 + b"--b--\r\n"
-    await again_and_again(place, head("POST", "/v2/thief/openai/v1/files", len(body), FORM) + body)
+    await again_and_again(place, head("POST", own("plain", FILES), len(body), FORM) + body)
 
 
 async def small_lists(place: Place) -> None:
@@ -95,18 +105,45 @@ async def small_lists(place: Place) -> None:
 async def bodies_that_do_not_end(place: Place) -> None:
     size = 31 * MIB
     probes = [head(method, "/health", size, key="") for method in ("POST", "OPTIONS")]
-    bodies = [head("POST", "/v2/thief/openai/v1/chat/completions", size) + b"x" * (size - 1)] * 6
+    bodies = [head("POST", own("plain", CHAT), size) + b"x" * (size - 1)] * 6
     await asyncio.gather(*(again_and_again(place, data, 2) for data in (*probes, *bodies)))
 
 
 async def a_pod_that_does_not_read(place: Place) -> None:
     body = b'{"model": "thief/model", "messages": ["' + b"x" * (30 * MIB) + b'"]}'
-    await again_and_again(place, head("POST", "/v2/thief/openai/v1/chat/completions", len(body)) + body, 12)
+    await again_and_again(place, head("POST", own("silent", CHAT), len(body)) + body, 12)
 
 
 async def endless_answers_to_jobs(place: Place) -> None:
-    body = b'{"input": {"prompt": "x"}}'
-    await again_and_again(place, head("POST", "/v2/thief/run", len(body)) + body, 8)
+    await again_and_again(place, head("POST", own("endless", "run"), len(JOB)) + JOB, 8)
+
+
+async def long_lines_of_jobs(place: Place) -> None:
+    await again_and_again(place, head("POST", own("line", "run"), len(JOB)) + JOB, 8)
+
+
+async def slow_readers_of_outputs(place: Place) -> None:
+    """Each asks for an output of 12 MiB and takes none of it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", place.gateway)
+    writer.write(head("POST", own("output", "runsync"), len(JOB)) + JOB)
+    answer = await reader.read(-1)
+    writer.close()
+    job = re.search(rb'"id": ?"(sync-[^"]+)"', answer)
+    status = own("output", f"status/{job[1].decode()}") if job else own("output", "health")
+    await again_and_again(place, head("GET", status, 0), 100, reads=False)
+
+
+async def slow_readers_of_streams(place: Place) -> None:
+    body = b'{"model": "thief/model", "messages": [], "stream": true}'
+    await again_and_again(place, head("POST", own("stream", CHAT), len(body)) + body, 1000, reads=False)
+
+
+async def web_sockets(place: Place) -> None:
+    """Neither end takes anything, and both write."""
+    lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==")
+    path = own("socket", "openai/v1/realtime?model=thief/model")
+    data = head("GET", path, 0, *lines, "Sec-WebSocket-Version: 13") + b"x" * MIB
+    await again_and_again(place, data, 500, reads=False)
 
 
 async def silent_connections(place: Place) -> None:
@@ -115,7 +152,7 @@ async def silent_connections(place: Place) -> None:
 
 async def big_jobs(place: Place) -> None:
     body = b'{"input": "' + b"x" * 9_900_000 + b'", "policy": {"lowPriority": true}}'
-    await again_and_again(place, head("POST", "/v2/thief/run", len(body)) + body)
+    await again_and_again(place, head("POST", own("plain", "run"), len(body)) + body)
 
 
 async def poisoned_batches(place: Place) -> None:
@@ -126,7 +163,7 @@ async def poisoned_batches(place: Place) -> None:
     while True:
         with suppress(OSError, ValueError, KeyError):
             reader, writer = await asyncio.open_connection("127.0.0.1", place.gateway)
-            writer.write(head("POST", "/v2/thief/openai/v1/files", len(body), FORM) + body)
+            writer.write(head("POST", own("plain", FILES), len(body), FORM) + body)
             answer = (await reader.read(-1)).partition(b"\r\n\r\n")[2]
             writer.close()
             asked = {
@@ -135,9 +172,24 @@ async def poisoned_batches(place: Place) -> None:
                 "completion_window": "24h",
             }
             data = json.dumps(asked).encode()
-            await send(place, head("POST", "/v2/thief/openai/v1/batches", len(data)) + data)
+            await send(place, head("POST", own("plain", BATCHES), len(data)) + data)
         await asyncio.sleep(0.05)
 
+
+async def all_of_memory(place: Place) -> None:
+    await asyncio.gather(*(each(place) for each in OF_MEMORY))
+
+
+OF_MEMORY = (
+    bodies_that_do_not_end,
+    a_pod_that_does_not_read,
+    endless_answers_to_jobs,
+    long_lines_of_jobs,
+    slow_readers_of_outputs,
+    slow_readers_of_streams,
+    web_sockets,
+    big_jobs,
+)
 
 ATTACKS: dict[str, Callable[[Place], Awaitable[None]]] = {
     attack.__name__: attack
@@ -145,31 +197,59 @@ ATTACKS: dict[str, Callable[[Place], Awaitable[None]]] = {
         backtracking_form,
         empty_parts,
         small_lists,
-        bodies_that_do_not_end,
-        a_pod_that_does_not_read,
-        endless_answers_to_jobs,
         silent_connections,
-        big_jobs,
         poisoned_batches,
+        *OF_MEMORY,
+        all_of_memory,
     )
 }
+
+
+PODS = ("plain", "silent", "endless", "line", "output", "stream", "socket")
+LINES = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n"
+
+
+async def answer_as(pod: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What each pod of the attacker's does with a request."""
+    if pod == "silent":
+        await asyncio.sleep(3600)
+    await reader.readuntil(b"\r\n\r\n")
+    match pod:
+        case "plain":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+        case "endless":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+            await write_on(writer, b"[" * MIB)
+        case "line":
+            writer.write(LINES + b'{"output": "' + b"x" * (15 * MIB))
+            await asyncio.sleep(3600)
+        case "output":
+            writer.write(LINES + b'{"output": "' + b"x" * (12 * MIB) + b'"}\n{"status": "COMPLETED"}\n')
+        case "stream":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+            await write_on(writer, b"data: {}\n\n" * 10_000)
+        case "socket":
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            await write_on(writer, b"x" * MIB)
+
+
+async def write_on(writer: asyncio.StreamWriter, data: bytes) -> None:
+    while True:
+        writer.write(data)
+        await writer.drain()
 
 
 async def attack(name: str, place: Place) -> None:
     """Run an attack, and the attacker's pod, until the process is ended."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(pod: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            if name == "a_pod_that_does_not_read":
-                await asyncio.sleep(3600)
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
-            while name == "endless_answers_to_jobs":
-                writer.write(b"[" * MIB)
-                await writer.drain()
+            await answer_as(pod, reader, writer)
         writer.close()
 
-    async with await asyncio.start_server(answer, own_address(), place.own_pod):
+    async with AsyncExitStack() as stack:
+        for pod, port in place.pods.items():
+            await stack.enter_async_context(await asyncio.start_server(partial(answer, pod), own_address(), port))
         await ATTACKS[name](place)
 
 
@@ -211,9 +291,22 @@ def longest(before: dict[str, float], after: dict[str, float]) -> str:
     return next(bound for bound in after if after[bound] - before[bound] >= total)
 
 
+def forget_peak(pid: int) -> None:
+    """Have the kernel count anew what a process has needed at most (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mib(pid: int) -> float:
+    """What a process has needed at most since then."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
 @contextmanager
 def attacking(name: str, place: Place) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.neighbours", "--attack", name, str(place.gateway), str(place.own_pod)]
+    pods = json.dumps(place.pods)
+    command = [sys.executable, "-m", "bench.neighbours", "--attack", name, str(place.gateway), pods]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(["nice", "-n", "19", *command], env=env, cwd=ROOT) as process:
         try:
@@ -222,33 +315,43 @@ def attacking(name: str, place: Place) -> Iterator[None]:
             process.terminate()
 
 
+def give_endpoints(gateway: Gateway, place: Place) -> None:
+    """Make the attacker's endpoints, one for each pod, and an open one."""
+    gateway.kubectl.run("create", "namespace", THIEVES)
+    there = gateway.within(THIEVES)
+    there.endpoint("open", keys=(), models=["open/model"], auth={"mode": "None"})
+    listed = [{"addresses": [own_address()], "conditions": {"ready": True}}]
+    for name, port in place.pods.items():
+        there.endpoint(name, keys=[THIEF], models=["thief/model"], replicas=1)
+        there.list_pods(f"{name}-pod", name, port, listed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.neighbours", description=__doc__)
     parser.add_argument("--seconds", type=float, default=8, help="of each measurement (default: %(default)s)")
     parser.add_argument("--attacks", default=",".join(ATTACKS), help="which (default: %(default)s)")
-    parser.add_argument("--attack", nargs=3, metavar=("NAME", "GATEWAY", "POD"), help=argparse.SUPPRESS)
+    parser.add_argument("--attack", nargs=3, metavar=("NAME", "GATEWAY", "PODS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.attack:
-        name, gateway, pod = asked.attack
-        asyncio.run(attack(name, Place(int(gateway), int(pod))))
+        name, gateway, pods = asked.attack
+        asyncio.run(attack(name, Place(int(gateway), json.loads(pods))))
         return
     with tempfile.TemporaryDirectory() as folder, standing_gateway(Path(folder)) as found, CannedPod() as pod_:
         print(f"{RATE} requests a second of the neighbour, {asked.seconds:g} s each\n\n{HEAD}", flush=True)
-        (own_pod,) = free_ports(1)
         found.endpoint("neighbour", keys=[KEY])
-        found.endpoint("thief", keys=[THIEF], models=["thief/model"], replicas=1)
-        found.endpoint("open", keys=(), models=["open/model"], auth={"mode": "None"})
         found.pods("neighbour", pod_)
-        found.list_pods("thief-pod", "thief", own_pod, [{"addresses": [own_address()], "conditions": {"ready": True}}])
+        place = Place(found.port, dict(zip(PODS, free_ports(len(PODS)), strict=True)))
+        give_endpoints(found, place)
         wait_until_listed(found, "neighbour", pod_, KEY)
         for name in asked.attacks.split(","):
             alone = p99(asyncio.run(measure(found.port, asked.seconds)))
             before = lags(found)
-            with attacking(name, Place(found.port, own_pod)):
+            forget_peak(found.process.pid)
+            with attacking(name, place):
                 time.sleep(1.5)
                 attacked = p99(asyncio.run(measure(found.port, asked.seconds)))
             row = (f"{alone:.1f}", f"{attacked:.1f}", f"{attacked / alone:.1f}", longest(before, lags(found)))
-            print(f"| {name.replace('_', ' ')} | {' | '.join(row)} | {memory_mb(found.process.pid):.0f} |", flush=True)
+            print(f"| {name.replace('_', ' ')} | {' | '.join(row)} | {peak_mib(found.process.pid):.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ HEADLESS = {"clusterIP": "None", "ports": [{"name": "http", "port": 80}]}
 
 @dataclass
 class Gateway:
-    """A running gateway and the namespace whose endpoints have bare ids."""
+    """A running gateway and a namespace whose endpoints are meant; `prefix` is that of their ids."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -54,13 +54,24 @@ class Gateway:
     kubectl: Kubectl
     system: str
     keys: dict[str, list[str]] = field(default_factory=dict)
+    prefix: str = ""
+
+    def within(self, namespace: str) -> "Gateway":
+        """The same gateway for the endpoints of a namespace that is not its home."""
+        return replace(self, kubectl=self.kubectl.within(namespace), prefix=f"{namespace}.")
 
     def client(self, base: str, key: str = KEY, **options: Any) -> openai.OpenAI:
         """The official client with no special option but for what a test gives."""
         return openai.OpenAI(base_url=base, api_key=key, **{"max_retries": 0, **options})
 
     def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.port}/v2/{name}/openai/v1"
+        return f"http://127.0.0.1:{self.port}/v2/{self.prefix}{name}/openai/v1"
+
+    def metric(self, name: str) -> float:
+        """A metric that has no labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ops_port}/metrics", timeout=5) as reply:
+            lines = reply.read().decode().splitlines()
+        return next(float(value) for each, _, value in (line.partition(" ") for line in lines) if each == name)
 
     def held(self, name: str) -> dict[str, Any]:
         """What the operator is told of an endpoint; {} before any request."""

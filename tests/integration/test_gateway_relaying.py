@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import openai
@@ -137,6 +138,42 @@ def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
             while data := connection.recv(1 << 20):
                 received += len(data)
         assert received > 256 << 20
+
+
+def test_answers_that_nobody_takes_keep_no_more_than_a_share(
+    gateway: Gateway, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The gateway lets go of clients that take nothing before they keep more, and others notice nothing of it."""
+    log = tmp_path_factory.mktemp("unread") / "log"
+    gateway.endpoint("unread")
+
+    async def flood(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            await exchange.send(b"x" * (1 << 20))
+
+    with (
+        running_gateway(gateway.kubectl, gateway.system, log, kept_bytes=1 << 20) as second,
+        ready_pod(gateway, "unread") as pod,
+        ExitStack() as clients,
+    ):
+        wait_until_listed(second, "unread", pod)
+        pod.answer = flood
+        connections = [clients.enter_context(socket.create_connection(("127.0.0.1", second.port))) for _ in range(30)]
+        for each in connections:
+            each.sendall(AUTHORIZED.replace(b" /v1", b" /v2/unread/openai/v1") + b"Content-Length: 2\r\n\r\n{}")
+
+        def kept() -> float:
+            return second.metric("forebay_gateway_kept_bytes")
+
+        def connected() -> float:
+            return second.metric("forebay_gateway_connections")
+
+        wait_for(lambda: kept() > 0 and connected() < 20, "some are kept, and some were let go")
+        assert kept() <= 512 << 10
+        clients.close()
+        wait_for(lambda: kept() == 0, "all are gone")
 
 
 def test_a_pod_that_takes_no_connection_is_passed_over(gateway: Gateway) -> None:

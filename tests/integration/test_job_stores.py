@@ -15,7 +15,7 @@ from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.steps import connect
-from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable
+from forebay_gateway.jobs.store import ATTEMPTS, SMALL, Full, Lost, Store, Unavailable
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey import LEASE, Valkey
 from tests.integration.valkey_process import ValkeyServer, running_valkey
@@ -126,6 +126,36 @@ async def test_each_item_of_the_output_is_taken_once(store: Store) -> None:
     assert taken
     assert (taken.items, taken.more) == ([], False)
     assert await store.take_stream(("home", "two"), "a", 5000) is None
+
+
+async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: Store) -> None:
+    items = [json.dumps("x" * (SMALL + 10)), '"end"']
+    await submit(store)
+    job = await claim(store)
+    await store.add_output(job, items)
+    taken = await store.take_stream(KEY, "a", SMALL)
+    assert taken
+    if taken.larger:
+        assert (taken.larger, taken.items, taken.more) == (len(items[0]), [], True)
+        taken = await store.take_stream(KEY, "a", taken.larger)
+        assert taken
+    assert (taken.items, taken.more, taken.larger) == (items[:1], True, 0)
+    await store.finish(job, State.COMPLETED)
+    found = await store.find(KEY, "a")
+    assert found
+    assert (found.output or found.left_out) in (items, sum(map(len, items)))
+    async with store.whole(found) as whole:
+        assert whole
+        assert (whole.output, whole.left_out) == (items, 0)
+
+
+async def test_a_text_counts_as_what_it_takes(store: Store) -> None:
+    text = json.dumps("x" * (MOST // 3) + "\N{ELEPHANT}", ensure_ascii=False)
+    await store.submit(
+        KEY, "ascii", read_submission(b'{"input": %s}' % text.replace("\N{ELEPHANT}", "").encode(), sync=False), ""
+    )
+    with pytest.raises(Full):
+        await store.submit(KEY, "four", read_submission(b'{"input": %s}' % text.encode(), sync=False), "")
 
 
 async def test_a_job_whose_pod_is_gone_goes_first_and_its_output_is_forgotten(store: Store) -> None:

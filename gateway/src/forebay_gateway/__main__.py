@@ -57,7 +57,7 @@ LIMITS = {
     "unknown_per_source": "the same of one address",
     "held": "requests that wait for a pod, in all",
     "held_per_endpoint": "requests that wait for a pod of one endpoint",
-    "kept_bytes": "bytes of bodies in memory, of all requests that have not gone to a pod",
+    "kept_bytes": "bytes in memory of bodies for pods, of answers for clients and of outputs that are not stored yet",
     "jobs_bytes": "bytes that jobs keep, inputs and outputs, in memory or in Valkey",
     "files_bytes": "bytes of files and of results of batches, in memory or in Valkey",
     "write_seconds": "seconds for a client or a pod to take anything of what is written to it",
@@ -142,7 +142,15 @@ async def run(parsed: argparse.Namespace) -> None:
                 await each.synced.wait()
             if parsed.jobs != "off":
                 gate.jobs = await parts.enter_async_context(
-                    keep_jobs(parsed, client, keys=keys, directory=directory, balancer=balancer, holds=holds)
+                    keep_jobs(
+                        parsed,
+                        client,
+                        keys=keys,
+                        directory=directory,
+                        balancer=balancer,
+                        holds=holds,
+                        kept=gate.kept,
+                    )
                 )
             await listeners.open_shared(parsed.port)
             logger.info("serving on port %d", parsed.port)

@@ -8,7 +8,7 @@ from forebay_gateway import errors
 from forebay_gateway.admission import Admission
 from forebay_gateway.errors import Api, ApiError, Refused
 from forebay_gateway.head import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
-from forebay_gateway.metrics import ANSWERS, CONNECTIONS, KEPT_BYTES
+from forebay_gateway.metrics import ANSWERS, CONNECTIONS
 from forebay_gateway.names import Key
 from forebay_gateway.paths import read_path
 from forebay_gateway.reader import RequestReader
@@ -16,7 +16,7 @@ from forebay_gateway.relay import Upstream, keep_alive
 from forebay_gateway.request_id import choose_id, new_id
 from forebay_gateway.rereads import PEEKED
 from forebay_gateway.settings import Limits
-from forebay_gateway.shares import Shares, Sources
+from forebay_gateway.shares import Reservation, Shares, Sources
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ class Connection(asyncio.Protocol):
         self._admission: Admission | None = None
         self._task: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
-        self._kept = 0
+        self._body: Reservation | None = None
+        self._unsent: Reservation | None = None
         self._tenant: str | None = None
         self._source = ""
         self._answered = False
@@ -98,6 +99,7 @@ class Connection(asyncio.Protocol):
             ANSWERS.labels("left").inc()
             self._task.cancel()
         self.drop_body()
+        self._keep_unsent(0)
         self._leave()
 
     def data_received(self, data: bytes) -> None:
@@ -122,13 +124,17 @@ class Connection(asyncio.Protocol):
                 self._peeked = None
 
     def pause_writing(self) -> None:
+        """What is written and not taken counts, until it is."""
         self._slow = True
         self._watch_writing()
         if self._upstream and not self._upstream.transport.is_closing():
             self._upstream.transport.pause_reading()
+        if not self._keep_unsent(self._transport.get_write_buffer_size()):
+            self._transport.abort()
 
     def resume_writing(self) -> None:
         self._slow = False
+        self._keep_unsent(0)
         if self._upstream and not self._upstream.transport.is_closing():
             self._upstream.transport.resume_reading()
 
@@ -183,7 +189,7 @@ class Connection(asyncio.Protocol):
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
         headers = (("x-request-id", self._request_id), *headers)
         data = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
-        if len(data) > SMALL and not self._keep(len(data)):  # until a slow client has taken it
+        if len(data) > SMALL and not self._keep_unsent(len(data)):
             self.fail(errors.TOO_MANY)
             return
         ANSWERS.labels(str(status)).inc()
@@ -230,23 +236,19 @@ class Connection(asyncio.Protocol):
 
     def drop_body(self) -> None:
         """The request's body is kept no longer."""
-        if self._admission and self._kept:
-            self._gate.kept.give(self._admission.tenant, self._kept)
-            KEPT_BYTES.dec(self._kept)
-        self._kept = 0
+        if self._body:
+            self._body.resize(0)
         self._reader.body = bytearray()
 
-    def _keep(self, size: int) -> bool:
-        """Whether so many more bytes may be kept for this client; if so they count from now on."""
-        if not self._admission or not self._gate.kept.take(self._admission.tenant, size):
-            return False
-        self._kept += size
-        KEPT_BYTES.inc(size)
-        return True
+    def _keep_unsent(self, size: int) -> bool:
+        """Whether so many bytes may wait for the client to take them; if so they count from now on."""
+        return self._unsent is None or self._unsent.resize(size)
 
     def _admit(self, head: Head) -> Admission:
         """What is decided by the head. The connection is its tenant's from now on. Raises Refused."""
         admission = self._gate.admit(self._port, head)
+        self._body = Reservation(self._gate.kept, admission.tenant)
+        self._unsent = Reservation(self._gate.kept, admission.tenant)
         if admission.known:
             if not self._gate.known.take(admission.tenant):
                 raise Refused(errors.BUSY)
@@ -302,7 +304,7 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_later(gate.limits.body_seconds, self._too_slow)
             if not reader.complete and reader.head.get(b"expect").lower() == "100-continue":
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if not self._keep(len(reader.body) - self._kept):
+        if self._body and not self._body.resize(len(reader.body)):
             raise Refused(errors.TOO_MANY)
         if reader.complete:
             self._timer.cancel()

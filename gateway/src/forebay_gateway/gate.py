@@ -21,7 +21,7 @@ from forebay_gateway.hold import Holds, too_late
 from forebay_gateway.jobs.api import Asked
 from forebay_gateway.keep import Jobs
 from forebay_gateway.keys import Keys
-from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, RELAYED
+from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, KEPT_BYTES, RELAYED
 from forebay_gateway.names import Key
 from forebay_gateway.paths import Kind, read_path
 from forebay_gateway.relay import LateUpstream, Upstream, connect
@@ -57,6 +57,7 @@ class Gate:
     def __post_init__(self) -> None:
         limits = self.limits
         self.kept = Shares(limits.kept_bytes, limits.namespace_share)
+        KEPT_BYTES.set_function(lambda: self.kept.used)
         self.known = Shares(limits.connections, limits.namespace_share)
         self.unknown = Sources(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
 

@@ -30,6 +30,7 @@ from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import JOB_DELAY, JOB_EXECUTION, JOBS, JOBS_WAITING
 from forebay_gateway.names import Key
+from forebay_gateway.shares import Shares
 
 VALKEY_URL = "FOREBAY_GATEWAY_VALKEY_URL"
 """A variable, and no argument: it has a password in it."""
@@ -85,13 +86,14 @@ async def keep_jobs(
     directory: Directory,
     balancer: Balancer,
     holds: Holds,
+    kept: Shares,
 ) -> AsyncIterator[Jobs]:
     """Take jobs and batches and have pods do them until the context ends."""
     seal = Seal(keys.secret)
     async with (
         _open(parsed, client, seal) as (store, shelf),
-        Webhooks(parsed.webhook_networks) as webhooks,
-        Running(store, balancer) as running,
+        Webhooks(store, parsed.webhook_networks, parsed.namespace_share) as webhooks,
+        Running(store, balancer, kept) as running,
         Dispatcher(store, directory, balancer, holds, running) as dispatcher,
         Worker(shelf, store, seal) as worker,
     ):

@@ -47,5 +47,5 @@ WEBHOOKS = Counter(
     "forebay_gateway_webhooks", "Jobs whose end a webhook was to be told; result is delivered or failed.", ["result"]
 )
 WAKES = Counter("forebay_gateway_wakes", "Endpoints scaled from 0 to 1; result is done, raced or error.", ["result"])
-KEPT_BYTES = Gauge("forebay_gateway_kept_bytes", "Bodies of requests in memory.")
+KEPT_BYTES = Gauge("forebay_gateway_kept_bytes", "Bodies and answers in memory until they are taken.")
 CONNECTIONS = Gauge("forebay_gateway_connections", "Clients that are connected.")

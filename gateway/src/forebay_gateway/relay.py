@@ -63,6 +63,8 @@ class Upstream(asyncio.Protocol):
     def __init__(self, client: Sink, *, web_socket: bool = False) -> None:
         self._client = client
         self._web_socket = web_socket
+        self._write_seconds = 0.0
+        self._watching: asyncio.TimerHandle | None = None
         self._head: bytes | None = b""
         self._informed = 0
         self.answered = False
@@ -76,18 +78,26 @@ class Upstream(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=HIGH_WATER, low=0)
 
     def send(self, head: bytes, body: bytes, seconds: float) -> None:
-        """Write the request. A pod that takes nothing of it for so many seconds is left."""
+        """Write the request. A pod that takes nothing of what is written to it for so many seconds is left."""
+        self._write_seconds = seconds
         self.transport.writelines([head, body])
-        self._watch_writing(seconds)
+        self._watch_writing()
 
-    def _watch_writing(self, seconds: float, before: int = 0) -> None:
+    def _watch_writing(self, before: int = 0) -> None:
+        """`before`: what was left to write when this was called last; nothing is added meanwhile."""
+        self._stop_watching()
         left = self.transport.get_write_buffer_size()
-        if not left or self.taken.done():
+        if not left:
             self._take()
         elif left == before:
             self._fail(Refused(errors.NOT_TAKEN))
         else:
-            asyncio.get_running_loop().call_later(seconds, self._watch_writing, seconds, left)
+            self._watching = asyncio.get_running_loop().call_later(self._write_seconds, self._watch_writing, left)
+
+    def _stop_watching(self) -> None:
+        if self._watching:
+            self._watching.cancel()
+            self._watching = None
 
     def _take(self) -> None:
         if not self.taken.done():
@@ -142,14 +152,17 @@ class Upstream(asyncio.Protocol):
         self.transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._stop_watching()
         self._take()
         if not self.ended.done():
             self.ended.set_result(error)
 
     def pause_writing(self) -> None:
         self._client.pause_reading()
+        self._watch_writing()
 
     def resume_writing(self) -> None:
+        self._stop_watching()
         self._take()
         self._client.resume_reading()
 

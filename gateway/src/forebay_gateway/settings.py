@@ -20,7 +20,8 @@ class Limits:
         unknown_connections, unknown_per_source: those that have not shown a valid key yet, of all and of one address.
         trusted_proxies: networks of proxies, whose addresses stand for many clients.
         held, held_per_endpoint: requests that wait for a pod.
-        kept_bytes: bodies in memory, of all requests that have not gone to a pod.
+        kept_bytes: in memory: bodies until a pod has taken them, answers until a client has, outputs of jobs until they
+            are stored.
         jobs_bytes: inputs and outputs of jobs, in memory or in Valkey.
         files_bytes: files and results of batches, there too.
         write_seconds: for a client, or a pod, to take anything of what is written to it.

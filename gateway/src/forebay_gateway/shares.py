@@ -1,10 +1,12 @@
 """Budgets that tenants share. A namespace is a tenant: it may use so much of what the others leave free, so that none
 can take all of it, and one alone is not held to a fixed part."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from weakref import WeakValueDictionary
 
 from forebay_gateway.settings import Network
 
@@ -41,6 +43,44 @@ class Shares:
             self._by_tenant[tenant] = own
         else:
             self._by_tenant.pop(tenant, None)
+
+
+def memory_of(text: str) -> int:
+    """Bytes that a text takes at most: it has 1, 2 or 4 for each character (PEP 393), and in UTF-8 no more than 4."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
+class Reservation:
+    """What one piece of work has taken of a budget for its tenant; free again when the context ends."""
+
+    def __init__(self, shares: Shares, tenant: Hashable) -> None:
+        self._shares = shares
+        self._tenant = tenant
+        self._size = 0
+
+    def resize(self, size: int) -> bool:
+        """Whether the tenant may have so much in all for this work; if so it counts from now on."""
+        if not self._shares.take(self._tenant, size - self._size):
+            return False
+        self._size = size
+        return True
+
+    def __enter__(self) -> "Reservation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resize(0)
+
+
+class Turns:
+    """Has work that takes much memory done one at a time for each tenant."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, tenant: Hashable) -> asyncio.Lock:
+        """To be held meanwhile."""
+        return self._locks.setdefault(tenant, asyncio.Lock())
 
 
 class Sources:

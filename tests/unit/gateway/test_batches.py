@@ -25,7 +25,8 @@ def line(**changed: Any) -> str:
 async def test_requests_are_read() -> None:
     content = line() + "\n\n" + line(custom_id="b") + "\r\n"
     text = json.dumps(BODY)
-    assert await read_requests(content, CHAT) == ([Request("a", text), Request("b", text)], [])
+    requests, errors = await read_requests(content, CHAT)
+    assert (list(requests), errors) == ([Request("a", text), Request("b", text)], [])
     odd = json.dumps({**BODY, "x": "a\u2028b"}, ensure_ascii=False)
     found, _ = await read_requests(line().replace(text, odd), CHAT)
     assert len(found) == 1, "a line separator is no new line"
@@ -92,17 +93,17 @@ async def test_others_run_while_an_input_file_is_read() -> None:
 def test_results_are_told_as_openai_does() -> None:
     submission = read_submission(b'{"input": 1}', sync=False)
     job = Job("job-1", ("home", "one"), submission, "", created=0.0, state=State.COMPLETED, output=['{"id": "x"}'])
-    well, told = tell_result(Request("a", "{}"), job)
+    well, told = tell_result("a", job)
     found = json.loads(told)
     assert well
     assert found.pop("id").startswith("batch_req_")
     answer = {"status_code": 200, "request_id": "job-1", "body": {"id": "x"}}
     assert found == {"custom_id": "a", "response": answer, "error": None}
     job.state, job.error = State.FAILED, "no such model"
-    well, told = tell_result(Request("a", "{}"), job)
+    well, told = tell_result("a", job)
     assert (well, json.loads(told)["error"]) == (False, {"code": "failed", "message": "no such model"})
-    assert json.loads(tell_result(Request("a", "{}"), None)[1])["error"]["code"] == "job_gone"
-    assert json.loads(tell_unanswered(Request("a", "{}"), "expired"))["error"]["code"] == "batch_expired"
+    assert json.loads(tell_result("a", None)[1])["error"]["code"] == "job_gone"
+    assert json.loads(tell_unanswered("a", "expired"))["error"]["code"] == "batch_expired"
 
 
 def test_lists_are_told_page_by_page() -> None:

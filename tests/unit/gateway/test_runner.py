@@ -15,6 +15,7 @@ from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.runner import LINES, Gone, Outcome, _error, _read_lines, _read_whole, run
 from forebay_gateway.jobs.submission import read_submission
+from forebay_gateway.shares import Reservation, Shares
 from tests.fuzz import fuzzed
 
 JOB = Job("job-1", ("home", "one"), read_submission(b'{"input": {"prompt": "Hi"}}', sync=False), "key", created=0.0)
@@ -46,9 +47,10 @@ async def pod(head: str, *parts: bytes, endless: bool = False) -> AsyncIterator[
         yield Address("127.0.0.1", server.sockets[0].getsockname()[1]), taken
 
 
-async def outcome_at(address: Address) -> tuple[list[str], Outcome]:
+async def outcome_at(address: Address, room: int = 1 << 30) -> tuple[list[str], Outcome]:
     items: list[str] = []
-    async with aiohttp.ClientSession() as session, aclosing(run(session, address, JOB)) as steps:
+    received = Reservation(Shares(room), "home")
+    async with aiohttp.ClientSession() as session, aclosing(run(session, address, JOB, received)) as steps:
         async for given_items, outcome in steps:
             items += given_items
             if outcome:
@@ -96,6 +98,17 @@ async def test_a_line_that_is_none_ends_the_job(line: bytes) -> None:
     assert "none of a job" in outcome.error
 
 
+async def test_an_item_for_which_there_is_no_room_ends_the_job() -> None:
+    item = b'{"output": "' + b"x" * 100_000 + b'"}\n'
+    async with pod(f"200 OK\r\ncontent-type: {LINES}", item, b'{"status": "COMPLETED"}\n') as (address, _):
+        items, outcome = await outcome_at(address, 300_000)
+    assert (items, outcome.state) == ([], State.FAILED)
+    assert "no room" in outcome.error
+    async with pod(f"200 OK\r\ncontent-type: {LINES}", item, b'{"status": "COMPLETED"}\n') as (address, _):
+        items, outcome = await outcome_at(address, 900_000)
+    assert (len(items), outcome.state) == (1, State.COMPLETED)
+
+
 async def test_an_answer_that_breaks_off_is_no_end() -> None:
     async with pod(f"200 OK\r\ncontent-type: {LINES}", b'{"output": 1}\n{"out') as (address, _):
         with pytest.raises(Gone):
@@ -104,7 +117,12 @@ async def test_an_answer_that_breaks_off_is_no_end() -> None:
 
 def test_items_are_kept_as_they_are() -> None:
     items, outcome = next(
-        _read_lines([b'{"output": {"a": [1,  2.50, null]}}', b'{"output":null}', b'{"status":"COMPLETED"}'])
+        _read_lines(
+            [
+                bytearray(each)
+                for each in (b'{"output": {"a": [1,  2.50, null]}}', b'{"output":null}', b'{"status":"COMPLETED"}')
+            ]
+        )
     )
     assert list(items) == ['{"a": [1,  2.50, null]}', "null"]
     assert outcome == Outcome(State.COMPLETED)
@@ -128,7 +146,7 @@ JSON: Any = st.recursive(
 @given(JSON)
 def test_no_json_of_a_pod_is_an_error_of_ours(value: Any) -> None:
     text = json.dumps(value).encode()
-    list(_read_lines([text]))
+    list(_read_lines([bytearray(text)]))
     _read_whole(text)
     _error(500, text)
 

@@ -1,9 +1,12 @@
 """What tenants share."""
 
+import sys
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.shares import Shares
+from forebay_gateway.shares import Reservation, Shares, Turns, memory_of
 
 
 def take_all(shares: Shares, tenant: str) -> int:
@@ -32,6 +35,31 @@ def test_nothing_is_taken_in_part() -> None:
     assert shares.take("a", 50)
     assert shares.take("a", -10), "it may always become less"
     assert shares.used == 40
+
+
+def test_what_work_has_taken_is_free_when_it_ends() -> None:
+    shares = Shares(100)
+    with Reservation(shares, "a") as taken:
+        assert taken.resize(40)
+        assert not taken.resize(51)
+        assert shares.used == 40
+        assert taken.resize(10)
+        assert shares.used == 10
+    assert shares.used == 0
+
+
+async def test_each_tenant_has_one_turn_at_a_time() -> None:
+    turns = Turns()
+    async with turns.of("a"):
+        assert turns.of("a").locked()
+        assert not turns.of("b").locked()
+    assert not turns.of("a").locked()
+
+
+@pytest.mark.parametrize("text", ["", "plain", "\xe9t\xe9", "\u65e5\u672c", "\N{ELEPHANT}", "x" * 100 + "\N{ELEPHANT}"])
+def test_a_text_takes_no_more_than_is_counted(text: str) -> None:
+    characters = sys.getsizeof(text * 1000) - sys.getsizeof(text[:1] and chr(max(map(ord, text)))) if text else 0
+    assert memory_of(text * 1000) >= max(characters, len((text * 1000).encode()))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40), st.booleans())))

@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from forebay_gateway.endpoint import Address
+from forebay_gateway.jobs import webhooks as module
 from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.webhooks import TRIES, Webhooks, is_allowed, read_networks
 
@@ -71,24 +74,54 @@ async def listening(*statuses: int) -> AsyncIterator[tuple[int, asyncio.Queue[ob
         await runner.cleanup()
 
 
-async def finish_one(webhooks: Webhooks, url: str) -> None:
+def finished_job(url: str, namespace: str = "home") -> Job:
     content = f'{{"input": 1, "webhook": "{url}"}}'.encode()
-    job = Job("job-1", ("home", "one"), read_submission(content, sync=False), "key", created=0.0)
+    job = Job("job-1", (namespace, "one"), read_submission(content, sync=False), "key", created=0.0)
     job.state, job.output = State.COMPLETED, ['"out"']
-    webhooks.deliver(job)
+    return job
+
+
+async def finish_one(webhooks: Webhooks, url: str) -> None:
+    webhooks.deliver(finished_job(url))
     await asyncio.gather(*webhooks._tasks)
 
 
 async def test_a_webhook_is_told_what_status_says() -> None:
-    async with listening(200) as (port, seen), Webhooks(read_networks(LOOPBACK)) as webhooks:
+    async with listening(200) as (port, seen), Webhooks(Memory(1), read_networks(LOOPBACK)) as webhooks:
         await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
         told = seen.get_nowait()
         assert isinstance(told, dict)
         assert (told["id"], told["status"], told["output"]) == ("job-1", "COMPLETED", ["out"])
 
 
+async def test_a_large_output_is_told_too() -> None:
+    store, key = Memory(1 << 20), ("home", "one")
+    async with listening(500, 200) as (port, seen), Webhooks(store, read_networks(LOOPBACK), pause=0.01) as webhooks:
+        content = f'{{"input": 1, "webhook": "http://127.0.0.1:{port}/told"}}'.encode()
+        await store.submit(key, "job-1", read_submission(content, sync=False), "key")
+        job, _ = await store.claim(key, [Address("10.0.0.1", 8000)], 1)
+        assert job
+        store.finished = webhooks.deliver
+        await store.finish(job, State.COMPLETED, items=['"' + "x" * 100_000 + '"'])
+        await asyncio.gather(*webhooks._tasks)
+        assert seen.get_nowait() == seen.get_nowait()
+
+
+async def test_one_namespace_leaves_room_for_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 4 * module.OVERHEAD)
+    async with listening(200, 200) as (port, seen), Webhooks(Memory(1), read_networks(LOOPBACK)) as webhooks:
+        url = f"http://127.0.0.1:{port}/told"
+        for namespace in ("home", "home", "other"):
+            webhooks.deliver(finished_job(url, namespace))
+        await asyncio.gather(*webhooks._tasks)
+        assert seen.qsize() == 2
+
+
 async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() -> None:
-    async with listening(500, 302, 204, 200) as (port, seen), Webhooks(read_networks(LOOPBACK), 0.01) as webhooks:
+    async with (
+        listening(500, 302, 204, 200) as (port, seen),
+        Webhooks(Memory(1), read_networks(LOOPBACK), pause=0.01) as webhooks,
+    ):
         await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
         assert seen.qsize() == TRIES
 
@@ -98,6 +131,6 @@ async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() 
     ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0", "１２７.０.０.１", "①②⑦.0.0.1", "127。0。0。1"],
 )
 async def test_nothing_inside_is_reached_by_whatever_name(host: str) -> None:
-    async with listening(200) as (port, seen), Webhooks((), 0.01) as webhooks:
+    async with listening(200) as (port, seen), Webhooks(Memory(1), (), pause=0.01) as webhooks:
         await finish_one(webhooks, f"http://{host}:{port}/told")
         assert seen.empty()

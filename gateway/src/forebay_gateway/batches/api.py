@@ -17,9 +17,13 @@ from forebay_gateway.batches.worker import Worker
 from forebay_gateway.errors import ApiError, Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_gateway.names import Key
+from forebay_gateway.shares import Turns
 
 MOST_FILES, MOST_BATCHES = 10_000, 100
 """In one page of a list."""
+
+SLICE = 500
+"""Records that are read in one step of the event loop."""
 
 LEAST_KEPT, MOST_KEPT = records.HOUR, 30 * records.DAY
 
@@ -55,7 +59,7 @@ class BatchesApi:
     def __init__(self, shelf: Shelf, worker: Worker) -> None:
         self._shelf = shelf
         self._worker = worker
-        self._reading = asyncio.Semaphore()
+        self._turns = Turns()
 
     async def answer(self, asked: Asked) -> Answer:
         """What is answered. Raises Refused."""
@@ -83,26 +87,35 @@ class BatchesApi:
                 return await self._file(asked.key, name)
             case "GET", "files", name, "content":
                 await self._file(asked.key, name)
-                content = await self._shelf.get(asked.key, "content", name)
-                return Answer((content or "").encode(errors="replace"), "application/octet-stream")
+                async with self._turn(asked.key):
+                    content = await self._shelf.get(asked.key, "content", name)
+                    return Answer((content or "").encode(errors="replace"), "application/octet-stream")
             case "DELETE", "files", name:
                 return await self._delete_file(asked.key, name)
             case "POST", "batches":
                 return await self._create(asked)
             case "GET", "batches":
-                return _page(await self._batches(asked.key), asked.query, MOST_BATCHES, 20)
+                async with self._turn(asked.key):
+                    return _page(await self._batches(asked.key), asked.query, MOST_BATCHES, 20)
             case "GET", "batches", name:
                 return await self._batch(asked.key, name)
             case "POST", "batches", name, "cancel":
                 return await self._cancel(asked.key, name)
         raise Refused(ApiError(404, f"Invalid URL ({asked.method} /v1/{'/'.join(asked.parts)})", "unknown_url"))
 
+    def _turn(self, key: Key) -> asyncio.Lock:
+        """To be held by what has all of a file, or all records of a kind, in memory."""
+        return self._turns.of(key[0])
+
     async def _upload(self, asked: Asked) -> Record:
-        async with self._reading:  # it is copied some times
-            try:
-                upload = read_upload(asked.content_type, asked.body)
-            except BadUpload as error:
-                raise _bad(str(error), error.param) from None
+        async with self._turn(asked.key):
+            return await self._take_file(asked)
+
+    async def _take_file(self, asked: Asked) -> Record:
+        try:
+            upload = read_upload(asked.content_type, asked.body)
+        except BadUpload as error:
+            raise _bad(str(error), error.param) from None
         if upload.purpose != "batch":
             raise _bad("Files are for batches here: purpose must be batch.", "purpose")
         kept = records.FILE_KEPT if upload.kept is None else upload.kept
@@ -118,7 +131,8 @@ class BatchesApi:
 
     async def _delete_file(self, key: Key, name: str) -> Record:
         await self._file(key, name)
-        users = [each["id"] for each in await self._batches(key) if _uses(each, name)]
+        async with self._turn(key):
+            users = [each["id"] for each in await self._batches(key) if _uses(each, name)]
         if users:
             text = f"The file {name} is the input of {users[0]}, which is not over."
             raise Refused(ApiError(409, text, "file_in_use"))
@@ -128,16 +142,25 @@ class BatchesApi:
 
     async def _list_files(self, asked: Asked) -> Record:
         purpose = _one(asked.query, "purpose")
-        files = [json.loads(each) for each in (await self._shelf.all(asked.key, "file")).values()]
-        return _page([each for each in files if purpose in ("", each["purpose"])], asked.query, MOST_FILES, MOST_FILES)
+        async with self._turn(asked.key):
+            files = [each for each in await self._records(asked.key, "file") if purpose in ("", each["purpose"])]
+            return _page(files, asked.query, MOST_FILES, MOST_FILES)
 
     async def _file(self, key: Key, name: str) -> Record:
         return _found(await self._shelf.get(key, "file", name), "File", name)
 
     async def _batches(self, key: Key) -> list[Record]:
         cancelled = await self._shelf.all(key, "cancel")
-        found = await self._shelf.all(key, "batch")
-        return [_show(json.loads(text), cancelled.get(name)) for name, text in found.items()]
+        return [_show(each, cancelled.get(each["id"])) for each in await self._records(key, "batch")]
+
+    async def _records(self, key: Key, kind: str) -> list[Record]:
+        """All of a kind. Other tasks run between slices of them."""
+        found: list[Record] = []
+        for text in (await self._shelf.all(key, kind)).values():
+            found.append(json.loads(text))
+            if len(found) % SLICE == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def _batch(self, key: Key, name: str) -> Record:
         text = await self._shelf.get(key, "batch", name)
@@ -166,9 +189,10 @@ class BatchesApi:
         """Take a batch in; its input is kept until it is over."""
         needed = 2 * records.DAY
         if file["expires_at"] < time.time() + needed:
-            content = await self._shelf.get(asked.key, "content", file["id"])
             file = {**file, "expires_at": int(time.time()) + needed}
-            await self._put_file(asked.key, file, content or "", needed)
+            async with self._turn(asked.key):
+                content = await self._shelf.get(asked.key, "content", file["id"])
+                await self._put_file(asked.key, file, content or "", needed)
         await self._worker.submit(asked.key, batch, asked.api_key)
 
     async def _cancel(self, key: Key, name: str) -> Record:

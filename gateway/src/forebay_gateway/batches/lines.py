@@ -3,8 +3,10 @@
 import asyncio
 import json
 import uuid
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 
@@ -51,23 +53,52 @@ class _Body(msgspec.Struct):
 _LINE, _BODY = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Body)
 
 
-async def read_requests(content: str, endpoint: str) -> tuple[list[Request], list[Record]]:
+class Requests(Sequence[Request]):
+    """The requests of an input file that was read. Only where each begins is kept, beside the file itself."""
+
+    def __init__(self, content: str) -> None:
+        self._content = content
+        self._starts = array("Q")
+
+    def add(self, start: int) -> None:
+        """A request stands in the line that begins there."""
+        self._starts.append(start)
+
+    def line(self, number: int) -> str:
+        start = self._starts[number]
+        end = self._content.find("\n", start)
+        return self._content[start : end if end >= 0 else len(self._content)]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, number: int) -> Request: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Request]: ...
+    def __getitem__(self, number: int | slice) -> Request | Sequence[Request]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        asked = _LINE.decode(self.line(number))
+        return Request(read_text(asked.custom_id), bytes(asked.body).decode())
+
+
+async def read_requests(content: str, endpoint: str) -> tuple[Requests, list[Record]]:
     """The requests of an input file, and what is wrong with its lines, as a batch object tells it. Other tasks run
     between its slices."""
-    requests: list[Request] = []
+    requests = Requests(content)
     errors: list[Record] = []
     seen: set[str] = set()
     place = number = cost = 0
     while place < len(content) and len(errors) < MOST_ERRORS:
         end = content.find("\n", place)
         line = content[place : end if end >= 0 else len(content)]
-        place, number = place + len(line) + 1, number + 1
+        start, place, number = place, place + len(line) + 1, number + 1
         if not line.isspace() and line:
-            found = _read_line(line, endpoint, seen)
-            if isinstance(found, Request):
-                requests.append(found)
+            if trouble := _check_line(line, endpoint, seen):
+                errors.append(_error(*trouble, line=number))
             else:
-                errors.append(_error(*found, line=number))
+                requests.add(start)
         if len(requests) > MOST_REQUESTS:
             errors.append(_error("too_many_requests", f"{MOST_REQUESTS} requests are the most in one file."))
             break
@@ -87,7 +118,8 @@ def _error(code: str, message: str, param: str | None = None, line: int | None =
     return {"code": code, "line": line, "message": message, "param": param}
 
 
-def _read_line(line: str, endpoint: str, seen: set[str]) -> Request | tuple[str, str, str | None]:
+def _check_line(line: str, endpoint: str, seen: set[str]) -> tuple[str, str, str | None] | None:
+    """Code, message and param of what is wrong with it."""
     try:
         asked = _LINE.decode(line)
     except msgspec.ValidationError:
@@ -111,7 +143,7 @@ def _read_line(line: str, endpoint: str, seen: set[str]) -> Request | tuple[str,
         return "missing_required_parameter", "Each line needs a body, a JSON object.", "body"
     if bytes(_BODY.decode(body).stream) not in (b"", b"false", b"null"):
         return "invalid_request", "A request of a batch cannot be streamed.", "body.stream"
-    return Request(custom_id, body.decode())
+    return None
 
 
 def job_input(endpoint: str, request: Request) -> str:
@@ -119,9 +151,9 @@ def job_input(endpoint: str, request: Request) -> str:
     return f'{{"route": {json.dumps(endpoint)}, "method": "POST", "body": {request.body}}}'
 
 
-def tell_result(request: Request, job: Job | None) -> tuple[bool, str]:
+def tell_result(custom_id: str, job: Job | None) -> tuple[bool, str]:
     """Whether a request was answered well, and its line of the output or error file. No job: it was purged or lost."""
-    told: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": request.custom_id}
+    told: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id}
     if job and job.state is State.COMPLETED and len(job.output) == 1:
         # the body is JSON that was read before, and is passed on as it is
         answer = {"status_code": 200, "request_id": job.id, "body": msgspec.Raw(job.output[0].encode(errors="replace"))}
@@ -131,8 +163,8 @@ def tell_result(request: Request, job: Job | None) -> tuple[bool, str]:
     return False, json.dumps({**told, "response": None, "error": {"code": code, "message": message}})
 
 
-def tell_unanswered(request: Request, status: str) -> str:
+def tell_unanswered(custom_id: str, status: str) -> str:
     """The line of a request that a batch which is cancelled or expired did not come to."""
     error = {"code": f"batch_{status}", "message": f"This request was not executed as the batch is {status}."}
-    told = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": request.custom_id, "response": None, "error": error}
+    told = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id, "response": None, "error": error}
     return json.dumps(told)

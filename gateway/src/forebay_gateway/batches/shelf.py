@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from forebay_gateway.jobs.store import Full
 from forebay_gateway.names import Key
-from forebay_gateway.shares import Shares
+from forebay_gateway.shares import Shares, memory_of
 
-OVERHEAD = 200
+OVERHEAD = 1000
 """Bytes that a document takes besides its text."""
 
 
@@ -54,7 +54,7 @@ class MemoryShelf(Shelf):
 
     async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
         place = self._documents.get((key, kind), {})
-        size = len(text) - len(place[name]) if name in place else len(text) + OVERHEAD
+        size = memory_of(text) + OVERHEAD - (memory_of(place[name]) + OVERHEAD if name in place else 0)
         if bounded:
             if not self._bytes.take(key[0], size):
                 raise Full
@@ -90,7 +90,7 @@ class MemoryShelf(Shelf):
         place = self._documents.get((key, kind), {})
         if name not in place:
             return False
-        self._bytes.give(key[0], len(place.pop(name)) + OVERHEAD)
+        self._bytes.give(key[0], memory_of(place.pop(name)) + OVERHEAD)
         if not place:
             del self._documents[key, kind]
         return True

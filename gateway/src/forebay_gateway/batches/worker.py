@@ -10,29 +10,38 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
+from weakref import WeakValueDictionary
 
 from forebay_gateway.batches import records
-from forebay_gateway.batches.lines import Request, job_input, read_requests, tell_result, tell_unanswered
+from forebay_gateway.batches.lines import Requests, job_input, read_requests, tell_result, tell_unanswered
 from forebay_gateway.batches.records import Record
 from forebay_gateway.batches.shelf import Shelf
 from forebay_gateway.hold import wait_for_event
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.seal import Seal
-from forebay_gateway.jobs.store import LOOK, Full, Store, Unavailable
+from forebay_gateway.jobs.store import LOOK, SMALL, Full, Store, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.names import Key
+from forebay_gateway.shares import Turns, memory_of
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 64
 """Jobs of one batch that are queued or run: the others wait in the file, and not before clients' own jobs."""
 
+BATCHES_AT_ONCE = 32
+"""Batches of one namespace that a gateway does; the others wait for their turn."""
+
 LEASE = 10.0
 INTERVAL = 1.0
 """Seconds between two looks for batches to do, and between two times that the progress of one is kept."""
+
+SLICE = 1000
+"""Lines of the output that are written in one step of the event loop."""
 
 GONE = "gone"
 """How a batch ends whose endpoint is gone."""
@@ -52,6 +61,8 @@ class Worker:
         self._store = store
         self._seal = seal
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._inputs = Inputs(shelf)
+        self._doing: Counter[str] = Counter()
 
     async def __aenter__(self) -> "Worker":
         self._looking = asyncio.create_task(self._look_for_batches())
@@ -80,7 +91,10 @@ class Worker:
                 await self._shelf.sweep()
                 for batch_id, name in (await self._shelf.all(EVERYBODY, "open")).items():
                     namespace, _, endpoint = name.partition("/")
-                    if batch_id not in self._tasks and await self._shelf.lease(batch_id, LEASE):
+                    if batch_id in self._tasks or self._doing[namespace] >= BATCHES_AT_ONCE:
+                        continue
+                    if await self._shelf.lease(batch_id, LEASE):
+                        self._doing[namespace] += 1
                         self._tasks[batch_id] = asyncio.create_task(self._take_on((namespace, endpoint), batch_id))
             except Unavailable:
                 logger.info("the batches cannot be looked at")
@@ -90,7 +104,8 @@ class Worker:
 
     async def _take_on(self, key: Key, batch_id: str) -> None:
         """Do a batch for as long as the lease is this gateway's."""
-        doing = asyncio.create_task(_Batch(self._shelf, self._store, self._seal, key, batch_id).run())
+        batch = _Batch(self._inputs, self._store, self._seal, key, batch_id)
+        doing = asyncio.create_task(batch.run())
         try:
             while not doing.done() and await self._shelf.lease(batch_id, LEASE):
                 await asyncio.wait({doing}, timeout=INTERVAL)
@@ -105,14 +120,39 @@ class Worker:
             with suppress(asyncio.CancelledError, Exception):
                 await doing
             del self._tasks[batch_id]
+            self._doing[key[0]] -= 1
+            self._doing += Counter()  # without those that have none
+
+
+class Inputs:
+    """The input files of the batches that run, each in memory once: so they have no more bytes than the shelf may."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.turns = Turns()
+        """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
+        self.shelf = shelf
+        self._read: WeakValueDictionary[tuple[Key, str, str], Requests] = WeakValueDictionary()
+
+    async def read(self, key: Key, file: str, route: str) -> tuple[Requests, list[Record]]:
+        """The requests of a file, and what is wrong with it."""
+        async with self.turns.of(key[0]):
+            if (found := self._read.get((key, file, route))) is not None:
+                return found, []
+            content = await self.shelf.get(key, "content", file)
+            requests, errors = await read_requests(content or "", route)
+            if not errors:
+                self._read[key, file, route] = requests
+            return requests, errors
 
 
 class _Batch:
     """One batch, from where it is to its end."""
 
-    def __init__(self, shelf: Shelf, store: Store, seal: Seal, key: Key, batch_id: str) -> None:
-        self._shelf = shelf
+    def __init__(self, inputs: Inputs, store: Store, seal: Seal, key: Key, batch_id: str) -> None:
+        self._shelf = inputs.shelf
         self._store = store
+        self._inputs = inputs
+        self._turn = inputs.turns.of(key[0])
         self._seal = seal
         self._key = key
         self._id = batch_id
@@ -123,8 +163,7 @@ class _Batch:
         if self._batch.get("status") not in records.OPEN:  # its endpoint is gone, or a gateway that was to close it
             await self._close()
             return
-        content = await self._shelf.get(self._key, "content", self._batch["input_file_id"])
-        requests, errors = await read_requests(content or "", self._batch["endpoint"])
+        requests, errors = await self._inputs.read(self._key, self._batch["input_file_id"], self._batch["endpoint"])
         if errors:
             records.fail(self._batch, errors, time.time())
             await self._save()
@@ -143,19 +182,20 @@ class _Batch:
             records.fail(self._batch, [error], time.time())
             status = "failed"
         if status != GONE:
-            await self._write_files(requests, status)
+            async with self._turn:
+                await self._write_files(requests, status)
             await self._save()
         await self._close()
         BATCHES.labels(status).inc()
 
-    async def _do(self, requests: Sequence[Request]) -> str:
+    async def _do(self, requests: Requests) -> str:
         """Have the requests done that were not; the state in which the batch ends."""
-        before = await self._shelf.all(self._key, f"results-{self._id}")
-        self._count(before)
-        left = iter([number for number in range(len(requests)) if str(number) not in before])
+        numbers = await self._undone(len(requests))
+        left = iter(numbers)
         sealed = await self._shelf.get(self._key, "key", self._id) or ""
         api_key = self._seal.open(sealed, _owner(self._key, self._id))
-        doers = {asyncio.create_task(self._do_some(requests, left, api_key)) for _ in range(AT_ONCE)}
+        many = min(AT_ONCE, len(numbers))
+        doers = {asyncio.create_task(self._do_some(requests, left, api_key)) for _ in range(many)}
         try:
             while doers:
                 done, doers = await asyncio.wait(doers, timeout=INTERVAL)
@@ -178,43 +218,65 @@ class _Batch:
             return "cancelled"
         return "expired" if time.time() >= self._batch["expires_at"] else ""
 
-    async def _do_some(self, requests: Sequence[Request], left: Iterator[int], api_key: str) -> None:
+    async def _undone(self, total: int) -> list[int]:
+        """The numbers of the requests that have no result yet."""
+        async with self._turn:
+            done = await self._shelf.all(self._key, f"results-{self._id}")
+            self._count(done)
+            return [number for number in range(total) if str(number) not in done]
+
+    async def _do_some(self, requests: Requests, left: Iterator[int], api_key: str) -> None:
         for number in left:
-            request, job_id = requests[number], f"{self._id}-{number}"
+            job_id = f"{self._id}-{number}"
             try:
-                job = await self._do_one(job_id, request, api_key)
+                job = await self._do_one(job_id, requests, number, api_key)
             except asyncio.CancelledError:
                 if await self._ended_early():
                     await self._store.cancel(self._key, job_id)
                 raise
-            well, line = tell_result(request, job)
-            await self._shelf.put(
-                self._key, f"results-{self._id}", str(number), f"{'+' if well else '-'}{line}", records.BATCH_KEPT
-            )
-            self._batch["request_counts"]["completed" if well else "failed"] += 1
+            custom_id = requests[number].custom_id
+            if job is None:
+                await self._keep(number, *tell_result(custom_id, None))
+            else:
+                async with self._store.whole(job) as whole:
+                    await self._keep(number, *tell_result(custom_id, whole))
 
-    async def _do_one(self, job_id: str, request: Request, api_key: str) -> Job | None:
+    async def _keep(self, number: int, well: bool, line: str) -> None:
+        """Keep the result of a request, which went well or not."""
+        text = f"{'+' if well else '-'}{line}"
+        await self._shelf.put(self._key, f"results-{self._id}", str(number), text, records.BATCH_KEPT)
+        self._batch["request_counts"]["completed" if well else "failed"] += 1
+
+    async def _do_one(self, job_id: str, requests: Requests, number: int, api_key: str) -> Job | None:
         """The job when it is over; None where it is gone."""
-        given = job_input(self._batch["endpoint"], request)
-        submission = Submission(given, TIMEOUT, DAY, KEPT, low=False, webhook="")
         with self._store.changes(job_id) as changed:
             while True:
                 try:
-                    await self._store.submit(self._key, job_id, submission, api_key)
+                    await self._submit(job_id, requests, number, api_key)
                     break
                 except Full:
                     await wait_for_event(changed, LOOK)
             return await self._store.wait_for_end(self._key, job_id, changed, math.inf)
 
-    async def _write_files(self, requests: Sequence[Request], status: str) -> None:
+    async def _submit(self, job_id: str, requests: Requests, number: int, api_key: str) -> None:
+        """Raises Full."""
+        large = memory_of(requests.line(number)) > SMALL
+        async with self._turn if large else nullcontext():
+            given = job_input(self._batch["endpoint"], requests[number])
+            submission = Submission(given, TIMEOUT, DAY, KEPT, low=False, webhook="")
+            await self._store.submit(self._key, job_id, submission, api_key)
+
+    async def _write_files(self, requests: Requests, status: str) -> None:
         """The output and the error file, each where there is something in it."""
         if status != "failed":
             records.move(self._batch, "finalizing", time.time())
         done = await self._shelf.all(self._key, f"results-{self._id}")
         self._count(done)
         lines: dict[str, list[str]] = {"+": [], "-": []}
-        for number, request in enumerate(requests):
-            told = done.get(str(number)) or "-" + tell_unanswered(request, status)
+        for number in range(len(requests)):
+            told = done.get(str(number)) or "-" + tell_unanswered(requests[number].custom_id, status)
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)  # others run meanwhile
             lines[told[0]].append(told[1:])
         for sign, field, name in (("+", "output_file_id", "output"), ("-", "error_file_id", "error")):
             if lines[sign] and not self._batch[field]:

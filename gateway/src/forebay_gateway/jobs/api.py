@@ -7,7 +7,7 @@ from typing import TypeVar
 from forebay_gateway.directory import Directory
 from forebay_gateway.errors import ApiError, Refused, no_endpoint, retry_after
 from forebay_gateway.hold import wait_for_event
-from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_state, tell_stream
+from forebay_gateway.jobs.job import Job, Rendered, State, new_id, render, tell, tell_state, tell_stream
 from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.rates import Rates
 from forebay_gateway.jobs.store import Full, Store, Taken, Unavailable
@@ -94,22 +94,26 @@ class JobsApi:
         wait, submission, job_id = read_wait(asked.query), read_submission(asked.body, sync=True), new_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(asked.key, job_id, submission, asked.api_key)
-            return tell(_found(await self._store.wait_for_end(asked.key, job_id, changed, wait)))
+            job = _found(await self._store.wait_for_end(asked.key, job_id, changed, wait))
+        return await self._tell(job)
 
     async def _status(self, asked: Asked) -> object:
         ttl = read_ttl(asked.query)
         job = await self._find(asked.key, asked.job_id)
         if ttl is not None:
             await self._store.expire(asked.key, job.id, ttl)
-        return tell(job)
+        return await self._tell(job)
 
     async def _stream(self, asked: Asked) -> object:
         with self._store.changes(asked.job_id) as changed:
             taken = await self._take_stream(asked)
-            if not taken.items and not taken.state.final:
+            if not taken.items and not taken.larger and not taken.state.final:
                 await wait_for_event(changed, STREAM_WAITS)
                 taken = await self._take_stream(asked)
-        return tell_stream(taken.state, taken.items, more=taken.more)
+        if not taken.larger:
+            return _tell_taken(taken)
+        async with self._store.turns.of(asked.key[0]):
+            return _tell_taken(await self._take_stream(asked, taken.larger))
 
     async def _cancel(self, asked: Asked) -> object:
         job = _found(await self._store.cancel(asked.key, asked.job_id))
@@ -145,8 +149,16 @@ class JobsApi:
     async def _find(self, key: Key, job_id: str) -> Job:
         return _found(await self._store.find(key, job_id))
 
-    async def _take_stream(self, asked: Asked) -> Taken:
-        return _found(await self._store.take_stream(asked.key, asked.job_id, LARGEST_STREAM))
+    async def _tell(self, job: Job) -> object:
+        async with self._store.whole(job) as whole:
+            return render(tell(_found(whole)))
+
+    async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> Taken:
+        return _found(await self._store.take_stream(asked.key, asked.job_id, most))
+
+
+def _tell_taken(taken: Taken) -> Rendered:
+    return render(tell_stream(taken.state, taken.items, more=taken.more))
 
 
 def _found(what: T | None) -> T:

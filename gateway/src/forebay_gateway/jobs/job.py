@@ -10,6 +10,7 @@ from typing import Any
 from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
+from forebay_gateway.shares import memory_of
 
 OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""
@@ -40,6 +41,7 @@ class Job:
         api_key: with which it came, for the pod that runs it.
         created, started, finished: seconds by the store's clock; None until then.
         output: the items, as JSON, that the pod has given so far; `told` of them /stream has told.
+        left_out: bytes of an output that was too large to be read with the rest.
         attempts: how often a pod has begun it.
         again: it goes first, as its pod is gone.
         pod: where it runs.
@@ -56,6 +58,7 @@ class Job:
     state: State = State.IN_QUEUE
     output: list[str] = field(default_factory=list)
     told: int = 0
+    left_out: int = 0
     error: str = ""
     attempts: int = 0
     again: bool = False
@@ -65,7 +68,8 @@ class Job:
     @property
     def size(self) -> int:
         """Bytes that it keeps, roughly."""
-        return OVERHEAD + len(self.submission.input) + len(self.submission.webhook) + sum(map(len, self.output))
+        texts = (self.submission.input, self.submission.webhook, *self.output)
+        return OVERHEAD + sum(map(memory_of, texts))
 
 
 def new_id(*, sync: bool) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from forebay_gateway.endpoint import Address
 from forebay_gateway.hold import Backlog
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import Counts, Full, Lost, Store, Taken
+from forebay_gateway.jobs.store import SMALL, Counts, Full, Lost, Store, Taken
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
-from forebay_gateway.shares import Shares
+from forebay_gateway.shares import Shares, memory_of
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Memory(Store):
         self._expire(job, submission.ttl)
         self._enqueue(job)
 
-    async def find(self, key: Key, job_id: str) -> Job | None:
+    async def find(self, key: Key, job_id: str, most: int = SMALL) -> Job | None:
         endpoint = self._endpoints.get(key)
         return endpoint.jobs.get(job_id) if endpoint else None
 
@@ -60,7 +60,7 @@ class Memory(Store):
         items: list[str] = []
         size = 0
         for item in job.output[job.told :]:
-            size += len(item)
+            size += memory_of(item)
             if items and size > most:
                 break
             items.append(item)
@@ -104,7 +104,7 @@ class Memory(Store):
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
         if job.state is not State.IN_PROGRESS:
             raise Lost
-        self._take_place(job, sum(map(len, items)))
+        self._take_place(job, sum(map(memory_of, items)))
         job.output += items
         self._tell(job.id)
 
@@ -206,7 +206,7 @@ class Memory(Store):
         endpoint.counts.waiting -= not job.submission.low
 
     def _forget_output(self, job: Job) -> None:
-        self._bytes.give(job.endpoint[0], sum(map(len, job.output)))
+        self._bytes.give(job.endpoint[0], sum(map(memory_of, job.output)))
         job.output.clear()
         job.told = 0
 

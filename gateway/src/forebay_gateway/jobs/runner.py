@@ -9,11 +9,15 @@ import msgspec
 
 from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.shares import Reservation
 
 LINES = "application/x-ndjson"
 
 LONGEST_LINE = 1 << 24
 """Bytes of an item of the output."""
+
+COPIES = 2
+"""How often what is received is in memory at a time: as bytes and as text."""
 
 LONGEST_ERROR = 1 << 20
 """Bytes of an answer that is an error."""
@@ -45,14 +49,17 @@ class Outcome:
 TOO_LARGE = Outcome(State.FAILED, "An item of the output is too large.")
 NO_ANSWER = Outcome(State.FAILED, "The server's answer is none of a job.")
 
+NO_ROOM = Outcome(State.FAILED, "The gateway has no room for more of the output now (kept_bytes). Try again.")
+
 LONGEST_TEXT = 10_000
 """Characters of an error that are kept."""
 
 
 async def run(
-    session: aiohttp.ClientSession, pod: Address, job: Job
+    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation
 ) -> AsyncGenerator[tuple[Sequence[str], Outcome | None]]:
-    """Run a job; gives the items of its output, as JSON, as they come, and with the last ones how it ended.
+    """Run a job; gives the items of its output, as JSON, as they come, and with the last ones how it ended. `received`
+    counts the bytes that are here until the next ones are asked for.
 
     To close this ends the generation. Raises Busy, Unreached and Gone.
     """
@@ -70,13 +77,21 @@ async def run(
                 return
             if LINES not in answer.headers.get("Content-Type", ""):
                 body = await _read(answer, LONGEST_LINE)
-                yield ((), TOO_LARGE) if len(body) > LONGEST_LINE else _read_whole(body)
+                if len(body) > LONGEST_LINE:
+                    yield (), TOO_LARGE
+                elif not received.resize(COPIES * len(body)):
+                    yield (), NO_ROOM
+                else:
+                    yield _read_whole(body)
                 return
             rest = bytearray()
             async for data in answer.content.iter_any():
                 rest += data
                 if len(rest) > LONGEST_LINE:
                     yield (), TOO_LARGE
+                    return
+                if not received.resize(COPIES * len(rest)):
+                    yield (), NO_ROOM
                     return
                 if b"\n" not in data:
                     continue
@@ -123,11 +138,12 @@ _TOLD, _ERROR = msgspec.json.Decoder(_Told), msgspec.json.Decoder(_Error)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def _read_lines(lines: Sequence[bytes | bytearray]) -> Iterator[tuple[Sequence[str], Outcome | None]]:
+def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome | None]]:
     items: list[str] = []
-    for line in lines:
+    lines.reverse()
+    while lines:  # each goes when it is read
         try:
-            told = _TOLD.decode(line)
+            told = _TOLD.decode(lines.pop())
             item, outcome = bytes(told.output).decode(), None
             if not item:
                 outcome = _outcome(told)

@@ -18,15 +18,18 @@ from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable,
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
 from forebay_gateway.names import Key
 from forebay_gateway.relay import keep_alive
+from forebay_gateway.shares import Reservation, Shares
 
 logger = logging.getLogger(__name__)
 
 
 class Running:
-    """Use it as an async context manager; what runs when it ends is put back into the queue."""
+    """Use it as an async context manager; what runs when it ends is put back into the queue. `kept` bounds what is
+    received and not stored yet."""
 
-    def __init__(self, store: Store, balancer: Balancer) -> None:
+    def __init__(self, store: Store, balancer: Balancer, kept: Shares) -> None:
         self._store = store
+        self._kept = kept
         self._balancer = balancer
         self._takers = Balancer()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,7 +77,8 @@ class Running:
 
     async def _run(self, job: Job) -> None:
         try:
-            await self._generate(job)
+            with Reservation(self._kept, job.endpoint[0]) as received:
+                await self._generate(job, received)
         except asyncio.CancelledError:
             if not self._generated(job):
                 raise
@@ -92,13 +96,14 @@ class Running:
             self._generated(job)
             await self._store.release(job)
 
-    async def _generate(self, job: Job) -> None:
-        """Have a pod run a job, and bring it to its end. Raises Full and Lost."""
+    async def _generate(self, job: Job, received: Reservation) -> None:
+        """Have a pod run a job, and bring it to its end. `received`: its output that is not stored yet. Raises Full and
+        Lost."""
         assert job.pod, "it was claimed for one"
         try:
             with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():
                 async with asyncio.timeout(job.submission.timeout):
-                    outcome, items = await self._take_output(job, job.pod)
+                    outcome, items = await self._take_output(job, job.pod, received)
         except TimeoutError:
             await self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
         except runner.Busy:  # it does clients' own jobs, beside the gateways'
@@ -118,9 +123,9 @@ class Running:
         else:
             await self._finish(job, outcome.state, outcome.error, items)
 
-    async def _take_output(self, job: Job, pod: Address) -> tuple[runner.Outcome, Sequence[str]]:
+    async def _take_output(self, job: Job, pod: Address, received: Reservation) -> tuple[runner.Outcome, Sequence[str]]:
         """Keep the output as it comes; how the job ended, and the last items."""
-        async with aclosing(runner.run(self._session, pod, job)) as steps:
+        async with aclosing(runner.run(self._session, pod, job, received)) as steps:
             async for items, outcome in steps:
                 if outcome:
                     return outcome, items

@@ -210,34 +210,37 @@ function steps.submit(id, most, share, input, ...)
   return 1
 end
 
--- What is told of a job, with the output of one that is completed.
-function steps.find(id, endpoint)
+-- What is told of a job, with the output of one that is completed, and the bytes of an output that is left out as it has
+-- more than so many.
+function steps.find(id, endpoint, most)
   local job = find(id, endpoint)
   if not job then return false end
-  local output = job.state == 'COMPLETED' and call('LRANGE', key_of(id) .. ':output', 0, -1) or {}
-  return {id, call('HGETALL', key_of(id)), output}
+  local size = job.state == 'COMPLETED' and job.size - job.bytes or 0
+  local larger = size > most + 0
+  local output = size > 0 and not larger and call('LRANGE', key_of(id) .. ':output', 0, -1) or {}
+  return {id, call('HGETALL', key_of(id)), output, larger and size or 0}
 end
 
--- The items that were not told yet, up to so many bytes but one at least, and whether there are more. call_id is the
--- same for a call that is made again, which gets the same items.
+-- The items that were not told yet, up to so many bytes, whether there are more, and the bytes of the next where it alone
+-- has more. call_id is the same for a call that is made again, which gets the same items.
 function steps.take_stream(id, endpoint, most, call_id)
   local job = find(id, endpoint)
   if not job then return false end
   local from = (job.taken_by == call_id and job.taken_from or job.told) + 0
-  local items, size, told, more = {}, 0, from, 0
+  local items, size, told, more, larger = {}, 0, from, 0, 0
   while more == 0 do
     local found = call('LRANGE', key_of(id) .. ':output', told, told + 49)
     if #found == 0 then break end
     for _, item in ipairs(found) do
-      if #items > 0 and size + #item > most + 0 then
-        more = 1
+      if size + #item > most + 0 then
+        more, larger = 1, #items == 0 and #item or 0
         break
       end
       items[#items + 1], size, told = item, size + #item, told + 1
     end
   end
   if #items > 0 then set(id, 'told', told, 'taken_from', from, 'taken_by', call_id) end
-  return {job.state, more, items}
+  return {job.state, more, items, larger}
 end
 
 function steps.counts(endpoint)

@@ -6,8 +6,8 @@ at the end of its time to live.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from forebay_gateway.hold import Backlog, wait_for_event
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
+from forebay_gateway.shares import Turns
 
 ATTEMPTS = 5
 """How many pods may go away over one job before it fails: it may be the job that ends them."""
@@ -23,6 +24,9 @@ ATTEMPTS = 5
 
 LOOK = 5.0
 """Seconds after which a job that is waited for is looked at again: word of its end can be lost with a connection."""
+
+SMALL = 64 << 10
+"""Bytes of an output that is read without a thought."""
 
 PAUSE = 1.0
 """Seconds after which a store that did not answer is asked again by who insists."""
@@ -57,11 +61,13 @@ class Counts(Backlog):
 
 @dataclass(frozen=True)
 class Taken:
-    """What /stream tells: items of the output as JSON, each told once, and whether there are more."""
+    """What /stream tells: items of the output as JSON, each told once, and whether there are more. `larger`: bytes of
+    the next item, where that is more than was asked for."""
 
     state: State
     more: bool
     items: list[str]
+    larger: int = 0
 
 
 class Store(ABC):
@@ -77,6 +83,8 @@ class Store(ABC):
         """Called once for each job that has come to its end, by the gateway that ended it."""
         self.stopped: Callable[[str, str], None] = lambda _, __: None
         """Called with a job's ID and the token of the claim that this gateway may have had on it, and has no more."""
+        self.turns = Turns()
+        """One large output at a time is in memory for each namespace, until it is written or counts elsewhere."""
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     @contextmanager
@@ -103,6 +111,15 @@ class Store(ABC):
             if job is None or job.state.final or clock() >= deadline:
                 return job
 
+    @asynccontextmanager
+    async def whole(self, job: Job) -> AsyncIterator[Job | None]:
+        """A job with its output, however large that is; None where it is gone by now."""
+        if not job.left_out:
+            yield job
+            return
+        async with self.turns.of(job.endpoint[0]):
+            yield await self.find(job.endpoint, job.id, job.left_out)
+
     def _tell(self, job_id: str) -> None:
         for event in self._watchers.get(job_id, ()):
             event.set()
@@ -112,12 +129,14 @@ class Store(ABC):
         """Take a job in. Raises Full."""
 
     @abstractmethod
-    async def find(self, key: Key, job_id: str) -> Job | None:
-        """What is known of an endpoint's job; the output only where it is completed."""
+    async def find(self, key: Key, job_id: str, most: int = SMALL) -> Job | None:
+        """What is known of an endpoint's job; the output only where it is completed, and has no more than `most` bytes,
+        or is here anyway."""
 
     @abstractmethod
     async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
-        """The output that was not taken yet, up to `most` bytes, but one item at least."""
+        """The output that was not taken yet, up to `most` bytes. Nothing where the next item has more, unless it is
+        here anyway."""
 
     @abstractmethod
     async def counts(self, key: Key) -> Counts: ...

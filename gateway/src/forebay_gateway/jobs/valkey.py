@@ -17,10 +17,11 @@ from forebay_gateway.hold import Backlog
 from forebay_gateway.jobs.job import OVERHEAD, Job, State
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.steps import Steps, is_away
-from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Taken, Unavailable
+from forebay_gateway.jobs.store import ATTEMPTS, SMALL, Counts, Full, Lost, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
 from forebay_gateway.names import Key
+from forebay_gateway.shares import memory_of
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Valkey(Store):
         await self._client.aclose()
 
     async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
-        size = OVERHEAD + len(submission.input) + len(submission.webhook)
+        size = OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
         fields: dict[str, str | float] = {
             "endpoint": _name(key),
             "timeout": submission.timeout,
@@ -80,13 +81,13 @@ class Valkey(Store):
             raise Full
         self.queued(key)
 
-    async def find(self, key: Key, job_id: str) -> Job | None:
-        found = await self._steps.run("find", job_id, _name(key))
+    async def find(self, key: Key, job_id: str, most: int = SMALL) -> Job | None:
+        found = await self._steps.run("find", job_id, _name(key), most)
         return self._job(*found) if found else None
 
     async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
         found = await self._steps.run("take_stream", job_id, _name(key), most, uuid.uuid4().hex)
-        return Taken(State(found[0]), bool(found[1]), found[2]) if found else None
+        return Taken(State(found[0]), bool(found[1]), found[2], found[3]) if found else None
 
     async def counts(self, key: Key) -> Counts:
         return Counts(*map(int, await self._steps.run("counts", _name(key))))
@@ -230,7 +231,9 @@ class Valkey(Store):
         for job_id, fields in ended:
             self.finished(self._job(job_id, fields))
 
-    def _job(self, job_id: str, fields: list[str], output: Sequence[str] = (), *, given: str = "") -> Job:
+    def _job(
+        self, job_id: str, fields: list[str], output: Sequence[str] = (), left_out: int = 0, *, given: str = ""
+    ) -> Job:
         """What is told of a job, as steps.lua has it."""
         known = dict(zip(fields[::2], fields[1::2], strict=True))
         submission = Submission(
@@ -252,6 +255,7 @@ class Valkey(Store):
             finished=int(known["finished"]) / 1000 if "finished" in known else None,
             state=State(known["state"]),
             output=list(output),
+            left_out=left_out,
             error=known.get("error", ""),
             attempts=int(known["attempts"]),
             pod=Address(host, int(port)) if port else None,

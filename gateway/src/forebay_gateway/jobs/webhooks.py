@@ -9,15 +9,18 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.jobs.job import Job, render, tell
+from forebay_gateway.jobs.store import SMALL, Store, Unavailable
 from forebay_gateway.metrics import WEBHOOKS
 from forebay_gateway.names import Key
+from forebay_gateway.shares import Reservation, Shares, Turns, memory_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,10 @@ AT_ONCE = 16
 """Of one endpoint."""
 
 MOST_BYTES = 32 << 20
-"""Of what all webhooks are still to be told; one beyond is not delivered."""
+"""Of what all webhooks are still to be told, without large outputs; one beyond is not delivered."""
+
+OVERHEAD = 4 << 10
+"""Bytes of one that waits besides its content."""
 
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 """IPv6 addresses that end with an IPv4 address (RFC 6052, RFC 4291, RFC 2765); of others ipaddress knows."""
@@ -56,14 +62,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Webhooks:
-    """Use it as an async context manager; what is not delivered when it ends is not delivered."""
+    """Use it as an async context manager; what is not delivered when it ends is not delivered. A namespace has its
+    `share` of what may wait (shares.Shares)."""
 
-    def __init__(self, allowed: Sequence[Network] = (), pause: float = PAUSE) -> None:
+    def __init__(self, store: Store, allowed: Sequence[Network] = (), share: float = 0.5, pause: float = PAUSE) -> None:
+        self._store = store
         self._allowed = allowed
         self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots: dict[Key, asyncio.Semaphore] = {}
-        self._bytes = 0
+        self._waiting = Shares(MOST_BYTES, share)
+        self._turns = Turns()
 
     async def __aenter__(self) -> "Webhooks":
         connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, socket_factory=self._open)
@@ -79,36 +88,51 @@ class Webhooks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def deliver(self, job: Job) -> None:
-        """Tell of a job that is over, where it asked for that, as it is now."""
-        if not job.submission.webhook:
+        """Tell of a job that is over, where it asked for that."""
+        url = job.submission.webhook
+        if not url:
             return
-        content = render(tell(job)).encode(errors="replace")
-        if self._bytes + len(content) > MOST_BYTES:
-            WEBHOOKS.labels("failed").inc()
-            logger.warning("the webhook of job %s was not delivered: too many wait", job.id)
-            return
-        task = asyncio.create_task(self._deliver(job, content))
-        self._bytes += len(content)
-        self._tasks.add(task)
-        task.add_done_callback(lambda _: self._forget(task, len(content)))
-
-    def _forget(self, task: asyncio.Task[None], size: int) -> None:
-        self._tasks.discard(task)
-        self._bytes -= size
-
-    async def _deliver(self, job: Job, content: bytes) -> None:
-        job_id, slots = job.id, self._slots.setdefault(job.endpoint, asyncio.Semaphore(AT_ONCE))
-        for number in range(TRIES):
-            if number:
-                await asyncio.sleep(self._pause)
-            async with slots:
-                trouble = await self._post(job.submission.webhook, content)
-            if not trouble:
-                WEBHOOKS.labels("delivered").inc()
+        waiting = Reservation(self._waiting, job.endpoint[0])
+        if job.left_out or sum(map(memory_of, job.output)) > SMALL:
+            post = partial(self._post_large, url, job.endpoint, job.id)
+        else:
+            content = render(tell(job)).encode(errors="replace")
+            if not waiting.resize(OVERHEAD + len(content)):
+                WEBHOOKS.labels("failed").inc()
+                logger.warning("the webhook of job %s was not delivered: too many wait", job.id)
                 return
-            logger.info("the webhook of job %s: %s", job_id, trouble)
+            post = partial(self._post, url, content)
+        task = asyncio.create_task(self._deliver(job.endpoint, job.id, post, waiting))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, key: Key, job_id: str, post: Callable[[], Awaitable[str]], waiting: Reservation) -> None:
+        slots = self._slots.setdefault(key, asyncio.Semaphore(AT_ONCE))
+        with waiting:
+            for number in range(TRIES):
+                if number:
+                    await asyncio.sleep(self._pause)
+                async with slots:
+                    trouble = await post()
+                if not trouble:
+                    WEBHOOKS.labels("delivered").inc()
+                    return
+                logger.info("the webhook of job %s: %s", job_id, trouble)
         WEBHOOKS.labels("failed").inc()
         logger.warning("the webhook of job %s was not delivered: %s", job_id, trouble)
+
+    async def _post_large(self, url: str, key: Key, job_id: str) -> str:
+        """Tell of a job with a large output, of which each namespace has one in memory at a time."""
+        async with self._turns.of(key[0]):
+            try:
+                job = await self._store.find(key, job_id)
+                if job is None or not job.state.final:
+                    return "the job is gone, or runs again"
+                async with self._store.whole(job) as whole:
+                    content = render(tell(whole or job)).encode(errors="replace")
+            except Unavailable:
+                return "the store of the jobs does not answer"
+            return await self._post(url, content)
 
     async def _post(self, url: str, content: bytes) -> str:
         """What is wrong; "" where it was answered with 200."""

@@ -1,11 +1,14 @@
 """The API server: one request, and one watch."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
+
+logger = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 30
 WATCH_SECONDS = 300
@@ -20,21 +23,21 @@ class ApiServerError(Exception):
         self.status = status
 
 
-class ApiServer:
-    """A connection to the API server."""
+Connect = Callable[[], Awaitable[client.ApiClient]]
 
-    def __init__(self, api: client.ApiClient) -> None:
+
+class ApiServer:
+    """A connection to the API server. Where that has a certificate by another CA than before, the connection is opened
+    again, for which the file of CAs is read."""
+
+    def __init__(self, api: client.ApiClient, connect: Connect | None = None) -> None:
         self._api = api
+        self._connect = connect or _connect
 
     @classmethod
     async def connect(cls) -> "ApiServer":
         """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
-        configuration = client.Configuration(connection_pool_maxsize=0)  # each watch holds one; 0 is no bound
-        try:
-            config.load_incluster_config(client_configuration=configuration)
-        except config.ConfigException:
-            await config.load_kube_config(client_configuration=configuration)
-        return cls(client.ApiClient(configuration))
+        return cls(await _connect())
 
     async def close(self) -> None:
         """Abort all connections, including those of running requests and watches.
@@ -81,16 +84,37 @@ class ApiServer:
     async def _send(
         self, seconds: float, method: str, path: str, query: Mapping[str, str], **parts: Any
     ) -> aiohttp.ClientResponse:
-        headers, body = parts["headers"], parts.get("body")
-        request = await self._api.param_serialize(
+        headers, body, api = parts["headers"], parts.get("body"), self._api
+        request = await api.param_serialize(
             method, path, query_params=list(query.items()), header_params=headers, body=body,
             auth_settings=["BearerToken"],
         )  # fmt: skip
         try:
-            answer = await self._api.call_api(*request, _request_timeout=seconds)
+            answer = await api.call_api(*request, _request_timeout=seconds)
             response: aiohttp.ClientResponse = answer.response
             if response.status >= 400:
                 raise ApiServerError(response.status, (await response.read()).decode(errors="replace")[:500])
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientConnectorCertificateError):
+                await self._connect_again(api)
             raise ApiServerError(0, f"the API server did not answer: {error!r}") from error
         return response
+
+    async def _connect_again(self, failed: client.ApiClient) -> None:
+        try:
+            opened = await self._connect()
+        except (OSError, config.ConfigException) as error:
+            logger.warning("the credentials cannot be read again: %s", error)
+            return
+        if self._api is failed:
+            self._api, opened = opened, failed
+        await opened.close()
+
+
+async def _connect() -> client.ApiClient:
+    configuration = client.Configuration(connection_pool_maxsize=0)  # each watch holds one; 0 is no bound
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=configuration)
+    return client.ApiClient(configuration)

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,8 @@ from kubernetes.aio import client, config
 
 from forebay_operator.metrics import API_REQUESTS
 from forebay_operator.types import Manifest
+
+logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 30
 """Seconds that the API server has for an answer."""
@@ -36,22 +39,21 @@ class ApiError(Exception):
         self.message = message
 
 
-class Api:
-    """A connection to the API server."""
+Connect = Callable[[], Awaitable[client.ApiClient]]
 
-    def __init__(self, api: client.ApiClient) -> None:
+
+class Api:
+    """A connection to the API server. Where that has a certificate by another CA than before, the connection is opened
+    again, for which the file of CAs is read."""
+
+    def __init__(self, api: client.ApiClient, connect: Connect | None = None) -> None:
         self._api = api
+        self._connect = connect or _connect
 
     @classmethod
     async def connect(cls) -> "Api":
         """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
-        # aiohttp asks a thread for proxies and .netrc before each request that trusts the environment; kopf's do not
-        configuration = client.Configuration(client_session_kwargs={"trust_env": False})
-        try:
-            config.load_incluster_config(client_configuration=configuration)
-        except config.ConfigException:
-            await config.load_kube_config(client_configuration=configuration)
-        return cls(client.ApiClient(configuration))
+        return cls(await _connect())
 
     async def close(self) -> None:
         """Close the connection."""
@@ -91,19 +93,42 @@ class Api:
         self, method: str, path: str, body: Any, *, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[int, bytes, float]:
         """Status and content of the answer, and the seconds after which a refused request may be tried again."""
-        _, url, own_headers, *_ = await self._api.param_serialize(
+        api = self._api
+        _, url, own_headers, *_ = await api.param_serialize(
             method, path, query_params=list(query.items()), header_params=dict(headers), auth_settings=["BearerToken"]
         )  # the body needs none of this: it is JSON already
         code = 0
         try:
-            response = await self._api.call_api(method, url, own_headers, body, _request_timeout=REQUEST_TIMEOUT)
+            response = await api.call_api(method, url, own_headers, body, _request_timeout=REQUEST_TIMEOUT)
             data = await response.read()
             code = response.status
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientConnectorCertificateError):
+                await self._connect_again(api)
             raise ApiError(0, "Unreachable", f"the API server did not answer: {error}") from error
         finally:
             API_REQUESTS.labels(method, resource_of(path), code).inc()
         return code, data, _read_pause(response.getheader("Retry-After"))
+
+    async def _connect_again(self, failed: client.ApiClient) -> None:
+        try:
+            opened = await self._connect()
+        except (OSError, config.ConfigException) as error:
+            logger.warning("the credentials cannot be read again: %s", error)
+            return
+        if self._api is failed:
+            self._api, opened = opened, failed
+        await opened.close()
+
+
+async def _connect() -> client.ApiClient:
+    # aiohttp asks a thread for proxies and .netrc before each request that trusts the environment; kopf's do not
+    configuration = client.Configuration(client_session_kwargs={"trust_env": False})
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=configuration)
+    return client.ApiClient(configuration)
 
 
 def dump_yaml(content: Any) -> bytes:

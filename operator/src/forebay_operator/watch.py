@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import ssl
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from itertools import chain, repeat
 from typing import Any
 
@@ -36,8 +38,8 @@ CHUNK_SIZE = 100
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
 """Seconds before kopf is started again; they double while it ends at once."""
 
-SETTLED = 10.0
-"""Seconds after which kopf counts as running: it has listed everything, or its requests are being tried again."""
+RAN = 10.0
+"""Seconds after which kopf did not end at once."""
 
 END_TRIES, END_TIMEOUT = 3, 5.0
 """How often kopf's tasks are cancelled, a second apart, and the seconds in which all of it ends."""
@@ -103,14 +105,11 @@ class Watches:
             self._thread = threading.Thread(target=self._run_kopf, args=arguments, name="kopf", daemon=True)
             self._thread.start()
             try:
-                await asyncio.wait({ended}, timeout=SETTLED)
-                if not ended.done():
-                    self._settle()
                 why = await ended
             finally:
                 with suppress(RuntimeError):  # its loop is closed: it has ended
                     its_loop.call_soon_threadsafe(stop.set)
-            pause = FIRST_PAUSE if loop.time() - began > SETTLED else min(LONGEST_PAUSE, 2 * pause)
+            pause = FIRST_PAUSE if loop.time() - began > RAN else min(LONGEST_PAUSE, 2 * pause)
             self.trouble = f"the watches ended and begin again: {why}"
             logger.warning("%s, in %.0f s", self.trouble, pause)
             await asyncio.sleep(pause)
@@ -155,7 +154,14 @@ class Watches:
         where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         # kopf would ask for the name of the user, and the user of a container has none
         identity: Any = names.FIELD_MANAGER
-        registry, settings = self._register(loop), build_kopf_settings()
+        distrusted = asyncio.Event()
+
+        def distrusts() -> None:
+            """The file of CAs is read again at the next start."""
+            distrusted.set()
+            stop.set()
+
+        registry, settings = self._register(loop, self._notice_watches(loop), distrusts), build_kopf_settings()
         insights = Insights()
         parts = await kopf.spawn_tasks(
             registry=registry, settings=settings, identity=identity, insights=insights, stop_flag=stop, **where
@@ -168,10 +174,28 @@ class Watches:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             errors = [error for each in done if not each.cancelled() and (error := each.exception())]
             why = f"{type(errors[0]).__name__}: {errors[0]}"[:500] if errors else "it stopped"
+            if distrusted.is_set():
+                why = "the API server's certificate is by a CA that is not known"
         await _end(parts)
         return why
 
-    def _register(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+    def _notice_watches(self, loop: asyncio.AbstractEventLoop) -> aiohttp.TraceConfig:
+        """Notice when everything is listed: then kopf watches each kind, in each namespace."""
+        begun: set[str] = set()
+
+        async def notice(_: aiohttp.ClientSession, __: object, request: aiohttp.TraceRequestEndParams) -> None:
+            if "watch" in request.url.query and request.response.status == HTTPStatus.OK:
+                begun.add(request.url.path)
+                if len(begun) == len(_RESOURCES) * max(1, len(self._namespaces)):
+                    loop.call_soon_threadsafe(self._settle)
+
+        traced = aiohttp.TraceConfig()
+        traced.on_request_end.append(notice)
+        return traced
+
+    def _register(
+        self, loop: asyncio.AbstractEventLoop, traced: aiohttp.TraceConfig, distrusts: Callable[[], None]
+    ) -> kopf.OperatorRegistry:
         """An event handler for the endpoints and one for each kind of child."""
         registry = kopf.OperatorRegistry()
         opened: list[tuple[kopf.ConnectionInfo, kopf.AiohttpSession]] = []
@@ -184,7 +208,7 @@ class Watches:
             for info, session in opened:  # as credentials that failed before kopf knows the same again
                 if info == found:
                     return session
-            opened.append((found, _open_session(found)))
+            opened.append((found, _open_session(found, traced, distrusts)))
             return opened[-1][1]
 
         for kind, resource in _RESOURCES.items():
@@ -242,15 +266,30 @@ class _Response(aiohttp.ClientResponse):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """The same for the connections that wait for another request."""
+    """The same for the connections that wait for another request. Calls `distrusts` where the API server has a
+    certificate by no CA that is known."""
+
+    def __init__(self, context: ssl.SSLContext, distrusts: Callable[[], None]) -> None:
+        super().__init__(limit=0, ssl=context)
+        self._distrusts = distrusts
+
+    async def connect(self, *arguments: Any, **named: Any) -> aiohttp.connector.Connection:
+        try:
+            return await super().connect(*arguments, **named)
+        except aiohttp.ClientConnectorCertificateError:
+            self._distrusts()
+            raise
 
     async def close(self, *, abort_ssl: bool = True) -> None:
         await super().close(abort_ssl=True)
 
 
-def _open_session(info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
+def _open_session(
+    info: kopf.ConnectionInfo, traced: aiohttp.TraceConfig, distrusts: Callable[[], None]
+) -> kopf.AiohttpSession:
     session = aiohttp.ClientSession(
-        connector=_Connector(limit=0, ssl=info.as_ssl_context()),
+        connector=_Connector(info.as_ssl_context(), distrusts),
+        trace_configs=[traced],
         headers=info.as_http_headers(),
         response_class=_Response,
         proxy=info.proxy_url,

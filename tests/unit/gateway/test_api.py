@@ -1,7 +1,6 @@
 """The gateway's connections to the API server."""
 
 import asyncio
-import datetime
 import gc
 import socket
 import ssl
@@ -13,33 +12,12 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes.aio import client
 
 from forebay_gateway.api import ApiServer, ApiServerError
+from tests.unit.tls import rotated, write_certificate
 
 EVENT = b'{"type": "ADDED", "object": {}}\n'
-
-
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost, signed by itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, private = folder / "certificate", folder / "key"
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
-    return certificate, private
 
 
 class Silence(Enum):
@@ -88,7 +66,11 @@ def test_at_the_end_nothing_is_left_open(tmp_path: Path, silence: Silence) -> No
 
     async def watch_and_end(port: int, silent: threading.Event) -> None:
         configuration = client.Configuration(f"https://localhost:{port}", ssl_ca_cert=str(certificate))
-        api = ApiServer(client.ApiClient(configuration))
+
+        async def connect() -> client.ApiClient:
+            return client.ApiClient(configuration)
+
+        api = ApiServer(await connect(), connect)
         came = asyncio.Event()
 
         async def follow() -> None:
@@ -107,3 +89,23 @@ def test_at_the_end_nothing_is_left_open(tmp_path: Path, silence: Silence) -> No
     with silent_api_server(certificate, key, silence) as (port, silent):
         uvloop.run(watch_and_end(port, silent))
         gc.collect()
+
+
+async def test_another_ca_is_trusted_once_it_is_in_the_file(tmp_path: Path) -> None:
+    async with rotated(tmp_path) as (port, ca_file, rotate):
+
+        async def connect() -> client.ApiClient:
+            return client.ApiClient(client.Configuration(f"https://localhost:{port}", ssl_ca_cert=str(ca_file)))
+
+        api = ApiServer(await connect(), connect)
+        assert await api.request("GET", "/x") == {}
+        await rotate()
+        with pytest.raises(ApiServerError, match="CERTIFICATE_VERIFY_FAILED"):
+            await api.request("GET", "/x")
+        assert await api.request("GET", "/x") == {}
+        ca_file.unlink()
+        await rotate(write=False)
+        for _ in range(2):
+            with pytest.raises(ApiServerError, match="CERTIFICATE_VERIFY_FAILED"):
+                await api.request("GET", "/x")
+        await api.close()

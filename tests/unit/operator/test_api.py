@@ -1,9 +1,15 @@
 import json
+from pathlib import Path
 
+import aiohttp
+import kopf
 import pytest
 import yaml
+from kubernetes.aio import client
 
-from forebay_operator.api import _read_error, dump_yaml
+from forebay_operator.api import Api, ApiError, _read_error, dump_yaml
+from forebay_operator.watch import _open_session
+from tests.unit.tls import rotated
 
 
 @pytest.mark.parametrize(
@@ -24,3 +30,42 @@ def test_several_causes_are_told_in_one_order() -> None:
         return _read_error(422, json.dumps(answer).encode()).message
 
     assert refuse(1) == refuse(-1) == 'HTTPRoute "x" is invalid: [a: Invalid value: a, b: Invalid value: b]'
+
+
+async def test_another_ca_is_trusted_once_it_is_in_the_file(tmp_path: Path) -> None:
+    async with rotated(tmp_path) as (port, ca_file, rotate):
+
+        async def connect() -> client.ApiClient:
+            return client.ApiClient(client.Configuration(f"https://localhost:{port}", ssl_ca_cert=str(ca_file)))
+
+        api = Api(await connect(), connect)
+        assert await api.request("GET", "/x") == {}
+        await rotate()
+        with pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
+            await api.request("GET", "/x")
+        assert await api.request("GET", "/x") == {}
+        ca_file.unlink()
+        await rotate(write=False)
+        for _ in range(2):
+            with pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
+                await api.request("GET", "/x")
+        await api.close()
+
+
+async def test_kopf_ends_where_the_ca_is_another(tmp_path: Path) -> None:
+    distrusted = 0
+
+    def distrusts() -> None:
+        nonlocal distrusted
+        distrusted += 1
+
+    async with rotated(tmp_path) as (port, ca_file, rotate):
+        info = kopf.ConnectionInfo(server=f"https://localhost:{port}", ca_path=str(ca_file))
+        async with _open_session(info, aiohttp.TraceConfig(), distrusts).aiohttp_session as session:
+            await session.get(info.server)
+            await rotate()
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await session.get(info.server)
+        assert distrusted == 1
+        async with _open_session(info, aiohttp.TraceConfig(), distrusts).aiohttp_session as session:
+            assert (await session.get(info.server)).status == 200

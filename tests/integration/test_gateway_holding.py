@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -22,7 +23,7 @@ from tests.integration.asking import (
     send,
 )
 from tests.integration.canned_pod import TEXT, CannedPod, Exchange
-from tests.integration.gateway_process import KEY, MODEL, Gateway
+from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
 from tests.kubectl import wait_for
 
 
@@ -304,3 +305,28 @@ def test_a_deleted_endpoint_is_told_to_those_who_wait(gateway: Gateway, pool: Th
     assert asking.result(5)[0] == 404
     gateway.kubectl.delete("endpointslice", "deleted-gateway")
     wait_for(lambda: not connects(port), "the port is closed")
+
+
+def test_what_an_open_endpoint_holds_takes_no_room_from_anothers(
+    gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Who asks without a key, and names the model only, goes on the account of that model's namespace."""
+    log, namespace = tmp_path_factory.mktemp("open") / "log", f"other-{uuid.uuid4().hex[:6]}"
+    gateway.kubectl.run("create", "namespace", namespace)
+    with running_gateway(gateway.kubectl, gateway.system, log, kept_bytes=1 << 20, hold_seconds=20) as second:
+        there, no_key = second.within(namespace), {"mode": "None"}
+        second.endpoint("open-here", keys=(), models=["here/model"], auth=no_key)
+        there.endpoint("open-there", keys=(), models=["there/model"], auth=no_key)
+
+        def post(model: str) -> int:
+            body = chat(model=model, messages=[{"role": "user", "content": "x" * 200_000}])
+            return send(second.port, "POST", "/openai/v1/chat/completions", body, key="")[0]
+
+        held = [pool.submit(post, "here/model") for _ in range(2)]
+        wait_for(lambda: second.held("open-here").get("held") == 2, "they are held")
+        assert post("here/model") == 429
+        with CannedPod(ops_port=second.pod_ops_port) as pod:
+            there.pods("open-there", pod)
+            assert post("there/model") == 200
+            second.pods("open-here", pod)
+            assert [each.result(20) for each in held] == [200, 200]

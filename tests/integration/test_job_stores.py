@@ -440,6 +440,19 @@ async def test_a_key_is_sealed_for_its_job(valkey: ValkeyServer) -> None:
 OTHERS = ("team-b", "other")
 
 
+async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(valkey: ValkeyServer) -> None:
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store, "low", policy={"lowPriority": True})
+        await store.put_back(await claim(store), blamed=False)
+        await submit(store, "kept")
+        await client.delete("forebay:job:low")
+        assert (await claim(store)).id == "kept"
+        await submit(store, "next")
+        assert (await store.counts(KEY)).waiting == 1
+    await client.aclose()
+
+
 @pytest.mark.parametrize("lost", ["", ":input"], ids=["all of it", "its input"])
 @pytest.mark.parametrize("runs", [False, True])
 @pytest.mark.parametrize("step", ["claim", "purge", "sweep", "forget"])

@@ -5,11 +5,13 @@ import asyncio
 import dataclasses
 import gc
 import logging
+import math
 import os
 import resource
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +107,22 @@ def build_parser() -> argparse.ArgumentParser:
     add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)
     for name, text in LIMITS.items():
         default = getattr(Limits, name)
-        add(name, default, text, type=type(default))
+        add(name, default, text, type=partial(_read_limit, name))
     return parser
+
+
+def _read_limit(name: str, text: str) -> float:
+    """Raises ArgumentTypeError."""
+    kind = type(getattr(Limits, name))
+    try:
+        value: float = kind(text)
+    except ValueError:
+        value = math.nan
+    if name == "namespace_share" and not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and up to 1")
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number from 0 on")
+    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

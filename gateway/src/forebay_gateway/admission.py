@@ -28,7 +28,7 @@ class Admission:
 
     @property
     def tenant(self) -> str:
-        """The namespace on whose account it goes; "" where it may be any that asks for no key."""
+        """The namespace on whose account it goes until its model is known; "" where that may be any."""
         if self.key:
             return self.key[0]
         return min(self.opened)[0] if self.opened and self.head.key else ""

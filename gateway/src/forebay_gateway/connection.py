@@ -256,6 +256,18 @@ class Connection(asyncio.Protocol):
             self._tenant = admission.tenant
         return admission
 
+    def charge(self, namespace: str) -> None:
+        """The request goes on the account of this namespace from now on. Raises Refused where that has no room."""
+        if self._tenant in (None, namespace):
+            return
+        if not self._gate.known.take(namespace):
+            raise Refused(errors.BUSY)
+        self._gate.known.give(self._tenant)
+        self._tenant = namespace
+        for kept in (self._body, self._unsent):
+            if kept and not kept.move(namespace):
+                raise Refused(errors.TOO_MANY)
+
     def _leave(self) -> None:
         """The connection counts no more where it did."""
         if self._source:

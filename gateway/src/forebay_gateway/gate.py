@@ -136,6 +136,7 @@ class Gate:
         if key is None:
             fields = self._read(admission, body)
             key = self._by_model(fields.model, admission)
+            client.charge(key[0])
         if path.kind in (Kind.ENGINE, Kind.JOBS):
             self.holds.begin(key)
         request = _Request(client, admission, key, body, fields, time.monotonic())

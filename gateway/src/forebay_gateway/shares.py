@@ -65,6 +65,14 @@ class Reservation:
         self._size = size
         return True
 
+    def move(self, tenant: Hashable) -> bool:
+        """Whether it may go on the account of another tenant; if so it does from now on."""
+        if not self._shares.take(tenant, self._size):
+            return False
+        self._shares.give(self._tenant, self._size)
+        self._tenant = tenant
+        return True
+
     def __enter__(self) -> "Reservation":
         return self
 

@@ -38,6 +38,12 @@ MOST_KEYS = 64
 LOOK_INTERVAL = 300.0
 """Seconds after which the Secrets are read again while nothing changes: they are not watched."""
 
+SECRET_BYTES = 900_000
+"""Of the entries of one Secret with their names: it holds 1 MiB with what Kubernetes adds."""
+
+NAMESPACE_SHARE = 0.5
+"""The part of what the others leave free of a Secret that one namespace may use."""
+
 _STALE = "made with another key"
 
 MINIMUM_LENGTH = 16
@@ -85,12 +91,25 @@ class Digests:
         had others before."""
         name, entry = _place(key)
         lines = "\n".join(sorted(_digest(self._key, each) for each in _read_keys(key, secret)))
+        if not self._has_room(name, entry, lines):
+            logger.warning("endpoint %s/%s: its namespace has so many keys that the gateways know none of its", *key)
+            lines = ""
         self._unsure.discard(entry)
         before = self._wanted[name].get(entry)
         if self._ready and before != lines:
             self._wanted[name][entry] = lines
             self._news.set()
         return self._ready and before not in (None, lines)
+
+    def _has_room(self, name: str, entry: str, lines: str) -> bool:
+        """Whether a namespace leaves room for those of others in a Secret that they share."""
+        own, others, namespace = len(entry) + len(lines), 0, entry.partition(".")[0]
+        for each, text in self._wanted[name].items():
+            if each.partition(".")[0] != namespace:
+                others += len(each) + len(text)
+            elif each != entry:
+                own += len(each) + len(text)
+        return own <= NAMESPACE_SHARE * (SECRET_BYTES - others) or not lines
 
     def drop(self, key: Key) -> None:
         """The endpoint is gone."""

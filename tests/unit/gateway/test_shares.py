@@ -48,6 +48,18 @@ def test_what_work_has_taken_is_free_when_it_ends() -> None:
     assert shares.used == 0
 
 
+def test_what_was_taken_may_go_on_anothers_account() -> None:
+    shares = Shares(100)
+    taken, other = Reservation(shares, "a"), Reservation(shares, "b")
+    assert taken.resize(20)
+    assert other.resize(30)
+    assert not taken.move("b"), "half of 80 is 40"
+    assert other.resize(10)
+    assert taken.move("b")
+    assert take_all(shares, "a") == 35
+    assert shares.used == 65
+
+
 async def test_each_tenant_has_one_turn_at_a_time() -> None:
     turns = Turns()
     async with turns.of("a"):

@@ -159,3 +159,21 @@ async def test_the_keys_of_one_endpoint_cannot_fill_the_room_of_all(server: Fake
         await until(lambda: opened(server, "one-of-very-many-keys-0") == {A})
         lines = [base64.b64decode(value).split() for each in server.objects.values() for value in each["data"].values()]
         assert max(map(len, lines)) == digests.MOST_KEYS
+
+
+async def test_the_keys_of_one_namespace_cannot_fill_the_room_of_all(
+    server: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "SECRET_BYTES", 3000)
+    many, other = [("team", f"a{number}") for number in range(2000)], ("other", "b")
+    async with leading(server, [*many, other]) as (one, _):
+        for key in many:
+            one.put(key, secret(FIRST, f"{key[1]}-and-some-more-characters"))
+        one.put(other, secret(SECOND))
+        await until(lambda: opened(server, SECOND) == {other})
+        first = opened(server, FIRST)
+        assert 0 < len(first) <= 16 * 1500 / 130
+        for key in first:
+            one.drop(key)
+        one.put(many[0], secret(SECOND))
+        await until(lambda: opened(server, SECOND) == {other, many[0]})

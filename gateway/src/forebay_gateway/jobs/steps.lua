@@ -85,7 +85,7 @@ local function enqueue(id, job, name)
   name = name or (job.low == '1' and 'low' or 'normal')
   local stream = queue_of(job.endpoint, name)
   if call('EXISTS', stream) == 0 then call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') end
-  set(id, 'state', 'IN_QUEUE', 'queue', name, 'entry', call('XADD', stream, '*', 'id', id))
+  set(id, 'state', 'IN_QUEUE', 'queue', name, 'entry', call('XADD', stream, '*', 'id', id, 'low', job.low))
   if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, 1) end
   if count(PREFIX .. 'queued', job.endpoint, 1) == 1 then tell('queued', job.endpoint) end
 end
@@ -151,14 +151,15 @@ local function drop_remains(id, endpoint)
 end
 
 -- The same for one that is queued, or that runs: at which pod only the others tell.
-local function lose(endpoint, name, entry, id, runs)
-  local stream = queue_of(endpoint, name)
+local function lose(endpoint, name, entry, runs)
+  local stream, id, low = queue_of(endpoint, name), entry[2][2], entry[2][4] == '1' or name == 'low'
+  entry = entry[1]
   call('XACK', stream, GROUP, entry)
   call('XDEL', stream, entry)
   drop_remains(id, endpoint)
   if not runs then
     count(PREFIX .. 'queued', endpoint, -1)
-    if name ~= 'low' then count(PREFIX .. 'waiting', endpoint, -1) end
+    if not low then count(PREFIX .. 'waiting', endpoint, -1) end
     return
   end
   count(PREFIX .. 'running', endpoint, -1)
@@ -278,7 +279,7 @@ function steps.claim(endpoint, token, at_once, ...)
       elseif job then
         finish(id, job, 'FAILED', 'Its input is lost: it was evicted or deleted in Valkey.')
       else
-        lose(endpoint, name, entry[1], id, false)
+        lose(endpoint, name, entry, false)
       end
     end
   end
@@ -382,7 +383,7 @@ function steps.purge(endpoint, name, after)
     local id = each[2][2]
     local job = read(id)
     if not job then
-      lose(endpoint, name, each[1], id, #call('XPENDING', stream, GROUP, each[1], each[1], 1) > 0)
+      lose(endpoint, name, each, #call('XPENDING', stream, GROUP, each[1], each[1], 1) > 0)
     elseif job.state == 'IN_QUEUE' then
       discard(id, 'CANCELLED', '', gone)
     end
@@ -433,7 +434,7 @@ function steps.sweep(lease, most_attempts)
           local id = each[2][2]
           local job = read(id)
           if not job then
-            lose(endpoint, name, each[1], id, true)
+            lose(endpoint, name, each, true)
           elseif job.attempts + 0 >= most_attempts + 0 then
             finish(id, job, 'FAILED', most_attempts .. ' pods or gateways went away while they ran it.')
             ended[#ended + 1] = snapshot(id)

@@ -1,0 +1,28 @@
+"""What the gateway can be told, and what it refuses."""
+
+import pytest
+
+from forebay_gateway.__main__ import build_parser
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--namespace-share=0", "'0' is no number above 0 and up to 1"),
+        ("--namespace-share=1.5", "'1.5' is no number above 0 and up to 1"),
+        ("--namespace-share=half", "'half' is no number"),
+        ("--kept-bytes=-1", "'-1' is no whole number from 0 on"),
+        ("--kept-bytes=1.5", "'1.5' is no whole number"),
+        ("--hold-seconds=nan", "'nan' is no number from 0 on"),
+        ("--hold-seconds=inf", "'inf' is no number from 0 on"),
+    ],
+)
+def test_a_limit_that_is_none_is_told(argument: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([argument])
+    assert said in capsys.readouterr().err
+
+
+def test_limits_are_read() -> None:
+    parsed = build_parser().parse_args(["--namespace-share=1", "--kept-bytes=5", "--hold-seconds=0.5"])
+    assert (parsed.namespace_share, parsed.kept_bytes, parsed.hold_seconds) == (1.0, 5, 0.5)

@@ -65,6 +65,8 @@ class Gateways:
                 found = find_ready(await self._cluster.list_slices(self._namespace, self._service))
             except ApiError as error:
                 logger.warning("gateways: %s", error)
+            except Exception:  # of a slice that makes no sense
+                logger.exception("gateways")
             else:
                 if found != self.addresses:
                     logger.info("gateways that are ready: %s", ", ".join(found) or "none")

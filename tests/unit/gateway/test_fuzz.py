@@ -7,11 +7,22 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.batches.lines import read_requests
+from forebay_gateway.batches import api as batches
+from forebay_gateway.batches.api import BatchesApi
+from forebay_gateway.batches.lines import job_input, read_requests, tell_result
+from forebay_gateway.batches.records import new_batch, new_file
+from forebay_gateway.batches.shelf import MemoryShelf
 from forebay_gateway.batches.upload import BadUpload, read_upload
+from forebay_gateway.batches.worker import Worker
 from forebay_gateway.body import Fields, read_fields, read_query
 from forebay_gateway.directory import Directory
 from forebay_gateway.errors import Api, Refused
+from forebay_gateway.jobs import api as jobs
+from forebay_gateway.jobs.api import JobsApi
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.memory import Memory
+from forebay_gateway.jobs.operations import METHODS
+from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
 from forebay_gateway.keys import Keys
 from forebay_gateway.paths import read_path
@@ -34,6 +45,8 @@ FIELDS = (
     "prompt_cache_key",
 )
 JOB = ("input", "policy", "ttl", "executionTimeout", "lowPriority", "webhook", "s3Config", "http://x")
+ENDPOINT = ("team", "one")
+BATCH = ("endpoint", "/v1/completions", "completion_window", "24h", "input_file_id", "file-x", "metadata")
 LINE = ("custom_id", "method", "url", "body", "POST", "/v1/chat/completions", "stream")
 OBJECT = (
     "replicas", "scaling", "suspend", "auth", "mode", "None", "env", "name", "value", "MAX_CONCURRENCY", "conditions",
@@ -106,6 +119,69 @@ def test_bodies_of_jobs(body: bytes, sync: bool) -> None:
 async def test_files_of_batches(lines: list[str]) -> None:
     requests, errors = await read_requests("\n".join(lines), "/v1/chat/completions")
     assert requests or errors
+    for number in range(len(requests)):
+        assert json.loads(job_input("/v1/chat/completions", requests[number]))["method"] == "POST"
+
+
+@fuzzed
+@given(custom_id=st.text(max_size=20), output=json_values("id", "usage").map(json.dumps), state=st.sampled_from(State))
+def test_results_of_batches(custom_id: str, output: str, state: State) -> None:
+    submission = read_submission(b'{"input": 1}', sync=False)
+    job = Job("job-1", ENDPOINT, submission, "", created=0.0, state=state, output=[output], error=output)
+    well, line = tell_result(custom_id, job)
+    told = json.loads(line)
+    assert (well, told["custom_id"]) == (state is State.COMPLETED, custom_id)
+    assert not well or told["response"]["body"] == json.loads(output)
+
+
+QUERIES = st.lists(
+    st.sampled_from(["limit=", "after=", "order=", "purpose=", "ttl=", "wait=", "&", "9" * 400, "file-x", "-1", "asc"])
+    | st.text(max_size=4),
+    max_size=6,
+).map("".join)
+
+
+@fuzzed
+@given(
+    method=st.sampled_from(["GET", "POST", "DELETE"]),
+    parts=st.lists(
+        st.sampled_from(["files", "batches", "cancel", "content", "file-x", "batch-x"]) | st.text(max_size=5),
+        max_size=4,
+    ),
+    query=QUERIES,
+    content_type=st.sampled_from([FORM, "application/json"]),
+    body=PIECES | json_values(*BATCH).map(written),
+)
+async def test_requests_about_files_and_batches(
+    method: str, parts: list[str], query: str, content_type: str, body: bytes
+) -> None:
+    shelf, store = MemoryShelf(1 << 20), Memory(1 << 20)
+    api = BatchesApi(shelf, Worker(shelf, store, Seal(lambda: b"secret")))
+    for kind, name, record in (
+        ("file", "file-x", new_file("x", "batch", "x", 0.0, file_id="file-x")),
+        ("batch", "batch-x", {**new_batch("/v1/completions", "file-x", None, 0.0), "id": "batch-x"}),
+    ):
+        await shelf.put(ENDPOINT, kind, name, json.dumps(record), 60)
+    with suppress(Refused):
+        await api.answer(batches.Asked(ENDPOINT, method, tuple(parts), query, content_type, "key", body))
+    await shelf.clear(ENDPOINT)
+
+
+@fuzzed
+@given(
+    method=st.sampled_from(["GET", "POST"]),
+    operation=st.sampled_from(sorted(METHODS.keys() - {"runsync"})),
+    job_id=st.text(max_size=8),
+    query=QUERIES,
+    body=st.binary(max_size=50) | json_values(*JOB).map(written),
+)
+async def test_requests_about_jobs(method: str, operation: str, job_id: str, query: str, body: bytes) -> None:
+    directory, store = Directory("team"), Memory(1 << 20)
+    every = list(watches(directory, Keys(), "system", ()))
+    every[0]._take("ADDED", named("one", {"spec": {"replicas": 2}}))
+    with suppress(Refused):
+        await JobsApi(store, directory).answer(jobs.Asked(ENDPOINT, method, operation, job_id, query, "key", body))
+    await store.forget(ENDPOINT)
 
 
 @fuzzed

@@ -144,7 +144,8 @@ async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: Stor
     found = await store.find(KEY, "a")
     assert found
     assert (found.output or found.left_out) in (items, sum(map(len, items)))
-    async with store.whole(found) as whole:
+    async with store.turn(found):
+        whole = await store.whole(found)
         assert whole
         assert (whole.output, whole.left_out) == (items, 0)
 

@@ -97,7 +97,7 @@ async def keep_jobs(
         Dispatcher(store, directory, balancer, holds, running) as dispatcher,
         Worker(shelf, store, seal) as worker,
     ):
-        jobs = Jobs(JobsApi(store, directory), BatchesApi(shelf, worker), worker, dispatcher, running)
+        jobs = Jobs(JobsApi(store, directory, kept), BatchesApi(shelf, worker, kept), worker, dispatcher, running)
         forgetting: set[asyncio.Task[None]] = set()
 
         def finished(job: Job) -> None:

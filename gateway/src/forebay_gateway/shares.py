@@ -27,11 +27,15 @@ class Shares:
 
     def take(self, tenant: Hashable, size: int = 1) -> bool:
         """Whether the tenant may use `size` more; if so it counts from now on. What it has may always become less."""
-        own = self._by_tenant.get(tenant, 0)
-        if size > 0 and own + size > self.share * (self.limit - (self.used - own)):
+        if size > 0 and not self.has_room(tenant, size):
             return False
-        self._count(tenant, own + size)
+        self._count(tenant, self._by_tenant.get(tenant, 0) + size)
         return True
+
+    def has_room(self, tenant: Hashable, size: int) -> bool:
+        """Whether the tenant might use `size` more."""
+        own = self._by_tenant.get(tenant, 0)
+        return own + size <= self.share * (self.limit - (self.used - own))
 
     def give(self, tenant: Hashable, size: int = 1) -> None:
         """What `take` has counted is free again."""

@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
+from forebay_gateway.directory import Directory
+from forebay_gateway.endpoint import Address
+from forebay_gateway.errors import Refused
+from forebay_gateway.jobs.api import Asked, JobsApi
 from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_stream
+from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.operations import read_operation
 from forebay_gateway.jobs.rates import Rates
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
+from forebay_gateway.keys import Keys
+from forebay_gateway.shares import Reservation, Shares
+from forebay_gateway.watch import watches
 
 KEY = ("home", "one")
 
@@ -137,3 +145,28 @@ def test_only_so_many_are_answered_at_once() -> None:
 def test_ids() -> None:
     assert new_id(sync=True).startswith("sync-")
     assert len({new_id(sync=False) for _ in range(100)}) == 100
+
+
+async def test_a_large_output_is_not_even_read_where_it_would_have_no_room() -> None:
+    store, kept, directory = Memory(1 << 20), Shares(400_000), Directory("home")
+    for watch in list(watches(directory, Keys(), "system", ()))[:1]:
+        watch.put({"metadata": {"namespace": "home", "name": "one", "uid": "1"}, "spec": {}})
+    api = JobsApi(store, directory, kept)
+    for job_id, size in (("small", 100), ("large", 150_000)):
+        await store.submit(KEY, job_id, submission(), "key")
+        job, _ = await store.claim(KEY, [Address("10.0.0.1", 8000)], 9)
+        assert job
+        await store.finish(job, State.COMPLETED, items=[json.dumps("x" * size)])
+
+    async def ask(job_id: str) -> int:
+        return len(await api.answer(Asked(KEY, "GET", "status", job_id, "", "key", b"")))
+
+    assert await ask("large") > 150_000
+    with Reservation(kept, "home") as taken:
+        assert taken.resize(100_000)
+        assert await ask("small") > 100
+        with pytest.raises(Refused) as refused:
+            await ask("large")
+    assert refused.value.error.status == 429
+    assert await ask("large") > 150_000
+    await store.forget(KEY)

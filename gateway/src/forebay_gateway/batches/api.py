@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from forebay_gateway import errors
 from forebay_gateway.batches import records
 from forebay_gateway.batches.records import Record
 from forebay_gateway.batches.shelf import Shelf
@@ -17,7 +18,7 @@ from forebay_gateway.batches.worker import Worker
 from forebay_gateway.errors import ApiError, Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_gateway.names import Key
-from forebay_gateway.shares import Turns
+from forebay_gateway.shares import Shares, Turns
 
 MOST_FILES, MOST_BATCHES = 10_000, 100
 """In one page of a list."""
@@ -56,9 +57,10 @@ LONGEST_OBJECT = 64 << 10
 class BatchesApi:
     """OpenAI's files and batches of every endpoint."""
 
-    def __init__(self, shelf: Shelf, worker: Worker) -> None:
+    def __init__(self, shelf: Shelf, worker: Worker, kept: Shares) -> None:
         self._shelf = shelf
         self._worker = worker
+        self._kept = kept
         self._turns = Turns()
 
     async def answer(self, asked: Asked) -> Answer:
@@ -86,8 +88,10 @@ class BatchesApi:
             case "GET", "files", name:
                 return await self._file(asked.key, name)
             case "GET", "files", name, "content":
-                await self._file(asked.key, name)
+                file = await self._file(asked.key, name)
                 async with self._turn(asked.key):
+                    if not self._kept.has_room(asked.key[0], file["bytes"]):  # before it is read and copied
+                        raise Refused(errors.TOO_MANY)
                     content = await self._shelf.get(asked.key, "content", name)
                     return Answer((content or "").encode(errors="replace"), "application/octet-stream")
             case "DELETE", "files", name:

@@ -238,8 +238,8 @@ class _Batch:
             if job is None:
                 await self._keep(number, *tell_result(custom_id, None))
             else:
-                async with self._store.whole(job) as whole:
-                    await self._keep(number, *tell_result(custom_id, whole))
+                async with self._store.turn(job):
+                    await self._keep(number, *tell_result(custom_id, await self._store.whole(job)))
 
     async def _keep(self, number: int, well: bool, line: str) -> None:
         """Keep the result of a request, which went well or not."""

@@ -4,15 +4,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from forebay_gateway import errors
 from forebay_gateway.directory import Directory
 from forebay_gateway.errors import ApiError, Refused, no_endpoint, retry_after
 from forebay_gateway.hold import wait_for_event
 from forebay_gateway.jobs.job import Job, Rendered, State, new_id, render, tell, tell_state, tell_stream
 from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.rates import Rates
-from forebay_gateway.jobs.store import Full, Store, Taken, Unavailable
+from forebay_gateway.jobs.store import SMALL, Full, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
 from forebay_gateway.names import Key
+from forebay_gateway.shares import Shares
 
 T = TypeVar("T")
 
@@ -39,8 +41,9 @@ class Asked:
 class JobsApi:
     """RunPod's operations on the jobs of this gateway."""
 
-    def __init__(self, store: Store, directory: Directory) -> None:
+    def __init__(self, store: Store, directory: Directory, kept: Shares) -> None:
         self._store = store
+        self._kept = kept
         self._directory = directory
         self._rates = Rates()
         self._operations: dict[str, Callable[[Asked], Awaitable[object]]] = {
@@ -113,6 +116,7 @@ class JobsApi:
         if not taken.larger:
             return _tell_taken(taken)
         async with self._store.turns.of(asked.key[0]):
+            self._check_room(asked.key, taken.larger)
             return _tell_taken(await self._take_stream(asked, taken.larger))
 
     async def _cancel(self, asked: Asked) -> object:
@@ -150,8 +154,14 @@ class JobsApi:
         return _found(await self._store.find(key, job_id))
 
     async def _tell(self, job: Job) -> object:
-        async with self._store.whole(job) as whole:
-            return render(tell(_found(whole)))
+        async with self._store.turn(job):
+            self._check_room(job.endpoint, job.output_size)
+            return render(tell(_found(await self._store.whole(job))))
+
+    def _check_room(self, key: Key, size: int) -> None:
+        """Before an answer is read and written that would have no room then. Raises Refused."""
+        if size > SMALL and not self._kept.has_room(key[0], size):
+            raise Refused(errors.TOO_MANY)
 
     async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> Taken:
         return _found(await self._store.take_stream(asked.key, asked.job_id, most))

@@ -66,6 +66,11 @@ class Job:
     token: str = ""
 
     @property
+    def output_size(self) -> int:
+        """Characters of its output, or bytes where that was left out."""
+        return self.left_out or sum(map(len, self.output))
+
+    @property
     def size(self) -> int:
         """Bytes that it keeps, roughly."""
         texts = (self.submission.input, self.submission.webhook, *self.output)

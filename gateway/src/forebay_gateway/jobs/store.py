@@ -6,8 +6,8 @@ at the end of its time to live.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -111,14 +111,13 @@ class Store(ABC):
             if job is None or job.state.final or clock() >= deadline:
                 return job
 
-    @asynccontextmanager
-    async def whole(self, job: Job) -> AsyncIterator[Job | None]:
+    def turn(self, job: Job) -> AbstractAsyncContextManager[object]:
+        """To be held by what has a job's output in memory once more; it waits only where that is large."""
+        return self.turns.of(job.endpoint[0]) if job.output_size > SMALL else nullcontext()
+
+    async def whole(self, job: Job) -> Job | None:
         """A job with its output, however large that is; None where it is gone by now."""
-        if not job.left_out:
-            yield job
-            return
-        async with self.turns.of(job.endpoint[0]):
-            yield await self.find(job.endpoint, job.id, job.left_out)
+        return await self.find(job.endpoint, job.id, job.left_out) if job.left_out else job
 
     def _tell(self, job_id: str) -> None:
         for event in self._watchers.get(job_id, ()):

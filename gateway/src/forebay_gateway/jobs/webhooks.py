@@ -20,7 +20,7 @@ from forebay_gateway.jobs.job import Job, render, tell
 from forebay_gateway.jobs.store import SMALL, Store, Unavailable
 from forebay_gateway.metrics import WEBHOOKS
 from forebay_gateway.names import Key
-from forebay_gateway.shares import Reservation, Shares, Turns, memory_of
+from forebay_gateway.shares import Reservation, Shares, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Webhooks:
         if not url:
             return
         waiting = Reservation(self._waiting, job.endpoint[0])
-        if job.left_out or sum(map(memory_of, job.output)) > SMALL:
+        if job.output_size > SMALL:
             post = partial(self._post_large, url, job.endpoint, job.id)
         else:
             content = render(tell(job)).encode(errors="replace")
@@ -128,8 +128,10 @@ class Webhooks:
                 job = await self._store.find(key, job_id)
                 if job is None or not job.state.final:
                     return "the job is gone, or runs again"
-                async with self._store.whole(job) as whole:
-                    content = render(tell(whole or job)).encode(errors="replace")
+                async with self._store.turn(job):
+                    if (whole := await self._store.whole(job)) is None:
+                        return "the job is gone"
+                    content = render(tell(whole)).encode(errors="replace")
             except Unavailable:
                 return "the store of the jobs does not answer"
             return await self._post(url, content)

@@ -108,7 +108,7 @@ Asked = Callable[[Engine], Coroutine[Any, Any, Answer]]
 def _fields(body: bytes) -> Fields:
     try:
         content = json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(ApiError(400, f"The body is no JSON: {error}.")) from error
     if not isinstance(content, dict):
         raise Refused(ApiError(400, "The body must be a JSON object."))
@@ -122,7 +122,7 @@ def _sleep(query: Query, fields: Fields) -> Asked:
     if mode not in MODES:
         raise Refused(ApiError(400, f"mode is {mode!r}; it must be one of {', '.join(MODES)}.", None, "mode"))
     after = query.get("after", ["0"])[-1]
-    if not after.isdecimal() or int(after) > LONGEST_WAIT:
+    if not after.isdecimal() or len(after) > len(str(LONGEST_WAIT)) or int(after) > LONGEST_WAIT:
         raise Refused(ApiError(400, f"after is {after!r}; it must be 0 to {LONGEST_WAIT} seconds.", None, "after"))
     return lambda engine: engine.sleep(int(level), mode, float(after))
 

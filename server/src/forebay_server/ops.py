@@ -8,8 +8,10 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from forebay_server import startup
 from forebay_server.control import OPERATIONS, Control, Request
@@ -19,6 +21,12 @@ from forebay_server.state import ServerState
 
 JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+MOST_CONNECTIONS = 64
+"""At once, each with a thread: kubelet, operator, gateways and monitoring need a few."""
+
+MOST_DIGITS = 10
+"""Of a Content-Length that are read: more are too many bytes by any of them."""
 
 Reply = tuple[HTTPStatus, str, bytes]
 
@@ -66,7 +74,8 @@ def _json(good: bool, content: dict[str, object]) -> Reply:
 
 
 class OpsServer(ThreadingHTTPServer):
-    """Answers GET by `reply`, and the paths of engine control by `control`."""
+    """Answers GET by `reply`, and the paths of engine control by `control`. Where there are too many connections, the
+    one that has been open for longest ends: who sends a byte now and then keeps no probe out."""
 
     daemon_threads = True
     control = Control(None)
@@ -76,12 +85,29 @@ class OpsServer(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.state = state
         self.metrics = metrics
+        self._open: dict[socket.socket, None] = {}
+        self._changing = threading.Lock()
         super().__init__((host, port), _Handler)
 
     def start(self) -> None:
         """Serve in the background until the process ends. A process forked from it does not hold the port."""
         os.register_at_fork(after_in_child=self.socket.close)
         threading.Thread(target=self.serve_forever, name="ops", daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changing:
+            if len(self._open) == MOST_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):  # it has ended by itself
+                    oldest.shutdown(socket.SHUT_RDWR)
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._changing:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -112,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.command,
             self.path,
             self.headers.get("Authorization", ""),
-            int(length) if length.isdecimal() else 0,
+            int(length[:MOST_DIGITS]) if length.isdecimal() else 0,
             self.rfile.read,
         )
         status, content, headers = self.server.control.answer(request)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -138,6 +139,8 @@ def test_what_is_asked_reaches_the_engine(bench: Bench, target: str, calls: list
         ("/sleep?mode=now", b"", "one of wait, abort, keep"),
         ("/sleep?after=soon", b"", "it must be 0 to 300 seconds"),
         ("/sleep?after=301", b"", "it must be 0 to 300 seconds"),
+        (f"/sleep?after={'9' * 5000}", b"", "it must be 0 to 300 seconds"),
+        ("/v1/load_lora_adapter", b"[" * 4_000, "no JSON"),
         ("/wake_up?tags=all", b"", "there are weights and kv_cache"),
         ("/sleep", b"{", "is no JSON"),
         ("/sleep", b"[]", "must be a JSON object"),
@@ -265,6 +268,17 @@ def listening(control: Control) -> Iterator[str]:
         server.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+@pytest.mark.parametrize(("length", "status"), [("9" * 5000, b"413"), ("999999999999", b"413"), ("\u0663", b"200")])
+def test_a_length_that_is_none_of_ours_is_refused(bench: Bench, length: str, status: bytes) -> None:
+    with (
+        listening(bench.control) as base,
+        socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2]))) as asking,
+    ):
+        head = f"POST /sleep HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {length}\r\n\r\n"
+        asking.sendall(head.encode())
+        assert asking.recv(20).split()[1] == status
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """The second port."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from http import HTTPStatus
 
 import pytest
 
-from forebay_server.ops import OpsServer, any_address, reply
+from forebay_server.ops import MOST_CONNECTIONS, OpsServer, any_address, reply
 from forebay_server.startup import Download, Step
 from forebay_server.state import ServerState
 
@@ -49,6 +51,20 @@ def test_metrics_are_ours_and_what_vllm_records() -> None:
     assert "# TYPE forebay_requests_total counter" in lines
     assert any(line.startswith('forebay_startup_step_seconds{step="Downloading"} ') for line in lines)
     assert content_type.startswith("text/plain")
+
+
+def test_connections_that_say_nothing_keep_no_probe_out() -> None:
+    with OpsServer("127.0.0.1", 0, ServerState(), bytes) as server, ExitStack() as stack:
+        server.start()
+        address = "127.0.0.1", server.server_address[1]
+        silent = [stack.enter_context(socket.create_connection(address)) for _ in range(MOST_CONNECTIONS + 10)]
+        for each in silent[:10]:
+            each.settimeout(5)
+            assert each.recv(1) == b"", "the oldest are let go"
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}/startup", timeout=5) as response:
+            assert response.status == 200
+        assert len(server._open) <= MOST_CONNECTIONS
+        server.shutdown()
 
 
 def test_the_port_answers_over_http() -> None:

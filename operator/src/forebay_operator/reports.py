@@ -7,9 +7,11 @@ knows. Requests are bounded in number, in time and in the size of their answers.
 import asyncio
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 
@@ -30,7 +32,12 @@ MAX_SILENCE = 6
 RATE = 50.0
 """Questions a second, to all pods."""
 
-CONCURRENT = 16
+CONCURRENT, CONCURRENT_OF_NAMESPACE = 64, 8
+"""Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
+
+PAUSE = 0.2
+"""Seconds until a pod is asked whose namespace is asked enough at a time."""
+
 TIMEOUT = 2.0
 """Seconds for an answer; the server gives it from memory, in a thread of its own."""
 
@@ -64,6 +71,7 @@ class StartupReports:
         self._endpoints: dict[Key, _Endpoint] = {}
         self._due: list[tuple[float, int, str, _Run]] = []
         self._count = 0
+        self._asked: Counter[str] = Counter()
         self._news = asyncio.Event()
 
     def of(self, key: Key) -> Mapping[str, Report]:
@@ -93,10 +101,20 @@ class StartupReports:
         ):
             while True:
                 name, run = await self._next()
+                if self._asked[run.key[0]] >= CONCURRENT_OF_NAMESPACE:
+                    self._ask_in(PAUSE, name, run)
+                    continue
                 await limit.acquire()
+                self._asked[run.key[0]] += 1
                 task = questions.create_task(self._ask(session, name, run))
-                task.add_done_callback(lambda _: limit.release())
+                task.add_done_callback(partial(self._answered, run.key[0], limit))
                 await asyncio.sleep(1.0 / RATE)
+
+    def _answered(self, namespace: str, limit: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+        limit.release()
+        self._asked[namespace] -= 1
+        if not self._asked[namespace]:
+            del self._asked[namespace]
 
     def _ask_in(self, delay: float, name: str, run: _Run) -> None:
         self._count += 1

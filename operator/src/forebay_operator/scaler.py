@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import aiohttp
 
@@ -37,8 +38,11 @@ QUIET = 8
 """Seconds for which a server that is to sleep answers still: until Kubernetes has seen that it is not ready (its probe
 fails twice, every 2 s), and its Service leads elsewhere."""
 
-CONCURRENT = 64
-"""Questions at once."""
+CONCURRENT, CONCURRENT_OF_NAMESPACE = 128, 8
+"""Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
+
+MOST_BYTES = 512 << 10
+"""Of a server's metrics."""
 
 Record = Callable[[Key, str, str, str, bool], None]
 """See EventRecorder.record."""
@@ -90,7 +94,8 @@ class Scaler:
         self._port = port
         self._followed: dict[Key, _Followed] = {}
         self._jobs = Jobs()
-        self._limit = asyncio.Semaphore(CONCURRENT)
+        self._limits: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._looking: set[Key] = set()
         self._scaling: set[Key] = set()
 
     def follow(self, key: Key, scaled: Scaled | None) -> None:
@@ -119,59 +124,75 @@ class Scaler:
         for each in self._followed.values():
             each.history = History(each.history.length)
         self._scaling.clear()
+        self._looking.clear()
         connector = aiohttp.TCPConnector(limit=CONCURRENT)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            asyncio.TaskGroup() as writes,
+            asyncio.TaskGroup() as tasks,
         ):
             while True:
                 began = time.monotonic()
-                await self._look(session, writes)
+                await self._look(session, tasks)
                 await asyncio.sleep(max(0.0, began + INTERVAL - time.monotonic()))
 
-    async def _look(self, session: aiohttp.ClientSession, writes: asyncio.TaskGroup) -> None:
+    async def _look(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
+        """Begin a look at each endpoint but those whose last look waits for an answer still. None waits for another."""
         held = await self._gateways.read_held(session) if self._gateways else ()
         for key in self._jobs.take([told for _, told in held], time.monotonic()):
             self._changed(key)
-        looks = []
         for key, each in list(self._followed.items()):
+            if key in self._looking:
+                continue
             own = [(gateway, None if told is None else told.get(key, Held())) for gateway, told in held]
             if each.scaled.replicas or each.scaled.policy.least or any(one and one.waits for _, one in own):
-                looks.append(self._look_at(session, writes, key, each, own))
+                self._looking.add(key)
+                tasks.create_task(self._look_well(session, tasks, key, each, own))
             else:
                 each.history.samples.clear()
-        for error in await asyncio.gather(*looks, return_exceptions=True):
-            if isinstance(error, Exception):
-                logger.error("scaling failed", exc_info=error)
+
+    async def _look_well(
+        self,
+        session: aiohttp.ClientSession,
+        tasks: asyncio.TaskGroup,
+        key: Key,
+        followed: _Followed,
+        held: Sequence[tuple[str, Held | None]],
+    ) -> None:
+        try:
+            await self._look_at(session, tasks, key, followed, held)
+        except Exception:
+            logger.exception("endpoint %s/%s: scaling failed", *key)
+        finally:
+            self._looking.discard(key)
 
     async def _look_at(
         self,
         session: aiohttp.ClientSession,
-        writes: asyncio.TaskGroup,
+        tasks: asyncio.TaskGroup,
         key: Key,
         followed: _Followed,
         held: Sequence[tuple[str, Held | None]],
     ) -> None:
         scaled = followed.scaled
-        loads = await self._read_loads(session, scaled.pods)
+        loads = await self._read_loads(session, key, scaled.pods)
         sample = followed.history.add(time.monotonic(), loads, held, len(scaled.pods))
         wanted = decide(scaled.policy, list(followed.history.samples), scaled.replicas)
         current = self._followed.get(key) is followed and followed.scaled.replicas == scaled.replicas
         if current and wanted != scaled.replicas and key not in self._scaling:
             # no endpoint waits for the API server's answer on another
             self._scaling.add(key)
-            writes.create_task(self._scale(key, scaled, wanted, loads, sample))
+            tasks.create_task(self._scale(key, scaled, wanted, loads, sample))
         elif current and scaled.sleeps:
-            stopped = await self._read_loads(session, scaled.stopped)
+            stopped = await self._read_loads(session, key, scaled.stopped)
             asleep = {name: scaled.stopped[name] for name, load in stopped.items() if load and load.asleep}
             idle = bool(scaled.pods) and scaled.replicas == 1 and sample.idle >= scaled.policy.idle
             waiting = any(one and one.waits for _, one in held)
-            self._tend(writes, key, followed, asleep=asleep, idle=idle, waiting=waiting)
+            self._tend(tasks, key, followed, asleep=asleep, idle=idle, waiting=waiting)
 
     def _tend(
         self,
-        writes: asyncio.TaskGroup,
+        tasks: asyncio.TaskGroup,
         key: Key,
         followed: _Followed,
         *,
@@ -188,10 +209,10 @@ class Scaler:
             self._changed(key)
         elif idle and key not in self._scaling:
             self._scaling.add(key)
-            writes.create_task(self._order(key, followed.scaled.pods, f"/sleep?level=1&after={QUIET}"))
+            tasks.create_task(self._order(key, followed.scaled.pods, f"/sleep?level=1&after={QUIET}"))
         elif waiting and asleep and key not in self._scaling:
             self._scaling.add(key)
-            writes.create_task(self._order(key, asleep, "/wake_up"))
+            tasks.create_task(self._order(key, asleep, "/wake_up"))
 
     async def _order(self, key: Key, pods: Mapping[str, str], path: str) -> None:
         """Have the engines of pods sleep or wake."""
@@ -206,13 +227,17 @@ class Scaler:
         finally:
             self._scaling.discard(key)
 
-    async def _read_loads(self, session: aiohttp.ClientSession, pods: Mapping[str, str]) -> dict[str, PodLoad | None]:
-        texts = await asyncio.gather(*(self._ask(session, address) for address in pods.values()))
-        return {name: parse_load(text) if text else None for name, text in zip(pods, texts, strict=True)}
+    async def _read_loads(
+        self, session: aiohttp.ClientSession, key: Key, pods: Mapping[str, str]
+    ) -> dict[str, PodLoad | None]:
+        limit = self._limits.setdefault(key[0], asyncio.Semaphore(CONCURRENT_OF_NAMESPACE))
 
-    async def _ask(self, session: aiohttp.ClientSession, address: str) -> str | None:
-        async with self._limit:
-            return await read_text(session, address, self._port, "/metrics")
+        async def ask(address: str) -> PodLoad | None:
+            async with limit:
+                text = await read_text(session, address, self._port, "/metrics", MOST_BYTES)
+                return parse_load(text) if text else None
+
+        return dict(zip(pods, await asyncio.gather(*map(ask, pods.values())), strict=True))
 
     async def _scale(
         self, key: Key, scaled: Scaled, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample

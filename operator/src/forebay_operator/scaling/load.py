@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from forebay_operator.json_text import parse_json
 
@@ -18,6 +19,9 @@ WAITING = "vllm:num_requests_waiting"
 SLEEPING = "forebay_sleeping"
 """Metrics of a server. The first two count requests over HTTP, the others what the engine makes of them: of one
 request with several prompts, several. Those of vLLM have a line for each of its engines."""
+
+MOST_LINES = 5000
+"""Of these metrics: five for each of a thousand engines."""
 
 _LINE = re.compile(
     rf"^({IN_FLIGHT}|{BEGUN}|{RUNNING}|{WAITING}|{SLEEPING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$",
@@ -66,7 +70,8 @@ MOST_NAMED = 10_000
 def parse_load(text: str) -> PodLoad | None:
     """The load in a server's metrics, or None where they tell of none."""
     found: dict[str, float] = {}
-    for name, value in _LINE.findall(text):
+    for line in islice(_LINE.finditer(text), MOST_LINES):
+        name, value = line.groups()
         try:
             found[name] = found.get(name, 0.0) + float(value)
         except ValueError:

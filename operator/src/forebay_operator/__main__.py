@@ -8,6 +8,7 @@ import signal
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,7 +146,7 @@ async def operate(parsed: argparse.Namespace) -> None:
         if stop.is_set():
             await candidate.release()
             return
-        watches = Watches(WorkQueue(), parsed.watch_namespaces)
+        watches = Watches(WorkQueue(tenant_of=itemgetter(0)), parsed.watch_namespaces)
         keeping = asyncio.create_task(candidate.keep())
         keeping.add_done_callback(lambda _: stop.set())
         health.leads = True

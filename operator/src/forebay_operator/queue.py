@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Hashable
+from collections import deque
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -16,11 +17,15 @@ class WorkQueue(Generic[Key]):
     """Keys that wait for work. For one event loop.
 
     A key that is added while it waits is not queued twice; one that is added while a worker has it is queued again when
-    that worker is done, so no event is lost and no two workers have the same key.
+    that worker is done, so no event is lost and no two workers have the same key. Tenants, which `tenant_of` tells,
+    take turns: who has thousands of keys in line does not keep others waiting.
     """
 
-    def __init__(self) -> None:
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+    def __init__(self, tenant_of: Callable[[Key], Hashable] = lambda _: None) -> None:
+        self._tenant_of = tenant_of
+        self._came: asyncio.Queue[None] = asyncio.Queue()
+        self._ready: dict[Hashable, deque[Key]] = {}
+        """The keys in line by tenant; the first tenant is next."""
         self._waiting: set[Key] = set()
         self._working: set[Key] = set()
         self._later: dict[Key, asyncio.TimerHandle] = {}
@@ -51,7 +56,8 @@ class WorkQueue(Generic[Key]):
             if not self._waiting and not self._working:
                 self._progress = time.monotonic()
             self._waiting.add(key)
-            self._ready.put_nowait(key)
+            self._ready.setdefault(self._tenant_of(key), deque()).append(key)
+            self._came.put_nowait(None)
 
     def add_later(self, key: Key, delay: float) -> None:
         """Ask for the key to be worked on in `delay` seconds. Of several delays for one key the one that is over first
@@ -69,7 +75,12 @@ class WorkQueue(Generic[Key]):
 
     async def get(self) -> Key:
         """The next key. The caller must hand it back with `done`, whatever happens."""
-        key = await self._ready.get()
+        await self._came.get()
+        tenant = next(iter(self._ready))
+        line = self._ready.pop(tenant)
+        key = line.popleft()
+        if line:
+            self._ready[tenant] = line
         self._waiting.discard(key)
         self._working.add(key)
         self._progress = time.monotonic()

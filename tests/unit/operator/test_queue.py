@@ -101,3 +101,11 @@ async def test_of_several_delays_the_first_that_is_over_counts(delays: tuple[flo
     queue.done("a")
     queue.add("b")
     assert await queue.get() == "b", "and it comes once"
+
+
+async def test_tenants_take_turns() -> None:
+    queue: WorkQueue[tuple[str, int]] = WorkQueue(tenant_of=lambda key: key[0])
+    for key in (("many", 1), ("many", 2), ("many", 3), ("few", 1), ("one", 1), ("few", 2)):
+        queue.add(key)
+    got = [await queue.get() for _ in range(6)]
+    assert got == [("many", 1), ("few", 1), ("one", 1), ("many", 2), ("few", 2), ("many", 3)]

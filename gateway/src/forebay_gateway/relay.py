@@ -62,10 +62,13 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self, client: Sink, *, web_socket: bool = False) -> None:
         self._client = client
+        self._write = client.write
+        self._passes = False
+        """The head has gone to the client, and what comes now goes as it is."""
         self._web_socket = web_socket
         self._write_seconds = 0.0
         self._watching: asyncio.TimerHandle | None = None
-        self._head: bytes | None = b""
+        self._head = b""
         self._informed = 0
         self.answered = False
         self.switched = False
@@ -104,15 +107,20 @@ class Upstream(asyncio.Protocol):
             self.taken.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        if self.ended.done():  # what was under way when the answer failed
+        if self._passes:
+            self._pass(data)
+        elif not self.ended.done():  # else it was under way when the answer failed
+            self._begin(data)
+
+    def _begin(self, data: bytes) -> None:
+        """Take what may still be of the head."""
+        try:
+            data = self._read_head(self._head + data)
+        except ValueError:
+            self._fail(Refused(errors.BAD_ANSWER))
             return
-        if self._head is not None:
-            try:
-                data = self._read_head(self._head + data)
-            except ValueError:
-                self._fail(Refused(errors.BAD_ANSWER))
-                return
         if data:
+            self.answered = True
             self._pass(data)
 
     def _read_head(self, received: bytes) -> bytes:
@@ -121,16 +129,17 @@ class Upstream(asyncio.Protocol):
         Answers before the final one (1xx) go no further. The gateway has answered Expect itself, and a proxy may take
         one for final and its connection for free (nginx 1.22 does, after HEAD).
         """
+        self._head = b""
         while b"\r\n\r\n" in received:
             head, _, received = received.partition(b"\r\n\r\n")
             status = read_status(head)
             if status == HTTPStatus.SWITCHING_PROTOCOLS:
                 if not self._web_socket:
                     raise ValueError("no web socket was asked for")
-                self.switched, self._head = True, None
+                self.switched = self._passes = True
                 return head + b"\r\n\r\n" + received
             if status >= HTTPStatus.OK:
-                self._head = None
+                self._passes = True
                 return end_connection(head) + b"\r\n\r\n" + received
             self._informed += len(head)
         if len(received) + self._informed > LONGEST_HEAD:
@@ -139,14 +148,14 @@ class Upstream(asyncio.Protocol):
         return b""
 
     def _pass(self, data: bytes) -> None:
-        self.answered = True
         try:
-            self._client.write(data)
+            self._write(data)
         except RuntimeError:  # as uvloop says of a client's connection that it closed in this very moment
             self.transport.abort()
 
     def _fail(self, error: Exception) -> None:
         """The answer is of no use: the connection ends by this error."""
+        self._passes = False
         if not self.ended.done():
             self.ended.set_result(error)
         self.transport.abort()
@@ -179,12 +188,8 @@ class LateUpstream(Upstream):
         self._api = api
         self._received = bytearray()
         self._headed = False
-        self._passes = False
 
-    def data_received(self, data: bytes) -> None:
-        if self._passes:
-            self._pass(data)
-            return
+    def _begin(self, data: bytes) -> None:
         looked = max(0, len(self._received) - len(END) + 1)
         self._received += data
         while not self._headed and (end := self._received.find(END, looked)) >= 0:
@@ -193,7 +198,7 @@ class LateUpstream(Upstream):
                 self._headed = True
                 lines = head.split(b"\r\n")
                 if lines[0].split()[1:2] == [b"200"] and b"transfer-encoding: chunked" in lines:
-                    self._passes = True
+                    self._passes = self.answered = True
                     self._pass(bytes(self._received[end + len(END) :]))
                     self._received = bytearray()
                     return

@@ -201,7 +201,7 @@ async def test_answers_of_pods(parts: list[bytes], web_socket: bool) -> None:
         upstream.transport = cast("Any", Transport())
         for part in parts:
             upstream.data_received(part)
-            assert len(upstream._head or b"") <= LONGEST_HEAD + len(part)
+            assert len(upstream._head) <= LONGEST_HEAD + len(part)
         upstream.connection_lost(None)
         error = await upstream.ended
         assert error is None or isinstance(error, Refused)

@@ -28,6 +28,9 @@ from tests.integration.control_plane import free_ports
 from tests.integration.gateway_process import Gateway
 
 KEY, THIEF = "fb_key-of-the-neighbour", "fb_key-of-the-thief"
+NEIGHBOUR = "127.0.0.2"
+"""Another address than the attacker's, of which only so many connections may be without a key."""
+
 RATE = 50
 """Requests of the neighbour in a second."""
 
@@ -261,7 +264,7 @@ async def measure(port: int, seconds: float) -> list[float]:
 
     async def one() -> None:
         began = time.perf_counter()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(NEIGHBOUR, 0))
         writer.write(data)
         answer = await reader.read(-1)
         writer.close()
@@ -313,6 +316,9 @@ def attacking(name: str, place: Place) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+            process.wait()
+            for pod in place.pods:  # what is queued still would be part of the next attack
+                asyncio.run(send(place, head("POST", own(pod, "purge-queue"), 0)))
 
 
 def give_endpoints(gateway: Gateway, place: Place) -> None:

@@ -166,6 +166,8 @@ async def run(parsed: argparse.Namespace) -> None:
                         balancer=balancer,
                         holds=holds,
                         kept=gate.kept,
+                        rounds=gate.rounds,
+                        steps=gate.steps,
                     )
                 )
             await listeners.open_shared(parsed.port)

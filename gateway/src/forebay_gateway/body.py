@@ -1,6 +1,6 @@
 """What a request's body says that matters here: the model, whether it is to be streamed, and its conversation.
 
-A body is scanned, not built: 32 MiB of JSON take less than 0.1 s and no memory, whatever is in them.
+A body is scanned, not built: 32 MiB of JSON take some 20 ms and no memory, whatever is in them.
 """
 
 import hashlib
@@ -18,6 +18,12 @@ MOST_PARTS = 64
 
 LONGEST_FIELD = 512
 """Bytes of a field of a form that is read."""
+
+MOST_VALUES = 2_000_000
+"""Of a body that is scanned, which takes 7 ns for each. Commas and brackets are counted, also those in texts."""
+
+SLICE = 1 << 20
+"""Bytes in which they are counted at a time."""
 
 OPENING = 2048
 """Characters of a plain prompt that tell conversations apart."""
@@ -55,11 +61,13 @@ class Fields:
 
     Attributes:
         valid: it could be read.
+        dense: it has too many values to be read.
         model: "" where none is named.
         affinity: the same for requests of one conversation; b"" where nothing tells.
     """
 
     valid: bool = True
+    dense: bool = False
     model: str = ""
     stream: bool = False
     affinity: bytes = b""
@@ -69,11 +77,23 @@ def read_fields(content_type: str, body: bytes | bytearray) -> Fields:
     """Of a JSON object, or of the form by which audio is sent."""
     if is_form(content_type):
         return _read_form(content_type, body)
+    if _is_dense(body):
+        return Fields(dense=True)
     try:
         content = _BODY.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return Fields(valid=False)
-    return Fields(True, read_text(content.model), bytes(content.stream) == b"true", _affinity(content))
+    stream = bytes(content.stream) == b"true"
+    return Fields(model=read_text(content.model), stream=stream, affinity=_affinity(content))
+
+
+def _is_dense(body: bytes | bytearray) -> bool:
+    found = 0
+    for place in range(0, len(body), SLICE):
+        found += sum(body.count(token, place, place + SLICE) for token in (b",", b"[", b"{"))
+        if found > MOST_VALUES:
+            return True
+    return False
 
 
 def read_query(target: bytes) -> Fields:

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, cast
 
 from forebay_gateway import errors
@@ -10,9 +13,10 @@ from forebay_gateway.errors import Api, ApiError, Refused
 from forebay_gateway.head import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS
 from forebay_gateway.names import Key
+from forebay_gateway.pacing import LARGE, Reader, Rounds
 from forebay_gateway.paths import read_path
 from forebay_gateway.reader import RequestReader
-from forebay_gateway.relay import Upstream, keep_alive
+from forebay_gateway.relay import SOCKET_BUFFER, TURN, Upstream, keep_alive
 from forebay_gateway.request_id import choose_id, new_id
 from forebay_gateway.rereads import PEEKED
 from forebay_gateway.settings import Limits
@@ -25,6 +29,9 @@ LINGER_SECONDS = 5.0
 its connection reset in place of the answer."""
 
 
+SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
+"""Why nothing is read from the other side."""
+
 SMALL = 64 << 10
 """Bytes of an answer that need not be counted: the kernel takes as many."""
 
@@ -36,6 +43,7 @@ class Gate(Protocol):
     kept: Shares
     known: Shares
     unknown: Sources
+    rounds: Rounds
     connections: "set[Connection]"
 
     def admit(self, port: Key | None, head: Head) -> Admission:
@@ -78,7 +86,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.write = self._transport.write
-        keep_alive(self._transport.get_extra_info("socket"))
+        keep_alive(connection := self._transport.get_extra_info("socket"))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        self._reading = Reader(self._transport)
         self._gate.connections.add(self)
         CONNECTIONS.inc()
         self._timer = self._loop.call_later(self._gate.limits.head_seconds, self._too_slow)
@@ -103,6 +113,9 @@ class Connection(asyncio.Protocol):
         self._leave()
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > LARGE:
+            self._reading.hold(TURN)
+            self.wait_for_turn(partial(self._reading.release, TURN))
         if self._upstream is not None and self._upstream.switched:
             self._upstream.transport.write(data)
         elif not self._answered and self._task is None:
@@ -127,16 +140,16 @@ class Connection(asyncio.Protocol):
         """What is written and not taken counts, until it is."""
         self._slow = True
         self._watch_writing()
-        if self._upstream and not self._upstream.transport.is_closing():
-            self._upstream.transport.pause_reading()
-        if not self._keep_unsent(self._transport.get_write_buffer_size()):
+        if self._upstream:
+            self._upstream.reader.hold(SLOW_CLIENT)
+        if not self._keep_unsent(self._transport.get_write_buffer_size() + 4 * SOCKET_BUFFER):
             self._transport.abort()
 
     def resume_writing(self) -> None:
         self._slow = False
         self._keep_unsent(0)
-        if self._upstream and not self._upstream.transport.is_closing():
-            self._upstream.transport.resume_reading()
+        if self._upstream:
+            self._upstream.reader.release(SLOW_CLIENT)
 
     def _watch_writing(self, before: int = 0) -> None:
         """Let go of a client that takes nothing of what is written to it for a while. `before`: what was left then."""
@@ -152,19 +165,21 @@ class Connection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Called while the pod takes nothing more of a web socket's or of a long body's bytes."""
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._reading.hold(SLOW_POD)
 
     def resume_reading(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._reading.release(SLOW_POD)
+
+    def wait_for_turn(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on` when it is the turn of this client's tenant to have another large read."""
+        self._gate.rounds.wait(self._tenant or self._source, go_on)
 
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
         self._upstream = upstream
         upstream.taken.add_done_callback(lambda _: self.drop_body())
-        if self._slow and not upstream.transport.is_closing():
-            upstream.transport.pause_reading()
+        if self._slow:
+            upstream.reader.hold(SLOW_CLIENT)
 
     def release(self) -> None:
         """The pod went away without a byte of an answer: the gateway may tell of it."""

@@ -110,6 +110,9 @@ BAD_ANSWER = ApiError(502, "The server's answer is no valid HTTP/1.1.", "bad_gat
 NOT_TAKEN = ApiError(502, "The server did not take the request.", "bad_gateway")
 NO_BODY = ApiError(413, "A request to this path has no body.", "request_too_large")
 BAD_JSON = ApiError(400, "The request's body is no JSON object.", "invalid_json")
+TOO_MANY_VALUES = ApiError(
+    413, "The request's body has too many values: 2,000,000 commas and brackets are the most.", "request_too_large"
+)
 MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_required_parameter", "model")
 TOO_MANY = ApiError(
     429,

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -23,11 +24,12 @@ from forebay_gateway.keep import Jobs
 from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, KEPT_BYTES, RELAYED
 from forebay_gateway.names import Key
+from forebay_gateway.pacing import Rounds, Steps
 from forebay_gateway.paths import Kind, read_path
 from forebay_gateway.relay import LateUpstream, Upstream, connect
 from forebay_gateway.request_id import NAME, choose_id
 from forebay_gateway.rereads import Rereads, peek_model
-from forebay_gateway.settings import Limits
+from forebay_gateway.settings import MIB, Limits
 from forebay_gateway.shares import Shares, Sources
 
 LONGEST_FOR_AFFINITY = 4 << 20
@@ -58,6 +60,7 @@ class Gate:
         limits = self.limits
         self.kept = Shares(limits.kept_bytes, limits.namespace_share)
         KEPT_BYTES.set_function(lambda: self.kept.used)
+        self.rounds, self.steps = Rounds(), Steps()
         self.known = Shares(limits.connections, limits.namespace_share)
         self.unknown = Sources(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
 
@@ -134,7 +137,7 @@ class Gate:
             return
         fields = None
         if key is None:
-            fields = self._read(admission, body)
+            fields = await self._read(admission, body)
             key = self._by_model(fields.model, admission)
             client.charge(key[0])
         if path.kind in (Kind.ENGINE, Kind.JOBS):
@@ -201,12 +204,15 @@ class Gate:
         answer = await self.jobs.batches.answer(asked)
         client.answer(200, answer.content, (("content-type", answer.content_type),))
 
-    def _read(self, admission: Admission, body: bytes) -> Fields:
+    async def _read(self, admission: Admission, body: bytes) -> Fields:
         """What a body says that has to make sense before anything is started for it. Raises Refused."""
         if admission.web_socket:
             fields = read_query(admission.head.target)
         else:
-            fields = read_fields(admission.head.get(b"content-type"), body)
+            async with self.steps.apart(admission.tenant) if len(body) > MIB else nullcontext():
+                fields = read_fields(admission.head.get(b"content-type"), body)
+        if fields.dense:
+            raise Refused(errors.TOO_MANY_VALUES)
         if not fields.valid:
             raise Refused(errors.BAD_JSON)
         if not fields.model and (admission.key is None or admission.path.canonical in NEEDS_MODEL):
@@ -253,7 +259,7 @@ class Gate:
         key, limits = request.key, self.limits
         if request.admission.path.kind not in (Kind.ENGINE, Kind.JOBS):
             raise Refused(errors.not_found(request.admission.head.method, request.admission.head.path))
-        fields = request.fields = request.fields or self._read(request.admission, request.body)
+        fields = request.fields = request.fields or await self._read(request.admission, request.body)
         endpoint = self.directory.endpoint(key)
         if endpoint and fields.model and endpoint.models and fields.model not in endpoint.models:
             raise Refused(errors.no_model(fields.model))

@@ -4,7 +4,7 @@ import asyncio
 
 from forebay_gateway.metrics import LOOP_LAG
 
-INTERVAL = 0.25
+INTERVAL = 0.05
 """Seconds from one look to the next."""
 
 

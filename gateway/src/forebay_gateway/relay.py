@@ -8,6 +8,8 @@ with it the generation.
 import asyncio
 import json
 import socket
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol, cast
 
@@ -15,9 +17,17 @@ from forebay_gateway import errors
 from forebay_gateway.endpoint import Address
 from forebay_gateway.errors import Api, Refused
 from forebay_gateway.head import LAST_CHUNK, chunk, end_connection, read_status
+from forebay_gateway.pacing import LARGE, Reader
 
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """Seconds, seconds and times after which a machine that went away without a word counts as gone."""
+
+TURN = "turn"
+"""Why nothing is read for a moment: others have theirs."""
+
+SOCKET_BUFFER = 64 << 10
+"""Bytes of an answer that the kernel keeps on each side of the gateway (it takes twice as many). By itself it would
+take megabytes for each client that reads slowly."""
 
 HIGH_WATER = 64 << 10
 """Bytes for a pod above which its client is not read from, until the pod has taken all of them."""
@@ -45,6 +55,8 @@ class Sink(Protocol):
 
     def resume_reading(self) -> None: ...
 
+    def wait_for_turn(self, go_on: Callable[[], None]) -> None: ...
+
 
 class Upstream(asyncio.Protocol):
     """A connection to a pod.
@@ -56,6 +68,7 @@ class Upstream(asyncio.Protocol):
         web_socket: the request asks for one.
         answered: something went to the client.
         switched: the connection is a web socket now.
+        reader: what reads from the pod.
         taken: done when the pod has taken the whole request, or went away.
         ended: its result is the error or None, when it is over.
     """
@@ -77,8 +90,10 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        keep_alive(self.transport.get_extra_info("socket"))
+        keep_alive(connection := self.transport.get_extra_info("socket"))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
         self.transport.set_write_buffer_limits(high=HIGH_WATER, low=0)
+        self.reader = Reader(self.transport)
 
     def send(self, head: bytes, body: bytes, seconds: float) -> None:
         """Write the request. A pod that takes nothing of what is written to it for so many seconds is left."""
@@ -107,6 +122,9 @@ class Upstream(asyncio.Protocol):
             self.taken.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > LARGE:
+            self.reader.hold(TURN)
+            self._client.wait_for_turn(partial(self.reader.release, TURN))
         if self._passes:
             self._pass(data)
         elif not self.ended.done():  # else it was under way when the answer failed

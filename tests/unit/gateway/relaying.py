@@ -1,5 +1,11 @@
 """Both ends of a relayed answer, without sockets."""
 
+from collections.abc import Callable
+from typing import Any, cast
+
+from forebay_gateway.pacing import Reader
+from forebay_gateway.relay import Upstream
+
 
 class Client:
     """What was sent to it."""
@@ -14,6 +20,9 @@ class Client:
 
     def resume_reading(self) -> None: ...
 
+    def wait_for_turn(self, go_on: Callable[[], None]) -> None:
+        go_on()
+
 
 class Transport:
     """Of the pod's connection."""
@@ -25,3 +34,18 @@ class Transport:
 
     def close(self) -> None:
         self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed or self.aborted
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+def connect(upstream: Upstream) -> Transport:
+    """As connection_made does, which sets options of a socket."""
+    made = Transport()
+    upstream.transport = cast("Any", made)
+    upstream.reader = Reader(upstream.transport)
+    return made

@@ -12,6 +12,7 @@ from forebay_gateway.head import Head, end_connection, read_status, render_answe
 from forebay_gateway.relay import LateUpstream
 from forebay_gateway.request_id import NAME, choose_id
 from forebay_server import errors as server_errors
+from tests.unit.gateway.relaying import Client
 
 FAILED = ApiError(503, "it did not start", "endpoint_failed")
 
@@ -182,21 +183,6 @@ def test_health_tells_a_load_balancer_what_it_needs() -> None:
     assert health(asleep, ready=False, ping=False) == 200
     assert health(off, ready=False, ping=False) == 503
     assert health(None, ready=False, ping=True) == 503
-
-
-class Client:
-    """A client's connection that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def pause_reading(self) -> None:
-        raise AssertionError("nothing is read here")
-
-    resume_reading = pause_reading
 
 
 STREAM = b"HTTP/1.1 200 OK\r\nServer: x\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ndata: 1\r\n0\r\n\r\n"

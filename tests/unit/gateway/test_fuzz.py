@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,12 +25,13 @@ from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
 from forebay_gateway.keys import Keys
+from forebay_gateway.pacing import Steps
 from forebay_gateway.paths import read_path
 from forebay_gateway.relay import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
 from forebay_gateway.shares import Shares
 from forebay_gateway.watch import watches
 from tests.fuzz import fuzzed, json_values
-from tests.unit.gateway.relaying import Client, Transport
+from tests.unit.gateway.relaying import Client, connect
 
 FORM = "multipart/form-data; boundary=b"
 FIELDS = (
@@ -157,7 +158,7 @@ async def test_requests_about_files_and_batches(
     method: str, parts: list[str], query: str, content_type: str, body: bytes
 ) -> None:
     shelf, store = MemoryShelf(1 << 20), Memory(1 << 20)
-    api = BatchesApi(shelf, Worker(shelf, store, Seal(lambda: b"secret")), Shares(1 << 20))
+    api = BatchesApi(shelf, Worker(shelf, store, Seal(lambda: b"secret")), Shares(1 << 20), Steps())
     for kind, name, record in (
         ("file", "file-x", new_file("x", "batch", "x", 0.0, file_id="file-x")),
         ("batch", "batch-x", {**new_batch("/v1/completions", "file-x", None, 0.0), "id": "batch-x"}),
@@ -181,7 +182,7 @@ async def test_requests_about_jobs(method: str, operation: str, job_id: str, que
     every = list(watches(directory, Keys(), "system", ()))
     every[0]._take("ADDED", named("one", {"spec": {"replicas": 2}}))
     with suppress(Refused):
-        api = JobsApi(store, directory, Shares(1 << 20))
+        api = JobsApi(store, directory, Shares(1 << 20), Steps())
         await api.answer(jobs.Asked(ENDPOINT, method, operation, job_id, query, "key", body))
     await store.forget(ENDPOINT)
 
@@ -198,7 +199,7 @@ def test_paths(method: str, target: bytes, shared: bool) -> None:
 async def test_answers_of_pods(parts: list[bytes], web_socket: bool) -> None:
     client = Client()
     for upstream in (Upstream(client, web_socket=web_socket), LateUpstream(client, Api.OPENAI)):
-        upstream.transport = cast("Any", Transport())
+        connect(upstream)
         for part in parts:
             upstream.data_received(part)
             assert len(upstream._head) <= LONGEST_HEAD + len(part)
@@ -211,8 +212,8 @@ async def test_answers_of_pods(parts: list[bytes], web_socket: bool) -> None:
 
 async def test_an_answer_that_becomes_an_event_is_bounded() -> None:
     client = Client()
-    upstream, transport = LateUpstream(client, Api.OPENAI), Transport()
-    upstream.transport = cast("Any", transport)
+    upstream = LateUpstream(client, Api.OPENAI)
+    transport = connect(upstream)
     while not transport.closed:
         upstream.data_received(b"x" * (LONGEST_REPLY // 10))
     assert len(upstream._received) <= 2 * LONGEST_REPLY

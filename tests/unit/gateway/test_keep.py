@@ -12,6 +12,7 @@ from forebay_gateway.jobs.api import JobsApi
 from forebay_gateway.keep import keep_jobs
 from forebay_gateway.keys import Keys
 from forebay_gateway.names import Key
+from forebay_gateway.pacing import Rounds, Steps
 from forebay_gateway.settings import Limits
 from forebay_gateway.shares import Shares
 
@@ -35,7 +36,17 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
     parsed = argparse.Namespace(jobs_bytes=1, files_bytes=1, namespace_share=1.0, webhook_networks=[])
     holds = Holds(directory, balancer, wake, find, limits)  # type: ignore[arg-type]
     kept = Shares(1)
-    async with keep_jobs(parsed, None, keys=Keys(), directory=directory, balancer=balancer, holds=holds, kept=kept):
+    async with keep_jobs(
+        parsed,
+        None,
+        keys=Keys(),
+        directory=directory,
+        balancer=balancer,
+        holds=holds,
+        kept=kept,
+        rounds=Rounds(),
+        steps=Steps(),
+    ):
         directory.dropped(("team", "one"))
         await begun.wait()
     assert ended.is_set()

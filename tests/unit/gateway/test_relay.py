@@ -1,7 +1,7 @@
 """The head of a pod's answer on its way to the client: whatever it says, the connection ends with the answer."""
 
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from forebay_gateway.errors import Api, Refused
 from forebay_gateway.relay import LONGEST_HEAD, LateUpstream, Upstream
 from tests.fuzz import fuzzed
-from tests.unit.gateway.relaying import Client, Transport
+from tests.unit.gateway.relaying import Client, Transport, connect
 
 ANSWER = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nX-A: 1\r\n\r\n"
 ENDS = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nconnection: close\r\n\r\n"
@@ -20,7 +20,7 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade:
 def relay(*parts: bytes, web_socket: bool = False) -> tuple[Upstream, Client]:
     client = Client()
     upstream = Upstream(client, web_socket=web_socket)
-    upstream.transport = cast("Any", Transport())
+    connect(upstream)
     for part in parts:
         upstream.data_received(part)
     return upstream, client
@@ -87,7 +87,7 @@ async def late(*parts: bytes) -> Client:
     """The answer to a client that has got the head of a stream already."""
     client = Client()
     upstream = LateUpstream(client, Api.OPENAI)
-    upstream.transport = cast("Any", Transport())
+    connect(upstream)
     for part in parts:
         upstream.data_received(part)
     upstream.connection_lost(None)

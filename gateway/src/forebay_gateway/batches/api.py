@@ -18,6 +18,7 @@ from forebay_gateway.batches.worker import Worker
 from forebay_gateway.errors import ApiError, Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_gateway.names import Key
+from forebay_gateway.pacing import Steps
 from forebay_gateway.shares import Shares, Turns
 
 MOST_FILES, MOST_BATCHES = 10_000, 100
@@ -57,10 +58,11 @@ LONGEST_OBJECT = 64 << 10
 class BatchesApi:
     """OpenAI's files and batches of every endpoint."""
 
-    def __init__(self, shelf: Shelf, worker: Worker, kept: Shares) -> None:
+    def __init__(self, shelf: Shelf, worker: Worker, kept: Shares, steps: Steps) -> None:
         self._shelf = shelf
         self._worker = worker
         self._kept = kept
+        self._steps = steps
         self._turns = Turns()
 
     async def answer(self, asked: Asked) -> Answer:
@@ -116,10 +118,11 @@ class BatchesApi:
             return await self._take_file(asked)
 
     async def _take_file(self, asked: Asked) -> Record:
-        try:
-            upload = read_upload(asked.content_type, asked.body)
-        except BadUpload as error:
-            raise _bad(str(error), error.param) from None
+        async with self._steps.apart(asked.key[0]):
+            try:
+                upload = read_upload(asked.content_type, asked.body)
+            except BadUpload as error:
+                raise _bad(str(error), error.param) from None
         if upload.purpose != "batch":
             raise _bad("Files are for batches here: purpose must be batch.", "purpose")
         kept = records.FILE_KEPT if upload.kept is None else upload.kept

@@ -1,6 +1,7 @@
 """Answers the requests of RunPod's job API. The key has been checked by then, and is one of this endpoint's."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,8 +13,10 @@ from forebay_gateway.jobs.job import Job, Rendered, State, new_id, render, tell,
 from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.rates import Rates
 from forebay_gateway.jobs.store import SMALL, Full, Store, Taken, Unavailable
-from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
+from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 from forebay_gateway.names import Key
+from forebay_gateway.pacing import Steps
+from forebay_gateway.settings import MIB
 from forebay_gateway.shares import Shares
 
 T = TypeVar("T")
@@ -41,8 +44,9 @@ class Asked:
 class JobsApi:
     """RunPod's operations on the jobs of this gateway."""
 
-    def __init__(self, store: Store, directory: Directory, kept: Shares) -> None:
+    def __init__(self, store: Store, directory: Directory, kept: Shares, steps: Steps) -> None:
         self._store = store
+        self._steps = steps
         self._kept = kept
         self._directory = directory
         self._rates = Rates()
@@ -90,11 +94,11 @@ class JobsApi:
 
     async def _run(self, asked: Asked) -> object:
         job_id = new_id(sync=False)
-        await self._store.submit(asked.key, job_id, read_submission(asked.body, sync=False), asked.api_key)
+        await self._store.submit(asked.key, job_id, await self._read(asked, sync=False), asked.api_key)
         return tell_state(job_id, State.IN_QUEUE)
 
     async def _runsync(self, asked: Asked) -> object:
-        wait, submission, job_id = read_wait(asked.query), read_submission(asked.body, sync=True), new_id(sync=True)
+        wait, submission, job_id = read_wait(asked.query), await self._read(asked, sync=True), new_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(asked.key, job_id, submission, asked.api_key)
             job = _found(await self._store.wait_for_end(asked.key, job_id, changed, wait))
@@ -149,6 +153,11 @@ class JobsApi:
             "running": running,
         }
         return {"jobs": jobs, "workers": workers, "store": self._store.keeps}
+
+    async def _read(self, asked: Asked, *, sync: bool) -> Submission:
+        """Raises BadJob."""
+        async with self._steps.apart(asked.key[0]) if len(asked.body) > MIB else nullcontext():
+            return read_submission(asked.body, sync=sync)
 
     async def _find(self, key: Key, job_id: str) -> Job:
         return _found(await self._store.find(key, job_id))

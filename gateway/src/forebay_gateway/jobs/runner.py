@@ -1,7 +1,7 @@
 """Runs one job at a pod, which gives its output line by line (forebay_server.jobs.runsync)."""
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -9,6 +9,7 @@ import msgspec
 
 from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.pacing import LARGE, Rounds
 from forebay_gateway.shares import Reservation
 
 LINES = "application/x-ndjson"
@@ -56,13 +57,20 @@ LONGEST_TEXT = 10_000
 
 
 async def run(
-    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation
+    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, rounds: Rounds
 ) -> AsyncGenerator[tuple[Sequence[str], Outcome | None]]:
     """Run a job; gives the items of its output, as JSON, as they come, and with the last ones how it ended. `received`
     counts the bytes that are here until the next ones are asked for.
 
     To close this ends the generation. Raises Busy, Unreached and Gone.
     """
+
+    rest = bytearray()
+
+    async def take_turn(data: bytes) -> None:
+        if len(data) > LARGE and received.resize(COPIES * (len(rest) + len(data))):
+            await rounds.turn(job.endpoint[0])
+
     policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})
     body = f'{{"input": {job.submission.input}, "policy": {policy}}}'.encode()
     headers = {"Authorization": f"Bearer {job.api_key}", "Accept": LINES, "X-Request-Id": job.id}
@@ -73,10 +81,10 @@ async def run(
             if answer.status in (429, 503):
                 raise Busy
             if answer.status != 200:
-                yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR)))
+                yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR, take_turn)))
                 return
             if LINES not in answer.headers.get("Content-Type", ""):
-                body = await _read(answer, LONGEST_LINE)
+                body = await _read(answer, LONGEST_LINE, take_turn)
                 if len(body) > LONGEST_LINE:
                     yield (), TOO_LARGE
                 elif not received.resize(COPIES * len(body)):
@@ -84,8 +92,8 @@ async def run(
                 else:
                     yield _read_whole(body)
                 return
-            rest = bytearray()
             async for data in answer.content.iter_any():
+                await take_turn(data)
                 rest += data
                 if len(rest) > LONGEST_LINE:
                     yield (), TOO_LARGE
@@ -108,10 +116,11 @@ async def run(
     raise Gone("the answer broke off")
 
 
-async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
+async def _read(answer: aiohttp.ClientResponse, most: int, take_turn: Callable[[bytes], Awaitable[None]]) -> bytes:
     """The body of an answer; of a longer one a little more than `most` bytes."""
     body = bytearray()
     async for data in answer.content.iter_any():
+        await take_turn(data)
         body += data
         if len(body) > most:
             break

@@ -17,8 +17,12 @@ from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable, insist
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
 from forebay_gateway.names import Key
-from forebay_gateway.relay import keep_alive
+from forebay_gateway.pacing import Rounds
+from forebay_gateway.relay import SOCKET_BUFFER, keep_alive
 from forebay_gateway.shares import Reservation, Shares
+
+READ_BUFFER = 16 << 10
+"""Bytes of a pod's answer behind which no more are read, until these are taken."""
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +31,9 @@ class Running:
     """Use it as an async context manager; what runs when it ends is put back into the queue. `kept` bounds what is
     received and not stored yet."""
 
-    def __init__(self, store: Store, balancer: Balancer, kept: Shares) -> None:
+    def __init__(self, store: Store, balancer: Balancer, kept: Shares, rounds: Rounds) -> None:
         self._store = store
+        self._rounds = rounds
         self._kept = kept
         self._balancer = balancer
         self._takers = Balancer()
@@ -41,7 +46,7 @@ class Running:
     async def __aenter__(self) -> "Running":
         connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_open)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=3)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=READ_BUFFER)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -125,7 +130,7 @@ class Running:
 
     async def _take_output(self, job: Job, pod: Address, received: Reservation) -> tuple[runner.Outcome, Sequence[str]]:
         """Keep the output as it comes; how the job ended, and the last items."""
-        async with aclosing(runner.run(self._session, pod, job, received)) as steps:
+        async with aclosing(runner.run(self._session, pod, job, received, self._rounds)) as steps:
             async for items, outcome in steps:
                 if outcome:
                     return outcome, items
@@ -154,4 +159,5 @@ def _open(address: AddrInfoType) -> socket.socket:
     family, kind, protocol, *_ = address
     opened = socket.socket(family, kind, protocol)
     keep_alive(opened)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
     return opened

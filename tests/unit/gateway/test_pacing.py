@@ -1,0 +1,69 @@
+"""Who sends much takes turns, and long steps of one tenant are apart."""
+
+import asyncio
+import time
+from functools import partial
+from typing import Any, cast
+
+import pytest
+
+from forebay_gateway import pacing
+from forebay_gateway.pacing import Reader, Rounds, Steps
+
+
+async def test_each_tenant_has_one_turn_in_a_round() -> None:
+    rounds, had = Rounds(), list[str]()
+    for name in ("a1", "a2", "a3", "b1"):
+        rounds.wait(name[0], partial(had.append, name))
+    assert not had
+    for after in (["a1", "b1"], ["a1", "b1", "a2"], ["a1", "b1", "a2", "a3"]):
+        await asyncio.sleep(0)
+        assert had == after
+
+
+async def test_who_leaves_while_it_waits_for_a_turn_takes_none_from_others() -> None:
+    rounds = Rounds()
+    leaving, staying = (asyncio.create_task(rounds.turn("a")) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    async with asyncio.timeout(5):
+        await staying
+
+
+class Transport:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
+
+
+def test_what_two_hold_up_goes_on_when_both_release_it() -> None:
+    transport = Transport()
+    reader = Reader(cast("Any", transport))
+    reader.hold("turn")
+    reader.hold("slow client")
+    reader.release("turn")
+    reader.release("turn")
+    assert transport.calls == ["pause"]
+    reader.release("slow client")
+    assert transport.calls == ["pause", "resume"]
+
+
+async def test_after_a_long_step_the_same_tenant_waits_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "APART", 20)
+    steps, clock, cpu = Steps(), asyncio.get_running_loop().time, time.thread_time
+    began = cpu()
+    async with steps.apart("a"):
+        while cpu() - began < 0.02:
+            sum(range(1000))
+    for tenant, waits in (("b", False), ("a", True), ("a", False)):
+        moment = clock()
+        async with steps.apart(tenant):
+            assert (clock() - moment > 0.05) == waits

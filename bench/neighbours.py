@@ -34,6 +34,9 @@ NEIGHBOUR = "127.0.0.2"
 RATE = 50
 """Requests of the neighbour in a second."""
 
+BEGUN = 200
+"""Connections that an attack opens in a second, at first."""
+
 MIB = 1 << 20
 THIEVES = "thieves"
 """The attacker's namespace."""
@@ -77,12 +80,15 @@ async def send(place: Place, data: bytes, *, reads: bool = True) -> None:
 
 
 async def again_and_again(place: Place, data: bytes, at_once: int = 2, *, reads: bool = True) -> None:
-    async def one() -> None:
+    """So many at once; the first ones begin one after the other."""
+
+    async def one(number: int) -> None:
+        await asyncio.sleep(number / BEGUN)
         while True:
             await send(place, data, reads=reads)
             await asyncio.sleep(0.01)
 
-    await asyncio.gather(*(one() for _ in range(at_once)))
+    await asyncio.gather(*map(one, range(at_once)))
 
 
 CHAT, FILES, BATCHES = "openai/v1/chat/completions", "openai/v1/files", "openai/v1/batches"
@@ -150,7 +156,7 @@ async def web_sockets(place: Place) -> None:
 
 
 async def silent_connections(place: Place) -> None:
-    await asyncio.gather(*(again_and_again(place, b"", 1, reads=False) for _ in range(1500)))
+    await again_and_again(place, b"", 1500, reads=False)
 
 
 async def big_jobs(place: Place) -> None:

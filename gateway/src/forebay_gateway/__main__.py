@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import ctypes
 import dataclasses
 import gc
 import logging
@@ -10,7 +11,7 @@ import os
 import resource
 import signal
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ LEAST_CONNECTIONS = 128
 
 MOST_DESCRIPTORS = 1 << 20
 """Linux' own limit for a process, where nothing else is said (fs.nr_open)."""
+
+M_MMAP_THRESHOLD, LARGE_PIECE = -3, 1 << 20
+"""A number of glibc's malloc.h, and bytes."""
 
 LIMITS = {
     "head_bytes": "bytes of a request's head",
@@ -130,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = build_parser().parse_args(arguments)
     logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     gc.freeze()  # what is imported stays: collections need not look at it again
+    give_back_memory()
     uvloop.run(run(parsed))
 
 
@@ -166,8 +171,7 @@ async def run(parsed: argparse.Namespace) -> None:
                         balancer=balancer,
                         holds=holds,
                         kept=gate.kept,
-                        rounds=gate.rounds,
-                        steps=gate.steps,
+                        pace=gate.pace,
                     )
                 )
             await listeners.open_shared(parsed.port)
@@ -249,6 +253,13 @@ def fit_connections(limits: Limits, descriptors: int) -> Limits:
         return limits
     logger.warning("%d open files are allowed, so at most %d connections", descriptors, fitting)
     return dataclasses.replace(limits, connections=fitting)
+
+
+def give_back_memory() -> None:
+    """Have glibc give large pieces of memory back to the system once they are free. By itself it keeps pieces of up to
+    32 MiB for the next time, behind what still is in use (mallopt(3), M_MMAP_THRESHOLD)."""
+    with suppress(OSError, AttributeError):  # it is no glibc
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_PIECE)
 
 
 CLOSING_SECONDS = 1.0

@@ -13,7 +13,7 @@ from forebay_gateway.errors import Api, ApiError, Refused
 from forebay_gateway.head import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import LARGE, Reader, Rounds
+from forebay_gateway.pacing import LARGE, Pace, Reader
 from forebay_gateway.paths import read_path
 from forebay_gateway.reader import RequestReader
 from forebay_gateway.relay import SOCKET_BUFFER, TURN, Upstream, keep_alive
@@ -43,7 +43,7 @@ class Gate(Protocol):
     kept: Shares
     known: Shares
     unknown: Sources
-    rounds: Rounds
+    pace: Pace
     connections: "set[Connection]"
 
     def admit(self, port: Key | None, head: Head) -> Admission:
@@ -98,6 +98,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()  # without a look at what comes
         else:
             self._source = source
+            self._loop.call_soon(self._take_turn)  # once the transport has begun to read
 
     def connection_lost(self, _: Exception | None) -> None:
         self._gate.connections.discard(self)
@@ -114,8 +115,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE:
-            self._reading.hold(TURN)
-            self.wait_for_turn(partial(self._reading.release, TURN))
+            self._take_turn()
         if self._upstream is not None and self._upstream.switched:
             self._upstream.transport.write(data)
         elif not self._answered and self._task is None:
@@ -170,9 +170,13 @@ class Connection(asyncio.Protocol):
     def resume_reading(self) -> None:
         self._reading.release(SLOW_POD)
 
+    def _take_turn(self) -> None:
+        self._reading.hold(TURN)
+        self.wait_for_turn(partial(self._reading.release, TURN))
+
     def wait_for_turn(self, go_on: Callable[[], None]) -> None:
         """Call `go_on` when it is the turn of this client's tenant to have another large read."""
-        self._gate.rounds.wait(self._tenant or self._source, go_on)
+        self._gate.pace.wait(self._tenant or self._source, go_on)
 
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
@@ -244,9 +248,9 @@ class Connection(asyncio.Protocol):
         else:
             self.end()
 
-    def take_body(self) -> bytes:
+    def take_body(self) -> bytearray:
         """The request's body, which is the caller's alone from now on, so that it can go as soon as it is written."""
-        body, self._reader.body = bytes(self._reader.body), bytearray()
+        body, self._reader.body = self._reader.body, bytearray()
         return body
 
     def drop_body(self) -> None:

@@ -24,7 +24,7 @@ from forebay_gateway.keep import Jobs
 from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, KEPT_BYTES, RELAYED
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Rounds, Steps
+from forebay_gateway.pacing import APART, Pace
 from forebay_gateway.paths import Kind, read_path
 from forebay_gateway.relay import LateUpstream, Upstream, connect
 from forebay_gateway.request_id import NAME, choose_id
@@ -60,7 +60,7 @@ class Gate:
         limits = self.limits
         self.kept = Shares(limits.kept_bytes, limits.namespace_share)
         KEPT_BYTES.set_function(lambda: self.kept.used)
-        self.rounds, self.steps = Rounds(), Steps()
+        self.pace = Pace(0 if limits.namespace_share == 1 else APART)
         self.known = Shares(limits.connections, limits.namespace_share)
         self.unknown = Sources(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
 
@@ -172,7 +172,7 @@ class Gate:
             return False
         return True
 
-    async def _answer_job(self, client: Connection, admission: Admission, key: Key, body: bytes) -> bool:
+    async def _answer_job(self, client: Connection, admission: Admission, key: Key, body: bytes | bytearray) -> bool:
         """Answer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
         head = admission.head
         operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
@@ -189,7 +189,7 @@ class Gate:
         """The API key that is kept for an endpoint's pods; "" where they ask for none."""
         return "" if key in self.directory.open() else head.key
 
-    async def _answer_batches(self, client: Connection, admission: Admission, body: bytes) -> None:
+    async def _answer_batches(self, client: Connection, admission: Admission, body: bytes | bytearray) -> None:
         """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
         head, key = admission.head, admission.key
         if self.jobs is None:
@@ -204,12 +204,12 @@ class Gate:
         answer = await self.jobs.batches.answer(asked)
         client.answer(200, answer.content, (("content-type", answer.content_type),))
 
-    async def _read(self, admission: Admission, body: bytes) -> Fields:
+    async def _read(self, admission: Admission, body: bytes | bytearray) -> Fields:
         """What a body says that has to make sense before anything is started for it. Raises Refused."""
         if admission.web_socket:
             fields = read_query(admission.head.target)
         else:
-            async with self.steps.apart(admission.tenant) if len(body) > MIB else nullcontext():
+            async with self.pace.apart(admission.tenant) if len(body) > MIB else nullcontext():
                 fields = read_fields(admission.head.get(b"content-type"), body)
         if fields.dense:
             raise Refused(errors.TOO_MANY_VALUES)
@@ -292,7 +292,7 @@ class _Request:
     client: Connection
     admission: Admission
     key: Key
-    body: bytes
+    body: bytes | bytearray
     fields: Fields | None
     began: float
 

@@ -30,7 +30,7 @@ from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.keys import Keys
 from forebay_gateway.metrics import JOB_DELAY, JOB_EXECUTION, JOBS, JOBS_WAITING
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Rounds, Steps
+from forebay_gateway.pacing import Pace
 from forebay_gateway.shares import Shares
 
 VALKEY_URL = "FOREBAY_GATEWAY_VALKEY_URL"
@@ -88,19 +88,18 @@ async def keep_jobs(
     balancer: Balancer,
     holds: Holds,
     kept: Shares,
-    rounds: Rounds,
-    steps: Steps,
+    pace: Pace,
 ) -> AsyncIterator[Jobs]:
     """Take jobs and batches and have pods do them until the context ends."""
     seal = Seal(keys.secret)
     async with (
         _open(parsed, client, seal) as (store, shelf),
         Webhooks(store, parsed.webhook_networks, parsed.namespace_share) as webhooks,
-        Running(store, balancer, kept, rounds) as running,
+        Running(store, balancer, kept, pace) as running,
         Dispatcher(store, directory, balancer, holds, running) as dispatcher,
         Worker(shelf, store, seal) as worker,
     ):
-        api, batches = JobsApi(store, directory, kept, steps), BatchesApi(shelf, worker, kept, steps)
+        api, batches = JobsApi(store, directory, kept, pace), BatchesApi(shelf, worker, kept, pace)
         jobs = Jobs(api, batches, worker, dispatcher, running)
         forgetting: set[asyncio.Task[None]] = set()
 

@@ -94,8 +94,13 @@ class Upstream(asyncio.Protocol):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
         self.transport.set_write_buffer_limits(high=HIGH_WATER, low=0)
         self.reader = Reader(self.transport)
+        asyncio.get_running_loop().call_soon(self._take_turn)  # once the transport has begun to read
 
-    def send(self, head: bytes, body: bytes, seconds: float) -> None:
+    def _take_turn(self) -> None:
+        self.reader.hold(TURN)
+        self._client.wait_for_turn(partial(self.reader.release, TURN))
+
+    def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
         """Write the request. A pod that takes nothing of what is written to it for so many seconds is left."""
         self._write_seconds = seconds
         self.transport.writelines([head, body])
@@ -123,8 +128,7 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE:
-            self.reader.hold(TURN)
-            self._client.wait_for_turn(partial(self.reader.release, TURN))
+            self._take_turn()
         if self._passes:
             self._pass(data)
         elif not self.ended.done():  # else it was under way when the answer failed

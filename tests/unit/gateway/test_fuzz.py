@@ -25,7 +25,7 @@ from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
 from forebay_gateway.keys import Keys
-from forebay_gateway.pacing import Steps
+from forebay_gateway.pacing import Pace
 from forebay_gateway.paths import read_path
 from forebay_gateway.relay import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
 from forebay_gateway.shares import Shares
@@ -158,7 +158,7 @@ async def test_requests_about_files_and_batches(
     method: str, parts: list[str], query: str, content_type: str, body: bytes
 ) -> None:
     shelf, store = MemoryShelf(1 << 20), Memory(1 << 20)
-    api = BatchesApi(shelf, Worker(shelf, store, Seal(lambda: b"secret")), Shares(1 << 20), Steps())
+    api = BatchesApi(shelf, Worker(shelf, store, Seal(lambda: b"secret")), Shares(1 << 20), Pace())
     for kind, name, record in (
         ("file", "file-x", new_file("x", "batch", "x", 0.0, file_id="file-x")),
         ("batch", "batch-x", {**new_batch("/v1/completions", "file-x", None, 0.0), "id": "batch-x"}),
@@ -182,7 +182,7 @@ async def test_requests_about_jobs(method: str, operation: str, job_id: str, que
     every = list(watches(directory, Keys(), "system", ()))
     every[0]._take("ADDED", named("one", {"spec": {"replicas": 2}}))
     with suppress(Refused):
-        api = JobsApi(store, directory, Shares(1 << 20), Steps())
+        api = JobsApi(store, directory, Shares(1 << 20), Pace())
         await api.answer(jobs.Asked(ENDPOINT, method, operation, job_id, query, "key", body))
     await store.forget(ENDPOINT)
 

@@ -16,7 +16,7 @@ from forebay_gateway.jobs.operations import read_operation
 from forebay_gateway.jobs.rates import Rates
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 from forebay_gateway.keys import Keys
-from forebay_gateway.pacing import Steps
+from forebay_gateway.pacing import Pace
 from forebay_gateway.shares import Reservation, Shares
 from forebay_gateway.watch import watches
 
@@ -152,7 +152,7 @@ async def test_a_large_output_is_not_even_read_where_it_would_have_no_room() -> 
     store, kept, directory = Memory(1 << 20), Shares(400_000), Directory("home")
     for watch in list(watches(directory, Keys(), "system", ()))[:1]:
         watch.put({"metadata": {"namespace": "home", "name": "one", "uid": "1"}, "spec": {}})
-    api = JobsApi(store, directory, kept, Steps())
+    api = JobsApi(store, directory, kept, Pace())
     for job_id, size in (("small", 100), ("large", 150_000)):
         await store.submit(KEY, job_id, submission(), "key")
         job, _ = await store.claim(KEY, [Address("10.0.0.1", 8000)], 9)

@@ -12,7 +12,7 @@ from forebay_gateway.jobs.api import JobsApi
 from forebay_gateway.keep import keep_jobs
 from forebay_gateway.keys import Keys
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Rounds, Steps
+from forebay_gateway.pacing import Pace
 from forebay_gateway.settings import Limits
 from forebay_gateway.shares import Shares
 
@@ -44,8 +44,7 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
         balancer=balancer,
         holds=holds,
         kept=kept,
-        rounds=Rounds(),
-        steps=Steps(),
+        pace=Pace(),
     ):
         directory.dropped(("team", "one"))
         await begun.wait()

@@ -5,16 +5,13 @@ import time
 from functools import partial
 from typing import Any, cast
 
-import pytest
-
-from forebay_gateway import pacing
-from forebay_gateway.pacing import Reader, Rounds, Steps
+from forebay_gateway.pacing import Pace, Reader
 
 
 async def test_each_tenant_has_one_turn_in_a_round() -> None:
-    rounds, had = Rounds(), list[str]()
+    pace, had = Pace(), list[str]()
     for name in ("a1", "a2", "a3", "b1"):
-        rounds.wait(name[0], partial(had.append, name))
+        pace.wait(name[0], partial(had.append, name))
     assert not had
     for after in (["a1", "b1"], ["a1", "b1", "a2"], ["a1", "b1", "a2", "a3"]):
         await asyncio.sleep(0)
@@ -22,8 +19,8 @@ async def test_each_tenant_has_one_turn_in_a_round() -> None:
 
 
 async def test_who_leaves_while_it_waits_for_a_turn_takes_none_from_others() -> None:
-    rounds = Rounds()
-    leaving, staying = (asyncio.create_task(rounds.turn("a")) for _ in range(2))
+    pace = Pace()
+    leaving, staying = (asyncio.create_task(pace.turn("a")) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
     async with asyncio.timeout(5):
@@ -51,19 +48,32 @@ def test_what_two_hold_up_goes_on_when_both_release_it() -> None:
     reader.hold("slow client")
     reader.release("turn")
     reader.release("turn")
-    assert transport.calls == ["pause"]
+    assert transport.calls == ["pause", "pause"]
     reader.release("slow client")
-    assert transport.calls == ["pause", "resume"]
+    assert transport.calls == ["pause", "pause", "resume"]
 
 
-async def test_after_a_long_step_the_same_tenant_waits_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pacing, "APART", 20)
-    steps, clock, cpu = Steps(), asyncio.get_running_loop().time, time.thread_time
+async def test_a_connection_that_has_just_closed_takes_no_turn_from_others() -> None:
+    class Closed(Transport):
+        def resume_reading(self) -> None:
+            raise RuntimeError("the handler is closed")
+
+    pace, other = Pace(), Transport()
+    for tenant, transport in (("a", Closed()), ("b", other)):
+        reader = Reader(cast("Any", transport))
+        reader.hold("turn")
+        pace.wait(tenant, partial(reader.release, "turn"))
+    await asyncio.sleep(0)
+    assert other.calls == ["pause", "resume"]
+
+
+async def test_after_a_long_step_the_same_tenant_waits_and_no_other() -> None:
+    pace, clock, cpu = Pace(apart=20), asyncio.get_running_loop().time, time.thread_time
     began = cpu()
-    async with steps.apart("a"):
+    async with pace.apart("a"):
         while cpu() - began < 0.02:
             sum(range(1000))
     for tenant, waits in (("b", False), ("a", True), ("a", False)):
         moment = clock()
-        async with steps.apart(tenant):
+        async with pace.apart(tenant):
             assert (clock() - moment > 0.05) == waits

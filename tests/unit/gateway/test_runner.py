@@ -15,7 +15,7 @@ from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.runner import LINES, Gone, Outcome, _error, _read_lines, _read_whole, run
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.pacing import Rounds
+from forebay_gateway.pacing import Pace
 from forebay_gateway.shares import Reservation, Shares
 from tests.fuzz import fuzzed
 
@@ -51,7 +51,7 @@ async def pod(head: str, *parts: bytes, endless: bool = False) -> AsyncIterator[
 async def outcome_at(address: Address, room: int = 1 << 30) -> tuple[list[str], Outcome]:
     items: list[str] = []
     received = Reservation(Shares(room), "home")
-    async with aiohttp.ClientSession() as session, aclosing(run(session, address, JOB, received, Rounds())) as steps:
+    async with aiohttp.ClientSession() as session, aclosing(run(session, address, JOB, received, Pace())) as steps:
         async for given_items, outcome in steps:
             items += given_items
             if outcome:

@@ -18,7 +18,7 @@ from forebay_gateway.batches.worker import Worker
 from forebay_gateway.errors import ApiError, Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Steps
+from forebay_gateway.pacing import Pace
 from forebay_gateway.shares import Shares, Turns
 
 MOST_FILES, MOST_BATCHES = 10_000, 100
@@ -40,7 +40,7 @@ class Asked:
     query: str
     content_type: str
     api_key: str
-    body: bytes
+    body: bytes | bytearray
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ LONGEST_OBJECT = 64 << 10
 class BatchesApi:
     """OpenAI's files and batches of every endpoint."""
 
-    def __init__(self, shelf: Shelf, worker: Worker, kept: Shares, steps: Steps) -> None:
+    def __init__(self, shelf: Shelf, worker: Worker, kept: Shares, pace: Pace) -> None:
         self._shelf = shelf
         self._worker = worker
         self._kept = kept
-        self._steps = steps
+        self._pace = pace
         self._turns = Turns()
 
     async def answer(self, asked: Asked) -> Answer:
@@ -118,7 +118,7 @@ class BatchesApi:
             return await self._take_file(asked)
 
     async def _take_file(self, asked: Asked) -> Record:
-        async with self._steps.apart(asked.key[0]):
+        async with self._pace.apart(asked.key[0]):
             try:
                 upload = read_upload(asked.content_type, asked.body)
             except BadUpload as error:
@@ -233,7 +233,7 @@ def _bad(message: str, param: str | None = None) -> Refused:
     return Refused(ApiError(400, message, "invalid_value", param))
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _object(body: bytes | bytearray) -> Mapping[str, Any]:
     if len(body) > LONGEST_OBJECT:
         raise Refused(ApiError(413, f"The request's body has more than {LONGEST_OBJECT} bytes.", "request_too_large"))
     try:

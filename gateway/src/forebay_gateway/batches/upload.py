@@ -30,7 +30,7 @@ class Upload:
     kept: int | None
 
 
-def read_upload(content_type: str, body: bytes) -> Upload:
+def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
     """Raises BadUpload."""
     if not is_form(content_type):
         raise BadUpload("Files are uploaded as multipart/form-data with the fields file and purpose.")

@@ -9,13 +9,13 @@ from forebay_gateway import errors
 from forebay_gateway.directory import Directory
 from forebay_gateway.errors import ApiError, Refused, no_endpoint, retry_after
 from forebay_gateway.hold import wait_for_event
-from forebay_gateway.jobs.job import Job, Rendered, State, new_id, render, tell, tell_state, tell_stream
+from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_state, tell_stream
 from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.rates import Rates
 from forebay_gateway.jobs.store import SMALL, Full, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Steps
+from forebay_gateway.pacing import Pace
 from forebay_gateway.settings import MIB
 from forebay_gateway.shares import Shares
 
@@ -38,15 +38,15 @@ class Asked:
     job_id: str
     query: str
     api_key: str
-    body: bytes
+    body: bytes | bytearray
 
 
 class JobsApi:
     """RunPod's operations on the jobs of this gateway."""
 
-    def __init__(self, store: Store, directory: Directory, kept: Shares, steps: Steps) -> None:
+    def __init__(self, store: Store, directory: Directory, kept: Shares, pace: Pace) -> None:
         self._store = store
-        self._steps = steps
+        self._pace = pace
         self._kept = kept
         self._directory = directory
         self._rates = Rates()
@@ -73,7 +73,8 @@ class JobsApi:
             later = self._rates.take(key, operation, pods) if fits else 1.0
             if later:
                 raise Refused(ApiError(429, f"Too many requests to /{operation}.", headers=retry_after(later)))
-            return render(await self._do(asked)).encode(errors="replace")
+            answer = await self._do(asked)
+            return answer if isinstance(answer, bytes) else render(answer)
 
     async def _do(self, asked: Asked) -> object:
         try:
@@ -156,16 +157,18 @@ class JobsApi:
 
     async def _read(self, asked: Asked, *, sync: bool) -> Submission:
         """Raises BadJob."""
-        async with self._steps.apart(asked.key[0]) if len(asked.body) > MIB else nullcontext():
+        async with self._pace.apart(asked.key[0]) if len(asked.body) > MIB else nullcontext():
             return read_submission(asked.body, sync=sync)
 
     async def _find(self, key: Key, job_id: str) -> Job:
         return _found(await self._store.find(key, job_id))
 
-    async def _tell(self, job: Job) -> object:
+    async def _tell(self, job: Job) -> bytes:
         async with self._store.turn(job):
             self._check_room(job.endpoint, job.output_size)
-            return render(tell(_found(await self._store.whole(job))))
+            whole = _found(await self._store.whole(job))
+            async with self._pace.apart(job.endpoint[0]) if job.output_size > MIB else nullcontext():
+                return render(tell(whole))
 
     def _check_room(self, key: Key, size: int) -> None:
         """Before an answer is read and written that would have no room then. Raises Refused."""
@@ -176,7 +179,7 @@ class JobsApi:
         return _found(await self._store.take_stream(asked.key, asked.job_id, most))
 
 
-def _tell_taken(taken: Taken) -> Rendered:
+def _tell_taken(taken: Taken) -> bytes:
     return render(tell_stream(taken.state, taken.items, more=taken.more))
 
 

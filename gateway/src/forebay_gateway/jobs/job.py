@@ -1,11 +1,12 @@
 """One job: its states, and how RunPod's API tells of it."""
 
-import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.submission import Submission
@@ -88,7 +89,7 @@ def tell_state(job_id: str, state: State) -> dict[str, Any]:
 
 
 def tell(job: Job) -> dict[str, Any]:
-    """What /status and /runsync answer; times in milliseconds. `output` is JSON already, see `render`."""
+    """What /status and /runsync answer; times in milliseconds. `output` is JSON already."""
     told: dict[str, Any] = {}
     if job.started is not None:
         told["delayTime"] = _milliseconds(job.created, job.started)
@@ -98,31 +99,23 @@ def tell(job: Job) -> dict[str, Any]:
     if job.error:
         told["error"] = job.error
     if job.state is State.COMPLETED:
-        told["output"] = [Rendered(item) for item in job.output]
+        told["output"] = _raw(job.output)
     return {**told, "status": job.state}
 
 
 def tell_stream(state: State, items: Sequence[str], *, more: bool) -> dict[str, Any]:
     """What /stream answers. Who reads until a final state must not stop before the last item."""
-    told = [{"metrics": {}, "output": Rendered(item)} for item in items]
+    told = [{"metrics": {}, "output": item} for item in _raw(items)]
     return {"status": State.IN_PROGRESS if more else state, "stream": told}
 
 
-class Rendered(str):
-    """Text that is JSON already."""
+def render(content: object) -> bytes:
+    """JSON, in which items of outputs stand as they are."""
+    return msgspec.json.encode(content)
 
-    __slots__ = ()
 
-
-def render(content: object) -> Rendered:
-    """JSON; what is JSON already is taken as it is."""
-    if isinstance(content, Rendered):
-        return content
-    if isinstance(content, dict):
-        return Rendered(f"{{{','.join(f'{json.dumps(name)}:{render(each)}' for name, each in content.items())}}}")
-    if isinstance(content, list):
-        return Rendered(f"[{','.join(map(render, content))}]")
-    return Rendered(json.dumps(content, ensure_ascii=False))
+def _raw(items: Iterable[str]) -> list[msgspec.Raw]:
+    return [msgspec.Raw(item.encode(errors="replace")) for item in items]
 
 
 def _milliseconds(begin: float, end: float) -> int:

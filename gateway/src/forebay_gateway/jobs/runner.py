@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import aiohttp
@@ -9,7 +10,8 @@ import msgspec
 
 from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.pacing import LARGE, Rounds
+from forebay_gateway.pacing import LARGE, Pace
+from forebay_gateway.settings import MIB
 from forebay_gateway.shares import Reservation
 
 LINES = "application/x-ndjson"
@@ -25,6 +27,9 @@ LONGEST_ERROR = 1 << 20
 
 AT_ONCE = 500
 """Items that are given together."""
+
+
+Take = Callable[[bytearray, bytes], Awaitable[bool]]
 
 
 class Busy(Exception):
@@ -57,7 +62,7 @@ LONGEST_TEXT = 10_000
 
 
 async def run(
-    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, rounds: Rounds
+    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, pace: Pace
 ) -> AsyncGenerator[tuple[Sequence[str], Outcome | None]]:
     """Run a job; gives the items of its output, as JSON, as they come, and with the last ones how it ended. `received`
     counts the bytes that are here until the next ones are asked for.
@@ -65,11 +70,14 @@ async def run(
     To close this ends the generation. Raises Busy, Unreached and Gone.
     """
 
-    rest = bytearray()
-
-    async def take_turn(data: bytes) -> None:
-        if len(data) > LARGE and received.resize(COPIES * (len(rest) + len(data))):
-            await rounds.turn(job.endpoint[0])
+    async def take(before: bytearray, data: bytes) -> bool:
+        """Add what came, if there is room for it."""
+        before += data
+        if not received.resize(COPIES * len(before)):
+            return False
+        if len(data) > LARGE:
+            await pace.turn(job.endpoint[0])
+        return True
 
     policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})
     body = f'{{"input": {job.submission.input}, "policy": {policy}}}'.encode()
@@ -81,31 +89,33 @@ async def run(
             if answer.status in (429, 503):
                 raise Busy
             if answer.status != 200:
-                yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR, take_turn)))
+                yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR, take) or b""))
                 return
             if LINES not in answer.headers.get("Content-Type", ""):
-                body = await _read(answer, LONGEST_LINE, take_turn)
-                if len(body) > LONGEST_LINE:
-                    yield (), TOO_LARGE
-                elif not received.resize(COPIES * len(body)):
+                whole = await _read(answer, LONGEST_LINE, take)
+                if whole is None:
                     yield (), NO_ROOM
+                elif len(whole) > LONGEST_LINE:
+                    yield (), TOO_LARGE
                 else:
-                    yield _read_whole(body)
+                    yield _read_whole(whole)
                 return
+            rest = bytearray()
             async for data in answer.content.iter_any():
-                await take_turn(data)
-                rest += data
+                if not await take(rest, data):
+                    yield (), NO_ROOM
+                    return
                 if len(rest) > LONGEST_LINE:
                     yield (), TOO_LARGE
                     return
-                if not received.resize(COPIES * len(rest)):
-                    yield (), NO_ROOM
-                    return
                 if b"\n" not in data:
                     continue
+                size = len(rest)
                 *lines, last = rest.split(b"\n")
                 rest = bytearray(last)
-                for items, outcome in _read_lines(lines):
+                async with pace.apart(job.endpoint[0]) if size > MIB else nullcontext():
+                    found = list(_read_lines(lines))
+                for items, outcome in found:
                     yield items, outcome
                     if outcome:
                         return
@@ -116,15 +126,15 @@ async def run(
     raise Gone("the answer broke off")
 
 
-async def _read(answer: aiohttp.ClientResponse, most: int, take_turn: Callable[[bytes], Awaitable[None]]) -> bytes:
-    """The body of an answer; of a longer one a little more than `most` bytes."""
+async def _read(answer: aiohttp.ClientResponse, most: int, take: Take) -> bytearray | None:
+    """The body of an answer, of a longer one a little more than `most` bytes; None where there is no room for it."""
     body = bytearray()
     async for data in answer.content.iter_any():
-        await take_turn(data)
-        body += data
+        if not await take(body, data):
+            return None
         if len(body) > most:
             break
-    return bytes(body)
+    return body
 
 
 class _Told(msgspec.Struct):
@@ -153,7 +163,7 @@ def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome
     while lines:  # each goes when it is read
         try:
             told = _TOLD.decode(lines.pop())
-            item, outcome = bytes(told.output).decode(), None
+            item, outcome = str(memoryview(told.output), "utf-8"), None
             if not item:
                 outcome = _outcome(told)
         except (ValueError, RecursionError):
@@ -169,12 +179,12 @@ def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome
         yield items, None
 
 
-def _read_whole(body: bytes) -> tuple[Sequence[str], Outcome]:
+def _read_whole(body: bytes | bytearray) -> tuple[Sequence[str], Outcome]:
     """What a server from before the lines answers: the output at the end."""
     try:
         told = _TOLD.decode(body)
         items = _ITEMS.decode(told.output) if bytes(memoryview(told.output)[:1]) == b"[" else []
-        return [bytes(item).decode() for item in items], _outcome(told)
+        return [str(memoryview(item), "utf-8") for item in items], _outcome(told)
     except (ValueError, RecursionError):
         return (), NO_ANSWER
 
@@ -187,7 +197,7 @@ def _outcome(told: _Told) -> Outcome:
     return Outcome(state, told.error[:LONGEST_TEXT])
 
 
-def _error(status: int, body: bytes) -> str:
+def _error(status: int, body: bytes | bytearray) -> str:
     try:
         return _ERROR.decode(body).error.message[:LONGEST_TEXT]
     except (ValueError, RecursionError):

@@ -17,7 +17,7 @@ from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable, insist
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Rounds
+from forebay_gateway.pacing import Pace
 from forebay_gateway.relay import SOCKET_BUFFER, keep_alive
 from forebay_gateway.shares import Reservation, Shares
 
@@ -31,9 +31,9 @@ class Running:
     """Use it as an async context manager; what runs when it ends is put back into the queue. `kept` bounds what is
     received and not stored yet."""
 
-    def __init__(self, store: Store, balancer: Balancer, kept: Shares, rounds: Rounds) -> None:
+    def __init__(self, store: Store, balancer: Balancer, kept: Shares, pace: Pace) -> None:
         self._store = store
-        self._rounds = rounds
+        self._pace = pace
         self._kept = kept
         self._balancer = balancer
         self._takers = Balancer()
@@ -130,7 +130,7 @@ class Running:
 
     async def _take_output(self, job: Job, pod: Address, received: Reservation) -> tuple[runner.Outcome, Sequence[str]]:
         """Keep the output as it comes; how the job ended, and the last items."""
-        async with aclosing(runner.run(self._session, pod, job, received, self._rounds)) as steps:
+        async with aclosing(runner.run(self._session, pod, job, received, self._pace)) as steps:
             async for items, outcome in steps:
                 if outcome:
                     return outcome, items

@@ -70,7 +70,7 @@ class _Asked(msgspec.Struct):
 _ASKED = msgspec.json.Decoder(_Asked)
 
 
-def read_submission(body: bytes, *, sync: bool) -> Submission:
+def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
     """The input is kept as it was written, and nothing is built of it. Raises BadJob."""
     most = RUNSYNC_BYTES if sync else RUN_BYTES
     if len(body) > most:

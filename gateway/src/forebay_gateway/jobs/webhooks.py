@@ -96,7 +96,7 @@ class Webhooks:
         if job.output_size > SMALL:
             post = partial(self._post_large, url, job.endpoint, job.id)
         else:
-            content = render(tell(job)).encode(errors="replace")
+            content = render(tell(job))
             if not waiting.resize(OVERHEAD + len(content)):
                 WEBHOOKS.labels("failed").inc()
                 logger.warning("the webhook of job %s was not delivered: too many wait", job.id)
@@ -131,7 +131,7 @@ class Webhooks:
                 async with self._store.turn(job):
                     if (whole := await self._store.whole(job)) is None:
                         return "the job is gone"
-                    content = render(tell(whole)).encode(errors="replace")
+                    content = render(tell(whole))
             except Unavailable:
                 return "the store of the jobs does not answer"
             return await self._post(url, content)

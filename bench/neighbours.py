@@ -1,7 +1,8 @@
 """What a tenant notices while another attacks the gateway that both share: `python -m bench.neighbours`.
 
 Every attack runs for some seconds in a process of its own, as nice as it can be, since it is the gateway that is to be
-measured and not this machine. Compared is one run with itself: the neighbour's p99 before each attack and during it.
+measured and not this machine. Compared is one run with itself: the neighbour's p99 before each attack, while another
+gateway on this machine has it, which is what the machine does to it, and while the neighbour's own gateway has it.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from cluster.pins import ROOT
 from tests.integration.asking import wait_until_listed
 from tests.integration.canned_pod import CannedPod, own_address
 from tests.integration.control_plane import free_ports
-from tests.integration.gateway_process import Gateway
+from tests.integration.gateway_process import Gateway, running_gateway
 
 KEY, THIEF = "fb_key-of-the-neighbour", "fb_key-of-the-thief"
 NEIGHBOUR = "127.0.0.2"
@@ -34,6 +35,9 @@ NEIGHBOUR = "127.0.0.2"
 RATE = 50
 """Requests of the neighbour in a second."""
 
+ONSET = 1.5
+"""Seconds from the start of an attack to the measurement."""
+
 BEGUN = 200
 """Connections that an attack opens in a second, at first."""
 
@@ -41,7 +45,9 @@ MIB = 1 << 20
 THIEVES = "thieves"
 """The attacker's namespace."""
 
-HEAD = "| attack | p99 alone, ms | p99 attacked, ms | ratio | longest step, s | gateway's peak, MiB |\n|" + "---|" * 6
+HEAD = """\
+| attack | p99 alone, ms | another gateway attacked | attacked | to alone | to another | longest step, s | peak, MiB |
+|---|---|---|---|---|---|---|---|"""
 
 
 @dataclass(frozen=True)
@@ -348,7 +354,12 @@ def main() -> None:
         name, gateway, pods = asked.attack
         asyncio.run(attack(name, Place(int(gateway), json.loads(pods))))
         return
-    with tempfile.TemporaryDirectory() as folder, standing_gateway(Path(folder)) as found, CannedPod() as pod_:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        standing_gateway(Path(folder)) as found,
+        running_gateway(found.kubectl, found.system, Path(folder) / "other.log") as other,
+        CannedPod() as pod_,
+    ):
         print(f"{RATE} requests a second of the neighbour, {asked.seconds:g} s each\n\n{HEAD}", flush=True)
         found.endpoint("neighbour", keys=[KEY])
         found.pods("neighbour", pod_)
@@ -357,12 +368,16 @@ def main() -> None:
         wait_until_listed(found, "neighbour", pod_, KEY)
         for name in asked.attacks.split(","):
             alone = p99(asyncio.run(measure(found.port, asked.seconds)))
+            with attacking(name, replace(place, gateway=other.port)):
+                time.sleep(ONSET)
+                elsewhere = p99(asyncio.run(measure(found.port, asked.seconds)))
             before = lags(found)
             forget_peak(found.process.pid)
             with attacking(name, place):
-                time.sleep(1.5)
+                time.sleep(ONSET)
                 attacked = p99(asyncio.run(measure(found.port, asked.seconds)))
-            row = (f"{alone:.1f}", f"{attacked:.1f}", f"{attacked / alone:.1f}", longest(before, lags(found)))
+            times = [f"{each:.1f}" for each in (alone, elsewhere, attacked, attacked / alone, attacked / elsewhere)]
+            row = (*times, longest(before, lags(found)))
             print(f"| {name.replace('_', ' ')} | {' | '.join(row)} | {peak_mib(found.process.pid):.0f} |", flush=True)
 
 

@@ -1,5 +1,5 @@
-"""Who sends much at once waits for others: in one round of the event loop each tenant has a few first or large reads,
-and long steps of one tenant are apart. So a round is short whatever anybody sends, and nobody else's request is late."""
+"""Who sends much at once waits for others: in one round of the event loop each tenant has two first or large reads, and
+long steps of one tenant are apart. So a round is short whatever anybody sends, and nobody else's request is late."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from forebay_gateway.shares import Turns
 LARGE = 32 << 10
 """Bytes of one read that make it a large one. A token takes some hundred."""
 
-READS = 4
+READS = 2
 """Of them, and of the first ones of connections, each tenant has so many in a round."""
 
 SHORT = 0.003

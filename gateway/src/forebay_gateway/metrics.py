@@ -21,7 +21,7 @@ HELD_SECONDS = Histogram(
 )
 LOOP_LAG = Histogram(
     "forebay_gateway_loop_lag_seconds",
-    "How late the event loop was, looked at four times a second: what one step of it takes, all requests wait.",
+    "How late the event loop was, looked at 20 times a second: what one step of it takes, all requests wait.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 JOBS = Counter("forebay_gateway_jobs", "Jobs that came to an end, by their last state.", ["state"])

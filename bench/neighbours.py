@@ -32,7 +32,7 @@ KEY, THIEF = "fb_key-of-the-neighbour", "fb_key-of-the-thief"
 NEIGHBOUR = "127.0.0.2"
 """Another address than the attacker's, of which only so many connections may be without a key."""
 
-RATE = 50
+RATE = 100
 """Requests of the neighbour in a second."""
 
 ONSET = 1.5
@@ -346,7 +346,7 @@ def give_endpoints(gateway: Gateway, place: Place) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.neighbours", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10, help="of each measurement (default: %(default)s)")
     parser.add_argument("--attacks", default=",".join(ATTACKS), help="which (default: %(default)s)")
     parser.add_argument("--attack", nargs=3, metavar=("NAME", "GATEWAY", "PODS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -105,6 +105,7 @@ class Running:
         """Have a pod run a job, and bring it to its end. `received`: its output that is not stored yet. Raises Full and
         Lost."""
         assert job.pod, "it was claimed for one"
+        await self._pace.turn(job.endpoint[0])
         try:
             with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():
                 async with asyncio.timeout(job.submission.timeout):

@@ -89,7 +89,7 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
     if not isinstance(policy, dict):
         raise BadJob("policy must be an object.")
     return Submission(
-        input=bytes(asked.input).decode(errors="replace"),
+        input=str(memoryview(asked.input), "utf-8", "replace"),
         timeout=_seconds(policy.get("executionTimeout"), "policy.executionTimeout", _TIMEOUT),
         ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
         kept=RUNSYNC_KEPT if sync else RUN_KEPT,

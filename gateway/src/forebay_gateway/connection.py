@@ -207,12 +207,14 @@ class Connection(asyncio.Protocol):
         """Answer the request whole, with JSON."""
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
         headers = (("x-request-id", self._request_id), *headers)
-        data = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
-        if len(data) > SMALL and not self._keep_unsent(len(data)):
+        head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
+        if len(body) > SMALL and not self._keep_unsent(len(body)):
             self.fail(errors.TOO_MANY)
             return
         ANSWERS.labels(str(status)).inc()
-        self.write(data)
+        self.write(head)
+        if body:
+            self.write(body)
         self._answered = True
         self.end()
 

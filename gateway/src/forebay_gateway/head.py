@@ -119,10 +119,10 @@ def replace_line(head: Head, name: bytes, value: str) -> Head:
 
 def render_answer(
     status: int, content: Any, headers: Sequence[tuple[str, str]] = (), *, origin: bool = False, bodiless: bool = False
-) -> bytes:
-    """A whole answer of the gateway's own, with JSON as its body (None: no body; bytes are JSON already, or what a
-    header says). `origin`: a page of another site may read it, as with vLLM's default. `bodiless`: the head alone, as
-    HEAD asks for."""
+) -> tuple[bytes, bytes]:
+    """Head and body of an answer of the gateway's own, with JSON as its body (None: no body; bytes are JSON already, or
+    what a header says). `origin`: a page of another site may read it, as with vLLM's default. `bodiless`: the head
+    alone, as HEAD asks for."""
     body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     if content is not None and "content-type" not in dict(headers):
@@ -132,7 +132,7 @@ def render_answer(
     lines += [f"{name}: {value}" for name, value in headers]
     lines += ["access-control-allow-origin: *"] if origin else []
     lines.append("connection: close")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if bodiless else body)
+    return "\r\n".join([*lines, "\r\n"]).encode(), b"" if bodiless else body
 
 
 STREAM_HEAD = (

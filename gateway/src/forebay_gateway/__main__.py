@@ -170,7 +170,7 @@ async def run(parsed: argparse.Namespace) -> None:
                         directory=directory,
                         balancer=balancer,
                         holds=holds,
-                        kept=gate.kept,
+                        answers=gate.answers,
                         pace=gate.pace,
                     )
                 )

@@ -41,6 +41,7 @@ class Gate(Protocol):
 
     limits: Limits
     kept: Shares
+    answers: Shares
     known: Shares
     unknown: Sources
     pace: Pace
@@ -69,7 +70,9 @@ class Connection(asyncio.Protocol):
         self._upstream: Upstream | None = None
         self._body: Reservation | None = None
         self._unsent: Reservation | None = None
-        self._tenant: str | None = None
+        self._counts = False
+        self.tenant = ""
+        """The namespace on whose account the request goes, or where it comes from while no namespace is known."""
         self._source = ""
         self._answered = False
         self._streams = False
@@ -176,7 +179,7 @@ class Connection(asyncio.Protocol):
 
     def wait_for_turn(self, go_on: Callable[[], None]) -> None:
         """Call `go_on` when it is the turn of this client's tenant to have another large read."""
-        self._gate.pace.wait(self._tenant or self._source, go_on)
+        self._gate.pace.wait(self.tenant or self._source, go_on)
 
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
@@ -268,23 +271,25 @@ class Connection(asyncio.Protocol):
     def _admit(self, head: Head) -> Admission:
         """What is decided by the head. The connection is its tenant's from now on. Raises Refused."""
         admission = self._gate.admit(self._port, head)
-        self._body = Reservation(self._gate.kept, admission.tenant)
-        self._unsent = Reservation(self._gate.kept, admission.tenant)
+        self.tenant = admission.tenant or self._source
+        self._body = Reservation(self._gate.kept, self.tenant)
+        self._unsent = Reservation(self._gate.answers, self.tenant)
         if admission.known:
-            if not self._gate.known.take(admission.tenant):
+            if not self._gate.known.take(self.tenant):
                 raise Refused(errors.BUSY)
             self._leave()
-            self._tenant = admission.tenant
+            self._counts = True
         return admission
 
     def charge(self, namespace: str) -> None:
         """The request goes on the account of this namespace from now on. Raises Refused where that has no room."""
-        if self._tenant in (None, namespace):
+        if self.tenant == namespace:
             return
-        if not self._gate.known.take(namespace):
-            raise Refused(errors.BUSY)
-        self._gate.known.give(self._tenant)
-        self._tenant = namespace
+        if self._counts:
+            if not self._gate.known.take(namespace):
+                raise Refused(errors.BUSY)
+            self._gate.known.give(self.tenant)
+        self.tenant = namespace
         for kept in (self._body, self._unsent):
             if kept and not kept.move(namespace):
                 raise Refused(errors.TOO_MANY)
@@ -294,9 +299,9 @@ class Connection(asyncio.Protocol):
         if self._source:
             self._gate.unknown.give(self._source)
             self._source = ""
-        if self._tenant is not None:
-            self._gate.known.give(self._tenant)
-            self._tenant = None
+        if self._counts:
+            self._gate.known.give(self.tenant)
+            self._counts = False
 
     async def ended(self) -> None:
         """Wait until the request is answered, in whatever way."""

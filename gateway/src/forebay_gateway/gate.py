@@ -35,6 +35,9 @@ from forebay_gateway.shares import Shares, Sources
 LONGEST_FOR_AFFINITY = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
 
+FLOOR = 4 * MIB
+"""Bytes of bodies, and of answers, that each namespace may keep whatever the others do."""
+
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """What the system says where this process or machine has too many connections."""
 
@@ -58,8 +61,9 @@ class Gate:
 
     def __post_init__(self) -> None:
         limits = self.limits
-        self.kept = Shares(limits.kept_bytes, limits.namespace_share)
-        KEPT_BYTES.set_function(lambda: self.kept.used)
+        self.kept = Shares(limits.kept_bytes, limits.namespace_share, FLOOR)
+        self.answers = Shares(limits.kept_bytes * 3 // 4, limits.namespace_share, FLOOR)
+        KEPT_BYTES.set_function(lambda: self.kept.used + self.answers.used)
         self.pace = Pace(0 if limits.namespace_share == 1 else APART)
         self.known = Shares(limits.connections, limits.namespace_share)
         self.unknown = Sources(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
@@ -137,7 +141,7 @@ class Gate:
             return
         fields = None
         if key is None:
-            fields = await self._read(admission, body)
+            fields = await self._read(client, admission, body)
             key = self._by_model(fields.model, admission)
             client.charge(key[0])
         if path.kind in (Kind.ENGINE, Kind.JOBS):
@@ -204,12 +208,12 @@ class Gate:
         answer = await self.jobs.batches.answer(asked)
         client.answer(200, answer.content, (("content-type", answer.content_type),))
 
-    async def _read(self, admission: Admission, body: bytes | bytearray) -> Fields:
+    async def _read(self, client: Connection, admission: Admission, body: bytes | bytearray) -> Fields:
         """What a body says that has to make sense before anything is started for it. Raises Refused."""
         if admission.web_socket:
             fields = read_query(admission.head.target)
         else:
-            async with self.pace.apart(admission.tenant) if len(body) > MIB else nullcontext():
+            async with self.pace.apart(client.tenant) if len(body) > MIB else nullcontext():
                 fields = read_fields(admission.head.get(b"content-type"), body)
         if fields.dense:
             raise Refused(errors.TOO_MANY_VALUES)
@@ -259,7 +263,9 @@ class Gate:
         key, limits = request.key, self.limits
         if request.admission.path.kind not in (Kind.ENGINE, Kind.JOBS):
             raise Refused(errors.not_found(request.admission.head.method, request.admission.head.path))
-        fields = request.fields = request.fields or await self._read(request.admission, request.body)
+        fields = request.fields
+        if fields is None:
+            fields = request.fields = await self._read(request.client, request.admission, request.body)
         endpoint = self.directory.endpoint(key)
         if endpoint and fields.model and endpoint.models and fields.model not in endpoint.models:
             raise Refused(errors.no_model(fields.model))

@@ -87,19 +87,19 @@ async def keep_jobs(
     directory: Directory,
     balancer: Balancer,
     holds: Holds,
-    kept: Shares,
+    answers: Shares,
     pace: Pace,
 ) -> AsyncIterator[Jobs]:
     """Take jobs and batches and have pods do them until the context ends."""
     seal = Seal(keys.secret)
     async with (
         _open(parsed, client, seal) as (store, shelf),
-        Webhooks(store, parsed.webhook_networks, parsed.namespace_share) as webhooks,
-        Running(store, balancer, kept, pace) as running,
+        Webhooks(store, answers, pace, parsed.webhook_networks) as webhooks,
+        Running(store, balancer, answers, pace) as running,
         Dispatcher(store, directory, balancer, holds, running) as dispatcher,
-        Worker(shelf, store, seal) as worker,
+        Worker(shelf, store, seal, pace) as worker,
     ):
-        api, batches = JobsApi(store, directory, kept, pace), BatchesApi(shelf, worker, kept, pace)
+        api, batches = JobsApi(store, directory, answers, pace), BatchesApi(shelf, worker, answers, pace)
         jobs = Jobs(api, batches, worker, dispatcher, running)
         forgetting: set[asyncio.Task[None]] = set()
 

@@ -73,7 +73,7 @@ class Pace:
         """Wait until the tenant may have a long step, which is what the context does at once, without an await."""
         async with self._turns.of(tenant):
             clock = asyncio.get_running_loop().time
-            if (wait := self._free_at.pop(tenant, 0.0) - clock()) > 0:
+            if (wait := self._free_at.get(tenant, 0.0) - clock()) > 0:
                 await asyncio.sleep(wait)
             began = time.thread_time()
             try:

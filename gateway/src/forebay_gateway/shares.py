@@ -2,8 +2,10 @@
 can take all of it, and one alone is not held to a fixed part."""
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from weakref import WeakValueDictionary
@@ -18,11 +20,15 @@ class Shares:
     Attributes:
         limit: of all tenants together.
         share: the part of what the others leave free that one may use; 1 where tenants need no protection from another.
+        floor: so much each may use whatever the others do.
     """
 
     limit: int
     share: float = 0.5
+    floor: int = 0
     used: int = 0
+    freed: set[asyncio.Event] = field(default_factory=set)
+    """Set when something becomes free."""
     _by_tenant: dict[Hashable, int] = field(default_factory=dict)
 
     def take(self, tenant: Hashable, size: int = 1) -> bool:
@@ -35,14 +41,18 @@ class Shares:
     def has_room(self, tenant: Hashable, size: int) -> bool:
         """Whether the tenant might use `size` more."""
         own = self._by_tenant.get(tenant, 0)
-        return own + size <= self.share * (self.limit - (self.used - own))
+        return own + size <= max(self.floor, self.share * (self.limit - (self.used - own)))
 
     def give(self, tenant: Hashable, size: int = 1) -> None:
         """What `take` has counted is free again."""
         self._count(tenant, self._by_tenant.get(tenant, 0) - size)
 
     def _count(self, tenant: Hashable, own: int) -> None:
-        self.used += own - self._by_tenant.get(tenant, 0)
+        more = own - self._by_tenant.get(tenant, 0)
+        self.used += more
+        if more < 0:
+            for event in self.freed:
+                event.set()
         if own:
             self._by_tenant[tenant] = own
         else:
@@ -50,8 +60,8 @@ class Shares:
 
 
 def memory_of(text: str) -> int:
-    """Bytes that a text takes at most: it has 1, 2 or 4 for each character (PEP 393), and in UTF-8 no more than 4."""
-    return len(text) if text.isascii() else 4 * len(text)
+    """Bytes that a text takes in memory, with its place in a list."""
+    return sys.getsizeof(text) + 8
 
 
 class Reservation:
@@ -62,6 +72,11 @@ class Reservation:
         self._tenant = tenant
         self._size = 0
 
+    @property
+    def size(self) -> int:
+        """What it has taken."""
+        return self._size
+
     def resize(self, size: int) -> bool:
         """Whether the tenant may have so much in all for this work; if so it counts from now on."""
         if not self._shares.take(self._tenant, size - self._size):
@@ -71,11 +86,26 @@ class Reservation:
 
     def move(self, tenant: Hashable) -> bool:
         """Whether it may go on the account of another tenant; if so it does from now on."""
-        if not self._shares.take(tenant, self._size):
-            return False
         self._shares.give(self._tenant, self._size)
-        self._tenant = tenant
-        return True
+        if moved := self._shares.has_room(tenant, self._size):
+            self._tenant = tenant
+        self._shares.give(self._tenant, -self._size)
+        return moved
+
+    async def grow(self, size: int, seconds: float) -> bool:
+        """Wait until the tenant may have so much in all for this work, for so long at most; whether it may."""
+        freed = asyncio.Event()
+        self._shares.freed.add(freed)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while not self.resize(size):
+                        freed.clear()
+                        await freed.wait()
+                    return True
+            return False
+        finally:
+            self._shares.freed.discard(freed)
 
     def __enter__(self) -> "Reservation":
         return self

@@ -109,7 +109,8 @@ class Digests:
                 others += len(each) + len(text)
             elif each != entry:
                 own += len(each) + len(text)
-        return own <= NAMESPACE_SHARE * (SECRET_BYTES - others) or not lines
+        grows = len(lines) > len(self._wanted[name].get(entry, ""))
+        return not grows or own <= NAMESPACE_SHARE * (SECRET_BYTES - others)
 
     def drop(self, key: Key) -> None:
         """The endpoint is gone."""

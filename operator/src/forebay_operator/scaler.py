@@ -94,6 +94,7 @@ class Scaler:
         self._port = port
         self._followed: dict[Key, _Followed] = {}
         self._jobs = Jobs()
+        self._limit = asyncio.Semaphore(CONCURRENT)
         self._limits: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._looking: set[Key] = set()
         self._scaling: set[Key] = set()
@@ -125,10 +126,9 @@ class Scaler:
             each.history = History(each.history.length)
         self._scaling.clear()
         self._looking.clear()
-        connector = aiohttp.TCPConnector(limit=CONCURRENT)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
             asyncio.TaskGroup() as tasks,
         ):
             while True:
@@ -233,7 +233,7 @@ class Scaler:
         limit = self._limits.setdefault(key[0], asyncio.Semaphore(CONCURRENT_OF_NAMESPACE))
 
         async def ask(address: str) -> PodLoad | None:
-            async with limit:
+            async with limit, self._limit:  # the time for an answer begins behind them
                 text = await read_text(session, address, self._port, "/metrics", MOST_BYTES)
                 return parse_load(text) if text else None
 

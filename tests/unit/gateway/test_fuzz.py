@@ -158,7 +158,7 @@ async def test_requests_about_files_and_batches(
     method: str, parts: list[str], query: str, content_type: str, body: bytes
 ) -> None:
     shelf, store = MemoryShelf(1 << 20), Memory(1 << 20)
-    api = BatchesApi(shelf, Worker(shelf, store, Seal(lambda: b"secret")), Shares(1 << 20), Pace())
+    api = BatchesApi(shelf, Worker(shelf, store, Seal(lambda: b"secret"), Pace()), Shares(1 << 20), Pace())
     for kind, name, record in (
         ("file", "file-x", new_file("x", "batch", "x", 0.0, file_id="file-x")),
         ("batch", "batch-x", {**new_batch("/v1/completions", "file-x", None, 0.0), "id": "batch-x"}),

@@ -35,7 +35,7 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
     limits, directory, balancer = Limits(), Directory("team"), Balancer()
     parsed = argparse.Namespace(jobs_bytes=1, files_bytes=1, namespace_share=1.0, webhook_networks=[])
     holds = Holds(directory, balancer, wake, find, limits)  # type: ignore[arg-type]
-    kept = Shares(1)
+    answers = Shares(1)
     async with keep_jobs(
         parsed,
         None,
@@ -43,7 +43,7 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
         directory=directory,
         balancer=balancer,
         holds=holds,
-        kept=kept,
+        answers=answers,
         pace=Pace(),
     ):
         directory.dropped(("team", "one"))

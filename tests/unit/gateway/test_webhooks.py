@@ -11,8 +11,11 @@ from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs import webhooks as module
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.memory import Memory
+from forebay_gateway.jobs.store import Store
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.webhooks import TRIES, Webhooks, is_allowed, read_networks
+from forebay_gateway.pacing import Pace
+from forebay_gateway.shares import Shares
 
 LOOPBACK = "127.0.0.0/8"
 
@@ -52,6 +55,10 @@ def test_where_webhooks_may_lead(address: str, networks: str, allowed: bool) -> 
     assert is_allowed(address, read_networks(networks)) == allowed
 
 
+def webhooks_to(networks: str, store: Store | None = None, answers: int = 1 << 30) -> Webhooks:
+    return Webhooks(store or Memory(1), Shares(answers), Pace(), read_networks(networks), pause=0.01)
+
+
 @asynccontextmanager
 async def listening(*statuses: int) -> AsyncIterator[tuple[int, asyncio.Queue[object]]]:
     """A server that answers so, one after the other: its port, and what it is sent."""
@@ -87,7 +94,7 @@ async def finish_one(webhooks: Webhooks, url: str) -> None:
 
 
 async def test_a_webhook_is_told_what_status_says() -> None:
-    async with listening(200) as (port, seen), Webhooks(Memory(1), read_networks(LOOPBACK)) as webhooks:
+    async with listening(200) as (port, seen), webhooks_to(LOOPBACK) as webhooks:
         await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
         told = seen.get_nowait()
         assert isinstance(told, dict)
@@ -96,7 +103,7 @@ async def test_a_webhook_is_told_what_status_says() -> None:
 
 async def test_a_large_output_is_told_too() -> None:
     store, key = Memory(1 << 20), ("home", "one")
-    async with listening(500, 200) as (port, seen), Webhooks(store, read_networks(LOOPBACK), pause=0.01) as webhooks:
+    async with listening(500, 200) as (port, seen), webhooks_to(LOOPBACK, store) as webhooks:
         content = f'{{"input": 1, "webhook": "http://127.0.0.1:{port}/told"}}'.encode()
         await store.submit(key, "job-1", read_submission(content, sync=False), "key")
         job, _ = await store.claim(key, [Address("10.0.0.1", 8000)], 1)
@@ -108,8 +115,8 @@ async def test_a_large_output_is_told_too() -> None:
 
 
 async def test_one_namespace_leaves_room_for_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 4 * module.OVERHEAD)
-    async with listening(200, 200) as (port, seen), Webhooks(Memory(1), read_networks(LOOPBACK)) as webhooks:
+    monkeypatch.setattr(module, "OVERHEAD", 1 << 20)
+    async with listening(200, 200) as (port, seen), webhooks_to(LOOPBACK, answers=4 << 20) as webhooks:
         url = f"http://127.0.0.1:{port}/told"
         for namespace in ("home", "home", "other"):
             webhooks.deliver(finished_job(url, namespace))
@@ -120,7 +127,7 @@ async def test_one_namespace_leaves_room_for_anothers(monkeypatch: pytest.Monkey
 async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() -> None:
     async with (
         listening(500, 302, 204, 200) as (port, seen),
-        Webhooks(Memory(1), read_networks(LOOPBACK), pause=0.01) as webhooks,
+        webhooks_to(LOOPBACK) as webhooks,
     ):
         await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
         assert seen.qsize() == TRIES
@@ -131,6 +138,6 @@ async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() 
     ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0", "１２７.０.０.１", "①②⑦.0.0.1", "127。0。0。1"],
 )
 async def test_nothing_inside_is_reached_by_whatever_name(host: str) -> None:
-    async with listening(200) as (port, seen), Webhooks(Memory(1), (), pause=0.01) as webhooks:
+    async with listening(200) as (port, seen), webhooks_to("") as webhooks:
         await finish_one(webhooks, f"http://{host}:{port}/told")
         assert seen.empty()

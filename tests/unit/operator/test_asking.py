@@ -43,7 +43,7 @@ async def test_loads_of_pods() -> None:
     async with pods(METRICS) as port:
         asks = Scaler(cast("Any", None), None, lambda *_: None, port=port)
         timeout = aiohttp.ClientTimeout(total=scaler.TIMEOUT)
-        connector = aiohttp.TCPConnector(limit=scaler.CONCURRENT)
+        connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             bad = {str(number): SILENT for number in range(2 * scaler.CONCURRENT)}
             waiting = asyncio.create_task(asks._read_loads(session, ("bad", "one"), bad))

@@ -58,10 +58,10 @@ LONGEST_OBJECT = 64 << 10
 class BatchesApi:
     """OpenAI's files and batches of every endpoint."""
 
-    def __init__(self, shelf: Shelf, worker: Worker, kept: Shares, pace: Pace) -> None:
+    def __init__(self, shelf: Shelf, worker: Worker, answers: Shares, pace: Pace) -> None:
         self._shelf = shelf
         self._worker = worker
-        self._kept = kept
+        self._answers = answers
         self._pace = pace
         self._turns = Turns()
 
@@ -92,7 +92,7 @@ class BatchesApi:
             case "GET", "files", name, "content":
                 file = await self._file(asked.key, name)
                 async with self._turn(asked.key):
-                    if not self._kept.has_room(asked.key[0], file["bytes"]):  # before it is read and copied
+                    if not self._answers.has_room(asked.key[0], file["bytes"]):  # before it is read and copied
                         raise Refused(errors.TOO_MANY)
                     content = await self._shelf.get(asked.key, "content", name)
                     return Answer((content or "").encode(errors="replace"), "application/octet-stream")

@@ -83,7 +83,7 @@ class Requests(Sequence[Request]):
         return Request(read_text(asked.custom_id), bytes(asked.body).decode())
 
 
-async def read_requests(content: str, endpoint: str) -> tuple[Requests, list[Record]]:
+async def read_requests(content: str, endpoint: str, longest_id: int = LONGEST_ID) -> tuple[Requests, list[Record]]:
     """The requests of an input file, and what is wrong with its lines, as a batch object tells it. Other tasks run
     between its slices."""
     requests = Requests(content)
@@ -95,7 +95,7 @@ async def read_requests(content: str, endpoint: str) -> tuple[Requests, list[Rec
         line = content[place : end if end >= 0 else len(content)]
         start, place, number = place, place + len(line) + 1, number + 1
         if not line.isspace() and line:
-            if trouble := _check_line(line, endpoint, seen):
+            if trouble := _check_line(line, endpoint, seen, longest_id):
                 errors.append(_error(*trouble, line=number))
             else:
                 requests.add(start)
@@ -118,7 +118,7 @@ def _error(code: str, message: str, param: str | None = None, line: int | None =
     return {"code": code, "line": line, "message": message, "param": param}
 
 
-def _check_line(line: str, endpoint: str, seen: set[str]) -> tuple[str, str, str | None] | None:
+def _check_line(line: str, endpoint: str, seen: set[str], longest_id: int) -> tuple[str, str, str | None] | None:
     """Code, message and param of what is wrong with it."""
     try:
         asked = _LINE.decode(line)
@@ -129,8 +129,8 @@ def _check_line(line: str, endpoint: str, seen: set[str]) -> tuple[str, str, str
     custom_id = read_text(asked.custom_id)
     if not custom_id:
         return "missing_required_parameter", "Each line needs a custom_id.", "custom_id"
-    if len(custom_id) > LONGEST_ID:
-        return "invalid_value", f"A custom_id has at most {LONGEST_ID} characters.", "custom_id"
+    if len(custom_id) > longest_id:
+        return "invalid_value", f"A custom_id has at most {longest_id} characters.", "custom_id"
     if custom_id in seen:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used more than once.", "custom_id"
     seen.add(custom_id)

@@ -7,7 +7,7 @@
 -- forebay:shelved:bytes-of     hash    the same by namespace
 -- forebay:lease:NAME           string  which gateway has a lease
 
-local PREFIX, OVERHEAD, BATCH = 'forebay:', 1000, 500
+local PREFIX, OVERHEAD, BATCH = 'forebay:', 200, 500
 local call = redis.call
 
 local clock = call('TIME')
@@ -20,7 +20,7 @@ end
 -- What the documents of a namespace take becomes so much more.
 local function keep(endpoint, by)
   local namespace = string.match(endpoint, '^[^/]*')
-  -- below 0: what was kept before namespaces were counted, or by a version that counted less for each document
+  -- below 0: what was kept before namespaces were counted
   if call('INCRBY', PREFIX .. 'shelved:bytes', by) < 0 then call('SET', PREFIX .. 'shelved:bytes', 0) end
   if call('HINCRBY', PREFIX .. 'shelved:bytes-of', namespace, by) <= 0 then
     call('HDEL', PREFIX .. 'shelved:bytes-of', namespace)

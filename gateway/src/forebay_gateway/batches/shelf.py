@@ -8,8 +8,8 @@ from forebay_gateway.jobs.store import Full
 from forebay_gateway.names import Key
 from forebay_gateway.shares import Shares, memory_of
 
-OVERHEAD = 1000
-"""Bytes that a document takes besides its text."""
+OVERHEAD = 400
+"""Bytes that a document takes besides its text, in memory."""
 
 
 class Shelf(ABC):

@@ -9,6 +9,8 @@ import asyncio
 import json
 import logging
 import math
+import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,7 @@ from contextlib import nullcontext, suppress
 from weakref import WeakValueDictionary
 
 from forebay_gateway.batches import records
-from forebay_gateway.batches.lines import Requests, job_input, read_requests, tell_result, tell_unanswered
+from forebay_gateway.batches.lines import LONGEST_ID, Requests, job_input, read_requests, tell_result, tell_unanswered
 from forebay_gateway.batches.records import Record
 from forebay_gateway.batches.shelf import Shelf
 from forebay_gateway.hold import wait_for_event
@@ -26,6 +28,8 @@ from forebay_gateway.jobs.store import LOOK, SMALL, Full, Store, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.names import Key
+from forebay_gateway.pacing import Pace
+from forebay_gateway.settings import MIB
 from forebay_gateway.shares import Turns, memory_of
 
 logger = logging.getLogger(__name__)
@@ -34,7 +38,10 @@ AT_ONCE = 64
 """Jobs of one batch that are queued or run: the others wait in the file, and not before clients' own jobs."""
 
 BATCHES_AT_ONCE = 32
-"""Batches of one namespace that a gateway does; the others wait for their turn."""
+"""Batches of one namespace that a gateway does, of one endpoint half as many; the others wait for their turn."""
+
+LOOKED_AT = 50
+"""Of those that wait, so many are looked at in a round, whether they are over."""
 
 LEASE = 10.0
 INTERVAL = 1.0
@@ -56,13 +63,15 @@ KEPT, TIMEOUT = 1800.0, 600.0
 class Worker:
     """Use it as an async context manager."""
 
-    def __init__(self, shelf: Shelf, store: Store, seal: Seal) -> None:
+    def __init__(self, shelf: Shelf, store: Store, seal: Seal, pace: Pace) -> None:
         self._shelf = shelf
+        self._pace = pace
         self._store = store
         self._seal = seal
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._inputs = Inputs(shelf)
-        self._doing: Counter[str] = Counter()
+        self._doing: Counter[str | Key] = Counter()
+        """How many batches of each namespace and of each endpoint run here."""
 
     async def __aenter__(self) -> "Worker":
         self._looking = asyncio.create_task(self._look_for_batches())
@@ -87,24 +96,46 @@ class Worker:
 
     async def _look_for_batches(self) -> None:
         while True:
+            waiting: list[tuple[Key, str]] = []
             try:
                 await self._shelf.sweep()
                 for batch_id, name in (await self._shelf.all(EVERYBODY, "open")).items():
                     namespace, _, endpoint = name.partition("/")
-                    if batch_id in self._tasks or self._doing[namespace] >= BATCHES_AT_ONCE:
+                    key = namespace, endpoint
+                    if batch_id in self._tasks:
                         continue
-                    if await self._shelf.lease(batch_id, LEASE):
-                        self._doing[namespace] += 1
-                        self._tasks[batch_id] = asyncio.create_task(self._take_on((namespace, endpoint), batch_id))
+                    if self._is_full(key):
+                        waiting.append((key, batch_id))
+                    else:
+                        await self._begin(key, batch_id)
+                for key, batch_id in random.sample(waiting, min(LOOKED_AT, len(waiting))):
+                    if await self._is_over(key, batch_id):
+                        await self._begin(key, batch_id)
             except Unavailable:
                 logger.info("the batches cannot be looked at")
             except Exception:
                 logger.exception("looking for batches")
             await asyncio.sleep(INTERVAL)
 
+    def _is_full(self, key: Key) -> bool:
+        """Whether the batches of a namespace, or of an endpoint, that run are as many as may."""
+        return self._doing[key[0]] >= BATCHES_AT_ONCE or self._doing[key] >= BATCHES_AT_ONCE // 2
+
+    async def _is_over(self, key: Key, batch_id: str) -> bool:
+        """Whether a batch that waits for its turn is cancelled, expired or gone, so that it only is to be closed."""
+        if await self._shelf.get(key, "cancel", batch_id) is not None:
+            return True
+        record = json.loads(await self._shelf.get(key, "batch", batch_id) or "{}")
+        return bool(time.time() >= record.get("expires_at", 0))
+
+    async def _begin(self, key: Key, batch_id: str) -> None:
+        if await self._shelf.lease(batch_id, LEASE):
+            self._doing.update((key, key[0]))
+            self._tasks[batch_id] = asyncio.create_task(self._take_on(key, batch_id))
+
     async def _take_on(self, key: Key, batch_id: str) -> None:
         """Do a batch for as long as the lease is this gateway's."""
-        batch = _Batch(self._inputs, self._store, self._seal, key, batch_id)
+        batch = _Batch(self._inputs, self._store, self._seal, self._pace, key=key, batch_id=batch_id)
         doing = asyncio.create_task(batch.run())
         try:
             while not doing.done() and await self._shelf.lease(batch_id, LEASE):
@@ -120,7 +151,7 @@ class Worker:
             with suppress(asyncio.CancelledError, Exception):
                 await doing
             del self._tasks[batch_id]
-            self._doing[key[0]] -= 1
+            self._doing.subtract((key, key[0]))
             self._doing += Counter()  # without those that have none
 
 
@@ -133,13 +164,13 @@ class Inputs:
         self.shelf = shelf
         self._read: WeakValueDictionary[tuple[Key, str, str], Requests] = WeakValueDictionary()
 
-    async def read(self, key: Key, file: str, route: str) -> tuple[Requests, list[Record]]:
-        """The requests of a file, and what is wrong with it."""
+    async def read(self, key: Key, file: str, route: str, *, begun: bool) -> tuple[Requests, list[Record]]:
+        """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then."""
         async with self.turns.of(key[0]):
             if (found := self._read.get((key, file, route))) is not None:
                 return found, []
             content = await self.shelf.get(key, "content", file)
-            requests, errors = await read_requests(content or "", route)
+            requests, errors = await read_requests(content or "", route, sys.maxsize if begun else LONGEST_ID)
             if not errors:
                 self._read[key, file, route] = requests
             return requests, errors
@@ -148,8 +179,9 @@ class Inputs:
 class _Batch:
     """One batch, from where it is to its end."""
 
-    def __init__(self, inputs: Inputs, store: Store, seal: Seal, key: Key, batch_id: str) -> None:
+    def __init__(self, inputs: Inputs, store: Store, seal: Seal, pace: Pace, *, key: Key, batch_id: str) -> None:
         self._shelf = inputs.shelf
+        self._pace = pace
         self._store = store
         self._inputs = inputs
         self._turn = inputs.turns.of(key[0])
@@ -163,7 +195,9 @@ class _Batch:
         if self._batch.get("status") not in records.OPEN:  # its endpoint is gone, or a gateway that was to close it
             await self._close()
             return
-        requests, errors = await self._inputs.read(self._key, self._batch["input_file_id"], self._batch["endpoint"])
+        begun = self._batch["status"] != "validating"
+        file, route = self._batch["input_file_id"], self._batch["endpoint"]
+        requests, errors = await self._inputs.read(self._key, file, route, begun=begun)
         if errors:
             records.fail(self._batch, errors, time.time())
             await self._save()
@@ -239,7 +273,10 @@ class _Batch:
                 await self._keep(number, *tell_result(custom_id, None))
             else:
                 async with self._store.turn(job):
-                    await self._keep(number, *tell_result(custom_id, await self._store.whole(job)))
+                    whole = await self._store.whole(job)
+                    async with self._pace.apart(self._key[0]) if job.output_size > MIB else nullcontext():
+                        well, line = tell_result(custom_id, whole)
+                    await self._keep(number, well, line)
 
     async def _keep(self, number: int, well: bool, line: str) -> None:
         """Keep the result of a request, which went well or not."""

@@ -17,7 +17,7 @@ from forebay_gateway.jobs.submission import BadJob, Submission, read_submission,
 from forebay_gateway.names import Key
 from forebay_gateway.pacing import Pace
 from forebay_gateway.settings import MIB
-from forebay_gateway.shares import Shares
+from forebay_gateway.shares import Reservation, Shares
 
 T = TypeVar("T")
 
@@ -44,10 +44,10 @@ class Asked:
 class JobsApi:
     """RunPod's operations on the jobs of this gateway."""
 
-    def __init__(self, store: Store, directory: Directory, kept: Shares, pace: Pace) -> None:
+    def __init__(self, store: Store, directory: Directory, answers: Shares, pace: Pace) -> None:
         self._store = store
         self._pace = pace
-        self._kept = kept
+        self._answers = answers
         self._directory = directory
         self._rates = Rates()
         self._operations: dict[str, Callable[[Asked], Awaitable[object]]] = {
@@ -114,15 +114,14 @@ class JobsApi:
 
     async def _stream(self, asked: Asked) -> object:
         with self._store.changes(asked.job_id) as changed:
-            taken = await self._take_stream(asked)
+            taken, told = await self._take_stream(asked)
             if not taken.items and not taken.larger and not taken.state.final:
                 await wait_for_event(changed, STREAM_WAITS)
-                taken = await self._take_stream(asked)
-        if not taken.larger:
-            return _tell_taken(taken)
-        async with self._store.turns.of(asked.key[0]):
-            self._check_room(asked.key, taken.larger)
-            return _tell_taken(await self._take_stream(asked, taken.larger))
+                taken, told = await self._take_stream(asked)
+        if taken.larger:
+            async with self._store.turns.of(asked.key[0]):
+                _, told = await self._take_stream(asked, taken.larger)
+        return told
 
     async def _cancel(self, asked: Asked) -> object:
         job = _found(await self._store.cancel(asked.key, asked.job_id))
@@ -172,15 +171,17 @@ class JobsApi:
 
     def _check_room(self, key: Key, size: int) -> None:
         """Before an answer is read and written that would have no room then. Raises Refused."""
-        if size > SMALL and not self._kept.has_room(key[0], size):
+        if size > SMALL and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
-    async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> Taken:
-        return _found(await self._store.take_stream(asked.key, asked.job_id, most))
-
-
-def _tell_taken(taken: Taken) -> bytes:
-    return render(tell_stream(taken.state, taken.items, more=taken.more))
+    async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> tuple[Taken, bytes]:
+        """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
+        Refused."""
+        with Reservation(self._answers, asked.key[0]) as room:
+            if not room.resize(most):
+                raise Refused(errors.TOO_MANY)
+            taken = _found(await self._store.take_stream(asked.key, asked.job_id, most))
+            return taken, render(tell_stream(taken.state, taken.items, more=taken.more))
 
 
 def _found(what: T | None) -> T:

@@ -68,8 +68,8 @@ class Job:
 
     @property
     def output_size(self) -> int:
-        """Characters of its output, or bytes where that was left out."""
-        return self.left_out or sum(map(len, self.output))
+        """Characters of the output that is told, or bytes where that was left out: only of a completed job."""
+        return self.left_out or sum(map(len, self.output)) if self.state is State.COMPLETED else 0
 
     @property
     def size(self) -> int:

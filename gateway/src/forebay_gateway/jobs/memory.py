@@ -5,11 +5,12 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from forebay_gateway.endpoint import Address
 from forebay_gateway.hold import Backlog
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import SMALL, Counts, Full, Lost, Store, Taken
+from forebay_gateway.jobs.store import ITEM, SMALL, Counts, Full, Lost, Store, Taken
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
 from forebay_gateway.shares import Shares, memory_of
@@ -59,8 +60,10 @@ class Memory(Store):
             return None
         items: list[str] = []
         size = 0
-        for item in job.output[job.told :]:
-            size += memory_of(item)
+        for item in islice(job.output, job.told, None):
+            if not items and len(item) > most:
+                return Taken(job.state, True, [], len(item))
+            size += len(item) + ITEM
             if items and size > most:
                 break
             items.append(item)

@@ -19,6 +19,12 @@ LINES = "application/x-ndjson"
 LONGEST_LINE = 1 << 24
 """Bytes of an item of the output."""
 
+SMALL = 64 << 10
+"""Bytes of an item that need no room."""
+
+ROOM_SECONDS = 60.0
+"""For which a larger one waits for it."""
+
 COPIES = 2
 """How often what is received is in memory at a time: as bytes and as text."""
 
@@ -71,9 +77,9 @@ async def run(
     """
 
     async def take(before: bytearray, data: bytes) -> bool:
-        """Add what came, if there is room for it."""
+        """Add what came, once there is room for it; the pod waits meanwhile."""
         before += data
-        if not received.resize(COPIES * len(before)):
+        if len(before) > SMALL and not await received.grow(COPIES * len(before), ROOM_SECONDS):
             return False
         if len(data) > LARGE:
             await pace.turn(job.endpoint[0])

@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 
 class Running:
-    """Use it as an async context manager; what runs when it ends is put back into the queue. `kept` bounds what is
-    received and not stored yet."""
+    """Use it as an async context manager; what runs when it ends is put back into the queue. `answers` bounds what
+    is received and not stored yet."""
 
-    def __init__(self, store: Store, balancer: Balancer, kept: Shares, pace: Pace) -> None:
+    def __init__(self, store: Store, balancer: Balancer, answers: Shares, pace: Pace) -> None:
         self._store = store
         self._pace = pace
-        self._kept = kept
+        self._answers = answers
         self._balancer = balancer
         self._takers = Balancer()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,7 +82,7 @@ class Running:
 
     async def _run(self, job: Job) -> None:
         try:
-            with Reservation(self._kept, job.endpoint[0]) as received:
+            with Reservation(self._answers, job.endpoint[0]) as received:
                 await self._generate(job, received)
         except asyncio.CancelledError:
             if not self._generated(job):

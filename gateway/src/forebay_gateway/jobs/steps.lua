@@ -20,7 +20,7 @@
 local PREFIX, GROUP = 'forebay:', 'gateways'
 local QUEUES = {'again', 'normal', 'low'}
 local FINAL = {COMPLETED = true, FAILED = true, CANCELLED = true, TIMED_OUT = true}
-local BATCH = 200
+local BATCH, ITEM = 200, 200
 local call = redis.call
 
 local clock = call('TIME')
@@ -233,11 +233,11 @@ function steps.take_stream(id, endpoint, most, call_id)
     local found = call('LRANGE', key_of(id) .. ':output', told, told + 49)
     if #found == 0 then break end
     for _, item in ipairs(found) do
-      if size + #item > most + 0 then
+      if size + #item + ITEM > most + 0 and (#items > 0 or #item > most + 0) then
         more, larger = 1, #items == 0 and #item or 0
         break
       end
-      items[#items + 1], size, told = item, size + #item, told + 1
+      items[#items + 1], size, told = item, size + #item + ITEM, told + 1
     end
   end
   if #items > 0 then set(id, 'told', told, 'taken_from', from, 'taken_by', call_id) end

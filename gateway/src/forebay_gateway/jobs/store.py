@@ -25,6 +25,9 @@ ATTEMPTS = 5
 LOOK = 5.0
 """Seconds after which a job that is waited for is looked at again: word of its end can be lost with a connection."""
 
+ITEM = 200
+"""Bytes that an item of an output counts in /stream besides its own, so that one answer has not too many."""
+
 SMALL = 64 << 10
 """Bytes of an output that is read without a thought."""
 

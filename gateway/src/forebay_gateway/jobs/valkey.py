@@ -21,7 +21,6 @@ from forebay_gateway.jobs.store import ATTEMPTS, SMALL, Counts, Full, Lost, Stor
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
 from forebay_gateway.names import Key
-from forebay_gateway.shares import memory_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Valkey(Store):
         await self._client.aclose()
 
     async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
-        size = OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
+        size = OVERHEAD + len(submission.input.encode(errors="replace")) + len(submission.webhook)
         fields: dict[str, str | float] = {
             "endpoint": _name(key),
             "timeout": submission.timeout,

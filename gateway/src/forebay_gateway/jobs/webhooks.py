@@ -9,8 +9,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -20,7 +19,8 @@ from forebay_gateway.jobs.job import Job, render, tell
 from forebay_gateway.jobs.store import SMALL, Store, Unavailable
 from forebay_gateway.metrics import WEBHOOKS
 from forebay_gateway.names import Key
-from forebay_gateway.shares import Reservation, Shares, Turns
+from forebay_gateway.pacing import Pace
+from forebay_gateway.shares import Reservation, Shares
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ SECONDS = 10.0
 AT_ONCE = 16
 """Of one endpoint."""
 
-MOST_BYTES = 32 << 20
-"""Of what all webhooks are still to be told, without large outputs; one beyond is not delivered."""
+ROOM_SECONDS = 60.0
+"""For which one waits for room; then it is not delivered."""
 
 OVERHEAD = 4 << 10
 """Bytes of one that waits besides its content."""
@@ -62,17 +62,19 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Webhooks:
-    """Use it as an async context manager; what is not delivered when it ends is not delivered. A namespace has its
-    `share` of what may wait (shares.Shares)."""
+    """Use it as an async context manager; what is not delivered when it ends is not delivered. `answers` bounds what
+    waits."""
 
-    def __init__(self, store: Store, allowed: Sequence[Network] = (), share: float = 0.5, pause: float = PAUSE) -> None:
+    def __init__(
+        self, store: Store, answers: Shares, pace: Pace, allowed: Sequence[Network] = (), pause: float = PAUSE
+    ) -> None:
         self._store = store
         self._allowed = allowed
         self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots: dict[Key, asyncio.Semaphore] = {}
-        self._waiting = Shares(MOST_BYTES, share)
-        self._turns = Turns()
+        self._answers = answers
+        self._pace = pace
 
     async def __aenter__(self) -> "Webhooks":
         connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, socket_factory=self._open)
@@ -89,52 +91,57 @@ class Webhooks:
 
     def deliver(self, job: Job) -> None:
         """Tell of a job that is over, where it asked for that."""
-        url = job.submission.webhook
-        if not url:
+        if not job.submission.webhook:
             return
-        waiting = Reservation(self._waiting, job.endpoint[0])
-        if job.output_size > SMALL:
-            post = partial(self._post_large, url, job.endpoint, job.id)
-        else:
-            content = render(tell(job))
-            if not waiting.resize(OVERHEAD + len(content)):
-                WEBHOOKS.labels("failed").inc()
-                logger.warning("the webhook of job %s was not delivered: too many wait", job.id)
-                return
-            post = partial(self._post, url, content)
-        task = asyncio.create_task(self._deliver(job.endpoint, job.id, post, waiting))
+        task = asyncio.create_task(self._deliver(job, render(tell(job)) if job.output_size <= SMALL else b""))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, key: Key, job_id: str, post: Callable[[], Awaitable[str]], waiting: Reservation) -> None:
-        slots = self._slots.setdefault(key, asyncio.Semaphore(AT_ONCE))
-        with waiting:
-            for number in range(TRIES):
-                if number:
-                    await asyncio.sleep(self._pause)
-                async with slots:
-                    trouble = await post()
-                if not trouble:
-                    WEBHOOKS.labels("delivered").inc()
-                    return
-                logger.info("the webhook of job %s: %s", job_id, trouble)
-        WEBHOOKS.labels("failed").inc()
-        logger.warning("the webhook of job %s was not delivered: %s", job_id, trouble)
+    async def _deliver(self, job: Job, content: bytes) -> None:
+        """`content` is b"" where the output is large, which is read once there is room for it."""
+        with Reservation(self._answers, job.endpoint[0]) as waiting:
+            if content:
+                fits = waiting.resize(OVERHEAD + len(content))
+            else:
+                fits = await waiting.grow(OVERHEAD + job.output_size, ROOM_SECONDS)
+            if not fits:
+                trouble = "too many wait"
+            elif content := content or await self._read(job):
+                trouble = await self._try(job, content)
+            else:
+                trouble = "its result is gone"
+        WEBHOOKS.labels("failed" if trouble else "delivered").inc()
+        if trouble:
+            logger.warning("the webhook of job %s was not delivered: %s", job.id, trouble)
 
-    async def _post_large(self, url: str, key: Key, job_id: str) -> str:
-        """Tell of a job with a large output, of which each namespace has one in memory at a time."""
-        async with self._turns.of(key[0]):
+    async def _try(self, job: Job, content: bytes) -> str:
+        """What is wrong; "" where it was told."""
+        slots = self._slots.setdefault(job.endpoint, asyncio.Semaphore(AT_ONCE))
+        for number in range(TRIES):
+            if number:
+                await asyncio.sleep(self._pause)
+            async with slots:
+                trouble = await self._post(job.submission.webhook, content)
+            if not trouble:
+                break
+            logger.info("the webhook of job %s: %s", job.id, trouble)
+        return trouble
+
+    async def _read(self, job: Job) -> bytes:
+        """What is told of a job with a large output, of which each namespace reads one at a time; b"" where it is
+        gone."""
+        async with self._store.turn(job):
+            whole = await self._insist(job)
+            async with self._pace.apart(job.endpoint[0]):
+                return render(tell(whole)) if whole else b""
+
+    async def _insist(self, job: Job) -> Job | None:
+        """The job with its output, however long the store does not answer; None where it is gone."""
+        while True:
             try:
-                job = await self._store.find(key, job_id)
-                if job is None or not job.state.final:
-                    return "the job is gone, or runs again"
-                async with self._store.turn(job):
-                    if (whole := await self._store.whole(job)) is None:
-                        return "the job is gone"
-                    content = render(tell(whole))
+                return await self._store.whole(job)
             except Unavailable:
-                return "the store of the jobs does not answer"
-            return await self._post(url, content)
+                await asyncio.sleep(PAUSE)
 
     async def _post(self, url: str, content: bytes) -> str:
         """What is wrong; "" where it was answered with 200."""

@@ -1,0 +1,50 @@
+"""How many batches run at once, and what becomes of those that wait."""
+
+import json
+
+import pytest
+
+from forebay_gateway.batches import records, worker
+from forebay_gateway.batches.shelf import MemoryShelf
+from forebay_gateway.batches.worker import BATCHES_AT_ONCE, Worker
+from forebay_gateway.jobs.memory import Memory
+from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.names import Key
+from forebay_gateway.pacing import Pace
+from tests.waiting import until
+
+COMPLETIONS = "/v1/completions"
+LINE = json.dumps({"custom_id": "a", "method": "POST", "url": COMPLETIONS, "body": {"prompt": "x"}})
+
+
+async def submit(shelf: MemoryShelf, works: Worker, key: Key, count: int) -> list[str]:
+    """Batches of one request each, which no pod answers."""
+    await shelf.put(key, "content", "file-x", LINE, 60)
+    batches = [records.new_batch(COMPLETIONS, "file-x", None, 2e9) for _ in range(count)]
+    for each in batches:
+        await works.submit(key, each, "key")
+    return [each["id"] for each in batches]
+
+
+async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "INTERVAL", 0.02)
+    shelf, store = MemoryShelf(1 << 20), Memory(1 << 20)
+    many, few = ("team", "many"), ("team", "few")
+    async with Worker(shelf, store, Seal(lambda: b"secret"), Pace()) as works:
+        ids = await submit(shelf, works, many, BATCHES_AT_ONCE)
+        await until(lambda: len(works._tasks) == BATCHES_AT_ONCE // 2)
+        await submit(shelf, works, few, 1)
+        await until(lambda: works._doing[few] == 1)
+        assert works._doing[many] == BATCHES_AT_ONCE // 2
+        waiting = next(each for each in ids if each not in works._tasks)
+        await shelf.put(many, "cancel", waiting, "1", 60)
+
+        def status() -> str:
+            return str(json.loads(shelf._documents[many, "batch"][waiting])["status"])
+
+        await until(lambda: status() == "cancelled")
+    for key in (many, few, worker.EVERYBODY):
+        await shelf.clear(key)
+        await store.forget(key)

@@ -5,6 +5,7 @@ import socket
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import openai
 import pytest
@@ -313,13 +314,14 @@ def test_what_an_open_endpoint_holds_takes_no_room_from_anothers(
     """Who asks without a key, and names the model only, goes on the account of that model's namespace."""
     log, namespace = tmp_path_factory.mktemp("open") / "log", f"other-{uuid.uuid4().hex[:6]}"
     gateway.kubectl.run("create", "namespace", namespace)
-    with running_gateway(gateway.kubectl, gateway.system, log, kept_bytes=1 << 20, hold_seconds=20) as second:
+    limits: dict[str, Any] = {"kept_bytes": 32 << 20, "hold_seconds": 20, "body_seconds": 20}
+    with running_gateway(gateway.kubectl, gateway.system, log, **limits) as second:
         there, no_key = second.within(namespace), {"mode": "None"}
         second.endpoint("open-here", keys=(), models=["here/model"], auth=no_key)
         there.endpoint("open-there", keys=(), models=["there/model"], auth=no_key)
 
         def post(model: str) -> int:
-            body = chat(model=model, messages=[{"role": "user", "content": "x" * 200_000}])
+            body = chat(model=model, messages=[{"role": "user", "content": "x" * (6 << 20)}])
             return send(second.port, "POST", "/openai/v1/chat/completions", body, key="")[0]
 
         held = [pool.submit(post, "here/model") for _ in range(2)]

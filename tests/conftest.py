@@ -1,11 +1,19 @@
 """What all kinds of tests share."""
 
+import gc
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collect_garbage() -> Iterator[None]:
+    """Have a connection that nobody closed fail the file that left it, not a later one."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

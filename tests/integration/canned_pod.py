@@ -54,6 +54,7 @@ class CannedPod:
         self.left = threading.Event()
         """Set when a client went away before it had its answer."""
         self._serving: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -82,17 +83,20 @@ class CannedPod:
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
-        await asyncio.sleep(0)  # closed connections go in the loop's next round
+        for writer in self._writers:
+            writer.transport.abort()  # a peer that does not read would keep it open
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
-    def _begin(self) -> None:
-        """Count the task that serves a connection."""
+    def _begin(self, writer: asyncio.StreamWriter) -> None:
+        """Count a connection and the task that serves it."""
+        self._writers.append(writer)
         task = asyncio.current_task()
         assert task
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._begin()
+        self._begin(writer)
         exchange = Exchange(b"", reader, writer)
         try:
             exchange.head = await reader.readuntil(b"\r\n\r\n")
@@ -106,7 +110,7 @@ class CannedPod:
             writer.close()
 
     async def _probe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._begin()
+        self._begin(writer)
         try:
             await reader.readuntil(b"\r\n\r\n")
             status = b"200 OK" if self.ready else b"503 Service Unavailable"

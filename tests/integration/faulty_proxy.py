@@ -5,6 +5,7 @@ It speaks plain HTTP to the operator, which is a process of its own, and runs in
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +14,11 @@ from enum import Enum, auto
 from pathlib import Path
 
 import yaml
+from aiohappyeyeballs import AddrInfoType
 from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader, TCPConnector, web
 
 from tests.kubectl import Kubectl
+from tests.waiting import until
 
 HOP_BY_HOP = ("host", "connection", "transfer-encoding", "content-length", "content-encoding", "accept-encoding")
 """Headers that are not passed on, in either direction."""
@@ -90,6 +93,7 @@ class FaultyProxy:
         self._upstream = upstream
         self._watches: dict[asyncio.Task[None], str] = {}
         self._endings: dict[asyncio.Task[None], Ending] = {}
+        self._sockets: list[socket.socket] = []
 
     def end_watches(self, how: Ending, of: str = "") -> None:
         """End all watches that run, or those whose path ends with `of`."""
@@ -117,7 +121,8 @@ class FaultyProxy:
 
     async def _serve(self, listens: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        connector, timeout = TCPConnector(ssl=False, limit=0), ClientTimeout(total=None)
+        connector = TCPConnector(ssl=False, limit=0, socket_factory=self._open)
+        timeout = ClientTimeout(total=None)
         async with ClientSession(connector=connector, timeout=timeout) as self._session:
             app = web.Application(client_max_size=2**24)
             app.router.add_route("*", "/{path:.*}", self._handle)
@@ -131,7 +136,13 @@ class FaultyProxy:
             for task in self._watches:
                 task.cancel()
             await runner.cleanup()
-        await asyncio.sleep(0.25)  # as aiohttp's manual says of TLS: its connections end a while after their session
+        await until(lambda: all(each.fileno() == -1 for each in self._sockets))  # TLS takes leave of its peer
+
+    def _open(self, address: AddrInfoType) -> socket.socket:
+        """A socket for a connection to the API server."""
+        opened = socket.socket(*address[:3])
+        self._sockets = [each for each in self._sockets if each.fileno() != -1] + [opened]
+        return opened
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") == "true"

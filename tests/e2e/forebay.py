@@ -88,11 +88,21 @@ class Clients:
     pod: Kubectl
 
     def run_inside(self, program: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-        """Run a Python or JavaScript program in the pod; returns what it prints."""
+        """Run a Python or JavaScript program in the pod; returns what it prints.
+
+        Its arguments and variables that are URLs take connections by then.
+        """
+        self.wait_for_services(*arguments, *(env or {}).values())
         runner = ["python3", "-"] if program.suffix == ".py" else ["node", "--input-type=module", "-"]
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
         command = ["exec", "-i", "client", "--", "env", *variables, *runner, *arguments]
         return self.pod.run(*command, stdin=program.read_text(), timeout=300)
+
+    def wait_for_services(self, *words: str) -> None:
+        """Wait until the cluster's DNS and network know the Services in URLs among words, which takes them seconds."""
+        if urls := [word for word in words if word.startswith("http://")]:
+            program = (PROGRAMS / "reach.py").read_text()
+            self.pod.run("exec", "-i", "client", "--", "python3", "-", *urls, stdin=program, timeout=120)
 
     def run_here(self, program: Path, *arguments: str) -> str:
         """Run a program on this machine's network: Python as it is, JavaScript in the clients' container."""
@@ -114,15 +124,16 @@ def client_pod() -> Manifest:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
 
 
-def wait_for_service(clients: Clients, url: str, key: str) -> None:
-    """Wait until the cluster's DNS and network know an endpoint's Service as it is, which takes them a second."""
-    assert clients.run_inside(PROGRAMS / "reach.py", url, key).strip() == "200"
+def wait_for_key(clients: Clients, url: str, key: str) -> None:
+    """Wait until the gateway takes an endpoint's key, which the operator has to tell it."""
+    assert clients.run_inside(PROGRAMS / "models.py", url, key).strip() == "200"
 
 
 @contextmanager
 def talking(clients: Clients, model: str, *asked: str) -> Iterator[dict[str, Any]]:
     """Clients in the pod that ask again and again while the context lasts: see clients/traffic.py, of which `asked` are
     the arguments. What they counted is in the dict afterwards."""
+    clients.wait_for_services(*asked)
     pod, program = clients.pod, (PROGRAMS / "traffic.py").read_text()
     inside = ["exec", "-i", "client", "--", "python3", "-c", program, model, *asked]
     command = [str(pod.binary), "--namespace", pod.namespace, *inside]

@@ -12,7 +12,7 @@ import yaml
 from cluster.images import images
 from cluster.pins import ROOT
 from tests.e2e.claims import make_volume
-from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_service, wait_ready
+from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.test_scaling import TEXT, make_canned
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
@@ -108,7 +108,7 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
     make_canned(kubectl, "queued", scaling, 0.02, replicas=2, env=env)
     wait_ready(kubectl, "queued")
     url = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.queued"
-    wait_for_service(clients, f"{url}/openai/v1", read_key(kubectl, "queued"))
+    wait_for_key(clients, f"{url}/openai/v1", read_key(kubectl, "queued"))
     system = kubectl.within(SYSTEM)
     with ThreadPoolExecutor(1) as beside:
         doing = beside.submit(clients.run_inside, PROGRAMS / "queue.py", url, read_key(kubectl, "queued"), "150", TEXT)

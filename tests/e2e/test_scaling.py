@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
-from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, port_forward, read_key, talking, wait_for_service, wait_ready
+from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, port_forward, read_key, talking, wait_for_key, wait_ready
 from tests.e2e.metrics import metrics_server
 from tests.e2e.test_endpoints import SMALL, canned
 from tests.e2e.test_rollouts import settled
@@ -116,7 +116,7 @@ def test_the_real_model_starts_at_a_request_and_goes_to_zero_again(kubectl: Kube
     kubectl.apply(manifest)
     is_idle(kubectl, "smollm2")
     base, key, _ = address(kubectl, "smollm2")
-    wait_for_service(clients, base, key)
+    wait_for_key(clients, base, key)
     env = {"OPENAI_BASE_URL": base, "OPENAI_API_KEY": key}
     answer = clients.run_inside(ROOT / "examples/ask.py", "smollm2", "What is the capital of France?", env=env)
     assert "Paris" in answer

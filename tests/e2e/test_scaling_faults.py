@@ -7,7 +7,7 @@ import pytest
 
 from cluster import kind
 from tests.e2e.cluster import NAME as CLUSTER
-from tests.e2e.forebay import SYSTEM, Clients, read_key, talking, wait_for_service, wait_ready
+from tests.e2e.forebay import SYSTEM, Clients, read_key, talking, wait_for_key, wait_ready
 from tests.e2e.test_scaling import QUICK, address, bursting, gateways, held, is_idle, make_canned, pods, url
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kills
 def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl: Kubectl, clients: Clients) -> None:
     make_canned(kubectl, "held", {"idleTimeout": "10s", "stabilization": QUICK}, replicas=0)
     is_idle(kubectl, "held")
-    wait_for_service(clients, url(kubectl, "held"), read_key(kubectl, "held"))
+    wait_for_key(clients, url(kubectl, "held"), read_key(kubectl, "held"))
     system = kubectl.within(SYSTEM)
     # A client gives up on the address of a dead gateway after five seconds, and by default after two more tries. The
     # slice has that address until another operator leads, which takes longer than this on a busy machine.

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.e2e.forebay import Clients, helm, images, install_chart, read_key, talking, wait_for_service
+from tests.e2e.forebay import Clients, helm, images, install_chart, read_key, talking
 from tests.e2e.release import Release
 from tests.e2e.test_chart import CRD, uninstall, works
 from tests.e2e.test_endpoints import canned
@@ -95,8 +95,6 @@ def test_endpoints_serve_on_through_an_upgrade_and_back_and_forth(
     for name, image in zip(ENDPOINTS, ("", release.images["server-canned"]), strict=True):
         before.apply(canned(name, image=image, env=[SERVED], envFrom=[{"configMapRef": {"name": "canned"}}]))
     steps = [settle(before, "installed")]
-    for name in ENDPOINTS:
-        wait_for_service(clients, f"http://{name}.{before.namespace}.svc/v1", read_key(before, name))
     with talking(clients, "served", *addresses(before)) as counted:
         install_chart(before, server=images()["server-canned"])
         steps.append(settle(before, "upgraded"))

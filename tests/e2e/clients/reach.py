@@ -1,14 +1,18 @@
-"""Ask for an endpoint's models until it answers, for 20 seconds and more: python reach.py URL KEY. Prints 200 then."""
+"""Connect to the host of each URL until it takes the connection, for a minute: python reach.py URL..."""
 
+import socket
 import sys
 import time
-import urllib.request
+from urllib.parse import urlsplit
 
-url, key = sys.argv[1:]
-request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
-for _ in range(100):
-    try:
-        print(urllib.request.urlopen(request, timeout=5).status)
-        break
-    except OSError:
-        time.sleep(0.2)
+for url in sys.argv[1:]:
+    host = urlsplit(url)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection((host.hostname, host.port or 80), timeout=5).close()
+            break
+        except OSError as error:
+            if time.monotonic() > deadline:
+                sys.exit(f"{url}: {error}")
+            time.sleep(0.2)

@@ -7,7 +7,6 @@ longest that its event loop was late, beside those with pods that answer as they
 
 import argparse
 import asyncio
-import re
 import sys
 import tempfile
 import time
@@ -15,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from bench.neighbours import forget_peak, longest, peak_mib
+from bench.neighbours import forget_peak, lags, longest, peak_mib
 from bench.scale import objects
-from bench.scale.measures import processor_seconds, read_metrics
+from bench.scale.measures import processor_seconds
 from bench.scale.plane import POD_ADDRESS, start_plane
 from forebay_operator.names import OPS_PORT
 from tests.integration.control_plane import free_ports, running
@@ -107,11 +106,6 @@ def wait_for_deployment(kubectl: Kubectl, number: int) -> float:
     name = endpoint["metadata"]["name"]
     wait_for(lambda: kubectl.get("deployment", name), "the neighbour's Deployment", 60, interval=0.01)
     return (time.perf_counter() - began) * 1000
-
-
-def lags(port: int) -> dict[str, float]:
-    found = re.findall(r'loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)', read_metrics(port))
-    return {bound: float(count) for bound, count in found}
 
 
 def main() -> None:

@@ -293,9 +293,9 @@ def p99(taken: list[float]) -> float:
     return taken[int(len(taken) * 0.99)]
 
 
-def lags(gateway: Gateway) -> dict[str, float]:
-    """How often the gateway's event loop was later than each bound."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.ops_port}/metrics", timeout=30) as reply:
+def lags(ops_port: int) -> dict[str, float]:
+    """How often the event loop of the process with that ops port was later than each bound."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ops_port}/metrics", timeout=30) as reply:
         text = reply.read().decode()
     return {bound: float(count) for bound, count in re.findall(r'loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)', text)}
 
@@ -371,13 +371,13 @@ def main() -> None:
             with attacking(name, replace(place, gateway=other.port)):
                 time.sleep(ONSET)
                 elsewhere = p99(asyncio.run(measure(found.port, asked.seconds)))
-            before = lags(found)
+            before = lags(found.ops_port)
             forget_peak(found.process.pid)
             with attacking(name, place):
                 time.sleep(ONSET)
                 attacked = p99(asyncio.run(measure(found.port, asked.seconds)))
             times = [f"{each:.1f}" for each in (alone, elsewhere, attacked, attacked / alone, attacked / elsewhere)]
-            row = (*times, longest(before, lags(found)))
+            row = (*times, longest(before, lags(found.ops_port)))
             print(f"| {name.replace('_', ' ')} | {' | '.join(row)} | {peak_mib(found.process.pid):.0f} |", flush=True)
 
 

@@ -21,7 +21,7 @@ from statistics import median
 from cluster import kind, tools
 from forebay_gateway.api import ApiServer
 from tests.e2e.cluster import NAME
-from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_service, wait_ready
+from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.test_endpoints import canned
 from tests.e2e.test_scaling import SERVED
 from tests.endpoints import reason_is
@@ -82,7 +82,7 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
         kubectl.run("scale", "iep", "waking", "--replicas=0")
         wait_for(reason_is(kubectl, "Idle", "waking"), "it is idle", timeout=PATIENCE)
         wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=waking") == [], "no pod is left", timeout=PATIENCE)
-        wait_for_service(clients, url, key)
+        wait_for_key(clients, url, key)
         alone.append(start_alone(kubectl, clients, f"alone-{number}", key))
         steps, ready = wake(kubectl, clients, url, key)
         woken.append(steps)

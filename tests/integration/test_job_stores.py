@@ -15,9 +15,10 @@ from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.memory import Memory
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.steps import connect
-from forebay_gateway.jobs.store import ATTEMPTS, SMALL, Full, Lost, Store, Unavailable
+from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey import LEASE, Valkey
+from forebay_gateway.shares import SMALL
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.waiting import until
 

@@ -20,7 +20,7 @@ from forebay_gateway.relay import SOCKET_BUFFER, TURN, Upstream, keep_alive
 from forebay_gateway.request_id import choose_id, new_id
 from forebay_gateway.rereads import PEEKED
 from forebay_gateway.settings import Limits
-from forebay_gateway.shares import Reservation, Shares, Sources
+from forebay_gateway.shares import SMALL, Reservation, Shares, Sources
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,6 @@ its connection reset in place of the answer."""
 
 SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Why nothing is read from the other side."""
-
-SMALL = 64 << 10
-"""Bytes of an answer that need not be counted: the kernel takes as many."""
 
 
 class Gate(Protocol):

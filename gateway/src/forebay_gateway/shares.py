@@ -12,6 +12,9 @@ from weakref import WeakValueDictionary
 
 from forebay_gateway.settings import Network
 
+SMALL = 64 << 10
+"""Bytes of a body, an output or an answer that are not counted: so many are under way of every request."""
+
 
 @dataclass
 class Shares:
@@ -71,11 +74,6 @@ class Reservation:
         self._shares = shares
         self._tenant = tenant
         self._size = 0
-
-    @property
-    def size(self) -> int:
-        """What it has taken."""
-        return self._size
 
     def resize(self, size: int) -> bool:
         """Whether the tenant may have so much in all for this work; if so it counts from now on."""

@@ -26,7 +26,10 @@ async def test_requests_are_read() -> None:
     content = line() + "\n\n" + line(custom_id="b") + "\r\n"
     text = json.dumps(BODY)
     requests, errors = await read_requests(content, CHAT)
-    assert (list(requests), errors) == ([Request("a", text), Request("b", text)], [])
+    assert ([requests[number] for number in range(len(requests))], errors) == (
+        [Request("a", text), Request("b", text)],
+        [],
+    )
     odd = json.dumps({**BODY, "x": "a\u2028b"}, ensure_ascii=False)
     found, _ = await read_requests(line().replace(text, odd), CHAT)
     assert len(found) == 1, "a line separator is no new line"

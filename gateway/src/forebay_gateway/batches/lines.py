@@ -4,9 +4,8 @@ import asyncio
 import json
 import uuid
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import msgspec
 
@@ -53,7 +52,7 @@ class _Body(msgspec.Struct):
 _LINE, _BODY = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Body)
 
 
-class Requests(Sequence[Request]):
+class Requests:
     """The requests of an input file that was read. Only where each begins is kept, beside the file itself."""
 
     def __init__(self, content: str) -> None:
@@ -72,13 +71,7 @@ class Requests(Sequence[Request]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    @overload
-    def __getitem__(self, number: int) -> Request: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Request]: ...
-    def __getitem__(self, number: int | slice) -> Request | Sequence[Request]:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
+    def __getitem__(self, number: int) -> Request:
         asked = _LINE.decode(self.line(number))
         return Request(read_text(asked.custom_id), bytes(asked.body).decode())
 

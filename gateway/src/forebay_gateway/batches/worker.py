@@ -24,13 +24,13 @@ from forebay_gateway.batches.shelf import Shelf
 from forebay_gateway.hold import wait_for_event
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.seal import Seal
-from forebay_gateway.jobs.store import LOOK, SMALL, Full, Store, Unavailable
+from forebay_gateway.jobs.store import LOOK, Full, Store, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.names import Key
 from forebay_gateway.pacing import Pace
 from forebay_gateway.settings import MIB
-from forebay_gateway.shares import Turns, memory_of
+from forebay_gateway.shares import SMALL, Turns, memory_of
 
 logger = logging.getLogger(__name__)
 

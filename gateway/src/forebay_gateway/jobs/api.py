@@ -12,12 +12,12 @@ from forebay_gateway.hold import wait_for_event
 from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_state, tell_stream
 from forebay_gateway.jobs.operations import METHODS
 from forebay_gateway.jobs.rates import Rates
-from forebay_gateway.jobs.store import SMALL, Full, Store, Taken, Unavailable
+from forebay_gateway.jobs.store import Full, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 from forebay_gateway.names import Key
 from forebay_gateway.pacing import Pace
 from forebay_gateway.settings import MIB
-from forebay_gateway.shares import Reservation, Shares
+from forebay_gateway.shares import SMALL, Reservation, Shares
 
 T = TypeVar("T")
 

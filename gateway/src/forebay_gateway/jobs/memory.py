@@ -10,10 +10,10 @@ from itertools import islice
 from forebay_gateway.endpoint import Address
 from forebay_gateway.hold import Backlog
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import ITEM, SMALL, Counts, Full, Lost, Store, Taken
+from forebay_gateway.jobs.store import ITEM, Counts, Full, Lost, Store, Taken
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
-from forebay_gateway.shares import Shares, memory_of
+from forebay_gateway.shares import SMALL, Shares, memory_of
 
 
 @dataclass

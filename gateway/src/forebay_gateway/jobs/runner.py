@@ -12,18 +12,15 @@ from forebay_gateway.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.pacing import LARGE, Pace
 from forebay_gateway.settings import MIB
-from forebay_gateway.shares import Reservation
+from forebay_gateway.shares import SMALL, Reservation
 
 LINES = "application/x-ndjson"
 
 LONGEST_LINE = 1 << 24
 """Bytes of an item of the output."""
 
-SMALL = 64 << 10
-"""Bytes of an item that need no room."""
-
 ROOM_SECONDS = 60.0
-"""For which a larger one waits for it."""
+"""For which an item that is not small waits for room."""
 
 COPIES = 2
 """How often what is received is in memory at a time: as bytes and as text."""

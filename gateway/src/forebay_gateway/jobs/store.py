@@ -9,27 +9,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from forebay_gateway.endpoint import Address
 from forebay_gateway.hold import Backlog, wait_for_event
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
-from forebay_gateway.shares import Turns
+from forebay_gateway.shares import SMALL, Turns
+
+T = TypeVar("T")
 
 ATTEMPTS = 5
 """How many pods may go away over one job before it fails: it may be the job that ends them."""
-
 
 LOOK = 5.0
 """Seconds after which a job that is waited for is looked at again: word of its end can be lost with a connection."""
 
 ITEM = 200
 """Bytes that an item of an output counts in /stream besides its own, so that one answer has not too many."""
-
-SMALL = 64 << 10
-"""Bytes of an output that is read without a thought."""
 
 PAUSE = 1.0
 """Seconds after which a store that did not answer is asked again by who insists."""
@@ -191,8 +189,8 @@ class Store(ABC):
         """Keep the result of a job for so long from now, but not past its time to live."""
 
 
-async def insist(step: Callable[[], Awaitable[None]]) -> None:
-    """Do it, however long the store does not answer."""
+async def insist(step: Callable[[], Awaitable[T]]) -> T:
+    """What the step returns, however long the store does not answer."""
     while True:
         try:
             return await step()

@@ -17,10 +17,11 @@ from forebay_gateway.hold import Backlog
 from forebay_gateway.jobs.job import OVERHEAD, Job, State
 from forebay_gateway.jobs.seal import Seal
 from forebay_gateway.jobs.steps import Steps, is_away
-from forebay_gateway.jobs.store import ATTEMPTS, SMALL, Counts, Full, Lost, Store, Taken, Unavailable
+from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
 from forebay_gateway.names import Key
+from forebay_gateway.shares import SMALL
 
 logger = logging.getLogger(__name__)
 

@@ -10,17 +10,18 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.jobs.job import Job, render, tell
-from forebay_gateway.jobs.store import SMALL, Store, Unavailable
+from forebay_gateway.jobs.store import Store, insist
 from forebay_gateway.metrics import WEBHOOKS
 from forebay_gateway.names import Key
 from forebay_gateway.pacing import Pace
-from forebay_gateway.shares import Reservation, Shares
+from forebay_gateway.shares import SMALL, Reservation, Shares
 
 logger = logging.getLogger(__name__)
 
@@ -131,17 +132,9 @@ class Webhooks:
         """What is told of a job with a large output, of which each namespace reads one at a time; b"" where it is
         gone."""
         async with self._store.turn(job):
-            whole = await self._insist(job)
+            whole = await insist(partial(self._store.whole, job))
             async with self._pace.apart(job.endpoint[0]):
                 return render(tell(whole)) if whole else b""
-
-    async def _insist(self, job: Job) -> Job | None:
-        """The job with its output, however long the store does not answer; None where it is gone."""
-        while True:
-            try:
-                return await self._store.whole(job)
-            except Unavailable:
-                await asyncio.sleep(PAUSE)
 
     async def _post(self, url: str, content: bytes) -> str:
         """What is wrong; "" where it was answered with 200."""

@@ -294,10 +294,10 @@ def p99(taken: list[float]) -> float:
 
 
 def lags(ops_port: int) -> dict[str, float]:
-    """How often the event loop of the process with that ops port was later than each bound."""
+    """How often the event loop of the process with that ops port was later than each bound by CPU time of its own."""
     with urllib.request.urlopen(f"http://127.0.0.1:{ops_port}/metrics", timeout=30) as reply:
         text = reply.read().decode()
-    return {bound: float(count) for bound, count in re.findall(r'loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)', text)}
+    return {bound: float(count) for bound, count in re.findall(r'loop_busy_seconds_bucket\{le="([^"]+)"\} (\S+)', text)}
 
 
 def longest(before: dict[str, float], after: dict[str, float]) -> str:

@@ -1,8 +1,9 @@
 """How late the event loop is: while one step of it takes long, everything else in this process waits."""
 
 import asyncio
+import time
 
-from forebay_gateway.metrics import LOOP_LAG
+from forebay_gateway.metrics import LOOP_BUSY, LOOP_LAG
 
 INTERVAL = 0.05
 """Seconds from one look to the next."""
@@ -12,6 +13,8 @@ async def watch_lag() -> None:
     """Look how much later than asked for this is called, for ever."""
     loop = asyncio.get_running_loop()
     while True:
-        due = loop.time() + INTERVAL
+        due, before = loop.time() + INTERVAL, time.thread_time()
         await asyncio.sleep(INTERVAL)
-        LOOP_LAG.observe(max(0.0, loop.time() - due))
+        late = max(0.0, loop.time() - due)
+        LOOP_LAG.observe(late)
+        LOOP_BUSY.observe(min(late, time.thread_time() - before))

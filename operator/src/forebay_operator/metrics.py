@@ -24,10 +24,16 @@ API_REQUESTS = Counter(
 )
 QUEUE_DEPTH = Gauge("forebay_queue_depth", "Endpoints that wait to be reconciled.")
 QUEUE_RETRIES = Gauge("forebay_queue_retries", "Endpoints that wait to be reconciled again after a failure.")
+LOOP_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 LOOP_LAG = Histogram(
     "forebay_loop_lag_seconds",
     "How late the operator's event loop was, looked at four times a second.",
-    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    buckets=LOOP_BUCKETS,
+)
+LOOP_BUSY = Histogram(
+    "forebay_loop_busy_seconds",
+    "How much of forebay_loop_lag_seconds was CPU time of its own; the rest is a busy node or a CPU limit.",
+    buckets=LOOP_BUCKETS,
 )
 LEADER = Gauge("forebay_leader", "1 on the operator that works, 0 on those that stand by.")
 

@@ -13,12 +13,19 @@ from tests.waiting import until
 async def test_a_long_step_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lag, "INTERVAL", 0.01)
 
-    def late() -> float:
-        return REGISTRY.get_sample_value("forebay_gateway_loop_lag_seconds_sum") or 0.0
+    def told(what: str) -> float:
+        return REGISTRY.get_sample_value(f"forebay_gateway_loop_{what}_seconds_sum") or 0.0
 
-    before = late()
+    late, busy = told("lag"), told("busy")
     watching = asyncio.create_task(lag.watch_lag())
     await asyncio.sleep(0)
-    time.sleep(0.3)  # noqa: ASYNC251  this is the long step
-    await until(lambda: late() - before > 0.25)
+    time.sleep(0.3)  # noqa: ASYNC251  this step is long and needs no CPU time
+    await until(lambda: told("lag") - late > 0.25)
+    assert told("busy") - busy < 0.1
+    late = told("lag")
+    began = time.thread_time()
+    while time.thread_time() < began + 0.3:
+        pass  # and this one does
+    await until(lambda: told("lag") - late > 0.25)
+    assert told("busy") - busy > 0.25
     watching.cancel()

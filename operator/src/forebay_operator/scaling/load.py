@@ -20,8 +20,8 @@ SLEEPING = "forebay_sleeping"
 """Metrics of a server. The first two count requests over HTTP, the others what the engine makes of them: of one
 request with several prompts, several. Those of vLLM have a line for each of its engines."""
 
-MOST_LINES = 5000
-"""Of these metrics: five for each of a thousand engines."""
+MOST_LINES = 320
+"""Of these metrics: five for each of 64 engines."""
 
 _LINE = re.compile(
     rf"^({IN_FLIGHT}|{BEGUN}|{RUNNING}|{WAITING}|{SLEEPING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$",

@@ -491,6 +491,27 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
     await client.aclose()
 
 
+@pytest.mark.parametrize("step", ["sweep", "forget"])
+async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: str) -> None:
+    """A final one too, which no queue names."""
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store, "lost")
+        await store.finish(await claim(store), State.COMPLETED, items=['"x"', '"y"'])
+        assert await client.hget("forebay:bytes-of", KEY[0]) != "0"
+        await client.delete("forebay:job:lost")
+        if step == "sweep":
+            await client.zadd("forebay:expiries", {"lost": 0})
+            await store._sweep()
+        else:
+            await store.forget(KEY)
+        assert await client.get("forebay:bytes") == "0"
+        assert await client.keys("forebay:*lost*") == []
+        for place in ("bytes-of", "sizes", "expiries", f"jobs:{'/'.join(KEY)}"):
+            assert await client.exists(f"forebay:{place}") == 0
+    await client.aclose()
+
+
 async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Service without a pod may lead anywhere for a moment."""
     monkeypatch.setattr(steps, "PATIENCE", 0.3)

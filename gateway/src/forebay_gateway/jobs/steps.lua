@@ -12,6 +12,7 @@
 -- forebay:expiries          zset    when nothing is left of a job
 -- forebay:bytes             number  what all jobs keep
 -- forebay:bytes-of          hash    the same by namespace
+-- forebay:sizes             hash    the same by job, after its endpoint: it tells what a job kept whose own hash is gone
 -- forebay:swept             number  when the last sweep was
 -- forebay:told              channel what others may wait for: queued ENDPOINT, output ID, ended ID
 --
@@ -77,7 +78,7 @@ local function has_place(endpoint, by, most, share)
 end
 
 local function resize(id, job, by)
-  call('HINCRBY', key_of(id), 'size', by)
+  call('HSET', PREFIX .. 'sizes', id, job.endpoint .. ' ' .. call('HINCRBY', key_of(id), 'size', by))
   keep(job.endpoint, by)
 end
 
@@ -130,24 +131,19 @@ local function finish(id, job, state, why)
   tell('ended', id)
 end
 
-local function drop(id, job)
-  keep(job.endpoint, -call('HGET', key_of(id), 'size'))
+local function drop(id, endpoint, size)
+  keep(endpoint, -size)
   call('DEL', key_of(id), key_of(id) .. ':input', key_of(id) .. ':output')
   call('ZREM', PREFIX .. 'expiries', id)
-  call('SREM', PREFIX .. 'jobs:' .. job.endpoint, id)
+  call('SREM', PREFIX .. 'jobs:' .. endpoint, id)
+  call('HDEL', PREFIX .. 'sizes', id)
 end
 
--- What is left of a job whose hash is gone, as it was evicted or somebody deleted it.
+-- What is left of a job whose hash is gone, as it was evicted or somebody deleted it. What one kept that another version
+-- of this script took in is not known.
 local function drop_remains(id, endpoint)
-  local key = key_of(id)
-  local size = call('STRLEN', key .. ':input')
-  for _, item in ipairs(call('LRANGE', key .. ':output', 0, -1)) do size = size + #item end
-  call('DEL', key .. ':input', key .. ':output')
-  call('ZREM', PREFIX .. 'expiries', id)
-  if endpoint then
-    keep(endpoint, -size)
-    call('SREM', PREFIX .. 'jobs:' .. endpoint, id)
-  end
+  local found, size = string.match(call('HGET', PREFIX .. 'sizes', id) or '', '^(%S+) (%d+)$')
+  drop(id, found or endpoint or '', size or 0)
 end
 
 -- The same for one that is queued, or that runs: at which pod only the others tell.
@@ -182,7 +178,7 @@ local function discard(id, state, why, ended, endpoint)
     finish(id, job, state, why)
     ended[#ended + 1] = snapshot(id)
   end
-  drop(id, job)
+  drop(id, job.endpoint, job.size)
 end
 
 -- The job, where it belongs to the endpoint.

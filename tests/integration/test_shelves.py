@@ -55,6 +55,18 @@ async def test_what_they_keep_is_bounded_and_given_back(shelf: Shelf) -> None:
     await shelf.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
 
 
+async def test_a_document_counts_what_it_takes_in_memory(shelf: Shelf) -> None:
+    """One character that is far from ASCII makes all the others take four bytes."""
+    text = "x" * (MOST // 3)
+    await shelf.put(KEY, "file", "a", text, 60)
+    with pytest.raises(Full):
+        await shelf.put(KEY, "file", "a", text + "🌊", 60)
+    await shelf.delete(KEY, "file", "a")
+    await shelf.put(KEY, "file", "a", "x" * (MOST // 5) + "🌊", 60)
+    await shelf.delete(KEY, "file", "a")
+    await shelf.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
+
+
 async def test_nothing_is_kept_for_ever(shelf: Shelf) -> None:
     await shelf.put(KEY, "file", "a", "x", 0.05)
     await shelf.put(KEY, "file", "b", "x", 60)

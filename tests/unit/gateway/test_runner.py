@@ -1,9 +1,12 @@
 """What pods answer to jobs: whatever it is, the job ends, and nothing of any size is kept for it."""
 
 import asyncio
+import hashlib
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -48,10 +51,10 @@ async def pod(head: str, *parts: bytes, endless: bool = False) -> AsyncIterator[
         yield Address("127.0.0.1", server.sockets[0].getsockname()[1]), taken
 
 
-async def outcome_at(address: Address, room: int = 1 << 30) -> tuple[list[str], Outcome]:
+async def outcome_at(address: Address, room: int = 1 << 30, job: Job = JOB) -> tuple[list[str], Outcome]:
     items: list[str] = []
     received = Reservation(Shares(room), "home")
-    async with aiohttp.ClientSession() as session, aclosing(run(session, address, JOB, received, Pace())) as steps:
+    async with aiohttp.ClientSession() as session, aclosing(run(session, address, job, received, Pace())) as steps:
         async for given_items, outcome in steps:
             items += given_items
             if outcome:
@@ -97,6 +100,34 @@ async def test_a_line_that_is_none_ends_the_job(line: bytes) -> None:
         items, outcome = await outcome_at(address)
     assert (items, outcome.state) == (["1"], State.FAILED)
     assert "none of a job" in outcome.error
+
+
+async def test_a_large_input_is_sent_in_slices() -> None:
+    """So the gateway has it in memory once, whatever its characters are and however slowly the pod takes it."""
+    given = json.dumps({"input": "x" * (9 << 20) + "é水🌊"}, ensure_ascii=False).encode()
+    job = replace(JOB, submission=read_submission(given, sync=False))
+    taken = hashlib.sha256()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        left = int(head.lower().split(b"content-length: ")[1].split(b"\r")[0])
+        while left:
+            data = await reader.read(min(left, 4096))
+            taken.update(data)
+            left -= len(data)
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {LINES}\r\nconnection: close\r\n\r\n".encode())
+        writer.write(b'{"status": "COMPLETED"}\n')
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        tracemalloc.start()
+        _, outcome = await outcome_at(Address("127.0.0.1", server.sockets[0].getsockname()[1]), job=job)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert outcome.state is State.COMPLETED
+    policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})
+    assert taken.digest() == hashlib.sha256(given[:-1] + f', "policy": {policy}}}'.encode()).digest()
+    assert peak < 4 << 20
 
 
 async def test_an_item_for_which_there_is_no_room_ends_the_job() -> None:

@@ -3,6 +3,7 @@
 -- forebay:shelf:ENDPOINT:KIND  hash    documents by name
 -- forebay:kinds:ENDPOINT       set     the kinds that an endpoint has
 -- forebay:shelved              zset    when a document goes; its members are ENDPOINT KIND NAME
+-- forebay:shelved:sizes        hash    what a document takes in the memory of a gateway that reads it, by that member
 -- forebay:shelved:bytes        number  what all documents take
 -- forebay:shelved:bytes-of     hash    the same by namespace
 -- forebay:lease:NAME           string  which gateway has a lease
@@ -27,21 +28,31 @@ local function keep(endpoint, by)
   end
 end
 
+local function member_of(endpoint, kind, name)
+  return endpoint .. ' ' .. kind .. ' ' .. name
+end
+
+-- What a document takes, 0 where there is none. Another version of this script wrote no size.
+local function size_of(endpoint, kind, name)
+  local place = place_of(endpoint, kind)
+  if call('HEXISTS', place, name) == 0 then return 0 end
+  return call('HGET', PREFIX .. 'shelved:sizes', member_of(endpoint, kind, name))
+    or call('HSTRLEN', place, name) + OVERHEAD
+end
+
 local steps = {}
 
 -- 0 where there is no place: a namespace has `share` of what the others leave free. -1 as the most: there always is.
-function steps.put(endpoint, kind, name, most, share, after, text)
-  local place = place_of(endpoint, kind)
-  local old = call('HSTRLEN', place, name)
-  local size = #text - old
-  if call('HEXISTS', place, name) == 0 then size = size + OVERHEAD end
+function steps.put(endpoint, kind, name, most, share, after, size, text)
+  local by, member = size - size_of(endpoint, kind, name), member_of(endpoint, kind, name)
   local own = (call('HGET', PREFIX .. 'shelved:bytes-of', string.match(endpoint, '^[^/]*')) or 0) + 0
   local others = (call('GET', PREFIX .. 'shelved:bytes') or 0) - own
-  if own + size > share * (most - others) and size > 0 and most ~= '-1' then return 0 end
-  keep(endpoint, size)
-  call('HSET', place, name, text)
+  if own + by > share * (most - others) and by > 0 and most ~= '-1' then return 0 end
+  keep(endpoint, by)
+  call('HSET', place_of(endpoint, kind), name, text)
+  call('HSET', PREFIX .. 'shelved:sizes', member, size)
   call('SADD', PREFIX .. 'kinds:' .. endpoint, kind)
-  call('ZADD', PREFIX .. 'shelved', now + after, endpoint .. ' ' .. kind .. ' ' .. name)
+  call('ZADD', PREFIX .. 'shelved', now + after, member)
   return 1
 end
 
@@ -56,10 +67,11 @@ end
 
 -- Whether there was one.
 function steps.delete(endpoint, kind, name)
-  local place = place_of(endpoint, kind)
+  local place, member = place_of(endpoint, kind), member_of(endpoint, kind, name)
   if call('HEXISTS', place, name) == 0 then return 0 end
-  keep(endpoint, -call('HSTRLEN', place, name) - OVERHEAD)
-  call('ZREM', PREFIX .. 'shelved', endpoint .. ' ' .. kind .. ' ' .. name)
+  keep(endpoint, -size_of(endpoint, kind, name))
+  call('ZREM', PREFIX .. 'shelved', member)
+  call('HDEL', PREFIX .. 'shelved:sizes', member)
   call('HDEL', place, name)
   if call('EXISTS', place) == 0 then call('SREM', PREFIX .. 'kinds:' .. endpoint, kind) end
   return 1

@@ -43,6 +43,11 @@ class Shelf(ABC):
         """Delete what has been kept long enough, where that does not happen by itself. To be called now and then."""
 
 
+def size_of(text: str) -> int:
+    """Bytes that a document counts: those that it takes in the memory of whoever reads it."""
+    return memory_of(text) + OVERHEAD
+
+
 class MemoryShelf(Shelf):
     """In the memory of one gateway; `most_bytes` bounds all documents together, of which `share` tells a namespace's
     part (shares.Shares)."""
@@ -54,7 +59,7 @@ class MemoryShelf(Shelf):
 
     async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
         place = self._documents.get((key, kind), {})
-        size = memory_of(text) + OVERHEAD - (memory_of(place[name]) + OVERHEAD if name in place else 0)
+        size = size_of(text) - (size_of(place[name]) if name in place else 0)
         if bounded:
             if not self._bytes.take(key[0], size):
                 raise Full
@@ -90,7 +95,7 @@ class MemoryShelf(Shelf):
         place = self._documents.get((key, kind), {})
         if name not in place:
             return False
-        self._bytes.give(key[0], memory_of(place.pop(name)) + OVERHEAD)
+        self._bytes.give(key[0], size_of(place.pop(name)))
         if not place:
             del self._documents[key, kind]
         return True

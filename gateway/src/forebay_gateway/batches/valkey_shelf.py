@@ -6,7 +6,7 @@ from importlib import resources
 
 from redis import asyncio as valkey
 
-from forebay_gateway.batches.shelf import Shelf
+from forebay_gateway.batches.shelf import Shelf, size_of
 from forebay_gateway.jobs.steps import Steps
 from forebay_gateway.jobs.store import Full
 from forebay_gateway.names import Key
@@ -24,8 +24,9 @@ class ValkeyShelf(Shelf):
 
     async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
         most = self._most_bytes if bounded else -1
+        after, size = round(seconds * 1000), size_of(text)
         kept = await self._steps.run(
-            "put", "/".join(key), kind, name, most, self._share, round(seconds * 1000), text, growing=bounded
+            "put", "/".join(key), kind, name, most, self._share, after, size, text, growing=bounded
         )
         if not kept:
             raise Full

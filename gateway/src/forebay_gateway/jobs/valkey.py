@@ -21,7 +21,7 @@ from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Take
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
 from forebay_gateway.names import Key
-from forebay_gateway.shares import SMALL
+from forebay_gateway.shares import SMALL, memory_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Valkey(Store):
         await self._client.aclose()
 
     async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
-        size = OVERHEAD + len(submission.input.encode(errors="replace")) + len(submission.webhook)
+        size = OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
         fields: dict[str, str | float] = {
             "endpoint": _name(key),
             "timeout": submission.timeout,

@@ -1,28 +1,17 @@
 """metrics-server, by which an HPA knows what pods use: built from its Go module, installed by the manifests in that."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
-from cluster import archive, kind, pins, tools
-from tests.e2e.cluster import NAME as CLUSTER
+from cluster import pins, tools
+from tests.e2e.go_images import load_program
 from tests.kubectl import Kubectl, Manifest
 
 MODULE = "sigs.k8s.io/metrics-server"
-
-
-def load_image(folder: Path) -> str:
-    """Bring its image into the cluster; gives the reference."""
-    program, target = tools.metrics_server(), folder / "image.tar"
-    reference = f"{pins.IMAGE_PREFIX}/{program.name}:{program.parent.name}"
-    archive.write(target, reference, program)
-    subprocess.run(["docker", "load", "--input", target], check=True, timeout=120)
-    kind.load(CLUSTER, [reference])
-    return reference
 
 
 def manifests(kubectl: Kubectl, image: str) -> list[Manifest]:
@@ -40,7 +29,11 @@ def manifests(kubectl: Kubectl, image: str) -> list[Manifest]:
 @contextmanager
 def metrics_server(cluster: Kubectl, folder: Path) -> Iterator[None]:
     """The cluster has one while the context lasts; the folder is for its image."""
-    listed = {"apiVersion": "v1", "kind": "List", "items": manifests(cluster, load_image(folder))}
+    listed = {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": manifests(cluster, load_program(tools.metrics_server(), folder)),
+    }
     system = cluster.within("kube-system")
     try:
         system.run("apply", "-f", "-", stdin=json.dumps(listed))

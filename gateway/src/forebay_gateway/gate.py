@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -271,7 +272,7 @@ class Gate:
             raise Refused(errors.no_model(fields.model))
         deadline = request.began + limits.hold_seconds
         streams = fields.stream and request.admission.head.version == "1.1"  # HTTP/1.0 knows no chunks
-        comment_at = request.began + limits.patience_seconds if streams else deadline
+        comment_at = request.began + limits.patience_seconds if streams else math.inf
         began = time.monotonic()
         with self.holds.held(key):
             waiting = asyncio.ensure_future(self.holds.wait_for_pods(key))
@@ -283,10 +284,12 @@ class Gate:
                         HELD_SECONDS.observe(time.monotonic() - began)
                         return waiting.result()
                     endpoint = self.directory.endpoint(key)
-                    if time.monotonic() >= deadline:
+                    now = time.monotonic()  # a timer may end a little early
+                    if now >= deadline:
                         raise Refused(too_late(endpoint, self.directory.id_of(key), limits.hold_seconds))
-                    request.client.comment(_tell(endpoint))
-                    comment_at = time.monotonic() + limits.heartbeat_seconds
+                    if now >= comment_at:
+                        request.client.comment(_tell(endpoint))
+                        comment_at = now + limits.heartbeat_seconds
             finally:
                 waiting.cancel()
 

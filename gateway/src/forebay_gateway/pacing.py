@@ -1,4 +1,4 @@
-"""Who sends much at once waits for others: in one round of the event loop each tenant has two first or large reads, and
+"""Who sends much at once waits for others: in one round of the event loop each tenant has one first or large read, and
 long steps of one tenant are apart. So a round is short whatever anybody sends, and nobody else's request is late."""
 
 import asyncio
@@ -11,9 +11,6 @@ from forebay_gateway.shares import Turns
 
 LARGE = 32 << 10
 """Bytes of one read that make it a large one. A token takes some hundred."""
-
-READS = 2
-"""Of them, and of the first ones of connections, each tenant has so many in a round."""
 
 SHORT = 0.003
 """Seconds of CPU time of a step of the event loop after which the same tenant may have another at once."""
@@ -85,7 +82,7 @@ class Pace:
                     self._free_at[tenant] = clock() + self._apart * spent
 
     def _give(self) -> None:
-        due = [line.popleft() for line in self._waiting.values() for _ in range(min(READS, len(line)))]
+        due = [line.popleft() for line in self._waiting.values()]
         self._waiting = {tenant: line for tenant, line in self._waiting.items() if line}
         self._begun = bool(self._waiting)
         if self._begun:

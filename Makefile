@@ -89,7 +89,7 @@ names: .venv ## Write the list of variables that the operator knows again, from 
 	$(PY) -m cluster images server
 	docker run --rm $$($(PY) -c 'from cluster.images import images; print(images()["server"])') flags --json \
 	| $(PY) -c 'import json, sys; print(*(entry["name"] + " " + entry["status"] for entry in json.load(sys.stdin)), sep="\n")' \
-	> operator/src/forebay_operator/server_names.txt
+	> operator/src/forebay_operator/status/server_names.txt
 
 .PHONY: docs
 docs: .venv ## Write the pages that are made from the code again

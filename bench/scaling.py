@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.scaling_rules import Forebay, Horizontal, Knative, Moment, Rule
-from forebay_operator.scaling import Policy
+from forebay_operator.autoscaling import Policy
 
 SLOTS = 10
 TARGET = 7

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from forebay_operator.scaling import History, Policy, decide
-from forebay_operator.scaling.load import Held, PodLoad
+from forebay_operator.autoscaling import History, Policy, decide
+from forebay_operator.pods.load import Held, PodLoad
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.scale.plane import QPS, start_plane
 from bench.scale.report import report
 from bench.scale.rounds import measure
-from forebay_operator.workers import WORKERS
+from forebay_operator.controller.workers import WORKERS
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from forebay_operator.resources import build_companions, build_deployment, build
 from forebay_operator.resources.meta import digest
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
-from forebay_operator.types import parse_endpoint
+from forebay_operator.spec import parse_endpoint
 
 Manifest = dict[str, Any]
 

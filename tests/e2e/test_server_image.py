@@ -7,8 +7,8 @@ import pytest
 
 from cluster.images import reference
 from cluster.pins import ROOT
-from forebay_operator.environment import known_names
-from forebay_operator.types import REFUSED_VARIABLES
+from forebay_operator.spec import REFUSED_VARIABLES
+from forebay_operator.status.env_warnings import known_names
 from tests.e2e.forebay import images
 from tests.kubectl import Kubectl
 

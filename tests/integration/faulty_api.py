@@ -7,8 +7,8 @@ from typing import Any
 
 from kubernetes.aio import client
 
-from forebay_operator.api import Api, ApiError
-from forebay_operator.types import Manifest
+from forebay_operator.apiserver.client import Api, ApiError
+from forebay_operator.spec import Manifest
 
 
 class Killed(BaseException):

@@ -11,19 +11,19 @@ from itertools import groupby
 from typing import Any
 
 from forebay_operator import names
-from forebay_operator.api import Api, ApiError
-from forebay_operator.cache import Cache, Key
-from forebay_operator.cluster import Cluster
-from forebay_operator.digests import Digests, Living
-from forebay_operator.events import EventRecorder
-from forebay_operator.gateways import Gateways
-from forebay_operator.holding import Holding
-from forebay_operator.publish import Publisher
-from forebay_operator.reconcile import Reconciler
-from forebay_operator.reports import StartupReports
-from forebay_operator.scaler import Scaler
+from forebay_operator.apiserver.cache import Cache, Key
+from forebay_operator.apiserver.client import Api, ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.apiserver.event_recorder import EventRecorder
+from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.controller.reconciler import Reconciler
+from forebay_operator.controller.status_writer import Publisher
+from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
+from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.pods.gateways import Gateways
+from forebay_operator.pods.startup_poller import StartupReports
 from forebay_operator.settings import Settings
-from forebay_operator.types import Manifest
+from forebay_operator.spec import Manifest
 from tests.integration.faulty_api import FaultyApi, Killed
 
 SETTINGS = Settings(gpu_image="gpu-server:1", cpu_image="cpu-server:1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay_operator.api import Api, ApiError
+from forebay_operator.apiserver.client import Api, ApiError
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
 from tests.kubectl import Kubectl, Manifest, wait_for

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.api import Api
-from forebay_operator.types import Manifest
+from forebay_operator.apiserver.client import Api
+from forebay_operator.spec import Manifest
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
 from tests.integration.faulty_api import Fault, FaultyApi
@@ -148,7 +148,7 @@ async def test_a_clock_that_is_hours_off_changes_nothing_of_the_outcome(
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) + timedelta(hours=hours)
 
-    monkeypatch.setattr("forebay_operator.reconcile.datetime", Skewed)
+    monkeypatch.setattr("forebay_operator.controller.reconciler.datetime", Skewed)
     skewed = await live(administrator, FaultyApi(operators_api), "skewed", Fault(kills=True, after=True), 6)
     assert skewed.ends == undisturbed.ends
     assert skewed.hits > 0

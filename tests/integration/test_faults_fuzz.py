@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from forebay_operator.api import Api, ApiError
+from forebay_operator.apiserver.client import Api, ApiError
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
 from tests.integration.faulty_api import FaultyApi

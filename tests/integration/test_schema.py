@@ -7,8 +7,8 @@ import pytest
 
 from forebay_operator.resources import build_companions, build_deployment, build_service
 from forebay_operator.settings import Settings
-from forebay_operator.types import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
-from forebay_operator.types.rules import LIMITS
+from forebay_operator.spec import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
+from forebay_operator.spec.validation import LIMITS
 from tests.endpoints import endpoint
 from tests.kubectl import Kubectl, Manifest, Refused, condition
 

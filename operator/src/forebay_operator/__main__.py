@@ -14,28 +14,17 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from forebay_operator.api import ApiError
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.apiserver.event_recorder import EventRecorder
+from forebay_operator.apiserver.event_source import Watches, build_cache
+from forebay_operator.apiserver.leader_election import Candidate
 from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
-from forebay_operator.cache import Key
-from forebay_operator.cluster import Cluster
-from forebay_operator.digests import Digests, Living
-from forebay_operator.events import EventRecorder
-from forebay_operator.gateways import Gateways
-from forebay_operator.health import Health, serve_health
-from forebay_operator.holding import Holding
-from forebay_operator.key_reads import KeyReads
-from forebay_operator.lag import watch_lag
-from forebay_operator.lease import Candidate
-from forebay_operator.metrics import observe
-from forebay_operator.names import KIND, OPS_PORT
-from forebay_operator.publish import Publisher
-from forebay_operator.queue import WorkQueue
-from forebay_operator.reconcile import Reconciler
-from forebay_operator.reports import StartupReports
-from forebay_operator.scaler import Scaler
-from forebay_operator.settings import Settings
-from forebay_operator.watch import Watches, build_cache
-from forebay_operator.workers import (
+from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.controller.reconciler import Reconciler
+from forebay_operator.controller.status_writer import Publisher
+from forebay_operator.controller.workers import (
     RESYNC_INTERVAL,
     WORKERS,
     resync,
@@ -45,6 +34,17 @@ from forebay_operator.workers import (
     work,
     work_while_leading,
 )
+from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
+from forebay_operator.gateway_slices.key_refresh import KeyReads
+from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.metrics import observe
+from forebay_operator.names import KIND, OPS_PORT
+from forebay_operator.observability.health import Health, serve_health
+from forebay_operator.observability.loop_lag import watch_lag
+from forebay_operator.pods.gateways import Gateways
+from forebay_operator.pods.startup_poller import StartupReports
+from forebay_operator.settings import Settings
+from forebay_operator.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 

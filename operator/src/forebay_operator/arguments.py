@@ -4,7 +4,7 @@ import argparse
 import json
 from ipaddress import ip_network
 
-from forebay_operator.types import Manifest
+from forebay_operator.spec import Manifest
 
 
 def read_boolean(text: str) -> bool:

@@ -7,9 +7,9 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from forebay_operator.cache import Cache, Key
-from forebay_operator.queue import WorkQueue
-from forebay_operator.types import Manifest
+from forebay_operator.apiserver.cache import Cache, Key
+from forebay_operator.spec import Manifest
+from forebay_operator.work_queue import WorkQueue
 
 RECONCILE_SECONDS = Histogram(
     "forebay_reconcile_duration_seconds",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from forebay_operator.types import Manifest
+from forebay_operator.spec import Manifest
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from forebay_operator.diagnosis import FAILURES
-from forebay_operator.verdict import STATES
+from forebay_operator.status.diagnosis import FAILURES
+from forebay_operator.status.readiness import STATES
 
 HEAD = """\
 # When an endpoint does not serve

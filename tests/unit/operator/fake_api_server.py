@@ -1,4 +1,4 @@
-"""A fake API server in memory, behind the interface of forebay_operator.api.Api, for fuzzing.
+"""A fake API server in memory, behind the interface of forebay_operator.apiserver.client.Api, for fuzzing.
 
 It keeps what the operator relies on and nothing else: uids, resource versions, generations, `AlreadyExists`, conflicts,
 preconditions, and server-side apply in its simplest form, in which the fields of the apply before that are no longer
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forebay_operator.api import Api, ApiError
+from forebay_operator.apiserver.client import Api, ApiError
 from tests.unit.operator.schema import find_violations
 
 Object = dict[str, Any]

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from kubernetes.aio import client
 
-from forebay_operator.api import Api, ApiError, _read_error, dump_yaml
-from forebay_operator.watch import _open_session
+from forebay_operator.apiserver.client import Api, ApiError, _read_error, dump_yaml
+from forebay_operator.apiserver.event_source import _open_session
 from tests.unit.tls import rotated
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_operator.ask import LONGEST_WORD, order, read_text
 from forebay_operator.json_text import MOST_DIGITS, parse_json
-from forebay_operator.reports import _parse
-from forebay_operator.scaling.load import parse_held, parse_load
+from forebay_operator.pods.client import LONGEST_WORD, order, read_text
+from forebay_operator.pods.load import parse_held, parse_load
+from forebay_operator.pods.startup_poller import _parse
 from tests.fuzz import fuzzed
 
 HUGE = "9" * 400

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import aiohttp
 
-from forebay_operator import reports, scaler
-from forebay_operator.cache import Key
-from forebay_operator.reports import StartupReports
-from forebay_operator.scaler import Scaler
-from forebay_operator.scaling.load import PodLoad
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.autoscaling import autoscaler
+from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.pods import startup_poller
+from forebay_operator.pods.load import PodLoad
+from forebay_operator.pods.startup_poller import StartupReports
 
 SILENT, GOOD = "127.0.0.2", "127.0.0.3"
 METRICS = b"forebay_requests_in_flight 3\nforebay_requests_total 9\n"
@@ -42,16 +43,16 @@ async def pods(answer: bytes) -> AsyncIterator[int]:
 async def test_loads_of_pods() -> None:
     async with pods(METRICS) as port:
         asks = Scaler(cast("Any", None), None, lambda *_: None, port=port)
-        timeout = aiohttp.ClientTimeout(total=scaler.TIMEOUT)
+        timeout = aiohttp.ClientTimeout(total=autoscaler.TIMEOUT)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            bad = {str(number): SILENT for number in range(2 * scaler.CONCURRENT)}
+            bad = {str(number): SILENT for number in range(2 * autoscaler.CONCURRENT)}
             waiting = asyncio.create_task(asks._read_loads(session, ("bad", "one"), bad))
             await asyncio.sleep(0)
             began = time.monotonic()
             loads = await asks._read_loads(session, ("good", "one"), {"a": GOOD})
             assert loads == {"a": PodLoad(3, 9, running=0, waiting=0, asleep=False)}
-            assert time.monotonic() - began < scaler.TIMEOUT
+            assert time.monotonic() - began < autoscaler.TIMEOUT
             waiting.cancel()
 
 
@@ -59,10 +60,10 @@ async def test_reports_of_starts() -> None:
     async with pods(REPORT) as port:
         told: asyncio.Queue[Key] = asyncio.Queue()
         asks = StartupReports(told.put_nowait, port=port)
-        for number in range(reports.CONCURRENT):
+        for number in range(startup_poller.CONCURRENT):
             asks.follow(("bad", str(number)), {f"bad-{number}": SILENT})
         asks.follow(("good", "one"), {"good": GOOD})
         running = asyncio.create_task(asks.run())
-        async with asyncio.timeout(reports.TIMEOUT):
+        async with asyncio.timeout(startup_poller.TIMEOUT):
             assert await told.get() == ("good", "one")
         running.cancel()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.cache import Cache, Kept, Store, pack
+from forebay_operator.apiserver.cache import Cache, Kept, Store, pack
 
 Manifest = dict[str, Any]
 ONE = ("a", "one")

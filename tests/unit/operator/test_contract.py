@@ -10,11 +10,11 @@ import yaml
 
 from cluster.pins import ROOT
 from crds.reference import render
-from forebay_operator.environment import known_names
-from forebay_operator.types import Spec, parse_endpoint
-from forebay_operator.types.endpoint import Between
-from forebay_operator.types.parse import camel
-from forebay_operator.types.rules import LIMITS, OWN_PREFIX, REFUSED_VARIABLES, VOLUME_TYPES
+from forebay_operator.spec import Spec, parse_endpoint
+from forebay_operator.spec.endpoint import Between
+from forebay_operator.spec.parsing import camel
+from forebay_operator.spec.validation import LIMITS, OWN_PREFIX, REFUSED_VARIABLES, VOLUME_TYPES
+from forebay_operator.status.env_warnings import known_names
 from tests.unit.operator.test_status import endpoint_manifest
 
 CRD = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cluster.pins import ROOT
-from forebay_operator.diagnosis import FAILURES, Diagnosis, diagnose_pods, diagnose_refusal, diagnose_standstill
-from forebay_operator.diagnosis.pods import REASON
+from forebay_operator.status.diagnosis import FAILURES, Diagnosis, diagnose_pods, diagnose_refusal, diagnose_standstill
+from forebay_operator.status.diagnosis.pods import REASON
 from tests.kubectl import Manifest
 from tests.unit.operator.captured import DATA, read_captured
 

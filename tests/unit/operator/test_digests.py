@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from forebay_gateway.keys import Keys
-from forebay_operator import digests, names
-from forebay_operator.cache import Key
-from forebay_operator.cluster import Cluster
-from forebay_operator.digests import Digests, Living
+from forebay_operator import names
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.gateway_slices import key_digest_sync
+from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer
 from tests.waiting import until
 
@@ -22,8 +23,8 @@ FIRST, SECOND = "fb_the-first-of-the-keys", "fb_the-second-of-the-keys"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digests, "INTERVAL", 0.0)
-    monkeypatch.setattr(digests, "RETRY_INTERVAL", 0.0)
+    monkeypatch.setattr(key_digest_sync, "INTERVAL", 0.0)
+    monkeypatch.setattr(key_digest_sync, "RETRY_INTERVAL", 0.0)
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ async def test_endpoints_of_other_namespaces_are_left_alone(server: FakeApiServe
 async def test_what_somebody_deletes_comes_back(
     server: FakeApiServer, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(digests, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(key_digest_sync, "LOOK_INTERVAL", 0.05)
     async with leading(server, living=[A]) as (one, looked):
         one.put(A, secret(FIRST))
         await until(lambda: opened(server, FIRST) == {A})
@@ -158,13 +159,13 @@ async def test_the_keys_of_one_endpoint_cannot_fill_the_room_of_all(server: Fake
         one.put(A, secret(*(f"one-of-very-many-keys-{number}" for number in range(1000))))
         await until(lambda: opened(server, "one-of-very-many-keys-0") == {A})
         lines = [base64.b64decode(value).split() for each in server.objects.values() for value in each["data"].values()]
-        assert max(map(len, lines)) == digests.MOST_KEYS
+        assert max(map(len, lines)) == key_digest_sync.MOST_KEYS
 
 
 async def test_the_keys_of_one_namespace_cannot_fill_the_room_of_all(
     server: FakeApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(digests, "SECRET_BYTES", 3000)
+    monkeypatch.setattr(key_digest_sync, "SECRET_BYTES", 3000)
     many, other = [("team", f"a{number}") for number in range(2000)], ("other", "b")
     async with leading(server, [*many, other]) as (one, _):
         for key in many:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.drift import covers, find_creation, needs_apply
 from forebay_operator.names import APPLIED_ANNOTATION
+from forebay_operator.resources.drift import covers, find_creation, needs_apply
 
 COVERED = [
     ({"a": 1}, {"a": 1, "b": 2}),

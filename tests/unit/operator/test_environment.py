@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_operator.environment import count_slips, find_doubtful, known_names, settable_names
+from forebay_operator.status.env_warnings import count_slips, find_doubtful, known_names, settable_names
 
 SETTABLE = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
 KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "reserved", "ROOT_PATH": "refused"}

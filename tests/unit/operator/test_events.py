@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from forebay_operator.events import MAX_WAITING, EventRecorder
+from forebay_operator.apiserver.event_recorder import MAX_WAITING, EventRecorder
 from tests.kubectl import Manifest
 from tests.waiting import until
 

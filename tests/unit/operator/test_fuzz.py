@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_operator.cache import Key
-from forebay_operator.queue import WorkQueue
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.apiserver.event_source import Watches
 from forebay_operator.resources import build_companions, build_deployment
 from forebay_operator.settings import Settings
-from forebay_operator.types import Endpoint, InvalidSpec, parse_endpoint
-from forebay_operator.watch import Watches
+from forebay_operator.spec import Endpoint, InvalidSpec, parse_endpoint
+from forebay_operator.work_queue import WorkQueue
 from tests.fuzz import fuzzed, json_values
 
 SPEC = (
@@ -71,4 +71,4 @@ def test_specs(spec: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def quiet() -> None:
-    logging.getLogger("forebay_operator.watch").setLevel(logging.CRITICAL)
+    logging.getLogger("forebay_operator.apiserver.event_source").setLevel(logging.CRITICAL)

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from forebay_operator import names
-from forebay_operator.api import ApiError
-from forebay_operator.cache import Cache, Key, key_of
-from forebay_operator.cluster import Cluster
-from forebay_operator.digests import Digests, Living
-from forebay_operator.events import EventRecorder
-from forebay_operator.gateways import Gateways
-from forebay_operator.holding import Holding
-from forebay_operator.publish import Publisher
-from forebay_operator.reconcile import Reconciler
-from forebay_operator.reports import StartupReports
+from forebay_operator.apiserver.cache import Cache, Key, key_of
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.apiserver.event_recorder import EventRecorder
+from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.controller.reconciler import Reconciler
+from forebay_operator.controller.status_writer import Publisher
+from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
+from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.pods.gateways import Gateways
+from forebay_operator.pods.startup_poller import StartupReports
 from forebay_operator.resources.meta import find_controller
-from forebay_operator.scaler import Scaler
 from forebay_operator.settings import Settings
-from forebay_operator.startup import SERVER_STEPS, Report, run_of
+from forebay_operator.status.start_progress import SERVER_STEPS, Report, run_of
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, Object, names_of
 from tests.unit.operator.schema import PROPERTIES, values_of
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from forebay_operator.diagnosis import Diagnosis
-from forebay_operator.diagnosis.gpus import Node, add_nodes, parse_node, summarize, wants_nodes
-from forebay_operator.types import Gpu
+from forebay_operator.spec import Gpu
+from forebay_operator.status.diagnosis import Diagnosis
+from forebay_operator.status.diagnosis.gpus import Node, add_nodes, parse_node, summarize, wants_nodes
 from forebay_server.fit import Wish, judge
 from tests.kubectl import Manifest
 

@@ -1,6 +1,6 @@
 """What the operator's probes say."""
 
-from forebay_operator.health import MAX_STALL, Health
+from forebay_operator.observability.health import MAX_STALL, Health
 
 
 def test_an_operator_that_stands_by_is_ready() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from forebay_operator import key_reads
-from forebay_operator.cache import Cache, Key
-from forebay_operator.gateways import Gateways
-from forebay_operator.key_reads import KeyReads, share
+from forebay_operator.apiserver.cache import Cache, Key
+from forebay_operator.gateway_slices import key_refresh
+from forebay_operator.gateway_slices.key_refresh import KeyReads, share
+from forebay_operator.pods.gateways import Gateways
 from tests.waiting import until
 
 ONE, TWO = ("team", "one"), ("team", "two")
@@ -48,7 +48,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_reads, "INTERVAL", 0.01)
+    monkeypatch.setattr(key_refresh, "INTERVAL", 0.01)
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ def secret(version: str) -> dict[str, Any]:
 
 
 async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_reads, "AGE", 0.05)
+    monkeypatch.setattr(key_refresh, "AGE", 0.05)
     site = Site()
     site.secrets = {("team", "one-api-key"): secret("1"), ("team", "own"): secret("2")}
     async with reading(site, endpoint("one"), endpoint("two", secretName="own")) as gateways:
@@ -106,7 +106,7 @@ async def test_a_secret_is_read_once_in_a_while() -> None:
         gateways.reread[ONE] = None
         await until(lambda: not gateways.reread)
         gateways.reread[ONE] = None
-        await asyncio.sleep(5 * key_reads.INTERVAL)
+        await asyncio.sleep(5 * key_refresh.INTERVAL)
         assert len(site.read) == 1
         assert list(gateways.reread) == [ONE], "it comes when it is time"
 

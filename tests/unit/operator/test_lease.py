@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.api import ApiError
-from forebay_operator.lease import Candidate, Sighting, Terms, may_take, next_spec
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.leader_election import Candidate, Sighting, Terms, may_take, next_spec
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 HELD = {"holderIdentity": "a", "leaseDurationSeconds": 10, "acquireTime": "then", "leaseTransitions": 2}

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from forebay_operator.cache import Cache
+from forebay_operator.apiserver.cache import Cache
 from forebay_operator.metrics import EndpointMetrics
 from tests.kubectl import Manifest
 

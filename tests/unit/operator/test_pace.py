@@ -1,6 +1,6 @@
 """How often progress may be written."""
 
-from forebay_operator.pace import Pace
+from forebay_operator.controller.rate_limiter import Pace
 
 
 def test_one_key_writes_once_in_its_interval() -> None:

@@ -8,7 +8,7 @@ import pytest
 from forebay_operator.resources.parallelism import find_tensor_parallel_size
 from forebay_operator.resources.pod import build_pod_spec
 from forebay_operator.settings import Settings
-from forebay_operator.types import parse_endpoint
+from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest
 from tests.unit.operator.test_resources import container, env, pod_spec
 from tests.unit.operator.test_status import endpoint_manifest

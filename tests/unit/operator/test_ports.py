@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from forebay_operator import ports
-from forebay_operator.cache import Key
-from forebay_operator.ports import NoPortLeft, Ports
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.gateway_slices import port_allocator
+from forebay_operator.gateway_slices.port_allocator import NoPortLeft, Ports
 
 A, B, C = ("team", "a"), ("team", "b"), ("other", "a")
 UID = "u"
@@ -42,7 +42,7 @@ def test_a_port_that_another_has_is_not_believed() -> None:
 
 
 def test_a_freed_port_is_given_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "GATEWAY_PORTS", range(20000, 20003))
+    monkeypatch.setattr(port_allocator, "GATEWAY_PORTS", range(20000, 20003))
     given = Ports({}, ENDPOINTS, share=1)
     assert [given.find(each, UID, []) for each in (A, B)] == [20000, 20001]
     given.release(A)
@@ -66,7 +66,7 @@ def test_of_two_that_claim_a_port_the_first_has_it() -> None:
 
 
 def test_a_namespace_has_half_of_what_the_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "GATEWAY_PORTS", range(20000, 20010))
+    monkeypatch.setattr(port_allocator, "GATEWAY_PORTS", range(20000, 20010))
     given = Ports({}, ENDPOINTS)
     for number in range(5):
         given.find(("greedy", str(number)), UID, [])

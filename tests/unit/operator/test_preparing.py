@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from forebay_operator.diagnosis import diagnose_preparation
-from forebay_operator.diagnosis.preparing import find_preparing
+from forebay_operator.status.diagnosis import diagnose_preparation
+from forebay_operator.status.diagnosis.preparing import find_preparing
 from tests.kubectl import Manifest
 from tests.unit.operator.captured import read_captured
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.events import EventRecorder
-from forebay_operator.publish import Publisher
+from forebay_operator.apiserver.event_recorder import EventRecorder
+from forebay_operator.controller.status_writer import Publisher
 from tests.kubectl import Manifest
 
 KEY = ("team", "one")

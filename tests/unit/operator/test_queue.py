@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from forebay_operator.queue import FIRST_DELAY, MAX_DELAY, WorkQueue
+from forebay_operator.work_queue import FIRST_DELAY, MAX_DELAY, WorkQueue
 
 
 async def test_a_key_waits_only_once() -> None:
@@ -66,7 +66,7 @@ async def test_events_during_the_patience_do_not_multiply_the_retries() -> None:
 async def test_a_queue_knows_how_long_it_made_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     queue: WorkQueue[str] = WorkQueue()
     now = 100.0
-    monkeypatch.setattr("forebay_operator.queue.time.monotonic", lambda: now)
+    monkeypatch.setattr("forebay_operator.work_queue.time.monotonic", lambda: now)
     assert queue.stalled_for() == 0
     queue.add("a")
     now = 105.0

@@ -9,9 +9,9 @@ from threading import Thread
 
 import pytest
 
-from forebay_operator.cache import Key
-from forebay_operator.reports import MAX_BYTES, StartupReports
-from forebay_operator.startup import Report, parse_report
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.pods.startup_poller import MAX_BYTES, StartupReports
+from forebay_operator.status.start_progress import Report, parse_report
 from forebay_server.ops import OpsServer
 from forebay_server.startup import Download, Step
 from forebay_server.state import ServerState

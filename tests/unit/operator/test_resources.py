@@ -19,7 +19,7 @@ from forebay_operator.resources import (
 from forebay_operator.resources.pod import build_env, build_pod_spec
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
-from forebay_operator.types import parse_endpoint
+from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest
 from tests.unit.operator.test_status import endpoint_manifest
 

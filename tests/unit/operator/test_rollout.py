@@ -7,7 +7,7 @@ import pytest
 from forebay_operator.resources import build_claim, build_deployment, build_disruption_budget, build_route
 from forebay_operator.resources.route import assess_route
 from forebay_operator.settings import Settings
-from forebay_operator.types import parse_endpoint
+from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest
 from tests.unit.operator.test_resources import SETTINGS, container, env, pod_spec
 from tests.unit.operator.test_status import endpoint_manifest

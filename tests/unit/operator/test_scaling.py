@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.scaling import TRACES, Request, make_requests, make_rules, simulate
-from forebay_operator.scaling import History, Policy, Sample, decide
-from forebay_operator.scaling.jobs import Jobs
-from forebay_operator.scaling.load import Held, PodLoad, parse_held, parse_load
+from forebay_operator.autoscaling import History, Policy, Sample, decide
+from forebay_operator.autoscaling.job_counts import Jobs
+from forebay_operator.pods.load import Held, PodLoad, parse_held, parse_load
 
 POLICY = Policy(least=0, most=10, concurrency=10, idle=120, up=6, down=60)
 GATEWAY = [("gateway", Held())]

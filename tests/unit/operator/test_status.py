@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
-from forebay_operator.diagnosis import Diagnosis
-from forebay_operator.observed import Observed
-from forebay_operator.startup import Report, find_unread
-from forebay_operator.status import assess, assess_invalid, find_transition, is_mere_progress
-from forebay_operator.types import parse_endpoint
+from forebay_operator.spec import parse_endpoint
+from forebay_operator.status.conditions import assess, assess_invalid, find_transition, is_mere_progress
+from forebay_operator.status.diagnosis import Diagnosis
+from forebay_operator.status.observed import Observed
+from forebay_operator.status.start_progress import Report, find_unread
 from tests.kubectl import Manifest, condition
 from tests.unit.operator import kstatus
 from tests.unit.operator.test_diagnosis import ended, gone, pod, unscheduled

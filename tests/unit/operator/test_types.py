@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.types import Auth, Gpu, InvalidSpec, Source, parse_endpoint
-from forebay_operator.types.endpoint import read_duration
+from forebay_operator.spec import Auth, Gpu, InvalidSpec, Source, parse_endpoint
+from forebay_operator.spec.endpoint import read_duration
 from tests.unit.operator.test_status import endpoint_manifest
 
 

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from forebay_operator import workers
-from forebay_operator.api import ApiError
-from forebay_operator.cache import Cache, Kept, Key, Store
-from forebay_operator.queue import WorkQueue
-from forebay_operator.workers import resync, sweep, wait_for_cache, wait_until_seen
+from forebay_operator.apiserver.cache import Cache, Kept, Key, Store
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.controller import workers
+from forebay_operator.controller.workers import resync, sweep, wait_for_cache, wait_until_seen
+from forebay_operator.work_queue import WorkQueue
 from tests.waiting import until
 
 ONE, TWO = ("team", "one"), ("team", "two")

@@ -10,7 +10,7 @@ from forebay_operator.resources.route import build_route
 from forebay_operator.resources.secret import build_key_secret
 from forebay_operator.resources.service import build_service
 from forebay_operator.settings import Settings
-from forebay_operator.types import Endpoint, Manifest
+from forebay_operator.spec import Endpoint, Manifest
 
 __all__ = [
     "build_claim",

@@ -4,7 +4,7 @@ from typing import Any
 
 from forebay_operator import names
 from forebay_operator.resources.meta import build_metadata, seal
-from forebay_operator.types import Endpoint
+from forebay_operator.spec import Endpoint
 
 
 def build_claim(endpoint: Endpoint) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from forebay_operator import names
 from forebay_operator.resources.meta import build_metadata, digest, seal
 from forebay_operator.resources.pod import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
-from forebay_operator.types import Endpoint, Manifest
+from forebay_operator.spec import Endpoint, Manifest
 
 SCHEDULING_MARGIN = 60
 """Seconds besides the start itself in which a Deployment has to progress: a node is found, images are pulled."""

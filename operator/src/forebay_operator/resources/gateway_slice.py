@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from forebay_operator import names
 from forebay_operator.resources.meta import Owner, build_metadata, seal
-from forebay_operator.types import Manifest
+from forebay_operator.spec import Manifest
 
 
 def build_gateway_slice(endpoint: Owner, family: str, port: int, addresses: Iterable[str]) -> Manifest:

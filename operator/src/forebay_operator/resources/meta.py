@@ -5,7 +5,7 @@ import json
 from typing import Any, Protocol
 
 from forebay_operator import names
-from forebay_operator.types import Manifest
+from forebay_operator.spec import Manifest
 
 
 class Owner(Protocol):

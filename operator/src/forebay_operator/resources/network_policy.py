@@ -11,7 +11,7 @@ from typing import Any
 from forebay_operator import names
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.settings import Settings
-from forebay_operator.types import Endpoint
+from forebay_operator.spec import Endpoint
 
 METADATA_CIDRS = (
     "169.254.0.0/16",  # link-local: AWS, Azure, Google, Oracle, OpenStack …, and the credentials of AWS' containers

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from forebay_operator.types import Manifest
+from forebay_operator.spec import Manifest
 
 TENSOR = "TENSOR_PARALLEL_SIZE"
 OTHERS = ("PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE", "PREFILL_CONTEXT_PARALLEL_SIZE")

@@ -6,7 +6,7 @@ from forebay_operator import names
 from forebay_operator.resources.parallelism import TENSOR, find_tensor_parallel_size
 from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
-from forebay_operator.types import PRODUCT_LABELS, SERVED_NAME_VARIABLES, Endpoint, Manifest
+from forebay_operator.spec import PRODUCT_LABELS, SERVED_NAME_VARIABLES, Endpoint, Manifest
 
 PRE_STOP_SLEEP = 5
 """Seconds that a pod serves on while Kubernetes takes it out of rotation."""

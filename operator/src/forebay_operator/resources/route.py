@@ -5,7 +5,7 @@ from typing import Any
 from forebay_operator import names
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.settings import Settings
-from forebay_operator.types import Endpoint, Manifest
+from forebay_operator.spec import Endpoint, Manifest
 
 CONDITION = "RouteReady"
 ACCEPTED, WAITING, REFUSED = "RouteAccepted", "RouteWaiting", "RouteRefused"

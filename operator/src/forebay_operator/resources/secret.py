@@ -5,7 +5,7 @@ import secrets
 
 from forebay_operator import names
 from forebay_operator.resources.meta import build_metadata
-from forebay_operator.types import Endpoint, Manifest
+from forebay_operator.spec import Endpoint, Manifest
 
 KEY_ENTRY = "api-key"
 CONTROL_ENTRY = "token"

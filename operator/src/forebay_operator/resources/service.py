@@ -2,7 +2,7 @@
 
 from forebay_operator import names
 from forebay_operator.resources.meta import build_metadata, seal
-from forebay_operator.types import Endpoint, Manifest
+from forebay_operator.spec import Endpoint, Manifest
 
 
 def build_service(endpoint: Endpoint) -> Manifest:

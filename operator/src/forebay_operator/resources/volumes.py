@@ -6,7 +6,7 @@ from typing import Any
 
 from forebay_operator import names
 from forebay_operator.settings import Settings
-from forebay_operator.types import Endpoint, Manifest, Source
+from forebay_operator.spec import Endpoint, Manifest, Source
 
 MODEL_MOUNT = "/model"
 ADAPTERS_MOUNT = "/adapters"

@@ -1,0 +1,1 @@
+"""Everything that the operator reads from the API server and writes there."""

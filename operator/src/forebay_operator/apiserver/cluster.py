@@ -1,0 +1,285 @@
+"""All talk with the API server but the watching, which kopf does."""
+
+import logging
+import math
+import time
+from collections.abc import Collection
+
+from forebay_operator.apiserver.client import Api, ApiError
+from forebay_operator.names import (
+    DELETION_COST_ANNOTATION,
+    FIELD_MANAGER,
+    GROUP,
+    PLURAL,
+    ROUTE_API,
+    SELECTORS,
+    SERVICE_LABEL,
+    VERSION,
+)
+from forebay_operator.spec import Manifest
+
+logger = logging.getLogger(__name__)
+
+LIST_LIMIT = 500
+"""Objects in one answer of a list."""
+
+DISCOVERY_AGE = 5.0
+"""Seconds for which is believed what the API server said of the APIs that it serves."""
+
+_MERGE = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml; charset=utf-8"
+_COLLECTIONS = {
+    "Pod": "api/v1/namespaces/{namespace}/pods",
+    "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
+    "Service": "api/v1/namespaces/{namespace}/services",
+    "Secret": "api/v1/namespaces/{namespace}/secrets",
+    "PersistentVolumeClaim": "api/v1/namespaces/{namespace}/persistentvolumeclaims",
+    "PodDisruptionBudget": "apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
+    "NetworkPolicy": "apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+    "EndpointSlice": "apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+    "HTTPRoute": f"apis/{ROUTE_API}/namespaces/{{namespace}}/httproutes",
+    "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
+    "Event": "api/v1/namespaces/{namespace}/events",
+    "InferenceEndpoint": f"apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{PLURAL}",
+}
+
+
+class Cluster:
+    """The API server, as far as the operator needs it. Use it as an async context manager."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._routes_served = -math.inf, False
+        """When it was asked last (monotonic seconds), and the answer."""
+
+    @classmethod
+    async def connect(cls) -> "Cluster":
+        """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
+        return cls(await Api.connect())
+
+    async def __aenter__(self) -> "Cluster":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._api.close()
+
+    async def get_minor_version(self) -> int:
+        """Minor version of the API server: 37 for v1.37.2."""
+        version = await self._api.request("GET", "/version")
+        return int("".join(filter(str.isdigit, version["minor"])))
+
+    async def serves_endpoints(self) -> bool:
+        """Whether the CRD is installed."""
+        return PLURAL in await self._discover(f"{GROUP}/{VERSION}")
+
+    async def serves_routes(self) -> bool:
+        """Whether the Gateway API is installed; an answer counts for some seconds."""
+        asked, served = self._routes_served
+        if asked + DISCOVERY_AGE < time.monotonic():
+            served = "httproutes" in await self._discover(ROUTE_API)
+            self._routes_served = time.monotonic(), served
+        return served
+
+    async def _discover(self, group_version: str) -> set[str]:
+        """The resources of an API, by plural; none where it is not installed."""
+        try:
+            found = await self._api.request("GET", f"/apis/{group_version}")
+        except ApiError as error:
+            if error.status == 404:
+                return set()
+            raise
+        return {resource["name"] for resource in found["resources"]}
+
+    async def list_uids(self, kind: str, namespaces: Collection[str]) -> dict[tuple[str, str], str]:
+        """All endpoints, or all children of a kind, in these namespaces or, for none, in all: by namespace and name
+        the uid."""
+        found = await self._list_metadata(kind, namespaces, SELECTORS.get(kind, ""))
+        return {(metadata["namespace"], metadata["name"]): metadata["uid"] for metadata in found}
+
+    async def _list_metadata(self, kind: str, namespaces: Collection[str], selector: str) -> list[Manifest]:
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        found: list[Manifest] = []
+        for namespace in namespaces or ("",):
+            path = _path(kind, namespace) if namespace else _path(kind, "").replace("namespaces//", "")
+            query = {"limit": str(LIST_LIMIT), **({"labelSelector": selector} if selector else {})}
+            while True:
+                page = await self._api.request("GET", path, query=query, accept=accept)
+                found += (item["metadata"] for item in page["items"] or ())
+                following = page["metadata"].get("continue")
+                if not following:
+                    break
+                query["continue"] = following
+        return found
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object as it is now, or None."""
+        try:
+            live: Manifest = await self._api.request("GET", _path(kind, namespace, name))
+            return live
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def create(self, manifest: Manifest) -> Manifest | None:
+        """Create an object. Returns it, or None where one of its name already exists, which is left as it is."""
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"])
+        try:
+            created: Manifest = await self._api.request("POST", path, body=manifest, query=_manager())
+        except ApiError as error:
+            if error.status == 409 and error.reason == "AlreadyExists":
+                return None
+            raise
+        logger.info("created %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
+        return created
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply: the fields in the manifest become ours, all others stay. Returns the result."""
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        query = {**_manager(), "force": "true"}
+        live: Manifest = await self._api.request("PATCH", path, body=manifest, query=query, content_type=_APPLY)
+        logger.info("applied %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
+        return live
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Put an object in the place of the version that it was read from. Returns the result.
+
+        Raises ApiError with status 409 when somebody wrote it meanwhile.
+        """
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        written: Manifest = await self._api.request("PUT", path, body=manifest, query=_manager())
+        return written
+
+    async def delete(self, manifest: Manifest) -> None:
+        """Delete this very object; one that is gone or was made anew meanwhile is no error."""
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        try:
+            await self._api.request("DELETE", path, body={"preconditions": {"uid": metadata["uid"]}})
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return
+        logger.info("deleted %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
+
+    async def own_as_applied(self, manifest: Manifest, entry: int) -> None:
+        """Say of fields that `create` set that an apply has set them, so that the next apply can take them away.
+
+        `entry` is their place among the object's managedFields. See client-go's util/csaupgrade for the same step.
+        """
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        field = f"/metadata/managedFields/{entry}"
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
+            {"op": "test", "path": f"{field}/manager", "value": FIELD_MANAGER},
+            {"op": "replace", "path": f"{field}/operation", "value": "Apply"},
+        ]
+        await self._api.request("PATCH", path, body=patch, query=_manager(), content_type="application/json-patch+json")
+
+    async def merge(self, manifest: Manifest, patch: Manifest) -> Manifest:
+        """Change the object that the manifest names by a JSON merge patch, which replaces lists whole."""
+        metadata = manifest["metadata"]
+        path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
+        live: Manifest = await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
+        return live
+
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest | None:
+        """Replace what we said before in the status of an endpoint. Returns it as it is now, or None when it is gone
+        or was made anew meanwhile, which is no error."""
+        body = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "InferenceEndpoint",
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "status": status,
+        }
+        path = _path("InferenceEndpoint", namespace, name) + "/status"
+        query = {**_manager(), "force": "true"}
+        try:
+            live: Manifest = await self._api.request("PATCH", path, body=body, query=query, content_type=_APPLY)
+            return live
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            logger.info("endpoint %s/%s went away before its status was written", namespace, name)
+            return None
+
+    async def write_event(self, manifest: Manifest, patch: Manifest | None) -> bool:
+        """Make an event's object, or with a patch change the one that is there. False: there is none to change."""
+        if patch is None:
+            path = _path("Event", manifest["metadata"]["namespace"])
+            await self._api.request("POST", path, body=manifest, query=_manager())
+            return True
+        try:
+            await self.merge(manifest, patch)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    async def get_scale(self, namespace: str, name: str) -> Manifest | None:
+        """An endpoint's scale subresource, or None when it is gone."""
+        return await self.get("InferenceEndpoint", namespace, f"{name}/scale")
+
+    async def scale(self, scale: Manifest, replicas: int) -> bool:
+        """Set an endpoint's replicas, over the scale that was read. False when somebody wrote it meanwhile, or it is
+        gone."""
+        metadata = scale["metadata"]
+        path = _path("InferenceEndpoint", metadata["namespace"], metadata["name"]) + "/scale"
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"replicas": replicas}}
+        try:
+            await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return False
+        return True
+
+    async def set_deletion_cost(self, namespace: str, name: str, cost: int) -> None:
+        """Say of a pod how late it should go when fewer are wanted; one that is gone is no error."""
+        pod = {"kind": "Pod", "metadata": {"namespace": namespace, "name": name}}
+        try:
+            await self.merge(pod, {"metadata": {"annotations": {DELETION_COST_ANNOTATION: str(cost)}}})
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def list_slices(self, namespace: str, service: str) -> list[Manifest]:
+        """The EndpointSlices of a Service."""
+        # of version 0: what the API server has at hand, without a question to etcd
+        query = {"labelSelector": f"{SERVICE_LABEL}={service}", "resourceVersion": "0"}
+        answer = await self._api.request("GET", _path("EndpointSlice", namespace), query=query)
+        found: list[Manifest] = answer["items"]
+        return found
+
+    async def list_events(self, namespace: str, uid: str) -> list[Manifest]:
+        """The events of one object."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(LIST_LIMIT)}
+        answer = await self._api.request("GET", _path("Event", namespace), query=query)
+        found: list[Manifest] = answer["items"]
+        return found
+
+    async def list_nodes(self) -> list[Manifest]:
+        """All nodes of the cluster, read in pieces."""
+        nodes: list[Manifest] = []
+        query = {"limit": str(LIST_LIMIT)}
+        while True:
+            answer = await self._api.request("GET", "/api/v1/nodes", query=query)
+            nodes += answer["items"]
+            following = (answer.get("metadata") or {}).get("continue")
+            if not following:
+                return nodes
+            query["continue"] = following
+
+
+def _path(kind: str, namespace: str, name: str = "") -> str:
+    path = "/" + _COLLECTIONS[kind].format(namespace=namespace)
+    return f"{path}/{name}" if name else path
+
+
+def _manager() -> dict[str, str]:
+    return {"fieldManager": FIELD_MANAGER}

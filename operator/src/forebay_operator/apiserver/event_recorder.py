@@ -1,0 +1,158 @@
+"""Events of endpoints, as `kubectl describe` shows them: one object for each reason, counted when it comes again.
+
+They are told in the background, never faster than a fixed rate; what is too much is dropped, and nothing of this ever
+fails a reconcile.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from forebay_operator import names
+from forebay_operator.spec import Manifest
+from forebay_operator.status.readiness import STATES
+
+logger = logging.getLogger(__name__)
+
+RATE = 20.0
+"""Events that are written in a second, over all endpoints."""
+
+MAX_WAITING = 256
+"""Events that wait to be written; others are dropped."""
+
+MAX_REMEMBERED = 4096
+"""Events that can be counted on; older ones would be told as new objects."""
+
+MAX_MESSAGE = 1024
+"""Bytes of an event's message that the API server takes; a condition's may be longer."""
+
+Key = tuple[str, str]
+"""Namespace and name of an endpoint."""
+
+Id = tuple[str, str]
+"""The uid of an endpoint and a reason."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to an endpoint, `count` times."""
+
+    namespace: str
+    endpoint: str
+    uid: str
+    reason: str
+    message: str
+    warning: bool
+    first: datetime
+    last: datetime
+    count: int = 1
+
+    @property
+    def id(self) -> Id:
+        return self.uid, self.reason
+
+    @property
+    def name(self) -> str:
+        """Of the object: as client-go names them, by the endpoint and the time of the first in hex."""
+        return f"{self.endpoint}.{int(self.first.timestamp() * 1e9):x}"
+
+    def build(self) -> Manifest:
+        """The object."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "involvedObject": {
+                "apiVersion": f"{names.GROUP}/{names.VERSION}",
+                "kind": names.KIND,
+                "namespace": self.namespace,
+                "name": self.endpoint,
+                "uid": self.uid,
+            },
+            "source": {"component": names.FIELD_MANAGER},
+            "reportingComponent": f"{names.GROUP}/operator",
+            "reason": self.reason,
+            "type": "Warning" if self.warning else "Normal",
+            "firstTimestamp": _stamp(self.first),
+            **self.build_patch(),
+        }
+
+    def build_patch(self) -> Manifest:
+        """What changes when it happens again."""
+        return {"message": _cut(self.message), "lastTimestamp": _stamp(self.last), "count": self.count}
+
+
+Write = Callable[[Manifest, Manifest | None], Awaitable[bool]]
+"""Creates an object, or where a patch is given changes it by that. False: there is none to change."""
+
+
+class EventRecorder:
+    """Takes events at any time and writes them one after the other. For one event loop."""
+
+    def __init__(self, write: Write, rate: float = RATE) -> None:
+        self._write = write
+        self._gap = 1.0 / rate
+        self._told: OrderedDict[Id, Event] = OrderedDict()
+        self._waiting: OrderedDict[Id, Event] = OrderedDict()
+        self._news = asyncio.Event()
+
+    def record(self, key: Key, uid: str, reason: str, message: str, warning: bool) -> None:
+        """Something happened to an endpoint."""
+        now = datetime.now(UTC)
+        event = Event(*key, uid, reason, message, warning, first=now, last=now)
+        before = self._waiting.get(event.id) or self._told.get(event.id)
+        if before is None and len(self._waiting) >= MAX_WAITING:
+            logger.debug("too many events: %s of endpoint %s/%s", reason, event.namespace, event.endpoint)
+            return
+        if before:
+            event = replace(event, first=before.first, count=before.count + 1)
+        self._waiting[event.id] = event
+        self._news.set()
+
+    def record_transition(self, key: Key, uid: str, ready: Manifest) -> None:
+        """The Ready condition of an endpoint has become another."""
+        reason = str(ready["reason"])
+        warning = reason not in STATES or reason in ("Degraded", "NotAnswering")
+        self.record(key, uid, reason, str(ready["message"]), warning)
+
+    @property
+    def waiting(self) -> int:
+        """How many events are still to be written."""
+        return len(self._waiting)
+
+    async def run(self) -> None:
+        """Write what was recorded, for ever."""
+        while True:
+            await self._news.wait()
+            while self._waiting:
+                _, event = self._waiting.popitem(last=False)
+                await self._tell(event)
+                await asyncio.sleep(self._gap)
+            self._news.clear()
+
+    async def _tell(self, event: Event) -> None:
+        try:
+            again = event.build_patch() if event.count > 1 else None
+            if not await self._write(event.build(), again):
+                # the API server keeps events for an hour; what is counted from here on is new
+                event = replace(event, first=event.last, count=1)
+                await self._write(event.build(), None)
+        except Exception as error:  # noqa: BLE001  an event that cannot be told is no reason to stop
+            logger.info("event %s of endpoint %s/%s: %s", event.reason, event.namespace, event.endpoint, error)
+            return
+        self._told[event.id] = event
+        self._told.move_to_end(event.id)
+        while len(self._told) > MAX_REMEMBERED:
+            self._told.popitem(last=False)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _cut(message: str) -> str:
+    encoded = message.encode()
+    return message if len(encoded) <= MAX_MESSAGE else encoded[: MAX_MESSAGE - 3].decode(errors="ignore") + "…"

@@ -1,0 +1,282 @@
+"""Scales endpoints with their load: asks pods and gateways for it, and writes what is decided through /scale.
+
+The decision is in scaling/. One round looks at all endpoints but those at zero for which no gateway holds a request.
+Pods and gateways are asked over the network; a pod that does not answer is taken for one that is busy.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+import aiohttp
+
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.autoscaling import History, Policy, Sample, decide
+from forebay_operator.autoscaling.job_counts import Jobs
+from forebay_operator.names import OPS_PORT, control_secret_name
+from forebay_operator.pods.client import order, read_text
+from forebay_operator.pods.gateways import Gateways
+from forebay_operator.pods.load import Held, PodLoad, parse_load
+from forebay_operator.resources.secret import read_control_token
+from forebay_operator.spec import Endpoint
+from forebay_operator.status.observed import Observed, has_loaded
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 2.0
+"""Seconds from one round to the next; the bench of the decision (bench.scaling) has the same."""
+
+TIMEOUT = 1.0
+"""Seconds for an answer; pods and gateways give it from memory."""
+
+QUIET = 8
+"""Seconds for which a server that is to sleep answers still: until Kubernetes has seen that it is not ready (its probe
+fails twice, every 2 s), and its Service leads elsewhere."""
+
+CONCURRENT, CONCURRENT_OF_NAMESPACE = 128, 8
+"""Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
+
+MOST_BYTES = 512 << 10
+"""Of a server's metrics."""
+
+Record = Callable[[Key, str, str, str, bool], None]
+"""See EventRecorder.record."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An endpoint that scales.
+
+    Attributes:
+        replicas: as it asks for now.
+        pods: those that are ready, name to address.
+        sleeps: whether the last replica is put to sleep instead of ended.
+        stopped: pods that run and are not ready, where it sleeps: their engines may be asleep.
+    """
+
+    uid: str
+    policy: Policy
+    replicas: int
+    pods: Mapping[str, str]
+    sleeps: bool = False
+    stopped: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Followed:
+    scaled: Scaled
+    history: History = field(default_factory=lambda: History(0.0))
+    resting: bool | None = None
+    """Whether its engines sleep or are about to; None while nobody has looked."""
+
+
+class Scaler:
+    """For one event loop. `gateways` None: there are none, so nothing is scaled to zero. `changed` is called with an
+    endpoint that rests from now on, or does no more, or has other jobs."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        gateways: Gateways | None,
+        record: Record,
+        changed: Callable[[Key], None] = lambda _: None,
+        port: int = OPS_PORT,
+    ) -> None:
+        self._cluster = cluster
+        self._gateways = gateways
+        self._record = record
+        self._changed = changed
+        self._port = port
+        self._followed: dict[Key, _Followed] = {}
+        self._jobs = Jobs()
+        self._limit = asyncio.Semaphore(CONCURRENT)
+        self._limits: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._looking: set[Key] = set()
+        self._scaling: set[Key] = set()
+
+    def follow(self, key: Key, scaled: Scaled | None) -> None:
+        """From now on the endpoint is so, or does not scale (None). Call it as often as you like."""
+        if scaled is None:
+            self._followed.pop(key, None)
+            return
+        known = self._followed.get(key)
+        if known and known.scaled.uid == scaled.uid:
+            known.scaled = scaled
+        else:
+            known = self._followed[key] = _Followed(scaled)
+        known.history.length = scaled.policy.down + scaled.policy.up
+
+    def rests(self, key: Key) -> bool | None:
+        """Whether an endpoint's engines sleep or are about to; None where that is not known yet."""
+        known = self._followed.get(key)
+        return known.resting if known else None
+
+    def jobs(self, key: Key) -> tuple[int, int]:
+        """How many jobs of an endpoint wait, and how many run."""
+        return self._jobs.of(key)
+
+    async def run(self) -> None:
+        """Go round, for ever. What was seen before this began does not count."""
+        for each in self._followed.values():
+            each.history = History(each.history.length)
+        self._scaling.clear()
+        self._looking.clear()
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
+            asyncio.TaskGroup() as tasks,
+        ):
+            while True:
+                began = time.monotonic()
+                await self._look(session, tasks)
+                await asyncio.sleep(max(0.0, began + INTERVAL - time.monotonic()))
+
+    async def _look(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
+        """Begin a look at each endpoint but those whose last look waits for an answer still. None waits for another."""
+        held = await self._gateways.read_held(session) if self._gateways else ()
+        for key in self._jobs.take([told for _, told in held], time.monotonic()):
+            self._changed(key)
+        for key, each in list(self._followed.items()):
+            if key in self._looking:
+                continue
+            own = [(gateway, None if told is None else told.get(key, Held())) for gateway, told in held]
+            if each.scaled.replicas or each.scaled.policy.least or any(one and one.waits for _, one in own):
+                self._looking.add(key)
+                tasks.create_task(self._look_well(session, tasks, key, each, own))
+            else:
+                each.history.samples.clear()
+
+    async def _look_well(
+        self,
+        session: aiohttp.ClientSession,
+        tasks: asyncio.TaskGroup,
+        key: Key,
+        followed: _Followed,
+        held: Sequence[tuple[str, Held | None]],
+    ) -> None:
+        try:
+            await self._look_at(session, tasks, key, followed, held)
+        except Exception:
+            logger.exception("endpoint %s/%s: scaling failed", *key)
+        finally:
+            self._looking.discard(key)
+
+    async def _look_at(
+        self,
+        session: aiohttp.ClientSession,
+        tasks: asyncio.TaskGroup,
+        key: Key,
+        followed: _Followed,
+        held: Sequence[tuple[str, Held | None]],
+    ) -> None:
+        scaled = followed.scaled
+        loads = await self._read_loads(session, key, scaled.pods)
+        sample = followed.history.add(time.monotonic(), loads, held, len(scaled.pods))
+        wanted = decide(scaled.policy, list(followed.history.samples), scaled.replicas)
+        current = self._followed.get(key) is followed and followed.scaled.replicas == scaled.replicas
+        if current and wanted != scaled.replicas and key not in self._scaling:
+            # no endpoint waits for the API server's answer on another
+            self._scaling.add(key)
+            tasks.create_task(self._scale(key, scaled, wanted, loads, sample))
+        elif current and scaled.sleeps:
+            stopped = await self._read_loads(session, key, scaled.stopped)
+            asleep = {name: scaled.stopped[name] for name, load in stopped.items() if load and load.asleep}
+            idle = bool(scaled.pods) and scaled.replicas == 1 and sample.idle >= scaled.policy.idle
+            waiting = any(one and one.waits for _, one in held)
+            self._tend(tasks, key, followed, asleep=asleep, idle=idle, waiting=waiting)
+
+    def _tend(
+        self,
+        tasks: asyncio.TaskGroup,
+        key: Key,
+        followed: _Followed,
+        *,
+        asleep: Mapping[str, str],
+        idle: bool,
+        waiting: bool,
+    ) -> None:
+        """Put engines to sleep that nobody asks, and wake them when a gateway holds a request. Before they sleep the
+        gateways stand in for them, which the reconciler sees to: so it is told a round before."""
+        asleep_now = bool(asleep) and not followed.scaled.pods
+        on_the_way = key in self._scaling and bool(followed.resting)
+        before, followed.resting = followed.resting, idle or asleep_now or on_the_way
+        if before != followed.resting:
+            self._changed(key)
+        elif idle and key not in self._scaling:
+            self._scaling.add(key)
+            tasks.create_task(self._order(key, followed.scaled.pods, f"/sleep?level=1&after={QUIET}"))
+        elif waiting and asleep and key not in self._scaling:
+            self._scaling.add(key)
+            tasks.create_task(self._order(key, asleep, "/wake_up"))
+
+    async def _order(self, key: Key, pods: Mapping[str, str], path: str) -> None:
+        """Have the engines of pods sleep or wake."""
+        try:
+            logger.info("endpoint %s/%s: %s for %s", *key, path, ", ".join(pods))
+            token = read_control_token(await self._cluster.get("Secret", key[0], control_secret_name(key[1])))
+            await asyncio.gather(*(order(address, self._port, path, token) for address in pods.values()))
+        except ApiError as error:
+            logger.warning("endpoint %s/%s: %s: %s", *key, path, error)
+        except Exception:  # whatever an object of theirs says, the other endpoints are scaled
+            logger.exception("endpoint %s/%s: %s failed", *key, path)
+        finally:
+            self._scaling.discard(key)
+
+    async def _read_loads(
+        self, session: aiohttp.ClientSession, key: Key, pods: Mapping[str, str]
+    ) -> dict[str, PodLoad | None]:
+        limit = self._limits.setdefault(key[0], asyncio.Semaphore(CONCURRENT_OF_NAMESPACE))
+
+        async def ask(address: str) -> PodLoad | None:
+            async with limit, self._limit:  # the time for an answer begins behind them
+                text = await read_text(session, address, self._port, "/metrics", MOST_BYTES)
+                return parse_load(text) if text else None
+
+        return dict(zip(pods, await asyncio.gather(*map(ask, pods.values())), strict=True))
+
+    async def _scale(
+        self, key: Key, scaled: Scaled, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
+    ) -> None:
+        """Write the number, unless somebody has written another since; the idlest pods are named to go first."""
+        try:
+            scale = await self._cluster.get_scale(*key)
+            if scale is None or scale["spec"].get("replicas", 0) != scaled.replicas:
+                return
+            if 0 < wanted < scaled.replicas:
+                for name, load in loads.items():
+                    # one that does not answer may have any number of requests
+                    await self._cluster.set_deletion_cost(key[0], name, load.total if load else 1_000_000)
+            if not await self._cluster.scale(scale, wanted):
+                return
+        except ApiError as error:
+            logger.warning("endpoint %s/%s is not scaled: %s", *key, error)
+            return
+        except Exception:
+            logger.exception("endpoint %s/%s is not scaled", *key)
+            return
+        finally:
+            self._scaling.discard(key)
+        found = f"{sample.load} requests run or wait" if sample.load else f"no request for {sample.idle:.0f} s"
+        message = f"from {scaled.replicas} to {wanted} replicas: {found}"
+        logger.info("endpoint %s/%s: %s", *key, message)
+        self._record(key, scaled.uid, "Scaled", message, False)
+
+
+def find_scaled(endpoint: Endpoint, observed: Observed) -> Scaled | None:
+    """What the scaler has to know of an endpoint, or None where the user says how many replicas there are."""
+    if endpoint.scaling is None or endpoint.suspend:
+        return None
+    pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}
+    if not endpoint.scaling.sleeps:
+        return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods)
+    stopped = {
+        pod["metadata"]["name"]: pod["status"]["podIP"]
+        for pod in observed.active
+        if has_loaded(pod) and pod["metadata"]["name"] not in pods and pod["status"].get("podIP")
+    }
+    return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods, sleeps=True, stopped=stopped)

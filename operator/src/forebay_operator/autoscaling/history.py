@@ -1,0 +1,106 @@
+"""What pods and gateways have said of an endpoint's requests, as samples over time."""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from forebay_operator.pods.load import Held, PodLoad
+
+RATE_WINDOW = 30.0
+"""Seconds over which finished requests are counted to a rate."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One moment of an endpoint.
+
+    Attributes:
+        at: when, in seconds of a monotonic clock.
+        load: requests that run or wait, in pods, gateways and queues.
+        waiting: those of them that no engine has begun.
+        ready: replicas that answer requests.
+        silent: replicas that should have told of their requests and did not.
+        idle: seconds for which it is certain that no request was there and none came while a replica was ready.
+        capacity: requests that one replica had running the last time that others waited for it, or has had since; 0
+            while unknown.
+        rate: requests a second that were finished of late.
+    """
+
+    at: float
+    load: int = 0
+    waiting: int = 0
+    ready: int = 0
+    silent: int = 0
+    idle: float = 0.0
+    capacity: float = 0.0
+    rate: float = 0.0
+
+
+@dataclass
+class History:
+    """The samples of one endpoint, as far back as `length` seconds and one sample more.
+
+    Time that nobody watched, as before an operator took over from another, counts as time in use.
+    """
+
+    length: float
+    samples: deque[Sample] = field(default_factory=deque)
+    _counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Requests begun and finished, by who counts them."""
+
+    _finished: deque[tuple[float, int]] = field(default_factory=deque)
+    _used: float = -math.inf
+    """When it was last in use, or may have been."""
+
+    def add(
+        self, at: float, pods: Mapping[str, PodLoad | None], held: Sequence[tuple[str, Held | None]], ready: int
+    ) -> Sample:
+        """Take down what was said: pods and gateways by name, each None that did not answer."""
+        loads = {name: load for name, load in pods.items() if load}
+        parked = {name: one for name, one in held if one}
+        counts = {
+            **{name: (load.begun, load.begun - load.in_flight) for name, load in loads.items()},
+            **{name: (one.begun, 0) for name, one in parked.items()},
+        }
+        begun = sum(count[0] - self._counts.get(name, (0, 0))[0] for name, count in counts.items())
+        # of who was not there before it is not known how much of it is new
+        before = self._counts
+        finished = sum(max(0, count[1] - before[name][1]) for name, count in counts.items() if name in before)
+        first = not self.samples
+        self._counts = {**{name: kept for name, kept in self._counts.items() if name in pods}, **counts}
+        # each gateway tells of the same jobs
+        parking = sum(one.waiting for one in parked.values()) + max((one.queued for one in parked.values()), default=0)
+        queued = sum(load.waiting for load in loads.values())
+        load = parking + sum(load.total for load in loads.values())
+        silent = len(pods) - len(loads)
+        unheard = silent > 0 or not ready or not held or len(parked) < len(held)
+        capacity = self.samples[-1].capacity if self.samples else 0.0
+        if full := [load.total - load.waiting for load in loads.values() if load.waiting]:
+            capacity = max(1.0, sum(full) / len(full))
+        if capacity:
+            # a queue for a moment, as behind long prompts, says too little: what an engine runs, it can run
+            capacity = max(capacity, *(float(load.running) for load in loads.values()), 0.0)
+        if first or begun or load or unheard:
+            self._used = at
+        sample = Sample(
+            at=at,
+            load=load,
+            waiting=parking + queued,
+            ready=ready,
+            silent=silent,
+            idle=at - self._used,
+            capacity=capacity,
+            rate=self._rate(at, 0 if first else finished),
+        )
+        self.samples.append(sample)
+        while len(self.samples) > 2 and self.samples[1].at <= at - self.length:
+            self.samples.popleft()
+        return sample
+
+    def _rate(self, at: float, finished: int) -> float:
+        self._finished.append((at, finished))
+        while len(self._finished) > 2 and self._finished[1][0] <= at - RATE_WINDOW:
+            self._finished.popleft()
+        spent = at - self._finished[0][0]
+        return sum(count for _, count in list(self._finished)[1:]) / spent if spent else 0.0

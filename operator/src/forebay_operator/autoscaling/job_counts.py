@@ -1,0 +1,43 @@
+"""How many jobs each endpoint has, as its status is to tell: from what the gateways say, and not too often."""
+
+from collections.abc import Mapping, Sequence
+
+from forebay_operator.pods.load import Held
+
+Key = tuple[str, str]
+
+INTERVAL = 10.0
+"""Seconds between two changes that are told of one endpoint: each is a write of its status."""
+
+
+class Jobs:
+    """What was told last, by endpoint: jobs that wait, and jobs that run."""
+
+    def __init__(self) -> None:
+        self._told: dict[Key, tuple[int, int]] = {}
+        self._at: dict[Key, float] = {}
+
+    def of(self, key: Key) -> tuple[int, int]:
+        return self._told.get(key, (0, 0))
+
+    def take(self, said: Sequence[Mapping[Key, Held] | None], now: float) -> list[Key]:
+        """Take over what gateways said; the endpoints of which there is something new to tell.
+
+        While none of them answers, what was known holds. Every gateway knows all jobs: the most is the newest.
+        """
+        answered = [held for held in said if held is not None]
+        if not answered:
+            return []
+        found: dict[Key, tuple[int, int]] = {}
+        for held in answered:
+            for key, one in held.items():
+                found[key] = max(found.get(key, (0, 0)), one.jobs)
+        changed = []
+        for key in {*found, *self._told}:
+            jobs = found.get(key, (0, 0))
+            if jobs != self.of(key) and now - self._at.get(key, now - INTERVAL) >= INTERVAL:
+                self._told[key], self._at[key] = jobs, now
+                changed.append(key)
+        for key in [key for key, jobs in self._told.items() if jobs == (0, 0) and now - self._at[key] >= INTERVAL]:
+            del self._told[key], self._at[key]
+        return changed

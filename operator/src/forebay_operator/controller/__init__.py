@@ -1,0 +1,1 @@
+"""The work of reconciling: which endpoint is next, what it needs, and what its status becomes."""

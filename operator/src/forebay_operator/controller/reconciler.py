@@ -1,0 +1,275 @@
+"""Bring one endpoint from what is to what is desired, and say in its status what came of it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from forebay_operator import names
+from forebay_operator.apiserver.cache import Cache, Key
+from forebay_operator.apiserver.children import Unmade, ensure, ensure_key_secret, ensure_secret, remove
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.apiserver.node_list import Nodes
+from forebay_operator.autoscaling.autoscaler import Scaler, find_scaled
+from forebay_operator.controller.http_routes import Routes
+from forebay_operator.controller.status_writer import Publisher
+from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.pods.startup_poller import StartupReports
+from forebay_operator.resources import (
+    build_companions,
+    build_deployment,
+    build_service,
+    name_superfluous,
+)
+from forebay_operator.resources.meta import digest, find_controller
+from forebay_operator.resources.route import CONDITION
+from forebay_operator.resources.secret import build_control_secret
+from forebay_operator.settings import Settings
+from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoint
+from forebay_operator.status.conditions import assess, assess_invalid
+from forebay_operator.status.diagnosis import reasons
+from forebay_operator.status.diagnosis.gpus import wants_nodes
+from forebay_operator.status.diagnosis.preparing import PATIENCE, find_preparing
+from forebay_operator.status.env_warnings import find_doubtful, known_names, settable_names
+from forebay_operator.status.observed import Observed
+from forebay_operator.status.readiness import find_failure
+from forebay_operator.status.start_progress import ended_run_of, find_unread, run_of
+
+logger = logging.getLogger(__name__)
+
+SWITCH_AGE = 0.5
+"""Seconds until it is looked again whether a Service leads to its pods, so that the gateways may step back."""
+
+EVENTS_AGE = 20.0
+"""Seconds after which the events of a pod that is still being prepared are read again."""
+
+TAKEN_AWAY = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISSING.name})
+"""Failures of pods by which a child may be gone that is not watched."""
+
+IMAGE_VOLUME_MINOR = 35
+"""Kubernetes 1.35 is the first that mounts images as volumes without a feature gate."""
+
+
+class Reconciler:
+    """Reconciles endpoints by key. Any number may run at once, for different keys."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        settings: Settings,
+        publisher: Publisher,
+        *,
+        reports: StartupReports,
+        holding: Holding,
+        scaler: Scaler,
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._settings = settings
+        self._publisher = publisher
+        self._reports = reports
+        self._holding = holding
+        self._scaler = scaler
+        self._nodes = Nodes(cluster)
+        self._routes = Routes(cluster, settings)
+        self._made: dict[Key, str] = {}
+        """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
+        self._doubted: set[Key] = set()
+        """Endpoints that are to be looked at without trust in the cache the next time."""
+
+    async def reconcile(self, key: Key, live: bool = False) -> bool:
+        """Reconcile one endpoint. Returns whether all is done; if not, call again later.
+
+        With `live` the API server is asked for the endpoint and its children, since a watch that was cut may have
+        missed a deletion.
+
+        Raises:
+            ApiError: the API server refused or did not answer.
+        """
+        live = live or key in self._doubted
+        self._doubted.discard(key)
+        manifest = self._cache.endpoint(key)
+        if live and manifest is not None:
+            manifest = await self._cluster.get(names.KIND, *key)
+        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+            self._forget(key)
+            return True
+        before = self._publisher.status_before(manifest)
+        deployment = _own(manifest, self._cache.deployment(key))
+        observed = Observed(deployment, self._cache.pods_of(key), reports=self._reports.of(key))
+        try:
+            endpoint = parse_endpoint(manifest)
+        except InvalidSpec as error:
+            self._scaler.follow(key, None)
+            await self._holding.keep_slices(manifest, observed.serving, live)
+            observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
+            await self._publisher.write(manifest, before, assess_invalid(manifest, observed, before, datetime.now(UTC)))
+            return True
+        done, problem_seen = True, None
+        try:
+            deployment = await self._make_children(endpoint, observed, live)
+        except Unmade as error:
+            logger.warning("endpoint %s/%s: %s", *key, error)
+            done, problem_seen = not error.retry, error.diagnosis
+        told = _find_condition(before, CONDITION)
+        route, settled = await self._routes.ensure(endpoint, told, live)
+        doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
+        conditions = [route] if route else []
+        observed = replace(
+            observed,
+            deployment=deployment,
+            problem=problem_seen,
+            doubtful=doubtful,
+            conditions=conditions,
+            scales=endpoint.scaling is not None,
+            gateways=self._holding.gateways,
+            resting=self._rests(key, endpoint, before),
+            jobs=self._scaler.jobs(key),
+        )
+        if find_failure(observed) is None:
+            observed = replace(observed, events=await self._read_events(key, observed))
+        if wants_nodes(find_failure(observed), endpoint.gpu):
+            nodes, newer_in = await self._nodes.read()
+            observed = replace(observed, nodes=nodes)
+            if nodes is not None and newer_in:
+                self._publisher.again(key, newer_in)
+        self._doubt(key, observed, live)
+        status = assess(endpoint, observed, before, datetime.now(UTC))
+        await self._publisher.write(manifest, before, status)
+        self._follow_starts(key, observed, status)
+        self._scaler.follow(key, find_scaled(endpoint, observed))
+        return done and settled
+
+    def _forget(self, key: Key) -> None:
+        """The endpoint is gone."""
+        self._made.pop(key, None)
+        self._publisher.forget(key)
+        self._reports.follow(key, {})
+        self._holding.forget(key)
+        self._scaler.follow(key, None)
+
+    def _doubt(self, key: Key, observed: Observed, live: bool) -> None:
+        """Look again, without trust in the cache, when pods miss what may be a child; after a `live` look later."""
+        failure = find_failure(observed) if observed.problem is None else None
+        if failure and failure.reason in TAKEN_AWAY:
+            self._doubted.add(key)
+            self._publisher.again(key, EVENTS_AGE if live else 0.0)
+
+    async def _read_events(self, key: Key, observed: Observed) -> Sequence[Manifest]:
+        """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
+        watched: while it waits they are read again and again."""
+        preparing = find_preparing(observed.newest)
+        if preparing is None:
+            return ()
+        pod, since = preparing
+        waited = (datetime.now(UTC) - since).total_seconds()  # negative where our clock and the API server's disagree
+        early = PATIENCE - waited if waited >= 0 else 0.0
+        self._publisher.again(key, early if early > 0 else EVENTS_AGE)
+        if early > 0:
+            return ()
+        try:
+            return await self._cluster.list_events(pod["metadata"]["namespace"], pod["metadata"]["uid"])
+        except ApiError as error:
+            if error.status != 403:  # what the status says stays, rather than come and go with the API server's health
+                raise
+            logger.info("events of %s/%s are not read: %s", *key, error)
+            return ()
+
+    def _follow_starts(self, key: Key, observed: Observed, status: Manifest) -> None:
+        """Have those pods asked whose report matters."""
+        unread = find_unread(observed.newest, status.get("lastStart") or {}, observed.reports)
+        addresses = {run_of(pod): pod["status"]["podIP"] for pod in unread if pod["status"].get("podIP")}
+        self._reports.follow(
+            key, addresses, keep={run(pod) for pod in observed.newest for run in (run_of, ended_run_of)}
+        )
+
+    async def _make_children(self, endpoint: Endpoint, observed: Observed, live: bool) -> Manifest:
+        """Make all that the endpoint consists of. Returns its Deployment as it is now."""
+        key = endpoint.namespace, endpoint.name
+        if any(source.kind == "image" for source in endpoint.sources):
+            await self._check_image_volumes()
+        made = observed.deployment is not None or self._made.get(key) == endpoint.uid
+        # before the Deployment: when the last pod goes, the gateways are there already
+        no_stand_in = await self._stand_in(endpoint, observed, live, made)
+        companions = build_companions(endpoint, self._settings)
+        settled = digest({"auth": vars(endpoint.auth), "children": companions})
+        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, settled)
+        if not desired["spec"]["template"]["spec"]["containers"][0]["image"]:
+            kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
+            found = f"the operator has no server image for endpoints with {kind}"
+            raise Unmade(reasons.NO_SERVER_IMAGE.found(found, value=value), retry=False)
+        if live or not made or _companions_of(observed.deployment) != settled or self._holding.lacks_keys(key):
+            secret, replaced = await self._ensure_keys(endpoint, made)
+            self._holding.put_keys(key, secret)
+            if replaced:
+                found = "the Secret with the key was gone; it was made anew with another key, which callers need now"
+                self._publisher.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
+            await ensure_secret(self._cluster, endpoint, build_control_secret(endpoint), made)
+            for companion in companions:
+                await ensure(self._cluster, endpoint, companion, None, made)
+            for kind, name in name_superfluous(endpoint, self._settings) if made else ():
+                await remove(self._cluster, endpoint, kind, name)
+        cached = (None, None) if live else (self._cache.service(key), self._cache.deployment(key))
+        await ensure(self._cluster, endpoint, build_service(endpoint), cached[0], made)
+        deployment = await ensure(self._cluster, endpoint, desired, cached[1], made)
+        self._made[key] = endpoint.uid
+        if no_stand_in:
+            raise no_stand_in
+        return deployment
+
+    async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> Unmade | None:
+        """See Holding.ensure_slices. What it is refused is returned, as it keeps no endpoint from running, but raised
+        where one is to go to zero."""
+        resting = self._scaler.rests((endpoint.namespace, endpoint.name))
+        serving = bool(endpoint.wanted) and observed.serving and not resting
+        try:
+            settled = await self._holding.ensure_slices(endpoint, serving, live, made)
+        except Unmade as error:
+            if not endpoint.wanted:
+                raise
+            return error
+        if not settled:
+            self._publisher.again((endpoint.namespace, endpoint.name), SWITCH_AGE)
+        return None
+
+    async def _ensure_keys(self, endpoint: Endpoint, made: bool) -> tuple[Manifest | None, bool]:
+        """See ensure_key_secret. While the user's own Secret is missing, no key opens the endpoint."""
+        try:
+            return await ensure_key_secret(self._cluster, endpoint, made)
+        except Unmade:
+            self._holding.put_keys((endpoint.namespace, endpoint.name), None)
+            raise
+
+    def _rests(self, key: Key, endpoint: Endpoint, before: Manifest) -> bool:
+        """Whether the endpoint's engines sleep. Until the scaler has looked, what the status says holds."""
+        if endpoint.scaling is None or not endpoint.scaling.sleeps:
+            return False
+        rests = self._scaler.rests(key)
+        return (_find_condition(before, "Ready") or {}).get("reason") == "Idle" if rests is None else rests
+
+    async def _check_image_volumes(self) -> None:
+        """Raise unless the cluster mounts images as volumes; its version is read again, as it may be upgraded."""
+        minor = self._settings.kubernetes_minor
+        if minor < IMAGE_VOLUME_MINOR:
+            minor = await self._cluster.get_minor_version()
+        if minor < IMAGE_VOLUME_MINOR:
+            found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
+            raise Unmade(reasons.IMAGE_VOLUME_UNSUPPORTED.found(found), retry=True)
+
+
+def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
+    """The child if it belongs to this very endpoint, not to a deleted one of the same name."""
+    owner = find_controller(child) if child else None
+    return child if owner and owner["uid"] == manifest["metadata"]["uid"] else None
+
+
+def _companions_of(deployment: Manifest | None) -> str | None:
+    """The digest of the children that are not watched, as they were when the Deployment was applied."""
+    annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
+    return annotations.get(names.COMPANIONS_ANNOTATION)
+
+
+def _find_condition(status: Manifest, kind: str) -> Manifest | None:
+    return next((found for found in status.get("conditions") or () if found["type"] == kind), None)

@@ -1,0 +1,276 @@
+"""Keeps digests of the endpoints' API keys where the gateways read them, in Secrets of the operator's namespace.
+
+Each of the sixteen has, under NAMESPACE.NAME of an endpoint, one line for each of its keys: HMAC-SHA-256 in hex, under
+a random key of the installation. So a gateway can tell a valid key without ever having seen one, and it needs no right
+on the keys.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import logging
+import math
+import secrets
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from forebay_operator import names
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.spec import Manifest
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+"""Seconds from one round of writes to the next: what changes meanwhile goes into one write for each Secret."""
+
+RETRY_INTERVAL = 5.0
+"""Seconds until what failed is tried again."""
+
+MOST_KEYS = 64
+"""Keys of one endpoint that the gateways know. A Secret holds 1 MiB, which is 15,000 digests."""
+
+LOOK_INTERVAL = 300.0
+"""Seconds after which the Secrets are read again while nothing changes: they are not watched."""
+
+SECRET_BYTES = 900_000
+"""Of the entries of one Secret with their names: it holds 1 MiB with what Kubernetes adds."""
+
+NAMESPACE_SHARE = 0.5
+"""The part of what the others leave free of a Secret that one namespace may use."""
+
+_STALE = "made with another key"
+
+MINIMUM_LENGTH = 16
+"""Characters of an API key; the servers take no shorter one either."""
+
+
+@dataclass(frozen=True)
+class Living:
+    """The endpoints that there are.
+
+    Attributes:
+        keys: all of them, in the namespaces that are watched.
+        namespaces: those; none for all.
+        look: asks for one of them to be reconciled.
+    """
+
+    keys: Callable[[], Collection[Key]]
+    namespaces: Collection[str]
+    look: Callable[[Key], None]
+
+
+class Digests:
+    """The digests of all endpoints. For one event loop; nothing is known before `run` has read what is written."""
+
+    def __init__(self, cluster: Cluster, namespace: str, living: Living) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._living = living
+        self._key = b""
+        self._ready = False
+        self._wanted: dict[str, dict[str, str]] = {name: {} for name in names.DIGEST_SECRETS}
+        self._written: dict[str, dict[str, str]] = {name: {} for name in names.DIGEST_SECRETS}
+        """Lines by Secret and entry, as they are to be and as they are."""
+        self._unsure: set[str] = set()
+        """Entries that may be older than what was known once, and was never written."""
+        self._news = asyncio.Event()
+
+    def lacks(self, key: Key) -> bool:
+        """Whether the keys of an endpoint are to be read, for its digests."""
+        name, entry = _place(key)
+        return self._ready and (entry not in self._wanted[name] or entry in self._unsure)
+
+    def put(self, key: Key, secret: Manifest | None) -> bool:
+        """These are the keys of an endpoint, as its Secret has them; None for one that has no key. Returns whether it
+        had others before."""
+        name, entry = _place(key)
+        lines = "\n".join(sorted(_digest(self._key, each) for each in _read_keys(key, secret)))
+        if not self._has_room(name, entry, lines):
+            logger.warning("endpoint %s/%s: its namespace has so many keys that the gateways know none of its", *key)
+            lines = ""
+        self._unsure.discard(entry)
+        before = self._wanted[name].get(entry)
+        if self._ready and before != lines:
+            self._wanted[name][entry] = lines
+            self._news.set()
+        return self._ready and before not in (None, lines)
+
+    def _has_room(self, name: str, entry: str, lines: str) -> bool:
+        """Whether a namespace leaves room for those of others in a Secret that they share."""
+        own, others, namespace = len(entry) + len(lines), 0, entry.partition(".")[0]
+        for each, text in self._wanted[name].items():
+            if each.partition(".")[0] != namespace:
+                others += len(each) + len(text)
+            elif each != entry:
+                own += len(each) + len(text)
+        grows = len(lines) > len(self._wanted[name].get(entry, ""))
+        return not grows or own <= NAMESPACE_SHARE * (SECRET_BYTES - others)
+
+    def drop(self, key: Key) -> None:
+        """The endpoint is gone."""
+        name, entry = _place(key)
+        if self._wanted[name].pop(entry, None) is not None:
+            self._news.set()
+
+    async def run(self) -> None:
+        """Keep the Secrets as they are to be, for ever, also where somebody else changes them. What was written before,
+        by whichever operator led then, is taken over at first."""
+        read, self._ready = -math.inf, False
+        while True:
+            try:
+                if not self._ready:
+                    await self._take_over()
+                    read = time.monotonic()
+                elif time.monotonic() - read > LOOK_INTERVAL:
+                    await self._read()
+                    read = time.monotonic()
+            except ApiError as error:
+                logger.warning("digests of keys: %s", error)
+                await asyncio.sleep(RETRY_INTERVAL)
+                continue
+            self._news.clear()
+            failed = [name for name in names.DIGEST_SECRETS if not await self._write(name)]
+            await asyncio.sleep(RETRY_INTERVAL if failed else INTERVAL)
+            if not failed:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, read + LOOK_INTERVAL - time.monotonic())):
+                        await self._news.wait()
+
+    async def _take_over(self) -> None:
+        for name in names.DIGEST_SECRETS:  # from when this operator led before
+            self._unsure.update(self._find_due(name))
+        await self._read()
+        living, namespaces = self._living.keys(), self._living.namespaces
+        for name, entries in self._written.items():
+            wanted = self._wanted[name] = {}
+            for entry, lines in entries.items():
+                namespace, _, endpoint = entry.partition(".")
+                others = namespaces and namespace not in namespaces
+                if lines != _STALE and (others or (namespace, endpoint) in living):
+                    wanted[entry] = lines
+        self._ready = True
+        self._look_at_lacking()
+
+    async def _read(self) -> None:
+        """Read what is written, and make the installation's key where there is none.
+
+        Raises:
+            ApiError: the API server refused or did not answer.
+        """
+        before, self._key = self._key, await self._ensure_key()
+        for name in names.DIGEST_SECRETS:
+            live: Manifest = await self._cluster.get("Secret", self._namespace, name) or {"metadata": {}}
+            made_with = (live["metadata"].get("annotations") or {}).get(names.DIGEST_KEY_ANNOTATION)
+            self._written[name] = {
+                entry: lines.decode(errors="replace") if made_with == _name_key(self._key) else _STALE
+                for entry, lines in _decode(live.get("data") or {}).items()
+            }
+        if before not in (b"", self._key):
+            logger.warning("the digests of all keys are made anew: the Secret %s is another", names.DIGEST_KEY_SECRET)
+            for entries in self._wanted.values():
+                entries.clear()
+            self._look_at_lacking()
+
+    async def _ensure_key(self) -> bytes:
+        """The key under which the installation's API keys are digested."""
+        name, made = names.DIGEST_KEY_SECRET, {names.DIGEST_KEY_ENTRY: secrets.token_bytes(32)}
+        manifest = _secret(self._namespace, name, made)
+        found = await self._cluster.get("Secret", self._namespace, name)
+        if found is None:
+            created = await self._cluster.create(manifest)
+            found = created or await self._cluster.get("Secret", self._namespace, name)
+        key = _decode((found or {}).get("data") or {}).get(names.DIGEST_KEY_ENTRY, b"")
+        if len(key) < MINIMUM_LENGTH:
+            await self._cluster.merge(manifest, {"data": manifest["data"]})
+            return made[names.DIGEST_KEY_ENTRY]
+        return key
+
+    def _look_at_lacking(self) -> None:
+        for key in list(self._living.keys()):
+            if self.lacks(key):
+                self._living.look(key)
+
+    def _find_due(self, name: str) -> dict[str, str | None]:
+        """The entries of one Secret that are to be written, None for those that go."""
+        wanted, written = self._wanted[name], self._written[name]
+        due: dict[str, str | None] = {entry: lines for entry, lines in wanted.items() if written.get(entry) != lines}
+        due.update(dict.fromkeys(written.keys() - wanted.keys()))
+        return due
+
+    async def _write(self, name: str) -> bool:
+        """Bring one Secret from what is written to what is wanted. Returns whether it is so."""
+        wanted, due = dict(self._wanted[name]), self._find_due(name)
+        if not due:
+            return True
+        manifest = _secret(self._namespace, name, {})
+        annotations = {names.DIGEST_KEY_ANNOTATION: _name_key(self._key)}
+        data = {entry: None if lines is None else _encode(lines.encode()) for entry, lines in due.items()}
+        try:
+            await self._cluster.merge(manifest, {"metadata": {"annotations": annotations}, "data": data})
+        except ApiError as error:
+            if error.status != 404:
+                logger.warning("digests in %s: %s", name, error)
+                return False
+            return await self._create(name, wanted, annotations)
+        self._written[name] = wanted
+        return True
+
+    async def _create(self, name: str, wanted: dict[str, str], annotations: dict[str, str]) -> bool:
+        whole = _secret(self._namespace, name, {entry: lines.encode() for entry, lines in wanted.items()})
+        try:
+            created = await self._cluster.create(
+                {**whole, "metadata": {**whole["metadata"], "annotations": annotations}}
+            )
+        except ApiError as error:
+            logger.warning("digests in %s: %s", name, error)
+            return False
+        if created:
+            self._written[name] = wanted
+        return created is not None
+
+
+def _digest(key: bytes, api_key: bytes) -> str:
+    return hmac.new(key, api_key, hashlib.sha256).hexdigest()
+
+
+def _name_key(key: bytes) -> str:
+    """What tells one key of an installation from another, and nothing more of it."""
+    return _digest(key, b"name")[:16]
+
+
+def _place(key: Key) -> tuple[str, str]:
+    """The Secret in which an endpoint's digests are, and the entry there. Neither part of a key has a dot in it."""
+    entry = ".".join(key)
+    digit = hashlib.sha256(entry.encode()).hexdigest()[0]
+    return f"{names.DIGEST_SECRETS[0][:-1]}{digit}", entry
+
+
+def _read_keys(key: Key, secret: Manifest | None) -> Collection[bytes]:
+    """The valid keys in a Secret: a key is one value, without the white space around it, as the servers read it. The
+    first in the order of their names count, since all endpoints share the room in the digests' Secrets."""
+    values = [value.strip() for _, value in sorted(_decode((secret or {}).get("data") or {}).items())]
+    found = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MINIMUM_LENGTH))
+    if len(found) > MOST_KEYS:
+        logger.warning("endpoint %s/%s: the gateways know %d of its %d keys", *key, MOST_KEYS, len(found))
+    return found[:MOST_KEYS]
+
+
+def _secret(namespace: str, name: str, data: dict[str, bytes]) -> dict[str, Any]:
+    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY}
+    encoded = {entry: _encode(value) for entry, value in data.items()}
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": encoded}
+
+
+def _encode(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _decode(data: Manifest) -> dict[str, bytes]:
+    return {entry: base64.b64decode(value) for entry, value in data.items()}

@@ -1,0 +1,98 @@
+"""Reads the Secrets with keys again that gateways name, so that a key that was added or removed counts within a minute:
+for the gateways by its digest, for the pods as the kubelet looks at a Secret when something about its pod changes.
+
+Secrets are not watched, which would need a right on all of them.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from forebay_operator import names
+from forebay_operator.apiserver.cache import Cache, Key
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.pods.gateways import Gateways
+from forebay_operator.spec import Manifest
+
+logger = logging.getLogger(__name__)
+
+AGE = 30.0
+"""Seconds for which what was read of a Secret is believed."""
+
+INTERVAL = 1.0
+RATE = 20
+"""Seconds from one round to the next, and the most Secrets that are read in one. Namespaces take turns."""
+
+
+class KeyReads:
+    """For one event loop. `doubt` is called with an endpoint whose own Secret is gone, so that it is made anew."""
+
+    def __init__(
+        self, cluster: Cluster, cache: Cache, gateways: Gateways, holding: Holding, doubt: Callable[[Key], None]
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._gateways = gateways
+        self._holding = holding
+        self._doubt = doubt
+        self._read_at: dict[Key, float] = {}
+
+    async def run(self) -> None:
+        """Read what is due, for ever."""
+        while True:
+            now = time.monotonic()
+            self._read_at = {key: at for key, at in self._read_at.items() if now - at < AGE}
+            named = self._gateways.reread
+            for key in [key for key in named if self._cache.endpoint(key) is None]:
+                del named[key]
+            for key in share([key for key in named if key not in self._read_at], RATE):
+                del named[key]
+                self._read_at[key] = now
+                try:
+                    await self._read(key)
+                except ApiError as error:
+                    logger.warning("keys of endpoint %s/%s: %s", *key, error)
+                except Exception:  # of an object that makes no sense
+                    logger.exception("keys of endpoint %s/%s", *key)
+            await asyncio.sleep(max(0.0, now + INTERVAL - time.monotonic()))
+
+    async def _read(self, key: Key) -> None:
+        """Raises ApiError."""
+        endpoint = self._cache.endpoint(key)
+        auth = (endpoint or {}).get("spec", {}).get("auth") or {}
+        if endpoint is None or auth.get("mode") == "None":
+            return
+        given = auth.get("secretName")
+        secret = await self._cluster.get("Secret", key[0], given or names.key_secret_name(key[1]))
+        if secret is None and not given:
+            self._doubt(key)
+        elif self._holding.put_keys(key, secret):
+            logger.info("the keys of endpoint %s/%s are others now", *key)
+            await self._tell_pods(key, secret)
+
+    async def _tell_pods(self, key: Key, secret: Manifest | None) -> None:
+        """Have the kubelets look at the Secret again."""
+        version = ((secret or {}).get("metadata") or {}).get("resourceVersion", "")
+        mark = hashlib.sha256(version.encode()).hexdigest()[:16]
+        for pod in self._cache.pods_of(key):
+            name = pod["metadata"]["name"]
+            named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": key[0], "name": name}}
+            try:
+                await self._cluster.merge(named, {"metadata": {"annotations": {names.KEYS_ANNOTATION: mark}}})
+            except ApiError as error:  # it is gone, or its kubelet looks by itself
+                logger.info("pod %s/%s: %s", key[0], name, error)
+
+
+def share(keys: Iterable[Key], most: int) -> list[Key]:
+    """So many of the keys at most: of each namespace the first, then of each the second, and so on."""
+    turns: Counter[str] = Counter()
+    ranked = []
+    for place, key in enumerate(keys):
+        ranked.append((turns[key[0]], place, key))
+        turns[key[0]] += 1
+    return [key for _, _, key in sorted(ranked)[:most]]

@@ -1,0 +1,135 @@
+"""What lets gateways stand in for an endpoint: the slices that lead its Service there, and the digests of its keys."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from forebay_operator import names
+from forebay_operator.apiserver.cache import Cache, Key
+from forebay_operator.apiserver.children import Unmade, ensure
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.gateway_slices.key_digest_sync import Digests
+from forebay_operator.gateway_slices.port_allocator import NoPortLeft, Ports
+from forebay_operator.pods.gateways import Gateways, find_ready, of_family
+from forebay_operator.resources import build_gateway_slice
+from forebay_operator.resources.meta import Owner
+from forebay_operator.spec import Manifest
+from forebay_operator.status.diagnosis import reasons
+
+logger = logging.getLogger(__name__)
+
+CONCURRENT = 16
+"""Endpoints whose slices are written at once when the gateways are others than before."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """An endpoint, whatever its spec."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class Holding:
+    """For all endpoints. Without gateways it only sees to it that no slice leads to any."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        gateways: Gateways | None = None,
+        digests: Digests | None = None,
+        namespace_share: float = 0.5,
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._gateways = gateways
+        self._digests = digests
+        self._ports = Ports(cache.slices, cache.endpoints, namespace_share)
+        self._standing: set[Key] = set()
+
+    @property
+    def gateways(self) -> int:
+        """How many gateways are ready."""
+        return len(self._gateways.addresses or ()) if self._gateways else 0
+
+    async def run(self) -> None:
+        """Lead the endpoints for which gateways stand in to those that are ready, for ever, as they come and go. That
+        does not wait for the work queue: a gateway that leaves serves on for some seconds only."""
+        while self._gateways:
+            keys = iter(list(self._standing))
+            await asyncio.gather(*(self._lead_anew(keys) for _ in range(CONCURRENT)))
+            await self._gateways.wait_for_others()
+
+    async def _lead_anew(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            endpoint = self._cache.endpoint(key)
+            if endpoint is None or key not in self._standing:
+                continue
+            try:
+                await self.ensure_slices(_Named(*key, endpoint["metadata"]["uid"]), False, False, True)
+            except (ApiError, Unmade) as error:
+                logger.warning("endpoint %s/%s: %s", *key, error)
+
+    async def ensure_slices(self, endpoint: Owner, serving: bool, live: bool, made: bool) -> bool:
+        """Have the slices list the gateways, or nobody while pods of the endpoint serve. Returns whether that is so;
+        if not, call again in a moment.
+
+        Raises:
+            ApiError: the API server did not answer.
+            Unmade: it refused, a name is taken, or no port is left.
+        """
+        key = endpoint.namespace, endpoint.name
+        (self._standing.discard if serving else self._standing.add)(key)
+        slices = {one["metadata"]["name"]: one for one in self._cache.slices.get(key, ())}
+        addresses = self._gateways.addresses if self._gateways else ()
+        if addresses is None or (self._gateways is None and not slices):
+            return True
+        leaving = serving and any(one.get("endpoints") for one in slices.values())
+        if leaving and self._gateways and not await self._leads_to_pods(key):
+            return False
+        try:
+            port = self._ports.find(key, endpoint.uid, slices.values())
+        except NoPortLeft as error:
+            raise Unmade(reasons.NO_PORT_LEFT.found(str(error)), retry=True) from error
+        for family in ("IPv4", "IPv6"):
+            name, listed = names.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
+            if family == "IPv4" or listed or name in slices:  # that of IPv4 has the port in any case
+                desired = build_gateway_slice(endpoint, family, port, () if serving else listed)
+                await ensure(self._cluster, endpoint, desired, None if live else slices.get(name), made)
+        return True
+
+    async def keep_slices(self, manifest: Manifest, serving: bool, live: bool) -> None:
+        """The same for an endpoint whose spec cannot work: its slices must not lead to gateways that are gone."""
+        metadata = manifest["metadata"]
+        named = _Named(metadata["namespace"], metadata["name"], metadata["uid"])
+        if list(self._cache.slices.get((named.namespace, named.name), ())):
+            try:
+                await self.ensure_slices(named, serving, live, True)
+            except Unmade as error:  # of the two troubles the status tells the other
+                logger.warning("endpoint %s/%s: %s", named.namespace, named.name, error)
+
+    async def _leads_to_pods(self, key: Key) -> bool:
+        """Whether Kubernetes' own slices lead to a ready pod by now: without that the Service would lead to nobody."""
+        slices = await self._cluster.list_slices(*key)
+        label, own = names.SLICE_MANAGER_LABEL, names.KUBERNETES_SLICE_MANAGER
+        return bool(find_ready([one for one in slices if (one["metadata"].get("labels") or {}).get(label) == own]))
+
+    def lacks_keys(self, key: Key) -> bool:
+        """Whether the gateways do not know the keys of an endpoint."""
+        return self._digests is not None and self._digests.lacks(key)
+
+    def put_keys(self, key: Key, secret: Manifest | None) -> bool:
+        """These are the keys of an endpoint, as its Secret has them; None where there are none. Returns whether it had
+        others before, as far as the gateways know."""
+        return self._digests is not None and self._digests.put(key, secret)
+
+    def forget(self, key: Key) -> None:
+        """The endpoint is gone."""
+        self._standing.discard(key)
+        self._ports.release(key)
+        if self._digests:
+            self._digests.drop(key)

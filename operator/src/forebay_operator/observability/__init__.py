@@ -1,0 +1,1 @@
+"""What the operator reports of itself: probes, metrics and the lag of its event loop."""

@@ -1,0 +1,1 @@
+"""HTTP to pods: the requests that servers and gateways report, and the progress of starts."""

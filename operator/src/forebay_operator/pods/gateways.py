@@ -1,0 +1,102 @@
+"""The gateways that are ready: where they are, and what they hold. They are asked over the network.
+
+A gateway that does not answer is no error: what it holds is not known then, and nothing goes to zero for that long.
+"""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import aiohttp
+
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.apiserver.client import ApiError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.names import OPS_PORT
+from forebay_operator.pods.client import read_text
+from forebay_operator.pods.load import Held, parse_held, parse_reread
+from forebay_operator.spec import Manifest
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 10.0
+"""Seconds after which the work begins without knowing the gateways."""
+
+INTERVAL = 1.0
+"""Seconds between two looks at the Service's slices. On its way out a gateway serves on for 10 s (the chart's preStop),
+in which the endpoints' slices have to be written without it (holding.py)."""
+
+
+class Gateways:
+    """The ready pods of the gateways' Service.
+
+    Attributes:
+        addresses: theirs, or None until the API server has told of them.
+        reread: endpoints whose Secret with keys they would have read again (key_reads.py), in the order of their news.
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, service: str, port: int = OPS_PORT) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._service = service
+        self._port = port
+        self._others = asyncio.Event()
+        self._known = asyncio.Event()
+        self.addresses: tuple[str, ...] | None = None
+        self.reread: dict[Key, None] = {}
+
+    async def wait_until_known(self) -> None:
+        """Wait until the API server has told of them, but not for ever: endpoints without a gateway are served too."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._known.wait()
+
+    async def wait_for_others(self) -> None:
+        """Wait until other gateways are ready than at the last call."""
+        await self._others.wait()
+        self._others.clear()
+
+    async def run(self) -> None:
+        """Look who is ready, for ever. What was known stays while the API server does not answer."""
+        while True:
+            try:
+                found = find_ready(await self._cluster.list_slices(self._namespace, self._service))
+            except ApiError as error:
+                logger.warning("gateways: %s", error)
+            except Exception:  # of a slice that makes no sense
+                logger.exception("gateways")
+            else:
+                if found != self.addresses:
+                    logger.info("gateways that are ready: %s", ", ".join(found) or "none")
+                    self.addresses = found
+                    self._others.set()
+                self._known.set()
+            await asyncio.sleep(INTERVAL)
+
+    async def read_held(self, session: aiohttp.ClientSession) -> Sequence[tuple[str, Mapping[Key, Held] | None]]:
+        """What each gateway holds, by endpoint; None for one that does not answer."""
+        asked = self.addresses or ()
+
+        async def ask(address: str) -> Mapping[Key, Held] | None:
+            text = await read_text(session, address, self._port, "/held")
+            if text is None:
+                return None
+            self.reread.update(dict.fromkeys(parse_reread(text)))
+            return parse_held(text)
+
+        return list(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
+
+
+def find_ready(slices: Sequence[Manifest]) -> tuple[str, ...]:
+    """The addresses that a Service's EndpointSlices list as ready, in order."""
+    listed = (one for each in slices for one in each.get("endpoints") or ())
+    ready = {one["addresses"][0] for one in listed if (one.get("conditions") or {}).get("ready") is not False}
+    return tuple(sorted(ready))
+
+
+def of_family(addresses: Sequence[str], family: str) -> list[str]:
+    """Those of IPv4 or of IPv6."""
+    version = 4 if family == "IPv4" else 6
+    return [address for address in addresses if ipaddress.ip_address(address).version == version]

@@ -1,0 +1,166 @@
+"""Asks loading pods how far they are. Pods are asked over the network, so this module is one of the few that do I/O.
+
+A pod that does not answer, or answers nonsense, is no error: its endpoint's status then says only what Kubernetes
+knows. Requests are bounded in number, in time and in the size of their answers.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import aiohttp
+
+from forebay_operator.apiserver.cache import Key
+from forebay_operator.json_text import parse_json
+from forebay_operator.names import OPS_PORT
+from forebay_operator.pods.client import read_text
+from forebay_operator.status.start_progress import Report, parse_report
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 5.0
+"""Seconds between two questions to one pod that loads; it doubles for one that does not answer."""
+
+MAX_SILENCE = 6
+"""Questions without an answer after which a run is given up: 5 minutes."""
+
+RATE = 50.0
+"""Questions a second, to all pods."""
+
+CONCURRENT, CONCURRENT_OF_NAMESPACE = 64, 8
+"""Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
+
+PAUSE = 0.2
+"""Seconds until a pod is asked whose namespace is asked enough at a time."""
+
+TIMEOUT = 2.0
+"""Seconds for an answer; the server gives it from memory, in a thread of its own."""
+
+MAX_BYTES = 65536
+
+
+@dataclass
+class _Run:
+    """A server that is asked."""
+
+    key: Key
+    address: str
+    silent: int = 0
+
+
+@dataclass
+class _Endpoint:
+    """The runs of one endpoint that are asked, and what they and those before them said."""
+
+    runs: dict[str, _Run] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+
+
+class StartupReports:
+    """What pods said of their starts, by endpoint and by run (startup.run_of). For one event loop."""
+
+    def __init__(self, changed: Callable[[Key], None], port: int = OPS_PORT, interval: float = INTERVAL) -> None:
+        self._changed = changed
+        self._port = port
+        self._interval = interval
+        self._endpoints: dict[Key, _Endpoint] = {}
+        self._due: list[tuple[float, int, str, _Run]] = []
+        self._count = 0
+        self._asked: Counter[str] = Counter()
+        self._news = asyncio.Event()
+
+    def of(self, key: Key) -> Mapping[str, Report]:
+        """What the pods of one endpoint said."""
+        return self._endpoints[key].reports if key in self._endpoints else {}
+
+    def follow(self, key: Key, addresses: Mapping[str, str], keep: Collection[str] = ()) -> None:
+        """Of this endpoint ask these from now on, and no others: run -> IP address. `keep`: the runs whose reports are
+        still of use. Call it as often as you like."""
+        known = self._endpoints.pop(key, _Endpoint())
+        reports = {run: report for run, report in known.reports.items() if run in keep or run in addresses}
+        runs = {run: known.runs.get(run) or _Run(key, address) for run, address in addresses.items()}
+        if runs or reports:
+            self._endpoints[key] = _Endpoint(runs, reports)
+        for name, run in runs.items():
+            if name not in known.runs:
+                self._ask_in(0.0, name, run)
+
+    async def run(self) -> None:
+        """Ask, for ever."""
+        limit = asyncio.Semaphore(CONCURRENT)
+        connector = aiohttp.TCPConnector(limit=CONCURRENT, force_close=True)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as questions,
+        ):
+            while True:
+                name, run = await self._next()
+                if self._asked[run.key[0]] >= CONCURRENT_OF_NAMESPACE:
+                    self._ask_in(PAUSE, name, run)
+                    continue
+                await limit.acquire()
+                self._asked[run.key[0]] += 1
+                task = questions.create_task(self._ask(session, name, run))
+                task.add_done_callback(partial(self._answered, run.key[0], limit))
+                await asyncio.sleep(1.0 / RATE)
+
+    def _answered(self, namespace: str, limit: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+        limit.release()
+        self._asked[namespace] -= 1
+        if not self._asked[namespace]:
+            del self._asked[namespace]
+
+    def _ask_in(self, delay: float, name: str, run: _Run) -> None:
+        self._count += 1
+        heapq.heappush(self._due, (asyncio.get_running_loop().time() + delay, self._count, name, run))
+        self._news.set()
+
+    async def _next(self) -> tuple[str, _Run]:
+        """Wait for the next run that is due and still followed."""
+        while True:
+            now = asyncio.get_running_loop().time()
+            if self._due and self._due[0][0] <= now:
+                _, _, name, run = heapq.heappop(self._due)
+                if self._is_followed(name, run):
+                    return name, run
+                continue
+            self._news.clear()
+            timeout = self._due[0][0] - now if self._due else None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._news.wait()
+
+    def _is_followed(self, name: str, run: _Run) -> bool:
+        endpoint = self._endpoints.get(run.key)
+        return endpoint is not None and endpoint.runs.get(name) is run
+
+    async def _ask(self, session: aiohttp.ClientSession, name: str, run: _Run) -> None:
+        report = _parse(await read_text(session, run.address, self._port, "/startup", MAX_BYTES))
+        if not self._is_followed(name, run):
+            return
+        if report is None:
+            run.silent += 1
+            if run.silent < MAX_SILENCE:
+                self._ask_in(self._interval * 2.0**run.silent, name, run)
+            return
+        run.silent = 0
+        reports = self._endpoints[run.key].reports
+        before, reports[name] = reports.get(name), report
+        if before is None or (before.step, before.progress) != (report.step, report.progress):
+            self._changed(run.key)
+        if report.step != "Ready":
+            self._ask_in(self._interval, name, run)
+
+
+def _parse(text: str | None) -> Report | None:
+    try:
+        return parse_report(parse_json(text)) if text else None
+    except Exception:
+        logger.debug("a report of a start cannot be read", exc_info=True)
+        return None

@@ -1,0 +1,85 @@
+"""Does a child still look as it was made?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kubernetes.utils.quantity import parse_quantity
+
+from forebay_operator.names import APPLIED_ANNOTATION, FIELD_MANAGER
+from forebay_operator.spec import Manifest
+
+_IDENTITIES = ("mountPath", "name")
+"""Fields by which items of a list are told apart, the first that all of them have: a volume may be mounted twice."""
+
+_QUANTITIES = ("sizeLimit", "divisor")
+
+
+def needs_apply(desired: Manifest, live: Manifest) -> bool:
+    """Whether a write is due: something else is desired than was last applied, or somebody changed what we own.
+
+    What others add beside our fields is theirs and does not count.
+    """
+    last = (live["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION)
+    wanted = desired["metadata"]["annotations"][APPLIED_ANNOTATION]
+    return last != wanted or not covers(live, desired) or has_foreign_ports(live, desired)
+
+
+def find_creation(live: Manifest) -> int | None:
+    """Which entry of the managedFields holds what we set when we created the object; None once we have applied it."""
+    managers = live["metadata"].get("managedFields") or ()
+    ours = {entry["operation"]: place for place, entry in enumerate(managers) if entry["manager"] == FIELD_MANAGER}
+    return None if "Apply" in ours else ours.get("Update")
+
+
+def has_foreign_ports(live: Manifest, desired: Manifest) -> bool:
+    """Whether a Service exposes more than is desired: the ops port must never be reachable through it."""
+    return desired["kind"] == "Service" and len(live["spec"].get("ports") or ()) != len(desired["spec"]["ports"])
+
+
+def covers(live: Any, desired: Any) -> bool:
+    """Whether every value of `desired` is in `live`, which may hold more.
+
+    Items of a list that have a name of their own are found by it, others by position. A selector must be what is
+    desired and no more, since one key that somebody adds changes where requests go. Resources are compared as
+    quantities, since the API server rewrites 0.5 as 500m.
+    """
+    if isinstance(desired, dict):
+        live = live if isinstance(live, dict) else {}
+        return all(_covers_field(key, live.get(key), value) for key, value in desired.items())
+    if isinstance(desired, list | tuple):
+        return _covers_items(live or (), desired)
+    return bool(live == desired) or (live is None and desired == "")
+
+
+def _covers_field(key: str, live: Any, desired: Any) -> bool:
+    if key == "selector":
+        return bool(live == desired)
+    if key in _QUANTITIES and live is not None:
+        return _same_quantity(live, desired)
+    if key == "resources":
+        return all(_same_quantities((live or {}).get(kind) or {}, values) for kind, values in desired.items())
+    return covers(live, desired)
+
+
+def _same_quantities(live: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
+    return all(name in live and _same_quantity(live[name], value) for name, value in desired.items())
+
+
+def _same_quantity(live: Any, desired: Any) -> bool:
+    try:
+        return bool(parse_quantity(live) == parse_quantity(desired))
+    except ValueError:
+        return bool(live == desired)
+
+
+def _covers_items(live: Sequence[Any], desired: Sequence[Any]) -> bool:
+    for key in _IDENTITIES:
+        if _tells_apart(key, desired):
+            found = {item[key]: item for item in live if isinstance(item.get(key), str)}
+            return all(covers(found.get(item[key]), item) for item in desired)
+    return len(live) == len(desired) and all(covers(one, other) for one, other in zip(live, desired, strict=True))
+
+
+def _tells_apart(key: str, items: Sequence[Any]) -> bool:
+    values = [item[key] for item in items if isinstance(item, dict) and isinstance(item.get(key), str)]
+    return len(set(values)) == len(values) == len(items)

@@ -1,0 +1,43 @@
+"""The endpoint as the operator sees it: the manifest, parsed, defaulted and checked."""
+
+from forebay_operator.spec.endpoint import (
+    SERVED_NAME_VARIABLES,
+    Adapter,
+    Auth,
+    Cache,
+    Endpoint,
+    Gpu,
+    Manifest,
+    Pod,
+    Rollout,
+    Route,
+    Scaling,
+    Service,
+    Spec,
+)
+from forebay_operator.spec.parsing import InvalidSpec, parse_endpoint
+from forebay_operator.spec.source import Source, parse_source
+from forebay_operator.spec.validation import MAX_NAME, PRODUCT_LABELS, REFUSED_VARIABLES
+
+__all__ = [
+    "MAX_NAME",
+    "PRODUCT_LABELS",
+    "REFUSED_VARIABLES",
+    "SERVED_NAME_VARIABLES",
+    "Adapter",
+    "Auth",
+    "Cache",
+    "Endpoint",
+    "Gpu",
+    "InvalidSpec",
+    "Manifest",
+    "Pod",
+    "Rollout",
+    "Route",
+    "Scaling",
+    "Service",
+    "Source",
+    "Spec",
+    "parse_endpoint",
+    "parse_source",
+]

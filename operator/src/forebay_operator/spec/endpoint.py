@@ -1,0 +1,247 @@
+"""The spec of an endpoint as data. Every class mirrors an object of the CRD's schema: the same fields, in snake case,
+with the same defaults, words and bounds; tests/unit/operator/test_contract.py compares the two. The schema describes
+each field."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from forebay_operator.autoscaling.policy import Policy
+from forebay_operator.spec.source import Source
+
+Manifest = Mapping[str, Any]
+"""An object as Kubernetes spells it."""
+
+SERVED_NAME_VARIABLES = ("OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME")
+"""Variables that name the model for clients; the first wins."""
+
+_DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+@dataclass(frozen=True)
+class Between:
+    """What a number may be: from `least` to `most`."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """GPUs of one replica; `count` 0 means that it runs on the CPU."""
+
+    count: Annotated[int, Between(0, 64)] = 1
+    resource: str = "nvidia.com/gpu"
+    product: str = ""
+
+
+@dataclass(frozen=True)
+class Auth:
+    """Who may call. `secret_name` is the user's own Secret, or empty."""
+
+    mode: Literal["APIKey", "None"] = "APIKey"
+    secret_name: str = ""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where downloaded weights and compiled code live: a claim of the user's, one that is made, or the pod's disk."""
+
+    claim_name: str = ""
+    size: str = ""
+    storage_class_name: str = ""
+    access_modes: tuple[Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"], ...] = ("ReadWriteOnce",)
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter that clients name as `model`."""
+
+    name: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class Service:
+    """How the Service in front of the servers looks."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    port: Annotated[int, Between(1, 65535)] = 80
+    annotations: Manifest = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Route:
+    """An HTTPRoute on the user's Gateways; none without `parent_refs`."""
+
+    parent_refs: tuple[Manifest, ...] = ()
+    hostnames: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """Whom the servers' pods reach, and who reaches them. `ports` of theirs are open besides that of the API."""
+
+    create: bool = True
+    ports: tuple[Annotated[int, Between(1, 65535)], ...] = ()
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What the user adds to the servers' pods."""
+
+    labels: Manifest = field(default_factory=dict)
+    annotations: Manifest = field(default_factory=dict)
+    node_selector: Manifest = field(default_factory=dict)
+    tolerations: tuple[Manifest, ...] = ()
+    affinity: Manifest = field(default_factory=dict)
+    topology_spread_constraints: tuple[Manifest, ...] = ()
+    priority_class_name: str = ""
+    runtime_class_name: str = ""
+    service_account_name: str = ""
+    image_pull_secrets: tuple[Manifest, ...] = ()
+    volumes: tuple[Manifest, ...] = ()
+    volume_mounts: tuple[Manifest, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How a change reaches the pods."""
+
+    strategy: Literal["Surge", "Replace"] = "Surge"
+    drain_timeout: str = "5m"
+    startup_timeout: str = "30m"
+
+    @property
+    def drain_seconds(self) -> int:
+        """Seconds that running streams have to finish after SIGTERM."""
+        return read_duration(self.drain_timeout)
+
+    @property
+    def startup_seconds(self) -> int:
+        """Seconds from the start of the container to the first answer of the model."""
+        return read_duration(self.startup_timeout)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What replicas are added for: one of the two is given, the other is 0 or empty."""
+
+    concurrency: Annotated[int, Between(1, 100000)] = 0
+    queue_delay: str = ""
+
+
+@dataclass(frozen=True)
+class Stabilization:
+    """How steady a load must be to count."""
+
+    up: str = "6s"
+    down: str = "1m"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How the number of replicas follows the load."""
+
+    min_replicas: Annotated[int, Between(0, 1000)] = 0
+    max_replicas: Annotated[int, Between(1, 1000)] = 1
+    target: Target = Target(concurrency=32)
+    idle_timeout: str = "5m"
+    idle: Literal["Zero", "Sleep"] = "Zero"
+    stabilization: Stabilization = Stabilization()
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether the last replica sleeps instead of going."""
+        return self.idle == "Sleep" and self.min_replicas == 0
+
+    @property
+    def policy(self) -> Policy:
+        """The same, as what decides takes it."""
+        return Policy(
+            least=1 if self.sleeps else self.min_replicas,
+            most=self.max_replicas,
+            concurrency=self.target.concurrency,
+            queue_delay=float(read_duration(self.target.queue_delay)) if self.target.queue_delay else 0.0,
+            idle=float(read_duration(self.idle_timeout)),
+            up=float(read_duration(self.stabilization.up)),
+            down=float(read_duration(self.stabilization.down)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """The endpoint's spec, complete: no field is optional any more."""
+
+    model: Source
+    env: tuple[Manifest, ...] = ()
+    env_from: tuple[Manifest, ...] = ()
+    image: str = ""
+    gpu: Gpu = Gpu()
+    resources: Manifest = field(default_factory=dict)
+    replicas: Annotated[int, Between(0, 1000)] = 1
+    scaling: Scaling | None = None
+    auth: Auth = Auth()
+    cache: Cache = Cache()
+    adapters: tuple[Adapter, ...] = ()
+    service: Service = Service()
+    route: Route = Route()
+    network_policy: NetworkPolicy = NetworkPolicy()
+    suspend: bool = False
+    pod: Pod = Pod()
+    rollout: Rollout = Rollout()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint(Spec):
+    """One InferenceEndpoint."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+
+    @property
+    def wanted(self) -> int:
+        """Replicas that should run: none while the endpoint is suspended."""
+        return 0 if self.suspend else self.replicas
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """What clients may write as `model` for the model itself; none when only a Secret or a ConfigMap knows."""
+        given = {variable["name"]: variable for variable in self.env}
+        for name in SERVED_NAME_VARIABLES:
+            if name in given:
+                return tuple(given[name].get("value", "").replace(",", " ").split())
+        return (self.model.source if self.model.kind == "hub" else self.name,)
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """What clients may write as `model`, adapters included."""
+        return self.model_names + tuple(adapter.name for adapter in self.adapters)
+
+    @property
+    def url(self) -> str:
+        """Base URL for OpenAI clients in the cluster, in the form of RunPod's endpoints."""
+        port = "" if self.service.port == 80 else f":{self.service.port}"
+        return f"http://{self.name}.{self.namespace}.svc{port}/v2/{self.name}/openai/v1"
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where the model and the adapters come from."""
+        return self.model, *(adapter.source for adapter in self.adapters)
+
+
+def read_duration(text: str) -> int:
+    """Seconds of a duration such as 90s, 5m or 1h30m.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is not a duration such as 90s, 5m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,211 @@
+"""What an endpoint may not ask for, beyond the types of its fields: the CRD's own rules, said once more."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from forebay_operator.spec.endpoint import Endpoint, Manifest, read_duration
+
+MAX_NAME = 40
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_SECRET_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?")
+
+MODEL_FORMS = "a Hugging Face id, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
+
+_TLS = "TLS ends before the pod"
+_GRPC = "the gRPC server has no key check"
+
+REFUSED_VARIABLES = {
+    "MODEL_NAME": "it is set from spec.model; write the model there",
+    "VLLM_API_KEY": "keys come from spec.auth",
+    "SSL_KEYFILE": _TLS,
+    "SSL_CERTFILE": _TLS,
+    "SSL_CA_CERTS": _TLS,
+    "SSL_CERT_REQS": _TLS,
+    "SSL_CIPHERS": _TLS,
+    "ENABLE_SSL_REFRESH": _TLS,
+    "API_SERVER_COUNT": "streams of a pod with several API servers are cut when it drains",
+    "GRPC": _GRPC,
+    "GRPC_PORT": _GRPC,
+    "ROOT_PATH": "the key check goes by the path",
+    "VLLM_USE_RUST_FRONTEND": "it has no key check",
+    "VLLM_SERVER_DEV_MODE": "it opens engine control to callers",
+}
+"""Variables that would switch off a promise of the endpoint, with the reason. A test compares the CRD's rules."""
+
+OWN_PREFIX = "FOREBAY_"
+"""Of variables that the operator sets, but for those that follow."""
+
+LIMITS = frozenset(
+    {
+        "FOREBAY_MAX_IN_FLIGHT",
+        "FOREBAY_MAX_BODY_BYTES",
+        "FOREBAY_BODY_SECONDS",
+        "FOREBAY_ENGINE_STUCK_SECONDS",
+        "FOREBAY_ENGINE_PROBE_SECONDS",
+    }
+)
+"""Settings of the server that have no names of RunPod's or vLLM's and are the user's."""
+
+ADAPTER_VARIABLES = ("LORA_MODULES", "ENABLE_LORA")
+"""Variables that are set from spec.adapters where it is given."""
+
+PRODUCT_LABELS = {
+    "nvidia.com": "nvidia.com/gpu.product",
+    "amd.com": "amd.com/gpu.product-name",
+    "gpu.intel.com": "gpu.intel.com/product",
+}
+"""Domain of a GPU resource -> the label in which its vendor's feature discovery gives a node's product.
+
+NVIDIA: k8s-device-plugin, docs/gpu-feature-discovery (NVIDIA-L40S). AMD: ROCm/k8s-device-plugin, cmd/k8s-node-labeller,
+and docs/user-guide/installation.md (AMD_Instinct_MI300X_OAM; a node with several products has no such label). Intel:
+intel-device-plugins-for-kubernetes, cmd/gpu_plugin/labels.md (Max_1550; data centre GPUs only, by rules for NFD).
+"""
+
+OWN_VOLUME_PREFIX = "forebay-"
+
+OWN_DOMAINS = ("forebay.dev/", "app.kubernetes.io/")
+"""Domains of labels and annotations that the operator alone sets on pods."""
+
+VOLUME_TYPES = frozenset(
+    {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+)
+"""What the restricted Pod Security Standard lets a pod mount (pod-security-standards, Volume Types); hostPath and the
+like are not among it."""
+
+RESERVED_MOUNTS = re.compile(
+    r"/|/(var/)?run(/(forebay|secrets)(/.*)?)?|/var|/(model|adapters)(/.*)?|/cache|/tmp|/(dev|proc|sys)(/.*)?"
+)
+"""Paths that the operator or the runtime mounts, with those above them."""
+
+LONGEST = 24 * 3600
+"""Seconds that a drain or a start may take at most."""
+
+
+def find_in_name(name: str) -> Iterator[str]:
+    """One sentence for a name that Services and URLs cannot be made of."""
+    if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+        yield f"metadata.name: {name!r} is not a DNS label of at most {MAX_NAME} characters that begins with a letter"
+
+
+def find_problems(endpoint: Endpoint) -> Iterator[str]:
+    """One sentence for each thing that cannot work, naming the field first.
+
+    What only the API server can judge (names, quantities, Kubernetes' own objects) it refuses in the children, and the
+    endpoint says so with the reason Refused.
+    """
+    unreadable = list(_find_unreadable(endpoint))
+    if unreadable:
+        yield from unreadable
+        return
+    yield from _find_in_env(endpoint)
+    if endpoint.auth.mode == "None" and endpoint.auth.secret_name:
+        yield "spec.auth: mode None takes no secretName"
+    if not _SECRET_NAME.fullmatch(endpoint.auth.secret_name):  # it becomes part of a path
+        yield f"spec.auth.secretName: {endpoint.auth.secret_name!r} can't be the name of a Secret"
+    if endpoint.cache.claim_name and endpoint.cache.size:
+        yield "spec.cache: claimName names a claim of yours, size asks for a new one; give one of them"
+    if endpoint.cache.storage_class_name and not endpoint.cache.size:
+        yield "spec.cache: storageClassName is for a claim that is made; give size as well"
+    if endpoint.route.hostnames and not endpoint.route.parent_refs:
+        yield "spec.route: hostnames needs the Gateways that serve them; give parentRefs as well"
+    for kind in ("requests", "limits"):
+        if endpoint.gpu.resource in (endpoint.resources.get(kind) or ()):
+            yield f"spec.resources.{kind}: say how many {endpoint.gpu.resource} in spec.gpu.count"
+    if endpoint.gpu.product and endpoint.gpu.resource.partition("/")[0] not in PRODUCT_LABELS:
+        yield f"spec.gpu.product: no label is known for {endpoint.gpu.resource}; choose nodes by spec.pod.nodeSelector"
+    for name in {adapter.name for adapter in endpoint.adapters} & set(endpoint.model_names):
+        yield f"spec.adapters: {name!r} is the name of the model itself; give the adapter another"
+    if any(adapter.source.kind == "bucket" for adapter in endpoint.adapters):
+        yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face id, pvc://, oci:// or a path"
+    yield from _find_in_scaling(endpoint)
+    yield from _find_in_rollout(endpoint)
+    yield from _find_in_pod(endpoint)
+
+
+def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
+    """What is not of its type in those of Kubernetes' own objects that the operator reads itself."""
+    for place, variable in enumerate(endpoint.env):
+        if not isinstance(variable.get("name"), str) or not isinstance(variable.get("value", ""), str):
+            yield f"spec.env[{place}]: {variable!r} has no name, or a value that is no text"
+    for kind, amounts in endpoint.resources.items():
+        if not isinstance(amounts, Mapping):
+            yield f"spec.resources.{kind}: {amounts!r} is not an object"
+
+
+def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
+    for name in (variable["name"] for variable in endpoint.env):
+        reason = REFUSED_VARIABLES.get(name)
+        if name.startswith(OWN_PREFIX) and name not in LIMITS:
+            reason = f"names that begin with {OWN_PREFIX} are set by the operator, but for {', '.join(sorted(LIMITS))}"
+        if name in ADAPTER_VARIABLES and endpoint.adapters:
+            reason = "it is set from spec.adapters; keep one of the two"
+        if reason:
+            yield f"spec.env: {name} is refused: {reason}"
+
+
+def _find_in_scaling(endpoint: Endpoint) -> Iterator[str]:
+    scaling = endpoint.scaling
+    if scaling is None:
+        return
+    if scaling.min_replicas > scaling.max_replicas:
+        yield "spec.scaling: minReplicas is more than maxReplicas, which is 1 unless given"
+    target = scaling.target
+    if bool(target.concurrency) == bool(target.queue_delay):
+        yield "spec.scaling.target: give one of concurrency and queueDelay"
+    if target.queue_delay:
+        yield from _find_in_duration("spec.scaling.target.queueDelay", target.queue_delay, 1)
+    yield from _find_in_duration("spec.scaling.idleTimeout", scaling.idle_timeout, 1)
+    yield from _find_in_duration("spec.scaling.stabilization.up", scaling.stabilization.up, 2)
+    yield from _find_in_duration("spec.scaling.stabilization.down", scaling.stabilization.down, 2)
+
+
+def _find_in_rollout(endpoint: Endpoint) -> Iterator[str]:
+    yield from _find_in_duration("spec.rollout.drainTimeout", endpoint.rollout.drain_timeout, 0)
+    yield from _find_in_duration("spec.rollout.startupTimeout", endpoint.rollout.startup_timeout, 10)
+
+
+def _find_in_duration(field: str, text: str, least: int) -> Iterator[str]:
+    try:
+        seconds = read_duration(text)
+    except ValueError as error:
+        yield f"{field}: {error}"
+        return
+    if not least <= seconds <= LONGEST:
+        yield f"{field}: {text} is not between {least}s and 24h"
+
+
+def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:
+    pod = endpoint.pod
+    for place, keys in (("labels", pod.labels), ("annotations", pod.annotations)):
+        for key in keys:
+            if key.startswith(OWN_DOMAINS):
+                yield f"spec.pod.{place}: {key} is the operator's; use a domain of your own"
+    for volume in pod.volumes:
+        yield from _find_in_volume(volume)
+    names = {str(volume.get("name")) for volume in pod.volumes}
+    for mount in pod.volume_mounts:
+        if str(mount.get("name")) not in names:
+            yield f"spec.pod.volumeMounts: {mount.get('name')} is not among spec.pod.volumes"
+        path = str(mount.get("mountPath", ""))
+        if not path.startswith("/"):
+            yield f"spec.pod.volumeMounts: {path!r} is no absolute path, such as /data"
+        elif ".." in path or RESERVED_MOUNTS.fullmatch(path.rstrip("/") or "/"):
+            yield f"spec.pod.volumeMounts: {path} is taken by the server's own volumes; mount elsewhere, such as /data"
+
+
+def _find_in_volume(volume: Manifest) -> Iterator[str]:
+    name, kinds = str(volume.get("name", "")), [key for key in volume if key != "name"]
+    if name.startswith(OWN_VOLUME_PREFIX):
+        yield f"spec.pod.volumes: {name} begins with {OWN_VOLUME_PREFIX}, as the operator's own volumes do; rename it"
+    if len(kinds) != 1 or kinds[0] not in VOLUME_TYPES:
+        allowed = ", ".join(sorted(VOLUME_TYPES))
+        yield f"spec.pod.volumes: {name} must be exactly one of {allowed}"

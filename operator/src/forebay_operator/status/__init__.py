@@ -1,0 +1,1 @@
+"""What the status of an endpoint is. Everything here is pure."""

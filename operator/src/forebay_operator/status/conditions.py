@@ -1,0 +1,133 @@
+"""What an endpoint's status says: a pure function of what is observed. verdict.py decides, here it is written down."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from forebay_operator import names
+from forebay_operator.spec import Endpoint, Manifest
+from forebay_operator.status.observed import Observed, has_loaded
+from forebay_operator.status.readiness import STEPS, Verdict, judge
+from forebay_operator.status.start_progress import find_last_start
+
+MAX_MESSAGE = 32768
+"""Characters of a condition's message that the API conventions allow."""
+
+Condition = dict[str, object]
+
+
+def assess(endpoint: Endpoint, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
+    """The status of an endpoint that was understood. `previous` is the status before, for the transition times."""
+    wanted = endpoint.wanted
+    verdict = judge(wanted, observed, endpoint.suspend, endpoint.gpu, previous)
+    status = {
+        "observedGeneration": endpoint.generation,
+        "url": endpoint.url,
+        "models": list(endpoint.served_names),
+        "selector": names.selector_string(endpoint.name),
+        **_count(observed, wanted),
+        **_tell_start(observed, verdict, previous),
+    }
+    conditions = _build_conditions(verdict, observed, wanted, endpoint.generation)
+    conditions.append(_build_env_condition(observed.doubtful, endpoint.generation))
+    conditions += [dict(condition) for condition in observed.conditions]
+    return {**status, "conditions": _keep_times(conditions, previous, now)}
+
+
+def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
+    """The status of an endpoint that asks for something that cannot work. What ran before still runs."""
+    generation = manifest["metadata"].get("generation", 0)
+    wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
+    kept = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
+    verdict = judge(wanted, observed)
+    counts = {**_count(observed, wanted), **_tell_start(observed, verdict, previous)}
+    conditions = _build_conditions(verdict, observed, wanted, generation)
+    status = {**kept, **counts, "observedGeneration": generation}
+    return {**status, "conditions": _keep_times(conditions, previous, now)}
+
+
+def is_mere_progress(before: Manifest, after: Manifest) -> bool:
+    """Whether all that is new is how far a start has come, or how long it took."""
+    return _without_progress(before) == _without_progress(after)
+
+
+def is_beginning(before: Manifest, after: Manifest) -> bool:
+    """Whether a start goes on of which nothing has been said before."""
+    return _find_ready(before).get("status", "Unknown") == "Unknown" and _find_ready(after).get("reason") in STEPS
+
+
+def find_transition(before: Manifest, after: Manifest) -> Manifest | None:
+    """The Ready condition of `after` when its status or reason is another than before."""
+    old, new = _find_ready(before), _find_ready(after)
+    same = all(old.get(field) == new.get(field) for field in ("status", "reason"))
+    return None if same else new
+
+
+def _find_ready(status: Manifest) -> Manifest:
+    conditions: Sequence[Manifest] = status.get("conditions") or ()
+    return next((condition for condition in conditions if condition["type"] == "Ready"), {})
+
+
+def _without_progress(status: Manifest) -> Manifest:
+    def reduce(condition: Manifest) -> Manifest:
+        words = ("reason", "message") if condition["reason"] in STEPS else ()
+        return {key: value for key, value in condition.items() if key not in words}
+
+    starting = ("replicas",) if _find_ready(status).get("reason") in STEPS else ()
+    kept = {key: value for key, value in status.items() if key not in ("startup", "lastStart", *starting)}
+    return {**kept, "conditions": [reduce(condition) for condition in status.get("conditions") or ()]}
+
+
+def _count(observed: Observed, wanted: int) -> dict[str, object]:
+    ready = len(observed.ready)
+    queued, running = observed.jobs
+    jobs = {"jobs": {"queued": queued, "running": running}} if any(observed.jobs) else {}
+    return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready, **jobs}
+
+
+def _tell_start(observed: Observed, verdict: Verdict, previous: Manifest) -> dict[str, object]:
+    last = find_last_start(observed.active, observed.reports, previous.get("lastStart") or {})
+    told = {"startup": dict(verdict.progress), "lastStart": last}
+    return {key: value for key, value in told.items() if value}
+
+
+def _build_conditions(verdict: Verdict, observed: Observed, wanted: int, generation: int) -> list[Condition]:
+    loaded = sum(map(has_loaded, observed.active))
+    told = [
+        ("Ready", verdict.ready, verdict.reason, verdict.message),
+        ("Reconciling", verdict.reconciling, verdict.reason, verdict.message),
+        ("Stalled", verdict.stalled, verdict.reason, verdict.message),
+        (
+            "ModelLoaded",
+            bool(loaded),
+            "Loaded" if loaded else verdict.reason,
+            f"{loaded} of {wanted} replicas have the model loaded" if loaded else "no replica has the model loaded",
+        ),
+    ]
+    return [_condition(kind, value, reason, message, generation) for kind, value, reason, message in told]
+
+
+def _build_env_condition(doubtful: Sequence[str], generation: int) -> Condition:
+    reason = "Doubtful" if doubtful else "Recognized"
+    message = "; ".join(doubtful) or "every variable has an effect, as far as the server knows"
+    return _condition("EnvRecognized", not doubtful, reason, message, generation)
+
+
+def _condition(kind: str, value: bool, reason: str, message: str, generation: int) -> Condition:
+    return {
+        "type": kind,
+        "status": "True" if value else "False",
+        "reason": reason,
+        "message": message[:MAX_MESSAGE],
+        "observedGeneration": generation,
+    }
+
+
+def _keep_times(conditions: list[Condition], previous: Manifest, now: datetime) -> list[Condition]:
+    """Give each condition its transition time: the former one while its status stays the same."""
+    before = {condition["type"]: condition for condition in previous.get("conditions") or ()}
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    for condition in conditions:
+        former = before.get(condition["type"], {})
+        same = former.get("status") == condition["status"]
+        condition["lastTransitionTime"] = former["lastTransitionTime"] if same else stamp
+    return conditions

@@ -1,0 +1,20 @@
+"""Why an endpoint does not serve: tables of checks and of words, from what Kubernetes reports to reason and remedy."""
+
+from forebay_operator.status.diagnosis import reasons
+from forebay_operator.status.diagnosis.pods import diagnose_pods, explain_end, has_ended
+from forebay_operator.status.diagnosis.preparing import diagnose_preparation
+from forebay_operator.status.diagnosis.reasons import FAILURES, Diagnosis, Reason
+from forebay_operator.status.diagnosis.rollout import diagnose_refusal, diagnose_standstill
+
+__all__ = [
+    "FAILURES",
+    "Diagnosis",
+    "Reason",
+    "diagnose_pods",
+    "diagnose_preparation",
+    "diagnose_refusal",
+    "diagnose_standstill",
+    "explain_end",
+    "has_ended",
+    "reasons",
+]

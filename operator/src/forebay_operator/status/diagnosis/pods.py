@@ -1,0 +1,221 @@
+"""Why an endpoint's pods do not run: an ordered table of checks over what Kubernetes reports of a pod.
+
+A check is a function from a pod to a `Diagnosis` or None. The newest pod that fails speaks for the endpoint. To add
+one, write the function, put it into `CHECKS`, and add a row to tests/unit/operator/test_diagnosis.py. Where only the
+words of another program tell causes apart, they stand in wordings.py.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+
+from forebay_operator.names import CONTAINER
+from forebay_operator.spec import Manifest
+from forebay_operator.status.diagnosis import reasons
+from forebay_operator.status.diagnosis.reasons import Diagnosis
+from forebay_operator.status.diagnosis.wordings import CONFIGURATION, IMAGES, SCHEDULER, quote, recognize
+from forebay_operator.status.start_progress import ended_run_of, server_status
+
+EXIT_CONFIGURATION = 78
+"""Exit code of a server that only a user's change can help: EX_CONFIG of sysexits.h."""
+
+REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+"""What the reason of a condition may be; the CRD refuses anything else."""
+
+MAX_WORDS = 1000
+"""Characters of somebody else's text that go into a message."""
+
+IMAGE_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+"""kubelet's words for an image that does not come (pkg/kubelet/images/types.go)."""
+
+Check = Callable[[Manifest], Diagnosis | None]
+
+
+def diagnose_pods(pods: Iterable[Manifest], steps_seen: Mapping[str, str] = MappingProxyType({})) -> Diagnosis | None:
+    """What the newest failing pod suffers from, or None when none fails.
+
+    Pods that have ended for good, such as evicted ones, stay in the API; they speak only while nothing has replaced
+    them. `steps_seen` has the step that each run of a server (startup.run_of) was last seen in.
+    """
+    found = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
+    living = [pod for pod in found if not has_ended(pod)]
+    for pod in living or found:
+        for check in CHECKS:
+            if diagnosis := check(pod):
+                step = steps_seen.get(ended_run_of(pod))
+                if step and check is check_startup_timeout:
+                    return replace(diagnosis, message=f"{diagnosis.message}; it was at the step {step}")
+                return diagnosis
+    return None
+
+
+def has_ended(pod: Manifest) -> bool:
+    """Whether the pod will never run again."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+
+
+def explain_end(pod: Manifest) -> str:
+    """Why a pod that will never run again ended, in a few words; "" when nobody knows."""
+    diagnosis = check_node(pod)
+    return diagnosis.message if diagnosis else ""
+
+
+def check_unschedulable(pod: Manifest) -> Diagnosis | None:
+    """No node takes the pod. The scheduler goes on trying, so this is never a stall."""
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            if condition.get("reason") not in ("Unschedulable", "SchedulerError"):
+                return None
+            return recognize(SCHEDULER, str(condition.get("message", "")), MAX_WORDS)
+    return None
+
+
+def check_image(pod: Manifest) -> Diagnosis | None:
+    """The server image or the model image cannot be pulled. The kubelet goes on trying."""
+    waiting = _container_state(pod, "state", "waiting")
+    reason = waiting.get("reason")
+    if reason not in IMAGE_REASONS:
+        return None
+    if reason == "InvalidImageName":
+        return reasons.INVALID_IMAGE_NAME.found(_words(waiting))
+    return recognize(IMAGES, f"{reason}: {_words(waiting)}")
+
+
+def check_reference(pod: Manifest) -> Diagnosis | None:
+    """A Secret or a ConfigMap that env or envFrom refers to is missing."""
+    waiting = _container_state(pod, "state", "waiting")
+    if waiting.get("reason") != "CreateContainerConfigError":
+        return None
+    return recognize(CONFIGURATION, _words(waiting))
+
+
+def check_container(pod: Manifest) -> Diagnosis | None:
+    """The node cannot make the container, for a reason that only its runtime knows."""
+    waiting = _container_state(pod, "state", "waiting")
+    if waiting.get("reason") in ("CreateContainerError", "RunContainerError", "PreStartHookError"):
+        return reasons.CONTAINER_REFUSED.found(_words(waiting))
+    ended = _last_end(pod)
+    return reasons.CONTAINER_REFUSED.found(_words(ended)) if ended.get("reason") == "StartError" else None
+
+
+def check_node(pod: Manifest) -> Diagnosis | None:
+    """The kubelet ended the pod or never took it: Evicted, UnexpectedAdmissionError, OutOfcpu, NodeShutdown …"""
+    status = pod.get("status") or {}
+    if status.get("phase") != "Failed" or not status.get("reason"):
+        return None
+    word = str(status["reason"])
+    message = f"{word}: {str(status.get('message', ''))[:MAX_WORDS]}"
+    if word == "Evicted":
+        return reasons.EVICTED.found(message)
+    refused = word.startswith("OutOf") or word in ("UnexpectedAdmissionError", "NodeAffinity", "TopologyAffinityError")
+    return (reasons.NODE_REFUSED if refused else reasons.ENDED_BY_NODE).found(message)
+
+
+def check_server_words(pod: Manifest) -> Diagnosis | None:
+    """The server said why it ended: one line of JSON with reason, message and remedy in the termination log.
+
+    Another image may have written anything, so what is not of that form is left to `check_crash`.
+    """
+    ended = _last_end(pod)
+    try:
+        said = json.loads(ended.get("message", ""))
+    except ValueError:
+        return None
+    words = [said.get(name, "") for name in ("reason", "message", "remedy")] if isinstance(said, dict) else []
+    if not words or not all(isinstance(word, str) for word in words) or not REASON.fullmatch(words[0]):
+        return None
+    stalled = ended.get("exitCode") == EXIT_CONFIGURATION
+    return Diagnosis(words[0], words[1][:MAX_WORDS], words[2][:MAX_WORDS], stalled)
+
+
+def check_out_of_memory(pod: Manifest) -> Diagnosis | None:
+    """The kernel ended the server for its memory limit."""
+    if _last_end(pod).get("reason") != "OOMKilled":
+        return None
+    limits: Manifest = _server_container(pod).get("resources", {}).get("limits") or {}
+    limit = f"the memory limit of {limits['memory']}" if "memory" in limits else "the memory of its node"
+    return reasons.OUT_OF_MEMORY.found(f"the server needed more than {limit}")
+
+
+def check_startup_timeout(pod: Manifest) -> Diagnosis | None:
+    """The kubelet ended a server that never answered its startup probe; of that the pod's status has only the times."""
+    ended, allowed = _last_end(pod), startup_seconds(pod)
+    began, end = ended.get("startedAt"), ended.get("finishedAt")
+    if ended.get("exitCode") not in (0, 137, 143) or not (allowed and began and end) or _was_ready_after(pod, began):
+        return None
+    if (datetime.fromisoformat(end) - datetime.fromisoformat(began)).total_seconds() < allowed:
+        return None
+    return reasons.STARTUP_TIMEOUT.found(f"the model did not answer within {allowed} s")
+
+
+def check_crash(pod: Manifest) -> Diagnosis | None:
+    """The server ended and said nothing that the checks before this one understand."""
+    ended = _last_end(pod)
+    if not ended:
+        return None
+    words = f": {_words(ended)}" if ended.get("message") else ""
+    restarts = server_status(pod).get("restartCount", 0)
+    times = f", {restarts + 1} times now" if restarts > 1 else ""
+    message = f"the server ended with exit code {ended.get('exitCode')}{times}{words}"
+    return reasons.SERVER_FAILED.found(message, pod=pod["metadata"]["name"])
+
+
+CHECKS: tuple[Check, ...] = (
+    check_unschedulable,
+    check_image,
+    check_reference,
+    check_container,
+    check_node,
+    check_out_of_memory,
+    check_server_words,
+    check_startup_timeout,
+    check_crash,
+)
+
+
+def startup_seconds(pod: Manifest) -> int:
+    """What the pod's startup probe allows, in seconds; 0 without one."""
+    probe: Manifest = _server_container(pod).get("startupProbe") or {}
+    return int(probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)) if probe else 0
+
+
+def _was_ready_after(pod: Manifest, moment: str) -> bool:
+    """Whether the pod stopped being ready later than at `moment`."""
+    for condition in pod["status"].get("conditions") or ():
+        if condition["type"] == "Ready" and condition.get("lastTransitionTime"):
+            return datetime.fromisoformat(condition["lastTransitionTime"]) > datetime.fromisoformat(moment)
+    return False
+
+
+def _server_container(pod: Manifest) -> Manifest:
+    containers: list[Manifest] = pod["spec"].get("containers") or []
+    return next((container for container in containers if container["name"] == CONTAINER), {})
+
+
+def _words(state: Manifest) -> str:
+    return quote(str(state.get("message") or state.get("reason", "")), MAX_WORDS)
+
+
+def _last_end(pod: Manifest) -> Manifest:
+    """How the server of an unready pod ended last, or nothing."""
+    if server_status(pod).get("ready"):
+        return {}
+    return _container_state(pod, "state", "terminated") or _container_state(pod, "lastState", "terminated")
+
+
+def _container_state(pod: Manifest, when: str, state: str) -> Manifest:
+    found: Manifest = (server_status(pod).get(when) or {}).get(state) or {}
+    return found

@@ -1,0 +1,47 @@
+"""Why Kubernetes makes no pods, or why those that it made come no further: what the Deployment says."""
+
+from collections.abc import Iterable
+
+from forebay_operator.spec import Manifest
+from forebay_operator.status.diagnosis import reasons
+from forebay_operator.status.diagnosis.reasons import Diagnosis
+from forebay_operator.status.diagnosis.wordings import REFUSALS, recognize
+
+
+def diagnose_refusal(deployment: Manifest | None) -> Diagnosis | None:
+    """Why no pods are made, such as a quota or an admission policy, in the API server's words."""
+    condition = _find(deployment, "ReplicaFailure")
+    return recognize(REFUSALS, str(condition.get("message", ""))) if condition.get("status") == "True" else None
+
+
+def diagnose_standstill(deployment: Manifest | None, pods: Iterable[Manifest], step: str) -> Diagnosis | None:
+    """That the newest pods are past the Deployment's progress deadline. `step`: what the furthest of them is at."""
+    condition = _find(deployment, "Progressing")
+    newest = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+    if newest is None or condition.get("reason") != "ProgressDeadlineExceeded":
+        return None
+    name = newest["metadata"]["name"]
+    minutes = round((deployment or {})["spec"].get("progressDeadlineSeconds", 600) / 60)
+    found = f"the pod {name} is not ready after {minutes} minutes; it is at the step {step}"
+    return reasons.STUCK.found(found, pod=name)
+
+
+def is_behind(deployment: Manifest | None) -> bool:
+    """Whether the Deployment's controller has not yet seen its spec as it is now, so that its conditions are old."""
+    if deployment is None:
+        return False
+    observed = (deployment.get("status") or {}).get("observedGeneration", 0)
+    return bool(observed < deployment["metadata"].get("generation", 0))
+
+
+def replaces(deployment: Manifest | None) -> bool:
+    """Whether a change ends an old pod before a new one is there."""
+    strategy = (deployment or {}).get("spec", {}).get("strategy") or {}
+    return (strategy.get("rollingUpdate") or {}).get("maxSurge") in (0, "0", "0%")
+
+
+def _find(deployment: Manifest | None, kind: str) -> Manifest:
+    if is_behind(deployment):
+        return {}
+    conditions: list[Manifest] = ((deployment or {}).get("status") or {}).get("conditions") or []
+    return next((condition for condition in conditions if condition["type"] == kind), {})

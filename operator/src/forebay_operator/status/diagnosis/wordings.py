@@ -1,0 +1,91 @@
+"""What the scheduler, the kubelet and the API server write, told apart by small patterns.
+
+The texts are those of Kubernetes 1.33 to 1.37 and containerd 1.7 to 2.4; those of 1.37 and 2.4 are kept as they were
+captured on a cluster in tests/unit/operator/data. Where one changes, its pattern no longer
+matches and the last entry of its list, which matches all, has the text itself: nothing is lost.
+"""
+
+import re
+from collections.abc import Sequence
+
+from forebay_operator.status.diagnosis import reasons
+from forebay_operator.status.diagnosis.reasons import Diagnosis, Reason
+
+Wordings = Sequence[tuple[str, Reason]]
+"""Patterns with what they mean; the first that is found counts."""
+
+SCHEDULER: Wordings = (
+    (r'persistentvolumeclaim "[^"]+" (not found|is being deleted)', reasons.PVC_MISSING),
+    (
+        r"unbound immediate PersistentVolumeClaims|find available persistent volumes to bind"
+        r"|bound to non-existent persistentvolume|binding volumes|provisioning failed for PVC",
+        reasons.PVC_UNBOUND,
+    ),
+    (r"volume node affinity conflict|match PersistentVolume's node affinity", reasons.VOLUME_ELSEWHERE),
+    (r"", reasons.UNSCHEDULABLE),
+)
+
+IMAGES: Wordings = (
+    (r"ErrImageNeverPull", reasons.IMAGE_NOT_FOUND),
+    (
+        r"(?i)pull access denied|insufficient_scope|authorization failed|failed to authorize|no basic auth credentials"
+        r"|(?<![\w/:.-])40[13]\b|unauthorized|forbidden|denied:",
+        reasons.IMAGE_PULL_DENIED,
+    ),
+    (r"(?i)\bnot found\b(?!.*no such host)|manifest unknown|name unknown|(?<![\w/:.-])404\b", reasons.IMAGE_NOT_FOUND),
+    (
+        r"(?i)no such host|dial tcp|i/o timeout|connection refused|TLS handshake|RegistryUnavailable|x509:"
+        r"|toomanyrequests|(?<![\w/:.-])(429|50[0234])\b|request canceled|connection reset|: EOF",
+        reasons.REGISTRY_UNREACHABLE,
+    ),
+    (r"", reasons.IMAGE_PULL_FAILED),
+)
+
+CONFIGURATION: Wordings = (
+    (r'(?i)secrets? "[^"]+" not found', reasons.SECRET_MISSING),
+    (r'(?i)configmaps? "[^"]+" not found', reasons.CONFIG_MAP_MISSING),
+    (r"(?i)couldn't find key \S+ in (Secret|ConfigMap)", reasons.ENTRY_MISSING),
+    (r"", reasons.REFERENCE_MISSING),
+)
+
+VOLUMES: Wordings = (
+    *CONFIGURATION[:2],
+    (r"references non-existent (secret|config) key", reasons.ENTRY_MISSING),
+    (r"Multi-Attach error", reasons.VOLUME_IN_USE),
+    (r"", reasons.VOLUME_FAILED),
+)
+
+REFUSALS: Wordings = (
+    (r"failed calling webhook", reasons.WEBHOOK_FAILED),
+    (r"exceeded quota|failed quota", reasons.QUOTA_EXCEEDED),
+    (
+        r"violates PodSecurity|admission webhook|ValidatingAdmissionPolicy|denied the request|(maximum|minimum) \S+ "
+        r"usage per|no PriorityClass with name|RuntimeClass",
+        reasons.ADMISSION_REFUSED,
+    ),
+    (
+        r"(?i)service ?account \S*\"?[^\"]*\"? ?not found|error looking up service account",
+        reasons.SERVICE_ACCOUNT_MISSING,
+    ),
+    (r"", reasons.PODS_REFUSED),
+)
+"""Of pods that the API server does not let the ReplicaSet make."""
+
+FORBIDDEN: Wordings = (*REFUSALS[:-1], (r"", reasons.FORBIDDEN))
+"""Of objects that it does not let the operator make."""
+
+
+_ID = re.compile(r"(?<![\w:])[0-9a-f]{64}\b")
+"""Of a container or a sandbox; a digest of an image comes after a colon."""
+
+
+def quote(text: str, limit: int = 1000) -> str:
+    """Somebody else's text for a message: cut to `limit` characters, and without ids that are new at each attempt, as
+    the status would change with them."""
+    return _ID.sub("…", text)[:limit]
+
+
+def recognize(wordings: Wordings, text: str, limit: int = 1000) -> Diagnosis:
+    """The first reason whose pattern is in the text, with the text itself, cut to `limit` characters, as message."""
+    reason = next(reason for pattern, reason in wordings if re.search(pattern, text, re.DOTALL))
+    return reason.found(quote(text, limit))

@@ -1,0 +1,72 @@
+"""Which of the user's variables are probably misspelt, or have no effect.
+
+The names that a server understands stand in server_names.txt with their status, made from the server's own parser by
+`make names`; a test compares the two. A name that is near a known one is reported with it. Any other unknown name may
+mean something to a library in the pod, so it passes.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
+from importlib import resources
+
+from forebay_operator.spec import Manifest
+
+MAX_DISTANCE = 2
+"""Slips between two names that still count as one name misspelt; one for names of up to five letters."""
+
+
+NO_EFFECT = {
+    "removed": "vLLM has removed it",
+    "reserved": "it never sets a flag of vLLM",
+    "not-yet": "it is not supported yet",
+}
+"""Status of a name that the server knows and ignores, with the reason."""
+
+NO_SUGGESTION = {*NO_EFFECT, "refused"}
+
+
+@cache
+def known_names() -> Mapping[str, str]:
+    """Every variable that the server image of this release knows, with its status."""
+    lines = resources.files(__package__).joinpath("server_names.txt").read_text().splitlines()
+    return dict(line.split(maxsplit=1) for line in lines)
+
+
+@cache
+def settable_names() -> frozenset[str]:
+    """The variables that do something, so that a misspelt one may have meant one of them."""
+    return frozenset(name for name, status in known_names().items() if status not in NO_SUGGESTION)
+
+
+def find_doubtful(env: Iterable[Manifest], known: Mapping[str, str], settable: frozenset[str]) -> list[str]:
+    """One sentence for each variable without effect, and for each that is not known but near one that can be set."""
+    sentences = []
+    for name in (variable["name"] for variable in env):
+        if reason := NO_EFFECT.get(known.get(name, "")):
+            sentences.append(f"spec.env: {name} has no effect: {reason}")
+        elif name not in known and (nearest := find_nearest(name, settable)):
+            sentences.append(f"spec.env: {name} is not known to the server; did you mean {nearest}?")
+    return sentences
+
+
+@lru_cache(maxsize=1024)
+def find_nearest(name: str, known: frozenset[str]) -> str:
+    """The known name that `name` is a slip of, or nothing."""
+    limit = MAX_DISTANCE if len(name) > 5 else 1
+    similar = [other for other in known if abs(len(name) - len(other)) <= limit]
+    distance, other = min(((count_slips(name, other), other) for other in similar), default=(limit + 1, ""))
+    return other if distance <= limit else ""
+
+
+def count_slips(one: str, other: str) -> int:
+    """Least number of letters to insert, delete, replace or swap with the next (optimal string alignment distance)."""
+    before, row = [0] * (len(other) + 1), list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        following = [i]
+        for j, against in enumerate(other, 1):
+            count = min(row[j] + 1, following[-1] + 1, row[j - 1] + (letter != against))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == against:
+                count = min(count, before[j - 2] + 1)
+            following.append(count)
+        before, row = row, following
+    return row[-1]

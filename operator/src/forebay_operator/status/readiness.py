@@ -1,0 +1,166 @@
+"""What the conditions of an endpoint say, in short: decided from what is observed, in one place.
+
+They follow kstatus (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus): Ready answers whether the
+endpoint is as it should be as far as callers are concerned, Reconciling whether Forebay or Kubernetes still works on
+it, Stalled whether only a user's change helps. An endpoint that is switched off is Ready, as a Deployment with no
+replicas is Available: what waits for it must not wait for ever. Whether a model is loaded is a condition of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forebay_operator.spec import Gpu, Manifest
+from forebay_operator.status.diagnosis import (
+    Diagnosis,
+    diagnose_pods,
+    diagnose_preparation,
+    diagnose_refusal,
+    diagnose_standstill,
+    explain_end,
+)
+from forebay_operator.status.diagnosis.gpus import add_nodes
+from forebay_operator.status.diagnosis.pods import has_ended
+from forebay_operator.status.diagnosis.reasons import GPUS_TAKEN, NO_GATEWAY, QUOTA_EXCEEDED, UNSCHEDULABLE
+from forebay_operator.status.diagnosis.rollout import replaces
+from forebay_operator.status.observed import Observed
+from forebay_operator.status.start_progress import FIRST_SERVER_STAGE, SERVER_STEPS, Stage, find_furthest
+
+NO_SPARE_ROOM = frozenset({UNSCHEDULABLE.name, GPUS_TAKEN.name, QUOTA_EXCEEDED.name})
+"""Failures of a new pod beside the old ones that would not be if an old one went first."""
+
+STATES: Mapping[str, str] = {
+    "Pending": "No operator has looked at the endpoint yet.",
+    "Ready": "All replicas answer, and all are of the endpoint as it is now.",
+    "Updating": "Replicas answer, and others come or go: a change, a new number of replicas, a pod that is replaced.",
+    "Degraded": "Replicas answer, but not as asked for: the message has one of the reasons below, and the way out.",
+    "Suspended": "spec.suspend is true: nothing runs, all else stays.",
+    "ScaledToZero": "spec.replicas is 0, without spec.scaling: nothing runs, and no request starts anything.",
+    "Idle": "Scaled to zero, or asleep: the gateway holds the next request and has a server started or woken for it.",
+    "Scheduling": "A node is being chosen for the first pod.",
+    "PreparingPod": "The node makes the pod's volumes and network.",
+    "PullingImage": "The node pulls the images of the server and, for oci://, of the model.",
+    "Starting": "The server runs and has not yet been heard.",
+    "Importing": "The server imports vLLM.",
+    "Downloading": "The server downloads the model; status.startup has percent, bytes a second and seconds left.",
+    "LoadingWeights": "The weights go to the GPU.",
+    "Compiling": "vLLM compiles kernels and captures graphs.",
+    "WarmingUp": "The model answers a first request of its own.",
+    "NotAnswering": "The server has started and fails its readiness probe: it drains, or is overloaded or ill.",
+}
+"""Reasons of the Ready condition that are no failure, with their meaning; in the order of docs/troubleshooting.md."""
+
+STEPS = frozenset(list(STATES)[list(STATES).index("Scheduling") : list(STATES).index("NotAnswering")])
+"""Those of a start that goes on."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Ready's status, reason and message, and whether work goes on or cannot.
+
+    `progress` is what status.startup holds: empty unless a start goes on while nothing answers.
+    """
+
+    ready: bool
+    reason: str
+    message: str
+    reconciling: bool = False
+    stalled: bool = False
+    progress: Mapping[str, object] = field(default_factory=dict)
+
+
+def judge(
+    wanted: int, observed: Observed, suspended: bool = False, gpu: Gpu | None = None, before: Manifest | None = None
+) -> Verdict:
+    """The verdict on an endpoint that wants so many replicas, each with these GPUs. `before`: its status till now."""
+    ready = len(observed.ready)
+    tally = f"{ready} of {wanted} replicas ready"
+    if wanted and not observed.problem and _is_complete(wanted, observed):
+        return Verdict(True, "Ready", tally)
+    if wanted and observed.resting and not ready and not observed.problem:
+        return Verdict(True, "Idle", "the engine sleeps: a request wakes it")
+    failure = observed.problem or (find_failure(observed, gpu) if wanted else None)
+    if failure and wanted and ready:
+        message = f"{_describe_rest(observed, tally)}: {failure.reason}: {failure.text}{_advise(observed, failure)}"
+        return Verdict(True, "Degraded", message, not failure.stalled, failure.stalled)
+    if failure:
+        return Verdict(False, failure.reason, failure.text, not failure.stalled, failure.stalled)
+    if not wanted:
+        return _judge_off(observed, suspended)
+    if ready:
+        return Verdict(True, "Updating", tally, reconciling=True)
+    return _judge_start(observed, before or {})
+
+
+def find_failure(observed: Observed, gpu: Gpu | None = None) -> Diagnosis | None:
+    """What keeps the newest pods from serving, or None while they come along."""
+    newest = observed.newest
+    seen = {run: report.step for run, report in observed.reports.items()}
+    found = (
+        diagnose_refusal(observed.deployment) or diagnose_pods(newest, seen) or diagnose_preparation(observed.events)
+    )
+    if found is None and not any(pod in observed.ready for pod in newest):
+        living = [pod for pod in newest if not has_ended(pod)]
+        stage = find_furthest(living, observed.reports)
+        found = diagnose_standstill(observed.deployment, living, stage.step)
+    if found and gpu and observed.nodes is not None:
+        node = next((pod["spec"].get("nodeName", "") for pod in reversed(newest) if pod["spec"].get("nodeName")), "")
+        return add_nodes(found, gpu, observed.nodes, node)
+    return found
+
+
+def _is_complete(wanted: int, observed: Observed) -> bool:
+    active = observed.active
+    return len(active) == len(observed.ready) == wanted and all(map(observed.is_newest, active))
+
+
+def _judge_off(observed: Observed, suspended: bool) -> Verdict:
+    left = len(observed.active)
+    if observed.scales and not suspended:
+        if not observed.gateways:
+            found = NO_GATEWAY.found("the endpoint is scaled to zero and no gateway is ready to hold requests")
+            return Verdict(False, found.reason, found.text, reconciling=True)
+        message = f"scaled to zero: {left} pods are leaving" if left else "scaled to zero: a request starts a server"
+        return Verdict(True, "Idle", message, reconciling=bool(left))
+    reason, cause = ("Suspended", "spec.suspend is true") if suspended else ("ScaledToZero", "spec.replicas is 0")
+    message = f"{cause}: {left} pods are leaving" if left else f"{cause}, so nothing runs"
+    return Verdict(not left, reason, message, reconciling=bool(left))
+
+
+def _judge_start(observed: Observed, before: Manifest) -> Verdict:
+    newest = observed.newest
+    stage = find_furthest([pod for pod in newest if not has_ended(pod)], observed.reports)
+    if stage.step == "Starting" and not observed.reports:
+        # an operator that has just begun has heard nothing yet; what the one before it said is nearer the truth
+        stage = _recall(before) or stage
+    ended = max(filter(has_ended, newest), key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+    cause = explain_end(ended) if ended else ""
+    message = f"{stage.message}; the pod before ended: {cause}" if cause else stage.message
+    progress = {"step": stage.step, **stage.progress}
+    return Verdict(False, stage.step, message, reconciling=True, progress=progress)
+
+
+def _recall(status: Manifest) -> Stage | None:
+    """The stage that a status tells of, if only a server can have reported it."""
+    told = dict(status.get("startup") or {})
+    step = told.pop("step", "")
+    words = next((c["message"] for c in status.get("conditions") or () if c["type"] == "Ready"), "")
+    return (
+        Stage(FIRST_SERVER_STAGE, step, words.partition("; the pod before")[0], told) if step in SERVER_STEPS else None
+    )
+
+
+def _describe_rest(observed: Observed, tally: str) -> str:
+    """What serves beside a failing pod: the revision before, or the other replicas of this one."""
+    if all(map(observed.is_newest, observed.ready)):
+        return tally
+    if replaces(observed.deployment):
+        return f"{tally}, of the revision before; the roll-out stopped at the first pod of the new one, which fails"
+    return f"{tally}, of the revision before; the new one fails"
+
+
+def _advise(observed: Observed, failure: Diagnosis) -> str:
+    if all(map(observed.is_newest, observed.ready)) or observed.problem:
+        return ""
+    if failure.reason in NO_SPARE_ROOM and not replaces(observed.deployment):
+        return ". Where there is no room for one pod more, spec.rollout.strategy: Replace ends an old pod first"
+    return ". To go back, undo the change: the old pods stay as they are"

@@ -1,0 +1,184 @@
+"""How far a pod's start is, from what Kubernetes and the server itself report, and how long its steps took."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from forebay_operator.names import CONTAINER
+from forebay_operator.spec import Manifest
+
+SERVER_STEPS = {
+    "Importing": ("importing", "the server is importing vLLM"),
+    "Downloading": ("downloading", "the model is on its way"),
+    "LoadingWeights": ("loading", "the weights are being loaded"),
+    "Compiling": ("compiling", "kernels and graphs are being compiled"),
+    "WarmingUp": ("warmingUp", "the model is answering its first request"),
+    "Ready": ("", "the model has answered"),
+}
+"""Steps that a server reports, in their order (docs/lifecycle.md): name in status.lastStart, and a sentence."""
+
+FIRST_SERVER_STAGE = 4
+"""The stages before it are Kubernetes' own: see `stage_of`."""
+
+MAX_ASKED = 3
+"""Loading pods of one endpoint that are asked; one of those that began first is the furthest along."""
+
+MAX_NUMBER = 2**53
+"""No number in a report is larger; one that is comes from no server of ours."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a server says of its start (docs/lifecycle.md).
+
+    Attributes:
+        step: one of SERVER_STEPS.
+        seconds: step -> seconds that it took, or has taken so far.
+        progress: percent, bytesPerSecond and etaSeconds, those that are known.
+    """
+
+    step: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    progress: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far a pod has come: later stages have higher numbers. `step` is the reason of the Ready condition."""
+
+    number: int
+    step: str
+    message: str
+    progress: Mapping[str, int] = field(default_factory=dict)
+
+
+def parse_report(content: Any) -> Report | None:
+    """The report in what a pod answered, or None when that is none: any image may listen there."""
+    step = content.get("step") if isinstance(content, dict) else None
+    if not isinstance(step, str) or step not in SERVER_STEPS:
+        return None
+    seconds = content.get("seconds")
+    times = {step: seconds[step] for step in SERVER_STEPS if step in seconds} if isinstance(seconds, dict) else {}
+    progress = {name: content.get(name) for name in ("percent", "bytesPerSecond", "etaSeconds")}
+    return Report(
+        step,
+        {step: float(value) for step, value in times.items() if _is_number(value)},
+        {name: round(value) for name, value in progress.items() if value is not None and _is_number(value)},
+    )
+
+
+def run_of(pod: Manifest) -> str:
+    """Names one run of the pod's server: the pod's uid and how often the container was started again."""
+    return f"{pod['metadata'].get('uid', '')}/{server_status(pod).get('restartCount', 0)}"
+
+
+def ended_run_of(pod: Manifest) -> str:
+    """The run whose end the pod's status tells of: the one before, once the next is on its way."""
+    container = server_status(pod)
+    again = "running" in (container.get("state") or {})
+    return f"{pod['metadata'].get('uid', '')}/{container.get('restartCount', 0) - again}"
+
+
+def find_furthest(pods: Sequence[Manifest], reports: Mapping[str, Report]) -> Stage:
+    """The stage of the pod that is furthest along. `reports` are by the pods' run."""
+    stages = [stage_of(pod, reports.get(run_of(pod))) for pod in pods]
+    nothing = Stage(0, "Scheduling", "pods are being made")
+    return max(stages, key=lambda stage: (stage.number, stage.progress.get("percent", 0)), default=nothing)
+
+
+def stage_of(pod: Manifest, report: Report | None) -> Stage:
+    """How far one pod has come."""
+    container = server_status(pod)
+    if "running" in (container.get("state") or {}):
+        if container.get("started"):
+            words = "the server runs but its readiness probe fails; it may be overloaded"
+            return Stage(FIRST_SERVER_STAGE + len(SERVER_STEPS), "NotAnswering", words)
+        if report is None or report.step == "Ready":
+            return Stage(FIRST_SERVER_STAGE - 1, "Starting", "the server is loading the model")
+        return _server_stage(report)
+    conditions = {condition["type"]: condition for condition in (pod.get("status") or {}).get("conditions") or ()}
+    if conditions.get("PodReadyToStartContainers", {}).get("status") == "True":
+        return Stage(2, "PullingImage", "the node is pulling the images")
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "True":
+        return Stage(1, "PreparingPod", "the node is preparing volumes and network")
+    if scheduled.get("reason") == "SchedulingGated":
+        return Stage(0, "Scheduling", "a scheduling gate holds the pod back, as a queue for GPUs does")
+    return Stage(0, "Scheduling", "a node is being chosen")
+
+
+def _server_stage(report: Report) -> Stage:
+    percent, rate, eta = (report.progress.get(name) for name in ("percent", "bytesPerSecond", "etaSeconds"))
+    words = [
+        SERVER_STEPS[report.step][1],
+        "" if percent is None else f"{percent} %",
+        f"{rate / 1e6:.1f} MB/s" if rate else "",
+        "" if eta is None else f"{eta} s left",
+    ]
+    number = FIRST_SERVER_STAGE + list(SERVER_STEPS).index(report.step)
+    return Stage(number, report.step, ", ".join(filter(None, words)), report.progress)
+
+
+def measure_start(pod: Manifest, report: Report) -> dict[str, int]:
+    """Seconds of each step of a pod's start, as status.lastStart has them.
+
+    `scheduling` ends when a node is chosen, `preparing` when volumes and network are there, `pulling` when the
+    container runs. Of a container that was started again these are not known. The rest is what the server measured.
+    """
+    created = pod["metadata"].get("creationTimestamp")
+    when = {
+        condition["type"]: condition.get("lastTransitionTime")
+        for condition in (pod.get("status") or {}).get("conditions") or ()
+        if condition["status"] == "True"
+    }
+    times = (created, when.get("PodScheduled"), when.get("PodReadyToStartContainers"), started_at(pod))
+    steps = {}
+    if not server_status(pod).get("restartCount") and all(times):
+        moments = [datetime.fromisoformat(str(time)) for time in times]
+        spans = [(after - before).total_seconds() for before, after in pairwise(moments)]
+        steps = dict(zip(("scheduling", "preparing", "pulling"), (max(0, round(span)) for span in spans), strict=True))
+    measured = {SERVER_STEPS[step][0]: round(seconds) for step, seconds in report.seconds.items() if step != "Ready"}
+    return {**steps, **measured}
+
+
+def find_unread(pods: Sequence[Manifest], last_start: Manifest, reports: Mapping[str, Report]) -> list[Manifest]:
+    """The pods whose report matters: those that load, oldest first and no more than MAX_ASKED, and of those that have
+    loaded the one that began last, unless status.lastStart tells of it or of a later one."""
+    running = sorted((pod for pod in pods if started_at(pod)), key=started_at)
+    loading = [pod for pod in running if not server_status(pod).get("started")]
+    loaded = [pod for pod in running if server_status(pod).get("started")][-1:]
+    known = last_start.get("startedAt", "")
+    return loading[:MAX_ASKED] + [pod for pod in loaded if started_at(pod) > known and not _is_complete(pod, reports)]
+
+
+def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], before: Manifest) -> Manifest:
+    """status.lastStart: of the pod that was started last among those that have loaded; `before` when none is later."""
+    loaded = [pod for pod in pods if server_status(pod).get("started") and _is_complete(pod, reports)]
+    newest = max(loaded, key=started_at, default=None)
+    if newest is None or started_at(newest) <= before.get("startedAt", ""):
+        return before
+    seconds = measure_start(newest, reports[run_of(newest)])
+    return {"pod": newest["metadata"]["name"], "startedAt": started_at(newest), "seconds": seconds}
+
+
+def started_at(pod: Manifest) -> str:
+    """When the pod's server was started, in RFC 3339 and UTC as the kubelet writes it; "" if it does not run."""
+    running = (server_status(pod).get("state") or {}).get("running") or {}
+    return str(running.get("startedAt") or "")
+
+
+def _is_complete(pod: Manifest, reports: Mapping[str, Report]) -> bool:
+    report = reports.get(run_of(pod))
+    return report is not None and report.step == "Ready"
+
+
+def server_status(pod: Manifest) -> Manifest:
+    """The status of the pod's server container, empty before there is one."""
+    statuses: Sequence[Manifest] = (pod.get("status") or {}).get("containerStatuses") or ()
+    return next((status for status in statuses if status["name"] == CONTAINER), {})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= MAX_NUMBER  # which NaN is not either

@@ -139,9 +139,9 @@ def simulate(requests: list[Request], seconds: int, rule: Rule, start_seconds: i
 def make_rules(idle: float) -> Mapping[str, Callable[[], Rule]]:
     """Each rule, made anew for each trace."""
     return {
-        "Forebay": lambda: Forebay(Policy(0, MOST, TARGET, idle=idle)),
+        "Forebay": lambda: Forebay(Policy(0, MOST, TARGET, idle_timeout=idle)),
         "Forebay, idle 5m": lambda: Forebay(Policy(0, MOST, TARGET)),
-        "Forebay, queueDelay 4s": lambda: Forebay(Policy(0, MOST, 0, queue_delay=4.0, idle=idle)),
+        "Forebay, queueDelay 4s": lambda: Forebay(Policy(0, MOST, 0, queue_delay=4.0, idle_timeout=idle)),
         "Knative KPA": lambda: Knative(TARGET, MOST),
         "HPA": lambda: Horizontal(TARGET, MOST),
     }

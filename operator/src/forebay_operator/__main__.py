@@ -37,8 +37,8 @@ from forebay_operator.controller.workers import (
 from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
 from forebay_operator.gateway_slices.key_refresh import KeyReads
 from forebay_operator.gateway_slices.slice_writer import Holding
-from forebay_operator.metrics import observe
 from forebay_operator.names import KIND, OPS_PORT
+from forebay_operator.observability.endpoint_collector import observe
 from forebay_operator.observability.health import Health, serve_health
 from forebay_operator.observability.loop_lag import watch_lag
 from forebay_operator.pods.gateways import Gateways

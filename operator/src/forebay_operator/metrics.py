@@ -1,15 +1,6 @@
-"""What Prometheus is told of the operator."""
+"""Prometheus metrics of the operator."""
 
-from collections import Counter as Count
-from collections.abc import Iterable, Iterator
-
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
-
-from forebay_operator.apiserver.cache import Cache, Key
-from forebay_operator.spec import Manifest
-from forebay_operator.work_queue import WorkQueue
+from prometheus_client import Counter, Gauge, Histogram
 
 RECONCILE_SECONDS = Histogram(
     "forebay_reconcile_duration_seconds",
@@ -36,59 +27,3 @@ LOOP_BUSY = Histogram(
     buckets=LOOP_BUCKETS,
 )
 LEADER = Gauge("forebay_leader", "1 on the operator that works, 0 on those that stand by.")
-
-
-class EndpointMetrics(Collector):
-    """Tells what the status of the endpoints says, when Prometheus asks.
-
-    Of status.lastStart there are at most eight series for each endpoint, which go with it: 5,000 endpoints make 40,000,
-    which are 4 MB of text and 0.2 s of CPU for each scrape, besides reading the endpoints from the cache.
-    """
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """See prometheus_client.registry.Collector."""
-        reasons: Count[tuple[str, str]] = Count()
-        starts = GaugeMetricFamily(
-            "forebay_endpoint_last_start_seconds",
-            "Seconds that each step of an endpoint's last start took, as status.lastStart has them.",
-            labels=["namespace", "endpoint", "step"],
-        )
-        for (namespace, name), found in self._cache.endpoints.items():
-            endpoints = list(found)  # each look unpacks them anew
-            reasons += count_by_reason(endpoints)
-            for step, seconds in find_start_seconds(endpoints):
-                starts.add_metric((namespace, name, step), seconds)
-        description = "Endpoints, by the status and the reason of Ready."
-        family = GaugeMetricFamily("forebay_endpoints", description, labels=["ready", "reason"])
-        for labels, number in sorted(reasons.items()):
-            family.add_metric(labels, number)
-        yield family
-        yield starts
-
-
-def observe(queue: WorkQueue[Key], cache: Cache) -> None:
-    """Take gauges from the working parts. Called once."""
-    QUEUE_DEPTH.set_function(lambda: queue.depth)
-    QUEUE_RETRIES.set_function(lambda: queue.retries)
-    REGISTRY.register(EndpointMetrics(cache))
-
-
-def count_by_reason(endpoints: Iterable[Manifest]) -> Count[tuple[str, str]]:
-    """How many endpoints have each status and reason of Ready."""
-    conditions = (
-        condition
-        for endpoint in endpoints
-        for condition in (endpoint.get("status") or {}).get("conditions") or ()
-        if condition["type"] == "Ready"
-    )
-    return Count((condition["status"], condition["reason"]) for condition in conditions)
-
-
-def find_start_seconds(endpoints: Iterable[Manifest]) -> Iterator[tuple[str, float]]:
-    """Step and seconds of each endpoint's last start, where one is known."""
-    for endpoint in endpoints:
-        last = (endpoint.get("status") or {}).get("lastStart") or {}
-        yield from (last.get("seconds") or {}).items()

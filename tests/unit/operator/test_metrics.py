@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, generate_latest
 
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.metrics import EndpointMetrics
+from forebay_operator.observability.endpoint_collector import EndpointMetrics
 from tests.kubectl import Manifest
 
 

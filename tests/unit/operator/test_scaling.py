@@ -11,7 +11,9 @@ from forebay_operator.autoscaling import History, Policy, Sample, decide
 from forebay_operator.autoscaling.job_counts import Jobs
 from forebay_operator.pods.load import Held, PodLoad, parse_held, parse_load
 
-POLICY = Policy(least=0, most=10, concurrency=10, idle=120, up=6, down=60)
+POLICY = Policy(
+    min_replicas=0, max_replicas=10, concurrency=10, idle_timeout=120, scale_up_window=6, scale_down_window=60
+)
 GATEWAY = [("gateway", Held())]
 
 
@@ -58,7 +60,7 @@ def test_nothing_goes_before_a_full_window_was_seen(seconds: int) -> None:
 def test_zero_needs_the_whole_idle_time() -> None:
     assert decide(POLICY, steady(0, idle=119.9), 1) == 1
     assert decide(POLICY, steady(0, idle=120.0), 1) == 0
-    assert decide(Policy(1, 10, 10, idle=120), steady(0, idle=1000.0), 1) == 1
+    assert decide(Policy(1, 10, 10, idle_timeout=120), steady(0, idle=1000.0), 1) == 1
 
 
 def test_a_replica_that_does_not_answer_is_needed_and_calls_for_none() -> None:

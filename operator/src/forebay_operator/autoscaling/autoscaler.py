@@ -16,7 +16,7 @@ import aiohttp
 from forebay_operator.apiserver.cache import Key
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.autoscaling import History, Policy, Sample, decide
+from forebay_operator.autoscaling import History, Policy, Sample, build_policy, decide
 from forebay_operator.autoscaling.job_counts import Jobs
 from forebay_operator.names import OPS_PORT, control_secret_name
 from forebay_operator.pods.client import order, read_text
@@ -109,7 +109,7 @@ class Scaler:
             known.scaled = scaled
         else:
             known = self._followed[key] = _Followed(scaled)
-        known.history.length = scaled.policy.down + scaled.policy.up
+        known.history.length = scaled.policy.scale_down_window + scaled.policy.scale_up_window
 
     def rests(self, key: Key) -> bool | None:
         """Whether an endpoint's engines sleep or are about to; None where that is not known yet."""
@@ -145,7 +145,7 @@ class Scaler:
             if key in self._looking:
                 continue
             own = [(gateway, None if told is None else told.get(key, Held())) for gateway, told in held]
-            if each.scaled.replicas or each.scaled.policy.least or any(one and one.waits for _, one in own):
+            if each.scaled.replicas or each.scaled.policy.min_replicas or any(one and one.waits for _, one in own):
                 self._looking.add(key)
                 tasks.create_task(self._look_well(session, tasks, key, each, own))
             else:
@@ -186,7 +186,7 @@ class Scaler:
         elif current and scaled.sleeps:
             stopped = await self._read_loads(session, key, scaled.stopped)
             asleep = {name: scaled.stopped[name] for name, load in stopped.items() if load and load.asleep}
-            idle = bool(scaled.pods) and scaled.replicas == 1 and sample.idle >= scaled.policy.idle
+            idle = bool(scaled.pods) and scaled.replicas == 1 and sample.idle >= scaled.policy.idle_timeout
             waiting = any(one and one.waits for _, one in held)
             self._tend(tasks, key, followed, asleep=asleep, idle=idle, waiting=waiting)
 
@@ -273,10 +273,10 @@ def find_scaled(endpoint: Endpoint, observed: Observed) -> Scaled | None:
         return None
     pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}
     if not endpoint.scaling.sleeps:
-        return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods)
+        return Scaled(endpoint.uid, build_policy(endpoint.scaling), endpoint.replicas, pods)
     stopped = {
         pod["metadata"]["name"]: pod["status"]["podIP"]
         for pod in observed.active
         if has_loaded(pod) and pod["metadata"]["name"] not in pods and pod["status"].get("podIP")
     }
-    return Scaled(endpoint.uid, endpoint.scaling.policy, endpoint.replicas, pods, sleeps=True, stopped=stopped)
+    return Scaled(endpoint.uid, build_policy(endpoint.scaling), endpoint.replicas, pods, sleeps=True, stopped=stopped)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forebay_operator.autoscaling.history import Sample
+from forebay_operator.spec import Scaling, read_duration
 
 TOLERANCE = 0.3
 """Share by which the demand must exceed the replicas before more come. A replica takes some more than its target, and
@@ -19,28 +20,41 @@ a replica for every ripple would be gone before it has started; 0.1 costs 5 % mo
 
 @dataclass(frozen=True)
 class Policy:
-    """What an endpoint asks of its scaling; times in seconds.
+    """The scaling of an endpoint, with all times in seconds.
 
     Attributes:
-        least, most: bounds of the number of replicas; `least` may be 0.
+        min_replicas, max_replicas: bounds of the number of replicas; `min_replicas` may be 0.
         concurrency: requests that a replica should have at once, or 0 where `queue_delay` decides.
-        queue_delay: how long a request may wait for a replica to take it.
-        idle: for how long there must have been no request before the last replica goes.
-        up: over how long demand is averaged.
-        down: for how long fewer replicas must have been enough before any goes.
+        queue_delay: how long a request may wait for a replica.
+        idle_timeout: how long no request may come before the last replica is removed.
+        scale_up_window: the demand is averaged over this time.
+        scale_down_window: replicas are removed when fewer were enough for this time.
     """
 
-    least: int
-    most: int
+    min_replicas: int
+    max_replicas: int
     concurrency: int = 32
     queue_delay: float = 0.0
-    idle: float = 300.0
-    up: float = 6.0
-    down: float = 60.0
+    idle_timeout: float = 300.0
+    scale_up_window: float = 6.0
+    scale_down_window: float = 60.0
 
     def clamp(self, replicas: int) -> int:
         """The nearest number that is allowed."""
-        return min(max(replicas, self.least), self.most)
+        return min(max(replicas, self.min_replicas), self.max_replicas)
+
+
+def build_policy(scaling: Scaling) -> Policy:
+    """The policy that `spec.scaling` of an endpoint asks for."""
+    return Policy(
+        min_replicas=1 if scaling.sleeps else scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        concurrency=scaling.target.concurrency,
+        queue_delay=float(read_duration(scaling.target.queue_delay)) if scaling.target.queue_delay else 0.0,
+        idle_timeout=float(read_duration(scaling.idle_timeout)),
+        scale_up_window=float(read_duration(scaling.stabilization.up)),
+        scale_down_window=float(read_duration(scaling.stabilization.down)),
+    )
 
 
 def decide(policy: Policy, samples: Sequence[Sample], replicas: int) -> int:
@@ -52,14 +66,14 @@ def decide(policy: Policy, samples: Sequence[Sample], replicas: int) -> int:
     if not samples:
         return policy.clamp(replicas)
     now = samples[-1].at
-    recent = [find_demand(policy, sample) for sample in samples if sample.at > now - policy.up]
+    recent = [find_demand(policy, sample) for sample in samples if sample.at > now - policy.scale_up_window]
     demand = sum(recent) / len(recent)
     if demand > replicas * (1 + TOLERANCE):
         return policy.clamp(max(replicas, math.ceil(demand)))
-    if samples[0].at > now - policy.down:
+    if samples[0].at > now - policy.scale_down_window:
         return policy.clamp(replicas)
-    enough = math.ceil(max(_smooth(policy, samples, now - policy.down)))
-    if samples[-1].idle < policy.idle:
+    enough = math.ceil(max(_smooth(policy, samples, now - policy.scale_down_window)))
+    if samples[-1].idle < policy.idle_timeout:
         enough = max(enough, 1)
     return policy.clamp(min(replicas, enough))
 
@@ -83,11 +97,11 @@ def find_demand(policy: Policy, sample: Sample) -> float:
 
 def _smooth(policy: Policy, samples: Sequence[Sample], since: float) -> list[float]:
     """The mean demand as it was at each sample since then, with those replicas that did not answer."""
-    seen = [sample for sample in samples if sample.at > since - policy.up]
+    seen = [sample for sample in samples if sample.at > since - policy.scale_up_window]
     demands = [find_demand(policy, sample) + sample.silent for sample in seen]
     means, first = list[float](), 0
     for last, sample in enumerate(seen):
-        while seen[first].at <= sample.at - policy.up:
+        while seen[first].at <= sample.at - policy.scale_up_window:
             first += 1
         if sample.at > since:
             means.append(sum(demands[first : last + 1]) / (last - first + 1))

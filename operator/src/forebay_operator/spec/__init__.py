@@ -14,6 +14,7 @@ from forebay_operator.spec.endpoint import (
     Scaling,
     Service,
     Spec,
+    read_duration,
 )
 from forebay_operator.spec.parsing import InvalidSpec, parse_endpoint
 from forebay_operator.spec.source import Source, parse_source
@@ -40,4 +41,5 @@ __all__ = [
     "Spec",
     "parse_endpoint",
     "parse_source",
+    "read_duration",
 ]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from forebay_operator.autoscaling.policy import Policy
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
@@ -156,19 +155,6 @@ class Scaling:
     def sleeps(self) -> bool:
         """Whether the last replica sleeps instead of going."""
         return self.idle == "Sleep" and self.min_replicas == 0
-
-    @property
-    def policy(self) -> Policy:
-        """The same, as what decides takes it."""
-        return Policy(
-            least=1 if self.sleeps else self.min_replicas,
-            most=self.max_replicas,
-            concurrency=self.target.concurrency,
-            queue_delay=float(read_duration(self.target.queue_delay)) if self.target.queue_delay else 0.0,
-            idle=float(read_duration(self.idle_timeout)),
-            up=float(read_duration(self.stabilization.up)),
-            down=float(read_duration(self.stabilization.down)),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

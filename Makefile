@@ -93,8 +93,8 @@ names: .venv ## Write the list of variables that the operator knows again, from 
 
 .PHONY: docs
 docs: .venv ## Write the pages that are made from the code again
-	$(PY) -m crds.reference > docs/reference.md
-	$(PY) -m forebay_operator.troubleshooting > docs/troubleshooting.md
+	$(PY) -m docs.generators.reference > docs/reference.md
+	$(PY) -m docs.generators.troubleshooting > docs/troubleshooting.md
 
 # Always run: bootstrap itself knows what is missing.
 .PHONY: .venv

@@ -7,10 +7,10 @@ import yaml
 from lupa.lua51 import LuaRuntime
 
 from cluster.pins import ROOT
+from docs.generators.troubleshooting import ARGO_CD
 from forebay_operator.spec import parse_endpoint
 from forebay_operator.status.conditions import assess
 from forebay_operator.status.observed import Observed
-from forebay_operator.troubleshooting import ARGO_CD
 from tests.kubectl import Manifest
 from tests.unit.operator import kstatus
 from tests.unit.operator.test_status import NOW, STATES, endpoint_manifest

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
-from crds.reference import render
+from docs.generators.reference import render
 from forebay_operator.spec import Spec, parse_endpoint
 from forebay_operator.spec.endpoint import Between
 from forebay_operator.spec.parsing import camel

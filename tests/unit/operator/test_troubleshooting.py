@@ -1,9 +1,9 @@
 """The page that users read when something is wrong."""
 
 from cluster.pins import ROOT
+from docs.generators.troubleshooting import build_page
 from forebay_operator.status.diagnosis import FAILURES
 from forebay_operator.status.readiness import STATES, STEPS
-from forebay_operator.troubleshooting import build_page
 
 
 def test_the_page_is_as_the_tables() -> None:

@@ -1,4 +1,4 @@
-"""Write docs/reference.md from the CRD: `python -m crds.reference` prints it."""
+"""Write docs/reference.md from the CRD: `python -m docs.generators.reference` prints it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-CRD = Path(__file__).with_name("inferenceendpoints.forebay.dev.yaml")
+CRD = Path(__file__).parents[2] / "crds/inferenceendpoints.forebay.dev.yaml"
 
 HEAD = """# InferenceEndpoint, field by field
 

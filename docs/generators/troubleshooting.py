@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md, written from the tables: `python -m forebay_operator.troubleshooting`."""
+"""docs/troubleshooting.md, written from the tables: `python -m docs.generators.troubleshooting`."""
 
 from collections.abc import Iterable
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from cluster import kind, tools
-from forebay_gateway.api import ApiServer
+from forebay_gateway.endpoints.api_client import ApiServer
 from tests.e2e.cluster import NAME
 from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.test_endpoints import canned

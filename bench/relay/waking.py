@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.relay.peers import standing_gateway
-from forebay_gateway.api import ApiServer
+from forebay_gateway.endpoints.api_client import ApiServer
 from tests.integration.api_client import connect
 from tests.integration.canned_pod import CannedPod
 from tests.integration.gateway_process import KEY, MODEL, Gateway

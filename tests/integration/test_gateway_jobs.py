@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.jobs.memory import Memory
-from forebay_gateway.jobs.valkey import Valkey
+from forebay_gateway.jobs.memory_store import Memory
+from forebay_gateway.jobs.valkey_store import Valkey
 from tests.fetch import fetch
 from tests.integration import canned_pod
 from tests.integration.asking import ready_pod

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.endpoint import Address
-from forebay_gateway.jobs import steps
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.quotas import SMALL
+from forebay_gateway.jobs import scripts
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.memory import Memory
-from forebay_gateway.jobs.seal import Seal
-from forebay_gateway.jobs.steps import connect
+from forebay_gateway.jobs.key_cipher import Seal
+from forebay_gateway.jobs.memory_store import Memory
+from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.jobs.valkey import LEASE, Valkey
-from forebay_gateway.shares import SMALL
+from forebay_gateway.jobs.valkey_store import LEASE, Valkey
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.waiting import until
 
@@ -303,8 +303,8 @@ async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
 async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forebay_gateway.jobs.valkey.LEASE", 1.0)
-    monkeypatch.setattr("forebay_gateway.jobs.valkey.INTERVAL", 0.2)
+    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.LEASE", 1.0)
+    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.INTERVAL", 0.2)
     assert LEASE + 2 < 15
     ended: list[Job] = []
     dead = opened(valkey)
@@ -514,7 +514,7 @@ async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: s
 
 async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Service without a pod may lead anywhere for a moment."""
-    monkeypatch.setattr(steps, "PATIENCE", 0.3)
+    monkeypatch.setattr(scripts, "PATIENCE", 0.3)
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -523,7 +523,7 @@ async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         with pytest.raises(Unavailable):
-            await steps.Steps(client, "return 1").run("find")
+            await scripts.Steps(client, "return 1").run("find")
         await client.aclose()
 
 

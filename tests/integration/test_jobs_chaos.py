@@ -19,8 +19,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from forebay_gateway.hold import wait_for_event
-from forebay_gateway.jobs.steps import connect
+from forebay_gateway.activator.pending_requests import wait_for_event
+from forebay_gateway.jobs.scripts import connect
 from tests.endpoints import endpoint
 from tests.integration.asking import send
 from tests.integration.canned_pod import CannedPod, Exchange

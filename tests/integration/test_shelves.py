@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from forebay_gateway.batches.shelf import MemoryShelf, Shelf
-from forebay_gateway.batches.valkey_shelf import ValkeyShelf
-from forebay_gateway.jobs.steps import connect
+from forebay_gateway.batches.document_store import MemoryShelf, Shelf
+from forebay_gateway.batches.valkey_documents import ValkeyShelf
+from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import Full
 from tests.integration.valkey_process import ValkeyServer
 

@@ -18,23 +18,23 @@ from typing import Any
 
 import uvloop
 
-from forebay_gateway.api import ApiServer
-from forebay_gateway.balance import Balancer
-from forebay_gateway.connection import Connection
-from forebay_gateway.directory import Directory
-from forebay_gateway.gate import Gate
-from forebay_gateway.hold import Holds
+from forebay_gateway.activator.pending_requests import Holds
+from forebay_gateway.activator.readiness import Probe
+from forebay_gateway.activator.scale_up import wake
+from forebay_gateway.admin import serve_ops
+from forebay_gateway.endpoints.api_client import ApiServer
+from forebay_gateway.endpoints.balancer import Balancer
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.watch import watches
+from forebay_gateway.job_services import VALKEY_URL, Jobs, keep_jobs, open_valkey
 from forebay_gateway.jobs.webhooks import read_networks
-from forebay_gateway.keep import VALKEY_URL, Jobs, keep_jobs, open_valkey
-from forebay_gateway.keys import Keys
-from forebay_gateway.lag import watch_lag
 from forebay_gateway.listeners import Listeners
+from forebay_gateway.loop_lag import watch_lag
 from forebay_gateway.names import Key
-from forebay_gateway.ops import serve_ops
-from forebay_gateway.probe import Probe
+from forebay_gateway.proxy.client_connection import Connection
+from forebay_gateway.proxy.handler import Gate
 from forebay_gateway.settings import Limits
-from forebay_gateway.wake import wake
-from forebay_gateway.watch import watches
 
 logger = logging.getLogger(__name__)
 

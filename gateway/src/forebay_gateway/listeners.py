@@ -5,8 +5,8 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 
-from forebay_gateway.connection import Connection
 from forebay_gateway.names import Key
+from forebay_gateway.proxy.client_connection import Connection
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, cast
 
-from forebay_gateway.pacing import Reader
-from forebay_gateway.relay import Upstream
+from forebay_gateway.fairness.pacing import Reader
+from forebay_gateway.proxy.upstream import Upstream
 
 
 class Client:

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from forebay_gateway import errors
-from forebay_gateway.answers import health
-from forebay_gateway.endpoint import Endpoint, read_endpoint
-from forebay_gateway.errors import Api, ApiError
-from forebay_gateway.head import Head, end_connection, read_status, render_answer, render_request, replace_line
-from forebay_gateway.relay import LateUpstream
-from forebay_gateway.request_id import NAME, choose_id
+from forebay_gateway.endpoints.endpoint import Endpoint, read_endpoint
+from forebay_gateway.http import errors
+from forebay_gateway.http.errors import Api, ApiError
+from forebay_gateway.http.messages import Head, end_connection, read_status, render_answer, render_request, replace_line
+from forebay_gateway.http.request_id import NAME, choose_id
+from forebay_gateway.proxy.local_answers import health
+from forebay_gateway.proxy.upstream import LateUpstream
 from forebay_server import errors as server_errors
 from tests.unit.gateway.relaying import Client
 

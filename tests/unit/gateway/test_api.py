@@ -14,7 +14,7 @@ import pytest
 import uvloop
 from kubernetes.aio import client
 
-from forebay_gateway.api import ApiServer, ApiServerError
+from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
 from tests.unit.tls import rotated, write_certificate
 
 EVENT = b'{"type": "ADDED", "object": {}}\n'

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from forebay_gateway.balance import SUSPECT_SECONDS, Balancer, pick
-from forebay_gateway.endpoint import Address
+from forebay_gateway.endpoints.balancer import SUSPECT_SECONDS, Balancer, pick
+from forebay_gateway.endpoints.endpoint import Address
 
 PODS = [Address(f"10.0.0.{number}", 8000) for number in range(4)]
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from forebay_gateway.batches import records, worker
-from forebay_gateway.batches.shelf import MemoryShelf
-from forebay_gateway.batches.worker import BATCHES_AT_ONCE, Worker
-from forebay_gateway.jobs.memory import Memory
-from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.batches import objects, processor
+from forebay_gateway.batches.document_store import MemoryShelf
+from forebay_gateway.batches.processor import BATCHES_AT_ONCE, Worker
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.jobs.key_cipher import Seal
+from forebay_gateway.jobs.memory_store import Memory
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Pace
 from tests.waiting import until
 
 COMPLETIONS = "/v1/completions"
@@ -20,7 +20,7 @@ LINE = json.dumps({"custom_id": "a", "method": "POST", "url": COMPLETIONS, "body
 async def submit(shelf: MemoryShelf, works: Worker, key: Key, count: int) -> list[str]:
     """Batches of one request each, which no pod answers."""
     await shelf.put(key, "content", "file-x", LINE, 60)
-    batches = [records.new_batch(COMPLETIONS, "file-x", None, 2e9) for _ in range(count)]
+    batches = [objects.new_batch(COMPLETIONS, "file-x", None, 2e9) for _ in range(count)]
     for each in batches:
         await works.submit(key, each, "key")
     return [each["id"] for each in batches]
@@ -29,7 +29,7 @@ async def submit(shelf: MemoryShelf, works: Worker, key: Key, count: int) -> lis
 async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker, "INTERVAL", 0.02)
+    monkeypatch.setattr(processor, "INTERVAL", 0.02)
     shelf, store = MemoryShelf(1 << 20), Memory(1 << 20)
     many, few = ("team", "many"), ("team", "few")
     async with Worker(shelf, store, Seal(lambda: b"secret"), Pace()) as works:
@@ -45,6 +45,6 @@ async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancel
             return str(json.loads(shelf._documents[many, "batch"][waiting])["status"])
 
         await until(lambda: status() == "cancelled")
-    for key in (many, few, worker.EVERYBODY):
+    for key in (many, few, processor.EVERYBODY):
         await shelf.clear(key)
         await store.forget(key)

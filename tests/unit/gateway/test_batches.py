@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.batches.lines import Request, job_input, read_requests, tell_result, tell_unanswered
-from forebay_gateway.batches.records import new_batch, new_file, page
+from forebay_gateway.batches.jsonl import Request, job_input, read_requests, tell_result, tell_unanswered
+from forebay_gateway.batches.objects import new_batch, new_file, page
 from forebay_gateway.batches.upload import BadUpload, read_upload
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import read_submission

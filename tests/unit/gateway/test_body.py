@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.body import Fields, read_fields, read_query
-from forebay_gateway.forms import read_parts
+from forebay_gateway.http.body import Fields, read_fields, read_query
+from forebay_gateway.http.multipart import read_parts
 from tests.fuzz import fuzzed
 
 FORM = (

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.directory import Directory
-from forebay_gateway.endpoint import Address, Slice, read_endpoint, read_slice
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.endpoint import Address, Slice, read_endpoint, read_slice
 
 KEY = ("team", "one")
 KUBERNETES = "endpointslice-controller.k8s.io"

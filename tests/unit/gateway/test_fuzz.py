@@ -7,29 +7,29 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.batches import api as batches
-from forebay_gateway.batches.api import BatchesApi
-from forebay_gateway.batches.lines import job_input, read_requests, tell_result
-from forebay_gateway.batches.records import new_batch, new_file
-from forebay_gateway.batches.shelf import MemoryShelf
+from forebay_gateway.batches import http_api as batches
+from forebay_gateway.batches.document_store import MemoryShelf
+from forebay_gateway.batches.http_api import BatchesApi
+from forebay_gateway.batches.jsonl import job_input, read_requests, tell_result
+from forebay_gateway.batches.objects import new_batch, new_file
+from forebay_gateway.batches.processor import Worker
 from forebay_gateway.batches.upload import BadUpload, read_upload
-from forebay_gateway.batches.worker import Worker
-from forebay_gateway.body import Fields, read_fields, read_query
-from forebay_gateway.directory import Directory
-from forebay_gateway.errors import Api, Refused
-from forebay_gateway.jobs import api as jobs
-from forebay_gateway.jobs.api import JobsApi
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.watch import watches
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import Shares
+from forebay_gateway.http.body import Fields, read_fields, read_query
+from forebay_gateway.http.errors import Api, Refused
+from forebay_gateway.http.job_operations import METHODS
+from forebay_gateway.http.routes import read_path
+from forebay_gateway.jobs import http_api as jobs
+from forebay_gateway.jobs.http_api import JobsApi
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.memory import Memory
-from forebay_gateway.jobs.operations import METHODS
-from forebay_gateway.jobs.seal import Seal
+from forebay_gateway.jobs.key_cipher import Seal
+from forebay_gateway.jobs.memory_store import Memory
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
-from forebay_gateway.keys import Keys
-from forebay_gateway.pacing import Pace
-from forebay_gateway.paths import read_path
-from forebay_gateway.relay import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
-from forebay_gateway.shares import Shares
-from forebay_gateway.watch import watches
+from forebay_gateway.proxy.upstream import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
 from tests.fuzz import fuzzed, json_values
 from tests.unit.gateway.relaying import Client, connect
 

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from forebay_gateway.admission import Admission
-from forebay_gateway.connection import Connection
-from forebay_gateway.errors import Refused
-from forebay_gateway.gate import Gate, _Request
-from forebay_gateway.head import Head
-from forebay_gateway.keys import Keys
-from forebay_gateway.paths import read_path
+from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.http.errors import Refused
+from forebay_gateway.http.messages import Head
+from forebay_gateway.http.routes import read_path
+from forebay_gateway.proxy.admission import Admission
+from forebay_gateway.proxy.client_connection import Connection
+from forebay_gateway.proxy.handler import Gate, _Request
 from forebay_gateway.settings import Limits
 from tests.unit.gateway.test_hold import KEY, Cluster
 

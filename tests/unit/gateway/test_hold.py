@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway import errors
-from forebay_gateway.balance import Balancer
-from forebay_gateway.directory import Directory
-from forebay_gateway.endpoint import Address, Endpoint, Slice, read_endpoint
-from forebay_gateway.hold import Holds, refusal, too_late
+from forebay_gateway.activator.pending_requests import Holds, refusal, too_late
+from forebay_gateway.endpoints.balancer import Balancer
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.endpoint import Address, Endpoint, Slice, read_endpoint
+from forebay_gateway.http import errors
 from forebay_gateway.names import Key
 from forebay_gateway.settings import Limits
 from tests.waiting import until

@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.directory import Directory
-from forebay_gateway.endpoint import Address
-from forebay_gateway.errors import Refused
-from forebay_gateway.jobs.api import Asked, JobsApi
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.watch import watches
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import Reservation, Shares
+from forebay_gateway.http.errors import Refused
+from forebay_gateway.http.job_operations import read_operation
+from forebay_gateway.jobs.http_api import Asked, JobsApi
 from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_stream
-from forebay_gateway.jobs.memory import Memory
-from forebay_gateway.jobs.operations import read_operation
-from forebay_gateway.jobs.rates import Rates
+from forebay_gateway.jobs.memory_store import Memory
+from forebay_gateway.jobs.rate_limits import Rates
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
-from forebay_gateway.keys import Keys
-from forebay_gateway.pacing import Pace
-from forebay_gateway.shares import Reservation, Shares
-from forebay_gateway.watch import watches
 
 KEY = ("home", "one")
 

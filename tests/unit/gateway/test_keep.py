@@ -5,16 +5,16 @@ import asyncio
 
 import pytest
 
-from forebay_gateway.balance import Balancer
-from forebay_gateway.directory import Directory
-from forebay_gateway.hold import Holds
-from forebay_gateway.jobs.api import JobsApi
-from forebay_gateway.keep import keep_jobs
-from forebay_gateway.keys import Keys
+from forebay_gateway.activator.pending_requests import Holds
+from forebay_gateway.endpoints.balancer import Balancer
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import Shares
+from forebay_gateway.job_services import keep_jobs
+from forebay_gateway.jobs.http_api import JobsApi
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Pace
 from forebay_gateway.settings import Limits
-from forebay_gateway.shares import Shares
 
 
 async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import hmac
 
 import pytest
 
-from forebay_gateway.keys import Keys
+from forebay_gateway.endpoints.key_authorizer import Keys
 
 SECRET = b"s" * 32
 ONE, TWO = ("team", "one"), ("team", "two")

@@ -6,18 +6,18 @@ import time
 import pytest
 from prometheus_client import REGISTRY
 
-from forebay_gateway import lag
+from forebay_gateway import loop_lag
 from tests.waiting import until
 
 
 async def test_a_long_step_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lag, "INTERVAL", 0.01)
+    monkeypatch.setattr(loop_lag, "INTERVAL", 0.01)
 
     def told(what: str) -> float:
         return REGISTRY.get_sample_value(f"forebay_gateway_loop_{what}_seconds_sum") or 0.0
 
     late, busy = told("lag"), told("busy")
-    watching = asyncio.create_task(lag.watch_lag())
+    watching = asyncio.create_task(loop_lag.watch_lag())
     await asyncio.sleep(0)
     time.sleep(0.3)  # noqa: ASYNC251  this step is long and needs no CPU time
     await until(lambda: told("lag") - late > 0.25)

@@ -5,7 +5,7 @@ import time
 from functools import partial
 from typing import Any, cast
 
-from forebay_gateway.pacing import Pace, Reader
+from forebay_gateway.fairness.pacing import Pace, Reader
 
 
 async def test_each_tenant_has_one_turn_in_a_round() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from forebay_gateway.errors import Api
-from forebay_gateway.paths import Kind, Path, read_path
+from forebay_gateway.http.errors import Api
+from forebay_gateway.http.routes import Kind, Path, read_path
 from forebay_server import routes
 
 OWN = {

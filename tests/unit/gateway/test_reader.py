@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.errors import Refused
-from forebay_gateway.reader import RequestReader
+from forebay_gateway.http.errors import Refused
+from forebay_gateway.http.parser import RequestReader
 from tests.fuzz import fuzzed
 
 POST = b"POST /v1/completions?a=b HTTP/1.1\r\nHost: x\r\nX-Own: Value\r\nContent-Length: 5\r\n\r\nhello"

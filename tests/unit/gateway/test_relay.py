@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.errors import Api, Refused
-from forebay_gateway.relay import LONGEST_HEAD, LateUpstream, Upstream
+from forebay_gateway.http.errors import Api, Refused
+from forebay_gateway.proxy.upstream import LONGEST_HEAD, LateUpstream, Upstream
 from tests.fuzz import fuzzed
 from tests.unit.gateway.relaying import Client, Transport, connect
 

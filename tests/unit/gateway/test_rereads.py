@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_gateway.rereads import PEEKED, SECONDS, Rereads, peek_model
+from forebay_gateway.endpoints.key_refresh import PEEKED, SECONDS, Rereads, peek_model
 
 ONE, TWO = ("team", "one"), ("team", "two")
 

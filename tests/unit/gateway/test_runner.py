@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.endpoint import Address
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import Reservation, Shares
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.runner import LINES, Gone, Outcome, _error, _read_lines, _read_whole, run
+from forebay_gateway.jobs.pod_client import LINES, Gone, Outcome, _error, _read_lines, _read_whole, run
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.pacing import Pace
-from forebay_gateway.shares import Reservation, Shares
 from tests.fuzz import fuzzed
 
 JOB = Job("job-1", ("home", "one"), read_submission(b'{"input": {"prompt": "Hi"}}', sync=False), "key", created=0.0)

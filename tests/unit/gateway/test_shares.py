@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.shares import Reservation, Shares, Turns, memory_of
+from forebay_gateway.fairness.quotas import Reservation, Shares, Turns, memory_of
 
 
 def take_all(shares: Shares, tenant: str) -> int:

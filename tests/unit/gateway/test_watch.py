@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway import names
-from forebay_gateway.api import ApiServer, ApiServerError
-from forebay_gateway.directory import Directory
-from forebay_gateway.endpoint import DEFAULT_JOBS, MOST_JOBS, read_endpoint
-from forebay_gateway.keys import Keys
-from forebay_gateway.watch import Watch, watches
+from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.endpoint import DEFAULT_JOBS, MOST_JOBS, read_endpoint
+from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.watch import Watch, watches
 from tests.fuzz import fuzzed
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("9" * 5000)
@@ -95,7 +95,7 @@ async def test_an_object_that_cannot_be_read_takes_nothing_from_the_others() -> 
     ids=["nothing", "no name", "no items", "500", "401", "a bug"],
 )
 async def test_no_answer_ends_a_watch(failure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forebay_gateway.watch.LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr("forebay_gateway.endpoints.watch.LONGEST_PAUSE", 0.001)
     directory = Directory("team-a")
     watch = watch_of(directory, 0)
     api = Api(failure, failure, listed(named("good")))

@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from forebay_gateway.endpoint import Address
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import Shares
 from forebay_gateway.jobs import webhooks as module
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.memory import Memory
+from forebay_gateway.jobs.memory_store import Memory
 from forebay_gateway.jobs.store import Store
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.webhooks import TRIES, Webhooks, is_allowed, read_networks
-from forebay_gateway.pacing import Pace
-from forebay_gateway.shares import Shares
 
 LOOPBACK = "127.0.0.0/8"
 

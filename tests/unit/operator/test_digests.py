@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.keys import Keys
+from forebay_gateway.endpoints.key_authorizer import Keys
 from forebay_operator import names
 from forebay_operator.apiserver.cache import Key
 from forebay_operator.apiserver.cluster import Cluster

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay_gateway.forms import Part, is_form, read_parts
+from forebay_gateway.http.multipart import Part, is_form, read_parts
 
 MOST_PARTS = 16
 LONGEST_FIELD = 512

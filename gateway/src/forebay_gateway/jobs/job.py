@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from forebay_gateway.endpoint import Address
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.quotas import memory_of
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
-from forebay_gateway.shares import memory_of
 
 OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""

@@ -11,12 +11,12 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from forebay_gateway.endpoint import Address
-from forebay_gateway.hold import Backlog, wait_for_event
+from forebay_gateway.activator.pending_requests import Backlog, wait_for_event
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.quotas import SMALL, Turns
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.names import Key
-from forebay_gateway.shares import SMALL, Turns
 
 T = TypeVar("T")
 

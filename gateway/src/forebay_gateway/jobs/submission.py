@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from forebay_gateway.raw_json import ABSENT
+from forebay_gateway.http.raw_json import ABSENT
 
 MINUTE, DAY = 60.0, 86400.0
 

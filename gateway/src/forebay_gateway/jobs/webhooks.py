@@ -16,12 +16,12 @@ from typing import Any
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import SMALL, Reservation, Shares
 from forebay_gateway.jobs.job import Job, render, tell
 from forebay_gateway.jobs.store import Store, insist
 from forebay_gateway.metrics import WEBHOOKS
 from forebay_gateway.names import Key
-from forebay_gateway.pacing import Pace
-from forebay_gateway.shares import SMALL, Reservation, Shares
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,199 @@
+"""Holds requests until a pod of their endpoint is ready. For each endpoint with held requests one task looks after it:
+wakes it where it is at zero, asks its pods, and lets the requests go, or tells them why not."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from forebay_gateway.endpoints.balancer import Balancer
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.endpoint import Address, Endpoint
+from forebay_gateway.fairness.quotas import Shares
+from forebay_gateway.http import errors
+from forebay_gateway.metrics import HELD
+from forebay_gateway.names import Key
+from forebay_gateway.settings import Limits
+
+ASK_SECONDS = 0.2
+"""From one question to pods that start to the next."""
+
+IDLE_SECONDS = 1.0
+"""How long is waited for a change while there is no pod to ask; then an endpoint still at zero is woken again."""
+
+Find = Callable[[Sequence[Address]], Awaitable[list[Address]]]
+Waking = Callable[[Key], Awaitable[None]]
+
+
+@dataclass
+class Usage:
+    """What the autoscaler is told of one endpoint: requests that need the engine, since the start of this process."""
+
+    begun: int = 0
+    since: dict[object, float] = field(default_factory=dict)
+    """When each held request came, by the monotonic clock."""
+
+
+@dataclass
+class Backlog:
+    """Jobs of one endpoint now: in the queue, those of them that may start pods, and those that run."""
+
+    queued: int = 0
+    waiting: int = 0
+    running: int = 0
+
+
+class Holds:
+    """The held requests of all endpoints."""
+
+    def __init__(
+        self, directory: Directory, balancer: Balancer, wake: Waking, find_ready: Find, limits: Limits
+    ) -> None:
+        self._directory = directory
+        self._balancer = balancer
+        self._wake = wake
+        self._find_ready = find_ready
+        self._limits = limits
+        self._usage: dict[Key, Usage] = {}
+        self._waiting: dict[Key, set[asyncio.Future[list[Address]]]] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._shares = Shares(limits.held, limits.namespace_share)
+        self.backlog: Callable[[], Mapping[Key, Backlog]] = dict
+        """Tells what jobs there are."""
+
+    def begin(self, key: Key) -> None:
+        """Count a request that needs the engine."""
+        self._usage.setdefault(key, Usage()).begun += 1
+
+    @contextmanager
+    def held(self, key: Key) -> Iterator[None]:
+        """Count a request as held for as long as the context lasts.
+
+        Raises Refused when too many are.
+        """
+        usage = self._usage.setdefault(key, Usage())
+        if len(usage.since) >= self._limits.held_per_endpoint:
+            raise errors.Refused(errors.too_many_held(self._directory.id_of(key)))
+        if not self._shares.take(key[0]):
+            raise errors.Refused(errors.TOO_MANY)
+        mark = object()
+        usage.since[mark] = time.monotonic()
+        HELD.inc()
+        try:
+            yield
+        finally:
+            del usage.since[mark]
+            self._shares.give(key[0])
+            HELD.dec()
+
+    async def wait_for_pods(self, key: Key) -> list[Address]:
+        """Wait until there are pods that can be tried.
+
+        Raises Refused when there will be none.
+        """
+        future: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(key, set())
+        waiting.add(future)
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.create_task(self._look_after(key))
+        try:
+            return await future
+        finally:
+            waiting.discard(future)
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """What /held tells, by NAMESPACE/NAME."""
+        now = time.monotonic()
+        for key in [key for key, usage in self._usage.items() if not usage.since and not self._directory.endpoint(key)]:
+            del self._usage[key]
+        backlog = self.backlog()
+        for key in backlog:
+            self._usage.setdefault(key, Usage())
+        return {
+            "/".join(key): {
+                "held": len(usage.since),
+                "begun": usage.begun,
+                "oldestSeconds": round(now - min(usage.since.values()), 3) if usage.since else 0.0,
+                "queued": jobs.waiting,
+                **({"jobs": {"queued": jobs.queued, "running": jobs.running}} if jobs.queued or jobs.running else {}),
+            }
+            for key, usage in self._usage.items()
+            for jobs in [backlog.get(key, Backlog())]
+        }
+
+    async def _look_after(self, key: Key) -> None:
+        waiting = self._waiting[key]
+        woken = 0.0
+        try:
+            with self._directory.changes(key) as changed:
+                while waiting:
+                    changed.clear()
+                    endpoint = self._directory.endpoint(key)
+                    if error := refusal(endpoint, self._directory.id_of(key)):
+                        _fail(waiting, error)
+                        break
+                    if pods := await self._find(key):
+                        _release(waiting, pods)
+                        break
+                    if endpoint and endpoint.replicas == 0 and time.monotonic() - woken > IDLE_SECONDS:
+                        woken = time.monotonic()
+                        await self._wake(key)
+                    pause = ASK_SECONDS if self._directory.unready(key) or self._directory.ready(key) else IDLE_SECONDS
+                    await wait_for_event(changed, pause)
+        except Exception:
+            _fail(waiting, errors.INTERNAL)
+            raise
+        finally:
+            del self._tasks[key], self._waiting[key]
+
+    async def _find(self, key: Key) -> list[Address]:
+        """Pods that can be tried: ready ones, as Kubernetes says or as they say themselves."""
+        if ready := self._balancer.usable(self._directory.ready(key)):
+            return ready
+        return await self._find_ready(self._balancer.usable(self._directory.unready(key)))
+
+
+def refusal(endpoint: Endpoint | None, name: str) -> errors.ApiError | None:
+    """Why it is of no use to wait for an endpoint without ready pods; None where one should."""
+    if endpoint is None:
+        return errors.no_endpoint(name)
+    if endpoint.off:
+        return errors.switched_off(name, endpoint.off)
+    if endpoint.stalled and endpoint.replicas > 0:
+        text = f"The endpoint '{name}' cannot start ({endpoint.reason}): {endpoint.message}"
+        return errors.ApiError(503, text, "endpoint_failed", headers=errors.retry_after(60))
+    return None
+
+
+def too_late(endpoint: Endpoint | None, name: str, seconds: float) -> errors.ApiError:
+    """The answer for a request that has waited long enough."""
+    if endpoint is None:
+        return errors.no_endpoint(name)
+    text = f"The endpoint '{name}' did not become ready within {seconds:g} s; it is at: {endpoint.progress}."
+    text += f" {endpoint.reason}: {endpoint.message}" if endpoint.message else ""
+    later = errors.retry_after(endpoint.eta if endpoint.eta > 0 else 10)
+    return errors.ApiError(503, text, "endpoint_starting", headers=later)
+
+
+def _release(waiting: set[asyncio.Future[list[Address]]], pods: list[Address]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(pods)
+
+
+def _fail(waiting: set[asyncio.Future[list[Address]]], error: errors.ApiError) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_exception(errors.Refused(error))
+
+
+async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not for ever.
+
+    asyncio.wait_for of Python 3.11 would miss a cancellation that comes together with the event.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -1,0 +1,33 @@
+"""Scales an endpoint from 0 to 1, as the scale subresource is meant to be written: only over the version that was read.
+
+So it works while the operator is down, and never undoes what somebody else has decided meanwhile.
+"""
+
+import logging
+from typing import Any
+
+from forebay_gateway import names
+from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
+from forebay_gateway.metrics import WAKES
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+
+async def wake(api: ApiServer, key: Key) -> None:
+    """Scale to 1 where it is 0. A conflict, or no answer of the API server, is no error: the caller comes again."""
+    path = f"/apis/{names.GROUP}/{names.VERSION}/namespaces/{key[0]}/{names.PLURAL}/{key[1]}/scale"
+    try:
+        scale: dict[str, Any] = await api.request("GET", path)
+        if scale["spec"].get("replicas", 0) != 0:
+            WAKES.labels("raced").inc()
+            return
+        patch = {"metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]}, "spec": {"replicas": 1}}
+        query = {"fieldManager": names.FIELD_MANAGER}
+        await api.request("PATCH", path, query, patch, "application/merge-patch+json")
+    except ApiServerError as error:
+        WAKES.labels("raced" if error.status in (404, 409) else "error").inc()
+        logger.log(logging.INFO if error.status in (404, 409) else logging.ERROR, "waking %s/%s: %s", *key, error)
+        return
+    WAKES.labels("done").inc()
+    logger.info("woke %s/%s", *key)

@@ -1,0 +1,105 @@
+"""Keeps files, batches and their results: documents of an endpoint, each of a kind and with a name."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from forebay_gateway.fairness.quotas import Shares, memory_of
+from forebay_gateway.jobs.store import Full
+from forebay_gateway.names import Key
+
+OVERHEAD = 400
+"""Bytes that a document takes besides its text, in memory."""
+
+
+class Shelf(ABC):
+    """All of it may raise Unavailable."""
+
+    @abstractmethod
+    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
+        """Keep a document, in place of the one of that name, for so long. Raises Full where it is bounded."""
+
+    @abstractmethod
+    async def get(self, key: Key, kind: str, name: str) -> str | None: ...
+
+    @abstractmethod
+    async def all(self, key: Key, kind: str) -> Mapping[str, str]:
+        """All documents of a kind, by name."""
+
+    @abstractmethod
+    async def delete(self, key: Key, kind: str, name: str) -> bool:
+        """Whether there was one."""
+
+    @abstractmethod
+    async def clear(self, key: Key, kind: str = "") -> None:
+        """Delete all documents of a kind, or of all kinds."""
+
+    @abstractmethod
+    async def lease(self, name: str, seconds: float) -> bool:
+        """Whether this gateway may do something that only one may do, for so long or until it asks again."""
+
+    @abstractmethod
+    async def sweep(self) -> None:
+        """Delete what has been kept long enough, where that does not happen by itself. To be called now and then."""
+
+
+def size_of(text: str) -> int:
+    """Bytes that a document counts: those that it takes in the memory of whoever reads it."""
+    return memory_of(text) + OVERHEAD
+
+
+class MemoryShelf(Shelf):
+    """In the memory of one gateway; `most_bytes` bounds all documents together, of which `share` tells a namespace's
+    part (shares.Shares)."""
+
+    def __init__(self, most_bytes: int, share: float = 0.5) -> None:
+        self._bytes = Shares(most_bytes, share)
+        self._documents: dict[tuple[Key, str], dict[str, str]] = {}
+        self._expiries: dict[tuple[Key, str, str], asyncio.TimerHandle] = {}
+
+    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
+        place = self._documents.get((key, kind), {})
+        size = size_of(text) - (size_of(place[name]) if name in place else 0)
+        if bounded:
+            if not self._bytes.take(key[0], size):
+                raise Full
+        else:
+            self._bytes.give(key[0], -size)
+        self._documents.setdefault((key, kind), {})[name] = text
+        self._let_live(key, kind, name)
+        later = asyncio.get_running_loop().call_later
+        self._expiries[key, kind, name] = later(seconds, self._drop, key, kind, name)
+
+    async def get(self, key: Key, kind: str, name: str) -> str | None:
+        return self._documents.get((key, kind), {}).get(name)
+
+    async def all(self, key: Key, kind: str) -> Mapping[str, str]:
+        return dict(self._documents.get((key, kind), {}))
+
+    async def delete(self, key: Key, kind: str, name: str) -> bool:
+        return self._drop(key, kind, name)
+
+    async def clear(self, key: Key, kind: str = "") -> None:
+        for place in [place for place in self._documents if place[0] == key and kind in ("", place[1])]:
+            for name in list(self._documents[place]):
+                self._drop(*place, name)
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        return True
+
+    async def sweep(self) -> None:
+        return
+
+    def _drop(self, key: Key, kind: str, name: str) -> bool:
+        self._let_live(key, kind, name)
+        place = self._documents.get((key, kind), {})
+        if name not in place:
+            return False
+        self._bytes.give(key[0], size_of(place.pop(name)))
+        if not place:
+            del self._documents[key, kind]
+        return True
+
+    def _let_live(self, key: Key, kind: str, name: str) -> None:
+        if timer := self._expiries.pop((key, kind, name), None):
+            timer.cancel()

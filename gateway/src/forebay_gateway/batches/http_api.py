@@ -1,0 +1,264 @@
+"""Answers the requests of OpenAI's /v1/files and /v1/batches. The key has been checked by then, and is one of the
+endpoint's."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from forebay_gateway.batches import objects
+from forebay_gateway.batches.document_store import Shelf
+from forebay_gateway.batches.objects import Record
+from forebay_gateway.batches.processor import Worker
+from forebay_gateway.batches.upload import BadUpload, read_upload
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import Shares, Turns
+from forebay_gateway.http import errors
+from forebay_gateway.http.errors import ApiError, Refused, retry_after
+from forebay_gateway.jobs.store import Full, Unavailable
+from forebay_gateway.names import Key
+
+MOST_FILES, MOST_BATCHES = 10_000, 100
+"""In one page of a list."""
+
+SLICE = 500
+"""Records that are read in one step of the event loop."""
+
+LEAST_KEPT, MOST_KEPT = objects.HOUR, 30 * objects.DAY
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request about an endpoint's files or batches; `parts` is its path after /v1/, split."""
+
+    key: Key
+    method: str
+    parts: tuple[str, ...]
+    query: str
+    content_type: str
+    api_key: str
+    body: bytes | bytearray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """JSON, or the content of a file."""
+
+    content: bytes
+    content_type: str = "application/json"
+
+
+LONGEST_OBJECT = 64 << 10
+"""Bytes of what describes a batch."""
+
+
+class BatchesApi:
+    """OpenAI's files and batches of every endpoint."""
+
+    def __init__(self, shelf: Shelf, worker: Worker, answers: Shares, pace: Pace) -> None:
+        self._shelf = shelf
+        self._worker = worker
+        self._answers = answers
+        self._pace = pace
+        self._turns = Turns()
+
+    async def answer(self, asked: Asked) -> Answer:
+        """What is answered. Raises Refused."""
+        try:
+            content = await self._route(asked)
+        except Full:
+            text = "There is no place for more files. Delete some, or raise the gateway's files_bytes."
+            raise Refused(ApiError(429, text, "files_full", headers=retry_after(60))) from None
+        except Unavailable:
+            text = "The store of files and batches does not answer. Try again."
+            raise Refused(ApiError(503, text, "service_unavailable", headers=retry_after(5))) from None
+        return content if isinstance(content, Answer) else Answer(json.dumps(content).encode())
+
+    async def forget(self, key: Key) -> None:
+        """The endpoint is gone."""
+        await self._shelf.clear(key)
+
+    async def _route(self, asked: Asked) -> Record | Answer:
+        match asked.method, *asked.parts:
+            case "POST", "files":
+                return await self._upload(asked)
+            case "GET", "files":
+                return await self._list_files(asked)
+            case "GET", "files", name:
+                return await self._file(asked.key, name)
+            case "GET", "files", name, "content":
+                file = await self._file(asked.key, name)
+                async with self._turn(asked.key):
+                    if not self._answers.has_room(asked.key[0], file["bytes"]):  # before it is read and copied
+                        raise Refused(errors.TOO_MANY)
+                    content = await self._shelf.get(asked.key, "content", name)
+                    return Answer((content or "").encode(errors="replace"), "application/octet-stream")
+            case "DELETE", "files", name:
+                return await self._delete_file(asked.key, name)
+            case "POST", "batches":
+                return await self._create(asked)
+            case "GET", "batches":
+                async with self._turn(asked.key):
+                    return _page(await self._batches(asked.key), asked.query, MOST_BATCHES, 20)
+            case "GET", "batches", name:
+                return await self._batch(asked.key, name)
+            case "POST", "batches", name, "cancel":
+                return await self._cancel(asked.key, name)
+        raise Refused(ApiError(404, f"Invalid URL ({asked.method} /v1/{'/'.join(asked.parts)})", "unknown_url"))
+
+    def _turn(self, key: Key) -> asyncio.Lock:
+        """To be held by what has all of a file, or all records of a kind, in memory."""
+        return self._turns.of(key[0])
+
+    async def _upload(self, asked: Asked) -> Record:
+        async with self._turn(asked.key):
+            return await self._take_file(asked)
+
+    async def _take_file(self, asked: Asked) -> Record:
+        async with self._pace.apart(asked.key[0]):
+            try:
+                upload = read_upload(asked.content_type, asked.body)
+            except BadUpload as error:
+                raise _bad(str(error), error.param) from None
+        if upload.purpose != "batch":
+            raise _bad("Files are for batches here: purpose must be batch.", "purpose")
+        kept = objects.FILE_KEPT if upload.kept is None else upload.kept
+        if not LEAST_KEPT <= kept <= MOST_KEPT:
+            raise _bad(f"expires_after[seconds] must be from {LEAST_KEPT} to {MOST_KEPT}.", "expires_after")
+        file = objects.new_file(upload.filename, "batch", upload.content, time.time(), kept=kept)
+        await asyncio.shield(self._put_file(asked.key, file, upload.content, kept))
+        return file
+
+    async def _put_file(self, key: Key, file: Record, content: str, seconds: float) -> None:
+        await self._shelf.put(key, "content", file["id"], content, seconds)
+        await self._shelf.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
+
+    async def _delete_file(self, key: Key, name: str) -> Record:
+        await self._file(key, name)
+        async with self._turn(key):
+            users = [each["id"] for each in await self._batches(key) if _uses(each, name)]
+        if users:
+            text = f"The file {name} is the input of {users[0]}, which is not over."
+            raise Refused(ApiError(409, text, "file_in_use"))
+        for kind in ("content", "file"):
+            await self._shelf.delete(key, kind, name)
+        return {"id": name, "object": "file", "deleted": True}
+
+    async def _list_files(self, asked: Asked) -> Record:
+        purpose = _one(asked.query, "purpose")
+        async with self._turn(asked.key):
+            files = [each for each in await self._records(asked.key, "file") if purpose in ("", each["purpose"])]
+            return _page(files, asked.query, MOST_FILES, MOST_FILES)
+
+    async def _file(self, key: Key, name: str) -> Record:
+        return _found(await self._shelf.get(key, "file", name), "File", name)
+
+    async def _batches(self, key: Key) -> list[Record]:
+        cancelled = await self._shelf.all(key, "cancel")
+        return [_show(each, cancelled.get(each["id"])) for each in await self._records(key, "batch")]
+
+    async def _records(self, key: Key, kind: str) -> list[Record]:
+        """All of a kind. Other tasks run between slices of them."""
+        found: list[Record] = []
+        for text in (await self._shelf.all(key, kind)).values():
+            found.append(json.loads(text))
+            if len(found) % SLICE == 0:
+                await asyncio.sleep(0)
+        return found
+
+    async def _batch(self, key: Key, name: str) -> Record:
+        text = await self._shelf.get(key, "batch", name)
+        return _show(_found(text, "Batch", name), await self._shelf.get(key, "cancel", name))
+
+    async def _create(self, asked: Asked) -> Record:
+        content = _object(asked.body)
+        endpoint, window = content.get("endpoint"), content.get("completion_window")
+        file, metadata = content.get("input_file_id"), content.get("metadata")
+        if endpoint not in objects.ENDPOINTS:
+            raise _bad(f"endpoint must be one of {', '.join(objects.ENDPOINTS)}.", "endpoint")
+        if window != objects.WINDOW:
+            raise _bad(f"completion_window must be {objects.WINDOW}.", "completion_window")
+        if not isinstance(file, str):
+            raise _bad("input_file_id must be the ID of an uploaded file.", "input_file_id")
+        if metadata is not None and not _is_metadata(metadata):
+            raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
+        found = await self._file(asked.key, file)
+        if found["purpose"] != "batch":
+            raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
+        batch = objects.new_batch(endpoint, file, metadata, time.time())
+        await asyncio.shield(self._begin(asked, batch, found))
+        return batch
+
+    async def _begin(self, asked: Asked, batch: Record, file: Record) -> None:
+        """Take a batch in; its input is kept until it is over."""
+        needed = 2 * objects.DAY
+        if file["expires_at"] < time.time() + needed:
+            file = {**file, "expires_at": int(time.time()) + needed}
+            async with self._turn(asked.key):
+                content = await self._shelf.get(asked.key, "content", file["id"])
+                await self._put_file(asked.key, file, content or "", needed)
+        await self._worker.submit(asked.key, batch, asked.api_key)
+
+    async def _cancel(self, key: Key, name: str) -> Record:
+        batch = await self._batch(key, name)
+        if batch["status"] in objects.OPEN:
+            await self._shelf.put(key, "cancel", name, str(int(time.time())), objects.BATCH_KEPT)
+        elif batch["status"] != "cancelling":
+            text = f"The batch {name} is {batch['status']}, and cannot be cancelled."
+            raise Refused(ApiError(409, text, "batch_over"))
+        return await self._batch(key, name)
+
+
+def _show(batch: Record, cancelled: str | None) -> Record:
+    """A batch as a client sees it. `cancelled`: when it was asked to end, if it was."""
+    if cancelled and batch["status"] in objects.OPEN:
+        return {**batch, "status": "cancelling", "cancelling_at": int(cancelled)}
+    return batch
+
+
+def _uses(batch: Record, file: str) -> bool:
+    return batch["input_file_id"] == file and batch["status"] in {*objects.OPEN, "cancelling"}
+
+
+def _found(text: str | None, kind: str, name: str) -> Record:
+    if text is None:
+        raise Refused(ApiError(404, f"No such {kind} object: {name}", "not_found", "id"))
+    return dict(json.loads(text))
+
+
+def _bad(message: str, param: str | None = None) -> Refused:
+    return Refused(ApiError(400, message, "invalid_value", param))
+
+
+def _object(body: bytes | bytearray) -> Mapping[str, Any]:
+    if len(body) > LONGEST_OBJECT:
+        raise Refused(ApiError(413, f"The request's body has more than {LONGEST_OBJECT} bytes.", "request_too_large"))
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise _bad("The request's body is no JSON object.")
+    return content
+
+
+def _is_metadata(metadata: object) -> bool:
+    return (
+        isinstance(metadata, dict)
+        and len(metadata) <= 16
+        and all(len(name) <= 64 and isinstance(value, str) and len(value) <= 512 for name, value in metadata.items())
+    )
+
+
+def _page(found: list[Record], query: str, most: int, default: int) -> Record:
+    text = _one(query, "limit") or str(default)
+    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+        raise _bad(f"limit must be from 1 to {most}.", "limit")
+    return objects.page(found, _one(query, "after"), int(text), ascending=_one(query, "order") == "asc")
+
+
+def _one(query: str, name: str) -> str:
+    return next(iter(parse_qs(query).get(name, ())), "")

@@ -1,0 +1,351 @@
+"""Does batches: each line of an input file becomes a job of the queue, so many at once, and a line of an output file.
+
+Any gateway may do any batch, one at a time, by a lease. What it has done is on the shelf, so that another goes on from
+there: a line whose result is kept is not done again, and a job that was submitted is found by its ID, which its line
+tells.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
+from weakref import WeakValueDictionary
+
+from forebay_gateway.activator.pending_requests import wait_for_event
+from forebay_gateway.batches import objects
+from forebay_gateway.batches.document_store import Shelf
+from forebay_gateway.batches.jsonl import LONGEST_ID, Requests, job_input, read_requests, tell_result, tell_unanswered
+from forebay_gateway.batches.objects import Record
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import SMALL, Turns, memory_of
+from forebay_gateway.jobs.job import Job
+from forebay_gateway.jobs.key_cipher import Seal
+from forebay_gateway.jobs.store import LOOK, Full, Store, Unavailable
+from forebay_gateway.jobs.submission import DAY, Submission
+from forebay_gateway.metrics import BATCHES
+from forebay_gateway.names import Key
+from forebay_gateway.settings import MIB
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 64
+"""Jobs of one batch that are queued or run: the others wait in the file, and not before clients' own jobs."""
+
+BATCHES_AT_ONCE = 32
+"""Batches of one namespace that a gateway does, of one endpoint half as many; the others wait for their turn."""
+
+LOOKED_AT = 50
+"""Of those that wait, so many are looked at in a round, whether they are over."""
+
+LEASE = 10.0
+INTERVAL = 1.0
+"""Seconds between two looks for batches to do, and between two times that the progress of one is kept."""
+
+SLICE = 1000
+"""Lines of the output that are written in one step of the event loop."""
+
+GONE = "gone"
+"""How a batch ends whose endpoint is gone."""
+
+EVERYBODY: Key = ("", "")
+"""Whose documents tell which batches are open, of all endpoints."""
+
+KEPT, TIMEOUT = 1800.0, 600.0
+"""Seconds for which a job's result is kept, and for which it may run: those of /run."""
+
+
+class Worker:
+    """Use it as an async context manager."""
+
+    def __init__(self, shelf: Shelf, store: Store, seal: Seal, pace: Pace) -> None:
+        self._shelf = shelf
+        self._pace = pace
+        self._store = store
+        self._seal = seal
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._inputs = Inputs(shelf)
+        self._doing: Counter[str | Key] = Counter()
+        """How many batches of each namespace and of each endpoint run here."""
+
+    async def __aenter__(self) -> "Worker":
+        self._looking = asyncio.create_task(self._look_for_batches())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.drain()
+        await asyncio.gather(self._looking, *self._tasks.values(), return_exceptions=True)
+
+    def drain(self) -> None:
+        """Leave the batches to other gateways, or to this one when it is there again."""
+        for task in (self._looking, *self._tasks.values()):
+            task.cancel()
+
+    async def submit(self, key: Key, batch: Record, api_key: str) -> None:
+        """Take a batch in. Raises Full."""
+        await self._shelf.put(
+            key, "key", batch["id"], self._seal.close(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
+        )
+        await self._shelf.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_KEPT, bounded=False)
+        await self._shelf.put(EVERYBODY, "open", batch["id"], "/".join(key), objects.BATCH_KEPT, bounded=False)
+
+    async def _look_for_batches(self) -> None:
+        while True:
+            waiting: list[tuple[Key, str]] = []
+            try:
+                await self._shelf.sweep()
+                for batch_id, name in (await self._shelf.all(EVERYBODY, "open")).items():
+                    namespace, _, endpoint = name.partition("/")
+                    key = namespace, endpoint
+                    if batch_id in self._tasks:
+                        continue
+                    if self._is_full(key):
+                        waiting.append((key, batch_id))
+                    else:
+                        await self._begin(key, batch_id)
+                for key, batch_id in random.sample(waiting, min(LOOKED_AT, len(waiting))):
+                    if await self._is_over(key, batch_id):
+                        await self._begin(key, batch_id)
+            except Unavailable:
+                logger.info("the batches cannot be looked at")
+            except Exception:
+                logger.exception("looking for batches")
+            await asyncio.sleep(INTERVAL)
+
+    def _is_full(self, key: Key) -> bool:
+        """Whether the batches of a namespace, or of an endpoint, that run are as many as may."""
+        return self._doing[key[0]] >= BATCHES_AT_ONCE or self._doing[key] >= BATCHES_AT_ONCE // 2
+
+    async def _is_over(self, key: Key, batch_id: str) -> bool:
+        """Whether a batch that waits for its turn is cancelled, expired or gone, so that it only is to be closed."""
+        if await self._shelf.get(key, "cancel", batch_id) is not None:
+            return True
+        record = json.loads(await self._shelf.get(key, "batch", batch_id) or "{}")
+        return bool(time.time() >= record.get("expires_at", 0))
+
+    async def _begin(self, key: Key, batch_id: str) -> None:
+        if await self._shelf.lease(batch_id, LEASE):
+            self._doing.update((key, key[0]))
+            self._tasks[batch_id] = asyncio.create_task(self._take_on(key, batch_id))
+
+    async def _take_on(self, key: Key, batch_id: str) -> None:
+        """Do a batch for as long as the lease is this gateway's."""
+        batch = _Batch(self._inputs, self._store, self._seal, self._pace, key=key, batch_id=batch_id)
+        doing = asyncio.create_task(batch.run())
+        try:
+            while not doing.done() and await self._shelf.lease(batch_id, LEASE):
+                await asyncio.wait({doing}, timeout=INTERVAL)
+            if doing.done():
+                doing.result()
+        except Unavailable:
+            logger.info("batch %s waits: the store does not answer", batch_id)
+        except Exception:
+            logger.exception("batch %s", batch_id)
+        finally:
+            doing.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await doing
+            del self._tasks[batch_id]
+            self._doing.subtract((key, key[0]))
+            self._doing += Counter()  # without those that have none
+
+
+class Inputs:
+    """The input files of the batches that run, each in memory once: so they have no more bytes than the shelf may."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.turns = Turns()
+        """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
+        self.shelf = shelf
+        self._read: WeakValueDictionary[tuple[Key, str, str], Requests] = WeakValueDictionary()
+
+    async def read(self, key: Key, file: str, route: str, *, begun: bool) -> tuple[Requests, list[Record]]:
+        """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then."""
+        async with self.turns.of(key[0]):
+            if (found := self._read.get((key, file, route))) is not None:
+                return found, []
+            content = await self.shelf.get(key, "content", file)
+            requests, errors = await read_requests(content or "", route, sys.maxsize if begun else LONGEST_ID)
+            if not errors:
+                self._read[key, file, route] = requests
+            return requests, errors
+
+
+class _Batch:
+    """One batch, from where it is to its end."""
+
+    def __init__(self, inputs: Inputs, store: Store, seal: Seal, pace: Pace, *, key: Key, batch_id: str) -> None:
+        self._shelf = inputs.shelf
+        self._pace = pace
+        self._store = store
+        self._inputs = inputs
+        self._turn = inputs.turns.of(key[0])
+        self._seal = seal
+        self._key = key
+        self._id = batch_id
+
+    async def run(self) -> None:
+        record = await self._shelf.get(self._key, "batch", self._id)
+        self._batch: Record = json.loads(record or "{}")
+        if self._batch.get("status") not in objects.OPEN:  # its endpoint is gone, or a gateway that was to close it
+            await self._close()
+            return
+        begun = self._batch["status"] != "validating"
+        file, route = self._batch["input_file_id"], self._batch["endpoint"]
+        requests, errors = await self._inputs.read(self._key, file, route, begun=begun)
+        if errors:
+            objects.fail(self._batch, errors, time.time())
+            await self._save()
+            await self._close()
+            BATCHES.labels("failed").inc()
+            return
+        if self._batch["status"] == "validating":
+            objects.move(self._batch, "in_progress", time.time())
+            self._batch["request_counts"]["total"] = len(requests)
+            await self._save()
+        try:
+            status = await self._do(requests)
+        except Full:
+            error = {"code": "no_space", "line": None, "param": None}
+            error["message"] = "There is no place for the results. Delete files, or raise the gateway's files_bytes."
+            objects.fail(self._batch, [error], time.time())
+            status = "failed"
+        if status != GONE:
+            async with self._turn:
+                await self._write_files(requests, status)
+            await self._save()
+        await self._close()
+        BATCHES.labels(status).inc()
+
+    async def _do(self, requests: Requests) -> str:
+        """Have the requests done that were not; the state in which the batch ends."""
+        numbers = await self._undone(len(requests))
+        left = iter(numbers)
+        sealed = await self._shelf.get(self._key, "key", self._id) or ""
+        api_key = self._seal.open(sealed, _owner(self._key, self._id))
+        many = min(AT_ONCE, len(numbers))
+        doers = {asyncio.create_task(self._do_some(requests, left, api_key)) for _ in range(many)}
+        try:
+            while doers:
+                done, doers = await asyncio.wait(doers, timeout=INTERVAL)
+                for each in done:
+                    each.result()
+                if doers and (status := await self._ended_early()):
+                    return status
+                await self._save()
+        finally:
+            for each in doers:
+                each.cancel()
+            await asyncio.gather(*doers, return_exceptions=True)
+        return "completed"
+
+    async def _ended_early(self) -> str:
+        """How the batch ends before it is done; "" where it goes on."""
+        if await self._shelf.get(self._key, "batch", self._id) is None:
+            return GONE
+        if await self._shelf.get(self._key, "cancel", self._id) is not None:
+            return "cancelled"
+        return "expired" if time.time() >= self._batch["expires_at"] else ""
+
+    async def _undone(self, total: int) -> list[int]:
+        """The numbers of the requests that have no result yet."""
+        async with self._turn:
+            done = await self._shelf.all(self._key, f"results-{self._id}")
+            self._count(done)
+            return [number for number in range(total) if str(number) not in done]
+
+    async def _do_some(self, requests: Requests, left: Iterator[int], api_key: str) -> None:
+        for number in left:
+            job_id = f"{self._id}-{number}"
+            try:
+                job = await self._do_one(job_id, requests, number, api_key)
+            except asyncio.CancelledError:
+                if await self._ended_early():
+                    await self._store.cancel(self._key, job_id)
+                raise
+            custom_id = requests[number].custom_id
+            if job is None:
+                await self._keep(number, *tell_result(custom_id, None))
+            else:
+                async with self._store.turn(job):
+                    whole = await self._store.whole(job)
+                    async with self._pace.apart(self._key[0]) if job.output_size > MIB else nullcontext():
+                        well, line = tell_result(custom_id, whole)
+                    await self._keep(number, well, line)
+
+    async def _keep(self, number: int, well: bool, line: str) -> None:
+        """Keep the result of a request, which went well or not."""
+        text = f"{'+' if well else '-'}{line}"
+        await self._shelf.put(self._key, f"results-{self._id}", str(number), text, objects.BATCH_KEPT)
+        self._batch["request_counts"]["completed" if well else "failed"] += 1
+
+    async def _do_one(self, job_id: str, requests: Requests, number: int, api_key: str) -> Job | None:
+        """The job when it is over; None where it is gone."""
+        with self._store.changes(job_id) as changed:
+            while True:
+                try:
+                    await self._submit(job_id, requests, number, api_key)
+                    break
+                except Full:
+                    await wait_for_event(changed, LOOK)
+            return await self._store.wait_for_end(self._key, job_id, changed, math.inf)
+
+    async def _submit(self, job_id: str, requests: Requests, number: int, api_key: str) -> None:
+        """Raises Full."""
+        large = memory_of(requests.line(number)) > SMALL
+        async with self._turn if large else nullcontext():
+            given = job_input(self._batch["endpoint"], requests[number])
+            submission = Submission(given, TIMEOUT, DAY, KEPT, low=False, webhook="")
+            await self._store.submit(self._key, job_id, submission, api_key)
+
+    async def _write_files(self, requests: Requests, status: str) -> None:
+        """The output and the error file, each where there is something in it."""
+        if status != "failed":
+            objects.move(self._batch, "finalizing", time.time())
+        done = await self._shelf.all(self._key, f"results-{self._id}")
+        self._count(done)
+        lines: dict[str, list[str]] = {"+": [], "-": []}
+        for number in range(len(requests)):
+            told = done.get(str(number)) or "-" + tell_unanswered(requests[number].custom_id, status)
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)  # others run meanwhile
+            lines[told[0]].append(told[1:])
+        for sign, field, name in (("+", "output_file_id", "output"), ("-", "error_file_id", "error")):
+            if lines[sign] and not self._batch[field]:
+                content = "\n".join(lines[sign]) + "\n"
+                file_id = f"file-{self._id.removeprefix('batch_')}-{name}"
+                file = objects.new_file(
+                    f"{self._id}_{name}.jsonl", "batch_output", content, time.time(), file_id=file_id
+                )
+                # the results, which were in bounds, make place for them in the next moment
+                for kind, text in (("content", content), ("file", json.dumps(file))):
+                    await self._shelf.put(self._key, kind, file_id, text, objects.FILE_KEPT, bounded=False)
+                self._batch[field] = file["id"]
+        if status != "failed":
+            objects.move(self._batch, status, time.time())
+
+    def _count(self, done: Mapping[str, str]) -> None:
+        counts = self._batch["request_counts"]
+        counts["completed"] = sum(told[0] == "+" for told in done.values())
+        counts["failed"] = len(done) - counts["completed"]
+
+    async def _save(self) -> None:
+        text = json.dumps(self._batch)
+        await self._shelf.put(self._key, "batch", self._id, text, objects.BATCH_KEPT, bounded=False)
+
+    async def _close(self) -> None:
+        """Nothing is left to do."""
+        await self._shelf.clear(self._key, f"results-{self._id}")
+        for kind in ("key", "cancel"):
+            await self._shelf.delete(self._key, kind, self._id)
+        await self._shelf.delete(EVERYBODY, "open", self._id)
+
+
+def _owner(key: Key, batch_id: str) -> str:
+    """Whose an API key is that is kept with a batch."""
+    return f"batch {'/'.join(key)} {batch_id}"

@@ -1,0 +1,62 @@
+"""Documents in Valkey, or Redis from 7.0 on, for any number of gateways."""
+
+import uuid
+from collections.abc import Mapping
+from importlib import resources
+
+from redis import asyncio as valkey
+
+from forebay_gateway.batches.document_store import Shelf, size_of
+from forebay_gateway.jobs.scripts import Steps
+from forebay_gateway.jobs.store import Full
+from forebay_gateway.names import Key
+
+
+class ValkeyShelf(Shelf):
+    """`most_bytes` bounds all documents together, whichever gateway keeps them there; of them `share` tells a
+    namespace's part (shares.Shares)."""
+
+    def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5) -> None:
+        self._steps = Steps(client, resources.files(__package__).joinpath("documents.lua").read_text())
+        self._most_bytes = most_bytes
+        self._share = share
+        self._gateway = uuid.uuid4().hex
+
+    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
+        most = self._most_bytes if bounded else -1
+        after, size = round(seconds * 1000), size_of(text)
+        kept = await self._steps.run(
+            "put", "/".join(key), kind, name, most, self._share, after, size, text, growing=bounded
+        )
+        if not kept:
+            raise Full
+
+    async def get(self, key: Key, kind: str, name: str) -> str | None:
+        found: str | None = await self._steps.run("get", "/".join(key), kind, name)
+        return found
+
+    async def all(self, key: Key, kind: str) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        cursor = "0"
+        while True:
+            cursor, flat = await self._steps.run("some", "/".join(key), kind, cursor)
+            found |= zip(flat[::2], flat[1::2], strict=True)
+            if cursor == "0":
+                return found
+
+    async def delete(self, key: Key, kind: str, name: str) -> bool:
+        return bool(await self._steps.run("delete", "/".join(key), kind, name))
+
+    async def clear(self, key: Key, kind: str = "") -> None:
+        while await self._steps.run("clear", "/".join(key), kind):
+            continue
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        return bool(await self._steps.run("lease", name, self._gateway, round(seconds * 1000)))
+
+    async def sweep(self) -> None:
+        await self._steps.run("sweep")
+
+    async def settle(self) -> None:
+        """Wait until nothing is asked any more, so that the client may be closed."""
+        await self._steps.settle()

@@ -1,0 +1,1 @@
+"""What the gateway knows of the cluster: endpoints, their pods and API keys."""

@@ -1,0 +1,124 @@
+"""What the gateway knows of the cluster: endpoints, their pods, their ports. Filled by the watches (watch.py)."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from forebay_gateway.endpoints.endpoint import Address, Endpoint, Slice
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+
+class Directory:
+    """Endpoints by their keys. `ports_changed` is called when the ports to listen on may be others, `dropped` with an
+    endpoint that is gone."""
+
+    def __init__(self, home: str) -> None:
+        """`home` is the namespace whose endpoints have their bare name as id."""
+        self._home = home
+        self._endpoints: dict[Key, Endpoint] = {}
+        self._slices: dict[Key, dict[str, Slice]] = {}
+        self._open: set[Key] = set()
+        self._watchers: dict[Key, set[asyncio.Event]] = {}
+        self.ports_changed: Callable[[], None] = lambda: None
+        self.dropped: Callable[[Key], None] = lambda _: None
+
+    def put_endpoint(self, endpoint: Endpoint) -> None:
+        before = self._endpoints.get(endpoint.key)
+        self._endpoints[endpoint.key] = endpoint
+        if before is None or before.uid != endpoint.uid:
+            self.ports_changed()
+        (self._open.add if endpoint.open else self._open.discard)(endpoint.key)
+        self._tell(endpoint.key)
+
+    def drop_endpoint(self, key: Key, *, gone: bool = True) -> None:
+        """It is not served any more. Where it is not gone, but cannot be read, what is kept for it stays."""
+        self._endpoints.pop(key, None)
+        self._open.discard(key)
+        self.ports_changed()
+        if gone:
+            self.dropped(key)
+        self._tell(key)
+
+    def put_slice(self, name: str, found: Slice) -> None:
+        """`name` is the slice's own, which is unique in its namespace."""
+        before = self._slices.setdefault(found.key, {}).get(name)
+        self._slices[found.key][name] = found
+        if found.claim != (before.claim if before else ()):
+            self.ports_changed()
+        self._tell(found.key)
+
+    def drop_slice(self, name: str, key: Key) -> None:
+        slices = self._slices.get(key, {})
+        gone = slices.pop(name, None)
+        if not slices:
+            self._slices.pop(key, None)
+        if gone and gone.gateway_port:
+            self.ports_changed()
+        self._tell(key)
+
+    def endpoint(self, key: Key) -> Endpoint | None:
+        return self._endpoints.get(key)
+
+    def open(self) -> frozenset[Key]:
+        """The endpoints that ask for no key."""
+        return frozenset(self._open)
+
+    def serving(self, model: str) -> list[Key]:
+        """The endpoints that serve a model."""
+        return [key for key, endpoint in self._endpoints.items() if model in endpoint.models]
+
+    def find(self, name: str) -> Endpoint | None:
+        """The endpoint with an id: its name in the home namespace, NAMESPACE.NAME in any."""
+        namespace, dot, rest = name.partition(".")
+        return self._endpoints.get((namespace, rest) if dot else (self._home, name))
+
+    def id_of(self, key: Key) -> str:
+        """The id under which an endpoint is found."""
+        namespace, name = key
+        return name if namespace == self._home else f"{namespace}.{name}"
+
+    def ready(self, key: Key) -> list[Address]:
+        """The pods that Kubernetes takes for ready."""
+        return [address for each in self._slices.get(key, {}).values() for address in each.ready]
+
+    def unready(self, key: Key) -> list[Address]:
+        """The pods that are not ready yet, or no more."""
+        return [address for each in self._slices.get(key, {}).values() for address in each.unready]
+
+    def ports(self) -> dict[int, Key]:
+        """The ports on which the gateway stands in for endpoints. A slice counts if it belongs to the endpoint that is
+        there; of two that claim a port the one that was made first, of two of the same second neither."""
+        claims: dict[int, list[tuple[str, Key]]] = {}
+        for key, slices in self._slices.items():
+            endpoint = self._endpoints.get(key)
+            for each in slices.values():
+                if each.gateway_port and endpoint and each.owner == endpoint.uid:
+                    claims.setdefault(each.gateway_port, []).append((each.created, key))
+        found = {}
+        for port, claimed in claims.items():
+            created, first = min(claimed)
+            others = [key for when, key in claimed if key != first and when == created]
+            if len({key for _, key in claimed}) > 1:
+                logger.error("port %d is claimed by %s", port, sorted({key for _, key in claimed}))
+            if not others:
+                found[port] = first
+        return found
+
+    @contextmanager
+    def changes(self, key: Key) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something about an endpoint changes, for as long as the context lasts."""
+        event = asyncio.Event()
+        self._watchers.setdefault(key, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._watchers[key].discard(event)
+            if not self._watchers[key]:
+                del self._watchers[key]
+
+    def _tell(self, key: Key) -> None:
+        for event in self._watchers.get(key, ()):
+            event.set()

@@ -1,0 +1,138 @@
+"""Keeps the directory and the keys like the cluster is: a list, then a watch from there on, for each kind of object."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from forebay_gateway import names
+from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.endpoint import Manifest, read_endpoint, read_slice
+from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.metrics import UNREADABLE
+
+logger = logging.getLogger(__name__)
+
+PAGE = "500"
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries while the API server does not answer."""
+
+
+@dataclass
+class Watch:
+    """One collection of objects that is followed.
+
+    Attributes:
+        leave_out: instead of `drop`, for an object that is there and cannot be read.
+        synced: set once everything that there was has been taken in.
+    """
+
+    path: str
+    selector: dict[str, str]
+    put: Callable[[Manifest], None]
+    drop: Callable[[Manifest], None]
+    leave_out: Callable[[Manifest], None] | None = None
+    synced: asyncio.Event = field(default_factory=asyncio.Event)
+    _known: dict[tuple[str, str], Manifest] = field(default_factory=dict)
+    """What is needed to drop an object that went away while no watch ran: its metadata."""
+
+    async def run(self, api: ApiServer) -> None:
+        """Follow, for ever. An API server that does not answer leaves all as it was."""
+        version, pause = "", 0.0
+        while True:
+            try:
+                if not version:
+                    version = await self._list(api)
+                    self.synced.set()
+                async for event in api.watch(self.path, {**self.selector, "resourceVersion": version}):
+                    pause = 0.0
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    self._take(event["type"], event["object"])
+            except Exception as error:
+                if not isinstance(error, ApiServerError):  # an answer that makes no sense
+                    logger.exception("%s: the watch begins anew", self.path)
+                if not isinstance(error, ApiServerError) or error.status == 410:
+                    version = ""
+                pause = min(LONGEST_PAUSE, max(0.5, pause * 2))
+                logger.warning("%s: %s; again in %.1f s", self.path, error, pause)
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+
+    async def _list(self, api: ApiServer) -> str:
+        """Take in what there is, drop what is gone. Returns the version to watch from."""
+        query = {**self.selector, "limit": PAGE}
+        gone = dict(self._known)
+        while True:
+            page = await api.request("GET", self.path, query)
+            for item in page["items"]:
+                self._take("ADDED", item)
+                gone.pop(_name(item), None)
+            following = page["metadata"].get("continue")
+            if not following:
+                break
+            query["continue"] = following
+        for last in gone.values():
+            self._take("DELETED", last)
+        return str(page["metadata"]["resourceVersion"])
+
+    def _take(self, kind: str, manifest: Manifest) -> None:
+        """Take in one event. An object that cannot be read is left out, and nothing else suffers."""
+        if kind == "BOOKMARK":
+            return
+        if kind == "DELETED":
+            self._known.pop(_name(manifest), None)
+            self.drop(manifest)
+            return
+        metadata = manifest["metadata"]
+        kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
+        self._known[_name(manifest)] = {"metadata": kept}
+        try:
+            self.put(manifest)
+        except Exception:
+            logger.exception("%s: %s cannot be read and is left out", self.path, "/".join(_name(manifest)))
+            UNREADABLE.labels(self.path.rpartition("/")[2]).inc()
+            (self.leave_out or self.drop)({"metadata": kept})
+
+
+def watches(directory: Directory, keys: Keys, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:
+    """All that the gateway follows. `own` is its namespace, where the Secrets are; no `namespaces` means all."""
+
+    def put_slice(manifest: Manifest) -> None:
+        if found := read_slice(manifest):
+            directory.put_slice(manifest["metadata"]["name"], found)
+        else:
+            drop_slice(manifest)
+
+    def drop_slice(manifest: Manifest) -> None:
+        metadata = manifest["metadata"]
+        service = (metadata.get("labels") or {}).get(names.SERVICE_LABEL, "")
+        directory.drop_slice(metadata["name"], (metadata["namespace"], service))
+
+    for scope in [f"/namespaces/{each}" for each in namespaces] or [""]:
+        yield Watch(
+            f"/apis/{names.GROUP}/{names.VERSION}{scope}/{names.PLURAL}",
+            {},
+            lambda manifest: directory.put_endpoint(read_endpoint(manifest)),
+            lambda manifest: directory.drop_endpoint(_name(manifest)),
+            lambda manifest: directory.drop_endpoint(_name(manifest), gone=False),
+        )
+        slices = f"/apis/discovery.k8s.io/v1{scope}/endpointslices"
+        yield Watch(slices, {"labelSelector": names.MANAGED}, put_slice, drop_slice)
+    # a role can allow one Secret by its name, and then a watch for this name alone
+    for secret in (names.KEY_SECRET, *names.DIGEST_SECRETS):
+        yield Watch(
+            f"/api/v1/namespaces/{own}/secrets",
+            {"fieldSelector": f"metadata.name={secret}"},
+            lambda manifest: keys.put_secret(manifest["metadata"]["name"], _data(manifest)),
+            lambda manifest: keys.drop_secret(manifest["metadata"]["name"]),
+        )
+
+
+def _name(manifest: Manifest) -> tuple[str, str]:
+    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+
+def _data(manifest: Manifest) -> dict[str, Any]:
+    return manifest.get("data") or {}

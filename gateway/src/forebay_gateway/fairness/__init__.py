@@ -1,0 +1,1 @@
+"""Budgets and turns, by which no tenant takes from another."""

@@ -1,0 +1,91 @@
+"""Who sends much at once waits for others: in one round of the event loop each tenant has one first or large read, and
+long steps of one tenant are apart. So a round is short whatever anybody sends, and nobody else's request is late."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager, suppress
+
+from forebay_gateway.fairness.quotas import Turns
+
+LARGE = 32 << 10
+"""Bytes of one read that make it a large one. A token takes some hundred."""
+
+SHORT = 0.003
+"""Seconds of CPU time of a step of the event loop after which the same tenant may have another at once."""
+
+APART = 200
+"""How many times as long as a longer step its tenant waits for the next: half a percent of the time is theirs."""
+
+
+class Reader:
+    """The reading of one connection, which several may hold up, each for a reason of its own."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._reasons: set[str] = set()
+
+    def hold(self, reason: str) -> None:
+        """Read nothing more. The transport may have begun to read by itself since the last time."""
+        self._reasons.add(reason)
+        if not self._transport.is_closing():
+            with suppress(RuntimeError):  # as uvloop says of one that it closed in this very moment
+                self._transport.pause_reading()
+
+    def release(self, reason: str) -> None:
+        """Read on, if nobody else holds it up."""
+        if reason in self._reasons:
+            self._reasons.discard(reason)
+            if not self._reasons and not self._transport.is_closing():
+                with suppress(RuntimeError):  # alike
+                    self._transport.resume_reading()
+
+
+class Pace:
+    """Has what one tenant does wait for others. `apart` 0: there are no others."""
+
+    def __init__(self, apart: float = APART) -> None:
+        self._apart = apart
+        self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}
+        self._begun = False
+        self._turns = Turns()
+        self._free_at: dict[Hashable, float] = {}
+
+    def wait(self, tenant: Hashable, go_on: Callable[[], None]) -> None:
+        """Call `go_on` when it is the tenant's turn, not before the next round."""
+        self._waiting.setdefault(tenant, deque()).append(go_on)
+        if not self._begun:
+            self._begun = True
+            asyncio.get_running_loop().call_soon(self._give)
+
+    async def turn(self, tenant: Hashable) -> None:
+        """Wait for a turn."""
+        came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.wait(tenant, lambda: None if came.done() else came.set_result(None))
+        await came
+
+    @asynccontextmanager
+    async def apart(self, tenant: Hashable) -> AsyncIterator[None]:
+        """Wait until the tenant may have a long step, which is what the context does at once, without an await."""
+        async with self._turns.of(tenant):
+            clock = asyncio.get_running_loop().time
+            if (wait := self._free_at.get(tenant, 0.0) - clock()) > 0:
+                await asyncio.sleep(wait)
+            began = time.thread_time()
+            try:
+                yield
+            finally:
+                spent = time.thread_time() - began
+                if spent > SHORT:
+                    self._free_at = {each: at for each, at in self._free_at.items() if at > clock()}
+                    self._free_at[tenant] = clock() + self._apart * spent
+
+    def _give(self) -> None:
+        due = [line.popleft() for line in self._waiting.values()]
+        self._waiting = {tenant: line for tenant, line in self._waiting.items() if line}
+        self._begun = bool(self._waiting)
+        if self._begun:
+            asyncio.get_running_loop().call_soon(self._give)
+        for go_on in due:
+            go_on()

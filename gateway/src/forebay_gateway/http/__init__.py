@@ -1,0 +1,1 @@
+"""HTTP as a protocol: heads, bodies, routes and errors. Everything here is pure."""

@@ -1,0 +1,145 @@
+"""Reads one request from the bytes of a connection, within limits. Parsed by httptools (llhttp, strict)."""
+
+import re
+
+import httptools
+
+from forebay_gateway.http import errors
+from forebay_gateway.http.messages import Head
+
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""What is answered. CONNECT and TRACE are for proxies; llhttp also reads those of RTSP and WebDAV."""
+
+_REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")
+"""llhttp also takes several spaces, HTTP/2.0 and RTSP/1.0."""
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]*)?")
+"""RFC 9110, 7.2."""
+
+_ONCE = (b"host", b"authorization", b"x-api-key")
+"""Said twice, two servers may read two different requests."""
+
+_ABOUT_BODY = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class RequestReader:
+    """Feed it; then look at `head`, which is there as soon as it is complete, and at `complete`."""
+
+    def __init__(self, head_bytes: int, body_bytes: int) -> None:
+        self.head: Head | None = None
+        self.complete = False
+        self.body = bytearray()
+        self._head_bytes = head_bytes
+        self._body_bytes = body_bytes
+        self._seen = 0
+        self._line = b""
+        self._target = b""
+        self._followed = False
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._parser = httptools.HttpRequestParser(self)
+
+    @property
+    def began(self) -> bool:
+        """Whether anything has come."""
+        return self._seen > 0
+
+    def feed(self, data: bytes) -> None:
+        """Take in what came. What follows a complete request is thrown away.
+
+        Raises Refused: it is no HTTP, or larger than the limits allow.
+        """
+        if self.complete:
+            return
+        self._seen += len(data)
+        self._take_line(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._followed or (self.head and self.head.is_web_socket):
+                self.complete = True
+            elif self.head:
+                self._decline(self.head)
+                self.feed(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if not self.complete:
+                raise self._refuse(error) from error
+        if self.head is None and self._seen > self._head_bytes:
+            raise errors.Refused(errors.head_too_large(self._head_bytes))
+        if self.head is not None and len(self.body) > self._body_bytes:
+            raise errors.Refused(errors.body_too_large(self._body_bytes))
+
+    def _take_line(self, data: bytes) -> None:
+        """Check the first line once it is there."""
+        if self._line.endswith(b"\n"):
+            return
+        line, end, _ = (self._line + data).lstrip(b"\r\n").partition(b"\n")
+        self._line = line + end
+        if end and not _REQUEST_LINE.fullmatch(self._line):
+            raise errors.Refused(errors.BAD_REQUEST)
+
+    def _decline(self, head: Head) -> None:
+        """Read the body that comes with an offer to change the protocol (h2c), which is not taken: llhttp would take
+        it for the other protocol's bytes."""
+        self.complete = False
+        self._parser = httptools.HttpRequestParser(self)
+        about = [b"%s: %s\r\n" % line for line in head.headers if line[0].lower() in _ABOUT_BODY]
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(about))
+        self._followed = False
+
+    def _refuse(self, error: Exception) -> errors.Refused:
+        found = error.__context__  # what a callback raised
+        return found if isinstance(found, errors.Refused) else errors.Refused(errors.BAD_REQUEST)
+
+    def on_url(self, part: bytes) -> None:
+        if self.head is None:
+            self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head is None:
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self.head is not None:
+            self._followed = True
+            return
+        size = len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if size > self._head_bytes:
+            raise errors.Refused(errors.head_too_large(self._head_bytes))
+        method = self._parser.get_method().decode("latin-1")
+        head = Head(method, _origin_form(self._target), self._parser.get_http_version(), self._headers)
+        _check(head)
+        declared = head.get(b"content-length")
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._body_bytes):
+            raise errors.Refused(errors.body_too_large(self._body_bytes))
+        self.head = head
+
+    def on_body(self, part: bytes) -> None:
+        if not self.complete and len(self.body) <= self._body_bytes:
+            self.body += part
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+def _check(head: Head) -> None:
+    """Refuse what llhttp takes and another server may read otherwise."""
+    if head.method not in METHODS:
+        raise errors.Refused(errors.method_not_allowed(head.method, METHODS))
+    names = [name.lower() for name, _ in head.headers]
+    hosts = names.count(b"host")
+    if hosts == 0 and head.version != "1.0":
+        raise errors.Refused(errors.bad_request("a Host header is missing"))
+    for name in _ONCE:
+        if names.count(name) > 1:
+            raise errors.Refused(errors.bad_request(f"there are several {name.decode()} headers"))
+    if not _HOST.fullmatch(head.get(b"host")):
+        raise errors.Refused(errors.bad_request("the Host header is no host"))
+    if b"transfer-encoding" in names and (head.version == "1.0" or head.get(b"transfer-encoding").lower() != "chunked"):
+        raise errors.Refused(errors.bad_request("the only transfer encoding is chunked, in HTTP/1.1"))
+
+
+def _origin_form(target: bytes) -> bytes:
+    """The target without scheme and host, which clients that take the gateway for a proxy put before the path."""
+    if target.startswith(b"/") or b"://" not in target:
+        return target
+    return b"/" + target.partition(b"://")[2].partition(b"/")[2]

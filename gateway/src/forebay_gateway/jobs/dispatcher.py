@@ -1,0 +1,112 @@
+"""Gives the jobs that are queued to pods: one task for each endpoint that has some."""
+
+import asyncio
+import logging
+
+from forebay_gateway.activator.pending_requests import Holds, wait_for_event
+from forebay_gateway.endpoints.balancer import Balancer
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.http.errors import Refused
+from forebay_gateway.jobs.executor import Running
+from forebay_gateway.jobs.job import Job
+from forebay_gateway.jobs.store import Store, Unavailable
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 1.0
+"""Seconds until what is not to be had is looked for again: a pod, a place at one, the store."""
+
+
+class Dispatcher:
+    """For all endpoints. Use it as an async context manager."""
+
+    def __init__(self, store: Store, directory: Directory, balancer: Balancer, holds: Holds, running: Running) -> None:
+        self._store = store
+        self._directory = directory
+        self._balancer = balancer
+        self._holds = holds
+        self._running = running
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._changed: dict[Key, asyncio.Event] = {}
+        self._draining = False
+
+    async def __aenter__(self) -> "Dispatcher":
+        self._store.queued = self._running.left = self._look
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.drain()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def drain(self) -> None:
+        """Claim nothing more."""
+        self._draining = True
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _look(self, key: Key) -> None:
+        """The endpoint may have queued jobs, or a pod a place for one."""
+        if key in self._changed:
+            self._changed[key].set()
+        elif not self._draining:
+            self._changed[key] = asyncio.Event()
+            self._tasks[key] = asyncio.create_task(self._dispatch(key))
+
+    async def _dispatch(self, key: Key) -> None:
+        """Give jobs to pods until none is queued."""
+        changed = self._changed[key]
+        try:
+            while True:
+                pods = await self._wait_for_pods(key)
+                changed.clear()
+                at_once = endpoint.jobs if (endpoint := self._directory.endpoint(key)) else 0
+                job, left = await self._store.claim(key, self._running.takers(pods), at_once)
+                if job:
+                    self._begin(job)
+                if not left and not changed.is_set():
+                    break
+                if not job:
+                    await wait_for_event(changed, PAUSE)
+        except Unavailable:
+            asyncio.get_running_loop().call_later(PAUSE, self._look, key)
+        except Exception:
+            logger.exception("giving jobs of %s/%s to pods", *key)
+            asyncio.get_running_loop().call_later(PAUSE, self._look, key)
+        finally:
+            del self._tasks[key], self._changed[key]
+
+    def _begin(self, job: Job) -> None:
+        self._holds.begin(job.endpoint)
+        self._running.begin(job)
+
+    async def _wait_for_pods(self, key: Key) -> list[Address]:
+        """Pods that can be tried, after a start where none runs and a job asks for one; [] where nothing is queued."""
+        while True:
+            if ready := self._balancer.usable(self._directory.ready(key)):
+                return ready
+            counts = await self._store.counts(key)
+            if not counts.queued or self._directory.endpoint(key) is None:
+                return []
+            if counts.waiting:
+                try:
+                    if pods := await self._start(key):
+                        return pods
+                except Refused as refused:
+                    logger.info("jobs of %s/%s wait: %s", *key, refused)
+            with self._directory.changes(key) as changed:
+                await wait_for_event(changed, PAUSE)
+
+    async def _start(self, key: Key) -> list[Address]:
+        """The pods of an endpoint, which is started; [] once no job waits for that any more. Raises Refused."""
+        starting = asyncio.ensure_future(self._holds.wait_for_pods(key))
+        try:
+            while True:
+                await asyncio.wait({starting}, timeout=PAUSE)
+                if starting.done():
+                    return starting.result()
+                if not (await self._store.counts(key)).waiting:
+                    return []
+        finally:
+            starting.cancel()

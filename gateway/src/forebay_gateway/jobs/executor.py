@@ -1,0 +1,166 @@
+"""The jobs that pods run for this gateway: one task for each."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+
+import aiohttp
+from aiohappyeyeballs import AddrInfoType
+
+from forebay_gateway.endpoints.balancer import Balancer
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import Reservation, Shares
+from forebay_gateway.jobs import pod_client
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable, insist
+from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
+from forebay_gateway.names import Key
+from forebay_gateway.proxy.upstream import SOCKET_BUFFER, keep_alive
+
+READ_BUFFER = 16 << 10
+"""Bytes of a pod's answer behind which no more are read, until these are taken."""
+
+logger = logging.getLogger(__name__)
+
+
+class Running:
+    """Use it as an async context manager; what runs when it ends is put back into the queue. `answers` bounds what
+    is received and not stored yet."""
+
+    def __init__(self, store: Store, balancer: Balancer, answers: Shares, pace: Pace) -> None:
+        self._store = store
+        self._pace = pace
+        self._answers = answers
+        self._balancer = balancer
+        self._takers = Balancer()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._generating: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.left: Callable[[Key], None] = lambda _: None
+        """Called when a pod of an endpoint has a job less."""
+        store.stopped = self.stop
+
+    async def __aenter__(self) -> "Running":
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_open)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=3)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=READ_BUFFER)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.ended()
+        await self._session.close()
+
+    async def ended(self) -> None:
+        """Wait until no job runs here."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def takers(self, pods: Sequence[Address]) -> list[Address]:
+        """The pods that did not say just now that they have no place."""
+        return self._takers.usable(pods)
+
+    def begin(self, job: Job) -> None:
+        """Have its pod run a job that was claimed."""
+        task = asyncio.create_task(self._run(job))
+        self._tasks.add(task)
+        self._generating[job.id, job.token] = task
+        task.add_done_callback(lambda _: self._end(job, task))
+
+    def stop(self, job_id: str, token: str) -> None:
+        """End the generation of a job that is over, or another gateway's."""
+        if task := self._generating.pop((job_id, token), None):
+            task.cancel()
+
+    def _end(self, job: Job, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.left(job.endpoint)
+
+    async def _run(self, job: Job) -> None:
+        try:
+            with Reservation(self._answers, job.endpoint[0]) as received:
+                await self._generate(job, received)
+        except asyncio.CancelledError:
+            if not self._generated(job):
+                raise
+            logger.info("job %s goes back to the queue, as this gateway ends", job.id)
+            with suppress(Unavailable):  # its claim is over then when nobody beats for it
+                await self._store.put_back(job, blamed=False)
+        except Full:
+            await self._finish(job, State.FAILED, "There is no place for more of the output (jobs_bytes).")
+        except Lost:
+            logger.info("job %s is over, or another gateway has it", job.id)
+        except Exception:
+            logger.exception("job %s failed", job.id)
+            await self._finish(job, State.FAILED, "The gateway had an error while it ran the job.")
+        finally:
+            self._generated(job)
+            await self._store.release(job)
+
+    async def _generate(self, job: Job, received: Reservation) -> None:
+        """Have a pod run a job, and bring it to its end. `received`: its output that is not stored yet. Raises Full and
+        Lost."""
+        assert job.pod, "it was claimed for one"
+        await self._pace.turn(job.endpoint[0])
+        try:
+            with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():
+                async with asyncio.timeout(job.submission.timeout):
+                    outcome, items = await self._take_output(job, job.pod, received)
+        except TimeoutError:
+            await self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
+        except pod_client.Busy:  # it does clients' own jobs, beside the gateways'
+            self._takers.suspect(job.pod)
+            await self._put_back(job, "busy", blamed=False)
+        except pod_client.Unreached:
+            self._balancer.suspect(job.pod)
+            await self._put_back(job, "unreached", blamed=False)
+        except pod_client.Gone as gone:
+            self._balancer.suspect(job.pod)
+            if job.attempts < ATTEMPTS:
+                logger.info("job %s: %s; it goes to another pod", job.id, gone)
+                await self._put_back(job, "gone", blamed=True)
+            else:
+                text = f"{ATTEMPTS} pods went away while they ran it, the last so: {gone}"
+                await self._finish(job, State.FAILED, text)
+        else:
+            await self._finish(job, outcome.state, outcome.error, items)
+
+    async def _take_output(
+        self, job: Job, pod: Address, received: Reservation
+    ) -> tuple[pod_client.Outcome, Sequence[str]]:
+        """Keep the output as it comes; how the job ended, and the last items."""
+        async with aclosing(pod_client.run(self._session, pod, job, received, self._pace)) as steps:
+            async for items, outcome in steps:
+                if outcome:
+                    return outcome, items
+                await insist(partial(self._store.add_output, job, items))
+        raise pod_client.Gone("the answer broke off")
+
+    async def _finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
+        self._generated(job)
+        try:
+            await insist(partial(self._store.finish, job, state, error, items))
+        except Lost:
+            logger.info("job %s was over, or another gateway's, when it was %s", job.id, state)
+
+    async def _put_back(self, job: Job, why: str, *, blamed: bool) -> None:
+        self._generated(job)
+        REQUEUED.labels(why).inc()
+        await insist(partial(self._store.put_back, job, blamed=blamed))
+
+    def _generated(self, job: Job) -> bool:
+        """Nothing stops it from here on; whether that was not done before."""
+        return self._generating.pop((job.id, job.token), None) is not None
+
+
+def _open(address: AddrInfoType) -> socket.socket:
+    """A socket whose other end the kernel looks after: a node that went away says nothing."""
+    family, kind, protocol, *_ = address
+    opened = socket.socket(family, kind, protocol)
+    keep_alive(opened)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+    return opened

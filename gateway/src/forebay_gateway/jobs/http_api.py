@@ -1,0 +1,190 @@
+"""Answers the requests of RunPod's job API. The key has been checked by then, and is one of this endpoint's."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+from forebay_gateway.activator.pending_requests import wait_for_event
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.quotas import SMALL, Reservation, Shares
+from forebay_gateway.http import errors
+from forebay_gateway.http.errors import ApiError, Refused, no_endpoint, retry_after
+from forebay_gateway.http.job_operations import METHODS
+from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_state, tell_stream
+from forebay_gateway.jobs.rate_limits import Rates
+from forebay_gateway.jobs.store import Full, Store, Taken, Unavailable
+from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
+from forebay_gateway.names import Key
+from forebay_gateway.settings import MIB
+
+T = TypeVar("T")
+
+STREAM_WAITS = 1.0
+"""Seconds that /stream waits for something new; RunPod's clients ask again every second."""
+
+LARGEST_STREAM = 1 << 20
+"""Bytes of output in one answer of /stream; a larger item comes alone."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request: OPERATION or OPERATION/ID of an endpoint."""
+
+    key: Key
+    method: str
+    operation: str
+    job_id: str
+    query: str
+    api_key: str
+    body: bytes | bytearray
+
+
+class JobsApi:
+    """RunPod's operations on the jobs of this gateway."""
+
+    def __init__(self, store: Store, directory: Directory, answers: Shares, pace: Pace) -> None:
+        self._store = store
+        self._pace = pace
+        self._answers = answers
+        self._directory = directory
+        self._rates = Rates()
+        self._operations: dict[str, Callable[[Asked], Awaitable[object]]] = {
+            "run": self._run,
+            "runsync": self._runsync,
+            "status": self._status,
+            "stream": self._stream,
+            "cancel": self._cancel,
+            "retry": self._retry,
+            "purge-queue": self._purge,
+            "health": self._health,
+        }
+
+    async def answer(self, asked: Asked) -> bytes:
+        """The JSON that answers. Raises Refused."""
+        key, operation = asked.key, asked.operation
+        if asked.method not in METHODS[operation]:
+            raise Refused(ApiError(405, f"/{operation} takes {' and '.join(sorted(METHODS[operation]))} only."))
+        if self._directory.endpoint(key) is None:
+            raise Refused(no_endpoint(self._directory.id_of(key)))
+        pods = len(self._directory.ready(key))
+        with self._rates.answering(key, operation, pods) as fits:
+            later = self._rates.take(key, operation, pods) if fits else 1.0
+            if later:
+                raise Refused(ApiError(429, f"Too many requests to /{operation}.", headers=retry_after(later)))
+            answer = await self._do(asked)
+            return answer if isinstance(answer, bytes) else render(answer)
+
+    async def _do(self, asked: Asked) -> object:
+        try:
+            return await self._operations[asked.operation](asked)
+        except BadJob as error:
+            raise Refused(ApiError(error.status, str(error))) from error
+        except Full:
+            text = "The gateway keeps as many jobs as it can. Take results, or try again."
+            raise Refused(ApiError(429, text, headers=retry_after(10))) from None
+        except Unavailable:
+            text = "The store of the jobs does not answer. Try again."
+            raise Refused(ApiError(503, text, headers=retry_after(5))) from None
+
+    async def forget(self, key: Key) -> None:
+        """The endpoint is gone."""
+        self._rates.forget(key)
+        await self._store.forget(key)
+
+    async def _run(self, asked: Asked) -> object:
+        job_id = new_id(sync=False)
+        await self._store.submit(asked.key, job_id, await self._read(asked, sync=False), asked.api_key)
+        return tell_state(job_id, State.IN_QUEUE)
+
+    async def _runsync(self, asked: Asked) -> object:
+        wait, submission, job_id = read_wait(asked.query), await self._read(asked, sync=True), new_id(sync=True)
+        with self._store.changes(job_id) as changed:
+            await self._store.submit(asked.key, job_id, submission, asked.api_key)
+            job = _found(await self._store.wait_for_end(asked.key, job_id, changed, wait))
+        return await self._tell(job)
+
+    async def _status(self, asked: Asked) -> object:
+        ttl = read_ttl(asked.query)
+        job = await self._find(asked.key, asked.job_id)
+        if ttl is not None:
+            await self._store.expire(asked.key, job.id, ttl)
+        return await self._tell(job)
+
+    async def _stream(self, asked: Asked) -> object:
+        with self._store.changes(asked.job_id) as changed:
+            taken, told = await self._take_stream(asked)
+            if not taken.items and not taken.larger and not taken.state.final:
+                await wait_for_event(changed, STREAM_WAITS)
+                taken, told = await self._take_stream(asked)
+        if taken.larger:
+            async with self._store.turns.of(asked.key[0]):
+                _, told = await self._take_stream(asked, taken.larger)
+        return told
+
+    async def _cancel(self, asked: Asked) -> object:
+        job = _found(await self._store.cancel(asked.key, asked.job_id))
+        return tell_state(job.id, job.state)
+
+    async def _retry(self, asked: Asked) -> object:
+        state = _found(await self._store.retry(asked.key, asked.job_id, asked.api_key))
+        if not state.retryable:
+            raise BadJob(f"The job is {state}: only one that FAILED or TIMED_OUT can be tried again.")
+        return tell_state(asked.job_id, State.IN_QUEUE)
+
+    async def _purge(self, asked: Asked) -> object:
+        return {"removed": await self._store.purge(asked.key), "status": "completed"}
+
+    async def _health(self, asked: Asked) -> object:
+        counts, pods = await self._store.counts(asked.key), self._directory.ready(asked.key)
+        running = min(counts.pods, len(pods))
+        jobs = {
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "inProgress": counts.running,
+            "inQueue": counts.queued,
+            "retried": counts.retried,
+        }
+        workers = {
+            "idle": len(pods) - running,
+            "initializing": len(self._directory.unready(asked.key)),
+            "ready": len(pods),
+            "running": running,
+        }
+        return {"jobs": jobs, "workers": workers, "store": self._store.keeps}
+
+    async def _read(self, asked: Asked, *, sync: bool) -> Submission:
+        """Raises BadJob."""
+        async with self._pace.apart(asked.key[0]) if len(asked.body) > MIB else nullcontext():
+            return read_submission(asked.body, sync=sync)
+
+    async def _find(self, key: Key, job_id: str) -> Job:
+        return _found(await self._store.find(key, job_id))
+
+    async def _tell(self, job: Job) -> bytes:
+        async with self._store.turn(job):
+            self._check_room(job.endpoint, job.output_size)
+            whole = _found(await self._store.whole(job))
+            async with self._pace.apart(job.endpoint[0]) if job.output_size > MIB else nullcontext():
+                return render(tell(whole))
+
+    def _check_room(self, key: Key, size: int) -> None:
+        """Before an answer is read and written that would have no room then. Raises Refused."""
+        if size > SMALL and not self._answers.has_room(key[0], size):
+            raise Refused(errors.TOO_MANY)
+
+    async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> tuple[Taken, bytes]:
+        """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
+        Refused."""
+        with Reservation(self._answers, asked.key[0]) as room:
+            if not room.resize(most):
+                raise Refused(errors.TOO_MANY)
+            taken = _found(await self._store.take_stream(asked.key, asked.job_id, most))
+            return taken, render(tell_stream(taken.state, taken.items, more=taken.more))
+
+
+def _found(what: T | None) -> T:
+    if what is None:
+        raise BadJob("There is no such job of this endpoint, or not any more.", 404)
+    return what

@@ -1,0 +1,217 @@
+"""The jobs of this gateway, in its memory: what is here ends with the process. One event loop uses it, so each call is
+whole."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from forebay_gateway.activator.pending_requests import Backlog
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.quotas import SMALL, Shares, memory_of
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.store import ITEM, Counts, Full, Lost, Store, Taken
+from forebay_gateway.jobs.submission import Submission
+from forebay_gateway.names import Key
+
+
+@dataclass
+class _Endpoint:
+    jobs: dict[str, Job] = field(default_factory=dict)
+    again: deque[Job] = field(default_factory=deque)
+    normal: deque[Job] = field(default_factory=deque)
+    low: deque[Job] = field(default_factory=deque)
+    counts: Counts = field(default_factory=Counts)
+    pods: Counter[Address] = field(default_factory=Counter)
+
+    def queue_of(self, job: Job) -> deque[Job]:
+        if job.again:
+            return self.again
+        return self.low if job.submission.low else self.normal
+
+
+class Memory(Store):
+    """`most_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
+    (shares.Shares)."""
+
+    keeps = "in the memory of one gateway: a restart loses jobs"
+
+    def __init__(self, most_bytes: int, share: float = 0.5) -> None:
+        super().__init__()
+        self._bytes = Shares(most_bytes, share)
+        self._endpoints: dict[Key, _Endpoint] = {}
+        self._expiries: dict[str, asyncio.TimerHandle] = {}
+
+    async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
+        job = Job(job_id, key, submission, api_key, self._now())
+        self._take_place(job, job.size)
+        self._endpoints.setdefault(key, _Endpoint()).jobs[job_id] = job
+        self._expire(job, submission.ttl)
+        self._enqueue(job)
+
+    async def find(self, key: Key, job_id: str, most: int = SMALL) -> Job | None:
+        endpoint = self._endpoints.get(key)
+        return endpoint.jobs.get(job_id) if endpoint else None
+
+    async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
+        job = await self.find(key, job_id)
+        if job is None:
+            return None
+        items: list[str] = []
+        size = 0
+        for item in islice(job.output, job.told, None):
+            if not items and len(item) > most:
+                return Taken(job.state, True, [], len(item))
+            size += len(item) + ITEM
+            if items and size > most:
+                break
+            items.append(item)
+        job.told += len(items)
+        return Taken(job.state, job.told < len(job.output), items)
+
+    async def counts(self, key: Key) -> Counts:
+        return self._endpoints[key].counts if key in self._endpoints else Counts()
+
+    def backlog(self) -> Mapping[Key, Backlog]:
+        found = {key: each.counts for key, each in self._endpoints.items()}
+        return {key: counts for key, counts in found.items() if counts.queued or counts.running}
+
+    async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
+        endpoint = self._endpoints.get(key, _Endpoint())
+        free = [pod for pod in pods if endpoint.pods[pod] < at_once]
+        queue = endpoint.again or endpoint.normal or endpoint.low
+        if not free or not queue:
+            return None, endpoint.counts.queued
+        job = queue[0]
+        self._dequeue(job)
+        job.again = False
+        job.pod = min(free, key=lambda each: endpoint.pods[each])
+        endpoint.pods[job.pod] += 1
+        endpoint.counts.running += 1
+        endpoint.counts.pods = len(endpoint.pods)
+        job.state, job.started, job.attempts = State.IN_PROGRESS, self._now(), job.attempts + 1
+        return job, endpoint.counts.queued
+
+    async def release(self, job: Job) -> None:
+        await self.put_back(job, blamed=True)
+
+    async def put_back(self, job: Job, *, blamed: bool) -> None:
+        if job.state is State.IN_PROGRESS:
+            self._leave_pod(job)
+            self._forget_output(job)
+            job.attempts -= not blamed
+            job.state, job.started, job.again = State.IN_QUEUE, None, True
+            self._enqueue(job)
+
+    async def add_output(self, job: Job, items: Sequence[str]) -> None:
+        if job.state is not State.IN_PROGRESS:
+            raise Lost
+        self._take_place(job, sum(map(memory_of, items)))
+        job.output += items
+        self._tell(job.id)
+
+    async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
+        await self.add_output(job, items)
+        self._finish(job, state, error)
+
+    async def cancel(self, key: Key, job_id: str) -> Job | None:
+        job = await self.find(key, job_id)
+        if job:
+            self._finish(job, State.CANCELLED)
+        return job
+
+    async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
+        job = await self.find(key, job_id)
+        if job is None or not job.state.retryable:
+            return job.state if job else None
+        found = job.state
+        self._endpoints[key].counts.retried += 1
+        self._forget_output(job)
+        job.state, job.error, job.created, job.api_key = State.IN_QUEUE, "", self._now(), api_key
+        job.started = job.finished = None
+        job.attempts = 0
+        self._expire(job, job.submission.ttl)
+        self._enqueue(job)
+        return found
+
+    async def purge(self, key: Key) -> int:
+        endpoint = self._endpoints.get(key, _Endpoint())
+        queued = [*endpoint.again, *endpoint.normal, *endpoint.low]
+        for job in queued:
+            self._finish(job, State.CANCELLED)
+            self._drop(job)
+        return len(queued)
+
+    async def forget(self, key: Key) -> None:
+        for job in list(self._endpoints.get(key, _Endpoint()).jobs.values()):
+            self._finish(job, State.CANCELLED)
+            self._drop(job)
+        self._endpoints.pop(key, None)
+
+    async def expire(self, key: Key, job_id: str, seconds: float) -> None:
+        job = await self.find(key, job_id)
+        if job and job.state.final:
+            self._expire(job, min(seconds, job.created + job.submission.ttl - self._now()))
+
+    def _take_place(self, job: Job, size: int) -> None:
+        if not self._bytes.take(job.endpoint[0], size):
+            raise Full
+
+    def _finish(self, job: Job, state: State, error: str = "") -> None:
+        if job.state.final:
+            return
+        counts = self._endpoints[job.endpoint].counts
+        if job.state is State.IN_QUEUE:
+            self._dequeue(job)
+        else:
+            self._leave_pod(job)
+        counts.completed += state is State.COMPLETED
+        counts.failed += state.retryable
+        job.state, job.error, job.finished = state, error, self._now()
+        self._expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
+        self._tell(job.id)
+        self.finished(job)
+        self.stopped(job.id, job.token)
+
+    def _leave_pod(self, job: Job) -> None:
+        endpoint = self._endpoints[job.endpoint]
+        if job.pod:
+            endpoint.pods[job.pod] -= 1
+            endpoint.pods += Counter()  # without those that have none
+        endpoint.counts.running -= 1
+        endpoint.counts.pods = len(endpoint.pods)
+
+    def _expire(self, job: Job, seconds: float) -> None:
+        """Have nothing left of a job so long from now."""
+        if timer := self._expiries.pop(job.id, None):
+            timer.cancel()
+        self._expiries[job.id] = asyncio.get_running_loop().call_later(max(0.0, seconds), self._drop, job)
+
+    def _drop(self, job: Job) -> None:
+        self._finish(job, State.TIMED_OUT, "The job's time to live is over.")
+        if timer := self._expiries.pop(job.id, None):
+            timer.cancel()
+        if self._endpoints[job.endpoint].jobs.pop(job.id, None):
+            self._bytes.give(job.endpoint[0], job.size)
+
+    def _enqueue(self, job: Job) -> None:
+        endpoint = self._endpoints[job.endpoint]
+        endpoint.queue_of(job).append(job)
+        endpoint.counts.queued += 1
+        endpoint.counts.waiting += not job.submission.low
+        self.queued(job.endpoint)
+
+    def _dequeue(self, job: Job) -> None:
+        endpoint = self._endpoints[job.endpoint]
+        endpoint.queue_of(job).remove(job)
+        endpoint.counts.queued -= 1
+        endpoint.counts.waiting -= not job.submission.low
+
+    def _forget_output(self, job: Job) -> None:
+        self._bytes.give(job.endpoint[0], sum(map(memory_of, job.output)))
+        job.output.clear()
+        job.told = 0
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

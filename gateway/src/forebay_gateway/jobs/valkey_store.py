@@ -1,0 +1,277 @@
+"""Jobs in Valkey, or Redis from 7.0 on, for any number of gateways; each step is one run of jobs.lua, and so whole.
+
+A gateway beats once a second for the jobs that it has claimed. Every gateway also sweeps once a second, and queues
+again what nobody has beaten for in LEASE: so a job of a gateway that died runs again within LEASE and two seconds.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib import resources
+
+from redis import asyncio as valkey
+
+from forebay_gateway.activator.pending_requests import Backlog
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.quotas import SMALL, memory_of
+from forebay_gateway.jobs.job import OVERHEAD, Job, State
+from forebay_gateway.jobs.key_cipher import Seal
+from forebay_gateway.jobs.scripts import Steps, is_away
+from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Taken, Unavailable
+from forebay_gateway.jobs.submission import Submission
+from forebay_gateway.metrics import REQUEUED
+from forebay_gateway.names import Key
+
+logger = logging.getLogger(__name__)
+
+LEASE = 10.0
+"""Seconds without a beat after which a claim is over."""
+
+INTERVAL = 1.0
+"""Seconds from one beat, and one sweep, to the next."""
+
+BEATEN_TOGETHER = 1000
+"""Claims in one step: a Lua function takes up to 8,000 arguments."""
+
+CHANNEL = "forebay:told"
+
+
+class Valkey(Store):
+    """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in; of
+    them `share` tells a namespace's part (shares.Shares)."""
+
+    keeps = "in Valkey, for all gateways"
+
+    def __init__(self, client: valkey.Redis, seal: Seal, most_bytes: int, share: float = 0.5) -> None:
+        super().__init__()
+        self._client = client
+        self._seal = seal
+        self._steps = Steps(client, resources.files(__package__).joinpath("jobs.lua").read_text())
+        self._place = most_bytes, share
+        self._claims: dict[str, str] = {}
+        self._backlog: Mapping[Key, Backlog] = {}
+
+    async def __aenter__(self) -> "Valkey":
+        loops = (self._beat, INTERVAL), (self._sweep, INTERVAL), (self._listen, 0.0)
+        self._tasks = [asyncio.create_task(self._go_on(work, pause)) for work, pause in loops]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._steps.settle()
+        await self._client.aclose()
+
+    async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
+        size = OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
+        fields: dict[str, str | float] = {
+            "endpoint": _name(key),
+            "timeout": submission.timeout,
+            "ttl": round(submission.ttl * 1000),
+            "kept": round(submission.kept * 1000),
+            "low": int(submission.low),
+            "webhook": submission.webhook,
+            "api_key": self._seal.close(api_key, _owner(key, job_id)),
+            "bytes": size,
+        }
+        flat = [each for field in fields.items() for each in field]
+        if not await self._steps.run("submit", job_id, *self._place, submission.input, *flat, growing=True):
+            raise Full
+        self.queued(key)
+
+    async def find(self, key: Key, job_id: str, most: int = SMALL) -> Job | None:
+        found = await self._steps.run("find", job_id, _name(key), most)
+        return self._job(*found) if found else None
+
+    async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
+        found = await self._steps.run("take_stream", job_id, _name(key), most, uuid.uuid4().hex)
+        return Taken(State(found[0]), bool(found[1]), found[2], found[3]) if found else None
+
+    async def counts(self, key: Key) -> Counts:
+        return Counts(*map(int, await self._steps.run("counts", _name(key))))
+
+    def backlog(self) -> Mapping[Key, Backlog]:
+        return self._backlog
+
+    async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
+        token = uuid.uuid4().hex
+        left, *claimed = await self._steps.run(
+            "claim", _name(key), token, at_once, *(f"{pod.host} {pod.port}" for pod in pods)
+        )
+        if not claimed:
+            return None, int(left)
+        job_id, fields, given = claimed
+        self._claims[job_id] = token
+        return self._job(job_id, fields, given=given), int(left)
+
+    async def release(self, job: Job) -> None:
+        self._let_go(job)
+
+    async def put_back(self, job: Job, *, blamed: bool) -> None:
+        await self._steps.run("put_back", job.id, job.token, int(blamed))
+        self._let_go(job)
+
+    async def add_output(self, job: Job, items: Sequence[str]) -> None:
+        self._check(job, await self._steps.run("add_output", job.id, job.token, *self._place, job.told, *items))
+        job.told += len(items)
+
+    async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
+        done = await self._steps.run("finish", job.id, job.token, state, error, *self._place, job.told, *items)
+        self._check(job, done)
+        self._let_go(job)
+        job.state, job.error, job.finished = state, error, done / 1000
+        told = await self.find(job.endpoint, job.id) if job.submission.webhook else job
+        self.finished(told or job)
+
+    async def cancel(self, key: Key, job_id: str) -> Job | None:
+        ended = await self._steps.run("cancel", job_id, _name(key))
+        job = await self.find(key, job_id) if ended is not None else None
+        if ended and job:
+            self.finished(job)
+        return job
+
+    async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
+        sealed, call_id = self._seal.close(api_key, _owner(key, job_id)), uuid.uuid4().hex
+        found = await self._steps.run("retry", job_id, _name(key), sealed, call_id, growing=True)
+        self.queued(key)
+        return State(found) if found else None
+
+    async def purge(self, key: Key) -> int:
+        count = 0
+        for queue in ("again", "normal", "low"):
+            after = "-"
+            while after:
+                after, ended = await self._steps.run("purge", _name(key), queue, after)
+                self._tell_ended(ended)
+                count += len(ended)
+        return count
+
+    async def forget(self, key: Key) -> None:
+        more = True
+        while more:
+            more, ended = await self._steps.run("forget", _name(key))
+            self._tell_ended(ended)
+
+    async def expire(self, key: Key, job_id: str, seconds: float) -> None:
+        await self._steps.run("expire", job_id, _name(key), round(seconds * 1000))
+
+    async def _beat(self) -> None:
+        """Hold on to what was claimed here."""
+        claims = list(self._claims.items())
+        for first in range(0, len(claims), BEATEN_TOGETHER):
+            await self._hold(claims[first : first + BEATEN_TOGETHER])
+
+    async def _hold(self, claims: Sequence[tuple[str, str]]) -> None:
+        """Hold on to these claims, and stop what is not ours any more."""
+        tokens = dict(claims)
+        for job_id in await self._steps.run("beat", *(each for claim in claims for each in claim)):
+            if self._claims.get(job_id) == tokens[job_id]:
+                del self._claims[job_id]
+            self.stopped(job_id, tokens[job_id])
+
+    async def _sweep(self) -> None:
+        counts, ended, again = await self._steps.run("sweep", round(LEASE * 1000), ATTEMPTS)
+        backlog: dict[Key, Backlog] = {}
+        for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
+            for name, count in zip(flat[::2], flat[1::2], strict=True):
+                setattr(backlog.setdefault(_key(name), Backlog()), what, int(count))
+        self._backlog = backlog
+        self._tell_ended(ended)
+        if again:
+            REQUEUED.labels("gateway").inc(again)
+            logger.warning("%d jobs of gateways that are gone are queued again", again)
+        for key, jobs in backlog.items():
+            if jobs.queued:
+                self.queued(key)
+
+    async def _listen(self) -> None:
+        """Pass on what other gateways do, until the connection ends. What was missed meanwhile may be anything."""
+        async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+            await channel.subscribe(CHANNEL)
+            for job_id in list(self._watchers):
+                self._tell(job_id)
+            while True:
+                message = await channel.get_message(timeout=INTERVAL)
+                if message:
+                    word, _, what = message["data"].partition(" ")
+                    if word == "queued":
+                        self.queued(_key(what))
+                    else:
+                        self._tell(what)
+                    if word == "ended" and what in self._claims:
+                        await self._hold([(what, self._claims[what])])
+
+    async def _go_on(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
+        """Do something again and again."""
+        while True:
+            try:
+                await work()
+                await asyncio.sleep(pause)
+            except Unavailable:
+                continue
+            except Exception as error:
+                if not is_away(error):
+                    logger.exception("in the queue's %s", work.__name__)
+                await asyncio.sleep(INTERVAL)
+
+    def _check(self, job: Job, done: int) -> None:
+        if done < 0:
+            raise Full
+        if not done:
+            self._let_go(job)
+            raise Lost
+
+    def _let_go(self, job: Job) -> None:
+        if self._claims.get(job.id) == job.token:
+            del self._claims[job.id]
+
+    def _tell_ended(self, ended: Sequence[tuple[str, list[str]]]) -> None:
+        for job_id, fields in ended:
+            self.finished(self._job(job_id, fields))
+
+    def _job(
+        self, job_id: str, fields: list[str], output: Sequence[str] = (), left_out: int = 0, *, given: str = ""
+    ) -> Job:
+        """What is told of a job, as jobs.lua has it."""
+        known = dict(zip(fields[::2], fields[1::2], strict=True))
+        submission = Submission(
+            input=given,
+            timeout=float(known["timeout"]),
+            ttl=int(known["ttl"]) / 1000,
+            kept=int(known["kept"]) / 1000,
+            low=known["low"] == "1",
+            webhook=known["webhook"],
+        )
+        host, _, port = known.get("pod", "").partition(" ")
+        return Job(
+            job_id,
+            _key(known["endpoint"]),
+            submission,
+            api_key=self._seal.open(known["api_key"], _owner(_key(known["endpoint"]), job_id)) if given else "",
+            created=int(known["created"]) / 1000,
+            started=int(known["started"]) / 1000 if "started" in known else None,
+            finished=int(known["finished"]) / 1000 if "finished" in known else None,
+            state=State(known["state"]),
+            output=list(output),
+            left_out=left_out,
+            error=known.get("error", ""),
+            attempts=int(known["attempts"]),
+            pod=Address(host, int(port)) if port else None,
+            token=known.get("token", ""),
+        )
+
+
+def _owner(key: Key, job_id: str) -> str:
+    """Whose an API key is that is kept with a job."""
+    return f"job {_name(key)} {job_id}"
+
+
+def _name(key: Key) -> str:
+    return "/".join(key)
+
+
+def _key(name: str) -> Key:
+    namespace, _, endpoint = name.partition("/")
+    return namespace, endpoint

@@ -1,0 +1,43 @@
+"""What is decided of a request by its head."""
+
+from dataclasses import dataclass
+
+from forebay_gateway.http.errors import Api
+from forebay_gateway.http.messages import Head
+from forebay_gateway.http.routes import WEB_SOCKETS, Path
+from forebay_gateway.names import Key
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Of a request that may come in.
+
+    Attributes:
+        key: the endpoint; None where the body's model tells it, or where all are asked about.
+        opened: in that case, the endpoints that may be meant.
+        request_id: the client's, or one that it is given.
+        known: it has shown a valid key, or its endpoint asks for none; health checks and preflights have not.
+    """
+
+    head: Head
+    path: Path
+    key: Key | None
+    request_id: str
+    opened: frozenset[Key] = frozenset()
+    known: bool = True
+
+    @property
+    def tenant(self) -> str:
+        """The namespace on whose account it goes until its model is known; "" where that may be any."""
+        if self.key:
+            return self.key[0]
+        return min(self.opened)[0] if self.opened and self.head.key else ""
+
+    @property
+    def web_socket(self) -> bool:
+        return self.head.is_web_socket and self.path.canonical in WEB_SOCKETS
+
+    @property
+    def api(self) -> Api:
+        """Whose errors the client knows."""
+        return self.path.api

@@ -1,0 +1,371 @@
+"""One client: one request, one answer, then the end. Time-outs and limits are here; what to answer the gate decides."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, cast
+
+from forebay_gateway.endpoints.key_refresh import PEEKED
+from forebay_gateway.fairness.pacing import LARGE, Pace, Reader
+from forebay_gateway.fairness.quotas import SMALL, Reservation, Shares, Sources
+from forebay_gateway.http import errors
+from forebay_gateway.http.errors import Api, ApiError, Refused
+from forebay_gateway.http.messages import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
+from forebay_gateway.http.parser import RequestReader
+from forebay_gateway.http.request_id import choose_id, new_id
+from forebay_gateway.http.routes import read_path
+from forebay_gateway.metrics import ANSWERS, CONNECTIONS
+from forebay_gateway.names import Key
+from forebay_gateway.proxy.admission import Admission
+from forebay_gateway.proxy.upstream import SOCKET_BUFFER, TURN, Upstream, keep_alive
+from forebay_gateway.settings import Limits
+
+logger = logging.getLogger(__name__)
+
+LINGER_SECONDS = 5.0
+"""How long the rest of a request that was refused is still read: a client that writes before it reads would else see
+its connection reset in place of the answer."""
+
+
+SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
+"""Why nothing is read from the other side."""
+
+
+class Gate(Protocol):
+    """Decides about requests."""
+
+    limits: Limits
+    kept: Shares
+    answers: Shares
+    known: Shares
+    unknown: Sources
+    pace: Pace
+    connections: "set[Connection]"
+
+    def admit(self, port: Key | None, head: Head) -> Admission:
+        """By the head alone, before the body is read. Raises Refused."""
+
+    def peek(self, body: bytes | bytearray) -> bool:
+        """Look which model the beginning of a body names whose key opens nothing; whether it names one."""
+
+    async def serve(self, client: "Connection", admission: Admission) -> None:
+        """Answer a complete request. Raises Refused."""
+
+
+class Connection(asyncio.Protocol):
+    """`port` is the endpoint that the port stands in for; None on the shared one."""
+
+    def __init__(self, gate: Gate, port: Key | None) -> None:
+        self._gate = gate
+        self._port = port
+        self._loop = asyncio.get_running_loop()
+        self._reader = RequestReader(gate.limits.head_bytes, gate.limits.body_bytes)
+        self._admission: Admission | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._upstream: Upstream | None = None
+        self._body: Reservation | None = None
+        self._unsent: Reservation | None = None
+        self._counts = False
+        self.tenant = ""
+        """The namespace on whose account the request goes, or where it comes from while no namespace is known."""
+        self._source = ""
+        self._answered = False
+        self._streams = False
+        self._slow = False
+        self._peeked: bytearray | None = None
+        self._writing: asyncio.TimerHandle | None = None
+        self.write = _not_connected
+
+    @property
+    def busy(self) -> bool:
+        """Whether a complete request is being answered."""
+        return self._task is not None and not self._task.done()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self.write = self._transport.write
+        keep_alive(connection := self._transport.get_extra_info("socket"))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        self._reading = Reader(self._transport)
+        self._gate.connections.add(self)
+        CONNECTIONS.inc()
+        self._timer = self._loop.call_later(self._gate.limits.head_seconds, self._too_slow)
+        source = str((self._transport.get_extra_info("peername") or ("::",))[0])
+        if len(self._gate.connections) > self._gate.limits.connections or not self._gate.unknown.take(source):
+            self.fail(errors.BUSY)
+            self._transport.close()  # without a look at what comes
+        else:
+            self._source = source
+            self._loop.call_soon(self._take_turn)  # once the transport has begun to read
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._gate.connections.discard(self)
+        CONNECTIONS.dec()
+        self._timer.cancel()
+        if self._writing:
+            self._writing.cancel()
+        if self._task and not self._task.done():
+            ANSWERS.labels("left").inc()
+            self._task.cancel()
+        self.drop_body()
+        self._keep_unsent(0)
+        self._leave()
+
+    def data_received(self, data: bytes) -> None:
+        if len(data) > LARGE:
+            self._take_turn()
+        if self._upstream is not None and self._upstream.switched:
+            self._upstream.transport.write(data)
+        elif not self._answered and self._task is None:
+            try:
+                self._read(data)
+            except Refused as refused:
+                if refused.error is errors.WRONG_KEY and self._port is None:
+                    self._peeked = bytearray()
+                    self._peek(self._reader.body)
+                self.fail(refused.error)
+        elif self._peeked is not None:
+            self._peek(data)
+
+    def _peek(self, data: bytes | bytearray) -> None:
+        """Look for the model in the beginning of a body whose key opens nothing."""
+        if self._peeked is not None:
+            self._peeked += data[: PEEKED - len(self._peeked)]
+            if self._gate.peek(self._peeked) or len(self._peeked) == PEEKED:
+                self._peeked = None
+
+    def pause_writing(self) -> None:
+        """What is written and not taken counts, until it is."""
+        self._slow = True
+        self._watch_writing()
+        if self._upstream:
+            self._upstream.reader.hold(SLOW_CLIENT)
+        if not self._keep_unsent(self._transport.get_write_buffer_size() + 4 * SOCKET_BUFFER):
+            self._transport.abort()
+
+    def resume_writing(self) -> None:
+        self._slow = False
+        self._keep_unsent(0)
+        if self._upstream:
+            self._upstream.reader.release(SLOW_CLIENT)
+
+    def _watch_writing(self, before: int = 0) -> None:
+        """Let go of a client that takes nothing of what is written to it for a while. `before`: what was left then."""
+        left = self._transport.get_write_buffer_size()
+        if left and left == before:
+            self._transport.abort()
+        elif left and not self._writing:
+            self._writing = self._loop.call_later(self._gate.limits.write_seconds, self._look_at_writing, left)
+
+    def _look_at_writing(self, before: int) -> None:
+        self._writing = None
+        self._watch_writing(before)
+
+    def pause_reading(self) -> None:
+        """Called while the pod takes nothing more of a web socket's or of a long body's bytes."""
+        self._reading.hold(SLOW_POD)
+
+    def resume_reading(self) -> None:
+        self._reading.release(SLOW_POD)
+
+    def _take_turn(self) -> None:
+        self._reading.hold(TURN)
+        self.wait_for_turn(partial(self._reading.release, TURN))
+
+    def wait_for_turn(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on` when it is the turn of this client's tenant to have another large read."""
+        self._gate.pace.wait(self.tenant or self._source, go_on)
+
+    def attach(self, upstream: Upstream) -> None:
+        """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
+        self._upstream = upstream
+        upstream.taken.add_done_callback(lambda _: self.drop_body())
+        if self._slow:
+            upstream.reader.hold(SLOW_CLIENT)
+
+    def release(self) -> None:
+        """The pod went away without a byte of an answer: the gateway may tell of it."""
+        self._upstream = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the client has got the head of a stream from the gateway."""
+        return self._streams
+
+    def comment(self, text: str) -> None:
+        """Tell a client that waits for a stream how far things are; its parser passes it over. The first begins it."""
+        head = b""
+        if not self._streams:
+            self._streams = self._answered = True
+            origin = b"access-control-allow-origin: *\r\n" if self._origin else b""
+            head = STREAM_HEAD % (self._request_id.encode(), origin)
+        self.write(head + chunk(f": {text}\n\n".encode()))
+
+    def answer(self, status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """Answer the request whole, with JSON."""
+        bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
+        headers = (("x-request-id", self._request_id), *headers)
+        head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
+        if len(body) > SMALL and not self._keep_unsent(len(body)):
+            self.fail(errors.TOO_MANY)
+            return
+        ANSWERS.labels(str(status)).inc()
+        self.write(head)
+        if body:
+            self.write(body)
+        self._answered = True
+        self.end()
+
+    def fail(self, error: ApiError) -> None:
+        """Tell the error, in the way that is still possible."""
+        api = self._admission.api if self._admission else _api_of(self._reader.head, shared=self._port is None)
+        self.drop_body()
+        if self._transport.is_closing():
+            return
+        if self._streams and self._upstream is None:
+            ANSWERS.labels(f"event {error.status}").inc()
+            self.write(chunk(error.event(api)) + LAST_CHUNK)
+            self.end()
+        elif self._answered or (self._upstream and self._upstream.answered):
+            self._transport.abort()
+        else:
+            self.answer(error.status, error.content(api), error.headers)
+
+    def end(self) -> None:
+        """Close once everything is written, and, where the request was not read whole, the client has seen it."""
+        self._timer.cancel()
+        self._watch_writing()
+        if self._reader.complete or self._transport.is_closing():
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+            self._timer = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def detach(self, error: Exception | None) -> None:
+        """The pod's answer is over, by an error or as it should be."""
+        if error:
+            self._transport.abort()
+        else:
+            self.end()
+
+    def take_body(self) -> bytearray:
+        """The request's body, which is the caller's alone from now on, so that it can go as soon as it is written."""
+        body, self._reader.body = self._reader.body, bytearray()
+        return body
+
+    def drop_body(self) -> None:
+        """The request's body is kept no longer."""
+        if self._body:
+            self._body.resize(0)
+        self._reader.body = bytearray()
+
+    def _keep_unsent(self, size: int) -> bool:
+        """Whether so many bytes may wait for the client to take them; if so they count from now on."""
+        return self._unsent is None or self._unsent.resize(size)
+
+    def _admit(self, head: Head) -> Admission:
+        """What is decided by the head. The connection is its tenant's from now on. Raises Refused."""
+        admission = self._gate.admit(self._port, head)
+        self.tenant = admission.tenant or self._source
+        self._body = Reservation(self._gate.kept, self.tenant)
+        self._unsent = Reservation(self._gate.answers, self.tenant)
+        if admission.known:
+            if not self._gate.known.take(self.tenant):
+                raise Refused(errors.BUSY)
+            self._leave()
+            self._counts = True
+        return admission
+
+    def charge(self, namespace: str) -> None:
+        """The request goes on the account of this namespace from now on. Raises Refused where that has no room."""
+        if self.tenant == namespace:
+            return
+        if self._counts:
+            if not self._gate.known.take(namespace):
+                raise Refused(errors.BUSY)
+            self._gate.known.give(self.tenant)
+        self.tenant = namespace
+        for kept in (self._body, self._unsent):
+            if kept and not kept.move(namespace):
+                raise Refused(errors.TOO_MANY)
+
+    def _leave(self) -> None:
+        """The connection counts no more where it did."""
+        if self._source:
+            self._gate.unknown.give(self._source)
+            self._source = ""
+        if self._counts:
+            self._gate.known.give(self.tenant)
+            self._counts = False
+
+    async def ended(self) -> None:
+        """Wait until the request is answered, in whatever way."""
+        if self._task:
+            await asyncio.wait({self._task})
+
+    def cancel(self) -> None:
+        """End at once: the process stops."""
+        if self._task:
+            self._task.cancel()
+        if self.busy or self._reader.began:
+            self.fail(errors.DRAINING)
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, whatever the client has not taken yet."""
+        self._transport.abort()
+
+    @property
+    def _origin(self) -> bool:
+        return self._reader.head is not None and bool(self._reader.head.get(b"origin"))
+
+    @property
+    def _request_id(self) -> str:
+        if self._admission:
+            return self._admission.request_id
+        return choose_id(self._reader.head) if self._reader.head else new_id()
+
+    def _read(self, data: bytes) -> None:
+        reader, gate = self._reader, self._gate
+        reader.feed(data)
+        if reader.head is None:
+            return
+        if self._admission is None:
+            self._admission = self._admit(reader.head)
+            self._timer.cancel()
+            self._timer = self._loop.call_later(gate.limits.body_seconds, self._too_slow)
+            if not reader.complete and reader.head.get(b"expect").lower() == "100-continue":
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._body and not self._body.resize(len(reader.body)):
+            raise Refused(errors.TOO_MANY)
+        if reader.complete:
+            self._timer.cancel()
+            self._task = self._loop.create_task(self._serve(self._admission))
+
+    async def _serve(self, admission: Admission) -> None:
+        try:
+            await self._gate.serve(self, admission)
+        except Refused as refused:
+            self.fail(refused.error)
+        except Exception:
+            logger.exception("a request failed")
+            self.fail(errors.INTERNAL)
+
+    def _too_slow(self) -> None:
+        if self._reader.began:
+            self.fail(errors.SLOW_HEAD if self._reader.head is None else errors.SLOW_BODY)
+        else:
+            self._transport.close()
+
+
+def _not_connected(data: bytes) -> None:
+    raise ConnectionError(f"{len(data)} bytes for a client that is not connected yet")
+
+
+def _api_of(head: Head | None, *, shared: bool) -> Api:
+    """Whose errors a client knows that was not admitted."""
+    path = read_path(head.method, head.target, shared=shared) if head else None
+    return path.api if path else Api.OPENAI

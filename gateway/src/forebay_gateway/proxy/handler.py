@@ -1,0 +1,338 @@
+"""What becomes of a request: the key first, then the endpoint, then an answer of our own, a pod, or the wait for it."""
+
+import asyncio
+import errno
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from forebay_gateway.activator.pending_requests import Holds, too_late
+from forebay_gateway.batches import http_api as batches
+from forebay_gateway.endpoints.balancer import Balancer
+from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.endpoint import Address, Endpoint
+from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_refresh import Rereads, peek_model
+from forebay_gateway.fairness.pacing import APART, Pace
+from forebay_gateway.fairness.quotas import Shares, Sources
+from forebay_gateway.http import errors
+from forebay_gateway.http.body import Fields, read_fields, read_query
+from forebay_gateway.http.errors import Refused
+from forebay_gateway.http.messages import Head, render_request, replace_line
+from forebay_gateway.http.request_id import NAME, choose_id
+from forebay_gateway.http.routes import Kind, read_path
+from forebay_gateway.job_services import Jobs
+from forebay_gateway.jobs.http_api import Asked
+from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, KEPT_BYTES, RELAYED
+from forebay_gateway.names import Key
+from forebay_gateway.proxy import local_answers
+from forebay_gateway.proxy.admission import Admission
+from forebay_gateway.proxy.client_connection import Connection
+from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
+from forebay_gateway.settings import MIB, Limits
+
+LONGEST_FOR_AFFINITY = 4 << 20
+"""Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
+
+FLOOR = 4 * MIB
+"""Bytes of bodies, and of answers, that each namespace may keep whatever the others do."""
+
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""What the system says where this process or machine has too many connections."""
+
+NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})
+"""As in forebay_server's routes, where /v1/completions takes the model that is served."""
+
+
+@dataclass
+class Gate:
+    """Decides about every request of this process."""
+
+    directory: Directory
+    keys: Keys
+    holds: Holds
+    balancer: Balancer
+    limits: Limits
+    jobs: Jobs | None = None
+    draining: bool = False
+    connections: set[Connection] = field(default_factory=set)
+    rereads: Rereads = field(default_factory=Rereads)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.kept = Shares(limits.kept_bytes, limits.namespace_share, FLOOR)
+        self.answers = Shares(limits.kept_bytes * 3 // 4, limits.namespace_share, FLOOR)
+        KEPT_BYTES.set_function(lambda: self.kept.used + self.answers.used)
+        self.pace = Pace(0 if limits.namespace_share == 1 else APART)
+        self.known = Shares(limits.connections, limits.namespace_share)
+        self.unknown = Sources(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
+
+    def admit(self, port: Key | None, head: Head) -> Admission:
+        """By the head alone. The key is asked for before anything is told. Raises Refused."""
+        if self.draining:
+            raise Refused(errors.DRAINING)
+        path = read_path(head.method, head.target, shared=port is None)
+        if path and (path.kind is Kind.PROBE or head.is_preflight):  # neither needs a key
+            if head.has_body:
+                raise Refused(errors.NO_BODY)
+            return Admission(head, path, port, choose_id(head), known=False)
+        if port is not None:
+            self._check(port, head)
+        elif path is None or not path.endpoint:
+            opened = self._opened(head)
+        else:
+            port, opened = self._named(unquote(path.endpoint), head), frozenset()
+        if path is None:
+            raise Refused(errors.not_found(head.method, head.path))
+        return Admission(head, path, port, choose_id(head), opened if port is None else frozenset())
+
+    def _check(self, key: Key, head: Head) -> None:
+        if key in self.directory.open():
+            return
+        if not head.key:
+            raise Refused(errors.MISSING_KEY)
+        self.rereads.note([key])
+        if not self.keys.opens(head.key, key):
+            raise Refused(errors.WRONG_KEY)
+
+    def _opened(self, head: Head) -> frozenset[Key]:
+        """The endpoints that may be meant by a request that names none: with a key those that it opens, without one
+        those that ask for none. So nobody can have others' requests sent to an endpoint of his, or make them
+        ambiguous."""
+        opened = self.keys.opened_by(head.key) if head.key else self.directory.open()
+        if head.key:
+            self.rereads.note(opened)
+        if not opened:
+            raise Refused(errors.WRONG_KEY if head.key else errors.MISSING_KEY)
+        return opened
+
+    def _named(self, name: str, head: Head) -> Key:
+        """The endpoint with an id. Who has no key that opens anything does not learn which there are."""
+        endpoint = self.directory.find(name)
+        if endpoint and head.key:
+            self.rereads.note([endpoint.key])
+        if endpoint and (endpoint.open or self.keys.opens(head.key, endpoint.key)):
+            return endpoint.key
+        if not head.key:
+            raise Refused(errors.MISSING_KEY)
+        if not self.keys.opened_by(head.key):
+            raise Refused(errors.WRONG_KEY)
+        raise Refused(errors.no_endpoint(name))
+
+    def peek(self, body: bytes | bytearray) -> bool:
+        """Look which model the beginning of a body names whose key opens nothing: the operator may not have seen that
+        key yet. Whether it names one."""
+        model = peek_model(body)
+        if model:
+            self.rereads.note(self.directory.serving(model))
+        return bool(model)
+
+    async def serve(self, client: Connection, admission: Admission) -> None:
+        """Answer a complete request. Raises Refused."""
+        key, path = admission.key, admission.path
+        if self._answer(client, admission):
+            return
+        body = client.take_body()
+        if path.kind is Kind.JOBS and key is not None and await self._answer_job(client, admission, key, body):
+            return
+        if path.kind is Kind.BATCHES:
+            await self._answer_batches(client, admission, body)
+            return
+        fields = None
+        if key is None:
+            fields = await self._read(client, admission, body)
+            key = self._by_model(fields.model, admission)
+            client.charge(key[0])
+        if path.kind in (Kind.ENGINE, Kind.JOBS):
+            self.holds.begin(key)
+        request = _Request(client, admission, key, body, fields, time.monotonic())
+        del body  # the request lets go of it once a pod has it
+        while not await self._try(request):
+            pass
+
+    def _answer(self, client: Connection, admission: Admission) -> bool:
+        """Answer what the gateway can answer by itself; whether it did."""
+        key, path, head = admission.key, admission.path, admission.head
+        ready = key is not None and bool(self.balancer.usable(self.directory.ready(key)))
+        if path.kind is Kind.PROBE:
+            endpoint = self.directory.endpoint(key) if key else None
+            status = local_answers.health(endpoint, ready=ready or key is None, ping=path.canonical == "/ping")
+            client.answer(status, None)
+        elif head.is_preflight:  # the same for an endpoint that is there and one that is not
+            asked = head.get(b"access-control-request-headers")
+            client.answer(200, None, (*local_answers.PREFLIGHT, ("access-control-allow-headers", asked)))
+        elif path.kind is Kind.MODELS and not ready:
+            meant = [key] if key else sorted(admission.opened)
+            endpoints = [found for each in meant if (found := self.directory.endpoint(each))]
+            name = unquote(path.canonical.removeprefix("/v1/models").removeprefix("/"))
+            if not name:
+                client.answer(200, local_answers.list_models(endpoints, self.directory))
+            elif model := local_answers.find_model(name, endpoints, self.directory):
+                client.answer(200, model)
+            else:
+                raise Refused(errors.no_model(name))
+        else:
+            return False
+        return True
+
+    async def _answer_job(self, client: Connection, admission: Admission, key: Key, body: bytes | bytearray) -> bool:
+        """Answer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
+        head = admission.head
+        operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
+        if self.jobs is None:
+            if operation == "runsync" and head.method == "POST":
+                return False
+            raise Refused(errors.NO_JOBS)
+        query = head.target.partition(b"?")[2].decode("latin-1")
+        asked = Asked(key, head.method, operation, job_id, query, self._key_for(key, head), body)
+        client.answer(200, await self.jobs.api.answer(asked))
+        return True
+
+    def _key_for(self, key: Key, head: Head) -> str:
+        """The API key that is kept for an endpoint's pods; "" where they ask for none."""
+        return "" if key in self.directory.open() else head.key
+
+    async def _answer_batches(self, client: Connection, admission: Admission, body: bytes | bytearray) -> None:
+        """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
+        head, key = admission.head, admission.key
+        if self.jobs is None:
+            raise Refused(errors.NO_JOBS)
+        if key is None:
+            if len(admission.opened) > 1:
+                raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.opened]))
+            (key,) = admission.opened
+        parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
+        query = head.target.partition(b"?")[2].decode("latin-1")
+        asked = batches.Asked(key, head.method, parts, query, head.get(b"content-type"), self._key_for(key, head), body)
+        answer = await self.jobs.batches.answer(asked)
+        client.answer(200, answer.content, (("content-type", answer.content_type),))
+
+    async def _read(self, client: Connection, admission: Admission, body: bytes | bytearray) -> Fields:
+        """What a body says that has to make sense before anything is started for it. Raises Refused."""
+        if admission.web_socket:
+            fields = read_query(admission.head.target)
+        else:
+            async with self.pace.apart(client.tenant) if len(body) > MIB else nullcontext():
+                fields = read_fields(admission.head.get(b"content-type"), body)
+        if fields.dense:
+            raise Refused(errors.TOO_MANY_VALUES)
+        if not fields.valid:
+            raise Refused(errors.BAD_JSON)
+        if not fields.model and (admission.key is None or admission.path.canonical in NEEDS_MODEL):
+            raise Refused(errors.MODEL_MISSING)
+        return fields
+
+    def _by_model(self, model: str, admission: Admission) -> Key:
+        endpoints = [self.directory.endpoint(key) for key in admission.opened]
+        found = [each.key for each in endpoints if each and model in each.models]
+        if len(found) > 1:
+            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in found]))
+        if found:
+            return found[0]
+        raise Refused(errors.no_model(model) if admission.head.key else errors.MISSING_KEY)
+
+    async def _try(self, request: "_Request") -> bool:
+        """Send a request to a pod, after a wait where there is none; whether a pod took it. Raises Refused."""
+        ready: Sequence[Address] = self.balancer.usable(self.directory.ready(request.key))
+        if not ready:
+            ready = await self._hold(request)
+        pod = self.balancer.pick(ready, request.affinity(len(ready)))
+        if pod is None:
+            return False
+        client, admission = request.client, request.admission
+        if client.streams:
+            upstream: Upstream = LateUpstream(client, admission.api)
+        else:
+            upstream = Upstream(client, web_socket=admission.web_socket)
+        with self.balancer.at(pod):
+            try:
+                await connect(upstream, pod, self.limits.connect_seconds)
+            except OSError as error:
+                if error.errno in OUT_OF_DESCRIPTORS:  # which says nothing of the pod
+                    raise Refused(errors.BUSY) from error
+                self.balancer.suspect(pod)
+                return False
+            with RELAYED.track_inprogress():
+                keys = request.key not in self.directory.open()
+                await _relay(request, upstream, self.limits.write_seconds, keys=keys)
+        return True
+
+    async def _hold(self, request: "_Request") -> list[Address]:
+        """Wait for pods. A stream is kept alive by comments once its patience is over. Raises Refused."""
+        key, limits = request.key, self.limits
+        if request.admission.path.kind not in (Kind.ENGINE, Kind.JOBS):
+            raise Refused(errors.not_found(request.admission.head.method, request.admission.head.path))
+        fields = request.fields
+        if fields is None:
+            fields = request.fields = await self._read(request.client, request.admission, request.body)
+        endpoint = self.directory.endpoint(key)
+        if endpoint and fields.model and endpoint.models and fields.model not in endpoint.models:
+            raise Refused(errors.no_model(fields.model))
+        deadline = request.began + limits.hold_seconds
+        streams = fields.stream and request.admission.head.version == "1.1"  # HTTP/1.0 knows no chunks
+        comment_at = request.began + limits.patience_seconds if streams else math.inf
+        began = time.monotonic()
+        with self.holds.held(key):
+            waiting = asyncio.ensure_future(self.holds.wait_for_pods(key))
+            try:
+                while True:
+                    now = time.monotonic()
+                    await asyncio.wait({waiting}, timeout=max(0, min(deadline, comment_at) - now))
+                    if waiting.done():
+                        HELD_SECONDS.observe(time.monotonic() - began)
+                        return waiting.result()
+                    endpoint = self.directory.endpoint(key)
+                    now = time.monotonic()  # a timer may end a little early
+                    if now >= deadline:
+                        raise Refused(too_late(endpoint, self.directory.id_of(key), limits.hold_seconds))
+                    if now >= comment_at:
+                        request.client.comment(_tell(endpoint))
+                        comment_at = now + limits.heartbeat_seconds
+            finally:
+                waiting.cancel()
+
+
+@dataclass
+class _Request:
+    """A complete request on its way to a pod."""
+
+    client: Connection
+    admission: Admission
+    key: Key
+    body: bytes | bytearray
+    fields: Fields | None
+    began: float
+
+    def affinity(self, pods: int) -> bytes:
+        """What tells its conversation, where that matters."""
+        if self.fields is None and pods > 1 and 0 < len(self.body) <= LONGEST_FOR_AFFINITY:
+            self.fields = read_fields(self.admission.head.get(b"content-type"), self.body)
+        return self.fields.affinity if self.fields else b""
+
+
+async def _relay(request: _Request, upstream: Upstream, seconds: float, *, keys: bool) -> None:
+    """`keys`: the pod checks the API key, so it gets it."""
+    client, admission = request.client, request.admission
+    try:
+        head = replace_line(admission.head, NAME, admission.request_id)
+        lines = render_request(
+            head, admission.path.target, len(request.body), web_socket=admission.web_socket, keys=keys
+        )
+        upstream.send(lines, request.body, seconds)
+        request.body = b""
+        client.attach(upstream)
+        error = await upstream.ended
+    finally:
+        upstream.transport.abort()
+    if not upstream.answered:
+        client.release()
+        raise error if isinstance(error, Refused) else Refused(errors.NO_ANSWER)
+    ANSWERS.labels("relayed").inc()
+    client.detach(error)
+
+
+def _tell(endpoint: Endpoint | None) -> str:
+    return f"forebay: {endpoint.progress}" if endpoint else "forebay: waiting"

@@ -1,0 +1,263 @@
+"""The way of a request's bytes to a pod and of the answer's bytes back, which nobody looks at.
+
+The pod is asked to close its connection after the answer, so the end of the answer is the end of the connection,
+whatever its form. A slow client stops the reading from the pod. A client that leaves ends the pod's connection, and
+with it the generation.
+"""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Protocol, cast
+
+from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.fairness.pacing import LARGE, Reader
+from forebay_gateway.http import errors
+from forebay_gateway.http.errors import Api, Refused
+from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status
+
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""Seconds, seconds and times after which a machine that went away without a word counts as gone."""
+
+TURN = "turn"
+"""Why nothing is read for a moment: others have theirs."""
+
+SOCKET_BUFFER = 64 << 10
+"""Bytes of an answer that the kernel keeps on each side of the gateway (it takes twice as many). By itself it would
+take megabytes for each client that reads slowly."""
+
+HIGH_WATER = 64 << 10
+"""Bytes for a pod above which its client is not read from, until the pod has taken all of them."""
+
+LONGEST_HEAD = 64 << 10
+"""Bytes of an answer's head, and of what informs of it before."""
+
+LONGEST_REPLY = 1 << 20
+"""Bytes of a pod's answer that is told as an event."""
+
+
+_INFORMS = (b"http/1.1 1", b"http/1.0 1")
+"""How a head begins, in lower case, that only informs: the answer is still to come."""
+
+END = b"\r\n\r\n"
+"""Of a head."""
+
+
+class Sink(Protocol):
+    """Where an answer goes: the client's connection."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def wait_for_turn(self, go_on: Callable[[], None]) -> None: ...
+
+
+class Upstream(asyncio.Protocol):
+    """A connection to a pod.
+
+    Only the head of the answer is looked at: it is to end the client's connection, since what the client sends after
+    it must not come to this pod, even where a proxy shares that connection between clients.
+
+    Attributes:
+        web_socket: the request asks for one.
+        answered: something went to the client.
+        switched: the connection is a web socket now.
+        reader: what reads from the pod.
+        taken: done when the pod has taken the whole request, or went away.
+        ended: its result is the error or None, when it is over.
+    """
+
+    def __init__(self, client: Sink, *, web_socket: bool = False) -> None:
+        self._client = client
+        self._write = client.write
+        self._passes = False
+        """The head has gone to the client, and what comes now goes as it is."""
+        self._web_socket = web_socket
+        self._write_seconds = 0.0
+        self._watching: asyncio.TimerHandle | None = None
+        self._head = b""
+        self._informed = 0
+        self.answered = False
+        self.switched = False
+        self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        keep_alive(connection := self.transport.get_extra_info("socket"))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER, low=0)
+        self.reader = Reader(self.transport)
+        asyncio.get_running_loop().call_soon(self._take_turn)  # once the transport has begun to read
+
+    def _take_turn(self) -> None:
+        self.reader.hold(TURN)
+        self._client.wait_for_turn(partial(self.reader.release, TURN))
+
+    def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
+        """Write the request. A pod that takes nothing of what is written to it for so many seconds is left."""
+        self._write_seconds = seconds
+        self.transport.writelines([head, body])
+        self._watch_writing()
+
+    def _watch_writing(self, before: int = 0) -> None:
+        """`before`: what was left to write when this was called last; nothing is added meanwhile."""
+        self._stop_watching()
+        left = self.transport.get_write_buffer_size()
+        if not left:
+            self._take()
+        elif left == before:
+            self._fail(Refused(errors.NOT_TAKEN))
+        else:
+            self._watching = asyncio.get_running_loop().call_later(self._write_seconds, self._watch_writing, left)
+
+    def _stop_watching(self) -> None:
+        if self._watching:
+            self._watching.cancel()
+            self._watching = None
+
+    def _take(self) -> None:
+        if not self.taken.done():
+            self.taken.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if len(data) > LARGE:
+            self._take_turn()
+        if self._passes:
+            self._pass(data)
+        elif not self.ended.done():  # else it was under way when the answer failed
+            self._begin(data)
+
+    def _begin(self, data: bytes) -> None:
+        """Take what may still be of the head."""
+        try:
+            data = self._read_head(self._head + data)
+        except ValueError:
+            self._fail(Refused(errors.BAD_ANSWER))
+            return
+        if data:
+            self.answered = True
+            self._pass(data)
+
+    def _read_head(self, received: bytes) -> bytes:
+        """What of the answer's beginning may go to the client. Raises ValueError for no answer.
+
+        Answers before the final one (1xx) go no further. The gateway has answered Expect itself, and a proxy may take
+        one for final and its connection for free (nginx 1.22 does, after HEAD).
+        """
+        self._head = b""
+        while b"\r\n\r\n" in received:
+            head, _, received = received.partition(b"\r\n\r\n")
+            status = read_status(head)
+            if status == HTTPStatus.SWITCHING_PROTOCOLS:
+                if not self._web_socket:
+                    raise ValueError("no web socket was asked for")
+                self.switched = self._passes = True
+                return head + b"\r\n\r\n" + received
+            if status >= HTTPStatus.OK:
+                self._passes = True
+                return end_connection(head) + b"\r\n\r\n" + received
+            self._informed += len(head)
+        if len(received) + self._informed > LONGEST_HEAD:
+            raise ValueError("the head of the answer is too long")
+        self._head = received
+        return b""
+
+    def _pass(self, data: bytes) -> None:
+        try:
+            self._write(data)
+        except RuntimeError:  # as uvloop says of a client's connection that it closed in this very moment
+            self.transport.abort()
+
+    def _fail(self, error: Exception) -> None:
+        """The answer is of no use: the connection ends by this error."""
+        self._passes = False
+        if not self.ended.done():
+            self.ended.set_result(error)
+        self.transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._stop_watching()
+        self._take()
+        if not self.ended.done():
+            self.ended.set_result(error)
+
+    def pause_writing(self) -> None:
+        self._client.pause_reading()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        self._stop_watching()
+        self._take()
+        self._client.resume_reading()
+
+
+class LateUpstream(Upstream):
+    """A connection to a pod for a client that has got a head and comments already, in chunks.
+
+    A streamed answer comes in chunks too, so after its head everything passes as it is. Any other answer becomes one
+    event: its error, or its JSON.
+    """
+
+    def __init__(self, client: Sink, api: Api) -> None:
+        super().__init__(client)
+        self._api = api
+        self._received = bytearray()
+        self._headed = False
+
+    def _begin(self, data: bytes) -> None:
+        looked = max(0, len(self._received) - len(END) + 1)
+        self._received += data
+        while not self._headed and (end := self._received.find(END, looked)) >= 0:
+            head = bytes(self._received[:end]).lower()
+            if not head.startswith(_INFORMS):
+                self._headed = True
+                lines = head.split(b"\r\n")
+                if lines[0].split()[1:2] == [b"200"] and b"transfer-encoding: chunked" in lines:
+                    self._passes = self.answered = True
+                    self._pass(bytes(self._received[end + len(END) :]))
+                    self._received = bytearray()
+                    return
+            else:
+                del self._received[: end + len(END)]
+                looked = 0
+        if len(self._received) > (LONGEST_REPLY if self._headed else LONGEST_HEAD):
+            self.transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        try:
+            if not self._passes and self._received:
+                self.answered = True
+                self._client.write(chunk(_as_event(bytes(self._received), self._api)) + LAST_CHUNK)
+        finally:
+            super().connection_lost(error)
+
+
+def _as_event(answer: bytes, api: Api) -> bytes:
+    head, _, body = answer.partition(END)
+    try:
+        status = read_status(head)
+        if status == HTTPStatus.OK:
+            return b"data: %s\n\n" % json.dumps(json.loads(body)).encode()
+    except (ValueError, RecursionError):
+        return errors.NO_ANSWER.event(api)
+    return errors.of_pod(status, body).event(api)
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Have the kernel look whether the other end still is there."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def connect(upstream: Upstream, pod: Address, seconds: float) -> None:
+    """Connect to a pod. Raises OSError, TimeoutError included, where it takes no connection."""
+    async with asyncio.timeout(seconds):
+        await asyncio.get_running_loop().create_connection(lambda: upstream, pod.host, pod.port)

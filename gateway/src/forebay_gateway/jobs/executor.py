@@ -14,12 +14,12 @@ from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.pacing import Pace
 from forebay_gateway.fairness.quotas import Reservation, Shares
+from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.jobs import pod_client
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable, insist
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
 from forebay_gateway.names import Key
-from forebay_gateway.proxy.upstream import SOCKET_BUFFER, keep_alive
 
 READ_BUFFER = 16 << 10
 """Bytes of a pod's answer behind which no more are read, until these are taken."""

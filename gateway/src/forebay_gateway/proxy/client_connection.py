@@ -16,10 +16,11 @@ from forebay_gateway.http.messages import LAST_CHUNK, STREAM_HEAD, Head, chunk, 
 from forebay_gateway.http.parser import RequestReader
 from forebay_gateway.http.request_id import choose_id, new_id
 from forebay_gateway.http.routes import read_path
+from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS
 from forebay_gateway.names import Key
 from forebay_gateway.proxy.admission import Admission
-from forebay_gateway.proxy.upstream import SOCKET_BUFFER, TURN, Upstream, keep_alive
+from forebay_gateway.proxy.upstream import TURN, Upstream
 from forebay_gateway.settings import Limits
 
 logger = logging.getLogger(__name__)

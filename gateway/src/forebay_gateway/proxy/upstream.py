@@ -18,16 +18,10 @@ from forebay_gateway.fairness.pacing import LARGE, Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Api, Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status
-
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""Seconds, seconds and times after which a machine that went away without a word counts as gone."""
+from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 
 TURN = "turn"
 """Why nothing is read for a moment: others have theirs."""
-
-SOCKET_BUFFER = 64 << 10
-"""Bytes of an answer that the kernel keeps on each side of the gateway (it takes twice as many). By itself it would
-take megabytes for each client that reads slowly."""
 
 HIGH_WATER = 64 << 10
 """Bytes for a pod above which its client is not read from, until the pod has taken all of them."""
@@ -248,13 +242,6 @@ def _as_event(answer: bytes, api: Api) -> bytes:
     except (ValueError, RecursionError):
         return errors.NO_ANSWER.event(api)
     return errors.of_pod(status, body).event(api)
-
-
-def keep_alive(connection: socket.socket) -> None:
-    """Have the kernel look whether the other end still is there."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE:
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def connect(upstream: Upstream, pod: Address, seconds: float) -> None:

@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from forebay_server import launch, settings
-from forebay_server.process import MIDDLEWARE, PLUGIN
+from forebay_server import launch
+from forebay_server.app import MIDDLEWARE, PLUGIN
+from forebay_server.config import settings
 
 PLAIN_PORT = 8100
 START_TIMEOUT = 300.0

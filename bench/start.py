@@ -15,7 +15,7 @@ from statistics import median
 
 from bench.load import Work, load
 from bench.servers import Server, composed, plain
-from forebay_server import settings
+from forebay_server.config import settings
 
 
 @dataclass(frozen=True)

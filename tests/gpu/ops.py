@@ -6,7 +6,7 @@ import urllib.request
 from typing import Any
 
 from bench.servers import Server
-from forebay_server import settings
+from forebay_server.config import settings
 from tests.fetch import fetch
 from tests.gpu.plan import MODEL
 

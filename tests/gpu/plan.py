@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from forebay_server.settings import cache_environment
+from forebay_server.config.settings import cache_environment
 from tests.gpu import shapes
 from tests.gpu.shapes import Shape
 

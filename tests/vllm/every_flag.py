@@ -12,10 +12,11 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
-from forebay_server import launch, names, settings, vllm_compat
-from forebay_server.environment import Resolution, option_arguments, resolve, settable
+from forebay_server import launch, vllm_compat
+from forebay_server.config import settings, variable_names
+from forebay_server.config.env_resolver import Resolution, option_arguments, resolve, settable
+from forebay_server.config.vllm_flags import Flag, Kind, flags_of
 from forebay_server.failure import StartError
-from forebay_server.flags import Flag, Kind, flags_of
 
 SAMPLES = ("8", "0.5", "{}", "[]", "text", "name=/path", "FLASH_ATTN")
 """Values of which each flag takes one at least."""
@@ -35,7 +36,7 @@ def main() -> int:
     failures: list[str] = []
     right = wrong = 0
     for name, flag in settable(flags).items():
-        if name in names.RESERVED:
+        if name in variable_names.RESERVED:
             continue
         problems, values = set_rightly(parser, flags, flag)
         failures += problems
@@ -125,14 +126,14 @@ def stay_closed(flags: dict[str, Flag]) -> list[str]:
     failures = []
     for name in flags:
         result = resolved(flags, **{name: "1"})
-        if name in names.RESERVED or name in names.LIBRARIES:
+        if name in variable_names.RESERVED or name in variable_names.LIBRARIES:
             if len(result.settings) > 1 or result.errors:  # MODEL_NAME is one
                 failures.append(f"{name} sets a flag")
-        elif name in names.REFUSED and not result.errors:
+        elif name in variable_names.REFUSED and not result.errors:
             failures.append(f"{name} is not refused")
     for option in ("--port=9", "--api-key=k", "--root-path=/x", "--api-server-count=2"):
         try:
-            launch.plan({"MODEL_NAME": "any", names.EXTRA_ARGUMENTS: option})
+            launch.plan({"MODEL_NAME": "any", variable_names.EXTRA_ARGUMENTS: option})
         except StartError:
             continue
         failures.append(f"{option} is not refused")

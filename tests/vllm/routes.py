@@ -1,8 +1,8 @@
 """The table of routes and tasks: every route of each model's app, its access, a request and the expected answer.
 
 test_routes.py compares the table with the running apps and sends every request. When a new vLLM adds or drops a route,
-decide in forebay_server.routes whether clients may call it, then change the table. `python -m tests.vllm.routes` prints
-it as Markdown.
+decide in forebay_server.serving.routes whether clients may call it, then change the table.
+`python -m tests.vllm.routes` prints the table as Markdown.
 """
 
 from collections.abc import Iterable, Mapping

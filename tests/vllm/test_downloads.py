@@ -21,7 +21,7 @@ FETCH = """
 import json, sys
 from pathlib import Path
 from forebay_server import diagnosis, downloads
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.state import ServerState
 state = ServerState()
 source = downloads.Source(sys.argv[1], None, "auto")
 checked = []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_server.warmup import second_of_silence
+from forebay_server.lifecycle.warmup import second_of_silence
 from tests.vllm.asking import ask, request, send_file
 from tests.vllm.conftest import Served
 from tests.vllm.media import silence_in_base64

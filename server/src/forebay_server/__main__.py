@@ -9,22 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forebay_server import (
-    __version__,
-    baked_in,
-    diagnosis,
-    downloads,
-    drain,
-    failure,
-    journal,
-    ops,
-    process,
-    settings,
-    startup_limit,
-)
+from forebay_server import __version__, app, failure
+from forebay_server.config import baked_in, settings
 from forebay_server.failure import EXIT_FAILURE, Failure, StartError
-from forebay_server.startup import Step
-from forebay_server.state import ServerState
+from forebay_server.lifecycle import diagnosis, downloads, drain, journal, startup_limit
+from forebay_server.lifecycle.startup import Step
+from forebay_server.lifecycle.state import ServerState
+from forebay_server.serving import ops_server
 
 if TYPE_CHECKING:
     from forebay_server.launch import Launch
@@ -61,8 +52,8 @@ def serve() -> int:
     engine = journal.begin()
     state.news = engine.news
     try:
-        ops_server = ops.OpsServer(ops.any_address(), settings.OPS_PORT, state, _metrics)
-        ops_server.start()
+        ops = ops_server.OpsServer(ops_server.any_address(), settings.OPS_PORT, state, _metrics)
+        ops.start()
         _take_baked_in_model()
         own = settings.Settings.from_environment(env)
         if own.startup_timeout is not None:
@@ -72,9 +63,9 @@ def serve() -> int:
                 own.termination_log,
             )
         _set_defaults(settings.cache_environment(own.base_path) | settings.SAFE_DEFAULTS)
-        serving = process.begin(own, state)
+        serving = app.begin(own, state)
         serving.patience = own.patience
-        ops_server.control = serving.control
+        ops.control = serving.control
 
         from forebay_server import launch, vllm_compat
 
@@ -109,12 +100,13 @@ def serve() -> int:
 
 def _bring(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
     """Fetch what comes from the hub, and stop before the weights where the model cannot fit."""
-    from forebay_server import fit, gpus
+    from forebay_server import gpus
+    from forebay_server.lifecycle import memory_fit
 
     seen = gpus.memory()
 
     def check_fit(config: Path, size: int) -> None:
-        fit.check(fit.wish_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), seen)
+        memory_fit.check(memory_fit.wish_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), seen)
 
     if downloads.comes_from_hub(plan.model, os.environ):
         source = downloads.Source(plan.model, plan.given.revision, plan.given.load_format)
@@ -140,8 +132,9 @@ def check(*, as_json: bool) -> int:
 
 def print_flags(*, as_json: bool) -> int:
     """Print every variable that can be set."""
-    from forebay_server import catalogue, inspection, vllm_compat
-    from forebay_server.flags import flags_of
+    from forebay_server import inspection, vllm_compat
+    from forebay_server.config import catalogue
+    from forebay_server.config.vllm_flags import flags_of
 
     entries = catalogue.catalogue(flags_of(vllm_compat.serve_parser()), vllm_compat.environment_variables())
     print(inspection.listed(entries, as_json=as_json))

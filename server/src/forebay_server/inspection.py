@@ -3,7 +3,7 @@
 import json
 import shlex
 
-from forebay_server.catalogue import Entry
+from forebay_server.config.catalogue import Entry
 from forebay_server.failure import Failure
 from forebay_server.launch import Launch
 

@@ -4,12 +4,13 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay_server import environment, names, settings, speculative, vllm_compat, wrong_values
-from forebay_server.environment import Resolution, Setting
+from forebay_server import vllm_compat
+from forebay_server.app import MIDDLEWARE, PLUGIN
+from forebay_server.config import env_resolver, invalid_values, settings, speculative, variable_names
+from forebay_server.config.env_resolver import Resolution, Setting
+from forebay_server.config.vllm_flags import Flag, flags_of
 from forebay_server.failure import invalid_configuration
-from forebay_server.flags import Flag, flags_of
-from forebay_server.ops import any_address
-from forebay_server.process import MIDDLEWARE, PLUGIN
+from forebay_server.serving.ops_server import any_address
 
 REMEDY = "Correct spec.env of the endpoint. `forebay-server flags` lists what can be set."
 
@@ -42,8 +43,10 @@ def plan(env: Mapping[str, str]) -> Launch:
     given = parse(parser, resolution)
     values = {name: getattr(given, _dest(flag), None) for name, flag in flags.items()}
     defaults = {name: parser.get_default(_dest(flag)) for name, flag in flags.items()}
-    if refused := environment.refused_options(values, defaults):
-        remedy = f"Remove it from {names.EXTRA_ARGUMENTS} or from the file that {names.CONFIG_FILE} names."
+    if refused := env_resolver.refused_options(values, defaults):
+        remedy = (
+            f"Remove it from {variable_names.EXTRA_ARGUMENTS} or from the file that {variable_names.CONFIG_FILE} names."
+        )
         raise invalid_configuration(" ".join(refused), remedy)
     arguments: list[str] = []
     variables = {"VLLM_PLUGINS": plugins(env.get("VLLM_PLUGINS"), vllm_compat.plugin_names())}
@@ -66,7 +69,7 @@ def plan(env: Mapping[str, str]) -> Launch:
 def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:
     """environment.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
     try:
-        return environment.resolve(
+        return env_resolver.resolve(
             env,
             flags,
             vllm_compat.environment_variables(),
@@ -75,7 +78,8 @@ def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapp
         )
     except vllm_compat.UsageError as error:
         raise invalid_configuration(
-            f"{names.CONFIG_FILE}: {error}", f"Correct {names.CONFIG_FILE}: it names a YAML file of vLLM's flags."
+            f"{variable_names.CONFIG_FILE}: {error}",
+            f"Correct {variable_names.CONFIG_FILE}: it names a YAML file of vLLM's flags.",
         ) from error
 
 
@@ -83,8 +87,8 @@ def parse(parser: argparse.ArgumentParser, resolution: Resolution) -> argparse.N
     """What vLLM's parser makes of the arguments. Raises StartError naming every variable with a wrong value."""
     errors = [error for setting in resolution.settings if (error := setting_error(parser, setting))]
     for label, arguments in (
-        (names.CONFIG_FILE, resolution.file_arguments),
-        (names.EXTRA_ARGUMENTS, resolution.extra_arguments),
+        (variable_names.CONFIG_FILE, resolution.file_arguments),
+        (variable_names.EXTRA_ARGUMENTS, resolution.extra_arguments),
     ):
         if error := arguments_error(parser, label, arguments):
             errors.append(error)
@@ -107,12 +111,12 @@ def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
     try:
         given = parser.parse_args(["--model=any", *setting.arguments])
     except vllm_compat.UsageError as error:
-        return wrong_values.describe(label, setting.flag, setting.value, error, vllm_compat.config_keys)
+        return invalid_values.describe(label, setting.flag, setting.value, error, vllm_compat.config_keys)
     value = getattr(given, _dest(setting.flag))
     if problem := vllm_compat.value_problem(setting.flag.group, _dest(setting.flag), value):
-        return f"{label}: {wrong_values.in_words(problem)}."
-    if isinstance(value, str) and wrong_values.looks_like_json(value):
-        return wrong_values.no_json(label, value)
+        return f"{label}: {invalid_values.in_words(problem)}."
+    if isinstance(value, str) and invalid_values.looks_like_json(value):
+        return invalid_values.no_json(label, value)
     if setting.variable == speculative.CONFIG and isinstance(value, dict):
         return dictionary_error(label, "SpeculativeConfig", value)
     return ""
@@ -126,9 +130,9 @@ def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list
     except vllm_compat.UsageError as error:
         if flag := flags.get(error.option):
             where = f"{label}: {flag.option}"
-            return wrong_values.describe(where, flag, _value_of(flag, arguments), error, vllm_compat.config_keys)
+            return invalid_values.describe(where, flag, _value_of(flag, arguments), error, vllm_compat.config_keys)
         if str(error).startswith("unrecognized arguments"):
-            return f"{label}: {wrong_values.unknown_options(str(error), flags)}"
+            return f"{label}: {invalid_values.unknown_options(str(error), flags)}"
         return f"{label}: {error}."
     if given.model_tag is not None:
         return f"{label}: {given.model_tag!r} belongs to no flag. Name the model by MODEL_NAME."
@@ -136,7 +140,7 @@ def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list
         if flag := flags.get(option):
             value = getattr(given, _dest(flag))
             if problem := vllm_compat.value_problem(flag.group, _dest(flag), value):
-                return f"{label}: {option}={value!r}: {wrong_values.in_words(problem)}."
+                return f"{label}: {option}={value!r}: {invalid_values.in_words(problem)}."
     return ""
 
 
@@ -145,9 +149,9 @@ def dictionary_error(label: str, group: str, value: Mapping[str, object]) -> str
     keys = vllm_compat.config_keys(group)
     for key, item in value.items():
         if keys and key not in keys:
-            return f"{label}: {key} is not known.{wrong_values.suggest(key, keys)}"
+            return f"{label}: {key} is not known.{invalid_values.suggest(key, keys)}"
         if problem := vllm_compat.value_problem(group, key, item):
-            return f"{label}: {key}: {wrong_values.in_words(problem)}."
+            return f"{label}: {key}: {invalid_values.in_words(problem)}."
     return ""
 
 
@@ -155,16 +159,16 @@ def combination_errors(given: argparse.Namespace) -> list[str]:
     """What is wrong with flags that are each right."""
     errors = [
         f"{name} needs {needed}."
-        for name, needed in names.NEEDS.items()
+        for name, needed in variable_names.NEEDS.items()
         if getattr(given, name.lower(), None) and not getattr(given, needed.partition("=")[0].lower(), None)
     ]
-    for name, plugin in names.REGISTERED.items():
+    for name, plugin in variable_names.REGISTERED.items():
         value = getattr(given, name.lower(), None)
         if not value or (plugin and getattr(given, plugin.lower(), None)):
             continue
         known = vllm_compat.registered(name)
         if known and value not in known:
-            errors.append(wrong_values.not_among(name, value, known))
+            errors.append(invalid_values.not_among(name, value, known))
     if not errors and (problem := vllm_compat.problem_between(given)):
         label = f"CUSTOM_CHAT_TEMPLATE={given.chat_template!r}: " if "chat template" in problem else ""
         errors.append(f"{label}{problem.rstrip('.')}.")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from forebay_server.startup import Step
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.startup import Step
+from forebay_server.lifecycle.state import ServerState
 
 Sample = tuple[dict[str, str], float]
 

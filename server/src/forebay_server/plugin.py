@@ -8,13 +8,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from forebay_server import request_id
-from forebay_server.errors import MEDIA_NOT_FETCHED
-from forebay_server.process import PLUGIN, current
-from forebay_server.serving.added import add_routes, router_error
-from forebay_server.serving.replace import error_response, not_understood, replace_routes, reshape
+from forebay_server.app import PLUGIN, current
+from forebay_server.lifecycle.state import Step
+from forebay_server.serving import request_id
+from forebay_server.serving.errors import MEDIA_NOT_FETCHED
+from forebay_server.serving.extra_routes import add_routes, router_error
+from forebay_server.serving.route_overrides import error_response, not_understood, replace_routes, reshape
 from forebay_server.serving.streams import tap_engine
-from forebay_server.state import Step
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from bench.servers import composed
-from forebay_server import fit
+from forebay_server.lifecycle import memory_fit
 from tests.gpu import memory, ops
 from tests.gpu.plan import Run
 from tests.gpu.record import Record
@@ -24,13 +24,13 @@ def measure(run: Run, record: Record) -> None:
     """A model that the fit check would stop is not started."""
     for shape in run.plan.fitted:
         model = run.model(shape)
-        wish = fit.Wish(shape.name, json.loads((model / "config.json").read_text()))
+        wish = memory_fit.Wish(shape.name, json.loads((model / "config.json").read_text()))
         total = memory.total_mib()
-        refused = fit.judge(wish, [int(total * MIB)]) if total else None
+        refused = memory_fit.judge(wish, [int(total * MIB)]) if total else None
         seen = dict.fromkeys(TOOK, "") if refused else measured(run, model)
         estimates = {
-            "weights estimated, MiB": round((fit.weight_bytes(wish) or 0) / MIB, 1),
-            "KV cache of 1,024 tokens estimated, MiB": round(fit.kv_bytes(wish, 1024) / MIB, 2),
+            "weights estimated, MiB": round((memory_fit.weight_bytes(wish) or 0) / MIB, 1),
+            "KV cache of 1,024 tokens estimated, MiB": round(memory_fit.kv_bytes(wish, 1024) / MIB, 2),
         }
         answer = refused.reason if refused else "fits"
         record.put({"model": shape.name, "fit check": answer, **estimates, **seen})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench import start as bench_start
 from bench.servers import composed, plain
-from forebay_server.startup import Step
+from forebay_server.lifecycle.startup import Step
 from tests.gpu.plan import MODEL, Run
 from tests.gpu.record import Record
 

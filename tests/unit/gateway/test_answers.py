@@ -11,7 +11,7 @@ from forebay_gateway.http.messages import Head, end_connection, read_status, ren
 from forebay_gateway.http.request_id import NAME, choose_id
 from forebay_gateway.proxy.local_answers import health
 from forebay_gateway.proxy.upstream import LateUpstream
-from forebay_server import errors as server_errors
+from forebay_server.serving import errors as server_errors
 from tests.unit.gateway.relaying import Client
 
 FAILED = ApiError(503, "it did not start", "endpoint_failed")

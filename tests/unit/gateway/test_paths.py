@@ -4,7 +4,7 @@ import pytest
 
 from forebay_gateway.http.errors import Api
 from forebay_gateway.http.routes import Kind, Path, read_path
-from forebay_server import routes
+from forebay_server.serving import routes
 
 OWN = {
     ("POST", "/v1/chat/completions"): Path("", "/v1/chat/completions", b"/v1/chat/completions", Kind.ENGINE),

@@ -33,8 +33,8 @@ def test_vllm_finds_the_plugins_of_the_checkout(folder: Path) -> None:
     assert Path(source).is_relative_to(folder)
     assert groups == {
         "vllm.endpoint_plugins": ["forebay_server.plugin:ForebayPlugin"],
-        "vllm.general_plugins": ["forebay_server.journal:listen"],
-        "vllm.stat_logger_plugins": ["forebay_server.steps:StepListener"],
+        "vllm.general_plugins": ["forebay_server.lifecycle.journal:listen"],
+        "vllm.stat_logger_plugins": ["forebay_server.engine_steps:StepListener"],
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 from forebay_operator.spec import Gpu
 from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.diagnosis.gpus import Node, add_nodes, parse_node, summarize, wants_nodes
-from forebay_server.fit import Wish, judge
+from forebay_server.lifecycle.memory_fit import Wish, judge
 from tests.kubectl import Manifest
 
 NVIDIA = "nvidia.com/gpu"

@@ -12,9 +12,9 @@ import pytest
 from forebay_operator.apiserver.cache import Key
 from forebay_operator.pods.startup_poller import MAX_BYTES, StartupReports
 from forebay_operator.status.start_progress import Report, parse_report
-from forebay_server.ops import OpsServer
-from forebay_server.startup import Download, Step
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.startup import Download, Step
+from forebay_server.lifecycle.state import ServerState
+from forebay_server.serving.ops_server import OpsServer
 
 KEY = ("team", "one")
 

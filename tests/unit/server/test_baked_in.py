@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay_server.baked_in import replaced, variables
+from forebay_server.config.baked_in import replaced, variables
 from forebay_server.failure import StartError
 
 

@@ -2,9 +2,9 @@
 
 import argparse
 
-from forebay_server.catalogue import catalogue
-from forebay_server.flags import flags_of
-from forebay_server.names import ALIASES
+from forebay_server.config.catalogue import catalogue
+from forebay_server.config.variable_names import ALIASES
+from forebay_server.config.vllm_flags import flags_of
 
 
 def test_each_name_is_listed_once_with_what_it_does() -> None:

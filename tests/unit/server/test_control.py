@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from forebay_server import vllm_compat
-from forebay_server.control import BODY_BYTES, OPERATIONS, Control, Request
-from forebay_server.engine import Abilities, Engine
-from forebay_server.keys import KeyRing
-from forebay_server.liveness import EngineWatch, Patience
-from forebay_server.ops import OpsServer
-from forebay_server.startup import Step
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.liveness import EngineWatch, Patience
+from forebay_server.lifecycle.startup import Step
+from forebay_server.lifecycle.state import ServerState
+from forebay_server.serving.api_keys import KeyRing
+from forebay_server.serving.engine import Abilities, Engine
+from forebay_server.serving.engine_control import BODY_BYTES, OPERATIONS, Control, Request
+from forebay_server.serving.ops_server import OpsServer
 from tests.kubectl import wait_for
 
 TOKEN = "control-token-0123456789"

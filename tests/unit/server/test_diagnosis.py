@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay_server.diagnosis import RULES, Evidence, explain, stopped, table
+from forebay_server.lifecycle.diagnosis import RULES, Evidence, explain, stopped, table
 
 KV = (
     "To serve at least one request with the model's max seq len (131072), ({needed} GiB KV cache is needed, which is "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_server import routes
+from forebay_server.serving import routes
 
 
 @pytest.mark.parametrize(

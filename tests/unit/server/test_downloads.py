@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay_server.downloads import RemoteFile, Repository, comes_from_hub, wanted
+from forebay_server.lifecycle.downloads import RemoteFile, Repository, comes_from_hub, wanted
 
 
 def files(*names: str) -> list[RemoteFile]:

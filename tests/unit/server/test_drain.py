@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from forebay_server.drain import Drain, stop_at_once_on_sigterm
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.drain import Drain, stop_at_once_on_sigterm
+from forebay_server.lifecycle.state import ServerState
 from tests.waiting import until
 
 
@@ -108,7 +108,7 @@ async def test_sigterm_begins_the_drain_whatever_handlers_were_set_before(sigter
 def test_sigterm_during_the_start_ends_the_process_even_where_exceptions_are_lost() -> None:
     script = """
 import os, signal
-from forebay_server.drain import stop_at_once_on_sigterm
+from forebay_server.lifecycle.drain import stop_at_once_on_sigterm
 stop_at_once_on_sigterm()
 def lost(*_): raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, lost)

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from forebay_server.environment import Resolution, edit_distance, list_items, nearest, refused_options, resolve
-from forebay_server.flags import flags_of
+from forebay_server.config.env_resolver import Resolution, edit_distance, list_items, nearest, refused_options, resolve
+from forebay_server.config.vllm_flags import flags_of
 
 
 def small_parser() -> argparse.ArgumentParser:

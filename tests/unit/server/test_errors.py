@@ -2,8 +2,8 @@
 
 import pytest
 
-from forebay_server import errors
-from forebay_server.errors import clean, of_status, of_vllm
+from forebay_server.serving import errors
+from forebay_server.serving.errors import clean, of_status, of_vllm
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from forebay_server.diagnosis import explain
 from forebay_server.failure import TERMINATION_LOG_BYTES, Failure, StartError, invalid_configuration, report
+from forebay_server.lifecycle.diagnosis import explain
 
 
 class RepositoryNotFoundError(Exception):

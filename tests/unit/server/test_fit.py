@@ -3,7 +3,16 @@
 import pytest
 
 from forebay_server.failure import StartError
-from forebay_server.fit import GIB, Wish, check, judge, kv_bytes, longest_that_fits, parameters, weight_bytes
+from forebay_server.lifecycle.memory_fit import (
+    GIB,
+    Wish,
+    check,
+    judge,
+    kv_bytes,
+    longest_that_fits,
+    parameters,
+    weight_bytes,
+)
 
 LLAMA_8B = {
     "model_type": "llama",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay_server.flags import Kind, flags_of
+from forebay_server.config.vllm_flags import Kind, flags_of
 
 
 def test_every_option_is_a_flag_with_its_kind_type_and_default() -> None:

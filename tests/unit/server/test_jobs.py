@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from forebay_server.asgi import Message, Receive, Scope, Send
-from forebay_server.asking import Reply
+from forebay_server.asgi_client import Reply
+from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import CHAT, COMPLETIONS, Call, Form, JobError, call_of
 from forebay_server.jobs.outputs import Batches, emit
 from forebay_server.jobs.runsync import RunSync
 from forebay_server.jobs.transport import WithinProcess
-from forebay_server.settings import JobSettings
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from forebay_server import journal
-from forebay_server.journal import Journal, JournalHandler
-from forebay_server.startup import Step
+from forebay_server.lifecycle import journal
+from forebay_server.lifecycle.journal import Journal, JournalHandler
+from forebay_server.lifecycle.startup import Step
 
 
 @pytest.fixture
@@ -103,7 +103,8 @@ def registry() -> Iterator[logging.Logger]:
 def test_of_the_main_process_only_what_it_does_not_raise_is_heard_even_when_its_log_is_set_up_again(
     monkeypatch: pytest.MonkeyPatch, registry: logging.Logger
 ) -> None:
-    script = "import logging; from forebay_server.journal import listen; listen(); log = logging.getLogger('vllm')\n"
+    script = "import logging; from forebay_server.lifecycle.journal import listen; listen()\n"
+    script += "log = logging.getLogger('vllm')\n"
     script += "log.setLevel('INFO'); log.info('Starting to load model x...')"
     monkeypatch.setenv(journal.VARIABLE, "")
     read = journal.begin()

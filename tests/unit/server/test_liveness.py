@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from forebay_server import liveness
-from forebay_server.liveness import EngineWatch, Patience, keep_watch
+from forebay_server.lifecycle import liveness
+from forebay_server.lifecycle.liveness import EngineWatch, Patience, keep_watch
 from tests.waiting import until
 
 

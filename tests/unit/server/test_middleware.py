@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from forebay_server.asgi import App, Message, Receive, Scope, Send
-from forebay_server.limits import Limits
-from forebay_server.middleware import Gate
-from forebay_server.state import ServerState, Step
+from forebay_server.lifecycle.state import ServerState, Step
+from forebay_server.serving.limits import Limits
+from forebay_server.serving.middleware import Gate
 
 KEY = "a-valid-key-0123456789"
 
@@ -278,7 +278,7 @@ async def test_a_large_body_is_refused(body: list[bytes], headers: list[tuple[by
 
 
 async def test_a_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forebay_server.limits.LINGER_SECONDS", 0.01)
+    monkeypatch.setattr("forebay_server.serving.limits.LINGER_SECONDS", 0.01)
     sent: list[Message] = []
 
     async def send(message: Message) -> None:

@@ -9,9 +9,9 @@ from http import HTTPStatus
 
 import pytest
 
-from forebay_server.ops import MOST_CONNECTIONS, OpsServer, any_address, reply
-from forebay_server.startup import Download, Step
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.startup import Download, Step
+from forebay_server.lifecycle.state import ServerState
+from forebay_server.serving.ops_server import MOST_CONNECTIONS, OpsServer, any_address, reply
 
 STARTING = ServerState()
 DOWNLOADING = ServerState(step=Step.DOWNLOADING, download=Download(100))

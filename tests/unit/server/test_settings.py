@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from forebay_server.config.settings import (
+    DEFAULTS,
+    DESCRIPTIONS,
+    OTHER_SPELLINGS,
+    JobSettings,
+    Settings,
+    cache_environment,
+)
 from forebay_server.failure import StartError
-from forebay_server.liveness import Patience
-from forebay_server.settings import DEFAULTS, DESCRIPTIONS, OTHER_SPELLINGS, JobSettings, Settings, cache_environment
+from forebay_server.lifecycle.liveness import Patience
 
 
 def test_defaults_are_the_pods_paths() -> None:

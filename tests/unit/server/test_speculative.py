@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from forebay_server.speculative import compose, parts_set
+from forebay_server.config.speculative import compose, parts_set
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The startup report."""
 
-from forebay_server.startup import RATE_WINDOW_SECONDS, Download, Startup, Step, report
+from forebay_server.lifecycle.startup import RATE_WINDOW_SECONDS, Download, Startup, Step, report
 
 
 class Clock:

@@ -1,6 +1,6 @@
 """A start that takes too long."""
 
-from forebay_server.startup_limit import too_slow
+from forebay_server.lifecycle.startup_limit import too_slow
 
 
 def test_a_slow_start_names_its_step_and_the_variable() -> None:

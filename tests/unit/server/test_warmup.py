@@ -6,7 +6,7 @@ import json
 import pytest
 
 from forebay_server.asgi import Message, Receive, Scope, Send
-from forebay_server.warmup import REQUESTS, WarmUpError, ask, for_tasks
+from forebay_server.lifecycle.warmup import REQUESTS, WarmUpError, ask, for_tasks
 
 LIFESPAN: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "app": "vllm", "state": {"a": 1}}
 

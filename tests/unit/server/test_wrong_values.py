@@ -6,8 +6,15 @@ from typing import Any, NoReturn
 
 import pytest
 
-from forebay_server.flags import flags_of
-from forebay_server.wrong_values import describe, in_words, looks_like_json, no_json, not_among, unknown_options
+from forebay_server.config.invalid_values import (
+    describe,
+    in_words,
+    looks_like_json,
+    no_json,
+    not_among,
+    unknown_options,
+)
+from forebay_server.config.vllm_flags import flags_of
 
 
 class Refused(Exception):

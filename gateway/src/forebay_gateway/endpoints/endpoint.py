@@ -11,7 +11,7 @@ from forebay_gateway.names import Key
 Manifest = Mapping[str, Any]
 
 DEFAULT_JOBS = 30
-"""MAX_CONCURRENCY's default (forebay_server.settings.JobSettings)."""
+"""MAX_CONCURRENCY's default (forebay_server.config.settings.JobSettings)."""
 
 MOST_JOBS = 1000
 """That run on one pod at once, whatever its manifest says."""

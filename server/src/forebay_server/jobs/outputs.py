@@ -4,9 +4,9 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from forebay_server.asking import Reply
+from forebay_server.asgi_client import Reply
+from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, JobError
-from forebay_server.settings import JobSettings
 
 DONE = "[DONE]"
 

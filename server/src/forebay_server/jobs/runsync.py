@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from forebay_server import routes
 from forebay_server.asgi import App, Receive, Scope, Send
-from forebay_server.errors import ApiError
+from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, JobError, call_of
 from forebay_server.jobs.outputs import emit
 from forebay_server.jobs.transport import Transport, WithinProcess
-from forebay_server.settings import JobSettings
+from forebay_server.serving import routes
+from forebay_server.serving.errors import ApiError
 
 log = logging.getLogger(__name__)
 

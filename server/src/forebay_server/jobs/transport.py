@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from forebay_server.asgi import DIRECT, App, Scope
-from forebay_server.asking import Reply, asked, content_headers
+from forebay_server.asgi_client import Reply, asked, content_headers
 
 PASSED_ON = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"user-agent"})
 """Headers of the job's own request that the request within has too."""

@@ -23,7 +23,7 @@ DOES_NOT_FIT = frozenset({"OutOfMemoryWeights", "OutOfMemoryKVCache", "MaxModelL
 """Reasons of the server for which a larger GPU would do."""
 
 NEEDED = re.compile(r"GPUs of at least (?P<gib>\d+) GiB")
-"""How the server says what would hold the model: forebay_server.fit, held together by a test."""
+"""How the server says what would hold the model: forebay_server.lifecycle.memory_fit, held together by a test."""
 
 _GPU = re.compile(r"gpu|/mig-|gaudi|/npu|/tpu|neuron")
 """In the names of extended resources that are accelerators."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay_server import vllm_compat
-from forebay_server.errors import ApiError
-from forebay_server.liveness import EngineWatch
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.liveness import EngineWatch
+from forebay_server.lifecycle.state import ServerState
+from forebay_server.serving.errors import ApiError
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from forebay_server.failure import EXIT_FAILURE, Failure, StartError, causes
-from forebay_server.startup import Download, Step
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.startup import Download, Step
+from forebay_server.lifecycle.state import ServerState
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import logging
 from typing import Protocol
 from urllib.parse import quote
 
-from forebay_server import errors, request_id, routes
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
-from forebay_server.limits import BODILESS, BodyRefused, Disconnected, Limits, read_body, refuse
-from forebay_server.state import ServerState, Step
+from forebay_server.lifecycle.state import ServerState, Step
+from forebay_server.serving import errors, request_id, routes
+from forebay_server.serving.limits import BODILESS, BodyRefused, Disconnected, Limits, read_body, refuse
 
 log = logging.getLogger(__name__)
 

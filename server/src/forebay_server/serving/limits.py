@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 
-from forebay_server import errors
 from forebay_server.asgi import Message, Receive, Scope, Send, header
-from forebay_server.errors import ApiError
+from forebay_server.serving import errors
+from forebay_server.serving.errors import ApiError
 
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 

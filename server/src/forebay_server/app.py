@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from forebay_server import diagnosis, vllm_compat
+from forebay_server import vllm_compat
 from forebay_server.asgi import App, Scope
-from forebay_server.control import Control
-from forebay_server.drain import Drain
-from forebay_server.engine import Abilities, Engine
+from forebay_server.config.settings import JobSettings, Settings
 from forebay_server.jobs.runsync import RunSync
-from forebay_server.keys import KeyRing, has_keys
-from forebay_server.limits import Limits
-from forebay_server.liveness import EngineWatch, Patience, keep_watch
-from forebay_server.middleware import Gate
-from forebay_server.settings import JobSettings, Settings
-from forebay_server.state import ServerState, Step
-from forebay_server.warmup import WarmUpError, ask, for_tasks
+from forebay_server.lifecycle import diagnosis
+from forebay_server.lifecycle.drain import Drain
+from forebay_server.lifecycle.liveness import EngineWatch, Patience, keep_watch
+from forebay_server.lifecycle.state import ServerState, Step
+from forebay_server.lifecycle.warmup import WarmUpError, ask, for_tasks
+from forebay_server.serving.api_keys import KeyRing, has_keys
+from forebay_server.serving.engine import Abilities, Engine
+from forebay_server.serving.engine_control import Control
+from forebay_server.serving.limits import Limits
+from forebay_server.serving.middleware import Gate
 
 MIDDLEWARE = f"{__name__}.ForebayGate"
 """For vLLM's --middleware."""

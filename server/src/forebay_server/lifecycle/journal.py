@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from forebay_server.diagnosis import Evidence
-from forebay_server.startup import Step
+from forebay_server.lifecycle.diagnosis import Evidence
+from forebay_server.lifecycle.startup import Step
 
 VARIABLE = "FOREBAY_JOURNAL"
 """Names the file to the processes of the engine; set by `begin` for them, not by users."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from forebay_server import names, settings, speculative
-from forebay_server.environment import settable
-from forebay_server.flags import Flag, Kind
+from forebay_server.config import settings, speculative, variable_names
+from forebay_server.config.env_resolver import settable
+from forebay_server.config.vllm_flags import Flag, Kind
 
 Entry = dict[str, object]
 
@@ -21,25 +21,25 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
     def add(name: str, status: str, **more: object) -> None:
         entries.setdefault(name, {"name": name, "status": status, **more})
 
-    for name, remedy in names.RESERVED.items():
+    for name, remedy in variable_names.RESERVED.items():
         add(name, "reserved", remedy=remedy)
-    for name, why in {**names.REFUSED, **names.REFUSED_VARIABLES}.items():
+    for name, why in {**variable_names.REFUSED, **variable_names.REFUSED_VARIABLES}.items():
         add(name, "refused", why=why)
     for name, flag in settable(flags).items():
         add(name, "flag", **_flag(flag))
-    for alias, target in names.ALIASES.items():
+    for alias, target in variable_names.ALIASES.items():
         add(alias, "alias", **_flag(flags[target]))
     for name, (key, _) in speculative.PARTS.items():
         add(name, "forebay", meaning=f"{key} of {speculative.CONFIG}", default=None)
     for name, meaning in settings.DESCRIPTIONS.items():
         add(name, "forebay", meaning=meaning, default=settings.DEFAULTS.get(name))
-    for name, meaning in names.LIBRARIES.items():
+    for name, meaning in variable_names.LIBRARIES.items():
         add(name, "library", meaning=meaning)
-    add(names.CONFIG_FILE, "forebay", meaning="the path of a YAML file of vLLM's flags", default=None)
-    add(names.EXTRA_ARGUMENTS, "forebay", meaning="arguments added to vLLM's, the last word", default=None)
+    add(variable_names.CONFIG_FILE, "forebay", meaning="the path of a YAML file of vLLM's flags", default=None)
+    add(variable_names.EXTRA_ARGUMENTS, "forebay", meaning="arguments added to vLLM's, the last word", default=None)
     for name in vllm_variables:
         add(name, "vllm")
-    for name, instead in names.REMOVED.items():
+    for name, instead in variable_names.REMOVED.items():
         add(name, "removed", instead=instead)
     return [entries[name] for name in sorted(entries)]
 

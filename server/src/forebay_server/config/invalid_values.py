@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from forebay_server.config.vllm_flags import EXPECTED, Flag
 from forebay_server.failure import causes
-from forebay_server.flags import EXPECTED, Flag
 
 SHOWN_CHOICES = 20
 """Of a longer list only so many are said; `forebay-server flags` has them all."""

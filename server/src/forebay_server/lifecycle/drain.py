@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from forebay_server.state import ServerState
+from forebay_server.lifecycle.state import ServerState
 
 log = logging.getLogger(__name__)
 

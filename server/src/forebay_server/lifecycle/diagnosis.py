@@ -2,7 +2,7 @@
 
 The texts are those of vLLM 0.32 and 0.33, torch 2.13 and huggingface_hub 2.4; where one changes, its rule no longer
 matches and the reason is StartFailed with the text itself, so nothing is lost. docs/lifecycle.md lists the rules; its
-table is written by `python -m forebay_server.diagnosis`.
+table is written by `python -m forebay_server.lifecycle.diagnosis`.
 """
 
 import re

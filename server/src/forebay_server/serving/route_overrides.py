@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from forebay_server import errors, routes, vllm_compat
-from forebay_server.errors import ApiError
-from forebay_server.serving import anthropic, openai, responses, streams, tools
+from forebay_server import vllm_compat
+from forebay_server.serving import anthropic, errors, openai, responses, routes, streams, tools
+from forebay_server.serving.errors import ApiError
 
 Endpoint = Callable[..., Awaitable[Any]]
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from forebay_server.failure import Failure
-from forebay_server.startup import Download, Startup, Step
+from forebay_server.lifecycle.startup import Download, Startup, Step
 
 __all__ = ["InFlight", "ServerState", "Step"]
 

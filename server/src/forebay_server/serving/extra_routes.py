@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from forebay_server import errors, routes
-from forebay_server.serving.document import served_document
-from forebay_server.serving.replace import error_response, model_cards, reshape
+from forebay_server.serving import errors, routes
+from forebay_server.serving.openapi_document import served_document
+from forebay_server.serving.route_overrides import error_response, model_cards, reshape
 
 
 def add_routes(app: FastAPI) -> None:

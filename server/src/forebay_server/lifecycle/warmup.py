@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from forebay_server.asgi import App, Scope
-from forebay_server.asking import asked, content_headers
+from forebay_server.asgi_client import asked, content_headers
 
 BOUNDARY = "forebay-warm-up"
 

@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from forebay_server import names, speculative
-from forebay_server.flags import Flag, Kind, upper_case
+from forebay_server.config import speculative, variable_names
+from forebay_server.config.vllm_flags import Flag, Kind, upper_case
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
@@ -62,7 +62,7 @@ def resolve(
     `read_config_file` gives the arguments in a file that VLLM_CONFIG_FILE names."""
     result = Resolution()
     env = {name: value for name, value in env.items() if value.strip()}
-    if path := env.get(names.CONFIG_FILE):
+    if path := env.get(variable_names.CONFIG_FILE):
         result.file_arguments = read_config_file(path)
     env = _with_speculative_config(env, result)
     for name, flag in settable(flags).items():
@@ -76,23 +76,30 @@ def resolve(
         else:
             result.settings.append(Setting(variable, value, flag, tuple(arguments)))
     try:
-        result.extra_arguments = shlex.split(env.get(names.EXTRA_ARGUMENTS, ""))
+        result.extra_arguments = shlex.split(env.get(variable_names.EXTRA_ARGUMENTS, ""))
     except ValueError as error:
-        result.errors.append(f"{names.EXTRA_ARGUMENTS}: {error}.")
+        result.errors.append(f"{variable_names.EXTRA_ARGUMENTS}: {error}.")
     set_by_variables = [argument for setting in result.settings for argument in setting.arguments]
     result.model, result.arguments = take_model([*result.file_arguments, *set_by_variables, *result.extra_arguments])
     if not result.model:
         result.errors.append("MODEL_NAME is not set: there is no model to serve.")
     result.errors += _refusals(env, flags)
-    known = {*flags, *names.ALIASES, *names.LIBRARIES, *speculative.PARTS, *vllm_variables, *own_variables}
-    _notice(env, flags, known | {names.CONFIG_FILE, names.EXTRA_ARGUMENTS}, result)
+    known = {
+        *flags,
+        *variable_names.ALIASES,
+        *variable_names.LIBRARIES,
+        *speculative.PARTS,
+        *vllm_variables,
+        *own_variables,
+    }
+    _notice(env, flags, known | {variable_names.CONFIG_FILE, variable_names.EXTRA_ARGUMENTS}, result)
     return result
 
 
 def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str, str]:
     """The variable that sets the flag `name`, and its value: an alias stands above the name itself."""
-    own = "" if name in names.RESERVED else env.get(name, "")
-    aliases = [alias for alias, target in names.ALIASES.items() if target == name and alias in env]
+    own = "" if name in variable_names.RESERVED else env.get(name, "")
+    aliases = [alias for alias, target in variable_names.ALIASES.items() if target == name and alias in env]
     if not aliases:
         return name, own
     if own:
@@ -103,7 +110,11 @@ def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str,
 def _is_unset(flag: Flag, value: str) -> bool:
     """The worker's templates have 0 and None for what is not set."""
     word = value.strip()
-    return not word or (flag.name in names.ZERO_IS_UNSET and word == "0") or (flag.default is None and word == "None")
+    return (
+        not word
+        or (flag.name in variable_names.ZERO_IS_UNSET and word == "0")
+        or (flag.default is None and word == "None")
+    )
 
 
 def _with_speculative_config(env: dict[str, str], result: Resolution) -> dict[str, str]:
@@ -123,8 +134,10 @@ def _with_speculative_config(env: dict[str, str], result: Resolution) -> dict[st
 
 def settable(flags: Mapping[str, Flag]) -> dict[str, Flag]:
     """The flags that a variable may set, by its own name or by an alias."""
-    aliased = set(names.ALIASES.values())
-    closed = (names.REFUSED.keys() | names.RESERVED.keys() | names.LIBRARIES.keys()) - aliased
+    aliased = set(variable_names.ALIASES.values())
+    closed = (
+        variable_names.REFUSED.keys() | variable_names.RESERVED.keys() | variable_names.LIBRARIES.keys()
+    ) - aliased
     return {name: flag for name, flag in flags.items() if name not in closed}
 
 
@@ -181,31 +194,35 @@ def refused_options(given: Mapping[str, object], defaults: Mapping[str, object])
     """Errors for parsed flags (by UPPER_CASE name) that would switch off a promise, whatever set them."""
     return [
         f"--{name.lower().replace('_', '-')} cannot be set: {why}."
-        for name, why in names.REFUSED.items()
+        for name, why in variable_names.REFUSED.items()
         if name in given and given[name] != defaults.get(name)
     ]
 
 
 def _refusals(env: Mapping[str, str], flags: Mapping[str, Flag]) -> list[str]:
-    refused = {name: why for name, why in names.REFUSED.items() if name in flags and name not in names.RESERVED}
+    refused = {
+        name: why
+        for name, why in variable_names.REFUSED.items()
+        if name in flags and name not in variable_names.RESERVED
+    }
     errors = [f"{name} cannot be set: {why}." for name, why in refused.items() if env.get(name)]
     return errors + [
         f"{name} cannot be set: {why}."
-        for name, why in names.REFUSED_VARIABLES.items()
+        for name, why in variable_names.REFUSED_VARIABLES.items()
         if env.get(name, "").strip().lower() not in ("", *FALSE)
     ]
 
 
 def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], result: Resolution) -> None:
     """Say what is set and has no effect, and what is probably a slip of the pen."""
-    right_names = known - names.REFUSED.keys() - names.RESERVED.keys()
+    right_names = known - variable_names.REFUSED.keys() - variable_names.RESERVED.keys()
     negations = {upper_case(flag.negation): flag.name for flag in flags.values() if flag.negation}
     for name in sorted(env):
-        if name in names.RESERVED:
-            if remedy := names.RESERVED[name]:
+        if name in variable_names.RESERVED:
+            if remedy := variable_names.RESERVED[name]:
                 result.ignored.append(f"{name} has no effect here. {remedy}")
-        elif name in names.REMOVED and name not in known:
-            instead = names.REMOVED[name]
+        elif name in variable_names.REMOVED and name not in known:
+            instead = variable_names.REMOVED[name]
             remedy = f"Set {instead}." if instead else "Nothing replaces it."
             result.ignored.append(f"{name} is ignored: vLLM has removed it. {remedy}")
         elif name in negations and name not in known:

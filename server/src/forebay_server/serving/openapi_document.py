@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from forebay_server import routes
-from forebay_server.serving.replace import model_cards
+from forebay_server.serving import routes
+from forebay_server.serving.route_overrides import model_cards
 
 Document = dict[str, Any]
 

@@ -13,11 +13,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from forebay_server import startup
-from forebay_server.control import OPERATIONS, Control, Request
+from forebay_server.lifecycle import startup
+from forebay_server.lifecycle.startup import Step
+from forebay_server.lifecycle.state import ServerState
 from forebay_server.metrics import metrics as own_metrics
-from forebay_server.startup import Step
-from forebay_server.state import ServerState
+from forebay_server.serving.engine_control import OPERATIONS, Control, Request
 
 JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"

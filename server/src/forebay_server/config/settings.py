@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
-from forebay_server.environment import FALSE, TRUE
+from forebay_server.config.env_resolver import FALSE, TRUE
+from forebay_server.config.vllm_flags import EXPECTED
 from forebay_server.failure import StartError, invalid_configuration
-from forebay_server.flags import EXPECTED
-from forebay_server.limits import Limits
-from forebay_server.liveness import Patience
+from forebay_server.lifecycle.liveness import Patience
+from forebay_server.serving.limits import Limits
 
 HTTP_PORT = 8000
 """The OpenAI API: what the endpoint's Service exposes."""

@@ -10,7 +10,7 @@ from typing import Any
 from vllm.v1.metrics.loggers import AggregateStatLoggerBase
 
 from forebay_server import vllm_compat
-from forebay_server.process import current
+from forebay_server.app import current
 
 if current().fork_engine:
     vllm_compat.fork_engine()

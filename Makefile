@@ -73,8 +73,8 @@ format: .venv ## Bring the code into shape
 lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	cp requirements/uv.txt $(IMAGES)/vllm-cpu/uv.txt
-	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml -o requirements/operator.txt
-	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
+	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml kube/pyproject.toml -o requirements/operator.txt
+	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml kube/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
 	$(COMPILE) requirements/conformance.in -o requirements/conformance.txt
 	$(COMPILE) requirements/relay.in -o requirements/relay.txt
 	$(COMPILE) $(IMAGES)/client/requirements.in -o $(IMAGES)/client/requirements.txt

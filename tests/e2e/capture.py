@@ -18,7 +18,7 @@ from typing import Any
 
 from cluster import kind, tools
 from cluster.pins import ROOT
-from forebay_operator.names import CONTAINER
+from forebay_operator.child_names import CONTAINER
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import images
 from tests.e2e.standins import stand_in

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Cache, Key
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
+from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.client import Api, ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
@@ -37,7 +39,7 @@ CHILDREN = {
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
-    "HTTPRoute": (f"apis/{names.ROUTE_API}", "httproutes"),
+    "HTTPRoute": (f"apis/{child_names.ROUTE_API}", "httproutes"),
 }
 """Kinds of which an endpoint may have objects, with their place in the API."""
 
@@ -47,7 +49,7 @@ GATEWAY = "198.51.100.1"
 MAX_ROUNDS = 10
 """Reconciles within which a fixed point is reached, whatever happens in one of them."""
 
-_DIGESTS = (names.APPLIED_ANNOTATION, names.COMPANIONS_ANNOTATION, "deployment.kubernetes.io/revision")
+_DIGESTS = (child_names.APPLIED_ANNOTATION, child_names.COMPANIONS_ANNOTATION, "deployment.kubernetes.io/revision")
 _SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 """Metadata that the API server makes."""
 
@@ -85,16 +87,16 @@ class Administrator:
     async def children(self, kind: str, name: str = "") -> list[Manifest]:
         """All objects of a kind that carry the endpoint's label, or that of any endpoint."""
         group, plural = CHILDREN[kind]
-        selectors = [f"{names.ENDPOINT_LABEL}={name}" if name else names.ENDPOINT_LABEL]
+        selectors = [f"{child_names.ENDPOINT_LABEL}={name}" if name else child_names.ENDPOINT_LABEL]
         if kind == "EndpointSlice":  # Kubernetes' own inherit the labels of their Service
-            selectors.append(names.SELECTORS[kind])
+            selectors.append(child_names.SELECTORS[kind])
         query = {"labelSelector": ",".join(selectors)}
         found = await self._api.request("GET", f"/{group}/namespaces/{self.namespace}/{plural}", query=query)
         return [{"apiVersion": found["apiVersion"], "kind": kind, **item} for item in found["items"]]
 
     async def read_cache(self, name: str) -> Cache:
         """What complete watches would have seen of a suspended endpoint by now."""
-        key: Key = self.namespace, name
+        key: EndpointKey = self.namespace, name
         endpoint = await self.get(name)
         kinds = "Deployment", "Service", "EndpointSlice"
         deployments, services, slices = [await self.children(kind, name) for kind in kinds]
@@ -149,7 +151,7 @@ class Operator:
         gateways.addresses = (GATEWAY,)
         return gateways, Digests(cluster, "forebay-system", Living(list, (), lambda _: None))
 
-    def _hear(self, key: Key, uid: str, reason: str, message: str, warning: bool) -> None:
+    def _hear(self, key: EndpointKey, uid: str, reason: str, message: str, warning: bool) -> None:
         self.told.append(reason)
 
     async def settle(self, stale: int = 0) -> None:

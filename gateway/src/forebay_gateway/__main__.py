@@ -31,10 +31,10 @@ from forebay_gateway.job_services import VALKEY_URL, Jobs, keep_jobs, open_valke
 from forebay_gateway.jobs.webhooks import read_networks
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.loop_lag import watch_lag
-from forebay_gateway.names import Key
 from forebay_gateway.proxy.client_connection import Connection
 from forebay_gateway.proxy.handler import Gate
 from forebay_gateway.settings import Limits
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ async def run(parsed: argparse.Namespace) -> None:
         gate = Gate(directory, keys, holds, balancer, limits)
         followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
 
-        def accept(key: Key | None) -> Connection:
+        def accept(key: EndpointKey | None) -> Connection:
             return Connection(gate, key)
 
         listeners = Listeners(accept, directory.ports)

@@ -31,7 +31,7 @@ from forebay_gateway.jobs.store import Store, insist
 from forebay_gateway.jobs.valkey_store import Valkey
 from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.metrics import JOB_DELAY, JOB_EXECUTION, JOBS, JOBS_WAITING
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 VALKEY_URL = "FOREBAY_GATEWAY_VALKEY_URL"
 """A variable, and no argument: it has a password in it."""
@@ -110,11 +110,11 @@ async def keep_jobs(
                 JOB_EXECUTION.observe(job.finished - job.started)
             webhooks.deliver(job)
 
-        async def forget(key: Key) -> None:
+        async def forget(key: EndpointKey) -> None:
             await insist(partial(jobs.api.forget, key))
             await insist(partial(jobs.batches.forget, key))
 
-        def dropped(key: Key) -> None:
+        def dropped(key: EndpointKey) -> None:
             task = asyncio.create_task(forget(key))
             forgetting.add(task)
             task.add_done_callback(forgetting.discard)

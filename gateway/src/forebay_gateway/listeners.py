@@ -5,24 +5,24 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 
-from forebay_gateway.names import Key
 from forebay_gateway.proxy.client_connection import Connection
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 4096
 
-Accept = Callable[[Key | None], Connection]
+Accept = Callable[[EndpointKey | None], Connection]
 
 
 class Listeners:
     """What is listened on. `wanted` gives the endpoints' ports as they should be now."""
 
-    def __init__(self, accept: Accept, wanted: Callable[[], Mapping[int, Key]]) -> None:
+    def __init__(self, accept: Accept, wanted: Callable[[], Mapping[int, EndpointKey]]) -> None:
         self._accept = accept
         self._wanted = wanted
         self._changed = asyncio.Event()
-        self._open: dict[int, tuple[Key | None, asyncio.Server]] = {}
+        self._open: dict[int, tuple[EndpointKey | None, asyncio.Server]] = {}
 
     def change(self) -> None:
         """The wanted ports may be others now."""
@@ -55,7 +55,7 @@ class Listeners:
             server.close()
         self._open.clear()
 
-    async def _listen(self, port: int, key: Key | None) -> asyncio.Server:
+    async def _listen(self, port: int, key: EndpointKey | None) -> asyncio.Server:
         dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else socket.AF_INET
         listening = socket.create_server(("", port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)

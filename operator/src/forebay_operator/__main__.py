@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from forebay_operator.apiserver.cache import Key
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.names import KIND
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
@@ -22,6 +23,7 @@ from forebay_operator.apiserver.event_source import Watches, build_cache
 from forebay_operator.apiserver.leader_election import Candidate
 from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
 from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.child_names import OPS_PORT
 from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import Publisher
 from forebay_operator.controller.workers import (
@@ -37,7 +39,6 @@ from forebay_operator.controller.workers import (
 from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
 from forebay_operator.gateway_slices.key_refresh import KeyReads
 from forebay_operator.gateway_slices.slice_writer import Holding
-from forebay_operator.names import KIND, OPS_PORT
 from forebay_operator.observability.endpoint_collector import observe
 from forebay_operator.observability.health import Health, serve_health
 from forebay_operator.observability.loop_lag import watch_lag
@@ -182,7 +183,7 @@ async def _lead(
         allowed_cidrs=parsed.allowed_cidrs,
         kubernetes_minor=await _ask_patiently(cluster.get_minor_version),
     )
-    cache, unsure, seen = build_cache(stores), set[Key](), set[Key]()
+    cache, unsure, seen = build_cache(stores), set[EndpointKey](), set[EndpointKey]()
     observe(queue, cache)
     health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
     health.trouble = lambda: watches.trouble
@@ -197,7 +198,7 @@ async def _lead(
     scaler = Scaler(cluster, gateways, events.record, queue.add, parsed.ops_port)
     reconciler = Reconciler(cluster, cache, settings, publisher, reports=reports, holding=holding, scaler=scaler)
 
-    def doubt(key: Key) -> None:
+    def doubt(key: EndpointKey) -> None:
         unsure.add(key)
         queue.add(key)
 

@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item", bound=Hashable)
 
 FIRST_DELAY = 0.1
 MAX_DELAY = 60.0
 """Seconds before the first retry and at most between two; each delay is twice the one before."""
 
 
-class WorkQueue(Generic[Key]):
+class WorkQueue(Generic[Item]):
     """Keys that wait for work. For one event loop.
 
     A key that is added while it waits is not queued twice; one that is added while a worker has it is queued again when
@@ -21,17 +21,17 @@ class WorkQueue(Generic[Key]):
     take turns: who has thousands of keys in line does not keep others waiting.
     """
 
-    def __init__(self, tenant_of: Callable[[Key], Hashable] = lambda _: None) -> None:
+    def __init__(self, tenant_of: Callable[[Item], Hashable] = lambda _: None) -> None:
         self._tenant_of = tenant_of
         self._came: asyncio.Queue[None] = asyncio.Queue()
-        self._ready: dict[Hashable, deque[Key]] = {}
+        self._ready: dict[Hashable, deque[Item]] = {}
         """The keys in line by tenant; the first tenant is next."""
-        self._waiting: set[Key] = set()
-        self._working: set[Key] = set()
-        self._later: dict[Key, asyncio.TimerHandle] = {}
-        self._again: set[Key] = set()
-        self._failures: dict[Key, int] = {}
-        self._retries: dict[Key, asyncio.TimerHandle] = {}
+        self._waiting: set[Item] = set()
+        self._working: set[Item] = set()
+        self._later: dict[Item, asyncio.TimerHandle] = {}
+        self._again: set[Item] = set()
+        self._failures: dict[Item, int] = {}
+        self._retries: dict[Item, asyncio.TimerHandle] = {}
         self._progress = time.monotonic()
 
     @property
@@ -48,7 +48,7 @@ class WorkQueue(Generic[Key]):
         """Seconds since a key was last taken or handed back; 0 while there is nothing to do."""
         return time.monotonic() - self._progress if self._waiting or self._working else 0.0
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Item) -> None:
         """Ask for the key to be worked on."""
         if key in self._working:
             self._again.add(key)
@@ -59,7 +59,7 @@ class WorkQueue(Generic[Key]):
             self._ready.setdefault(self._tenant_of(key), deque()).append(key)
             self._came.put_nowait(None)
 
-    def add_later(self, key: Key, delay: float) -> None:
+    def add_later(self, key: Item, delay: float) -> None:
         """Ask for the key to be worked on in `delay` seconds. Of several delays for one key the one that is over first
         counts, as with client-go's AddAfter."""
         loop = asyncio.get_running_loop()
@@ -69,11 +69,11 @@ class WorkQueue(Generic[Key]):
             timer.cancel()
         self._later[key] = loop.call_later(delay, self._add_due, key)
 
-    def _add_due(self, key: Key) -> None:
+    def _add_due(self, key: Item) -> None:
         del self._later[key]
         self.add(key)
 
-    async def get(self) -> Key:
+    async def get(self) -> Item:
         """The next key. The caller must hand it back with `done`, whatever happens."""
         await self._came.get()
         tenant = next(iter(self._ready))
@@ -86,7 +86,7 @@ class WorkQueue(Generic[Key]):
         self._progress = time.monotonic()
         return key
 
-    def done(self, key: Key, failed: bool = False) -> float | None:
+    def done(self, key: Item, failed: bool = False) -> float | None:
         """Hand a key back. Returns the delay in seconds after which a failed one comes again."""
         self._working.discard(key)
         self._progress = time.monotonic()
@@ -110,6 +110,6 @@ class WorkQueue(Generic[Key]):
             self._failures.pop(key, None)
             self._retry(key)
 
-    def _retry(self, key: Key) -> None:
+    def _retry(self, key: Item) -> None:
         del self._retries[key]
         self.add(key)

@@ -10,14 +10,14 @@ from forebay_gateway.batches.processor import BATCHES_AT_ONCE, Worker
 from forebay_gateway.fairness.pacing import Pace
 from forebay_gateway.jobs.key_cipher import Seal
 from forebay_gateway.jobs.memory_store import Memory
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 from tests.waiting import until
 
 COMPLETIONS = "/v1/completions"
 LINE = json.dumps({"custom_id": "a", "method": "POST", "url": COMPLETIONS, "body": {"prompt": "x"}})
 
 
-async def submit(shelf: MemoryShelf, works: Worker, key: Key, count: int) -> list[str]:
+async def submit(shelf: MemoryShelf, works: Worker, key: EndpointKey, count: int) -> list[str]:
     """Batches of one request each, which no pod answers."""
     await shelf.put(key, "content", "file-x", LINE, 60)
     batches = [objects.new_batch(COMPLETIONS, "file-x", None, 2e9) for _ in range(count)]

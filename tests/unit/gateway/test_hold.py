@@ -12,8 +12,8 @@ from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address, Endpoint, Slice, read_endpoint
 from forebay_gateway.http import errors
-from forebay_gateway.names import Key
 from forebay_gateway.settings import Limits
+from forebay_kube.endpoint_key import EndpointKey
 from tests.waiting import until
 
 KEY = ("team", "one")
@@ -39,12 +39,12 @@ class Cluster:
         self.directory = Directory("team")
         self.directory.put_endpoint(endpoint())
         self.balancer = Balancer()
-        self.woken: list[Key] = []
+        self.woken: list[EndpointKey] = []
         self.says_ready: list[Address] = []
         self.on_wake: Callable[[], Awaitable[None]] | None = None
         self.holds = Holds(self.directory, self.balancer, self._wake, self._ask, replace(Limits(), **limits))
 
-    async def _wake(self, key: Key) -> None:
+    async def _wake(self, key: EndpointKey) -> None:
         self.woken.append(key)
         if self.on_wake:
             await self.on_wake()

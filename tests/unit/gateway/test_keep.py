@@ -13,23 +13,23 @@ from forebay_gateway.fairness.pacing import Pace
 from forebay_gateway.fairness.quotas import Shares
 from forebay_gateway.job_services import keep_jobs
 from forebay_gateway.jobs.http_api import JobsApi
-from forebay_gateway.names import Key
 from forebay_gateway.settings import Limits
+from forebay_kube.endpoint_key import EndpointKey
 
 
 async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def forget(_: JobsApi, key: Key) -> None:
+    async def forget(_: JobsApi, key: EndpointKey) -> None:
         begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
 
-    async def wake(key: Key) -> None: ...
+    async def wake(key: EndpointKey) -> None: ...
 
-    async def find(key: Key) -> None: ...
+    async def find(key: EndpointKey) -> None: ...
 
     monkeypatch.setattr(JobsApi, "forget", forget)
     limits, directory, balancer = Limits(), Directory("team"), Balancer()

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway import names
 from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import DEFAULT_JOBS, MOST_JOBS, read_endpoint
 from forebay_gateway.endpoints.key_authorizer import Keys
 from forebay_gateway.endpoints.watch import Watch, watches
+from forebay_kube import names
 from tests.fuzz import fuzzed
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("9" * 5000)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import aiohttp
 
-from forebay_operator.apiserver.cache import Key
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.autoscaling import autoscaler
 from forebay_operator.autoscaling.autoscaler import Scaler
 from forebay_operator.pods import startup_poller
@@ -58,7 +58,7 @@ async def test_loads_of_pods() -> None:
 
 async def test_reports_of_starts() -> None:
     async with pods(REPORT) as port:
-        told: asyncio.Queue[Key] = asyncio.Queue()
+        told: asyncio.Queue[EndpointKey] = asyncio.Queue()
         asks = StartupReports(told.put_nowait, port=port)
         for number in range(startup_poller.CONCURRENT):
             asks.follow(("bad", str(number)), {f"bad-{number}": SILENT})

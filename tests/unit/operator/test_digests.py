@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from forebay_gateway.endpoints.key_authorizer import Keys
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Key
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.gateway_slices import key_digest_sync
 from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
@@ -47,10 +47,10 @@ def opened(server: FakeApiServer, key: str) -> set[tuple[str, str]]:
 
 @asynccontextmanager
 async def leading(
-    server: FakeApiServer, living: Collection[Key] = (A, B), namespaces: Collection[str] = ()
-) -> AsyncIterator[tuple[Digests, list[Key]]]:
+    server: FakeApiServer, living: Collection[EndpointKey] = (A, B), namespaces: Collection[str] = ()
+) -> AsyncIterator[tuple[Digests, list[EndpointKey]]]:
     """An operator's digests, kept while the context lasts; and the endpoints that it wants to look at for them."""
-    looked: list[Key] = []
+    looked: list[EndpointKey] = []
     made = Digests(Cluster(server), NAMESPACE, Living(lambda: living, namespaces, looked.append))
     keeping = asyncio.create_task(made.run())
     await until(lambda: made._ready)
@@ -138,7 +138,7 @@ async def test_an_api_server_that_is_away_loses_nothing(server: FakeApiServer) -
 
 
 async def test_what_was_not_written_before_the_lease_was_lost_is_read_again(server: FakeApiServer) -> None:
-    looked: list[Key] = []
+    looked: list[EndpointKey] = []
     one = Digests(Cluster(server), NAMESPACE, Living(lambda: [A], (), looked.append))
     keeping = asyncio.create_task(one.run())
     await until(lambda: one._ready)

@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Cache, Key, key_of
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
+from forebay_operator.apiserver.cache import Cache, key_of
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
@@ -32,16 +34,16 @@ from tests.unit.operator.schema import PROPERTIES, values_of
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 NAME = "one"
-KEY: Key = NAMESPACE, NAME
+KEY: EndpointKey = NAMESPACE, NAME
 CHILDREN = [
     ("deployments", NAME),
     ("services", NAME),
-    ("secrets", names.key_secret_name(NAME)),
-    ("secrets", names.control_secret_name(NAME)),
-    ("persistentvolumeclaims", names.cache_claim_name(NAME)),
+    ("secrets", child_names.key_secret_name(NAME)),
+    ("secrets", child_names.control_secret_name(NAME)),
+    ("persistentvolumeclaims", child_names.cache_claim_name(NAME)),
     ("poddisruptionbudgets", NAME),
     ("networkpolicies", NAME),
-    ("endpointslices", names.gateway_slice_name(NAME, "IPv4")),
+    ("endpointslices", child_names.gateway_slice_name(NAME, "IPv4")),
     ("httproutes", NAME),
 ]
 EXAMPLES = int(os.environ.get("FOREBAY_FUZZ", "60"))
@@ -258,7 +260,7 @@ class Reconciling(RuleBasedStateMachine):
         owner = {"kind": names.KIND, "name": NAME, "uid": "of before", "controller": True}
         metadata = {
             "name": place[1],
-            "labels": names.child_labels(NAME),
+            "labels": child_names.child_labels(NAME),
             **({"ownerReferences": [owner]} if owned else {}),
         }
         spec = {"template": {"metadata": {}, "spec": {}}, "ports": [{"port": 1}], "parentRefs": []}
@@ -295,7 +297,7 @@ class Reconciling(RuleBasedStateMachine):
         for number, each in pods.items():
             metadata = {
                 "name": f"{NAME}-{number}",
-                "labels": names.child_labels(NAME),
+                "labels": child_names.child_labels(NAME),
                 "annotations": (template["metadata"].get("annotations") or {}) if each["newest"] else {},
                 "creationTimestamp": f"2026-01-01T00:0{number}:00Z",
                 **({"deletionTimestamp": "2026-01-01T00:10:00Z"} if each["leaving"] else {}),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.apiserver.cache import Cache, Key
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator.apiserver.cache import Cache
 from forebay_operator.gateway_slices import key_refresh
 from forebay_operator.gateway_slices.key_refresh import KeyReads, share
 from forebay_operator.pods.gateways import Gateways
@@ -28,10 +29,10 @@ class Site:
     """An API server with Secrets, and what came of them."""
 
     def __init__(self) -> None:
-        self.secrets: dict[Key, dict[str, Any]] = {}
-        self.read: list[Key] = []
-        self.keys: dict[Key, Any] = {}
-        self.doubted: list[Key] = []
+        self.secrets: dict[EndpointKey, dict[str, Any]] = {}
+        self.read: list[EndpointKey] = []
+        self.keys: dict[EndpointKey, Any] = {}
+        self.doubted: list[EndpointKey] = []
         self.merged: list[Any] = []
 
     async def get(self, kind: str, namespace: str, name: str) -> Any:
@@ -41,7 +42,7 @@ class Site:
     async def merge(self, manifest: Any, patch: Any) -> Any:
         self.merged.append((manifest["metadata"]["name"], patch["metadata"]["annotations"]))
 
-    def put_keys(self, key: Key, secret: Any) -> bool:
+    def put_keys(self, key: EndpointKey, secret: Any) -> bool:
         before, self.keys[key] = self.keys.get(key), secret
         return before not in (None, secret)
 
@@ -77,7 +78,7 @@ async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.Monk
     site.secrets = {("team", "one-api-key"): secret("1"), ("team", "own"): secret("2")}
     async with reading(site, endpoint("one"), endpoint("two", secretName="own")) as gateways:
 
-        async def named(key: Key, what: Callable[[], object]) -> None:
+        async def named(key: EndpointKey, what: Callable[[], object]) -> None:
             """Name an endpoint again and again until something holds."""
 
             def seen() -> bool:

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.apiserver.cache import Key
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.gateway_slices import port_allocator
 from forebay_operator.gateway_slices.port_allocator import NoPortLeft, Ports
 
 A, B, C = ("team", "a"), ("team", "b"), ("other", "a")
 UID = "u"
-ENDPOINTS: dict[Key, Any] = {key: [{"metadata": {"uid": UID}}] for key in (A, B, C)}
+ENDPOINTS: dict[EndpointKey, Any] = {key: [{"metadata": {"uid": UID}}] for key in (A, B, C)}
 
 
 def sliced(port: int, owner: str = UID, made: str = "2026-11-24T12:00:00Z") -> list[dict[str, Any]]:
@@ -28,14 +28,14 @@ def test_an_endpoint_keeps_its_port() -> None:
 
 
 def test_what_the_slices_say_goes_before_what_is_free() -> None:
-    known: dict[Key, Any] = {A: sliced(20000), B: sliced(20003)}
+    known: dict[EndpointKey, Any] = {A: sliced(20000), B: sliced(20003)}
     given = Ports(known, ENDPOINTS)
     assert given.find(A, UID, known[A]) == 20000
     assert given.find(C, UID, []) == 20004, "those above the highest come first"
 
 
 def test_a_port_that_another_has_is_not_believed() -> None:
-    known: dict[Key, Any] = {A: sliced(20000), B: sliced(20000)}
+    known: dict[EndpointKey, Any] = {A: sliced(20000), B: sliced(20000)}
     given = Ports(known, ENDPOINTS)
     assert {given.find(A, UID, known[A]), given.find(B, UID, known[B])} == {20000, 20001}
     assert given.find(C, UID, sliced(80)) not in (80, 20000, 20001)
@@ -53,13 +53,13 @@ def test_a_freed_port_is_given_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_slice_of_nobody_or_of_an_endpoint_before_has_no_port() -> None:
-    known: dict[Key, Any] = {A: sliced(20005, "another"), B: [{"metadata": {}, "ports": [{"port": 20006}]}]}
+    known: dict[EndpointKey, Any] = {A: sliced(20005, "another"), B: [{"metadata": {}, "ports": [{"port": 20006}]}]}
     given = Ports(known, ENDPOINTS)
     assert [given.find(key, UID, known[key]) for key in (A, B)] == [20000, 20001]
 
 
 def test_of_two_that_claim_a_port_the_first_has_it() -> None:
-    known: dict[Key, Any] = {A: sliced(20000, made="2026-11-24T12:00:01Z"), C: sliced(20000)}
+    known: dict[EndpointKey, Any] = {A: sliced(20000, made="2026-11-24T12:00:01Z"), C: sliced(20000)}
     given = Ports(known, ENDPOINTS)
     assert given.find(A, UID, known[A]) != 20000
     assert given.find(C, UID, known[C]) == 20000

@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from forebay_operator.apiserver.cache import Key
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.pods.startup_poller import MAX_BYTES, StartupReports
 from forebay_operator.status.start_progress import Report, parse_report
 from forebay_server.lifecycle.startup import Download, Step
@@ -55,8 +55,8 @@ def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[in
 
 
 @asynccontextmanager
-async def asking(port: int) -> AsyncIterator[tuple[StartupReports, list[Key]]]:
-    changed: list[Key] = []
+async def asking(port: int) -> AsyncIterator[tuple[StartupReports, list[EndpointKey]]]:
+    changed: list[EndpointKey] = []
     reports = StartupReports(changed.append, port=port, interval=0.02)
     task = asyncio.create_task(reports.run())
     try:

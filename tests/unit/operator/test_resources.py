@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.names import APPLIED_ANNOTATION
+from forebay_operator.child_names import APPLIED_ANNOTATION
 from forebay_operator.resources import (
     build_companions,
     build_deployment,

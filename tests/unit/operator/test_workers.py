@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from forebay_operator.apiserver.cache import Cache, Kept, Key, Store
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator.apiserver.cache import Cache, Kept, Store
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.controller import workers
 from forebay_operator.controller.workers import resync, sweep, wait_for_cache, wait_until_seen
@@ -17,12 +18,12 @@ ONE, TWO = ("team", "one"), ("team", "two")
 class Cluster:
     """Says what there is, by kind; at first, if it is away, nothing."""
 
-    def __init__(self, **found: set[Key]) -> None:
+    def __init__(self, **found: set[EndpointKey]) -> None:
         self.found = found
-        self.remade: set[tuple[str, Key]] = set()
+        self.remade: set[tuple[str, EndpointKey]] = set()
         self.asked = self.away = 0
 
-    async def list_uids(self, kind: str, namespaces: object) -> dict[Key, str]:
+    async def list_uids(self, kind: str, namespaces: object) -> dict[EndpointKey, str]:
         await asyncio.sleep(0.001)
         self.asked += 1
         if self.asked <= self.away:
@@ -30,7 +31,7 @@ class Cluster:
         return {key: "another" if (kind, key) in self.remade else key[1] for key in self.found[kind]}
 
 
-def build_store(kind: str, *keys: Key) -> Store:
+def build_store(kind: str, *keys: EndpointKey) -> Store:
     store = Store()
     for namespace, name in keys:
         labels = {"forebay.dev/endpoint": name}
@@ -63,7 +64,7 @@ async def test_what_is_gone_leaves_the_cache_and_its_endpoint_is_looked_at(monke
     monkeypatch.setattr(workers, "SWEEP_DELAY", 0.0)
     stores = {kind: build_store(kind, ONE, TWO) for kind in ("InferenceEndpoint", "Service", "Pod")}
     cluster = Cluster(InferenceEndpoint={ONE, TWO}, Service={ONE, TWO}, Pod={TWO})
-    queue, begun_anew = WorkQueue[Key](), asyncio.Event()
+    queue, begun_anew = WorkQueue[EndpointKey](), asyncio.Event()
     cluster.away = 1
     sweeping = asyncio.create_task(sweep(cluster, queue, stores, (), begun_anew))  # type: ignore[arg-type]
     begun_anew.set()
@@ -77,7 +78,7 @@ async def test_what_is_gone_leaves_the_cache_and_its_endpoint_is_looked_at(monke
 
 
 async def test_rounds_take_one_endpoint_after_the_other() -> None:
-    queue, unsure = WorkQueue[Key](), set[Key]()
+    queue, unsure = WorkQueue[EndpointKey](), set[EndpointKey]()
     rounds = asyncio.create_task(resync(queue, Cache({ONE: (), TWO: ()}, {}, {}, {}), unsure, interval=0.1))
     found = {await asyncio.wait_for(queue.get(), 1) for _ in range(2)}
     rounds.cancel()

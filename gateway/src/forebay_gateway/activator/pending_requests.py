@@ -14,8 +14,8 @@ from forebay_gateway.endpoints.endpoint import Address, Endpoint
 from forebay_gateway.fairness.quotas import Shares
 from forebay_gateway.http import errors
 from forebay_gateway.metrics import HELD
-from forebay_gateway.names import Key
 from forebay_gateway.settings import Limits
+from forebay_kube.endpoint_key import EndpointKey
 
 ASK_SECONDS = 0.2
 """From one question to pods that start to the next."""
@@ -24,7 +24,7 @@ IDLE_SECONDS = 1.0
 """How long is waited for a change while there is no pod to ask; then an endpoint still at zero is woken again."""
 
 Find = Callable[[Sequence[Address]], Awaitable[list[Address]]]
-Waking = Callable[[Key], Awaitable[None]]
+Waking = Callable[[EndpointKey], Awaitable[None]]
 
 
 @dataclass
@@ -56,19 +56,19 @@ class Holds:
         self._wake = wake
         self._find_ready = find_ready
         self._limits = limits
-        self._usage: dict[Key, Usage] = {}
-        self._waiting: dict[Key, set[asyncio.Future[list[Address]]]] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._usage: dict[EndpointKey, Usage] = {}
+        self._waiting: dict[EndpointKey, set[asyncio.Future[list[Address]]]] = {}
+        self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
         self._shares = Shares(limits.held, limits.namespace_share)
-        self.backlog: Callable[[], Mapping[Key, Backlog]] = dict
+        self.backlog: Callable[[], Mapping[EndpointKey, Backlog]] = dict
         """Tells what jobs there are."""
 
-    def begin(self, key: Key) -> None:
+    def begin(self, key: EndpointKey) -> None:
         """Count a request that needs the engine."""
         self._usage.setdefault(key, Usage()).begun += 1
 
     @contextmanager
-    def held(self, key: Key) -> Iterator[None]:
+    def held(self, key: EndpointKey) -> Iterator[None]:
         """Count a request as held for as long as the context lasts.
 
         Raises Refused when too many are.
@@ -88,7 +88,7 @@ class Holds:
             self._shares.give(key[0])
             HELD.dec()
 
-    async def wait_for_pods(self, key: Key) -> list[Address]:
+    async def wait_for_pods(self, key: EndpointKey) -> list[Address]:
         """Wait until there are pods that can be tried.
 
         Raises Refused when there will be none.
@@ -123,7 +123,7 @@ class Holds:
             for jobs in [backlog.get(key, Backlog())]
         }
 
-    async def _look_after(self, key: Key) -> None:
+    async def _look_after(self, key: EndpointKey) -> None:
         waiting = self._waiting[key]
         woken = 0.0
         try:
@@ -148,7 +148,7 @@ class Holds:
         finally:
             del self._tasks[key], self._waiting[key]
 
-    async def _find(self, key: Key) -> list[Address]:
+    async def _find(self, key: EndpointKey) -> list[Address]:
         """Pods that can be tried: ready ones, as Kubernetes says or as they say themselves."""
         if ready := self._balancer.usable(self._directory.ready(key)):
             return ready

@@ -6,15 +6,18 @@ So it works while the operator is down, and never undoes what somebody else has 
 import logging
 from typing import Any
 
-from forebay_gateway import names
 from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
 from forebay_gateway.metrics import WAKES
-from forebay_gateway.names import Key
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
+FIELD_MANAGER = "forebay-gateway"
+"""Who scales an endpoint up, in its managed fields."""
 
-async def wake(api: ApiServer, key: Key) -> None:
+
+async def wake(api: ApiServer, key: EndpointKey) -> None:
     """Scale to 1 where it is 0. A conflict, or no answer of the API server, is no error: the caller comes again."""
     path = f"/apis/{names.GROUP}/{names.VERSION}/namespaces/{key[0]}/{names.PLURAL}/{key[1]}/scale"
     try:
@@ -23,7 +26,7 @@ async def wake(api: ApiServer, key: Key) -> None:
             WAKES.labels("raced").inc()
             return
         patch = {"metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]}, "spec": {"replicas": 1}}
-        query = {"fieldManager": names.FIELD_MANAGER}
+        query = {"fieldManager": FIELD_MANAGER}
         await api.request("PATCH", path, query, patch, "application/merge-patch+json")
     except ApiServerError as error:
         WAKES.labels("raced" if error.status in (404, 409) else "error").inc()

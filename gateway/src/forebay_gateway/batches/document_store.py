@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from forebay_gateway.fairness.quotas import Shares, memory_of
 from forebay_gateway.jobs.store import Full
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 OVERHEAD = 400
 """Bytes that a document takes besides its text, in memory."""
@@ -16,22 +16,24 @@ class Shelf(ABC):
     """All of it may raise Unavailable."""
 
     @abstractmethod
-    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
+    async def put(
+        self, key: EndpointKey, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True
+    ) -> None:
         """Keep a document, in place of the one of that name, for so long. Raises Full where it is bounded."""
 
     @abstractmethod
-    async def get(self, key: Key, kind: str, name: str) -> str | None: ...
+    async def get(self, key: EndpointKey, kind: str, name: str) -> str | None: ...
 
     @abstractmethod
-    async def all(self, key: Key, kind: str) -> Mapping[str, str]:
+    async def all(self, key: EndpointKey, kind: str) -> Mapping[str, str]:
         """All documents of a kind, by name."""
 
     @abstractmethod
-    async def delete(self, key: Key, kind: str, name: str) -> bool:
+    async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
         """Whether there was one."""
 
     @abstractmethod
-    async def clear(self, key: Key, kind: str = "") -> None:
+    async def clear(self, key: EndpointKey, kind: str = "") -> None:
         """Delete all documents of a kind, or of all kinds."""
 
     @abstractmethod
@@ -54,10 +56,12 @@ class MemoryShelf(Shelf):
 
     def __init__(self, most_bytes: int, share: float = 0.5) -> None:
         self._bytes = Shares(most_bytes, share)
-        self._documents: dict[tuple[Key, str], dict[str, str]] = {}
-        self._expiries: dict[tuple[Key, str, str], asyncio.TimerHandle] = {}
+        self._documents: dict[tuple[EndpointKey, str], dict[str, str]] = {}
+        self._expiries: dict[tuple[EndpointKey, str, str], asyncio.TimerHandle] = {}
 
-    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
+    async def put(
+        self, key: EndpointKey, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True
+    ) -> None:
         place = self._documents.get((key, kind), {})
         size = size_of(text) - (size_of(place[name]) if name in place else 0)
         if bounded:
@@ -70,16 +74,16 @@ class MemoryShelf(Shelf):
         later = asyncio.get_running_loop().call_later
         self._expiries[key, kind, name] = later(seconds, self._drop, key, kind, name)
 
-    async def get(self, key: Key, kind: str, name: str) -> str | None:
+    async def get(self, key: EndpointKey, kind: str, name: str) -> str | None:
         return self._documents.get((key, kind), {}).get(name)
 
-    async def all(self, key: Key, kind: str) -> Mapping[str, str]:
+    async def all(self, key: EndpointKey, kind: str) -> Mapping[str, str]:
         return dict(self._documents.get((key, kind), {}))
 
-    async def delete(self, key: Key, kind: str, name: str) -> bool:
+    async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
         return self._drop(key, kind, name)
 
-    async def clear(self, key: Key, kind: str = "") -> None:
+    async def clear(self, key: EndpointKey, kind: str = "") -> None:
         for place in [place for place in self._documents if place[0] == key and kind in ("", place[1])]:
             for name in list(self._documents[place]):
                 self._drop(*place, name)
@@ -90,7 +94,7 @@ class MemoryShelf(Shelf):
     async def sweep(self) -> None:
         return
 
-    def _drop(self, key: Key, kind: str, name: str) -> bool:
+    def _drop(self, key: EndpointKey, kind: str, name: str) -> bool:
         self._let_live(key, kind, name)
         place = self._documents.get((key, kind), {})
         if name not in place:
@@ -100,6 +104,6 @@ class MemoryShelf(Shelf):
             del self._documents[key, kind]
         return True
 
-    def _let_live(self, key: Key, kind: str, name: str) -> None:
+    def _let_live(self, key: EndpointKey, kind: str, name: str) -> None:
         if timer := self._expiries.pop((key, kind, name), None):
             timer.cancel()

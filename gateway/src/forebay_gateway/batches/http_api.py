@@ -19,7 +19,7 @@ from forebay_gateway.fairness.quotas import Shares, Turns
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import ApiError, Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 MOST_FILES, MOST_BATCHES = 10_000, 100
 """In one page of a list."""
@@ -34,7 +34,7 @@ LEAST_KEPT, MOST_KEPT = objects.HOUR, 30 * objects.DAY
 class Asked:
     """One request about an endpoint's files or batches; `parts` is its path after /v1/, split."""
 
-    key: Key
+    key: EndpointKey
     method: str
     parts: tuple[str, ...]
     query: str
@@ -77,7 +77,7 @@ class BatchesApi:
             raise Refused(ApiError(503, text, "service_unavailable", headers=retry_after(5))) from None
         return content if isinstance(content, Answer) else Answer(json.dumps(content).encode())
 
-    async def forget(self, key: Key) -> None:
+    async def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         await self._shelf.clear(key)
 
@@ -109,7 +109,7 @@ class BatchesApi:
                 return await self._cancel(asked.key, name)
         raise Refused(ApiError(404, f"Invalid URL ({asked.method} /v1/{'/'.join(asked.parts)})", "unknown_url"))
 
-    def _turn(self, key: Key) -> asyncio.Lock:
+    def _turn(self, key: EndpointKey) -> asyncio.Lock:
         """To be held by what has all of a file, or all records of a kind, in memory."""
         return self._turns.of(key[0])
 
@@ -132,11 +132,11 @@ class BatchesApi:
         await asyncio.shield(self._put_file(asked.key, file, upload.content, kept))
         return file
 
-    async def _put_file(self, key: Key, file: Record, content: str, seconds: float) -> None:
+    async def _put_file(self, key: EndpointKey, file: Record, content: str, seconds: float) -> None:
         await self._shelf.put(key, "content", file["id"], content, seconds)
         await self._shelf.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
 
-    async def _delete_file(self, key: Key, name: str) -> Record:
+    async def _delete_file(self, key: EndpointKey, name: str) -> Record:
         await self._file(key, name)
         async with self._turn(key):
             users = [each["id"] for each in await self._batches(key) if _uses(each, name)]
@@ -153,14 +153,14 @@ class BatchesApi:
             files = [each for each in await self._records(asked.key, "file") if purpose in ("", each["purpose"])]
             return _page(files, asked.query, MOST_FILES, MOST_FILES)
 
-    async def _file(self, key: Key, name: str) -> Record:
+    async def _file(self, key: EndpointKey, name: str) -> Record:
         return _found(await self._shelf.get(key, "file", name), "File", name)
 
-    async def _batches(self, key: Key) -> list[Record]:
+    async def _batches(self, key: EndpointKey) -> list[Record]:
         cancelled = await self._shelf.all(key, "cancel")
         return [_show(each, cancelled.get(each["id"])) for each in await self._records(key, "batch")]
 
-    async def _records(self, key: Key, kind: str) -> list[Record]:
+    async def _records(self, key: EndpointKey, kind: str) -> list[Record]:
         """All of a kind. Other tasks run between slices of them."""
         found: list[Record] = []
         for text in (await self._shelf.all(key, kind)).values():
@@ -169,7 +169,7 @@ class BatchesApi:
                 await asyncio.sleep(0)
         return found
 
-    async def _batch(self, key: Key, name: str) -> Record:
+    async def _batch(self, key: EndpointKey, name: str) -> Record:
         text = await self._shelf.get(key, "batch", name)
         return _show(_found(text, "Batch", name), await self._shelf.get(key, "cancel", name))
 
@@ -202,7 +202,7 @@ class BatchesApi:
                 await self._put_file(asked.key, file, content or "", needed)
         await self._worker.submit(asked.key, batch, asked.api_key)
 
-    async def _cancel(self, key: Key, name: str) -> Record:
+    async def _cancel(self, key: EndpointKey, name: str) -> Record:
         batch = await self._batch(key, name)
         if batch["status"] in objects.OPEN:
             await self._shelf.put(key, "cancel", name, str(int(time.time())), objects.BATCH_KEPT)

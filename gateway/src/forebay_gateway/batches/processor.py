@@ -29,8 +29,8 @@ from forebay_gateway.jobs.key_cipher import Seal
 from forebay_gateway.jobs.store import LOOK, Full, Store, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
-from forebay_gateway.names import Key
 from forebay_gateway.settings import MIB
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ SLICE = 1000
 GONE = "gone"
 """How a batch ends whose endpoint is gone."""
 
-EVERYBODY: Key = ("", "")
+EVERYBODY: EndpointKey = ("", "")
 """Whose documents tell which batches are open, of all endpoints."""
 
 KEPT, TIMEOUT = 1800.0, 600.0
@@ -70,7 +70,7 @@ class Worker:
         self._seal = seal
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._inputs = Inputs(shelf)
-        self._doing: Counter[str | Key] = Counter()
+        self._doing: Counter[str | EndpointKey] = Counter()
         """How many batches of each namespace and of each endpoint run here."""
 
     async def __aenter__(self) -> "Worker":
@@ -86,7 +86,7 @@ class Worker:
         for task in (self._looking, *self._tasks.values()):
             task.cancel()
 
-    async def submit(self, key: Key, batch: Record, api_key: str) -> None:
+    async def submit(self, key: EndpointKey, batch: Record, api_key: str) -> None:
         """Take a batch in. Raises Full."""
         await self._shelf.put(
             key, "key", batch["id"], self._seal.close(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
@@ -96,7 +96,7 @@ class Worker:
 
     async def _look_for_batches(self) -> None:
         while True:
-            waiting: list[tuple[Key, str]] = []
+            waiting: list[tuple[EndpointKey, str]] = []
             try:
                 await self._shelf.sweep()
                 for batch_id, name in (await self._shelf.all(EVERYBODY, "open")).items():
@@ -117,23 +117,23 @@ class Worker:
                 logger.exception("looking for batches")
             await asyncio.sleep(INTERVAL)
 
-    def _is_full(self, key: Key) -> bool:
+    def _is_full(self, key: EndpointKey) -> bool:
         """Whether the batches of a namespace, or of an endpoint, that run are as many as may."""
         return self._doing[key[0]] >= BATCHES_AT_ONCE or self._doing[key] >= BATCHES_AT_ONCE // 2
 
-    async def _is_over(self, key: Key, batch_id: str) -> bool:
+    async def _is_over(self, key: EndpointKey, batch_id: str) -> bool:
         """Whether a batch that waits for its turn is cancelled, expired or gone, so that it only is to be closed."""
         if await self._shelf.get(key, "cancel", batch_id) is not None:
             return True
         record = json.loads(await self._shelf.get(key, "batch", batch_id) or "{}")
         return bool(time.time() >= record.get("expires_at", 0))
 
-    async def _begin(self, key: Key, batch_id: str) -> None:
+    async def _begin(self, key: EndpointKey, batch_id: str) -> None:
         if await self._shelf.lease(batch_id, LEASE):
             self._doing.update((key, key[0]))
             self._tasks[batch_id] = asyncio.create_task(self._take_on(key, batch_id))
 
-    async def _take_on(self, key: Key, batch_id: str) -> None:
+    async def _take_on(self, key: EndpointKey, batch_id: str) -> None:
         """Do a batch for as long as the lease is this gateway's."""
         batch = _Batch(self._inputs, self._store, self._seal, self._pace, key=key, batch_id=batch_id)
         doing = asyncio.create_task(batch.run())
@@ -162,9 +162,9 @@ class Inputs:
         self.turns = Turns()
         """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
         self.shelf = shelf
-        self._read: WeakValueDictionary[tuple[Key, str, str], Requests] = WeakValueDictionary()
+        self._read: WeakValueDictionary[tuple[EndpointKey, str, str], Requests] = WeakValueDictionary()
 
-    async def read(self, key: Key, file: str, route: str, *, begun: bool) -> tuple[Requests, list[Record]]:
+    async def read(self, key: EndpointKey, file: str, route: str, *, begun: bool) -> tuple[Requests, list[Record]]:
         """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then."""
         async with self.turns.of(key[0]):
             if (found := self._read.get((key, file, route))) is not None:
@@ -179,7 +179,9 @@ class Inputs:
 class _Batch:
     """One batch, from where it is to its end."""
 
-    def __init__(self, inputs: Inputs, store: Store, seal: Seal, pace: Pace, *, key: Key, batch_id: str) -> None:
+    def __init__(
+        self, inputs: Inputs, store: Store, seal: Seal, pace: Pace, *, key: EndpointKey, batch_id: str
+    ) -> None:
         self._shelf = inputs.shelf
         self._pace = pace
         self._store = store
@@ -346,6 +348,6 @@ class _Batch:
         await self._shelf.delete(EVERYBODY, "open", self._id)
 
 
-def _owner(key: Key, batch_id: str) -> str:
+def _owner(key: EndpointKey, batch_id: str) -> str:
     """Whose an API key is that is kept with a batch."""
     return f"batch {'/'.join(key)} {batch_id}"

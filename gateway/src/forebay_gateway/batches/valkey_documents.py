@@ -9,7 +9,7 @@ from redis import asyncio as valkey
 from forebay_gateway.batches.document_store import Shelf, size_of
 from forebay_gateway.jobs.scripts import Steps
 from forebay_gateway.jobs.store import Full
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 
 class ValkeyShelf(Shelf):
@@ -22,7 +22,9 @@ class ValkeyShelf(Shelf):
         self._share = share
         self._gateway = uuid.uuid4().hex
 
-    async def put(self, key: Key, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True) -> None:
+    async def put(
+        self, key: EndpointKey, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True
+    ) -> None:
         most = self._most_bytes if bounded else -1
         after, size = round(seconds * 1000), size_of(text)
         kept = await self._steps.run(
@@ -31,11 +33,11 @@ class ValkeyShelf(Shelf):
         if not kept:
             raise Full
 
-    async def get(self, key: Key, kind: str, name: str) -> str | None:
+    async def get(self, key: EndpointKey, kind: str, name: str) -> str | None:
         found: str | None = await self._steps.run("get", "/".join(key), kind, name)
         return found
 
-    async def all(self, key: Key, kind: str) -> Mapping[str, str]:
+    async def all(self, key: EndpointKey, kind: str) -> Mapping[str, str]:
         found: dict[str, str] = {}
         cursor = "0"
         while True:
@@ -44,10 +46,10 @@ class ValkeyShelf(Shelf):
             if cursor == "0":
                 return found
 
-    async def delete(self, key: Key, kind: str, name: str) -> bool:
+    async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
         return bool(await self._steps.run("delete", "/".join(key), kind, name))
 
-    async def clear(self, key: Key, kind: str = "") -> None:
+    async def clear(self, key: EndpointKey, kind: str = "") -> None:
         while await self._steps.run("clear", "/".join(key), kind):
             continue
 

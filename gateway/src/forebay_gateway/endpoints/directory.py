@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from forebay_gateway.endpoints.endpoint import Address, Endpoint, Slice
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
@@ -18,12 +18,12 @@ class Directory:
     def __init__(self, home: str) -> None:
         """`home` is the namespace whose endpoints have their bare name as id."""
         self._home = home
-        self._endpoints: dict[Key, Endpoint] = {}
-        self._slices: dict[Key, dict[str, Slice]] = {}
-        self._open: set[Key] = set()
-        self._watchers: dict[Key, set[asyncio.Event]] = {}
+        self._endpoints: dict[EndpointKey, Endpoint] = {}
+        self._slices: dict[EndpointKey, dict[str, Slice]] = {}
+        self._open: set[EndpointKey] = set()
+        self._watchers: dict[EndpointKey, set[asyncio.Event]] = {}
         self.ports_changed: Callable[[], None] = lambda: None
-        self.dropped: Callable[[Key], None] = lambda _: None
+        self.dropped: Callable[[EndpointKey], None] = lambda _: None
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         before = self._endpoints.get(endpoint.key)
@@ -33,7 +33,7 @@ class Directory:
         (self._open.add if endpoint.open else self._open.discard)(endpoint.key)
         self._tell(endpoint.key)
 
-    def drop_endpoint(self, key: Key, *, gone: bool = True) -> None:
+    def drop_endpoint(self, key: EndpointKey, *, gone: bool = True) -> None:
         """It is not served any more. Where it is not gone, but cannot be read, what is kept for it stays."""
         self._endpoints.pop(key, None)
         self._open.discard(key)
@@ -50,7 +50,7 @@ class Directory:
             self.ports_changed()
         self._tell(found.key)
 
-    def drop_slice(self, name: str, key: Key) -> None:
+    def drop_slice(self, name: str, key: EndpointKey) -> None:
         slices = self._slices.get(key, {})
         gone = slices.pop(name, None)
         if not slices:
@@ -59,14 +59,14 @@ class Directory:
             self.ports_changed()
         self._tell(key)
 
-    def endpoint(self, key: Key) -> Endpoint | None:
+    def endpoint(self, key: EndpointKey) -> Endpoint | None:
         return self._endpoints.get(key)
 
-    def open(self) -> frozenset[Key]:
+    def open(self) -> frozenset[EndpointKey]:
         """The endpoints that ask for no key."""
         return frozenset(self._open)
 
-    def serving(self, model: str) -> list[Key]:
+    def serving(self, model: str) -> list[EndpointKey]:
         """The endpoints that serve a model."""
         return [key for key, endpoint in self._endpoints.items() if model in endpoint.models]
 
@@ -75,23 +75,23 @@ class Directory:
         namespace, dot, rest = name.partition(".")
         return self._endpoints.get((namespace, rest) if dot else (self._home, name))
 
-    def id_of(self, key: Key) -> str:
+    def id_of(self, key: EndpointKey) -> str:
         """The id under which an endpoint is found."""
         namespace, name = key
         return name if namespace == self._home else f"{namespace}.{name}"
 
-    def ready(self, key: Key) -> list[Address]:
+    def ready(self, key: EndpointKey) -> list[Address]:
         """The pods that Kubernetes takes for ready."""
         return [address for each in self._slices.get(key, {}).values() for address in each.ready]
 
-    def unready(self, key: Key) -> list[Address]:
+    def unready(self, key: EndpointKey) -> list[Address]:
         """The pods that are not ready yet, or no more."""
         return [address for each in self._slices.get(key, {}).values() for address in each.unready]
 
-    def ports(self) -> dict[int, Key]:
+    def ports(self) -> dict[int, EndpointKey]:
         """The ports on which the gateway stands in for endpoints. A slice counts if it belongs to the endpoint that is
         there; of two that claim a port the one that was made first, of two of the same second neither."""
-        claims: dict[int, list[tuple[str, Key]]] = {}
+        claims: dict[int, list[tuple[str, EndpointKey]]] = {}
         for key, slices in self._slices.items():
             endpoint = self._endpoints.get(key)
             for each in slices.values():
@@ -108,7 +108,7 @@ class Directory:
         return found
 
     @contextmanager
-    def changes(self, key: Key) -> Iterator[asyncio.Event]:
+    def changes(self, key: EndpointKey) -> Iterator[asyncio.Event]:
         """An event that is set whenever something about an endpoint changes, for as long as the context lasts."""
         event = asyncio.Event()
         self._watchers.setdefault(key, set()).add(event)
@@ -119,6 +119,6 @@ class Directory:
             if not self._watchers[key]:
                 del self._watchers[key]
 
-    def _tell(self, key: Key) -> None:
+    def _tell(self, key: EndpointKey) -> None:
         for event in self._watchers.get(key, ()):
             event.set()

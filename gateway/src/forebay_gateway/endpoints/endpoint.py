@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from forebay_gateway import names
-from forebay_gateway.names import Key
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
 
 Manifest = Mapping[str, Any]
+
+PORT_NAME = "http"
+"""The name of the port of a Service, and of its slices."""
 
 DEFAULT_JOBS = 30
 """MAX_CONCURRENCY's default (forebay_server.config.settings.JobSettings)."""
@@ -30,7 +33,7 @@ class Endpoint:
         jobs: that one of its pods takes at once (MAX_CONCURRENCY), as far as its manifest tells.
     """
 
-    key: Key
+    key: EndpointKey
     uid: str
     created: int
     replicas: int
@@ -121,7 +124,7 @@ class Slice:
         unready: pods that may become ready; those on their way out are in neither.
     """
 
-    key: Key
+    key: EndpointKey
     gateway_port: int = 0
     owner: str = ""
     created: str = ""
@@ -140,7 +143,7 @@ def read_slice(manifest: Manifest) -> Slice | None:
     metadata = manifest["metadata"]
     labels = metadata.get("labels") or {}
     service = labels.get(names.SERVICE_LABEL)
-    ports = [each for each in manifest.get("ports") or () if each.get("name") == names.PORT_NAME]
+    ports = [each for each in manifest.get("ports") or () if each.get("name") == PORT_NAME]
     if not service or not ports or not ports[0].get("port"):
         return None
     key, port, manager = (metadata["namespace"], service), ports[0]["port"], labels.get(names.SLICE_MANAGER_LABEL)

@@ -12,8 +12,8 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
-from forebay_gateway import names
-from forebay_gateway.names import Key
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
 
 
 class Keys:
@@ -21,13 +21,13 @@ class Keys:
 
     def __init__(self) -> None:
         self._secret = b""
-        self._shards: dict[str, dict[Key, frozenset[bytes]]] = {}
-        self._opened: dict[bytes, frozenset[Key]] = {}
+        self._shards: dict[str, dict[EndpointKey, frozenset[bytes]]] = {}
+        self._opened: dict[bytes, frozenset[EndpointKey]] = {}
 
     def put_secret(self, name: str, data: Mapping[str, str]) -> None:
         """Take over a Secret's `data` as the API server has it, in base64."""
-        if name == names.KEY_SECRET:
-            self._secret = _decode(data.get(names.KEY_ENTRY, ""))
+        if name == names.DIGEST_KEY_SECRET:
+            self._secret = _decode(data.get(names.DIGEST_KEY_ENTRY, ""))
             return
         self._shards[name] = {
             (namespace, endpoint): frozenset(_decode(value).split())
@@ -38,7 +38,7 @@ class Keys:
 
     def drop_secret(self, name: str) -> None:
         """The Secret is gone: what it held opens nothing."""
-        if name == names.KEY_SECRET:
+        if name == names.DIGEST_KEY_SECRET:
             self._secret = b""
         elif self._shards.pop(name, None):
             self._index()
@@ -47,7 +47,7 @@ class Keys:
         """The key of the installation; b"" before it is known."""
         return self._secret
 
-    def opens(self, presented: str, key: Key) -> bool:
+    def opens(self, presented: str, key: EndpointKey) -> bool:
         """Whether an API key opens an endpoint; the time it takes says nothing about the right keys."""
         digest = self._digest(presented)
         matches = [
@@ -55,7 +55,7 @@ class Keys:
         ]
         return bool(self._secret) and any(matches)
 
-    def opened_by(self, presented: str) -> frozenset[Key]:
+    def opened_by(self, presented: str) -> frozenset[EndpointKey]:
         """The endpoints that an API key opens."""
         return self._opened.get(self._digest(presented), frozenset()) if self._secret else frozenset()
 
@@ -63,7 +63,7 @@ class Keys:
         return hmac.new(self._secret, presented.encode(), hashlib.sha256).hexdigest().encode()
 
     def _index(self) -> None:
-        opened: dict[bytes, set[Key]] = {}
+        opened: dict[bytes, set[EndpointKey]] = {}
         for shard in self._shards.values():
             for key, digests in shard.items():
                 for digest in digests:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 SECONDS = 30.0
 """For which an endpoint is named. The operator asks more often, and reads a Secret at most as often."""
@@ -22,9 +22,9 @@ class Rereads:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._at: dict[Key, float] = {}
+        self._at: dict[EndpointKey, float] = {}
 
-    def note(self, keys: Iterable[Key]) -> None:
+    def note(self, keys: Iterable[EndpointKey]) -> None:
         """A request that has shown a key asks for these endpoints, whether it opens them or not."""
         now = self._clock()
         for key in keys:

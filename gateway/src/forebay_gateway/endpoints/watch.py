@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay_gateway import names
 from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Manifest, read_endpoint, read_slice
 from forebay_gateway.endpoints.key_authorizer import Keys
 from forebay_gateway.metrics import UNREADABLE
+from forebay_kube import names
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +119,9 @@ def watches(directory: Directory, keys: Keys, own: str, namespaces: Sequence[str
             lambda manifest: directory.drop_endpoint(_name(manifest), gone=False),
         )
         slices = f"/apis/discovery.k8s.io/v1{scope}/endpointslices"
-        yield Watch(slices, {"labelSelector": names.MANAGED}, put_slice, drop_slice)
+        yield Watch(slices, {"labelSelector": names.MANAGED_SELECTOR}, put_slice, drop_slice)
     # a role can allow one Secret by its name, and then a watch for this name alone
-    for secret in (names.KEY_SECRET, *names.DIGEST_SECRETS):
+    for secret in (names.DIGEST_KEY_SECRET, *names.DIGEST_SECRETS):
         yield Watch(
             f"/api/v1/namespaces/{own}/secrets",
             {"fieldSelector": f"metadata.name={secret}"},

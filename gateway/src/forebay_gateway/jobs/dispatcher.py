@@ -11,7 +11,7 @@ from forebay_gateway.http.errors import Refused
 from forebay_gateway.jobs.executor import Running
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.store import Store, Unavailable
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ class Dispatcher:
         self._balancer = balancer
         self._holds = holds
         self._running = running
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._changed: dict[Key, asyncio.Event] = {}
+        self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
+        self._changed: dict[EndpointKey, asyncio.Event] = {}
         self._draining = False
 
     async def __aenter__(self) -> "Dispatcher":
@@ -46,7 +46,7 @@ class Dispatcher:
         for task in self._tasks.values():
             task.cancel()
 
-    def _look(self, key: Key) -> None:
+    def _look(self, key: EndpointKey) -> None:
         """The endpoint may have queued jobs, or a pod a place for one."""
         if key in self._changed:
             self._changed[key].set()
@@ -54,7 +54,7 @@ class Dispatcher:
             self._changed[key] = asyncio.Event()
             self._tasks[key] = asyncio.create_task(self._dispatch(key))
 
-    async def _dispatch(self, key: Key) -> None:
+    async def _dispatch(self, key: EndpointKey) -> None:
         """Give jobs to pods until none is queued."""
         changed = self._changed[key]
         try:
@@ -81,7 +81,7 @@ class Dispatcher:
         self._holds.begin(job.endpoint)
         self._running.begin(job)
 
-    async def _wait_for_pods(self, key: Key) -> list[Address]:
+    async def _wait_for_pods(self, key: EndpointKey) -> list[Address]:
         """Pods that can be tried, after a start where none runs and a job asks for one; [] where nothing is queued."""
         while True:
             if ready := self._balancer.usable(self._directory.ready(key)):
@@ -98,7 +98,7 @@ class Dispatcher:
             with self._directory.changes(key) as changed:
                 await wait_for_event(changed, PAUSE)
 
-    async def _start(self, key: Key) -> list[Address]:
+    async def _start(self, key: EndpointKey) -> list[Address]:
         """The pods of an endpoint, which is started; [] once no job waits for that any more. Raises Refused."""
         starting = asyncio.ensure_future(self._holds.wait_for_pods(key))
         try:

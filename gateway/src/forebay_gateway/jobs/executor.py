@@ -19,7 +19,7 @@ from forebay_gateway.jobs import pod_client
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable, insist
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 READ_BUFFER = 16 << 10
 """Bytes of a pod's answer behind which no more are read, until these are taken."""
@@ -39,7 +39,7 @@ class Running:
         self._takers = Balancer()
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self.left: Callable[[Key], None] = lambda _: None
+        self.left: Callable[[EndpointKey], None] = lambda _: None
         """Called when a pod of an endpoint has a job less."""
         store.stopped = self.stop
 

@@ -16,8 +16,8 @@ from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_stat
 from forebay_gateway.jobs.rate_limits import Rates
 from forebay_gateway.jobs.store import Full, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
-from forebay_gateway.names import Key
 from forebay_gateway.settings import MIB
+from forebay_kube.endpoint_key import EndpointKey
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ LARGEST_STREAM = 1 << 20
 class Asked:
     """One request: OPERATION or OPERATION/ID of an endpoint."""
 
-    key: Key
+    key: EndpointKey
     method: str
     operation: str
     job_id: str
@@ -88,7 +88,7 @@ class JobsApi:
             text = "The store of the jobs does not answer. Try again."
             raise Refused(ApiError(503, text, headers=retry_after(5))) from None
 
-    async def forget(self, key: Key) -> None:
+    async def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         self._rates.forget(key)
         await self._store.forget(key)
@@ -159,7 +159,7 @@ class JobsApi:
         async with self._pace.apart(asked.key[0]) if len(asked.body) > MIB else nullcontext():
             return read_submission(asked.body, sync=sync)
 
-    async def _find(self, key: Key, job_id: str) -> Job:
+    async def _find(self, key: EndpointKey, job_id: str) -> Job:
         return _found(await self._store.find(key, job_id))
 
     async def _tell(self, job: Job) -> bytes:
@@ -169,7 +169,7 @@ class JobsApi:
             async with self._pace.apart(job.endpoint[0]) if job.output_size > MIB else nullcontext():
                 return render(tell(whole))
 
-    def _check_room(self, key: Key, size: int) -> None:
+    def _check_room(self, key: EndpointKey, size: int) -> None:
         """Before an answer is read and written that would have no room then. Raises Refused."""
         if size > SMALL and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)

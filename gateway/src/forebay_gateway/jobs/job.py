@@ -11,7 +11,7 @@ import msgspec
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import memory_of
 from forebay_gateway.jobs.submission import Submission
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""
@@ -50,7 +50,7 @@ class Job:
     """
 
     id: str
-    endpoint: Key
+    endpoint: EndpointKey
     submission: Submission
     api_key: str
     created: float

@@ -13,7 +13,7 @@ from forebay_gateway.fairness.quotas import SMALL, Shares, memory_of
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import ITEM, Counts, Full, Lost, Store, Taken
 from forebay_gateway.jobs.submission import Submission
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 
 @dataclass
@@ -40,21 +40,21 @@ class Memory(Store):
     def __init__(self, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()
         self._bytes = Shares(most_bytes, share)
-        self._endpoints: dict[Key, _Endpoint] = {}
+        self._endpoints: dict[EndpointKey, _Endpoint] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
 
-    async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
+    async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         job = Job(job_id, key, submission, api_key, self._now())
         self._take_place(job, job.size)
         self._endpoints.setdefault(key, _Endpoint()).jobs[job_id] = job
         self._expire(job, submission.ttl)
         self._enqueue(job)
 
-    async def find(self, key: Key, job_id: str, most: int = SMALL) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = SMALL) -> Job | None:
         endpoint = self._endpoints.get(key)
         return endpoint.jobs.get(job_id) if endpoint else None
 
-    async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
+    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> Taken | None:
         job = await self.find(key, job_id)
         if job is None:
             return None
@@ -70,14 +70,14 @@ class Memory(Store):
         job.told += len(items)
         return Taken(job.state, job.told < len(job.output), items)
 
-    async def counts(self, key: Key) -> Counts:
+    async def counts(self, key: EndpointKey) -> Counts:
         return self._endpoints[key].counts if key in self._endpoints else Counts()
 
-    def backlog(self) -> Mapping[Key, Backlog]:
+    def backlog(self) -> Mapping[EndpointKey, Backlog]:
         found = {key: each.counts for key, each in self._endpoints.items()}
         return {key: counts for key, counts in found.items() if counts.queued or counts.running}
 
-    async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
+    async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         endpoint = self._endpoints.get(key, _Endpoint())
         free = [pod for pod in pods if endpoint.pods[pod] < at_once]
         queue = endpoint.again or endpoint.normal or endpoint.low
@@ -115,13 +115,13 @@ class Memory(Store):
         await self.add_output(job, items)
         self._finish(job, state, error)
 
-    async def cancel(self, key: Key, job_id: str) -> Job | None:
+    async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
         job = await self.find(key, job_id)
         if job:
             self._finish(job, State.CANCELLED)
         return job
 
-    async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
+    async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
         job = await self.find(key, job_id)
         if job is None or not job.state.retryable:
             return job.state if job else None
@@ -135,7 +135,7 @@ class Memory(Store):
         self._enqueue(job)
         return found
 
-    async def purge(self, key: Key) -> int:
+    async def purge(self, key: EndpointKey) -> int:
         endpoint = self._endpoints.get(key, _Endpoint())
         queued = [*endpoint.again, *endpoint.normal, *endpoint.low]
         for job in queued:
@@ -143,13 +143,13 @@ class Memory(Store):
             self._drop(job)
         return len(queued)
 
-    async def forget(self, key: Key) -> None:
+    async def forget(self, key: EndpointKey) -> None:
         for job in list(self._endpoints.get(key, _Endpoint()).jobs.values()):
             self._finish(job, State.CANCELLED)
             self._drop(job)
         self._endpoints.pop(key, None)
 
-    async def expire(self, key: Key, job_id: str, seconds: float) -> None:
+    async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
         job = await self.find(key, job_id)
         if job and job.state.final:
             self._expire(job, min(seconds, job.created + job.submission.ttl - self._now()))

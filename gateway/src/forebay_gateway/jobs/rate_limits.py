@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 WINDOW = 10.0
 """Seconds."""
@@ -23,10 +23,10 @@ class Rates:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._windows: dict[tuple[Key, str], tuple[float, int]] = {}
-        self._answering: Counter[tuple[Key, str]] = Counter()
+        self._windows: dict[tuple[EndpointKey, str], tuple[float, int]] = {}
+        self._answering: Counter[tuple[EndpointKey, str]] = Counter()
 
-    def take(self, key: Key, operation: str, pods: int) -> float:
+    def take(self, key: EndpointKey, operation: str, pods: int) -> float:
         """Count a request; 0 where it may go on, else the seconds after which another may come."""
         most = RATES.get(operation, 0) * max(1, pods)
         now = self._clock()
@@ -39,7 +39,7 @@ class Rates:
         return 0.0
 
     @contextmanager
-    def answering(self, key: Key, operation: str, pods: int) -> Iterator[bool]:
+    def answering(self, key: EndpointKey, operation: str, pods: int) -> Iterator[bool]:
         """Count a request while it is answered; whether there are not too many."""
         most = AT_ONCE.get(operation, 0) * max(1, pods)
         self._answering[key, operation] += 1
@@ -50,7 +50,7 @@ class Rates:
             if not self._answering[key, operation]:
                 del self._answering[key, operation]
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         for each in [each for each in self._windows if each[0] == key]:
             del self._windows[each]

@@ -16,7 +16,7 @@ from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import SMALL, Turns
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Store(ABC):
     """Where the jobs are, for a person."""
 
     def __init__(self) -> None:
-        self.queued: Callable[[Key], None] = lambda _: None
+        self.queued: Callable[[EndpointKey], None] = lambda _: None
         """Called when an endpoint's queue may have jobs."""
         self.finished: Callable[[Job], None] = lambda _: None
         """Called once for each job that has come to its end, by the gateway that ended it."""
@@ -100,7 +100,7 @@ class Store(ABC):
             if not self._watchers[job_id]:
                 del self._watchers[job_id]
 
-    async def wait_for_end(self, key: Key, job_id: str, changed: asyncio.Event, seconds: float) -> Job | None:
+    async def wait_for_end(self, key: EndpointKey, job_id: str, changed: asyncio.Event, seconds: float) -> Job | None:
         """The job when it is over, or as it is after so long; None where it is gone. `changed` is of `changes`, and is
         waited for before the first look."""
         clock = asyncio.get_running_loop().time
@@ -125,28 +125,28 @@ class Store(ABC):
             event.set()
 
     @abstractmethod
-    async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
+    async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         """Take a job in. Raises Full."""
 
     @abstractmethod
-    async def find(self, key: Key, job_id: str, most: int = SMALL) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = SMALL) -> Job | None:
         """What is known of an endpoint's job; the output only where it is completed, and has no more than `most` bytes,
         or is here anyway."""
 
     @abstractmethod
-    async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
+    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> Taken | None:
         """The output that was not taken yet, up to `most` bytes. Nothing where the next item has more, unless it is
         here anyway."""
 
     @abstractmethod
-    async def counts(self, key: Key) -> Counts: ...
+    async def counts(self, key: EndpointKey) -> Counts: ...
 
     @abstractmethod
-    def backlog(self) -> Mapping[Key, Backlog]:
+    def backlog(self) -> Mapping[EndpointKey, Backlog]:
         """The endpoints that have jobs to do; the same from every gateway, and at most a second old."""
 
     @abstractmethod
-    async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
+    async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         """The next job, in progress from now on at that of the pods which has the fewest, and how many more are queued.
 
         No job where none is queued, or each pod has `at_once`.
@@ -169,23 +169,23 @@ class Store(ABC):
         """Bring a claimed job to its end, with the last items of its output. Raises Full and Lost."""
 
     @abstractmethod
-    async def cancel(self, key: Key, job_id: str) -> Job | None:
+    async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
         """End a job where that is still to be done, and return it."""
 
     @abstractmethod
-    async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
+    async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
         """Queue a job that failed anew; the state in which it was found."""
 
     @abstractmethod
-    async def purge(self, key: Key) -> int:
+    async def purge(self, key: EndpointKey) -> int:
         """Forget all queued jobs of an endpoint; how many there were."""
 
     @abstractmethod
-    async def forget(self, key: Key) -> None:
+    async def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone, and so are its jobs."""
 
     @abstractmethod
-    async def expire(self, key: Key, job_id: str, seconds: float) -> None:
+    async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
         """Keep the result of a job for so long from now, but not past its time to live."""
 
 

@@ -21,7 +21,7 @@ from forebay_gateway.jobs.scripts import Steps, is_away
 from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Valkey(Store):
         self._steps = Steps(client, resources.files(__package__).joinpath("jobs.lua").read_text())
         self._place = most_bytes, share
         self._claims: dict[str, str] = {}
-        self._backlog: Mapping[Key, Backlog] = {}
+        self._backlog: Mapping[EndpointKey, Backlog] = {}
 
     async def __aenter__(self) -> "Valkey":
         loops = (self._beat, INTERVAL), (self._sweep, INTERVAL), (self._listen, 0.0)
@@ -64,7 +64,7 @@ class Valkey(Store):
         await self._steps.settle()
         await self._client.aclose()
 
-    async def submit(self, key: Key, job_id: str, submission: Submission, api_key: str) -> None:
+    async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         size = OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
         fields: dict[str, str | float] = {
             "endpoint": _name(key),
@@ -81,21 +81,21 @@ class Valkey(Store):
             raise Full
         self.queued(key)
 
-    async def find(self, key: Key, job_id: str, most: int = SMALL) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = SMALL) -> Job | None:
         found = await self._steps.run("find", job_id, _name(key), most)
         return self._job(*found) if found else None
 
-    async def take_stream(self, key: Key, job_id: str, most: int) -> Taken | None:
+    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> Taken | None:
         found = await self._steps.run("take_stream", job_id, _name(key), most, uuid.uuid4().hex)
         return Taken(State(found[0]), bool(found[1]), found[2], found[3]) if found else None
 
-    async def counts(self, key: Key) -> Counts:
+    async def counts(self, key: EndpointKey) -> Counts:
         return Counts(*map(int, await self._steps.run("counts", _name(key))))
 
-    def backlog(self) -> Mapping[Key, Backlog]:
+    def backlog(self) -> Mapping[EndpointKey, Backlog]:
         return self._backlog
 
-    async def claim(self, key: Key, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
+    async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         token = uuid.uuid4().hex
         left, *claimed = await self._steps.run(
             "claim", _name(key), token, at_once, *(f"{pod.host} {pod.port}" for pod in pods)
@@ -125,20 +125,20 @@ class Valkey(Store):
         told = await self.find(job.endpoint, job.id) if job.submission.webhook else job
         self.finished(told or job)
 
-    async def cancel(self, key: Key, job_id: str) -> Job | None:
+    async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
         ended = await self._steps.run("cancel", job_id, _name(key))
         job = await self.find(key, job_id) if ended is not None else None
         if ended and job:
             self.finished(job)
         return job
 
-    async def retry(self, key: Key, job_id: str, api_key: str) -> State | None:
+    async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
         sealed, call_id = self._seal.close(api_key, _owner(key, job_id)), uuid.uuid4().hex
         found = await self._steps.run("retry", job_id, _name(key), sealed, call_id, growing=True)
         self.queued(key)
         return State(found) if found else None
 
-    async def purge(self, key: Key) -> int:
+    async def purge(self, key: EndpointKey) -> int:
         count = 0
         for queue in ("again", "normal", "low"):
             after = "-"
@@ -148,13 +148,13 @@ class Valkey(Store):
                 count += len(ended)
         return count
 
-    async def forget(self, key: Key) -> None:
+    async def forget(self, key: EndpointKey) -> None:
         more = True
         while more:
             more, ended = await self._steps.run("forget", _name(key))
             self._tell_ended(ended)
 
-    async def expire(self, key: Key, job_id: str, seconds: float) -> None:
+    async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
         await self._steps.run("expire", job_id, _name(key), round(seconds * 1000))
 
     async def _beat(self) -> None:
@@ -173,7 +173,7 @@ class Valkey(Store):
 
     async def _sweep(self) -> None:
         counts, ended, again = await self._steps.run("sweep", round(LEASE * 1000), ATTEMPTS)
-        backlog: dict[Key, Backlog] = {}
+        backlog: dict[EndpointKey, Backlog] = {}
         for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
             for name, count in zip(flat[::2], flat[1::2], strict=True):
                 setattr(backlog.setdefault(_key(name), Backlog()), what, int(count))
@@ -263,15 +263,15 @@ class Valkey(Store):
         )
 
 
-def _owner(key: Key, job_id: str) -> str:
+def _owner(key: EndpointKey, job_id: str) -> str:
     """Whose an API key is that is kept with a job."""
     return f"job {_name(key)} {job_id}"
 
 
-def _name(key: Key) -> str:
+def _name(key: EndpointKey) -> str:
     return "/".join(key)
 
 
-def _key(name: str) -> Key:
+def _key(name: str) -> EndpointKey:
     namespace, _, endpoint = name.partition("/")
     return namespace, endpoint

@@ -21,7 +21,7 @@ from forebay_gateway.fairness.quotas import SMALL, Reservation, Shares
 from forebay_gateway.jobs.job import Job, render, tell
 from forebay_gateway.jobs.store import Store, insist
 from forebay_gateway.metrics import WEBHOOKS
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Webhooks:
         self._allowed = allowed
         self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots: dict[Key, asyncio.Semaphore] = {}
+        self._slots: dict[EndpointKey, asyncio.Semaphore] = {}
         self._answers = answers
         self._pace = pace
 

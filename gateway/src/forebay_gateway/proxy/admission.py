@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from forebay_gateway.http.errors import Api
 from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import WEB_SOCKETS, Path
-from forebay_gateway.names import Key
+from forebay_kube.endpoint_key import EndpointKey
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Admission:
 
     head: Head
     path: Path
-    key: Key | None
+    key: EndpointKey | None
     request_id: str
-    opened: frozenset[Key] = frozenset()
+    opened: frozenset[EndpointKey] = frozenset()
     known: bool = True
 
     @property

@@ -18,10 +18,10 @@ from forebay_gateway.http.request_id import choose_id, new_id
 from forebay_gateway.http.routes import read_path
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS
-from forebay_gateway.names import Key
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.upstream import TURN, Upstream
 from forebay_gateway.settings import Limits
+from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Gate(Protocol):
     pace: Pace
     connections: "set[Connection]"
 
-    def admit(self, port: Key | None, head: Head) -> Admission:
+    def admit(self, port: EndpointKey | None, head: Head) -> Admission:
         """By the head alone, before the body is read. Raises Refused."""
 
     def peek(self, body: bytes | bytearray) -> bool:
@@ -58,7 +58,7 @@ class Gate(Protocol):
 class Connection(asyncio.Protocol):
     """`port` is the endpoint that the port stands in for; None on the shared one."""
 
-    def __init__(self, gate: Gate, port: Key | None) -> None:
+    def __init__(self, gate: Gate, port: EndpointKey | None) -> None:
         self._gate = gate
         self._port = port
         self._loop = asyncio.get_running_loop()

@@ -27,12 +27,12 @@ from forebay_gateway.http.routes import Kind, read_path
 from forebay_gateway.job_services import Jobs
 from forebay_gateway.jobs.http_api import Asked
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, KEPT_BYTES, RELAYED
-from forebay_gateway.names import Key
 from forebay_gateway.proxy import local_answers
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import Connection
 from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
 from forebay_gateway.settings import MIB, Limits
+from forebay_kube.endpoint_key import EndpointKey
 
 LONGEST_FOR_AFFINITY = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
@@ -70,7 +70,7 @@ class Gate:
         self.known = Shares(limits.connections, limits.namespace_share)
         self.unknown = Sources(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
 
-    def admit(self, port: Key | None, head: Head) -> Admission:
+    def admit(self, port: EndpointKey | None, head: Head) -> Admission:
         """By the head alone. The key is asked for before anything is told. Raises Refused."""
         if self.draining:
             raise Refused(errors.DRAINING)
@@ -89,7 +89,7 @@ class Gate:
             raise Refused(errors.not_found(head.method, head.path))
         return Admission(head, path, port, choose_id(head), opened if port is None else frozenset())
 
-    def _check(self, key: Key, head: Head) -> None:
+    def _check(self, key: EndpointKey, head: Head) -> None:
         if key in self.directory.open():
             return
         if not head.key:
@@ -98,7 +98,7 @@ class Gate:
         if not self.keys.opens(head.key, key):
             raise Refused(errors.WRONG_KEY)
 
-    def _opened(self, head: Head) -> frozenset[Key]:
+    def _opened(self, head: Head) -> frozenset[EndpointKey]:
         """The endpoints that may be meant by a request that names none: with a key those that it opens, without one
         those that ask for none. So nobody can have others' requests sent to an endpoint of his, or make them
         ambiguous."""
@@ -109,7 +109,7 @@ class Gate:
             raise Refused(errors.WRONG_KEY if head.key else errors.MISSING_KEY)
         return opened
 
-    def _named(self, name: str, head: Head) -> Key:
+    def _named(self, name: str, head: Head) -> EndpointKey:
         """The endpoint with an id. Who has no key that opens anything does not learn which there are."""
         endpoint = self.directory.find(name)
         if endpoint and head.key:
@@ -178,7 +178,9 @@ class Gate:
             return False
         return True
 
-    async def _answer_job(self, client: Connection, admission: Admission, key: Key, body: bytes | bytearray) -> bool:
+    async def _answer_job(
+        self, client: Connection, admission: Admission, key: EndpointKey, body: bytes | bytearray
+    ) -> bool:
         """Answer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
         head = admission.head
         operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
@@ -191,7 +193,7 @@ class Gate:
         client.answer(200, await self.jobs.api.answer(asked))
         return True
 
-    def _key_for(self, key: Key, head: Head) -> str:
+    def _key_for(self, key: EndpointKey, head: Head) -> str:
         """The API key that is kept for an endpoint's pods; "" where they ask for none."""
         return "" if key in self.directory.open() else head.key
 
@@ -225,7 +227,7 @@ class Gate:
             raise Refused(errors.MODEL_MISSING)
         return fields
 
-    def _by_model(self, model: str, admission: Admission) -> Key:
+    def _by_model(self, model: str, admission: Admission) -> EndpointKey:
         endpoints = [self.directory.endpoint(key) for key in admission.opened]
         found = [each.key for each in endpoints if each and model in each.models]
         if len(found) > 1:
@@ -301,7 +303,7 @@ class _Request:
 
     client: Connection
     admission: Admission
-    key: Key
+    key: EndpointKey
     body: bytes | bytearray
     fields: Fields | None
     began: float

@@ -5,14 +5,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
-from forebay_operator import names
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.spec import Manifest
 
-Key = tuple[str, str]
-"""Namespace and name of an endpoint."""
-
-Index = Mapping[Key, Iterable[Manifest]]
+Index = Mapping[EndpointKey, Iterable[Manifest]]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -33,24 +32,24 @@ class Cache:
     slices: Index = field(default_factory=dict)
     """Those that lead to the gateways; Kubernetes' own are not watched."""
 
-    def endpoint(self, key: Key) -> Manifest | None:
+    def endpoint(self, key: EndpointKey) -> Manifest | None:
         """The endpoint itself."""
         return next(iter(self.endpoints.get(key, ())), None)
 
-    def deployment(self, key: Key) -> Manifest | None:
+    def deployment(self, key: EndpointKey) -> Manifest | None:
         """The Deployment that has the endpoint's name."""
         return _pick(self.deployments, key)
 
-    def service(self, key: Key) -> Manifest | None:
+    def service(self, key: EndpointKey) -> Manifest | None:
         """The Service that has the endpoint's name."""
         return _pick(self.services, key)
 
-    def pods_of(self, key: Key) -> tuple[Manifest, ...]:
+    def pods_of(self, key: EndpointKey) -> tuple[Manifest, ...]:
         """All pods that carry the endpoint's label."""
         return tuple(self.pods.get(key, ()))
 
 
-def key_of(manifest: Manifest) -> Key | None:
+def key_of(manifest: Manifest) -> EndpointKey | None:
     """The endpoint that an object belongs to: itself, the one that controls it, or the one that its label names."""
     metadata = manifest["metadata"]
     if manifest.get("kind") == names.KIND:
@@ -58,7 +57,7 @@ def key_of(manifest: Manifest) -> Key | None:
     owner = find_controller(manifest)
     if owner and owner["kind"] == names.KIND:
         return metadata["namespace"], owner["name"]
-    label = (metadata.get("labels") or {}).get(names.ENDPOINT_LABEL)
+    label = (metadata.get("labels") or {}).get(child_names.ENDPOINT_LABEL)
     return (metadata["namespace"], label) if label else None
 
 
@@ -73,9 +72,9 @@ class Kept:
         news: a number that changes with what is new.
     """
 
-    name: Key
+    name: EndpointKey
     uid: str
-    owner: Key | None
+    owner: EndpointKey | None
     packed: bytes
     news: int
 
@@ -87,32 +86,32 @@ class Kept:
         return cls((metadata["namespace"], metadata["name"]), metadata["uid"], owner, packed, news)
 
 
-class Store(Mapping[Key, Iterable[Manifest]]):
+class Store(Mapping[EndpointKey, Iterable[Manifest]]):
     """The objects of one kind, by the endpoint that they belong to; unpacked anew whenever they are looked at."""
 
     def __init__(self) -> None:
-        self._kept: dict[Key, Kept] = {}
-        self._names: dict[Key, set[Key]] = {}
+        self._kept: dict[EndpointKey, Kept] = {}
+        self._names: dict[EndpointKey, set[EndpointKey]] = {}
 
-    def __getitem__(self, key: Key) -> list[Manifest]:
+    def __getitem__(self, key: EndpointKey) -> list[Manifest]:
         return [json.loads(self._kept[name].packed) for name in self._names[key]]
 
-    def __iter__(self) -> Iterator[Key]:
+    def __iter__(self) -> Iterator[EndpointKey]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
 
     @property
-    def names(self) -> Set[Key]:
+    def names(self) -> Set[EndpointKey]:
         """Namespace and name of every object that was seen; it changes with the store."""
         return self._kept.keys()
 
-    def uids(self) -> dict[Key, str]:
+    def uids(self) -> dict[EndpointKey, str]:
         """The uid of every object, by namespace and name."""
         return {name: kept.uid for name, kept in self._kept.items()}
 
-    def put(self, new: Kept) -> Key | None:
+    def put(self, new: Kept) -> EndpointKey | None:
         """Keep an object as it is now. Returns the endpoint that it belongs to when there is anything new for that."""
         before = self._kept.get(new.name)
         if before and before.owner != new.owner:
@@ -122,7 +121,7 @@ class Store(Mapping[Key, Iterable[Manifest]]):
             self._names.setdefault(new.owner, set()).add(new.name)
         return None if before and (before.uid, before.news) == (new.uid, new.news) else new.owner
 
-    def drop(self, name: Key, uid: str | None = None) -> Key | None:
+    def drop(self, name: EndpointKey, uid: str | None = None) -> EndpointKey | None:
         """Forget an object, unless by now there is another of its name. Returns the endpoint that it belonged to."""
         kept = self._kept.get(name)
         if kept is None or uid not in (None, kept.uid):
@@ -147,7 +146,7 @@ def pack(manifest: Manifest) -> tuple[bytes, int]:
         return packed, hash(packed)
     metadata = {**pruned["metadata"], "resourceVersion": ""}
     managers = manifest["metadata"].get("managedFields") or ()
-    others = [entry for entry in managers if entry.get("subresource") and entry["manager"] != names.FIELD_MANAGER]
+    others = [entry for entry in managers if entry.get("subresource") and entry["manager"] != child_names.FIELD_MANAGER]
     return packed, hash(_dump([metadata, pruned.get("spec"), others]))
 
 
@@ -181,5 +180,5 @@ def _prune_pod_spec(spec: Manifest) -> Manifest:
     return {"nodeName": spec.get("nodeName", ""), "containers": containers}
 
 
-def _pick(index: Index, key: Key) -> Manifest | None:
+def _pick(index: Index, key: EndpointKey) -> Manifest | None:
     return next((found for found in index.get(key, ()) if found["metadata"]["name"] == key[1]), None)

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from forebay_operator import names
+from forebay_kube import names
+from forebay_operator import child_names
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.resources import build_key_secret
@@ -128,7 +129,7 @@ def check_owner(endpoint: Owner, live: Manifest) -> None:
         return
     if not owner and live.get("kind") == "PersistentVolumeClaim":
         labels = live["metadata"].get("labels") or {}
-        if names.child_labels(endpoint.name).items() <= labels.items():
+        if child_names.child_labels(endpoint.name).items() <= labels.items():
             return
     thing = f"{live.get('kind', 'object')} {live['metadata']['name']}"
     if owner and owner["kind"] == names.KIND and owner["name"] == endpoint.name:

@@ -5,17 +5,9 @@ import math
 import time
 from collections.abc import Collection
 
+from forebay_kube.names import GROUP, PLURAL, SERVICE_LABEL, VERSION
 from forebay_operator.apiserver.client import Api, ApiError
-from forebay_operator.names import (
-    DELETION_COST_ANNOTATION,
-    FIELD_MANAGER,
-    GROUP,
-    PLURAL,
-    ROUTE_API,
-    SELECTORS,
-    SERVICE_LABEL,
-    VERSION,
-)
+from forebay_operator.child_names import DELETION_COST_ANNOTATION, FIELD_MANAGER, ROUTE_API, SELECTORS
 from forebay_operator.spec import Manifest
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from forebay_operator import names
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
 from forebay_operator.spec import Manifest
 from forebay_operator.status.readiness import STATES
 
@@ -28,9 +30,6 @@ MAX_REMEMBERED = 4096
 
 MAX_MESSAGE = 1024
 """Bytes of an event's message that the API server takes; a condition's may be longer."""
-
-Key = tuple[str, str]
-"""Namespace and name of an endpoint."""
 
 Id = tuple[str, str]
 """The uid of an endpoint and a reason."""
@@ -72,7 +71,7 @@ class Event:
                 "name": self.endpoint,
                 "uid": self.uid,
             },
-            "source": {"component": names.FIELD_MANAGER},
+            "source": {"component": child_names.FIELD_MANAGER},
             "reportingComponent": f"{names.GROUP}/operator",
             "reason": self.reason,
             "type": "Warning" if self.warning else "Normal",
@@ -99,7 +98,7 @@ class EventRecorder:
         self._waiting: OrderedDict[Id, Event] = OrderedDict()
         self._news = asyncio.Event()
 
-    def record(self, key: Key, uid: str, reason: str, message: str, warning: bool) -> None:
+    def record(self, key: EndpointKey, uid: str, reason: str, message: str, warning: bool) -> None:
         """Something happened to an endpoint."""
         now = datetime.now(UTC)
         event = Event(*key, uid, reason, message, warning, first=now, last=now)
@@ -112,7 +111,7 @@ class EventRecorder:
         self._waiting[event.id] = event
         self._news.set()
 
-    def record_transition(self, key: Key, uid: str, ready: Manifest) -> None:
+    def record_transition(self, key: EndpointKey, uid: str, ready: Manifest) -> None:
         """The Ready condition of an endpoint has become another."""
         reason = str(ready["reason"])
         warning = reason not in STATES or reason in ("Degraded", "NotAnswering")

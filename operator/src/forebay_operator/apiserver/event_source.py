@@ -16,8 +16,10 @@ import kopf
 import uvloop
 from kopf._cogs.structs.references import Insights  # the type of an argument that is public
 
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Cache, Kept, Key, Store
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
+from forebay_operator.apiserver.cache import Cache, Kept, Store
 from forebay_operator.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = None  # it would kill the process if kopf's end took longer
     settings.queueing.idle_timeout, settings.queueing.exit_timeout = IDLE_TIMEOUT, 0.1
     settings.watching.chunk_size = CHUNK_SIZE
-    for kind, selector in names.SELECTORS.items():
+    for kind, selector in child_names.SELECTORS.items():
         settings.watching.label_selectors[_RESOURCES[kind][-1]] = selector
     return settings
 
@@ -86,7 +88,7 @@ class Watches:
         trouble: why what is known may be old; "" while all is well.
     """
 
-    def __init__(self, queue: WorkQueue[Key], namespaces: Sequence[str]) -> None:
+    def __init__(self, queue: WorkQueue[EndpointKey], namespaces: Sequence[str]) -> None:
         self.queue = queue
         self._namespaces = namespaces
         self._thread: threading.Thread | None = None
@@ -153,7 +155,7 @@ class Watches:
         """Have kopf call us until a part of it ends; why it did."""
         where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         # kopf would ask for the name of the user, and the user of a container has none
-        identity: Any = names.FIELD_MANAGER
+        identity: Any = child_names.FIELD_MANAGER
         distrusted = asyncio.Event()
 
         def distrusts() -> None:

@@ -13,12 +13,12 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from forebay_operator.apiserver.cache import Key
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.autoscaling import History, Policy, Sample, build_policy, decide
 from forebay_operator.autoscaling.job_counts import Jobs
-from forebay_operator.names import OPS_PORT, control_secret_name
+from forebay_operator.child_names import OPS_PORT, control_secret_name
 from forebay_operator.pods.client import order, read_text
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.load import Held, PodLoad, parse_load
@@ -44,7 +44,7 @@ CONCURRENT, CONCURRENT_OF_NAMESPACE = 128, 8
 MOST_BYTES = 512 << 10
 """Of a server's metrics."""
 
-Record = Callable[[Key, str, str, str, bool], None]
+Record = Callable[[EndpointKey, str, str, str, bool], None]
 """See EventRecorder.record."""
 
 
@@ -84,7 +84,7 @@ class Scaler:
         cluster: Cluster,
         gateways: Gateways | None,
         record: Record,
-        changed: Callable[[Key], None] = lambda _: None,
+        changed: Callable[[EndpointKey], None] = lambda _: None,
         port: int = OPS_PORT,
     ) -> None:
         self._cluster = cluster
@@ -92,14 +92,14 @@ class Scaler:
         self._record = record
         self._changed = changed
         self._port = port
-        self._followed: dict[Key, _Followed] = {}
+        self._followed: dict[EndpointKey, _Followed] = {}
         self._jobs = Jobs()
         self._limit = asyncio.Semaphore(CONCURRENT)
         self._limits: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._looking: set[Key] = set()
-        self._scaling: set[Key] = set()
+        self._looking: set[EndpointKey] = set()
+        self._scaling: set[EndpointKey] = set()
 
-    def follow(self, key: Key, scaled: Scaled | None) -> None:
+    def follow(self, key: EndpointKey, scaled: Scaled | None) -> None:
         """From now on the endpoint is so, or does not scale (None). Call it as often as you like."""
         if scaled is None:
             self._followed.pop(key, None)
@@ -111,12 +111,12 @@ class Scaler:
             known = self._followed[key] = _Followed(scaled)
         known.history.length = scaled.policy.scale_down_window + scaled.policy.scale_up_window
 
-    def rests(self, key: Key) -> bool | None:
+    def rests(self, key: EndpointKey) -> bool | None:
         """Whether an endpoint's engines sleep or are about to; None where that is not known yet."""
         known = self._followed.get(key)
         return known.resting if known else None
 
-    def jobs(self, key: Key) -> tuple[int, int]:
+    def jobs(self, key: EndpointKey) -> tuple[int, int]:
         """How many jobs of an endpoint wait, and how many run."""
         return self._jobs.of(key)
 
@@ -155,7 +155,7 @@ class Scaler:
         self,
         session: aiohttp.ClientSession,
         tasks: asyncio.TaskGroup,
-        key: Key,
+        key: EndpointKey,
         followed: _Followed,
         held: Sequence[tuple[str, Held | None]],
     ) -> None:
@@ -170,7 +170,7 @@ class Scaler:
         self,
         session: aiohttp.ClientSession,
         tasks: asyncio.TaskGroup,
-        key: Key,
+        key: EndpointKey,
         followed: _Followed,
         held: Sequence[tuple[str, Held | None]],
     ) -> None:
@@ -193,7 +193,7 @@ class Scaler:
     def _tend(
         self,
         tasks: asyncio.TaskGroup,
-        key: Key,
+        key: EndpointKey,
         followed: _Followed,
         *,
         asleep: Mapping[str, str],
@@ -214,7 +214,7 @@ class Scaler:
             self._scaling.add(key)
             tasks.create_task(self._order(key, asleep, "/wake_up"))
 
-    async def _order(self, key: Key, pods: Mapping[str, str], path: str) -> None:
+    async def _order(self, key: EndpointKey, pods: Mapping[str, str], path: str) -> None:
         """Have the engines of pods sleep or wake."""
         try:
             logger.info("endpoint %s/%s: %s for %s", *key, path, ", ".join(pods))
@@ -228,7 +228,7 @@ class Scaler:
             self._scaling.discard(key)
 
     async def _read_loads(
-        self, session: aiohttp.ClientSession, key: Key, pods: Mapping[str, str]
+        self, session: aiohttp.ClientSession, key: EndpointKey, pods: Mapping[str, str]
     ) -> dict[str, PodLoad | None]:
         limit = self._limits.setdefault(key[0], asyncio.Semaphore(CONCURRENT_OF_NAMESPACE))
 
@@ -240,7 +240,7 @@ class Scaler:
         return dict(zip(pods, await asyncio.gather(*map(ask, pods.values())), strict=True))
 
     async def _scale(
-        self, key: Key, scaled: Scaled, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
+        self, key: EndpointKey, scaled: Scaled, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
     ) -> None:
         """Write the number, unless somebody has written another since; the idlest pods are named to go first."""
         try:

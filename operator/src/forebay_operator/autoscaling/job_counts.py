@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.pods.load import Held
-
-Key = tuple[str, str]
 
 INTERVAL = 10.0
 """Seconds between two changes that are told of one endpoint: each is a write of its status."""
@@ -14,13 +13,13 @@ class Jobs:
     """What was told last, by endpoint: jobs that wait, and jobs that run."""
 
     def __init__(self) -> None:
-        self._told: dict[Key, tuple[int, int]] = {}
-        self._at: dict[Key, float] = {}
+        self._told: dict[EndpointKey, tuple[int, int]] = {}
+        self._at: dict[EndpointKey, float] = {}
 
-    def of(self, key: Key) -> tuple[int, int]:
+    def of(self, key: EndpointKey) -> tuple[int, int]:
         return self._told.get(key, (0, 0))
 
-    def take(self, said: Sequence[Mapping[Key, Held] | None], now: float) -> list[Key]:
+    def take(self, said: Sequence[Mapping[EndpointKey, Held] | None], now: float) -> list[EndpointKey]:
         """Take over what gateways said; the endpoints of which there is something new to tell.
 
         While none of them answers, what was known holds. Every gateway knows all jobs: the most is the newest.
@@ -28,7 +27,7 @@ class Jobs:
         answered = [held for held in said if held is not None]
         if not answered:
             return []
-        found: dict[Key, tuple[int, int]] = {}
+        found: dict[EndpointKey, tuple[int, int]] = {}
         for held in answered:
             for key, one in held.items():
                 found[key] = max(found.get(key, (0, 0)), one.jobs)

@@ -1,6 +1,6 @@
 """Makes, mends and deletes an endpoint's HTTPRoute, and says what its Gateways make of it."""
 
-from forebay_operator import names
+from forebay_operator import child_names
 from forebay_operator.apiserver.children import Unmade, ensure, remove
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
@@ -41,7 +41,7 @@ class Routes:
         if previous and taken and not live and previous.get("observedGeneration") == endpoint.generation:
             return previous, True
         if not await self._cluster.serves_routes():
-            words = f"the Gateway API ({names.ROUTE_API}) is not installed here. Install it, or remove spec.route"
+            words = f"the Gateway API ({child_names.ROUTE_API}) is not installed here. Install it, or remove spec.route"
             return route_condition(False, "RouteUnsupported", words, endpoint.generation), True
         made = previous is not None and previous["reason"] in (ACCEPTED, WAITING, REFUSED)
         try:

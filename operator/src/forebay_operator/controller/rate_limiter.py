@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item", bound=Hashable)
 
 KEY_INTERVAL = 10.0
 """Seconds between two writes of one endpoint when all that is new is progress."""
@@ -13,19 +13,19 @@ TOTAL_RATE = 20
 """Writes of progress in one second, over all endpoints."""
 
 
-class Pace(Generic[Key]):
+class Pace(Generic[Item]):
     """Gives each key a moment for its next write. A key that comes back too early keeps its moment, so that many keys
     which wait do not all come back at once."""
 
     def __init__(self, key_interval: float = KEY_INTERVAL, total_rate: int = TOTAL_RATE) -> None:
         self._key_interval = key_interval
         self._total_rate = total_rate
-        self._written: dict[Key, float] = {}
-        self._moments: dict[Key, float] = {}
+        self._written: dict[Item, float] = {}
+        self._moments: dict[Item, float] = {}
         self._taken: Counter[int] = Counter()
         """How many moments were given in each second."""
 
-    def wait(self, key: Key, now: float, patience: float = 0.0) -> float:
+    def wait(self, key: Item, now: float, patience: float = 0.0) -> float:
         """Seconds until the key may write; 0.0 when it may now. Call `wrote` when it has.
 
         A key that is not in a hurry lets at least `patience` seconds pass, in which what it would write may get old.
@@ -37,12 +37,12 @@ class Pace(Generic[Key]):
                 del self._taken[second]
         return max(0.0, self._moments[key] - now)
 
-    def wrote(self, key: Key, now: float) -> None:
+    def wrote(self, key: Item, now: float) -> None:
         """The key has written, in its moment or for a reason that did not wait."""
         self._moments.pop(key, None)
         self._written[key] = now
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: Item) -> None:
         """The key is gone."""
         self._moments.pop(key, None)
         self._written.pop(key, None)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Cache, Key
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
+from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import Unmade, ensure, ensure_key_secret, ensure_secret, remove
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
@@ -74,12 +76,12 @@ class Reconciler:
         self._scaler = scaler
         self._nodes = Nodes(cluster)
         self._routes = Routes(cluster, settings)
-        self._made: dict[Key, str] = {}
+        self._made: dict[EndpointKey, str] = {}
         """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
-        self._doubted: set[Key] = set()
+        self._doubted: set[EndpointKey] = set()
         """Endpoints that are to be looked at without trust in the cache the next time."""
 
-    async def reconcile(self, key: Key, live: bool = False) -> bool:
+    async def reconcile(self, key: EndpointKey, live: bool = False) -> bool:
         """Reconcile one endpoint. Returns whether all is done; if not, call again later.
 
         With `live` the API server is asked for the endpoint and its children, since a watch that was cut may have
@@ -142,7 +144,7 @@ class Reconciler:
         self._scaler.follow(key, find_scaled(endpoint, observed))
         return done and settled
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         self._made.pop(key, None)
         self._publisher.forget(key)
@@ -150,14 +152,14 @@ class Reconciler:
         self._holding.forget(key)
         self._scaler.follow(key, None)
 
-    def _doubt(self, key: Key, observed: Observed, live: bool) -> None:
+    def _doubt(self, key: EndpointKey, observed: Observed, live: bool) -> None:
         """Look again, without trust in the cache, when pods miss what may be a child; after a `live` look later."""
         failure = find_failure(observed) if observed.problem is None else None
         if failure and failure.reason in TAKEN_AWAY:
             self._doubted.add(key)
             self._publisher.again(key, EVENTS_AGE if live else 0.0)
 
-    async def _read_events(self, key: Key, observed: Observed) -> Sequence[Manifest]:
+    async def _read_events(self, key: EndpointKey, observed: Observed) -> Sequence[Manifest]:
         """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
         watched: while it waits they are read again and again."""
         preparing = find_preparing(observed.newest)
@@ -177,7 +179,7 @@ class Reconciler:
             logger.info("events of %s/%s are not read: %s", *key, error)
             return ()
 
-    def _follow_starts(self, key: Key, observed: Observed, status: Manifest) -> None:
+    def _follow_starts(self, key: EndpointKey, observed: Observed, status: Manifest) -> None:
         """Have those pods asked whose report matters."""
         unread = find_unread(observed.newest, status.get("lastStart") or {}, observed.reports)
         addresses = {run_of(pod): pod["status"]["podIP"] for pod in unread if pod["status"].get("podIP")}
@@ -242,7 +244,7 @@ class Reconciler:
             self._holding.put_keys((endpoint.namespace, endpoint.name), None)
             raise
 
-    def _rests(self, key: Key, endpoint: Endpoint, before: Manifest) -> bool:
+    def _rests(self, key: EndpointKey, endpoint: Endpoint, before: Manifest) -> bool:
         """Whether the endpoint's engines sleep. Until the scaler has looked, what the status says holds."""
         if endpoint.scaling is None or not endpoint.scaling.sleeps:
             return False
@@ -268,7 +270,7 @@ def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
 def _companions_of(deployment: Manifest | None) -> str | None:
     """The digest of the children that are not watched, as they were when the Deployment was applied."""
     annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
-    return annotations.get(names.COMPANIONS_ANNOTATION)
+    return annotations.get(child_names.COMPANIONS_ANNOTATION)
 
 
 def _find_condition(status: Manifest, kind: str) -> Manifest | None:

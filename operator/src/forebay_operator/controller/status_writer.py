@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from forebay_operator.apiserver.cache import Key
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.controller.rate_limiter import Pace
@@ -32,15 +32,15 @@ class Publisher:
         self,
         cluster: Cluster,
         events: EventRecorder,
-        again: Callable[[Key, float], None],
+        again: Callable[[EndpointKey, float], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self.events = events
         self.again = again
-        self._pace: Pace[Key] = Pace()
-        self._written: dict[Key, _Written] = {}
+        self._pace: Pace[EndpointKey] = Pace()
+        self._written: dict[EndpointKey, _Written] = {}
 
     def status_before(self, manifest: Manifest) -> Manifest:
         """The status that the endpoint has: the one written last where the manifest, from a cache, is older than that.
@@ -79,13 +79,13 @@ class Publisher:
         if ready := find_transition(before, status):
             self.events.record_transition(key, metadata["uid"], ready)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         self._written.pop(key, None)
         self._pace.forget(key)
 
 
-def _key(manifest: Manifest) -> Key:
+def _key(manifest: Manifest) -> EndpointKey:
     return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, 
 from contextlib import suppress
 from typing import Any
 
-from forebay_operator.apiserver.cache import Cache, Key, Store
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator.apiserver.cache import Cache, Store
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.leader_election import Candidate
@@ -42,7 +43,7 @@ LOOK_INTERVAL = 2.0
 
 
 async def work_while_leading(
-    candidate: Candidate, queue: WorkQueue[Key], works: Callable[[], Iterable[Coroutine[Any, Any, None]]]
+    candidate: Candidate, queue: WorkQueue[EndpointKey], works: Callable[[], Iterable[Coroutine[Any, Any, None]]]
 ) -> None:
     """Have `works` done for ever, but only while the lease is ours; without it all of them are cancelled at once."""
     while True:
@@ -59,7 +60,9 @@ async def work_while_leading(
             LEADER.set(0)
 
 
-async def work(queue: WorkQueue[Key], reconciler: Reconciler, unsure: set[Key], seen: set[Key]) -> None:
+async def work(
+    queue: WorkQueue[EndpointKey], reconciler: Reconciler, unsure: set[EndpointKey], seen: set[EndpointKey]
+) -> None:
     """Reconcile what the queue brings, for ever; a key among the unsure is read live. No failure stops the others.
 
     Each key that was worked on is put into `seen`.
@@ -89,7 +92,7 @@ async def wait_for_cache(cluster: Cluster, namespaces: Collection[str], stores: 
         await wait_until_seen(cluster, kind, namespaces, store.names)
 
 
-async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[str], seen: Set[Key]) -> None:
+async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[str], seen: Set[EndpointKey]) -> None:
     """Wait until all objects of a kind that exist are among those that were seen, by namespace and name."""
     while True:
         try:
@@ -106,7 +109,9 @@ async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[st
             await asyncio.sleep(LOOK_INTERVAL / 40)
 
 
-async def resync(queue: WorkQueue[Key], cache: Cache, unsure: set[Key], interval: float = RESYNC_INTERVAL) -> None:
+async def resync(
+    queue: WorkQueue[EndpointKey], cache: Cache, unsure: set[EndpointKey], interval: float = RESYNC_INTERVAL
+) -> None:
     """Go round all endpoints for ever, evenly spread over the interval (seconds), or over more than one."""
     while True:
         keys = list(cache.endpoints)
@@ -120,7 +125,7 @@ async def resync(queue: WorkQueue[Key], cache: Cache, unsure: set[Key], interval
 
 async def sweep(
     cluster: Cluster,
-    queue: WorkQueue[Key],
+    queue: WorkQueue[EndpointKey],
     stores: Mapping[str, Store],
     namespaces: Collection[str],
     begun_anew: asyncio.Event,

@@ -18,8 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Key
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.spec import Manifest
@@ -60,9 +61,9 @@ class Living:
         look: asks for one of them to be reconciled.
     """
 
-    keys: Callable[[], Collection[Key]]
+    keys: Callable[[], Collection[EndpointKey]]
     namespaces: Collection[str]
-    look: Callable[[Key], None]
+    look: Callable[[EndpointKey], None]
 
 
 class Digests:
@@ -81,12 +82,12 @@ class Digests:
         """Entries that may be older than what was known once, and was never written."""
         self._news = asyncio.Event()
 
-    def lacks(self, key: Key) -> bool:
+    def lacks(self, key: EndpointKey) -> bool:
         """Whether the keys of an endpoint are to be read, for its digests."""
         name, entry = _place(key)
         return self._ready and (entry not in self._wanted[name] or entry in self._unsure)
 
-    def put(self, key: Key, secret: Manifest | None) -> bool:
+    def put(self, key: EndpointKey, secret: Manifest | None) -> bool:
         """These are the keys of an endpoint, as its Secret has them; None for one that has no key. Returns whether it
         had others before."""
         name, entry = _place(key)
@@ -112,7 +113,7 @@ class Digests:
         grows = len(lines) > len(self._wanted[name].get(entry, ""))
         return not grows or own <= NAMESPACE_SHARE * (SECRET_BYTES - others)
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         name, entry = _place(key)
         if self._wanted[name].pop(entry, None) is not None:
@@ -166,7 +167,7 @@ class Digests:
         before, self._key = self._key, await self._ensure_key()
         for name in names.DIGEST_SECRETS:
             live: Manifest = await self._cluster.get("Secret", self._namespace, name) or {"metadata": {}}
-            made_with = (live["metadata"].get("annotations") or {}).get(names.DIGEST_KEY_ANNOTATION)
+            made_with = (live["metadata"].get("annotations") or {}).get(child_names.DIGEST_KEY_ANNOTATION)
             self._written[name] = {
                 entry: lines.decode(errors="replace") if made_with == _name_key(self._key) else _STALE
                 for entry, lines in _decode(live.get("data") or {}).items()
@@ -209,7 +210,7 @@ class Digests:
         if not due:
             return True
         manifest = _secret(self._namespace, name, {})
-        annotations = {names.DIGEST_KEY_ANNOTATION: _name_key(self._key)}
+        annotations = {child_names.DIGEST_KEY_ANNOTATION: _name_key(self._key)}
         data = {entry: None if lines is None else _encode(lines.encode()) for entry, lines in due.items()}
         try:
             await self._cluster.merge(manifest, {"metadata": {"annotations": annotations}, "data": data})
@@ -244,14 +245,14 @@ def _name_key(key: bytes) -> str:
     return _digest(key, b"name")[:16]
 
 
-def _place(key: Key) -> tuple[str, str]:
+def _place(key: EndpointKey) -> tuple[str, str]:
     """The Secret in which an endpoint's digests are, and the entry there. Neither part of a key has a dot in it."""
     entry = ".".join(key)
     digit = hashlib.sha256(entry.encode()).hexdigest()[0]
     return f"{names.DIGEST_SECRETS[0][:-1]}{digit}", entry
 
 
-def _read_keys(key: Key, secret: Manifest | None) -> Collection[bytes]:
+def _read_keys(key: EndpointKey, secret: Manifest | None) -> Collection[bytes]:
     """The valid keys in a Secret: a key is one value, without the white space around it, as the servers read it. The
     first in the order of their names count, since all endpoints share the room in the digests' Secrets."""
     values = [value.strip() for _, value in sorted(_decode((secret or {}).get("data") or {}).items())]

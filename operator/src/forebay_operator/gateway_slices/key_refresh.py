@@ -11,8 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Cache, Key
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
+from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.gateway_slices.slice_writer import Holding
@@ -33,14 +34,14 @@ class KeyReads:
     """For one event loop. `doubt` is called with an endpoint whose own Secret is gone, so that it is made anew."""
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, gateways: Gateways, holding: Holding, doubt: Callable[[Key], None]
+        self, cluster: Cluster, cache: Cache, gateways: Gateways, holding: Holding, doubt: Callable[[EndpointKey], None]
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._gateways = gateways
         self._holding = holding
         self._doubt = doubt
-        self._read_at: dict[Key, float] = {}
+        self._read_at: dict[EndpointKey, float] = {}
 
     async def run(self) -> None:
         """Read what is due, for ever."""
@@ -61,21 +62,21 @@ class KeyReads:
                     logger.exception("keys of endpoint %s/%s", *key)
             await asyncio.sleep(max(0.0, now + INTERVAL - time.monotonic()))
 
-    async def _read(self, key: Key) -> None:
+    async def _read(self, key: EndpointKey) -> None:
         """Raises ApiError."""
         endpoint = self._cache.endpoint(key)
         auth = (endpoint or {}).get("spec", {}).get("auth") or {}
         if endpoint is None or auth.get("mode") == "None":
             return
         given = auth.get("secretName")
-        secret = await self._cluster.get("Secret", key[0], given or names.key_secret_name(key[1]))
+        secret = await self._cluster.get("Secret", key[0], given or child_names.key_secret_name(key[1]))
         if secret is None and not given:
             self._doubt(key)
         elif self._holding.put_keys(key, secret):
             logger.info("the keys of endpoint %s/%s are others now", *key)
             await self._tell_pods(key, secret)
 
-    async def _tell_pods(self, key: Key, secret: Manifest | None) -> None:
+    async def _tell_pods(self, key: EndpointKey, secret: Manifest | None) -> None:
         """Have the kubelets look at the Secret again."""
         version = ((secret or {}).get("metadata") or {}).get("resourceVersion", "")
         mark = hashlib.sha256(version.encode()).hexdigest()[:16]
@@ -83,12 +84,12 @@ class KeyReads:
             name = pod["metadata"]["name"]
             named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": key[0], "name": name}}
             try:
-                await self._cluster.merge(named, {"metadata": {"annotations": {names.KEYS_ANNOTATION: mark}}})
+                await self._cluster.merge(named, {"metadata": {"annotations": {child_names.KEYS_ANNOTATION: mark}}})
             except ApiError as error:  # it is gone, or its kubelet looks by itself
                 logger.info("pod %s/%s: %s", key[0], name, error)
 
 
-def share(keys: Iterable[Key], most: int) -> list[Key]:
+def share(keys: Iterable[EndpointKey], most: int) -> list[EndpointKey]:
     """So many of the keys at most: of each namespace the first, then of each the second, and so on."""
     turns: Counter[str] = Counter()
     ranked = []

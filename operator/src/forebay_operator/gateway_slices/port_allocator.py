@@ -3,9 +3,10 @@
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Index, Key
-from forebay_operator.names import GATEWAY_PORTS
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.names import GATEWAY_PORTS
+from forebay_operator.apiserver.cache import Index
 from forebay_operator.resources.gateway_slice import read_port
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.spec import Manifest
@@ -26,13 +27,13 @@ class Ports:
         self._slices = slices
         self._endpoints = endpoints
         self._share = share
-        self._taken: dict[int, Key] = {}
-        self._of: dict[Key, int] = {}
+        self._taken: dict[int, EndpointKey] = {}
+        self._of: dict[EndpointKey, int] = {}
         self._in: Counter[str] = Counter()
         self._free: deque[int] = deque()
         self._read = False
 
-    def find(self, key: Key, uid: str, slices: Iterable[Manifest]) -> int:
+    def find(self, key: EndpointKey, uid: str, slices: Iterable[Manifest]) -> int:
         """The port of an endpoint: that in its slices, or one that is free. What was free longest is given first.
 
         Raises:
@@ -59,7 +60,7 @@ class Ports:
         self._take(port, key)
         return port
 
-    def release(self, key: Key) -> None:
+    def release(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         port = self._of.pop(key, None)
         if port is not None:
@@ -67,7 +68,7 @@ class Ports:
             self._in[key[0]] -= 1
             self._free.append(port)
 
-    def _take(self, port: int, key: Key) -> bool:
+    def _take(self, port: int, key: EndpointKey) -> bool:
         """Whether the endpoint has the port from now on: it is one of ours, and no other's. It has one at a time."""
         if port not in GATEWAY_PORTS or self._taken.get(port, key) != key:
             return False
@@ -82,7 +83,7 @@ class Ports:
         made first has it. After a restart it is not known which port was freed when: those above the highest in use
         come first."""
         self._read = True
-        claims: list[tuple[str, Key, int]] = []
+        claims: list[tuple[str, EndpointKey, int]] = []
         for key, slices in self._slices.items():
             uid = next((each["metadata"]["uid"] for each in self._endpoints.get(key, ())), None)
             claims += [(_made(each), key, read_port(each)) for each in slices if _owner(each) == uid]

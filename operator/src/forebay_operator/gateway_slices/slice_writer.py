@@ -5,8 +5,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from forebay_operator import names
-from forebay_operator.apiserver.cache import Cache, Key
+from forebay_kube import names
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import child_names
+from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import Unmade, ensure
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
@@ -49,7 +51,7 @@ class Holding:
         self._gateways = gateways
         self._digests = digests
         self._ports = Ports(cache.slices, cache.endpoints, namespace_share)
-        self._standing: set[Key] = set()
+        self._standing: set[EndpointKey] = set()
 
     @property
     def gateways(self) -> int:
@@ -64,7 +66,7 @@ class Holding:
             await asyncio.gather(*(self._lead_anew(keys) for _ in range(CONCURRENT)))
             await self._gateways.wait_for_others()
 
-    async def _lead_anew(self, keys: Iterable[Key]) -> None:
+    async def _lead_anew(self, keys: Iterable[EndpointKey]) -> None:
         for key in keys:
             endpoint = self._cache.endpoint(key)
             if endpoint is None or key not in self._standing:
@@ -96,7 +98,7 @@ class Holding:
         except NoPortLeft as error:
             raise Unmade(reasons.NO_PORT_LEFT.found(str(error)), retry=True) from error
         for family in ("IPv4", "IPv6"):
-            name, listed = names.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
+            name, listed = child_names.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
             if family == "IPv4" or listed or name in slices:  # that of IPv4 has the port in any case
                 desired = build_gateway_slice(endpoint, family, port, () if serving else listed)
                 await ensure(self._cluster, endpoint, desired, None if live else slices.get(name), made)
@@ -112,22 +114,22 @@ class Holding:
             except Unmade as error:  # of the two troubles the status tells the other
                 logger.warning("endpoint %s/%s: %s", named.namespace, named.name, error)
 
-    async def _leads_to_pods(self, key: Key) -> bool:
+    async def _leads_to_pods(self, key: EndpointKey) -> bool:
         """Whether Kubernetes' own slices lead to a ready pod by now: without that the Service would lead to nobody."""
         slices = await self._cluster.list_slices(*key)
         label, own = names.SLICE_MANAGER_LABEL, names.KUBERNETES_SLICE_MANAGER
         return bool(find_ready([one for one in slices if (one["metadata"].get("labels") or {}).get(label) == own]))
 
-    def lacks_keys(self, key: Key) -> bool:
+    def lacks_keys(self, key: EndpointKey) -> bool:
         """Whether the gateways do not know the keys of an endpoint."""
         return self._digests is not None and self._digests.lacks(key)
 
-    def put_keys(self, key: Key, secret: Manifest | None) -> bool:
+    def put_keys(self, key: EndpointKey, secret: Manifest | None) -> bool:
         """These are the keys of an endpoint, as its Secret has them; None where there are none. Returns whether it had
         others before, as far as the gateways know."""
         return self._digests is not None and self._digests.put(key, secret)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         self._standing.discard(key)
         self._ports.release(key)

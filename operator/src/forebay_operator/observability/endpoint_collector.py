@@ -7,7 +7,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from forebay_operator.apiserver.cache import Cache, Key
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator.apiserver.cache import Cache
 from forebay_operator.metrics import QUEUE_DEPTH, QUEUE_RETRIES
 from forebay_operator.spec import Manifest
 from forebay_operator.work_queue import WorkQueue
@@ -44,7 +45,7 @@ class EndpointMetrics(Collector):
         yield starts
 
 
-def observe(queue: WorkQueue[Key], cache: Cache) -> None:
+def observe(queue: WorkQueue[EndpointKey], cache: Cache) -> None:
     """Take gauges from the working parts. Called once."""
     QUEUE_DEPTH.set_function(lambda: queue.depth)
     QUEUE_RETRIES.set_function(lambda: queue.retries)

@@ -11,10 +11,10 @@ from contextlib import suppress
 
 import aiohttp
 
-from forebay_operator.apiserver.cache import Key
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.names import OPS_PORT
+from forebay_operator.child_names import OPS_PORT
 from forebay_operator.pods.client import read_text
 from forebay_operator.pods.load import Held, parse_held, parse_reread
 from forebay_operator.spec import Manifest
@@ -45,7 +45,7 @@ class Gateways:
         self._others = asyncio.Event()
         self._known = asyncio.Event()
         self.addresses: tuple[str, ...] | None = None
-        self.reread: dict[Key, None] = {}
+        self.reread: dict[EndpointKey, None] = {}
 
     async def wait_until_known(self) -> None:
         """Wait until the API server has told of them, but not for ever: endpoints without a gateway are served too."""
@@ -75,11 +75,13 @@ class Gateways:
                 self._known.set()
             await asyncio.sleep(INTERVAL)
 
-    async def read_held(self, session: aiohttp.ClientSession) -> Sequence[tuple[str, Mapping[Key, Held] | None]]:
+    async def read_held(
+        self, session: aiohttp.ClientSession
+    ) -> Sequence[tuple[str, Mapping[EndpointKey, Held] | None]]:
         """What each gateway holds, by endpoint; None for one that does not answer."""
         asked = self.addresses or ()
 
-        async def ask(address: str) -> Mapping[Key, Held] | None:
+        async def ask(address: str) -> Mapping[EndpointKey, Held] | None:
             text = await read_text(session, address, self._port, "/held")
             if text is None:
                 return None

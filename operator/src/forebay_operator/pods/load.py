@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.json_text import parse_json
-
-Key = tuple[str, str]
 
 MOST = 2**53
 """No number that a server tells is larger."""
@@ -90,7 +89,7 @@ def parse_load(text: str) -> PodLoad | None:
     )
 
 
-def parse_held(text: str) -> Mapping[Key, Held] | None:
+def parse_held(text: str) -> Mapping[EndpointKey, Held] | None:
     """What a gateway's /held tells, by endpoint; None where it is something else."""
     try:
         told = parse_json(text)["endpoints"]
@@ -104,7 +103,7 @@ def parse_held(text: str) -> Mapping[Key, Held] | None:
         return None
 
 
-def parse_reread(text: str) -> list[Key]:
+def parse_reread(text: str) -> list[EndpointKey]:
     """The endpoints whose Secret with keys a gateway would have read again; none where it tells of something else."""
     try:
         told = parse_json(text)["reread"]
@@ -113,7 +112,7 @@ def parse_reread(text: str) -> list[Key]:
         return []
 
 
-def _key(name: str) -> Key:
+def _key(name: str) -> EndpointKey:
     namespace, _, endpoint = name.partition("/")
     return namespace, endpoint
 

@@ -15,9 +15,9 @@ from functools import partial
 
 import aiohttp
 
-from forebay_operator.apiserver.cache import Key
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator.child_names import OPS_PORT
 from forebay_operator.json_text import parse_json
-from forebay_operator.names import OPS_PORT
 from forebay_operator.pods.client import read_text
 from forebay_operator.status.start_progress import Report, parse_report
 
@@ -48,7 +48,7 @@ MAX_BYTES = 65536
 class _Run:
     """A server that is asked."""
 
-    key: Key
+    key: EndpointKey
     address: str
     silent: int = 0
 
@@ -64,21 +64,23 @@ class _Endpoint:
 class StartupReports:
     """What pods said of their starts, by endpoint and by run (startup.run_of). For one event loop."""
 
-    def __init__(self, changed: Callable[[Key], None], port: int = OPS_PORT, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, changed: Callable[[EndpointKey], None], port: int = OPS_PORT, interval: float = INTERVAL
+    ) -> None:
         self._changed = changed
         self._port = port
         self._interval = interval
-        self._endpoints: dict[Key, _Endpoint] = {}
+        self._endpoints: dict[EndpointKey, _Endpoint] = {}
         self._due: list[tuple[float, int, str, _Run]] = []
         self._count = 0
         self._asked: Counter[str] = Counter()
         self._news = asyncio.Event()
 
-    def of(self, key: Key) -> Mapping[str, Report]:
+    def of(self, key: EndpointKey) -> Mapping[str, Report]:
         """What the pods of one endpoint said."""
         return self._endpoints[key].reports if key in self._endpoints else {}
 
-    def follow(self, key: Key, addresses: Mapping[str, str], keep: Collection[str] = ()) -> None:
+    def follow(self, key: EndpointKey, addresses: Mapping[str, str], keep: Collection[str] = ()) -> None:
         """Of this endpoint ask these from now on, and no others: run -> IP address. `keep`: the runs whose reports are
         still of use. Call it as often as you like."""
         known = self._endpoints.pop(key, _Endpoint())

@@ -4,7 +4,8 @@ import hashlib
 import json
 from typing import Any, Protocol
 
-from forebay_operator import names
+from forebay_kube import names
+from forebay_operator import child_names
 from forebay_operator.spec import Manifest
 
 
@@ -24,7 +25,7 @@ def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "namespace": endpoint.namespace,
-        "labels": names.child_labels(endpoint.name),
+        "labels": child_names.child_labels(endpoint.name),
         "ownerReferences": [
             {
                 "apiVersion": f"{names.GROUP}/{names.VERSION}",
@@ -40,7 +41,7 @@ def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
 def seal(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with an annotation that holds the digest of all the rest of it."""
     metadata = manifest["metadata"]
-    annotations = {**metadata.get("annotations", {}), names.APPLIED_ANNOTATION: digest(manifest)}
+    annotations = {**metadata.get("annotations", {}), child_names.APPLIED_ANNOTATION: digest(manifest)}
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from forebay_operator import names
+from forebay_operator import child_names
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint
@@ -30,8 +30,8 @@ def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, An
     """The policy, named like the endpoint; None where the endpoint or the operator's settings want none."""
     if not (endpoint.network_policy.create and settings.network_policies):
         return None
-    api = {"ports": _ports((names.API_PORT, *endpoint.network_policy.ports))}
-    ops: dict[str, Any] = {"ports": _ports((names.OPS_PORT,))}
+    api = {"ports": _ports((child_names.API_PORT, *endpoint.network_policy.ports))}
+    ops: dict[str, Any] = {"ports": _ports((child_names.OPS_PORT,))}
     if settings.ops_peers:
         ops["from"] = list(settings.ops_peers)
     dns = {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}
@@ -41,7 +41,7 @@ def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, An
     if not settings.cluster_cidrs:
         peers.append({"namespaceSelector": {}})  # some networks do not take blocks of addresses for those of pods
     spec = {
-        "podSelector": {"matchLabels": names.selector_labels(endpoint.name)},
+        "podSelector": {"matchLabels": child_names.selector_labels(endpoint.name)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [api, ops],
         "egress": [dns, {"to": peers}],

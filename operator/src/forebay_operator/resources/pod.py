@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forebay_operator import names
+from forebay_operator import child_names
 from forebay_operator.resources.parallelism import TENSOR, find_tensor_parallel_size
 from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
@@ -85,19 +85,19 @@ def _build_placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
 
 def _spread(endpoint: Endpoint, constraint: Manifest) -> Manifest:
     """The constraint, which counts the endpoint's own pods unless it names others."""
-    return {"labelSelector": {"matchLabels": names.selector_labels(endpoint.name)}, **constraint}
+    return {"labelSelector": {"matchLabels": child_names.selector_labels(endpoint.name)}, **constraint}
 
 
 def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manifest]) -> dict[str, Any]:
     default_image = settings.gpu_image if endpoint.gpu.count else settings.cpu_image
     startup = find_startup_seconds(endpoint) + STARTUP_MARGIN
     container: dict[str, Any] = {
-        "name": names.CONTAINER,
+        "name": child_names.CONTAINER,
         "image": endpoint.image or default_image,
         "imagePullPolicy": settings.pull_policy,
         "ports": [
-            {"name": "http", "containerPort": names.API_PORT, "protocol": "TCP"},
-            {"name": "ops", "containerPort": names.OPS_PORT, "protocol": "TCP"},
+            {"name": "http", "containerPort": child_names.API_PORT, "protocol": "TCP"},
+            {"name": "ops", "containerPort": child_names.OPS_PORT, "protocol": "TCP"},
         ],
         "env": build_env(endpoint),
         "resources": _build_resources(endpoint),

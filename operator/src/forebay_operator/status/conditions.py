@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from forebay_operator import names
+from forebay_operator import child_names
 from forebay_operator.spec import Endpoint, Manifest
 from forebay_operator.status.observed import Observed, has_loaded
 from forebay_operator.status.readiness import STEPS, Verdict, judge
@@ -23,7 +23,7 @@ def assess(endpoint: Endpoint, observed: Observed, previous: Manifest, now: date
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
         "models": list(endpoint.served_names),
-        "selector": names.selector_string(endpoint.name),
+        "selector": child_names.selector_string(endpoint.name),
         **_count(observed, wanted),
         **_tell_start(observed, verdict, previous),
     }

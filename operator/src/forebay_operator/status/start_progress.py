@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from forebay_operator.names import CONTAINER
+from forebay_operator.child_names import CONTAINER
 from forebay_operator.spec import Manifest
 
 SERVER_STEPS = {

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
-from forebay_operator.names import CONTAINER
+from forebay_operator.child_names import CONTAINER
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis

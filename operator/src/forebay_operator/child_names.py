@@ -1,15 +1,10 @@
 """Names, labels and ports that the operator gives to what it makes. All follow from the endpoint's immutable name."""
 
-GROUP = "forebay.dev"
-VERSION = "v1alpha1"
-KIND = "InferenceEndpoint"
-PLURAL = "inferenceendpoints"
+from forebay_kube.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SELECTOR, SLICE_MANAGER, SLICE_MANAGER_LABEL
 
 FIELD_MANAGER = "forebay"
 """The one owner of server-side applied fields."""
 
-MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
-MANAGED_BY = "forebay"
 ENDPOINT_LABEL = f"{GROUP}/endpoint"
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 """On every child: a digest of the manifest that was last applied, so that a restart needs no write to know it."""
@@ -22,17 +17,10 @@ COMPANIONS_ANNOTATION = f"{GROUP}/companions"
 
 ROUTE_API = "gateway.networking.k8s.io/v1"
 
-SERVICE_LABEL = "kubernetes.io/service-name"
-SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
-SLICE_MANAGER = f"gateway.{GROUP}"
-KUBERNETES_SLICE_MANAGER = "endpointslice-controller.k8s.io"
-"""On the slices by which gateways stand in for an endpoint's pods; Kubernetes' own have another."""
-
-_MANAGED = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 SELECTORS = {
-    "Deployment": _MANAGED,
-    "Service": _MANAGED,
-    "Pod": _MANAGED,
+    "Deployment": MANAGED_SELECTOR,
+    "Service": MANAGED_SELECTOR,
+    "Pod": MANAGED_SELECTOR,
     "EndpointSlice": f"{SLICE_MANAGER_LABEL}={SLICE_MANAGER}",
 }
 """What the operator watches of each kind besides endpoints. (Slices inherit the labels of their Services.)"""
@@ -43,15 +31,8 @@ DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 KEYS_ANNOTATION = f"{GROUP}/keys"
 """On a pod: changes when the keys of its endpoint do."""
 
-GATEWAY_PORTS = range(20000, 30000)
-"""Ports on which gateways stand in, one for each endpoint of the cluster."""
-
-DIGEST_KEY_SECRET = "forebay-gateway"
-DIGEST_KEY_ENTRY = "digest-key"
 DIGEST_KEY_ANNOTATION = f"{GROUP}/digest-key"
-DIGEST_SECRETS = tuple(f"forebay-gateway-keys-{digit:x}" for digit in range(16))
-"""In the operator's namespace: the key under which API keys are digested, and the digests, annotated with what names
-that key. See digests.py."""
+"""On the Secrets of digests: names the key under which they were made."""
 
 CONTAINER = "server"
 API_PORT = 8000

@@ -1,0 +1,1 @@
+"""What operator and gateway share. Both run from one image."""

@@ -15,7 +15,7 @@ from forebay_gateway.fairness.quotas import Shares
 from forebay_gateway.http import errors
 from forebay_gateway.metrics import HELD
 from forebay_gateway.settings import Limits
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, format_key
 
 ASK_SECONDS = 0.2
 """From one question to pods that start to the next."""
@@ -112,7 +112,7 @@ class Holds:
         for key in backlog:
             self._usage.setdefault(key, Usage())
         return {
-            "/".join(key): {
+            format_key(key): {
                 "held": len(usage.since),
                 "begun": usage.begun,
                 "oldestSeconds": round(now - min(usage.since.values()), 3) if usage.since else 0.0,

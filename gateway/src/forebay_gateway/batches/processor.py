@@ -30,7 +30,7 @@ from forebay_gateway.jobs.store import LOOK, Full, Store, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.settings import MIB
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, format_key
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Worker:
             key, "key", batch["id"], self._seal.close(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
         )
         await self._shelf.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_KEPT, bounded=False)
-        await self._shelf.put(EVERYBODY, "open", batch["id"], "/".join(key), objects.BATCH_KEPT, bounded=False)
+        await self._shelf.put(EVERYBODY, "open", batch["id"], format_key(key), objects.BATCH_KEPT, bounded=False)
 
     async def _look_for_batches(self) -> None:
         while True:

@@ -9,7 +9,7 @@ from redis import asyncio as valkey
 from forebay_gateway.batches.document_store import Shelf, size_of
 from forebay_gateway.jobs.scripts import Steps
 from forebay_gateway.jobs.store import Full
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, format_key
 
 
 class ValkeyShelf(Shelf):
@@ -28,29 +28,29 @@ class ValkeyShelf(Shelf):
         most = self._most_bytes if bounded else -1
         after, size = round(seconds * 1000), size_of(text)
         kept = await self._steps.run(
-            "put", "/".join(key), kind, name, most, self._share, after, size, text, growing=bounded
+            "put", format_key(key), kind, name, most, self._share, after, size, text, growing=bounded
         )
         if not kept:
             raise Full
 
     async def get(self, key: EndpointKey, kind: str, name: str) -> str | None:
-        found: str | None = await self._steps.run("get", "/".join(key), kind, name)
+        found: str | None = await self._steps.run("get", format_key(key), kind, name)
         return found
 
     async def all(self, key: EndpointKey, kind: str) -> Mapping[str, str]:
         found: dict[str, str] = {}
         cursor = "0"
         while True:
-            cursor, flat = await self._steps.run("some", "/".join(key), kind, cursor)
+            cursor, flat = await self._steps.run("some", format_key(key), kind, cursor)
             found |= zip(flat[::2], flat[1::2], strict=True)
             if cursor == "0":
                 return found
 
     async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
-        return bool(await self._steps.run("delete", "/".join(key), kind, name))
+        return bool(await self._steps.run("delete", format_key(key), kind, name))
 
     async def clear(self, key: EndpointKey, kind: str = "") -> None:
-        while await self._steps.run("clear", "/".join(key), kind):
+        while await self._steps.run("clear", format_key(key), kind):
             continue
 
     async def lease(self, name: str, seconds: float) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from forebay_kube import names
+from forebay_kube.conditions import find_condition
 from forebay_kube.endpoint_key import EndpointKey
 
 Manifest = Mapping[str, Any]
@@ -70,8 +71,7 @@ class Endpoint:
 def read_endpoint(manifest: Manifest) -> Endpoint:
     """Of the object as the API server has it. What is missing counts as its default."""
     metadata, spec, status = manifest["metadata"], manifest.get("spec") or {}, manifest.get("status") or {}
-    conditions = {each["type"]: each for each in status.get("conditions") or ()}
-    ready, stalled = conditions.get("Ready", {}), conditions.get("Stalled", {})
+    ready, stalled = find_condition(status, "Ready"), find_condition(status, "Stalled")
     startup = status.get("startup") or {}
     current = status.get("observedGeneration", -1) >= metadata.get("generation", 0)
     created = metadata.get("creationTimestamp")

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, format_key
 
 SECONDS = 30.0
 """For which an endpoint is named. The operator asks more often, and reads a Secret at most as often."""
@@ -34,7 +34,7 @@ class Rereads:
         """As NAMESPACE/NAME."""
         since = self._clock() - SECONDS
         self._at = {key: at for key, at in self._at.items() if at >= since}
-        return ["/".join(key) for key in self._at]
+        return [format_key(key) for key in self._at]
 
 
 def peek_model(body: bytes | bytearray) -> str:

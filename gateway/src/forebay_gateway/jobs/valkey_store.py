@@ -21,7 +21,7 @@ from forebay_gateway.jobs.scripts import Steps, is_away
 from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Taken, Unavailable
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Valkey(Store):
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         size = OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
         fields: dict[str, str | float] = {
-            "endpoint": _name(key),
+            "endpoint": format_key(key),
             "timeout": submission.timeout,
             "ttl": round(submission.ttl * 1000),
             "kept": round(submission.kept * 1000),
@@ -82,15 +82,15 @@ class Valkey(Store):
         self.queued(key)
 
     async def find(self, key: EndpointKey, job_id: str, most: int = SMALL) -> Job | None:
-        found = await self._steps.run("find", job_id, _name(key), most)
+        found = await self._steps.run("find", job_id, format_key(key), most)
         return self._job(*found) if found else None
 
     async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> Taken | None:
-        found = await self._steps.run("take_stream", job_id, _name(key), most, uuid.uuid4().hex)
+        found = await self._steps.run("take_stream", job_id, format_key(key), most, uuid.uuid4().hex)
         return Taken(State(found[0]), bool(found[1]), found[2], found[3]) if found else None
 
     async def counts(self, key: EndpointKey) -> Counts:
-        return Counts(*map(int, await self._steps.run("counts", _name(key))))
+        return Counts(*map(int, await self._steps.run("counts", format_key(key))))
 
     def backlog(self) -> Mapping[EndpointKey, Backlog]:
         return self._backlog
@@ -98,7 +98,7 @@ class Valkey(Store):
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         token = uuid.uuid4().hex
         left, *claimed = await self._steps.run(
-            "claim", _name(key), token, at_once, *(f"{pod.host} {pod.port}" for pod in pods)
+            "claim", format_key(key), token, at_once, *(f"{pod.host} {pod.port}" for pod in pods)
         )
         if not claimed:
             return None, int(left)
@@ -126,7 +126,7 @@ class Valkey(Store):
         self.finished(told or job)
 
     async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
-        ended = await self._steps.run("cancel", job_id, _name(key))
+        ended = await self._steps.run("cancel", job_id, format_key(key))
         job = await self.find(key, job_id) if ended is not None else None
         if ended and job:
             self.finished(job)
@@ -134,7 +134,7 @@ class Valkey(Store):
 
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
         sealed, call_id = self._seal.close(api_key, _owner(key, job_id)), uuid.uuid4().hex
-        found = await self._steps.run("retry", job_id, _name(key), sealed, call_id, growing=True)
+        found = await self._steps.run("retry", job_id, format_key(key), sealed, call_id, growing=True)
         self.queued(key)
         return State(found) if found else None
 
@@ -143,7 +143,7 @@ class Valkey(Store):
         for queue in ("again", "normal", "low"):
             after = "-"
             while after:
-                after, ended = await self._steps.run("purge", _name(key), queue, after)
+                after, ended = await self._steps.run("purge", format_key(key), queue, after)
                 self._tell_ended(ended)
                 count += len(ended)
         return count
@@ -151,11 +151,11 @@ class Valkey(Store):
     async def forget(self, key: EndpointKey) -> None:
         more = True
         while more:
-            more, ended = await self._steps.run("forget", _name(key))
+            more, ended = await self._steps.run("forget", format_key(key))
             self._tell_ended(ended)
 
     async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
-        await self._steps.run("expire", job_id, _name(key), round(seconds * 1000))
+        await self._steps.run("expire", job_id, format_key(key), round(seconds * 1000))
 
     async def _beat(self) -> None:
         """Hold on to what was claimed here."""
@@ -176,7 +176,7 @@ class Valkey(Store):
         backlog: dict[EndpointKey, Backlog] = {}
         for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
             for name, count in zip(flat[::2], flat[1::2], strict=True):
-                setattr(backlog.setdefault(_key(name), Backlog()), what, int(count))
+                setattr(backlog.setdefault(parse_key(name), Backlog()), what, int(count))
         self._backlog = backlog
         self._tell_ended(ended)
         if again:
@@ -197,7 +197,7 @@ class Valkey(Store):
                 if message:
                     word, _, what = message["data"].partition(" ")
                     if word == "queued":
-                        self.queued(_key(what))
+                        self.queued(parse_key(what))
                     else:
                         self._tell(what)
                     if word == "ended" and what in self._claims:
@@ -247,9 +247,9 @@ class Valkey(Store):
         host, _, port = known.get("pod", "").partition(" ")
         return Job(
             job_id,
-            _key(known["endpoint"]),
+            parse_key(known["endpoint"]),
             submission,
-            api_key=self._seal.open(known["api_key"], _owner(_key(known["endpoint"]), job_id)) if given else "",
+            api_key=self._seal.open(known["api_key"], _owner(parse_key(known["endpoint"]), job_id)) if given else "",
             created=int(known["created"]) / 1000,
             started=int(known["started"]) / 1000 if "started" in known else None,
             finished=int(known["finished"]) / 1000 if "finished" in known else None,
@@ -265,13 +265,4 @@ class Valkey(Store):
 
 def _owner(key: EndpointKey, job_id: str) -> str:
     """Whose an API key is that is kept with a job."""
-    return f"job {_name(key)} {job_id}"
-
-
-def _name(key: EndpointKey) -> str:
-    return "/".join(key)
-
-
-def _key(name: str) -> EndpointKey:
-    namespace, _, endpoint = name.partition("/")
-    return namespace, endpoint
+    return f"job {format_key(key)} {job_id}"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from forebay_kube import names
+from forebay_kube.conditions import find_condition
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
@@ -115,7 +116,7 @@ class Reconciler:
         except Unmade as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
             done, problem_seen = not error.retry, error.diagnosis
-        told = _find_condition(before, CONDITION)
+        told = find_condition(before, CONDITION) or None
         route, settled = await self._routes.ensure(endpoint, told, live)
         doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
         conditions = [route] if route else []
@@ -249,7 +250,7 @@ class Reconciler:
         if endpoint.scaling is None or not endpoint.scaling.sleeps:
             return False
         rests = self._scaler.rests(key)
-        return (_find_condition(before, "Ready") or {}).get("reason") == "Idle" if rests is None else rests
+        return find_condition(before, "Ready").get("reason") == "Idle" if rests is None else rests
 
     async def _check_image_volumes(self) -> None:
         """Raise unless the cluster mounts images as volumes; its version is read again, as it may be upgraded."""
@@ -271,7 +272,3 @@ def _companions_of(deployment: Manifest | None) -> str | None:
     """The digest of the children that are not watched, as they were when the Deployment was applied."""
     annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
     return annotations.get(child_names.COMPANIONS_ANNOTATION)
-
-
-def _find_condition(status: Manifest, kind: str) -> Manifest | None:
-    return next((found for found in status.get("conditions") or () if found["type"] == kind), None)

@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from forebay_kube.conditions import find_condition
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.metrics import QUEUE_DEPTH, QUEUE_RETRIES
@@ -54,13 +55,8 @@ def observe(queue: WorkQueue[EndpointKey], cache: Cache) -> None:
 
 def count_by_reason(endpoints: Iterable[Manifest]) -> Count[tuple[str, str]]:
     """How many endpoints have each status and reason of Ready."""
-    conditions = (
-        condition
-        for endpoint in endpoints
-        for condition in (endpoint.get("status") or {}).get("conditions") or ()
-        if condition["type"] == "Ready"
-    )
-    return Count((condition["status"], condition["reason"]) for condition in conditions)
+    conditions = (find_condition(endpoint.get("status"), "Ready") for endpoint in endpoints)
+    return Count((condition["status"], condition["reason"]) for condition in conditions if condition)
 
 
 def find_start_seconds(endpoints: Iterable[Manifest]) -> Iterator[tuple[str, float]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, parse_key
 from forebay_operator.json_text import parse_json
 
 MOST = 2**53
@@ -94,7 +94,7 @@ def parse_held(text: str) -> Mapping[EndpointKey, Held] | None:
     try:
         told = parse_json(text)["endpoints"]
         return {
-            _key(name): Held(
+            parse_key(name): Held(
                 _count(one, "held"), _count(one, "begun"), _count(one, "queued"), _count_jobs(one.get("jobs") or {})
             )
             for name, one in told.items()
@@ -107,14 +107,9 @@ def parse_reread(text: str) -> list[EndpointKey]:
     """The endpoints whose Secret with keys a gateway would have read again; none where it tells of something else."""
     try:
         told = parse_json(text)["reread"]
-        return [_key(name) for name in told if isinstance(name, str)][:MOST_NAMED]
+        return [parse_key(name) for name in told if isinstance(name, str)][:MOST_NAMED]
     except (ValueError, KeyError, TypeError):
         return []
-
-
-def _key(name: str) -> EndpointKey:
-    namespace, _, endpoint = name.partition("/")
-    return namespace, endpoint
 
 
 def _count_jobs(jobs: Mapping[str, object]) -> tuple[int, int]:

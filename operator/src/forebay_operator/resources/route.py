@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from forebay_kube.conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.settings import Settings
@@ -57,14 +58,13 @@ def assess_route(live: Manifest, generation: int) -> dict[str, object]:
     current = live["metadata"].get("generation", 0)
     accepted = 0
     for answer in answers:
-        found = {condition["type"]: condition for condition in answer.get("conditions") or ()}
         for kind in ("Accepted", "ResolvedRefs"):
-            condition = found.get(kind) or {}
+            condition = find_condition(answer, kind)
             if condition.get("status") == "False":
                 gateway = answer["parentRef"]["name"]
                 words = f"the Gateway {gateway} says {condition.get('reason')}: {condition.get('message', '')}"
                 return route_condition(False, REFUSED, words, generation)
-        taken = found.get("Accepted") or {}
+        taken = find_condition(answer, "Accepted")
         accepted += taken.get("status") == "True" and taken.get("observedGeneration", current) >= current
     if accepted < wanted:
         words = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from forebay_kube.conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.spec import Endpoint, Manifest
 from forebay_operator.status.observed import Observed, has_loaded
@@ -52,19 +53,17 @@ def is_mere_progress(before: Manifest, after: Manifest) -> bool:
 
 def is_beginning(before: Manifest, after: Manifest) -> bool:
     """Whether a start goes on of which nothing has been said before."""
-    return _find_ready(before).get("status", "Unknown") == "Unknown" and _find_ready(after).get("reason") in STEPS
+    return (
+        find_condition(before, "Ready").get("status", "Unknown") == "Unknown"
+        and find_condition(after, "Ready").get("reason") in STEPS
+    )
 
 
 def find_transition(before: Manifest, after: Manifest) -> Manifest | None:
     """The Ready condition of `after` when its status or reason is another than before."""
-    old, new = _find_ready(before), _find_ready(after)
+    old, new = find_condition(before, "Ready"), find_condition(after, "Ready")
     same = all(old.get(field) == new.get(field) for field in ("status", "reason"))
     return None if same else new
-
-
-def _find_ready(status: Manifest) -> Manifest:
-    conditions: Sequence[Manifest] = status.get("conditions") or ()
-    return next((condition for condition in conditions if condition["type"] == "Ready"), {})
 
 
 def _without_progress(status: Manifest) -> Manifest:
@@ -72,7 +71,7 @@ def _without_progress(status: Manifest) -> Manifest:
         words = ("reason", "message") if condition["reason"] in STEPS else ()
         return {key: value for key, value in condition.items() if key not in words}
 
-    starting = ("replicas",) if _find_ready(status).get("reason") in STEPS else ()
+    starting = ("replicas",) if find_condition(status, "Ready").get("reason") in STEPS else ()
     kept = {key: value for key, value in status.items() if key not in ("startup", "lastStart", *starting)}
     return {**kept, "conditions": [reduce(condition) for condition in status.get("conditions") or ()]}
 
@@ -124,10 +123,9 @@ def _condition(kind: str, value: bool, reason: str, message: str, generation: in
 
 def _keep_times(conditions: list[Condition], previous: Manifest, now: datetime) -> list[Condition]:
     """Give each condition its transition time: the former one while its status stays the same."""
-    before = {condition["type"]: condition for condition in previous.get("conditions") or ()}
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     for condition in conditions:
-        former = before.get(condition["type"], {})
+        former = find_condition(previous, str(condition["type"]))
         same = former.get("status") == condition["status"]
         condition["lastTransitionTime"] = former["lastTransitionTime"] if same else stamp
     return conditions

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from forebay_kube.conditions import is_true
 from forebay_operator import child_names
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import Diagnosis, has_ended
@@ -82,8 +83,7 @@ class Observed:
 
 def is_ready(pod: Manifest) -> bool:
     """Whether a pod answers."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return is_true(pod.get("status"), "Ready")
 
 
 def has_loaded(pod: Manifest) -> bool:

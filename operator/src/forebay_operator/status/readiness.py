@@ -9,6 +9,7 @@ replicas is Available: what waits for it must not wait for ever. Whether a model
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from forebay_kube.conditions import find_condition
 from forebay_operator.spec import Gpu, Manifest
 from forebay_operator.status.diagnosis import (
     Diagnosis,
@@ -143,7 +144,7 @@ def _recall(status: Manifest) -> Stage | None:
     """The stage that a status tells of, if only a server can have reported it."""
     told = dict(status.get("startup") or {})
     step = told.pop("step", "")
-    words = next((c["message"] for c in status.get("conditions") or () if c["type"] == "Ready"), "")
+    words = find_condition(status, "Ready").get("message", "")
     return (
         Stage(FIRST_SERVER_STAGE, step, words.partition("; the pod before")[0], told) if step in SERVER_STEPS else None
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from forebay_kube.conditions import find_condition, is_true
 from forebay_operator.child_names import CONTAINER
 from forebay_operator.spec import Manifest
 
@@ -98,10 +99,9 @@ def stage_of(pod: Manifest, report: Report | None) -> Stage:
         if report is None or report.step == "Ready":
             return Stage(FIRST_SERVER_STAGE - 1, "Starting", "the server is loading the model")
         return _server_stage(report)
-    conditions = {condition["type"]: condition for condition in (pod.get("status") or {}).get("conditions") or ()}
-    if conditions.get("PodReadyToStartContainers", {}).get("status") == "True":
+    if is_true(pod.get("status"), "PodReadyToStartContainers"):
         return Stage(2, "PullingImage", "the node is pulling the images")
-    scheduled = conditions.get("PodScheduled", {})
+    scheduled = find_condition(pod.get("status"), "PodScheduled")
     if scheduled.get("status") == "True":
         return Stage(1, "PreparingPod", "the node is preparing volumes and network")
     if scheduled.get("reason") == "SchedulingGated":
@@ -128,12 +128,12 @@ def measure_start(pod: Manifest, report: Report) -> dict[str, int]:
     container runs. Of a container that was started again these are not known. The rest is what the server measured.
     """
     created = pod["metadata"].get("creationTimestamp")
-    when = {
-        condition["type"]: condition.get("lastTransitionTime")
-        for condition in (pod.get("status") or {}).get("conditions") or ()
-        if condition["status"] == "True"
-    }
-    times = (created, when.get("PodScheduled"), when.get("PodReadyToStartContainers"), started_at(pod))
+    reached = (find_condition(pod.get("status"), kind) for kind in ("PodScheduled", "PodReadyToStartContainers"))
+    times = (
+        created,
+        *(each.get("lastTransitionTime") if each.get("status") == "True" else None for each in reached),
+        started_at(pod),
+    )
     steps = {}
     if not server_status(pod).get("restartCount") and all(times):
         moments = [datetime.fromisoformat(str(time)) for time in times]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from forebay_kube.conditions import is_true
 from forebay_operator.spec import PRODUCT_LABELS, Gpu, Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis
@@ -65,10 +66,9 @@ def parse_node(manifest: Manifest) -> Node:
         for resource, amount in (status.get("allocatable") or {}).items()
         if "/" in resource and re.fullmatch(r"0*[1-9][0-9]{0,8}", str(amount))
     }
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
     product = next((str(labels[label]) for label in PRODUCT_LABELS.values() if label in labels), "")
     memory = next((_parse_gib(str(labels[label])) for label in MEMORY_LABELS if label in labels), 0.0)
-    usable = ready and not (manifest.get("spec") or {}).get("unschedulable")
+    usable = is_true(status, "Ready") and not (manifest.get("spec") or {}).get("unschedulable")
     return Node(metadata["name"], tuple(sorted(gpus.items())), product, memory, usable)
 
 

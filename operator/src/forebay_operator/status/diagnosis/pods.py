@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
+from forebay_kube.conditions import find_condition
 from forebay_operator.child_names import CONTAINER
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons
@@ -75,12 +76,10 @@ def explain_end(pod: Manifest) -> str:
 
 def check_unschedulable(pod: Manifest) -> Diagnosis | None:
     """No node takes the pod. The scheduler goes on trying, so this is never a stall."""
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            if condition.get("reason") not in ("Unschedulable", "SchedulerError"):
-                return None
-            return recognize(SCHEDULER, str(condition.get("message", "")), MAX_WORDS)
-    return None
+    condition = find_condition(pod.get("status"), "PodScheduled")
+    if condition.get("status") != "False" or condition.get("reason") not in ("Unschedulable", "SchedulerError"):
+        return None
+    return recognize(SCHEDULER, str(condition.get("message", "")), MAX_WORDS)
 
 
 def check_image(pod: Manifest) -> Diagnosis | None:
@@ -194,10 +193,8 @@ def startup_seconds(pod: Manifest) -> int:
 
 def _was_ready_after(pod: Manifest, moment: str) -> bool:
     """Whether the pod stopped being ready later than at `moment`."""
-    for condition in pod["status"].get("conditions") or ():
-        if condition["type"] == "Ready" and condition.get("lastTransitionTime"):
-            return datetime.fromisoformat(condition["lastTransitionTime"]) > datetime.fromisoformat(moment)
-    return False
+    since: str = find_condition(pod["status"], "Ready").get("lastTransitionTime") or ""
+    return bool(since) and datetime.fromisoformat(since) > datetime.fromisoformat(moment)
 
 
 def _server_container(pod: Manifest) -> Manifest:

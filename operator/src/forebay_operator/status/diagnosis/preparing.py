@@ -7,6 +7,7 @@ of the pod has nothing but ContainerCreating, whatever the cause.
 from collections.abc import Iterable
 from datetime import datetime
 
+from forebay_kube.conditions import find_condition, is_true
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis
@@ -42,9 +43,10 @@ def diagnose_preparation(events: Iterable[Manifest]) -> Diagnosis | None:
 
 
 def _preparing_since(pod: Manifest) -> datetime | None:
-    conditions = {one["type"]: one for one in (pod.get("status") or {}).get("conditions") or ()}
-    scheduled, prepared = conditions.get("PodScheduled", {}), conditions.get("PodReadyToStartContainers", {})
-    if scheduled.get("status") != "True" or prepared.get("status") == "True" or not scheduled.get("lastTransitionTime"):
+    status = pod.get("status")
+    scheduled = find_condition(status, "PodScheduled")
+    prepared = is_true(status, "PodReadyToStartContainers")
+    if scheduled.get("status") != "True" or prepared or not scheduled.get("lastTransitionTime"):
         return None
     if (pod["status"].get("phase") or "Pending") != "Pending":
         return None

@@ -1,7 +1,9 @@
 """Why Kubernetes makes no pods, or why those that it made come no further: what the Deployment says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from forebay_kube.conditions import find_condition
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis
@@ -40,8 +42,7 @@ def replaces(deployment: Manifest | None) -> bool:
     return (strategy.get("rollingUpdate") or {}).get("maxSurge") in (0, "0", "0%")
 
 
-def _find(deployment: Manifest | None, kind: str) -> Manifest:
+def _find(deployment: Manifest | None, kind: str) -> Mapping[str, Any]:
     if is_behind(deployment):
         return {}
-    conditions: list[Manifest] = ((deployment or {}).get("status") or {}).get("conditions") or []
-    return next((condition for condition in conditions if condition["type"] == kind), {})
+    return find_condition((deployment or {}).get("status"), kind)

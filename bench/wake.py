@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from cluster import kind, tools
-from forebay_gateway.endpoints.api_client import ApiServer
+from forebay_kube.api_client import ApiClient
 from tests.e2e.cluster import NAME
 from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.test_endpoints import canned
@@ -147,7 +147,7 @@ def see(
     """When a watch sees that an object whose name begins so has become something. Raises TimeoutError."""
 
     async def wait() -> float:
-        api = ApiServer(await connect(kubectl.kubeconfig))
+        api = ApiClient(await connect(kubectl.kubeconfig))
         place = path.format(kubectl.namespace)
         try:
             async with asyncio.timeout(PATIENCE):

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.relay.peers import standing_gateway
-from forebay_gateway.endpoints.api_client import ApiServer
+from forebay_kube.api_client import ApiClient
 from tests.integration.api_client import connect
 from tests.integration.canned_pod import CannedPod
 from tests.integration.gateway_process import KEY, MODEL, Gateway
@@ -75,7 +75,7 @@ def ask(port: int) -> tuple[float, float]:
 
 async def wait_for_scale(kubeconfig: Path, name: str, watching: threading.Event) -> float:
     """When a watch sees that an endpoint has one replica."""
-    api = ApiServer(await connect(kubeconfig))
+    api = ApiClient(await connect(kubeconfig))
     chosen = {"fieldSelector": f"metadata.name={name}"}
     try:
         version = (await api.request("GET", ENDPOINTS, chosen))["metadata"]["resourceVersion"]

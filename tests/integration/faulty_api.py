@@ -7,7 +7,7 @@ from typing import Any
 
 from kubernetes.aio import client
 
-from forebay_operator.apiserver.client import Api, ApiError
+from forebay_kube.api_client import ApiClient, ApiServerError
 from forebay_operator.spec import Manifest
 
 
@@ -34,7 +34,7 @@ class Fault:
         return "-".join([*words, "stale"] if self.stale else words)
 
 
-class FaultyApi(Api):
+class FaultyApi(ApiClient):
     """Counts requests from `arm` on and does at the n-th what the fault says.
 
     Attributes:
@@ -68,7 +68,7 @@ class FaultyApi(Api):
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Any:
-        """See Api."""
+        """See ApiClient."""
         self._left -= 1
         now, fault = self._left == 0, self._fault
         if now:
@@ -91,4 +91,4 @@ class FaultyApi(Api):
         return answer
 
     def _error(self) -> BaseException:
-        return Killed() if self._fault.kills else ApiError(0, "Unreachable", "the test lets this request fail")
+        return Killed() if self._fault.kills else ApiServerError(0, "Unreachable", "the test lets this request fail")

@@ -11,10 +11,10 @@ from itertools import groupby
 from typing import Any
 
 from forebay_kube import names
+from forebay_kube.api_client import ApiClient, ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.client import Api, ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.autoscaling.autoscaler import Scaler
@@ -57,7 +57,7 @@ _SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "manage
 class Administrator:
     """What a user and the other controllers of the cluster do and see, unhindered, in one namespace."""
 
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: ApiClient, namespace: str) -> None:
         self._api = api
         self.namespace = namespace
 
@@ -65,7 +65,7 @@ class Administrator:
         """The endpoint as it is now."""
         try:
             found: Manifest = await self._api.request("GET", self._endpoint(name))
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status != 404:
                 raise
             return None
@@ -165,7 +165,7 @@ class Operator:
             before = self.api.writes
             try:
                 await self._reconciler.reconcile((self._administrator.namespace, self._name))
-            except ApiError:
+            except ApiServerError:
                 before = -1
                 if stale:
                     stale -= 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay_operator.apiserver.client import Api, ApiError
+from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
 from tests.kubectl import Kubectl, Manifest, wait_for
@@ -61,7 +61,7 @@ PATHS = {
 class Thief:
     """Who has the operator's token."""
 
-    api: Api
+    api: ApiClient
     namespace: str
 
     async def is_stopped(self, method: str, kind: str, name: str = "", body: Manifest | None = None) -> bool:
@@ -70,7 +70,7 @@ class Thief:
         how = "application/strategic-merge-patch+json" if method == "PATCH" else "application/json"
         try:
             await self.api.request(method, path, body, content_type=how)
-        except ApiError as error:
+        except ApiServerError as error:
             if "ValidatingAdmissionPolicy" not in error.message:
                 raise
             return True
@@ -80,7 +80,7 @@ class Thief:
 @pytest.fixture
 async def thief(operators_kubectl: Kubectl, kubectl: Kubectl) -> AsyncIterator[Thief]:
     """In the test's namespace, once the policy holds there."""
-    api = Api(await connect(operators_kubectl.kubeconfig))
+    api = ApiClient(await connect(operators_kubectl.kubeconfig))
     found = Thief(api, kubectl.namespace)
     async with asyncio.timeout(60):  # the API server follows its policies by a watch of its own
         while not await found.is_stopped("POST", "secret", body={"metadata": {"generateName": "x"}}):  # noqa: ASYNC110

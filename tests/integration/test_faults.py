@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.apiserver.client import Api
+from forebay_kube.api_client import ApiClient
 from forebay_operator.spec import Manifest
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
@@ -107,7 +107,7 @@ async def operators_api(operators_kubectl: Kubectl) -> AsyncIterator[Any]:
 async def administrator(control_plane: Kubectl, kubectl: Kubectl) -> AsyncIterator[Administrator]:
     install_crd(control_plane, httproute_crd(), HTTPROUTES, "--server-side")
     async with await connect(control_plane.kubeconfig) as api:
-        yield Administrator(Api(api), kubectl.namespace)
+        yield Administrator(ApiClient(api), kubectl.namespace)
 
 
 @pytest.mark.parametrize(

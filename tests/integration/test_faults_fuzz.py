@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from forebay_operator.apiserver.client import Api, ApiError
+from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
 from tests.integration.faulty_api import FaultyApi
@@ -25,10 +25,10 @@ EXAMPLES = 25
 async def make_and_settle(admin: Kubectl, operators: Path, namespace: str, name: str, spec: Any) -> str:
     """What became of an endpoint with that spec: the reason of Ready, or "" if the API server refused it."""
     async with await connect(admin.kubeconfig) as ours, await connect(operators) as its:
-        administrator, api = Administrator(Api(ours), namespace), FaultyApi(its)
+        administrator, api = Administrator(ApiClient(ours), namespace), FaultyApi(its)
         try:
             await administrator.create({**endpoint(name), "spec": {**spec, "suspend": True}})
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status not in (400, 422):
                 raise
             return ""

@@ -22,7 +22,6 @@ from forebay_gateway.activator.pending_requests import Holds
 from forebay_gateway.activator.readiness import Probe
 from forebay_gateway.activator.scale_up import wake
 from forebay_gateway.admin import serve_ops
-from forebay_gateway.endpoints.api_client import ApiServer
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import Keys
@@ -34,6 +33,7 @@ from forebay_gateway.loop_lag import watch_lag
 from forebay_gateway.proxy.client_connection import Connection
 from forebay_gateway.proxy.handler import Gate
 from forebay_gateway.settings import Limits
+from forebay_kube.api_client import ApiClient
 from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ async def run(parsed: argparse.Namespace) -> None:
     directory, keys, balancer = Directory(parsed.home_namespace), Keys(), Balancer()
     client = open_valkey() if parsed.jobs == "valkey" else None
     stop = Stop()
-    api = await ApiServer.connect()
+    api = await ApiClient.connect()
     async with Probe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
         holds = Holds(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
         gate = Gate(directory, keys, holds, balancer, limits)

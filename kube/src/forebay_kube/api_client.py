@@ -1,30 +1,29 @@
-"""One request to the API server: credentials, time-outs, errors, and the count of what was asked."""
+"""The client of the API server: credentials, time-outs, retries after 429, errors, and watches."""
 
 import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
-
-from forebay_operator.metrics import API_REQUESTS
-from forebay_operator.spec import Manifest
 
 logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 30
 """Seconds that the API server has for an answer."""
 
+WATCH_TIMEOUT = 300
+"""Seconds after which the API server ends a watch. The next watch continues from the last version."""
 
-MAX_PAUSES, MAX_PAUSE = 3, 10.0
-"""How often one request is tried again after 429, and the most seconds before each, whatever Retry-After says."""
+MAX_RETRIES, MAX_RETRY_DELAY = 3, 10.0
+"""How often one request is retried after 429, and the most seconds before each retry, whatever Retry-After says."""
 
 
-class ApiError(Exception):
-    """The API server said no, or did not answer.
+class ApiServerError(Exception):
+    """The API server refused a request, or did not answer.
 
     Attributes:
         status: the HTTP status, 0 when there was no answer.
@@ -40,75 +39,114 @@ class ApiError(Exception):
 
 
 Connect = Callable[[], Awaitable[client.ApiClient]]
+Observe = Callable[[str, str, int], None]
+"""Is given the method, the resource and the HTTP status of each request besides watches; status 0: no answer."""
 
 
-class Api:
-    """A connection to the API server. Where that has a certificate by another CA than before, the connection is opened
-    again, for which the file of CAs is read."""
+class ApiClient:
+    """A connection to the API server. When the server shows a certificate of another CA than before, the connection is
+    opened again, and the file of CAs is read again."""
 
-    def __init__(self, api: client.ApiClient, connect: Connect | None = None) -> None:
+    def __init__(
+        self, api: client.ApiClient, connect: Connect | None = None, observe: Observe = lambda *_: None
+    ) -> None:
         self._api = api
         self._connect = connect or _connect
+        self._observe = observe
 
     @classmethod
-    async def connect(cls) -> "Api":
+    async def connect(cls, observe: Observe = lambda *_: None) -> "ApiClient":
         """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
-        return cls(await _connect())
+        return cls(await _connect(), observe=observe)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Abort all connections, including those of running requests and watches.
+
+        Call it before you cancel these: cancelling starts a TLS shutdown, which would still be open when the loop ends.
+        """
         await self._api.close()
 
     async def request(
         self,
         method: str,
         path: str,
-        body: Manifest | Sequence[Manifest] | None = None,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Any:
-        """Ask, and return the JSON of the answer. When the API server has too much to do, ask again when it says.
+        """Send a request, and return the JSON of the answer. After 429 it is retried when the API server says.
 
         Raises:
-            ApiError: the API server refused, or did not answer.
+            ApiServerError: the API server refused, or did not answer.
         """
         content = body if "json" in content_type else dump_yaml(body)
-        headers, patience = {"Accept": accept, "Content-Type": content_type}, MAX_PAUSES
+        headers, retries = {"Accept": accept, "Content-Type": content_type}, MAX_RETRIES
         while True:
-            code, data, pause = await self._ask(method, path, content, query=query or {}, headers=headers)
-            if code != 429 or not patience:
+            code, data, delay = await self._ask(method, path, content, query=query or {}, headers=headers)
+            if code != 429 or not retries:
                 break
-            patience -= 1
-            await asyncio.sleep(pause)
+            retries -= 1
+            await asyncio.sleep(delay)
         if code >= 400:
             raise _read_error(code, data)
         try:
             return json.loads(data)
         except ValueError as error:  # of a proxy before the API server
-            raise ApiError(0, "Unreadable", f"the API server's answer is no JSON: {error}") from error
+            raise ApiServerError(0, "Unreadable", f"the API server's answer is no JSON: {error}") from error
+
+    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
+        """The events of a watch until the API server ends it. Raises ApiServerError."""
+        asked = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_TIMEOUT)}
+        headers = {"Accept": "application/json"}
+        seconds = WATCH_TIMEOUT + REQUEST_TIMEOUT
+        response = (await self._send("GET", path, None, query=asked, headers=headers, seconds=seconds)).response
+        rest = b""
+        try:
+            if response.status >= 400:
+                raise _read_error(response.status, await response.read())
+            async for data in response.content.iter_any():
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        told = event["object"]
+                        raise ApiServerError(told.get("code", 0), told.get("reason", ""), told.get("message", ""))
+                    yield event
+        except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise ApiServerError(0, "Unreachable", f"the watch broke off: {error!r}") from error
+        finally:
+            response.close()
 
     async def _ask(
         self, method: str, path: str, body: Any, *, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[int, bytes, float]:
-        """Status and content of the answer, and the seconds after which a refused request may be tried again."""
+        """Status and content of the answer, and the seconds after which a refused request may be retried."""
+        code = 0
+        try:
+            response = await self._send(method, path, body, query=query, headers=headers, seconds=REQUEST_TIMEOUT)
+            data = await response.read()
+            code = response.status
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            raise _unreachable(error) from error
+        finally:
+            self._observe(method, resource_of(path), code)
+        return code, data, _read_retry_delay(response.getheader("Retry-After"))
+
+    async def _send(
+        self, method: str, path: str, body: Any, *, query: Mapping[str, str], headers: Mapping[str, str], seconds: int
+    ) -> Any:
         api = self._api
         _, url, own_headers, *_ = await api.param_serialize(
             method, path, query_params=list(query.items()), header_params=dict(headers), auth_settings=["BearerToken"]
         )  # the body needs none of this: it is JSON already
-        code = 0
         try:
-            response = await api.call_api(method, url, own_headers, body, _request_timeout=REQUEST_TIMEOUT)
-            data = await response.read()
-            code = response.status
+            return await api.call_api(method, url, own_headers, body, _request_timeout=seconds)
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, aiohttp.ClientConnectorCertificateError):
                 await self._connect_again(api)
-            raise ApiError(0, "Unreachable", f"the API server did not answer: {error}") from error
-        finally:
-            API_REQUESTS.labels(method, resource_of(path), code).inc()
-        return code, data, _read_pause(response.getheader("Retry-After"))
+            raise _unreachable(error) from error
 
     async def _connect_again(self, failed: client.ApiClient) -> None:
         try:
@@ -122,13 +160,20 @@ class Api:
 
 
 async def _connect() -> client.ApiClient:
-    # aiohttp asks a thread for proxies and .netrc before each request that trusts the environment; kopf's do not
-    configuration = client.Configuration(client_session_kwargs={"trust_env": False})
+    # aiohttp asks a thread for proxies and .netrc before each request that trusts the environment
+    configuration = client.Configuration(
+        connection_pool_maxsize=0,  # no bound, as each watch holds a connection
+        client_session_kwargs={"trust_env": False},
+    )
     try:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)
     return client.ApiClient(configuration)
+
+
+def _unreachable(error: Exception) -> ApiServerError:
+    return ApiServerError(0, "Unreachable", f"the API server did not answer: {str(error) or repr(error)}")
 
 
 def dump_yaml(content: Any) -> bytes:
@@ -147,12 +192,12 @@ def resource_of(path: str) -> str:
     return "/".join(collection[::2]) if len(collection) > 2 else collection[0]
 
 
-def _read_pause(retry_after: str | None) -> float:
+def _read_retry_delay(retry_after: str | None) -> float:
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
-    return min(max(seconds, 0.1), MAX_PAUSE)
+    return min(max(seconds, 0.1), MAX_RETRY_DELAY)
 
 
-def _read_message(answer: Manifest) -> str:
+def _read_message(answer: Mapping[str, Any]) -> str:
     """The API server's sentence. Several causes it tells in another order each time, so a status with them would be
     written for ever: here they are sorted."""
     message = str(answer.get("message", ""))
@@ -162,9 +207,9 @@ def _read_message(answer: Manifest) -> str:
     return f"{begin}: [{', '.join(told)}]" if bracket and rest.endswith("]") and len(told) > 1 else message
 
 
-def _read_error(status: int, data: bytes) -> ApiError:
+def _read_error(status: int, data: bytes) -> ApiServerError:
     try:
         answer = json.loads(data)
-        return ApiError(status, str(answer.get("reason", "")), _read_message(answer))
+        return ApiServerError(status, str(answer.get("reason", "")), _read_message(answer))
     except (ValueError, AttributeError):  # no JSON, or no object: a proxy's page
-        return ApiError(status, "", data.decode(errors="replace")[:500] or f"HTTP status {status}")
+        return ApiServerError(status, "", data.decode(errors="replace")[:500] or f"HTTP status {status}")

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_kube.names import KIND
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.apiserver.event_source import Watches, build_cache
@@ -261,7 +261,7 @@ async def _ask_patiently(question: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await question()
-        except ApiError as error:
+        except ApiServerError as error:
             logger.warning("the API server: %s", error)
             await asyncio.sleep(PATIENCE)
 

@@ -27,3 +27,8 @@ LOOP_BUSY = Histogram(
     buckets=LOOP_BUCKETS,
 )
 LEADER = Gauge("forebay_leader", "1 on the operator that works, 0 on those that stand by.")
+
+
+def count_request(method: str, resource: str, code: int) -> None:
+    """Count a request to the API server."""
+    API_REQUESTS.labels(method, resource, code).inc()

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import DEFAULT_JOBS, MOST_JOBS, read_endpoint
 from forebay_gateway.endpoints.key_authorizer import Keys
 from forebay_gateway.endpoints.watch import Watch, watches
 from forebay_kube import names
+from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.fuzz import fuzzed
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("9" * 5000)
@@ -27,7 +27,7 @@ INNER = st.sampled_from(
 PARTS = ANYTHING | st.dictionaries(INNER, ANYTHING | st.lists(st.dictionaries(st.just("name"), ANYTHING)), max_size=6)
 
 
-class Api(ApiServer):
+class ListingClient(ApiClient):
     """Lists what it is given, once for each list; then its watches go on without an event."""
 
     def __init__(self, *lists: Any) -> None:
@@ -73,7 +73,7 @@ def test_no_object_ends_a_watch(which: int, parts: dict[str, Any]) -> None:
 async def test_an_object_that_cannot_be_read_takes_nothing_from_the_others() -> None:
     directory = Directory("team-a")
     watch = watch_of(directory, 0)
-    api = Api(listed(named("bad", spec={"replicas": {}}), named("good", spec={"replicas": 2})))
+    api = ListingClient(listed(named("bad", spec={"replicas": {}}), named("good", spec={"replicas": 2})))
     task = asyncio.create_task(watch.run(api))
     await asyncio.wait_for(api.asked.wait(), 10)
     assert watch.synced.is_set()
@@ -88,8 +88,8 @@ async def test_an_object_that_cannot_be_read_takes_nothing_from_the_others() -> 
         {},
         {"items": [{}], "metadata": {}},
         {"items": None},
-        ApiServerError(500, "x"),
-        ApiServerError(401, "x"),
+        ApiServerError(500, "", "x"),
+        ApiServerError(401, "", "x"),
         KeyError("x"),
     ],
     ids=["nothing", "no name", "no items", "500", "401", "a bug"],
@@ -98,7 +98,7 @@ async def test_no_answer_ends_a_watch(failure: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("forebay_gateway.endpoints.watch.LONGEST_PAUSE", 0.001)
     directory = Directory("team-a")
     watch = watch_of(directory, 0)
-    api = Api(failure, failure, listed(named("good")))
+    api = ListingClient(failure, failure, listed(named("good")))
     task = asyncio.create_task(watch.run(api))
     await asyncio.wait_for(api.asked.wait(), 10)
     assert directory.endpoint(("team-b", "good")) is not None

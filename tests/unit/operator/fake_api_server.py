@@ -1,4 +1,4 @@
-"""A fake API server in memory, behind the interface of forebay_operator.apiserver.client.Api, for fuzzing.
+"""A fake API server in memory, behind the interface of forebay_kube.api_client.Api, for fuzzing.
 
 It keeps what the operator relies on and nothing else: uids, resource versions, generations, `AlreadyExists`, conflicts,
 preconditions, and server-side apply in its simplest form, in which the fields of the apply before that are no longer
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forebay_operator.apiserver.client import Api, ApiError
+from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.unit.operator.schema import find_violations
 
 Object = dict[str, Any]
@@ -34,7 +34,7 @@ KINDS = {
 _PATH = re.compile(r"/api(?:s/[^/]+)?/[^/]+/namespaces/[^/]+/([a-z]+)(?:/([^/]+))?(/status)?")
 
 
-class FakeApiServer(Api):
+class FakeApiServer(ApiClient):
     """Objects by plural and name.
 
     Attributes:
@@ -87,7 +87,7 @@ class FakeApiServer(Api):
                     self.remove(*place)
 
     async def close(self) -> None:
-        """See Api."""
+        """See ApiClient."""
 
     async def request(
         self,
@@ -99,13 +99,13 @@ class FakeApiServer(Api):
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Any:
-        """See Api."""
+        """See ApiClient."""
         self.failing -= 1
         if self.failing == 0 and not self.takes_effect:
-            raise ApiError(0, "Unreachable", "no answer")
+            raise ApiServerError(0, "Unreachable", "no answer")
         answer = self._answer(method, path, json.loads(json.dumps(body)), content_type)
         if self.failing == 0:
-            raise ApiError(0, "Unreachable", "no answer")
+            raise ApiServerError(0, "Unreachable", "no answer")
         return copy.deepcopy(answer)
 
     def _answer(self, method: str, path: str, body: Any, content_type: str) -> Any:
@@ -117,7 +117,7 @@ class FakeApiServer(Api):
             return {"items": self.events, "metadata": {}}
         if path == "/apis/gateway.networking.k8s.io/v1":
             if not self.serves_routes:
-                raise ApiError(404, "NotFound", "not installed")
+                raise ApiServerError(404, "NotFound", "not installed")
             return {"resources": [{"name": "httproutes"}]}
         found = _PATH.fullmatch(path)
         assert found, f"the fake API server does not know {path}"
@@ -131,14 +131,14 @@ class FakeApiServer(Api):
         if method == "GET":
             return self._find(plural, name)
         if plural in self.refused and not status:
-            raise ApiError(422, "Invalid", f"{plural} are refused here")
+            raise ApiServerError(422, "Invalid", f"{plural} are refused here")
         if method == "POST":
             if live:
-                raise ApiError(409, "AlreadyExists", f"{name} already exists")
+                raise ApiServerError(409, "AlreadyExists", f"{name} already exists")
             return self._write(plural, body)
         if method == "DELETE":
             if self._find(plural, name)["metadata"]["uid"] != body["preconditions"]["uid"]:
-                raise ApiError(409, "Conflict", "another object")
+                raise ApiServerError(409, "Conflict", "another object")
             self.writes += 1
             self.remove(plural, name)
             return {}
@@ -152,10 +152,10 @@ class FakeApiServer(Api):
         uid = body["metadata"].pop("uid", None)
         if live is None:
             if uid:
-                raise ApiError(409, "Conflict", "there is none of that uid")
+                raise ApiServerError(409, "Conflict", "there is none of that uid")
             return self._write(plural, body)
         if uid and live["metadata"]["uid"] != uid:
-            raise ApiError(409, "Conflict", "another object")
+            raise ApiServerError(409, "Conflict", "another object")
         if status:
             violations = list(find_violations(self._status_schema, body["status"], "status"))
             assert violations == [], f"the API server would refuse this status: {violations}"
@@ -179,7 +179,7 @@ class FakeApiServer(Api):
 
     def _find(self, plural: str, name: str) -> Object:
         if (plural, name) not in self.objects:
-            raise ApiError(404, "NotFound", f"{name} not found")
+            raise ApiServerError(404, "NotFound", f"{name} not found")
         return self.objects[plural, name]
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from forebay_kube import names
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache, key_of
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.autoscaling.autoscaler import Scaler
@@ -381,7 +381,7 @@ class Reconciling(RuleBasedStateMachine):
     def _reconcile(self, live: bool) -> None:
         try:
             asyncio.run(self.reconciler.reconcile(KEY, live))
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status not in (0, 409):
                 raise
 

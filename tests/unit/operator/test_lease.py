@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.apiserver.client import ApiError
+from forebay_kube.api_client import ApiServerError
 from forebay_operator.apiserver.leader_election import Candidate, Sighting, Terms, may_take, next_spec
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -68,7 +68,7 @@ class Leases:
 
     async def get(self, *_: str) -> dict[str, Any] | None:
         if self.down:
-            raise ApiError(0, "Unreachable", "down")
+            raise ApiServerError(0, "Unreachable", "down")
         return copy.deepcopy(self.lease)
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
@@ -76,9 +76,9 @@ class Leases:
 
     async def replace(self, manifest: dict[str, Any]) -> dict[str, Any]:
         if self.down:
-            raise ApiError(0, "Unreachable", "down")
+            raise ApiServerError(0, "Unreachable", "down")
         if self.lease and manifest["metadata"].get("resourceVersion") != self.lease["metadata"]["resourceVersion"]:
-            raise ApiError(409, "Conflict", "written meanwhile")
+            raise ApiServerError(409, "Conflict", "written meanwhile")
         self.version += 1
         metadata = {**manifest["metadata"], "resourceVersion": str(self.version)}
         self.lease = copy.deepcopy({**manifest, "metadata": metadata})

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cache import Cache, Kept, Store
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.controller import workers
 from forebay_operator.controller.workers import resync, sweep, wait_for_cache, wait_until_seen
 from forebay_operator.work_queue import WorkQueue
@@ -27,7 +27,7 @@ class Cluster:
         await asyncio.sleep(0.001)
         self.asked += 1
         if self.asked <= self.away:
-            raise ApiError(503, "", "not now")
+            raise ApiServerError(503, "", "not now")
         return {key: "another" if (kind, key) in self.remade else key[1] for key in self.found[kind]}
 
 

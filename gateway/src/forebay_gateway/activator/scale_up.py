@@ -6,9 +6,9 @@ So it works while the operator is down, and never undoes what somebody else has 
 import logging
 from typing import Any
 
-from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
 from forebay_gateway.metrics import WAKES
 from forebay_kube import names
+from forebay_kube.api_client import ApiClient, ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ FIELD_MANAGER = "forebay-gateway"
 """Who scales an endpoint up, in its managed fields."""
 
 
-async def wake(api: ApiServer, key: EndpointKey) -> None:
+async def wake(api: ApiClient, key: EndpointKey) -> None:
     """Scale to 1 where it is 0. A conflict, or no answer of the API server, is no error: the caller comes again."""
     path = f"/apis/{names.GROUP}/{names.VERSION}/namespaces/{key[0]}/{names.PLURAL}/{key[1]}/scale"
     try:
@@ -27,7 +27,7 @@ async def wake(api: ApiServer, key: EndpointKey) -> None:
             return
         patch = {"metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]}, "spec": {"replicas": 1}}
         query = {"fieldManager": FIELD_MANAGER}
-        await api.request("PATCH", path, query, patch, "application/merge-patch+json")
+        await api.request("PATCH", path, patch, query=query, content_type="application/merge-patch+json")
     except ApiServerError as error:
         WAKES.labels("raced" if error.status in (404, 409) else "error").inc()
         logger.log(logging.INFO if error.status in (404, 409) else logging.ERROR, "waking %s/%s: %s", *key, error)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Manifest, read_endpoint, read_slice
 from forebay_gateway.endpoints.key_authorizer import Keys
 from forebay_gateway.metrics import UNREADABLE
 from forebay_kube import names
+from forebay_kube.api_client import ApiClient, ApiServerError
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Watch:
     _known: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     """What is needed to drop an object that went away while no watch ran: its metadata."""
 
-    async def run(self, api: ApiServer) -> None:
+    async def run(self, api: ApiClient) -> None:
         """Follow, for ever. An API server that does not answer leaves all as it was."""
         version, pause = "", 0.0
         while True:
@@ -60,12 +60,12 @@ class Watch:
                 logger.warning("%s: %s; again in %.1f s", self.path, error, pause)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
 
-    async def _list(self, api: ApiServer) -> str:
+    async def _list(self, api: ApiClient) -> str:
         """Take in what there is, drop what is gone. Returns the version to watch from."""
         query = {**self.selector, "limit": PAGE}
         gone = dict(self._known)
         while True:
-            page = await api.request("GET", self.path, query)
+            page = await api.request("GET", self.path, query=query)
             for item in page["items"]:
                 self._take("ADDED", item)
                 gone.pop(_name(item), None)

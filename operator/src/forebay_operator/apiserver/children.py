@@ -4,8 +4,8 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from forebay_kube import names
+from forebay_kube.api_client import ApiServerError
 from forebay_operator import child_names
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.resources import build_key_secret
 from forebay_operator.resources.drift import find_creation, has_foreign_ports, needs_apply
@@ -110,7 +110,7 @@ async def explain_refusal(request: Awaitable[T], kind: str) -> T:
     """Await a write; when the API server refuses it for good, tell the user in its words."""
     try:
         return await request
-    except ApiError as error:
+    except ApiServerError as error:
         if error.status not in (400, 403, 422) or _NO_RIGHTS_YET in error.message:
             raise
         found = f"the {kind} was refused: {error.message}"
@@ -149,16 +149,16 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
     if desired["kind"] == "EndpointSlice":
         try:
             return await cluster.merge(desired, desired)
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status != 404:
                 raise
-            raise ApiError(409, "Conflict", "it went away meanwhile") from error  # as an apply with a uid says it
+            raise ApiServerError(409, "Conflict", "it went away meanwhile") from error  # as an apply with a uid says it
     created_by = find_creation(live)
     if created_by is not None:
         await cluster.own_as_applied(desired, created_by)
     try:
         live = await cluster.apply(desired)
-    except ApiError as error:
+    except ApiServerError as error:
         if error.status != 422 or desired["kind"] != "Service":
             raise
     else:

@@ -5,9 +5,10 @@ import math
 import time
 from collections.abc import Collection
 
+from forebay_kube.api_client import ApiClient, ApiServerError
 from forebay_kube.names import GROUP, PLURAL, SERVICE_LABEL, VERSION
-from forebay_operator.apiserver.client import Api, ApiError
 from forebay_operator.child_names import DELETION_COST_ANNOTATION, FIELD_MANAGER, ROUTE_API, SELECTORS
+from forebay_operator.metrics import count_request
 from forebay_operator.spec import Manifest
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ _COLLECTIONS = {
 class Cluster:
     """The API server, as far as the operator needs it. Use it as an async context manager."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiClient) -> None:
         self._api = api
         self._routes_served = -math.inf, False
         """When it was asked last (monotonic seconds), and the answer."""
@@ -47,7 +48,7 @@ class Cluster:
     @classmethod
     async def connect(cls) -> "Cluster":
         """Connect as the pod's service account, or by KUBECONFIG outside a cluster."""
-        return cls(await Api.connect())
+        return cls(await ApiClient.connect(count_request))
 
     async def __aenter__(self) -> "Cluster":
         return self
@@ -76,7 +77,7 @@ class Cluster:
         """The resources of an API, by plural; none where it is not installed."""
         try:
             found = await self._api.request("GET", f"/apis/{group_version}")
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status == 404:
                 return set()
             raise
@@ -108,7 +109,7 @@ class Cluster:
         try:
             live: Manifest = await self._api.request("GET", _path(kind, namespace, name))
             return live
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status == 404:
                 return None
             raise
@@ -119,7 +120,7 @@ class Cluster:
         path = _path(manifest["kind"], metadata["namespace"])
         try:
             created: Manifest = await self._api.request("POST", path, body=manifest, query=_manager())
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status == 409 and error.reason == "AlreadyExists":
                 return None
             raise
@@ -138,7 +139,7 @@ class Cluster:
     async def replace(self, manifest: Manifest) -> Manifest:
         """Put an object in the place of the version that it was read from. Returns the result.
 
-        Raises ApiError with status 409 when somebody wrote it meanwhile.
+        Raises ApiServerError with status 409 when somebody wrote it meanwhile.
         """
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
@@ -151,7 +152,7 @@ class Cluster:
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         try:
             await self._api.request("DELETE", path, body={"preconditions": {"uid": metadata["uid"]}})
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status not in (404, 409):
                 raise
             return
@@ -193,7 +194,7 @@ class Cluster:
         try:
             live: Manifest = await self._api.request("PATCH", path, body=body, query=query, content_type=_APPLY)
             return live
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status not in (404, 409):
                 raise
             logger.info("endpoint %s/%s went away before its status was written", namespace, name)
@@ -207,7 +208,7 @@ class Cluster:
             return True
         try:
             await self.merge(manifest, patch)
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status != 404:
                 raise
             return False
@@ -225,7 +226,7 @@ class Cluster:
         patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"replicas": replicas}}
         try:
             await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status not in (404, 409):
                 raise
             return False
@@ -236,7 +237,7 @@ class Cluster:
         pod = {"kind": "Pod", "metadata": {"namespace": namespace, "name": name}}
         try:
             await self.merge(pod, {"metadata": {"annotations": {DELETION_COST_ANNOTATION: str(cost)}}})
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status != 404:
                 raise
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from forebay_operator.apiserver.client import ApiError
+from forebay_kube.api_client import ApiServerError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.spec import Manifest
 
@@ -139,7 +139,7 @@ class Candidate:
         try:
             async with asyncio.timeout(self._terms.retry):
                 await self._free()
-        except (ApiError, TimeoutError) as error:
+        except (ApiServerError, TimeoutError) as error:
             logger.warning("the lease %s/%s could not be given back: %r", self._namespace, self._name, error)
 
     async def _free(self) -> None:
@@ -149,7 +149,7 @@ class Candidate:
         freed = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
         try:
             await self._cluster.replace({**lease, "spec": freed})
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status != 409:  # else it was just being renewed
                 raise
             await self._free()
@@ -179,7 +179,7 @@ class Candidate:
                 return await self._cluster.create({**kind, "metadata": metadata, "spec": wanted}) is not None
             written = await self._cluster.replace({**lease, "spec": wanted})
             self._sighting = Sighting(written["spec"], self._clock())
-        except ApiError as error:
+        except ApiServerError as error:
             logger.warning("lease %s/%s: %s", self._namespace, self._name, error)
             return False
         return True

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from forebay_operator.apiserver.client import ApiError
+from forebay_kube.api_client import ApiServerError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.status.diagnosis.gpus import Node, parse_node
 
@@ -39,7 +39,7 @@ class Nodes:
             self._good_until = now + FRESH
             try:
                 self._nodes = [parse_node(manifest) for manifest in await self._cluster.list_nodes()]
-            except ApiError as error:  # else than for good: what was read before is better than nothing
+            except ApiServerError as error:  # else than for good: what was read before is better than nothing
                 if error.status == 403:
                     self._nodes, self._good_until = None, now + FORBIDDEN
                 logger.info("nodes are not read: %s", error)

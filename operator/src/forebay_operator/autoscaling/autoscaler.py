@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.autoscaling import History, Policy, Sample, build_policy, decide
 from forebay_operator.autoscaling.job_counts import Jobs
@@ -220,7 +220,7 @@ class Scaler:
             logger.info("endpoint %s/%s: %s for %s", *key, path, ", ".join(pods))
             token = read_control_token(await self._cluster.get("Secret", key[0], control_secret_name(key[1])))
             await asyncio.gather(*(order(address, self._port, path, token) for address in pods.values()))
-        except ApiError as error:
+        except ApiServerError as error:
             logger.warning("endpoint %s/%s: %s: %s", *key, path, error)
         except Exception:  # whatever an object of theirs says, the other endpoints are scaled
             logger.exception("endpoint %s/%s: %s failed", *key, path)
@@ -253,7 +253,7 @@ class Scaler:
                     await self._cluster.set_deletion_cost(key[0], name, load.total if load else 1_000_000)
             if not await self._cluster.scale(scale, wanted):
                 return
-        except ApiError as error:
+        except ApiServerError as error:
             logger.warning("endpoint %s/%s is not scaled: %s", *key, error)
             return
         except Exception:

@@ -1,8 +1,8 @@
 """Makes, mends and deletes an endpoint's HTTPRoute, and says what its Gateways make of it."""
 
+from forebay_kube.api_client import ApiServerError
 from forebay_operator import child_names
 from forebay_operator.apiserver.children import Unmade, ensure, remove
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.resources import build_route
 from forebay_operator.resources.route import ACCEPTED, REFUSED, WAITING, assess_route, route_condition
@@ -26,7 +26,7 @@ class Routes:
         """
         try:
             return await self._ensure(endpoint, previous, live)
-        except ApiError as error:
+        except ApiServerError as error:
             words = f"the HTTPRoute could not be looked at or changed: {error.message}"
             current = previous and previous.get("observedGeneration") == endpoint.generation
             return previous if current else route_condition(False, "RouteFailed", words, endpoint.generation), False

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from forebay_kube import names
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.conditions import find_condition
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import Unmade, ensure, ensure_key_secret, ensure_secret, remove
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import Nodes
 from forebay_operator.autoscaling.autoscaler import Scaler, find_scaled
@@ -89,7 +89,7 @@ class Reconciler:
         missed a deletion.
 
         Raises:
-            ApiError: the API server refused or did not answer.
+            ApiServerError: the API server refused or did not answer.
         """
         live = live or key in self._doubted
         self._doubted.discard(key)
@@ -174,7 +174,7 @@ class Reconciler:
             return ()
         try:
             return await self._cluster.list_events(pod["metadata"]["namespace"], pod["metadata"]["uid"])
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status != 403:  # what the status says stays, rather than come and go with the API server's health
                 raise
             logger.info("events of %s/%s are not read: %s", *key, error)

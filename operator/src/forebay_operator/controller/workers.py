@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, 
 from contextlib import suppress
 from typing import Any
 
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cache import Cache, Store
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.leader_election import Candidate
 from forebay_operator.controller.reconciler import Reconciler
@@ -74,7 +74,7 @@ async def work(
             result = "done" if await reconciler.reconcile(key, live) else "retry"
             if result == "done":
                 unsure.discard(key)
-        except ApiError as error:
+        except ApiServerError as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
         except Exception:
             logger.exception("endpoint %s/%s: reconcile failed", *key)
@@ -97,7 +97,7 @@ async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[st
     while True:
         try:
             missing = set(await cluster.list_uids(kind, namespaces))
-        except ApiError as error:
+        except ApiServerError as error:
             logger.warning("list of %s: %s", kind, error)
             await asyncio.sleep(LOOK_INTERVAL)
             continue
@@ -146,7 +146,7 @@ async def sweep(
             known = store.uids()  # before the list, so that what is made meanwhile is not missed in it
             try:
                 living = await cluster.list_uids(kind, namespaces)
-            except ApiError as error:
+            except ApiServerError as error:
                 logger.warning("list of %s: %s", kind, error)
                 begun_anew.set()
                 break

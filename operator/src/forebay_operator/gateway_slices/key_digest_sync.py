@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay_kube import names
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.spec import Manifest
 
@@ -131,7 +131,7 @@ class Digests:
                 elif time.monotonic() - read > LOOK_INTERVAL:
                     await self._read()
                     read = time.monotonic()
-            except ApiError as error:
+            except ApiServerError as error:
                 logger.warning("digests of keys: %s", error)
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
@@ -162,7 +162,7 @@ class Digests:
         """Read what is written, and make the installation's key where there is none.
 
         Raises:
-            ApiError: the API server refused or did not answer.
+            ApiServerError: the API server refused or did not answer.
         """
         before, self._key = self._key, await self._ensure_key()
         for name in names.DIGEST_SECRETS:
@@ -214,7 +214,7 @@ class Digests:
         data = {entry: None if lines is None else _encode(lines.encode()) for entry, lines in due.items()}
         try:
             await self._cluster.merge(manifest, {"metadata": {"annotations": annotations}, "data": data})
-        except ApiError as error:
+        except ApiServerError as error:
             if error.status != 404:
                 logger.warning("digests in %s: %s", name, error)
                 return False
@@ -228,7 +228,7 @@ class Digests:
             created = await self._cluster.create(
                 {**whole, "metadata": {**whole["metadata"], "annotations": annotations}}
             )
-        except ApiError as error:
+        except ApiServerError as error:
             logger.warning("digests in %s: %s", name, error)
             return False
         if created:

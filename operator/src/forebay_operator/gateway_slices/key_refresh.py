@@ -11,10 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.gateway_slices.slice_writer import Holding
 from forebay_operator.pods.gateways import Gateways
@@ -56,14 +56,14 @@ class KeyReads:
                 self._read_at[key] = now
                 try:
                     await self._read(key)
-                except ApiError as error:
+                except ApiServerError as error:
                     logger.warning("keys of endpoint %s/%s: %s", *key, error)
                 except Exception:  # of an object that makes no sense
                     logger.exception("keys of endpoint %s/%s", *key)
             await asyncio.sleep(max(0.0, now + INTERVAL - time.monotonic()))
 
     async def _read(self, key: EndpointKey) -> None:
-        """Raises ApiError."""
+        """Raises ApiServerError."""
         endpoint = self._cache.endpoint(key)
         auth = (endpoint or {}).get("spec", {}).get("auth") or {}
         if endpoint is None or auth.get("mode") == "None":
@@ -85,7 +85,7 @@ class KeyReads:
             named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": key[0], "name": name}}
             try:
                 await self._cluster.merge(named, {"metadata": {"annotations": {child_names.KEYS_ANNOTATION: mark}}})
-            except ApiError as error:  # it is gone, or its kubelet looks by itself
+            except ApiServerError as error:  # it is gone, or its kubelet looks by itself
                 logger.info("pod %s/%s: %s", key[0], name, error)
 
 

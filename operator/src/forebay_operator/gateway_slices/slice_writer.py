@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from forebay_kube import names
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import Unmade, ensure
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.gateway_slices.key_digest_sync import Digests
 from forebay_operator.gateway_slices.port_allocator import NoPortLeft, Ports
@@ -73,7 +73,7 @@ class Holding:
                 continue
             try:
                 await self.ensure_slices(_Named(*key, endpoint["metadata"]["uid"]), False, False, True)
-            except (ApiError, Unmade) as error:
+            except (ApiServerError, Unmade) as error:
                 logger.warning("endpoint %s/%s: %s", *key, error)
 
     async def ensure_slices(self, endpoint: Owner, serving: bool, live: bool, made: bool) -> bool:
@@ -81,7 +81,7 @@ class Holding:
         if not, call again in a moment.
 
         Raises:
-            ApiError: the API server did not answer.
+            ApiServerError: the API server did not answer.
             Unmade: it refused, a name is taken, or no port is left.
         """
         key = endpoint.namespace, endpoint.name

@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import aiohttp
 
+from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator.apiserver.client import ApiError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.child_names import OPS_PORT
 from forebay_operator.pods.client import read_text
@@ -63,7 +63,7 @@ class Gateways:
         while True:
             try:
                 found = find_ready(await self._cluster.list_slices(self._namespace, self._service))
-            except ApiError as error:
+            except ApiServerError as error:
                 logger.warning("gateways: %s", error)
             except Exception:  # of a slice that makes no sense
                 logger.exception("gateways")

@@ -14,7 +14,7 @@ import pytest
 import uvloop
 from kubernetes.aio import client
 
-from forebay_gateway.endpoints.api_client import ApiServer, ApiServerError
+from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.unit.tls import rotated, write_certificate
 
 EVENT = b'{"type": "ADDED", "object": {}}\n'
@@ -70,7 +70,7 @@ def test_at_the_end_nothing_is_left_open(tmp_path: Path, silence: Silence) -> No
         async def connect() -> client.ApiClient:
             return client.ApiClient(configuration)
 
-        api = ApiServer(await connect(), connect)
+        api = ApiClient(await connect(), connect)
         came = asyncio.Event()
 
         async def follow() -> None:
@@ -97,7 +97,7 @@ async def test_another_ca_is_trusted_once_it_is_in_the_file(tmp_path: Path) -> N
         async def connect() -> client.ApiClient:
             return client.ApiClient(client.Configuration(f"https://localhost:{port}", ssl_ca_cert=str(ca_file)))
 
-        api = ApiServer(await connect(), connect)
+        api = ApiClient(await connect(), connect)
         assert await api.request("GET", "/x") == {}
         await rotate()
         with pytest.raises(ApiServerError, match="CERTIFICATE_VERIFY_FAILED"):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from kubernetes.aio import client
 
-from forebay_operator.apiserver.client import Api, ApiError, _read_error, dump_yaml
+from forebay_kube.api_client import ApiClient, ApiServerError, _read_error, dump_yaml
 from forebay_operator.apiserver.event_source import _open_session
 from tests.unit.tls import rotated
 
@@ -38,16 +38,16 @@ async def test_another_ca_is_trusted_once_it_is_in_the_file(tmp_path: Path) -> N
         async def connect() -> client.ApiClient:
             return client.ApiClient(client.Configuration(f"https://localhost:{port}", ssl_ca_cert=str(ca_file)))
 
-        api = Api(await connect(), connect)
+        api = ApiClient(await connect(), connect)
         assert await api.request("GET", "/x") == {}
         await rotate()
-        with pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(ApiServerError, match="CERTIFICATE_VERIFY_FAILED"):
             await api.request("GET", "/x")
         assert await api.request("GET", "/x") == {}
         ca_file.unlink()
         await rotate(write=False)
         for _ in range(2):
-            with pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
+            with pytest.raises(ApiServerError, match="CERTIFICATE_VERIFY_FAILED"):
                 await api.request("GET", "/x")
         await api.close()
 

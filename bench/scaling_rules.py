@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from forebay_operator.autoscaling import History, Policy, decide
-from forebay_operator.pods.load import Held, PodLoad
+from forebay_operator.pods.load import GatewayLoad, PodLoad
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Forebay:
         for number, (running, begun) in enumerate(zip(moment.running, moment.begun, strict=True)):
             share = queued if number == 0 else 0
             pods[str(number)] = PodLoad(running + share, begun + share, running, share)
-        held = Held(moment.waiting - queued, moment.arrived)
+        held = GatewayLoad(moment.waiting - queued, moment.arrived)
         self.history.add(float(moment.at), pods, [("gateway", held)], len(pods))
         return decide(self.policy, list(self.history.samples), moment.asked)
 

@@ -17,13 +17,13 @@ from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
-from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
-from forebay_operator.controller.status_writer import Publisher
-from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
-from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.controller.status_writer import StatusWriter
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
+from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.pods.gateways import Gateways
-from forebay_operator.pods.startup_poller import StartupReports
+from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Manifest
 from tests.integration.faulty_api import FaultyApi, Killed
@@ -132,24 +132,24 @@ class Operator:
         cluster, events = Cluster(self.api), EventRecorder(drop)
         events.record = self._hear  # type: ignore[method-assign]
         publisher, holding = (
-            Publisher(cluster, events, ignore),
-            Holding(cluster, self._cache, *self._stand_ins(cluster)),
+            StatusWriter(cluster, events, ignore),
+            SliceWriter(cluster, self._cache, *self._stand_ins(cluster)),
         )
         self._reconciler = Reconciler(
             cluster,
             self._cache,
             SETTINGS,
             publisher,
-            reports=StartupReports(ignore),
+            reports=StartupPoller(ignore),
             holding=holding,
-            scaler=Scaler(cluster, None, events.record),
+            scaler=Autoscaler(cluster, None, events.record),
         )
 
-    def _stand_ins(self, cluster: Cluster) -> tuple[Gateways, Digests]:
+    def _stand_ins(self, cluster: Cluster) -> tuple[Gateways, KeyDigestSync]:
         """One gateway that is ready. The digests are not written, as that is done for all endpoints together."""
         gateways = Gateways(cluster, "forebay-system", "forebay-gateway")
         gateways.addresses = (GATEWAY,)
-        return gateways, Digests(cluster, "forebay-system", Living(list, (), lambda _: None))
+        return gateways, KeyDigestSync(cluster, "forebay-system", LiveEndpoints(list, (), lambda _: None))
 
     def _hear(self, key: EndpointKey, uid: str, reason: str, message: str, warning: bool) -> None:
         self.told.append(reason)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.jobs.memory_store import Memory
-from forebay_gateway.jobs.valkey_store import Valkey
+from forebay_gateway.jobs.memory_store import MemoryJobStore
+from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.fetch import fetch
 from tests.integration import canned_pod
 from tests.integration.asking import ready_pod
@@ -37,7 +37,7 @@ def gateway(keeping_gateway: Gateway) -> Gateway:
     return keeping_gateway
 
 
-class Api:
+class ApiDialect:
     """RunPod's API of one endpoint."""
 
     def __init__(self, gateway: Gateway, name: str) -> None:
@@ -89,7 +89,7 @@ def hang_in(pod: CannedPod) -> Any:
 
 def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
     gateway.endpoint("answering")
-    api = Api(gateway, "answering")
+    api = ApiDialect(gateway, "answering")
     with ready_pod(gateway, "answering") as pod:
         pod.answer = run_job
         status, told = api.ask("runsync", {**JOB, "policy": {"executionTimeout": 7000}})
@@ -109,12 +109,12 @@ def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
         status, health = api.ask("health")
         assert health["jobs"] == {"completed": 2, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0}
         assert health["workers"] == {"idle": 1, "initializing": 0, "ready": 1, "running": 0}
-        assert health["store"] in (Memory.keeps, Valkey.keeps)
+        assert health["store"] in (MemoryJobStore.keeps, ValkeyJobStore.keeps)
 
 
 def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gateway) -> None:
     gateway.endpoint("starting")
-    api = Api(gateway, "starting")
+    api = ApiDialect(gateway, "starting")
     low = api.run({**JOB, "policy": {"lowPriority": True}})
     assert api.ask("health")[1]["jobs"]["inQueue"] == 1
     assert (gateway.replicas("starting"), gateway.held("starting").get("queued", 0)) == (0, 0)
@@ -134,7 +134,7 @@ def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gatewa
 
 def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gateway) -> None:
     gateway.endpoint("cancelling", env=[{"name": "MAX_CONCURRENCY", "value": "1"}])
-    api = Api(gateway, "cancelling")
+    api = ApiDialect(gateway, "cancelling")
     with ready_pod(gateway, "cancelling") as pod:
         pod.answer = hang_in(pod)
         job = api.run()
@@ -156,7 +156,7 @@ def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gate
 
 def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
     gateway.endpoint("narrow", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
-    api = Api(gateway, "narrow")
+    api = ApiDialect(gateway, "narrow")
     jobs = [api.run() for _ in range(6)]
     with CannedPod() as pod:
         pod.answer = hang_in(pod)
@@ -172,7 +172,7 @@ def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
 
 def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
     gateway.endpoint("moving")
-    api = Api(gateway, "moving")
+    api = ApiDialect(gateway, "moving")
     broken = asyncio.Event()
 
     async def break_once(exchange: Exchange) -> None:
@@ -194,7 +194,7 @@ def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
 ) -> None:
     """Of 200 jobs every twentieth is begun twice by pods that go away in the middle of its output."""
     gateway.endpoint("breaking")
-    api = Api(gateway, "breaking")
+    api = ApiDialect(gateway, "breaking")
     begun: Counter[int] = Counter()
 
     async def echo(exchange: Exchange) -> None:
@@ -221,7 +221,7 @@ def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
 
 def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gateway) -> None:
     gateway.endpoint("failing")
-    api = Api(gateway, "failing")
+    api = ApiDialect(gateway, "failing")
 
     async def fail(exchange: Exchange) -> None:
         await exchange.read_body()
@@ -243,7 +243,7 @@ def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gatew
 
 def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
     gateway.endpoint("telling")
-    api = Api(gateway, "telling")
+    api = ApiDialect(gateway, "telling")
     told: queue.Queue[Any] = queue.Queue()
 
     class Told(BaseHTTPRequestHandler):
@@ -274,13 +274,13 @@ def test_a_server_from_before_the_lines_does_jobs_too(gateway: Gateway) -> None:
 
     with ready_pod(gateway, "older") as pod:
         pod.answer = answer_whole
-        status, told = Api(gateway, "older").ask("runsync", JOB)
+        status, told = ApiDialect(gateway, "older").ask("runsync", JOB)
         assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
 
 
 def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) -> None:
     gateway.endpoint("dying")
-    api = Api(gateway, "dying")
+    api = ApiDialect(gateway, "dying")
     with ready_pod(gateway, "dying") as pod:
         pod.answer = hang_in(pod)
         job = api.run({**JOB, "policy": {"ttl": 10_000}})
@@ -311,7 +311,7 @@ def test_bad_input_gets_runpods_shape_and_starts_nothing(
 ) -> None:
     if gateway.kubectl.get("iep", "refusing") is None:
         gateway.endpoint("refusing")
-    found, told = Api(gateway, "refusing").ask(path, content)
+    found, told = ApiDialect(gateway, "refusing").ask(path, content)
     error = told["error"] if isinstance(told["error"], str) else told["error"]["message"]
     assert found == status
     assert said in error
@@ -322,16 +322,16 @@ def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
     other = "fb_the-key-of-another-endpoint"
     gateway.endpoint("mine")
     gateway.endpoint("theirs", keys=[other])
-    job = Api(gateway, "mine").run({**JOB, "policy": {"lowPriority": True}})
-    status, told = Api(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")
+    job = ApiDialect(gateway, "mine").run({**JOB, "policy": {"lowPriority": True}})
+    status, told = ApiDialect(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")
     assert (status, told) == (401, {"error": "The API key is not valid for this endpoint."})
-    assert Api(gateway, "mine").ask(f"status/{job}", key=other)[0] == 404
-    assert Api(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
+    assert ApiDialect(gateway, "mine").ask(f"status/{job}", key=other)[0] == 404
+    assert ApiDialect(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
 
 
 def test_too_many_requests_are_told_when_to_come_back(gateway: Gateway) -> None:
     gateway.endpoint("limited")
-    api = Api(gateway, "limited")
+    api = ApiDialect(gateway, "limited")
     answers = [api.ask("purge-queue", b"") for _ in range(3)]
     assert [status for status, _ in answers] == [200, 200, 429]
     assert "Too many" in answers[2][1]["error"]

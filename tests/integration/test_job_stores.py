@@ -13,12 +13,12 @@ from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import SMALL
 from forebay_gateway.jobs import scripts
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.key_cipher import Seal
-from forebay_gateway.jobs.memory_store import Memory
+from forebay_gateway.jobs.key_cipher import KeyCipher
+from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.scripts import connect
-from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable
+from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.jobs.valkey_store import LEASE, Valkey
+from forebay_gateway.jobs.valkey_store import LEASE, ValkeyJobStore
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.waiting import until
 
@@ -37,36 +37,36 @@ async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
     await client.aclose()
 
 
-def opened(server: ValkeyServer, most: int = MOST) -> Valkey:
-    return Valkey(connect(server.url), Seal(lambda: b"secret"), most, share=1.0)
+def opened(server: ValkeyServer, most: int = MOST) -> ValkeyJobStore:
+    return ValkeyJobStore(connect(server.url), KeyCipher(lambda: b"secret"), most, share=1.0)
 
 
 @pytest.fixture(params=["memory", "valkey"])
-async def store(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[Store]:
+async def store(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[JobStore]:
     if request.param == "memory":
-        yield Memory(MOST, share=1.0)
+        yield MemoryJobStore(MOST, share=1.0)
         return
     async with opened(valkey) as found:
         yield found
 
 
-async def submit(store: Store, job_id: str = "a", **content: Any) -> None:
+async def submit(store: JobStore, job_id: str = "a", **content: Any) -> None:
     body = json.dumps({"input": {"prompt": "Hi"}, **content}).encode()
     await store.submit(KEY, job_id, read_submission(body, sync=False), "the key")
 
 
-async def claim(store: Store, at_once: int = 9) -> Job:
+async def claim(store: JobStore, at_once: int = 9) -> Job:
     job, _ = await store.claim(KEY, [POD], at_once)
     assert job
     return job
 
 
-async def state(store: Store, job_id: str = "a") -> State | None:
+async def state(store: JobStore, job_id: str = "a") -> State | None:
     job = await store.find(KEY, job_id)
     return job.state if job else None
 
 
-async def is_(store: Store, job_id: str, expected: State | None) -> bool:
+async def is_(store: JobStore, job_id: str, expected: State | None) -> bool:
     return await state(store, job_id) is expected
 
 
@@ -79,7 +79,7 @@ async def becomes(reached: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_job_goes_its_way(store: Store) -> None:
+async def test_a_job_goes_its_way(store: JobStore) -> None:
     ended: list[str] = []
     store.finished = lambda job: ended.append(job.id)
     await submit(store, policy={"executionTimeout": 5000})
@@ -102,7 +102,7 @@ async def test_a_job_goes_its_way(store: Store) -> None:
         await store.finish(job, State.FAILED)
 
 
-async def test_the_pod_with_the_fewest_gets_the_next_and_none_gets_too_many(store: Store) -> None:
+async def test_the_pod_with_the_fewest_gets_the_next_and_none_gets_too_many(store: JobStore) -> None:
     for number in range(5):
         await submit(store, str(number))
     pods = []
@@ -113,7 +113,7 @@ async def test_the_pod_with_the_fewest_gets_the_next_and_none_gets_too_many(stor
     assert (await store.counts(KEY)).pods == 2
 
 
-async def test_each_item_of_the_output_is_taken_once(store: Store) -> None:
+async def test_each_item_of_the_output_is_taken_once(store: JobStore) -> None:
     await submit(store)
     job = await claim(store)
     await store.add_output(job, [json.dumps("x" * 600) for _ in range(3)])
@@ -129,7 +129,7 @@ async def test_each_item_of_the_output_is_taken_once(store: Store) -> None:
     assert await store.take_stream(("home", "two"), "a", 5000) is None
 
 
-async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: Store) -> None:
+async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: JobStore) -> None:
     items = [json.dumps("x" * (SMALL + 10)), '"end"']
     await submit(store)
     job = await claim(store)
@@ -151,7 +151,7 @@ async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: Stor
 
 
 async def test_a_text_counts_as_what_it_takes_in_memory() -> None:
-    store, text = Memory(MOST, share=1.0), json.dumps("x" * (MOST // 3))
+    store, text = MemoryJobStore(MOST, share=1.0), json.dumps("x" * (MOST // 3))
     await store.submit(KEY, "ascii", read_submission(b'{"input": %s}' % text.encode(), sync=False), "")
     wide = text.replace("xx", "\N{ELEPHANT}x", 1)
     with pytest.raises(Full):
@@ -159,14 +159,14 @@ async def test_a_text_counts_as_what_it_takes_in_memory() -> None:
     await store.forget(KEY)
 
 
-async def test_a_job_whose_pod_is_gone_goes_first_and_its_output_is_forgotten(store: Store) -> None:
+async def test_a_job_whose_pod_is_gone_goes_first_and_its_output_is_forgotten(store: JobStore) -> None:
     for name in ("first", "second", "third"):
         await submit(store, name)
     first = await claim(store)
     second = await claim(store)
     await store.add_output(first, ["1"])
-    await store.put_back(first, blamed=True)
-    await store.put_back(second, blamed=False)
+    await store.requeue(first, blamed=True)
+    await store.requeue(second, blamed=False)
     assert await state(store, "first") is State.IN_QUEUE
     again = [await claim(store) for _ in range(3)]
     assert [(job.id, job.attempts) for job in again] == [("first", 2), ("second", 1), ("third", 1)]
@@ -176,7 +176,7 @@ async def test_a_job_whose_pod_is_gone_goes_first_and_its_output_is_forgotten(st
     assert found.output == ["2"]
 
 
-async def test_jobs_of_low_priority_come_last_and_start_nothing(store: Store) -> None:
+async def test_jobs_of_low_priority_come_last_and_start_nothing(store: JobStore) -> None:
     await submit(store, "low", policy={"lowPriority": True})
     counts = await store.counts(KEY)
     assert (counts.queued, counts.waiting) == (1, 0)
@@ -186,7 +186,7 @@ async def test_jobs_of_low_priority_come_last_and_start_nothing(store: Store) ->
 
 
 @pytest.mark.parametrize("found", State)
-async def test_only_what_failed_can_be_retried(store: Store, found: State) -> None:
+async def test_only_what_failed_can_be_retried(store: JobStore, found: State) -> None:
     await submit(store)
     if found is State.CANCELLED:
         await store.cancel(KEY, "a")
@@ -205,7 +205,7 @@ async def test_only_what_failed_can_be_retried(store: Store, found: State) -> No
         assert await state(store) is found
 
 
-async def test_cancelling_ends_a_job_once_wherever_it_is(store: Store) -> None:
+async def test_cancelling_ends_a_job_once_wherever_it_is(store: JobStore) -> None:
     ended: list[str] = []
     stopped: list[str] = []
     store.finished = lambda job: ended.append(job.id)
@@ -224,7 +224,7 @@ async def test_cancelling_ends_a_job_once_wherever_it_is(store: Store) -> None:
     assert (await store.counts(KEY)).pods == 0
 
 
-async def test_purging_takes_what_is_queued_only(store: Store) -> None:
+async def test_purging_takes_what_is_queued_only(store: JobStore) -> None:
     await submit(store, "running")
     await claim(store)
     await submit(store, "queued")
@@ -235,7 +235,7 @@ async def test_purging_takes_what_is_queued_only(store: Store) -> None:
     assert await store.claim(KEY, [POD], 9) == (None, 0)
 
 
-async def test_what_jobs_keep_is_bounded_and_given_back(store: Store) -> None:
+async def test_what_jobs_keep_is_bounded_and_given_back(store: JobStore) -> None:
     await submit(store, "a", input="x" * 90_000)
     job = await claim(store)
     with pytest.raises(Full):
@@ -243,7 +243,7 @@ async def test_what_jobs_keep_is_bounded_and_given_back(store: Store) -> None:
     with pytest.raises(Full):
         await store.add_output(job, ["x" * 10_000])
     await store.add_output(job, ["x" * 2000])
-    await store.put_back(job, blamed=False)
+    await store.requeue(job, blamed=False)
     await store.finish(await claim(store), State.COMPLETED, items=["x" * 3000])
     await store.expire(KEY, "a", 0)
     await becomes(lambda: is_(store, "a", None))
@@ -251,7 +251,7 @@ async def test_what_jobs_keep_is_bounded_and_given_back(store: Store) -> None:
         await submit(store, name, input="x" * 46_000)
 
 
-async def test_a_job_is_another_endpoints_business_only(store: Store) -> None:
+async def test_a_job_is_another_endpoints_business_only(store: JobStore) -> None:
     await submit(store)
     other = ("home", "two")
     assert [await store.find(other, "a"), await store.cancel(other, "a"), await store.retry(other, "a", "")] == [
@@ -264,18 +264,18 @@ async def test_a_job_is_another_endpoints_business_only(store: Store) -> None:
     assert (await store.counts(KEY)).queued == 0
 
 
-async def test_word_of_the_end_reaches_who_waits(store: Store) -> None:
+async def test_word_of_the_end_reaches_who_waits(store: JobStore) -> None:
     await submit(store)
     with store.changes("a") as changed:
         await store.finish(await claim(store), State.COMPLETED)
         await asyncio.wait_for(changed.wait(), 2)
 
 
-async def test_a_result_is_kept_no_longer_than_its_time_to_live(store: Store) -> None:
+async def test_a_result_is_kept_no_longer_than_its_time_to_live(store: JobStore) -> None:
     await submit(store, policy={"ttl": 10_000})
     await store.finish(await claim(store), State.COMPLETED)
     await store.expire(KEY, "a", 86_400)
-    if isinstance(store, Valkey):
+    if isinstance(store, ValkeyJobStore):
         left = float(await store._client.zscore("forebay:expiries", "a") or 0) / 1000
         job = await store.find(KEY, "a")
         assert job
@@ -287,7 +287,7 @@ async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
         for number in range(40):
             await submit(one, str(number))
 
-        async def claim_all(store: Store) -> list[str]:
+        async def claim_all(store: JobStore) -> list[str]:
             found = []
             while job := (await store.claim(KEY, [POD], 100))[0]:
                 found.append(job.id)
@@ -344,8 +344,8 @@ async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
         await submit(store)
         kept = await store._client.hgetall("forebay:job:a")
         assert "the key" not in json.dumps(kept)
-        assert Seal(lambda: b"secret").open(str(kept["api_key"]), "job home/one a") == "the key"
-        assert Seal(lambda: b"other").open(str(kept["api_key"]), "job home/one a") == ""
+        assert KeyCipher(lambda: b"secret").open(str(kept["api_key"]), "job home/one a") == "the key"
+        assert KeyCipher(lambda: b"other").open(str(kept["api_key"]), "job home/one a") == ""
 
 
 async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: ValkeyServer) -> None:
@@ -445,7 +445,7 @@ async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(v
     client = connect(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "low", policy={"lowPriority": True})
-        await store.put_back(await claim(store), blamed=False)
+        await store.requeue(await claim(store), blamed=False)
         await submit(store, "kept")
         await client.delete("forebay:job:low")
         assert (await claim(store)).id == "kept"
@@ -523,7 +523,7 @@ async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         with pytest.raises(Unavailable):
-            await scripts.Steps(client, "return 1").run("find")
+            await scripts.Scripts(client, "return 1").run("find")
         await client.aclose()
 
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from forebay_gateway.batches.document_store import MemoryShelf, Shelf
-from forebay_gateway.batches.valkey_documents import ValkeyShelf
+from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
+from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
 from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import Full
 from tests.integration.valkey_process import ValkeyServer
@@ -18,18 +18,18 @@ MARGIN = 500
 
 
 @pytest.fixture(params=["memory", "valkey"])
-async def shelf(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[Shelf]:
+async def shelf(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
     if request.param == "memory":
-        yield MemoryShelf(MOST, share=1.0)
+        yield MemoryDocumentStore(MOST, share=1.0)
         return
     client = connect(valkey_server.url)
     await client.flushall()  # other files' gateways leave jobs in it, which count
-    yield ValkeyShelf(client, MOST, share=1.0)
+    yield ValkeyDocumentStore(client, MOST, share=1.0)
     await client.flushall()
     await client.aclose()
 
 
-async def test_documents_are_kept_by_endpoint_and_kind(shelf: Shelf) -> None:
+async def test_documents_are_kept_by_endpoint_and_kind(shelf: DocumentStore) -> None:
     await shelf.put(KEY, "file", "a b", "one", 60)
     await shelf.put(KEY, "file", "c", "two", 60)
     await shelf.put(KEY, "batch", "c", "three", 60)
@@ -44,7 +44,7 @@ async def test_documents_are_kept_by_endpoint_and_kind(shelf: Shelf) -> None:
     assert (await shelf.get(KEY, "batch", "c"), await shelf.get(OTHER, "file", "c")) == (None, "kept")
 
 
-async def test_what_they_keep_is_bounded_and_given_back(shelf: Shelf) -> None:
+async def test_what_they_keep_is_bounded_and_given_back(shelf: DocumentStore) -> None:
     for _ in range(3):
         await shelf.put(KEY, "file", "a", "x" * (MOST - 2 * MARGIN), 60)
     await shelf.put(KEY, "file", "b", "", 60)
@@ -55,7 +55,7 @@ async def test_what_they_keep_is_bounded_and_given_back(shelf: Shelf) -> None:
     await shelf.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
 
 
-async def test_a_document_counts_what_it_takes_in_memory(shelf: Shelf) -> None:
+async def test_a_document_counts_what_it_takes_in_memory(shelf: DocumentStore) -> None:
     """One character that is far from ASCII makes all the others take four bytes."""
     text = "x" * (MOST // 3)
     await shelf.put(KEY, "file", "a", text, 60)
@@ -67,7 +67,7 @@ async def test_a_document_counts_what_it_takes_in_memory(shelf: Shelf) -> None:
     await shelf.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
 
 
-async def test_nothing_is_kept_for_ever(shelf: Shelf) -> None:
+async def test_nothing_is_kept_for_ever(shelf: DocumentStore) -> None:
     await shelf.put(KEY, "file", "a", "x", 0.05)
     await shelf.put(KEY, "file", "b", "x", 60)
     async with asyncio.timeout(5):
@@ -80,7 +80,7 @@ async def test_nothing_is_kept_for_ever(shelf: Shelf) -> None:
 
 async def test_one_gateway_has_a_lease_until_it_is_over(valkey_server: ValkeyServer) -> None:
     client = connect(valkey_server.url)
-    one, two = ValkeyShelf(client, MOST, share=1.0), ValkeyShelf(client, MOST, share=1.0)
+    one, two = ValkeyDocumentStore(client, MOST, share=1.0), ValkeyDocumentStore(client, MOST, share=1.0)
     assert [await one.lease("batch", 1), await two.lease("batch", 1), await one.lease("batch", 0.3)] == [
         True,
         False,

@@ -15,7 +15,7 @@ from typing import Any
 from forebay_server import launch, vllm_compat
 from forebay_server.config import settings, variable_names
 from forebay_server.config.env_resolver import Resolution, option_arguments, resolve, settable
-from forebay_server.config.vllm_flags import Flag, Kind, flags_of
+from forebay_server.config.vllm_flags import Flag, FlagKind, flags_of
 from forebay_server.failure import StartError
 
 SAMPLES = ("8", "0.5", "{}", "[]", "text", "name=/path", "FLASH_ATTN")
@@ -76,7 +76,7 @@ def set_rightly(parser: argparse.ArgumentParser, flags: dict[str, Flag], flag: F
     dest = flag.name.lower()
     problems, tried = [], 0
     if flag.type == "bool":
-        off = False if flag.kind is Kind.BOOLEAN else parser.get_default(dest)
+        off = False if flag.kind is FlagKind.BOOLEAN else parser.get_default(dest)
         expected: list[tuple[str, Any]] = [("true", True), ("0", off)]
     else:
         samples = [*flag.choices[:1], *SAMPLES]
@@ -102,8 +102,8 @@ REFUSED = object()
 
 def plain(parser: argparse.ArgumentParser, flag: Flag, value: str) -> object:
     """What vLLM makes of the option itself, or REFUSED."""
-    arguments = [flag.option, value] if flag.kind is Kind.LIST else [f"{flag.option}={value}"]
-    if flag.kind in (Kind.LIST, Kind.REPEATED) and option_arguments(flag, value) != arguments:
+    arguments = [flag.option, value] if flag.kind is FlagKind.LIST else [f"{flag.option}={value}"]
+    if flag.kind in (FlagKind.LIST, FlagKind.REPEATED) and option_arguments(flag, value) != arguments:
         return REFUSED  # a form of list that only the variable has
     with contextlib.suppress(vllm_compat.UsageError):
         return getattr(parser.parse_args(["--model=any", *arguments]), flag.name.lower())

@@ -18,20 +18,20 @@ from typing import Any
 
 import uvloop
 
-from forebay_gateway.activator.pending_requests import Holds
-from forebay_gateway.activator.readiness import Probe
+from forebay_gateway.activator.pending_requests import Activator
+from forebay_gateway.activator.readiness import ReadinessProbe
 from forebay_gateway.activator.scale_up import wake
 from forebay_gateway.admin import serve_ops
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
-from forebay_gateway.job_services import VALKEY_URL, Jobs, keep_jobs, open_valkey
+from forebay_gateway.job_services import VALKEY_URL, JobServices, open_job_services, open_valkey
 from forebay_gateway.jobs.webhooks import read_networks
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.loop_lag import watch_lag
-from forebay_gateway.proxy.client_connection import Connection
-from forebay_gateway.proxy.handler import Gate
+from forebay_gateway.proxy.client_connection import ClientConnection
+from forebay_gateway.proxy.handler import RequestHandler
 from forebay_gateway.settings import Limits
 from forebay_kube.api_client import ApiClient
 from forebay_kube.endpoint_key import EndpointKey
@@ -142,17 +142,17 @@ async def run(parsed: argparse.Namespace) -> None:
     """Serve until the process is told to stop, then drain."""
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
     limits = fit_connections(limits, raise_descriptors())
-    directory, keys, balancer = Directory(parsed.home_namespace), Keys(), Balancer()
+    directory, keys, balancer = Directory(parsed.home_namespace), KeyAuthorizer(), Balancer()
     client = open_valkey() if parsed.jobs == "valkey" else None
-    stop = Stop()
+    stop = ShutdownSignal()
     api = await ApiClient.connect()
-    async with Probe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
-        holds = Holds(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
-        gate = Gate(directory, keys, holds, balancer, limits)
+    async with ReadinessProbe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
+        holds = Activator(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
+        gate = RequestHandler(directory, keys, holds, balancer, limits)
         followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
 
-        def accept(key: EndpointKey | None) -> Connection:
-            return Connection(gate, key)
+        def accept(key: EndpointKey | None) -> ClientConnection:
+            return ClientConnection(gate, key)
 
         listeners = Listeners(accept, directory.ports)
         directory.ports_changed = listeners.change
@@ -163,7 +163,7 @@ async def run(parsed: argparse.Namespace) -> None:
                 await each.synced.wait()
             if parsed.jobs != "off":
                 gate.jobs = await parts.enter_async_context(
-                    keep_jobs(
+                    open_job_services(
                         parsed,
                         client,
                         keys=keys,
@@ -201,7 +201,7 @@ async def run(parsed: argparse.Namespace) -> None:
         raise SystemExit(f"the gateway ends, as a part of it failed: {stop.error!r}")
 
 
-class Stop:
+class ShutdownSignal:
     """SIGTERM or SIGINT, or a part that failed. A second signal ends the drain."""
 
     def __init__(self) -> None:
@@ -268,7 +268,7 @@ CLOSING_SECONDS = 1.0
 CLOSING_INTERVAL = 0.01
 
 
-async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
+async def _drain(gate: RequestHandler, seconds: float, stop: ShutdownSignal) -> None:
     """Let the requests and jobs that are there end; what still is there after `seconds` is told so, or put back."""
     busy = [each for each in gate.connections if each.busy]
     logger.info("shutting down: waiting up to %g s for %d requests", seconds, len(busy))
@@ -279,10 +279,10 @@ async def _drain(gate: Gate, seconds: float, stop: Stop) -> None:
     ends.cancel()
 
 
-async def _close(gate: Gate) -> None:
+async def _close(gate: RequestHandler) -> None:
     """Close the connections that are left. The loop may add more in its next rounds: those that were accepted just
     before the listeners closed. A client whose request is unanswered gets the error for a gateway that shuts down."""
-    cancelled: set[Connection] = set()
+    cancelled: set[ClientConnection] = set()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CLOSING_SECONDS
     while True:
@@ -297,7 +297,7 @@ async def _close(gate: Gate) -> None:
     await asyncio.sleep(0)  # an aborted connection is lost in the loop's next round
 
 
-async def _end(busy: Sequence[Connection], jobs: Jobs | None) -> None:
+async def _end(busy: Sequence[ClientConnection], jobs: JobServices | None) -> None:
     if jobs:
         await jobs.drain()
     for each in busy:

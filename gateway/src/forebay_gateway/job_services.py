@@ -10,25 +10,25 @@ from functools import partial
 
 from redis import asyncio as valkey
 
-from forebay_gateway.activator.pending_requests import Holds
-from forebay_gateway.batches.document_store import MemoryShelf, Shelf
-from forebay_gateway.batches.http_api import BatchesApi
-from forebay_gateway.batches.processor import Worker
-from forebay_gateway.batches.valkey_documents import ValkeyShelf
+from forebay_gateway.activator.pending_requests import Activator
+from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
+from forebay_gateway.batches.http_api import BatchApi
+from forebay_gateway.batches.processor import BatchProcessor
+from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.key_authorizer import Keys
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import Shares
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.jobs.dispatcher import Dispatcher
-from forebay_gateway.jobs.executor import Running
-from forebay_gateway.jobs.http_api import JobsApi
+from forebay_gateway.jobs.executor import JobExecutor
+from forebay_gateway.jobs.http_api import JobApi
 from forebay_gateway.jobs.job import Job
-from forebay_gateway.jobs.key_cipher import Seal
-from forebay_gateway.jobs.memory_store import Memory
+from forebay_gateway.jobs.key_cipher import KeyCipher
+from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.scripts import connect
-from forebay_gateway.jobs.store import Store, insist
-from forebay_gateway.jobs.valkey_store import Valkey
+from forebay_gateway.jobs.store import JobStore, insist
+from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.metrics import JOB_DELAY, JOB_EXECUTION, JOBS, JOBS_WAITING
 from forebay_kube.endpoint_key import EndpointKey
@@ -38,14 +38,14 @@ VALKEY_URL = "FOREBAY_GATEWAY_VALKEY_URL"
 
 
 @dataclass(frozen=True)
-class Jobs:
+class JobServices:
     """What answers requests for jobs and batches, and what does them."""
 
-    api: JobsApi
-    batches: BatchesApi
-    worker: Worker
+    api: JobApi
+    batches: BatchApi
+    worker: BatchProcessor
     dispatcher: Dispatcher
-    running: Running
+    running: JobExecutor
 
     async def drain(self) -> None:
         """Begin no more jobs, and wait until those that run are over."""
@@ -65,42 +65,42 @@ def open_valkey() -> valkey.Redis:
 
 @asynccontextmanager
 async def _open(
-    parsed: argparse.Namespace, client: valkey.Redis | None, seal: Seal
-) -> AsyncIterator[tuple[Store, Shelf]]:
+    parsed: argparse.Namespace, client: valkey.Redis | None, seal: KeyCipher
+) -> AsyncIterator[tuple[JobStore, DocumentStore]]:
     """Where jobs and files are kept: in Valkey where there is a client of it, or in memory."""
     share = parsed.namespace_share
     if client is None:
-        yield Memory(parsed.jobs_bytes, share), MemoryShelf(parsed.files_bytes, share)
+        yield MemoryJobStore(parsed.jobs_bytes, share), MemoryDocumentStore(parsed.files_bytes, share)
         return
-    async with Valkey(client, seal, parsed.jobs_bytes, share) as store:
-        shelf = ValkeyShelf(client, parsed.files_bytes, share)
+    async with ValkeyJobStore(client, seal, parsed.jobs_bytes, share) as store:
+        shelf = ValkeyDocumentStore(client, parsed.files_bytes, share)
         yield store, shelf
         await shelf.settle()
 
 
 @asynccontextmanager
-async def keep_jobs(
+async def open_job_services(
     parsed: argparse.Namespace,
     client: valkey.Redis | None,
     *,
-    keys: Keys,
+    keys: KeyAuthorizer,
     directory: Directory,
     balancer: Balancer,
-    holds: Holds,
-    answers: Shares,
-    pace: Pace,
-) -> AsyncIterator[Jobs]:
+    holds: Activator,
+    answers: Quota,
+    pace: Pacer,
+) -> AsyncIterator[JobServices]:
     """Take jobs and batches and have pods do them until the context ends."""
-    seal = Seal(keys.secret)
+    seal = KeyCipher(keys.secret)
     async with (
         _open(parsed, client, seal) as (store, shelf),
         Webhooks(store, answers, pace, parsed.webhook_networks) as webhooks,
-        Running(store, balancer, answers, pace) as running,
+        JobExecutor(store, balancer, answers, pace) as running,
         Dispatcher(store, directory, balancer, holds, running) as dispatcher,
-        Worker(shelf, store, seal, pace) as worker,
+        BatchProcessor(shelf, store, seal, pace) as worker,
     ):
-        api, batches = JobsApi(store, directory, answers, pace), BatchesApi(shelf, worker, answers, pace)
-        jobs = Jobs(api, batches, worker, dispatcher, running)
+        api, batches = JobApi(store, directory, answers, pace), BatchApi(shelf, worker, answers, pace)
+        jobs = JobServices(api, batches, worker, dispatcher, running)
         forgetting: set[asyncio.Task[None]] = set()
 
         def finished(job: Job) -> None:

@@ -5,14 +5,14 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 
-from forebay_gateway.proxy.client_connection import Connection
+from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 4096
 
-Accept = Callable[[EndpointKey | None], Connection]
+Accept = Callable[[EndpointKey | None], ClientConnection]
 
 
 class Listeners:

@@ -19,13 +19,13 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_kube.names import KIND
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
-from forebay_operator.apiserver.event_source import Watches, build_cache
+from forebay_operator.apiserver.event_source import EventSource, build_cache
 from forebay_operator.apiserver.leader_election import Candidate
 from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
-from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.child_names import OPS_PORT
 from forebay_operator.controller.reconciler import Reconciler
-from forebay_operator.controller.status_writer import Publisher
+from forebay_operator.controller.status_writer import StatusWriter
 from forebay_operator.controller.workers import (
     RESYNC_INTERVAL,
     WORKERS,
@@ -36,14 +36,14 @@ from forebay_operator.controller.workers import (
     work,
     work_while_leading,
 )
-from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
-from forebay_operator.gateway_slices.key_refresh import KeyReads
-from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
+from forebay_operator.gateway_slices.key_refresh import KeyRefresher
+from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.observability.endpoint_collector import observe
 from forebay_operator.observability.health import Health, serve_health
 from forebay_operator.observability.loop_lag import watch_lag
 from forebay_operator.pods.gateways import Gateways
-from forebay_operator.pods.startup_poller import StartupReports
+from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
 from forebay_operator.work_queue import WorkQueue
 
@@ -147,7 +147,7 @@ async def operate(parsed: argparse.Namespace) -> None:
         if stop.is_set():
             await candidate.release()
             return
-        watches = Watches(WorkQueue(tenant_of=itemgetter(0)), parsed.watch_namespaces)
+        watches = EventSource(WorkQueue(tenant_of=itemgetter(0)), parsed.watch_namespaces)
         keeping = asyncio.create_task(candidate.keep())
         keeping.add_done_callback(lambda _: stop.set())
         health.leads = True
@@ -165,7 +165,7 @@ async def _lead(
     parsed: argparse.Namespace,
     cluster: Cluster,
     candidate: Candidate,
-    watches: Watches,
+    watches: EventSource,
     *,
     health: Health,
     stop: asyncio.Event,
@@ -187,15 +187,15 @@ async def _lead(
     observe(queue, cache)
     health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
     health.trouble = lambda: watches.trouble
-    events, reports = EventRecorder(cluster.write_event), StartupReports(queue.add, parsed.ops_port)
-    publisher = Publisher(cluster, events, queue.add_later)
+    events, reports = EventRecorder(cluster.write_event), StartupPoller(queue.add, parsed.ops_port)
+    publisher = StatusWriter(cluster, events, queue.add_later)
     gateways, digests = None, None
     if service := parsed.gateway_service:
         gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
-        living = Living(lambda: set(cache.endpoints), namespaces, queue.add)
-        digests = Digests(cluster, parsed.namespace, living)
-    holding = Holding(cluster, cache, gateways, digests, parsed.namespace_share)
-    scaler = Scaler(cluster, gateways, events.record, queue.add, parsed.ops_port)
+        living = LiveEndpoints(lambda: set(cache.endpoints), namespaces, queue.add)
+        digests = KeyDigestSync(cluster, parsed.namespace, living)
+    holding = SliceWriter(cluster, cache, gateways, digests, parsed.namespace_share)
+    scaler = Autoscaler(cluster, gateways, events.record, queue.add, parsed.ops_port)
     reconciler = Reconciler(cluster, cache, settings, publisher, reports=reports, holding=holding, scaler=scaler)
 
     def doubt(key: EndpointKey) -> None:
@@ -208,7 +208,7 @@ async def _lead(
 
     def works() -> list[Coroutine[Any, Any, None]]:
         workers = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
-        reads = KeyReads(cluster, cache, gateways, holding, doubt).run() if gateways else None
+        reads = KeyRefresher(cluster, cache, gateways, holding, doubt).run() if gateways else None
         keys = [each for each in (digests and digests.run(), reads) if each]
         return [*workers, events.run(), scaler.run(), holding.run(), *keys]
 

@@ -22,9 +22,9 @@ from forebay_server.serving.api_keys import KeyRing, has_keys
 from forebay_server.serving.engine import Abilities, Engine
 from forebay_server.serving.engine_control import Control
 from forebay_server.serving.limits import Limits
-from forebay_server.serving.middleware import Gate
+from forebay_server.serving.middleware import AuthMiddleware
 
-MIDDLEWARE = f"{__name__}.ForebayGate"
+MIDDLEWARE = f"{__name__}.ForebayMiddleware"
 """For vLLM's --middleware."""
 
 PLUGIN = "forebay"
@@ -120,8 +120,8 @@ def current() -> ServerProcess:
     return _current
 
 
-class ForebayGate(Gate):
-    """The Gate as vLLM makes it, with RunPod's jobs behind it."""
+class ForebayMiddleware(AuthMiddleware):
+    """The middleware as vLLM makes it, with RunPod's jobs behind it."""
 
     def __init__(self, app: App) -> None:
         process = current()

@@ -24,9 +24,9 @@ def measure(run: Run, record: Record) -> None:
     """A model that the fit check would stop is not started."""
     for shape in run.plan.fitted:
         model = run.model(shape)
-        wish = memory_fit.Wish(shape.name, json.loads((model / "config.json").read_text()))
+        wish = memory_fit.MemoryNeed(shape.name, json.loads((model / "config.json").read_text()))
         total = memory.total_mib()
-        refused = memory_fit.judge(wish, [int(total * MIB)]) if total else None
+        refused = memory_fit.assess_fit(wish, [int(total * MIB)]) if total else None
         seen = dict.fromkeys(TOOK, "") if refused else measured(run, model)
         estimates = {
             "weights estimated, MiB": round((memory_fit.weight_bytes(wish) or 0) / MIB, 1),

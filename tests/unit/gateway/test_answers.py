@@ -6,7 +6,7 @@ import pytest
 
 from forebay_gateway.endpoints.endpoint import Endpoint, read_endpoint
 from forebay_gateway.http import errors
-from forebay_gateway.http.errors import Api, ApiError
+from forebay_gateway.http.errors import ApiDialect, ApiError
 from forebay_gateway.http.messages import Head, end_connection, read_status, render_answer, render_request, replace_line
 from forebay_gateway.http.request_id import NAME, choose_id
 from forebay_gateway.proxy.local_answers import health
@@ -32,16 +32,16 @@ FAILED = ApiError(503, "it did not start", "endpoint_failed")
 def test_errors_are_those_of_the_server(ours: ApiError, theirs: server_errors.ApiError) -> None:
     assert ours.status == theirs.status
     assert ours.content() == theirs.content()
-    assert ours.content(Api.ANTHROPIC) == theirs.content(anthropic=True)
+    assert ours.content(ApiDialect.ANTHROPIC) == theirs.content(anthropic=True)
 
 
-@pytest.mark.parametrize("api", Api)
-def test_an_event_is_one_event(api: Api) -> None:
+@pytest.mark.parametrize("api", ApiDialect)
+def test_an_event_is_one_event(api: ApiDialect) -> None:
     event = errors.of_pod(400, b'{"error": {"message": "two\\n\\nlines", "code": "c"}}').event(api)
     assert event.endswith(b"\n\n")
     assert event.count(b"\n\n") == 1
     error = json.loads(event.partition(b"data: ")[2])["error"]
-    assert (error if api is Api.RUNPOD else error["message"]) == "two\n\nlines"
+    assert (error if api is ApiDialect.RUNPOD else error["message"]) == "two\n\nlines"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": "text"}', b'{"detail": "x"}', b"null"])
@@ -193,7 +193,7 @@ STREAM = b"HTTP/1.1 200 OK\r\nServer: x\r\nTransfer-Encoding: chunked\r\n\r\n7\r
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])
 async def test_after_comments_the_body_of_a_stream_passes_alone(size: int) -> None:
     client = Client()
-    upstream = LateUpstream(client, Api.OPENAI)
+    upstream = LateUpstream(client, ApiDialect.OPENAI)
     for place in range(0, len(STREAM), size):
         upstream.data_received(STREAM[place : place + size])
     upstream.connection_lost(None)
@@ -204,14 +204,14 @@ async def test_after_comments_the_body_of_a_stream_passes_alone(size: int) -> No
 
 async def test_after_comments_a_whole_answer_becomes_one_event() -> None:
     client = Client()
-    upstream = LateUpstream(client, Api.OPENAI)
+    upstream = LateUpstream(client, ApiDialect.OPENAI)
     upstream.data_received(b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"a":\n "b"}')
     upstream.connection_lost(None)
     assert client.sent == b'12\r\ndata: {"a": "b"}\n\n\r\n0\r\n\r\n'
 
 
 async def test_after_comments_a_pod_that_says_nothing_is_known_by_it() -> None:
-    upstream = LateUpstream(Client(), Api.OPENAI)
+    upstream = LateUpstream(Client(), ApiDialect.OPENAI)
     upstream.connection_lost(ConnectionResetError())
     assert not upstream.answered
     assert isinstance(await upstream.ended, ConnectionResetError)

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from forebay_gateway.batches import objects, processor
-from forebay_gateway.batches.document_store import MemoryShelf
-from forebay_gateway.batches.processor import BATCHES_AT_ONCE, Worker
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.jobs.key_cipher import Seal
-from forebay_gateway.jobs.memory_store import Memory
+from forebay_gateway.batches.document_store import MemoryDocumentStore
+from forebay_gateway.batches.processor import BATCHES_AT_ONCE, BatchProcessor
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.jobs.key_cipher import KeyCipher
+from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_kube.endpoint_key import EndpointKey
 from tests.waiting import until
 
@@ -17,7 +17,7 @@ COMPLETIONS = "/v1/completions"
 LINE = json.dumps({"custom_id": "a", "method": "POST", "url": COMPLETIONS, "body": {"prompt": "x"}})
 
 
-async def submit(shelf: MemoryShelf, works: Worker, key: EndpointKey, count: int) -> list[str]:
+async def submit(shelf: MemoryDocumentStore, works: BatchProcessor, key: EndpointKey, count: int) -> list[str]:
     """Batches of one request each, which no pod answers."""
     await shelf.put(key, "content", "file-x", LINE, 60)
     batches = [objects.new_batch(COMPLETIONS, "file-x", None, 2e9) for _ in range(count)]
@@ -30,9 +30,9 @@ async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancel
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processor, "INTERVAL", 0.02)
-    shelf, store = MemoryShelf(1 << 20), Memory(1 << 20)
+    shelf, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
     many, few = ("team", "many"), ("team", "few")
-    async with Worker(shelf, store, Seal(lambda: b"secret"), Pace()) as works:
+    async with BatchProcessor(shelf, store, KeyCipher(lambda: b"secret"), Pacer()) as works:
         ids = await submit(shelf, works, many, BATCHES_AT_ONCE)
         await until(lambda: len(works._tasks) == BATCHES_AT_ONCE // 2)
         await submit(shelf, works, few, 1)

@@ -8,26 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.batches import http_api as batches
-from forebay_gateway.batches.document_store import MemoryShelf
-from forebay_gateway.batches.http_api import BatchesApi
+from forebay_gateway.batches.document_store import MemoryDocumentStore
+from forebay_gateway.batches.http_api import BatchApi
 from forebay_gateway.batches.jsonl import job_input, read_requests, tell_result
 from forebay_gateway.batches.objects import new_batch, new_file
-from forebay_gateway.batches.processor import Worker
+from forebay_gateway.batches.processor import BatchProcessor
 from forebay_gateway.batches.upload import BadUpload, read_upload
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import Shares
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.http.body import Fields, read_fields, read_query
-from forebay_gateway.http.errors import Api, Refused
+from forebay_gateway.http.errors import ApiDialect, Refused
 from forebay_gateway.http.job_operations import METHODS
 from forebay_gateway.http.routes import read_path
 from forebay_gateway.jobs import http_api as jobs
-from forebay_gateway.jobs.http_api import JobsApi
+from forebay_gateway.jobs.http_api import JobApi
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.key_cipher import Seal
-from forebay_gateway.jobs.memory_store import Memory
+from forebay_gateway.jobs.key_cipher import KeyCipher
+from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
 from forebay_gateway.proxy.upstream import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
 from tests.fuzz import fuzzed, json_values
@@ -157,8 +157,8 @@ QUERIES = st.lists(
 async def test_requests_about_files_and_batches(
     method: str, parts: list[str], query: str, content_type: str, body: bytes
 ) -> None:
-    shelf, store = MemoryShelf(1 << 20), Memory(1 << 20)
-    api = BatchesApi(shelf, Worker(shelf, store, Seal(lambda: b"secret"), Pace()), Shares(1 << 20), Pace())
+    shelf, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
+    api = BatchApi(shelf, BatchProcessor(shelf, store, KeyCipher(lambda: b"secret"), Pacer()), Quota(1 << 20), Pacer())
     for kind, name, record in (
         ("file", "file-x", new_file("x", "batch", "x", 0.0, file_id="file-x")),
         ("batch", "batch-x", {**new_batch("/v1/completions", "file-x", None, 0.0), "id": "batch-x"}),
@@ -178,11 +178,11 @@ async def test_requests_about_files_and_batches(
     body=st.binary(max_size=50) | json_values(*JOB).map(written),
 )
 async def test_requests_about_jobs(method: str, operation: str, job_id: str, query: str, body: bytes) -> None:
-    directory, store = Directory("team"), Memory(1 << 20)
-    every = list(watches(directory, Keys(), "system", ()))
+    directory, store = Directory("team"), MemoryJobStore(1 << 20)
+    every = list(watches(directory, KeyAuthorizer(), "system", ()))
     every[0]._take("ADDED", named("one", {"spec": {"replicas": 2}}))
     with suppress(Refused):
-        api = JobsApi(store, directory, Shares(1 << 20), Pace())
+        api = JobApi(store, directory, Quota(1 << 20), Pacer())
         await api.answer(jobs.Asked(ENDPOINT, method, operation, job_id, query, "key", body))
     await store.forget(ENDPOINT)
 
@@ -198,7 +198,7 @@ def test_paths(method: str, target: bytes, shared: bool) -> None:
 @given(parts=HEADS, web_socket=st.booleans())
 async def test_answers_of_pods(parts: list[bytes], web_socket: bool) -> None:
     client = Client()
-    for upstream in (Upstream(client, web_socket=web_socket), LateUpstream(client, Api.OPENAI)):
+    for upstream in (Upstream(client, web_socket=web_socket), LateUpstream(client, ApiDialect.OPENAI)):
         connect(upstream)
         for part in parts:
             upstream.data_received(part)
@@ -212,7 +212,7 @@ async def test_answers_of_pods(parts: list[bytes], web_socket: bool) -> None:
 
 async def test_an_answer_that_becomes_an_event_is_bounded() -> None:
     client = Client()
-    upstream = LateUpstream(client, Api.OPENAI)
+    upstream = LateUpstream(client, ApiDialect.OPENAI)
     transport = connect(upstream)
     while not transport.closed:
         upstream.data_received(b"x" * (LONGEST_REPLY // 10))
@@ -230,7 +230,7 @@ def named(name: str, parts: Any) -> dict[str, Any]:
     number=st.integers(0, 18), parts=json_values(*OBJECT, "spec", "data"), again=json_values(*OBJECT, "spec", "data")
 )
 def test_objects_of_every_kind_that_is_watched(number: int, parts: Any, again: Any) -> None:
-    directory, keys = Directory("team"), Keys()
+    directory, keys = Directory("team"), KeyAuthorizer()
     every = list(watches(directory, keys, "system", ()))
     every[0]._take("ADDED", named("good", {"spec": {"replicas": 2}}))
     before = directory.endpoint(("team", "good"))

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import read_path
 from forebay_gateway.proxy.admission import Admission
-from forebay_gateway.proxy.client_connection import Connection
-from forebay_gateway.proxy.handler import Gate, _Request
+from forebay_gateway.proxy.client_connection import ClientConnection
+from forebay_gateway.proxy.handler import RequestHandler, _Request
 from forebay_gateway.settings import Limits
 from tests.unit.gateway.test_hold import KEY, Cluster
 
@@ -40,13 +40,13 @@ async def hold(body: bytes, monkeypatch: pytest.MonkeyPatch, *, early: float = 0
 
     monkeypatch.setattr(asyncio, "wait", wait)
     cluster = Cluster()
-    gate = Gate(cluster.directory, Keys(), cluster.holds, cluster.balancer, LIMITS)
+    gate = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.holds, cluster.balancer, LIMITS)
     head = Head("POST", b"/v1/chat/completions", "1.1", [])
     path = read_path(head.method, head.target, shared=False)
     assert path
     client = Client()
     admission = Admission(head, path, KEY, "id")
-    request = _Request(cast(Connection, client), admission, KEY, body, None, time.monotonic())
+    request = _Request(cast(ClientConnection, client), admission, KEY, body, None, time.monotonic())
     with pytest.raises(Refused) as raised:
         await gate._hold(request)
     assert time.monotonic() >= request.began + LIMITS.hold_seconds

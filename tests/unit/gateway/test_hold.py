@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.activator.pending_requests import Holds, refusal, too_late
+from forebay_gateway.activator.pending_requests import Activator, refusal, too_late
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address, Endpoint, Slice, read_endpoint
@@ -42,7 +42,7 @@ class Cluster:
         self.woken: list[EndpointKey] = []
         self.says_ready: list[Address] = []
         self.on_wake: Callable[[], Awaitable[None]] | None = None
-        self.holds = Holds(self.directory, self.balancer, self._wake, self._ask, replace(Limits(), **limits))
+        self.holds = Activator(self.directory, self.balancer, self._wake, self._ask, replace(Limits(), **limits))
 
     async def _wake(self, key: EndpointKey) -> None:
         self.woken.append(key)

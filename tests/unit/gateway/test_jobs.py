@@ -8,16 +8,16 @@ import pytest
 
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import Reservation, Shares
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
-from forebay_gateway.jobs.http_api import Asked, JobsApi
+from forebay_gateway.jobs.http_api import Asked, JobApi
 from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_stream
-from forebay_gateway.jobs.memory_store import Memory
-from forebay_gateway.jobs.rate_limits import Rates
+from forebay_gateway.jobs.memory_store import MemoryJobStore
+from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 
 KEY = ("home", "one")
@@ -123,7 +123,7 @@ def test_an_item_is_told_before_the_end_is() -> None:
 
 def test_rates_grow_with_the_pods() -> None:
     now = 0.0
-    rates = Rates(lambda: now)
+    rates = RateLimits(lambda: now)
     assert [rates.take(KEY, "purge-queue", 0) for _ in range(3)] == [0, 0, 10]
     assert rates.take(KEY, "purge-queue", 2) == 0
     assert rates.take(("home", "two"), "purge-queue", 0) == 0
@@ -133,7 +133,7 @@ def test_rates_grow_with_the_pods() -> None:
 
 
 def test_only_so_many_are_answered_at_once() -> None:
-    rates = Rates()
+    rates = RateLimits()
     with ExitStack() as stack:
         fit = [stack.enter_context(rates.answering(KEY, "cancel", 0)) for _ in range(21)]
         assert fit == [True] * 20 + [False]
@@ -149,10 +149,10 @@ def test_ids() -> None:
 
 
 async def test_a_large_output_is_not_even_read_where_it_would_have_no_room() -> None:
-    store, kept, directory = Memory(1 << 20), Shares(400_000), Directory("home")
-    for watch in list(watches(directory, Keys(), "system", ()))[:1]:
+    store, kept, directory = MemoryJobStore(1 << 20), Quota(400_000), Directory("home")
+    for watch in list(watches(directory, KeyAuthorizer(), "system", ()))[:1]:
         watch.put({"metadata": {"namespace": "home", "name": "one", "uid": "1"}, "spec": {}})
-    api = JobsApi(store, directory, kept, Pace())
+    api = JobApi(store, directory, kept, Pacer())
     for job_id, size in (("small", 100), ("large", 150_000)):
         await store.submit(KEY, job_id, submission(), "key")
         job, _ = await store.claim(KEY, [Address("10.0.0.1", 8000)], 9)

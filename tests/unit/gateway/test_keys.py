@@ -6,7 +6,7 @@ import hmac
 
 import pytest
 
-from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 
 SECRET = b"s" * 32
 ONE, TWO = ("team", "one"), ("team", "two")
@@ -20,8 +20,8 @@ def digest(key: str) -> bytes:
     return hmac.new(SECRET, key.encode(), hashlib.sha256).hexdigest().encode()
 
 
-def made(secret: bytes = SECRET) -> Keys:
-    keys = Keys()
+def made(secret: bytes = SECRET) -> KeyAuthorizer:
+    keys = KeyAuthorizer()
     keys.put_secret("forebay-gateway", {"digest-key": encoded(secret)})
     entries = {"team.one": encoded(digest("a") + b"\n" + digest("b")), "team.two": encoded(digest("b"))}
     keys.put_secret("forebay-gateway-keys-3", entries)
@@ -50,7 +50,7 @@ def test_a_shard_that_changes_or_goes_takes_its_keys_along() -> None:
 
 
 def test_without_the_install_key_nothing_opens() -> None:
-    keys = Keys()
+    keys = KeyAuthorizer()
     empty = hmac.new(b"", b"a", hashlib.sha256).hexdigest().encode()
     keys.put_secret("forebay-gateway-keys-3", {"team.one": encoded(empty)})
     assert not keys.opens("a", ONE)

@@ -5,11 +5,11 @@ import time
 from functools import partial
 from typing import Any, cast
 
-from forebay_gateway.fairness.pacing import Pace, Reader
+from forebay_gateway.fairness.pacing import Pacer, Reader
 
 
 async def test_each_tenant_has_one_turn_in_a_round() -> None:
-    pace, had = Pace(), list[str]()
+    pace, had = Pacer(), list[str]()
     for name in ("a1", "a2", "a3", "b1"):
         pace.wait(name[0], partial(had.append, name))
     assert not had
@@ -19,7 +19,7 @@ async def test_each_tenant_has_one_turn_in_a_round() -> None:
 
 
 async def test_who_leaves_while_it_waits_for_a_turn_takes_none_from_others() -> None:
-    pace = Pace()
+    pace = Pacer()
     leaving, staying = (asyncio.create_task(pace.turn("a")) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
@@ -58,7 +58,7 @@ async def test_a_connection_that_has_just_closed_takes_no_turn_from_others() -> 
         def resume_reading(self) -> None:
             raise RuntimeError("the handler is closed")
 
-    pace, other = Pace(), Transport()
+    pace, other = Pacer(), Transport()
     for tenant, transport in (("a", Closed()), ("b", other)):
         reader = Reader(cast("Any", transport))
         reader.hold("turn")
@@ -68,7 +68,7 @@ async def test_a_connection_that_has_just_closed_takes_no_turn_from_others() -> 
 
 
 async def test_after_a_long_step_the_same_tenant_waits_and_no_other() -> None:
-    pace, clock, cpu = Pace(apart=20), asyncio.get_running_loop().time, time.thread_time
+    pace, clock, cpu = Pacer(apart=20), asyncio.get_running_loop().time, time.thread_time
     began = cpu()
     async with pace.apart("a"):
         while cpu() - began < 0.02:

@@ -2,22 +2,22 @@
 
 import pytest
 
-from forebay_gateway.http.errors import Api
-from forebay_gateway.http.routes import Kind, Path, read_path
+from forebay_gateway.http.errors import ApiDialect
+from forebay_gateway.http.routes import Path, RouteKind, read_path
 from forebay_server.serving import routes
 
 OWN = {
-    ("POST", "/v1/chat/completions"): Path("", "/v1/chat/completions", b"/v1/chat/completions", Kind.ENGINE),
+    ("POST", "/v1/chat/completions"): Path("", "/v1/chat/completions", b"/v1/chat/completions", RouteKind.ENGINE),
     ("POST", "/v2/any/openai/v1/completions"): Path(
-        "any", "/v1/completions", b"/v2/any/openai/v1/completions", Kind.ENGINE
+        "any", "/v1/completions", b"/v2/any/openai/v1/completions", RouteKind.ENGINE
     ),
-    ("POST", "/v2/any/runsync"): Path("any", "/runsync", b"/v2/any/runsync", Kind.ENGINE),
-    ("GET", "/v1/models"): Path("", "/v1/models", b"/v1/models", Kind.MODELS),
-    ("HEAD", "/v1/models/org/model"): Path("", "/v1/models/org/model", b"/v1/models/org/model", Kind.MODELS),
-    ("GET", "/v1/realtime?model=m"): Path("", "/v1/realtime", b"/v1/realtime?model=m", Kind.ENGINE),
-    ("GET", "/v1/responses/resp_1"): Path("", "/v1/responses/resp_1", b"/v1/responses/resp_1", Kind.PASSIVE),
-    ("GET", "/v1/openapi.json"): Path("", "/v1/openapi.json", b"/v1/openapi.json", Kind.PASSIVE),
-    ("GET", "/health"): Path("", "/health", b"/health", Kind.PROBE),
+    ("POST", "/v2/any/runsync"): Path("any", "/runsync", b"/v2/any/runsync", RouteKind.ENGINE),
+    ("GET", "/v1/models"): Path("", "/v1/models", b"/v1/models", RouteKind.MODELS),
+    ("HEAD", "/v1/models/org/model"): Path("", "/v1/models/org/model", b"/v1/models/org/model", RouteKind.MODELS),
+    ("GET", "/v1/realtime?model=m"): Path("", "/v1/realtime", b"/v1/realtime?model=m", RouteKind.ENGINE),
+    ("GET", "/v1/responses/resp_1"): Path("", "/v1/responses/resp_1", b"/v1/responses/resp_1", RouteKind.PASSIVE),
+    ("GET", "/v1/openapi.json"): Path("", "/v1/openapi.json", b"/v1/openapi.json", RouteKind.PASSIVE),
+    ("GET", "/health"): Path("", "/health", b"/health", RouteKind.PROBE),
     ("POST", "/v2/any/run"): None,
     ("POST", "/v1/load_lora_adapter"): None,
     ("POST", "/openai/v1/completions"): None,
@@ -31,18 +31,18 @@ OWN = {
 
 SHARED = {
     ("POST", "/openai/v1/chat/completions?x=1"): Path(
-        "", "/v1/chat/completions", b"/v1/chat/completions?x=1", Kind.ENGINE
+        "", "/v1/chat/completions", b"/v1/chat/completions?x=1", RouteKind.ENGINE
     ),
     ("POST", "/v2/team.one/openai/v1/messages"): Path(
-        "team.one", "/v1/messages", b"/v2/team.one/openai/v1/messages", Kind.ENGINE
+        "team.one", "/v1/messages", b"/v2/team.one/openai/v1/messages", RouteKind.ENGINE
     ),
-    ("POST", "/v2/one/runsync?wait=1000"): Path("one", "/runsync", b"/v2/one/runsync?wait=1000", Kind.JOBS),
-    ("POST", "/v2/team.one/run"): Path("team.one", "/run", b"/v2/team.one/run", Kind.JOBS),
-    ("GET", "/v2/one/status/id-1"): Path("one", "/status/id-1", b"/v2/one/status/id-1", Kind.JOBS),
-    ("GET", "/v2/one/health"): Path("one", "/health", b"/v2/one/health", Kind.JOBS),
+    ("POST", "/v2/one/runsync?wait=1000"): Path("one", "/runsync", b"/v2/one/runsync?wait=1000", RouteKind.JOBS),
+    ("POST", "/v2/team.one/run"): Path("team.one", "/run", b"/v2/team.one/run", RouteKind.JOBS),
+    ("GET", "/v2/one/status/id-1"): Path("one", "/status/id-1", b"/v2/one/status/id-1", RouteKind.JOBS),
+    ("GET", "/v2/one/health"): Path("one", "/health", b"/v2/one/health", RouteKind.JOBS),
     ("GET", "/v2/one/status"): None,
-    ("GET", "/openai/v1/models"): Path("", "/v1/models", b"/v1/models", Kind.MODELS),
-    ("GET", "/ping"): Path("", "/ping", b"/ping", Kind.PROBE),
+    ("GET", "/openai/v1/models"): Path("", "/v1/models", b"/v1/models", RouteKind.MODELS),
+    ("GET", "/ping"): Path("", "/ping", b"/ping", RouteKind.PROBE),
     ("POST", "/v1/chat/completions"): None,
     ("GET", "/openapi.json"): None,
     ("POST", "/openai/sleep"): None,
@@ -68,12 +68,12 @@ def test_every_path_of_the_server_is_known() -> None:
 @pytest.mark.parametrize(
     ("path", "api"),
     [
-        ("/v1/chat/completions", Api.OPENAI),
-        ("/v1/responses", Api.RESPONSES),
-        ("/v1/messages/count_tokens", Api.ANTHROPIC),
+        ("/v1/chat/completions", ApiDialect.OPENAI),
+        ("/v1/responses", ApiDialect.RESPONSES),
+        ("/v1/messages/count_tokens", ApiDialect.ANTHROPIC),
     ],
 )
-def test_the_shape_of_errors_follows_the_path(path: str, api: Api) -> None:
+def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> None:
     found = read_path("POST", path.encode(), shared=False)
     assert found
     assert found.api is api

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.http.errors import Api, Refused
+from forebay_gateway.http.errors import ApiDialect, Refused
 from forebay_gateway.proxy.upstream import LONGEST_HEAD, LateUpstream, Upstream
 from tests.fuzz import fuzzed
 from tests.unit.gateway.relaying import Client, Transport, connect
@@ -86,7 +86,7 @@ async def test_a_pod_that_only_informs_gives_no_answer() -> None:
 async def late(*parts: bytes) -> Client:
     """The answer to a client that has got the head of a stream already."""
     client = Client()
-    upstream = LateUpstream(client, Api.OPENAI)
+    upstream = LateUpstream(client, ApiDialect.OPENAI)
     connect(upstream)
     for part in parts:
         upstream.data_received(part)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from forebay_gateway.endpoints.key_refresh import PEEKED, SECONDS, Rereads, peek_model
+from forebay_gateway.endpoints.key_refresh import PEEKED, SECONDS, KeyRefreshRequests, peek_model
 
 ONE, TWO = ("team", "one"), ("team", "two")
 
 
 def test_endpoints_are_named_for_a_while_after_they_were_asked() -> None:
     now = [0.0]
-    rereads = Rereads(lambda: now[0])
+    rereads = KeyRefreshRequests(lambda: now[0])
     rereads.note([ONE])
     now[0] = SECONDS - 1
     rereads.note([TWO])

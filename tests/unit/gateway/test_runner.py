@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import Reservation, Shares
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.pod_client import LINES, Gone, Outcome, _error, _read_lines, _read_whole, run
 from forebay_gateway.jobs.submission import read_submission
@@ -53,8 +53,8 @@ async def pod(head: str, *parts: bytes, endless: bool = False) -> AsyncIterator[
 
 async def outcome_at(address: Address, room: int = 1 << 30, job: Job = JOB) -> tuple[list[str], Outcome]:
     items: list[str] = []
-    received = Reservation(Shares(room), "home")
-    async with aiohttp.ClientSession() as session, aclosing(run(session, address, job, received, Pace())) as steps:
+    received = Reservation(Quota(room), "home")
+    async with aiohttp.ClientSession() as session, aclosing(run(session, address, job, received, Pacer())) as steps:
         async for given_items, outcome in steps:
             items += given_items
             if outcome:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.fairness.quotas import Reservation, Shares, Turns, memory_of
+from forebay_gateway.fairness.quotas import Quota, Reservation, Turns, memory_of
 
 
-def take_all(shares: Shares, tenant: str) -> int:
+def take_all(shares: Quota, tenant: str) -> int:
     """How much one can get, one by one."""
     count = 0
     while shares.take(tenant):
@@ -19,18 +19,18 @@ def take_all(shares: Shares, tenant: str) -> int:
 
 
 def test_one_alone_gets_half_and_the_next_half_of_what_is_left() -> None:
-    shares = Shares(100)
+    shares = Quota(100)
     assert [take_all(shares, tenant) for tenant in ("a", "b", "c", "d")] == [50, 25, 12, 6]
     shares.give("a", 50)
     assert take_all(shares, "e") == 28, "half of the 57 that the others leave"
 
 
 def test_who_needs_no_protection_gets_all() -> None:
-    assert take_all(Shares(100, share=1.0), "a") == 100
+    assert take_all(Quota(100, share=1.0), "a") == 100
 
 
 def test_nothing_is_taken_in_part() -> None:
-    shares = Shares(100)
+    shares = Quota(100)
     assert not shares.take("a", 51)
     assert shares.used == 0
     assert shares.take("a", 50)
@@ -39,7 +39,7 @@ def test_nothing_is_taken_in_part() -> None:
 
 
 def test_what_work_has_taken_is_free_when_it_ends() -> None:
-    shares = Shares(100)
+    shares = Quota(100)
     with Reservation(shares, "a") as taken:
         assert taken.resize(40)
         assert not taken.resize(51)
@@ -50,7 +50,7 @@ def test_what_work_has_taken_is_free_when_it_ends() -> None:
 
 
 def test_what_was_taken_may_go_on_anothers_account() -> None:
-    shares = Shares(100)
+    shares = Quota(100)
     taken, other = Reservation(shares, "a"), Reservation(shares, "b")
     assert taken.resize(20)
     assert other.resize(40)
@@ -79,7 +79,7 @@ def test_a_text_counts_as_what_it_takes(text: str) -> None:
 
 
 async def test_work_waits_for_room() -> None:
-    shares = Shares(100)
+    shares = Quota(100)
     with Reservation(shares, "a") as first, Reservation(shares, "a") as second:
         assert first.resize(50)
         assert not await second.grow(10, 0.01)
@@ -91,7 +91,7 @@ async def test_work_waits_for_room() -> None:
 
 
 def test_each_may_have_a_little_whatever_others_have() -> None:
-    shares = Shares(100, floor=5)
+    shares = Quota(100, floor=5)
     for tenant in "abcdefgh":
         take_all(shares, tenant)
     assert take_all(shares, "late") == 5
@@ -99,7 +99,7 @@ def test_each_may_have_a_little_whatever_others_have() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40), st.booleans())))
 def test_the_sum_is_never_more_than_there_is(steps: list[tuple[str, int, bool]]) -> None:
-    shares, taken = Shares(100), dict.fromkeys("abc", 0)
+    shares, taken = Quota(100), dict.fromkeys("abc", 0)
     for tenant, size, gives in steps:
         if gives and taken[tenant] >= size:
             shares.give(tenant, size)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import DEFAULT_JOBS, MOST_JOBS, read_endpoint
-from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import Watch, watches
 from forebay_kube import names
 from forebay_kube.api_client import ApiClient, ApiServerError
@@ -56,7 +56,7 @@ def named(name: str, **parts: Any) -> dict[str, Any]:
 
 
 def watch_of(directory: Directory, number: int) -> Watch:
-    return list(watches(directory, Keys(), "forebay-system", ()))[number]
+    return list(watches(directory, KeyAuthorizer(), "forebay-system", ()))[number]
 
 
 @fuzzed

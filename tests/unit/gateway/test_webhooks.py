@@ -8,12 +8,12 @@ import pytest
 from aiohttp import web
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import Shares
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.jobs import webhooks as module
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.memory_store import Memory
-from forebay_gateway.jobs.store import Store
+from forebay_gateway.jobs.memory_store import MemoryJobStore
+from forebay_gateway.jobs.store import JobStore
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.webhooks import TRIES, Webhooks, is_allowed, read_networks
 
@@ -55,8 +55,8 @@ def test_where_webhooks_may_lead(address: str, networks: str, allowed: bool) -> 
     assert is_allowed(address, read_networks(networks)) == allowed
 
 
-def webhooks_to(networks: str, store: Store | None = None, answers: int = 1 << 30) -> Webhooks:
-    return Webhooks(store or Memory(1), Shares(answers), Pace(), read_networks(networks), pause=0.01)
+def webhooks_to(networks: str, store: JobStore | None = None, answers: int = 1 << 30) -> Webhooks:
+    return Webhooks(store or MemoryJobStore(1), Quota(answers), Pacer(), read_networks(networks), pause=0.01)
 
 
 @asynccontextmanager
@@ -102,7 +102,7 @@ async def test_a_webhook_is_told_what_status_says() -> None:
 
 
 async def test_a_large_output_is_told_too() -> None:
-    store, key = Memory(1 << 20), ("home", "one")
+    store, key = MemoryJobStore(1 << 20), ("home", "one")
     async with listening(500, 200) as (port, seen), webhooks_to(LOOPBACK, store) as webhooks:
         content = f'{{"input": 1, "webhook": "http://127.0.0.1:{port}/told"}}'.encode()
         await store.submit(key, "job-1", read_submission(content, sync=False), "key")

@@ -22,7 +22,7 @@ OFF = ("Suspended", "ScaledToZero")
 """Reasons of Ready for which Argo CD has a word that kstatus has not."""
 
 
-def judge(manifest: Manifest) -> Any:
+def judge_health(manifest: Manifest) -> Any:
     """What Argo CD gets: a table with status and message."""
     lua = LuaRuntime()
     lua.globals().obj = lua.table_from(manifest, recursive=True)
@@ -33,16 +33,16 @@ def judge(manifest: Manifest) -> Any:
 def test_argo_cd_judges_every_state_as_kstatus_does(wanted: int, observed: Observed, reason: str) -> None:
     manifest = endpoint_manifest(replicas=wanted)
     seen = {**manifest, "status": assess(parse_endpoint(manifest), observed, {}, NOW)}
-    health = judge(seen)
+    health = judge_health(seen)
     word = HEALTH[kstatus.compute(seen)]
     assert health.status == ("Suspended" if reason in OFF and word == "Healthy" else word)
     assert health.message.startswith(f"{reason}: ")
     changed = {**seen, "metadata": {**manifest["metadata"], "generation": 4}}
-    assert judge(changed).status == "Progressing"
+    assert judge_health(changed).status == "Progressing"
 
 
 def test_an_endpoint_that_no_operator_has_seen_is_progressing() -> None:
     crd = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
     fresh = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
-    assert judge({**endpoint_manifest(), "status": fresh}).status == "Progressing"
-    assert judge(endpoint_manifest()).status == "Progressing"
+    assert judge_health({**endpoint_manifest(), "status": fresh}).status == "Progressing"
+    assert judge_health(endpoint_manifest()).status == "Progressing"

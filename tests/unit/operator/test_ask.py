@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from forebay_operator.json_text import MOST_DIGITS, parse_json
 from forebay_operator.pods.client import LONGEST_WORD, order, read_text
-from forebay_operator.pods.load import parse_held, parse_load
+from forebay_operator.pods.load import parse_gateway_load, parse_load
 from forebay_operator.pods.startup_poller import _parse
 from tests.fuzz import fuzzed
 
@@ -121,7 +121,7 @@ JSON: Any = st.recursive(
 @given(JSON)
 def test_no_json_breaks_what_reads_a_pod(value: Any) -> None:
     text = json.dumps(value)
-    for read in (_parse, parse_held, parse_load):
+    for read in (_parse, parse_gateway_load, parse_load):
         read(text)
 
 

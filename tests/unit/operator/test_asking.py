@@ -10,10 +10,10 @@ import aiohttp
 
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.autoscaling import autoscaler
-from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.pods import startup_poller
 from forebay_operator.pods.load import PodLoad
-from forebay_operator.pods.startup_poller import StartupReports
+from forebay_operator.pods.startup_poller import StartupPoller
 
 SILENT, GOOD = "127.0.0.2", "127.0.0.3"
 METRICS = b"forebay_requests_in_flight 3\nforebay_requests_total 9\n"
@@ -42,7 +42,7 @@ async def pods(answer: bytes) -> AsyncIterator[int]:
 
 async def test_loads_of_pods() -> None:
     async with pods(METRICS) as port:
-        asks = Scaler(cast("Any", None), None, lambda *_: None, port=port)
+        asks = Autoscaler(cast("Any", None), None, lambda *_: None, port=port)
         timeout = aiohttp.ClientTimeout(total=autoscaler.TIMEOUT)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
@@ -59,7 +59,7 @@ async def test_loads_of_pods() -> None:
 async def test_reports_of_starts() -> None:
     async with pods(REPORT) as port:
         told: asyncio.Queue[EndpointKey] = asyncio.Queue()
-        asks = StartupReports(told.put_nowait, port=port)
+        asks = StartupPoller(told.put_nowait, port=port)
         for number in range(startup_poller.CONCURRENT):
             asks.follow(("bad", str(number)), {f"bad-{number}": SILENT})
         asks.follow(("good", "one"), {"good": GOOD})

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.gateway_slices import key_digest_sync
-from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer
 from tests.waiting import until
 
@@ -38,7 +38,7 @@ def secret(*keys: str) -> dict[str, Any]:
 
 def opened(server: FakeApiServer, key: str) -> set[tuple[str, str]]:
     """The endpoints that a key opens, as a gateway finds it."""
-    keys = Keys()
+    keys = KeyAuthorizer()
     for (kind, name), found in server.objects.items():
         if kind == "secrets":
             keys.put_secret(name, found.get("data") or {})
@@ -48,10 +48,10 @@ def opened(server: FakeApiServer, key: str) -> set[tuple[str, str]]:
 @asynccontextmanager
 async def leading(
     server: FakeApiServer, living: Collection[EndpointKey] = (A, B), namespaces: Collection[str] = ()
-) -> AsyncIterator[tuple[Digests, list[EndpointKey]]]:
+) -> AsyncIterator[tuple[KeyDigestSync, list[EndpointKey]]]:
     """An operator's digests, kept while the context lasts; and the endpoints that it wants to look at for them."""
     looked: list[EndpointKey] = []
-    made = Digests(Cluster(server), NAMESPACE, Living(lambda: living, namespaces, looked.append))
+    made = KeyDigestSync(Cluster(server), NAMESPACE, LiveEndpoints(lambda: living, namespaces, looked.append))
     keeping = asyncio.create_task(made.run())
     await until(lambda: made._ready)
     yield made, looked
@@ -139,7 +139,7 @@ async def test_an_api_server_that_is_away_loses_nothing(server: FakeApiServer) -
 
 async def test_what_was_not_written_before_the_lease_was_lost_is_read_again(server: FakeApiServer) -> None:
     looked: list[EndpointKey] = []
-    one = Digests(Cluster(server), NAMESPACE, Living(lambda: [A], (), looked.append))
+    one = KeyDigestSync(Cluster(server), NAMESPACE, LiveEndpoints(lambda: [A], (), looked.append))
     keeping = asyncio.create_task(one.run())
     await until(lambda: one._ready)
     one.put(A, secret(FIRST))

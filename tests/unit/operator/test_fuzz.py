@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator.apiserver.event_source import Watches
+from forebay_operator.apiserver.event_source import EventSource
 from forebay_operator.resources import build_companions, build_deployment
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, InvalidSpec, parse_endpoint
@@ -41,7 +41,7 @@ def named(kind: str, name: str, parts: Any) -> dict[str, Any]:
 @given(kind=st.sampled_from(KINDS), parts=json_values(*OBJECT), gone=st.booleans())
 async def test_objects_of_every_kind_that_is_watched(kind: str, parts: Any, gone: bool) -> None:
     queue: WorkQueue[EndpointKey] = WorkQueue()
-    watches, loop = Watches(queue, []), asyncio.get_running_loop()
+    watches, loop = EventSource(queue, []), asyncio.get_running_loop()
 
     async def tell(what: str, manifest: dict[str, Any]) -> None:
         await watches._read(loop, kind, body=cast("kopf.Body", manifest), type=what)

@@ -18,13 +18,13 @@ from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache, key_of
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
-from forebay_operator.autoscaling.autoscaler import Scaler
+from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
-from forebay_operator.controller.status_writer import Publisher
-from forebay_operator.gateway_slices.key_digest_sync import Digests, Living
-from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.controller.status_writer import StatusWriter
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
+from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.pods.gateways import Gateways
-from forebay_operator.pods.startup_poller import StartupReports
+from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.settings import Settings
 from forebay_operator.status.start_progress import SERVER_STEPS, Report, run_of
@@ -178,13 +178,13 @@ class Reconciling(RuleBasedStateMachine):
             return True
 
         cluster = Cluster(self.server)
-        following = StartupReports(lambda _: None)
+        following = StartupPoller(lambda _: None)
         following.of = lambda _: self.reports  # type: ignore[method-assign, assignment]
-        publisher = Publisher(cluster, EventRecorder(drop), lambda *_: None, lambda: self.now)
+        publisher = StatusWriter(cluster, EventRecorder(drop), lambda *_: None, lambda: self.now)
         operator = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
         self.gateways = Gateways(cluster, "forebay-system", "gateway")
-        digests = Digests(cluster, "forebay-system", Living(lambda: [KEY], (), lambda _: None))
-        holding = Holding(cluster, self.cache, self.gateways, digests)
+        digests = KeyDigestSync(cluster, "forebay-system", LiveEndpoints(lambda: [KEY], (), lambda _: None))
+        holding = SliceWriter(cluster, self.cache, self.gateways, digests)
         self.reconciler = Reconciler(
             cluster,
             self.cache,
@@ -192,7 +192,7 @@ class Reconciling(RuleBasedStateMachine):
             publisher,
             reports=following,
             holding=holding,
-            scaler=Scaler(cluster, self.gateways, lambda *_: None),
+            scaler=Autoscaler(cluster, self.gateways, lambda *_: None),
         )
 
     # What users do.

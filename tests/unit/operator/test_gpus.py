@@ -7,7 +7,7 @@ import pytest
 from forebay_operator.spec import Gpu
 from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.diagnosis.gpus import Node, add_nodes, parse_node, summarize, wants_nodes
-from forebay_server.lifecycle.memory_fit import Wish, judge
+from forebay_server.lifecycle.memory_fit import MemoryNeed, assess_fit
 from tests.kubectl import Manifest
 
 NVIDIA = "nvidia.com/gpu"
@@ -86,8 +86,8 @@ def test_what_the_server_says_would_fit_is_found_among_the_nodes() -> None:
         "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672,
         "max_position_embeddings": 8192, "dtype": "bfloat16",
     }  # fmt: skip
-    small = judge(Wish("org/small", {**config, "num_hidden_layers": 16}), [22 << 30])
-    large = judge(Wish("org/large", config), [22 << 30])
+    small = assess_fit(MemoryNeed("org/small", {**config, "num_hidden_layers": 16}), [22 << 30])
+    large = assess_fit(MemoryNeed("org/large", config), [22 << 30])
     assert small
     assert large
     found = add_nodes(Diagnosis(small.reason, small.message, small.remedy, stalled=True), gpu(), NODES, "a")

@@ -11,7 +11,7 @@ import pytest
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.gateway_slices import key_refresh
-from forebay_operator.gateway_slices.key_refresh import KeyReads, share
+from forebay_operator.gateway_slices.key_refresh import KeyRefresher, share
 from forebay_operator.pods.gateways import Gateways
 from tests.waiting import until
 
@@ -58,7 +58,9 @@ async def reading(site: Any, endpoint: dict[str, Any], *others: dict[str, Any]) 
     found = {(each["metadata"]["namespace"], each["metadata"]["name"]): [each] for each in (endpoint, *others)}
     pods = {ONE: [{"metadata": {"namespace": "team", "name": "pod"}}]}
     gateways = Gateways(site, "system", "gateway")
-    task = asyncio.create_task(KeyReads(site, Cache(found, {}, {}, pods), gateways, site, site.doubted.append).run())
+    task = asyncio.create_task(
+        KeyRefresher(site, Cache(found, {}, {}, pods), gateways, site, site.doubted.append).run()
+    )
     yield gateways
     task.cancel()
     await asyncio.wait({task})

@@ -1,10 +1,10 @@
 """How often progress may be written."""
 
-from forebay_operator.controller.rate_limiter import Pace
+from forebay_operator.controller.rate_limiter import RateLimiter
 
 
 def test_one_key_writes_once_in_its_interval() -> None:
-    pace: Pace[str] = Pace(key_interval=10, total_rate=20)
+    pace: RateLimiter[str] = RateLimiter(key_interval=10, total_rate=20)
     assert pace.wait("a", 100.0) == 0.0
     pace.wrote("a", 100.0)
     assert pace.wait("a", 101.0) == 9.0
@@ -13,13 +13,13 @@ def test_one_key_writes_once_in_its_interval() -> None:
 
 
 def test_a_write_that_did_not_wait_counts_as_well() -> None:
-    pace: Pace[str] = Pace(key_interval=10, total_rate=20)
+    pace: RateLimiter[str] = RateLimiter(key_interval=10, total_rate=20)
     pace.wrote("a", 100.0)
     assert pace.wait("a", 104.0) == 6.0
 
 
 def test_all_keys_together_keep_to_the_rate_and_none_waits_for_ever() -> None:
-    pace: Pace[int] = Pace(key_interval=10, total_rate=20)
+    pace: RateLimiter[int] = RateLimiter(key_interval=10, total_rate=20)
     moments = [100.5 + pace.wait(key, 100.5) for key in range(1000)]
     for second in range(100, 160):
         assert sum(int(moment) == second for moment in moments) <= 20
@@ -28,7 +28,7 @@ def test_all_keys_together_keep_to_the_rate_and_none_waits_for_ever() -> None:
 
 
 def test_what_is_gone_is_forgotten() -> None:
-    pace: Pace[str] = Pace(key_interval=10, total_rate=20)
+    pace: RateLimiter[str] = RateLimiter(key_interval=10, total_rate=20)
     pace.wrote("a", 100.0)
     pace.forget("a")
     assert pace.wait("a", 101.0) == 0.0

@@ -6,7 +6,7 @@ import pytest
 
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.gateway_slices import port_allocator
-from forebay_operator.gateway_slices.port_allocator import NoPortLeft, Ports
+from forebay_operator.gateway_slices.port_allocator import NoPortLeft, PortAllocator
 
 A, B, C = ("team", "a"), ("team", "b"), ("other", "a")
 UID = "u"
@@ -20,7 +20,7 @@ def sliced(port: int, owner: str = UID, made: str = "2026-11-24T12:00:00Z") -> l
 
 
 def test_an_endpoint_keeps_its_port() -> None:
-    given = Ports({}, ENDPOINTS)
+    given = PortAllocator({}, ENDPOINTS)
     first = given.find(A, UID, [])
     assert given.find(B, UID, []) != first
     assert given.find(A, UID, []) == first
@@ -29,21 +29,21 @@ def test_an_endpoint_keeps_its_port() -> None:
 
 def test_what_the_slices_say_goes_before_what_is_free() -> None:
     known: dict[EndpointKey, Any] = {A: sliced(20000), B: sliced(20003)}
-    given = Ports(known, ENDPOINTS)
+    given = PortAllocator(known, ENDPOINTS)
     assert given.find(A, UID, known[A]) == 20000
     assert given.find(C, UID, []) == 20004, "those above the highest come first"
 
 
 def test_a_port_that_another_has_is_not_believed() -> None:
     known: dict[EndpointKey, Any] = {A: sliced(20000), B: sliced(20000)}
-    given = Ports(known, ENDPOINTS)
+    given = PortAllocator(known, ENDPOINTS)
     assert {given.find(A, UID, known[A]), given.find(B, UID, known[B])} == {20000, 20001}
     assert given.find(C, UID, sliced(80)) not in (80, 20000, 20001)
 
 
 def test_a_freed_port_is_given_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port_allocator, "GATEWAY_PORTS", range(20000, 20003))
-    given = Ports({}, ENDPOINTS, share=1)
+    given = PortAllocator({}, ENDPOINTS, share=1)
     assert [given.find(each, UID, []) for each in (A, B)] == [20000, 20001]
     given.release(A)
     assert given.find(C, UID, []) == 20002
@@ -54,20 +54,20 @@ def test_a_freed_port_is_given_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_slice_of_nobody_or_of_an_endpoint_before_has_no_port() -> None:
     known: dict[EndpointKey, Any] = {A: sliced(20005, "another"), B: [{"metadata": {}, "ports": [{"port": 20006}]}]}
-    given = Ports(known, ENDPOINTS)
+    given = PortAllocator(known, ENDPOINTS)
     assert [given.find(key, UID, known[key]) for key in (A, B)] == [20000, 20001]
 
 
 def test_of_two_that_claim_a_port_the_first_has_it() -> None:
     known: dict[EndpointKey, Any] = {A: sliced(20000, made="2026-11-24T12:00:01Z"), C: sliced(20000)}
-    given = Ports(known, ENDPOINTS)
+    given = PortAllocator(known, ENDPOINTS)
     assert given.find(A, UID, known[A]) != 20000
     assert given.find(C, UID, known[C]) == 20000
 
 
 def test_a_namespace_has_half_of_what_the_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port_allocator, "GATEWAY_PORTS", range(20000, 20010))
-    given = Ports({}, ENDPOINTS)
+    given = PortAllocator({}, ENDPOINTS)
     for number in range(5):
         given.find(("greedy", str(number)), UID, [])
     with pytest.raises(NoPortLeft, match="namespace greedy has 5 of the 10 ports of the gateways, others have 0"):

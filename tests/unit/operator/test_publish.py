@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from forebay_operator.apiserver.event_recorder import EventRecorder
-from forebay_operator.controller.status_writer import Publisher
+from forebay_operator.controller.status_writer import StatusWriter
 from tests.kubectl import Manifest
 
 KEY = ("team", "one")
@@ -48,14 +48,14 @@ def later() -> list[tuple[tuple[str, str], float]]:
 
 
 @pytest.fixture
-def publisher(api: Api, later: list[tuple[tuple[str, str], float]]) -> Publisher:
+def publisher(api: Api, later: list[tuple[tuple[str, str], float]]) -> StatusWriter:
     async def drop(manifest: object, patch: object) -> bool:
         return True
 
-    return Publisher(api, EventRecorder(drop), lambda key, delay: later.append((key, delay)))  # type: ignore[arg-type]
+    return StatusWriter(api, EventRecorder(drop), lambda key, delay: later.append((key, delay)))  # type: ignore[arg-type]
 
 
-async def test_a_cache_that_is_behind_changes_nothing_that_was_written(api: Api, publisher: Publisher) -> None:
+async def test_a_cache_that_is_behind_changes_nothing_that_was_written(api: Api, publisher: StatusWriter) -> None:
     stale = endpoint(100, status("Scheduling"))
     ready = status("Ready", "True")
     await publisher.write(stale, publisher.status_before(stale), ready)
@@ -64,7 +64,7 @@ async def test_a_cache_that_is_behind_changes_nothing_that_was_written(api: Api,
     assert api.writes == [ready]
 
 
-async def test_a_cache_that_has_caught_up_is_believed(api: Api, publisher: Publisher) -> None:
+async def test_a_cache_that_has_caught_up_is_believed(api: Api, publisher: StatusWriter) -> None:
     stale = endpoint(100, status("Scheduling"))
     await publisher.write(stale, publisher.status_before(stale), status("Ready", "True"))
     edited = endpoint(105, status("Edited"))
@@ -72,7 +72,7 @@ async def test_a_cache_that_has_caught_up_is_believed(api: Api, publisher: Publi
     assert publisher.status_before(stale) == status("Scheduling"), "what was remembered is no longer of use"
 
 
-async def test_an_endpoint_made_anew_has_no_past(api: Api, publisher: Publisher) -> None:
+async def test_an_endpoint_made_anew_has_no_past(api: Api, publisher: StatusWriter) -> None:
     first = endpoint(100, status("Scheduling"))
     await publisher.write(first, publisher.status_before(first), status("Ready", "True"))
     second = endpoint(50, status("Pending", "Unknown"))
@@ -81,7 +81,7 @@ async def test_an_endpoint_made_anew_has_no_past(api: Api, publisher: Publisher)
 
 
 async def test_progress_waits_for_its_moment_and_all_else_does_not(
-    api: Api, publisher: Publisher, later: list[tuple[tuple[str, str], float]]
+    api: Api, publisher: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     now = endpoint(100, status("NotAnswering"))
     for each in (status("Scheduling"), status("Downloading", startup={"step": "Downloading", "percent": 1})):
@@ -96,7 +96,7 @@ async def test_progress_waits_for_its_moment_and_all_else_does_not(
 
 
 async def test_the_first_word_of_a_start_waits_until_there_are_pods(
-    api: Api, publisher: Publisher, later: list[tuple[tuple[str, str], float]]
+    api: Api, publisher: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     new = endpoint(100, status("Pending", "Unknown"))
     await publisher.write(new, publisher.status_before(new), status("Scheduling", replicas=0))
@@ -107,7 +107,7 @@ async def test_the_first_word_of_a_start_waits_until_there_are_pods(
 
 
 async def test_many_that_start_at_once_write_their_progress_in_measure(
-    api: Api, publisher: Publisher, later: list[tuple[tuple[str, str], float]]
+    api: Api, publisher: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     for number in range(500):
         manifest = endpoint(100, status("Scheduling"))
@@ -118,7 +118,7 @@ async def test_many_that_start_at_once_write_their_progress_in_measure(
     assert max(delay for _, delay in later) < 500 / 20 + 2
 
 
-async def test_an_endpoint_that_went_away_is_no_error(api: Api, publisher: Publisher) -> None:
+async def test_an_endpoint_that_went_away_is_no_error(api: Api, publisher: StatusWriter) -> None:
     api.gone = True
     manifest = endpoint(100, {})
     await publisher.write(manifest, {}, status("Ready", "True"))

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator.pods.startup_poller import MAX_BYTES, StartupReports
+from forebay_operator.pods.startup_poller import MAX_BYTES, StartupPoller
 from forebay_operator.status.start_progress import Report, parse_report
 from forebay_server.lifecycle.startup import Download, Step
 from forebay_server.lifecycle.state import ServerState
@@ -55,9 +55,9 @@ def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[in
 
 
 @asynccontextmanager
-async def asking(port: int) -> AsyncIterator[tuple[StartupReports, list[EndpointKey]]]:
+async def asking(port: int) -> AsyncIterator[tuple[StartupPoller, list[EndpointKey]]]:
     changed: list[EndpointKey] = []
-    reports = StartupReports(changed.append, port=port, interval=0.02)
+    reports = StartupPoller(changed.append, port=port, interval=0.02)
     task = asyncio.create_task(reports.run())
     try:
         yield reports, changed
@@ -67,7 +67,7 @@ async def asking(port: int) -> AsyncIterator[tuple[StartupReports, list[Endpoint
             await task
 
 
-async def until(reports: StartupReports, step: str) -> Report:
+async def until(reports: StartupPoller, step: str) -> Report:
     for _ in range(200):
         report = reports.of(KEY).get("run")
         if report and report.step == step:

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from bench.scaling import TRACES, Request, make_requests, make_rules, simulate
 from forebay_operator.autoscaling import History, Policy, Sample, decide
-from forebay_operator.autoscaling.job_counts import Jobs
-from forebay_operator.pods.load import Held, PodLoad, parse_held, parse_load
+from forebay_operator.autoscaling.job_counts import JobCounts
+from forebay_operator.pods.load import GatewayLoad, PodLoad, parse_gateway_load, parse_load
 
 POLICY = Policy(
     min_replicas=0, max_replicas=10, concurrency=10, idle_timeout=120, scale_up_window=6, scale_down_window=60
 )
-GATEWAY = [("gateway", Held())]
+GATEWAY = [("gateway", GatewayLoad())]
 
 
 def steady(load: int, seconds: int = 200, ready: int = 1, **fields: float) -> list[Sample]:
@@ -107,8 +107,8 @@ class TestHistory:
             pytest.param({"pods": {"a": None}}, id="a pod is silent"),
             pytest.param({"held": [("gateway", None)]}, id="a gateway is silent"),
             pytest.param({"held": []}, id="there is no gateway, which would wake it"),
-            pytest.param({"held": [("gateway", Held(waiting=1))]}, id="a request is held"),
-            pytest.param({"held": [("gateway", Held(begun=1))]}, id="a request was held and went away"),
+            pytest.param({"held": [("gateway", GatewayLoad(waiting=1))]}, id="a request is held"),
+            pytest.param({"held": [("gateway", GatewayLoad(begun=1))]}, id="a request was held and went away"),
             pytest.param({"ready": False}, id="no replica is ready"),
             pytest.param({"pods": {"a": PodLoad(1, 0)}}, id="a request runs"),
             pytest.param({"pods": {"b": PodLoad(0, 1)}}, id="another pod has begun one"),
@@ -127,7 +127,7 @@ class TestHistory:
         assert last.idle == 1
 
     def test_every_gateway_tells_of_the_same_jobs(self) -> None:
-        held = [("a", Held(waiting=1, queued=5)), ("b", Held(waiting=2, queued=4))]
+        held = [("a", GatewayLoad(waiting=1, queued=5)), ("b", GatewayLoad(waiting=2, queued=4))]
         sample = self.add(History(60), 0, held=held)
         assert (sample.load, sample.waiting) == (8, 8)
 
@@ -162,19 +162,19 @@ class TestJobs:
     KEY = ("default", "one")
 
     def test_it_is_told_at_once_then_not_too_often_and_in_the_end(self) -> None:
-        jobs = Jobs()
+        jobs = JobCounts()
         said = [(0.0, (3, 1)), (2.0, (2, 1)), (9.0, (0, 0)), (10.0, (0, 0)), (12.0, (0, 0)), (30.0, (1, 0))]
         told = []
         for at, found in said:
-            changed = jobs.take([{self.KEY: Held(jobs=found)}, {}], at)
+            changed = jobs.take([{self.KEY: GatewayLoad(jobs=found)}, {}], at)
             told.append((bool(changed), jobs.of(self.KEY)))
         assert told == [
             (True, (3, 1)), (False, (3, 1)), (False, (3, 1)), (True, (0, 0)), (False, (0, 0)), (True, (1, 0)),
         ]  # fmt: skip
 
     def test_what_was_known_holds_while_no_gateway_answers(self) -> None:
-        jobs = Jobs()
-        jobs.take([{self.KEY: Held(jobs=(1, 1))}], 0.0)
+        jobs = JobCounts()
+        jobs.take([{self.KEY: GatewayLoad(jobs=(1, 1))}], 0.0)
         assert jobs.take([None], 60.0) == []
         assert jobs.of(self.KEY) == (1, 1)
         assert jobs.take([{}, None], 60.0) == [self.KEY], "the endpoint has none any more"
@@ -203,17 +203,17 @@ vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 7.0
             '{"endpoints": {"default/one": {"held": 2, "begun": 7, "oldestSeconds": 1.5, "queued": 1, '
             '"jobs": {"queued": 3, "running": 4}}}, "since": 1.0}'
         )
-        assert parse_held(text) == {("default", "one"): Held(waiting=2, begun=7, queued=1, jobs=(3, 4))}
+        assert parse_gateway_load(text) == {("default", "one"): GatewayLoad(waiting=2, begun=7, queued=1, jobs=(3, 4))}
 
     @pytest.mark.parametrize(
         "text", ["", "[]", "{}", '{"endpoints": {"a/b": {"held": -1}}}', '{"endpoints": {"a/b": 1}}']
     )
     def test_what_is_no_report_is_no_answer(self, text: str) -> None:
-        assert parse_held(text) is None
+        assert parse_gateway_load(text) is None
 
     @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
     def test_nonsense_is_no_error(self, text: str) -> None:
-        parse_held(text)
+        parse_gateway_load(text)
         parse_load(text)
 
 

@@ -20,7 +20,7 @@ from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving.api_keys import KeyRing
 from forebay_server.serving.engine import Abilities, Engine
-from forebay_server.serving.engine_control import BODY_BYTES, OPERATIONS, Control, Request
+from forebay_server.serving.engine_control import BODY_BYTES, OPERATIONS, Control, ControlRequest
 from forebay_server.serving.ops_server import OpsServer
 from tests.kubectl import wait_for
 
@@ -82,7 +82,7 @@ class Bench:
             raise RuntimeError("silence")
 
     def __call__(self, target: str, method: str = "POST", token: str = TOKEN, body: bytes = b"") -> tuple[int, Any]:
-        request = Request(method, target, f"Bearer {token}", len(body), lambda size: body[:size])
+        request = ControlRequest(method, target, f"Bearer {token}", len(body), lambda size: body[:size])
         status, content, _ = self.control.answer(request)
         return int(status), content
 
@@ -112,7 +112,7 @@ def test_nothing_is_done_without_the_token(bench: Bench, path: str) -> None:
 
 
 def test_without_a_token_of_its_own_control_is_off() -> None:
-    status, content, _ = Control(None).answer(Request("POST", "/sleep", f"Bearer {TOKEN}", 0, bytes))
+    status, content, _ = Control(None).answer(ControlRequest("POST", "/sleep", f"Bearer {TOKEN}", 0, bytes))
     assert (int(status), content["error"]["code"]) == (403, "control_off")  # type: ignore[index]
 
 

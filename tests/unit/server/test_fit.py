@@ -5,9 +5,9 @@ import pytest
 from forebay_server.failure import StartError
 from forebay_server.lifecycle.memory_fit import (
     GIB,
-    Wish,
+    MemoryNeed,
+    assess_fit,
     check,
-    judge,
     kv_bytes,
     longest_that_fits,
     parameters,
@@ -26,12 +26,12 @@ LLAMA_8B = {
     "max_position_embeddings": 131072,
     "tie_word_embeddings": False,
 }
-WISH = Wish("llama-8b", LLAMA_8B)
+WISH = MemoryNeed("llama-8b", LLAMA_8B)
 L4, A100, H100 = 24 * GIB, 40 * GIB, 80 * GIB
 
 
-def wish(**changes: object) -> Wish:
-    return Wish(**{"model": "llama-8b", "config": LLAMA_8B, **changes})  # type: ignore[arg-type]
+def wish(**changes: object) -> MemoryNeed:
+    return MemoryNeed(**{"model": "llama-8b", "config": LLAMA_8B, **changes})  # type: ignore[arg-type]
 
 
 def test_the_published_count_of_parameters() -> None:
@@ -67,14 +67,14 @@ def test_the_published_count_of_parameters() -> None:
 def test_what_cannot_fit_is_refused_with_what_would(
     asked: dict[str, object], gpus: list[int], reason: str, advice: str
 ) -> None:
-    failure = judge(wish(**asked), gpus)
+    failure = assess_fit(wish(**asked), gpus)
     assert (failure.reason if failure else "") == reason, failure
     assert advice in (failure.remedy if failure else "")
 
 
 def test_the_longest_that_fits_just_fits() -> None:
     length = longest_that_fits(WISH, L4, 131072)
-    assert judge(wish(max_model_len=length), [L4]) is None
+    assert assess_fit(wish(max_model_len=length), [L4]) is None
     room = L4 * WISH.gpu_memory_utilization
     assert 2 * 8_030_261_248 + kv_bytes(WISH, length + 256) > room
 

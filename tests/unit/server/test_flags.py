@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay_server.config.vllm_flags import Kind, flags_of
+from forebay_server.config.vllm_flags import FlagKind, flags_of
 
 
 def test_every_option_is_a_flag_with_its_kind_type_and_default() -> None:
@@ -22,14 +22,14 @@ def test_every_option_is_a_flag_with_its_kind_type_and_default() -> None:
     parser.add_argument("--overrides", type=json.loads, default={})
     parser.add_argument("--old", default=argparse.SUPPRESS)
     assert [(flag.name, flag.option, flag.kind, flag.type, flag.default) for flag in flags_of(parser).values()] == [
-        ("MAX_MODEL_LEN", "--max-model-len", Kind.VALUE, "int", 5),
-        ("EAGER", "--eager", Kind.BOOLEAN, "bool", False),
-        ("QUIET", "--quiet", Kind.SWITCH, "bool", False),
-        ("NAMES", "--names", Kind.LIST, "str", ["a", "b"]),
-        ("MIDDLEWARE", "--middleware", Kind.REPEATED, "str", []),
-        ("DTYPE", "--dtype", Kind.VALUE, "str", "auto"),
-        ("OVERRIDES", "--overrides", Kind.VALUE, "json", {}),
-        ("OLD", "--old", Kind.VALUE, "str", None),
+        ("MAX_MODEL_LEN", "--max-model-len", FlagKind.VALUE, "int", 5),
+        ("EAGER", "--eager", FlagKind.BOOLEAN, "bool", False),
+        ("QUIET", "--quiet", FlagKind.SWITCH, "bool", False),
+        ("NAMES", "--names", FlagKind.LIST, "str", ["a", "b"]),
+        ("MIDDLEWARE", "--middleware", FlagKind.REPEATED, "str", []),
+        ("DTYPE", "--dtype", FlagKind.VALUE, "str", "auto"),
+        ("OVERRIDES", "--overrides", FlagKind.VALUE, "json", {}),
+        ("OLD", "--old", FlagKind.VALUE, "str", None),
     ]
 
 

@@ -11,7 +11,7 @@ from forebay_server.asgi import Message, Receive, Scope, Send
 from forebay_server.asgi_client import Reply
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import CHAT, COMPLETIONS, Call, Form, JobError, call_of
-from forebay_server.jobs.outputs import Batches, emit
+from forebay_server.jobs.outputs import OutputBatches, emit
 from forebay_server.jobs.runsync import RunSync
 from forebay_server.jobs.transport import WithinProcess
 
@@ -98,7 +98,7 @@ def test_an_input_that_cannot_be_fails_with_the_reason(content: object, message:
     [((50, 1, 3), [1, 3, 9, 27, 50, 50]), ((4, 1, 1), [4, 4]), ((2, 5, 3), [2, 2]), ((10, 2, 1.5), [2, 3, 5, 7, 10])],
 )
 def test_items_grow_up_to_the_most(numbers: tuple[float, float, float], sizes: list[int]) -> None:
-    batches = Batches(*numbers)
+    batches = OutputBatches(*numbers)
     for size in sizes:
         assert [batches.full(count) for count in range(1, size + 1)] == [False] * (size - 1) + [True]
 

@@ -9,7 +9,7 @@ import pytest
 from forebay_server.asgi import App, Message, Receive, Scope, Send
 from forebay_server.lifecycle.state import ServerState, Step
 from forebay_server.serving.limits import Limits
-from forebay_server.serving.middleware import Gate
+from forebay_server.serving.middleware import AuthMiddleware
 
 KEY = "a-valid-key-0123456789"
 
@@ -79,7 +79,7 @@ async def call(
             await asyncio.Event().wait()
         return messages.pop(0)
 
-    await Gate(echo, state or ServerState(), keys, Recorder(), limits)(scope, receive, send)
+    await AuthMiddleware(echo, state or ServerState(), keys, Recorder(), limits)(scope, receive, send)
     return Reply(sent)
 
 
@@ -188,7 +188,7 @@ async def test_a_websocket_without_a_key_is_closed() -> None:
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/v1/realtime", "headers": [], "raw_path": b"/v1/realtime"}
-    await Gate(echo, ServerState(), OneKey(), Recorder())(scope, no_message, send)
+    await AuthMiddleware(echo, ServerState(), OneKey(), Recorder())(scope, no_message, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
@@ -202,7 +202,7 @@ async def test_requests_are_counted_until_their_last_byte() -> None:
 
     async def send(message: Message) -> None: ...
 
-    gate = Gate(slow, state, None, Recorder())
+    gate = AuthMiddleware(slow, state, None, Recorder())
     scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": []}
     running = asyncio.create_task(gate(scope, no_message, send))
     await asyncio.sleep(0)
@@ -229,7 +229,7 @@ async def test_the_port_opens_only_after_the_model_has_answered(works: bool, tol
     async def send(message: Message) -> None:
         sent.append(message["type"])
 
-    await Gate(app, state, None, recorder)({"type": "lifespan"}, no_message, send)
+    await AuthMiddleware(app, state, None, recorder)({"type": "lifespan"}, no_message, send)
     assert sent == [told]
     assert state.step is step
     assert recorder.served is works
@@ -289,7 +289,7 @@ async def test_a_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError
 
     scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "headers": []}
-    await Gate(echo, ServerState(), None, Recorder(), Limits(body_seconds=0.01))(scope, never, send)
+    await AuthMiddleware(echo, ServerState(), None, Recorder(), Limits(body_seconds=0.01))(scope, never, send)
     assert Reply(sent).status == 408
     assert sent[-1] == {"type": "http.response.body", "body": b""}, "the connection ends after the answer"
 

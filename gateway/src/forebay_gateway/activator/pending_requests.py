@@ -11,7 +11,7 @@ from typing import Any
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address, Endpoint
-from forebay_gateway.fairness.quotas import Shares
+from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.http import errors
 from forebay_gateway.metrics import HELD
 from forebay_gateway.settings import Limits
@@ -45,7 +45,7 @@ class Backlog:
     running: int = 0
 
 
-class Holds:
+class Activator:
     """The held requests of all endpoints."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Holds:
         self._usage: dict[EndpointKey, Usage] = {}
         self._waiting: dict[EndpointKey, set[asyncio.Future[list[Address]]]] = {}
         self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
-        self._shares = Shares(limits.held, limits.namespace_share)
+        self._shares = Quota(limits.held, limits.namespace_share)
         self.backlog: Callable[[], Mapping[EndpointKey, Backlog]] = dict
         """Tells what jobs there are."""
 

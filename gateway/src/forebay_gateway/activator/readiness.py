@@ -14,13 +14,13 @@ SECONDS = 1.0
 """For an answer; the server gives it from memory, in a thread of its own."""
 
 
-class Probe:
+class ReadinessProbe:
     """Asks on the ops port. Use it as an async context manager."""
 
     def __init__(self, port: int) -> None:
         self._port = port
 
-    async def __aenter__(self) -> "Probe":
+    async def __aenter__(self) -> "ReadinessProbe":
         connector = aiohttp.TCPConnector(limit=64, force_close=True)
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=SECONDS))
         return self

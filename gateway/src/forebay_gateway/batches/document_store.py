@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from forebay_gateway.fairness.quotas import Shares, memory_of
+from forebay_gateway.fairness.quotas import Quota, memory_of
 from forebay_gateway.jobs.store import Full
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -12,7 +12,7 @@ OVERHEAD = 400
 """Bytes that a document takes besides its text, in memory."""
 
 
-class Shelf(ABC):
+class DocumentStore(ABC):
     """All of it may raise Unavailable."""
 
     @abstractmethod
@@ -50,12 +50,12 @@ def size_of(text: str) -> int:
     return memory_of(text) + OVERHEAD
 
 
-class MemoryShelf(Shelf):
+class MemoryDocumentStore(DocumentStore):
     """In the memory of one gateway; `most_bytes` bounds all documents together, of which `share` tells a namespace's
     part (shares.Shares)."""
 
     def __init__(self, most_bytes: int, share: float = 0.5) -> None:
-        self._bytes = Shares(most_bytes, share)
+        self._bytes = Quota(most_bytes, share)
         self._documents: dict[tuple[EndpointKey, str], dict[str, str]] = {}
         self._expiries: dict[tuple[EndpointKey, str, str], asyncio.TimerHandle] = {}
 

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from forebay_gateway.batches import objects
-from forebay_gateway.batches.document_store import Shelf
+from forebay_gateway.batches.document_store import DocumentStore
 from forebay_gateway.batches.objects import Record
-from forebay_gateway.batches.processor import Worker
+from forebay_gateway.batches.processor import BatchProcessor
 from forebay_gateway.batches.upload import BadUpload, read_upload
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import Shares, Turns
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import Quota, Turns
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import ApiError, Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
@@ -55,10 +55,10 @@ LONGEST_OBJECT = 64 << 10
 """Bytes of what describes a batch."""
 
 
-class BatchesApi:
+class BatchApi:
     """OpenAI's files and batches of every endpoint."""
 
-    def __init__(self, shelf: Shelf, worker: Worker, answers: Shares, pace: Pace) -> None:
+    def __init__(self, shelf: DocumentStore, worker: BatchProcessor, answers: Quota, pace: Pacer) -> None:
         self._shelf = shelf
         self._worker = worker
         self._answers = answers

@@ -52,7 +52,7 @@ class _Body(msgspec.Struct):
 _LINE, _BODY = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Body)
 
 
-class Requests:
+class BatchRequests:
     """The requests of an input file that was read. Only where each begins is kept, beside the file itself."""
 
     def __init__(self, content: str) -> None:
@@ -76,10 +76,12 @@ class Requests:
         return Request(read_text(asked.custom_id), bytes(asked.body).decode())
 
 
-async def read_requests(content: str, endpoint: str, longest_id: int = LONGEST_ID) -> tuple[Requests, list[Record]]:
+async def read_requests(
+    content: str, endpoint: str, longest_id: int = LONGEST_ID
+) -> tuple[BatchRequests, list[Record]]:
     """The requests of an input file, and what is wrong with its lines, as a batch object tells it. Other tasks run
     between its slices."""
-    requests = Requests(content)
+    requests = BatchRequests(content)
     errors: list[Record] = []
     seen: set[str] = set()
     place = number = cost = 0

@@ -19,14 +19,21 @@ from weakref import WeakValueDictionary
 
 from forebay_gateway.activator.pending_requests import wait_for_event
 from forebay_gateway.batches import objects
-from forebay_gateway.batches.document_store import Shelf
-from forebay_gateway.batches.jsonl import LONGEST_ID, Requests, job_input, read_requests, tell_result, tell_unanswered
+from forebay_gateway.batches.document_store import DocumentStore
+from forebay_gateway.batches.jsonl import (
+    LONGEST_ID,
+    BatchRequests,
+    job_input,
+    read_requests,
+    tell_result,
+    tell_unanswered,
+)
 from forebay_gateway.batches.objects import Record
-from forebay_gateway.fairness.pacing import Pace
+from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import SMALL, Turns, memory_of
 from forebay_gateway.jobs.job import Job
-from forebay_gateway.jobs.key_cipher import Seal
-from forebay_gateway.jobs.store import LOOK, Full, Store, Unavailable
+from forebay_gateway.jobs.key_cipher import KeyCipher
+from forebay_gateway.jobs.store import LOOK, Full, JobStore, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.settings import MIB
@@ -60,20 +67,20 @@ KEPT, TIMEOUT = 1800.0, 600.0
 """Seconds for which a job's result is kept, and for which it may run: those of /run."""
 
 
-class Worker:
+class BatchProcessor:
     """Use it as an async context manager."""
 
-    def __init__(self, shelf: Shelf, store: Store, seal: Seal, pace: Pace) -> None:
+    def __init__(self, shelf: DocumentStore, store: JobStore, seal: KeyCipher, pace: Pacer) -> None:
         self._shelf = shelf
         self._pace = pace
         self._store = store
         self._seal = seal
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._inputs = Inputs(shelf)
+        self._inputs = InputFiles(shelf)
         self._doing: Counter[str | EndpointKey] = Counter()
         """How many batches of each namespace and of each endpoint run here."""
 
-    async def __aenter__(self) -> "Worker":
+    async def __aenter__(self) -> "BatchProcessor":
         self._looking = asyncio.create_task(self._look_for_batches())
         return self
 
@@ -155,16 +162,16 @@ class Worker:
             self._doing += Counter()  # without those that have none
 
 
-class Inputs:
+class InputFiles:
     """The input files of the batches that run, each in memory once: so they have no more bytes than the shelf may."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: DocumentStore) -> None:
         self.turns = Turns()
         """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
         self.shelf = shelf
-        self._read: WeakValueDictionary[tuple[EndpointKey, str, str], Requests] = WeakValueDictionary()
+        self._read: WeakValueDictionary[tuple[EndpointKey, str, str], BatchRequests] = WeakValueDictionary()
 
-    async def read(self, key: EndpointKey, file: str, route: str, *, begun: bool) -> tuple[Requests, list[Record]]:
+    async def read(self, key: EndpointKey, file: str, route: str, *, begun: bool) -> tuple[BatchRequests, list[Record]]:
         """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then."""
         async with self.turns.of(key[0]):
             if (found := self._read.get((key, file, route))) is not None:
@@ -180,7 +187,7 @@ class _Batch:
     """One batch, from where it is to its end."""
 
     def __init__(
-        self, inputs: Inputs, store: Store, seal: Seal, pace: Pace, *, key: EndpointKey, batch_id: str
+        self, inputs: InputFiles, store: JobStore, seal: KeyCipher, pace: Pacer, *, key: EndpointKey, batch_id: str
     ) -> None:
         self._shelf = inputs.shelf
         self._pace = pace
@@ -224,7 +231,7 @@ class _Batch:
         await self._close()
         BATCHES.labels(status).inc()
 
-    async def _do(self, requests: Requests) -> str:
+    async def _do(self, requests: BatchRequests) -> str:
         """Have the requests done that were not; the state in which the batch ends."""
         numbers = await self._undone(len(requests))
         left = iter(numbers)
@@ -261,7 +268,7 @@ class _Batch:
             self._count(done)
             return [number for number in range(total) if str(number) not in done]
 
-    async def _do_some(self, requests: Requests, left: Iterator[int], api_key: str) -> None:
+    async def _do_some(self, requests: BatchRequests, left: Iterator[int], api_key: str) -> None:
         for number in left:
             job_id = f"{self._id}-{number}"
             try:
@@ -286,7 +293,7 @@ class _Batch:
         await self._shelf.put(self._key, f"results-{self._id}", str(number), text, objects.BATCH_KEPT)
         self._batch["request_counts"]["completed" if well else "failed"] += 1
 
-    async def _do_one(self, job_id: str, requests: Requests, number: int, api_key: str) -> Job | None:
+    async def _do_one(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> Job | None:
         """The job when it is over; None where it is gone."""
         with self._store.changes(job_id) as changed:
             while True:
@@ -297,7 +304,7 @@ class _Batch:
                     await wait_for_event(changed, LOOK)
             return await self._store.wait_for_end(self._key, job_id, changed, math.inf)
 
-    async def _submit(self, job_id: str, requests: Requests, number: int, api_key: str) -> None:
+    async def _submit(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> None:
         """Raises Full."""
         large = memory_of(requests.line(number)) > SMALL
         async with self._turn if large else nullcontext():
@@ -305,7 +312,7 @@ class _Batch:
             submission = Submission(given, TIMEOUT, DAY, KEPT, low=False, webhook="")
             await self._store.submit(self._key, job_id, submission, api_key)
 
-    async def _write_files(self, requests: Requests, status: str) -> None:
+    async def _write_files(self, requests: BatchRequests, status: str) -> None:
         """The output and the error file, each where there is something in it."""
         if status != "failed":
             objects.move(self._batch, "finalizing", time.time())

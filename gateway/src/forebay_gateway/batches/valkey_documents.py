@@ -6,18 +6,18 @@ from importlib import resources
 
 from redis import asyncio as valkey
 
-from forebay_gateway.batches.document_store import Shelf, size_of
-from forebay_gateway.jobs.scripts import Steps
+from forebay_gateway.batches.document_store import DocumentStore, size_of
+from forebay_gateway.jobs.scripts import Scripts
 from forebay_gateway.jobs.store import Full
 from forebay_kube.endpoint_key import EndpointKey, format_key
 
 
-class ValkeyShelf(Shelf):
+class ValkeyDocumentStore(DocumentStore):
     """`most_bytes` bounds all documents together, whichever gateway keeps them there; of them `share` tells a
     namespace's part (shares.Shares)."""
 
     def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5) -> None:
-        self._steps = Steps(client, resources.files(__package__).joinpath("documents.lua").read_text())
+        self._steps = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())
         self._most_bytes = most_bytes
         self._share = share
         self._gateway = uuid.uuid4().hex

@@ -16,7 +16,7 @@ from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey
 
 
-class Keys:
+class KeyAuthorizer:
     """Which keys are valid now."""
 
     def __init__(self) -> None:

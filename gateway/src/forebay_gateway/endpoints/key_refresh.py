@@ -17,7 +17,7 @@ PEEKED = 16 << 10
 _MODEL = re.compile(rb'"model"\s{0,8}:\s{0,8}"([^"\\]{1,512})"')
 
 
-class Rereads:
+class KeyRefreshRequests:
     """Of the last seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

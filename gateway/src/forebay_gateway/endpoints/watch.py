@@ -9,7 +9,7 @@ from typing import Any
 
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Manifest, read_endpoint, read_slice
-from forebay_gateway.endpoints.key_authorizer import Keys
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.metrics import UNREADABLE
 from forebay_kube import names
 from forebay_kube.api_client import ApiClient, ApiServerError
@@ -96,7 +96,7 @@ class Watch:
             (self.leave_out or self.drop)({"metadata": kept})
 
 
-def watches(directory: Directory, keys: Keys, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:
+def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:
     """All that the gateway follows. `own` is its namespace, where the Secrets are; no `namespaces` means all."""
 
     def put_slice(manifest: Manifest) -> None:

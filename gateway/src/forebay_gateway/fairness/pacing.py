@@ -42,7 +42,7 @@ class Reader:
                     self._transport.resume_reading()
 
 
-class Pace:
+class Pacer:
     """Has what one tenant does wait for others. `apart` 0: there are no others."""
 
     def __init__(self, apart: float = APART) -> None:

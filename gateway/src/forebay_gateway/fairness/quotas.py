@@ -17,7 +17,7 @@ SMALL = 64 << 10
 
 
 @dataclass
-class Shares:
+class Quota:
     """A budget of bytes, requests or connections.
 
     Attributes:
@@ -70,7 +70,7 @@ def memory_of(text: str) -> int:
 class Reservation:
     """What one piece of work has taken of a budget for its tenant; free again when the context ends."""
 
-    def __init__(self, shares: Shares, tenant: Hashable) -> None:
+    def __init__(self, shares: Quota, tenant: Hashable) -> None:
         self._shares = shares
         self._tenant = tenant
         self._size = 0
@@ -123,7 +123,7 @@ class Turns:
         return self._locks.setdefault(tenant, asyncio.Lock())
 
 
-class Sources:
+class SourceQuota:
     """Connections of which nothing is known yet but where they come from, bounded in all and for one source.
 
     A source is an IPv4 address, or the network of 64 bits that one machine may have all of in IPv6. Proxies that are

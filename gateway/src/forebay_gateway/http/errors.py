@@ -24,7 +24,7 @@ ANTHROPIC_TYPES = {
 """HTTP status -> error type of Anthropic's API; "api_error" from 500 on, else invalid_request_error."""
 
 
-class Api(Enum):
+class ApiDialect(Enum):
     """Whose API a path belongs to, as far as the shape of an error depends on it."""
 
     OPENAI = "openai"
@@ -44,30 +44,30 @@ class ApiError:
     type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
 
-    def content(self, api: Api = Api.OPENAI) -> dict[str, Any]:
+    def content(self, api: ApiDialect = ApiDialect.OPENAI) -> dict[str, Any]:
         """The body of an answer. The one for Anthropic's clients has their `type` in both places."""
-        if api is Api.RUNPOD:
+        if api is ApiDialect.RUNPOD:
             return {"error": self.message}
         kind = self.type or (SERVER_ERROR if self.status >= 500 else INVALID_REQUEST)
-        if api is Api.ANTHROPIC:
+        if api is ApiDialect.ANTHROPIC:
             kind = ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else INVALID_REQUEST)
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
-        return {"type": "error", "error": error} if api is Api.ANTHROPIC else {"error": error}
+        return {"type": "error", "error": error} if api is ApiDialect.ANTHROPIC else {"error": error}
 
-    def event(self, api: Api = Api.OPENAI) -> bytes:
+    def event(self, api: ApiDialect = ApiDialect.OPENAI) -> bytes:
         """The last event of a stream that was begun before the error.
 
         The Responses API has its fields at the top (openai.types.responses.ResponseErrorEvent); `error` beside them is
         what makes OpenAI's clients raise. `status` is the HTTP status that came too late.
         """
         content = self.content(api)
-        if api is not Api.RUNPOD:
+        if api is not ApiDialect.RUNPOD:
             content["error"]["status"] = self.status
         name = b""
-        if api is Api.RESPONSES:
+        if api is ApiDialect.RESPONSES:
             top = {"type": "error", "code": self.code, "message": self.message, "param": self.param}
             content = {**top, "sequence_number": 0, **content}
-        if api in (Api.RESPONSES, Api.ANTHROPIC):
+        if api in (ApiDialect.RESPONSES, ApiDialect.ANTHROPIC):
             name = b"event: error\n"
         return b"%sdata: %s\n\n" % (name, json.dumps(content).encode())
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
 
-from forebay_gateway.http.errors import Api
+from forebay_gateway.http.errors import ApiDialect
 from forebay_gateway.http.job_operations import read_operation
 
 RESOURCES = frozenset(
@@ -38,7 +38,7 @@ _V2 = re.compile(r"^/v2/([^/]+)(/openai/v1/.+|/runsync)$")
 _V2_JOBS = re.compile(r"^/v2/([^/]+)/(.+)$")
 
 
-class Kind(Enum):
+class RouteKind(Enum):
     """How a request is answered while no pod is ready."""
 
     PROBE = "probe"
@@ -73,15 +73,15 @@ class Path:
     endpoint: str
     canonical: str
     target: bytes
-    kind: Kind
+    kind: RouteKind
 
     @property
-    def api(self) -> Api:
-        if self.kind is Kind.JOBS:
-            return Api.RUNPOD
+    def api(self) -> ApiDialect:
+        if self.kind is RouteKind.JOBS:
+            return ApiDialect.RUNPOD
         if self.canonical.startswith("/v1/messages"):
-            return Api.ANTHROPIC
-        return Api.RESPONSES if self.canonical.startswith("/v1/responses") else Api.OPENAI
+            return ApiDialect.ANTHROPIC
+        return ApiDialect.RESPONSES if self.canonical.startswith("/v1/responses") else ApiDialect.OPENAI
 
 
 def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
@@ -90,17 +90,17 @@ def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
     if not {".", ".."}.isdisjoint(unquote(path).split("/")):
         return None
     if path in _PROBES:
-        return Path("", path, target, Kind.PROBE)
+        return Path("", path, target, RouteKind.PROBE)
     if path in ("/openapi.json", "/v1/openapi.json") and not shared:
-        return Path("", path, target, Kind.PASSIVE)
+        return Path("", path, target, RouteKind.PASSIVE)
     endpoint, rest, to_pod = "", path, target
     jobs = _V2_JOBS.match(path) if shared else None
     if jobs and (operation := read_operation(jobs[2])):
-        return Path(jobs[1], f"/{operation}", target, Kind.JOBS)
+        return Path(jobs[1], f"/{operation}", target, RouteKind.JOBS)
     if named := _V2.match(path):
         endpoint, rest = named[1], named[2].removeprefix("/openai")
         if rest == "/runsync":
-            return Path(endpoint, rest, target, Kind.ENGINE if method == "POST" else Kind.PASSIVE)
+            return Path(endpoint, rest, target, RouteKind.ENGINE if method == "POST" else RouteKind.PASSIVE)
     elif shared:
         rest = path.removeprefix("/openai")
         to_pod = target.removeprefix(b"/openai")
@@ -108,10 +108,10 @@ def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
             return None
     parts = rest.removeprefix("/").split("/")
     if shared and parts[0] == "v1" and parts[1:2] and parts[1] in ("files", "batches"):
-        return Path(endpoint, rest, to_pod, Kind.BATCHES)
+        return Path(endpoint, rest, to_pod, RouteKind.BATCHES)
     if parts[0] != "v1" or len(parts) < 2 or parts[1] not in RESOURCES:
         return None
     if parts[1] == "models" and method in ("GET", "HEAD"):
-        return Path(endpoint, rest, to_pod, Kind.MODELS)
+        return Path(endpoint, rest, to_pod, RouteKind.MODELS)
     engine = method == "POST" or (method == "GET" and rest in WEB_SOCKETS)
-    return Path(endpoint, rest, to_pod, Kind.ENGINE if engine else Kind.PASSIVE)
+    return Path(endpoint, rest, to_pod, RouteKind.ENGINE if engine else RouteKind.PASSIVE)

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 
-from forebay_gateway.activator.pending_requests import Holds, wait_for_event
+from forebay_gateway.activator.pending_requests import Activator, wait_for_event
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.jobs.executor import Running
+from forebay_gateway.jobs.executor import JobExecutor
 from forebay_gateway.jobs.job import Job
-from forebay_gateway.jobs.store import Store, Unavailable
+from forebay_gateway.jobs.store import JobStore, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,9 @@ PAUSE = 1.0
 class Dispatcher:
     """For all endpoints. Use it as an async context manager."""
 
-    def __init__(self, store: Store, directory: Directory, balancer: Balancer, holds: Holds, running: Running) -> None:
+    def __init__(
+        self, store: JobStore, directory: Directory, balancer: Balancer, holds: Activator, running: JobExecutor
+    ) -> None:
         self._store = store
         self._directory = directory
         self._balancer = balancer

@@ -12,12 +12,12 @@ from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import Reservation, Shares
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.jobs import pod_client
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import ATTEMPTS, Full, Lost, Store, Unavailable, insist
+from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable, insist
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -27,11 +27,11 @@ READ_BUFFER = 16 << 10
 logger = logging.getLogger(__name__)
 
 
-class Running:
+class JobExecutor:
     """Use it as an async context manager; what runs when it ends is put back into the queue. `answers` bounds what
     is received and not stored yet."""
 
-    def __init__(self, store: Store, balancer: Balancer, answers: Shares, pace: Pace) -> None:
+    def __init__(self, store: JobStore, balancer: Balancer, answers: Quota, pace: Pacer) -> None:
         self._store = store
         self._pace = pace
         self._answers = answers
@@ -43,7 +43,7 @@ class Running:
         """Called when a pod of an endpoint has a job less."""
         store.stopped = self.stop
 
-    async def __aenter__(self) -> "Running":
+    async def __aenter__(self) -> "JobExecutor":
         connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_open)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=3)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=READ_BUFFER)
@@ -89,7 +89,7 @@ class Running:
                 raise
             logger.info("job %s goes back to the queue, as this gateway ends", job.id)
             with suppress(Unavailable):  # its claim is over then when nobody beats for it
-                await self._store.put_back(job, blamed=False)
+                await self._store.requeue(job, blamed=False)
         except Full:
             await self._finish(job, State.FAILED, "There is no place for more of the output (jobs_bytes).")
         except Lost:
@@ -150,7 +150,7 @@ class Running:
     async def _put_back(self, job: Job, why: str, *, blamed: bool) -> None:
         self._generated(job)
         REQUEUED.labels(why).inc()
-        await insist(partial(self._store.put_back, job, blamed=blamed))
+        await insist(partial(self._store.requeue, job, blamed=blamed))
 
     def _generated(self, job: Job) -> bool:
         """Nothing stops it from here on; whether that was not done before."""

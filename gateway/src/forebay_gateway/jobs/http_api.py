@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from forebay_gateway.activator.pending_requests import wait_for_event
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import SMALL, Reservation, Shares
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import SMALL, Quota, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import ApiError, Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import METHODS
 from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_state, tell_stream
-from forebay_gateway.jobs.rate_limits import Rates
-from forebay_gateway.jobs.store import Full, Store, Taken, Unavailable
+from forebay_gateway.jobs.rate_limits import RateLimits
+from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
@@ -41,15 +41,15 @@ class Asked:
     body: bytes | bytearray
 
 
-class JobsApi:
+class JobApi:
     """RunPod's operations on the jobs of this gateway."""
 
-    def __init__(self, store: Store, directory: Directory, answers: Shares, pace: Pace) -> None:
+    def __init__(self, store: JobStore, directory: Directory, answers: Quota, pace: Pacer) -> None:
         self._store = store
         self._pace = pace
         self._answers = answers
         self._directory = directory
-        self._rates = Rates()
+        self._rates = RateLimits()
         self._operations: dict[str, Callable[[Asked], Awaitable[object]]] = {
             "run": self._run,
             "runsync": self._runsync,
@@ -174,7 +174,7 @@ class JobsApi:
         if size > SMALL and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
-    async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> tuple[Taken, bytes]:
+    async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:
         """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
         Refused."""
         with Reservation(self._answers, asked.key[0]) as room:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cryptography.fernet import Fernet, InvalidToken
 
 
-class Seal:
+class KeyCipher:
     """`secret` gives the key of the installation, which only gateways and operators have; b"" before it is known."""
 
     def __init__(self, secret: Callable[[], bytes]) -> None:

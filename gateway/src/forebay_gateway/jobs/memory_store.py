@@ -9,9 +9,9 @@ from itertools import islice
 
 from forebay_gateway.activator.pending_requests import Backlog
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.quotas import SMALL, Shares, memory_of
+from forebay_gateway.fairness.quotas import SMALL, Quota, memory_of
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import ITEM, Counts, Full, Lost, Store, Taken
+from forebay_gateway.jobs.store import ITEM, Counts, Full, JobStore, Lost, StreamedItems
 from forebay_gateway.jobs.submission import Submission
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -31,7 +31,7 @@ class _Endpoint:
         return self.low if job.submission.low else self.normal
 
 
-class Memory(Store):
+class MemoryJobStore(JobStore):
     """`most_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
     (shares.Shares)."""
 
@@ -39,7 +39,7 @@ class Memory(Store):
 
     def __init__(self, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()
-        self._bytes = Shares(most_bytes, share)
+        self._bytes = Quota(most_bytes, share)
         self._endpoints: dict[EndpointKey, _Endpoint] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
 
@@ -54,7 +54,7 @@ class Memory(Store):
         endpoint = self._endpoints.get(key)
         return endpoint.jobs.get(job_id) if endpoint else None
 
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> Taken | None:
+    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
         job = await self.find(key, job_id)
         if job is None:
             return None
@@ -62,13 +62,13 @@ class Memory(Store):
         size = 0
         for item in islice(job.output, job.told, None):
             if not items and len(item) > most:
-                return Taken(job.state, True, [], len(item))
+                return StreamedItems(job.state, True, [], len(item))
             size += len(item) + ITEM
             if items and size > most:
                 break
             items.append(item)
         job.told += len(items)
-        return Taken(job.state, job.told < len(job.output), items)
+        return StreamedItems(job.state, job.told < len(job.output), items)
 
     async def counts(self, key: EndpointKey) -> Counts:
         return self._endpoints[key].counts if key in self._endpoints else Counts()
@@ -94,9 +94,9 @@ class Memory(Store):
         return job, endpoint.counts.queued
 
     async def release(self, job: Job) -> None:
-        await self.put_back(job, blamed=True)
+        await self.requeue(job, blamed=True)
 
-    async def put_back(self, job: Job, *, blamed: bool) -> None:
+    async def requeue(self, job: Job, *, blamed: bool) -> None:
         if job.state is State.IN_PROGRESS:
             self._leave_pod(job)
             self._forget_output(job)

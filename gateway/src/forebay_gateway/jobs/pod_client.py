@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE, Pace
+from forebay_gateway.fairness.pacing import LARGE, Pacer
 from forebay_gateway.fairness.quotas import SMALL, Reservation
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
@@ -68,7 +68,7 @@ LONGEST_TEXT = 10_000
 
 
 async def run(
-    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, pace: Pace
+    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, pace: Pacer
 ) -> AsyncGenerator[tuple[Sequence[str], Outcome | None]]:
     """Run a job; gives the items of its output, as JSON, as they come, and with the last ones how it ended. `received`
     counts the bytes that are here until the next ones are asked for.

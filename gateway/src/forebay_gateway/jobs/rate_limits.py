@@ -18,7 +18,7 @@ AT_ONCE = {"runsync": 400, "run": 200, "status": 400, "stream": 400, "cancel": 2
 """Requests that are being answered, for each ready pod and at least once."""
 
 
-class Rates:
+class RateLimits:
     """Counts in windows that begin with a first request, and what is being answered."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

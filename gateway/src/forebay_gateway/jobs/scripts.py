@@ -39,7 +39,7 @@ _PASSING = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY"
 """Refusals that end by themselves or by an administrator: a failover, a disk that is full, another's long script."""
 
 
-class Steps:
+class Scripts:
     """The steps of one script."""
 
     def __init__(self, client: valkey.Redis, text: str) -> None:

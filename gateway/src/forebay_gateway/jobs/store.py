@@ -61,7 +61,7 @@ class Counts(Backlog):
 
 
 @dataclass(frozen=True)
-class Taken:
+class StreamedItems:
     """What /stream tells: items of the output as JSON, each told once, and whether there are more. `larger`: bytes of
     the next item, where that is more than was asked for."""
 
@@ -71,7 +71,7 @@ class Taken:
     larger: int = 0
 
 
-class Store(ABC):
+class JobStore(ABC):
     """All of it may raise Unavailable."""
 
     keeps: ClassVar[str]
@@ -134,7 +134,7 @@ class Store(ABC):
         or is here anyway."""
 
     @abstractmethod
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> Taken | None:
+    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
         """The output that was not taken yet, up to `most` bytes. Nothing where the next item has more, unless it is
         here anyway."""
 
@@ -157,7 +157,7 @@ class Store(ABC):
         """Nothing more is done here for a claimed job: where it is neither over nor back, another may have it."""
 
     @abstractmethod
-    async def put_back(self, job: Job, *, blamed: bool) -> None:
+    async def requeue(self, job: Job, *, blamed: bool) -> None:
         """The pod had no place, or is gone: the job goes first. It is `blamed` where it may be why."""
 
     @abstractmethod

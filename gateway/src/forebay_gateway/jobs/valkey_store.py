@@ -16,9 +16,9 @@ from forebay_gateway.activator.pending_requests import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import SMALL, memory_of
 from forebay_gateway.jobs.job import OVERHEAD, Job, State
-from forebay_gateway.jobs.key_cipher import Seal
-from forebay_gateway.jobs.scripts import Steps, is_away
-from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, Lost, Store, Taken, Unavailable
+from forebay_gateway.jobs.key_cipher import KeyCipher
+from forebay_gateway.jobs.scripts import Scripts, is_away
+from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, JobStore, Lost, StreamedItems, Unavailable
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
 from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
@@ -37,23 +37,23 @@ BEATEN_TOGETHER = 1000
 CHANNEL = "forebay:told"
 
 
-class Valkey(Store):
+class ValkeyJobStore(JobStore):
     """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in; of
     them `share` tells a namespace's part (shares.Shares)."""
 
     keeps = "in Valkey, for all gateways"
 
-    def __init__(self, client: valkey.Redis, seal: Seal, most_bytes: int, share: float = 0.5) -> None:
+    def __init__(self, client: valkey.Redis, seal: KeyCipher, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()
         self._client = client
         self._seal = seal
-        self._steps = Steps(client, resources.files(__package__).joinpath("jobs.lua").read_text())
+        self._steps = Scripts(client, resources.files(__package__).joinpath("jobs.lua").read_text())
         self._place = most_bytes, share
         self._claims: dict[str, str] = {}
         self._backlog: Mapping[EndpointKey, Backlog] = {}
 
-    async def __aenter__(self) -> "Valkey":
-        loops = (self._beat, INTERVAL), (self._sweep, INTERVAL), (self._listen, 0.0)
+    async def __aenter__(self) -> "ValkeyJobStore":
+        loops = (self._heartbeat, INTERVAL), (self._sweep, INTERVAL), (self._listen, 0.0)
         self._tasks = [asyncio.create_task(self._go_on(work, pause)) for work, pause in loops]
         return self
 
@@ -85,9 +85,9 @@ class Valkey(Store):
         found = await self._steps.run("find", job_id, format_key(key), most)
         return self._job(*found) if found else None
 
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> Taken | None:
+    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
         found = await self._steps.run("take_stream", job_id, format_key(key), most, uuid.uuid4().hex)
-        return Taken(State(found[0]), bool(found[1]), found[2], found[3]) if found else None
+        return StreamedItems(State(found[0]), bool(found[1]), found[2], found[3]) if found else None
 
     async def counts(self, key: EndpointKey) -> Counts:
         return Counts(*map(int, await self._steps.run("counts", format_key(key))))
@@ -109,7 +109,7 @@ class Valkey(Store):
     async def release(self, job: Job) -> None:
         self._let_go(job)
 
-    async def put_back(self, job: Job, *, blamed: bool) -> None:
+    async def requeue(self, job: Job, *, blamed: bool) -> None:
         await self._steps.run("put_back", job.id, job.token, int(blamed))
         self._let_go(job)
 
@@ -157,7 +157,7 @@ class Valkey(Store):
     async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
         await self._steps.run("expire", job_id, format_key(key), round(seconds * 1000))
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         """Hold on to what was claimed here."""
         claims = list(self._claims.items())
         for first in range(0, len(claims), BEATEN_TOGETHER):

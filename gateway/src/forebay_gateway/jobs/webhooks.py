@@ -16,10 +16,10 @@ from typing import Any
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
-from forebay_gateway.fairness.pacing import Pace
-from forebay_gateway.fairness.quotas import SMALL, Reservation, Shares
+from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.quotas import SMALL, Quota, Reservation
 from forebay_gateway.jobs.job import Job, render, tell
-from forebay_gateway.jobs.store import Store, insist
+from forebay_gateway.jobs.store import JobStore, insist
 from forebay_gateway.metrics import WEBHOOKS
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -67,7 +67,7 @@ class Webhooks:
     waits."""
 
     def __init__(
-        self, store: Store, answers: Shares, pace: Pace, allowed: Sequence[Network] = (), pause: float = PAUSE
+        self, store: JobStore, answers: Quota, pace: Pacer, allowed: Sequence[Network] = (), pause: float = PAUSE
     ) -> None:
         self._store = store
         self._allowed = allowed

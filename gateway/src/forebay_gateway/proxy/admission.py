@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from forebay_gateway.http.errors import Api
+from forebay_gateway.http.errors import ApiDialect
 from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import WEB_SOCKETS, Path
 from forebay_kube.endpoint_key import EndpointKey
@@ -38,6 +38,6 @@ class Admission:
         return self.head.is_web_socket and self.path.canonical in WEB_SOCKETS
 
     @property
-    def api(self) -> Api:
+    def api(self) -> ApiDialect:
         """Whose errors the client knows."""
         return self.path.api

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from forebay_gateway.endpoints.key_refresh import PEEKED
-from forebay_gateway.fairness.pacing import LARGE, Pace, Reader
-from forebay_gateway.fairness.quotas import SMALL, Reservation, Shares, Sources
+from forebay_gateway.fairness.pacing import LARGE, Pacer, Reader
+from forebay_gateway.fairness.quotas import SMALL, Quota, Reservation, SourceQuota
 from forebay_gateway.http import errors
-from forebay_gateway.http.errors import Api, ApiError, Refused
+from forebay_gateway.http.errors import ApiDialect, ApiError, Refused
 from forebay_gateway.http.messages import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
 from forebay_gateway.http.parser import RequestReader
 from forebay_gateway.http.request_id import choose_id, new_id
@@ -34,16 +34,16 @@ SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Why nothing is read from the other side."""
 
 
-class Gate(Protocol):
+class Handler(Protocol):
     """Decides about requests."""
 
     limits: Limits
-    kept: Shares
-    answers: Shares
-    known: Shares
-    unknown: Sources
-    pace: Pace
-    connections: "set[Connection]"
+    kept: Quota
+    answers: Quota
+    known: Quota
+    unknown: SourceQuota
+    pace: Pacer
+    connections: "set[ClientConnection]"
 
     def admit(self, port: EndpointKey | None, head: Head) -> Admission:
         """By the head alone, before the body is read. Raises Refused."""
@@ -51,14 +51,14 @@ class Gate(Protocol):
     def peek(self, body: bytes | bytearray) -> bool:
         """Look which model the beginning of a body names whose key opens nothing; whether it names one."""
 
-    async def serve(self, client: "Connection", admission: Admission) -> None:
+    async def serve(self, client: "ClientConnection", admission: Admission) -> None:
         """Answer a complete request. Raises Refused."""
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """`port` is the endpoint that the port stands in for; None on the shared one."""
 
-    def __init__(self, gate: Gate, port: EndpointKey | None) -> None:
+    def __init__(self, gate: Handler, port: EndpointKey | None) -> None:
         self._gate = gate
         self._port = port
         self._loop = asyncio.get_running_loop()
@@ -366,7 +366,7 @@ def _not_connected(data: bytes) -> None:
     raise ConnectionError(f"{len(data)} bytes for a client that is not connected yet")
 
 
-def _api_of(head: Head | None, *, shared: bool) -> Api:
+def _api_of(head: Head | None, *, shared: bool) -> ApiDialect:
     """Whose errors a client knows that was not admitted."""
     path = read_path(head.method, head.target, shared=shared) if head else None
-    return path.api if path else Api.OPENAI
+    return path.api if path else ApiDialect.OPENAI

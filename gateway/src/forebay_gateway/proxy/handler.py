@@ -9,27 +9,27 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from forebay_gateway.activator.pending_requests import Holds, too_late
+from forebay_gateway.activator.pending_requests import Activator, too_late
 from forebay_gateway.batches import http_api as batches
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address, Endpoint
-from forebay_gateway.endpoints.key_authorizer import Keys
-from forebay_gateway.endpoints.key_refresh import Rereads, peek_model
-from forebay_gateway.fairness.pacing import APART, Pace
-from forebay_gateway.fairness.quotas import Shares, Sources
+from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
+from forebay_gateway.endpoints.key_refresh import KeyRefreshRequests, peek_model
+from forebay_gateway.fairness.pacing import APART, Pacer
+from forebay_gateway.fairness.quotas import Quota, SourceQuota
 from forebay_gateway.http import errors
 from forebay_gateway.http.body import Fields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import Head, render_request, replace_line
 from forebay_gateway.http.request_id import NAME, choose_id
-from forebay_gateway.http.routes import Kind, read_path
-from forebay_gateway.job_services import Jobs
+from forebay_gateway.http.routes import RouteKind, read_path
+from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import Asked
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, KEPT_BYTES, RELAYED
 from forebay_gateway.proxy import local_answers
 from forebay_gateway.proxy.admission import Admission
-from forebay_gateway.proxy.client_connection import Connection
+from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
 from forebay_gateway.settings import MIB, Limits
 from forebay_kube.endpoint_key import EndpointKey
@@ -48,34 +48,34 @@ NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/embeddings", "/v1/messages
 
 
 @dataclass
-class Gate:
+class RequestHandler:
     """Decides about every request of this process."""
 
     directory: Directory
-    keys: Keys
-    holds: Holds
+    keys: KeyAuthorizer
+    holds: Activator
     balancer: Balancer
     limits: Limits
-    jobs: Jobs | None = None
+    jobs: JobServices | None = None
     draining: bool = False
-    connections: set[Connection] = field(default_factory=set)
-    rereads: Rereads = field(default_factory=Rereads)
+    connections: set[ClientConnection] = field(default_factory=set)
+    rereads: KeyRefreshRequests = field(default_factory=KeyRefreshRequests)
 
     def __post_init__(self) -> None:
         limits = self.limits
-        self.kept = Shares(limits.kept_bytes, limits.namespace_share, FLOOR)
-        self.answers = Shares(limits.kept_bytes * 3 // 4, limits.namespace_share, FLOOR)
+        self.kept = Quota(limits.kept_bytes, limits.namespace_share, FLOOR)
+        self.answers = Quota(limits.kept_bytes * 3 // 4, limits.namespace_share, FLOOR)
         KEPT_BYTES.set_function(lambda: self.kept.used + self.answers.used)
-        self.pace = Pace(0 if limits.namespace_share == 1 else APART)
-        self.known = Shares(limits.connections, limits.namespace_share)
-        self.unknown = Sources(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
+        self.pace = Pacer(0 if limits.namespace_share == 1 else APART)
+        self.known = Quota(limits.connections, limits.namespace_share)
+        self.unknown = SourceQuota(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
 
     def admit(self, port: EndpointKey | None, head: Head) -> Admission:
         """By the head alone. The key is asked for before anything is told. Raises Refused."""
         if self.draining:
             raise Refused(errors.DRAINING)
         path = read_path(head.method, head.target, shared=port is None)
-        if path and (path.kind is Kind.PROBE or head.is_preflight):  # neither needs a key
+        if path and (path.kind is RouteKind.PROBE or head.is_preflight):  # neither needs a key
             if head.has_body:
                 raise Refused(errors.NO_BODY)
             return Admission(head, path, port, choose_id(head), known=False)
@@ -130,15 +130,15 @@ class Gate:
             self.rereads.note(self.directory.serving(model))
         return bool(model)
 
-    async def serve(self, client: Connection, admission: Admission) -> None:
+    async def serve(self, client: ClientConnection, admission: Admission) -> None:
         """Answer a complete request. Raises Refused."""
         key, path = admission.key, admission.path
         if self._answer(client, admission):
             return
         body = client.take_body()
-        if path.kind is Kind.JOBS and key is not None and await self._answer_job(client, admission, key, body):
+        if path.kind is RouteKind.JOBS and key is not None and await self._answer_job(client, admission, key, body):
             return
-        if path.kind is Kind.BATCHES:
+        if path.kind is RouteKind.BATCHES:
             await self._answer_batches(client, admission, body)
             return
         fields = None
@@ -146,25 +146,25 @@ class Gate:
             fields = await self._read(client, admission, body)
             key = self._by_model(fields.model, admission)
             client.charge(key[0])
-        if path.kind in (Kind.ENGINE, Kind.JOBS):
+        if path.kind in (RouteKind.ENGINE, RouteKind.JOBS):
             self.holds.begin(key)
         request = _Request(client, admission, key, body, fields, time.monotonic())
         del body  # the request lets go of it once a pod has it
         while not await self._try(request):
             pass
 
-    def _answer(self, client: Connection, admission: Admission) -> bool:
+    def _answer(self, client: ClientConnection, admission: Admission) -> bool:
         """Answer what the gateway can answer by itself; whether it did."""
         key, path, head = admission.key, admission.path, admission.head
         ready = key is not None and bool(self.balancer.usable(self.directory.ready(key)))
-        if path.kind is Kind.PROBE:
+        if path.kind is RouteKind.PROBE:
             endpoint = self.directory.endpoint(key) if key else None
             status = local_answers.health(endpoint, ready=ready or key is None, ping=path.canonical == "/ping")
             client.answer(status, None)
         elif head.is_preflight:  # the same for an endpoint that is there and one that is not
             asked = head.get(b"access-control-request-headers")
             client.answer(200, None, (*local_answers.PREFLIGHT, ("access-control-allow-headers", asked)))
-        elif path.kind is Kind.MODELS and not ready:
+        elif path.kind is RouteKind.MODELS and not ready:
             meant = [key] if key else sorted(admission.opened)
             endpoints = [found for each in meant if (found := self.directory.endpoint(each))]
             name = unquote(path.canonical.removeprefix("/v1/models").removeprefix("/"))
@@ -179,7 +179,7 @@ class Gate:
         return True
 
     async def _answer_job(
-        self, client: Connection, admission: Admission, key: EndpointKey, body: bytes | bytearray
+        self, client: ClientConnection, admission: Admission, key: EndpointKey, body: bytes | bytearray
     ) -> bool:
         """Answer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
         head = admission.head
@@ -197,7 +197,7 @@ class Gate:
         """The API key that is kept for an endpoint's pods; "" where they ask for none."""
         return "" if key in self.directory.open() else head.key
 
-    async def _answer_batches(self, client: Connection, admission: Admission, body: bytes | bytearray) -> None:
+    async def _answer_batches(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> None:
         """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
         head, key = admission.head, admission.key
         if self.jobs is None:
@@ -212,7 +212,7 @@ class Gate:
         answer = await self.jobs.batches.answer(asked)
         client.answer(200, answer.content, (("content-type", answer.content_type),))
 
-    async def _read(self, client: Connection, admission: Admission, body: bytes | bytearray) -> Fields:
+    async def _read(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> Fields:
         """What a body says that has to make sense before anything is started for it. Raises Refused."""
         if admission.web_socket:
             fields = read_query(admission.head.target)
@@ -265,7 +265,7 @@ class Gate:
     async def _hold(self, request: "_Request") -> list[Address]:
         """Wait for pods. A stream is kept alive by comments once its patience is over. Raises Refused."""
         key, limits = request.key, self.limits
-        if request.admission.path.kind not in (Kind.ENGINE, Kind.JOBS):
+        if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
             raise Refused(errors.not_found(request.admission.head.method, request.admission.head.path))
         fields = request.fields
         if fields is None:
@@ -301,7 +301,7 @@ class Gate:
 class _Request:
     """A complete request on its way to a pod."""
 
-    client: Connection
+    client: ClientConnection
     admission: Admission
     key: EndpointKey
     body: bytes | bytearray

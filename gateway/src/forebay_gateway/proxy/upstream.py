@@ -16,7 +16,7 @@ from typing import Protocol, cast
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.pacing import LARGE, Reader
 from forebay_gateway.http import errors
-from forebay_gateway.http.errors import Api, Refused
+from forebay_gateway.http.errors import ApiDialect, Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 
@@ -199,7 +199,7 @@ class LateUpstream(Upstream):
     event: its error, or its JSON.
     """
 
-    def __init__(self, client: Sink, api: Api) -> None:
+    def __init__(self, client: Sink, api: ApiDialect) -> None:
         super().__init__(client)
         self._api = api
         self._received = bytearray()
@@ -233,7 +233,7 @@ class LateUpstream(Upstream):
             super().connection_lost(error)
 
 
-def _as_event(answer: bytes, api: Api) -> bytes:
+def _as_event(answer: bytes, api: ApiDialect) -> bytes:
     head, _, body = answer.partition(END)
     try:
         status = read_status(head)

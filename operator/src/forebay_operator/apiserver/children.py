@@ -20,7 +20,7 @@ _NO_RIGHTS_YET = "RBAC: ["
 """An API server that has just started says so, with the roles that it has not read yet."""
 
 
-class Unmade(Exception):
+class ReconcileError(Exception):
     """Something that is desired could not be made; `diagnosis` tells the user, `retry` whether to try again soon."""
 
     def __init__(self, diagnosis: Diagnosis, retry: bool) -> None:
@@ -68,7 +68,7 @@ async def ensure_key_secret(cluster: Cluster, endpoint: Endpoint, made: bool) ->
         if secret is None:
             found = f"the Secret {name} that spec.auth.secretName names does not exist"
             words = "each of its values is a key, 16 characters or more"
-            raise Unmade(reasons.SECRET_MISSING.found(f"{found}; {words}"), retry=True)
+            raise ReconcileError(reasons.SECRET_MISSING.found(f"{found}; {words}"), retry=True)
         return secret, False
     return await ensure_secret(cluster, endpoint, build_key_secret(endpoint), made)
 
@@ -103,7 +103,7 @@ async def check_exists(cluster: Cluster, endpoint: Owner) -> None:
     """Raise unless the endpoint is still there: children of one whose deletion was missed would come and go."""
     found = await cluster.get(names.KIND, endpoint.namespace, endpoint.name)
     if found is None or found["metadata"]["uid"] != endpoint.uid:
-        raise Unmade(reasons.DELETED.found("the endpoint was deleted"), retry=False)
+        raise ReconcileError(reasons.DELETED.found("the endpoint was deleted"), retry=False)
 
 
 async def explain_refusal(request: Awaitable[T], kind: str) -> T:
@@ -116,7 +116,7 @@ async def explain_refusal(request: Awaitable[T], kind: str) -> T:
         found = f"the {kind} was refused: {error.message}"
         # 403 comes from a quota, a policy or a namespace that goes: it may pass without a change of the endpoint
         diagnosis = recognize(FORBIDDEN, found) if error.status == 403 else reasons.REFUSED.found(found)
-        raise Unmade(diagnosis, retry=True) from error
+        raise ReconcileError(diagnosis, retry=True) from error
 
 
 def check_owner(endpoint: Owner, live: Manifest) -> None:
@@ -134,9 +134,9 @@ def check_owner(endpoint: Owner, live: Manifest) -> None:
     thing = f"{live.get('kind', 'object')} {live['metadata']['name']}"
     if owner and owner["kind"] == names.KIND and owner["name"] == endpoint.name:
         found = f"the {thing} of a deleted endpoint of this name is still there"
-        raise Unmade(reasons.WAITING_FOR_DELETION.found(found), retry=True)
+        raise ReconcileError(reasons.WAITING_FOR_DELETION.found(found), retry=True)
     found = f"the {thing} already exists and does not belong to this endpoint"
-    raise Unmade(reasons.NOT_OWNED.found(found), retry=True)
+    raise ReconcileError(reasons.NOT_OWNED.found(found), retry=True)
 
 
 async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifest:

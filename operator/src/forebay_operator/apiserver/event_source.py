@@ -75,7 +75,7 @@ class _Patience:
         return chain((0.5, 1.0, 2.0), repeat(3.0))
 
 
-class Watches:
+class EventSource:
     """Follows all that the operator watches, for one event loop.
 
     kopf runs in a thread and a loop of its own, because it ends by design at what passes: at an error that the API

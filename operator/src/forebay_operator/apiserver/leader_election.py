@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Terms:
+class LeaseTimings:
     """How long what lasts, in seconds.
 
     Attributes:
@@ -36,21 +36,21 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class ObservedLease:
     """When a Lease was first seen as it is, by our own monotonic clock."""
 
     spec: Manifest
     at: float
 
 
-def may_take(sighting: Sighting, identity: str, now: float) -> bool:
+def may_take(sighting: ObservedLease, identity: str, now: float) -> bool:
     """Whether `identity` may write itself into a Lease that exists: it is free, its own, or its holder is gone."""
     spec = sighting.spec
     holder = spec.get("holderIdentity")
     return not holder or holder == identity or now - sighting.at > spec.get("leaseDurationSeconds", 0)
 
 
-def next_spec(spec: Manifest, identity: str, terms: Terms, now: datetime) -> Manifest:
+def next_spec(spec: Manifest, identity: str, terms: LeaseTimings, now: datetime) -> Manifest:
     """The Lease as `identity` writes it, after `spec`; the number of transitions grows when the holder changes."""
     stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     held = spec.get("holderIdentity") == identity
@@ -73,7 +73,7 @@ class Candidate:
         name: str,
         identity: str,
         *,
-        terms: Terms | None = None,
+        terms: LeaseTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.identity = identity
@@ -81,9 +81,9 @@ class Candidate:
         self._cluster = cluster
         self._namespace = namespace
         self._name = name
-        self._terms = terms or Terms()
+        self._terms = terms or LeaseTimings()
         self._clock = clock
-        self._sighting: Sighting | None = None
+        self._sighting: ObservedLease | None = None
         self._released = False
         self._turned = asyncio.Condition()
 
@@ -169,7 +169,7 @@ class Candidate:
             lease = await self._cluster.get("Lease", self._namespace, self._name)
             spec = (lease or {}).get("spec") or {}
             if self._sighting is None or self._sighting.spec != spec:
-                self._sighting = Sighting(spec, self._clock())
+                self._sighting = ObservedLease(spec, self._clock())
             if lease and not may_take(self._sighting, self.identity, self._clock()):
                 return False
             wanted = next_spec(spec, self.identity, self._terms, datetime.now(UTC))
@@ -178,7 +178,7 @@ class Candidate:
                 kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
                 return await self._cluster.create({**kind, "metadata": metadata, "spec": wanted}) is not None
             written = await self._cluster.replace({**lease, "spec": wanted})
-            self._sighting = Sighting(written["spec"], self._clock())
+            self._sighting = ObservedLease(written["spec"], self._clock())
         except ApiServerError as error:
             logger.warning("lease %s/%s: %s", self._namespace, self._name, error)
             return False

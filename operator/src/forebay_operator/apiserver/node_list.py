@@ -17,7 +17,7 @@ FORBIDDEN = 600.0
 """Seconds after which an operator that may not list nodes asks again."""
 
 
-class Nodes:
+class NodeList:
     """Reads the nodes. For one event loop."""
 
     def __init__(self, cluster: Cluster) -> None:

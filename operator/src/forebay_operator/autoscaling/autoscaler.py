@@ -17,11 +17,11 @@ from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.autoscaling import History, Policy, Sample, build_policy, decide
-from forebay_operator.autoscaling.job_counts import Jobs
+from forebay_operator.autoscaling.job_counts import JobCounts
 from forebay_operator.child_names import OPS_PORT, control_secret_name
 from forebay_operator.pods.client import order, read_text
 from forebay_operator.pods.gateways import Gateways
-from forebay_operator.pods.load import Held, PodLoad, parse_load
+from forebay_operator.pods.load import GatewayLoad, PodLoad, parse_load
 from forebay_operator.resources.secret import read_control_token
 from forebay_operator.spec import Endpoint
 from forebay_operator.status.observed import Observed, has_loaded
@@ -49,7 +49,7 @@ Record = Callable[[EndpointKey, str, str, str, bool], None]
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScaledEndpoint:
     """An endpoint that scales.
 
     Attributes:
@@ -69,13 +69,13 @@ class Scaled:
 
 @dataclass
 class _Followed:
-    scaled: Scaled
+    scaled: ScaledEndpoint
     history: History = field(default_factory=lambda: History(0.0))
     resting: bool | None = None
     """Whether its engines sleep or are about to; None while nobody has looked."""
 
 
-class Scaler:
+class Autoscaler:
     """For one event loop. `gateways` None: there are none, so nothing is scaled to zero. `changed` is called with an
     endpoint that rests from now on, or does no more, or has other jobs."""
 
@@ -93,13 +93,13 @@ class Scaler:
         self._changed = changed
         self._port = port
         self._followed: dict[EndpointKey, _Followed] = {}
-        self._jobs = Jobs()
+        self._jobs = JobCounts()
         self._limit = asyncio.Semaphore(CONCURRENT)
         self._limits: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._looking: set[EndpointKey] = set()
         self._scaling: set[EndpointKey] = set()
 
-    def follow(self, key: EndpointKey, scaled: Scaled | None) -> None:
+    def follow(self, key: EndpointKey, scaled: ScaledEndpoint | None) -> None:
         """From now on the endpoint is so, or does not scale (None). Call it as often as you like."""
         if scaled is None:
             self._followed.pop(key, None)
@@ -144,7 +144,7 @@ class Scaler:
         for key, each in list(self._followed.items()):
             if key in self._looking:
                 continue
-            own = [(gateway, None if told is None else told.get(key, Held())) for gateway, told in held]
+            own = [(gateway, None if told is None else told.get(key, GatewayLoad())) for gateway, told in held]
             if each.scaled.replicas or each.scaled.policy.min_replicas or any(one and one.waits for _, one in own):
                 self._looking.add(key)
                 tasks.create_task(self._look_well(session, tasks, key, each, own))
@@ -157,7 +157,7 @@ class Scaler:
         tasks: asyncio.TaskGroup,
         key: EndpointKey,
         followed: _Followed,
-        held: Sequence[tuple[str, Held | None]],
+        held: Sequence[tuple[str, GatewayLoad | None]],
     ) -> None:
         try:
             await self._look_at(session, tasks, key, followed, held)
@@ -172,7 +172,7 @@ class Scaler:
         tasks: asyncio.TaskGroup,
         key: EndpointKey,
         followed: _Followed,
-        held: Sequence[tuple[str, Held | None]],
+        held: Sequence[tuple[str, GatewayLoad | None]],
     ) -> None:
         scaled = followed.scaled
         loads = await self._read_loads(session, key, scaled.pods)
@@ -240,7 +240,7 @@ class Scaler:
         return dict(zip(pods, await asyncio.gather(*map(ask, pods.values())), strict=True))
 
     async def _scale(
-        self, key: EndpointKey, scaled: Scaled, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
+        self, key: EndpointKey, scaled: ScaledEndpoint, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
     ) -> None:
         """Write the number, unless somebody has written another since; the idlest pods are named to go first."""
         try:
@@ -267,16 +267,18 @@ class Scaler:
         self._record(key, scaled.uid, "Scaled", message, False)
 
 
-def find_scaled(endpoint: Endpoint, observed: Observed) -> Scaled | None:
+def find_scaled(endpoint: Endpoint, observed: Observed) -> ScaledEndpoint | None:
     """What the scaler has to know of an endpoint, or None where the user says how many replicas there are."""
     if endpoint.scaling is None or endpoint.suspend:
         return None
     pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}
     if not endpoint.scaling.sleeps:
-        return Scaled(endpoint.uid, build_policy(endpoint.scaling), endpoint.replicas, pods)
+        return ScaledEndpoint(endpoint.uid, build_policy(endpoint.scaling), endpoint.replicas, pods)
     stopped = {
         pod["metadata"]["name"]: pod["status"]["podIP"]
         for pod in observed.active
         if has_loaded(pod) and pod["metadata"]["name"] not in pods and pod["status"].get("podIP")
     }
-    return Scaled(endpoint.uid, build_policy(endpoint.scaling), endpoint.replicas, pods, sleeps=True, stopped=stopped)
+    return ScaledEndpoint(
+        endpoint.uid, build_policy(endpoint.scaling), endpoint.replicas, pods, sleeps=True, stopped=stopped
+    )

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from forebay_operator.pods.load import Held, PodLoad
+from forebay_operator.pods.load import GatewayLoad, PodLoad
 
 RATE_WINDOW = 30.0
 """Seconds over which finished requests are counted to a rate."""
@@ -54,7 +54,7 @@ class History:
     """When it was last in use, or may have been."""
 
     def add(
-        self, at: float, pods: Mapping[str, PodLoad | None], held: Sequence[tuple[str, Held | None]], ready: int
+        self, at: float, pods: Mapping[str, PodLoad | None], held: Sequence[tuple[str, GatewayLoad | None]], ready: int
     ) -> Sample:
         """Take down what was said: pods and gateways by name, each None that did not answer."""
         loads = {name: load for name, load in pods.items() if load}

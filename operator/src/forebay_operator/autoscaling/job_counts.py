@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator.pods.load import Held
+from forebay_operator.pods.load import GatewayLoad
 
 INTERVAL = 10.0
 """Seconds between two changes that are told of one endpoint: each is a write of its status."""
 
 
-class Jobs:
+class JobCounts:
     """What was told last, by endpoint: jobs that wait, and jobs that run."""
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Jobs:
     def of(self, key: EndpointKey) -> tuple[int, int]:
         return self._told.get(key, (0, 0))
 
-    def take(self, said: Sequence[Mapping[EndpointKey, Held] | None], now: float) -> list[EndpointKey]:
+    def take(self, said: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
         """Take over what gateways said; the endpoints of which there is something new to tell.
 
         While none of them answers, what was known holds. Every gateway knows all jobs: the most is the newest.

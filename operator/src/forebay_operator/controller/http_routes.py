@@ -2,7 +2,7 @@
 
 from forebay_kube.api_client import ApiServerError
 from forebay_operator import child_names
-from forebay_operator.apiserver.children import Unmade, ensure, remove
+from forebay_operator.apiserver.children import ReconcileError, ensure, remove
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.resources import build_route
 from forebay_operator.resources.route import ACCEPTED, REFUSED, WAITING, assess_route, route_condition
@@ -10,7 +10,7 @@ from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 
 
-class Routes:
+class HTTPRoutes:
     """For all endpoints."""
 
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
@@ -46,7 +46,7 @@ class Routes:
         made = previous is not None and previous["reason"] in (ACCEPTED, WAITING, REFUSED)
         try:
             route = await ensure(self._cluster, endpoint, desired, None, made)
-        except Unmade as error:
+        except ReconcileError as error:
             found = route_condition(False, error.diagnosis.reason, error.diagnosis.text, endpoint.generation)
             return found, not error.retry
         found = assess_route(route, endpoint.generation)

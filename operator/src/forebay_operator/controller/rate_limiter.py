@@ -13,7 +13,7 @@ TOTAL_RATE = 20
 """Writes of progress in one second, over all endpoints."""
 
 
-class Pace(Generic[Item]):
+class RateLimiter(Generic[Item]):
     """Gives each key a moment for its next write. A key that comes back too early keeps its moment, so that many keys
     which wait do not all come back at once."""
 

@@ -11,14 +11,14 @@ from forebay_kube.conditions import find_condition
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.children import Unmade, ensure, ensure_key_secret, ensure_secret, remove
+from forebay_operator.apiserver.children import ReconcileError, ensure, ensure_key_secret, ensure_secret, remove
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.apiserver.node_list import Nodes
-from forebay_operator.autoscaling.autoscaler import Scaler, find_scaled
-from forebay_operator.controller.http_routes import Routes
-from forebay_operator.controller.status_writer import Publisher
-from forebay_operator.gateway_slices.slice_writer import Holding
-from forebay_operator.pods.startup_poller import StartupReports
+from forebay_operator.apiserver.node_list import NodeList
+from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled
+from forebay_operator.controller.http_routes import HTTPRoutes
+from forebay_operator.controller.status_writer import StatusWriter
+from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.resources import (
     build_companions,
     build_deployment,
@@ -62,11 +62,11 @@ class Reconciler:
         cluster: Cluster,
         cache: Cache,
         settings: Settings,
-        publisher: Publisher,
+        publisher: StatusWriter,
         *,
-        reports: StartupReports,
-        holding: Holding,
-        scaler: Scaler,
+        reports: StartupPoller,
+        holding: SliceWriter,
+        scaler: Autoscaler,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -75,8 +75,8 @@ class Reconciler:
         self._reports = reports
         self._holding = holding
         self._scaler = scaler
-        self._nodes = Nodes(cluster)
-        self._routes = Routes(cluster, settings)
+        self._nodes = NodeList(cluster)
+        self._routes = HTTPRoutes(cluster, settings)
         self._made: dict[EndpointKey, str] = {}
         """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
         self._doubted: set[EndpointKey] = set()
@@ -113,7 +113,7 @@ class Reconciler:
         done, problem_seen = True, None
         try:
             deployment = await self._make_children(endpoint, observed, live)
-        except Unmade as error:
+        except ReconcileError as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
             done, problem_seen = not error.retry, error.diagnosis
         told = find_condition(before, CONDITION) or None
@@ -202,7 +202,7 @@ class Reconciler:
         if not desired["spec"]["template"]["spec"]["containers"][0]["image"]:
             kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
             found = f"the operator has no server image for endpoints with {kind}"
-            raise Unmade(reasons.NO_SERVER_IMAGE.found(found, value=value), retry=False)
+            raise ReconcileError(reasons.NO_SERVER_IMAGE.found(found, value=value), retry=False)
         if live or not made or _companions_of(observed.deployment) != settled or self._holding.lacks_keys(key):
             secret, replaced = await self._ensure_keys(endpoint, made)
             self._holding.put_keys(key, secret)
@@ -222,14 +222,14 @@ class Reconciler:
             raise no_stand_in
         return deployment
 
-    async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> Unmade | None:
+    async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> ReconcileError | None:
         """See Holding.ensure_slices. What it is refused is returned, as it keeps no endpoint from running, but raised
         where one is to go to zero."""
         resting = self._scaler.rests((endpoint.namespace, endpoint.name))
         serving = bool(endpoint.wanted) and observed.serving and not resting
         try:
             settled = await self._holding.ensure_slices(endpoint, serving, live, made)
-        except Unmade as error:
+        except ReconcileError as error:
             if not endpoint.wanted:
                 raise
             return error
@@ -241,7 +241,7 @@ class Reconciler:
         """See ensure_key_secret. While the user's own Secret is missing, no key opens the endpoint."""
         try:
             return await ensure_key_secret(self._cluster, endpoint, made)
-        except Unmade:
+        except ReconcileError:
             self._holding.put_keys((endpoint.namespace, endpoint.name), None)
             raise
 
@@ -259,7 +259,7 @@ class Reconciler:
             minor = await self._cluster.get_minor_version()
         if minor < IMAGE_VOLUME_MINOR:
             found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
-            raise Unmade(reasons.IMAGE_VOLUME_UNSUPPORTED.found(found), retry=True)
+            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.found(found), retry=True)
 
 
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:

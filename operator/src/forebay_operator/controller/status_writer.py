@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
-from forebay_operator.controller.rate_limiter import Pace
+from forebay_operator.controller.rate_limiter import RateLimiter
 from forebay_operator.spec import Manifest
 from forebay_operator.status.conditions import find_transition, is_beginning, is_mere_progress
 
@@ -24,7 +24,7 @@ class _Written:
     status: Manifest
 
 
-class Publisher:
+class StatusWriter:
     """Writes statuses. `again` is called with a key and seconds after which it should be reconciled again. `clock`
     returns monotonic seconds."""
 
@@ -39,7 +39,7 @@ class Publisher:
         self._clock = clock
         self.events = events
         self.again = again
-        self._pace: Pace[EndpointKey] = Pace()
+        self._pace: RateLimiter[EndpointKey] = RateLimiter()
         self._written: dict[EndpointKey, _Written] = {}
 
     def status_before(self, manifest: Manifest) -> Manifest:

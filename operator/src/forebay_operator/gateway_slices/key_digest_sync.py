@@ -52,7 +52,7 @@ MINIMUM_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class Living:
+class LiveEndpoints:
     """The endpoints that there are.
 
     Attributes:
@@ -66,10 +66,10 @@ class Living:
     look: Callable[[EndpointKey], None]
 
 
-class Digests:
+class KeyDigestSync:
     """The digests of all endpoints. For one event loop; nothing is known before `run` has read what is written."""
 
-    def __init__(self, cluster: Cluster, namespace: str, living: Living) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, living: LiveEndpoints) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._living = living

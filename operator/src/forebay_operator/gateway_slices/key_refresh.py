@@ -16,7 +16,7 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.gateway_slices.slice_writer import Holding
+from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.spec import Manifest
 
@@ -30,11 +30,16 @@ RATE = 20
 """Seconds from one round to the next, and the most Secrets that are read in one. Namespaces take turns."""
 
 
-class KeyReads:
+class KeyRefresher:
     """For one event loop. `doubt` is called with an endpoint whose own Secret is gone, so that it is made anew."""
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, gateways: Gateways, holding: Holding, doubt: Callable[[EndpointKey], None]
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        gateways: Gateways,
+        holding: SliceWriter,
+        doubt: Callable[[EndpointKey], None],
     ) -> None:
         self._cluster = cluster
         self._cache = cache

@@ -16,7 +16,7 @@ class NoPortLeft(Exception):
     """All ports are taken, or all that one namespace may have."""
 
 
-class Ports:
+class PortAllocator:
     """The ports of all endpoints.
 
     `slices`: those that were made for gateways, and `endpoints`, both complete before the first question. `share`: the

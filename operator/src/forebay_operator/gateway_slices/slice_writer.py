@@ -10,10 +10,10 @@ from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.children import Unmade, ensure
+from forebay_operator.apiserver.children import ReconcileError, ensure
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.gateway_slices.key_digest_sync import Digests
-from forebay_operator.gateway_slices.port_allocator import NoPortLeft, Ports
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync
+from forebay_operator.gateway_slices.port_allocator import NoPortLeft, PortAllocator
 from forebay_operator.pods.gateways import Gateways, find_ready, of_family
 from forebay_operator.resources import build_gateway_slice
 from forebay_operator.resources.meta import Owner
@@ -35,7 +35,7 @@ class _Named:
     uid: str
 
 
-class Holding:
+class SliceWriter:
     """For all endpoints. Without gateways it only sees to it that no slice leads to any."""
 
     def __init__(
@@ -43,14 +43,14 @@ class Holding:
         cluster: Cluster,
         cache: Cache,
         gateways: Gateways | None = None,
-        digests: Digests | None = None,
+        digests: KeyDigestSync | None = None,
         namespace_share: float = 0.5,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._gateways = gateways
         self._digests = digests
-        self._ports = Ports(cache.slices, cache.endpoints, namespace_share)
+        self._ports = PortAllocator(cache.slices, cache.endpoints, namespace_share)
         self._standing: set[EndpointKey] = set()
 
     @property
@@ -73,7 +73,7 @@ class Holding:
                 continue
             try:
                 await self.ensure_slices(_Named(*key, endpoint["metadata"]["uid"]), False, False, True)
-            except (ApiServerError, Unmade) as error:
+            except (ApiServerError, ReconcileError) as error:
                 logger.warning("endpoint %s/%s: %s", *key, error)
 
     async def ensure_slices(self, endpoint: Owner, serving: bool, live: bool, made: bool) -> bool:
@@ -96,7 +96,7 @@ class Holding:
         try:
             port = self._ports.find(key, endpoint.uid, slices.values())
         except NoPortLeft as error:
-            raise Unmade(reasons.NO_PORT_LEFT.found(str(error)), retry=True) from error
+            raise ReconcileError(reasons.NO_PORT_LEFT.found(str(error)), retry=True) from error
         for family in ("IPv4", "IPv6"):
             name, listed = child_names.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
             if family == "IPv4" or listed or name in slices:  # that of IPv4 has the port in any case
@@ -111,7 +111,7 @@ class Holding:
         if list(self._cache.slices.get((named.namespace, named.name), ())):
             try:
                 await self.ensure_slices(named, serving, live, True)
-            except Unmade as error:  # of the two troubles the status tells the other
+            except ReconcileError as error:  # of the two troubles the status tells the other
                 logger.warning("endpoint %s/%s: %s", named.namespace, named.name, error)
 
     async def _leads_to_pods(self, key: EndpointKey) -> bool:

@@ -16,7 +16,7 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.child_names import OPS_PORT
 from forebay_operator.pods.client import read_text
-from forebay_operator.pods.load import Held, parse_held, parse_reread
+from forebay_operator.pods.load import GatewayLoad, parse_gateway_load, parse_reread
 from forebay_operator.spec import Manifest
 
 logger = logging.getLogger(__name__)
@@ -77,16 +77,16 @@ class Gateways:
 
     async def read_held(
         self, session: aiohttp.ClientSession
-    ) -> Sequence[tuple[str, Mapping[EndpointKey, Held] | None]]:
+    ) -> Sequence[tuple[str, Mapping[EndpointKey, GatewayLoad] | None]]:
         """What each gateway holds, by endpoint; None for one that does not answer."""
         asked = self.addresses or ()
 
-        async def ask(address: str) -> Mapping[EndpointKey, Held] | None:
+        async def ask(address: str) -> Mapping[EndpointKey, GatewayLoad] | None:
             text = await read_text(session, address, self._port, "/held")
             if text is None:
                 return None
             self.reread.update(dict.fromkeys(parse_reread(text)))
-            return parse_held(text)
+            return parse_gateway_load(text)
 
         return list(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
 

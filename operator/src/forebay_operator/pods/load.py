@@ -45,7 +45,7 @@ class PodLoad:
 
 
 @dataclass(frozen=True)
-class Held:
+class GatewayLoad:
     """What one gateway has for one endpoint: requests that wait there, and all that ever began.
 
     Of jobs every gateway tells alike: `queued` wait for a pod and may start one, `jobs` are all that wait and that run.
@@ -89,12 +89,12 @@ def parse_load(text: str) -> PodLoad | None:
     )
 
 
-def parse_held(text: str) -> Mapping[EndpointKey, Held] | None:
+def parse_gateway_load(text: str) -> Mapping[EndpointKey, GatewayLoad] | None:
     """What a gateway's /held tells, by endpoint; None where it is something else."""
     try:
         told = parse_json(text)["endpoints"]
         return {
-            parse_key(name): Held(
+            parse_key(name): GatewayLoad(
                 _count(one, "held"), _count(one, "begun"), _count(one, "queued"), _count_jobs(one.get("jobs") or {})
             )
             for name, one in told.items()

@@ -61,7 +61,7 @@ class _Endpoint:
     reports: dict[str, Report] = field(default_factory=dict)
 
 
-class StartupReports:
+class StartupPoller:
     """What pods said of their starts, by endpoint and by run (startup.run_of). For one event loop."""
 
     def __init__(

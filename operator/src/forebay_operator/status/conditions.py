@@ -7,7 +7,7 @@ from forebay_kube.conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.spec import Endpoint, Manifest
 from forebay_operator.status.observed import Observed, has_loaded
-from forebay_operator.status.readiness import STEPS, Verdict, judge
+from forebay_operator.status.readiness import STEPS, Readiness, compute_readiness
 from forebay_operator.status.start_progress import find_last_start
 
 MAX_MESSAGE = 32768
@@ -19,7 +19,7 @@ Condition = dict[str, object]
 def assess(endpoint: Endpoint, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
     """The status of an endpoint that was understood. `previous` is the status before, for the transition times."""
     wanted = endpoint.wanted
-    verdict = judge(wanted, observed, endpoint.suspend, endpoint.gpu, previous)
+    verdict = compute_readiness(wanted, observed, endpoint.suspend, endpoint.gpu, previous)
     status = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
@@ -39,7 +39,7 @@ def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, n
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
     kept = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
-    verdict = judge(wanted, observed)
+    verdict = compute_readiness(wanted, observed)
     counts = {**_count(observed, wanted), **_tell_start(observed, verdict, previous)}
     conditions = _build_conditions(verdict, observed, wanted, generation)
     status = {**kept, **counts, "observedGeneration": generation}
@@ -83,13 +83,13 @@ def _count(observed: Observed, wanted: int) -> dict[str, object]:
     return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready, **jobs}
 
 
-def _tell_start(observed: Observed, verdict: Verdict, previous: Manifest) -> dict[str, object]:
+def _tell_start(observed: Observed, verdict: Readiness, previous: Manifest) -> dict[str, object]:
     last = find_last_start(observed.active, observed.reports, previous.get("lastStart") or {})
     told = {"startup": dict(verdict.progress), "lastStart": last}
     return {key: value for key, value in told.items() if value}
 
 
-def _build_conditions(verdict: Verdict, observed: Observed, wanted: int, generation: int) -> list[Condition]:
+def _build_conditions(verdict: Readiness, observed: Observed, wanted: int, generation: int) -> list[Condition]:
     loaded = sum(map(has_loaded, observed.active))
     told = [
         ("Ready", verdict.ready, verdict.reason, verdict.message),

@@ -55,7 +55,7 @@ STEPS = frozenset(list(STATES)[list(STATES).index("Scheduling") : list(STATES).i
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Readiness:
     """Ready's status, reason and message, and whether work goes on or cannot.
 
     `progress` is what status.startup holds: empty unless a start goes on while nothing answers.
@@ -69,26 +69,26 @@ class Verdict:
     progress: Mapping[str, object] = field(default_factory=dict)
 
 
-def judge(
+def compute_readiness(
     wanted: int, observed: Observed, suspended: bool = False, gpu: Gpu | None = None, before: Manifest | None = None
-) -> Verdict:
+) -> Readiness:
     """The verdict on an endpoint that wants so many replicas, each with these GPUs. `before`: its status till now."""
     ready = len(observed.ready)
     tally = f"{ready} of {wanted} replicas ready"
     if wanted and not observed.problem and _is_complete(wanted, observed):
-        return Verdict(True, "Ready", tally)
+        return Readiness(True, "Ready", tally)
     if wanted and observed.resting and not ready and not observed.problem:
-        return Verdict(True, "Idle", "the engine sleeps: a request wakes it")
+        return Readiness(True, "Idle", "the engine sleeps: a request wakes it")
     failure = observed.problem or (find_failure(observed, gpu) if wanted else None)
     if failure and wanted and ready:
         message = f"{_describe_rest(observed, tally)}: {failure.reason}: {failure.text}{_advise(observed, failure)}"
-        return Verdict(True, "Degraded", message, not failure.stalled, failure.stalled)
+        return Readiness(True, "Degraded", message, not failure.stalled, failure.stalled)
     if failure:
-        return Verdict(False, failure.reason, failure.text, not failure.stalled, failure.stalled)
+        return Readiness(False, failure.reason, failure.text, not failure.stalled, failure.stalled)
     if not wanted:
         return _judge_off(observed, suspended)
     if ready:
-        return Verdict(True, "Updating", tally, reconciling=True)
+        return Readiness(True, "Updating", tally, reconciling=True)
     return _judge_start(observed, before or {})
 
 
@@ -114,20 +114,20 @@ def _is_complete(wanted: int, observed: Observed) -> bool:
     return len(active) == len(observed.ready) == wanted and all(map(observed.is_newest, active))
 
 
-def _judge_off(observed: Observed, suspended: bool) -> Verdict:
+def _judge_off(observed: Observed, suspended: bool) -> Readiness:
     left = len(observed.active)
     if observed.scales and not suspended:
         if not observed.gateways:
             found = NO_GATEWAY.found("the endpoint is scaled to zero and no gateway is ready to hold requests")
-            return Verdict(False, found.reason, found.text, reconciling=True)
+            return Readiness(False, found.reason, found.text, reconciling=True)
         message = f"scaled to zero: {left} pods are leaving" if left else "scaled to zero: a request starts a server"
-        return Verdict(True, "Idle", message, reconciling=bool(left))
+        return Readiness(True, "Idle", message, reconciling=bool(left))
     reason, cause = ("Suspended", "spec.suspend is true") if suspended else ("ScaledToZero", "spec.replicas is 0")
     message = f"{cause}: {left} pods are leaving" if left else f"{cause}, so nothing runs"
-    return Verdict(not left, reason, message, reconciling=bool(left))
+    return Readiness(not left, reason, message, reconciling=bool(left))
 
 
-def _judge_start(observed: Observed, before: Manifest) -> Verdict:
+def _judge_start(observed: Observed, before: Manifest) -> Readiness:
     newest = observed.newest
     stage = find_furthest([pod for pod in newest if not has_ended(pod)], observed.reports)
     if stage.step == "Starting" and not observed.reports:
@@ -137,7 +137,7 @@ def _judge_start(observed: Observed, before: Manifest) -> Verdict:
     cause = explain_end(ended) if ended else ""
     message = f"{stage.message}; the pod before ended: {cause}" if cause else stage.message
     progress = {"step": stage.step, **stage.progress}
-    return Verdict(False, stage.step, message, reconciling=True, progress=progress)
+    return Readiness(False, stage.step, message, reconciling=True, progress=progress)
 
 
 def _recall(status: Manifest) -> Stage | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from forebay_server.config import settings, speculative, variable_names
 from forebay_server.config.env_resolver import settable
-from forebay_server.config.vllm_flags import Flag, Kind
+from forebay_server.config.vllm_flags import Flag, FlagKind
 
 Entry = dict[str, object]
 
@@ -48,7 +48,7 @@ def _flag(flag: Flag) -> Entry:
     return {
         "sets": flag.option,
         "type": flag.type,
-        "list": flag.kind in (Kind.LIST, Kind.REPEATED),
+        "list": flag.kind in (FlagKind.LIST, FlagKind.REPEATED),
         "default": flag.default,
         "choices": list(flag.choices),
         "expected": flag.expected,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from forebay_server.config import speculative, variable_names
-from forebay_server.config.vllm_flags import Flag, Kind, upper_case
+from forebay_server.config.vllm_flags import Flag, FlagKind, upper_case
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
@@ -143,17 +143,17 @@ def settable(flags: Mapping[str, Flag]) -> dict[str, Flag]:
 
 def option_arguments(flag: Flag, value: str) -> list[str]:
     """`value` of an environment variable as arguments for `flag`. Raises ValueError saying what was expected."""
-    if flag.kind in (Kind.BOOLEAN, Kind.SWITCH):
+    if flag.kind in (FlagKind.BOOLEAN, FlagKind.SWITCH):
         word = value.strip().lower()
         if word in TRUE:
             return [flag.option]
         if word in FALSE:
-            return [flag.negation] if flag.kind is Kind.BOOLEAN else []
+            return [flag.negation] if flag.kind is FlagKind.BOOLEAN else []
         raise ValueError(f"expected {flag.expected}")
-    if flag.kind is Kind.VALUE:
+    if flag.kind is FlagKind.VALUE:
         return [f"{flag.option}={value}"]
     items = list_items(value)
-    if flag.kind is Kind.REPEATED:
+    if flag.kind is FlagKind.REPEATED:
         return [f"{flag.option}={item}" for item in items]
     return [flag.option, *items]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class FlagKind(StrEnum):
     """How a flag takes its value."""
 
     VALUE = "value"
@@ -29,7 +29,7 @@ class Flag:
     name: str
     """In UPPER_CASE: the environment variable that sets it."""
     option: str
-    kind: Kind
+    kind: FlagKind
     type: str
     """bool, int, float, str or json: what a value, or each item of a list, is."""
     default: object
@@ -88,22 +88,22 @@ def _flag(action: argparse.Action, group: str) -> Flag:
         type=type_name,
         default=None if action.default is argparse.SUPPRESS else _plain(action.default),
         choices=choices,
-        negation=_negation(action, option) if kind is Kind.BOOLEAN else "",
+        negation=_negation(action, option) if kind is FlagKind.BOOLEAN else "",
         group=group,
         expected=f"one of {', '.join(choices)}" if choices else expected,
     )
 
 
-def _kind(action: argparse.Action) -> Kind:
+def _kind(action: argparse.Action) -> FlagKind:
     if isinstance(action, argparse.BooleanOptionalAction):
-        return Kind.BOOLEAN
+        return FlagKind.BOOLEAN
     if action.nargs == 0:
-        return Kind.SWITCH
+        return FlagKind.SWITCH
     if isinstance(action, argparse._AppendAction):
-        return Kind.REPEATED
+        return FlagKind.REPEATED
     if action.nargs in ("+", "*"):
-        return Kind.LIST
-    return Kind.VALUE
+        return FlagKind.LIST
+    return FlagKind.VALUE
 
 
 def _negation(action: argparse.Action, option: str) -> str:
@@ -114,9 +114,9 @@ def _negation(action: argparse.Action, option: str) -> str:
     return next((pair for pair in pairs if pair in action.option_strings), f"--no-{name}")
 
 
-def _reading(action: argparse.Action, kind: Kind) -> tuple[str, str]:
+def _reading(action: argparse.Action, kind: FlagKind) -> tuple[str, str]:
     """Type and expectation. A reading function of vLLM that is not in READERS leaves it to the default's type."""
-    if kind in (Kind.BOOLEAN, Kind.SWITCH):
+    if kind in (FlagKind.BOOLEAN, FlagKind.SWITCH):
         return "bool", EXPECTED["bool"]
     if reader := READERS.get(getattr(_unwrapped(action.type), "__name__", "str")):
         return reader

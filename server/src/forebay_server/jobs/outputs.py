@@ -11,7 +11,7 @@ from forebay_server.jobs.calls import Call, Form, JobError
 DONE = "[DONE]"
 
 
-class Batches:
+class OutputBatches:
     """How many tokens or chunks an item has: the least, then so many times more each time, up to the most.
 
     With the defaults: 1, 3, 9, 27, 50, 50, … As in worker-vllm all items have the most when the numbers do not grow.
@@ -32,9 +32,9 @@ class Batches:
         return True
 
 
-def batches(call: Call, settings: JobSettings) -> Batches:
+def batches(call: Call, settings: JobSettings) -> OutputBatches:
     """The job's own batch sizes, or the server's."""
-    return Batches(
+    return OutputBatches(
         call.batching.get("max_batch_size", settings.batch_size),
         call.batching.get("min_batch_size", settings.min_batch_size),
         call.batching.get("batch_size_growth_factor", settings.batch_size_growth_factor),
@@ -64,7 +64,7 @@ async def emit(call: Call, reply: Reply, settings: JobSettings) -> AsyncGenerato
                 yield parsed
 
 
-async def _grouped(reply: Reply, sizes: Batches) -> AsyncIterator[list[str]]:
+async def _grouped(reply: Reply, sizes: OutputBatches) -> AsyncIterator[list[str]]:
     group: list[str] = []
     async for event in _events(reply):
         group.append(event)
@@ -75,7 +75,7 @@ async def _grouped(reply: Reply, sizes: Batches) -> AsyncIterator[list[str]]:
         yield group
 
 
-async def _token_items(reply: Reply, sizes: Batches, choices: int) -> AsyncIterator[dict[str, Any]]:
+async def _token_items(reply: Reply, sizes: OutputBatches, choices: int) -> AsyncIterator[dict[str, Any]]:
     """Items with a list of tokens for each of the `choices`, and the usage from the first item to this one."""
     tokens: list[list[str]] = [[] for _ in range(choices)]
     written = [0] * choices

@@ -42,7 +42,7 @@ TIED = frozenset({"gemma", "gemma2", "gemma3_text"})
 
 
 @dataclass(frozen=True)
-class Wish:
+class MemoryNeed:
     """What is asked for."""
 
     model: str
@@ -115,7 +115,7 @@ def _heads(config: Config) -> tuple[int, int, int]:
     )
 
 
-def weight_bytes(wish: Wish) -> int | None:
+def weight_bytes(wish: MemoryNeed) -> int | None:
     """Of all weights, over all GPUs; None where nothing is known."""
     inner = text_config(wish.config)
     stored = str(wish.config.get("dtype") or wish.config.get("torch_dtype") or inner.get("dtype") or "float16")
@@ -141,7 +141,7 @@ def longest(config: Config) -> int | None:
     return int(length) if length else None
 
 
-def kv_bytes(wish: Wish, tokens: int) -> int:
+def kv_bytes(wish: MemoryNeed, tokens: int) -> int:
     """Of the KV cache of one request of `tokens`, on one GPU; 0 where the architecture is not known."""
     config = text_config(wish.config)
     if config.get("model_type") not in KNOWN:
@@ -178,7 +178,7 @@ def _slides(config: Config, layer: int) -> bool:
     return layer >= int(config.get("max_window_layers", 0))
 
 
-def judge(wish: Wish, gpus: Sequence[int]) -> Failure | None:
+def assess_fit(wish: MemoryNeed, gpus: Sequence[int]) -> Failure | None:
     """Why the model cannot fit `gpus` (bytes of each), with what would; None where it may."""
     weights = weight_bytes(wish)
     if not gpus or weights is None:
@@ -204,14 +204,14 @@ def judge(wish: Wish, gpus: Sequence[int]) -> Failure | None:
     return None
 
 
-def fits(wish: Wish, gpu: int, tokens: int) -> bool:
+def fits(wish: MemoryNeed, gpu: int, tokens: int) -> bool:
     """Whether weights and one request of `tokens` fit GPUs of `gpu` bytes."""
     weights = weight_bytes(wish) or 0
     share = weights / (wish.tensor_parallel * wish.pipeline_parallel)
     return share + kv_bytes(wish, tokens) <= gpu * wish.gpu_memory_utilization
 
 
-def longest_that_fits(wish: Wish, gpu: int, limit: int) -> int:
+def longest_that_fits(wish: MemoryNeed, gpu: int, limit: int) -> int:
     """Tokens, in steps of 256; 0 where not even these fit."""
     low, high = 0, limit // 256
     while low < high:
@@ -220,7 +220,7 @@ def longest_that_fits(wish: Wish, gpu: int, limit: int) -> int:
     return low * 256
 
 
-def _advice(wish: Wish, gpus: Sequence[int], tokens: int) -> str:
+def _advice(wish: MemoryNeed, gpus: Sequence[int], tokens: int) -> str:
     """Each change that would do by itself."""
     ways = []
     gpu = min(gpus)
@@ -244,7 +244,7 @@ def _advice(wish: Wish, gpus: Sequence[int], tokens: int) -> str:
     return "It would run with " + ", or ".join(ways) + "."
 
 
-def _gpus(wish: Wish) -> str:
+def _gpus(wish: MemoryNeed) -> str:
     count = wish.tensor_parallel * wish.pipeline_parallel
     return f"{count} GPUs" if count > 1 else "the GPU"
 
@@ -253,12 +253,12 @@ def _gib(size: float) -> str:
     return f"{size / GIB:.1f}"
 
 
-def wish_of(model: str, config: Config, weight_file_bytes: int, given: argparse.Namespace) -> Wish | None:
+def wish_of(model: str, config: Config, weight_file_bytes: int, given: argparse.Namespace) -> MemoryNeed | None:
     """What is asked for by vLLM's parsed arguments; None where they make it something else than the config says."""
     if given.hf_overrides or getattr(given, "cpu_offload_gb", 0) or given.load_format == "dummy":
         return None
     length = given.max_model_len
-    return Wish(
+    return MemoryNeed(
         model=model,
         config=config,
         weight_file_bytes=weight_file_bytes,
@@ -269,14 +269,14 @@ def wish_of(model: str, config: Config, weight_file_bytes: int, given: argparse.
         tensor_parallel=given.tensor_parallel_size,
         pipeline_parallel=given.pipeline_parallel_size,
         gpu_memory_utilization=given.gpu_memory_utilization,
-        max_num_batched_tokens=given.max_num_batched_tokens or Wish.max_num_batched_tokens,
+        max_num_batched_tokens=given.max_num_batched_tokens or MemoryNeed.max_num_batched_tokens,
     )
 
 
-def check(wish: Wish | None, gpus: Sequence[int]) -> None:
+def check(wish: MemoryNeed | None, gpus: Sequence[int]) -> None:
     """Raises StartError for what cannot fit. A config that lacks what is counted here is left to vLLM to judge."""
     try:
-        failure = judge(wish, gpus) if wish is not None else None
+        failure = assess_fit(wish, gpus) if wish is not None else None
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         log.warning("Whether the model fits was not estimated: %r in its config.json", error)
         return

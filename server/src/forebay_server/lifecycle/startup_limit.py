@@ -22,13 +22,13 @@ def too_slow(seconds: float, step: str) -> Failure:
 def watch(seconds: float, waiting_at: Callable[[], str], termination_log: Path) -> None:
     """End the process after `seconds` unless `waiting_at`, which names the step of the start, then gives ""."""
 
-    def judge() -> None:
+    def end_if_late() -> None:
         if step := waiting_at():
             report(too_slow(seconds, step), termination_log)
             for child in multiprocessing.active_children():
                 child.kill()  # an engine in the middle of a step would not hear SIGTERM
             os._exit(EXIT_FAILURE)
 
-    timer = threading.Timer(seconds, judge)
+    timer = threading.Timer(seconds, end_if_late)
     timer.daemon = True
     timer.start()

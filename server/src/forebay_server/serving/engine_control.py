@@ -43,7 +43,7 @@ class Tokens(Protocol):
 
 
 @dataclass(frozen=True)
-class Request:
+class ControlRequest:
     """One for a path of OPERATIONS."""
 
     method: str
@@ -68,7 +68,7 @@ class Control:
         """From now on operations reach `engine`, while it gives one, on `loop`."""
         self._engine, self._loop = engine, loop
 
-    def answer(self, request: Request) -> tuple[HTTPStatus, dict[str, object], tuple[tuple[str, str], ...]]:
+    def answer(self, request: ControlRequest) -> tuple[HTTPStatus, dict[str, object], tuple[tuple[str, str], ...]]:
         """Status, body and headers of the answer to a request for a path of OPERATIONS."""
         try:
             return HTTPStatus.OK, self._perform(request), ()
@@ -76,7 +76,7 @@ class Control:
             error = refused.error
             return HTTPStatus(error.status), error.content(), error.headers
 
-    def _perform(self, request: Request) -> Answer:
+    def _perform(self, request: ControlRequest) -> Answer:
         if self._tokens is None:
             raise Refused(OFF)
         scheme, _, token = request.authorization.partition(" ")

@@ -16,7 +16,7 @@ from forebay_server.serving.limits import BODILESS, BodyRefused, Disconnected, L
 log = logging.getLogger(__name__)
 
 
-class Keys(Protocol):
+class KeyCheck(Protocol):
     def accepts(self, key: str) -> bool:
         """Whether `key` is valid now."""
 
@@ -31,11 +31,11 @@ class Lifecycle(Protocol):
         """Called when requests may come in."""
 
 
-class Gate:
+class AuthMiddleware:
     """Lets in what may come in, under the path that vLLM knows. `keys` None: anyone may call."""
 
     def __init__(
-        self, app: App, state: ServerState, keys: Keys | None, lifecycle: Lifecycle, limits: Limits | None = None
+        self, app: App, state: ServerState, keys: KeyCheck | None, lifecycle: Lifecycle, limits: Limits | None = None
     ) -> None:
         self.app = app
         self.state = state

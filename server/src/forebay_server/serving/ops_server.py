@@ -17,7 +17,7 @@ from forebay_server.lifecycle import startup
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
 from forebay_server.metrics import metrics as own_metrics
-from forebay_server.serving.engine_control import OPERATIONS, Control, Request
+from forebay_server.serving.engine_control import OPERATIONS, Control, ControlRequest
 
 JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _control(self) -> None:
         self.close_connection = True  # the body may be unread
         length = self.headers.get("Content-Length", "0")
-        request = Request(
+        request = ControlRequest(
             self.command,
             self.path,
             self.headers.get("Authorization", ""),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.quotas import SMALL
+from forebay_gateway.fairness.quotas import UNCOUNTED
 from forebay_gateway.jobs import scripts
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
@@ -18,7 +18,7 @@ from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.jobs.valkey_store import LEASE, ValkeyJobStore
+from forebay_gateway.jobs.valkey_store import CLAIM_LEASE, ValkeyJobStore
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.waiting import until
 
@@ -130,11 +130,11 @@ async def test_each_item_of_the_output_is_taken_once(store: JobStore) -> None:
 
 
 async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: JobStore) -> None:
-    items = [json.dumps("x" * (SMALL + 10)), '"end"']
+    items = [json.dumps("x" * (UNCOUNTED + 10)), '"end"']
     await submit(store)
     job = await claim(store)
     await store.add_output(job, items)
-    taken = await store.take_stream(KEY, "a", SMALL)
+    taken = await store.take_stream(KEY, "a", UNCOUNTED)
     assert taken
     assert (taken.larger, taken.items, taken.more) == (len(items[0]), [], True)
     taken = await store.take_stream(KEY, "a", taken.larger)
@@ -303,9 +303,9 @@ async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
 async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.LEASE", 1.0)
-    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.INTERVAL", 0.2)
-    assert LEASE + 2 < 15
+    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.CLAIM_LEASE", 1.0)
+    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.HEARTBEAT_INTERVAL", 0.2)
+    assert CLAIM_LEASE + 2 < 15
     ended: list[Job] = []
     dead = opened(valkey)
     async with opened(valkey) as living:
@@ -514,7 +514,7 @@ async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: s
 
 async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Service without a pod may lead anywhere for a moment."""
-    monkeypatch.setattr(scripts, "PATIENCE", 0.3)
+    monkeypatch.setattr(scripts, "SCRIPT_RETRY_TIMEOUT", 0.3)
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

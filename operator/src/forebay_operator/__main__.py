@@ -52,8 +52,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 HEALTH_ADDRESS = ":8080"
-LEASE = "forebay-operator"
-PATIENCE = 2.0
+LEASE_NAME = "forebay-operator"
+CONNECT_RETRY_INTERVAL = 2.0
 """Seconds between two questions to an API server that does not answer yet."""
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -142,7 +142,7 @@ async def operate(parsed: argparse.Namespace) -> None:
         if served is False:
             raise SystemExit("the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true")
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-        candidate = Candidate(cluster, parsed.namespace, LEASE, identity)
+        candidate = Candidate(cluster, parsed.namespace, LEASE_NAME, identity)
         await _first(candidate.acquire(), stop)
         if stop.is_set():
             await candidate.release()
@@ -263,7 +263,7 @@ async def _ask_patiently(question: Callable[[], Awaitable[T]]) -> T:
             return await question()
         except ApiServerError as error:
             logger.warning("the API server: %s", error)
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(CONNECT_RETRY_INTERVAL)
 
 
 if __name__ == "__main__":

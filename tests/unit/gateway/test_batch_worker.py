@@ -29,7 +29,7 @@ async def submit(shelf: MemoryDocumentStore, works: BatchProcessor, key: Endpoin
 async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(processor, "INTERVAL", 0.02)
+    monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
     shelf, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
     many, few = ("team", "many"), ("team", "few")
     async with BatchProcessor(shelf, store, KeyCipher(lambda: b"secret"), Pacer()) as works:

@@ -11,7 +11,7 @@ from tests.waiting import until
 
 
 async def test_a_long_step_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_lag, "INTERVAL", 0.01)
+    monkeypatch.setattr(loop_lag, "SAMPLE_INTERVAL", 0.01)
 
     def told(what: str) -> float:
         return REGISTRY.get_sample_value(f"forebay_gateway_loop_{what}_seconds_sum") or 0.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_gateway.endpoints.key_refresh import PEEKED, SECONDS, KeyRefreshRequests, peek_model
+from forebay_gateway.endpoints.key_refresh import PEEKED, REFRESH_SECONDS, KeyRefreshRequests, peek_model
 
 ONE, TWO = ("team", "one"), ("team", "two")
 
@@ -11,10 +11,10 @@ def test_endpoints_are_named_for_a_while_after_they_were_asked() -> None:
     now = [0.0]
     rereads = KeyRefreshRequests(lambda: now[0])
     rereads.note([ONE])
-    now[0] = SECONDS - 1
+    now[0] = REFRESH_SECONDS - 1
     rereads.note([TWO])
     assert rereads.names() == ["team/one", "team/two"]
-    now[0] = SECONDS + 1
+    now[0] = REFRESH_SECONDS + 1
     assert rereads.names() == ["team/two"]
 
 

@@ -95,7 +95,7 @@ async def test_an_object_that_cannot_be_read_takes_nothing_from_the_others() -> 
     ids=["nothing", "no name", "no items", "500", "401", "a bug"],
 )
 async def test_no_answer_ends_a_watch(failure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forebay_gateway.endpoints.watch.LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr("forebay_gateway.endpoints.watch.LONGEST_WATCH_PAUSE", 0.001)
     directory = Directory("team-a")
     watch = watch_of(directory, 0)
     api = ListingClient(failure, failure, listed(named("good")))

@@ -115,7 +115,7 @@ async def test_a_large_output_is_told_too() -> None:
 
 
 async def test_one_namespace_leaves_room_for_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OVERHEAD", 1 << 20)
+    monkeypatch.setattr(module, "WEBHOOK_OVERHEAD", 1 << 20)
     async with listening(200, 200) as (port, seen), webhooks_to(LOOPBACK, answers=4 << 20) as webhooks:
         url = f"http://127.0.0.1:{port}/told"
         for namespace in ("home", "home", "other"):

@@ -43,16 +43,16 @@ async def pods(answer: bytes) -> AsyncIterator[int]:
 async def test_loads_of_pods() -> None:
     async with pods(METRICS) as port:
         asks = Autoscaler(cast("Any", None), None, lambda *_: None, port=port)
-        timeout = aiohttp.ClientTimeout(total=autoscaler.TIMEOUT)
+        timeout = aiohttp.ClientTimeout(total=autoscaler.LOAD_TIMEOUT)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            bad = {str(number): SILENT for number in range(2 * autoscaler.CONCURRENT)}
+            bad = {str(number): SILENT for number in range(2 * autoscaler.CONCURRENT_LOAD_READS)}
             waiting = asyncio.create_task(asks._read_loads(session, ("bad", "one"), bad))
             await asyncio.sleep(0)
             began = time.monotonic()
             loads = await asks._read_loads(session, ("good", "one"), {"a": GOOD})
             assert loads == {"a": PodLoad(3, 9, running=0, waiting=0, asleep=False)}
-            assert time.monotonic() - began < autoscaler.TIMEOUT
+            assert time.monotonic() - began < autoscaler.LOAD_TIMEOUT
             waiting.cancel()
 
 
@@ -60,10 +60,10 @@ async def test_reports_of_starts() -> None:
     async with pods(REPORT) as port:
         told: asyncio.Queue[EndpointKey] = asyncio.Queue()
         asks = StartupPoller(told.put_nowait, port=port)
-        for number in range(startup_poller.CONCURRENT):
+        for number in range(startup_poller.CONCURRENT_POLLS):
             asks.follow(("bad", str(number)), {f"bad-{number}": SILENT})
         asks.follow(("good", "one"), {"good": GOOD})
         running = asyncio.create_task(asks.run())
-        async with asyncio.timeout(startup_poller.TIMEOUT):
+        async with asyncio.timeout(startup_poller.POLL_TIMEOUT):
             assert await told.get() == ("good", "one")
         running.cancel()

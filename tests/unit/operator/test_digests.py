@@ -23,7 +23,7 @@ FIRST, SECOND = "fb_the-first-of-the-keys", "fb_the-second-of-the-keys"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_digest_sync, "INTERVAL", 0.0)
+    monkeypatch.setattr(key_digest_sync, "DIGEST_SYNC_INTERVAL", 0.0)
     monkeypatch.setattr(key_digest_sync, "RETRY_INTERVAL", 0.0)
 
 
@@ -107,7 +107,7 @@ async def test_endpoints_of_other_namespaces_are_left_alone(server: FakeApiServe
 async def test_what_somebody_deletes_comes_back(
     server: FakeApiServer, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_digest_sync, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(key_digest_sync, "KEY_READ_INTERVAL", 0.05)
     async with leading(server, living=[A]) as (one, looked):
         one.put(A, secret(FIRST))
         await until(lambda: opened(server, FIRST) == {A})

@@ -49,7 +49,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_refresh, "INTERVAL", 0.01)
+    monkeypatch.setattr(key_refresh, "KEY_REFRESH_INTERVAL", 0.01)
 
 
 @asynccontextmanager
@@ -109,7 +109,7 @@ async def test_a_secret_is_read_once_in_a_while() -> None:
         gateways.reread[ONE] = None
         await until(lambda: not gateways.reread)
         gateways.reread[ONE] = None
-        await asyncio.sleep(5 * key_refresh.INTERVAL)
+        await asyncio.sleep(5 * key_refresh.KEY_REFRESH_INTERVAL)
         assert len(site.read) == 1
         assert list(gateways.reread) == [ONE], "it comes when it is time"
 

@@ -41,7 +41,7 @@ def build_store(kind: str, *keys: EndpointKey) -> Store:
 
 
 async def test_all_that_exists_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "LOOK_INTERVAL", 60)
+    monkeypatch.setattr(workers, "UNCACHED_READ_INTERVAL", 60)
     cluster, store = Cluster(InferenceEndpoint={ONE, TWO}), build_store("InferenceEndpoint", ONE)
     waiting = asyncio.create_task(wait_for_cache(cluster, (), {"InferenceEndpoint": store}))  # type: ignore[arg-type]
     await until(lambda: cluster.asked)
@@ -52,7 +52,7 @@ async def test_all_that_exists_is_waited_for(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_what_goes_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(workers, "UNCACHED_READ_INTERVAL", 0.05)
     cluster = Cluster(Pod={ONE})
     waiting = asyncio.create_task(wait_until_seen(cluster, "Pod", (), set()))  # type: ignore[arg-type]
     await until(lambda: cluster.asked)

@@ -10,7 +10,7 @@ from forebay_gateway.endpoints.endpoint import Address
 PODS = 8
 """Of one endpoint that are asked at a time."""
 
-SECONDS = 1.0
+PROBE_TIMEOUT = 1.0
 """For an answer; the server gives it from memory, in a thread of its own."""
 
 
@@ -22,7 +22,7 @@ class ReadinessProbe:
 
     async def __aenter__(self) -> "ReadinessProbe":
         connector = aiohttp.TCPConnector(limit=64, force_close=True)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=SECONDS))
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT))
         return self
 
     async def __aexit__(self, *_: object) -> None:

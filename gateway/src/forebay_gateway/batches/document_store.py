@@ -8,7 +8,7 @@ from forebay_gateway.fairness.quotas import Quota, memory_of
 from forebay_gateway.jobs.store import Full
 from forebay_kube.endpoint_key import EndpointKey
 
-OVERHEAD = 400
+DOCUMENT_OVERHEAD = 400
 """Bytes that a document takes besides its text, in memory."""
 
 
@@ -47,7 +47,7 @@ class DocumentStore(ABC):
 
 def size_of(text: str) -> int:
     """Bytes that a document counts: those that it takes in the memory of whoever reads it."""
-    return memory_of(text) + OVERHEAD
+    return memory_of(text) + DOCUMENT_OVERHEAD
 
 
 class MemoryDocumentStore(DocumentStore):

@@ -24,7 +24,7 @@ from forebay_kube.endpoint_key import EndpointKey
 MOST_FILES, MOST_BATCHES = 10_000, 100
 """In one page of a list."""
 
-SLICE = 500
+RECORDS_PER_STEP = 500
 """Records that are read in one step of the event loop."""
 
 LEAST_KEPT, MOST_KEPT = objects.HOUR, 30 * objects.DAY
@@ -165,7 +165,7 @@ class BatchApi:
         found: list[Record] = []
         for text in (await self._shelf.all(key, kind)).values():
             found.append(json.loads(text))
-            if len(found) % SLICE == 0:
+            if len(found) % RECORDS_PER_STEP == 0:
                 await asyncio.sleep(0)
         return found
 

@@ -14,13 +14,13 @@ from forebay_gateway.http.raw_json import ABSENT, read_text
 from forebay_gateway.jobs.job import Job, State
 
 MOST_REQUESTS = 50_000
-MOST_LINES = 2 * MOST_REQUESTS
+MOST_BATCH_LINES = 2 * MOST_REQUESTS
 """With those that are empty."""
 
 MOST_ERRORS = 50
 """Errors reported for one input file; reading stops after that many."""
 
-SLICE = 256 << 10
+CHARACTERS_PER_STEP = 256 << 10
 """Characters that are read in one step of the event loop."""
 
 LONGEST_ID = 512
@@ -97,11 +97,11 @@ async def read_requests(
         if len(requests) > MOST_REQUESTS:
             errors.append(_error("too_many_requests", f"{MOST_REQUESTS} requests are the most in one file."))
             break
-        if number > MOST_LINES:
-            errors.append(_error("too_many_lines", f"{MOST_LINES} lines are the most in one file."))
+        if number > MOST_BATCH_LINES:
+            errors.append(_error("too_many_lines", f"{MOST_BATCH_LINES} lines are the most in one file."))
             break
         cost += len(line) + LINE
-        if cost > SLICE:
+        if cost > CHARACTERS_PER_STEP:
             cost = 0
             await asyncio.sleep(0)
     if not requests and not errors:

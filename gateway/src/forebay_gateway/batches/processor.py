@@ -30,7 +30,7 @@ from forebay_gateway.batches.jsonl import (
 )
 from forebay_gateway.batches.objects import Record
 from forebay_gateway.fairness.pacing import Pacer
-from forebay_gateway.fairness.quotas import SMALL, Turns, memory_of
+from forebay_gateway.fairness.quotas import UNCOUNTED, Turns, memory_of
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.store import LOOK, Full, JobStore, Unavailable
@@ -41,7 +41,7 @@ from forebay_kube.endpoint_key import EndpointKey, format_key
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 64
+JOBS_PER_BATCH = 64
 """Jobs of one batch that are queued or run: the others wait in the file, and not before clients' own jobs."""
 
 BATCHES_AT_ONCE = 32
@@ -50,20 +50,20 @@ BATCHES_AT_ONCE = 32
 LOOKED_AT = 50
 """Of those that wait, so many are looked at in a round, whether they are over."""
 
-LEASE = 10.0
-INTERVAL = 1.0
+BATCH_LEASE = 10.0
+BATCH_POLL_INTERVAL = 1.0
 """Seconds between two looks for batches to do, and between two times that the progress of one is kept."""
 
-SLICE = 1000
+LINES_PER_STEP = 1000
 """Lines of the output that are written in one step of the event loop."""
 
-GONE = "gone"
+BATCH_GONE = "gone"
 """How a batch ends whose endpoint is gone."""
 
 EVERYBODY: EndpointKey = ("", "")
 """Whose documents tell which batches are open, of all endpoints."""
 
-KEPT, TIMEOUT = 1800.0, 600.0
+KEPT, BATCH_JOB_TIMEOUT = 1800.0, 600.0
 """Seconds for which a job's result is kept, and for which it may run: those of /run."""
 
 
@@ -122,7 +122,7 @@ class BatchProcessor:
                 logger.info("the batches cannot be looked at")
             except Exception:
                 logger.exception("looking for batches")
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(BATCH_POLL_INTERVAL)
 
     def _is_full(self, key: EndpointKey) -> bool:
         """Whether the batches of a namespace, or of an endpoint, that run are as many as may."""
@@ -136,7 +136,7 @@ class BatchProcessor:
         return bool(time.time() >= record.get("expires_at", 0))
 
     async def _begin(self, key: EndpointKey, batch_id: str) -> None:
-        if await self._shelf.lease(batch_id, LEASE):
+        if await self._shelf.lease(batch_id, BATCH_LEASE):
             self._doing.update((key, key[0]))
             self._tasks[batch_id] = asyncio.create_task(self._take_on(key, batch_id))
 
@@ -145,8 +145,8 @@ class BatchProcessor:
         batch = _Batch(self._inputs, self._store, self._seal, self._pace, key=key, batch_id=batch_id)
         doing = asyncio.create_task(batch.run())
         try:
-            while not doing.done() and await self._shelf.lease(batch_id, LEASE):
-                await asyncio.wait({doing}, timeout=INTERVAL)
+            while not doing.done() and await self._shelf.lease(batch_id, BATCH_LEASE):
+                await asyncio.wait({doing}, timeout=BATCH_POLL_INTERVAL)
             if doing.done():
                 doing.result()
         except Unavailable:
@@ -224,7 +224,7 @@ class _Batch:
             error["message"] = "There is no place for the results. Delete files, or raise the gateway's files_bytes."
             objects.fail(self._batch, [error], time.time())
             status = "failed"
-        if status != GONE:
+        if status != BATCH_GONE:
             async with self._turn:
                 await self._write_files(requests, status)
             await self._save()
@@ -237,11 +237,11 @@ class _Batch:
         left = iter(numbers)
         sealed = await self._shelf.get(self._key, "key", self._id) or ""
         api_key = self._seal.open(sealed, _owner(self._key, self._id))
-        many = min(AT_ONCE, len(numbers))
+        many = min(JOBS_PER_BATCH, len(numbers))
         doers = {asyncio.create_task(self._do_some(requests, left, api_key)) for _ in range(many)}
         try:
             while doers:
-                done, doers = await asyncio.wait(doers, timeout=INTERVAL)
+                done, doers = await asyncio.wait(doers, timeout=BATCH_POLL_INTERVAL)
                 for each in done:
                     each.result()
                 if doers and (status := await self._ended_early()):
@@ -256,7 +256,7 @@ class _Batch:
     async def _ended_early(self) -> str:
         """How the batch ends before it is done; "" where it goes on."""
         if await self._shelf.get(self._key, "batch", self._id) is None:
-            return GONE
+            return BATCH_GONE
         if await self._shelf.get(self._key, "cancel", self._id) is not None:
             return "cancelled"
         return "expired" if time.time() >= self._batch["expires_at"] else ""
@@ -306,10 +306,10 @@ class _Batch:
 
     async def _submit(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> None:
         """Raises Full."""
-        large = memory_of(requests.line(number)) > SMALL
+        large = memory_of(requests.line(number)) > UNCOUNTED
         async with self._turn if large else nullcontext():
             given = job_input(self._batch["endpoint"], requests[number])
-            submission = Submission(given, TIMEOUT, DAY, KEPT, low=False, webhook="")
+            submission = Submission(given, BATCH_JOB_TIMEOUT, DAY, KEPT, low=False, webhook="")
             await self._store.submit(self._key, job_id, submission, api_key)
 
     async def _write_files(self, requests: BatchRequests, status: str) -> None:
@@ -321,7 +321,7 @@ class _Batch:
         lines: dict[str, list[str]] = {"+": [], "-": []}
         for number in range(len(requests)):
             told = done.get(str(number)) or "-" + tell_unanswered(requests[number].custom_id, status)
-            if number % SLICE == SLICE - 1:
+            if number % LINES_PER_STEP == LINES_PER_STEP - 1:
                 await asyncio.sleep(0)  # others run meanwhile
             lines[told[0]].append(told[1:])
         for sign, field, name in (("+", "output_file_id", "output"), ("-", "error_file_id", "error")):

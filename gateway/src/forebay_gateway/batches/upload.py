@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from forebay_gateway.http.multipart import Part, is_form, read_parts
 
-MOST_PARTS = 16
-LONGEST_FIELD = 512
+MOST_UPLOAD_PARTS = 16
+LONGEST_UPLOAD_FIELD = 512
 """Bytes of a field that is no file."""
 
-MOST_DIGITS = 9
+MOST_SIZE_DIGITS = 9
 
 
 class BadUpload(Exception):
@@ -35,7 +35,7 @@ def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
     if not is_form(content_type):
         raise BadUpload("Files are uploaded as multipart/form-data with the fields file and purpose.")
     try:
-        parts = {part.name: part for part in read_parts(content_type, body, MOST_PARTS)}
+        parts = {part.name: part for part in read_parts(content_type, body, MOST_UPLOAD_PARTS)}
     except ValueError as error:
         raise BadUpload(f"The form cannot be read: {error}.") from None
     file = parts.pop("file", None)
@@ -46,14 +46,14 @@ def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
     except UnicodeDecodeError:
         raise BadUpload("The file is no UTF-8 text.", "file") from None
     kept = _read_field(parts, "expires_after[seconds]")
-    if kept and not (kept.isdecimal() and len(kept) <= MOST_DIGITS):
-        raise BadUpload(f"expires_after[seconds] must be a number of up to {MOST_DIGITS} digits.", "expires_after")
+    if kept and not (kept.isdecimal() and len(kept) <= MOST_SIZE_DIGITS):
+        raise BadUpload(f"expires_after[seconds] must be a number of up to {MOST_SIZE_DIGITS} digits.", "expires_after")
     return Upload(file.filename or "file", _read_field(parts, "purpose"), content, int(kept) if kept else None)
 
 
 def _read_field(parts: Mapping[str, Part], name: str) -> str:
     if name not in parts:
         return ""
-    if len(parts[name].content) > LONGEST_FIELD:
-        raise BadUpload(f"{name} is longer than {LONGEST_FIELD} bytes.", name)
+    if len(parts[name].content) > LONGEST_UPLOAD_FIELD:
+        raise BadUpload(f"{name} is longer than {LONGEST_UPLOAD_FIELD} bytes.", name)
     return bytes(parts[name].content).decode(errors="replace")

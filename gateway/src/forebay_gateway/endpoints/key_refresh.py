@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from forebay_kube.endpoint_key import EndpointKey, format_key
 
-SECONDS = 30.0
+REFRESH_SECONDS = 30.0
 """For which an endpoint is named. The operator asks more often, and reads a Secret at most as often."""
 
 PEEKED = 16 << 10
@@ -32,7 +32,7 @@ class KeyRefreshRequests:
 
     def names(self) -> list[str]:
         """As NAMESPACE/NAME."""
-        since = self._clock() - SECONDS
+        since = self._clock() - REFRESH_SECONDS
         self._at = {key: at for key, at in self._at.items() if at >= since}
         return [format_key(key) for key in self._at]
 

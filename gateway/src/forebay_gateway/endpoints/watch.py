@@ -17,7 +17,7 @@ from forebay_kube.api_client import ApiClient, ApiServerError
 logger = logging.getLogger(__name__)
 
 PAGE = "500"
-LONGEST_PAUSE = 30.0
+LONGEST_WATCH_PAUSE = 30.0
 """Seconds between two tries while the API server does not answer."""
 
 
@@ -56,7 +56,7 @@ class Watch:
                     logger.exception("%s: the watch begins anew", self.path)
                 if not isinstance(error, ApiServerError) or error.status == 410:
                     version = ""
-                pause = min(LONGEST_PAUSE, max(0.5, pause * 2))
+                pause = min(LONGEST_WATCH_PAUSE, max(0.5, pause * 2))
                 logger.warning("%s: %s; again in %.1f s", self.path, error, pause)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
 

@@ -22,7 +22,7 @@ LONGEST_FIELD = 512
 MOST_VALUES = 2_000_000
 """Of a body that is scanned, which takes 7 ns for each. Commas and brackets are counted, also those in texts."""
 
-SLICE = 1 << 20
+COUNT_SLICE = 1 << 20
 """Bytes in which they are counted at a time."""
 
 OPENING = 2048
@@ -89,8 +89,8 @@ def read_fields(content_type: str, body: bytes | bytearray) -> Fields:
 
 def _is_dense(body: bytes | bytearray) -> bool:
     found = 0
-    for place in range(0, len(body), SLICE):
-        found += sum(body.count(token, place, place + SLICE) for token in (b",", b"[", b"{"))
+    for place in range(0, len(body), COUNT_SLICE):
+        found += sum(body.count(token, place, place + COUNT_SLICE) for token in (b",", b"[", b"{"))
         if found > MOST_VALUES:
             return True
     return False

@@ -8,7 +8,7 @@ from email.message import Message
 LONGEST_BOUNDARY = 70
 """RFC 2046, 5.1.1."""
 
-LONGEST_HEAD = 2 << 10
+LONGEST_PART_HEAD = 2 << 10
 """Bytes of the headers of one part, and of a Content-Type: reading them takes the square of it."""
 
 MOST_LIKE_IT = 1000
@@ -40,7 +40,7 @@ def read_parts(content_type: str, body: bytes | bytearray, most: int) -> Iterato
     for _ in range(most):
         if body[place : place + 2] == b"--":
             return
-        start = body.find(b"\r\n", place, place + LONGEST_HEAD)
+        start = body.find(b"\r\n", place, place + LONGEST_PART_HEAD)
         end, place = next(delimiters)
         if not 0 <= start <= end:
             raise ValueError("a line of its boundary has no end")
@@ -70,8 +70,8 @@ def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple
 
 
 def _read_boundary(content_type: str) -> bytes:
-    if len(content_type) > LONGEST_HEAD:
-        raise ValueError(f"its Content-Type has more than {LONGEST_HEAD} characters")
+    if len(content_type) > LONGEST_PART_HEAD:
+        raise ValueError(f"its Content-Type has more than {LONGEST_PART_HEAD} characters")
     header = Message()
     header["content-type"] = content_type
     boundary = header.get_boundary("")
@@ -82,9 +82,11 @@ def _read_boundary(content_type: str) -> bytes:
 
 def _read_part(body: bytes | bytearray, view: memoryview, start: int, end: int) -> Part:
     """The part whose headers begin at `start`, and which ends before its delimiter at `end`."""
-    head_end = start - 2 if body[start : start + 2] == b"\r\n" else body.find(b"\r\n\r\n", start, start + LONGEST_HEAD)
+    head_end = (
+        start - 2 if body[start : start + 2] == b"\r\n" else body.find(b"\r\n\r\n", start, start + LONGEST_PART_HEAD)
+    )
     if not start - 2 <= head_end < end:
-        raise ValueError(f"the headers of a part have no end, or more than {LONGEST_HEAD} bytes")
+        raise ValueError(f"the headers of a part have no end, or more than {LONGEST_PART_HEAD} bytes")
     head = email.message_from_bytes(bytes(body[start : max(start, head_end)]))
     for encoding in ("content-transfer-encoding", "content-encoding"):
         if str(head.get(encoding, "binary")).lower() not in ("binary", "8bit", "7bit", "identity"):

@@ -15,7 +15,7 @@ from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 1.0
+DISPATCH_RETRY_INTERVAL = 1.0
 """Seconds until what is not to be had is looked for again: a pod, a place at one, the store."""
 
 
@@ -70,12 +70,12 @@ class Dispatcher:
                 if not left and not changed.is_set():
                     break
                 if not job:
-                    await wait_for_event(changed, PAUSE)
+                    await wait_for_event(changed, DISPATCH_RETRY_INTERVAL)
         except Unavailable:
-            asyncio.get_running_loop().call_later(PAUSE, self._look, key)
+            asyncio.get_running_loop().call_later(DISPATCH_RETRY_INTERVAL, self._look, key)
         except Exception:
             logger.exception("giving jobs of %s/%s to pods", *key)
-            asyncio.get_running_loop().call_later(PAUSE, self._look, key)
+            asyncio.get_running_loop().call_later(DISPATCH_RETRY_INTERVAL, self._look, key)
         finally:
             del self._tasks[key], self._changed[key]
 
@@ -98,14 +98,14 @@ class Dispatcher:
                 except Refused as refused:
                     logger.info("jobs of %s/%s wait: %s", *key, refused)
             with self._directory.changes(key) as changed:
-                await wait_for_event(changed, PAUSE)
+                await wait_for_event(changed, DISPATCH_RETRY_INTERVAL)
 
     async def _start(self, key: EndpointKey) -> list[Address]:
         """The pods of an endpoint, which is started; [] once no job waits for that any more. Raises Refused."""
         starting = asyncio.ensure_future(self._holds.wait_for_pods(key))
         try:
             while True:
-                await asyncio.wait({starting}, timeout=PAUSE)
+                await asyncio.wait({starting}, timeout=DISPATCH_RETRY_INTERVAL)
                 if starting.done():
                     return starting.result()
                 if not (await self._store.counts(key)).waiting:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from forebay_gateway.activator.pending_requests import wait_for_event
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.fairness.pacing import Pacer
-from forebay_gateway.fairness.quotas import SMALL, Quota, Reservation
+from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import ApiError, Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import METHODS
@@ -171,7 +171,7 @@ class JobApi:
 
     def _check_room(self, key: EndpointKey, size: int) -> None:
         """Before an answer is read and written that would have no room then. Raises Refused."""
-        if size > SMALL and not self._answers.has_room(key[0], size):
+        if size > UNCOUNTED and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
     async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:

@@ -13,7 +13,7 @@ from forebay_gateway.fairness.quotas import memory_of
 from forebay_gateway.jobs.submission import Submission
 from forebay_kube.endpoint_key import EndpointKey
 
-OVERHEAD = 3000
+JOB_OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""
 
 
@@ -75,7 +75,7 @@ class Job:
     def size(self) -> int:
         """Bytes that it keeps, roughly."""
         texts = (self.submission.input, self.submission.webhook, *self.output)
-        return OVERHEAD + sum(map(memory_of, texts))
+        return JOB_OVERHEAD + sum(map(memory_of, texts))
 
 
 def new_id(*, sync: bool) -> str:

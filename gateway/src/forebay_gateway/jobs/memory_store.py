@@ -9,7 +9,7 @@ from itertools import islice
 
 from forebay_gateway.activator.pending_requests import Backlog
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.quotas import SMALL, Quota, memory_of
+from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, memory_of
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import ITEM, Counts, Full, JobStore, Lost, StreamedItems
 from forebay_gateway.jobs.submission import Submission
@@ -50,7 +50,7 @@ class MemoryJobStore(JobStore):
         self._expire(job, submission.ttl)
         self._enqueue(job)
 
-    async def find(self, key: EndpointKey, job_id: str, most: int = SMALL) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED) -> Job | None:
         endpoint = self._endpoints.get(key)
         return endpoint.jobs.get(job_id) if endpoint else None
 

@@ -10,19 +10,19 @@ import msgspec
 
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.pacing import LARGE, Pacer
-from forebay_gateway.fairness.quotas import SMALL, Reservation
+from forebay_gateway.fairness.quotas import UNCOUNTED, Reservation
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 
-LINES = "application/x-ndjson"
+NDJSON = "application/x-ndjson"
 
 LONGEST_LINE = 1 << 24
 """Bytes of an item of the output."""
 
-ROOM_SECONDS = 60.0
+OUTPUT_ROOM_SECONDS = 60.0
 """For which an item that is not small waits for room."""
 
-SLICE = 64 << 10
+BODY_SLICE = 64 << 10
 """Characters of a body that are encoded at a time."""
 
 COPIES = 2
@@ -31,7 +31,7 @@ COPIES = 2
 LONGEST_ERROR = 1 << 20
 """Bytes of an answer that is an error."""
 
-AT_ONCE = 500
+ITEMS_PER_WRITE = 500
 """Items that are given together."""
 
 
@@ -58,7 +58,7 @@ class Outcome:
     error: str = ""
 
 
-TOO_LARGE = Outcome(State.FAILED, "An item of the output is too large.")
+OUTPUT_TOO_LARGE = Outcome(State.FAILED, "An item of the output is too large.")
 NO_ANSWER = Outcome(State.FAILED, "The server's answer is none of a job.")
 
 NO_ROOM = Outcome(State.FAILED, "The gateway has no room for more of the output now (kept_bytes). Try again.")
@@ -79,7 +79,7 @@ async def run(
     async def take(before: bytearray, data: bytes) -> bool:
         """Add what came, once there is room for it; the pod waits meanwhile."""
         before += data
-        if len(before) > SMALL and not await received.grow(COPIES * len(before), ROOM_SECONDS):
+        if len(before) > UNCOUNTED and not await received.grow(COPIES * len(before), OUTPUT_ROOM_SECONDS):
             return False
         if len(data) > LARGE:
             await pace.turn(job.endpoint[0])
@@ -87,7 +87,7 @@ async def run(
 
     policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})
     body = '{"input": ', job.submission.input, f', "policy": {policy}}}'
-    headers = {"Authorization": f"Bearer {job.api_key}", "Accept": LINES, "X-Request-Id": job.id}
+    headers = {"Authorization": f"Bearer {job.api_key}", "Accept": NDJSON, "X-Request-Id": job.id}
     headers |= {"Content-Type": "application/json", "Content-Length": str(sum(map(_count_bytes, body)))}
     try:
         url = f"http://{pod.url_host}:{pod.port}/v2/{job.endpoint[1]}/runsync"
@@ -97,12 +97,12 @@ async def run(
             if answer.status != 200:
                 yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR, take) or b""))
                 return
-            if LINES not in answer.headers.get("Content-Type", ""):
+            if NDJSON not in answer.headers.get("Content-Type", ""):
                 whole = await _read(answer, LONGEST_LINE, take)
                 if whole is None:
                     yield (), NO_ROOM
                 elif len(whole) > LONGEST_LINE:
-                    yield (), TOO_LARGE
+                    yield (), OUTPUT_TOO_LARGE
                 else:
                     yield _read_whole(whole)
                 return
@@ -112,7 +112,7 @@ async def run(
                     yield (), NO_ROOM
                     return
                 if len(rest) > LONGEST_LINE:
-                    yield (), TOO_LARGE
+                    yield (), OUTPUT_TOO_LARGE
                     return
                 if b"\n" not in data:
                     continue
@@ -135,14 +135,14 @@ async def run(
 async def _encode(texts: Sequence[str]) -> AsyncGenerator[bytes]:
     """A body in slices, so that a large one is in memory once while its pod takes it."""
     for text in texts:
-        for start in range(0, len(text), SLICE):
-            yield text[start : start + SLICE].encode()
+        for start in range(0, len(text), BODY_SLICE):
+            yield text[start : start + BODY_SLICE].encode()
 
 
 def _count_bytes(text: str) -> int:
     if text.isascii():
         return len(text)
-    return sum(len(text[start : start + SLICE].encode()) for start in range(0, len(text), SLICE))
+    return sum(len(text[start : start + BODY_SLICE].encode()) for start in range(0, len(text), BODY_SLICE))
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int, take: Take) -> bytearray | None:
@@ -191,7 +191,7 @@ def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome
             yield items, outcome
             return
         items.append(item)
-        if len(items) == AT_ONCE:
+        if len(items) == ITEMS_PER_WRITE:
             yield items, None
             items = []
     if items:

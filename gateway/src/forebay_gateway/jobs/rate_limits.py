@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 from forebay_kube.endpoint_key import EndpointKey
 
-WINDOW = 10.0
+RATE_WINDOW = 10.0
 """Seconds."""
 
 RATES = {"runsync": 2000, "run": 1000, "status": 2000, "stream": 2000, "cancel": 100, "purge-queue": 2, "retry": 100}
 """Requests in one window, for each ready pod and at least once."""
 
 
-AT_ONCE = {"runsync": 400, "run": 200, "status": 400, "stream": 400, "cancel": 20, "retry": 20}
+CONCURRENT_REQUESTS = {"runsync": 400, "run": 200, "status": 400, "stream": 400, "cancel": 20, "retry": 20}
 """Requests that are being answered, for each ready pod and at least once."""
 
 
@@ -31,17 +31,17 @@ class RateLimits:
         most = RATES.get(operation, 0) * max(1, pods)
         now = self._clock()
         began, count = self._windows.get((key, operation), (now, 0))
-        if now - began >= WINDOW:
+        if now - began >= RATE_WINDOW:
             began, count = now, 0
         if most and count >= most:
-            return began + WINDOW - now
+            return began + RATE_WINDOW - now
         self._windows[key, operation] = began, count + 1
         return 0.0
 
     @contextmanager
     def answering(self, key: EndpointKey, operation: str, pods: int) -> Iterator[bool]:
         """Count a request while it is answered; whether there are not too many."""
-        most = AT_ONCE.get(operation, 0) * max(1, pods)
+        most = CONCURRENT_REQUESTS.get(operation, 0) * max(1, pods)
         self._answering[key, operation] += 1
         try:
             yield not most or self._answering[key, operation] <= most

@@ -24,10 +24,10 @@ from forebay_gateway.jobs.store import Full, Unavailable
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 10.0
+SCRIPT_RETRY_TIMEOUT = 10.0
 """Seconds for which a step is tried while Valkey does not answer: a restart takes less."""
 
-PAUSE = 0.2
+SCRIPT_RETRY_INTERVAL = 0.2
 """Seconds between two tries."""
 
 CONNECTIONS = 32
@@ -60,7 +60,7 @@ class Scripts:
 
     async def _try(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """Ask Valkey, again where it does not answer."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + SCRIPT_RETRY_TIMEOUT
         while True:
             try:
                 answer = await self._ask(ask)
@@ -74,7 +74,7 @@ class Scripts:
                 self._away = True
                 if asyncio.get_running_loop().time() > deadline:
                     raise Unavailable from error
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(SCRIPT_RETRY_INTERVAL)
             else:
                 if self._away:
                     logger.info("Valkey answers again")
@@ -103,7 +103,7 @@ def connect(url: str) -> valkey.Redis:
         decode_responses=True,
         encoding_errors="surrogatepass",
         max_connections=CONNECTIONS,
-        timeout=PATIENCE,
+        timeout=SCRIPT_RETRY_TIMEOUT,
         socket_connect_timeout=3,
         socket_timeout=5,
         socket_keepalive=True,

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar
 
 from forebay_gateway.activator.pending_requests import Backlog, wait_for_event
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.quotas import SMALL, Turns
+from forebay_gateway.fairness.quotas import UNCOUNTED, Turns
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_kube.endpoint_key import EndpointKey
@@ -29,7 +29,7 @@ LOOK = 5.0
 ITEM = 200
 """Bytes that an item of an output counts in /stream besides its own, so that one answer has not too many."""
 
-PAUSE = 1.0
+STORE_RETRY_INTERVAL = 1.0
 """Seconds after which a store that did not answer is asked again by who insists."""
 
 
@@ -114,7 +114,7 @@ class JobStore(ABC):
 
     def turn(self, job: Job) -> AbstractAsyncContextManager[object]:
         """To be held by what has a job's output in memory once more; it waits only where that is large."""
-        return self.turns.of(job.endpoint[0]) if job.output_size > SMALL else nullcontext()
+        return self.turns.of(job.endpoint[0]) if job.output_size > UNCOUNTED else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:
         """A job with its output, however large that is; None where it is gone by now."""
@@ -129,7 +129,7 @@ class JobStore(ABC):
         """Take a job in. Raises Full."""
 
     @abstractmethod
-    async def find(self, key: EndpointKey, job_id: str, most: int = SMALL) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED) -> Job | None:
         """What is known of an endpoint's job; the output only where it is completed, and has no more than `most` bytes,
         or is here anyway."""
 
@@ -195,4 +195,4 @@ async def insist(step: Callable[[], Awaitable[T]]) -> T:
         try:
             return await step()
         except Unavailable:
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(STORE_RETRY_INTERVAL)

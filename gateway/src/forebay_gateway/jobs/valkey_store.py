@@ -1,7 +1,7 @@
 """Jobs in Valkey, or Redis from 7.0 on, for any number of gateways; each step is one run of jobs.lua, and so whole.
 
 A gateway beats once a second for the jobs that it has claimed. Every gateway also sweeps once a second, and queues
-again what nobody has beaten for in LEASE: so a job of a gateway that died runs again within LEASE and two seconds.
+again what nobody has beaten for in CLAIM_LEASE: so a job of a gateway that died runs again within that and two seconds.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from redis import asyncio as valkey
 
 from forebay_gateway.activator.pending_requests import Backlog
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.quotas import SMALL, memory_of
-from forebay_gateway.jobs.job import OVERHEAD, Job, State
+from forebay_gateway.fairness.quotas import UNCOUNTED, memory_of
+from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.scripts import Scripts, is_away
 from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, JobStore, Lost, StreamedItems, Unavailable
@@ -25,10 +25,10 @@ from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
 
 logger = logging.getLogger(__name__)
 
-LEASE = 10.0
+CLAIM_LEASE = 10.0
 """Seconds without a beat after which a claim is over."""
 
-INTERVAL = 1.0
+HEARTBEAT_INTERVAL = 1.0
 """Seconds from one beat, and one sweep, to the next."""
 
 BEATEN_TOGETHER = 1000
@@ -53,7 +53,7 @@ class ValkeyJobStore(JobStore):
         self._backlog: Mapping[EndpointKey, Backlog] = {}
 
     async def __aenter__(self) -> "ValkeyJobStore":
-        loops = (self._heartbeat, INTERVAL), (self._sweep, INTERVAL), (self._listen, 0.0)
+        loops = (self._heartbeat, HEARTBEAT_INTERVAL), (self._sweep, HEARTBEAT_INTERVAL), (self._listen, 0.0)
         self._tasks = [asyncio.create_task(self._go_on(work, pause)) for work, pause in loops]
         return self
 
@@ -65,7 +65,7 @@ class ValkeyJobStore(JobStore):
         await self._client.aclose()
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
-        size = OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
+        size = JOB_OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
         fields: dict[str, str | float] = {
             "endpoint": format_key(key),
             "timeout": submission.timeout,
@@ -81,7 +81,7 @@ class ValkeyJobStore(JobStore):
             raise Full
         self.queued(key)
 
-    async def find(self, key: EndpointKey, job_id: str, most: int = SMALL) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED) -> Job | None:
         found = await self._steps.run("find", job_id, format_key(key), most)
         return self._job(*found) if found else None
 
@@ -172,7 +172,7 @@ class ValkeyJobStore(JobStore):
             self.stopped(job_id, tokens[job_id])
 
     async def _sweep(self) -> None:
-        counts, ended, again = await self._steps.run("sweep", round(LEASE * 1000), ATTEMPTS)
+        counts, ended, again = await self._steps.run("sweep", round(CLAIM_LEASE * 1000), ATTEMPTS)
         backlog: dict[EndpointKey, Backlog] = {}
         for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
             for name, count in zip(flat[::2], flat[1::2], strict=True):
@@ -193,7 +193,7 @@ class ValkeyJobStore(JobStore):
             for job_id in list(self._watchers):
                 self._tell(job_id)
             while True:
-                message = await channel.get_message(timeout=INTERVAL)
+                message = await channel.get_message(timeout=HEARTBEAT_INTERVAL)
                 if message:
                     word, _, what = message["data"].partition(" ")
                     if word == "queued":
@@ -214,7 +214,7 @@ class ValkeyJobStore(JobStore):
             except Exception as error:
                 if not is_away(error):
                     logger.exception("in the queue's %s", work.__name__)
-                await asyncio.sleep(INTERVAL)
+                await asyncio.sleep(HEARTBEAT_INTERVAL)
 
     def _check(self, job: Job, done: int) -> None:
         if done < 0:

@@ -17,7 +17,7 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.fairness.pacing import Pacer
-from forebay_gateway.fairness.quotas import SMALL, Quota, Reservation
+from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation
 from forebay_gateway.jobs.job import Job, render, tell
 from forebay_gateway.jobs.store import JobStore, insist
 from forebay_gateway.metrics import WEBHOOKS
@@ -26,19 +26,19 @@ from forebay_kube.endpoint_key import EndpointKey
 logger = logging.getLogger(__name__)
 
 TRIES = 3
-PAUSE = 10.0
+WEBHOOK_RETRY_INTERVAL = 10.0
 """Seconds between two tries, as at RunPod."""
 
-SECONDS = 10.0
+WEBHOOK_TIMEOUT = 10.0
 """For a connection and the head of an answer; its body is not read."""
 
-AT_ONCE = 16
+CONCURRENT_WEBHOOKS = 16
 """Of one endpoint."""
 
-ROOM_SECONDS = 60.0
+WEBHOOK_ROOM_SECONDS = 60.0
 """For which one waits for room; then it is not delivered."""
 
-OVERHEAD = 4 << 10
+WEBHOOK_OVERHEAD = 4 << 10
 """Bytes of one that waits besides its content."""
 
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
@@ -67,7 +67,12 @@ class Webhooks:
     waits."""
 
     def __init__(
-        self, store: JobStore, answers: Quota, pace: Pacer, allowed: Sequence[Network] = (), pause: float = PAUSE
+        self,
+        store: JobStore,
+        answers: Quota,
+        pace: Pacer,
+        allowed: Sequence[Network] = (),
+        pause: float = WEBHOOK_RETRY_INTERVAL,
     ) -> None:
         self._store = store
         self._allowed = allowed
@@ -79,7 +84,7 @@ class Webhooks:
 
     async def __aenter__(self) -> "Webhooks":
         connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, socket_factory=self._open)
-        timeout = aiohttp.ClientTimeout(total=SECONDS)
+        timeout = aiohttp.ClientTimeout(total=WEBHOOK_TIMEOUT)
         cookies = aiohttp.DummyCookieJar()
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=cookies)
         return self
@@ -94,7 +99,7 @@ class Webhooks:
         """Tell of a job that is over, where it asked for that."""
         if not job.submission.webhook:
             return
-        task = asyncio.create_task(self._deliver(job, render(tell(job)) if job.output_size <= SMALL else b""))
+        task = asyncio.create_task(self._deliver(job, render(tell(job)) if job.output_size <= UNCOUNTED else b""))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -102,9 +107,9 @@ class Webhooks:
         """`content` is b"" where the output is large, which is read once there is room for it."""
         with Reservation(self._answers, job.endpoint[0]) as waiting:
             if content:
-                fits = waiting.resize(OVERHEAD + len(content))
+                fits = waiting.resize(WEBHOOK_OVERHEAD + len(content))
             else:
-                fits = await waiting.grow(OVERHEAD + job.output_size, ROOM_SECONDS)
+                fits = await waiting.grow(WEBHOOK_OVERHEAD + job.output_size, WEBHOOK_ROOM_SECONDS)
             if not fits:
                 trouble = "too many wait"
             elif content := content or await self._read(job):
@@ -117,7 +122,7 @@ class Webhooks:
 
     async def _try(self, job: Job, content: bytes) -> str:
         """What is wrong; "" where it was told."""
-        slots = self._slots.setdefault(job.endpoint, asyncio.Semaphore(AT_ONCE))
+        slots = self._slots.setdefault(job.endpoint, asyncio.Semaphore(CONCURRENT_WEBHOOKS))
         for number in range(TRIES):
             if number:
                 await asyncio.sleep(self._pause)

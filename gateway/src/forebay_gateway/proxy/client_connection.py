@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from forebay_gateway.endpoints.key_refresh import PEEKED
 from forebay_gateway.fairness.pacing import LARGE, Pacer, Reader
-from forebay_gateway.fairness.quotas import SMALL, Quota, Reservation, SourceQuota
+from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation, SourceQuota
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import ApiDialect, ApiError, Refused
 from forebay_gateway.http.messages import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
@@ -209,7 +209,7 @@ class ClientConnection(asyncio.Protocol):
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
         headers = (("x-request-id", self._request_id), *headers)
         head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
-        if len(body) > SMALL and not self._keep_unsent(len(body)):
+        if len(body) > UNCOUNTED and not self._keep_unsent(len(body)):
             self.fail(errors.TOO_MANY)
             return
         ANSWERS.labels(str(status)).inc()

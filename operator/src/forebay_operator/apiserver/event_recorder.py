@@ -19,7 +19,7 @@ from forebay_operator.status.readiness import STATES
 
 logger = logging.getLogger(__name__)
 
-RATE = 20.0
+EVENTS_PER_SECOND = 20.0
 """Events that are written in a second, over all endpoints."""
 
 MAX_WAITING = 256
@@ -28,7 +28,7 @@ MAX_WAITING = 256
 MAX_REMEMBERED = 4096
 """Events that can be counted on; older ones would be told as new objects."""
 
-MAX_MESSAGE = 1024
+MAX_EVENT_MESSAGE = 1024
 """Bytes of an event's message that the API server takes; a condition's may be longer."""
 
 Id = tuple[str, str]
@@ -91,7 +91,7 @@ Write = Callable[[Manifest, Manifest | None], Awaitable[bool]]
 class EventRecorder:
     """Takes events at any time and writes them one after the other. For one event loop."""
 
-    def __init__(self, write: Write, rate: float = RATE) -> None:
+    def __init__(self, write: Write, rate: float = EVENTS_PER_SECOND) -> None:
         self._write = write
         self._gap = 1.0 / rate
         self._told: OrderedDict[Id, Event] = OrderedDict()
@@ -154,4 +154,6 @@ def _stamp(moment: datetime) -> str:
 
 def _cut(message: str) -> str:
     encoded = message.encode()
-    return message if len(encoded) <= MAX_MESSAGE else encoded[: MAX_MESSAGE - 3].decode(errors="ignore") + "…"
+    return (
+        message if len(encoded) <= MAX_EVENT_MESSAGE else encoded[: MAX_EVENT_MESSAGE - 3].decode(errors="ignore") + "…"
+    )

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 FRESH = 60.0
 """Seconds for which one reading is good."""
 
-FORBIDDEN = 600.0
+FORBIDDEN_RETRY = 600.0
 """Seconds after which an operator that may not list nodes asks again."""
 
 
@@ -41,6 +41,6 @@ class NodeList:
                 self._nodes = [parse_node(manifest) for manifest in await self._cluster.list_nodes()]
             except ApiServerError as error:  # else than for good: what was read before is better than nothing
                 if error.status == 403:
-                    self._nodes, self._good_until = None, now + FORBIDDEN
+                    self._nodes, self._good_until = None, now + FORBIDDEN_RETRY
                 logger.info("nodes are not read: %s", error)
             return self._nodes, 0.0

@@ -28,17 +28,17 @@ from forebay_operator.status.observed import Observed, has_loaded
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 2.0
+SCALING_INTERVAL = 2.0
 """Seconds from one round to the next; the bench of the decision (bench.scaling) has the same."""
 
-TIMEOUT = 1.0
+LOAD_TIMEOUT = 1.0
 """Seconds for an answer; pods and gateways give it from memory."""
 
 QUIET = 8
 """Seconds for which a server that is to sleep answers still: until Kubernetes has seen that it is not ready (its probe
 fails twice, every 2 s), and its Service leads elsewhere."""
 
-CONCURRENT, CONCURRENT_OF_NAMESPACE = 128, 8
+CONCURRENT_LOAD_READS, CONCURRENT_LOAD_READS_OF_NAMESPACE = 128, 8
 """Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
 
 MOST_BYTES = 512 << 10
@@ -94,7 +94,7 @@ class Autoscaler:
         self._port = port
         self._followed: dict[EndpointKey, _Followed] = {}
         self._jobs = JobCounts()
-        self._limit = asyncio.Semaphore(CONCURRENT)
+        self._limit = asyncio.Semaphore(CONCURRENT_LOAD_READS)
         self._limits: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._looking: set[EndpointKey] = set()
         self._scaling: set[EndpointKey] = set()
@@ -126,7 +126,7 @@ class Autoscaler:
             each.history = History(each.history.length)
         self._scaling.clear()
         self._looking.clear()
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        timeout = aiohttp.ClientTimeout(total=LOAD_TIMEOUT)
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
             asyncio.TaskGroup() as tasks,
@@ -134,7 +134,7 @@ class Autoscaler:
             while True:
                 began = time.monotonic()
                 await self._look(session, tasks)
-                await asyncio.sleep(max(0.0, began + INTERVAL - time.monotonic()))
+                await asyncio.sleep(max(0.0, began + SCALING_INTERVAL - time.monotonic()))
 
     async def _look(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
         """Begin a look at each endpoint but those whose last look waits for an answer still. None waits for another."""
@@ -230,7 +230,7 @@ class Autoscaler:
     async def _read_loads(
         self, session: aiohttp.ClientSession, key: EndpointKey, pods: Mapping[str, str]
     ) -> dict[str, PodLoad | None]:
-        limit = self._limits.setdefault(key[0], asyncio.Semaphore(CONCURRENT_OF_NAMESPACE))
+        limit = self._limits.setdefault(key[0], asyncio.Semaphore(CONCURRENT_LOAD_READS_OF_NAMESPACE))
 
         async def ask(address: str) -> PodLoad | None:
             async with limit, self._limit:  # the time for an answer begins behind them

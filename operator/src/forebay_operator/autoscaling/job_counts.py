@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.pods.load import GatewayLoad
 
-INTERVAL = 10.0
+JOB_COUNT_INTERVAL = 10.0
 """Seconds between two changes that are told of one endpoint: each is a write of its status."""
 
 
@@ -34,9 +34,11 @@ class JobCounts:
         changed = []
         for key in {*found, *self._told}:
             jobs = found.get(key, (0, 0))
-            if jobs != self.of(key) and now - self._at.get(key, now - INTERVAL) >= INTERVAL:
+            if jobs != self.of(key) and now - self._at.get(key, now - JOB_COUNT_INTERVAL) >= JOB_COUNT_INTERVAL:
                 self._told[key], self._at[key] = jobs, now
                 changed.append(key)
-        for key in [key for key, jobs in self._told.items() if jobs == (0, 0) and now - self._at[key] >= INTERVAL]:
+        for key in [
+            key for key, jobs in self._told.items() if jobs == (0, 0) and now - self._at[key] >= JOB_COUNT_INTERVAL
+        ]:
             del self._told[key], self._at[key]
         return changed

@@ -5,7 +5,7 @@ from forebay_operator import child_names
 from forebay_operator.apiserver.children import ReconcileError, ensure, remove
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.resources import build_route
-from forebay_operator.resources.route import ACCEPTED, REFUSED, WAITING, assess_route, route_condition
+from forebay_operator.resources.route import ACCEPTED, ROUTE_REFUSED, ROUTE_WAITING, assess_route, route_condition
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 
@@ -43,7 +43,7 @@ class HTTPRoutes:
         if not await self._cluster.serves_routes():
             words = f"the Gateway API ({child_names.ROUTE_API}) is not installed here. Install it, or remove spec.route"
             return route_condition(False, "RouteUnsupported", words, endpoint.generation), True
-        made = previous is not None and previous["reason"] in (ACCEPTED, WAITING, REFUSED)
+        made = previous is not None and previous["reason"] in (ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED)
         try:
             route = await ensure(self._cluster, endpoint, desired, None, made)
         except ReconcileError as error:

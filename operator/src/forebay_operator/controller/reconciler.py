@@ -33,7 +33,7 @@ from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoin
 from forebay_operator.status.conditions import assess, assess_invalid
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.gpus import wants_nodes
-from forebay_operator.status.diagnosis.preparing import PATIENCE, find_preparing
+from forebay_operator.status.diagnosis.preparing import PREPARING_GRACE, find_preparing
 from forebay_operator.status.env_warnings import find_doubtful, known_names, settable_names
 from forebay_operator.status.observed import Observed
 from forebay_operator.status.readiness import find_failure
@@ -168,7 +168,7 @@ class Reconciler:
             return ()
         pod, since = preparing
         waited = (datetime.now(UTC) - since).total_seconds()  # negative where our clock and the API server's disagree
-        early = PATIENCE - waited if waited >= 0 else 0.0
+        early = PREPARING_GRACE - waited if waited >= 0 else 0.0
         self._publisher.again(key, early if early > 0 else EVENTS_AGE)
         if early > 0:
             return ()

@@ -38,7 +38,7 @@ thousandth of a core."""
 SWEEP_DELAY = 1.0
 """Seconds from a watch that begins anew to the sweep; the watches of other kinds often do so too."""
 
-LOOK_INTERVAL = 2.0
+UNCACHED_READ_INTERVAL = 2.0
 """Seconds between two readings of what there is, until all of it was seen."""
 
 
@@ -99,14 +99,14 @@ async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[st
             missing = set(await cluster.list_uids(kind, namespaces))
         except ApiServerError as error:
             logger.warning("list of %s: %s", kind, error)
-            await asyncio.sleep(LOOK_INTERVAL)
+            await asyncio.sleep(UNCACHED_READ_INTERVAL)
             continue
         read = time.monotonic()
-        while time.monotonic() - read < LOOK_INTERVAL:
+        while time.monotonic() - read < UNCACHED_READ_INTERVAL:
             missing = {name for name in missing if name not in seen}
             if not missing:
                 return
-            await asyncio.sleep(LOOK_INTERVAL / 40)
+            await asyncio.sleep(UNCACHED_READ_INTERVAL / 40)
 
 
 async def resync(

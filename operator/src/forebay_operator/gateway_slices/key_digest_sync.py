@@ -27,7 +27,7 @@ from forebay_operator.spec import Manifest
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 1.0
+DIGEST_SYNC_INTERVAL = 1.0
 """Seconds from one round of writes to the next: what changes meanwhile goes into one write for each Secret."""
 
 RETRY_INTERVAL = 5.0
@@ -36,7 +36,7 @@ RETRY_INTERVAL = 5.0
 MOST_KEYS = 64
 """Keys of one endpoint that the gateways know. A Secret holds 1 MiB, which is 15,000 digests."""
 
-LOOK_INTERVAL = 300.0
+KEY_READ_INTERVAL = 300.0
 """Seconds after which the Secrets are read again while nothing changes: they are not watched."""
 
 SECRET_BYTES = 900_000
@@ -128,7 +128,7 @@ class KeyDigestSync:
                 if not self._ready:
                     await self._take_over()
                     read = time.monotonic()
-                elif time.monotonic() - read > LOOK_INTERVAL:
+                elif time.monotonic() - read > KEY_READ_INTERVAL:
                     await self._read()
                     read = time.monotonic()
             except ApiServerError as error:
@@ -137,10 +137,10 @@ class KeyDigestSync:
                 continue
             self._news.clear()
             failed = [name for name in names.DIGEST_SECRETS if not await self._write(name)]
-            await asyncio.sleep(RETRY_INTERVAL if failed else INTERVAL)
+            await asyncio.sleep(RETRY_INTERVAL if failed else DIGEST_SYNC_INTERVAL)
             if not failed:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, read + LOOK_INTERVAL - time.monotonic())):
+                    async with asyncio.timeout(max(0.0, read + KEY_READ_INTERVAL - time.monotonic())):
                         await self._news.wait()
 
     async def _take_over(self) -> None:

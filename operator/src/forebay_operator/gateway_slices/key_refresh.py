@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 AGE = 30.0
 """Seconds for which what was read of a Secret is believed."""
 
-INTERVAL = 1.0
-RATE = 20
+KEY_REFRESH_INTERVAL = 1.0
+SECRETS_PER_ROUND = 20
 """Seconds from one round to the next, and the most Secrets that are read in one. Namespaces take turns."""
 
 
@@ -56,7 +56,7 @@ class KeyRefresher:
             named = self._gateways.reread
             for key in [key for key in named if self._cache.endpoint(key) is None]:
                 del named[key]
-            for key in share([key for key in named if key not in self._read_at], RATE):
+            for key in share([key for key in named if key not in self._read_at], SECRETS_PER_ROUND):
                 del named[key]
                 self._read_at[key] = now
                 try:
@@ -65,7 +65,7 @@ class KeyRefresher:
                     logger.warning("keys of endpoint %s/%s: %s", *key, error)
                 except Exception:  # of an object that makes no sense
                     logger.exception("keys of endpoint %s/%s", *key)
-            await asyncio.sleep(max(0.0, now + INTERVAL - time.monotonic()))
+            await asyncio.sleep(max(0.0, now + KEY_REFRESH_INTERVAL - time.monotonic()))
 
     async def _read(self, key: EndpointKey) -> None:
         """Raises ApiServerError."""

@@ -22,7 +22,7 @@ from forebay_operator.status.diagnosis import reasons
 
 logger = logging.getLogger(__name__)
 
-CONCURRENT = 16
+CONCURRENT_SLICE_WRITES = 16
 """Endpoints whose slices are written at once when the gateways are others than before."""
 
 
@@ -63,7 +63,7 @@ class SliceWriter:
         does not wait for the work queue: a gateway that leaves serves on for some seconds only."""
         while self._gateways:
             keys = iter(list(self._standing))
-            await asyncio.gather(*(self._lead_anew(keys) for _ in range(CONCURRENT)))
+            await asyncio.gather(*(self._lead_anew(keys) for _ in range(CONCURRENT_SLICE_WRITES)))
             await self._gateways.wait_for_others()
 
     async def _lead_anew(self, keys: Iterable[EndpointKey]) -> None:

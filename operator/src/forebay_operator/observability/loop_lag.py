@@ -5,7 +5,7 @@ import time
 
 from forebay_operator.metrics import LOOP_BUSY, LOOP_LAG
 
-INTERVAL = 0.25
+SAMPLE_INTERVAL = 0.25
 """Seconds from one look to the next."""
 
 
@@ -13,8 +13,8 @@ async def watch_lag() -> None:
     """Look how much later than asked for this is called, for ever."""
     loop = asyncio.get_running_loop()
     while True:
-        due, before = loop.time() + INTERVAL, time.thread_time()
-        await asyncio.sleep(INTERVAL)
+        due, before = loop.time() + SAMPLE_INTERVAL, time.thread_time()
+        await asyncio.sleep(SAMPLE_INTERVAL)
         late = max(0.0, loop.time() - due)
         LOOP_LAG.observe(late)
         LOOP_BUSY.observe(min(late, time.thread_time() - before))

@@ -21,10 +21,10 @@ from forebay_operator.spec import Manifest
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 10.0
+GATEWAY_WAIT = 10.0
 """Seconds after which the work begins without knowing the gateways."""
 
-INTERVAL = 1.0
+GATEWAY_LIST_INTERVAL = 1.0
 """Seconds between two looks at the Service's slices. On its way out a gateway serves on for 10 s (the chart's preStop),
 in which the endpoints' slices have to be written without it (holding.py)."""
 
@@ -50,7 +50,7 @@ class Gateways:
     async def wait_until_known(self) -> None:
         """Wait until the API server has told of them, but not for ever: endpoints without a gateway are served too."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(GATEWAY_WAIT):
                 await self._known.wait()
 
     async def wait_for_others(self) -> None:
@@ -73,7 +73,7 @@ class Gateways:
                     self.addresses = found
                     self._others.set()
                 self._known.set()
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(GATEWAY_LIST_INTERVAL)
 
     async def read_held(
         self, session: aiohttp.ClientSession

@@ -19,7 +19,7 @@ SLEEPING = "forebay_sleeping"
 """Metrics of a server. The first two count requests over HTTP, the others what the engine makes of them: of one
 request with several prompts, several. Those of vLLM have a line for each of its engines."""
 
-MOST_LINES = 320
+MOST_METRIC_LINES = 320
 """Of these metrics: five for each of 64 engines."""
 
 _LINE = re.compile(
@@ -69,7 +69,7 @@ MOST_NAMED = 10_000
 def parse_load(text: str) -> PodLoad | None:
     """The load in a server's metrics, or None where they tell of none."""
     found: dict[str, float] = {}
-    for line in islice(_LINE.finditer(text), MOST_LINES):
+    for line in islice(_LINE.finditer(text), MOST_METRIC_LINES):
         name, value = line.groups()
         try:
             found[name] = found.get(name, 0.0) + float(value)

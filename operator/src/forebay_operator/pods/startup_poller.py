@@ -23,22 +23,22 @@ from forebay_operator.status.start_progress import Report, parse_report
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 5.0
+POLL_INTERVAL = 5.0
 """Seconds between two questions to one pod that loads; it doubles for one that does not answer."""
 
 MAX_SILENCE = 6
 """Questions without an answer after which a run is given up: 5 minutes."""
 
-RATE = 50.0
+POLLS_PER_SECOND = 50.0
 """Questions a second, to all pods."""
 
-CONCURRENT, CONCURRENT_OF_NAMESPACE = 64, 8
+CONCURRENT_POLLS, CONCURRENT_POLLS_OF_NAMESPACE = 64, 8
 """Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
 
-PAUSE = 0.2
+POLL_PAUSE = 0.2
 """Seconds until a pod is asked whose namespace is asked enough at a time."""
 
-TIMEOUT = 2.0
+POLL_TIMEOUT = 2.0
 """Seconds for an answer; the server gives it from memory, in a thread of its own."""
 
 MAX_BYTES = 65536
@@ -65,7 +65,7 @@ class StartupPoller:
     """What pods said of their starts, by endpoint and by run (startup.run_of). For one event loop."""
 
     def __init__(
-        self, changed: Callable[[EndpointKey], None], port: int = OPS_PORT, interval: float = INTERVAL
+        self, changed: Callable[[EndpointKey], None], port: int = OPS_PORT, interval: float = POLL_INTERVAL
     ) -> None:
         self._changed = changed
         self._port = port
@@ -94,23 +94,23 @@ class StartupPoller:
 
     async def run(self) -> None:
         """Ask, for ever."""
-        limit = asyncio.Semaphore(CONCURRENT)
-        connector = aiohttp.TCPConnector(limit=CONCURRENT, force_close=True)
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        limit = asyncio.Semaphore(CONCURRENT_POLLS)
+        connector = aiohttp.TCPConnector(limit=CONCURRENT_POLLS, force_close=True)
+        timeout = aiohttp.ClientTimeout(total=POLL_TIMEOUT)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
             asyncio.TaskGroup() as questions,
         ):
             while True:
                 name, run = await self._next()
-                if self._asked[run.key[0]] >= CONCURRENT_OF_NAMESPACE:
-                    self._ask_in(PAUSE, name, run)
+                if self._asked[run.key[0]] >= CONCURRENT_POLLS_OF_NAMESPACE:
+                    self._ask_in(POLL_PAUSE, name, run)
                     continue
                 await limit.acquire()
                 self._asked[run.key[0]] += 1
                 task = questions.create_task(self._ask(session, name, run))
                 task.add_done_callback(partial(self._answered, run.key[0], limit))
-                await asyncio.sleep(1.0 / RATE)
+                await asyncio.sleep(1.0 / POLLS_PER_SECOND)
 
     def _answered(self, namespace: str, limit: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
         limit.release()

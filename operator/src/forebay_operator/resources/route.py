@@ -9,7 +9,7 @@ from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 
 CONDITION = "RouteReady"
-ACCEPTED, WAITING, REFUSED = "RouteAccepted", "RouteWaiting", "RouteRefused"
+ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED = "RouteAccepted", "RouteWaiting", "RouteRefused"
 """Reasons of the condition while there is a route."""
 
 
@@ -63,10 +63,10 @@ def assess_route(live: Manifest, generation: int) -> dict[str, object]:
             if condition.get("status") == "False":
                 gateway = answer["parentRef"]["name"]
                 words = f"the Gateway {gateway} says {condition.get('reason')}: {condition.get('message', '')}"
-                return route_condition(False, REFUSED, words, generation)
+                return route_condition(False, ROUTE_REFUSED, words, generation)
         taken = find_condition(answer, "Accepted")
         accepted += taken.get("status") == "True" and taken.get("observedGeneration", current) >= current
     if accepted < wanted:
         words = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
-        return route_condition(False, WAITING, words, generation)
+        return route_condition(False, ROUTE_WAITING, words, generation)
     return route_condition(True, ACCEPTED, "every Gateway of spec.route.parentRefs has taken it", generation)

@@ -19,7 +19,7 @@ from forebay_server.serving.errors import ApiError
 
 log = logging.getLogger(__name__)
 
-LINES = b"application/x-ndjson"
+NDJSON = b"application/x-ndjson"
 """What the gateway accepts, to get a job's output as it comes to be: one JSON object a line, {"output": ITEM} for each
 item and then the job's {"status"}, with {"error"} where it failed."""
 
@@ -64,7 +64,7 @@ class RunSync:
             )
             return
         transport = WithinProcess(self._app, scope)
-        if (b"accept", LINES) in scope["headers"]:
+        if (b"accept", NDJSON) in scope["headers"]:
             answering = _send_lines(send, job["input"], transport, self._settings, seconds)
         else:
             answering = _send_whole(send, run(job["input"], transport, self._settings, seconds), arrived)
@@ -194,7 +194,7 @@ async def _send_lines(send: Send, content: object, transport: Transport, setting
         text = json.dumps(line, ensure_ascii=False) + "\n"
         await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
-    headers = [(b"content-type", LINES)]
+    headers = [(b"content-type", NDJSON)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await write(await run_to(lambda item: write({"output": item}), content, transport, settings, seconds))
     await send({"type": "http.response.body", "body": b""})

@@ -22,7 +22,7 @@ from forebay_server.lifecycle.startup import Step
 VARIABLE = "FOREBAY_JOURNAL"
 """Names the file to the processes of the engine; set by `begin` for them, not by users."""
 
-STEPS = (
+LOG_STEPS = (
     (Step.LOADING_WEIGHTS, r"Starting to load model "),
     (
         Step.COMPILING,
@@ -142,7 +142,7 @@ class JournalHandler(logging.Handler):
             evidence = Evidence.of(record.exc_info[1])
             self._write({"names": sorted(evidence.names), "text": shortened(evidence.text)})
             return
-        for step, pattern in STEPS:
+        for step, pattern in LOG_STEPS:
             if re.search(pattern, message):
                 self._write({"step": step})
 

@@ -21,7 +21,7 @@ Config = Mapping[str, Any]
 
 GIB = 1 << 30
 
-TOLERANCE = 0.98
+FIT_TOLERANCE = 0.98
 """Estimates are this close; a model is refused only when it would not fit even then."""
 
 BYTES = {"float32": 4.0, "float": 4.0, "float16": 2.0, "half": 2.0, "bfloat16": 2.0}
@@ -187,14 +187,14 @@ def assess_fit(wish: MemoryNeed, gpus: Sequence[int]) -> Failure | None:
     share = weights / (wish.tensor_parallel * wish.pipeline_parallel)
     tokens = wish.max_model_len or longest(wish.config) or 0
     needed = kv_bytes(wish, tokens)
-    if share * TOLERANCE > room:
+    if share * FIT_TOLERANCE > room:
         return Failure(
             "OutOfMemoryWeights",
             f"The weights of {wish.model} need {_gib(share)} GiB on each of {_gpus(wish)}, which has "
             f"{_gib(min(gpus))} GiB, {_gib(room)} of it for vLLM.",
             _advice(wish, gpus, tokens),
         )
-    if (share + needed) * TOLERANCE > room:
+    if (share + needed) * FIT_TOLERANCE > room:
         return Failure(
             "MaxModelLenTooLarge",
             f"{wish.model} needs {_gib(share)} GiB for its weights and {_gib(needed)} GiB for the KV cache of one "

@@ -18,7 +18,7 @@ from forebay_server.serving.errors import ApiError
 LONGEST_WAIT = 300
 """Seconds before it falls asleep."""
 
-SECONDS = 600.0
+CONTROL_TIMEOUT = 600.0
 """How long the answer to one operation is waited for: running requests finish before the engine sleeps."""
 
 BODY_BYTES = 1 << 16
@@ -33,7 +33,7 @@ NO_TOKEN = ApiError(
     headers=_CHALLENGE,
 )
 NO_ENGINE = ApiError(503, "No engine runs here now: the server starts or shuts down.", "service_unavailable")
-UNFINISHED = ApiError(504, f"It was not done after {SECONDS:g} s, and goes on.", "timeout")
+UNFINISHED = ApiError(504, f"It was not done after {CONTROL_TIMEOUT:g} s, and goes on.", "timeout")
 TOO_LARGE = ApiError(413, f"The body is larger than {BODY_BYTES} bytes.", "request_too_large")
 
 
@@ -93,7 +93,7 @@ class Control:
         if engine is None or self._loop is None:
             raise Refused(NO_ENGINE)
         try:
-            return asyncio.run_coroutine_threadsafe(asked(engine), self._loop).result(SECONDS)
+            return asyncio.run_coroutine_threadsafe(asked(engine), self._loop).result(CONTROL_TIMEOUT)
         except TimeoutError as error:
             raise Refused(UNFINISHED) from error
         except CancelledError as error:

@@ -25,7 +25,7 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MOST_CONNECTIONS = 64
 """At once, each with a thread: kubelet, operator, gateways and monitoring need a few."""
 
-MOST_DIGITS = 10
+MOST_LENGTH_DIGITS = 10
 """Of a Content-Length that are read: more are too many bytes by any of them."""
 
 Reply = tuple[HTTPStatus, str, bytes]
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.command,
             self.path,
             self.headers.get("Authorization", ""),
-            int(length[:MOST_DIGITS]) if length.isdecimal() else 0,
+            int(length[:MOST_LENGTH_DIGITS]) if length.isdecimal() else 0,
             self.rfile.read,
         )
         status, content, headers = self.server.control.answer(request)

@@ -13,7 +13,7 @@ from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis
 from forebay_operator.status.diagnosis.wordings import VOLUMES, quote, recognize
 
-PATIENCE = 10.0
+PREPARING_GRACE = 10.0
 """Seconds after which a pod that is still being prepared is asked why: most have their volumes in two or three."""
 
 VOLUME_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")

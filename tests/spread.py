@@ -33,7 +33,7 @@ INDEPENDENT = (
 
 FIRST = (
     "tests/unit/operator/test_fuzz_reconcile.py",
-    "tests/unit/operator/test_scaling.py",
+    "tests/unit/operator/test_autoscaling.py",
     "tests/integration/test_scaling.py",
     "tests/integration/test_jobs_chaos.py",
     "tests/integration/test_scale.py",

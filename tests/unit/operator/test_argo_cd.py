@@ -13,7 +13,7 @@ from forebay_operator.status.conditions import assess
 from forebay_operator.status.observed import Observed
 from tests.kubectl import Manifest
 from tests.unit.operator import kstatus
-from tests.unit.operator.test_status import NOW, STATES, endpoint_manifest
+from tests.unit.operator.test_conditions import NOW, STATES, endpoint_manifest
 
 HEALTH = {"Current": "Healthy", "InProgress": "Progressing", "Failed": "Degraded"}
 """kstatus' word -> Argo CD's."""

@@ -21,7 +21,7 @@ from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
 from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest
-from tests.unit.operator.test_status import endpoint_manifest
+from tests.unit.operator.test_conditions import endpoint_manifest
 
 SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1")
 

@@ -16,7 +16,7 @@ from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.handler import RequestHandler, _Request
 from forebay_gateway.settings import Limits
-from tests.unit.gateway.test_hold import KEY, Cluster
+from tests.unit.gateway.test_pending_requests import KEY, Cluster
 
 LIMITS = replace(Limits(), hold_seconds=0.5, patience_seconds=0.2, heartbeat_seconds=0.1)
 

@@ -39,11 +39,11 @@ def build_children(endpoint: Manifest) -> list[Manifest]:
     """What the operator makes of an endpoint, by its own builders; only the owner's uid is not known yet."""
     parsed = parse_endpoint({**endpoint, "metadata": {**endpoint["metadata"], "uid": "", "generation": 1}})
     settings = Settings(GPU_IMAGE, "")
-    companions = build_companions(parsed, settings)
-    settled = digest({"auth": vars(parsed.auth), "children": companions})
-    deployment = build_deployment(parsed, settings, companions=settled)
+    unwatched = build_companions(parsed, settings)
+    settled = digest({"auth": vars(parsed.auth), "children": unwatched})
+    deployment = build_deployment(parsed, settings, unwatched=settled)
     secrets = build_key_secret(parsed), build_control_secret(parsed)
-    return [dict(child) for child in (*secrets, *companions, build_service(parsed), deployment)]
+    return [dict(child) for child in (*secrets, *unwatched, build_service(parsed), deployment)]
 
 
 def is_available(deployment: Manifest) -> bool:

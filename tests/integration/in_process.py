@@ -49,7 +49,7 @@ GATEWAY = "198.51.100.1"
 MAX_ROUNDS = 10
 """Reconciles within which a fixed point is reached, whatever happens in one of them."""
 
-_DIGESTS = (child_names.APPLIED_ANNOTATION, child_names.COMPANIONS_ANNOTATION, "deployment.kubernetes.io/revision")
+_DIGESTS = (child_names.APPLIED_ANNOTATION, child_names.UNWATCHED_ANNOTATION, "deployment.kubernetes.io/revision")
 _SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 """Metadata that the API server makes."""
 
@@ -131,7 +131,7 @@ class Operator:
 
         cluster, events = Cluster(self.api), EventRecorder(drop)
         events.record = self._hear  # type: ignore[method-assign]
-        publisher, holding = (
+        status_writer, slice_writer = (
             StatusWriter(cluster, events, ignore),
             SliceWriter(cluster, self._cache, *self._stand_ins(cluster)),
         )
@@ -139,10 +139,10 @@ class Operator:
             cluster,
             self._cache,
             SETTINGS,
-            publisher,
+            status_writer,
             reports=StartupPoller(ignore),
-            holding=holding,
-            scaler=Autoscaler(cluster, None, events.record),
+            slice_writer=slice_writer,
+            autoscaler=Autoscaler(cluster, None, events.record),
         )
 
     def _stand_ins(self, cluster: Cluster) -> tuple[Gateways, KeyDigestSync]:

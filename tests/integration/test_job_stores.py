@@ -392,10 +392,10 @@ async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) ->
         job = await claim(store)
         await store.add_output(job, ["1", "2"])
         for call, items in (("x", ["1"]), ("x", ["1"]), ("y", ["2"]), ("y", ["2"]), ("z", [])):
-            told = await store._steps.run("take_stream", "a", "home/one", 1, call)
+            told = await store._scripts.run("take_stream", "a", "home/one", 1, call)
             assert told[2] == items
         await store.finish(job, State.FAILED)
-        found = [await store._steps.run("retry", "a", "home/one", "", call) for call in ("x", "x", "y")]
+        found = [await store._scripts.run("retry", "a", "home/one", "", call) for call in ("x", "x", "y")]
         assert found == ["FAILED", "FAILED", "IN_QUEUE"]
         assert (await store.counts(KEY)).retried == 1
 
@@ -415,7 +415,7 @@ async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeySer
             entry = str(await client.hget(f"forebay:job:{job.id}", "entry"))
             group = "gateways"
             await client.xclaim("forebay:queue:home/one:normal", group, group, 0, [entry], idle=idle, justid=True)
-        return int((await store._steps.run("sweep", lease, ATTEMPTS))[2])
+        return int((await store._scripts.run("sweep", lease, ATTEMPTS))[2])
 
     assert await sweep(idle=lease - 1000) == 0, "its lease is not over"
     assert await sweep(swept_before=lease, idle=lease + 1000) == 0, "nobody could beat, as Valkey was away"

@@ -18,7 +18,7 @@ MARGIN = 500
 
 
 @pytest.fixture(params=["memory", "valkey"])
-async def shelf(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
+async def documents(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
     if request.param == "memory":
         yield MemoryDocumentStore(MOST, share=1.0)
         return
@@ -29,51 +29,51 @@ async def shelf(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> 
     await client.aclose()
 
 
-async def test_documents_are_kept_by_endpoint_and_kind(shelf: DocumentStore) -> None:
-    await shelf.put(KEY, "file", "a b", "one", 60)
-    await shelf.put(KEY, "file", "c", "two", 60)
-    await shelf.put(KEY, "batch", "c", "three", 60)
-    await shelf.put(KEY, "file", "c", "another", 60)
-    assert await shelf.all(KEY, "file") == {"a b": "one", "c": "another"}
-    assert (await shelf.get(KEY, "batch", "c"), await shelf.get(OTHER, "file", "c")) == ("three", None)
-    assert [await shelf.delete(KEY, "file", "a b") for _ in range(2)] == [True, False]
-    await shelf.clear(KEY, "file")
-    assert (await shelf.all(KEY, "file"), await shelf.get(KEY, "batch", "c")) == ({}, "three")
-    await shelf.put(OTHER, "file", "c", "kept", 60)
-    await shelf.clear(KEY)
-    assert (await shelf.get(KEY, "batch", "c"), await shelf.get(OTHER, "file", "c")) == (None, "kept")
+async def test_documents_are_kept_by_endpoint_and_kind(documents: DocumentStore) -> None:
+    await documents.put(KEY, "file", "a b", "one", 60)
+    await documents.put(KEY, "file", "c", "two", 60)
+    await documents.put(KEY, "batch", "c", "three", 60)
+    await documents.put(KEY, "file", "c", "another", 60)
+    assert await documents.all(KEY, "file") == {"a b": "one", "c": "another"}
+    assert (await documents.get(KEY, "batch", "c"), await documents.get(OTHER, "file", "c")) == ("three", None)
+    assert [await documents.delete(KEY, "file", "a b") for _ in range(2)] == [True, False]
+    await documents.clear(KEY, "file")
+    assert (await documents.all(KEY, "file"), await documents.get(KEY, "batch", "c")) == ({}, "three")
+    await documents.put(OTHER, "file", "c", "kept", 60)
+    await documents.clear(KEY)
+    assert (await documents.get(KEY, "batch", "c"), await documents.get(OTHER, "file", "c")) == (None, "kept")
 
 
-async def test_what_they_keep_is_bounded_and_given_back(shelf: DocumentStore) -> None:
+async def test_what_they_keep_is_bounded_and_given_back(documents: DocumentStore) -> None:
     for _ in range(3):
-        await shelf.put(KEY, "file", "a", "x" * (MOST - 2 * MARGIN), 60)
-    await shelf.put(KEY, "file", "b", "", 60)
+        await documents.put(KEY, "file", "a", "x" * (MOST - 2 * MARGIN), 60)
+    await documents.put(KEY, "file", "b", "", 60)
     with pytest.raises(Full):
-        await shelf.put(KEY, "file", "b", "x" * 2 * MARGIN, 60)
-    await shelf.delete(KEY, "file", "a")
-    await shelf.clear(KEY)
-    await shelf.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
+        await documents.put(KEY, "file", "b", "x" * 2 * MARGIN, 60)
+    await documents.delete(KEY, "file", "a")
+    await documents.clear(KEY)
+    await documents.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
 
 
-async def test_a_document_counts_what_it_takes_in_memory(shelf: DocumentStore) -> None:
+async def test_a_document_counts_what_it_takes_in_memory(documents: DocumentStore) -> None:
     """One character that is far from ASCII makes all the others take four bytes."""
     text = "x" * (MOST // 3)
-    await shelf.put(KEY, "file", "a", text, 60)
+    await documents.put(KEY, "file", "a", text, 60)
     with pytest.raises(Full):
-        await shelf.put(KEY, "file", "a", text + "🌊", 60)
-    await shelf.delete(KEY, "file", "a")
-    await shelf.put(KEY, "file", "a", "x" * (MOST // 5) + "🌊", 60)
-    await shelf.delete(KEY, "file", "a")
-    await shelf.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
+        await documents.put(KEY, "file", "a", text + "🌊", 60)
+    await documents.delete(KEY, "file", "a")
+    await documents.put(KEY, "file", "a", "x" * (MOST // 5) + "🌊", 60)
+    await documents.delete(KEY, "file", "a")
+    await documents.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
 
 
-async def test_nothing_is_kept_for_ever(shelf: DocumentStore) -> None:
-    await shelf.put(KEY, "file", "a", "x", 0.05)
-    await shelf.put(KEY, "file", "b", "x", 60)
+async def test_nothing_is_kept_for_ever(documents: DocumentStore) -> None:
+    await documents.put(KEY, "file", "a", "x", 0.05)
+    await documents.put(KEY, "file", "b", "x", 60)
     async with asyncio.timeout(5):
         while True:
-            await shelf.sweep()
-            if await shelf.all(KEY, "file") == {"b": "x"}:
+            await documents.sweep()
+            if await documents.all(KEY, "file") == {"b": "x"}:
                 break
             await asyncio.sleep(0.02)
 

@@ -147,12 +147,12 @@ async def run(parsed: argparse.Namespace) -> None:
     stop = ShutdownSignal()
     api = await ApiClient.connect()
     async with ReadinessProbe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
-        holds = Activator(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
-        gate = RequestHandler(directory, keys, holds, balancer, limits)
+        activator = Activator(directory, balancer, lambda key: wake(api, key), probe.find_ready, limits)
+        handler = RequestHandler(directory, keys, activator, balancer, limits)
         followed = list(watches(directory, keys, parsed.namespace, parsed.watch_namespaces))
 
         def accept(key: EndpointKey | None) -> ClientConnection:
-            return ClientConnection(gate, key)
+            return ClientConnection(handler, key)
 
         listeners = Listeners(accept, directory.ports)
         directory.ports_changed = listeners.change
@@ -162,16 +162,16 @@ async def run(parsed: argparse.Namespace) -> None:
             for each in followed:
                 await each.synced.wait()
             if parsed.jobs != "off":
-                gate.jobs = await parts.enter_async_context(
+                handler.jobs = await parts.enter_async_context(
                     open_job_services(
                         parsed,
                         client,
                         keys=keys,
                         directory=directory,
                         balancer=balancer,
-                        holds=holds,
-                        answers=gate.answers,
-                        pace=gate.pace,
+                        activator=activator,
+                        answers=handler.answers,
+                        pace=handler.pace,
                     )
                 )
             await listeners.open_shared(parsed.port)
@@ -179,24 +179,24 @@ async def run(parsed: argparse.Namespace) -> None:
             await listeners.run()
 
         def not_ready_because() -> str:
-            if gate.draining:
+            if handler.draining:
                 return "draining"
             return "" if all(each.synced.is_set() for each in followed) else "reading the cluster"
 
-        async with serve_ops(parsed.ops_address, not_ready_because, holds.report, gate.rereads.names):
+        async with serve_ops(parsed.ops_address, not_ready_because, activator.report, handler.rereads.names):
             tasks = [asyncio.create_task(each.run(api)) for each in followed]
             tasks += [asyncio.create_task(begin()), asyncio.create_task(watch_lag())]
             for task in tasks:
                 task.add_done_callback(stop.failed)
             await stop.wait()
-            gate.draining = True
-            await _drain(gate, limits.drain_seconds, stop)
+            handler.draining = True
+            await _drain(handler, limits.drain_seconds, stop)
             await api.close()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             listeners.close()
-            await _close(gate)
+            await _close(handler)
     if stop.error:
         raise SystemExit(f"the gateway ends, as a part of it failed: {stop.error!r}")
 
@@ -268,31 +268,31 @@ CLOSING_SECONDS = 1.0
 CLOSING_INTERVAL = 0.01
 
 
-async def _drain(gate: RequestHandler, seconds: float, stop: ShutdownSignal) -> None:
+async def _drain(handler: RequestHandler, seconds: float, stop: ShutdownSignal) -> None:
     """Let the requests and jobs that are there end; what still is there after `seconds` is told so, or put back."""
-    busy = [each for each in gate.connections if each.busy]
+    busy = [each for each in handler.connections if each.busy]
     logger.info("shutting down: waiting up to %g s for %d requests", seconds, len(busy))
     again = asyncio.create_task(stop.wait_again())
-    ends = asyncio.create_task(_end(busy, gate.jobs))
+    ends = asyncio.create_task(_end(busy, handler.jobs))
     await asyncio.wait({again, ends}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     again.cancel()
     ends.cancel()
 
 
-async def _close(gate: RequestHandler) -> None:
+async def _close(handler: RequestHandler) -> None:
     """Close the connections that are left. The loop may add more in its next rounds: those that were accepted just
     before the listeners closed. A client whose request is unanswered gets the error for a gateway that shuts down."""
     cancelled: set[ClientConnection] = set()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CLOSING_SECONDS
     while True:
-        for each in gate.connections - cancelled:
+        for each in handler.connections - cancelled:
             each.cancel()
             cancelled.add(each)
         await asyncio.sleep(CLOSING_INTERVAL)
-        if not gate.connections or loop.time() > deadline:
+        if not handler.connections or loop.time() > deadline:
             break
-    for each in list(gate.connections):
+    for each in list(handler.connections):
         each.abort()
     await asyncio.sleep(0)  # an aborted connection is lost in the loop's next round
 

@@ -65,17 +65,17 @@ def open_valkey() -> valkey.Redis:
 
 @asynccontextmanager
 async def _open(
-    parsed: argparse.Namespace, client: valkey.Redis | None, seal: KeyCipher
+    parsed: argparse.Namespace, client: valkey.Redis | None, cipher: KeyCipher
 ) -> AsyncIterator[tuple[JobStore, DocumentStore]]:
     """Where jobs and files are kept: in Valkey where there is a client of it, or in memory."""
     share = parsed.namespace_share
     if client is None:
         yield MemoryJobStore(parsed.jobs_bytes, share), MemoryDocumentStore(parsed.files_bytes, share)
         return
-    async with ValkeyJobStore(client, seal, parsed.jobs_bytes, share) as store:
-        shelf = ValkeyDocumentStore(client, parsed.files_bytes, share)
-        yield store, shelf
-        await shelf.settle()
+    async with ValkeyJobStore(client, cipher, parsed.jobs_bytes, share) as store:
+        documents = ValkeyDocumentStore(client, parsed.files_bytes, share)
+        yield store, documents
+        await documents.settle()
 
 
 @asynccontextmanager
@@ -86,20 +86,20 @@ async def open_job_services(
     keys: KeyAuthorizer,
     directory: Directory,
     balancer: Balancer,
-    holds: Activator,
+    activator: Activator,
     answers: Quota,
     pace: Pacer,
 ) -> AsyncIterator[JobServices]:
     """Take jobs and batches and have pods do them until the context ends."""
-    seal = KeyCipher(keys.secret)
+    cipher = KeyCipher(keys.secret)
     async with (
-        _open(parsed, client, seal) as (store, shelf),
+        _open(parsed, client, cipher) as (store, documents),
         Webhooks(store, answers, pace, parsed.webhook_networks) as webhooks,
         JobExecutor(store, balancer, answers, pace) as running,
-        Dispatcher(store, directory, balancer, holds, running) as dispatcher,
-        BatchProcessor(shelf, store, seal, pace) as worker,
+        Dispatcher(store, directory, balancer, activator, running) as dispatcher,
+        BatchProcessor(documents, store, cipher, pace) as worker,
     ):
-        api, batches = JobApi(store, directory, answers, pace), BatchApi(shelf, worker, answers, pace)
+        api, batches = JobApi(store, directory, answers, pace), BatchApi(documents, worker, answers, pace)
         jobs = JobServices(api, batches, worker, dispatcher, running)
         forgetting: set[asyncio.Task[None]] = set()
 
@@ -121,7 +121,7 @@ async def open_job_services(
 
         JOBS_WAITING.set_function(lambda: sum(each.waiting for each in store.backlog().values()))
         store.finished = finished
-        holds.backlog, directory.dropped = store.backlog, dropped
+        activator.backlog, directory.dropped = store.backlog, dropped
         try:
             yield jobs
         finally:  # before what they use is closed

@@ -188,15 +188,17 @@ async def _lead(
     health.stalled_for = lambda: queue.stalled_for() if candidate.holds else 0.0
     health.trouble = lambda: watches.trouble
     events, reports = EventRecorder(cluster.write_event), StartupPoller(queue.add, parsed.ops_port)
-    publisher = StatusWriter(cluster, events, queue.add_later)
+    status_writer = StatusWriter(cluster, events, queue.add_later)
     gateways, digests = None, None
     if service := parsed.gateway_service:
         gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
         living = LiveEndpoints(lambda: set(cache.endpoints), namespaces, queue.add)
         digests = KeyDigestSync(cluster, parsed.namespace, living)
-    holding = SliceWriter(cluster, cache, gateways, digests, parsed.namespace_share)
-    scaler = Autoscaler(cluster, gateways, events.record, queue.add, parsed.ops_port)
-    reconciler = Reconciler(cluster, cache, settings, publisher, reports=reports, holding=holding, scaler=scaler)
+    slice_writer = SliceWriter(cluster, cache, gateways, digests, parsed.namespace_share)
+    autoscaler = Autoscaler(cluster, gateways, events.record, queue.add, parsed.ops_port)
+    reconciler = Reconciler(
+        cluster, cache, settings, status_writer, reports=reports, slice_writer=slice_writer, autoscaler=autoscaler
+    )
 
     def doubt(key: EndpointKey) -> None:
         unsure.add(key)
@@ -208,9 +210,9 @@ async def _lead(
 
     def works() -> list[Coroutine[Any, Any, None]]:
         workers = [work(queue, reconciler, unsure, seen) for _ in range(WORKERS)]
-        reads = KeyRefresher(cluster, cache, gateways, holding, doubt).run() if gateways else None
+        reads = KeyRefresher(cluster, cache, gateways, slice_writer, doubt).run() if gateways else None
         keys = [each for each in (digests and digests.run(), reads) if each]
-        return [*workers, events.run(), scaler.run(), holding.run(), *keys]
+        return [*workers, events.run(), autoscaler.run(), slice_writer.run(), *keys]
 
     async def reconcile() -> None:
         await wait_for_cache(cluster, namespaces, stores)

@@ -12,7 +12,7 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 REVISION_ANNOTATION = f"{GROUP}/revision"
 """On every pod: a digest of the template that it was made from. Only pods of the newest template are diagnosed."""
 
-COMPANIONS_ANNOTATION = f"{GROUP}/companions"
+UNWATCHED_ANNOTATION = f"{GROUP}/companions"
 """On every Deployment: a digest of the children that are not watched, as they were when it was last applied."""
 
 ROUTE_API = "gateway.networking.k8s.io/v1"

@@ -17,9 +17,9 @@ COMPLETIONS = "/v1/completions"
 LINE = json.dumps({"custom_id": "a", "method": "POST", "url": COMPLETIONS, "body": {"prompt": "x"}})
 
 
-async def submit(shelf: MemoryDocumentStore, works: BatchProcessor, key: EndpointKey, count: int) -> list[str]:
+async def submit(documents: MemoryDocumentStore, works: BatchProcessor, key: EndpointKey, count: int) -> list[str]:
     """Batches of one request each, which no pod answers."""
-    await shelf.put(key, "content", "file-x", LINE, 60)
+    await documents.put(key, "content", "file-x", LINE, 60)
     batches = [objects.new_batch(COMPLETIONS, "file-x", None, 2e9) for _ in range(count)]
     for each in batches:
         await works.submit(key, each, "key")
@@ -30,21 +30,21 @@ async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancel
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
-    shelf, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
+    documents, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
     many, few = ("team", "many"), ("team", "few")
-    async with BatchProcessor(shelf, store, KeyCipher(lambda: b"secret"), Pacer()) as works:
-        ids = await submit(shelf, works, many, BATCHES_AT_ONCE)
+    async with BatchProcessor(documents, store, KeyCipher(lambda: b"secret"), Pacer()) as works:
+        ids = await submit(documents, works, many, BATCHES_AT_ONCE)
         await until(lambda: len(works._tasks) == BATCHES_AT_ONCE // 2)
-        await submit(shelf, works, few, 1)
+        await submit(documents, works, few, 1)
         await until(lambda: works._doing[few] == 1)
         assert works._doing[many] == BATCHES_AT_ONCE // 2
         waiting = next(each for each in ids if each not in works._tasks)
-        await shelf.put(many, "cancel", waiting, "1", 60)
+        await documents.put(many, "cancel", waiting, "1", 60)
 
         def status() -> str:
-            return str(json.loads(shelf._documents[many, "batch"][waiting])["status"])
+            return str(json.loads(documents._documents[many, "batch"][waiting])["status"])
 
         await until(lambda: status() == "cancelled")
     for key in (many, few, processor.EVERYBODY):
-        await shelf.clear(key)
+        await documents.clear(key)
         await store.forget(key)

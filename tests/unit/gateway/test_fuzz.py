@@ -157,16 +157,18 @@ QUERIES = st.lists(
 async def test_requests_about_files_and_batches(
     method: str, parts: list[str], query: str, content_type: str, body: bytes
 ) -> None:
-    shelf, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
-    api = BatchApi(shelf, BatchProcessor(shelf, store, KeyCipher(lambda: b"secret"), Pacer()), Quota(1 << 20), Pacer())
+    documents, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
+    api = BatchApi(
+        documents, BatchProcessor(documents, store, KeyCipher(lambda: b"secret"), Pacer()), Quota(1 << 20), Pacer()
+    )
     for kind, name, record in (
         ("file", "file-x", new_file("x", "batch", "x", 0.0, file_id="file-x")),
         ("batch", "batch-x", {**new_batch("/v1/completions", "file-x", None, 0.0), "id": "batch-x"}),
     ):
-        await shelf.put(ENDPOINT, kind, name, json.dumps(record), 60)
+        await documents.put(ENDPOINT, kind, name, json.dumps(record), 60)
     with suppress(Refused):
         await api.answer(batches.Asked(ENDPOINT, method, tuple(parts), query, content_type, "key", body))
-    await shelf.clear(ENDPOINT)
+    await documents.clear(ENDPOINT)
 
 
 @fuzzed
@@ -236,7 +238,7 @@ def test_objects_of_every_kind_that_is_watched(number: int, parts: Any, again: A
     before = directory.endpoint(("team", "good"))
     every[number]._take("ADDED", named("bad", parts))
     every[number]._take("MODIFIED", named("bad", again))
-    directory.ports(), directory.open(), directory.ready(("team", "bad")), keys.opens("x", ("team", "bad"))
+    directory.ports(), directory.open(), directory.ready(("team", "bad")), keys.authorizes("x", ("team", "bad"))
     assert directory.endpoint(("team", "good")) is before
     every[number]._take("DELETED", named("bad", again))
     assert directory.endpoint(("team", "bad")) is None

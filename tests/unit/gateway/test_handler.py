@@ -40,7 +40,7 @@ async def hold(body: bytes, monkeypatch: pytest.MonkeyPatch, *, early: float = 0
 
     monkeypatch.setattr(asyncio, "wait", wait)
     cluster = Cluster()
-    gate = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.holds, cluster.balancer, LIMITS)
+    handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, LIMITS)
     head = Head("POST", b"/v1/chat/completions", "1.1", [])
     path = read_path(head.method, head.target, shared=False)
     assert path
@@ -48,7 +48,7 @@ async def hold(body: bytes, monkeypatch: pytest.MonkeyPatch, *, early: float = 0
     admission = Admission(head, path, KEY, "id")
     request = _Request(cast(ClientConnection, client), admission, KEY, body, None, time.monotonic())
     with pytest.raises(Refused) as raised:
-        await gate._hold(request)
+        await handler._hold(request)
     assert time.monotonic() >= request.began + LIMITS.hold_seconds
     return client, raised.value
 

@@ -34,7 +34,7 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
     monkeypatch.setattr(JobApi, "forget", forget)
     limits, directory, balancer = Limits(), Directory("team"), Balancer()
     parsed = argparse.Namespace(jobs_bytes=1, files_bytes=1, namespace_share=1.0, webhook_networks=[])
-    holds = Activator(directory, balancer, wake, find, limits)  # type: ignore[arg-type]
+    activator = Activator(directory, balancer, wake, find, limits)  # type: ignore[arg-type]
     answers = Quota(1)
     async with open_job_services(
         parsed,
@@ -42,7 +42,7 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
         keys=KeyAuthorizer(),
         directory=directory,
         balancer=balancer,
-        holds=holds,
+        activator=activator,
         answers=answers,
         pace=Pacer(),
     ):

@@ -30,39 +30,39 @@ def made(secret: bytes = SECRET) -> KeyAuthorizer:
 
 def test_a_key_opens_its_endpoints() -> None:
     keys = made()
-    assert [keys.opens(key, ONE) for key in "abc"] == [True, True, False]
-    assert [keys.opens(key, TWO) for key in "abc"] == [False, True, False]
-    assert keys.opened_by("b") == {ONE, TWO}
-    assert keys.opened_by("c") == frozenset()
+    assert [keys.authorizes(key, ONE) for key in "abc"] == [True, True, False]
+    assert [keys.authorizes(key, TWO) for key in "abc"] == [False, True, False]
+    assert keys.endpoints_for("b") == {ONE, TWO}
+    assert keys.endpoints_for("c") == frozenset()
 
 
 def test_a_digest_is_no_key() -> None:
-    assert not made().opens(digest("a").decode(), ONE)
+    assert not made().authorizes(digest("a").decode(), ONE)
 
 
 def test_a_shard_that_changes_or_goes_takes_its_keys_along() -> None:
     keys = made()
     keys.put_secret("forebay-gateway-keys-3", {"team.two": encoded(digest("c"))})
-    assert not keys.opens("a", ONE)
-    assert keys.opened_by("c") == {TWO}
+    assert not keys.authorizes("a", ONE)
+    assert keys.endpoints_for("c") == {TWO}
     keys.drop_secret("forebay-gateway-keys-3")
-    assert keys.opened_by("c") == frozenset()
+    assert keys.endpoints_for("c") == frozenset()
 
 
 def test_without_the_install_key_nothing_opens() -> None:
     keys = KeyAuthorizer()
     empty = hmac.new(b"", b"a", hashlib.sha256).hexdigest().encode()
     keys.put_secret("forebay-gateway-keys-3", {"team.one": encoded(empty)})
-    assert not keys.opens("a", ONE)
-    assert keys.opened_by("a") == frozenset()
+    assert not keys.authorizes("a", ONE)
+    assert keys.endpoints_for("a") == frozenset()
     found = made()
     found.drop_secret("forebay-gateway")
-    assert not found.opens("a", ONE)
+    assert not found.authorizes("a", ONE)
 
 
 @pytest.mark.parametrize("value", ["", "x", encoded(b"\xff\x00"), encoded(b"\n\n")])
 def test_an_entry_that_holds_no_digest_opens_nothing(value: str) -> None:
     keys = made()
     keys.put_secret("forebay-gateway-keys-3", {"team.one": value, "no dot": value})
-    assert not keys.opens("", ONE)
-    assert not keys.opens("a", ONE)
+    assert not keys.authorizes("", ONE)
+    assert not keys.authorizes("a", ONE)

@@ -42,7 +42,7 @@ class Cluster:
         self.woken: list[EndpointKey] = []
         self.says_ready: list[Address] = []
         self.on_wake: Callable[[], Awaitable[None]] | None = None
-        self.holds = Activator(self.directory, self.balancer, self._wake, self._ask, replace(Limits(), **limits))
+        self.activator = Activator(self.directory, self.balancer, self._wake, self._ask, replace(Limits(), **limits))
 
     async def _wake(self, key: EndpointKey) -> None:
         self.woken.append(key)
@@ -53,7 +53,7 @@ class Cluster:
         return [pod for pod in pods if pod in self.says_ready]
 
     def wait(self) -> "asyncio.Task[list[Address]]":
-        return asyncio.create_task(self.holds.wait_for_pods(KEY))
+        return asyncio.create_task(self.activator.wait_for_pods(KEY))
 
 
 async def test_many_that_wait_wake_once_and_go_together() -> None:
@@ -136,34 +136,38 @@ async def test_nobody_who_waits_means_no_work() -> None:
     waiting = cluster.wait()
     await until(lambda: cluster.woken)
     waiting.cancel()
-    await until(lambda: not cluster.holds._tasks)
+    await until(lambda: not cluster.activator._tasks)
     cluster.directory.put_slice("a", Slice(KEY, ready=(POD,)))
     assert await cluster.wait() == [POD]
 
 
 def test_held_requests_are_bounded_for_an_endpoint_and_for_a_namespace() -> None:
     cluster = Cluster(held=6, held_per_endpoint=2)
-    holds = cluster.holds
-    with holds.held(KEY), holds.held(KEY):
-        with pytest.raises(errors.Refused) as refused, holds.held(KEY):
+    activator = cluster.activator
+    with activator.held(KEY), activator.held(KEY):
+        with pytest.raises(errors.Refused) as refused, activator.held(KEY):
             pass
         assert (refused.value.error.status, "endpoint 'one'" in refused.value.error.message) == (429, True)
-        with holds.held(("team", "two")), pytest.raises(errors.Refused) as refused, holds.held(("team", "three")):
+        with (
+            activator.held(("team", "two")),
+            pytest.raises(errors.Refused) as refused,
+            activator.held(("team", "three")),
+        ):
             pass
         assert refused.value.error is errors.TOO_MANY
-        with holds.held(("others", "one")):
-            assert holds.report()["others/one"]["held"] == 1
-    with holds.held(KEY):
-        assert holds.report()["team/one"]["held"] == 1
+        with activator.held(("others", "one")):
+            assert activator.report()["others/one"]["held"] == 1
+    with activator.held(KEY):
+        assert activator.report()["team/one"]["held"] == 1
 
 
 def test_the_report_counts_what_was_begun_and_forgets_what_is_gone() -> None:
     cluster = Cluster()
-    cluster.holds.begin(KEY)
-    cluster.holds.begin(KEY)
-    assert cluster.holds.report() == {"team/one": {"held": 0, "begun": 2, "oldestSeconds": 0.0, "queued": 0}}
+    cluster.activator.begin(KEY)
+    cluster.activator.begin(KEY)
+    assert cluster.activator.report() == {"team/one": {"held": 0, "begun": 2, "oldestSeconds": 0.0, "queued": 0}}
     cluster.directory.drop_endpoint(KEY)
-    assert cluster.holds.report() == {}
+    assert cluster.activator.report() == {}
 
 
 def test_a_stalled_endpoint_at_zero_may_be_tried_again() -> None:

@@ -28,7 +28,7 @@ def endpoint_manifest(**spec: Any) -> Manifest:
 
 
 def deployment(**status: Any) -> Manifest:
-    template = {"metadata": {"annotations": {"forebay.dev/revision": "newest"}}}
+    template = {"metadata": {"annotations": {"forebay.dev/revision": "current_revision"}}}
     return {"metadata": {}, "spec": {"replicas": 1, "template": template}, "status": status}
 
 
@@ -305,14 +305,14 @@ def test_transition_times_move_only_with_the_status() -> None:
 
 def test_the_same_observation_gives_the_same_status() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
-    observed = Observed(D, [ready()], doubtful=["odd"])
+    observed = Observed(D, [ready()], env_warnings=["odd"])
     first = assess(endpoint, observed, {}, NOW)
     assert assess(endpoint, observed, first, LATER) == first
 
 
 def test_a_message_is_never_longer_than_a_condition_takes() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
-    observed = Observed(D, [], Diagnosis("Refused", "x" * 100_000), doubtful=["y" * 100_000])
+    observed = Observed(D, [], Diagnosis("Refused", "x" * 100_000), env_warnings=["y" * 100_000])
     conditions = assess(endpoint, observed, {}, NOW)["conditions"]
     assert max(len(each["message"]) for each in conditions) == 32768
 

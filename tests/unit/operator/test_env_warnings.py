@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_operator.status.env_warnings import count_slips, find_doubtful, known_names, settable_names
+from forebay_operator.status.env_warnings import count_slips, find_env_warnings, known_names, settable_names
 
 SETTABLE = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
 KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "reserved", "ROOT_PATH": "refused"}
@@ -23,7 +23,7 @@ KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "re
     ],
 )
 def test_a_near_miss_is_reported(name: str, suggestion: str | None) -> None:
-    found = find_doubtful([{"name": name}], KNOWN, SETTABLE)
+    found = find_env_warnings([{"name": name}], KNOWN, SETTABLE)
     assert found == ([f"spec.env: {name} is not known to the server; did you mean {suggestion}?"] if suggestion else [])
 
 
@@ -36,7 +36,7 @@ def test_slips_are_counted(one: str, other: str, distance: int) -> None:
 
 @pytest.mark.parametrize(("name", "reason"), [("SWAP_SPACE", "vLLM has removed it"), ("HOST", "it never sets a flag")])
 def test_a_variable_without_effect_is_reported(name: str, reason: str) -> None:
-    (sentence,) = find_doubtful([{"name": name}], KNOWN, SETTABLE)
+    (sentence,) = find_env_warnings([{"name": name}], KNOWN, SETTABLE)
     assert sentence.startswith(f"spec.env: {name} has no effect: {reason}")
 
 

@@ -180,19 +180,19 @@ class Reconciling(RuleBasedStateMachine):
         cluster = Cluster(self.server)
         following = StartupPoller(lambda _: None)
         following.of = lambda _: self.reports  # type: ignore[method-assign, assignment]
-        publisher = StatusWriter(cluster, EventRecorder(drop), lambda *_: None, lambda: self.now)
+        status_writer = StatusWriter(cluster, EventRecorder(drop), lambda *_: None, lambda: self.now)
         operator = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
         self.gateways = Gateways(cluster, "forebay-system", "gateway")
         digests = KeyDigestSync(cluster, "forebay-system", LiveEndpoints(lambda: [KEY], (), lambda _: None))
-        holding = SliceWriter(cluster, self.cache, self.gateways, digests)
+        slice_writer = SliceWriter(cluster, self.cache, self.gateways, digests)
         self.reconciler = Reconciler(
             cluster,
             self.cache,
             operator,
-            publisher,
+            status_writer,
             reports=following,
-            holding=holding,
-            scaler=Autoscaler(cluster, self.gateways, lambda *_: None),
+            slice_writer=slice_writer,
+            autoscaler=Autoscaler(cluster, self.gateways, lambda *_: None),
         )
 
     # What users do.

@@ -42,7 +42,7 @@ def opened(server: FakeApiServer, key: str) -> set[tuple[str, str]]:
     for (kind, name), found in server.objects.items():
         if kind == "secrets":
             keys.put_secret(name, found.get("data") or {})
-    return set(keys.opened_by(key))
+    return set(keys.endpoints_for(key))
 
 
 @asynccontextmanager

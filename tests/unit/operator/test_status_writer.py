@@ -48,79 +48,79 @@ def later() -> list[tuple[tuple[str, str], float]]:
 
 
 @pytest.fixture
-def publisher(api: Api, later: list[tuple[tuple[str, str], float]]) -> StatusWriter:
+def status_writer(api: Api, later: list[tuple[tuple[str, str], float]]) -> StatusWriter:
     async def drop(manifest: object, patch: object) -> bool:
         return True
 
     return StatusWriter(api, EventRecorder(drop), lambda key, delay: later.append((key, delay)))  # type: ignore[arg-type]
 
 
-async def test_a_cache_that_is_behind_changes_nothing_that_was_written(api: Api, publisher: StatusWriter) -> None:
+async def test_a_cache_that_is_behind_changes_nothing_that_was_written(api: Api, status_writer: StatusWriter) -> None:
     stale = endpoint(100, status("Scheduling"))
     ready = status("Ready", "True")
-    await publisher.write(stale, publisher.status_before(stale), ready)
-    assert publisher.status_before(stale) == ready, "else the transition time would move again"
-    await publisher.write(stale, publisher.status_before(stale), ready)
+    await status_writer.write(stale, status_writer.status_before(stale), ready)
+    assert status_writer.status_before(stale) == ready, "else the transition time would move again"
+    await status_writer.write(stale, status_writer.status_before(stale), ready)
     assert api.writes == [ready]
 
 
-async def test_a_cache_that_has_caught_up_is_believed(api: Api, publisher: StatusWriter) -> None:
+async def test_a_cache_that_has_caught_up_is_believed(api: Api, status_writer: StatusWriter) -> None:
     stale = endpoint(100, status("Scheduling"))
-    await publisher.write(stale, publisher.status_before(stale), status("Ready", "True"))
+    await status_writer.write(stale, status_writer.status_before(stale), status("Ready", "True"))
     edited = endpoint(105, status("Edited"))
-    assert publisher.status_before(edited) == status("Edited")
-    assert publisher.status_before(stale) == status("Scheduling"), "what was remembered is no longer of use"
+    assert status_writer.status_before(edited) == status("Edited")
+    assert status_writer.status_before(stale) == status("Scheduling"), "what was remembered is no longer of use"
 
 
-async def test_an_endpoint_made_anew_has_no_past(api: Api, publisher: StatusWriter) -> None:
+async def test_an_endpoint_made_anew_has_no_past(api: Api, status_writer: StatusWriter) -> None:
     first = endpoint(100, status("Scheduling"))
-    await publisher.write(first, publisher.status_before(first), status("Ready", "True"))
+    await status_writer.write(first, status_writer.status_before(first), status("Ready", "True"))
     second = endpoint(50, status("Pending", "Unknown"))
     second["metadata"]["uid"] = "another"
-    assert publisher.status_before(second) == status("Pending", "Unknown")
+    assert status_writer.status_before(second) == status("Pending", "Unknown")
 
 
 async def test_progress_waits_for_its_moment_and_all_else_does_not(
-    api: Api, publisher: StatusWriter, later: list[tuple[tuple[str, str], float]]
+    api: Api, status_writer: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     now = endpoint(100, status("NotAnswering"))
     for each in (status("Scheduling"), status("Downloading", startup={"step": "Downloading", "percent": 1})):
-        await publisher.write(now, publisher.status_before(now), each)
+        await status_writer.write(now, status_writer.status_before(now), each)
     assert [written["conditions"][0]["reason"] for written in api.writes] == ["Scheduling"]
     ((key, delay),) = later
     assert key == KEY
     assert 9 < delay <= 10
     for each in (status("OutOfMemory"), status("Ready", "True")):
-        await publisher.write(now, publisher.status_before(now), each)
+        await status_writer.write(now, status_writer.status_before(now), each)
     assert [written["conditions"][0]["reason"] for written in api.writes] == ["Scheduling", "OutOfMemory", "Ready"]
 
 
 async def test_the_first_word_of_a_start_waits_until_there_are_pods(
-    api: Api, publisher: StatusWriter, later: list[tuple[tuple[str, str], float]]
+    api: Api, status_writer: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     new = endpoint(100, status("Pending", "Unknown"))
-    await publisher.write(new, publisher.status_before(new), status("Scheduling", replicas=0))
+    await status_writer.write(new, status_writer.status_before(new), status("Scheduling", replicas=0))
     ((key, delay),) = later
     assert (api.writes, key, delay <= 2) == ([], KEY, True)
-    await publisher.write(new, publisher.status_before(new), status("ImageNotFound"))
+    await status_writer.write(new, status_writer.status_before(new), status("ImageNotFound"))
     assert [written["conditions"][0]["reason"] for written in api.writes] == ["ImageNotFound"]
 
 
 async def test_many_that_start_at_once_write_their_progress_in_measure(
-    api: Api, publisher: StatusWriter, later: list[tuple[tuple[str, str], float]]
+    api: Api, status_writer: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     for number in range(500):
         manifest = endpoint(100, status("Scheduling"))
         manifest["metadata"]["name"] = f"e{number}"
-        await publisher.write(manifest, publisher.status_before(manifest), status("PullingImage"))
+        await status_writer.write(manifest, status_writer.status_before(manifest), status("PullingImage"))
     assert len(api.writes) <= 2 * 20, "of two seconds, as the test may begin at the end of one"
     assert len(api.writes) + len(later) == 500
     assert max(delay for _, delay in later) < 500 / 20 + 2
 
 
-async def test_an_endpoint_that_went_away_is_no_error(api: Api, publisher: StatusWriter) -> None:
+async def test_an_endpoint_that_went_away_is_no_error(api: Api, status_writer: StatusWriter) -> None:
     api.gone = True
     manifest = endpoint(100, {})
-    await publisher.write(manifest, {}, status("Ready", "True"))
-    assert publisher.status_before(manifest) == {}
+    await status_writer.write(manifest, {}, status("Ready", "True"))
+    assert status_writer.status_before(manifest) == {}
     await asyncio.sleep(0)

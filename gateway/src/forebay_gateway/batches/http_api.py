@@ -58,8 +58,8 @@ LONGEST_OBJECT = 64 << 10
 class BatchApi:
     """OpenAI's files and batches of every endpoint."""
 
-    def __init__(self, shelf: DocumentStore, worker: BatchProcessor, answers: Quota, pace: Pacer) -> None:
-        self._shelf = shelf
+    def __init__(self, documents: DocumentStore, worker: BatchProcessor, answers: Quota, pace: Pacer) -> None:
+        self._documents = documents
         self._worker = worker
         self._answers = answers
         self._pace = pace
@@ -79,7 +79,7 @@ class BatchApi:
 
     async def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
-        await self._shelf.clear(key)
+        await self._documents.clear(key)
 
     async def _route(self, asked: Asked) -> Record | Answer:
         match asked.method, *asked.parts:
@@ -94,7 +94,7 @@ class BatchApi:
                 async with self._turn(asked.key):
                     if not self._answers.has_room(asked.key[0], file["bytes"]):  # before it is read and copied
                         raise Refused(errors.TOO_MANY)
-                    content = await self._shelf.get(asked.key, "content", name)
+                    content = await self._documents.get(asked.key, "content", name)
                     return Answer((content or "").encode(errors="replace"), "application/octet-stream")
             case "DELETE", "files", name:
                 return await self._delete_file(asked.key, name)
@@ -133,8 +133,8 @@ class BatchApi:
         return file
 
     async def _put_file(self, key: EndpointKey, file: Record, content: str, seconds: float) -> None:
-        await self._shelf.put(key, "content", file["id"], content, seconds)
-        await self._shelf.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
+        await self._documents.put(key, "content", file["id"], content, seconds)
+        await self._documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
 
     async def _delete_file(self, key: EndpointKey, name: str) -> Record:
         await self._file(key, name)
@@ -144,7 +144,7 @@ class BatchApi:
             text = f"The file {name} is the input of {users[0]}, which is not over."
             raise Refused(ApiError(409, text, "file_in_use"))
         for kind in ("content", "file"):
-            await self._shelf.delete(key, kind, name)
+            await self._documents.delete(key, kind, name)
         return {"id": name, "object": "file", "deleted": True}
 
     async def _list_files(self, asked: Asked) -> Record:
@@ -154,24 +154,24 @@ class BatchApi:
             return _page(files, asked.query, MOST_FILES, MOST_FILES)
 
     async def _file(self, key: EndpointKey, name: str) -> Record:
-        return _found(await self._shelf.get(key, "file", name), "File", name)
+        return _found(await self._documents.get(key, "file", name), "File", name)
 
     async def _batches(self, key: EndpointKey) -> list[Record]:
-        cancelled = await self._shelf.all(key, "cancel")
+        cancelled = await self._documents.all(key, "cancel")
         return [_show(each, cancelled.get(each["id"])) for each in await self._records(key, "batch")]
 
     async def _records(self, key: EndpointKey, kind: str) -> list[Record]:
         """All of a kind. Other tasks run between slices of them."""
         found: list[Record] = []
-        for text in (await self._shelf.all(key, kind)).values():
+        for text in (await self._documents.all(key, kind)).values():
             found.append(json.loads(text))
             if len(found) % RECORDS_PER_STEP == 0:
                 await asyncio.sleep(0)
         return found
 
     async def _batch(self, key: EndpointKey, name: str) -> Record:
-        text = await self._shelf.get(key, "batch", name)
-        return _show(_found(text, "Batch", name), await self._shelf.get(key, "cancel", name))
+        text = await self._documents.get(key, "batch", name)
+        return _show(_found(text, "Batch", name), await self._documents.get(key, "cancel", name))
 
     async def _create(self, asked: Asked) -> Record:
         content = _object(asked.body)
@@ -198,14 +198,14 @@ class BatchApi:
         if file["expires_at"] < time.time() + needed:
             file = {**file, "expires_at": int(time.time()) + needed}
             async with self._turn(asked.key):
-                content = await self._shelf.get(asked.key, "content", file["id"])
+                content = await self._documents.get(asked.key, "content", file["id"])
                 await self._put_file(asked.key, file, content or "", needed)
         await self._worker.submit(asked.key, batch, asked.api_key)
 
     async def _cancel(self, key: EndpointKey, name: str) -> Record:
         batch = await self._batch(key, name)
         if batch["status"] in objects.OPEN:
-            await self._shelf.put(key, "cancel", name, str(int(time.time())), objects.BATCH_KEPT)
+            await self._documents.put(key, "cancel", name, str(int(time.time())), objects.BATCH_KEPT)
         elif batch["status"] != "cancelling":
             text = f"The batch {name} is {batch['status']}, and cannot be cancelled."
             raise Refused(ApiError(409, text, "batch_over"))

@@ -70,13 +70,13 @@ KEPT, BATCH_JOB_TIMEOUT = 1800.0, 600.0
 class BatchProcessor:
     """Use it as an async context manager."""
 
-    def __init__(self, shelf: DocumentStore, store: JobStore, seal: KeyCipher, pace: Pacer) -> None:
-        self._shelf = shelf
+    def __init__(self, documents: DocumentStore, store: JobStore, cipher: KeyCipher, pace: Pacer) -> None:
+        self._documents = documents
         self._pace = pace
         self._store = store
-        self._seal = seal
+        self._cipher = cipher
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._inputs = InputFiles(shelf)
+        self._inputs = InputFiles(documents)
         self._doing: Counter[str | EndpointKey] = Counter()
         """How many batches of each namespace and of each endpoint run here."""
 
@@ -95,18 +95,18 @@ class BatchProcessor:
 
     async def submit(self, key: EndpointKey, batch: Record, api_key: str) -> None:
         """Take a batch in. Raises Full."""
-        await self._shelf.put(
-            key, "key", batch["id"], self._seal.close(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
+        await self._documents.put(
+            key, "key", batch["id"], self._cipher.close(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
         )
-        await self._shelf.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_KEPT, bounded=False)
-        await self._shelf.put(EVERYBODY, "open", batch["id"], format_key(key), objects.BATCH_KEPT, bounded=False)
+        await self._documents.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_KEPT, bounded=False)
+        await self._documents.put(EVERYBODY, "open", batch["id"], format_key(key), objects.BATCH_KEPT, bounded=False)
 
     async def _look_for_batches(self) -> None:
         while True:
             waiting: list[tuple[EndpointKey, str]] = []
             try:
-                await self._shelf.sweep()
-                for batch_id, name in (await self._shelf.all(EVERYBODY, "open")).items():
+                await self._documents.sweep()
+                for batch_id, name in (await self._documents.all(EVERYBODY, "open")).items():
                     namespace, _, endpoint = name.partition("/")
                     key = namespace, endpoint
                     if batch_id in self._tasks:
@@ -130,22 +130,22 @@ class BatchProcessor:
 
     async def _is_over(self, key: EndpointKey, batch_id: str) -> bool:
         """Whether a batch that waits for its turn is cancelled, expired or gone, so that it only is to be closed."""
-        if await self._shelf.get(key, "cancel", batch_id) is not None:
+        if await self._documents.get(key, "cancel", batch_id) is not None:
             return True
-        record = json.loads(await self._shelf.get(key, "batch", batch_id) or "{}")
+        record = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")
         return bool(time.time() >= record.get("expires_at", 0))
 
     async def _begin(self, key: EndpointKey, batch_id: str) -> None:
-        if await self._shelf.lease(batch_id, BATCH_LEASE):
+        if await self._documents.lease(batch_id, BATCH_LEASE):
             self._doing.update((key, key[0]))
             self._tasks[batch_id] = asyncio.create_task(self._take_on(key, batch_id))
 
     async def _take_on(self, key: EndpointKey, batch_id: str) -> None:
         """Do a batch for as long as the lease is this gateway's."""
-        batch = _Batch(self._inputs, self._store, self._seal, self._pace, key=key, batch_id=batch_id)
+        batch = _Batch(self._inputs, self._store, self._cipher, self._pace, key=key, batch_id=batch_id)
         doing = asyncio.create_task(batch.run())
         try:
-            while not doing.done() and await self._shelf.lease(batch_id, BATCH_LEASE):
+            while not doing.done() and await self._documents.lease(batch_id, BATCH_LEASE):
                 await asyncio.wait({doing}, timeout=BATCH_POLL_INTERVAL)
             if doing.done():
                 doing.result()
@@ -165,10 +165,10 @@ class BatchProcessor:
 class InputFiles:
     """The input files of the batches that run, each in memory once: so they have no more bytes than the shelf may."""
 
-    def __init__(self, shelf: DocumentStore) -> None:
+    def __init__(self, documents: DocumentStore) -> None:
         self.turns = Turns()
         """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
-        self.shelf = shelf
+        self.documents = documents
         self._read: WeakValueDictionary[tuple[EndpointKey, str, str], BatchRequests] = WeakValueDictionary()
 
     async def read(self, key: EndpointKey, file: str, route: str, *, begun: bool) -> tuple[BatchRequests, list[Record]]:
@@ -176,7 +176,7 @@ class InputFiles:
         async with self.turns.of(key[0]):
             if (found := self._read.get((key, file, route))) is not None:
                 return found, []
-            content = await self.shelf.get(key, "content", file)
+            content = await self.documents.get(key, "content", file)
             requests, errors = await read_requests(content or "", route, sys.maxsize if begun else LONGEST_ID)
             if not errors:
                 self._read[key, file, route] = requests
@@ -187,19 +187,19 @@ class _Batch:
     """One batch, from where it is to its end."""
 
     def __init__(
-        self, inputs: InputFiles, store: JobStore, seal: KeyCipher, pace: Pacer, *, key: EndpointKey, batch_id: str
+        self, inputs: InputFiles, store: JobStore, cipher: KeyCipher, pace: Pacer, *, key: EndpointKey, batch_id: str
     ) -> None:
-        self._shelf = inputs.shelf
+        self._documents = inputs.documents
         self._pace = pace
         self._store = store
         self._inputs = inputs
         self._turn = inputs.turns.of(key[0])
-        self._seal = seal
+        self._cipher = cipher
         self._key = key
         self._id = batch_id
 
     async def run(self) -> None:
-        record = await self._shelf.get(self._key, "batch", self._id)
+        record = await self._documents.get(self._key, "batch", self._id)
         self._batch: Record = json.loads(record or "{}")
         if self._batch.get("status") not in objects.OPEN:  # its endpoint is gone, or a gateway that was to close it
             await self._close()
@@ -235,8 +235,8 @@ class _Batch:
         """Have the requests done that were not; the state in which the batch ends."""
         numbers = await self._undone(len(requests))
         left = iter(numbers)
-        sealed = await self._shelf.get(self._key, "key", self._id) or ""
-        api_key = self._seal.open(sealed, _owner(self._key, self._id))
+        sealed = await self._documents.get(self._key, "key", self._id) or ""
+        api_key = self._cipher.open(sealed, _owner(self._key, self._id))
         many = min(JOBS_PER_BATCH, len(numbers))
         doers = {asyncio.create_task(self._do_some(requests, left, api_key)) for _ in range(many)}
         try:
@@ -255,16 +255,16 @@ class _Batch:
 
     async def _ended_early(self) -> str:
         """How the batch ends before it is done; "" where it goes on."""
-        if await self._shelf.get(self._key, "batch", self._id) is None:
+        if await self._documents.get(self._key, "batch", self._id) is None:
             return BATCH_GONE
-        if await self._shelf.get(self._key, "cancel", self._id) is not None:
+        if await self._documents.get(self._key, "cancel", self._id) is not None:
             return "cancelled"
         return "expired" if time.time() >= self._batch["expires_at"] else ""
 
     async def _undone(self, total: int) -> list[int]:
         """The numbers of the requests that have no result yet."""
         async with self._turn:
-            done = await self._shelf.all(self._key, f"results-{self._id}")
+            done = await self._documents.all(self._key, f"results-{self._id}")
             self._count(done)
             return [number for number in range(total) if str(number) not in done]
 
@@ -290,7 +290,7 @@ class _Batch:
     async def _keep(self, number: int, well: bool, line: str) -> None:
         """Keep the result of a request, which went well or not."""
         text = f"{'+' if well else '-'}{line}"
-        await self._shelf.put(self._key, f"results-{self._id}", str(number), text, objects.BATCH_KEPT)
+        await self._documents.put(self._key, f"results-{self._id}", str(number), text, objects.BATCH_KEPT)
         self._batch["request_counts"]["completed" if well else "failed"] += 1
 
     async def _do_one(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> Job | None:
@@ -316,7 +316,7 @@ class _Batch:
         """The output and the error file, each where there is something in it."""
         if status != "failed":
             objects.move(self._batch, "finalizing", time.time())
-        done = await self._shelf.all(self._key, f"results-{self._id}")
+        done = await self._documents.all(self._key, f"results-{self._id}")
         self._count(done)
         lines: dict[str, list[str]] = {"+": [], "-": []}
         for number in range(len(requests)):
@@ -333,7 +333,7 @@ class _Batch:
                 )
                 # the results, which were in bounds, make place for them in the next moment
                 for kind, text in (("content", content), ("file", json.dumps(file))):
-                    await self._shelf.put(self._key, kind, file_id, text, objects.FILE_KEPT, bounded=False)
+                    await self._documents.put(self._key, kind, file_id, text, objects.FILE_KEPT, bounded=False)
                 self._batch[field] = file["id"]
         if status != "failed":
             objects.move(self._batch, status, time.time())
@@ -345,14 +345,14 @@ class _Batch:
 
     async def _save(self) -> None:
         text = json.dumps(self._batch)
-        await self._shelf.put(self._key, "batch", self._id, text, objects.BATCH_KEPT, bounded=False)
+        await self._documents.put(self._key, "batch", self._id, text, objects.BATCH_KEPT, bounded=False)
 
     async def _close(self) -> None:
         """Nothing is left to do."""
-        await self._shelf.clear(self._key, f"results-{self._id}")
+        await self._documents.clear(self._key, f"results-{self._id}")
         for kind in ("key", "cancel"):
-            await self._shelf.delete(self._key, kind, self._id)
-        await self._shelf.delete(EVERYBODY, "open", self._id)
+            await self._documents.delete(self._key, kind, self._id)
+        await self._documents.delete(EVERYBODY, "open", self._id)
 
 
 def _owner(key: EndpointKey, batch_id: str) -> str:

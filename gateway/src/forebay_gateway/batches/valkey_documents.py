@@ -17,7 +17,7 @@ class ValkeyDocumentStore(DocumentStore):
     namespace's part (shares.Shares)."""
 
     def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5) -> None:
-        self._steps = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())
+        self._scripts = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())
         self._most_bytes = most_bytes
         self._share = share
         self._gateway = uuid.uuid4().hex
@@ -27,38 +27,38 @@ class ValkeyDocumentStore(DocumentStore):
     ) -> None:
         most = self._most_bytes if bounded else -1
         after, size = round(seconds * 1000), size_of(text)
-        kept = await self._steps.run(
+        kept = await self._scripts.run(
             "put", format_key(key), kind, name, most, self._share, after, size, text, growing=bounded
         )
         if not kept:
             raise Full
 
     async def get(self, key: EndpointKey, kind: str, name: str) -> str | None:
-        found: str | None = await self._steps.run("get", format_key(key), kind, name)
+        found: str | None = await self._scripts.run("get", format_key(key), kind, name)
         return found
 
     async def all(self, key: EndpointKey, kind: str) -> Mapping[str, str]:
         found: dict[str, str] = {}
         cursor = "0"
         while True:
-            cursor, flat = await self._steps.run("some", format_key(key), kind, cursor)
+            cursor, flat = await self._scripts.run("some", format_key(key), kind, cursor)
             found |= zip(flat[::2], flat[1::2], strict=True)
             if cursor == "0":
                 return found
 
     async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
-        return bool(await self._steps.run("delete", format_key(key), kind, name))
+        return bool(await self._scripts.run("delete", format_key(key), kind, name))
 
     async def clear(self, key: EndpointKey, kind: str = "") -> None:
-        while await self._steps.run("clear", format_key(key), kind):
+        while await self._scripts.run("clear", format_key(key), kind):
             continue
 
     async def lease(self, name: str, seconds: float) -> bool:
-        return bool(await self._steps.run("lease", name, self._gateway, round(seconds * 1000)))
+        return bool(await self._scripts.run("lease", name, self._gateway, round(seconds * 1000)))
 
     async def sweep(self) -> None:
-        await self._steps.run("sweep")
+        await self._scripts.run("sweep")
 
     async def settle(self) -> None:
         """Wait until nothing is asked any more, so that the client may be closed."""
-        await self._steps.settle()
+        await self._scripts.settle()

@@ -47,7 +47,7 @@ class KeyAuthorizer:
         """The key of the installation; b"" before it is known."""
         return self._secret
 
-    def opens(self, presented: str, key: EndpointKey) -> bool:
+    def authorizes(self, presented: str, key: EndpointKey) -> bool:
         """Whether an API key opens an endpoint; the time it takes says nothing about the right keys."""
         digest = self._digest(presented)
         matches = [
@@ -55,7 +55,7 @@ class KeyAuthorizer:
         ]
         return bool(self._secret) and any(matches)
 
-    def opened_by(self, presented: str) -> frozenset[EndpointKey]:
+    def endpoints_for(self, presented: str) -> frozenset[EndpointKey]:
         """The endpoints that an API key opens."""
         return self._opened.get(self._digest(presented), frozenset()) if self._secret else frozenset()
 

@@ -23,19 +23,19 @@ class Dispatcher:
     """For all endpoints. Use it as an async context manager."""
 
     def __init__(
-        self, store: JobStore, directory: Directory, balancer: Balancer, holds: Activator, running: JobExecutor
+        self, store: JobStore, directory: Directory, balancer: Balancer, activator: Activator, running: JobExecutor
     ) -> None:
         self._store = store
         self._directory = directory
         self._balancer = balancer
-        self._holds = holds
-        self._running = running
+        self._activator = activator
+        self._executor = running
         self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
         self._changed: dict[EndpointKey, asyncio.Event] = {}
         self._draining = False
 
     async def __aenter__(self) -> "Dispatcher":
-        self._store.queued = self._running.left = self._look
+        self._store.queued = self._executor.left = self._look
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,7 +64,7 @@ class Dispatcher:
                 pods = await self._wait_for_pods(key)
                 changed.clear()
                 at_once = endpoint.jobs if (endpoint := self._directory.endpoint(key)) else 0
-                job, left = await self._store.claim(key, self._running.takers(pods), at_once)
+                job, left = await self._store.claim(key, self._executor.takers(pods), at_once)
                 if job:
                     self._begin(job)
                 if not left and not changed.is_set():
@@ -80,8 +80,8 @@ class Dispatcher:
             del self._tasks[key], self._changed[key]
 
     def _begin(self, job: Job) -> None:
-        self._holds.begin(job.endpoint)
-        self._running.begin(job)
+        self._activator.begin(job.endpoint)
+        self._executor.begin(job)
 
     async def _wait_for_pods(self, key: EndpointKey) -> list[Address]:
         """Pods that can be tried, after a start where none runs and a job asks for one; [] where nothing is queued."""
@@ -102,7 +102,7 @@ class Dispatcher:
 
     async def _start(self, key: EndpointKey) -> list[Address]:
         """The pods of an endpoint, which is started; [] once no job waits for that any more. Raises Refused."""
-        starting = asyncio.ensure_future(self._holds.wait_for_pods(key))
+        starting = asyncio.ensure_future(self._activator.wait_for_pods(key))
         try:
             while True:
                 await asyncio.wait({starting}, timeout=DISPATCH_RETRY_INTERVAL)

@@ -43,11 +43,11 @@ class ValkeyJobStore(JobStore):
 
     keeps = "in Valkey, for all gateways"
 
-    def __init__(self, client: valkey.Redis, seal: KeyCipher, most_bytes: int, share: float = 0.5) -> None:
+    def __init__(self, client: valkey.Redis, cipher: KeyCipher, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()
         self._client = client
-        self._seal = seal
-        self._steps = Scripts(client, resources.files(__package__).joinpath("jobs.lua").read_text())
+        self._cipher = cipher
+        self._scripts = Scripts(client, resources.files(__package__).joinpath("jobs.lua").read_text())
         self._place = most_bytes, share
         self._claims: dict[str, str] = {}
         self._backlog: Mapping[EndpointKey, Backlog] = {}
@@ -61,7 +61,7 @@ class ValkeyJobStore(JobStore):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._steps.settle()
+        await self._scripts.settle()
         await self._client.aclose()
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
@@ -73,31 +73,31 @@ class ValkeyJobStore(JobStore):
             "kept": round(submission.kept * 1000),
             "low": int(submission.low),
             "webhook": submission.webhook,
-            "api_key": self._seal.close(api_key, _owner(key, job_id)),
+            "api_key": self._cipher.close(api_key, _owner(key, job_id)),
             "bytes": size,
         }
         flat = [each for field in fields.items() for each in field]
-        if not await self._steps.run("submit", job_id, *self._place, submission.input, *flat, growing=True):
+        if not await self._scripts.run("submit", job_id, *self._place, submission.input, *flat, growing=True):
             raise Full
         self.queued(key)
 
     async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED) -> Job | None:
-        found = await self._steps.run("find", job_id, format_key(key), most)
+        found = await self._scripts.run("find", job_id, format_key(key), most)
         return self._job(*found) if found else None
 
     async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
-        found = await self._steps.run("take_stream", job_id, format_key(key), most, uuid.uuid4().hex)
+        found = await self._scripts.run("take_stream", job_id, format_key(key), most, uuid.uuid4().hex)
         return StreamedItems(State(found[0]), bool(found[1]), found[2], found[3]) if found else None
 
     async def counts(self, key: EndpointKey) -> Counts:
-        return Counts(*map(int, await self._steps.run("counts", format_key(key))))
+        return Counts(*map(int, await self._scripts.run("counts", format_key(key))))
 
     def backlog(self) -> Mapping[EndpointKey, Backlog]:
         return self._backlog
 
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         token = uuid.uuid4().hex
-        left, *claimed = await self._steps.run(
+        left, *claimed = await self._scripts.run(
             "claim", format_key(key), token, at_once, *(f"{pod.host} {pod.port}" for pod in pods)
         )
         if not claimed:
@@ -110,15 +110,15 @@ class ValkeyJobStore(JobStore):
         self._let_go(job)
 
     async def requeue(self, job: Job, *, blamed: bool) -> None:
-        await self._steps.run("put_back", job.id, job.token, int(blamed))
+        await self._scripts.run("put_back", job.id, job.token, int(blamed))
         self._let_go(job)
 
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
-        self._check(job, await self._steps.run("add_output", job.id, job.token, *self._place, job.told, *items))
+        self._check(job, await self._scripts.run("add_output", job.id, job.token, *self._place, job.told, *items))
         job.told += len(items)
 
     async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
-        done = await self._steps.run("finish", job.id, job.token, state, error, *self._place, job.told, *items)
+        done = await self._scripts.run("finish", job.id, job.token, state, error, *self._place, job.told, *items)
         self._check(job, done)
         self._let_go(job)
         job.state, job.error, job.finished = state, error, done / 1000
@@ -126,15 +126,15 @@ class ValkeyJobStore(JobStore):
         self.finished(told or job)
 
     async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
-        ended = await self._steps.run("cancel", job_id, format_key(key))
+        ended = await self._scripts.run("cancel", job_id, format_key(key))
         job = await self.find(key, job_id) if ended is not None else None
         if ended and job:
             self.finished(job)
         return job
 
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
-        sealed, call_id = self._seal.close(api_key, _owner(key, job_id)), uuid.uuid4().hex
-        found = await self._steps.run("retry", job_id, format_key(key), sealed, call_id, growing=True)
+        sealed, call_id = self._cipher.close(api_key, _owner(key, job_id)), uuid.uuid4().hex
+        found = await self._scripts.run("retry", job_id, format_key(key), sealed, call_id, growing=True)
         self.queued(key)
         return State(found) if found else None
 
@@ -143,7 +143,7 @@ class ValkeyJobStore(JobStore):
         for queue in ("again", "normal", "low"):
             after = "-"
             while after:
-                after, ended = await self._steps.run("purge", format_key(key), queue, after)
+                after, ended = await self._scripts.run("purge", format_key(key), queue, after)
                 self._tell_ended(ended)
                 count += len(ended)
         return count
@@ -151,11 +151,11 @@ class ValkeyJobStore(JobStore):
     async def forget(self, key: EndpointKey) -> None:
         more = True
         while more:
-            more, ended = await self._steps.run("forget", format_key(key))
+            more, ended = await self._scripts.run("forget", format_key(key))
             self._tell_ended(ended)
 
     async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
-        await self._steps.run("expire", job_id, format_key(key), round(seconds * 1000))
+        await self._scripts.run("expire", job_id, format_key(key), round(seconds * 1000))
 
     async def _heartbeat(self) -> None:
         """Hold on to what was claimed here."""
@@ -166,13 +166,13 @@ class ValkeyJobStore(JobStore):
     async def _hold(self, claims: Sequence[tuple[str, str]]) -> None:
         """Hold on to these claims, and stop what is not ours any more."""
         tokens = dict(claims)
-        for job_id in await self._steps.run("beat", *(each for claim in claims for each in claim)):
+        for job_id in await self._scripts.run("beat", *(each for claim in claims for each in claim)):
             if self._claims.get(job_id) == tokens[job_id]:
                 del self._claims[job_id]
             self.stopped(job_id, tokens[job_id])
 
     async def _sweep(self) -> None:
-        counts, ended, again = await self._steps.run("sweep", round(CLAIM_LEASE * 1000), ATTEMPTS)
+        counts, ended, again = await self._scripts.run("sweep", round(CLAIM_LEASE * 1000), ATTEMPTS)
         backlog: dict[EndpointKey, Backlog] = {}
         for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
             for name, count in zip(flat[::2], flat[1::2], strict=True):
@@ -249,7 +249,7 @@ class ValkeyJobStore(JobStore):
             job_id,
             parse_key(known["endpoint"]),
             submission,
-            api_key=self._seal.open(known["api_key"], _owner(parse_key(known["endpoint"]), job_id)) if given else "",
+            api_key=self._cipher.open(known["api_key"], _owner(parse_key(known["endpoint"]), job_id)) if given else "",
             created=int(known["created"]) / 1000,
             started=int(known["started"]) / 1000 if "started" in known else None,
             finished=int(known["finished"]) / 1000 if "finished" in known else None,

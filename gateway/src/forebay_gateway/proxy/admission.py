@@ -23,7 +23,7 @@ class Admission:
     path: Path
     key: EndpointKey | None
     request_id: str
-    opened: frozenset[EndpointKey] = frozenset()
+    authorized: frozenset[EndpointKey] = frozenset()
     known: bool = True
 
     @property
@@ -31,7 +31,7 @@ class Admission:
         """The namespace on whose account it goes until its model is known; "" where that may be any."""
         if self.key:
             return self.key[0]
-        return min(self.opened)[0] if self.opened and self.head.key else ""
+        return min(self.authorized)[0] if self.authorized and self.head.key else ""
 
     @property
     def web_socket(self) -> bool:

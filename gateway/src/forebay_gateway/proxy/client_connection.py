@@ -58,11 +58,11 @@ class Handler(Protocol):
 class ClientConnection(asyncio.Protocol):
     """`port` is the endpoint that the port stands in for; None on the shared one."""
 
-    def __init__(self, gate: Handler, port: EndpointKey | None) -> None:
-        self._gate = gate
+    def __init__(self, handler: Handler, port: EndpointKey | None) -> None:
+        self._handler = handler
         self._port = port
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader(gate.limits.head_bytes, gate.limits.body_bytes)
+        self._reader = RequestReader(handler.limits.head_bytes, handler.limits.body_bytes)
         self._admission: Admission | None = None
         self._task: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
@@ -90,11 +90,11 @@ class ClientConnection(asyncio.Protocol):
         keep_alive(connection := self._transport.get_extra_info("socket"))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
         self._reading = Reader(self._transport)
-        self._gate.connections.add(self)
+        self._handler.connections.add(self)
         CONNECTIONS.inc()
-        self._timer = self._loop.call_later(self._gate.limits.head_seconds, self._too_slow)
+        self._timer = self._loop.call_later(self._handler.limits.head_seconds, self._too_slow)
         source = str((self._transport.get_extra_info("peername") or ("::",))[0])
-        if len(self._gate.connections) > self._gate.limits.connections or not self._gate.unknown.take(source):
+        if len(self._handler.connections) > self._handler.limits.connections or not self._handler.unknown.take(source):
             self.fail(errors.BUSY)
             self._transport.close()  # without a look at what comes
         else:
@@ -102,7 +102,7 @@ class ClientConnection(asyncio.Protocol):
             self._loop.call_soon(self._take_turn)  # once the transport has begun to read
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._gate.connections.discard(self)
+        self._handler.connections.discard(self)
         CONNECTIONS.dec()
         self._timer.cancel()
         if self._writing:
@@ -134,7 +134,7 @@ class ClientConnection(asyncio.Protocol):
         """Look for the model in the beginning of a body whose key opens nothing."""
         if self._peeked is not None:
             self._peeked += data[: PEEKED - len(self._peeked)]
-            if self._gate.peek(self._peeked) or len(self._peeked) == PEEKED:
+            if self._handler.peek(self._peeked) or len(self._peeked) == PEEKED:
                 self._peeked = None
 
     def pause_writing(self) -> None:
@@ -158,7 +158,7 @@ class ClientConnection(asyncio.Protocol):
         if left and left == before:
             self._transport.abort()
         elif left and not self._writing:
-            self._writing = self._loop.call_later(self._gate.limits.write_seconds, self._look_at_writing, left)
+            self._writing = self._loop.call_later(self._handler.limits.write_seconds, self._look_at_writing, left)
 
     def _look_at_writing(self, before: int) -> None:
         self._writing = None
@@ -177,7 +177,7 @@ class ClientConnection(asyncio.Protocol):
 
     def wait_for_turn(self, go_on: Callable[[], None]) -> None:
         """Call `go_on` when it is the turn of this client's tenant to have another large read."""
-        self._gate.pace.wait(self.tenant or self._source, go_on)
+        self._handler.pace.wait(self.tenant or self._source, go_on)
 
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
@@ -268,12 +268,12 @@ class ClientConnection(asyncio.Protocol):
 
     def _admit(self, head: Head) -> Admission:
         """What is decided by the head. The connection is its tenant's from now on. Raises Refused."""
-        admission = self._gate.admit(self._port, head)
+        admission = self._handler.admit(self._port, head)
         self.tenant = admission.tenant or self._source
-        self._body = Reservation(self._gate.kept, self.tenant)
-        self._unsent = Reservation(self._gate.answers, self.tenant)
+        self._body = Reservation(self._handler.kept, self.tenant)
+        self._unsent = Reservation(self._handler.answers, self.tenant)
         if admission.known:
-            if not self._gate.known.take(self.tenant):
+            if not self._handler.known.take(self.tenant):
                 raise Refused(errors.BUSY)
             self._leave()
             self._counts = True
@@ -284,9 +284,9 @@ class ClientConnection(asyncio.Protocol):
         if self.tenant == namespace:
             return
         if self._counts:
-            if not self._gate.known.take(namespace):
+            if not self._handler.known.take(namespace):
                 raise Refused(errors.BUSY)
-            self._gate.known.give(self.tenant)
+            self._handler.known.give(self.tenant)
         self.tenant = namespace
         for kept in (self._body, self._unsent):
             if kept and not kept.move(namespace):
@@ -295,10 +295,10 @@ class ClientConnection(asyncio.Protocol):
     def _leave(self) -> None:
         """The connection counts no more where it did."""
         if self._source:
-            self._gate.unknown.give(self._source)
+            self._handler.unknown.give(self._source)
             self._source = ""
         if self._counts:
-            self._gate.known.give(self.tenant)
+            self._handler.known.give(self.tenant)
             self._counts = False
 
     async def ended(self) -> None:
@@ -330,14 +330,14 @@ class ClientConnection(asyncio.Protocol):
         return choose_id(self._reader.head) if self._reader.head else new_id()
 
     def _read(self, data: bytes) -> None:
-        reader, gate = self._reader, self._gate
+        reader, handler = self._reader, self._handler
         reader.feed(data)
         if reader.head is None:
             return
         if self._admission is None:
             self._admission = self._admit(reader.head)
             self._timer.cancel()
-            self._timer = self._loop.call_later(gate.limits.body_seconds, self._too_slow)
+            self._timer = self._loop.call_later(handler.limits.body_seconds, self._too_slow)
             if not reader.complete and reader.head.get(b"expect").lower() == "100-continue":
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._body and not self._body.resize(len(reader.body)):
@@ -348,7 +348,7 @@ class ClientConnection(asyncio.Protocol):
 
     async def _serve(self, admission: Admission) -> None:
         try:
-            await self._gate.serve(self, admission)
+            await self._handler.serve(self, admission)
         except Refused as refused:
             self.fail(refused.error)
         except Exception:

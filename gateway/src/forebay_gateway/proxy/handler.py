@@ -53,7 +53,7 @@ class RequestHandler:
 
     directory: Directory
     keys: KeyAuthorizer
-    holds: Activator
+    activator: Activator
     balancer: Balancer
     limits: Limits
     jobs: JobServices | None = None
@@ -82,12 +82,12 @@ class RequestHandler:
         if port is not None:
             self._check(port, head)
         elif path is None or not path.endpoint:
-            opened = self._opened(head)
+            authorized = self._opened(head)
         else:
-            port, opened = self._named(unquote(path.endpoint), head), frozenset()
+            port, authorized = self._named(unquote(path.endpoint), head), frozenset()
         if path is None:
             raise Refused(errors.not_found(head.method, head.path))
-        return Admission(head, path, port, choose_id(head), opened if port is None else frozenset())
+        return Admission(head, path, port, choose_id(head), authorized if port is None else frozenset())
 
     def _check(self, key: EndpointKey, head: Head) -> None:
         if key in self.directory.open():
@@ -95,30 +95,30 @@ class RequestHandler:
         if not head.key:
             raise Refused(errors.MISSING_KEY)
         self.rereads.note([key])
-        if not self.keys.opens(head.key, key):
+        if not self.keys.authorizes(head.key, key):
             raise Refused(errors.WRONG_KEY)
 
     def _opened(self, head: Head) -> frozenset[EndpointKey]:
         """The endpoints that may be meant by a request that names none: with a key those that it opens, without one
         those that ask for none. So nobody can have others' requests sent to an endpoint of his, or make them
         ambiguous."""
-        opened = self.keys.opened_by(head.key) if head.key else self.directory.open()
+        authorized = self.keys.endpoints_for(head.key) if head.key else self.directory.open()
         if head.key:
-            self.rereads.note(opened)
-        if not opened:
+            self.rereads.note(authorized)
+        if not authorized:
             raise Refused(errors.WRONG_KEY if head.key else errors.MISSING_KEY)
-        return opened
+        return authorized
 
     def _named(self, name: str, head: Head) -> EndpointKey:
         """The endpoint with an id. Who has no key that opens anything does not learn which there are."""
         endpoint = self.directory.find(name)
         if endpoint and head.key:
             self.rereads.note([endpoint.key])
-        if endpoint and (endpoint.open or self.keys.opens(head.key, endpoint.key)):
+        if endpoint and (endpoint.open or self.keys.authorizes(head.key, endpoint.key)):
             return endpoint.key
         if not head.key:
             raise Refused(errors.MISSING_KEY)
-        if not self.keys.opened_by(head.key):
+        if not self.keys.endpoints_for(head.key):
             raise Refused(errors.WRONG_KEY)
         raise Refused(errors.no_endpoint(name))
 
@@ -147,7 +147,7 @@ class RequestHandler:
             key = self._by_model(fields.model, admission)
             client.charge(key[0])
         if path.kind in (RouteKind.ENGINE, RouteKind.JOBS):
-            self.holds.begin(key)
+            self.activator.begin(key)
         request = _Request(client, admission, key, body, fields, time.monotonic())
         del body  # the request lets go of it once a pod has it
         while not await self._try(request):
@@ -165,7 +165,7 @@ class RequestHandler:
             asked = head.get(b"access-control-request-headers")
             client.answer(200, None, (*local_answers.PREFLIGHT, ("access-control-allow-headers", asked)))
         elif path.kind is RouteKind.MODELS and not ready:
-            meant = [key] if key else sorted(admission.opened)
+            meant = [key] if key else sorted(admission.authorized)
             endpoints = [found for each in meant if (found := self.directory.endpoint(each))]
             name = unquote(path.canonical.removeprefix("/v1/models").removeprefix("/"))
             if not name:
@@ -203,9 +203,9 @@ class RequestHandler:
         if self.jobs is None:
             raise Refused(errors.NO_JOBS)
         if key is None:
-            if len(admission.opened) > 1:
-                raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.opened]))
-            (key,) = admission.opened
+            if len(admission.authorized) > 1:
+                raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.authorized]))
+            (key,) = admission.authorized
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         query = head.target.partition(b"?")[2].decode("latin-1")
         asked = batches.Asked(key, head.method, parts, query, head.get(b"content-type"), self._key_for(key, head), body)
@@ -228,7 +228,7 @@ class RequestHandler:
         return fields
 
     def _by_model(self, model: str, admission: Admission) -> EndpointKey:
-        endpoints = [self.directory.endpoint(key) for key in admission.opened]
+        endpoints = [self.directory.endpoint(key) for key in admission.authorized]
         found = [each.key for each in endpoints if each and model in each.models]
         if len(found) > 1:
             raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in found]))
@@ -277,8 +277,8 @@ class RequestHandler:
         streams = fields.stream and request.admission.head.version == "1.1"  # HTTP/1.0 knows no chunks
         comment_at = request.began + limits.patience_seconds if streams else math.inf
         began = time.monotonic()
-        with self.holds.held(key):
-            waiting = asyncio.ensure_future(self.holds.wait_for_pods(key))
+        with self.activator.held(key):
+            waiting = asyncio.ensure_future(self.activator.wait_for_pods(key))
             try:
                 while True:
                     now = time.monotonic()

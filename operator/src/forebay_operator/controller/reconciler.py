@@ -34,7 +34,7 @@ from forebay_operator.status.conditions import assess, assess_invalid
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.gpus import wants_nodes
 from forebay_operator.status.diagnosis.preparing import PREPARING_GRACE, find_preparing
-from forebay_operator.status.env_warnings import find_doubtful, known_names, settable_names
+from forebay_operator.status.env_warnings import find_env_warnings, known_names, settable_names
 from forebay_operator.status.observed import Observed
 from forebay_operator.status.readiness import find_failure
 from forebay_operator.status.start_progress import ended_run_of, find_unread, run_of
@@ -62,19 +62,19 @@ class Reconciler:
         cluster: Cluster,
         cache: Cache,
         settings: Settings,
-        publisher: StatusWriter,
+        status_writer: StatusWriter,
         *,
         reports: StartupPoller,
-        holding: SliceWriter,
-        scaler: Autoscaler,
+        slice_writer: SliceWriter,
+        autoscaler: Autoscaler,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._settings = settings
-        self._publisher = publisher
+        self._status_writer = status_writer
         self._reports = reports
-        self._holding = holding
-        self._scaler = scaler
+        self._slice_writer = slice_writer
+        self._autoscaler = autoscaler
         self._nodes = NodeList(cluster)
         self._routes = HTTPRoutes(cluster, settings)
         self._made: dict[EndpointKey, str] = {}
@@ -99,16 +99,18 @@ class Reconciler:
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             self._forget(key)
             return True
-        before = self._publisher.status_before(manifest)
+        before = self._status_writer.status_before(manifest)
         deployment = _own(manifest, self._cache.deployment(key))
         observed = Observed(deployment, self._cache.pods_of(key), reports=self._reports.of(key))
         try:
             endpoint = parse_endpoint(manifest)
         except InvalidSpec as error:
-            self._scaler.follow(key, None)
-            await self._holding.keep_slices(manifest, observed.serving, live)
+            self._autoscaler.follow(key, None)
+            await self._slice_writer.keep_slices(manifest, observed.serving, live)
             observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
-            await self._publisher.write(manifest, before, assess_invalid(manifest, observed, before, datetime.now(UTC)))
+            await self._status_writer.write(
+                manifest, before, assess_invalid(manifest, observed, before, datetime.now(UTC))
+            )
             return True
         done, problem_seen = True, None
         try:
@@ -118,18 +120,18 @@ class Reconciler:
             done, problem_seen = not error.retry, error.diagnosis
         told = find_condition(before, CONDITION) or None
         route, settled = await self._routes.ensure(endpoint, told, live)
-        doubtful = find_doubtful(endpoint.env, known_names(), settable_names())
+        env_warnings = find_env_warnings(endpoint.env, known_names(), settable_names())
         conditions = [route] if route else []
         observed = replace(
             observed,
             deployment=deployment,
             problem=problem_seen,
-            doubtful=doubtful,
+            env_warnings=env_warnings,
             conditions=conditions,
             scales=endpoint.scaling is not None,
-            gateways=self._holding.gateways,
+            gateways=self._slice_writer.gateways,
             resting=self._rests(key, endpoint, before),
-            jobs=self._scaler.jobs(key),
+            jobs=self._autoscaler.jobs(key),
         )
         if find_failure(observed) is None:
             observed = replace(observed, events=await self._read_events(key, observed))
@@ -137,39 +139,39 @@ class Reconciler:
             nodes, newer_in = await self._nodes.read()
             observed = replace(observed, nodes=nodes)
             if nodes is not None and newer_in:
-                self._publisher.again(key, newer_in)
+                self._status_writer.again(key, newer_in)
         self._doubt(key, observed, live)
         status = assess(endpoint, observed, before, datetime.now(UTC))
-        await self._publisher.write(manifest, before, status)
+        await self._status_writer.write(manifest, before, status)
         self._follow_starts(key, observed, status)
-        self._scaler.follow(key, find_scaled(endpoint, observed))
+        self._autoscaler.follow(key, find_scaled(endpoint, observed))
         return done and settled
 
     def _forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         self._made.pop(key, None)
-        self._publisher.forget(key)
+        self._status_writer.forget(key)
         self._reports.follow(key, {})
-        self._holding.forget(key)
-        self._scaler.follow(key, None)
+        self._slice_writer.forget(key)
+        self._autoscaler.follow(key, None)
 
     def _doubt(self, key: EndpointKey, observed: Observed, live: bool) -> None:
         """Look again, without trust in the cache, when pods miss what may be a child; after a `live` look later."""
         failure = find_failure(observed) if observed.problem is None else None
         if failure and failure.reason in TAKEN_AWAY:
             self._doubted.add(key)
-            self._publisher.again(key, EVENTS_AGE if live else 0.0)
+            self._status_writer.again(key, EVENTS_AGE if live else 0.0)
 
     async def _read_events(self, key: EndpointKey, observed: Observed) -> Sequence[Manifest]:
         """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
         watched: while it waits they are read again and again."""
-        preparing = find_preparing(observed.newest)
+        preparing = find_preparing(observed.current_revision)
         if preparing is None:
             return ()
         pod, since = preparing
         waited = (datetime.now(UTC) - since).total_seconds()  # negative where our clock and the API server's disagree
         early = PREPARING_GRACE - waited if waited >= 0 else 0.0
-        self._publisher.again(key, early if early > 0 else EVENTS_AGE)
+        self._status_writer.again(key, early if early > 0 else EVENTS_AGE)
         if early > 0:
             return ()
         try:
@@ -182,10 +184,10 @@ class Reconciler:
 
     def _follow_starts(self, key: EndpointKey, observed: Observed, status: Manifest) -> None:
         """Have those pods asked whose report matters."""
-        unread = find_unread(observed.newest, status.get("lastStart") or {}, observed.reports)
+        unread = find_unread(observed.current_revision, status.get("lastStart") or {}, observed.reports)
         addresses = {run_of(pod): pod["status"]["podIP"] for pod in unread if pod["status"].get("podIP")}
         self._reports.follow(
-            key, addresses, keep={run(pod) for pod in observed.newest for run in (run_of, ended_run_of)}
+            key, addresses, keep={run(pod) for pod in observed.current_revision for run in (run_of, ended_run_of)}
         )
 
     async def _make_children(self, endpoint: Endpoint, observed: Observed, live: bool) -> Manifest:
@@ -196,21 +198,21 @@ class Reconciler:
         made = observed.deployment is not None or self._made.get(key) == endpoint.uid
         # before the Deployment: when the last pod goes, the gateways are there already
         no_stand_in = await self._stand_in(endpoint, observed, live, made)
-        companions = build_companions(endpoint, self._settings)
-        settled = digest({"auth": vars(endpoint.auth), "children": companions})
+        unwatched = build_companions(endpoint, self._settings)
+        settled = digest({"auth": vars(endpoint.auth), "children": unwatched})
         desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, settled)
         if not desired["spec"]["template"]["spec"]["containers"][0]["image"]:
             kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
             found = f"the operator has no server image for endpoints with {kind}"
             raise ReconcileError(reasons.NO_SERVER_IMAGE.found(found, value=value), retry=False)
-        if live or not made or _companions_of(observed.deployment) != settled or self._holding.lacks_keys(key):
+        if live or not made or _unwatched_of(observed.deployment) != settled or self._slice_writer.lacks_keys(key):
             secret, replaced = await self._ensure_keys(endpoint, made)
-            self._holding.put_keys(key, secret)
+            self._slice_writer.put_keys(key, secret)
             if replaced:
                 found = "the Secret with the key was gone; it was made anew with another key, which callers need now"
-                self._publisher.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
+                self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
             await ensure_secret(self._cluster, endpoint, build_control_secret(endpoint), made)
-            for companion in companions:
+            for companion in unwatched:
                 await ensure(self._cluster, endpoint, companion, None, made)
             for kind, name in name_superfluous(endpoint, self._settings) if made else ():
                 await remove(self._cluster, endpoint, kind, name)
@@ -225,16 +227,16 @@ class Reconciler:
     async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> ReconcileError | None:
         """See Holding.ensure_slices. What it is refused is returned, as it keeps no endpoint from running, but raised
         where one is to go to zero."""
-        resting = self._scaler.rests((endpoint.namespace, endpoint.name))
+        resting = self._autoscaler.rests((endpoint.namespace, endpoint.name))
         serving = bool(endpoint.wanted) and observed.serving and not resting
         try:
-            settled = await self._holding.ensure_slices(endpoint, serving, live, made)
+            settled = await self._slice_writer.ensure_slices(endpoint, serving, live, made)
         except ReconcileError as error:
             if not endpoint.wanted:
                 raise
             return error
         if not settled:
-            self._publisher.again((endpoint.namespace, endpoint.name), SWITCH_AGE)
+            self._status_writer.again((endpoint.namespace, endpoint.name), SWITCH_AGE)
         return None
 
     async def _ensure_keys(self, endpoint: Endpoint, made: bool) -> tuple[Manifest | None, bool]:
@@ -242,14 +244,14 @@ class Reconciler:
         try:
             return await ensure_key_secret(self._cluster, endpoint, made)
         except ReconcileError:
-            self._holding.put_keys((endpoint.namespace, endpoint.name), None)
+            self._slice_writer.put_keys((endpoint.namespace, endpoint.name), None)
             raise
 
     def _rests(self, key: EndpointKey, endpoint: Endpoint, before: Manifest) -> bool:
         """Whether the endpoint's engines sleep. Until the scaler has looked, what the status says holds."""
         if endpoint.scaling is None or not endpoint.scaling.sleeps:
             return False
-        rests = self._scaler.rests(key)
+        rests = self._autoscaler.rests(key)
         return find_condition(before, "Ready").get("reason") == "Idle" if rests is None else rests
 
     async def _check_image_volumes(self) -> None:
@@ -268,7 +270,7 @@ def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
     return child if owner and owner["uid"] == manifest["metadata"]["uid"] else None
 
 
-def _companions_of(deployment: Manifest | None) -> str | None:
+def _unwatched_of(deployment: Manifest | None) -> str | None:
     """The digest of the children that are not watched, as they were when the Deployment was applied."""
     annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
-    return annotations.get(child_names.COMPANIONS_ANNOTATION)
+    return annotations.get(child_names.UNWATCHED_ANNOTATION)

@@ -38,13 +38,13 @@ class KeyRefresher:
         cluster: Cluster,
         cache: Cache,
         gateways: Gateways,
-        holding: SliceWriter,
+        slice_writer: SliceWriter,
         doubt: Callable[[EndpointKey], None],
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._gateways = gateways
-        self._holding = holding
+        self._slice_writer = slice_writer
         self._doubt = doubt
         self._read_at: dict[EndpointKey, float] = {}
 
@@ -77,7 +77,7 @@ class KeyRefresher:
         secret = await self._cluster.get("Secret", key[0], given or child_names.key_secret_name(key[1]))
         if secret is None and not given:
             self._doubt(key)
-        elif self._holding.put_keys(key, secret):
+        elif self._slice_writer.put_keys(key, secret):
             logger.info("the keys of endpoint %s/%s are others now", *key)
             await self._tell_pods(key, secret)
 

@@ -13,7 +13,7 @@ SCHEDULING_MARGIN = 60
 
 
 def build_deployment(
-    endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), companions: str = ""
+    endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), unwatched: str = ""
 ) -> Manifest:
     """The Deployment, named like the endpoint.
 
@@ -44,5 +44,5 @@ def build_deployment(
         "template": {"metadata": metadata, "spec": pod_spec},
     }
     own = build_metadata(endpoint, endpoint.name)
-    own["annotations"] = {child_names.COMPANIONS_ANNOTATION: companions}
+    own["annotations"] = {child_names.UNWATCHED_ANNOTATION: unwatched}
     return seal({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})

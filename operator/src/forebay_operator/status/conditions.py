@@ -19,17 +19,17 @@ Condition = dict[str, object]
 def assess(endpoint: Endpoint, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
     """The status of an endpoint that was understood. `previous` is the status before, for the transition times."""
     wanted = endpoint.wanted
-    verdict = compute_readiness(wanted, observed, endpoint.suspend, endpoint.gpu, previous)
+    readiness = compute_readiness(wanted, observed, endpoint.suspend, endpoint.gpu, previous)
     status = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
         "models": list(endpoint.served_names),
         "selector": child_names.selector_string(endpoint.name),
         **_count(observed, wanted),
-        **_tell_start(observed, verdict, previous),
+        **_tell_start(observed, readiness, previous),
     }
-    conditions = _build_conditions(verdict, observed, wanted, endpoint.generation)
-    conditions.append(_build_env_condition(observed.doubtful, endpoint.generation))
+    conditions = _build_conditions(readiness, observed, wanted, endpoint.generation)
+    conditions.append(_build_env_condition(observed.env_warnings, endpoint.generation))
     conditions += [dict(condition) for condition in observed.conditions]
     return {**status, "conditions": _keep_times(conditions, previous, now)}
 
@@ -39,9 +39,9 @@ def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, n
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
     kept = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
-    verdict = compute_readiness(wanted, observed)
-    counts = {**_count(observed, wanted), **_tell_start(observed, verdict, previous)}
-    conditions = _build_conditions(verdict, observed, wanted, generation)
+    readiness = compute_readiness(wanted, observed)
+    counts = {**_count(observed, wanted), **_tell_start(observed, readiness, previous)}
+    conditions = _build_conditions(readiness, observed, wanted, generation)
     status = {**kept, **counts, "observedGeneration": generation}
     return {**status, "conditions": _keep_times(conditions, previous, now)}
 
@@ -83,32 +83,32 @@ def _count(observed: Observed, wanted: int) -> dict[str, object]:
     return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready, **jobs}
 
 
-def _tell_start(observed: Observed, verdict: Readiness, previous: Manifest) -> dict[str, object]:
+def _tell_start(observed: Observed, readiness: Readiness, previous: Manifest) -> dict[str, object]:
     last = find_last_start(observed.active, observed.reports, previous.get("lastStart") or {})
-    told = {"startup": dict(verdict.progress), "lastStart": last}
+    told = {"startup": dict(readiness.progress), "lastStart": last}
     return {key: value for key, value in told.items() if value}
 
 
-def _build_conditions(verdict: Readiness, observed: Observed, wanted: int, generation: int) -> list[Condition]:
+def _build_conditions(readiness: Readiness, observed: Observed, wanted: int, generation: int) -> list[Condition]:
     loaded = sum(map(has_loaded, observed.active))
     told = [
-        ("Ready", verdict.ready, verdict.reason, verdict.message),
-        ("Reconciling", verdict.reconciling, verdict.reason, verdict.message),
-        ("Stalled", verdict.stalled, verdict.reason, verdict.message),
+        ("Ready", readiness.ready, readiness.reason, readiness.message),
+        ("Reconciling", readiness.reconciling, readiness.reason, readiness.message),
+        ("Stalled", readiness.stalled, readiness.reason, readiness.message),
         (
             "ModelLoaded",
             bool(loaded),
-            "Loaded" if loaded else verdict.reason,
+            "Loaded" if loaded else readiness.reason,
             f"{loaded} of {wanted} replicas have the model loaded" if loaded else "no replica has the model loaded",
         ),
     ]
     return [_condition(kind, value, reason, message, generation) for kind, value, reason, message in told]
 
 
-def _build_env_condition(doubtful: Sequence[str], generation: int) -> Condition:
-    reason = "Doubtful" if doubtful else "Recognized"
-    message = "; ".join(doubtful) or "every variable has an effect, as far as the server knows"
-    return _condition("EnvRecognized", not doubtful, reason, message, generation)
+def _build_env_condition(env_warnings: Sequence[str], generation: int) -> Condition:
+    reason = "Doubtful" if env_warnings else "Recognized"
+    message = "; ".join(env_warnings) or "every variable has an effect, as far as the server knows"
+    return _condition("EnvRecognized", not env_warnings, reason, message, generation)
 
 
 def _condition(kind: str, value: bool, reason: str, message: str, generation: int) -> Condition:

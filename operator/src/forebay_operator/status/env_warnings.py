@@ -38,7 +38,7 @@ def settable_names() -> frozenset[str]:
     return frozenset(name for name, status in known_names().items() if status not in NO_SUGGESTION)
 
 
-def find_doubtful(env: Iterable[Manifest], known: Mapping[str, str], settable: frozenset[str]) -> list[str]:
+def find_env_warnings(env: Iterable[Manifest], known: Mapping[str, str], settable: frozenset[str]) -> list[str]:
     """One sentence for each variable without effect, and for each that is not known but near one that can be set."""
     sentences = []
     for name in (variable["name"] for variable in env):

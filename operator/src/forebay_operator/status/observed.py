@@ -34,7 +34,7 @@ class Observed:
     deployment: Manifest | None
     pods: Sequence[Manifest]
     problem: Diagnosis | None = None
-    doubtful: Sequence[str] = ()
+    env_warnings: Sequence[str] = ()
     conditions: Sequence[Manifest] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
     nodes: Sequence[Node] | None = None
@@ -72,11 +72,11 @@ class Observed:
         return frozenset() if self.serving else frozenset(_revision(pod) or "" for pod in self.active)
 
     @property
-    def newest(self) -> list[Manifest]:
+    def current_revision(self) -> list[Manifest]:
         """The pods that were made from the Deployment's template as it is now, those that ended included."""
-        return [pod for pod in self.staying if self.is_newest(pod)]
+        return [pod for pod in self.staying if self.is_current_revision(pod)]
 
-    def is_newest(self, pod: Manifest) -> bool:
+    def is_current_revision(self, pod: Manifest) -> bool:
         """Whether a pod was made from the Deployment's template as it is now."""
         return self.deployment is not None and _revision(pod) == _revision(self.deployment["spec"]["template"])
 

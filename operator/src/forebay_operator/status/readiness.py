@@ -94,24 +94,28 @@ def compute_readiness(
 
 def find_failure(observed: Observed, gpu: Gpu | None = None) -> Diagnosis | None:
     """What keeps the newest pods from serving, or None while they come along."""
-    newest = observed.newest
+    current_revision = observed.current_revision
     seen = {run: report.step for run, report in observed.reports.items()}
     found = (
-        diagnose_refusal(observed.deployment) or diagnose_pods(newest, seen) or diagnose_preparation(observed.events)
+        diagnose_refusal(observed.deployment)
+        or diagnose_pods(current_revision, seen)
+        or diagnose_preparation(observed.events)
     )
-    if found is None and not any(pod in observed.ready for pod in newest):
-        living = [pod for pod in newest if not has_ended(pod)]
+    if found is None and not any(pod in observed.ready for pod in current_revision):
+        living = [pod for pod in current_revision if not has_ended(pod)]
         stage = find_furthest(living, observed.reports)
         found = diagnose_standstill(observed.deployment, living, stage.step)
     if found and gpu and observed.nodes is not None:
-        node = next((pod["spec"].get("nodeName", "") for pod in reversed(newest) if pod["spec"].get("nodeName")), "")
+        node = next(
+            (pod["spec"].get("nodeName", "") for pod in reversed(current_revision) if pod["spec"].get("nodeName")), ""
+        )
         return add_nodes(found, gpu, observed.nodes, node)
     return found
 
 
 def _is_complete(wanted: int, observed: Observed) -> bool:
     active = observed.active
-    return len(active) == len(observed.ready) == wanted and all(map(observed.is_newest, active))
+    return len(active) == len(observed.ready) == wanted and all(map(observed.is_current_revision, active))
 
 
 def _judge_off(observed: Observed, suspended: bool) -> Readiness:
@@ -128,12 +132,14 @@ def _judge_off(observed: Observed, suspended: bool) -> Readiness:
 
 
 def _judge_start(observed: Observed, before: Manifest) -> Readiness:
-    newest = observed.newest
-    stage = find_furthest([pod for pod in newest if not has_ended(pod)], observed.reports)
+    current_revision = observed.current_revision
+    stage = find_furthest([pod for pod in current_revision if not has_ended(pod)], observed.reports)
     if stage.step == "Starting" and not observed.reports:
         # an operator that has just begun has heard nothing yet; what the one before it said is nearer the truth
         stage = _recall(before) or stage
-    ended = max(filter(has_ended, newest), key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+    ended = max(
+        filter(has_ended, current_revision), key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None
+    )
     cause = explain_end(ended) if ended else ""
     message = f"{stage.message}; the pod before ended: {cause}" if cause else stage.message
     progress = {"step": stage.step, **stage.progress}
@@ -152,7 +158,7 @@ def _recall(status: Manifest) -> Stage | None:
 
 def _describe_rest(observed: Observed, tally: str) -> str:
     """What serves beside a failing pod: the revision before, or the other replicas of this one."""
-    if all(map(observed.is_newest, observed.ready)):
+    if all(map(observed.is_current_revision, observed.ready)):
         return tally
     if replaces(observed.deployment):
         return f"{tally}, of the revision before; the roll-out stopped at the first pod of the new one, which fails"
@@ -160,7 +166,7 @@ def _describe_rest(observed: Observed, tally: str) -> str:
 
 
 def _advise(observed: Observed, failure: Diagnosis) -> str:
-    if all(map(observed.is_newest, observed.ready)) or observed.problem:
+    if all(map(observed.is_current_revision, observed.ready)) or observed.problem:
         return ""
     if failure.reason in NO_SPARE_ROOM and not replaces(observed.deployment):
         return ". Where there is no room for one pod more, spec.rollout.strategy: Replace ends an old pod first"

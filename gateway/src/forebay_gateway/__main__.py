@@ -19,7 +19,7 @@ from typing import Any
 import uvloop
 
 from forebay_gateway.activator.pending_requests import Activator
-from forebay_gateway.activator.readiness import ReadinessProbe
+from forebay_gateway.activator.readiness_probe import ReadinessProbe
 from forebay_gateway.activator.scale_up import wake
 from forebay_gateway.admin import serve_ops
 from forebay_gateway.endpoints.balancer import Balancer

@@ -109,7 +109,7 @@ def _bring(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
         memory_fit.check(memory_fit.wish_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), seen)
 
     if downloads.comes_from_hub(plan.model, os.environ):
-        source = downloads.Source(plan.model, plan.given.revision, plan.given.load_format)
+        source = downloads.DownloadSource(plan.model, plan.given.revision, plan.given.load_format)
         downloads.bring(source, hub_cache, state, check_fit)
     elif (config := Path(plan.model, "config.json")).is_file():
         check_fit(config, sum(file.stat().st_size for file in Path(plan.model).glob("*.safetensors")))

@@ -21,7 +21,7 @@ from forebay_server.lifecycle.warmup import WarmUpError, ask, for_tasks
 from forebay_server.serving.api_keys import KeyRing, has_keys
 from forebay_server.serving.engine import Abilities, Engine
 from forebay_server.serving.engine_control import Control
-from forebay_server.serving.limits import Limits
+from forebay_server.serving.limits import BodyLimits
 from forebay_server.serving.middleware import AuthMiddleware
 
 MIDDLEWARE = f"{__name__}.ForebayMiddleware"
@@ -38,7 +38,7 @@ class ServerProcess:
     state: ServerState
     keys: KeyRing | None
     drain: Drain
-    limits: Limits
+    limits: BodyLimits
     jobs: JobSettings
     tasks: Collection[str] | None = None
     """What the model can do, in vLLM's words; set by the plugin."""

@@ -167,7 +167,7 @@ async def test_requests_about_files_and_batches(
     ):
         await documents.put(ENDPOINT, kind, name, json.dumps(record), 60)
     with suppress(Refused):
-        await api.answer(batches.Asked(ENDPOINT, method, tuple(parts), query, content_type, "key", body))
+        await api.answer(batches.BatchApiCall(ENDPOINT, method, tuple(parts), query, content_type, "key", body))
     await documents.clear(ENDPOINT)
 
 
@@ -185,7 +185,7 @@ async def test_requests_about_jobs(method: str, operation: str, job_id: str, que
     every[0]._take("ADDED", named("one", {"spec": {"replicas": 2}}))
     with suppress(Refused):
         api = JobApi(store, directory, Quota(1 << 20), Pacer())
-        await api.answer(jobs.Asked(ENDPOINT, method, operation, job_id, query, "key", body))
+        await api.answer(jobs.JobApiCall(ENDPOINT, method, operation, job_id, query, "key", body))
     await store.forget(ENDPOINT)
 
 

@@ -14,7 +14,7 @@ from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
-from forebay_gateway.jobs.http_api import Asked, JobApi
+from forebay_gateway.jobs.http_api import JobApi, JobApiCall
 from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_stream
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import RateLimits
@@ -160,7 +160,7 @@ async def test_a_large_output_is_not_even_read_where_it_would_have_no_room() -> 
         await store.finish(job, State.COMPLETED, items=[json.dumps("x" * size)])
 
     async def ask(job_id: str) -> int:
-        return len(await api.answer(Asked(KEY, "GET", "status", job_id, "", "key", b"")))
+        return len(await api.answer(JobApiCall(KEY, "GET", "status", job_id, "", "key", b"")))
 
     assert await ask("large") > 150_000
     with Reservation(kept, "home") as taken:

@@ -17,13 +17,13 @@ from forebay_server.config.invalid_values import (
 from forebay_server.config.vllm_flags import flags_of
 
 
-class Refused(Exception):
+class EngineRefused(Exception):
     pass
 
 
 class RaisingParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise Refused(message)
+        raise EngineRefused(message)
 
 
 class ValidationError(ValueError):
@@ -57,7 +57,7 @@ def refuse(value: str, **options: Any) -> str:
     parser = RaisingParser()
     parser.add_argument("--flag", **options)
     flag = flags_of(parser)["FLAG"]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(EngineRefused) as refused:
         parser.parse_args([f"--flag={value}"])
     return describe(f"FLAG={value!r}", flag, value, refused.value, lambda title: ["block_size"])
 

@@ -8,7 +8,7 @@ import pytest
 
 from forebay_server.asgi import App, Message, Receive, Scope, Send
 from forebay_server.lifecycle.state import ServerState, Step
-from forebay_server.serving.limits import Limits
+from forebay_server.serving.limits import BodyLimits
 from forebay_server.serving.middleware import AuthMiddleware
 
 KEY = "a-valid-key-0123456789"
@@ -53,7 +53,7 @@ class Reply:
 async def call(
     path: str, *, method: str = "GET", authorization: str | None = f"Bearer {KEY}", state: ServerState | None = None,
     keys: OneKey | None = ONE_KEY, raw_path: str = "", headers: list[tuple[bytes, bytes]] | None = None,
-    body: list[bytes] | None = None, limits: Limits | None = None,
+    body: list[bytes] | None = None, limits: BodyLimits | None = None,
 ) -> Reply:  # fmt: skip
     headers = headers or []
     if authorization is not None:
@@ -272,7 +272,7 @@ async def test_every_answer_has_a_request_id(given: str) -> None:
     ],
 )
 async def test_a_large_body_is_refused(body: list[bytes], headers: list[tuple[bytes, bytes]], status: int) -> None:
-    limits = Limits(body_bytes=10)
+    limits = BodyLimits(body_bytes=10)
     reply = await call("/v1/embeddings", method="POST", body=body, headers=headers, limits=limits)
     assert reply.status == status
 
@@ -289,7 +289,7 @@ async def test_a_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError
 
     scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "headers": []}
-    await AuthMiddleware(echo, ServerState(), None, Recorder(), Limits(body_seconds=0.01))(scope, never, send)
+    await AuthMiddleware(echo, ServerState(), None, Recorder(), BodyLimits(body_seconds=0.01))(scope, never, send)
     assert Reply(sent).status == 408
     assert sent[-1] == {"type": "http.response.body", "body": b""}, "the connection ends after the answer"
 
@@ -297,7 +297,7 @@ async def test_a_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_full_server_says_when_to_come_back() -> None:
     state = ServerState()
     with state.in_flight.one():
-        reply = await call("/v1/models", state=state, limits=Limits(in_flight=1))
-        assert (await call("/health", state=state, limits=Limits(in_flight=1))).status == 200
+        reply = await call("/v1/models", state=state, limits=BodyLimits(in_flight=1))
+        assert (await call("/health", state=state, limits=BodyLimits(in_flight=1))).status == 200
     assert (reply.status, reply.headers["retry-after"]) == (429, "1")
     assert (reply.json["error"]["type"], reply.json["error"]["code"]) == ("requests", "rate_limit_exceeded")

@@ -31,7 +31,7 @@ LEAST_KEPT, MOST_KEPT = objects.HOUR, 30 * objects.DAY
 
 
 @dataclass(frozen=True)
-class Asked:
+class BatchApiCall:
     """One request about an endpoint's files or batches; `parts` is its path after /v1/, split."""
 
     key: EndpointKey
@@ -65,7 +65,7 @@ class BatchApi:
         self._pace = pace
         self._turns = Turns()
 
-    async def answer(self, asked: Asked) -> Answer:
+    async def answer(self, asked: BatchApiCall) -> Answer:
         """What is answered. Raises Refused."""
         try:
             content = await self._route(asked)
@@ -81,7 +81,7 @@ class BatchApi:
         """The endpoint is gone."""
         await self._documents.clear(key)
 
-    async def _route(self, asked: Asked) -> Record | Answer:
+    async def _route(self, asked: BatchApiCall) -> Record | Answer:
         match asked.method, *asked.parts:
             case "POST", "files":
                 return await self._upload(asked)
@@ -113,11 +113,11 @@ class BatchApi:
         """To be held by what has all of a file, or all records of a kind, in memory."""
         return self._turns.of(key[0])
 
-    async def _upload(self, asked: Asked) -> Record:
+    async def _upload(self, asked: BatchApiCall) -> Record:
         async with self._turn(asked.key):
             return await self._take_file(asked)
 
-    async def _take_file(self, asked: Asked) -> Record:
+    async def _take_file(self, asked: BatchApiCall) -> Record:
         async with self._pace.apart(asked.key[0]):
             try:
                 upload = read_upload(asked.content_type, asked.body)
@@ -147,7 +147,7 @@ class BatchApi:
             await self._documents.delete(key, kind, name)
         return {"id": name, "object": "file", "deleted": True}
 
-    async def _list_files(self, asked: Asked) -> Record:
+    async def _list_files(self, asked: BatchApiCall) -> Record:
         purpose = _one(asked.query, "purpose")
         async with self._turn(asked.key):
             files = [each for each in await self._records(asked.key, "file") if purpose in ("", each["purpose"])]
@@ -173,7 +173,7 @@ class BatchApi:
         text = await self._documents.get(key, "batch", name)
         return _show(_found(text, "Batch", name), await self._documents.get(key, "cancel", name))
 
-    async def _create(self, asked: Asked) -> Record:
+    async def _create(self, asked: BatchApiCall) -> Record:
         content = _object(asked.body)
         endpoint, window = content.get("endpoint"), content.get("completion_window")
         file, metadata = content.get("input_file_id"), content.get("metadata")
@@ -192,7 +192,7 @@ class BatchApi:
         await asyncio.shield(self._begin(asked, batch, found))
         return batch
 
-    async def _begin(self, asked: Asked, batch: Record, file: Record) -> None:
+    async def _begin(self, asked: BatchApiCall, batch: Record, file: Record) -> None:
         """Take a batch in; its input is kept until it is over."""
         needed = 2 * objects.DAY
         if file["expires_at"] < time.time() + needed:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from forebay_kube import names
-from forebay_kube.conditions import find_condition
 from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.object_conditions import find_condition
 
 Manifest = Mapping[str, Any]
 

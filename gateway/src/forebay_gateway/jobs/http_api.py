@@ -29,7 +29,7 @@ LARGEST_STREAM = 1 << 20
 
 
 @dataclass(frozen=True)
-class Asked:
+class JobApiCall:
     """One request: OPERATION or OPERATION/ID of an endpoint."""
 
     key: EndpointKey
@@ -50,7 +50,7 @@ class JobApi:
         self._answers = answers
         self._directory = directory
         self._rates = RateLimits()
-        self._operations: dict[str, Callable[[Asked], Awaitable[object]]] = {
+        self._operations: dict[str, Callable[[JobApiCall], Awaitable[object]]] = {
             "run": self._run,
             "runsync": self._runsync,
             "status": self._status,
@@ -61,7 +61,7 @@ class JobApi:
             "health": self._health,
         }
 
-    async def answer(self, asked: Asked) -> bytes:
+    async def answer(self, asked: JobApiCall) -> bytes:
         """The JSON that answers. Raises Refused."""
         key, operation = asked.key, asked.operation
         if asked.method not in METHODS[operation]:
@@ -76,7 +76,7 @@ class JobApi:
             answer = await self._do(asked)
             return answer if isinstance(answer, bytes) else render(answer)
 
-    async def _do(self, asked: Asked) -> object:
+    async def _do(self, asked: JobApiCall) -> object:
         try:
             return await self._operations[asked.operation](asked)
         except BadJob as error:
@@ -93,26 +93,26 @@ class JobApi:
         self._rates.forget(key)
         await self._store.forget(key)
 
-    async def _run(self, asked: Asked) -> object:
+    async def _run(self, asked: JobApiCall) -> object:
         job_id = new_id(sync=False)
         await self._store.submit(asked.key, job_id, await self._read(asked, sync=False), asked.api_key)
         return tell_state(job_id, State.IN_QUEUE)
 
-    async def _runsync(self, asked: Asked) -> object:
+    async def _runsync(self, asked: JobApiCall) -> object:
         wait, submission, job_id = read_wait(asked.query), await self._read(asked, sync=True), new_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(asked.key, job_id, submission, asked.api_key)
             job = _found(await self._store.wait_for_end(asked.key, job_id, changed, wait))
         return await self._tell(job)
 
-    async def _status(self, asked: Asked) -> object:
+    async def _status(self, asked: JobApiCall) -> object:
         ttl = read_ttl(asked.query)
         job = await self._find(asked.key, asked.job_id)
         if ttl is not None:
             await self._store.expire(asked.key, job.id, ttl)
         return await self._tell(job)
 
-    async def _stream(self, asked: Asked) -> object:
+    async def _stream(self, asked: JobApiCall) -> object:
         with self._store.changes(asked.job_id) as changed:
             taken, told = await self._take_stream(asked)
             if not taken.items and not taken.larger and not taken.state.final:
@@ -123,20 +123,20 @@ class JobApi:
                 _, told = await self._take_stream(asked, taken.larger)
         return told
 
-    async def _cancel(self, asked: Asked) -> object:
+    async def _cancel(self, asked: JobApiCall) -> object:
         job = _found(await self._store.cancel(asked.key, asked.job_id))
         return tell_state(job.id, job.state)
 
-    async def _retry(self, asked: Asked) -> object:
+    async def _retry(self, asked: JobApiCall) -> object:
         state = _found(await self._store.retry(asked.key, asked.job_id, asked.api_key))
         if not state.retryable:
             raise BadJob(f"The job is {state}: only one that FAILED or TIMED_OUT can be tried again.")
         return tell_state(asked.job_id, State.IN_QUEUE)
 
-    async def _purge(self, asked: Asked) -> object:
+    async def _purge(self, asked: JobApiCall) -> object:
         return {"removed": await self._store.purge(asked.key), "status": "completed"}
 
-    async def _health(self, asked: Asked) -> object:
+    async def _health(self, asked: JobApiCall) -> object:
         counts, pods = await self._store.counts(asked.key), self._directory.ready(asked.key)
         running = min(counts.pods, len(pods))
         jobs = {
@@ -154,7 +154,7 @@ class JobApi:
         }
         return {"jobs": jobs, "workers": workers, "store": self._store.keeps}
 
-    async def _read(self, asked: Asked, *, sync: bool) -> Submission:
+    async def _read(self, asked: JobApiCall, *, sync: bool) -> Submission:
         """Raises BadJob."""
         async with self._pace.apart(asked.key[0]) if len(asked.body) > MIB else nullcontext():
             return read_submission(asked.body, sync=sync)
@@ -174,7 +174,7 @@ class JobApi:
         if size > UNCOUNTED and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
-    async def _take_stream(self, asked: Asked, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:
+    async def _take_stream(self, asked: JobApiCall, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:
         """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
         Refused."""
         with Reservation(self._answers, asked.key[0]) as room:

@@ -25,7 +25,7 @@ from forebay_gateway.http.messages import Head, render_request, replace_line
 from forebay_gateway.http.request_id import NAME, choose_id
 from forebay_gateway.http.routes import RouteKind, read_path
 from forebay_gateway.job_services import JobServices
-from forebay_gateway.jobs.http_api import Asked
+from forebay_gateway.jobs.http_api import JobApiCall
 from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, KEPT_BYTES, RELAYED
 from forebay_gateway.proxy import local_answers
 from forebay_gateway.proxy.admission import Admission
@@ -189,7 +189,7 @@ class RequestHandler:
                 return False
             raise Refused(errors.NO_JOBS)
         query = head.target.partition(b"?")[2].decode("latin-1")
-        asked = Asked(key, head.method, operation, job_id, query, self._key_for(key, head), body)
+        asked = JobApiCall(key, head.method, operation, job_id, query, self._key_for(key, head), body)
         client.answer(200, await self.jobs.api.answer(asked))
         return True
 
@@ -208,7 +208,9 @@ class RequestHandler:
             (key,) = admission.authorized
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         query = head.target.partition(b"?")[2].decode("latin-1")
-        asked = batches.Asked(key, head.method, parts, query, head.get(b"content-type"), self._key_for(key, head), body)
+        asked = batches.BatchApiCall(
+            key, head.method, parts, query, head.get(b"content-type"), self._key_for(key, head), body
+        )
         answer = await self.jobs.batches.answer(asked)
         client.answer(200, answer.content, (("content-type", answer.content_type),))
 

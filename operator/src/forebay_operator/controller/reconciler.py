@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
-from forebay_kube.conditions import find_condition
 from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.object_conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import ReconcileError, ensure, ensure_key_secret, ensure_secret, remove

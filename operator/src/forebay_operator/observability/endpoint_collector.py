@@ -7,8 +7,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from forebay_kube.conditions import find_condition
 from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.object_conditions import find_condition
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.metrics import QUEUE_DEPTH, QUEUE_RETRIES
 from forebay_operator.spec import Manifest

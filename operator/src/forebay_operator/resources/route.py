@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forebay_kube.conditions import find_condition
+from forebay_kube.object_conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.settings import Settings

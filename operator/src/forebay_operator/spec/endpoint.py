@@ -44,7 +44,7 @@ class Auth:
 
 
 @dataclass(frozen=True)
-class Cache:
+class ModelCache:
     """Where downloaded weights and compiled code live: a claim of the user's, one that is made, or the pod's disk."""
 
     claim_name: str = ""
@@ -170,7 +170,7 @@ class Spec:
     replicas: Annotated[int, Between(0, 1000)] = 1
     scaling: Scaling | None = None
     auth: Auth = Auth()
-    cache: Cache = Cache()
+    cache: ModelCache = ModelCache()
     adapters: tuple[Adapter, ...] = ()
     service: Service = Service()
     route: Route = Route()

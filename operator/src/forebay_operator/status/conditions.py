@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from forebay_kube.conditions import find_condition
+from forebay_kube.object_conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.spec import Endpoint, Manifest
 from forebay_operator.status.observed import Observed, has_loaded

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from forebay_kube.conditions import is_true
+from forebay_kube.object_conditions import is_true
 from forebay_operator import child_names
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import Diagnosis, has_ended

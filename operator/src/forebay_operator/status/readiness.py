@@ -9,7 +9,7 @@ replicas is Available: what waits for it must not wait for ever. Whether a model
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay_kube.conditions import find_condition
+from forebay_kube.object_conditions import find_condition
 from forebay_operator.spec import Gpu, Manifest
 from forebay_operator.status.diagnosis import (
     Diagnosis,

@@ -10,7 +10,7 @@ from forebay_server.config.env_resolver import FALSE, TRUE
 from forebay_server.config.vllm_flags import EXPECTED
 from forebay_server.failure import StartError, invalid_configuration
 from forebay_server.lifecycle.liveness import Patience
-from forebay_server.serving.limits import Limits
+from forebay_server.serving.limits import BodyLimits
 
 HTTP_PORT = 8000
 """The OpenAI API: what the endpoint's Service exposes."""
@@ -113,7 +113,7 @@ class Settings:
     startup_timeout: float | None
     """Seconds."""
     jobs: JobSettings
-    limits: Limits = field(default_factory=Limits)
+    limits: BodyLimits = field(default_factory=BodyLimits)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
@@ -138,7 +138,7 @@ class Settings:
             ),
             startup_timeout=_seconds(env, "VLLM_STARTUP_TIMEOUT") if env.get("VLLM_STARTUP_TIMEOUT") else None,
             jobs=JobSettings.from_environment(env),
-            limits=Limits(
+            limits=BodyLimits(
                 in_flight=int(_number(env, "FOREBAY_MAX_IN_FLIGHT", 1, 1_000_000, whole=True)),
                 body_bytes=int(_number(env, "FOREBAY_MAX_BODY_BYTES", 1024, 1 << 32, whole=True)),
                 body_seconds=_seconds(env, "FOREBAY_BODY_SECONDS"),

@@ -59,7 +59,7 @@ huggingface_hub gives each attempt a name of its own, and would fill the volume.
 
 
 @dataclass(frozen=True)
-class Source:
+class DownloadSource:
     """Where a model comes from, as vLLM is told."""
 
     model: str
@@ -149,7 +149,10 @@ def comes_from_hub(model: str, env: Mapping[str, str]) -> bool:
 
 
 def bring(
-    source: Source, hub_cache: Path, state: ServerState, check: Callable[[Path, int], None] = lambda config, size: None
+    source: DownloadSource,
+    hub_cache: Path,
+    state: ServerState,
+    check: Callable[[Path, int], None] = lambda config, size: None,
 ) -> None:
     """Fetch what vLLM will ask for. `check` is called with the model's config.json and the bytes of its weights once
     these are known, before the weights come, and may raise.
@@ -181,7 +184,7 @@ def is_unreachable(error: BaseException) -> bool:
     return any(type(cause).__name__ in UNREACHABLE for cause in causes(error))
 
 
-def cached_folder(source: Source, hub_cache: Path) -> Path | None:
+def cached_folder(source: DownloadSource, hub_cache: Path) -> Path | None:
     """Where the cache has the model with weights. Whether every file of them is there is seen when they are loaded:
     huggingface_hub calls each snapshot incomplete that lacks a file nobody asked for."""
     folder = hub_cache / f"models--{source.model.replace('/', '--')}"

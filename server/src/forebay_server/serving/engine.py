@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.1
 """Between two looks whether a request came."""
 
 
-class Refused(Exception):
+class EngineRefused(Exception):
     """An operation that was not done."""
 
     def __init__(self, error: ApiError) -> None:
@@ -156,9 +156,9 @@ class Engine:
             try:
                 status, message = await change(self._models(), fields)
             except ValueError as error:  # of pydantic: a field is missing or wrong
-                raise Refused(ApiError(400, str(error))) from error
+                raise EngineRefused(ApiError(400, str(error))) from error
         if status >= 400:  # 500 is vLLM's word for an adapter that its engine could not load
-            raise Refused(ApiError(400 if status == 500 else status, message))
+            raise EngineRefused(ApiError(400 if status == 500 else status, message))
         return {"status": message}
 
     async def profile(self, start: bool) -> Answer:
@@ -174,10 +174,12 @@ class Engine:
         return {"status": "profiling" if start else "stopped"}
 
 
-def _not_started_with(setting: str, ability: str) -> Refused:
-    return Refused(ApiError(400, f"The engine was not started with {setting}, so it cannot {ability}.", "not_enabled"))
+def _not_started_with(setting: str, ability: str) -> EngineRefused:
+    return EngineRefused(
+        ApiError(400, f"The engine was not started with {setting}, so it cannot {ability}.", "not_enabled")
+    )
 
 
-def _failed(error: Exception) -> Refused:
+def _failed(error: Exception) -> EngineRefused:
     log.error("The engine did not do it", exc_info=error)
-    return Refused(ApiError(500, f"{type(error).__name__}: {error}", "operation_failed"))
+    return EngineRefused(ApiError(500, f"{type(error).__name__}: {error}", "operation_failed"))

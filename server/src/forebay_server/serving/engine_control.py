@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from forebay_server.serving.engine import MODES, Answer, Engine, Refused
+from forebay_server.serving.engine import MODES, Answer, Engine, EngineRefused
 from forebay_server.serving.errors import ApiError
 
 LONGEST_WAIT = 300
@@ -72,32 +72,32 @@ class Control:
         """Status, body and headers of the answer to a request for a path of OPERATIONS."""
         try:
             return HTTPStatus.OK, self._perform(request), ()
-        except Refused as refused:
+        except EngineRefused as refused:
             error = refused.error
             return HTTPStatus(error.status), error.content(), error.headers
 
     def _perform(self, request: ControlRequest) -> Answer:
         if self._tokens is None:
-            raise Refused(OFF)
+            raise EngineRefused(OFF)
         scheme, _, token = request.authorization.partition(" ")
         if scheme.lower() != "bearer" or not self._tokens.accepts(token.strip()):
-            raise Refused(NO_TOKEN)
+            raise EngineRefused(NO_TOKEN)
         path, query = urlsplit(request.target).path, parse_qs(urlsplit(request.target).query)
         method, operation = OPERATIONS[path]
         if request.method != method:
-            raise Refused(ApiError(405, f"{path} takes {method} only.", headers=(("allow", method),)))
+            raise EngineRefused(ApiError(405, f"{path} takes {method} only.", headers=(("allow", method),)))
         if request.length > BODY_BYTES:
-            raise Refused(TOO_LARGE)
+            raise EngineRefused(TOO_LARGE)
         asked = operation(query, _fields(request.read(request.length)))
         engine = self._engine()
         if engine is None or self._loop is None:
-            raise Refused(NO_ENGINE)
+            raise EngineRefused(NO_ENGINE)
         try:
             return asyncio.run_coroutine_threadsafe(asked(engine), self._loop).result(CONTROL_TIMEOUT)
         except TimeoutError as error:
-            raise Refused(UNFINISHED) from error
+            raise EngineRefused(UNFINISHED) from error
         except CancelledError as error:
-            raise Refused(NO_ENGINE) from error
+            raise EngineRefused(NO_ENGINE) from error
 
 
 Query = Mapping[str, list[str]]
@@ -109,28 +109,30 @@ def _fields(body: bytes) -> Fields:
     try:
         content = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise Refused(ApiError(400, f"The body is no JSON: {error}.")) from error
+        raise EngineRefused(ApiError(400, f"The body is no JSON: {error}.")) from error
     if not isinstance(content, dict):
-        raise Refused(ApiError(400, "The body must be a JSON object."))
+        raise EngineRefused(ApiError(400, "The body must be a JSON object."))
     return content
 
 
 def _sleep(query: Query, fields: Fields) -> Asked:
     level, mode = query.get("level", ["1"])[-1], query.get("mode", [MODES[0]])[-1]
     if level not in ("0", "1", "2"):
-        raise Refused(ApiError(400, f"level is {level!r}; it must be 0, 1 or 2.", None, "level"))
+        raise EngineRefused(ApiError(400, f"level is {level!r}; it must be 0, 1 or 2.", None, "level"))
     if mode not in MODES:
-        raise Refused(ApiError(400, f"mode is {mode!r}; it must be one of {', '.join(MODES)}.", None, "mode"))
+        raise EngineRefused(ApiError(400, f"mode is {mode!r}; it must be one of {', '.join(MODES)}.", None, "mode"))
     after = query.get("after", ["0"])[-1]
     if not after.isdecimal() or len(after) > len(str(LONGEST_WAIT)) or int(after) > LONGEST_WAIT:
-        raise Refused(ApiError(400, f"after is {after!r}; it must be 0 to {LONGEST_WAIT} seconds.", None, "after"))
+        raise EngineRefused(
+            ApiError(400, f"after is {after!r}; it must be 0 to {LONGEST_WAIT} seconds.", None, "after")
+        )
     return lambda engine: engine.sleep(int(level), mode, float(after))
 
 
 def _wake_up(query: Query, fields: Fields) -> Asked:
     tags = query.get("tags", [])
     if wrong := [tag for tag in tags if tag not in ("weights", "kv_cache")]:
-        raise Refused(ApiError(400, f"tags has {wrong[0]!r}; there are weights and kv_cache.", None, "tags"))
+        raise EngineRefused(ApiError(400, f"tags has {wrong[0]!r}; there are weights and kv_cache.", None, "tags"))
     return lambda engine: engine.wake_up(tags)
 
 

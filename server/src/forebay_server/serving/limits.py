@@ -16,7 +16,7 @@ connection reset in place of the answer."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class BodyLimits:
     """See settings.DESCRIPTIONS."""
 
     in_flight: int = 2048
@@ -36,7 +36,7 @@ class Disconnected(Exception):
     """The client left before its request was complete."""
 
 
-async def read_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
+async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> Receive:
     """Wait for the whole body. Returns a `receive` that gives it as one message, then what comes after it.
 
     Raises BodyRefused and Disconnected.

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
 from forebay_server.lifecycle.state import ServerState, Step
 from forebay_server.serving import errors, request_id, routes
-from forebay_server.serving.limits import BODILESS, BodyRefused, Disconnected, Limits, read_body, refuse
+from forebay_server.serving.limits import BODILESS, BodyLimits, BodyRefused, Disconnected, read_body, refuse
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,18 @@ class AuthMiddleware:
     """Lets in what may come in, under the path that vLLM knows. `keys` None: anyone may call."""
 
     def __init__(
-        self, app: App, state: ServerState, keys: KeyCheck | None, lifecycle: Lifecycle, limits: Limits | None = None
+        self,
+        app: App,
+        state: ServerState,
+        keys: KeyCheck | None,
+        lifecycle: Lifecycle,
+        limits: BodyLimits | None = None,
     ) -> None:
         self.app = app
         self.state = state
         self.keys = keys
         self.lifecycle = lifecycle
-        self.limits = limits or Limits()
+        self.limits = limits or BodyLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from forebay_kube.conditions import is_true
+from forebay_kube.object_conditions import is_true
 from forebay_operator.spec import PRODUCT_LABELS, Gpu, Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
-from forebay_kube.conditions import find_condition
+from forebay_kube.object_conditions import find_condition
 from forebay_operator.child_names import CONTAINER
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons

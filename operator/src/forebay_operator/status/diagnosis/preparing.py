@@ -7,7 +7,7 @@ of the pod has nothing but ContainerCreating, whatever the cause.
 from collections.abc import Iterable
 from datetime import datetime
 
-from forebay_kube.conditions import find_condition, is_true
+from forebay_kube.object_conditions import find_condition, is_true
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from forebay_kube.conditions import find_condition
+from forebay_kube.object_conditions import find_condition
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis

@@ -9,11 +9,10 @@ from lupa.lua51 import LuaRuntime
 from cluster.pins import ROOT
 from docs.generators.troubleshooting import ARGO_CD
 from forebay_operator.spec import parse_endpoint
-from forebay_operator.status.conditions import assess
 from forebay_operator.status.observed import Observed
 from tests.kubectl import Manifest
 from tests.unit.operator import kstatus
-from tests.unit.operator.test_conditions import NOW, STATES, endpoint_manifest
+from tests.unit.operator.test_conditions import NOW, STATES, endpoint_manifest, find_status
 
 HEALTH = {"Current": "Healthy", "InProgress": "Progressing", "Failed": "Degraded"}
 """kstatus' word -> Argo CD's."""
@@ -32,7 +31,7 @@ def judge_health(manifest: Manifest) -> Any:
 @pytest.mark.parametrize(("wanted", "observed", "reason"), [row[1:4] for row in STATES], ids=[row[0] for row in STATES])
 def test_argo_cd_judges_every_state_as_kstatus_does(wanted: int, observed: Observed, reason: str) -> None:
     manifest = endpoint_manifest(replicas=wanted)
-    seen = {**manifest, "status": assess(parse_endpoint(manifest), observed, {}, NOW)}
+    seen = {**manifest, "status": find_status(parse_endpoint(manifest), observed, {}, NOW)}
     health = judge_health(seen)
     word = HEALTH[kstatus.compute(seen)]
     assert health.status == ("Suspended" if reason in OFF and word == "Healthy" else word)

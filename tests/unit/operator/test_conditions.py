@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
-from forebay_operator.spec import parse_endpoint
+from forebay_operator.spec import Endpoint, parse_endpoint
 from forebay_operator.status.conditions import assess, assess_invalid, find_transition, is_mere_progress
 from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.observed import Observed
+from forebay_operator.status.readiness import find_failure
 from forebay_operator.status.start_progress import Report, find_unread
 from tests.kubectl import Manifest, condition
 from tests.unit.operator import kstatus
@@ -22,13 +23,18 @@ NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 1, 1, 13, 0, tzinfo=UTC)
 
 
+def find_status(endpoint: Endpoint, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
+    """The status, with the failure that the pods show."""
+    return dict(assess(endpoint, observed, find_failure(observed), previous, now))
+
+
 def endpoint_manifest(**spec: Any) -> Manifest:
     metadata = {"namespace": "team", "name": "one", "uid": "u", "generation": 3}
     return {"kind": "InferenceEndpoint", "metadata": metadata, "spec": {"model": "org/model", **spec}}
 
 
 def deployment(**status: Any) -> Manifest:
-    template = {"metadata": {"annotations": {"forebay.dev/revision": "current_revision"}}}
+    template = {"metadata": {"annotations": {"forebay.dev/revision": "newest"}}}
     return {"metadata": {}, "spec": {"replicas": 1, "template": template}, "status": status}
 
 
@@ -90,7 +96,7 @@ STATES = [
     ("wanted", "observed", "reason", "statuses"), [row[1:] for row in STATES], ids=[row[0] for row in STATES]
 )
 def test_the_conditions_tell_what_is(wanted: int, observed: Observed, reason: str, statuses: str) -> None:
-    status = assess(parse_endpoint(endpoint_manifest(replicas=wanted)), observed, {}, NOW)
+    status = find_status(parse_endpoint(endpoint_manifest(replicas=wanted)), observed, {}, NOW)
     conditions = [condition({"status": status}, kind) for kind in ("Ready", "Reconciling", "Stalled")]
     assert conditions[0]["reason"] == reason
     assert " ".join(each["status"] for each in conditions) == statuses
@@ -114,7 +120,7 @@ False False, say, would be in progress for ever while nothing works on it."""
 )
 def test_what_waits_for_an_endpoint_is_told_the_truth(wanted: int, observed: Observed, statuses: str) -> None:
     manifest = endpoint_manifest(replicas=wanted)
-    status = assess(parse_endpoint(manifest), observed, {}, NOW)
+    status = find_status(parse_endpoint(manifest), observed, {}, NOW)
     assert kstatus.compute({**manifest, "status": status}) == KSTATUS[statuses]
     changed = {**manifest, "metadata": {**manifest["metadata"], "generation": 4}}
     assert kstatus.compute({**changed, "status": status}) == "InProgress"
@@ -146,7 +152,7 @@ ROLL_OUTS = [
 def test_a_bad_change_is_told_beside_what_still_serves(observed: Observed, words: str) -> None:
     wanted = 2 if "of 2" in words else 1
     found = condition(
-        {"status": assess(parse_endpoint(endpoint_manifest(replicas=wanted)), observed, {}, NOW)}, "Ready"
+        {"status": find_status(parse_endpoint(endpoint_manifest(replicas=wanted)), observed, {}, NOW)}, "Ready"
     )
     assert (found["status"], found["reason"]) == ("True", "Degraded")
     assert words in found["message"]
@@ -161,7 +167,7 @@ def running(step: str = "", restarts: int = 0, **progress: int) -> tuple[Manifes
 
 def test_a_start_says_how_far_it_is() -> None:
     one, reports = running("Downloading", percent=43, bytesPerSecond=310_000_000, etaSeconds=21)
-    status = assess(parse_endpoint(endpoint_manifest()), Observed(D, [one], reports=reports), {}, NOW)
+    status = find_status(parse_endpoint(endpoint_manifest()), Observed(D, [one], reports=reports), {}, NOW)
     assert status["startup"] == {
         "step": "Downloading",
         "percent": 43,
@@ -179,7 +185,7 @@ def test_a_start_says_how_far_it_is() -> None:
 @pytest.mark.parametrize("step", ["Importing", "Downloading", "LoadingWeights", "Compiling", "WarmingUp"])
 def test_every_step_of_the_server_is_a_reason(step: str) -> None:
     one, reports = running(step)
-    status = assess(parse_endpoint(endpoint_manifest()), Observed(D, [one], reports=reports), {}, NOW)
+    status = find_status(parse_endpoint(endpoint_manifest()), Observed(D, [one], reports=reports), {}, NOW)
     assert (condition({"status": status}, "Ready")["reason"], status["startup"]) == (step, {"step": step})
 
 
@@ -187,20 +193,20 @@ def test_the_pod_furthest_along_speaks() -> None:
     one, reports = running("LoadingWeights")
     other, others = running("Downloading", restarts=1, percent=99)
     observed = Observed(D, [other, one, pod()], reports=reports | others)
-    status = assess(parse_endpoint(endpoint_manifest(replicas=3)), observed, {}, NOW)
+    status = find_status(parse_endpoint(endpoint_manifest(replicas=3)), observed, {}, NOW)
     assert status["startup"] == {"step": "LoadingWeights"}
 
 
 @pytest.mark.parametrize("observed", [Observed(D, [ready()]), Observed(D, [BAD_FLAG]), Observed(D, [ready(), pod()])])
 def test_nothing_is_told_of_a_start_that_is_over_or_fails(observed: Observed) -> None:
-    assert "startup" not in assess(parse_endpoint(endpoint_manifest(replicas=2)), observed, {}, NOW)
+    assert "startup" not in find_status(parse_endpoint(endpoint_manifest(replicas=2)), observed, {}, NOW)
 
 
 def test_an_operator_that_has_just_begun_repeats_what_was_said_before() -> None:
     one, reports = running("Downloading", percent=43)
     endpoint = parse_endpoint(endpoint_manifest())
-    before = assess(endpoint, Observed(D, [one], reports=reports), {}, NOW)
-    assert assess(endpoint, Observed(D, [one]), before, LATER) == before
+    before = find_status(endpoint, Observed(D, [one], reports=reports), {}, NOW)
+    assert find_status(endpoint, Observed(D, [one]), before, LATER) == before
 
 
 def test_the_last_start_is_told_by_its_steps() -> None:
@@ -214,9 +220,9 @@ def test_the_last_start_is_told_by_its_steps() -> None:
     one["metadata"]["uid"] = "u"
     report = Report("Ready", {"Importing": 6.4, "Downloading": 12.1, "LoadingWeights": 3.0, "WarmingUp": 0.2})
     endpoint = parse_endpoint(endpoint_manifest())
-    unread = assess(endpoint, Observed(D, [one]), {}, NOW)
+    unread = find_status(endpoint, Observed(D, [one]), {}, NOW)
     assert "lastStart" not in unread
-    status = assess(endpoint, Observed(D, [one], reports={"u/0": report}), unread, NOW)
+    status = find_status(endpoint, Observed(D, [one], reports={"u/0": report}), unread, NOW)
     assert status["lastStart"] == {
         "pod": "one-abc",
         "startedAt": "2026-01-01T00:00:30Z",
@@ -230,7 +236,7 @@ def test_the_last_start_is_told_by_its_steps() -> None:
             "warmingUp": 0,
         },
     }
-    assert assess(endpoint, Observed(D, [one]), status, LATER) == status, (
+    assert find_status(endpoint, Observed(D, [one]), status, LATER) == status, (
         "it is kept when the report is no longer known"
     )
     assert find_unread([one], {}, {}) == [one]
@@ -241,7 +247,7 @@ def test_progress_is_told_from_what_matters_at_once() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     one, reports = running("Downloading", percent=43)
     states = [
-        assess(endpoint, observed, {}, NOW)
+        find_status(endpoint, observed, {}, NOW)
         for observed in (
             Observed(D, [pod()]),
             Observed(D, [one], reports=reports),
@@ -252,14 +258,14 @@ def test_progress_is_told_from_what_matters_at_once() -> None:
     assert is_mere_progress(states[0], states[1])
     assert not any(is_mere_progress(before, after) for before, after in pairwise(states[1:]))
     assert not is_mere_progress({}, states[0])
-    changed = assess(replace(endpoint, generation=4), Observed(D, [pod()]), {}, NOW)
+    changed = find_status(replace(endpoint, generation=4), Observed(D, [pod()]), {}, NOW)
     assert not is_mere_progress(states[0], changed)
 
 
 def test_a_transition_is_a_change_of_readys_status_or_reason() -> None:
     endpoint = parse_endpoint(endpoint_manifest(replicas=2))
-    up = assess(endpoint, Observed(D, [ready(), ready()]), {}, NOW)
-    updating = assess(endpoint, Observed(D, [ready(), pod()]), up, LATER)
+    up = find_status(endpoint, Observed(D, [ready(), ready()]), {}, NOW)
+    updating = find_status(endpoint, Observed(D, [ready(), pod()]), up, LATER)
     found = find_transition(up, updating)
     assert found is not None
     assert found["reason"] == "Updating"
@@ -269,7 +275,7 @@ def test_a_transition_is_a_change_of_readys_status_or_reason() -> None:
 def test_an_evicted_pod_is_named_while_its_successor_starts() -> None:
     successor = pod("2026-01-02T00:00:00Z")
     observed = Observed(D, [gone("Evicted", "low on memory"), successor])
-    found = condition({"status": assess(parse_endpoint(endpoint_manifest()), observed, {}, NOW)}, "Ready")
+    found = condition({"status": find_status(parse_endpoint(endpoint_manifest()), observed, {}, NOW)}, "Ready")
     assert (found["reason"], found["message"]) == (
         "Scheduling",
         "a node is being chosen; the pod before ended: Evicted: low on memory",
@@ -279,14 +285,14 @@ def test_an_evicted_pod_is_named_while_its_successor_starts() -> None:
 def test_a_pod_that_is_being_deleted_does_not_count() -> None:
     leaving = ended(1)
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    status = assess(parse_endpoint(endpoint_manifest()), Observed(D, [leaving, ready()]), {}, NOW)
+    status = find_status(parse_endpoint(endpoint_manifest()), Observed(D, [leaving, ready()]), {}, NOW)
     assert condition({"status": status}, "Ready")["reason"] == "Ready"
     assert status["replicas"] == 1
 
 
 def test_counts_and_names_are_told() -> None:
     endpoint = parse_endpoint(endpoint_manifest(replicas=3, service={"port": 8080}))
-    status = assess(endpoint, Observed(D, [ready(), pod()]), {}, NOW)
+    status = find_status(endpoint, Observed(D, [ready(), pod()]), {}, NOW)
     assert status["url"] == "http://one.team.svc:8080/v2/one/openai/v1"
     assert (status["ready"], status["replicas"], status["readyReplicas"]) == ("1/3", 2, 1)
     assert status["selector"] == "forebay.dev/endpoint=one"
@@ -296,9 +302,9 @@ def test_counts_and_names_are_told() -> None:
 
 def test_transition_times_move_only_with_the_status() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
-    first = assess(endpoint, Observed(D, [pod()]), {}, NOW)
-    second = assess(endpoint, Observed(D, [pod(**LOADING)]), first, LATER)
-    third = assess(endpoint, Observed(D, [ready()]), second, LATER)
+    first = find_status(endpoint, Observed(D, [pod()]), {}, NOW)
+    second = find_status(endpoint, Observed(D, [pod(**LOADING)]), first, LATER)
+    third = find_status(endpoint, Observed(D, [ready()]), second, LATER)
     times = [condition({"status": each}, "Ready")["lastTransitionTime"] for each in (first, second, third)]
     assert times == ["2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"]
 
@@ -306,20 +312,20 @@ def test_transition_times_move_only_with_the_status() -> None:
 def test_the_same_observation_gives_the_same_status() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     observed = Observed(D, [ready()], env_warnings=["odd"])
-    first = assess(endpoint, observed, {}, NOW)
-    assert assess(endpoint, observed, first, LATER) == first
+    first = find_status(endpoint, observed, {}, NOW)
+    assert find_status(endpoint, observed, first, LATER) == first
 
 
 def test_a_message_is_never_longer_than_a_condition_takes() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     observed = Observed(D, [], Diagnosis("Refused", "x" * 100_000), env_warnings=["y" * 100_000])
-    conditions = assess(endpoint, observed, {}, NOW)["conditions"]
+    conditions = find_status(endpoint, observed, {}, NOW)["conditions"]
     assert max(len(each["message"]) for each in conditions) == 32768
 
 
 def test_a_suspended_endpoint_is_called_so_and_is_as_it_was_asked_to_be() -> None:
     endpoint = parse_endpoint(endpoint_manifest(replicas=3, suspend=True))
-    status = assess(endpoint, Observed(D, []), {}, NOW)
+    status = find_status(endpoint, Observed(D, []), {}, NOW)
     found = condition({"status": status}, "Ready")
     assert (found["status"], found["reason"], status["ready"]) == ("True", "Suspended", "0/0")
 
@@ -327,10 +333,10 @@ def test_a_suspended_endpoint_is_called_so_and_is_as_it_was_asked_to_be() -> Non
 def test_what_others_say_of_the_endpoint_stands_among_its_conditions() -> None:
     route = {"type": "RouteReady", "status": "True", "reason": "RouteAccepted", "message": "taken"}
     endpoint = parse_endpoint(endpoint_manifest())
-    first = assess(endpoint, Observed(D, [], conditions=[route]), {}, NOW)
-    second = assess(endpoint, Observed(D, [], conditions=[route]), first, LATER)
+    first = find_status(endpoint, Observed(D, [], conditions=[route]), {}, NOW)
+    second = find_status(endpoint, Observed(D, [], conditions=[route]), first, LATER)
     assert condition({"status": second}, "RouteReady") == {**route, "lastTransitionTime": "2026-01-01T12:00:00Z"}
-    assert not condition({"status": assess(endpoint, Observed(D, []), second, LATER)}, "RouteReady")
+    assert not condition({"status": find_status(endpoint, Observed(D, []), second, LATER)}, "RouteReady")
 
 
 INVALID = Diagnosis("InvalidSpec", "spec.model: missing", stalled=True)
@@ -342,7 +348,7 @@ INVALID = Diagnosis("InvalidSpec", "spec.model: missing", stalled=True)
 def test_an_invalid_spec_is_a_stall_and_what_ran_before_still_counts(
     pods: list[Manifest], ready_status: str, reason: str
 ) -> None:
-    before = assess(parse_endpoint(endpoint_manifest()), Observed(D, [ready()]), {}, NOW)
+    before = find_status(parse_endpoint(endpoint_manifest()), Observed(D, [ready()]), {}, NOW)
     manifest = endpoint_manifest(model=None)
     status = assess_invalid(manifest, Observed(D, pods, INVALID), before, LATER)
     found = condition({"status": status}, "Ready")

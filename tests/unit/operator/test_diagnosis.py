@@ -22,7 +22,7 @@ def pod(created: str = "2026-01-01T00:00:00Z", conditions: list[Manifest] | None
         "metadata": {
             "name": "one-abc",
             "creationTimestamp": created,
-            "annotations": {"forebay.dev/revision": "current_revision"},
+            "annotations": {"forebay.dev/revision": "newest"},
         },
         "spec": {"containers": [{"name": "server", "resources": {"limits": {"memory": "2Gi"}}}]},
         "status": {

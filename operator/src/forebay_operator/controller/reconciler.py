@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
@@ -26,12 +27,13 @@ from forebay_operator.resources import (
     name_superfluous,
 )
 from forebay_operator.resources.meta import digest, find_controller
+from forebay_operator.resources.pod import choose_image
 from forebay_operator.resources.route import CONDITION
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoint
 from forebay_operator.status.conditions import assess, assess_invalid
-from forebay_operator.status.diagnosis import reasons
+from forebay_operator.status.diagnosis import Diagnosis, reasons
 from forebay_operator.status.diagnosis.gpus import wants_nodes
 from forebay_operator.status.diagnosis.preparing import PREPARING_GRACE, find_preparing
 from forebay_operator.status.env_warnings import find_env_warnings, known_names, settable_names
@@ -85,67 +87,102 @@ class Reconciler:
     async def reconcile(self, key: EndpointKey, live: bool = False) -> bool:
         """Reconcile one endpoint. Returns whether all is done; if not, call again later.
 
-        With `live` the API server is asked for the endpoint and its children, since a watch that was cut may have
-        missed a deletion.
+        With `live` the endpoint and its children are read from the API server instead of the cache, because a watch
+        that was cut may have missed a deletion.
 
         Raises:
             ApiServerError: the API server refused or did not answer.
         """
         live = live or key in self._doubted
         self._doubted.discard(key)
-        manifest = self._cache.endpoint(key)
-        if live and manifest is not None:
-            manifest = await self._cluster.get(names.KIND, *key)
-        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+        manifest = await self._load(key, live)
+        if manifest is None:
             self._forget(key)
             return True
-        before = self._status_writer.status_before(manifest)
         deployment = _own(manifest, self._cache.deployment(key))
         observed = Observed(deployment, self._cache.pods_of(key), reports=self._reports.of(key))
+        before = self._status_writer.status_before(manifest)
         try:
             endpoint = parse_endpoint(manifest)
         except InvalidSpec as error:
-            self._autoscaler.follow(key, None)
-            await self._slice_writer.keep_slices(manifest, observed.serving, live)
-            observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
-            await self._status_writer.write(
-                manifest, before, assess_invalid(manifest, observed, before, datetime.now(UTC))
-            )
+            await self._reject(manifest, before, observed, error, live)
             return True
-        done, problem_seen = True, None
-        try:
-            deployment = await self._make_children(endpoint, observed, live)
-        except ReconcileError as error:
-            logger.warning("endpoint %s/%s: %s", *key, error)
-            done, problem_seen = not error.retry, error.diagnosis
-        told = find_condition(before, CONDITION) or None
-        route, settled = await self._routes.ensure(endpoint, told, live)
-        env_warnings = find_env_warnings(endpoint.env, known_names(), settable_names())
-        conditions = [route] if route else []
-        observed = replace(
-            observed,
-            deployment=deployment,
-            problem=problem_seen,
-            env_warnings=env_warnings,
-            conditions=conditions,
-            scales=endpoint.scaling is not None,
-            gateways=self._slice_writer.gateways,
-            resting=self._rests(key, endpoint, before),
-            jobs=self._autoscaler.jobs(key),
-        )
-        if find_failure(observed) is None:
-            observed = replace(observed, events=await self._read_events(key, observed))
-        if wants_nodes(find_failure(observed), endpoint.gpu):
-            nodes, newer_in = await self._nodes.read()
-            observed = replace(observed, nodes=nodes)
-            if nodes is not None and newer_in:
-                self._status_writer.again(key, newer_in)
-        self._doubt(key, observed, live)
-        status = assess(endpoint, observed, before, datetime.now(UTC))
+        run = _Run(key, endpoint, manifest, before, live, observed)
+        for phase in (
+            self._make_children,
+            self._make_route,
+            self._observe,
+            self._diagnose,
+            self._write_status,
+            self._follow_up,
+        ):
+            await phase(run)
+        return run.done
+
+    async def _load(self, key: EndpointKey, live: bool) -> Manifest | None:
+        """The endpoint, or None if it is gone or is being deleted."""
+        manifest = self._cache.endpoint(key)
+        if live and manifest is not None:
+            manifest = await self._cluster.get(names.KIND, *key)
+        return None if manifest is None or manifest["metadata"].get("deletionTimestamp") else manifest
+
+    async def _reject(
+        self, manifest: Manifest, before: Manifest, observed: Observed, error: InvalidSpec, live: bool
+    ) -> None:
+        """Write that the spec cannot work. The children stay as they are."""
+        self._autoscaler.follow((manifest["metadata"]["namespace"], manifest["metadata"]["name"]), None)
+        await self._slice_writer.keep_slices(manifest, observed.serving, live)
+        observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
+        status = assess_invalid(manifest, observed, before, datetime.now(UTC))
         await self._status_writer.write(manifest, before, status)
-        self._follow_starts(key, observed, status)
-        self._autoscaler.follow(key, find_scaled(endpoint, observed))
-        return done and settled
+
+    async def _make_children(self, run: "_Run") -> None:
+        """Make the children. A refusal becomes a problem of the endpoint."""
+        try:
+            run.observe(deployment=await self._apply_children(run))
+        except ReconcileError as error:
+            logger.warning("endpoint %s/%s: %s", *run.key, error)
+            run.done = not error.retry
+            run.observe(problem=error.diagnosis)
+
+    async def _make_route(self, run: "_Run") -> None:
+        """Make the HTTPRoute. Its failure is a condition of its own, and keeps nothing else from working."""
+        previous = find_condition(run.before, CONDITION) or None
+        route, settled = await self._routes.ensure(run.endpoint, previous, run.live)
+        run.done = run.done and settled
+        run.observe(conditions=[route] if route else [])
+
+    async def _observe(self, run: "_Run") -> None:
+        """Add what is known besides pods and Deployment."""
+        run.observe(
+            env_warnings=find_env_warnings(run.endpoint.env, known_names(), settable_names()),
+            scales=run.endpoint.scaling is not None,
+            gateways=self._slice_writer.gateways,
+            resting=self._rests(run.key, run.endpoint, run.before),
+            jobs=self._autoscaler.jobs(run.key),
+        )
+
+    async def _diagnose(self, run: "_Run") -> None:
+        """Find the failure of the pods. Events and nodes are read only where they help."""
+        run.failure = find_failure(run.observed)
+        if run.failure is None and (events := await self._read_events(run.key, run.observed)):
+            run.observe(events=events)
+            run.failure = find_failure(run.observed)
+        if wants_nodes(run.failure, run.endpoint.gpu):
+            nodes, newer_in = await self._nodes.read()
+            run.observe(nodes=nodes)
+            if nodes is not None and newer_in:
+                self._status_writer.again(run.key, newer_in)
+
+    async def _write_status(self, run: "_Run") -> None:
+        run.status = assess(run.endpoint, run.observed, run.failure, run.before, datetime.now(UTC))
+        await self._status_writer.write(run.manifest, run.before, run.status)
+
+    async def _follow_up(self, run: "_Run") -> None:
+        """Say who is to look at the endpoint from now on: the startup poller, the autoscaler, or this again."""
+        self._distrust_cache(run)
+        self._follow_starts(run.key, run.observed, run.status)
+        self._autoscaler.follow(run.key, find_scaled(run.endpoint, run.observed))
 
     def _forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
@@ -155,12 +192,11 @@ class Reconciler:
         self._slice_writer.forget(key)
         self._autoscaler.follow(key, None)
 
-    def _doubt(self, key: EndpointKey, observed: Observed, live: bool) -> None:
-        """Look again, without trust in the cache, when pods miss what may be a child; after a `live` look later."""
-        failure = find_failure(observed) if observed.problem is None else None
-        if failure and failure.reason in TAKEN_AWAY:
-            self._doubted.add(key)
-            self._status_writer.again(key, EVENTS_AGE if live else 0.0)
+    def _distrust_cache(self, run: "_Run") -> None:
+        """Read the endpoint again without the cache when pods miss what may be a child; after a `live` read later."""
+        if run.observed.problem is None and run.failure and run.failure.reason in TAKEN_AWAY:
+            self._doubted.add(run.key)
+            self._status_writer.again(run.key, EVENTS_AGE if run.live else 0.0)
 
     async def _read_events(self, key: EndpointKey, observed: Observed) -> Sequence[Manifest]:
         """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
@@ -190,32 +226,21 @@ class Reconciler:
             key, addresses, keep={run(pod) for pod in observed.current_revision for run in (run_of, ended_run_of)}
         )
 
-    async def _make_children(self, endpoint: Endpoint, observed: Observed, live: bool) -> Manifest:
+    async def _apply_children(self, run: "_Run") -> Manifest:
         """Make all that the endpoint consists of. Returns its Deployment as it is now."""
-        key = endpoint.namespace, endpoint.name
+        endpoint, observed, live, key = run.endpoint, run.observed, run.live, run.key
         if any(source.kind == "image" for source in endpoint.sources):
             await self._check_image_volumes()
         made = observed.deployment is not None or self._made.get(key) == endpoint.uid
         # before the Deployment: when the last pod goes, the gateways are there already
         no_stand_in = await self._stand_in(endpoint, observed, live, made)
+        if not choose_image(endpoint, self._settings):
+            raise ReconcileError(_missing_image(endpoint), retry=False)
         unwatched = build_companions(endpoint, self._settings)
         settled = digest({"auth": vars(endpoint.auth), "children": unwatched})
         desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, settled)
-        if not desired["spec"]["template"]["spec"]["containers"][0]["image"]:
-            kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
-            found = f"the operator has no server image for endpoints with {kind}"
-            raise ReconcileError(reasons.NO_SERVER_IMAGE.found(found, value=value), retry=False)
         if live or not made or _unwatched_of(observed.deployment) != settled or self._slice_writer.lacks_keys(key):
-            secret, replaced = await self._ensure_keys(endpoint, made)
-            self._slice_writer.put_keys(key, secret)
-            if replaced:
-                found = "the Secret with the key was gone; it was made anew with another key, which callers need now"
-                self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
-            await ensure_secret(self._cluster, endpoint, build_control_secret(endpoint), made)
-            for companion in unwatched:
-                await ensure(self._cluster, endpoint, companion, None, made)
-            for kind, name in name_superfluous(endpoint, self._settings) if made else ():
-                await remove(self._cluster, endpoint, kind, name)
+            await self._apply_unwatched(endpoint, unwatched, made)
         cached = (None, None) if live else (self._cache.service(key), self._cache.deployment(key))
         await ensure(self._cluster, endpoint, build_service(endpoint), cached[0], made)
         deployment = await ensure(self._cluster, endpoint, desired, cached[1], made)
@@ -223,6 +248,20 @@ class Reconciler:
         if no_stand_in:
             raise no_stand_in
         return deployment
+
+    async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], made: bool) -> None:
+        """Make the children that are not watched: the Secrets, and those given. Remove those of a former spec."""
+        key = endpoint.namespace, endpoint.name
+        secret, replaced = await self._ensure_keys(endpoint, made)
+        self._slice_writer.put_keys(key, secret)
+        if replaced:
+            found = "the Secret with the key was gone; it was made anew with another key, which callers need now"
+            self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
+        await ensure_secret(self._cluster, endpoint, build_control_secret(endpoint), made)
+        for child in unwatched:
+            await ensure(self._cluster, endpoint, child, None, made)
+        for kind, name in name_superfluous(endpoint, self._settings) if made else ():
+            await remove(self._cluster, endpoint, kind, name)
 
     async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> ReconcileError | None:
         """See Holding.ensure_slices. What it is refused is returned, as it keeps no endpoint from running, but raised
@@ -262,6 +301,32 @@ class Reconciler:
         if minor < IMAGE_VOLUME_MINOR:
             found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
             raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.found(found), retry=True)
+
+
+@dataclass
+class _Run:
+    """One reconcile of one endpoint, on its way through the phases."""
+
+    key: EndpointKey
+    endpoint: Endpoint
+    manifest: Manifest
+    before: Manifest
+    """The status until now."""
+    live: bool
+    observed: Observed
+    failure: Diagnosis | None = None
+    """What keeps the pods from serving."""
+    status: Manifest = field(default_factory=dict)
+    done: bool = True
+
+    def observe(self, **found: Any) -> None:
+        """Add to what is observed."""
+        self.observed = replace(self.observed, **found)
+
+
+def _missing_image(endpoint: Endpoint) -> Diagnosis:
+    kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
+    return reasons.NO_SERVER_IMAGE.found(f"the operator has no server image for endpoints with {kind}", value=value)
 
 
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:

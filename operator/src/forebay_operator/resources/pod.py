@@ -88,12 +88,16 @@ def _spread(endpoint: Endpoint, constraint: Manifest) -> Manifest:
     return {"labelSelector": {"matchLabels": child_names.selector_labels(endpoint.name)}, **constraint}
 
 
+def choose_image(endpoint: Endpoint, settings: Settings) -> str:
+    """The server image of an endpoint; empty if neither it nor the operator names one."""
+    return endpoint.image or (settings.gpu_image if endpoint.gpu.count else settings.cpu_image)
+
+
 def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manifest]) -> dict[str, Any]:
-    default_image = settings.gpu_image if endpoint.gpu.count else settings.cpu_image
     startup = find_startup_seconds(endpoint) + STARTUP_MARGIN
     container: dict[str, Any] = {
         "name": child_names.CONTAINER,
-        "image": endpoint.image or default_image,
+        "image": choose_image(endpoint, settings),
         "imagePullPolicy": settings.pull_policy,
         "ports": [
             {"name": "http", "containerPort": child_names.API_PORT, "protocol": "TCP"},

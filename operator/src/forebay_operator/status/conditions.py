@@ -6,6 +6,7 @@ from datetime import datetime
 from forebay_kube.object_conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.spec import Endpoint, Manifest
+from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.observed import Observed, has_loaded
 from forebay_operator.status.readiness import STEPS, Readiness, compute_readiness
 from forebay_operator.status.start_progress import find_last_start
@@ -16,10 +17,14 @@ MAX_MESSAGE = 32768
 Condition = dict[str, object]
 
 
-def assess(endpoint: Endpoint, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
+def assess(
+    endpoint: Endpoint, observed: Observed, failure: Diagnosis | None, previous: Manifest, now: datetime
+) -> Manifest:
     """The status of an endpoint that was understood. `previous` is the status before, for the transition times."""
     wanted = endpoint.wanted
-    readiness = compute_readiness(wanted, observed, endpoint.suspend, endpoint.gpu, previous)
+    readiness = compute_readiness(
+        wanted, observed, failure, suspended=endpoint.suspend, gpu=endpoint.gpu, before=previous
+    )
     status = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,

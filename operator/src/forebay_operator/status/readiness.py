@@ -70,16 +70,27 @@ class Readiness:
 
 
 def compute_readiness(
-    wanted: int, observed: Observed, suspended: bool = False, gpu: Gpu | None = None, before: Manifest | None = None
+    wanted: int,
+    observed: Observed,
+    failure: Diagnosis | None = None,
+    *,
+    suspended: bool = False,
+    gpu: Gpu | None = None,
+    before: Manifest | None = None,
 ) -> Readiness:
-    """The verdict on an endpoint that wants so many replicas, each with these GPUs. `before`: its status till now."""
+    """The readiness of an endpoint that wants so many replicas, each with these GPUs.
+
+    Args:
+        failure: what `find_failure` found.
+        before: the status until now.
+    """
     ready = len(observed.ready)
     tally = f"{ready} of {wanted} replicas ready"
     if wanted and not observed.problem and _is_complete(wanted, observed):
         return Readiness(True, "Ready", tally)
     if wanted and observed.resting and not ready and not observed.problem:
         return Readiness(True, "Idle", "the engine sleeps: a request wakes it")
-    failure = observed.problem or (find_failure(observed, gpu) if wanted else None)
+    failure = observed.problem or (_add_nodes(failure, observed, gpu) if wanted else None)
     if failure and wanted and ready:
         message = f"{_describe_rest(observed, tally)}: {failure.reason}: {failure.text}{_advise(observed, failure)}"
         return Readiness(True, "Degraded", message, not failure.stalled, failure.stalled)
@@ -92,8 +103,8 @@ def compute_readiness(
     return _judge_start(observed, before or {})
 
 
-def find_failure(observed: Observed, gpu: Gpu | None = None) -> Diagnosis | None:
-    """What keeps the newest pods from serving, or None while they come along."""
+def find_failure(observed: Observed) -> Diagnosis | None:
+    """What keeps the pods of the current revision from serving, or None while they make progress."""
     current_revision = observed.current_revision
     seen = {run: report.step for run, report in observed.reports.items()}
     found = (
@@ -105,12 +116,15 @@ def find_failure(observed: Observed, gpu: Gpu | None = None) -> Diagnosis | None
         living = [pod for pod in current_revision if not has_ended(pod)]
         stage = find_furthest(living, observed.reports)
         found = diagnose_standstill(observed.deployment, living, stage.step)
-    if found and gpu and observed.nodes is not None:
-        node = next(
-            (pod["spec"].get("nodeName", "") for pod in reversed(current_revision) if pod["spec"].get("nodeName")), ""
-        )
-        return add_nodes(found, gpu, observed.nodes, node)
     return found
+
+
+def _add_nodes(failure: Diagnosis | None, observed: Observed, gpu: Gpu | None) -> Diagnosis | None:
+    """The failure with what the nodes have, where that matters and is known."""
+    if failure is None or gpu is None or observed.nodes is None:
+        return failure
+    nodes = (pod["spec"].get("nodeName", "") for pod in reversed(observed.current_revision))
+    return add_nodes(failure, gpu, observed.nodes, next(filter(None, nodes), ""))
 
 
 def _is_complete(wanted: int, observed: Observed) -> bool:

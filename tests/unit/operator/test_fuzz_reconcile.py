@@ -15,20 +15,11 @@ from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
-from forebay_operator.apiserver.cache import Cache, key_of
-from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.apiserver.event_recorder import EventRecorder
-from forebay_operator.autoscaling.autoscaler import Autoscaler
-from forebay_operator.controller.reconciler import Reconciler
-from forebay_operator.controller.status_writer import StatusWriter
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
-from forebay_operator.gateway_slices.slice_writer import SliceWriter
-from forebay_operator.pods.gateways import Gateways
-from forebay_operator.pods.startup_poller import StartupPoller
+from forebay_operator.apiserver.cache import Cache
 from forebay_operator.resources.meta import find_controller
-from forebay_operator.settings import Settings
 from forebay_operator.status.start_progress import SERVER_STEPS, Report, run_of
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, Object, names_of
+from tests.unit.operator.reconciling import build_reconciler, catch_up
 from tests.unit.operator.schema import PROPERTIES, values_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -174,25 +165,8 @@ class Reconciling(RuleBasedStateMachine):
     def begin(self) -> None:
         """A process of the operator begins: its memory is empty."""
 
-        async def drop(manifest: object, patch: object) -> bool:
-            return True
-
-        cluster = Cluster(self.server)
-        following = StartupPoller(lambda _: None)
-        following.of = lambda _: self.reports  # type: ignore[method-assign, assignment]
-        status_writer = StatusWriter(cluster, EventRecorder(drop), lambda *_: None, lambda: self.now)
-        operator = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
-        self.gateways = Gateways(cluster, "forebay-system", "gateway")
-        digests = KeyDigestSync(cluster, "forebay-system", LiveEndpoints(lambda: [KEY], (), lambda _: None))
-        slice_writer = SliceWriter(cluster, self.cache, self.gateways, digests)
-        self.reconciler = Reconciler(
-            cluster,
-            self.cache,
-            operator,
-            status_writer,
-            reports=following,
-            slice_writer=slice_writer,
-            autoscaler=Autoscaler(cluster, self.gateways, lambda *_: None),
+        self.reconciler, self.gateways = build_reconciler(
+            self.server, self.cache, KEY, lambda: self.now, reports=self.reports
         )
 
     # What users do.
@@ -335,16 +309,7 @@ class Reconciling(RuleBasedStateMachine):
     @rule()
     def watch(self) -> None:
         """The watches catch up; until then the cache is of before."""
-        for plural, index in (
-            (names.PLURAL, self.cache.endpoints),
-            ("deployments", self.cache.deployments),
-            ("services", self.cache.services),
-            ("pods", self.cache.pods),
-            ("endpointslices", self.cache.slices),
-        ):
-            found = [copy.deepcopy(self.server.objects[plural, name]) for name in names_of(self.server.objects, plural)]
-            index.clear()  # type: ignore[attr-defined]
-            index[KEY] = [one for one in found if key_of(one) == KEY]  # type: ignore[index]
+        catch_up(self.cache, self.server, KEY)
 
     def look(self, prompt: bool) -> None:
         if prompt:

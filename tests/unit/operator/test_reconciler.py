@@ -1,0 +1,126 @@
+"""One reconcile: what is there, what it writes, and what the status says."""
+
+import copy
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from forebay_kube import names
+from forebay_operator import child_names
+from forebay_operator.apiserver.cache import Cache
+from forebay_operator.settings import Settings
+from tests.kubectl import condition
+from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, Object
+from tests.unit.operator.reconciling import SETTINGS, build_reconciler, catch_up
+from tests.unit.operator.schema import PROPERTIES
+
+NAME = "one"
+KEY = (NAMESPACE, NAME)
+CHILDREN = {"deployments", "services", "secrets", "networkpolicies", "poddisruptionbudgets"}
+FOREIGN = {"metadata": {"name": NAME}, "spec": {"ports": [{"port": 1}], "template": {"metadata": {}, "spec": {}}}}
+
+
+@dataclass
+class Case:
+    """A row: the endpoint, what happens before the reconcile, what it changes, and Ready's reason and status.
+
+    `made`: the endpoint was reconciled once before it happens.
+    """
+
+    name: str
+    reason: str
+    ready: str = "False"
+    writes: Set[str] = frozenset()
+    spec: Object = field(default_factory=dict)
+    happens: Callable[[FakeApiServer], object] = lambda _: None
+    made: bool = True
+    done: bool = True
+    settings: Settings = SETTINGS
+
+
+def add_pod(server: FakeApiServer, **status: Any) -> None:
+    """A pod of the Deployment as it is."""
+    template = server.objects["deployments", NAME]["spec"]["template"]
+    metadata = {
+        "name": "one-1",
+        "labels": child_names.child_labels(NAME),
+        "annotations": template["metadata"]["annotations"],
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    server.put("pods", {"metadata": metadata, "spec": template["spec"], "status": status})
+
+
+def fail_to_pull(server: FakeApiServer) -> None:
+    waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image: not found"}
+    container = {"name": child_names.CONTAINER, "state": {"waiting": waiting}}
+    scheduled = {"type": "PodScheduled", "status": "True"}
+    add_pod(server, phase="Pending", conditions=[scheduled], containerStatuses=[container])
+
+
+def become_ready(server: FakeApiServer) -> None:
+    add_pod(server, conditions=[{"type": "Ready", "status": "True"}])
+
+
+CASES = [
+    Case("a new endpoint, of which the status tells a second later", "", "", writes=CHILDREN, made=False),
+    Case("nothing is new", "Scheduling"),
+    Case("the Service was deleted", "Scheduling", writes={"services"}, happens=lambda s: s.remove("services", NAME)),
+    Case(
+        "the Deployment was deleted", "Scheduling", writes={"deployments"},
+        happens=lambda s: s.remove("deployments", NAME),
+    ),
+    Case("a pod is ready", "Ready", "True", happens=become_ready),
+    Case("a pod cannot pull its image", "ImageNotFound", happens=fail_to_pull),
+    Case("the spec cannot work", "InvalidSpec", spec={"gpu": {"count": -1}}, made=False),
+    Case(
+        "the Service belongs to somebody else", "NotOwned", writes=CHILDREN - {"deployments", "services"},
+        happens=lambda s: s.put("services", FOREIGN), made=False, done=False,
+    ),
+    Case(
+        "a policy refuses the Deployment", "Refused", writes=CHILDREN - {"deployments"},
+        happens=lambda s: s.refused.add("deployments"), made=False, done=False,
+    ),
+    Case(
+        "the operator has no server image", "NoServerImage",
+        made=False, settings=replace(SETTINGS, gpu_image="", cpu_image=""),
+    ),
+    Case("it is suspended", "Suspended", "True", writes=CHILDREN, spec={"suspend": True}, made=False),
+    Case(
+        "zero without gateways", "NoGateway",
+        writes=CHILDREN, spec={"replicas": 0, "scaling": {"maxReplicas": 1}}, made=False,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_a_reconcile_writes_what_is_missing_and_says_how_it_is(case: Case) -> None:
+    server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__, settings=case.settings)
+    spec = {"model": "org/model", "gpu": {"count": 0}, **case.spec}
+    server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": spec})
+    if case.made:
+        catch_up(cache, server, KEY)
+        await reconciler.reconcile(KEY)
+    case.happens(server)
+    before = copy.deepcopy(server.objects)
+    catch_up(cache, server, KEY)
+    assert await reconciler.reconcile(KEY) is case.done
+    found = {plural for (plural, name), one in server.objects.items() if before.get((plural, name)) != one}
+    assert found - {names.PLURAL} == case.writes
+    ready = condition(server.objects[names.PLURAL, NAME], "Ready")
+    assert (ready.get("reason", ""), ready.get("status", "")) == (case.reason, case.ready)
+
+
+@pytest.mark.parametrize("deletion", [True, False], ids=["is being deleted", "is gone"])
+async def test_an_endpoint_that_goes_is_forgotten(deletion: bool) -> None:
+    server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, lambda: 0.0)
+    made = server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
+    if deletion:
+        made["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        catch_up(cache, server, KEY)
+    assert await reconciler.reconcile(KEY)
+    assert server.writes == 0

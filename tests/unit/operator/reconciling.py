@@ -38,7 +38,7 @@ def build_reconciler(
 
     cluster = Cluster(server)
     poller = StartupPoller(lambda _: None)
-    poller.of = lambda _: {} if reports is None else reports  # type: ignore[method-assign]
+    poller.of = lambda key: {} if reports is None else reports  # type: ignore[method-assign]
     status_writer = StatusWriter(cluster, EventRecorder(drop), lambda *_: None, clock)
     gateways = Gateways(cluster, "forebay-system", "gateway")
     digests = KeyDigestSync(cluster, "forebay-system", LiveEndpoints(lambda: [key], (), lambda _: None))

@@ -18,10 +18,13 @@ def endpoint(name: str = "one", **spec: Any) -> Manifest:
     }
 
 
-def reason_is(kubectl: Kubectl, reason: str, name: str = "one") -> Callable[[], Manifest | None]:
+def reason_is(kubectl: Kubectl, reason: str, name: str = "one", words: str = "") -> Callable[[], Manifest | None]:
+    """The endpoint, once Ready has this reason and its message these words."""
+
     def ask() -> Manifest | None:
         found = kubectl.get("iep", name)
-        return found if condition(found, "Ready").get("reason") == reason else None
+        ready = condition(found, "Ready")
+        return found if ready.get("reason") == reason and words in ready["message"] else None
 
     return ask
 

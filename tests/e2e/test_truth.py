@@ -116,10 +116,10 @@ def test_gpus_that_others_use_are_told_from_gpus_that_there_are_none_of(kubectl:
         wait_ready(kubectl, "holder")
         kubectl.apply(canned("waiting", gpu={"count": 1}))
         kubectl.apply(canned("hopeless", gpu={"count": 4}))
-        found = wait_for(reason_is(kubectl, "GPUsTaken", "waiting"), "others use it", timeout=300)
-        assert "1 nvidia.com/gpu (Test-GPU, 22 GiB each) on 1 node" in condition(found, "Ready")["message"]
-        found = wait_for(reason_is(kubectl, "NoSuchGPU", "hopeless"), "there is no such node", timeout=180)
-        assert "no node has 4 nvidia.com/gpu" in condition(found, "Ready")["message"]
+        taken = "1 nvidia.com/gpu (Test-GPU, 22 GiB each) on 1 node"  # once the nodes are read again, with their labels
+        wait_for(reason_is(kubectl, "GPUsTaken", "waiting", taken), "others use it", timeout=300)
+        none = "no node has 4 nvidia.com/gpu"
+        wait_for(reason_is(kubectl, "NoSuchGPU", "hopeless", none), "there is no such node", timeout=180)
     finally:
         for name in ("holder", "waiting", "hopeless"):
             kubectl.delete("iep", name)

@@ -44,7 +44,7 @@ def talk(client: openai.OpenAI, name: str, model: str, wanted: str) -> None:
             try:
                 found = ask(client, model, kind == "stream")
             except Exception as error:  # noqa: BLE001  whatever it is, it is counted
-                found = trouble = f"{type(error).__name__}: {error}"
+                found = trouble = f"{error!r}, of {error.__cause__!r}"
             if found == wanted or (found and not wanted and not trouble):
                 answered[f"{name} {kind}"] += 1
             else:

@@ -1,14 +1,19 @@
 """The head of a pod's answer on its way to the client: whatever it says, the connection ends with the answer."""
 
+import asyncio
+from collections.abc import Callable
 from itertools import pairwise
 from typing import cast
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.http.errors import ApiDialect, Refused
 from forebay_gateway.proxy.upstream import LONGEST_HEAD, LateUpstream, Upstream
+from forebay_gateway.proxy.upstream import connect as dial
 from tests.fuzz import fuzzed
 from tests.unit.gateway.relaying import Client, Transport, connect
 
@@ -24,6 +29,37 @@ def relay(*parts: bytes, web_socket: bool = False) -> tuple[Upstream, Client]:
     for part in parts:
         upstream.data_received(part)
     return upstream, client
+
+
+class WaitingClient(Client):
+    """It is others' turn, for ever."""
+
+    def wait_for_turn(self, go_on: Callable[[], None]) -> None: ...
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_answer_that_came_before_the_connection_broke_off_is_read(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """A pod refuses a large body by its head, and ends the connection with the body unread."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER + b"too large")
+        await writer.drain()
+        writer.transport.abort()
+
+    async def ask() -> tuple[Exception | None, bytes]:
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1024) as server:
+            client = WaitingClient()
+            upstream = Upstream(client)
+            await dial(upstream, Address("127.0.0.1", server.sockets[0].getsockname()[1]), 5)
+            upstream.send(b"POST / HTTP/1.1\r\n\r\n", b"x" * (8 << 20), 5)
+            return await asyncio.wait_for(upstream.ended, 10), client.sent
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        for _ in range(5):
+            assert runner.run(ask()) == (None, ENDS + b"too large")
 
 
 @fuzzed

@@ -7,8 +7,10 @@ with it the generation.
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol, cast
@@ -75,6 +77,8 @@ class Upstream(asyncio.Protocol):
         self._web_socket = web_socket
         self._write_seconds = 0.0
         self._watching: asyncio.TimerHandle | None = None
+        self._left: socket.socket | None = None
+        """The pod's connection once more, while a large body is on its way there."""
         self._head = b""
         self._informed = 0
         self.answered = False
@@ -97,6 +101,9 @@ class Upstream(asyncio.Protocol):
     def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
         """Write the request. A pod that takes nothing of what is written to it for so many seconds is left."""
         self._write_seconds = seconds
+        if len(body) > SOCKET_BUFFER:
+            with suppress(OSError):  # without a descriptor to spare it goes on without
+                self._left = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
         self.transport.writelines([head, body])
         self._watch_writing()
 
@@ -179,8 +186,20 @@ class Upstream(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._stop_watching()
         self._take()
+        if self._left:
+            with self._left:
+                if error and not self.ended.done() and self._read_left(self._left):
+                    error = None
         if not self.ended.done():
             self.ended.set_result(error)
+
+    def _read_left(self, connection: socket.socket) -> bool:
+        """Take what a pod answered before it read the whole body, and whether it did. It then ends the connection, so
+        that the next write fails, while its answer may still be with the kernel."""
+        with suppress(OSError):
+            while data := connection.recv(SOCKET_BUFFER):
+                self.data_received(data)
+        return self.answered
 
     def pause_writing(self) -> None:
         self._client.pause_reading()

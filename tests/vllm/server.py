@@ -65,7 +65,8 @@ def endpoint(hub: Hub) -> str:
 
 SERVE = """
 import sys
-from forebay_server import __main__, settings
+from forebay_server import __main__
+from forebay_server.config import settings
 settings.HTTP_PORT, settings.OPS_PORT = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 __main__.main()
 """

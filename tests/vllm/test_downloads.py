@@ -20,10 +20,10 @@ SIZE = 3 << 20
 FETCH = """
 import json, sys
 from pathlib import Path
-from forebay_server import diagnosis, downloads
+from forebay_server.lifecycle import diagnosis, downloads
 from forebay_server.lifecycle.state import ServerState
 state = ServerState()
-source = downloads.Source(sys.argv[1], None, "auto")
+source = downloads.DownloadSource(sys.argv[1], None, "auto")
 checked = []
 try:
     downloads.bring(source, Path(sys.argv[2]), state, lambda config, size: checked.append((config.name, size)))

@@ -1,4 +1,4 @@
-"""The estimates of fit.py against transformers' parameters (on the meta device) and vLLM's own KV cache specs."""
+"""The estimates of memory_fit.py against transformers' parameters (on the meta device) and vLLM's KV cache specs."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from vllm.distributed import init_distributed_environment, initialize_model_para
 from vllm.distributed.parallel_state import model_parallel_is_initialized
 from vllm.model_executor.layers.attention_layer_base import AttentionLayerBase
 from vllm.model_executor.model_loader.utils import initialize_model
-from forebay_server import fit
+from forebay_server.lifecycle import memory_fit
 
 def compare(kind):
     config = AutoConfig.for_model(kind)
@@ -39,15 +39,15 @@ def compare(kind):
         layers = vllm_config.compilation_config.static_forward_context.values()
         specs = [layer.get_kv_cache_spec(vllm_config) for layer in layers if isinstance(layer, AttentionLayerBase)]
         planned = sum(spec.max_memory_usage_bytes(vllm_config) for spec in specs if spec)
-    wish = fit.Wish(
+    need = memory_fit.MemoryNeed(
         kind,
         json.load(open(folder + "/config.json")),
         max_num_batched_tokens=vllm_config.scheduler_config.max_num_batched_tokens,
         block_size=vllm_config.cache_config.block_size,
     )
     counted = sum(parameter.numel() for parameter in model.parameters())
-    kv = fit.kv_bytes(wish, vllm_config.model_config.max_model_len)
-    return {"counted": counted, "estimated": fit.parameters(wish.config), "planned": planned, "kv": kv}
+    kv = memory_fit.kv_bytes(need, vllm_config.model_config.max_model_len)
+    return {"counted": counted, "estimated": memory_fit.parameters(need.config), "planned": planned, "kv": kv}
 
 port, *kinds = sys.argv[1:]
 results = {}

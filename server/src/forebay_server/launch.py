@@ -67,7 +67,7 @@ def plan(env: Mapping[str, str]) -> Launch:
 
 
 def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:
-    """environment.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
+    """env_resolver.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
     try:
         return env_resolver.resolve(
             env,

@@ -1,4 +1,4 @@
-"""The estimates of fit.py against what vLLM really takes, for models of several sizes with dummy weights."""
+"""The estimates of memory_fit.py against what vLLM really takes, for models of several sizes with dummy weights."""
 
 import json
 import re

@@ -52,7 +52,7 @@ def size_of(text: str) -> int:
 
 class MemoryDocumentStore(DocumentStore):
     """In the memory of one gateway; `most_bytes` bounds all documents together, of which `share` tells a namespace's
-    part (shares.Shares)."""
+    part (quotas.Quota)."""
 
     def __init__(self, most_bytes: int, share: float = 0.5) -> None:
         self._bytes = Quota(most_bytes, share)

@@ -14,7 +14,7 @@ from forebay_kube.endpoint_key import EndpointKey, format_key
 
 class ValkeyDocumentStore(DocumentStore):
     """`most_bytes` bounds all documents together, whichever gateway keeps them there; of them `share` tells a
-    namespace's part (shares.Shares)."""
+    namespace's part (quotas.Quota)."""
 
     def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())

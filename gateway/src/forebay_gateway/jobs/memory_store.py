@@ -33,7 +33,7 @@ class _Endpoint:
 
 class MemoryJobStore(JobStore):
     """`most_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
-    (shares.Shares)."""
+    (quotas.Quota)."""
 
     keeps = "in the memory of one gateway: a restart loses jobs"
 

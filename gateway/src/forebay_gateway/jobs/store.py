@@ -1,4 +1,4 @@
-"""What keeps the jobs: in the memory of one gateway (memory.py), or in Valkey for any number of gateways (valkey.py).
+"""The interface of job stores: in the memory of one gateway (memory_store.py), or in Valkey for many (valkey_store.py).
 
 A job is claimed by one gateway, reaches one final state, and is forgotten when its result has been kept long enough, or
 at the end of its time to live.

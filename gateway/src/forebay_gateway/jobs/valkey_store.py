@@ -39,7 +39,7 @@ CHANNEL = "forebay:told"
 
 class ValkeyJobStore(JobStore):
     """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in; of
-    them `share` tells a namespace's part (shares.Shares)."""
+    them `share` tells a namespace's part (quotas.Quota)."""
 
     keeps = "in Valkey, for all gateways"
 

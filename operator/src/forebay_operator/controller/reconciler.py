@@ -264,8 +264,8 @@ class Reconciler:
             await remove(self._cluster, endpoint, kind, name)
 
     async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> ReconcileError | None:
-        """See Holding.ensure_slices. What it is refused is returned, as it keeps no endpoint from running, but raised
-        where one is to go to zero."""
+        """Make the slices that lead to gateways. A refusal is returned, because the endpoint can run without them.
+        The refusal is raised where the endpoint goes to zero."""
         resting = self._autoscaler.rests((endpoint.namespace, endpoint.name))
         serving = bool(endpoint.wanted) and observed.serving and not resting
         try:

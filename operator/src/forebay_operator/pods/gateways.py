@@ -26,7 +26,7 @@ GATEWAY_WAIT = 10.0
 
 GATEWAY_LIST_INTERVAL = 1.0
 """Seconds between two looks at the Service's slices. On its way out a gateway serves on for 10 s (the chart's preStop),
-in which the endpoints' slices have to be written without it (holding.py)."""
+in which the endpoints' slices have to be written without it (slice_writer.py)."""
 
 
 class Gateways:
@@ -34,7 +34,7 @@ class Gateways:
 
     Attributes:
         addresses: theirs, or None until the API server has told of them.
-        reread: endpoints whose Secret with keys they would have read again (key_reads.py), in the order of their news.
+        reread: endpoints whose Secret with keys they want read again (key_refresh.py), oldest first.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, service: str, port: int = OPS_PORT) -> None:

@@ -62,7 +62,7 @@ class _Endpoint:
 
 
 class StartupPoller:
-    """What pods said of their starts, by endpoint and by run (startup.run_of). For one event loop."""
+    """What pods said of their starts, by endpoint and by run (start_progress.run_of). For one event loop."""
 
     def __init__(
         self, changed: Callable[[EndpointKey], None], port: int = OPS_PORT, interval: float = POLL_INTERVAL

@@ -1,4 +1,4 @@
-"""What an endpoint's status says: a pure function of what is observed. verdict.py decides, here it is written down."""
+"""The status of an endpoint, a pure function of what is observed. readiness.py decides; this module writes it down."""
 
 from collections.abc import Sequence
 from datetime import datetime

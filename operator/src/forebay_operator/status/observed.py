@@ -22,7 +22,7 @@ class Observed:
         problem: why the operator could not make what is desired, or None.
         doubtful: one sentence for each variable that is probably misspelt or has no effect.
         conditions: what others say of the endpoint, without transition times.
-        reports: what servers said of their start, by their run (startup.run_of).
+        reports: what servers said of their start, by their run (start_progress.run_of).
         nodes: the cluster's nodes, or None when they may not or need not be read.
         events: those of the pod that has waited longest for its volumes, where they were asked for.
         scales: whether a request may start the endpoint when it is at zero.

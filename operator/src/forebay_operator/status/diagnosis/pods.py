@@ -49,7 +49,7 @@ def diagnose_pods(pods: Iterable[Manifest], steps_seen: Mapping[str, str] = Mapp
     """What the newest failing pod suffers from, or None when none fails.
 
     Pods that have ended for good, such as evicted ones, stay in the API; they speak only while nothing has replaced
-    them. `steps_seen` has the step that each run of a server (startup.run_of) was last seen in.
+    them. `steps_seen` has the step that each run of a server (start_progress.run_of) was last seen in.
     """
     found = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
     living = [pod for pod in found if not has_ended(pod)]

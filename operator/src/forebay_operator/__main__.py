@@ -1,0 +1,91 @@
+"""The operator's command line."""
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from forebay_operator.app import run
+from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
+from forebay_operator.child_names import OPS_PORT
+from forebay_operator.controller.workers import RESYNC_INTERVAL
+
+HEALTH_ADDRESS = ":8080"
+
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a pod finds the namespace that it runs in."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments, each with a variable as its default, so that a Deployment can set either."""
+    parser = argparse.ArgumentParser(
+        prog="forebay-operator",
+        description="Watch InferenceEndpoints and run a vLLM server behind an OpenAI-compatible Service for each. "
+        "Runs in a cluster by its service account, or outside by KUBECONFIG.",
+    )
+
+    def add(flag: str, variable: str, default: str, text: str, **options: Any) -> None:
+        value = os.environ.get(variable) or default
+        parser.add_argument(
+            flag, default=value, help=f"{text} (variable {variable}; now {value or 'unset'})", **options
+        )
+
+    levels, policies = ("DEBUG", "INFO", "WARNING", "ERROR"), ("Always", "IfNotPresent", "Never")
+    add("--gpu-image", "FOREBAY_GPU_IMAGE", "", "server image of endpoints with GPUs")
+    add("--cpu-image", "FOREBAY_CPU_IMAGE", "", "server image of endpoints with gpu.count 0")
+    add("--nvidia-runtime-class", "FOREBAY_NVIDIA_RUNTIME_CLASS", "", "RuntimeClass of pods with NVIDIA GPUs")
+    pulls = "imagePullPolicy of server and model images"
+    add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=policies)
+    add("--health-address", "FOREBAY_HEALTH_ADDRESS", HEALTH_ADDRESS, "HOST:PORT of probes and metrics")
+    own = NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
+    add("--namespace", "FOREBAY_NAMESPACE", own, "the operator's own; there is the lease by which one of several leads")
+    watched = "namespaces to watch, separated by commas; none means all"
+    add("--watch-namespaces", "FOREBAY_WATCH_NAMESPACES", "", watched, type=read_names)
+    home = "namespace whose endpoints have their bare name as id in URLs, as the gateway has it"
+    add("--home-namespace", "FOREBAY_HOME_NAMESPACE", "default", home)
+    service = "Service of the gateways, in the operator's namespace; none where there are none"
+    add("--gateway-service", "FOREBAY_GATEWAY_SERVICE", "", service)
+    policy = "whether each endpoint gets a NetworkPolicy"
+    add("--network-policies", "FOREBAY_NETWORK_POLICIES", "true", policy, type=read_boolean)
+    peers = "who may reach the servers' ops port, a JSON list of NetworkPolicy peers; none means everybody"
+    add("--ops-peers", "FOREBAY_OPS_PEERS", "", peers, type=read_peers)
+    denied = "networks that servers must not reach, besides those of clouds' metadata, separated by commas"
+    add("--cluster-cidrs", "FOREBAY_CLUSTER_CIDRS", "", denied, type=read_cidrs)
+    allowed = "networks that servers may reach all the same, separated by commas"
+    add("--allowed-cidrs", "FOREBAY_ALLOWED_CIDRS", "", allowed, type=read_cidrs)
+    share = "part of the gateways' ports that others leave free which one namespace may have, from 0 to 1"
+    add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
+    port = "port on which servers and gateways tell of themselves"
+    add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
+    rounds = "seconds in which every endpoint, of more than 150 as many, is checked once against the API server itself"
+    add("--resync-interval", "FOREBAY_RESYNC_INTERVAL", f"{RESYNC_INTERVAL:g}", rounds, type=float)
+    add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "how much is logged", type=str.upper, choices=levels)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the operator until SIGTERM or SIGINT."""
+    parsed = build_parser().parse_args(arguments)
+    logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    if parsed.log_level != "DEBUG":
+        logging.getLogger().handlers[0].addFilter(shorten_kopf)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(parsed.log_level)))
+    uvloop.run(run(parsed))
+
+
+def shorten_kopf(record: logging.LogRecord) -> bool:
+    """Leave the lines of code out of what kopf logs: its watches end by what passes, and the message tells it. That it
+    minds no signals in a thread is as it should be."""
+    if record.name.startswith("kopf."):
+        record.exc_info = None
+        return not record.msg.startswith("OS signals are ignored")
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The gateway's command line."""
+
+import argparse
+import gc
+import logging
+import math
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from forebay_gateway.app import run
+from forebay_gateway.job_services import VALKEY_URL
+from forebay_gateway.jobs.webhooks import read_networks
+from forebay_gateway.process_limits import give_back_memory
+from forebay_gateway.settings import Limits
+
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a pod finds the namespace that it runs in."""
+
+LIMITS = {
+    "head_bytes": "bytes of a request's head",
+    "head_seconds": "seconds in which a request's head must arrive",
+    "body_bytes": "bytes of a request's body",
+    "body_seconds": "seconds in which a request's body must arrive",
+    "namespace_share": "part of what the others leave free of a budget that one namespace may use; 1 for one tenant",
+    "connections": "clients at once",
+    "unknown_connections": "clients at once that have not shown a valid key yet",
+    "unknown_per_source": "the same of one address",
+    "held": "requests that wait for a pod, in all",
+    "held_per_endpoint": "requests that wait for a pod of one endpoint",
+    "kept_bytes": "bytes in memory of bodies for pods, of answers for clients and of outputs that are not stored yet",
+    "jobs_bytes": "bytes that jobs keep, inputs and outputs, in memory or in Valkey",
+    "files_bytes": "bytes of files and of results of batches, in memory or in Valkey",
+    "write_seconds": "seconds for a client or a pod to take anything of what is written to it",
+    "hold_seconds": "seconds that a request waits for a pod",
+    "patience_seconds": "seconds that a streamed request waits like any other before it gets a 200 and comments",
+    "heartbeat_seconds": "seconds from one comment to the next",
+    "connect_seconds": "seconds for the connection to a pod",
+    "drain_seconds": "seconds that requests may go on after SIGTERM",
+}
+"""What settings.Limits can be set to, by flags and variables of these names."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments, each with a variable as its default, so that a Deployment can set either."""
+    parser = argparse.ArgumentParser(
+        prog="forebay-gateway",
+        description="Hold requests for sleeping InferenceEndpoints, wake these, and relay. Runs in a cluster by its "
+        "service account, or outside by KUBECONFIG.",
+    )
+
+    def add(name: str, default: object, text: str, **options: Any) -> None:
+        variable = f"FOREBAY_GATEWAY_{name.upper()}"
+        value = os.environ.get(variable) or default
+        shown = f"{text} (variable {variable}; now {value if value != '' else 'unset'})"
+        parser.add_argument(f"--{name.replace('_', '-')}", default=value, help=shown, **options)
+
+    own = NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
+    add("port", 8000, "port of the one URL", type=int)
+    add("ops_address", ":8001", "HOST:PORT of probes, metrics and /held")
+    add("namespace", own, "the operator's namespace, where the digests of keys are")
+    add("home_namespace", "default", "namespace whose endpoints have their bare name as id")
+    watched = "namespaces to watch, separated by commas; none means all"
+    add("watch_namespaces", "", watched, type=lambda text: [each for name in text.split(",") if (each := name.strip())])
+    add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
+    where = "where jobs are: in the memory of this one gateway, in Valkey for any number of gateways, or nowhere"
+    add("jobs", "memory", where, choices=("memory", "valkey", "off"))
+    proxies = "networks of proxies in front, whose addresses stand for many clients, such as 10.0.0.0/8"
+    add("trusted_proxies", "", f"{proxies}, separated by commas", type=read_networks)
+    inside = "networks besides the internet that webhooks may lead to, such as 10.1.0.0/16, separated by commas"
+    add("webhook_networks", "", inside, type=read_networks)
+    parser.epilog = (
+        f"With --jobs=valkey the variable {VALKEY_URL} has its URL, such as rediss://USER:PASSWORD@HOST:6379/0."
+    )
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+    add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)
+    for name, text in LIMITS.items():
+        default = getattr(Limits, name)
+        add(name, default, text, type=partial(_read_limit, name))
+    return parser
+
+
+def _read_limit(name: str, text: str) -> float:
+    """Raises ArgumentTypeError."""
+    kind = type(getattr(Limits, name))
+    try:
+        value: float = kind(text)
+    except ValueError:
+        value = math.nan
+    if name == "namespace_share" and not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and up to 1")
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number from 0 on")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    parsed = build_parser().parse_args(arguments)
+    logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    gc.freeze()  # what is imported stays: collections need not look at it again
+    give_back_memory()
+    uvloop.run(run(parsed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The end of the process: the signal, the drain of requests and jobs, and the last connections."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+
+from forebay_gateway.job_services import JobServices
+from forebay_gateway.proxy.client_connection import ClientConnection
+from forebay_gateway.proxy.handler import RequestHandler
+
+logger = logging.getLogger(__name__)
+
+CLOSING_SECONDS = 1.0
+"""Seconds that clients have to take what was written to them before the process ends."""
+
+CLOSING_INTERVAL = 0.01
+
+
+class ShutdownSignal:
+    """SIGTERM or SIGINT, or a part that failed. A second signal ends the drain."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._asked = asyncio.Event()
+        self._again = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signal)
+
+    async def wait(self) -> None:
+        await self._asked.wait()
+
+    async def wait_again(self) -> None:
+        await self._again.wait()
+
+    def failed(self, task: asyncio.Task[None]) -> None:
+        """To be called when a task of the gateway's own ends, which none does by itself."""
+        if not task.cancelled() and (error := task.exception()):
+            logger.critical("a part of the gateway failed", exc_info=error)
+            self.error = error
+            self._asked.set()
+            self._again.set()
+
+    def _signal(self) -> None:
+        (self._again if self._asked.is_set() else self._asked).set()
+
+
+async def drain(handler: RequestHandler, seconds: float, stop: ShutdownSignal) -> None:
+    """Let the requests and jobs that are there end; what still is there after `seconds` is told so, or put back."""
+    busy = [each for each in handler.connections if each.busy]
+    logger.info("shutting down: waiting up to %g s for %d requests", seconds, len(busy))
+    again = asyncio.create_task(stop.wait_again())
+    ends = asyncio.create_task(_end(busy, handler.jobs))
+    await asyncio.wait({again, ends}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    again.cancel()
+    ends.cancel()
+
+
+async def close(handler: RequestHandler) -> None:
+    """Close the connections that are left. The loop may add more in its next rounds: those that were accepted just
+    before the listeners closed. A client whose request is unanswered gets the error for a gateway that shuts down."""
+    cancelled: set[ClientConnection] = set()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + CLOSING_SECONDS
+    while True:
+        for each in handler.connections - cancelled:
+            each.cancel()
+            cancelled.add(each)
+        await asyncio.sleep(CLOSING_INTERVAL)
+        if not handler.connections or loop.time() > deadline:
+            break
+    for each in list(handler.connections):
+        each.abort()
+    await asyncio.sleep(0)  # an aborted connection is lost in the loop's next round
+
+
+async def _end(busy: Sequence[ClientConnection], jobs: JobServices | None) -> None:
+    if jobs:
+        await jobs.drain()
+    for each in busy:
+        await each.ended()

@@ -15,6 +15,7 @@ from forebay_operator.status.start_progress import Report, parse_report
 from forebay_server.lifecycle.startup import Download, Step
 from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving.ops_server import OpsServer
+from tests.waiting import until as wait_until
 
 KEY = ("team", "one")
 
@@ -31,11 +32,13 @@ def ops_port(state: ServerState) -> Iterator[int]:
 
 
 @contextmanager
-def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[int]:
-    """An HTTP server that always answers the same."""
+def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[tuple[int, list[str]]]:
+    """An HTTP server that always answers the same. Yields its port, and the paths that it was asked for."""
+    asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            asked.append(self.path)
             self.send_response(status)
             if location:
                 self.send_header("Location", location)
@@ -48,7 +51,7 @@ def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[in
     server = HTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        yield server.server_address[1]
+        yield server.server_address[1], asked
     finally:
         server.shutdown()
         server.server_close()
@@ -68,12 +71,8 @@ async def asking(port: int) -> AsyncIterator[tuple[StartupPoller, list[EndpointK
 
 
 async def until(reports: StartupPoller, step: str) -> Report:
-    for _ in range(200):
-        report = reports.of(KEY).get("run")
-        if report and report.step == step:
-            return report
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{step} was never reported, but {reports.of(KEY)}")
+    await wait_until(lambda: getattr(reports.of(KEY).get("run"), "step", None) == step)
+    return reports.of(KEY)["run"]
 
 
 async def test_a_servers_report_is_read_until_it_is_ready() -> None:
@@ -119,20 +118,20 @@ NONSENSE = [
 
 @pytest.mark.parametrize(("body", "status"), NONSENSE)
 async def test_nonsense_is_no_report(body: bytes, status: int) -> None:
-    with answering(body, status) as port:
+    with answering(body, status) as (port, asked):
         async with asking(port) as (reports, changed):
             reports.follow(KEY, {"run": "127.0.0.1"})
-            await asyncio.sleep(0.15)
+            await wait_until(lambda: len(asked) > 1)  # the first answer is read by then
             assert (reports.of(KEY), changed) == ({}, [])
 
 
 async def test_nobody_sends_the_operator_elsewhere() -> None:
     with ops_port(ServerState(Step.COMPILING)) as port:
         location = f"http://127.0.0.1:{port}/startup"
-        with answering(b"", 302, location) as other:
+        with answering(b"", 302, location) as (other, asked):
             async with asking(other) as (reports, _):
                 reports.follow(KEY, {"run": "127.0.0.1"})
-                await asyncio.sleep(0.15)
+                await wait_until(lambda: len(asked) > 1)
                 assert reports.of(KEY) == {}
 
 

@@ -16,6 +16,7 @@ from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
+from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.job_services import open_job_services, open_valkey
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.loop_lag import watch_lag
@@ -65,7 +66,9 @@ class GatewayApp:
         self._directory = Directory(parsed.home_namespace)
         self._balancer = Balancer()
         self._activator = Activator(self._directory, self._balancer, self._wake, probe.find_ready, limits)
-        self._handler = RequestHandler(self._directory, self._keys, self._activator, self._balancer, limits)
+        self._budgets = Budgets(limits)
+        self._handler = RequestHandler(self._directory, self._keys, self._activator, self._balancer, self._budgets)
+        self._connections: set[ClientConnection] = set()
         self._watches = list(watches(self._directory, self._keys, parsed.namespace, parsed.watch_namespaces))
         self._listeners = Listeners(self._accept, self._directory.ports)
         self._directory.ports_changed = self._listeners.change
@@ -80,13 +83,13 @@ class GatewayApp:
                 task.add_done_callback(stop.failed)
             await stop.wait()
             self._handler.draining = True
-            await drain(self._handler, self._limits.drain_seconds, stop)
+            await drain(self._connections, self._handler.jobs, self._limits.drain_seconds, stop)
             await self._api.close()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             self._listeners.close()
-            await close(self._handler)
+            await close(self._connections)
 
     async def _serve(self) -> None:
         """Serve once the cluster is known: before that every key would be wrong, also those of jobs that were kept."""
@@ -101,8 +104,8 @@ class GatewayApp:
                     directory=self._directory,
                     balancer=self._balancer,
                     activator=self._activator,
-                    answers=self._handler.answers,
-                    pace=self._handler.pace,
+                    answers=self._budgets.answers,
+                    pace=self._budgets.pacer,
                 )
             )
         await self._listeners.open_shared(self._parsed.port)
@@ -110,7 +113,10 @@ class GatewayApp:
         await self._listeners.run()
 
     def _accept(self, key: EndpointKey | None) -> ClientConnection:
-        return ClientConnection(self._handler, key)
+        handler = self._handler
+        return ClientConnection(
+            key, self._budgets, self._connections, admit=handler.admit, peek=handler.peek, serve=handler.serve
+        )
 
     async def _wake(self, key: EndpointKey) -> None:
         await wake(self._api, key)

@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.proxy.client_connection import ClientConnection
-from forebay_gateway.proxy.handler import RequestHandler
 
 logger = logging.getLogger(__name__)
 
@@ -45,31 +44,33 @@ class ShutdownSignal:
         (self._again if self._asked.is_set() else self._asked).set()
 
 
-async def drain(handler: RequestHandler, seconds: float, stop: ShutdownSignal) -> None:
+async def drain(
+    connections: Collection[ClientConnection], jobs: JobServices | None, seconds: float, stop: ShutdownSignal
+) -> None:
     """Let the requests and jobs that are there end; what still is there after `seconds` is told so, or put back."""
-    busy = [each for each in handler.connections if each.busy]
+    busy = [each for each in connections if each.busy]
     logger.info("shutting down: waiting up to %g s for %d requests", seconds, len(busy))
     again = asyncio.create_task(stop.wait_again())
-    ends = asyncio.create_task(_end(busy, handler.jobs))
+    ends = asyncio.create_task(_end(busy, jobs))
     await asyncio.wait({again, ends}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     again.cancel()
     ends.cancel()
 
 
-async def close(handler: RequestHandler) -> None:
+async def close(connections: Set[ClientConnection]) -> None:
     """Close the connections that are left. The loop may add more in its next rounds: those that were accepted just
     before the listeners closed. A client whose request is unanswered gets the error for a gateway that shuts down."""
     cancelled: set[ClientConnection] = set()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CLOSING_SECONDS
     while True:
-        for each in handler.connections - cancelled:
+        for each in connections - cancelled:
             each.cancel()
             cancelled.add(each)
         await asyncio.sleep(CLOSING_INTERVAL)
-        if not handler.connections or loop.time() > deadline:
+        if not connections or loop.time() > deadline:
             break
-    for each in list(handler.connections):
+    for each in list(connections):
         each.abort()
     await asyncio.sleep(0)  # an aborted connection is lost in the loop's next round
 

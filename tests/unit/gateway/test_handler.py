@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
+from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import read_path
@@ -40,7 +41,7 @@ async def hold(body: bytes, monkeypatch: pytest.MonkeyPatch, *, early: float = 0
 
     monkeypatch.setattr(asyncio, "wait", wait)
     cluster = Cluster()
-    handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, LIMITS)
+    handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, Budgets(LIMITS))
     head = Head("POST", b"/v1/chat/completions", "1.1", [])
     path = read_path(head.method, head.target, shared=False)
     assert path

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from forebay_gateway.endpoints.key_refresh import PEEKED
-from forebay_gateway.fairness.pacing import LARGE, Pacer, Reader
-from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation, SourceQuota
+from forebay_gateway.fairness.budgets import Budgets
+from forebay_gateway.fairness.pacing import LARGE, Reader
+from forebay_gateway.fairness.quotas import UNCOUNTED, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import ApiDialect, ApiError, Refused
 from forebay_gateway.http.messages import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
@@ -20,7 +22,6 @@ from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.upstream import TURN, Upstream
-from forebay_gateway.settings import Limits
 from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
@@ -34,35 +35,52 @@ SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Why nothing is read from the other side."""
 
 
-class Handler(Protocol):
-    """Decides about requests."""
+class State(Enum):
+    """How far the answer to a request is."""
 
-    limits: Limits
-    kept: Quota
-    answers: Quota
-    known: Quota
-    unknown: SourceQuota
-    pace: Pacer
-    connections: "set[ClientConnection]"
-
-    def admit(self, port: EndpointKey | None, head: Head) -> Admission:
-        """By the head alone, before the body is read. Raises Refused."""
-
-    def peek(self, body: bytes | bytearray) -> bool:
-        """Look which model the beginning of a body names whose key opens nothing; whether it names one."""
-
-    async def serve(self, client: "ClientConnection", admission: Admission) -> None:
-        """Answer a complete request. Raises Refused."""
+    READING = auto()
+    """The request is coming in."""
+    WAITING = auto()
+    """The request is complete. Nothing of an answer is written."""
+    STREAMING = auto()
+    """The client waits for a stream: it has got the head of one, and comments."""
+    RELAYING = auto()
+    """A pod writes the answer."""
+    ANSWERED = auto()
+    """The gateway has written the answer."""
 
 
 class ClientConnection(asyncio.Protocol):
-    """`port` is the endpoint that the port stands in for; None on the shared one."""
+    """One client.
 
-    def __init__(self, handler: Handler, port: EndpointKey | None) -> None:
-        self._handler = handler
+    Args:
+        port: the endpoint whose port it is; None on the shared one.
+        budgets: what clients share.
+        connections: holds this one as long as it lives.
+        admit: decides by the head alone, before the body is read. Raises Refused.
+        peek: looks which model the beginning of a body names whose key opens nothing; whether it names one.
+        serve: answers a complete request. Raises Refused.
+    """
+
+    def __init__(
+        self,
+        port: EndpointKey | None,
+        budgets: Budgets,
+        connections: "set[ClientConnection]",
+        *,
+        admit: Callable[[EndpointKey | None, Head], Admission],
+        peek: Callable[[bytes | bytearray], bool],
+        serve: "Callable[[ClientConnection, Admission], Awaitable[None]]",
+    ) -> None:
         self._port = port
+        self._budgets = budgets
+        self._limits = budgets.limits
+        self._connections = connections
+        self._ask_admission = admit
+        self._ask_peek = peek
+        self._ask_answer = serve
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader(handler.limits.head_bytes, handler.limits.body_bytes)
+        self._reader = RequestReader(budgets.limits.head_bytes, budgets.limits.body_bytes)
         self._admission: Admission | None = None
         self._task: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
@@ -72,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
         self.tenant = ""
         """The namespace on whose account the request goes, or where it comes from while no namespace is known."""
         self._source = ""
-        self._answered = False
+        self._state = State.READING
         self._streams = False
         self._slow = False
         self._peeked: bytearray | None = None
@@ -90,11 +108,11 @@ class ClientConnection(asyncio.Protocol):
         keep_alive(connection := self._transport.get_extra_info("socket"))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
         self._reading = Reader(self._transport)
-        self._handler.connections.add(self)
+        self._connections.add(self)
         CONNECTIONS.inc()
-        self._timer = self._loop.call_later(self._handler.limits.head_seconds, self._too_slow)
+        self._timer = self._loop.call_later(self._limits.head_seconds, self._too_slow)
         source = str((self._transport.get_extra_info("peername") or ("::",))[0])
-        if len(self._handler.connections) > self._handler.limits.connections or not self._handler.unknown.take(source):
+        if len(self._connections) > self._limits.connections or not self._budgets.unknown.take(source):
             self.fail(errors.BUSY)
             self._transport.close()  # without a look at what comes
         else:
@@ -102,7 +120,7 @@ class ClientConnection(asyncio.Protocol):
             self._loop.call_soon(self._take_turn)  # once the transport has begun to read
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._handler.connections.discard(self)
+        self._connections.discard(self)
         CONNECTIONS.dec()
         self._timer.cancel()
         if self._writing:
@@ -119,7 +137,7 @@ class ClientConnection(asyncio.Protocol):
             self._take_turn()
         if self._upstream is not None and self._upstream.switched:
             self._upstream.transport.write(data)
-        elif not self._answered and self._task is None:
+        elif self._state is State.READING:
             try:
                 self._read(data)
             except Refused as refused:
@@ -134,7 +152,7 @@ class ClientConnection(asyncio.Protocol):
         """Look for the model in the beginning of a body whose key opens nothing."""
         if self._peeked is not None:
             self._peeked += data[: PEEKED - len(self._peeked)]
-            if self._handler.peek(self._peeked) or len(self._peeked) == PEEKED:
+            if self._ask_peek(self._peeked) or len(self._peeked) == PEEKED:
                 self._peeked = None
 
     def pause_writing(self) -> None:
@@ -158,7 +176,7 @@ class ClientConnection(asyncio.Protocol):
         if left and left == before:
             self._transport.abort()
         elif left and not self._writing:
-            self._writing = self._loop.call_later(self._handler.limits.write_seconds, self._look_at_writing, left)
+            self._writing = self._loop.call_later(self._limits.write_seconds, self._look_at_writing, left)
 
     def _look_at_writing(self, before: int) -> None:
         self._writing = None
@@ -177,11 +195,12 @@ class ClientConnection(asyncio.Protocol):
 
     def wait_for_turn(self, go_on: Callable[[], None]) -> None:
         """Call `go_on` when it is the turn of this client's tenant to have another large read."""
-        self._handler.pace.wait(self.tenant or self._source, go_on)
+        self._budgets.pacer.wait(self.tenant or self._source, go_on)
 
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
         self._upstream = upstream
+        self._state = State.RELAYING
         upstream.taken.add_done_callback(lambda _: self.drop_body())
         if self._slow:
             upstream.reader.hold(SLOW_CLIENT)
@@ -189,6 +208,7 @@ class ClientConnection(asyncio.Protocol):
     def release(self) -> None:
         """The pod went away without a byte of an answer: the gateway may tell of it."""
         self._upstream = None
+        self._state = State.STREAMING if self._streams else State.WAITING
 
     @property
     def streams(self) -> bool:
@@ -199,7 +219,7 @@ class ClientConnection(asyncio.Protocol):
         """Tell a client that waits for a stream how far things are; its parser passes it over. The first begins it."""
         head = b""
         if not self._streams:
-            self._streams = self._answered = True
+            self._streams, self._state = True, State.STREAMING
             origin = b"access-control-allow-origin: *\r\n" if self._origin else b""
             head = STREAM_HEAD % (self._request_id.encode(), origin)
         self.write(head + chunk(f": {text}\n\n".encode()))
@@ -216,7 +236,7 @@ class ClientConnection(asyncio.Protocol):
         self.write(head)
         if body:
             self.write(body)
-        self._answered = True
+        self._state = State.ANSWERED
         self.end()
 
     def fail(self, error: ApiError) -> None:
@@ -225,11 +245,11 @@ class ClientConnection(asyncio.Protocol):
         self.drop_body()
         if self._transport.is_closing():
             return
-        if self._streams and self._upstream is None:
+        if self._state is State.STREAMING:
             ANSWERS.labels(f"event {error.status}").inc()
             self.write(chunk(error.event(api)) + LAST_CHUNK)
             self.end()
-        elif self._answered or (self._upstream and self._upstream.answered):
+        elif self._state is State.ANSWERED or (self._upstream and (self._streams or self._upstream.answered)):
             self._transport.abort()
         else:
             self.answer(error.status, error.content(api), error.headers)
@@ -268,12 +288,12 @@ class ClientConnection(asyncio.Protocol):
 
     def _admit(self, head: Head) -> Admission:
         """What is decided by the head. The connection is its tenant's from now on. Raises Refused."""
-        admission = self._handler.admit(self._port, head)
+        admission = self._ask_admission(self._port, head)
         self.tenant = admission.tenant or self._source
-        self._body = Reservation(self._handler.kept, self.tenant)
-        self._unsent = Reservation(self._handler.answers, self.tenant)
+        self._body = Reservation(self._budgets.bodies, self.tenant)
+        self._unsent = Reservation(self._budgets.answers, self.tenant)
         if admission.known:
-            if not self._handler.known.take(self.tenant):
+            if not self._budgets.known.take(self.tenant):
                 raise Refused(errors.BUSY)
             self._leave()
             self._counts = True
@@ -284,9 +304,9 @@ class ClientConnection(asyncio.Protocol):
         if self.tenant == namespace:
             return
         if self._counts:
-            if not self._handler.known.take(namespace):
+            if not self._budgets.known.take(namespace):
                 raise Refused(errors.BUSY)
-            self._handler.known.give(self.tenant)
+            self._budgets.known.give(self.tenant)
         self.tenant = namespace
         for kept in (self._body, self._unsent):
             if kept and not kept.move(namespace):
@@ -295,10 +315,10 @@ class ClientConnection(asyncio.Protocol):
     def _leave(self) -> None:
         """The connection counts no more where it did."""
         if self._source:
-            self._handler.unknown.give(self._source)
+            self._budgets.unknown.give(self._source)
             self._source = ""
         if self._counts:
-            self._handler.known.give(self.tenant)
+            self._budgets.known.give(self.tenant)
             self._counts = False
 
     async def ended(self) -> None:
@@ -330,25 +350,26 @@ class ClientConnection(asyncio.Protocol):
         return choose_id(self._reader.head) if self._reader.head else new_id()
 
     def _read(self, data: bytes) -> None:
-        reader, handler = self._reader, self._handler
+        reader = self._reader
         reader.feed(data)
         if reader.head is None:
             return
         if self._admission is None:
             self._admission = self._admit(reader.head)
             self._timer.cancel()
-            self._timer = self._loop.call_later(handler.limits.body_seconds, self._too_slow)
+            self._timer = self._loop.call_later(self._limits.body_seconds, self._too_slow)
             if not reader.complete and reader.head.get(b"expect").lower() == "100-continue":
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._body and not self._body.resize(len(reader.body)):
             raise Refused(errors.TOO_MANY)
         if reader.complete:
             self._timer.cancel()
+            self._state = State.WAITING
             self._task = self._loop.create_task(self._serve(self._admission))
 
     async def _serve(self, admission: Admission) -> None:
         try:
-            await self._handler.serve(self, admission)
+            await self._ask_answer(self, admission)
         except Refused as refused:
             self.fail(refused.error)
         except Exception:

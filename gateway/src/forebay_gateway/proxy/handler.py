@@ -16,8 +16,7 @@ from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address, Endpoint
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.key_refresh import KeyRefreshRequests, peek_model
-from forebay_gateway.fairness.pacing import APART, Pacer
-from forebay_gateway.fairness.quotas import Quota, SourceQuota
+from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http import errors
 from forebay_gateway.http.body import Fields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
@@ -26,19 +25,16 @@ from forebay_gateway.http.request_id import NAME, choose_id
 from forebay_gateway.http.routes import RouteKind, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
-from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, KEPT_BYTES, RELAYED
+from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, RELAYED
 from forebay_gateway.proxy import local_answers
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
-from forebay_gateway.settings import MIB, Limits
+from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
 
 LONGEST_FOR_AFFINITY = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
-
-FLOOR = 4 * MIB
-"""Bytes of bodies, and of answers, that each namespace may keep whatever the others do."""
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """What the system says where this process or machine has too many connections."""
@@ -55,20 +51,13 @@ class RequestHandler:
     keys: KeyAuthorizer
     activator: Activator
     balancer: Balancer
-    limits: Limits
+    budgets: Budgets
     jobs: JobServices | None = None
     draining: bool = False
-    connections: set[ClientConnection] = field(default_factory=set)
     rereads: KeyRefreshRequests = field(default_factory=KeyRefreshRequests)
 
     def __post_init__(self) -> None:
-        limits = self.limits
-        self.kept = Quota(limits.kept_bytes, limits.namespace_share, FLOOR)
-        self.answers = Quota(limits.kept_bytes * 3 // 4, limits.namespace_share, FLOOR)
-        KEPT_BYTES.set_function(lambda: self.kept.used + self.answers.used)
-        self.pace = Pacer(0 if limits.namespace_share == 1 else APART)
-        self.known = Quota(limits.connections, limits.namespace_share)
-        self.unknown = SourceQuota(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
+        self.limits = self.budgets.limits
 
     def admit(self, port: EndpointKey | None, head: Head) -> Admission:
         """By the head alone. The key is asked for before anything is told. Raises Refused."""
@@ -219,7 +208,7 @@ class RequestHandler:
         if admission.web_socket:
             fields = read_query(admission.head.target)
         else:
-            async with self.pace.apart(client.tenant) if len(body) > MIB else nullcontext():
+            async with self.budgets.pacer.apart(client.tenant) if len(body) > MIB else nullcontext():
                 fields = read_fields(admission.head.get(b"content-type"), body)
         if fields.dense:
             raise Refused(errors.TOO_MANY_VALUES)

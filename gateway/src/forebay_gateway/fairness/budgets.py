@@ -1,0 +1,31 @@
+"""All that clients share in one gateway, by the limits of its command line."""
+
+from forebay_gateway.fairness.pacing import APART, Pacer
+from forebay_gateway.fairness.quotas import Quota, SourceQuota
+from forebay_gateway.metrics import KEPT_BYTES
+from forebay_gateway.settings import MIB, Limits
+
+FLOOR = 4 * MIB
+"""Bytes of bodies, and of answers, that each namespace may keep whatever the others do."""
+
+
+class Budgets:
+    """Memory, connections and turns.
+
+    Attributes:
+        limits: what the command line says.
+        bodies: bytes of requests that no pod has taken yet.
+        answers: bytes of answers that no client has taken yet, and of outputs that are not stored yet.
+        known: connections that have shown a valid key, by namespace.
+        unknown: connections that have not, by the address that they come from.
+        pacer: the turns of namespaces in the event loop.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.bodies = Quota(limits.kept_bytes, limits.namespace_share, FLOOR)
+        self.answers = Quota(limits.kept_bytes * 3 // 4, limits.namespace_share, FLOOR)
+        self.known = Quota(limits.connections, limits.namespace_share)
+        self.unknown = SourceQuota(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
+        self.pacer = Pacer(0 if limits.namespace_share == 1 else APART)
+        KEPT_BYTES.set_function(lambda: self.bodies.used + self.answers.used)

@@ -18,11 +18,11 @@ from forebay_server.lifecycle.drain import Drain
 from forebay_server.lifecycle.liveness import EngineWatch, Patience, keep_watch
 from forebay_server.lifecycle.state import ServerState, Step
 from forebay_server.lifecycle.warmup import WarmUpError, ask, for_tasks
-from forebay_server.serving.api_keys import KeyRing, has_keys
+from forebay_server.serving.auth_middleware import AuthMiddleware
 from forebay_server.serving.engine import Abilities, Engine
 from forebay_server.serving.engine_control import Control
+from forebay_server.serving.key_ring import KeyRing, has_keys
 from forebay_server.serving.limits import BodyLimits
-from forebay_server.serving.middleware import AuthMiddleware
 
 MIDDLEWARE = f"{__name__}.ForebayMiddleware"
 """For vLLM's --middleware."""

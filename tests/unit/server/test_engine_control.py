@@ -18,9 +18,9 @@ from forebay_server import vllm_compat
 from forebay_server.lifecycle.liveness import EngineWatch, Patience
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
-from forebay_server.serving.api_keys import KeyRing
 from forebay_server.serving.engine import Abilities, Engine
 from forebay_server.serving.engine_control import BODY_BYTES, OPERATIONS, Control, ControlRequest
+from forebay_server.serving.key_ring import KeyRing
 from forebay_server.serving.ops_server import OpsServer
 from tests.kubectl import wait_for
 

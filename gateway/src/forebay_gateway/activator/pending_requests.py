@@ -2,6 +2,7 @@
 wakes it where it is at zero, asks its pods, and lets the requests go, or tells them why not."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address, Endpoint
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.http import errors
-from forebay_gateway.metrics import HELD
+from forebay_gateway.metrics import HELD, HELD_SECONDS
 from forebay_gateway.settings import Limits
 from forebay_kube.endpoint_key import EndpointKey, format_key
 
@@ -87,6 +88,38 @@ class Activator:
             del usage.since[mark]
             self._shares.give(key[0])
             HELD.dec()
+
+    async def hold(self, key: EndpointKey, began: float, comment: Callable[[str], None] | None = None) -> list[Address]:
+        """Hold a request until there are pods that can be tried.
+
+        Args:
+            began: when the request was complete (monotonic seconds).
+            comment: tells a client that waits for a stream of the progress, once its patience is over; None for a
+                request that gets a status.
+
+        Raises:
+            Refused: there will be no pods, none came in time, or too many requests are held.
+        """
+        limits = self._limits
+        deadline, comment_at = began + limits.hold_seconds, began + limits.patience_seconds if comment else math.inf
+        held_at = time.monotonic()
+        with self.held(key):
+            waiting = asyncio.ensure_future(self.wait_for_pods(key))
+            try:
+                while True:
+                    await asyncio.wait({waiting}, timeout=max(0, min(deadline, comment_at) - time.monotonic()))
+                    if waiting.done():
+                        HELD_SECONDS.observe(time.monotonic() - held_at)
+                        return waiting.result()
+                    endpoint = self._directory.endpoint(key)
+                    now = time.monotonic()  # a timer may end a little early
+                    if now >= deadline:
+                        raise errors.Refused(too_late(endpoint, self._directory.id_of(key), limits.hold_seconds))
+                    if comment and now >= comment_at:
+                        comment(f"forebay: {endpoint.progress}" if endpoint else "forebay: waiting")
+                        comment_at = now + limits.heartbeat_seconds
+            finally:
+                waiting.cancel()
 
     async def wait_for_pods(self, key: EndpointKey) -> list[Address]:
         """Wait until there are pods that can be tried.

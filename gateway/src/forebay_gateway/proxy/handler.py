@@ -1,19 +1,17 @@
 """What becomes of a request: the key first, then the endpoint, then an answer of our own, a pod, or the wait for it."""
 
-import asyncio
 import errno
-import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from forebay_gateway.activator.pending_requests import Activator, too_late
+from forebay_gateway.activator.pending_requests import Activator
 from forebay_gateway.batches import http_api as batches
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.endpoint import Address, Endpoint
+from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.key_refresh import KeyRefreshRequests, peek_model
 from forebay_gateway.fairness.budgets import Budgets
@@ -25,7 +23,7 @@ from forebay_gateway.http.request_id import NAME, choose_id
 from forebay_gateway.http.routes import RouteKind, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
-from forebay_gateway.metrics import ANSWERS, HELD_SECONDS, RELAYED
+from forebay_gateway.metrics import ANSWERS, RELAYED
 from forebay_gateway.proxy import local_answers
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
@@ -254,8 +252,8 @@ class RequestHandler:
         return True
 
     async def _hold(self, request: "_Request") -> list[Address]:
-        """Wait for pods. A stream is kept alive by comments once its patience is over. Raises Refused."""
-        key, limits = request.key, self.limits
+        """Wait for pods, unless the request could not be answered then either. Raises Refused."""
+        key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
             raise Refused(errors.not_found(request.admission.head.method, request.admission.head.path))
         fields = request.fields
@@ -264,28 +262,8 @@ class RequestHandler:
         endpoint = self.directory.endpoint(key)
         if endpoint and fields.model and endpoint.models and fields.model not in endpoint.models:
             raise Refused(errors.no_model(fields.model))
-        deadline = request.began + limits.hold_seconds
         streams = fields.stream and request.admission.head.version == "1.1"  # HTTP/1.0 knows no chunks
-        comment_at = request.began + limits.patience_seconds if streams else math.inf
-        began = time.monotonic()
-        with self.activator.held(key):
-            waiting = asyncio.ensure_future(self.activator.wait_for_pods(key))
-            try:
-                while True:
-                    now = time.monotonic()
-                    await asyncio.wait({waiting}, timeout=max(0, min(deadline, comment_at) - now))
-                    if waiting.done():
-                        HELD_SECONDS.observe(time.monotonic() - began)
-                        return waiting.result()
-                    endpoint = self.directory.endpoint(key)
-                    now = time.monotonic()  # a timer may end a little early
-                    if now >= deadline:
-                        raise Refused(too_late(endpoint, self.directory.id_of(key), limits.hold_seconds))
-                    if now >= comment_at:
-                        request.client.comment(_tell(endpoint))
-                        comment_at = now + limits.heartbeat_seconds
-            finally:
-                waiting.cancel()
+        return await self.activator.hold(key, request.began, comment=request.client.comment if streams else None)
 
 
 @dataclass
@@ -325,7 +303,3 @@ async def _relay(request: _Request, upstream: Upstream, seconds: float, *, keys:
         raise error if isinstance(error, Refused) else Refused(errors.NO_ANSWER)
     ANSWERS.labels("relayed").inc()
     client.detach(error)
-
-
-def _tell(endpoint: Endpoint | None) -> str:
-    return f"forebay: {endpoint.progress}" if endpoint else "forebay: waiting"

@@ -8,8 +8,8 @@ import pytest
 
 from forebay_server.asgi import App, Message, Receive, Scope, Send
 from forebay_server.lifecycle.state import ServerState, Step
+from forebay_server.serving.auth_middleware import AuthMiddleware
 from forebay_server.serving.limits import BodyLimits
-from forebay_server.serving.middleware import AuthMiddleware
 
 KEY = "a-valid-key-0123456789"
 

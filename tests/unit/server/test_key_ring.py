@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from forebay_server.failure import StartError
-from forebay_server.serving.api_keys import RECHECK_SECONDS, KeyRing, has_keys
+from forebay_server.serving.key_ring import RECHECK_SECONDS, KeyRing, has_keys
 
 FIRST = "first-key-0123456789"
 SECOND = "second-key-0123456789"

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -19,7 +18,7 @@ from forebay_gateway.proxy.handler import RequestHandler, _Request
 from forebay_gateway.settings import Limits
 from tests.unit.gateway.test_pending_requests import KEY, Cluster
 
-LIMITS = replace(Limits(), hold_seconds=0.5, patience_seconds=0.2, heartbeat_seconds=0.1)
+HOLD_SECONDS = 0.5
 
 
 class Client:
@@ -40,8 +39,8 @@ async def hold(body: bytes, monkeypatch: pytest.MonkeyPatch, *, early: float = 0
         return await real(tasks, **{**options, "timeout": max(0.001, options["timeout"] - early)})
 
     monkeypatch.setattr(asyncio, "wait", wait)
-    cluster = Cluster()
-    handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, Budgets(LIMITS))
+    cluster = Cluster(hold_seconds=HOLD_SECONDS, patience_seconds=0.2, heartbeat_seconds=0.1)
+    handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, Budgets(Limits()))
     head = Head("POST", b"/v1/chat/completions", "1.1", [])
     path = read_path(head.method, head.target, shared=False)
     assert path
@@ -50,7 +49,7 @@ async def hold(body: bytes, monkeypatch: pytest.MonkeyPatch, *, early: float = 0
     request = _Request(cast(ClientConnection, client), admission, KEY, body, None, time.monotonic())
     with pytest.raises(Refused) as raised:
         await handler._hold(request)
-    assert time.monotonic() >= request.began + LIMITS.hold_seconds
+    assert time.monotonic() >= request.began + HOLD_SECONDS
     return client, raised.value
 
 

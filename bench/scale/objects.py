@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forebay_operator.resources import build_companions, build_deployment, build_key_secret, build_service
+from forebay_operator.resources import build_deployment, build_key_secret, build_service, build_unwatched
 from forebay_operator.resources.meta import digest
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
@@ -39,7 +39,7 @@ def build_children(endpoint: Manifest) -> list[Manifest]:
     """What the operator makes of an endpoint, by its own builders; only the owner's uid is not known yet."""
     parsed = parse_endpoint({**endpoint, "metadata": {**endpoint["metadata"], "uid": "", "generation": 1}})
     settings = Settings(GPU_IMAGE, "")
-    unwatched = build_companions(parsed, settings)
+    unwatched = build_unwatched(parsed, settings)
     settled = digest({"auth": vars(parsed.auth), "children": unwatched})
     deployment = build_deployment(parsed, settings, unwatched=settled)
     secrets = build_key_secret(parsed), build_control_secret(parsed)

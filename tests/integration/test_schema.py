@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.resources import build_companions, build_deployment, build_service
+from forebay_operator.resources import build_deployment, build_service, build_unwatched
 from forebay_operator.settings import Settings
 from forebay_operator.spec import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
 from forebay_operator.spec.validation import LIMITS
@@ -209,7 +209,7 @@ def test_the_operator_itself_refuses_most_of_it() -> None:
 def try_children(kubectl: Kubectl, taken: Endpoint) -> None:
     """Show the children to the API server."""
     settings = Settings("gpu", "cpu", cluster_cidrs=("10.0.0.0/8", "fd00::/8"), allowed_cidrs=("10.1.0.0/16",))
-    children = [build_deployment(taken, settings), build_service(taken), *build_companions(taken, settings)]
+    children = [build_deployment(taken, settings), build_service(taken), *build_unwatched(taken, settings)]
     shown = json.dumps({"apiVersion": "v1", "kind": "List", "items": children})
     kubectl.run("create", "--dry-run=server", "-f", "-", stdin=shown)
 

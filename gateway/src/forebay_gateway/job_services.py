@@ -27,7 +27,7 @@ from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.scripts import connect
-from forebay_gateway.jobs.store import JobStore, insist
+from forebay_gateway.jobs.store import JobStore, retry_until_available
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.metrics import JOB_DELAY, JOB_EXECUTION, JOBS, JOBS_WAITING
@@ -111,8 +111,8 @@ async def open_job_services(
             webhooks.deliver(job)
 
         async def forget(key: EndpointKey) -> None:
-            await insist(partial(jobs.api.forget, key))
-            await insist(partial(jobs.batches.forget, key))
+            await retry_until_available(partial(jobs.api.forget, key))
+            await retry_until_available(partial(jobs.batches.forget, key))
 
         def dropped(key: EndpointKey) -> None:
             task = asyncio.create_task(forget(key))

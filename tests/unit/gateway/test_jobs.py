@@ -15,7 +15,7 @@ from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
 from forebay_gateway.jobs.http_api import JobApi, JobApiCall
-from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_stream
+from forebay_gateway.jobs.job import Job, State, describe_job, new_id, render, tell_stream
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -104,15 +104,15 @@ def test_queries() -> None:
 
 def test_what_is_told_of_a_job() -> None:
     job = Job("a", KEY, submission(), "key", created=10.0)
-    assert tell(job) == {"id": "a", "status": "IN_QUEUE"}
+    assert describe_job(job) == {"id": "a", "status": "IN_QUEUE"}
     job.started, job.state = 10.5, State.IN_PROGRESS
-    assert tell(job) == {"delayTime": 500, "id": "a", "status": "IN_PROGRESS"}
+    assert describe_job(job) == {"delayTime": 500, "id": "a", "status": "IN_PROGRESS"}
     job.finished, job.state, job.output = 12.0, State.COMPLETED, ['{"x": 1}']
-    assert json.loads(render(tell(job))) == {
+    assert json.loads(render(describe_job(job))) == {
         "delayTime": 500, "executionTime": 1500, "id": "a", "output": [{"x": 1}], "status": "COMPLETED",
     }  # fmt: skip
     job.state, job.error = State.FAILED, "why"
-    assert tell(job) == {"delayTime": 500, "executionTime": 1500, "id": "a", "error": "why", "status": "FAILED"}
+    assert describe_job(job) == {"delayTime": 500, "executionTime": 1500, "id": "a", "error": "why", "status": "FAILED"}
 
 
 def test_an_item_is_told_before_the_end_is() -> None:

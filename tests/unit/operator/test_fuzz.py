@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.event_source import EventSource
-from forebay_operator.resources import build_companions, build_deployment
+from forebay_operator.resources import build_deployment, build_unwatched
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, InvalidSpec, parse_endpoint
 from forebay_operator.work_queue import WorkQueue
@@ -65,7 +65,7 @@ def test_specs(spec: Any) -> None:
         endpoint = parse_endpoint(manifest)
     if endpoint:
         settings = Settings("gpu:1", "cpu:1")
-        build_companions(endpoint, settings)
+        build_unwatched(endpoint, settings)
         build_deployment(endpoint, settings)
 
 

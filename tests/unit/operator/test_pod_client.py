@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_operator.json_text import MOST_DIGITS, parse_json
-from forebay_operator.pods.client import LONGEST_WORD, order, read_text
+from forebay_operator.pods.client import LONGEST_WORD, get_text, post_order
 from forebay_operator.pods.load import parse_gateway_load, parse_load
 from forebay_operator.pods.startup_poller import _parse
 from tests.fuzz import fuzzed
@@ -65,14 +65,14 @@ ERRORS = {
 @pytest.mark.parametrize("answer", ERRORS.values(), ids=ERRORS)
 async def test_no_answer_to_an_order_is_an_error_of_ours(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with pod(answer) as (port, _):
-        await order("127.0.0.1", port, "/sleep", "token")
+        await post_order("127.0.0.1", port, "/sleep", "token")
     assert "/sleep" in caplog.text
 
 
 async def test_an_error_without_an_end_is_read_as_far_as_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     head = b"HTTP/1.1 500 Internal Server Error\r\ntransfer-encoding: chunked\r\n\r\n"
     async with pod(head, b"10000\r\n" + b"x" * 65536 + b"\r\n", endless=True) as (port, _):
-        await asyncio.wait_for(order("127.0.0.1", port, "/sleep", "token"), 10)
+        await asyncio.wait_for(post_order("127.0.0.1", port, "/sleep", "token"), 10)
     (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert said.count("x") == LONGEST_WORD
 
@@ -81,15 +81,15 @@ async def test_a_redirect_is_not_followed() -> None:
     async with pod(whole("200 OK", b"")) as (elsewhere, heads):
         location = b"location: http://127.0.0.1:%d/-/quit" % elsewhere
         async with pod(whole("307 Temporary Redirect", b"", location)) as (port, _):
-            await order("127.0.0.1", port, "/sleep", "token")
+            await post_order("127.0.0.1", port, "/sleep", "token")
             async with aiohttp.ClientSession() as session:
-                assert await read_text(session, "127.0.0.1", port, "/metrics") is None
+                assert await get_text(session, "127.0.0.1", port, "/metrics") is None
     assert heads == []
 
 
 async def test_what_is_no_utf_8_is_replaced() -> None:
     async with pod(whole("200 OK", b"a\xffb")) as (port, _), aiohttp.ClientSession() as session:
-        assert await read_text(session, "127.0.0.1", port, "/startup") == "a\ufffdb"
+        assert await get_text(session, "127.0.0.1", port, "/startup") == "a\ufffdb"
 
 
 @pytest.mark.parametrize("text", [HUGE, "[" * 5000, "[1", "", "1" * (MOST_DIGITS + 1)])

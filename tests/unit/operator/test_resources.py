@@ -9,11 +9,11 @@ import pytest
 
 from forebay_operator.child_names import APPLIED_ANNOTATION
 from forebay_operator.resources import (
-    build_companions,
     build_deployment,
     build_key_secret,
     build_network_policy,
     build_service,
+    build_unwatched,
     name_superfluous,
 )
 from forebay_operator.resources.pod import build_env, build_pod_spec
@@ -249,6 +249,6 @@ def test_pods_of_the_cluster_are_reached_unless_it_is_closed() -> None:
 )
 def test_a_policy_can_be_switched_off(spec: Manifest, settings: Settings) -> None:
     parsed = parse_endpoint(endpoint_manifest(**spec))
-    assert "NetworkPolicy" not in {each["kind"] for each in build_companions(parsed, settings)}
+    assert "NetworkPolicy" not in {each["kind"] for each in build_unwatched(parsed, settings)}
     assert ("NetworkPolicy", "one") in name_superfluous(parsed, settings)
-    assert "NetworkPolicy" in {each["kind"] for each in build_companions(parse_endpoint(endpoint_manifest()), SETTINGS)}
+    assert "NetworkPolicy" in {each["kind"] for each in build_unwatched(parse_endpoint(endpoint_manifest()), SETTINGS)}

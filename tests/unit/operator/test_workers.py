@@ -78,8 +78,8 @@ async def test_what_is_gone_leaves_the_cache_and_its_endpoint_is_looked_at(monke
 
 
 async def test_rounds_take_one_endpoint_after_the_other() -> None:
-    queue, unsure = WorkQueue[EndpointKey](), set[EndpointKey]()
-    rounds = asyncio.create_task(resync(queue, Cache({ONE: (), TWO: ()}, {}, {}, {}), unsure, interval=0.1))
+    queue, to_refresh = WorkQueue[EndpointKey](), set[EndpointKey]()
+    rounds = asyncio.create_task(resync(queue, Cache({ONE: (), TWO: ()}, {}, {}, {}), to_refresh, interval=0.1))
     found = {await asyncio.wait_for(queue.get(), 1) for _ in range(2)}
     rounds.cancel()
-    assert found == unsure == {ONE, TWO}
+    assert found == to_refresh == {ONE, TWO}

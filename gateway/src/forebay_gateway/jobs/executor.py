@@ -17,7 +17,7 @@ from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.jobs import pod_client
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable, insist
+from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable, retry_until_available
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -137,20 +137,20 @@ class JobExecutor:
             async for items, outcome in steps:
                 if outcome:
                     return outcome, items
-                await insist(partial(self._store.add_output, job, items))
+                await retry_until_available(partial(self._store.add_output, job, items))
         raise pod_client.Gone("the answer broke off")
 
     async def _finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
         self._generated(job)
         try:
-            await insist(partial(self._store.finish, job, state, error, items))
+            await retry_until_available(partial(self._store.finish, job, state, error, items))
         except Lost:
             logger.info("job %s was over, or another gateway's, when it was %s", job.id, state)
 
     async def _put_back(self, job: Job, why: str, *, blamed: bool) -> None:
         self._generated(job)
         REQUEUED.labels(why).inc()
-        await insist(partial(self._store.requeue, job, blamed=blamed))
+        await retry_until_available(partial(self._store.requeue, job, blamed=blamed))
 
     def _generated(self, job: Job) -> bool:
         """Nothing stops it from here on; whether that was not done before."""

@@ -12,7 +12,7 @@ from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import ApiError, Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import METHODS
-from forebay_gateway.jobs.job import Job, State, new_id, render, tell, tell_state, tell_stream
+from forebay_gateway.jobs.job import Job, State, describe_job, new_id, render, tell_state, tell_stream
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -167,7 +167,7 @@ class JobApi:
             self._check_room(job.endpoint, job.output_size)
             whole = _found(await self._store.whole(job))
             async with self._pace.apart(job.endpoint[0]) if job.output_size > MIB else nullcontext():
-                return render(tell(whole))
+                return render(describe_job(whole))
 
     def _check_room(self, key: EndpointKey, size: int) -> None:
         """Before an answer is read and written that would have no room then. Raises Refused."""

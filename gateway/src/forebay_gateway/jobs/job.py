@@ -88,7 +88,7 @@ def tell_state(job_id: str, state: State) -> dict[str, Any]:
     return {"id": job_id, "status": state}
 
 
-def tell(job: Job) -> dict[str, Any]:
+def describe_job(job: Job) -> dict[str, Any]:
     """What /status and /runsync answer; times in milliseconds. `output` is JSON already."""
     told: dict[str, Any] = {}
     if job.started is not None:

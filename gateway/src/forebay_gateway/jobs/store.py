@@ -189,7 +189,7 @@ class JobStore(ABC):
         """Keep the result of a job for so long from now, but not past its time to live."""
 
 
-async def insist(step: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_available(step: Callable[[], Awaitable[T]]) -> T:
     """What the step returns, however long the store does not answer."""
     while True:
         try:

@@ -18,8 +18,8 @@ from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation
-from forebay_gateway.jobs.job import Job, render, tell
-from forebay_gateway.jobs.store import JobStore, insist
+from forebay_gateway.jobs.job import Job, describe_job, render
+from forebay_gateway.jobs.store import JobStore, retry_until_available
 from forebay_gateway.metrics import WEBHOOKS
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -99,7 +99,9 @@ class Webhooks:
         """Tell of a job that is over, where it asked for that."""
         if not job.submission.webhook:
             return
-        task = asyncio.create_task(self._deliver(job, render(tell(job)) if job.output_size <= UNCOUNTED else b""))
+        task = asyncio.create_task(
+            self._deliver(job, render(describe_job(job)) if job.output_size <= UNCOUNTED else b"")
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -137,9 +139,9 @@ class Webhooks:
         """What is told of a job with a large output, of which each namespace reads one at a time; b"" where it is
         gone."""
         async with self._store.turn(job):
-            whole = await insist(partial(self._store.whole, job))
+            whole = await retry_until_available(partial(self._store.whole, job))
             async with self._pace.apart(job.endpoint[0]):
-                return render(tell(whole)) if whole else b""
+                return render(describe_job(whole)) if whole else b""
 
     async def _post(self, url: str, content: bytes) -> str:
         """What is wrong; "" where it was answered with 200."""

@@ -29,7 +29,9 @@ class ReconcileError(Exception):
         self.retry = retry
 
 
-async def ensure(cluster: Cluster, endpoint: Owner, desired: Manifest, cached: Manifest | None, made: bool) -> Manifest:
+async def apply_child(
+    cluster: Cluster, endpoint: Owner, desired: Manifest, cached: Manifest | None, exists: bool
+) -> Manifest:
     """Make a child or mend it, and write nothing when it is right. One that was never there costs one request.
 
     `made` says that it was there before, as far as is known. Returns the child as it is now.
@@ -38,7 +40,7 @@ async def ensure(cluster: Cluster, endpoint: Owner, desired: Manifest, cached: M
         Unmade: the API server refused it, or its name is taken.
     """
     kind, name = desired["kind"], desired["metadata"]["name"]
-    if cached is None and not made:
+    if cached is None and not exists:
         created = await explain_refusal(cluster.create(desired), kind)
         if created:
             return created
@@ -54,7 +56,7 @@ async def ensure(cluster: Cluster, endpoint: Owner, desired: Manifest, cached: M
     return await explain_refusal(_apply(cluster, aimed, live), kind)
 
 
-async def ensure_key_secret(cluster: Cluster, endpoint: Endpoint, made: bool) -> tuple[Manifest | None, bool]:
+async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) -> tuple[Manifest | None, bool]:
     """Make the key Secret when it is missing, or see that the one that the endpoint names is there. Returns it, None
     where no key is asked for, and whether one that was there before was made anew.
 
@@ -70,21 +72,21 @@ async def ensure_key_secret(cluster: Cluster, endpoint: Endpoint, made: bool) ->
             words = "each of its values is a key, 16 characters or more"
             raise ReconcileError(reasons.SECRET_MISSING.found(f"{found}; {words}"), retry=True)
         return secret, False
-    return await ensure_secret(cluster, endpoint, build_key_secret(endpoint), made)
+    return await create_secret(cluster, endpoint, build_key_secret(endpoint), exists)
 
 
-async def ensure_secret(
-    cluster: Cluster, endpoint: Endpoint, desired: Manifest, made: bool
+async def create_secret(
+    cluster: Cluster, endpoint: Endpoint, desired: Manifest, exists: bool
 ) -> tuple[Manifest | None, bool]:
     """Make a Secret of ours when it is missing. One that exists keeps its content, whatever it holds. Returns it, None
     where it went away meanwhile, and whether one that was there before (`made`) was made anew."""
     name = desired["metadata"]["name"]
-    live = await cluster.get("Secret", endpoint.namespace, name) if made else None
+    live = await cluster.get("Secret", endpoint.namespace, name) if exists else None
     if live is None:
-        if made:
+        if exists:
             await check_exists(cluster, endpoint)
         if created := await explain_refusal(cluster.create(desired), "Secret"):
-            return created, made
+            return created, exists
         live = await cluster.get("Secret", endpoint.namespace, name)
     if live is not None:
         check_owner(endpoint, live)

@@ -19,7 +19,7 @@ from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.autoscaling import History, Policy, Sample, build_policy, decide
 from forebay_operator.autoscaling.job_counts import JobCounts
 from forebay_operator.child_names import OPS_PORT, control_secret_name
-from forebay_operator.pods.client import order, read_text
+from forebay_operator.pods.client import get_text, post_order
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.load import GatewayLoad, PodLoad, parse_load
 from forebay_operator.resources.secret import read_control_token
@@ -219,7 +219,7 @@ class Autoscaler:
         try:
             logger.info("endpoint %s/%s: %s for %s", *key, path, ", ".join(pods))
             token = read_control_token(await self._cluster.get("Secret", key[0], control_secret_name(key[1])))
-            await asyncio.gather(*(order(address, self._port, path, token) for address in pods.values()))
+            await asyncio.gather(*(post_order(address, self._port, path, token) for address in pods.values()))
         except ApiServerError as error:
             logger.warning("endpoint %s/%s: %s: %s", *key, path, error)
         except Exception:  # whatever an object of theirs says, the other endpoints are scaled
@@ -234,7 +234,7 @@ class Autoscaler:
 
         async def ask(address: str) -> PodLoad | None:
             async with limit, self._limit:  # the time for an answer begins behind them
-                text = await read_text(session, address, self._port, "/metrics", MOST_BYTES)
+                text = await get_text(session, address, self._port, "/metrics", MOST_BYTES)
                 return parse_load(text) if text else None
 
         return dict(zip(pods, await asyncio.gather(*map(ask, pods.values())), strict=True))
@@ -267,7 +267,7 @@ class Autoscaler:
         self._record(key, scaled.uid, "Scaled", message, False)
 
 
-def find_scaled(endpoint: Endpoint, observed: Observed) -> ScaledEndpoint | None:
+def find_scaled_endpoint(endpoint: Endpoint, observed: Observed) -> ScaledEndpoint | None:
     """What the scaler has to know of an endpoint, or None where the user says how many replicas there are."""
     if endpoint.scaling is None or endpoint.suspend:
         return None

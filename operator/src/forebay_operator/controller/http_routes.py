@@ -2,7 +2,7 @@
 
 from forebay_kube.api_client import ApiServerError
 from forebay_operator import child_names
-from forebay_operator.apiserver.children import ReconcileError, ensure, remove
+from forebay_operator.apiserver.children import ReconcileError, apply_child, remove
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.resources import build_route
 from forebay_operator.resources.route import ACCEPTED, ROUTE_REFUSED, ROUTE_WAITING, assess_route, route_condition
@@ -17,7 +17,9 @@ class HTTPRoutes:
         self._cluster = cluster
         self._settings = settings
 
-    async def ensure(self, endpoint: Endpoint, previous: Manifest | None, live: bool) -> tuple[Manifest | None, bool]:
+    async def apply_route(
+        self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool
+    ) -> tuple[Manifest | None, bool]:
         """Make, mend or delete the route. Returns its condition (`previous`: the one of before), if it is to have one,
         and whether that may stay. Nothing that happens here keeps the endpoint itself from working.
 
@@ -25,27 +27,29 @@ class HTTPRoutes:
         after a change of the endpoint, and in the rounds.
         """
         try:
-            return await self._ensure(endpoint, previous, live)
+            return await self._apply_route(endpoint, previous, force_refresh)
         except ApiServerError as error:
             words = f"the HTTPRoute could not be looked at or changed: {error.message}"
             current = previous and previous.get("observedGeneration") == endpoint.generation
             return previous if current else route_condition(False, "RouteFailed", words, endpoint.generation), False
 
-    async def _ensure(self, endpoint: Endpoint, previous: Manifest | None, live: bool) -> tuple[Manifest | None, bool]:
+    async def _apply_route(
+        self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool
+    ) -> tuple[Manifest | None, bool]:
         desired = build_route(endpoint, self._settings)
         if desired is None:
-            if previous is not None or live:
+            if previous is not None or force_refresh:
                 await self._remove(endpoint)
             return None, True
         taken = previous is not None and previous["status"] == "True"
-        if previous and taken and not live and previous.get("observedGeneration") == endpoint.generation:
+        if previous and taken and not force_refresh and previous.get("observedGeneration") == endpoint.generation:
             return previous, True
         if not await self._cluster.serves_routes():
             words = f"the Gateway API ({child_names.ROUTE_API}) is not installed here. Install it, or remove spec.route"
             return route_condition(False, "RouteUnsupported", words, endpoint.generation), True
-        made = previous is not None and previous["reason"] in (ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED)
+        exists = previous is not None and previous["reason"] in (ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED)
         try:
-            route = await ensure(self._cluster, endpoint, desired, None, made)
+            route = await apply_child(self._cluster, endpoint, desired, None, exists)
         except ReconcileError as error:
             found = route_condition(False, error.diagnosis.reason, error.diagnosis.text, endpoint.generation)
             return found, not error.retry

@@ -12,18 +12,18 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_kube.object_conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.children import ReconcileError, ensure, ensure_key_secret, ensure_secret, remove
+from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import NodeList
-from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled
+from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
 from forebay_operator.controller.http_routes import HTTPRoutes
 from forebay_operator.controller.status_writer import StatusWriter
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.resources import (
-    build_companions,
     build_deployment,
     build_service,
+    build_unwatched,
     name_superfluous,
 )
 from forebay_operator.resources.meta import digest, find_controller
@@ -79,12 +79,12 @@ class Reconciler:
         self._autoscaler = autoscaler
         self._nodes = NodeList(cluster)
         self._routes = HTTPRoutes(cluster, settings)
-        self._made: dict[EndpointKey, str] = {}
+        self._created: dict[EndpointKey, str] = {}
         """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
-        self._doubted: set[EndpointKey] = set()
+        self._to_refresh: set[EndpointKey] = set()
         """Endpoints that are to be looked at without trust in the cache the next time."""
 
-    async def reconcile(self, key: EndpointKey, live: bool = False) -> bool:
+    async def reconcile(self, key: EndpointKey, force_refresh: bool = False) -> bool:
         """Reconcile one endpoint. Returns whether all is done; if not, call again later.
 
         With `live` the endpoint and its children are read from the API server instead of the cache, because a watch
@@ -93,9 +93,9 @@ class Reconciler:
         Raises:
             ApiServerError: the API server refused or did not answer.
         """
-        live = live or key in self._doubted
-        self._doubted.discard(key)
-        manifest = await self._load(key, live)
+        force_refresh = force_refresh or key in self._to_refresh
+        self._to_refresh.discard(key)
+        manifest = await self._load(key, force_refresh)
         if manifest is None:
             self._forget(key)
             return True
@@ -105,9 +105,9 @@ class Reconciler:
         try:
             endpoint = parse_endpoint(manifest)
         except InvalidSpec as error:
-            await self._reject(manifest, before, observed, error, live)
+            await self._reject(manifest, before, observed, error, force_refresh)
             return True
-        run = _Run(key, endpoint, manifest, before, live, observed)
+        run = _Run(key, endpoint, manifest, before, force_refresh, observed)
         for phase in (
             self._make_children,
             self._make_route,
@@ -119,19 +119,19 @@ class Reconciler:
             await phase(run)
         return run.done
 
-    async def _load(self, key: EndpointKey, live: bool) -> Manifest | None:
+    async def _load(self, key: EndpointKey, force_refresh: bool) -> Manifest | None:
         """The endpoint, or None if it is gone or is being deleted."""
         manifest = self._cache.endpoint(key)
-        if live and manifest is not None:
+        if force_refresh and manifest is not None:
             manifest = await self._cluster.get(names.KIND, *key)
         return None if manifest is None or manifest["metadata"].get("deletionTimestamp") else manifest
 
     async def _reject(
-        self, manifest: Manifest, before: Manifest, observed: Observed, error: InvalidSpec, live: bool
+        self, manifest: Manifest, before: Manifest, observed: Observed, error: InvalidSpec, force_refresh: bool
     ) -> None:
         """Write that the spec cannot work. The children stay as they are."""
         self._autoscaler.follow((manifest["metadata"]["namespace"], manifest["metadata"]["name"]), None)
-        await self._slice_writer.keep_slices(manifest, observed.serving, live)
+        await self._slice_writer.maintain_slices(manifest, observed.serving, force_refresh)
         observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
         status = assess_invalid(manifest, observed, before, datetime.now(UTC))
         await self._status_writer.write(manifest, before, status)
@@ -148,7 +148,7 @@ class Reconciler:
     async def _make_route(self, run: "_Run") -> None:
         """Make the HTTPRoute. Its failure is a condition of its own, and keeps nothing else from working."""
         previous = find_condition(run.before, CONDITION) or None
-        route, settled = await self._routes.ensure(run.endpoint, previous, run.live)
+        route, settled = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
         run.done = run.done and settled
         run.observe(conditions=[route] if route else [])
 
@@ -180,23 +180,23 @@ class Reconciler:
 
     async def _follow_up(self, run: "_Run") -> None:
         """Say who is to look at the endpoint from now on: the startup poller, the autoscaler, or this again."""
-        self._distrust_cache(run)
+        self._request_refresh(run)
         self._follow_starts(run.key, run.observed, run.status)
-        self._autoscaler.follow(run.key, find_scaled(run.endpoint, run.observed))
+        self._autoscaler.follow(run.key, find_scaled_endpoint(run.endpoint, run.observed))
 
     def _forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
-        self._made.pop(key, None)
+        self._created.pop(key, None)
         self._status_writer.forget(key)
         self._reports.follow(key, {})
         self._slice_writer.forget(key)
         self._autoscaler.follow(key, None)
 
-    def _distrust_cache(self, run: "_Run") -> None:
+    def _request_refresh(self, run: "_Run") -> None:
         """Read the endpoint again without the cache when pods miss what may be a child; after a `live` read later."""
         if run.observed.problem is None and run.failure and run.failure.reason in TAKEN_AWAY:
-            self._doubted.add(run.key)
-            self._status_writer.again(run.key, EVENTS_AGE if run.live else 0.0)
+            self._to_refresh.add(run.key)
+            self._status_writer.again(run.key, EVENTS_AGE if run.force_refresh else 0.0)
 
     async def _read_events(self, key: EndpointKey, observed: Observed) -> Sequence[Manifest]:
         """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
@@ -228,48 +228,55 @@ class Reconciler:
 
     async def _apply_children(self, run: "_Run") -> Manifest:
         """Make all that the endpoint consists of. Returns its Deployment as it is now."""
-        endpoint, observed, live, key = run.endpoint, run.observed, run.live, run.key
+        endpoint, observed, force_refresh, key = run.endpoint, run.observed, run.force_refresh, run.key
         if any(source.kind == "image" for source in endpoint.sources):
             await self._check_image_volumes()
-        made = observed.deployment is not None or self._made.get(key) == endpoint.uid
+        exists = observed.deployment is not None or self._created.get(key) == endpoint.uid
         # before the Deployment: when the last pod goes, the gateways are there already
-        no_stand_in = await self._stand_in(endpoint, observed, live, made)
+        no_stand_in = await self._stand_in(endpoint, observed, force_refresh, exists)
         if not choose_image(endpoint, self._settings):
             raise ReconcileError(_missing_image(endpoint), retry=False)
-        unwatched = build_companions(endpoint, self._settings)
+        unwatched = build_unwatched(endpoint, self._settings)
         settled = digest({"auth": vars(endpoint.auth), "children": unwatched})
         desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, settled)
-        if live or not made or _unwatched_of(observed.deployment) != settled or self._slice_writer.lacks_keys(key):
-            await self._apply_unwatched(endpoint, unwatched, made)
-        cached = (None, None) if live else (self._cache.service(key), self._cache.deployment(key))
-        await ensure(self._cluster, endpoint, build_service(endpoint), cached[0], made)
-        deployment = await ensure(self._cluster, endpoint, desired, cached[1], made)
-        self._made[key] = endpoint.uid
+        if (
+            force_refresh
+            or not exists
+            or _unwatched_of(observed.deployment) != settled
+            or self._slice_writer.lacks_keys(key)
+        ):
+            await self._apply_unwatched(endpoint, unwatched, exists)
+        cached = (None, None) if force_refresh else (self._cache.service(key), self._cache.deployment(key))
+        await apply_child(self._cluster, endpoint, build_service(endpoint), cached[0], exists)
+        deployment = await apply_child(self._cluster, endpoint, desired, cached[1], exists)
+        self._created[key] = endpoint.uid
         if no_stand_in:
             raise no_stand_in
         return deployment
 
-    async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], made: bool) -> None:
+    async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], exists: bool) -> None:
         """Make the children that are not watched: the Secrets, and those given. Remove those of a former spec."""
         key = endpoint.namespace, endpoint.name
-        secret, replaced = await self._ensure_keys(endpoint, made)
+        secret, replaced = await self._create_keys(endpoint, exists)
         self._slice_writer.put_keys(key, secret)
         if replaced:
             found = "the Secret with the key was gone; it was made anew with another key, which callers need now"
             self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
-        await ensure_secret(self._cluster, endpoint, build_control_secret(endpoint), made)
+        await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
         for child in unwatched:
-            await ensure(self._cluster, endpoint, child, None, made)
-        for kind, name in name_superfluous(endpoint, self._settings) if made else ():
+            await apply_child(self._cluster, endpoint, child, None, exists)
+        for kind, name in name_superfluous(endpoint, self._settings) if exists else ():
             await remove(self._cluster, endpoint, kind, name)
 
-    async def _stand_in(self, endpoint: Endpoint, observed: Observed, live: bool, made: bool) -> ReconcileError | None:
+    async def _stand_in(
+        self, endpoint: Endpoint, observed: Observed, force_refresh: bool, exists: bool
+    ) -> ReconcileError | None:
         """Make the slices that lead to gateways. A refusal is returned, because the endpoint can run without them.
         The refusal is raised where the endpoint goes to zero."""
         resting = self._autoscaler.rests((endpoint.namespace, endpoint.name))
         serving = bool(endpoint.wanted) and observed.serving and not resting
         try:
-            settled = await self._slice_writer.ensure_slices(endpoint, serving, live, made)
+            settled = await self._slice_writer.apply_slices(endpoint, serving, force_refresh, exists)
         except ReconcileError as error:
             if not endpoint.wanted:
                 raise
@@ -278,10 +285,10 @@ class Reconciler:
             self._status_writer.again((endpoint.namespace, endpoint.name), SWITCH_AGE)
         return None
 
-    async def _ensure_keys(self, endpoint: Endpoint, made: bool) -> tuple[Manifest | None, bool]:
-        """See ensure_key_secret. While the user's own Secret is missing, no key opens the endpoint."""
+    async def _create_keys(self, endpoint: Endpoint, exists: bool) -> tuple[Manifest | None, bool]:
+        """See create_key_secret. While the user's own Secret is missing, no key opens the endpoint."""
         try:
-            return await ensure_key_secret(self._cluster, endpoint, made)
+            return await create_key_secret(self._cluster, endpoint, exists)
         except ReconcileError:
             self._slice_writer.put_keys((endpoint.namespace, endpoint.name), None)
             raise
@@ -312,7 +319,7 @@ class _Run:
     manifest: Manifest
     before: Manifest
     """The status until now."""
-    live: bool
+    force_refresh: bool
     observed: Observed
     failure: Diagnosis | None = None
     """What keeps the pods from serving."""

@@ -61,7 +61,7 @@ async def work_while_leading(
 
 
 async def work(
-    queue: WorkQueue[EndpointKey], reconciler: Reconciler, unsure: set[EndpointKey], seen: set[EndpointKey]
+    queue: WorkQueue[EndpointKey], reconciler: Reconciler, to_refresh: set[EndpointKey], seen: set[EndpointKey]
 ) -> None:
     """Reconcile what the queue brings, for ever; a key among the unsure is read live. No failure stops the others.
 
@@ -69,11 +69,11 @@ async def work(
     """
     while True:
         key = await queue.get()
-        live, result, began = key in unsure, "error", time.monotonic()
+        force_refresh, result, began = key in to_refresh, "error", time.monotonic()
         try:
-            result = "done" if await reconciler.reconcile(key, live) else "retry"
+            result = "done" if await reconciler.reconcile(key, force_refresh) else "retry"
             if result == "done":
-                unsure.discard(key)
+                to_refresh.discard(key)
         except ApiServerError as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
         except Exception:
@@ -110,7 +110,7 @@ async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[st
 
 
 async def resync(
-    queue: WorkQueue[EndpointKey], cache: Cache, unsure: set[EndpointKey], interval: float = RESYNC_INTERVAL
+    queue: WorkQueue[EndpointKey], cache: Cache, to_refresh: set[EndpointKey], interval: float = RESYNC_INTERVAL
 ) -> None:
     """Go round all endpoints for ever, evenly spread over the interval (seconds), or over more than one."""
     while True:
@@ -119,7 +119,7 @@ async def resync(
             await asyncio.sleep(interval)
         for key in keys:
             await asyncio.sleep(interval / min(len(keys), RESYNC_SIZE))
-            unsure.add(key)
+            to_refresh.add(key)
             queue.add(key)
 
 

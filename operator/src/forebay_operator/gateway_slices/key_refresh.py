@@ -39,13 +39,13 @@ class KeyRefresher:
         cache: Cache,
         gateways: Gateways,
         slice_writer: SliceWriter,
-        doubt: Callable[[EndpointKey], None],
+        request_refresh: Callable[[EndpointKey], None],
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._gateways = gateways
         self._slice_writer = slice_writer
-        self._doubt = doubt
+        self._request_refresh = request_refresh
         self._read_at: dict[EndpointKey, float] = {}
 
     async def run(self) -> None:
@@ -76,7 +76,7 @@ class KeyRefresher:
         given = auth.get("secretName")
         secret = await self._cluster.get("Secret", key[0], given or child_names.key_secret_name(key[1]))
         if secret is None and not given:
-            self._doubt(key)
+            self._request_refresh(key)
         elif self._slice_writer.put_keys(key, secret):
             logger.info("the keys of endpoint %s/%s are others now", *key)
             await self._tell_pods(key, secret)

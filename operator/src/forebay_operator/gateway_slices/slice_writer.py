@@ -10,7 +10,7 @@ from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.children import ReconcileError, ensure
+from forebay_operator.apiserver.children import ReconcileError, apply_child
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync
 from forebay_operator.gateway_slices.port_allocator import NoPortLeft, PortAllocator
@@ -72,11 +72,11 @@ class SliceWriter:
             if endpoint is None or key not in self._standing:
                 continue
             try:
-                await self.ensure_slices(_Named(*key, endpoint["metadata"]["uid"]), False, False, True)
+                await self.apply_slices(_Named(*key, endpoint["metadata"]["uid"]), False, False, True)
             except (ApiServerError, ReconcileError) as error:
                 logger.warning("endpoint %s/%s: %s", *key, error)
 
-    async def ensure_slices(self, endpoint: Owner, serving: bool, live: bool, made: bool) -> bool:
+    async def apply_slices(self, endpoint: Owner, serving: bool, force_refresh: bool, exists: bool) -> bool:
         """Have the slices list the gateways, or nobody while pods of the endpoint serve. Returns whether that is so;
         if not, call again in a moment.
 
@@ -101,16 +101,16 @@ class SliceWriter:
             name, listed = child_names.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
             if family == "IPv4" or listed or name in slices:  # that of IPv4 has the port in any case
                 desired = build_gateway_slice(endpoint, family, port, () if serving else listed)
-                await ensure(self._cluster, endpoint, desired, None if live else slices.get(name), made)
+                await apply_child(self._cluster, endpoint, desired, None if force_refresh else slices.get(name), exists)
         return True
 
-    async def keep_slices(self, manifest: Manifest, serving: bool, live: bool) -> None:
+    async def maintain_slices(self, manifest: Manifest, serving: bool, force_refresh: bool) -> None:
         """The same for an endpoint whose spec cannot work: its slices must not lead to gateways that are gone."""
         metadata = manifest["metadata"]
         named = _Named(metadata["namespace"], metadata["name"], metadata["uid"])
         if list(self._cache.slices.get((named.namespace, named.name), ())):
             try:
-                await self.ensure_slices(named, serving, live, True)
+                await self.apply_slices(named, serving, force_refresh, True)
             except ReconcileError as error:  # of the two troubles the status tells the other
                 logger.warning("endpoint %s/%s: %s", named.namespace, named.name, error)
 

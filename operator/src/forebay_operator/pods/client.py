@@ -16,7 +16,7 @@ LONGEST_WORD = 200
 logger = logging.getLogger(__name__)
 
 
-async def read_text(
+async def get_text(
     session: aiohttp.ClientSession, address: str, port: int, path: str, most: int = 1 << 20
 ) -> str | None:
     """What a pod answers, if that is 200 and of `most` bytes; None else. The session has the time-out. Bytes that are
@@ -31,7 +31,7 @@ async def read_text(
         return None
 
 
-async def order(address: str, port: int, path: str, token: str) -> None:
+async def post_order(address: str, port: int, path: str, token: str) -> None:
     """Tell a server's engine control to do something. Whether it did is seen in its metrics."""
     timeout, url = aiohttp.ClientTimeout(total=ORDER_TIMEOUT), _url(address, port, path)
     headers = {"Authorization": f"Bearer {token}"}

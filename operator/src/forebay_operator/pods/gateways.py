@@ -15,7 +15,7 @@ from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.child_names import OPS_PORT
-from forebay_operator.pods.client import read_text
+from forebay_operator.pods.client import get_text
 from forebay_operator.pods.load import GatewayLoad, parse_gateway_load, parse_reread
 from forebay_operator.spec import Manifest
 
@@ -82,7 +82,7 @@ class Gateways:
         asked = self.addresses or ()
 
         async def ask(address: str) -> Mapping[EndpointKey, GatewayLoad] | None:
-            text = await read_text(session, address, self._port, "/held")
+            text = await get_text(session, address, self._port, "/held")
             if text is None:
                 return None
             self.reread.update(dict.fromkeys(parse_reread(text)))

@@ -18,7 +18,7 @@ import aiohttp
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.child_names import OPS_PORT
 from forebay_operator.json_text import parse_json
-from forebay_operator.pods.client import read_text
+from forebay_operator.pods.client import get_text
 from forebay_operator.status.start_progress import Report, parse_report
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class StartupPoller:
         return endpoint is not None and endpoint.runs.get(name) is run
 
     async def _ask(self, session: aiohttp.ClientSession, name: str, run: _Run) -> None:
-        report = _parse(await read_text(session, run.address, self._port, "/startup", MAX_BYTES))
+        report = _parse(await get_text(session, run.address, self._port, "/startup", MAX_BYTES))
         if not self._is_followed(name, run):
             return
         if report is None:

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def build_companions(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
+def build_unwatched(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
     """The children that are not watched, since they change only with the endpoint, or with the operator's settings."""
     optional = build_claim(endpoint), build_network_policy(endpoint, settings)
     return [build_disruption_budget(endpoint), *(each for each in optional if each)]

@@ -140,7 +140,7 @@ class Operator:
             self._cache,
             SETTINGS,
             status_writer,
-            reports=StartupPoller(ignore),
+            startup_poller=StartupPoller(ignore),
             slice_writer=slice_writer,
             autoscaler=Autoscaler(cluster, None, events.record),
         )

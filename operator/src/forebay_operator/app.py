@@ -141,7 +141,7 @@ class LeadingOperator:
             self._cache,
             settings,
             StatusWriter(cluster, self._events, self._queue.add_later),
-            reports=self._startup_poller,
+            startup_poller=self._startup_poller,
             slice_writer=self._slice_writer,
             autoscaler=self._autoscaler,
         )

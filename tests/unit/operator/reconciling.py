@@ -45,7 +45,7 @@ def build_reconciler(
     slice_writer = SliceWriter(cluster, cache, gateways, digests)
     autoscaler = Autoscaler(cluster, gateways, lambda *_: None)
     reconciler = Reconciler(
-        cluster, cache, settings, status_writer, reports=poller, slice_writer=slice_writer, autoscaler=autoscaler
+        cluster, cache, settings, status_writer, startup_poller=poller, slice_writer=slice_writer, autoscaler=autoscaler
     )
     return reconciler, gateways
 

@@ -34,7 +34,7 @@ async def apply_child(
 ) -> Manifest:
     """Make a child or mend it, and write nothing when it is right. One that was never there costs one request.
 
-    `made` says that it was there before, as far as is known. Returns the child as it is now.
+    `exists` says that it was there before, as far as is known. Returns the child as it is now.
 
     Raises:
         Unmade: the API server refused it, or its name is taken.
@@ -79,7 +79,7 @@ async def create_secret(
     cluster: Cluster, endpoint: Endpoint, desired: Manifest, exists: bool
 ) -> tuple[Manifest | None, bool]:
     """Make a Secret of ours when it is missing. One that exists keeps its content, whatever it holds. Returns it, None
-    where it went away meanwhile, and whether one that was there before (`made`) was made anew."""
+    where it went away meanwhile, and whether one that was there before (`exists`) was made again."""
     name = desired["metadata"]["name"]
     live = await cluster.get("Secret", endpoint.namespace, name) if exists else None
     if live is None:

@@ -66,7 +66,7 @@ class Reconciler:
         settings: Settings,
         status_writer: StatusWriter,
         *,
-        reports: StartupPoller,
+        startup_poller: StartupPoller,
         slice_writer: SliceWriter,
         autoscaler: Autoscaler,
     ) -> None:
@@ -74,7 +74,7 @@ class Reconciler:
         self._cache = cache
         self._settings = settings
         self._status_writer = status_writer
-        self._reports = reports
+        self._startup_poller = startup_poller
         self._slice_writer = slice_writer
         self._autoscaler = autoscaler
         self._nodes = NodeList(cluster)
@@ -87,8 +87,8 @@ class Reconciler:
     async def reconcile(self, key: EndpointKey, force_refresh: bool = False) -> bool:
         """Reconcile one endpoint. Returns whether all is done; if not, call again later.
 
-        With `live` the endpoint and its children are read from the API server instead of the cache, because a watch
-        that was cut may have missed a deletion.
+        With `force_refresh` the endpoint and its children are read from the API server instead of the cache, because a
+        watch that was cut may have missed a deletion.
 
         Raises:
             ApiServerError: the API server refused or did not answer.
@@ -100,7 +100,7 @@ class Reconciler:
             self._forget(key)
             return True
         deployment = _own(manifest, self._cache.deployment(key))
-        observed = Observed(deployment, self._cache.pods_of(key), reports=self._reports.of(key))
+        observed = Observed(deployment, self._cache.pods_of(key), reports=self._startup_poller.of(key))
         before = self._status_writer.status_before(manifest)
         try:
             endpoint = parse_endpoint(manifest)
@@ -188,12 +188,12 @@ class Reconciler:
         """The endpoint is gone."""
         self._created.pop(key, None)
         self._status_writer.forget(key)
-        self._reports.follow(key, {})
+        self._startup_poller.follow(key, {})
         self._slice_writer.forget(key)
         self._autoscaler.follow(key, None)
 
     def _request_refresh(self, run: "_Run") -> None:
-        """Read the endpoint again without the cache when pods miss what may be a child; after a `live` read later."""
+        """Read the endpoint again without the cache when pods miss what may be a child; later if it just was."""
         if run.observed.problem is None and run.failure and run.failure.reason in TAKEN_AWAY:
             self._to_refresh.add(run.key)
             self._status_writer.again(run.key, EVENTS_AGE if run.force_refresh else 0.0)
@@ -222,7 +222,7 @@ class Reconciler:
         """Have those pods asked whose report matters."""
         unread = find_unread(observed.current_revision, status.get("lastStart") or {}, observed.reports)
         addresses = {run_of(pod): pod["status"]["podIP"] for pod in unread if pod["status"].get("podIP")}
-        self._reports.follow(
+        self._startup_poller.follow(
             key, addresses, keep={run(pod) for pod in observed.current_revision for run in (run_of, ended_run_of)}
         )
 

@@ -63,7 +63,7 @@ async def work_while_leading(
 async def work(
     queue: WorkQueue[EndpointKey], reconciler: Reconciler, to_refresh: set[EndpointKey], seen: set[EndpointKey]
 ) -> None:
-    """Reconcile what the queue brings, for ever; a key among the unsure is read live. No failure stops the others.
+    """Reconcile what the queue brings. A key in `to_refresh` is read without the cache. No failure stops the others.
 
     Each key that was worked on is put into `seen`.
     """

@@ -31,7 +31,7 @@ SECRETS_PER_ROUND = 20
 
 
 class KeyRefresher:
-    """For one event loop. `doubt` is called with an endpoint whose own Secret is gone, so that it is made anew."""
+    """For one event loop. `request_refresh` is called with an endpoint whose own Secret is gone: it is made again."""
 
     def __init__(
         self,

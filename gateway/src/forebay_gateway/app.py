@@ -19,7 +19,7 @@ from forebay_gateway.endpoints.watch import watches
 from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.job_services import open_job_services, open_valkey
 from forebay_gateway.listeners import Listeners
-from forebay_gateway.loop_lag import watch_lag
+from forebay_gateway.metrics import LOOP_LAG
 from forebay_gateway.process_limits import fit_connections, raise_descriptors
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.handler import RequestHandler
@@ -78,7 +78,7 @@ class GatewayApp:
         report, names = self._activator.report, self._handler.rereads.names
         async with serve_ops(self._parsed.ops_address, self._not_ready_because, report, names):
             tasks = [asyncio.create_task(each.run(self._api)) for each in self._watches]
-            tasks += [asyncio.create_task(self._serve()), asyncio.create_task(watch_lag())]
+            tasks += [asyncio.create_task(self._serve()), asyncio.create_task(LOOP_LAG.watch())]
             for task in tasks:
                 task.add_done_callback(stop.failed)
             await stop.wait()

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from forebay_kube.loop_lag import LoopLag
+
 ANSWERS = Counter(
     "forebay_gateway_answers",
     "Requests by what became of them: relayed, or answered by the gateway with a status; left: the client went away.",
@@ -19,17 +21,7 @@ HELD_SECONDS = Histogram(
     "How long requests waited for a pod before one took them.",
     buckets=(0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
 )
-LOOP_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-LOOP_LAG = Histogram(
-    "forebay_gateway_loop_lag_seconds",
-    "How late the event loop was, looked at 20 times a second: what one step of it takes, all requests wait.",
-    buckets=LOOP_BUCKETS,
-)
-LOOP_BUSY = Histogram(
-    "forebay_gateway_loop_busy_seconds",
-    "How much of forebay_gateway_loop_lag_seconds was CPU time of its own; the rest is a busy node or a CPU limit.",
-    buckets=LOOP_BUCKETS,
-)
+LOOP_LAG = LoopLag("forebay_gateway", interval=0.05)
 JOBS = Counter("forebay_gateway_jobs", "Jobs that came to an end, by their last state.", ["state"])
 JOBS_WAITING = Gauge("forebay_gateway_waiting_jobs", "Jobs that wait for a pod and may start one, of all gateways.")
 JOBS_RUNNING = Gauge("forebay_gateway_running_jobs", "Jobs that pods run for this gateway.")

@@ -32,9 +32,9 @@ from forebay_operator.controller.workers import (
 from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
 from forebay_operator.gateway_slices.key_refresh import KeyRefresher
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.metrics import LOOP_LAG
 from forebay_operator.observability.endpoint_collector import observe
 from forebay_operator.observability.health import Health, serve_health
-from forebay_operator.observability.loop_lag import watch_lag
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
@@ -173,7 +173,7 @@ class LeadingOperator:
         source = self._source
         return (
             source.run(),
-            watch_lag(),
+            LOOP_LAG.watch(),
             self._reconcile(),
             resync(self._queue, self._cache, self._to_refresh, self._resync_interval),
             sweep(self._cluster, self._queue, source.stores, self._namespaces, source.begun_anew),

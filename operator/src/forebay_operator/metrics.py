@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from forebay_kube.loop_lag import LoopLag
+
 RECONCILE_SECONDS = Histogram(
     "forebay_reconcile_duration_seconds",
     "Time that one reconcile of one endpoint took; result is done, retry or error.",
@@ -15,17 +17,7 @@ API_REQUESTS = Counter(
 )
 QUEUE_DEPTH = Gauge("forebay_queue_depth", "Endpoints that wait to be reconciled.")
 QUEUE_RETRIES = Gauge("forebay_queue_retries", "Endpoints that wait to be reconciled again after a failure.")
-LOOP_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-LOOP_LAG = Histogram(
-    "forebay_loop_lag_seconds",
-    "How late the operator's event loop was, looked at four times a second.",
-    buckets=LOOP_BUCKETS,
-)
-LOOP_BUSY = Histogram(
-    "forebay_loop_busy_seconds",
-    "How much of forebay_loop_lag_seconds was CPU time of its own; the rest is a busy node or a CPU limit.",
-    buckets=LOOP_BUCKETS,
-)
+LOOP_LAG = LoopLag("forebay", interval=0.25)
 LEADER = Gauge("forebay_leader", "1 on the operator that works, 0 on those that stand by.")
 
 

@@ -1,14 +1,15 @@
 """Scales endpoints with their load: asks pods and gateways for it, and writes what is decided through /scale.
 
-The decision is in scaling/. One round looks at all endpoints but those at zero for which no gateway holds a request.
+The decision is in policy.py. One round looks at all endpoints but those at zero for which no gateway holds a request.
 Pods and gateways are asked over the network; a pod that does not answer is taken for one that is busy.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -96,7 +97,7 @@ class Autoscaler:
         self._jobs = JobCounts()
         self._limit = asyncio.Semaphore(CONCURRENT_LOAD_READS)
         self._limits: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._looking: set[EndpointKey] = set()
+        self._checking: set[EndpointKey] = set()
         self._scaling: set[EndpointKey] = set()
 
     def follow(self, key: EndpointKey, scaled: ScaledEndpoint | None) -> None:
@@ -125,7 +126,7 @@ class Autoscaler:
         for each in self._followed.values():
             each.history = History(each.history.length)
         self._scaling.clear()
-        self._looking.clear()
+        self._checking.clear()
         timeout = aiohttp.ClientTimeout(total=LOAD_TIMEOUT)
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
@@ -133,40 +134,35 @@ class Autoscaler:
         ):
             while True:
                 began = time.monotonic()
-                await self._look(session, tasks)
+                await self._check_all(session, tasks)
                 await asyncio.sleep(max(0.0, began + SCALING_INTERVAL - time.monotonic()))
 
-    async def _look(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
-        """Begin a look at each endpoint but those whose last look waits for an answer still. None waits for another."""
+    async def _check_all(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
+        """Begin a check of each endpoint whose last check is over. No endpoint waits for another."""
         held = await self._gateways.read_held(session) if self._gateways else ()
         for key in self._jobs.take([told for _, told in held], time.monotonic()):
             self._changed(key)
         for key, each in list(self._followed.items()):
-            if key in self._looking:
+            if key in self._checking:
                 continue
             own = [(gateway, None if told is None else told.get(key, GatewayLoad())) for gateway, told in held]
             if each.scaled.replicas or each.scaled.policy.min_replicas or any(one and one.waits for _, one in own):
-                self._looking.add(key)
-                tasks.create_task(self._look_well(session, tasks, key, each, own))
+                self._checking.add(key)
+                check = partial(self._check, session, tasks, key, each, own)
+                tasks.create_task(self._finish_check(key, check))
             else:
                 each.history.samples.clear()
 
-    async def _look_well(
-        self,
-        session: aiohttp.ClientSession,
-        tasks: asyncio.TaskGroup,
-        key: EndpointKey,
-        followed: _Followed,
-        held: Sequence[tuple[str, GatewayLoad | None]],
-    ) -> None:
+    async def _finish_check(self, key: EndpointKey, check: Callable[[], Awaitable[None]]) -> None:
+        """Run a check. Its failure is logged, and concerns no other endpoint."""
         try:
-            await self._look_at(session, tasks, key, followed, held)
+            await check()
         except Exception:
             logger.exception("endpoint %s/%s: scaling failed", *key)
         finally:
-            self._looking.discard(key)
+            self._checking.discard(key)
 
-    async def _look_at(
+    async def _check(
         self,
         session: aiohttp.ClientSession,
         tasks: asyncio.TaskGroup,
@@ -188,9 +184,9 @@ class Autoscaler:
             asleep = {name: scaled.stopped[name] for name, load in stopped.items() if load and load.asleep}
             idle = bool(scaled.pods) and scaled.replicas == 1 and sample.idle >= scaled.policy.idle_timeout
             waiting = any(one and one.waits for _, one in held)
-            self._tend(tasks, key, followed, asleep=asleep, idle=idle, waiting=waiting)
+            self._sleep_or_wake(tasks, key, followed, asleep=asleep, idle=idle, waiting=waiting)
 
-    def _tend(
+    def _sleep_or_wake(
         self,
         tasks: asyncio.TaskGroup,
         key: EndpointKey,

@@ -1,4 +1,4 @@
-"""How long a request waits for a pod, and what its client is told meanwhile."""
+"""What a request is answered by its head, how long it waits for a pod, and what its client is told meanwhile."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from forebay_gateway.endpoints.endpoint import read_endpoint
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http.errors import Refused
@@ -16,6 +17,7 @@ from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.handler import RequestHandler, _Request
 from forebay_gateway.settings import Limits
+from tests.unit.gateway.test_key_authorizer import made as known_keys
 from tests.unit.gateway.test_pending_requests import KEY, Cluster
 
 HOLD_SECONDS = 0.5
@@ -66,3 +68,59 @@ async def test_a_stream_is_told_of_the_wait_once_its_patience_is_over(
     client, refused = await hold(b'{"model": "m", "stream": true}', monkeypatch, early=early)
     assert refused.error.status == 503
     assert 1 <= len(client.comments) <= 3
+
+
+OPEN, CLOSED = ("team", "open"), ("team", "one")
+POST, V1 = "POST", "/v1/chat/completions"
+OK: Any = None
+
+# on whose port, method and path, key, and the endpoint that is meant with the error's status
+ADMISSIONS = [
+    (CLOSED, POST, V1, "a", CLOSED, OK),
+    (CLOSED, POST, V1, "", None, 401),
+    (CLOSED, POST, V1, "c", None, 401),
+    (CLOSED, POST, "/nowhere", "a", None, 404),
+    (CLOSED, POST, "/nowhere", "", None, 401),
+    (OPEN, POST, V1, "", OPEN, OK),
+    (OPEN, POST, V1, "c", OPEN, OK),
+    (None, POST, f"/v2/one/openai{V1}", "a", CLOSED, OK),
+    (None, POST, f"/v2/one/openai{V1}", "", None, 401),
+    (None, POST, f"/v2/none/openai{V1}", "a", None, 404),
+    (None, POST, f"/v2/none/openai{V1}", "c", None, 401),
+    (None, POST, f"/openai{V1}", "a", None, OK),
+    (None, POST, f"/openai{V1}", "c", None, 401),
+    (None, "GET", "/health", "", None, OK),
+]
+
+
+def handler_of_two() -> RequestHandler:
+    """A gateway with an endpoint that asks for a key, and one that asks for none."""
+    cluster = Cluster()
+    metadata = {"name": "open", "namespace": "team", "generation": 1}
+    spec = {"replicas": 0, "scaling": {"maxReplicas": 1}, "auth": {"mode": "None"}}
+    cluster.directory.put_endpoint(read_endpoint({"metadata": metadata, "spec": spec, "status": {}}))
+    return RequestHandler(cluster.directory, known_keys(), cluster.activator, cluster.balancer, Budgets(Limits()))
+
+
+def read_head(method: str, path: str, key: str) -> Head:
+    return Head(method, path.encode(), "1.1", [(b"authorization", f"Bearer {key}".encode())] if key else [])
+
+
+@pytest.mark.parametrize("row", ADMISSIONS, ids=str)
+async def test_the_key_decides_before_anything_is_told(row: tuple[Any, str, str, str, Any, Any]) -> None:
+    port, method, path, key, meant, status = row
+    handler, head = handler_of_two(), read_head(method, path, key)
+    if status is OK:
+        assert handler.admit(port, head).key == meant
+    else:
+        with pytest.raises(Refused) as raised:
+            handler.admit(port, head)
+        assert raised.value.error.status == status
+
+
+async def test_a_gateway_that_drains_admits_nothing() -> None:
+    handler = handler_of_two()
+    handler.draining = True
+    with pytest.raises(Refused) as raised:
+        handler.admit(OPEN, read_head(POST, V1, ""))
+    assert raised.value.error.status == 503

@@ -199,20 +199,25 @@ LETTERS = {"regex": "[a-z]{12}"}
 """Each letter is a token."""
 
 
+def check_sizes(items: list[Any], sizes: list[int]) -> None:
+    """Each item is as large as it should be, and the last one at most. vLLM puts tokens together that nobody took yet,
+    so on a busy machine there are fewer of them than letters."""
+    found = [len(item["choices"][0]["tokens"]) for item in items]
+    assert found[:-1] == sizes[: len(found) - 1]
+    assert 1 <= found[-1] <= sizes[len(found) - 1]
+    assert len("".join(token for item in items for token in item["choices"][0]["tokens"])) == 12
+
+
 def test_tokens_of_jobs_come_in_growing_items(writer: Server) -> None:
     """MIN_BATCH_SIZE=2, BATCH_SIZE_GROWTH_FACTOR=2, DEFAULT_BATCH_SIZE=4."""
     sampling = {"max_tokens": 12, "structured_outputs": LETTERS}
     items = job(writer, prompt="Hello", stream=True, sampling_params=sampling)
-    sizes = [len(item["choices"][0]["tokens"]) for item in items]
-    assert sizes[:2] == [2, 4]
-    assert max(sizes) == 4
-    assert len("".join(token for item in items for token in item["choices"][0]["tokens"])) == 12
+    check_sizes(items, [2, 4, 4, 4])
     assert items[-1]["usage"] == {"input": 5, "output": 12}
     (whole,) = job(writer, messages=HELLO, sampling_params=sampling)
     assert (len(whole["choices"][0]["tokens"]), whole["usage"]["output"]) == (1, 12)
     own = {"max_batch_size": 6, "min_batch_size": 6}
-    first, *_ = job(writer, prompt="Hello", stream=True, sampling_params=sampling, **own)
-    assert len(first["choices"][0]["tokens"]) == 6
+    check_sizes(job(writer, prompt="Hello", stream=True, sampling_params=sampling, **own), [6, 6])
 
 
 def test_openai_jobs_are_raw_text_by_default(writer: Server) -> None:

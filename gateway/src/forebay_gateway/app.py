@@ -1,4 +1,4 @@
-"""Wires the parts of the gateway, and runs them until the process is told to stop."""
+"""Wires the parts of the gateway, and runs them until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 async def run(parsed: argparse.Namespace) -> None:
-    """Serve until the process is told to stop, then drain. Raises SystemExit when a part failed."""
+    """Serve until SIGTERM or SIGINT, then drain. Raises SystemExit when a part failed."""
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
     limits = fit_connections(limits, raise_descriptors())
     client = open_valkey() if parsed.jobs == "valkey" else None

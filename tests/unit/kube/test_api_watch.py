@@ -15,7 +15,7 @@ import uvloop
 from kubernetes.aio import client
 
 from forebay_kube.api_client import ApiClient, ApiServerError
-from tests.unit.tls import rotated, write_certificate
+from tests.unit.tls import write_certificate
 
 EVENT = b'{"type": "ADDED", "object": {}}\n'
 
@@ -89,23 +89,3 @@ def test_at_the_end_nothing_is_left_open(tmp_path: Path, silence: Silence) -> No
     with silent_api_server(certificate, key, silence) as (port, silent):
         uvloop.run(watch_and_end(port, silent))
         gc.collect()
-
-
-async def test_another_ca_is_trusted_once_it_is_in_the_file(tmp_path: Path) -> None:
-    async with rotated(tmp_path) as (port, ca_file, rotate):
-
-        async def connect() -> client.ApiClient:
-            return client.ApiClient(client.Configuration(f"https://localhost:{port}", ssl_ca_cert=str(ca_file)))
-
-        api = ApiClient(await connect(), connect)
-        assert await api.request("GET", "/x") == {}
-        await rotate()
-        with pytest.raises(ApiServerError, match="CERTIFICATE_VERIFY_FAILED"):
-            await api.request("GET", "/x")
-        assert await api.request("GET", "/x") == {}
-        ca_file.unlink()
-        await rotate(write=False)
-        for _ in range(2):
-            with pytest.raises(ApiServerError, match="CERTIFICATE_VERIFY_FAILED"):
-                await api.request("GET", "/x")
-        await api.close()

@@ -94,8 +94,8 @@ class Activator:
 
         Args:
             began: when the request was complete (monotonic seconds).
-            comment: tells a client that waits for a stream of the progress, once its patience is over; None for a
-                request that gets a status.
+            comment: writes the progress to a client that waits for a stream. It is called after `patience_seconds`,
+                then once per heartbeat. None for a request that gets a status.
 
         Raises:
             Refused: there will be no pods, none came in time, or too many requests are held.

@@ -46,7 +46,7 @@ class DocumentStore(ABC):
 
 
 def size_of(text: str) -> int:
-    """Bytes that a document counts: those that it takes in the memory of whoever reads it."""
+    """Bytes by which a document counts against the budget: its size in the memory of a gateway that reads it."""
     return memory_of(text) + DOCUMENT_OVERHEAD
 
 

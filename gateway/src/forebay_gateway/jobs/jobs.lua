@@ -12,7 +12,7 @@
 -- forebay:expiries          zset    when nothing is left of a job
 -- forebay:bytes             number  what all jobs keep
 -- forebay:bytes-of          hash    the same by namespace
--- forebay:sizes             hash    the same by job, after its endpoint: it tells what a job kept whose own hash is gone
+-- forebay:sizes             hash    "ENDPOINT BYTES" by job, to free what a job kept whose own hash is lost
 -- forebay:swept             number  when the last sweep was
 -- forebay:told              channel what others may wait for: queued ENDPOINT, output ID, ended ID
 --

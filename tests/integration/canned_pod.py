@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any
 
+from tests.integration.listening import stop_listening
+
 Answer = Callable[["Exchange"], Coroutine[Any, Any, None]]
 
 TEXT = "The dam stood below the last bend of the river."
@@ -76,6 +78,7 @@ class CannedPod:
         self.ops_port = self._ops.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
+        await stop_listening([*self._api.sockets, *self._ops.sockets])
         self._api.close()
         self._ops.close()
         while accepting := asyncio.all_tasks() - self._serving - {asyncio.current_task()}:

@@ -17,6 +17,7 @@ import yaml
 from aiohappyeyeballs import AddrInfoType
 from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader, TCPConnector, web
 
+from tests.integration.listening import stop_listening
 from tests.kubectl import Kubectl
 from tests.waiting import until
 
@@ -128,13 +129,14 @@ class FaultyProxy:
             app.router.add_route("*", "/{path:.*}", self._handle)
             runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
+            listening = socket.create_server(("127.0.0.1", 0))
+            await web.SockSite(runner, listening).start()
             self.port = runner.addresses[0][1]
             listens.set()
             await self._stop.wait()
             for task in self._watches:
                 task.cancel()
+            await stop_listening([listening])
             await runner.cleanup()
         await until(lambda: all(each.fileno() == -1 for each in self._sockets))  # TLS takes leave of its peer
 

@@ -13,7 +13,11 @@ from tests.e2e.forebay import images
 from tests.kubectl import Kubectl
 
 EVERY_FLAG = ROOT / "tests/vllm/every_flag.py"
-SOURCES = (f"--volume={ROOT}/server/src:/src:ro", "--env=PYTHONPATH=/src")
+SOURCES = (
+    f"--volume={ROOT}/server/src:/server:ro",
+    f"--volume={ROOT}/protocol/src:/protocol:ro",
+    "--env=PYTHONPATH=/server:/protocol",
+)
 
 
 def test_the_operator_knows_what_the_server_image_understands(cluster: Kubectl) -> None:

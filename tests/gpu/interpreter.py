@@ -70,7 +70,9 @@ def install_server(python: Path) -> Path:
     """
     target = FOLDER / "server"
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(ROOT / "server/src", target, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for sources in ("protocol/src", "server/src"):
+        ignore = shutil.ignore_patterns("*.egg-info", "__pycache__")
+        shutil.copytree(ROOT / sources, target, ignore=ignore, dirs_exist_ok=True)
     project = tomllib.loads((ROOT / "server/pyproject.toml").read_text())["project"]
     metadata = target / f"forebay_server-{project['version']}.dist-info"
     metadata.mkdir()

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from forebay_protocol.spelling import suggest
 from forebay_server import vllm_compat
 from forebay_server.app import MIDDLEWARE, PLUGIN
 from forebay_server.config import env_resolver, invalid_values, settings, speculative, variable_names
@@ -149,7 +150,7 @@ def dictionary_error(label: str, group: str, value: Mapping[str, object]) -> str
     keys = vllm_compat.config_keys(group)
     for key, item in value.items():
         if keys and key not in keys:
-            return f"{label}: {key} is not known.{invalid_values.suggest(key, keys)}"
+            return f"{label}: {key} is not known.{suggest(key, keys)}"
         if problem := vllm_compat.value_problem(group, key, item):
             return f"{label}: {key}: {invalid_values.in_words(problem)}."
     return ""

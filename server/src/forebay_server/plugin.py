@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from forebay_protocol.request_id import HEADER
 from forebay_server.app import PLUGIN, current
 from forebay_server.lifecycle.state import Step
 from forebay_server.serving import request_id
@@ -56,7 +57,7 @@ def in_shape(handler: Handler) -> Handler:
             return await media_error(request, error)
         misunderstood = not_understood(request) if answer.status_code >= 500 else None
         answer = misunderstood or reshape(answer, request.url.path)
-        answer.headers["x-request-id"] = getattr(request.state, request_id.STATE, "")
+        answer.headers[HEADER] = getattr(request.state, request_id.STATE, "")
         return answer
 
     return shaped
@@ -66,7 +67,7 @@ async def media_error(request: Request, error: Exception) -> Response:
     """The answer where an image, a sound or a video that a request names by its URL could not be fetched. It does not
     say why: what this pod can reach is not a client's to learn."""
     answer = error_response(MEDIA_NOT_FETCHED, request.url.path)
-    answer.headers["x-request-id"] = getattr(request.state, request_id.STATE, "")
+    answer.headers[HEADER] = getattr(request.state, request_id.STATE, "")
     return answer
 
 

@@ -20,7 +20,7 @@ from forebay_gateway.endpoints.watch import watches
 from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.http.body import Fields, read_fields, read_query
-from forebay_gateway.http.errors import ApiDialect, Refused
+from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import METHODS
 from forebay_gateway.http.routes import read_path
 from forebay_gateway.jobs import http_api as jobs
@@ -30,6 +30,7 @@ from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
 from forebay_gateway.proxy.upstream import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
+from forebay_protocol.errors import ApiDialect
 from tests.fuzz import fuzzed, json_values
 from tests.unit.gateway.relaying import Client, connect
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from forebay_gateway.http.errors import ApiDialect
 from forebay_gateway.http.routes import Path, RouteKind, read_path
+from forebay_protocol.errors import ApiDialect
 from forebay_server.serving import routes
 
 OWN = {

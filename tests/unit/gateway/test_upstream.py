@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.http.errors import ApiDialect, Refused
+from forebay_gateway.http.errors import Refused
 from forebay_gateway.proxy.upstream import LONGEST_HEAD, LateUpstream, Upstream
 from forebay_gateway.proxy.upstream import connect as dial
+from forebay_protocol.errors import ApiDialect
 from tests.fuzz import fuzzed
 from tests.unit.gateway.relaying import Client, Transport, connect
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_operator.status.env_warnings import count_slips, find_env_warnings, known_names, settable_names
+from forebay_operator.status.env_warnings import find_env_warnings, known_names, settable_names
 
 SETTABLE = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
 KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "reserved", "ROOT_PATH": "refused"}
@@ -25,13 +25,6 @@ KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "re
 def test_a_near_miss_is_reported(name: str, suggestion: str | None) -> None:
     found = find_env_warnings([{"name": name}], KNOWN, SETTABLE)
     assert found == ([f"spec.env: {name} is not known to the server; did you mean {suggestion}?"] if suggestion else [])
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "distance"), [("abc", "abc", 0), ("abc", "abd", 1), ("abc", "acb", 1), ("abc", "", 3)]
-)
-def test_slips_are_counted(one: str, other: str, distance: int) -> None:
-    assert count_slips(one, other) == distance
 
 
 @pytest.mark.parametrize(("name", "reason"), [("SWAP_SPACE", "vLLM has removed it"), ("HOST", "it never sets a flag")])

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from forebay_server.config.env_resolver import Resolution, edit_distance, list_items, nearest, refused_options, resolve
+from forebay_server.config.env_resolver import Resolution, list_items, refused_options, resolve
 from forebay_server.config.vllm_flags import flags_of
 
 
@@ -201,16 +201,3 @@ def test_a_refused_flag_is_found_whatever_set_it() -> None:
 )
 def test_lists_come_in_three_forms(text: str, items: list[str]) -> None:
     assert list_items(text) == items
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "distance"),
-    [("A", "A", 0), ("AB", "BA", 1), ("ABC", "AC", 1), ("ABC", "ABCD", 1), ("ABCD", "AXYD", 2), ("AAAA", "BBBB", 3)],
-)
-def test_edit_distance_stops_at_its_limit(left: str, right: str, distance: int) -> None:
-    assert edit_distance(left, right, limit=2) == distance
-
-
-def test_short_names_are_compared_strictly() -> None:
-    assert nearest("SEEM", ["SEED"]) == "SEED"
-    assert nearest("SHED", ["DTYPE", "SEEDS"]) == ""

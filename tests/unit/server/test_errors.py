@@ -2,7 +2,6 @@
 
 import pytest
 
-from forebay_server.serving import errors
 from forebay_server.serving.errors import clean, of_status, of_vllm
 
 
@@ -35,12 +34,6 @@ def test_other_bodies_are_understood(body: dict[str, object]) -> None:
 def test_a_wrong_method_is_an_error_of_the_request() -> None:
     made = of_status(405, "", "GET", "/v1/embeddings")
     assert (made.status, made.code) == (405, "method_not_supported")
-
-
-def test_anthropics_clients_get_anthropics_types() -> None:
-    content = errors.WRONG_KEY.content(anthropic=True)
-    assert content["type"] == "error"
-    assert content["error"]["type"] == "authentication_error"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from forebay_gateway.http import errors
 from forebay_gateway.metrics import HELD, HELD_SECONDS
 from forebay_gateway.settings import Limits
 from forebay_kube.endpoint_key import EndpointKey, format_key
+from forebay_protocol.errors import ApiError
 
 ASK_SECONDS = 0.2
 """From one question to pods that start to the next."""
@@ -188,7 +189,7 @@ class Activator:
         return await self._find_ready(self._balancer.usable(self._directory.unready(key)))
 
 
-def refusal(endpoint: Endpoint | None, name: str) -> errors.ApiError | None:
+def refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
     """Why it is of no use to wait for an endpoint without ready pods; None where one should."""
     if endpoint is None:
         return errors.no_endpoint(name)
@@ -196,18 +197,18 @@ def refusal(endpoint: Endpoint | None, name: str) -> errors.ApiError | None:
         return errors.switched_off(name, endpoint.off)
     if endpoint.stalled and endpoint.replicas > 0:
         text = f"The endpoint '{name}' cannot start ({endpoint.reason}): {endpoint.message}"
-        return errors.ApiError(503, text, "endpoint_failed", headers=errors.retry_after(60))
+        return ApiError(503, text, "endpoint_failed", headers=errors.retry_after(60))
     return None
 
 
-def too_late(endpoint: Endpoint | None, name: str, seconds: float) -> errors.ApiError:
+def too_late(endpoint: Endpoint | None, name: str, seconds: float) -> ApiError:
     """The answer for a request that has waited long enough."""
     if endpoint is None:
         return errors.no_endpoint(name)
     text = f"The endpoint '{name}' did not become ready within {seconds:g} s; it is at: {endpoint.progress}."
     text += f" {endpoint.reason}: {endpoint.message}" if endpoint.message else ""
     later = errors.retry_after(endpoint.eta if endpoint.eta > 0 else 10)
-    return errors.ApiError(503, text, "endpoint_starting", headers=later)
+    return ApiError(503, text, "endpoint_starting", headers=later)
 
 
 def _release(waiting: set[asyncio.Future[list[Address]]], pods: list[Address]) -> None:
@@ -216,7 +217,7 @@ def _release(waiting: set[asyncio.Future[list[Address]]], pods: list[Address]) -
             future.set_result(pods)
 
 
-def _fail(waiting: set[asyncio.Future[list[Address]]], error: errors.ApiError) -> None:
+def _fail(waiting: set[asyncio.Future[list[Address]]], error: ApiError) -> None:
     for future in waiting:
         if not future.done():
             future.set_exception(errors.Refused(error))

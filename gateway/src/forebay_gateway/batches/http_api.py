@@ -17,9 +17,10 @@ from forebay_gateway.batches.upload import BadUpload, read_upload
 from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import Quota, Turns
 from forebay_gateway.http import errors
-from forebay_gateway.http.errors import ApiError, Refused, retry_after
+from forebay_gateway.http.errors import Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
+from forebay_protocol.errors import ApiError
 
 MOST_FILES, MOST_BATCHES = 10_000, 100
 """In one page of a list."""

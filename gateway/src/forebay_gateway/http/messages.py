@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from forebay_protocol import request_id
+
+REQUEST_ID = request_id.HEADER.encode()
+
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )

@@ -6,6 +6,7 @@ import httptools
 
 from forebay_gateway.http import errors
 from forebay_gateway.http.messages import Head
+from forebay_protocol.errors import body_too_large
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 """What is answered. CONNECT and TRACE are for proxies; llhttp also reads those of RTSP and WebDAV."""
@@ -66,7 +67,7 @@ class RequestReader:
         if self.head is None and self._seen > self._head_bytes:
             raise errors.Refused(errors.head_too_large(self._head_bytes))
         if self.head is not None and len(self.body) > self._body_bytes:
-            raise errors.Refused(errors.body_too_large(self._body_bytes))
+            raise errors.Refused(body_too_large(self._body_bytes))
 
     def _take_line(self, data: bytes) -> None:
         """Check the first line once it is there."""
@@ -110,7 +111,7 @@ class RequestReader:
         _check(head)
         declared = head.get(b"content-length")
         if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._body_bytes):
-            raise errors.Refused(errors.body_too_large(self._body_bytes))
+            raise errors.Refused(body_too_large(self._body_bytes))
         self.head = head
 
     def on_body(self, part: bytes) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
 
-from forebay_gateway.http.errors import ApiDialect
 from forebay_gateway.http.job_operations import read_operation
+from forebay_protocol.errors import ApiDialect
 
 RESOURCES = frozenset(
     {

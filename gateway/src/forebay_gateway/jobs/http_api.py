@@ -10,7 +10,7 @@ from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation
 from forebay_gateway.http import errors
-from forebay_gateway.http.errors import ApiError, Refused, no_endpoint, retry_after
+from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import METHODS
 from forebay_gateway.jobs.job import Job, State, describe_job, new_id, render, tell_state, tell_stream
 from forebay_gateway.jobs.rate_limits import RateLimits
@@ -18,6 +18,7 @@ from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailabl
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
+from forebay_protocol.errors import ApiError
 
 T = TypeVar("T")
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from forebay_gateway.http.errors import ApiDialect
 from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import WEB_SOCKETS, Path
 from forebay_kube.endpoint_key import EndpointKey
+from forebay_protocol.errors import ApiDialect
 
 
 @dataclass(frozen=True)

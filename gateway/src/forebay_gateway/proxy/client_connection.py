@@ -13,16 +13,17 @@ from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.fairness.pacing import LARGE, Reader
 from forebay_gateway.fairness.quotas import UNCOUNTED, Reservation
 from forebay_gateway.http import errors
-from forebay_gateway.http.errors import ApiDialect, ApiError, Refused
-from forebay_gateway.http.messages import LAST_CHUNK, STREAM_HEAD, Head, chunk, render_answer
+from forebay_gateway.http.errors import Refused
+from forebay_gateway.http.messages import LAST_CHUNK, REQUEST_ID, STREAM_HEAD, Head, chunk, render_answer
 from forebay_gateway.http.parser import RequestReader
-from forebay_gateway.http.request_id import choose_id, new_id
 from forebay_gateway.http.routes import read_path
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.upstream import TURN, Upstream
 from forebay_kube.endpoint_key import EndpointKey
+from forebay_protocol import request_id
+from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiDialect, ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class ClientConnection(asyncio.Protocol):
             try:
                 self._read(data)
             except Refused as refused:
-                if refused.error is errors.WRONG_KEY and self._port is None:
+                if refused.error is WRONG_KEY and self._port is None:
                     self._peeked = bytearray()
                     self._peek(self._reader.body)
                 self.fail(refused.error)
@@ -227,7 +228,7 @@ class ClientConnection(asyncio.Protocol):
     def answer(self, status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Answer the request whole, with JSON."""
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
-        headers = (("x-request-id", self._request_id), *headers)
+        headers = ((request_id.HEADER, self._request_id), *headers)
         head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
         if len(body) > UNCOUNTED and not self._keep_unsent(len(body)):
             self.fail(errors.TOO_MANY)
@@ -347,7 +348,7 @@ class ClientConnection(asyncio.Protocol):
     def _request_id(self) -> str:
         if self._admission:
             return self._admission.request_id
-        return choose_id(self._reader.head) if self._reader.head else new_id()
+        return request_id.choose_id(self._reader.head.get(REQUEST_ID) if self._reader.head else "")
 
     def _read(self, data: bytes) -> None:
         reader = self._reader
@@ -378,7 +379,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _too_slow(self) -> None:
         if self._reader.began:
-            self.fail(errors.SLOW_HEAD if self._reader.head is None else errors.SLOW_BODY)
+            self.fail(errors.SLOW_HEAD if self._reader.head is None else SLOW_BODY)
         else:
             self._transport.close()
 

@@ -18,8 +18,7 @@ from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http import errors
 from forebay_gateway.http.body import Fields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.http.messages import Head, render_request, replace_line
-from forebay_gateway.http.request_id import NAME, choose_id
+from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
 from forebay_gateway.http.routes import RouteKind, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
@@ -30,6 +29,8 @@ from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
+from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, not_found
+from forebay_protocol.request_id import choose_id
 
 LONGEST_FOR_AFFINITY = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
@@ -65,7 +66,7 @@ class RequestHandler:
         if path and (path.kind is RouteKind.PROBE or head.is_preflight):  # neither needs a key
             if head.has_body:
                 raise Refused(errors.NO_BODY)
-            return Admission(head, path, port, choose_id(head), known=False)
+            return Admission(head, path, port, choose_id(head.get(REQUEST_ID)), known=False)
         if port is not None:
             self._check(port, head)
         elif path is None or not path.endpoint:
@@ -73,17 +74,17 @@ class RequestHandler:
         else:
             port, authorized = self._named(unquote(path.endpoint), head), frozenset()
         if path is None:
-            raise Refused(errors.not_found(head.method, head.path))
-        return Admission(head, path, port, choose_id(head), authorized if port is None else frozenset())
+            raise Refused(not_found(head.method, head.path))
+        return Admission(head, path, port, choose_id(head.get(REQUEST_ID)), authorized if port is None else frozenset())
 
     def _check(self, key: EndpointKey, head: Head) -> None:
         if key in self.directory.open():
             return
         if not head.key:
-            raise Refused(errors.MISSING_KEY)
+            raise Refused(MISSING_KEY)
         self.rereads.note([key])
         if not self.keys.authorizes(head.key, key):
-            raise Refused(errors.WRONG_KEY)
+            raise Refused(WRONG_KEY)
 
     def _opened(self, head: Head) -> frozenset[EndpointKey]:
         """The endpoints that may be meant by a request that names none: with a key those that it opens, without one
@@ -93,7 +94,7 @@ class RequestHandler:
         if head.key:
             self.rereads.note(authorized)
         if not authorized:
-            raise Refused(errors.WRONG_KEY if head.key else errors.MISSING_KEY)
+            raise Refused(WRONG_KEY if head.key else MISSING_KEY)
         return authorized
 
     def _named(self, name: str, head: Head) -> EndpointKey:
@@ -104,9 +105,9 @@ class RequestHandler:
         if endpoint and (endpoint.open or self.keys.authorizes(head.key, endpoint.key)):
             return endpoint.key
         if not head.key:
-            raise Refused(errors.MISSING_KEY)
+            raise Refused(MISSING_KEY)
         if not self.keys.endpoints_for(head.key):
-            raise Refused(errors.WRONG_KEY)
+            raise Refused(WRONG_KEY)
         raise Refused(errors.no_endpoint(name))
 
     def peek(self, body: bytes | bytearray) -> bool:
@@ -213,7 +214,7 @@ class RequestHandler:
         if not fields.valid:
             raise Refused(errors.BAD_JSON)
         if not fields.model and (admission.key is None or admission.path.canonical in NEEDS_MODEL):
-            raise Refused(errors.MODEL_MISSING)
+            raise Refused(MODEL_MISSING)
         return fields
 
     def _by_model(self, model: str, admission: Admission) -> EndpointKey:
@@ -223,7 +224,7 @@ class RequestHandler:
             raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in found]))
         if found:
             return found[0]
-        raise Refused(errors.no_model(model) if admission.head.key else errors.MISSING_KEY)
+        raise Refused(errors.no_model(model) if admission.head.key else MISSING_KEY)
 
     async def _try(self, request: "_Request") -> bool:
         """Send a request to a pod, after a wait where there is none; whether a pod took it. Raises Refused."""
@@ -255,7 +256,7 @@ class RequestHandler:
         """Wait for pods, unless the request could not be answered then either. Raises Refused."""
         key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
-            raise Refused(errors.not_found(request.admission.head.method, request.admission.head.path))
+            raise Refused(not_found(request.admission.head.method, request.admission.head.path))
         fields = request.fields
         if fields is None:
             fields = request.fields = await self._read(request.client, request.admission, request.body)
@@ -288,7 +289,7 @@ async def _relay(request: _Request, upstream: Upstream, seconds: float, *, keys:
     """`keys`: the pod checks the API key, so it gets it."""
     client, admission = request.client, request.admission
     try:
-        head = replace_line(admission.head, NAME, admission.request_id)
+        head = replace_line(admission.head, REQUEST_ID, admission.request_id)
         lines = render_request(
             head, admission.path.target, len(request.body), web_socket=admission.web_socket, keys=keys
         )

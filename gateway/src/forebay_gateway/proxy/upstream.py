@@ -18,9 +18,10 @@ from typing import Protocol, cast
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.pacing import LARGE, Reader
 from forebay_gateway.http import errors
-from forebay_gateway.http.errors import ApiDialect, Refused
+from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
+from forebay_protocol.errors import ApiDialect
 
 TURN = "turn"
 """Why nothing is read for a moment: others have theirs."""

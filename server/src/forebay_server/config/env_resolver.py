@@ -10,14 +10,12 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from forebay_protocol.spelling import suggest
 from forebay_server.config import speculative, variable_names
 from forebay_server.config.vllm_flags import Flag, FlagKind, upper_case
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
-
-SUGGESTION_DISTANCE = 2
-"""An unknown name this close to a known one is reported as a slip of the pen."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 
@@ -227,33 +225,5 @@ def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], 
             result.ignored.append(f"{name} is ignored: vLLM has removed it. {remedy}")
         elif name in negations and name not in known:
             result.ignored.append(f"{name} has no effect here. Set {negations[name]}, to false or to true.")
-        elif name not in known and (suggestion := nearest(name, right_names)):
-            result.warnings.append(f"{name} is not known. Did you mean {suggestion}?")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that `name` is a slip of, within SUGGESTION_DISTANCE edits (one for a name of up to five
-    letters); "" when there is none. A name of another form than a flag's is none's slip."""
-    if not _NAME.fullmatch(name):
-        return ""
-    limit = SUGGESTION_DISTANCE if len(name) > 5 else 1
-    near = ((edit_distance(name, other, limit), other) for other in known if abs(len(name) - len(other)) <= limit)
-    distance, other = min(near, default=(limit + 1, ""))
-    return other if distance <= limit else ""
-
-
-def edit_distance(left: str, right: str, limit: int) -> int:
-    """The least number of letters to insert, delete, replace or swap with the next; limit + 1 when it is more."""
-    before: list[int] = []
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        following = [i]
-        for j, b in enumerate(right, 1):
-            cost = min(row[j] + 1, following[j - 1] + 1, row[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == right[j - 2] and b == left[i - 2]:
-                cost = min(cost, before[j - 2] + 1)
-            following.append(cost)
-        if min(following) > limit:
-            return limit + 1
-        before, row = row, following
-    return min(row[-1], limit + 1)
+        elif name not in known and _NAME.fullmatch(name) and (suggestion := suggest(name, right_names)):
+            result.warnings.append(f"{name} is not known.{suggestion}")

@@ -3,9 +3,9 @@
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
+from forebay_protocol.spelling import suggest
 from forebay_server.config.vllm_flags import EXPECTED, Flag
 from forebay_server.failure import causes
 
@@ -54,12 +54,6 @@ def not_among(label: str, value: str, choices: Iterable[str]) -> str:
     more = len(all_of_them) - SHOWN_CHOICES
     where = label if repr(value) in label else f"{label}={value!r}"
     return f"{where}: expected one of {shown}{f' and {more} more' if more > 0 else ''}.{suggest(value, all_of_them)}"
-
-
-def suggest(word: str, right_ones: Iterable[str]) -> str:
-    """Did you mean …? with a blank before it, or nothing."""
-    near = get_close_matches(word, list(right_ones), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def unknown_options(message: str, options: Iterable[str]) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
+
+from forebay_protocol.spelling import suggest
 
 
 class Form(StrEnum):
@@ -138,9 +139,7 @@ def _sampling(parameters: object) -> dict[str, Any]:
         if name in UNUSED:
             continue
         if name not in SAMPLING and name not in RENAMED:
-            near = get_close_matches(str(name), SAMPLING, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise JobError(f"sampling_params has no {name}.{hint}")
+            raise JobError(f"sampling_params has no {name}.{suggest(str(name), SAMPLING)}")
         fields[RENAMED.get(str(name), str(name))] = value
     best_of = parameters.get("best_of")
     if best_of not in (None, 1, parameters.get("n", 1)):

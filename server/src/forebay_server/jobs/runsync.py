@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+from forebay_protocol.errors import ApiError
 from forebay_server.asgi import App, Receive, Scope, Send
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, JobError, call_of
 from forebay_server.jobs.outputs import emit
 from forebay_server.jobs.transport import Transport, WithinProcess
 from forebay_server.serving import routes
-from forebay_server.serving.errors import ApiError
+from forebay_server.serving.errors import send_error
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,10 @@ class RunSync:
             await self._app(scope, receive, send)
             return
         if scope["method"] != "POST":
-            await ApiError(405, f"{scope['path']} takes POST only.", headers=(("allow", "POST"),)).send(send)
+            await send_error(ApiError(405, f"{scope['path']} takes POST only.", headers=(("allow", "POST"),)), send)
             return
         if self._running >= self._settings.max_concurrency:
-            await too_many(self._settings.max_concurrency).send(send)
+            await send_error(too_many(self._settings.max_concurrency), send)
             return
         self._running += 1
         try:
@@ -59,9 +60,8 @@ class RunSync:
                 raise ValueError("it has no input")
             seconds = _time_limit(job, self._settings)
         except ValueError as error:
-            await ApiError(400, f'The body must be JSON such as {{"input": {{"prompt": "Hello"}}}}: {error}.').send(
-                send
-            )
+            wrong = ApiError(400, f'The body must be JSON such as {{"input": {{"prompt": "Hello"}}}}: {error}.')
+            await send_error(wrong, send)
             return
         transport = WithinProcess(self._app, scope)
         if (b"accept", NDJSON) in scope["headers"]:

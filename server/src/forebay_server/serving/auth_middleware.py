@@ -8,6 +8,7 @@ import logging
 from typing import Protocol
 from urllib.parse import quote
 
+from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, ApiError, not_found
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
 from forebay_server.lifecycle.state import ServerState, Step
 from forebay_server.serving import errors, request_id, routes
@@ -57,9 +58,9 @@ class AuthMiddleware:
             return
         scope[DIRECT] = send
         scope, send = request_id.on_both(scope, send)
-        anthropic = routes.is_anthropic(scope["path"])
+        api = routes.dialect(scope["path"])
         if error := self._refusal(scope):
-            await error.send(send, anthropic=anthropic)
+            await errors.send_error(error, send, api)
             return
         # by what was begun an autoscaler tells an idle server: who only looks at the models does not keep it up
         with self.state.in_flight.one(needs_engine=scope["method"] == "POST"):
@@ -67,7 +68,7 @@ class AuthMiddleware:
                 if scope["method"] not in BODILESS:
                     receive = await read_body(scope, receive, self.limits)
             except BodyRefused as refused:
-                await refuse(refused.error, receive, send, anthropic=anthropic)
+                await refuse(refused.error, receive, send, api=api)
             except Disconnected:
                 return
             else:
@@ -80,7 +81,7 @@ class AuthMiddleware:
         with self.state.in_flight.one():
             await self.app(_as_vllm_knows_it(scope), receive, send)
 
-    def _refusal(self, scope: Scope) -> errors.ApiError | None:
+    def _refusal(self, scope: Scope) -> ApiError | None:
         """Why the request may not come in. The key is asked for first, so that nothing is learnt without one."""
         if self.state.draining:
             return errors.DRAINING
@@ -93,12 +94,12 @@ class AuthMiddleware:
         if self.keys is not None and not is_preflight(scope):
             key = _key(scope)
             if not key:
-                return errors.MISSING_KEY
+                return MISSING_KEY
             if not self.keys.accepts(key):
-                return errors.WRONG_KEY
+                return WRONG_KEY
         if not routes.is_served(path):
             absent = routes.absent_part(path)
-            return errors.not_available(absent) if absent else errors.not_found(method, path)
+            return errors.not_available(absent) if absent else not_found(method, path)
         if self.state.in_flight.count >= self.limits.in_flight:
             return errors.TOO_MANY
         return None

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from forebay_protocol.errors import ApiError
 from forebay_server import vllm_compat
 from forebay_server.lifecycle.liveness import EngineWatch
 from forebay_server.lifecycle.state import ServerState
-from forebay_server.serving.errors import ApiError
 
 log = logging.getLogger(__name__)
 

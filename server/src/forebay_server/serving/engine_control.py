@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from forebay_protocol.errors import ApiError
 from forebay_server.serving.engine import MODES, Answer, Engine, EngineRefused
-from forebay_server.serving.errors import ApiError
 
 LONGEST_WAIT = 300
 """Seconds before it falls asleep."""

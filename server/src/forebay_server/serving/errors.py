@@ -1,30 +1,15 @@
-"""Errors as OpenAI sends them: {"error": {"message", "type", "param", "code"}}, with its types and codes.
-
-The official clients pick their exception by the HTTP status; programs look at `code`. Both are as api.openai.com
-answers: type invalid_request_error for everything that the caller can mend, 401 and 404 included.
-"""
+"""The errors that a pod answers with. Those that the gateway answers with as well are forebay_protocol's."""
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
+from forebay_protocol import errors
+from forebay_protocol.errors import ApiDialect, ApiError
 from forebay_server.asgi import Send
-
-INVALID_REQUEST = "invalid_request_error"
-SERVER_ERROR = "server_error"
-
-ANTHROPIC_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-}
-"""HTTP status -> error type of Anthropic's API; "api_error" from 500 on, else invalid_request_error."""
 
 RETRY_AFTER_SECONDS = 1
 
@@ -36,44 +21,18 @@ _PLACES = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class ApiError:
-    """One error reply. `type` "" stands for the one that the status asks for."""
-
-    status: int
-    message: str
-    code: str | None = None
-    param: str | None = None
-    type: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-
-    def content(self, *, anthropic: bool = False) -> dict[str, Any]:
-        """The body. The one for Anthropic's clients has their `type` in both places and OpenAI's other fields too."""
-        kind = self.type or (SERVER_ERROR if self.status >= 500 else INVALID_REQUEST)
-        if anthropic:
-            kind = ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else INVALID_REQUEST)
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
-        return {"type": "error", "error": error} if anthropic else {"error": error}
-
-    async def send(self, send: Send, *, anthropic: bool = False) -> None:
-        """Answer the request with this error."""
-        body = json.dumps(self.content(anthropic=anthropic)).encode()
-        await send({"type": "http.response.start", "status": self.status, "headers": self._head(len(body))})
-        await send({"type": "http.response.body", "body": body})
-
-    def _head(self, length: int) -> list[tuple[bytes, bytes]]:
-        headers = [("content-type", "application/json"), ("content-length", str(length)), *self.headers]
-        return [(name.encode(), value.encode()) for name, value in headers]
+async def send_error(error: ApiError, send: Send, api: ApiDialect = ApiDialect.OPENAI) -> None:
+    """Answer the request with this error."""
+    body = json.dumps(error.content(api)).encode()
+    headers = [("content-type", "application/json"), ("content-length", str(len(body))), *error.headers]
+    lines = [(name.encode(), value.encode()) for name, value in headers]
+    await send({"type": "http.response.start", "status": error.status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
 
 
-_CHALLENGE = (("www-authenticate", "Bearer"),)
 _LATER = (("retry-after", str(RETRY_AFTER_SECONDS)),)
 _CLOSE = (("connection", "close"),)
 
-MISSING_KEY = ApiError(
-    401, "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY'.", headers=_CHALLENGE
-)
-WRONG_KEY = ApiError(401, "The API key is not valid for this endpoint.", "invalid_api_key", headers=_CHALLENGE)
 DRAINING = ApiError(503, "This server is shutting down. Try again.", "service_unavailable", headers=(*_LATER, *_CLOSE))
 ASLEEP = ApiError(503, "The model of this server sleeps. Try again later.", "service_unavailable", headers=_LATER)
 TOO_MANY = ApiError(
@@ -83,19 +42,14 @@ TOO_MANY = ApiError(
     type="requests",
     headers=_LATER,
 )
-SLOW_BODY = ApiError(408, "The request's body did not arrive in time.", "request_timeout", headers=_CLOSE)
+SLOW_BODY = replace(errors.SLOW_BODY, headers=_CLOSE)
 MEDIA_NOT_FETCHED = ApiError(
     400, "An image, sound or video that the request names by its URL could not be fetched.", "media_not_fetched"
 )
-MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_required_parameter", "model")
 
 
 def too_large(limit: int) -> ApiError:
-    return ApiError(413, f"The request's body is larger than {limit} bytes.", "request_too_large", headers=_CLOSE)
-
-
-def not_found(method: str, path: str) -> ApiError:
-    return ApiError(404, f"Invalid URL ({method} {path})", "unknown_url")
+    return replace(errors.body_too_large(limit), headers=_CLOSE)
 
 
 def not_available(operation: str) -> ApiError:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from forebay_protocol.errors import ApiError, not_found
 from forebay_server.serving import errors, routes
 from forebay_server.serving.openapi_document import served_document
 from forebay_server.serving.route_overrides import error_response, model_cards, reshape
@@ -40,7 +41,7 @@ async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
     for card in await model_cards(raw_request):
         if card["id"] == model:
             return JSONResponse(card)
-    error = errors.ApiError(404, f"The model '{model}' does not exist", "model_not_found", "model")
+    error = ApiError(404, f"The model '{model}' does not exist", "model_not_found", "model")
     return error_response(error, raw_request.url.path)
 
 
@@ -60,12 +61,12 @@ def moderate(app: FastAPI) -> Any:
         except ValueError:
             body = None
         if not isinstance(body, dict) or "input" not in body:
-            error = errors.ApiError(400, "The body must be a JSON object with 'input'.", None, "input")
+            error = ApiError(400, "The body must be a JSON object with 'input'.", None, "input")
             return error_response(error, raw_request.url.path)
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
         texts = [part.get("text") if isinstance(part, dict) else part for part in inputs]
         if not texts or not all(isinstance(text, str) for text in texts):
-            error = errors.ApiError(400, "'input' must be text or a list of texts.", None, "input")
+            error = ApiError(400, "'input' must be text or a list of texts.", None, "input")
             return error_response(error, raw_request.url.path)
         raw_request.state.understood = True
         request_type = next(iter(_body_types(classify)))
@@ -114,6 +115,6 @@ async def router_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 404:
-        return error_response(errors.not_found(request.method, path), path)
+        return error_response(not_found(request.method, path), path)
     reply = errors.of_status(error.status_code, str(error.detail), request.method, path)
     return error_response(reply, path)

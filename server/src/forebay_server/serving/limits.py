@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 
+from forebay_protocol.errors import ApiDialect, ApiError
 from forebay_server.asgi import Message, Receive, Scope, Send, header
 from forebay_server.serving import errors
-from forebay_server.serving.errors import ApiError
 
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -57,13 +57,13 @@ async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> Recei
     return replay
 
 
-async def refuse(error: ApiError, receive: Receive, send: Send, *, anthropic: bool) -> None:
+async def refuse(error: ApiError, receive: Receive, send: Send, *, api: ApiDialect) -> None:
     """Answer with `error` while the rest of the body is thrown away; then the connection closes."""
 
     async def hold_back_the_end(message: Message) -> None:
         await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
 
-    await error.send(hold_back_the_end, anthropic=anthropic)
+    await errors.send_error(error, hold_back_the_end, api)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
             while (message := await receive())["type"] == "http.request" and message.get("more_body"):

@@ -1,18 +1,14 @@
 """x-request-id: on every answer, so that a client's report can be found in the log. vLLM makes its own ids of it."""
 
-import random
-import re
 from collections.abc import Awaitable
 
+from forebay_protocol import request_id
 from forebay_server.asgi import Message, Scope, Send, header
 
-HEADER = b"x-request-id"
+HEADER = request_id.HEADER.encode()
 
 STATE = "forebay_request_id"
 """The id's name in the request's state: an exception that nobody handles is answered outside of the gate."""
-
-_GOOD = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""What is taken over from the client; anything else could fake lines of the log."""
 
 
 def on_both(scope: Scope, send: Send) -> tuple[Scope, Send]:
@@ -21,7 +17,7 @@ def on_both(scope: Scope, send: Send) -> tuple[Scope, Send]:
     The wrapped `send` is no coroutine of its own: a streamed token costs one plain call more.
     """
     given = header(scope, HEADER)
-    identity = given if _GOOD.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    identity = request_id.choose_id(given)
     line = (HEADER, identity.encode())
     scope.setdefault("state", {})[STATE] = identity
     if identity != given:

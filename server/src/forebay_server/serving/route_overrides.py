@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from forebay_protocol.errors import MODEL_MISSING, ApiError
 from forebay_server import vllm_compat
 from forebay_server.serving import anthropic, errors, openai, responses, routes, streams, tools
-from forebay_server.serving.errors import ApiError
 
 Endpoint = Callable[..., Awaitable[Any]]
 
@@ -42,7 +42,7 @@ def replace_routes(app: FastAPI) -> None:
 
 def error_response(error: ApiError, path: str) -> JSONResponse:
     """`error` as an answer to a request for `path`."""
-    return JSONResponse(error.content(anthropic=routes.is_anthropic(path)), error.status, dict(error.headers))
+    return JSONResponse(error.content(routes.dialect(path)), error.status, dict(error.headers))
 
 
 def reshape(response: Response, path: str) -> Response:
@@ -61,7 +61,7 @@ def not_understood(request: Request) -> Response | None:
     """
     if getattr(request.state, "understood", False):
         return None
-    error = errors.ApiError(400, "The request's body has a value of a wrong type.", "invalid_type")
+    error = ApiError(400, "The request's body has a value of a wrong type.", "invalid_type")
     return error_response(error, request.url.path)
 
 
@@ -104,7 +104,7 @@ def _writes(
     def make(core: Endpoint) -> Endpoint:
         async def endpoint(request: Any, raw_request: Request) -> Any:
             if model_required and not request.model:
-                return error_response(errors.MODEL_MISSING, raw_request.url.path)
+                return error_response(MODEL_MISSING, raw_request.url.path)
             tools.bind_arguments(request)
             responses.make_readable(request)
             serving = getattr(raw_request.app.state, handler, None)

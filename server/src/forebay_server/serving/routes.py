@@ -2,6 +2,8 @@
 
 import re
 
+from forebay_protocol.errors import ApiDialect
+
 OPEN = frozenset({"/health", "/ping"})
 """Answered without a key: they say that the server is up, and nothing else."""
 
@@ -95,6 +97,6 @@ def absent_part(path: str) -> str:
     return ABSENT.get(rest.partition("/")[0], "") if root == "v1" else ""
 
 
-def is_anthropic(path: str) -> bool:
-    """Whether the path, in any of its forms, is of Anthropic's API, whose errors look different."""
-    return canonical(path).startswith("/v1/messages")
+def dialect(path: str) -> ApiDialect:
+    """Whose errors a path, in any of its forms, answers with before its stream begins."""
+    return ApiDialect.ANTHROPIC if canonical(path).startswith("/v1/messages") else ApiDialect.OPENAI

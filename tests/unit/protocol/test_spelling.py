@@ -1,0 +1,43 @@
+"""Which name was probably meant."""
+
+import pytest
+
+from forebay_protocol.spelling import edit_distance, find_nearest, suggest
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "distance"),
+    [
+        ("A", "A", 0),
+        ("AB", "BA", 1),
+        ("ABC", "AC", 1),
+        ("ABC", "ABD", 1),
+        ("ABC", "ABCD", 1),
+        ("ABCD", "AXYD", 2),
+        ("ABC", "", 3),
+        ("AAAA", "BBBB", 3),
+    ],
+)
+def test_edit_distance_stops_at_its_limit(left: str, right: str, distance: int) -> None:
+    assert edit_distance(left, right, limit=2) == distance
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "nearest"),
+    [
+        ("temprature", ["top_p", "temperature"], "temperature"),
+        ("SEEM", ["SEED"], "SEED"),
+        ("SHED", ["DTYPE", "SEEDS"], ""),
+        ("FLAGGA", ["FLAGGC", "FLAGGB"], "FLAGGB"),
+        ("7", ["8", "16"], ""),
+        ("", ["SEED"], ""),
+        ("X" * 100_000, ["SEED"], ""),
+    ],
+)
+def test_short_names_are_compared_strictly(name: str, known: list[str], nearest: str) -> None:
+    assert find_nearest(name, known) == nearest
+
+
+def test_a_suggestion_is_a_sentence_to_append() -> None:
+    assert suggest("SEEM", ["SEED"]) == " Did you mean SEED?"
+    assert suggest("SEEM", []) == ""

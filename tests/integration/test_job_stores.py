@@ -81,7 +81,7 @@ async def becomes(reached: Callable[[], Awaitable[bool]]) -> None:
 
 async def test_a_job_goes_its_way(store: JobStore) -> None:
     ended: list[str] = []
-    store.finished = lambda job: ended.append(job.id)
+    store.finished.add(lambda job: ended.append(job.id))
     await submit(store, policy={"executionTimeout": 5000})
     assert await store.claim(KEY, [], 9) == (None, 1)
     job = await claim(store)
@@ -208,8 +208,8 @@ async def test_only_what_failed_can_be_retried(store: JobStore, found: State) ->
 async def test_cancelling_ends_a_job_once_wherever_it_is(store: JobStore) -> None:
     ended: list[str] = []
     stopped: list[str] = []
-    store.finished = lambda job: ended.append(job.id)
-    store.stopped = lambda job_id, _: stopped.append(job_id)
+    store.finished.add(lambda job: ended.append(job.id))
+    store.claim_lost.add(lambda job_id, _: stopped.append(job_id))
     await submit(store, "running")
     job = await claim(store)
     await submit(store, "queued")
@@ -309,7 +309,7 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
     ended: list[Job] = []
     dead = opened(valkey)
     async with opened(valkey) as living:
-        living.finished = ended.append
+        living.finished.add(ended.append)
         await submit(living)
         for number in range(ATTEMPTS):
             job = await claim(dead)
@@ -329,7 +329,7 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
 async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         ended: list[Job] = []
-        store.finished = ended.append
+        store.finished.add(ended.append)
         await submit(store)
         await store._client.zadd("forebay:expiries", {"a": 0})
         await becomes(lambda: is_(store, "a", None))

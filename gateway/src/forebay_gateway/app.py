@@ -4,11 +4,12 @@ import argparse
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from redis import asyncio as valkey
 
-from forebay_gateway.activator.pending_requests import Activator
+from forebay_gateway.activator.pending_requests import Activator, Backlog
 from forebay_gateway.activator.readiness_probe import ReadinessProbe
 from forebay_gateway.activator.scale_up import wake
 from forebay_gateway.admin import serve_ops
@@ -65,13 +66,20 @@ class GatewayApp:
         self._keys = KeyAuthorizer()
         self._directory = Directory(parsed.home_namespace)
         self._balancer = Balancer()
-        self._activator = Activator(self._directory, self._balancer, self._wake, probe.find_ready, limits)
+        self._activator = Activator(
+            self._directory,
+            self._balancer,
+            wake=self._wake,
+            find_ready=probe.find_ready,
+            backlog=self._backlog,
+            limits=limits,
+        )
         self._budgets = Budgets(limits)
         self._handler = RequestHandler(self._directory, self._keys, self._activator, self._balancer, self._budgets)
         self._connections: set[ClientConnection] = set()
         self._watches = list(watches(self._directory, self._keys, parsed.namespace, parsed.watch_namespaces))
         self._listeners = Listeners(self._accept, self._directory.ports)
-        self._directory.ports_changed = self._listeners.change
+        self._directory.ports_changed.add(self._listeners.change)
 
     async def run(self, stop: ShutdownSignal) -> None:
         """Serve until the stop, then drain."""
@@ -117,6 +125,10 @@ class GatewayApp:
         return ClientConnection(
             key, self._budgets, self._connections, admit=handler.admit, peek=handler.peek, serve=handler.serve
         )
+
+    def _backlog(self) -> Mapping[EndpointKey, Backlog]:
+        """The jobs of each endpoint now; none before there is a store."""
+        return self._handler.jobs.backlog() if self._handler.jobs else {}
 
     async def _wake(self, key: EndpointKey) -> None:
         await wake(self._api, key)

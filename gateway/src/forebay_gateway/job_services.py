@@ -3,14 +3,14 @@
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from redis import asyncio as valkey
 
-from forebay_gateway.activator.pending_requests import Activator
+from forebay_gateway.activator.pending_requests import Activator, Backlog
 from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
 from forebay_gateway.batches.http_api import BatchApi
 from forebay_gateway.batches.processor import BatchProcessor
@@ -41,17 +41,39 @@ VALKEY_URL = "FOREBAY_GATEWAY_VALKEY_URL"
 class JobServices:
     """What answers requests for jobs and batches, and what does them."""
 
+    store: JobStore
     api: JobApi
     batches: BatchApi
     worker: BatchProcessor
     dispatcher: Dispatcher
-    running: JobExecutor
+    executor: JobExecutor
+    _forgetting: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def backlog(self) -> Mapping[EndpointKey, Backlog]:
+        """The jobs of each endpoint now."""
+        return self.store.backlog()
+
+    def forget(self, key: EndpointKey) -> None:
+        """Drop what is kept for an endpoint that is gone, however long the store does not answer."""
+        task = asyncio.create_task(self._forget(key))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
 
     async def drain(self) -> None:
         """Begin no more jobs, and wait until those that run are over."""
         self.worker.drain()
         self.dispatcher.drain()
-        await self.running.ended()
+        await self.executor.wait_until_idle()
+
+    async def close(self) -> None:
+        """Give up what is still to be forgotten; the store drops it when its time is over."""
+        for task in self._forgetting:
+            task.cancel()
+        await asyncio.gather(*self._forgetting, return_exceptions=True)
+
+    async def _forget(self, key: EndpointKey) -> None:
+        await retry_until_available(partial(self.api.forget, key))
+        await retry_until_available(partial(self.batches.forget, key))
 
 
 def open_valkey() -> valkey.Redis:
@@ -95,36 +117,25 @@ async def open_job_services(
     async with (
         _open(parsed, client, cipher) as (store, documents),
         Webhooks(store, answers, pace, parsed.webhook_networks) as webhooks,
-        JobExecutor(store, balancer, answers, pace) as running,
-        Dispatcher(store, directory, balancer, activator, running) as dispatcher,
+        JobExecutor(store, balancer, answers, pace) as executor,
+        Dispatcher(store, directory, balancer, activator, executor) as dispatcher,
         BatchProcessor(documents, store, cipher, pace) as worker,
     ):
         api, batches = JobApi(store, directory, answers, pace), BatchApi(documents, worker, answers, pace)
-        jobs = JobServices(api, batches, worker, dispatcher, running)
-        forgetting: set[asyncio.Task[None]] = set()
-
-        def finished(job: Job) -> None:
-            JOBS.labels(job.state).inc()
-            if job.started is not None and job.finished is not None:
-                JOB_DELAY.observe(job.started - job.created)
-                JOB_EXECUTION.observe(job.finished - job.started)
-            webhooks.deliver(job)
-
-        async def forget(key: EndpointKey) -> None:
-            await retry_until_available(partial(jobs.api.forget, key))
-            await retry_until_available(partial(jobs.batches.forget, key))
-
-        def dropped(key: EndpointKey) -> None:
-            task = asyncio.create_task(forget(key))
-            forgetting.add(task)
-            task.add_done_callback(forgetting.discard)
-
+        services = JobServices(store, api, batches, worker, dispatcher, executor)
+        store.finished.add(_count)
+        store.finished.add(webhooks.deliver)
+        directory.endpoint_removed.add(services.forget)
         JOBS_WAITING.set_function(lambda: sum(each.waiting for each in store.backlog().values()))
-        store.finished = finished
-        activator.backlog, directory.dropped = store.backlog, dropped
         try:
-            yield jobs
-        finally:  # before what they use is closed
-            for task in forgetting:
-                task.cancel()
-            await asyncio.gather(*forgetting, return_exceptions=True)
+            yield services
+        finally:  # before what it uses is closed
+            await services.close()
+
+
+def _count(job: Job) -> None:
+    """Count a job that has come to its end."""
+    JOBS.labels(job.state).inc()
+    if job.started is not None and job.finished is not None:
+        JOB_DELAY.observe(job.started - job.created)
+        JOB_EXECUTION.observe(job.finished - job.started)

@@ -131,7 +131,7 @@ def test_ids_are_bare_at_home_and_qualified_elsewhere() -> None:
 
 def test_ports_follow_the_slices_of_endpoints_that_are_there() -> None:
     directory, told = Directory("team"), []
-    directory.ports_changed = lambda: told.append(directory.ports())
+    directory.ports_changed.add(lambda: told.append(directory.ports()))
     directory.put_slice("g", Slice(KEY, 20000, "u1"))
     directory.put_endpoint(read_endpoint(manifest()))
     directory.put_endpoint(read_endpoint(manifest()))

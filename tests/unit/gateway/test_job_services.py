@@ -34,7 +34,7 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
     monkeypatch.setattr(JobApi, "forget", forget)
     limits, directory, balancer = Limits(), Directory("team"), Balancer()
     parsed = argparse.Namespace(jobs_bytes=1, files_bytes=1, namespace_share=1.0, webhook_networks=[])
-    activator = Activator(directory, balancer, wake, find, limits)  # type: ignore[arg-type]
+    activator = Activator(directory, balancer, wake=wake, find_ready=find, backlog=dict, limits=limits)  # type: ignore[arg-type]
     answers = Quota(1)
     async with open_job_services(
         parsed,
@@ -46,6 +46,6 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
         answers=answers,
         pace=Pacer(),
     ):
-        directory.dropped(("team", "one"))
+        directory.endpoint_removed.notify(("team", "one"))
         await begun.wait()
     assert ended.is_set()

@@ -42,7 +42,14 @@ class Cluster:
         self.woken: list[EndpointKey] = []
         self.says_ready: list[Address] = []
         self.on_wake: Callable[[], Awaitable[None]] | None = None
-        self.activator = Activator(self.directory, self.balancer, self._wake, self._ask, replace(Limits(), **limits))
+        self.activator = Activator(
+            self.directory,
+            self.balancer,
+            wake=self._wake,
+            find_ready=self._ask,
+            backlog=dict,
+            limits=replace(Limits(), **limits),
+        )
 
     async def _wake(self, key: EndpointKey) -> None:
         self.woken.append(key)

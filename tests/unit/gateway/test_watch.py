@@ -128,7 +128,7 @@ def test_jobs_of_a_pod_are_bounded(value: str, jobs: int) -> None:
 def test_what_is_kept_for_an_endpoint_goes_with_it_and_not_when_it_cannot_be_read() -> None:
     gone: list[tuple[str, str]] = []
     directory = Directory("team-a")
-    directory.dropped = gone.append
+    directory.endpoint_removed.add(gone.append)
     watch = watch_of(directory, 0)
     watch._take("ADDED", named("one", spec={"replicas": 1}))
     watch._take("MODIFIED", named("one", spec={"replicas": {}}))

@@ -108,7 +108,7 @@ async def test_a_large_output_is_told_too() -> None:
         await store.submit(key, "job-1", read_submission(content, sync=False), "key")
         job, _ = await store.claim(key, [Address("10.0.0.1", 8000)], 1)
         assert job
-        store.finished = webhooks.deliver
+        store.finished.add(webhooks.deliver)
         await store.finish(job, State.COMPLETED, items=['"' + "x" * 100_000 + '"'])
         await asyncio.gather(*webhooks._tasks)
         assert seen.get_nowait() == seen.get_nowait()

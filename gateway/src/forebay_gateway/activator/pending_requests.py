@@ -51,19 +51,25 @@ class Activator:
     """The held requests of all endpoints."""
 
     def __init__(
-        self, directory: Directory, balancer: Balancer, wake: Waking, find_ready: Find, limits: Limits
+        self,
+        directory: Directory,
+        balancer: Balancer,
+        *,
+        wake: Waking,
+        find_ready: Find,
+        backlog: Callable[[], Mapping[EndpointKey, Backlog]],
+        limits: Limits,
     ) -> None:
         self._directory = directory
         self._balancer = balancer
         self._wake = wake
         self._find_ready = find_ready
+        self._backlog = backlog
         self._limits = limits
         self._usage: dict[EndpointKey, Usage] = {}
         self._waiting: dict[EndpointKey, set[asyncio.Future[list[Address]]]] = {}
         self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
         self._shares = Quota(limits.held, limits.namespace_share)
-        self.backlog: Callable[[], Mapping[EndpointKey, Backlog]] = dict
-        """Tells what jobs there are."""
 
     def begin(self, key: EndpointKey) -> None:
         """Count a request that needs the engine."""
@@ -142,7 +148,7 @@ class Activator:
         now = time.monotonic()
         for key in [key for key, usage in self._usage.items() if not usage.since and not self._directory.endpoint(key)]:
             del self._usage[key]
-        backlog = self.backlog()
+        backlog = self._backlog()
         for key in backlog:
             self._usage.setdefault(key, Usage())
         return {

@@ -2,18 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from forebay_gateway.endpoints.endpoint import Address, Endpoint, Slice
+from forebay_gateway.observers import Observers
 from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
 
 class Directory:
-    """Endpoints by their keys. `ports_changed` is called when the ports to listen on may be others, `dropped` with an
-    endpoint that is gone."""
+    """Endpoints by their keys."""
 
     def __init__(self, home: str) -> None:
         """`home` is the namespace whose endpoints have their bare name as id."""
@@ -22,14 +22,16 @@ class Directory:
         self._slices: dict[EndpointKey, dict[str, Slice]] = {}
         self._open: set[EndpointKey] = set()
         self._watchers: dict[EndpointKey, set[asyncio.Event]] = {}
-        self.ports_changed: Callable[[], None] = lambda: None
-        self.dropped: Callable[[EndpointKey], None] = lambda _: None
+        self.ports_changed = Observers[[]]()
+        """The ports to listen on may be others now."""
+        self.endpoint_removed = Observers[[EndpointKey]]()
+        """An endpoint is gone from the cluster."""
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         before = self._endpoints.get(endpoint.key)
         self._endpoints[endpoint.key] = endpoint
         if before is None or before.uid != endpoint.uid:
-            self.ports_changed()
+            self.ports_changed.notify()
         (self._open.add if endpoint.open else self._open.discard)(endpoint.key)
         self._tell(endpoint.key)
 
@@ -37,9 +39,9 @@ class Directory:
         """It is not served any more. Where it is not gone, but cannot be read, what is kept for it stays."""
         self._endpoints.pop(key, None)
         self._open.discard(key)
-        self.ports_changed()
+        self.ports_changed.notify()
         if gone:
-            self.dropped(key)
+            self.endpoint_removed.notify(key)
         self._tell(key)
 
     def put_slice(self, name: str, found: Slice) -> None:
@@ -47,7 +49,7 @@ class Directory:
         before = self._slices.setdefault(found.key, {}).get(name)
         self._slices[found.key][name] = found
         if found.claim != (before.claim if before else ()):
-            self.ports_changed()
+            self.ports_changed.notify()
         self._tell(found.key)
 
     def drop_slice(self, name: str, key: EndpointKey) -> None:
@@ -56,7 +58,7 @@ class Directory:
         if not slices:
             self._slices.pop(key, None)
         if gone and gone.gateway_port:
-            self.ports_changed()
+            self.ports_changed.notify()
         self._tell(key)
 
     def endpoint(self, key: EndpointKey) -> Endpoint | None:

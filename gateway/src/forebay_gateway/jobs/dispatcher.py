@@ -23,19 +23,20 @@ class Dispatcher:
     """For all endpoints. Use it as an async context manager."""
 
     def __init__(
-        self, store: JobStore, directory: Directory, balancer: Balancer, activator: Activator, running: JobExecutor
+        self, store: JobStore, directory: Directory, balancer: Balancer, activator: Activator, executor: JobExecutor
     ) -> None:
         self._store = store
         self._directory = directory
         self._balancer = balancer
         self._activator = activator
-        self._executor = running
+        self._executor = executor
         self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
         self._changed: dict[EndpointKey, asyncio.Event] = {}
         self._draining = False
+        store.queued.add(self._look)
+        executor.ended.add(self._look)
 
     async def __aenter__(self) -> "Dispatcher":
-        self._store.queued = self._executor.left = self._look
         return self
 
     async def __aexit__(self, *_: object) -> None:

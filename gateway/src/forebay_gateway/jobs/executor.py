@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
@@ -19,6 +19,7 @@ from forebay_gateway.jobs import pod_client
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable, retry_until_available
 from forebay_gateway.metrics import JOBS_RUNNING, REQUEUED
+from forebay_gateway.observers import Observers
 from forebay_kube.endpoint_key import EndpointKey
 
 READ_BUFFER = 16 << 10
@@ -39,9 +40,9 @@ class JobExecutor:
         self._takers = Balancer()
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self.left: Callable[[EndpointKey], None] = lambda _: None
-        """Called when a pod of an endpoint has a job less."""
-        store.stopped = self.stop
+        self.ended = Observers[[EndpointKey]]()
+        """A pod of an endpoint has a job less."""
+        store.claim_lost.add(self.stop)
 
     async def __aenter__(self) -> "JobExecutor":
         connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_open)
@@ -52,10 +53,10 @@ class JobExecutor:
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
-        await self.ended()
+        await self.wait_until_idle()
         await self._session.close()
 
-    async def ended(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until no job runs here."""
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -78,7 +79,7 @@ class JobExecutor:
 
     def _end(self, job: Job, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self.left(job.endpoint)
+        self.ended.notify(job.endpoint)
 
     async def _run(self, job: Job) -> None:
         try:

@@ -171,8 +171,8 @@ class MemoryJobStore(JobStore):
         job.state, job.error, job.finished = state, error, self._now()
         self._expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
         self._tell(job.id)
-        self.finished(job)
-        self.stopped(job.id, job.token)
+        self.finished.notify(job)
+        self.claim_lost.notify(job.id, job.token)
 
     def _leave_pod(self, job: Job) -> None:
         endpoint = self._endpoints[job.endpoint]
@@ -200,7 +200,7 @@ class MemoryJobStore(JobStore):
         endpoint.queue_of(job).append(job)
         endpoint.counts.queued += 1
         endpoint.counts.waiting += not job.submission.low
-        self.queued(job.endpoint)
+        self.queued.notify(job.endpoint)
 
     def _dequeue(self, job: Job) -> None:
         endpoint = self._endpoints[job.endpoint]

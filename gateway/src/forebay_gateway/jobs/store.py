@@ -16,6 +16,7 @@ from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import UNCOUNTED, Turns
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
+from forebay_gateway.observers import Observers
 from forebay_kube.endpoint_key import EndpointKey
 
 T = TypeVar("T")
@@ -78,12 +79,12 @@ class JobStore(ABC):
     """Where the jobs are, for a person."""
 
     def __init__(self) -> None:
-        self.queued: Callable[[EndpointKey], None] = lambda _: None
-        """Called when an endpoint's queue may have jobs."""
-        self.finished: Callable[[Job], None] = lambda _: None
-        """Called once for each job that has come to its end, by the gateway that ended it."""
-        self.stopped: Callable[[str, str], None] = lambda _, __: None
-        """Called with a job's ID and the token of the claim that this gateway may have had on it, and has no more."""
+        self.queued = Observers[[EndpointKey]]()
+        """An endpoint's queue may have jobs."""
+        self.finished = Observers[[Job]]()
+        """A job has come to its end, and this gateway ended it: once for each job."""
+        self.claim_lost = Observers[[str, str]]()
+        """This gateway has no claim any more on the job of this ID by the claim of this token, if it had one."""
         self.turns = Turns()
         """One large output at a time is in memory for each namespace, until it is written or counts elsewhere."""
         self._watchers: dict[str, set[asyncio.Event]] = {}

@@ -79,7 +79,7 @@ class ValkeyJobStore(JobStore):
         flat = [each for field in fields.items() for each in field]
         if not await self._scripts.run("submit", job_id, *self._place, submission.input, *flat, growing=True):
             raise Full
-        self.queued(key)
+        self.queued.notify(key)
 
     async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED) -> Job | None:
         found = await self._scripts.run("find", job_id, format_key(key), most)
@@ -123,19 +123,19 @@ class ValkeyJobStore(JobStore):
         self._let_go(job)
         job.state, job.error, job.finished = state, error, done / 1000
         told = await self.find(job.endpoint, job.id) if job.submission.webhook else job
-        self.finished(told or job)
+        self.finished.notify(told or job)
 
     async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
         ended = await self._scripts.run("cancel", job_id, format_key(key))
         job = await self.find(key, job_id) if ended is not None else None
         if ended and job:
-            self.finished(job)
+            self.finished.notify(job)
         return job
 
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
         sealed, call_id = self._cipher.close(api_key, _owner(key, job_id)), uuid.uuid4().hex
         found = await self._scripts.run("retry", job_id, format_key(key), sealed, call_id, growing=True)
-        self.queued(key)
+        self.queued.notify(key)
         return State(found) if found else None
 
     async def purge(self, key: EndpointKey) -> int:
@@ -169,7 +169,7 @@ class ValkeyJobStore(JobStore):
         for job_id in await self._scripts.run("beat", *(each for claim in claims for each in claim)):
             if self._claims.get(job_id) == tokens[job_id]:
                 del self._claims[job_id]
-            self.stopped(job_id, tokens[job_id])
+            self.claim_lost.notify(job_id, tokens[job_id])
 
     async def _sweep(self) -> None:
         counts, ended, again = await self._scripts.run("sweep", round(CLAIM_LEASE * 1000), ATTEMPTS)
@@ -184,7 +184,7 @@ class ValkeyJobStore(JobStore):
             logger.warning("%d jobs of gateways that are gone are queued again", again)
         for key, jobs in backlog.items():
             if jobs.queued:
-                self.queued(key)
+                self.queued.notify(key)
 
     async def _listen(self) -> None:
         """Pass on what other gateways do, until the connection ends. What was missed meanwhile may be anything."""
@@ -197,7 +197,7 @@ class ValkeyJobStore(JobStore):
                 if message:
                     word, _, what = message["data"].partition(" ")
                     if word == "queued":
-                        self.queued(parse_key(what))
+                        self.queued.notify(parse_key(what))
                     else:
                         self._tell(what)
                     if word == "ended" and what in self._claims:
@@ -229,7 +229,7 @@ class ValkeyJobStore(JobStore):
 
     def _tell_ended(self, ended: Sequence[tuple[str, list[str]]]) -> None:
         for job_id, fields in ended:
-            self.finished(self._job(job_id, fields))
+            self.finished.notify(self._job(job_id, fields))
 
     def _job(
         self, job_id: str, fields: list[str], output: Sequence[str] = (), left_out: int = 0, *, given: str = ""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -320,7 +320,16 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
         assert "went away" in ended[0].error
         await submit(living, "kept")
         job = await claim(living)
-        await asyncio.sleep(2)
+        beats = 0
+        hold = living._hold
+
+        async def counted(claims: Sequence[tuple[str, str]]) -> None:
+            nonlocal beats
+            await hold(claims)
+            beats += 1
+
+        monkeypatch.setattr(living, "_hold", counted)
+        await until(lambda: beats > 8)  # longer than its lease
         assert await state(living, "kept") is State.IN_PROGRESS, "it is beaten for"
         await living.finish(job, State.COMPLETED)
     await dead._client.aclose()

@@ -1,13 +1,13 @@
 """Keys and tokens on a real run: what they open, and that nothing tells them."""
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.fetch import fetch
+from tests.kubectl import wait_for
 from tests.vllm.server import REPOSITORY, Server, endpoint, serving
 from tests.vllm.weights import with_weights
 
@@ -52,11 +52,10 @@ def test_keys_change_while_the_server_runs_and_are_told_nowhere(
     assert status(server, KEYS["old"], b"{") == 400
     assert status(server, KEYS["new"]) == status(server, SENT) == status(server, TOKEN) == 401
     (keys / "two").write_text(KEYS["new"])
-    time.sleep(1.1)  # how often the folder is looked at
-    assert status(server, KEYS["new"]) == status(server, KEYS["old"]) == 200
+    wait_for(lambda: status(server, KEYS["new"]) == 200, "the folder is looked at")
+    assert status(server, KEYS["old"]) == 200
     (keys / "one").unlink()
-    time.sleep(1.1)
-    assert status(server, KEYS["old"]) == 401
+    wait_for(lambda: status(server, KEYS["old"]) == 401, "the folder is looked at")
     assert status(server, KEYS["new"]) == 200
     for process in (server.process.pid, *server.children()):
         arguments = Path(f"/proc/{process}/cmdline").read_bytes().decode()

@@ -89,8 +89,10 @@ async def test_another_operator_takes_over_what_is_written_and_writes_nothing(se
         await until(lambda: opened(server, SECOND) == set())
         assert opened(server, FIRST) == {A}
         another.put(A, secret(FIRST))
-        await asyncio.sleep(0.05)
-        assert server.writes == before + 1, "the digests of the endpoint that is gone, and no more"
+        assert server.writes == before + 1, "the digests of the endpoint that is gone"
+        another.put(("team", "c"), secret(SECOND))
+        await until(lambda: opened(server, SECOND) == {("team", "c")})
+        assert server.writes == before + 2, "what was written already was not written again"
 
 
 async def test_endpoints_of_other_namespaces_are_left_alone(server: FakeApiServer) -> None:

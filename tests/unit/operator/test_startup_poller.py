@@ -17,7 +17,7 @@ from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving.ops_server import OpsServer
 from tests.waiting import until as wait_until
 
-KEY = ("team", "one")
+KEY, OTHER = ("team", "one"), ("team", "other")
 
 
 @contextmanager
@@ -100,8 +100,9 @@ async def test_what_is_no_longer_followed_is_forgotten() -> None:
             assert reports.of(KEY)["run"].step == "Compiling", "the step that a run hung in is of use after its end"
             reports.follow(KEY, {})
             assert reports.of(KEY) == {}
-            await asyncio.sleep(0.1)
-            assert (reports.of(KEY), changed) == ({}, [KEY])
+            reports.follow(OTHER, {"run": "127.0.0.1"})
+            await wait_until(lambda: reports.of(OTHER))
+            assert (reports.of(KEY), changed) == ({}, [KEY, OTHER])
 
 
 NONSENSE = [

@@ -123,9 +123,15 @@ async def test_one_probe_at_a_time_is_sent_and_its_answer_noted(monkeypatch: pyt
         await release.wait()
         raise RuntimeError("answered with 500")
 
-    keeper = asyncio.create_task(keep_watch(watch, probe))
-    await until(lambda: sent)
-    await asyncio.sleep(0.05)  # many ticks, in which no other may be sent
+    ticks = 0
+
+    def count_tick() -> bool:
+        nonlocal ticks
+        ticks += 1
+        return False
+
+    keeper = asyncio.create_task(keep_watch(watch, probe, ended=count_tick))
+    await until(lambda: sent and ticks > 10)
     assert sent == 1
     release.set()
     await until(lambda: not watch.wants_probe())

@@ -12,7 +12,7 @@ from forebay_operator.spec import parse_endpoint
 from forebay_operator.status.observed import Observed
 from tests.kubectl import Manifest
 from tests.unit.operator import kstatus
-from tests.unit.operator.test_conditions import NOW, STATES, endpoint_manifest, find_status
+from tests.unit.operator.builders import NOW, STATES, endpoint_manifest, find_status
 
 HEALTH = {"Current": "Healthy", "InProgress": "Progressing", "Failed": "Degraded"}
 """kstatus' word -> Argo CD's."""

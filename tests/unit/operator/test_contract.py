@@ -15,7 +15,7 @@ from forebay_operator.spec.endpoint import Between
 from forebay_operator.spec.parsing import camel
 from forebay_operator.spec.validation import LIMITS, OWN_PREFIX, REFUSED_VARIABLES, VOLUME_TYPES
 from forebay_operator.status.env_warnings import known_names
-from tests.unit.operator.test_conditions import endpoint_manifest
+from tests.unit.operator.builders import endpoint_manifest
 
 CRD = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -14,40 +14,12 @@ from cluster.pins import ROOT
 from forebay_operator.status.diagnosis import FAILURES, Diagnosis, diagnose_pods, diagnose_refusal, diagnose_standstill
 from forebay_operator.status.diagnosis.pods import REASON
 from tests.kubectl import Manifest
+from tests.unit.operator.builders import ended, gone, pod, unscheduled
 from tests.unit.operator.captured import DATA, read_captured
-
-
-def pod(created: str = "2026-01-01T00:00:00Z", conditions: list[Manifest] | None = None, **container: Any) -> Manifest:
-    return {
-        "metadata": {
-            "name": "one-abc",
-            "creationTimestamp": created,
-            "annotations": {"forebay.dev/revision": "newest"},
-        },
-        "spec": {"containers": [{"name": "server", "resources": {"limits": {"memory": "2Gi"}}}]},
-        "status": {
-            "conditions": conditions or [],
-            "containerStatuses": [{"name": "server", "ready": False, **container}],
-        },
-    }
-
-
-def unscheduled(message: str, reason: str = "Unschedulable") -> Manifest:
-    return pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}])
 
 
 def waiting(reason: str, message: str) -> Manifest:
     return pod(state={"waiting": {"reason": reason, "message": message}})
-
-
-def ended(code: int, message: str = "", reason: str = "Error") -> Manifest:
-    end = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
-    return pod(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=end)
-
-
-def gone(reason: str, message: str) -> Manifest:
-    evicted = pod()
-    return {**evicted, "status": {"phase": "Failed", "reason": reason, "message": message}}
 
 
 SAID = json.dumps({"reason": "UnknownFlag", "message": "no flag X", "remedy": "Remove it"})

@@ -10,8 +10,7 @@ from forebay_operator.resources.pod import build_pod_spec
 from forebay_operator.settings import Settings
 from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest
-from tests.unit.operator.test_conditions import endpoint_manifest
-from tests.unit.operator.test_resources import container, env, pod_spec
+from tests.unit.operator.builders import container, endpoint_manifest, env, pod_spec
 
 
 def mounts(**spec: Any) -> dict[str, Manifest]:

@@ -16,26 +16,11 @@ from forebay_operator.resources import (
     build_unwatched,
     name_superfluous,
 )
-from forebay_operator.resources.pod import build_env, build_pod_spec
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
 from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest
-from tests.unit.operator.test_conditions import endpoint_manifest
-
-SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1")
-
-
-def pod_spec(**spec: Any) -> dict[str, Any]:
-    return build_pod_spec(parse_endpoint(endpoint_manifest(**spec)), SETTINGS)
-
-
-def container(**spec: Any) -> dict[str, Any]:
-    return dict(pod_spec(**spec)["containers"][0])
-
-
-def env(**spec: Any) -> dict[str, Manifest]:
-    return {str(variable["name"]): dict(variable) for variable in build_env(parse_endpoint(endpoint_manifest(**spec)))}
+from tests.unit.operator.builders import SETTINGS, container, endpoint_manifest, env, pod_spec
 
 
 def test_a_gpu_endpoint_asks_for_its_gpus_and_tolerates_their_taint() -> None:

@@ -9,8 +9,7 @@ from forebay_operator.resources.route import assess_route
 from forebay_operator.settings import Settings
 from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest
-from tests.unit.operator.test_conditions import endpoint_manifest
-from tests.unit.operator.test_resources import SETTINGS, container, env, pod_spec
+from tests.unit.operator.builders import SETTINGS, container, endpoint_manifest, env, pod_spec
 
 
 def deployment(stuck: frozenset[str] = frozenset(), **spec: Any) -> Manifest:

@@ -6,7 +6,7 @@ import pytest
 
 from forebay_operator.spec import Auth, Gpu, InvalidSpec, Source, parse_endpoint
 from forebay_operator.spec.endpoint import read_duration
-from tests.unit.operator.test_conditions import endpoint_manifest
+from tests.unit.operator.builders import endpoint_manifest
 
 
 def test_what_is_left_out_gets_its_default() -> None:

@@ -20,10 +20,10 @@ from statistics import median
 
 from cluster import kind, tools
 from forebay_kube.api_client import ApiClient
+from tests.e2e.canned import canned
 from tests.e2e.cluster import NAME
 from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_key, wait_ready
-from tests.e2e.test_endpoints import canned
-from tests.e2e.test_scaling import SERVED
+from tests.e2e.scale_to_zero import SERVED
 from tests.endpoints import reason_is
 from tests.integration.api_client import connect
 from tests.kubectl import Kubectl, Manifest, condition, wait_for

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
-from tests.e2e.forebay import CHART, helm, install_chart
+from tests.e2e.chart import CRD, uninstall, works
+from tests.e2e.forebay import CHART, install_chart
 from tests.endpoints import endpoint, exists
 from tests.kubectl import Kubectl, Refused, wait_for
 
 pytestmark = pytest.mark.installs
 
-CRD = "inferenceendpoints.forebay.dev"
 ALONE = "--set=gateway.enabled=false"
 """Gateways take ten seconds to leave."""
 
@@ -34,10 +34,6 @@ def bare(cluster: Kubectl) -> Iterator[Kubectl]:
     uninstall(cluster)
     cluster.delete("crd", CRD)
     install_chart(cluster)
-
-
-def uninstall(kubectl: Kubectl) -> None:
-    helm(kubectl, "uninstall", "forebay", "--ignore-not-found", "--wait")
 
 
 def test_the_crd_can_come_from_kubectl_first(bare: Kubectl) -> None:
@@ -100,13 +96,6 @@ def may(kubectl: Kubectl, verb: str, *options: str) -> bool:
         return kubectl.run("auth", "can-i", verb, "inferenceendpoints", account, *options).strip() == "yes"
     except Refused:
         return False
-
-
-def works(kubectl: Kubectl, name: str) -> bool:
-    """Whether an endpoint gets its children; it has no replicas, so no server starts."""
-    kubectl.apply(endpoint(name, replicas=0))
-    wait_for(exists(kubectl, "deployment", name), "the Deployment is made")
-    return kubectl.get("service", name) is not None
 
 
 def chart_with_a_new_field(folder: Path) -> Path:

@@ -4,8 +4,8 @@ nothing of it."""
 import base64
 import json
 
+from tests.e2e.canned import canned
 from tests.e2e.forebay import PROGRAMS, Clients, read_key, wait_ready
-from tests.e2e.test_endpoints import canned
 from tests.kubectl import Kubectl, condition, wait_for
 
 POSTS = (

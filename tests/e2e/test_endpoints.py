@@ -1,37 +1,20 @@
 """Endpoints of every kind: on GPUs, from a hub, misspelt, wrong. The canned server stands in where no answer counts."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from cluster import kind
 from cluster.pins import ROOT
+from tests.e2e.canned import KV_CACHE, MODEL, SMALL, canned
 from tests.e2e.cluster import NAME as CLUSTER
-from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
+from tests.e2e.forebay import PROGRAMS, Clients, read_check, read_key, wait_ready
 from tests.e2e.standins import stand_in
 from tests.endpoints import endpoint, reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
-MODEL = {"image": {"reference": "forebay.local/smollm2-135m-instruct:1", "pullPolicy": "Never"}}
-"""The demo's model, as a volume."""
-CANNED_MODEL = "/opt/canned/model"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TOKEN = "hf_of_the_test"
-SMALL = {"requests": {"cpu": "50m"}, "limits": {"memory": "3Gi"}}
-KV_CACHE = {"name": "KV_CACHE_MEMORY_BYTES", "value": "256M"}
-
-
-def canned(name: str, **spec: Any) -> Manifest:
-    """An endpoint whose server is real but for the model's forward pass."""
-    env = spec.pop("env", [])
-    base = {
-        "image": images()["server-canned"],
-        "model": CANNED_MODEL,
-        "gpu": {"count": 0},
-        "resources": SMALL,
-    }
-    return endpoint(name, **{**base, **spec}, env=[KV_CACHE, *env])
 
 
 class TestGpus:

@@ -13,7 +13,7 @@ from cluster.images import images
 from cluster.pins import ROOT
 from tests.e2e.claims import make_volume
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_key, wait_ready
-from tests.e2e.test_scaling import TEXT, make_canned
+from tests.e2e.scale_to_zero import TEXT, make_canned
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
 

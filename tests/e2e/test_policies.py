@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cluster import kind
+from tests.e2e.canned import canned
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, client_pod, wait_ready
 from tests.e2e.policies import enforced_policies, on_node
-from tests.e2e.test_endpoints import canned
 from tests.kubectl import Kubectl, Manifest
 
 pytestmark = pytest.mark.soak

@@ -8,8 +8,7 @@ from typing import Any
 from tests.autoscalers import install_keda_crd, read_example
 from tests.e2e.forebay import Clients, talking, wait_ready
 from tests.e2e.prometheus import prometheus, read_as_keda
-from tests.e2e.test_rollouts import settled
-from tests.e2e.test_scaling import QUICK, address, make_canned, pods, replicas
+from tests.e2e.scale_to_zero import QUICK, address, make_canned, pods, replicas, settled
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 NAME = "mistral"

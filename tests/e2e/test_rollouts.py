@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
+from tests.e2e.canned import CANNED_MODEL, KV_CACHE, canned
 from tests.e2e.claims import filled_claim
 from tests.e2e.forebay import images, wait_ready
-from tests.e2e.test_endpoints import CANNED_MODEL, KV_CACHE, canned
+from tests.e2e.scale_to_zero import settled
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, Manifest, Refused, condition, wait_for
 
@@ -29,16 +30,6 @@ def fails_and_serves(kubectl: Kubectl, name: str) -> Callable[[], Manifest | Non
         found = kubectl.get("iep", name)
         ready = condition(found, "Ready")
         return found if ready.get("status") == "True" and "MAX_MODEL_LEN" in ready["message"] else None
-
-    return ask
-
-
-def settled(kubectl: Kubectl, name: str, tally: str) -> Callable[[], bool]:
-    def ask() -> bool:
-        found = kubectl.get("iep", name)
-        assert found
-        current = found["status"]["observedGeneration"] == found["metadata"]["generation"]
-        return bool(current and condition(found, "Ready")["reason"] == "Ready" and found["status"]["ready"] == tally)
 
     return ask
 

@@ -8,7 +8,7 @@ import pytest
 from cluster import kind
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import SYSTEM, Clients, read_key, talking, wait_for_key, wait_ready
-from tests.e2e.test_scaling import QUICK, address, bursting, gateways, held, is_idle, make_canned, pods, url
+from tests.e2e.scale_to_zero import QUICK, address, bursting, gateways, held, is_idle, make_canned, pods, url
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.canned import KV_CACHE, MODEL, SMALL
 from tests.e2e.claims import filled_claim
 from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
 from tests.e2e.standins import stand_in
-from tests.e2e.test_endpoints import KV_CACHE, MODEL, SMALL
 from tests.endpoints import endpoint
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 

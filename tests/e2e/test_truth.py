@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from cluster import kind
+from tests.e2e.canned import canned
 from tests.e2e.capture import night_policy
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.conftest import REGISTRY
 from tests.e2e.forebay import wait_ready
-from tests.e2e.test_endpoints import canned
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 

@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import pytest
 
+from tests.e2e.canned import canned
+from tests.e2e.chart import CRD, uninstall, works
 from tests.e2e.forebay import Clients, helm, images, install_chart, read_key, talking
 from tests.e2e.release import Release
-from tests.e2e.test_chart import CRD, uninstall, works
-from tests.e2e.test_endpoints import canned
 from tests.endpoints import wait_for_no_children
 from tests.kubectl import Kubectl, condition, wait_for
 

@@ -7,16 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster import tools
 from tests.endpoints import endpoint, exists, reason_is, start
-from tests.integration.test_reconcile import newest_pod
-from tests.integration.test_schema import EVERYTHING
+from tests.integration.every_field import EVERYTHING
+from tests.integration.httproutes import HTTPROUTES, httproute_crd
+from tests.integration.kubelet import newest_pod
 from tests.kubectl import Kubectl, Manifest, condition, install_crd, wait_for
-
-GATEWAY_API = Path(__file__).with_name("gateway_api")
-HTTPROUTES = "httproutes.gateway.networking.k8s.io"
-"""A Go module that names a release of the Gateway API by its hash."""
-
 
 VARIABLES = [
     {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1000m"}}},
@@ -27,12 +22,6 @@ VARIABLES = [
     {"name": "EMPTY", "value": ""},
 ]
 """Variables of every kind, in forms that the API server writes otherwise."""
-
-
-def httproute_crd() -> Path:
-    """The CRD of HTTPRoutes as its project publishes it."""
-    folder = tools.download_module(GATEWAY_API, "sigs.k8s.io/gateway-api")
-    return folder / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tests.endpoints import endpoint, reason_is, start, wait_for_no_children
 from tests.integration.audit import operators_requests
+from tests.integration.kubelet import newest_pod, play_kubelet
 from tests.integration.operator_process import give_access, running_operator
-from tests.integration.test_reconcile import newest_pod, play_kubelet
 from tests.kubectl import Kubectl, wait_for
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.endpoints import endpoint, start
+from tests.integration.kubelet import newest_pod
 from tests.integration.operator_process import CHART
-from tests.integration.test_reconcile import newest_pod
 from tests.kubectl import Kubectl, Refused, wait_for
 
 READ = ("get", "list", "watch")

@@ -18,6 +18,7 @@ from forebay_operator.spec import Manifest
 from tests.endpoints import endpoint
 from tests.integration.api_client import connect
 from tests.integration.faulty_api import Fault, FaultyApi
+from tests.integration.httproutes import HTTPROUTES, httproute_crd
 from tests.integration.in_process import (
     CHILDREN,
     Administrator,
@@ -26,7 +27,6 @@ from tests.integration.in_process import (
     normalize,
     normalize_status,
 )
-from tests.integration.test_contract import HTTPROUTES, httproute_crd
 from tests.kubectl import Kubectl, install_crd, wait_for
 
 MADE: dict[str, Any] = {

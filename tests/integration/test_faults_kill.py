@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.endpoints import endpoint, reason_is
+from tests.integration.convergence import LONG, replicas_are
 from tests.integration.faulty_proxy import Asked, Cut, FaultyProxy
 from tests.integration.operator_process import running_operator
-from tests.integration.test_faults_process import LONG, replicas_are
 from tests.kubectl import Kubectl, condition, wait_for
 
 Process = subprocess.Popen[bytes]

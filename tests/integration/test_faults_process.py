@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +16,12 @@ import pytest
 from tests.endpoints import reason_is, start
 from tests.integration.conftest import CRD
 from tests.integration.control_plane import ControlPlane, free_ports
+from tests.integration.convergence import LONG, replicas_are
 from tests.integration.faulty_proxy import Asked, Cut, Ending, FaultyProxy, Refusal
 from tests.integration.in_process import find_flapping
 from tests.integration.operator_process import running_operator
-from tests.integration.test_leader import ask, leads, stands_by
+from tests.integration.ops_port import ask, leads, stands_by
 from tests.kubectl import Kubectl, Manifest, install_crd, wait_for
-
-LONG = "300"
-"""Seconds between two rounds over everything: none comes to the help of what is tested here."""
 
 
 @dataclass
@@ -74,18 +72,6 @@ def operator(one_for_all: Watched) -> Iterator[Watched]:
     yield one_for_all
     one_for_all.proxy.rule, one_for_all.proxy.delay = (lambda _: None), 0.0
     one_for_all.check_health()
-
-
-def replicas_are(kubectl: Kubectl, count: int) -> Callable[[], bool]:
-    """Whether the status is of now and asks for so many pods, and there are so many."""
-
-    def ask_both() -> bool:
-        found = kubectl.get("iep", "one") or {}
-        told = found.get("status", {})
-        current = told.get("observedGeneration") == found["metadata"]["generation"]
-        return bool(current and told.get("ready") == f"0/{count}" and count == len(kubectl.list("pods")))
-
-    return ask_both
 
 
 def wait_for_count(kubectl: Kubectl, count: int, timeout: float) -> None:

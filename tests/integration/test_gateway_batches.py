@@ -15,7 +15,7 @@ from openai.types import Batch
 from tests.integration.asking import ready_pod, send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import MODEL, Gateway, namespaced_gateway, running_gateway
-from tests.integration.test_gateway_jobs import finish
+from tests.integration.job_pods import finish
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
 

@@ -21,6 +21,7 @@ from tests.integration import canned_pod
 from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.job_pods import finish
 from tests.kubectl import wait_for
 
 JOB = {"input": {"prompt": "Hello"}}
@@ -62,13 +63,6 @@ class ApiDialect:
     def becomes(self, job: str, state: str) -> Any:
         wait_for(lambda: self.state(job) == state, f"{job} is {state}")
         return self.ask(f"status/{job}")[1]
-
-
-async def finish(exchange: Exchange, *items: Any, status: str = "COMPLETED", **more: Any) -> None:
-    """Run a job as forebay_server does it."""
-    await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n")
-    for line in (*({"output": item} for item in items), {"status": status, **more}):
-        await exchange.send(json.dumps(line).encode() + b"\n")
 
 
 async def run_job(exchange: Exchange) -> None:

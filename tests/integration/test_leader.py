@@ -6,30 +6,10 @@ import time
 from pathlib import Path
 
 from tests.endpoints import start
-from tests.fetch import fetch
 from tests.integration.control_plane import free_ports
 from tests.integration.operator_process import running_operator
+from tests.integration.ops_port import leads, metric, stands_by
 from tests.kubectl import Kubectl, wait_for
-
-
-def ask(port: int, path: str) -> tuple[int, str]:
-    try:
-        return fetch(f"http://127.0.0.1:{port}{path}", 5)
-    except OSError as error:
-        return 0, str(error)
-
-
-def leads(port: int) -> bool:
-    return ask(port, "/readyz") == (200, "leading\n")
-
-
-def stands_by(port: int) -> bool:
-    return ask(port, "/readyz") == (200, "standing by\n")
-
-
-def metric(port: int, name: str) -> float:
-    lines = ask(port, "/metrics")[1].splitlines()
-    return float(next(line.split()[-1] for line in lines if line.startswith(name)))
 
 
 def test_the_second_operator_takes_over(kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path) -> None:

@@ -10,11 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.endpoints import CHILDREN, endpoint, exists, reason_is, start, wait_for_no_children
+from tests.integration.kubelet import newest_pod, play_kubelet
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
-
-
-def play_kubelet(kubectl: Kubectl, pod: str, status: Manifest) -> None:
-    kubectl.patch("pod", pod, {"status": status}, "--subresource=status")
 
 
 def events(kubectl: Kubectl) -> dict[str, Manifest]:
@@ -25,11 +22,6 @@ def events(kubectl: Kubectl) -> dict[str, Manifest]:
 
 def ready_is(kubectl: Kubectl, status: str) -> Callable[[], bool]:
     return lambda: bool(condition(kubectl.get("iep", "one"), "Ready")["status"] == status)
-
-
-def newest_pod(kubectl: Kubectl) -> str:
-    pods = wait_for(lambda: kubectl.list("pods") or None, "a pod is made")
-    return str(pods[-1]["metadata"]["name"])
 
 
 @pytest.mark.usefixtures("operator")

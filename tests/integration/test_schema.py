@@ -10,6 +10,7 @@ from forebay_operator.settings import Settings
 from forebay_operator.spec import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
 from forebay_operator.spec.validation import LIMITS
 from tests.endpoints import endpoint
+from tests.integration.every_field import EVERYTHING
 from tests.kubectl import Kubectl, Manifest, Refused, condition
 
 
@@ -247,62 +248,6 @@ def test_the_schema_refuses_every_variable_that_the_operator_refuses(kubectl: Ku
 )
 def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> None:
     assert kubectl.apply(endpoint(model=model))["spec"]["model"] == model
-
-
-TERM = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
-NEAR = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}, "namespaces": ["other"]}
-EVERYTHING = {
-    "labels": {"team": "a", "example.com/cost": "x"},
-    "annotations": {"scrape": "yes"},
-    "nodeSelector": {"pool": "gpu"},
-    "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
-    "affinity": {
-        "nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [TERM]},
-            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": TERM}],
-        },
-        "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [NEAR]},
-        "podAntiAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": NEAR}]
-        },
-    },
-    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
-    "priorityClassName": "high",
-    "runtimeClassName": "nvidia",
-    "serviceAccountName": "reader",
-    "imagePullSecrets": [{"name": "registry"}],
-    "volumes": [
-        {"name": "config", "configMap": {"name": "c", "items": [{"key": "k", "path": "p", "mode": 420}]}},
-        {"name": "secret", "secret": {"secretName": "s", "defaultMode": 288, "optional": True}},
-        {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1024Mi"}},
-        {"name": "claim", "persistentVolumeClaim": {"claimName": "c", "readOnly": False}},
-        {"name": "fields", "downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
-        {
-            "name": "token",
-            "projected": {
-                "sources": [
-                    {"serviceAccountToken": {"path": "token", "audience": "cloud", "expirationSeconds": 3600}},
-                    {"secret": {"name": "s"}},
-                ]
-            },
-        },
-        {"name": "driver", "csi": {"driver": "secrets-store.csi.k8s.io", "volumeAttributes": {"a": "b"}}},
-        {
-            "name": "own",
-            "ephemeral": {
-                "volumeClaimTemplate": {
-                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}
-                }
-            },
-        },
-    ],
-    "volumeMounts": [
-        {"name": "config", "mountPath": "/etc/own", "readOnly": False},
-        {"name": "claim", "mountPath": "/data", "subPath": "a"},
-        {"name": "claim", "mountPath": "/more"},
-    ],
-}
-"""Every field of spec.pod, in forms that the API server writes otherwise."""
 
 
 @pytest.mark.parametrize(

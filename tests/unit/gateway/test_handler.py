@@ -17,8 +17,8 @@ from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.handler import RequestHandler, _Request
 from forebay_gateway.settings import Limits
-from tests.unit.gateway.test_key_authorizer import made as known_keys
-from tests.unit.gateway.test_pending_requests import KEY, Cluster
+from tests.unit.gateway.pending import KEY, Cluster
+from tests.unit.gateway.pending import made as known_keys
 
 HOLD_SECONDS = 0.5
 

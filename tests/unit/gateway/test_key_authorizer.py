@@ -1,31 +1,14 @@
 """Which endpoints a key opens, by digests alone."""
 
-import base64
 import hashlib
 import hmac
 
 import pytest
 
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
+from tests.unit.gateway.pending import digest, encoded, made
 
-SECRET = b"s" * 32
 ONE, TWO = ("team", "one"), ("team", "two")
-
-
-def encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def digest(key: str) -> bytes:
-    return hmac.new(SECRET, key.encode(), hashlib.sha256).hexdigest().encode()
-
-
-def made(secret: bytes = SECRET) -> KeyAuthorizer:
-    keys = KeyAuthorizer()
-    keys.put_secret("forebay-gateway", {"digest-key": encoded(secret)})
-    entries = {"team.one": encoded(digest("a") + b"\n" + digest("b")), "team.two": encoded(digest("b"))}
-    keys.put_secret("forebay-gateway-keys-3", entries)
-    return keys
 
 
 def test_a_key_opens_its_endpoints() -> None:

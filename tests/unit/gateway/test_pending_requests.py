@@ -1,66 +1,22 @@
 """How requests wait for pods: woken once, let go together, or told why not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from forebay_gateway.activator.pending_requests import Activator, refusal, too_late
-from forebay_gateway.endpoints.balancer import Balancer
-from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.endpoint import Address, Endpoint, Slice, read_endpoint
+from forebay_gateway.activator.pending_requests import refusal, too_late
+from forebay_gateway.endpoints.endpoint import Address, Slice
 from forebay_gateway.http import errors
-from forebay_gateway.settings import Limits
-from forebay_kube.endpoint_key import EndpointKey
+from tests.unit.gateway.pending import KEY, Cluster, endpoint
 from tests.waiting import until
 
-KEY = ("team", "one")
 POD = Address("10.0.0.1", 8000)
-
-
-def endpoint(replicas: int = 0, **status: Any) -> Endpoint:
-    metadata = {"name": "one", "namespace": "team", "generation": 1}
-    spec = {"replicas": replicas, "scaling": {"maxReplicas": 1}}
-    return read_endpoint({"metadata": metadata, "spec": spec, "status": {"observedGeneration": 1, **status}})
 
 
 STALLED = [
     {"type": "Ready", "status": "False", "reason": "GatedModel", "message": "accept its licence"},
     {"type": "Stalled", "status": "True", "reason": "GatedModel", "message": "accept its licence"},
 ]
-
-
-class Cluster:
-    """What the holds see and do."""
-
-    def __init__(self, **limits: Any) -> None:
-        self.directory = Directory("team")
-        self.directory.put_endpoint(endpoint())
-        self.balancer = Balancer()
-        self.woken: list[EndpointKey] = []
-        self.says_ready: list[Address] = []
-        self.on_wake: Callable[[], Awaitable[None]] | None = None
-        self.activator = Activator(
-            self.directory,
-            self.balancer,
-            wake=self._wake,
-            find_ready=self._ask,
-            backlog=dict,
-            limits=replace(Limits(), **limits),
-        )
-
-    async def _wake(self, key: EndpointKey) -> None:
-        self.woken.append(key)
-        if self.on_wake:
-            await self.on_wake()
-
-    async def _ask(self, pods: Sequence[Address]) -> list[Address]:
-        return [pod for pod in pods if pod in self.says_ready]
-
-    def wait(self) -> "asyncio.Task[list[Address]]":
-        return asyncio.create_task(self.activator.wait_for_pods(KEY))
 
 
 async def test_many_that_wait_wake_once_and_go_together() -> None:

@@ -85,7 +85,6 @@ BAD_FLAG = ended(78, '{"reason": "BadFlag", "message": "no"}')
 
 D = deployment()
 
-
 STATES = [
     ("nothing yet", 1, Observed(None, []), "Scheduling", "False True False"),
     ("no node yet", 1, Observed(D, [pod()]), "Scheduling", "False True False"),

@@ -1,0 +1,18 @@
+"""Installing the chart, and taking it away."""
+
+from tests.e2e.forebay import helm
+from tests.endpoints import endpoint, exists
+from tests.kubectl import Kubectl, wait_for
+
+CRD = "inferenceendpoints.forebay.dev"
+
+
+def uninstall(kubectl: Kubectl) -> None:
+    helm(kubectl, "uninstall", "forebay", "--ignore-not-found", "--wait")
+
+
+def works(kubectl: Kubectl, name: str) -> bool:
+    """Whether an endpoint gets its children; it has no replicas, so no server starts."""
+    kubectl.apply(endpoint(name, replicas=0))
+    wait_for(exists(kubectl, "deployment", name), "the Deployment is made")
+    return kubectl.get("service", name) is not None

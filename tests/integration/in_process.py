@@ -181,7 +181,9 @@ class Operator:
     async def check_in_full(self) -> int:
         """Reconcile once without trust in the cache; returns how many writes that needed."""
         before = self.api.writes
-        await self._reconciler.reconcile((self._administrator.namespace, self._name), force_refresh=True)
+        key = (self._administrator.namespace, self._name)
+        self._reconciler.force_refresh(key)
+        await self._reconciler.reconcile(key)
         return self.api.writes - before
 
     async def _see(self) -> None:

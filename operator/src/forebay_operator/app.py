@@ -121,8 +121,6 @@ class LeadingOperator:
         self._namespaces = parsed.watch_namespaces
         self._resync_interval = parsed.resync_interval
         self._cache = build_cache(source.stores)
-        self._to_refresh = set[EndpointKey]()
-        """Endpoints that are to be read without the cache the next time."""
         self._seen = set[EndpointKey]()
         """Endpoints that were reconciled once."""
         self._failed: list[BaseException] = []
@@ -175,7 +173,7 @@ class LeadingOperator:
             source.run(),
             LOOP_LAG.watch(),
             self._reconcile(),
-            resync(self._queue, self._cache, self._to_refresh, self._resync_interval),
+            resync(self._cache, self._refresh, self._resync_interval),
             sweep(self._cluster, self._queue, source.stores, self._namespaces, source.begun_anew),
             self._see_all(),
             self._startup_poller.run(),
@@ -191,13 +189,11 @@ class LeadingOperator:
 
     def _workers(self) -> list[Coroutine[Any, Any, None]]:
         """What writes to the API server, and pauses while the lease cannot be renewed."""
-        workers = [work(self._queue, self._reconciler, self._to_refresh, self._seen) for _ in range(WORKERS)]
+        workers = [work(self._queue, self._reconciler, self._seen) for _ in range(WORKERS)]
         if self._digests:
             workers.append(self._digests.run())
         if self._gateways:
-            refresher = KeyRefresher(
-                self._cluster, self._cache, self._gateways, self._slice_writer, self._request_refresh
-            )
+            refresher = KeyRefresher(self._cluster, self._cache, self._gateways, self._slice_writer, self._refresh)
             workers.append(refresher.run())
         return [*workers, self._events.run(), self._autoscaler.run(), self._slice_writer.run()]
 
@@ -206,9 +202,9 @@ class LeadingOperator:
         await wait_until_seen(self._cluster, KIND, self._namespaces, self._seen)
         self._health.synced = True
 
-    def _request_refresh(self, key: EndpointKey) -> None:
+    def _refresh(self, key: EndpointKey) -> None:
         """Reconcile an endpoint without the cache."""
-        self._to_refresh.add(key)
+        self._reconciler.force_refresh(key)
         self._queue.add(key)
 
 

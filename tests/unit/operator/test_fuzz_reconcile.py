@@ -345,7 +345,9 @@ class Reconciling(RuleBasedStateMachine):
 
     def _reconcile(self, live: bool) -> None:
         try:
-            asyncio.run(self.reconciler.reconcile(KEY, live))
+            if live:
+                self.reconciler.force_refresh(KEY)
+            asyncio.run(self.reconciler.reconcile(KEY))
         except ApiServerError as error:
             if error.status not in (0, 409):
                 raise

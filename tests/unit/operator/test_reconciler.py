@@ -124,3 +124,17 @@ async def test_an_endpoint_that_goes_is_forgotten(deletion: bool) -> None:
         catch_up(cache, server, KEY)
     assert await reconciler.reconcile(KEY)
     assert server.writes == 0
+
+
+async def test_a_refresh_that_failed_is_still_asked_for() -> None:
+    server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
+    made = server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
+    catch_up(cache, server, KEY)
+    made["spec"]["model"] = "org/another"  # which the cache does not know yet
+    server.refused.update({"deployments", "services"})
+    reconciler.force_refresh(KEY)
+    assert not await reconciler.reconcile(KEY)
+    server.refused.clear()
+    await reconciler.reconcile(KEY)
+    assert "org/another" in str(server.objects["deployments", NAME])

@@ -84,17 +84,27 @@ class Reconciler:
         self._to_refresh: set[EndpointKey] = set()
         """Endpoints that are to be looked at without trust in the cache the next time."""
 
-    async def reconcile(self, key: EndpointKey, force_refresh: bool = False) -> bool:
-        """Reconcile one endpoint. Returns whether all is done; if not, call again later.
+    def force_refresh(self, key: EndpointKey) -> None:
+        """Read the endpoint and its children from the API server instead of the cache, from the next pass over it until
+        one is done: a watch that was cut may have missed a deletion."""
+        self._to_refresh.add(key)
 
-        With `force_refresh` the endpoint and its children are read from the API server instead of the cache, because a
-        watch that was cut may have missed a deletion.
+    async def reconcile(self, key: EndpointKey) -> bool:
+        """Reconcile one endpoint. Returns whether all is done; if not, call again later.
 
         Raises:
             ApiServerError: the API server refused or did not answer.
         """
-        force_refresh = force_refresh or key in self._to_refresh
+        force_refresh, done = key in self._to_refresh, False
         self._to_refresh.discard(key)
+        try:
+            done = await self._run_phases(key, force_refresh)
+        finally:
+            if force_refresh and not done:
+                self._to_refresh.add(key)
+        return done
+
+    async def _run_phases(self, key: EndpointKey, force_refresh: bool) -> bool:
         manifest = await self._load(key, force_refresh)
         if manifest is None:
             self._forget(key)
@@ -195,7 +205,7 @@ class Reconciler:
     def _request_refresh(self, run: "_Run") -> None:
         """Read the endpoint again without the cache when pods miss what may be a child; later if it just was."""
         if run.observed.problem is None and run.failure and run.failure.reason in TAKEN_AWAY:
-            self._to_refresh.add(run.key)
+            self.force_refresh(run.key)
             self._status_writer.again(run.key, EVENTS_AGE if run.force_refresh else 0.0)
 
     async def _read_events(self, key: EndpointKey, observed: Observed) -> Sequence[Manifest]:

@@ -60,20 +60,13 @@ async def work_while_leading(
             LEADER.set(0)
 
 
-async def work(
-    queue: WorkQueue[EndpointKey], reconciler: Reconciler, to_refresh: set[EndpointKey], seen: set[EndpointKey]
-) -> None:
-    """Reconcile what the queue brings. A key in `to_refresh` is read without the cache. No failure stops the others.
-
-    Each key that was worked on is put into `seen`.
-    """
+async def work(queue: WorkQueue[EndpointKey], reconciler: Reconciler, seen: set[EndpointKey]) -> None:
+    """Reconcile what the queue brings. No failure stops the others. Each key that was worked on is put into `seen`."""
     while True:
         key = await queue.get()
-        force_refresh, result, began = key in to_refresh, "error", time.monotonic()
+        result, began = "error", time.monotonic()
         try:
-            result = "done" if await reconciler.reconcile(key, force_refresh) else "retry"
-            if result == "done":
-                to_refresh.discard(key)
+            result = "done" if await reconciler.reconcile(key) else "retry"
         except ApiServerError as error:
             logger.warning("endpoint %s/%s: %s", *key, error)
         except Exception:
@@ -109,18 +102,15 @@ async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[st
             await asyncio.sleep(UNCACHED_READ_INTERVAL / 40)
 
 
-async def resync(
-    queue: WorkQueue[EndpointKey], cache: Cache, to_refresh: set[EndpointKey], interval: float = RESYNC_INTERVAL
-) -> None:
-    """Go round all endpoints for ever, evenly spread over the interval (seconds), or over more than one."""
+async def resync(cache: Cache, refresh: Callable[[EndpointKey], None], interval: float = RESYNC_INTERVAL) -> None:
+    """Refresh all endpoints in turn for ever, evenly spread over the interval (seconds), or over more than one."""
     while True:
         keys = list(cache.endpoints)
         if not keys:
             await asyncio.sleep(interval)
         for key in keys:
             await asyncio.sleep(interval / min(len(keys), RESYNC_SIZE))
-            to_refresh.add(key)
-            queue.add(key)
+            refresh(key)
 
 
 async def sweep(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay_gateway.batches.jsonl import Request, job_input, read_requests, tell_result, tell_unanswered
+from forebay_gateway.batches.jsonl import Request, job_input, read_requests, render_result, render_unanswered
 from forebay_gateway.batches.objects import new_batch, new_file, page
 from forebay_gateway.batches.upload import BadUpload, read_upload
 from forebay_gateway.jobs.job import Job, State
@@ -96,17 +96,17 @@ async def test_others_run_while_an_input_file_is_read() -> None:
 def test_results_are_told_as_openai_does() -> None:
     submission = read_submission(b'{"input": 1}', sync=False)
     job = Job("job-1", ("home", "one"), submission, "", created=0.0, state=State.COMPLETED, output=['{"id": "x"}'])
-    well, told = tell_result("a", job)
+    well, told = render_result("a", job)
     found = json.loads(told)
     assert well
     assert found.pop("id").startswith("batch_req_")
     answer = {"status_code": 200, "request_id": "job-1", "body": {"id": "x"}}
     assert found == {"custom_id": "a", "response": answer, "error": None}
     job.state, job.error = State.FAILED, "no such model"
-    well, told = tell_result("a", job)
+    well, told = render_result("a", job)
     assert (well, json.loads(told)["error"]) == (False, {"code": "failed", "message": "no such model"})
-    assert json.loads(tell_result("a", None)[1])["error"]["code"] == "job_gone"
-    assert json.loads(tell_unanswered("a", "expired"))["error"]["code"] == "batch_expired"
+    assert json.loads(render_result("a", None)[1])["error"]["code"] == "job_gone"
+    assert json.loads(render_unanswered("a", "expired"))["error"]["code"] == "batch_expired"
 
 
 def test_lists_are_told_page_by_page() -> None:

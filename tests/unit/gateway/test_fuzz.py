@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from forebay_gateway.batches import http_api as batches
 from forebay_gateway.batches.document_store import MemoryDocumentStore
 from forebay_gateway.batches.http_api import BatchApi
-from forebay_gateway.batches.jsonl import job_input, read_requests, tell_result
+from forebay_gateway.batches.jsonl import job_input, read_requests, render_result
 from forebay_gateway.batches.objects import new_batch, new_file
 from forebay_gateway.batches.processor import BatchProcessor
 from forebay_gateway.batches.upload import BadUpload, read_upload
@@ -131,7 +131,7 @@ async def test_files_of_batches(lines: list[str]) -> None:
 def test_results_of_batches(custom_id: str, output: str, state: State) -> None:
     submission = read_submission(b'{"input": 1}', sync=False)
     job = Job("job-1", ENDPOINT, submission, "", created=0.0, state=state, output=[output], error=output)
-    well, line = tell_result(custom_id, job)
+    well, line = render_result(custom_id, job)
     told = json.loads(line)
     assert (well, told["custom_id"]) == (state is State.COMPLETED, custom_id)
     assert not well or told["response"]["body"] == json.loads(output)

@@ -15,7 +15,7 @@ from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
 from forebay_gateway.jobs.http_api import JobApi, JobApiCall
-from forebay_gateway.jobs.job import Job, State, describe_job, new_id, render, tell_stream
+from forebay_gateway.jobs.job import Job, State, describe_job, describe_stream, new_id, render
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -116,9 +116,9 @@ def test_what_is_told_of_a_job() -> None:
 
 
 def test_an_item_is_told_before_the_end_is() -> None:
-    told = tell_stream(State.COMPLETED, ['{"x": 1}'], more=True)
+    told = describe_stream(State.COMPLETED, ['{"x": 1}'], more=True)
     assert json.loads(render(told)) == {"status": "IN_PROGRESS", "stream": [{"metrics": {}, "output": {"x": 1}}]}
-    assert tell_stream(State.COMPLETED, [], more=False) == {"status": "COMPLETED", "stream": []}
+    assert describe_stream(State.COMPLETED, [], more=False) == {"status": "COMPLETED", "stream": []}
 
 
 def test_rates_grow_with_the_pods() -> None:

@@ -146,20 +146,20 @@ def job_input(endpoint: str, request: Request) -> str:
     return f'{{"route": {json.dumps(endpoint)}, "method": "POST", "body": {request.body}}}'
 
 
-def tell_result(custom_id: str, job: Job | None) -> tuple[bool, str]:
+def render_result(custom_id: str, job: Job | None) -> tuple[bool, str]:
     """Whether a request was answered well, and its line of the output or error file. No job: it was purged or lost."""
-    told: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id}
+    record: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id}
     if job and job.state is State.COMPLETED and len(job.output) == 1:
         # the body is JSON that was read before, and is passed on as it is
         answer = {"status_code": 200, "request_id": job.id, "body": msgspec.Raw(job.output[0].encode(errors="replace"))}
-        return True, msgspec.json.encode({**told, "response": answer, "error": None}).decode()
+        return True, msgspec.json.encode({**record, "response": answer, "error": None}).decode()
     code = job.state.lower() if job else "job_gone"
     message = (job.error if job else "") or "The request was not answered."
-    return False, json.dumps({**told, "response": None, "error": {"code": code, "message": message}})
+    return False, json.dumps({**record, "response": None, "error": {"code": code, "message": message}})
 
 
-def tell_unanswered(custom_id: str, status: str) -> str:
+def render_unanswered(custom_id: str, status: str) -> str:
     """The line of a request that a batch which is cancelled or expired did not come to."""
     error = {"code": f"batch_{status}", "message": f"This request was not executed as the batch is {status}."}
-    told = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id, "response": None, "error": error}
-    return json.dumps(told)
+    record = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id, "response": None, "error": error}
+    return json.dumps(record)

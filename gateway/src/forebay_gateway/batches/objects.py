@@ -75,6 +75,6 @@ def page(records: Sequence[Record], after: str, limit: int, *, ascending: bool =
     if after:
         places = [number for number, each in enumerate(ordered) if each["id"] == after]
         ordered = ordered[places[0] + 1 :] if places else []
-    told = ordered[:limit]
-    ids = {"first_id": told[0]["id"], "last_id": told[-1]["id"]} if told else {"first_id": None, "last_id": None}
-    return {"object": "list", "data": told, **ids, "has_more": len(ordered) > limit}
+    page = ordered[:limit]
+    ids = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": page, **ids, "has_more": len(ordered) > limit}

@@ -25,8 +25,8 @@ from forebay_gateway.batches.jsonl import (
     BatchRequests,
     job_input,
     read_requests,
-    tell_result,
-    tell_unanswered,
+    render_result,
+    render_unanswered,
 )
 from forebay_gateway.batches.objects import Record
 from forebay_gateway.fairness.pacing import Pacer
@@ -279,12 +279,12 @@ class _Batch:
                 raise
             custom_id = requests[number].custom_id
             if job is None:
-                await self._keep(number, *tell_result(custom_id, None))
+                await self._keep(number, *render_result(custom_id, None))
             else:
                 async with self._store.turn(job):
                     whole = await self._store.whole(job)
                     async with self._pace.apart(self._key[0]) if job.output_size > MIB else nullcontext():
-                        well, line = tell_result(custom_id, whole)
+                        well, line = render_result(custom_id, whole)
                     await self._keep(number, well, line)
 
     async def _keep(self, number: int, well: bool, line: str) -> None:
@@ -320,10 +320,10 @@ class _Batch:
         self._count(done)
         lines: dict[str, list[str]] = {"+": [], "-": []}
         for number in range(len(requests)):
-            told = done.get(str(number)) or "-" + tell_unanswered(requests[number].custom_id, status)
+            record = done.get(str(number)) or "-" + render_unanswered(requests[number].custom_id, status)
             if number % LINES_PER_STEP == LINES_PER_STEP - 1:
                 await asyncio.sleep(0)  # others run meanwhile
-            lines[told[0]].append(told[1:])
+            lines[record[0]].append(record[1:])
         for sign, field, name in (("+", "output_file_id", "output"), ("-", "error_file_id", "error")):
             if lines[sign] and not self._batch[field]:
                 content = "\n".join(lines[sign]) + "\n"
@@ -340,7 +340,7 @@ class _Batch:
 
     def _count(self, done: Mapping[str, str]) -> None:
         counts = self._batch["request_counts"]
-        counts["completed"] = sum(told[0] == "+" for told in done.values())
+        counts["completed"] = sum(record[0] == "+" for record in done.values())
         counts["failed"] = len(done) - counts["completed"]
 
     async def _save(self) -> None:

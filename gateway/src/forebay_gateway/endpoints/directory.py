@@ -33,7 +33,7 @@ class Directory:
         if before is None or before.uid != endpoint.uid:
             self.ports_changed.notify()
         (self._open.add if endpoint.open else self._open.discard)(endpoint.key)
-        self._tell(endpoint.key)
+        self._notify_watchers(endpoint.key)
 
     def drop_endpoint(self, key: EndpointKey, *, gone: bool = True) -> None:
         """It is not served any more. Where it is not gone, but cannot be read, what is kept for it stays."""
@@ -42,7 +42,7 @@ class Directory:
         self.ports_changed.notify()
         if gone:
             self.endpoint_removed.notify(key)
-        self._tell(key)
+        self._notify_watchers(key)
 
     def put_slice(self, name: str, found: Slice) -> None:
         """`name` is the slice's own, which is unique in its namespace."""
@@ -50,7 +50,7 @@ class Directory:
         self._slices[found.key][name] = found
         if found.claim != (before.claim if before else ()):
             self.ports_changed.notify()
-        self._tell(found.key)
+        self._notify_watchers(found.key)
 
     def drop_slice(self, name: str, key: EndpointKey) -> None:
         slices = self._slices.get(key, {})
@@ -59,7 +59,7 @@ class Directory:
             self._slices.pop(key, None)
         if gone and gone.gateway_port:
             self.ports_changed.notify()
-        self._tell(key)
+        self._notify_watchers(key)
 
     def endpoint(self, key: EndpointKey) -> Endpoint | None:
         return self._endpoints.get(key)
@@ -121,6 +121,6 @@ class Directory:
             if not self._watchers[key]:
                 del self._watchers[key]
 
-    def _tell(self, key: EndpointKey) -> None:
+    def _notify_watchers(self, key: EndpointKey) -> None:
         for event in self._watchers.get(key, ()):
             event.set()

@@ -12,7 +12,7 @@ from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import METHODS
-from forebay_gateway.jobs.job import Job, State, describe_job, new_id, render, tell_state, tell_stream
+from forebay_gateway.jobs.job import Job, State, describe_job, describe_state, describe_stream, new_id, render
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -97,42 +97,42 @@ class JobApi:
     async def _run(self, asked: JobApiCall) -> object:
         job_id = new_id(sync=False)
         await self._store.submit(asked.key, job_id, await self._read(asked, sync=False), asked.api_key)
-        return tell_state(job_id, State.IN_QUEUE)
+        return describe_state(job_id, State.IN_QUEUE)
 
     async def _runsync(self, asked: JobApiCall) -> object:
         wait, submission, job_id = read_wait(asked.query), await self._read(asked, sync=True), new_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(asked.key, job_id, submission, asked.api_key)
             job = _found(await self._store.wait_for_end(asked.key, job_id, changed, wait))
-        return await self._tell(job)
+        return await self._describe(job)
 
     async def _status(self, asked: JobApiCall) -> object:
         ttl = read_ttl(asked.query)
         job = await self._find(asked.key, asked.job_id)
         if ttl is not None:
             await self._store.expire(asked.key, job.id, ttl)
-        return await self._tell(job)
+        return await self._describe(job)
 
     async def _stream(self, asked: JobApiCall) -> object:
         with self._store.changes(asked.job_id) as changed:
-            taken, told = await self._take_stream(asked)
+            taken, answer = await self._take_stream(asked)
             if not taken.items and not taken.larger and not taken.state.final:
                 await wait_for_event(changed, STREAM_WAITS)
-                taken, told = await self._take_stream(asked)
+                taken, answer = await self._take_stream(asked)
         if taken.larger:
             async with self._store.turns.of(asked.key[0]):
-                _, told = await self._take_stream(asked, taken.larger)
-        return told
+                _, answer = await self._take_stream(asked, taken.larger)
+        return answer
 
     async def _cancel(self, asked: JobApiCall) -> object:
         job = _found(await self._store.cancel(asked.key, asked.job_id))
-        return tell_state(job.id, job.state)
+        return describe_state(job.id, job.state)
 
     async def _retry(self, asked: JobApiCall) -> object:
         state = _found(await self._store.retry(asked.key, asked.job_id, asked.api_key))
         if not state.retryable:
             raise BadJob(f"The job is {state}: only one that FAILED or TIMED_OUT can be tried again.")
-        return tell_state(asked.job_id, State.IN_QUEUE)
+        return describe_state(asked.job_id, State.IN_QUEUE)
 
     async def _purge(self, asked: JobApiCall) -> object:
         return {"removed": await self._store.purge(asked.key), "status": "completed"}
@@ -163,7 +163,7 @@ class JobApi:
     async def _find(self, key: EndpointKey, job_id: str) -> Job:
         return _found(await self._store.find(key, job_id))
 
-    async def _tell(self, job: Job) -> bytes:
+    async def _describe(self, job: Job) -> bytes:
         async with self._store.turn(job):
             self._check_room(job.endpoint, job.output_size)
             whole = _found(await self._store.whole(job))
@@ -182,7 +182,7 @@ class JobApi:
             if not room.resize(most):
                 raise Refused(errors.TOO_MANY)
             taken = _found(await self._store.take_stream(asked.key, asked.job_id, most))
-            return taken, render(tell_stream(taken.state, taken.items, more=taken.more))
+            return taken, render(describe_stream(taken.state, taken.items, more=taken.more))
 
 
 def _found(what: T | None) -> T:

@@ -41,7 +41,8 @@ class Job:
     Attributes:
         api_key: with which it came, for the pod that runs it.
         created, started, finished: seconds by the store's clock; None until then.
-        output: the items, as JSON, that the pod has given so far; `told` of them /stream has told.
+        output: the items, as JSON, that the pod has given so far; `streamed` of them /stream has answered with.
+        stored: items of the output that this claim has written to a store elsewhere.
         left_out: bytes of an output that was too large to be read with the rest.
         attempts: how often a pod has begun it.
         again: it goes first, as its pod is gone.
@@ -58,7 +59,8 @@ class Job:
     finished: float | None = None
     state: State = State.IN_QUEUE
     output: list[str] = field(default_factory=list)
-    told: int = 0
+    streamed: int = 0
+    stored: int = 0
     left_out: int = 0
     error: str = ""
     attempts: int = 0
@@ -83,30 +85,30 @@ def new_id(*, sync: bool) -> str:
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
 
 
-def tell_state(job_id: str, state: State) -> dict[str, Any]:
+def describe_state(job_id: str, state: State) -> dict[str, Any]:
     """What /run, /cancel and /retry answer."""
     return {"id": job_id, "status": state}
 
 
 def describe_job(job: Job) -> dict[str, Any]:
     """What /status and /runsync answer; times in milliseconds. `output` is JSON already."""
-    told: dict[str, Any] = {}
+    described: dict[str, Any] = {}
     if job.started is not None:
-        told["delayTime"] = _milliseconds(job.created, job.started)
+        described["delayTime"] = _milliseconds(job.created, job.started)
     if job.started is not None and job.finished is not None:
-        told["executionTime"] = _milliseconds(job.started, job.finished)
-    told["id"] = job.id
+        described["executionTime"] = _milliseconds(job.started, job.finished)
+    described["id"] = job.id
     if job.error:
-        told["error"] = job.error
+        described["error"] = job.error
     if job.state is State.COMPLETED:
-        told["output"] = _raw(job.output)
-    return {**told, "status": job.state}
+        described["output"] = _raw(job.output)
+    return {**described, "status": job.state}
 
 
-def tell_stream(state: State, items: Sequence[str], *, more: bool) -> dict[str, Any]:
+def describe_stream(state: State, items: Sequence[str], *, more: bool) -> dict[str, Any]:
     """What /stream answers. Who reads until a final state must not stop before the last item."""
-    told = [{"metrics": {}, "output": item} for item in _raw(items)]
-    return {"status": State.IN_PROGRESS if more else state, "stream": told}
+    stream = [{"metrics": {}, "output": item} for item in _raw(items)]
+    return {"status": State.IN_PROGRESS if more else state, "stream": stream}
 
 
 def render(content: object) -> bytes:

@@ -60,15 +60,15 @@ class MemoryJobStore(JobStore):
             return None
         items: list[str] = []
         size = 0
-        for item in islice(job.output, job.told, None):
+        for item in islice(job.output, job.streamed, None):
             if not items and len(item) > most:
                 return StreamedItems(job.state, True, [], len(item))
             size += len(item) + ITEM
             if items and size > most:
                 break
             items.append(item)
-        job.told += len(items)
-        return StreamedItems(job.state, job.told < len(job.output), items)
+        job.streamed += len(items)
+        return StreamedItems(job.state, job.streamed < len(job.output), items)
 
     async def counts(self, key: EndpointKey) -> Counts:
         return self._endpoints[key].counts if key in self._endpoints else Counts()
@@ -109,7 +109,7 @@ class MemoryJobStore(JobStore):
             raise Lost
         self._take_place(job, sum(map(memory_of, items)))
         job.output += items
-        self._tell(job.id)
+        self._notify_watchers(job.id)
 
     async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
         await self.add_output(job, items)
@@ -170,7 +170,7 @@ class MemoryJobStore(JobStore):
         counts.failed += state.retryable
         job.state, job.error, job.finished = state, error, self._now()
         self._expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
-        self._tell(job.id)
+        self._notify_watchers(job.id)
         self.finished.notify(job)
         self.claim_lost.notify(job.id, job.token)
 
@@ -211,7 +211,7 @@ class MemoryJobStore(JobStore):
     def _forget_output(self, job: Job) -> None:
         self._bytes.give(job.endpoint[0], sum(map(memory_of, job.output)))
         job.output.clear()
-        job.told = 0
+        job.streamed = 0
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -156,7 +156,7 @@ async def _read(answer: aiohttp.ClientResponse, most: int, take: Take) -> bytear
     return body
 
 
-class _Told(msgspec.Struct):
+class _Line(msgspec.Struct):
     """What a server says in a line, or at the end: an item of the output, or all of them, and how the job ended."""
 
     output: msgspec.Raw = msgspec.Raw(b"")
@@ -172,7 +172,7 @@ class _Error(msgspec.Struct):
     error: _Failed
 
 
-_TOLD, _ERROR = msgspec.json.Decoder(_Told), msgspec.json.Decoder(_Error)
+_LINE, _ERROR = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Error)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -181,10 +181,10 @@ def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome
     lines.reverse()
     while lines:  # each goes when it is read
         try:
-            told = _TOLD.decode(lines.pop())
-            item, outcome = str(memoryview(told.output), "utf-8"), None
+            line = _LINE.decode(lines.pop())
+            item, outcome = str(memoryview(line.output), "utf-8"), None
             if not item:
-                outcome = _outcome(told)
+                outcome = _outcome(line)
         except (ValueError, RecursionError):
             outcome = NO_ANSWER
         if outcome:
@@ -201,19 +201,19 @@ def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome
 def _read_whole(body: bytes | bytearray) -> tuple[Sequence[str], Outcome]:
     """What a server from before the lines answers: the output at the end."""
     try:
-        told = _TOLD.decode(body)
-        items = _ITEMS.decode(told.output) if bytes(memoryview(told.output)[:1]) == b"[" else []
-        return [str(memoryview(item), "utf-8") for item in items], _outcome(told)
+        line = _LINE.decode(body)
+        items = _ITEMS.decode(line.output) if bytes(memoryview(line.output)[:1]) == b"[" else []
+        return [str(memoryview(item), "utf-8") for item in items], _outcome(line)
     except (ValueError, RecursionError):
         return (), NO_ANSWER
 
 
-def _outcome(told: _Told) -> Outcome:
+def _outcome(line: _Line) -> Outcome:
     """How the job ended. Raises ValueError where this is none of the ends."""
-    state = State(told.status)
+    state = State(line.status)
     if not state.final:
-        raise ValueError(told.status)
-    return Outcome(state, told.error[:LONGEST_TEXT])
+        raise ValueError(line.status)
+    return Outcome(state, line.error[:LONGEST_TEXT])
 
 
 def _error(status: int, body: bytes | bytearray) -> str:

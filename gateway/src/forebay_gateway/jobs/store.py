@@ -121,7 +121,7 @@ class JobStore(ABC):
         """A job with its output, however large that is; None where it is gone by now."""
         return await self.find(job.endpoint, job.id, job.left_out) if job.left_out else job
 
-    def _tell(self, job_id: str) -> None:
+    def _notify_watchers(self, job_id: str) -> None:
         for event in self._watchers.get(job_id, ()):
             event.set()
 

@@ -114,16 +114,16 @@ class ValkeyJobStore(JobStore):
         self._let_go(job)
 
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
-        self._check(job, await self._scripts.run("add_output", job.id, job.token, *self._place, job.told, *items))
-        job.told += len(items)
+        self._check(job, await self._scripts.run("add_output", job.id, job.token, *self._place, job.stored, *items))
+        job.stored += len(items)
 
     async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
-        done = await self._scripts.run("finish", job.id, job.token, state, error, *self._place, job.told, *items)
+        done = await self._scripts.run("finish", job.id, job.token, state, error, *self._place, job.stored, *items)
         self._check(job, done)
         self._let_go(job)
         job.state, job.error, job.finished = state, error, done / 1000
-        told = await self.find(job.endpoint, job.id) if job.submission.webhook else job
-        self.finished.notify(told or job)
+        whole = await self.find(job.endpoint, job.id) if job.submission.webhook else job
+        self.finished.notify(whole or job)
 
     async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
         ended = await self._scripts.run("cancel", job_id, format_key(key))
@@ -144,7 +144,7 @@ class ValkeyJobStore(JobStore):
             after = "-"
             while after:
                 after, ended = await self._scripts.run("purge", format_key(key), queue, after)
-                self._tell_ended(ended)
+                self._notify_ended(ended)
                 count += len(ended)
         return count
 
@@ -152,7 +152,7 @@ class ValkeyJobStore(JobStore):
         more = True
         while more:
             more, ended = await self._scripts.run("forget", format_key(key))
-            self._tell_ended(ended)
+            self._notify_ended(ended)
 
     async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
         await self._scripts.run("expire", job_id, format_key(key), round(seconds * 1000))
@@ -178,7 +178,7 @@ class ValkeyJobStore(JobStore):
             for name, count in zip(flat[::2], flat[1::2], strict=True):
                 setattr(backlog.setdefault(parse_key(name), Backlog()), what, int(count))
         self._backlog = backlog
-        self._tell_ended(ended)
+        self._notify_ended(ended)
         if again:
             REQUEUED.labels("gateway").inc(again)
             logger.warning("%d jobs of gateways that are gone are queued again", again)
@@ -191,7 +191,7 @@ class ValkeyJobStore(JobStore):
         async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(CHANNEL)
             for job_id in list(self._watchers):
-                self._tell(job_id)
+                self._notify_watchers(job_id)
             while True:
                 message = await channel.get_message(timeout=HEARTBEAT_INTERVAL)
                 if message:
@@ -199,7 +199,7 @@ class ValkeyJobStore(JobStore):
                     if word == "queued":
                         self.queued.notify(parse_key(what))
                     else:
-                        self._tell(what)
+                        self._notify_watchers(what)
                     if word == "ended" and what in self._claims:
                         await self._hold([(what, self._claims[what])])
 
@@ -227,14 +227,14 @@ class ValkeyJobStore(JobStore):
         if self._claims.get(job.id) == job.token:
             del self._claims[job.id]
 
-    def _tell_ended(self, ended: Sequence[tuple[str, list[str]]]) -> None:
+    def _notify_ended(self, ended: Sequence[tuple[str, list[str]]]) -> None:
         for job_id, fields in ended:
             self.finished.notify(self._job(job_id, fields))
 
     def _job(
         self, job_id: str, fields: list[str], output: Sequence[str] = (), left_out: int = 0, *, given: str = ""
     ) -> Job:
-        """What is told of a job, as jobs.lua has it."""
+        """A job of its fields, as jobs.lua gives them."""
         known = dict(zip(fields[::2], fields[1::2], strict=True))
         submission = Submission(
             input=given,

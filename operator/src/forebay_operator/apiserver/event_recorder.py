@@ -1,7 +1,7 @@
 """Events of endpoints, as `kubectl describe` shows them: one object for each reason, counted when it comes again.
 
-They are told in the background, never faster than a fixed rate; what is too much is dropped, and nothing of this ever
-fails a reconcile.
+They are written in the background, never faster than a fixed rate. What is too much is dropped, and nothing of this
+ever fails a reconcile.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ class EventRecorder:
     def __init__(self, write: Write, rate: float = EVENTS_PER_SECOND) -> None:
         self._write = write
         self._gap = 1.0 / rate
-        self._told: OrderedDict[Id, Event] = OrderedDict()
+        self._written: OrderedDict[Id, Event] = OrderedDict()
         self._waiting: OrderedDict[Id, Event] = OrderedDict()
         self._news = asyncio.Event()
 
@@ -102,7 +102,7 @@ class EventRecorder:
         """Something happened to an endpoint."""
         now = datetime.now(UTC)
         event = Event(*key, uid, reason, message, warning, first=now, last=now)
-        before = self._waiting.get(event.id) or self._told.get(event.id)
+        before = self._waiting.get(event.id) or self._written.get(event.id)
         if before is None and len(self._waiting) >= MAX_WAITING:
             logger.debug("too many events: %s of endpoint %s/%s", reason, event.namespace, event.endpoint)
             return
@@ -128,24 +128,24 @@ class EventRecorder:
             await self._news.wait()
             while self._waiting:
                 _, event = self._waiting.popitem(last=False)
-                await self._tell(event)
+                await self._write_event(event)
                 await asyncio.sleep(self._gap)
             self._news.clear()
 
-    async def _tell(self, event: Event) -> None:
+    async def _write_event(self, event: Event) -> None:
         try:
             again = event.build_patch() if event.count > 1 else None
             if not await self._write(event.build(), again):
                 # the API server keeps events for an hour; what is counted from here on is new
                 event = replace(event, first=event.last, count=1)
                 await self._write(event.build(), None)
-        except Exception as error:  # noqa: BLE001  an event that cannot be told is no reason to stop
+        except Exception as error:  # noqa: BLE001  an event that cannot be written is no reason to stop
             logger.info("event %s of endpoint %s/%s: %s", event.reason, event.namespace, event.endpoint, error)
             return
-        self._told[event.id] = event
-        self._told.move_to_end(event.id)
-        while len(self._told) > MAX_REMEMBERED:
-            self._told.popitem(last=False)
+        self._written[event.id] = event
+        self._written.move_to_end(event.id)
+        while len(self._written) > MAX_REMEMBERED:
+            self._written.popitem(last=False)
 
 
 def _stamp(moment: datetime) -> str:

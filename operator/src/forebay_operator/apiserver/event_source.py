@@ -136,7 +136,7 @@ class EventSource:
     ) -> None:
         """Run kopf until it ends, in a thread and a loop of its own; `ended`, of our loop, gets the reason."""
 
-        def tell() -> None:
+        def set_reason() -> None:
             if not ended.done():
                 ended.set_result(why)
 
@@ -149,7 +149,7 @@ class EventSource:
             its_loop.run_until_complete(its_loop.shutdown_asyncgens())
             its_loop.close()
         with suppress(RuntimeError):  # the loop is closed: the operator has ended
-            loop.call_soon_threadsafe(tell)
+            loop.call_soon_threadsafe(set_reason)
 
     async def _follow(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> str:
         """Have kopf call us until a part of it ends; why it did."""

@@ -140,12 +140,12 @@ class Autoscaler:
     async def _check_all(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
         """Begin a check of each endpoint whose last check is over. No endpoint waits for another."""
         held = await self._gateways.read_held(session) if self._gateways else ()
-        for key in self._jobs.take([told for _, told in held], time.monotonic()):
+        for key in self._jobs.take([loads for _, loads in held], time.monotonic()):
             self._changed(key)
         for key, each in list(self._followed.items()):
             if key in self._checking:
                 continue
-            own = [(gateway, None if told is None else told.get(key, GatewayLoad())) for gateway, told in held]
+            own = [(gateway, None if loads is None else loads.get(key, GatewayLoad())) for gateway, loads in held]
             if each.scaled.replicas or each.scaled.policy.min_replicas or any(one and one.waits for _, one in own):
                 self._checking.add(key)
                 check = partial(self._check, session, tasks, key, each, own)

@@ -1,11 +1,12 @@
 """The operator's own port: probes and metrics, answered by standing-by operators too."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import REGISTRY, generate_latest
+
+from forebay_kube.ops_port import Handler, serve_ops_port
 
 MAX_STALL = 300.0
 """Seconds without any progress of a queue that has work before the operator counts as hung: more than one reconcile
@@ -42,30 +43,14 @@ class Health:
         return self.synced, "leading" if self.synced else "leading, in the first pass over all endpoints"
 
 
-@asynccontextmanager
-async def serve_health(address: str, health: Health) -> AsyncIterator[None]:
+def serve_health(address: str, health: Health) -> AbstractAsyncContextManager[None]:
     """Answer /healthz, /readyz and /metrics on HOST:PORT (no host: every address) until the context ends."""
-    host, _, port = address.rpartition(":")
 
-    def answer(ask: Callable[[], tuple[bool, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def answer(ask: Callable[[], tuple[bool, str]]) -> Handler:
         async def handle(_: web.Request) -> web.Response:
             well, text = ask()
             return web.Response(status=200 if well else 503, text=text + "\n")
 
         return handle
 
-    async def metrics(_: web.Request) -> web.Response:
-        content_type = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": content_type})
-
-    app = web.Application()
-    app.router.add_get("/healthz", answer(health.live))
-    app.router.add_get("/readyz", answer(health.ready))
-    app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
-        yield
-    finally:
-        await runner.cleanup()
+    return serve_ops_port(address, {"/healthz": answer(health.live), "/readyz": answer(health.ready)})

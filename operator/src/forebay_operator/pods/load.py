@@ -92,12 +92,12 @@ def parse_load(text: str) -> PodLoad | None:
 def parse_gateway_load(text: str) -> Mapping[EndpointKey, GatewayLoad] | None:
     """What a gateway's /held tells, by endpoint; None where it is something else."""
     try:
-        told = parse_json(text)["endpoints"]
+        endpoints = parse_json(text)["endpoints"]
         return {
             parse_key(name): GatewayLoad(
                 _count(one, "held"), _count(one, "begun"), _count(one, "queued"), _count_jobs(one.get("jobs") or {})
             )
-            for name, one in told.items()
+            for name, one in endpoints.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -106,8 +106,8 @@ def parse_gateway_load(text: str) -> Mapping[EndpointKey, GatewayLoad] | None:
 def parse_reread(text: str) -> list[EndpointKey]:
     """The endpoints whose Secret with keys a gateway would have read again; none where it tells of something else."""
     try:
-        told = parse_json(text)["reread"]
-        return [parse_key(name) for name in told if isinstance(name, str)][:MOST_NAMED]
+        reread = parse_json(text)["reread"]
+        return [parse_key(name) for name in reread if isinstance(name, str)][:MOST_NAMED]
     except (ValueError, KeyError, TypeError):
         return []
 

@@ -31,7 +31,7 @@ def assess(
         "models": list(endpoint.served_names),
         "selector": child_names.selector_string(endpoint.name),
         **_count(observed, wanted),
-        **_tell_start(observed, readiness, previous),
+        **_describe_start(observed, readiness, previous),
     }
     conditions = _build_conditions(readiness, observed, wanted, endpoint.generation)
     conditions.append(_build_env_condition(observed.env_warnings, endpoint.generation))
@@ -45,7 +45,7 @@ def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, n
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
     kept = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
     readiness = compute_readiness(wanted, observed)
-    counts = {**_count(observed, wanted), **_tell_start(observed, readiness, previous)}
+    counts = {**_count(observed, wanted), **_describe_start(observed, readiness, previous)}
     conditions = _build_conditions(readiness, observed, wanted, generation)
     status = {**kept, **counts, "observedGeneration": generation}
     return {**status, "conditions": _keep_times(conditions, previous, now)}
@@ -88,15 +88,15 @@ def _count(observed: Observed, wanted: int) -> dict[str, object]:
     return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready, **jobs}
 
 
-def _tell_start(observed: Observed, readiness: Readiness, previous: Manifest) -> dict[str, object]:
+def _describe_start(observed: Observed, readiness: Readiness, previous: Manifest) -> dict[str, object]:
     last = find_last_start(observed.active, observed.reports, previous.get("lastStart") or {})
-    told = {"startup": dict(readiness.progress), "lastStart": last}
-    return {key: value for key, value in told.items() if value}
+    start = {"startup": dict(readiness.progress), "lastStart": last}
+    return {key: value for key, value in start.items() if value}
 
 
 def _build_conditions(readiness: Readiness, observed: Observed, wanted: int, generation: int) -> list[Condition]:
     loaded = sum(map(has_loaded, observed.active))
-    told = [
+    judged = [
         ("Ready", readiness.ready, readiness.reason, readiness.message),
         ("Reconciling", readiness.reconciling, readiness.reason, readiness.message),
         ("Stalled", readiness.stalled, readiness.reason, readiness.message),
@@ -107,7 +107,7 @@ def _build_conditions(readiness: Readiness, observed: Observed, wanted: int, gen
             f"{loaded} of {wanted} replicas have the model loaded" if loaded else "no replica has the model loaded",
         ),
     ]
-    return [_condition(kind, value, reason, message, generation) for kind, value, reason, message in told]
+    return [_condition(kind, value, reason, message, generation) for kind, value, reason, message in judged]
 
 
 def _build_env_condition(env_warnings: Sequence[str], generation: int) -> Condition:

@@ -162,11 +162,13 @@ def _judge_start(observed: Observed, before: Manifest) -> Readiness:
 
 def _recall(status: Manifest) -> Stage | None:
     """The stage that a status tells of, if only a server can have reported it."""
-    told = dict(status.get("startup") or {})
-    step = told.pop("step", "")
+    startup = dict(status.get("startup") or {})
+    step = startup.pop("step", "")
     words = find_condition(status, "Ready").get("message", "")
     return (
-        Stage(FIRST_SERVER_STAGE, step, words.partition("; the pod before")[0], told) if step in SERVER_STEPS else None
+        Stage(FIRST_SERVER_STAGE, step, words.partition("; the pod before")[0], startup)
+        if step in SERVER_STEPS
+        else None
     )
 
 

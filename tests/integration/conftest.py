@@ -1,7 +1,7 @@
 """The control plane with our CRD, shared by all integration tests; each test has a namespace of its own."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,11 +10,15 @@ import pytest
 from cluster.pins import ROOT
 from cluster.redis import found_server
 from cluster.tools import HOST, host_tools
+from forebay_gateway.jobs.memory_store import MemoryJobStore
+from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.store import JobStore
 from tests.integration.audit import keep_log
 from tests.integration.control_plane import ControlPlane, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
 from tests.integration.gateway_process import Gateway, namespaced_gateway
 from tests.integration.operator_process import give_access, running_operator
+from tests.integration.stored_jobs import MOST, opened
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.kubectl import Kubectl
 
@@ -83,6 +87,26 @@ def valkey_server(run_cluster: Callable[..., None], tmp_path_factory: pytest.Tem
         run_cluster("redis")
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
+
+
+@pytest.fixture
+async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
+    """With nothing in it, whatever the gateways of other files left."""
+    client = connect(valkey_server.url)
+    await client.flushall()
+    yield valkey_server
+    await client.flushall()
+    await client.aclose()
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def store(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[JobStore]:
+    """Each of the two stores of jobs, with nothing in it."""
+    if request.param == "memory":
+        yield MemoryJobStore(MOST, share=1.0)
+        return
+    async with opened(valkey) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

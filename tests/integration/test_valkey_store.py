@@ -1,0 +1,295 @@
+"""What Valkey's store of jobs promises besides: leases, restarts, and what is lost in it."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from forebay_gateway.jobs import scripts
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.key_cipher import KeyCipher
+from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable
+from forebay_gateway.jobs.submission import read_submission
+from forebay_gateway.jobs.valkey_store import CLAIM_LEASE
+from tests.integration.stored_jobs import (
+    KEY,
+    MOST,
+    POD,
+    becomes,
+    claim,
+    is_,
+    opened,
+    state,
+    submit,
+)
+from tests.integration.valkey_process import ValkeyServer, running_valkey
+from tests.waiting import until
+
+
+async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
+    async with opened(valkey, 10 * MOST) as one, opened(valkey, 10 * MOST) as two:
+        for number in range(40):
+            await submit(one, str(number))
+
+        async def claim_all(store: JobStore) -> list[str]:
+            found = []
+            while job := (await store.claim(KEY, [POD], 100))[0]:
+                found.append(job.id)
+            return found
+
+        claimed = await asyncio.gather(*(claim_all(store) for store in (one, two, one, two)))
+        assert sorted(chain(*claimed), key=int) == [str(number) for number in range(40)]
+        with two.changes("7") as changed:
+            await one.cancel(KEY, "7")
+            await asyncio.wait_for(changed.wait(), 2)
+
+
+async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.CLAIM_LEASE", 1.0)
+    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.HEARTBEAT_INTERVAL", 0.2)
+    assert CLAIM_LEASE + 2 < 15
+    ended: list[Job] = []
+    dead = opened(valkey)
+    async with opened(valkey) as living:
+        living.finished.add(ended.append)
+        await submit(living)
+        for number in range(ATTEMPTS):
+            job = await claim(dead)
+            then = State.IN_QUEUE if number + 1 < ATTEMPTS else State.FAILED
+            await becomes(lambda then=then: is_(living, "a", then))  # type: ignore[misc]
+            with pytest.raises(Lost):
+                await dead.finish(job, State.COMPLETED)
+        assert "went away" in ended[0].error
+        await submit(living, "kept")
+        job = await claim(living)
+        beats = 0
+        hold = living._hold
+
+        async def counted(claims: Sequence[tuple[str, str]]) -> None:
+            nonlocal beats
+            await hold(claims)
+            beats += 1
+
+        monkeypatch.setattr(living, "_hold", counted)
+        await until(lambda: beats > 8)  # longer than its lease
+        assert await state(living, "kept") is State.IN_PROGRESS, "it is beaten for"
+        await living.finish(job, State.COMPLETED)
+    await dead._client.aclose()
+
+
+async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        ended: list[Job] = []
+        store.finished.add(ended.append)
+        await submit(store)
+        await store._client.zadd("forebay:expiries", {"a": 0})
+        await becomes(lambda: is_(store, "a", None))
+        await until(lambda: ended)
+        assert [job.state for job in ended] == [State.TIMED_OUT]
+        assert await store._client.keys("forebay:*:a*") == []
+        assert await store._client.get("forebay:bytes") == "0"
+
+
+async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        await submit(store)
+        kept = await store._client.hgetall("forebay:job:a")
+        assert "the key" not in json.dumps(kept)
+        assert KeyCipher(lambda: b"secret").open(str(kept["api_key"]), "job home/one a") == "the key"
+        assert KeyCipher(lambda: b"other").open(str(kept["api_key"]), "job home/one a") == ""
+
+
+async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        await submit(store, "before")
+        job = await claim(store)
+        await store.add_output(job, ["1"])
+        valkey.kill()
+        submitting = asyncio.create_task(submit(store, "during"))
+        finishing = asyncio.create_task(store.finish(job, State.COMPLETED, items=["2"]))
+        await asyncio.to_thread(valkey.start)
+        await asyncio.gather(submitting, finishing)
+        found = await store.find(KEY, "before")
+        assert found
+        assert (found.state, found.output, await state(store, "during")) == (
+            State.COMPLETED, ["1", "2"], State.IN_QUEUE,
+        )  # fmt: skip
+        with store.changes("during") as changed:
+            await store.cancel(KEY, "during")
+            await asyncio.wait_for(changed.wait(), 10)
+
+
+async def test_where_valkey_has_no_memory_nothing_is_taken_in_but_what_runs_goes_on(
+    valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    with running_valkey(tmp_path, "--maxmemory", "3mb") as server:
+        async with opened(server, 1 << 30) as store:
+            await submit(store, "0", input="x" * 1000)
+            job = await claim(store)
+
+            async def fill() -> None:
+                for number in range(1, 100):
+                    await submit(store, str(number), input="x" * 100_000)
+
+            with pytest.raises(Full):
+                await fill()
+            await store.finish(job, State.COMPLETED, items=["1"])
+            assert await state(store, "0") is State.COMPLETED
+
+
+async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        await submit(store)
+        job = await claim(store)
+        await store.add_output(job, ["1", "2"])
+        for call, items in (("x", ["1"]), ("x", ["1"]), ("y", ["2"]), ("y", ["2"]), ("z", [])):
+            told = await store._scripts.run("take_stream", "a", "home/one", 1, call)
+            assert told[2] == items
+        await store.finish(job, State.FAILED)
+        found = [await store._scripts.run("retry", "a", "home/one", "", call) for call in ("x", "x", "y")]
+        assert found == ["FAILED", "FAILED", "IN_QUEUE"]
+        assert (await store.counts(KEY)).retried == 1
+
+
+async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeyServer) -> None:
+    store, lease = opened(valkey), 60_000  # it neither beats nor sweeps
+    await submit(store)
+    job = await claim(store)
+    client = store._client
+
+    async def sweep(*, swept_before: float = 0, idle: int | None = None) -> int:
+        """Sweep, as if the sweep before had been so long ago and nobody had beaten for so long, in ms. How many jobs
+        are queued again."""
+        seconds, microseconds = await client.time()
+        await client.set("forebay:swept", int(seconds * 1000 + microseconds / 1000 - swept_before))
+        if idle is not None:
+            entry = str(await client.hget(f"forebay:job:{job.id}", "entry"))
+            group = "gateways"
+            await client.xclaim("forebay:queue:home/one:normal", group, group, 0, [entry], idle=idle, justid=True)
+        return int((await store._scripts.run("sweep", lease, ATTEMPTS))[2])
+
+    assert await sweep(idle=lease - 1000) == 0, "its lease is not over"
+    assert await sweep(swept_before=lease, idle=lease + 1000) == 0, "nobody could beat, as Valkey was away"
+    assert await sweep() == 0, "it has another lease"
+    assert await sweep(idle=lease + 1000) == 1
+    await client.aclose()
+
+
+async def test_a_key_is_sealed_for_its_job(valkey: ValkeyServer) -> None:
+    """Who may write to Valkey cannot have it sent to another endpoint's pod."""
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store)
+        await store.submit(OTHERS, "b", read_submission(b'{"input": 1}', sync=False), "another key")
+        await client.hset("forebay:job:b", "api_key", str(await client.hget("forebay:job:a", "api_key")))
+        job, _ = await store.claim(OTHERS, [POD], 9)
+        assert job is not None
+        assert (job.id, job.api_key) == ("b", "")
+        await store.release(job)
+    await client.aclose()
+
+
+OTHERS = ("team-b", "other")
+
+
+async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(valkey: ValkeyServer) -> None:
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store, "low", policy={"lowPriority": True})
+        await store.requeue(await claim(store), blamed=False)
+        await submit(store, "kept")
+        await client.delete("forebay:job:low")
+        assert (await claim(store)).id == "kept"
+        await submit(store, "next")
+        assert (await store.counts(KEY)).waiting == 1
+    await client.aclose()
+
+
+@pytest.mark.parametrize("lost", ["", ":input"], ids=["all of it", "its input"])
+@pytest.mark.parametrize("runs", [False, True])
+@pytest.mark.parametrize("step", ["claim", "purge", "sweep", "forget"])
+async def test_a_job_that_is_lost_in_valkey_harms_no_other(
+    valkey: ValkeyServer, lost: str, runs: bool, step: str
+) -> None:
+    """Such as one that was evicted, or deleted by hand."""
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store, "lost")
+        if runs:
+            await claim(store)
+            store._claims.clear()  # and its gateway is gone
+        await submit(store, "kept")
+        await store.submit(OTHERS, "other", read_submission(b'{"input": 1}', sync=False), "")
+        await client.delete(f"forebay:job:lost{lost}")
+        match step:
+            case "claim":
+                assert (await claim(store)).id == "kept"
+            case "purge":
+                await store.purge(KEY)
+                assert (await store.counts(KEY)).queued == 0
+            case "sweep":
+                await client.zadd("forebay:expiries", {"lost": 0})
+                await store._sweep()
+                assert await client.zscore("forebay:expiries", "lost") is None
+            case "forget":
+                await store.forget(KEY)
+                assert await client.exists("forebay:jobs:home/one") == 0
+        counts = await store.counts(OTHERS)
+        assert (counts.queued, counts.running) == (1, 0)
+        job, _ = await store.claim(OTHERS, [POD], 9)
+        assert job is not None
+        await store.finish(job, State.COMPLETED)
+    await client.aclose()
+
+
+@pytest.mark.parametrize("step", ["sweep", "forget"])
+async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: str) -> None:
+    """A final one too, which no queue names."""
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store, "lost")
+        await store.finish(await claim(store), State.COMPLETED, items=['"x"', '"y"'])
+        assert await client.hget("forebay:bytes-of", KEY[0]) != "0"
+        await client.delete("forebay:job:lost")
+        if step == "sweep":
+            await client.zadd("forebay:expiries", {"lost": 0})
+            await store._sweep()
+        else:
+            await store.forget(KEY)
+        assert await client.get("forebay:bytes") == "0"
+        assert await client.keys("forebay:*lost*") == []
+        for place in ("bytes-of", "sizes", "expiries", f"jobs:{'/'.join(KEY)}"):
+            assert await client.exists(f"forebay:{place}") == 0
+    await client.aclose()
+
+
+async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Service without a pod may lead anywhere for a moment."""
+    monkeypatch.setattr(scripts, "SCRIPT_RETRY_TIMEOUT", 0.3)
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(Unavailable):
+            await scripts.Scripts(client, "return 1").run("find")
+        await client.aclose()
+
+
+async def test_what_was_kept_before_namespaces_were_counted_takes_nothing_from_others(valkey: ValkeyServer) -> None:
+    client = connect(valkey.url)
+    async with opened(valkey) as store:
+        await submit(store, "old")
+        await client.delete("forebay:bytes-of")
+        await store.forget(KEY)
+        assert await client.hgetall("forebay:bytes-of") == {}
+        assert await client.get("forebay:bytes") == "0"
+    await client.aclose()

@@ -1,0 +1,205 @@
+"""/runsync: RunPod's envelope around a job, for clients and for the gateway."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from forebay_server.asgi import Message, Receive, Scope, Send
+from forebay_server.config.settings import JobSettings
+from forebay_server.jobs.runsync import RunSync
+from forebay_server.jobs.transport import WithinProcess
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+class App:
+    """Answers completions with the prompt; a prompt of "wait" is never answered, "crash" crashes."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.seen: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.seen.append(scope)
+        body = (await receive()).get("body", b"")
+        if scope["path"] == "/v1/models":
+            await self.reply(send, {"data": [{"id": "served"}]})
+            return
+        request = json.loads(body) if body else {}
+        if request.get("prompt") == "crash":
+            raise RuntimeError("/opt/secret/path")
+        if request.get("prompt") == "wait":
+            self.begun.set()
+            try:
+                await receive()
+            finally:
+                self.ended.set()
+            return
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        text = f"{request.get('model')}: {request.get('prompt')}"
+        await self.reply(send, {"choices": [{"index": 0, "text": text}], "usage": usage})
+
+    async def reply(self, send: Send, content: object) -> None:
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(content).encode()})
+
+
+class Client:
+    """One request; `leave` is its disconnect."""
+
+    def __init__(self, body: object, method: str = "POST", path: str = "/v2/any-id/runsync") -> None:
+        self.scope: Scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": [(b"authorization", b"Bearer k"), (b"x-request-id", b"r1"), (b"content-type", b"text/plain")],
+        }
+        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.leaving = asyncio.Event()
+        self.sent: list[Message] = []
+        self.read = False
+
+    async def receive(self) -> Message:
+        if not self.read:
+            self.read = True
+            return {"type": "http.request", "body": self.body, "more_body": False}
+        await self.leaving.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    async def ask(self, server: RunSync) -> tuple[int, Any]:
+        await server(self.scope, self.receive, self.send)
+        return self.sent[0]["status"], json.loads(self.sent[1]["body"])
+
+
+async def test_runsync_answers_with_runpods_envelope() -> None:
+    app = App()
+    status, answer = await Client({"input": {"prompt": "Hi"}}).ask(RunSync(app, JobSettings()))
+    assert status == 200
+    assert answer.keys() == {"delayTime", "executionTime", "id", "output", "status"}
+    assert answer["id"].startswith("sync-")
+    assert answer["status"] == "COMPLETED"
+    assert answer["output"] == [{"choices": [{"tokens": ["served: Hi"]}], "usage": {"input": 1, "output": 1}}]
+    request = dict(app.seen[-1]["headers"])
+    assert request[b"x-request-id"] == b"r1"
+    assert request[b"content-type"] == b"application/json"
+    assert b"authorization" not in request
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (
+            {"prompt": "Hi"},
+            [
+                {"output": {"choices": [{"tokens": ["served: Hi"]}], "usage": {"input": 1, "output": 1}}},
+                {"status": "COMPLETED"},
+            ],
+        ),
+        ({"prompt": "crash"}, [{"error": "The server had an error while it ran the job.", "status": "FAILED"}]),
+        ("no object", [{"error": "input must be an object.", "status": "FAILED"}]),
+    ],
+)
+async def test_the_gateway_gets_the_output_line_by_line(content: object, lines: list[object]) -> None:
+    client = Client({"input": content})
+    client.scope["headers"].append((b"accept", b"application/x-ndjson"))
+    await RunSync(App(), JobSettings())(client.scope, client.receive, client.send)
+    head, *pieces, last = client.sent
+    assert (head["status"], dict(head["headers"])[b"content-type"]) == (200, b"application/x-ndjson")
+    assert [json.loads(each["body"]) for each in pieces] == lines, "each is sent as it comes"
+    assert last == {"type": "http.response.body", "body": b""}
+
+
+async def test_the_gateway_that_leaves_ends_the_job() -> None:
+    app, client = App(), Client({"input": {"prompt": "wait"}})
+    client.scope["headers"].append((b"accept", b"application/x-ndjson"))
+    asking = asyncio.create_task(RunSync(app, JobSettings())(client.scope, client.receive, client.send))
+    await app.begun.wait()
+    client.leaving.set()
+    await asking
+    assert app.ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ({"prompt": "crash"}, "The server had an error while it ran the job."),
+        ({}, "input needs one of"),
+        ({"route": "/metrics"}, "There is no GET /metrics here."),
+        ({"route": "/v2/x/runsync", "body": {"input": {}}}, "There is no POST /v2/x/runsync here."),
+        ({"route": "/v1/load_lora_adapter", "body": {}}, "There is no POST /v1/load_lora_adapter here."),
+        ({"openai_route": "/v1/../metrics"}, "There is no GET /v1/../metrics here."),
+    ],
+)
+async def test_a_failed_job_says_why(content: object, error: str) -> None:
+    status, answer = await Client({"input": content}).ask(RunSync(App(), JobSettings()))
+    assert status == 200
+    assert answer["status"] == "FAILED"
+    assert "output" not in answer
+    assert error in answer["error"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"input": {}, "policy": {"executionTimeout": "x"}}'])
+async def test_a_body_that_is_no_job_is_a_bad_request(body: bytes) -> None:
+    status, answer = await Client(body).ask(RunSync(App(), JobSettings()))
+    assert status == 400
+    assert "input" in answer["error"]["message"]
+
+
+async def test_only_post_is_taken() -> None:
+    status, _ = await Client({}, method="GET").ask(RunSync(App(), JobSettings()))
+    assert status == 405
+
+
+async def test_a_slow_job_ends_at_the_limit_of_the_server_or_of_its_policy() -> None:
+    for body, settings in (
+        ({"input": {"prompt": "wait"}}, JobSettings(timeout=0.01)),
+        ({"input": {"prompt": "wait"}, "policy": {"executionTimeout": 10}}, JobSettings()),
+    ):
+        app = App()
+        _, answer = await Client(body).ask(RunSync(app, settings))
+        assert answer["status"] == "TIMED_OUT"
+        assert app.ended.is_set()
+
+
+async def test_jobs_beyond_the_limit_are_told_to_come_again() -> None:
+    app = App()
+    server = RunSync(app, JobSettings(max_concurrency=1))
+    first = Client({"input": {"prompt": "wait"}})
+    running = asyncio.create_task(server(first.scope, first.receive, first.send))
+    await app.begun.wait()
+    second = Client({"input": {"prompt": "Hi"}})
+    status, _ = await second.ask(server)
+    assert status == 429
+    assert (b"retry-after", b"1") in second.sent[0]["headers"]
+    first.leaving.set()
+    await running
+    assert app.ended.is_set()
+    assert first.sent == []
+    assert (await Client({"input": {"prompt": "Hi"}}).ask(server))[0] == 200
+
+
+async def test_other_paths_pass_untouched() -> None:
+    app = App()
+    client = Client({}, path="/v2/any-id/openai/v1/models")
+    await RunSync(app, JobSettings())(client.scope, client.receive, client.send)
+    assert app.seen == [client.scope]
+
+
+async def test_an_app_that_answers_nothing_is_an_error() -> None:
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+    with pytest.raises(RuntimeError):
+        async with WithinProcess(silent, Client({}).scope).send("GET", "/", None):
+            pass

@@ -7,7 +7,7 @@ import pytest
 
 from cluster import kind
 from tests.e2e.canned import canned
-from tests.e2e.capture import night_policy
+from tests.e2e.captured_cases import night_policy
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.conftest import REGISTRY
 from tests.e2e.forebay import wait_ready

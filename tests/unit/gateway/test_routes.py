@@ -4,13 +4,19 @@ import pytest
 
 from forebay_gateway.http.routes import Path, RouteKind, read_path
 from forebay_protocol.errors import ApiDialect
+from forebay_protocol.routes import PROBES
 from forebay_server.serving import routes
 
 OWN = {
     ("POST", "/v1/chat/completions"): Path("", "/v1/chat/completions", b"/v1/chat/completions", RouteKind.ENGINE),
-    ("POST", "/v2/any/openai/v1/completions"): Path(
-        "any", "/v1/completions", b"/v2/any/openai/v1/completions", RouteKind.ENGINE
+    ("POST", "/v2/any/openai/v1/completions?x=1"): Path(
+        "any", "/v1/completions", b"/v1/completions?x=1", RouteKind.ENGINE
     ),
+    ("POST", "//v2/any//runsync/"): Path("any", "/runsync", b"/v2/any/runsync", RouteKind.ENGINE),
+    ("POST", "/openai/v1/completions"): Path("", "/v1/completions", b"/v1/completions", RouteKind.ENGINE),
+    ("POST", "/v2/rerank"): Path("", "/v1/rerank", b"/v1/rerank", RouteKind.ENGINE),
+    ("GET", "/v1/models/org%2Fmodel"): Path("", "/v1/models/org%2Fmodel", b"/v1/models/org%2Fmodel", RouteKind.MODELS),
+    ("GET", "/v1/files"): None,
     ("POST", "/v2/any/runsync"): Path("any", "/runsync", b"/v2/any/runsync", RouteKind.ENGINE),
     ("GET", "/v1/models"): Path("", "/v1/models", b"/v1/models", RouteKind.MODELS),
     ("HEAD", "/v1/models/org/model"): Path("", "/v1/models/org/model", b"/v1/models/org/model", RouteKind.MODELS),
@@ -20,7 +26,6 @@ OWN = {
     ("GET", "/health"): Path("", "/health", b"/health", RouteKind.PROBE),
     ("POST", "/v2/any/run"): None,
     ("POST", "/v1/load_lora_adapter"): None,
-    ("POST", "/openai/v1/completions"): None,
     ("POST", "/sleep"): None,
     ("GET", "/metrics"): None,
     ("GET", "/v1"): None,
@@ -33,9 +38,7 @@ SHARED = {
     ("POST", "/openai/v1/chat/completions?x=1"): Path(
         "", "/v1/chat/completions", b"/v1/chat/completions?x=1", RouteKind.ENGINE
     ),
-    ("POST", "/v2/team.one/openai/v1/messages"): Path(
-        "team.one", "/v1/messages", b"/v2/team.one/openai/v1/messages", RouteKind.ENGINE
-    ),
+    ("POST", "/v2/team.one/openai/v1/messages"): Path("team.one", "/v1/messages", b"/v1/messages", RouteKind.ENGINE),
     ("POST", "/v2/one/runsync?wait=1000"): Path("one", "/runsync", b"/v2/one/runsync?wait=1000", RouteKind.JOBS),
     ("POST", "/v2/team.one/run"): Path("team.one", "/run", b"/v2/team.one/run", RouteKind.JOBS),
     ("GET", "/v2/one/status/id-1"): Path("one", "/status/id-1", b"/v2/one/status/id-1", RouteKind.JOBS),
@@ -43,7 +46,11 @@ SHARED = {
     ("GET", "/v2/one/status"): None,
     ("GET", "/openai/v1/models"): Path("", "/v1/models", b"/v1/models", RouteKind.MODELS),
     ("GET", "/ping"): Path("", "/ping", b"/ping", RouteKind.PROBE),
-    ("POST", "/v1/chat/completions"): None,
+    ("POST", "/v1/chat/completions"): Path("", "/v1/chat/completions", b"/v1/chat/completions", RouteKind.ENGINE),
+    ("POST", "/v2/one/v1//completions/"): Path("one", "/v1/completions", b"/v1/completions", RouteKind.ENGINE),
+    ("POST", "/v2/rerank"): Path("", "/v1/rerank", b"/v1/rerank", RouteKind.ENGINE),
+    ("GET", "/v2/one//status/id-1/"): Path("one", "/status/id-1", b"/v2/one/status/id-1", RouteKind.JOBS),
+    ("GET", "/v2/one/openai/v1/files/"): Path("one", "/v1/files", b"/v1/files", RouteKind.BATCHES),
     ("GET", "/openapi.json"): None,
     ("POST", "/openai/sleep"): None,
 }
@@ -59,10 +66,12 @@ def test_on_the_shared_port(method: str, target: str) -> None:
     assert read_path(method, target.encode(), shared=True) == SHARED[method, target]
 
 
-def test_every_path_of_the_server_is_known() -> None:
-    for path in (*routes.OPERATIONS, *routes.DOCUMENT, *routes.OPEN, "/v2/x/runsync", "/v1/models"):
-        public = path if path.startswith(("/v1/", "/v2/")) or not routes.is_served(f"/v1{path}") else f"/v1{path}"
-        assert read_path("POST", public.encode(), shared=False), path
+@pytest.mark.parametrize("path", [*routes.OPERATIONS, *routes.DOCUMENT, *PROBES, "/v2/x/runsync", "/v1/models"])
+def test_every_path_of_the_server_is_known_and_means_the_same_there(path: str) -> None:
+    found = read_path("POST", path.encode(), shared=False)
+    assert found
+    assert routes.read_path(found.target.decode()) == routes.read_path(path)
+    assert routes.read_path(path).served
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,13 @@ async def no_message() -> Message:
         ("/v2/x/openai/v1/models/org/name", "/v1/models/org/name"),
         ("/v1/responses/resp_1", "/v1/responses/resp_1"),
         ("/health", "/health"),
+        ("/v1//models/", "/v1/models"),
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/openai/v1/models", "/v1/models"),
+        ("/v2/rerank", "/v1/rerank"),
+        ("/v1/tokenize", "/tokenize"),
+        ("/tokenize", "/tokenize"),
+        ("/v2/x//runsync/", "/v2/x/runsync"),
     ],
 )
 async def test_both_base_urls_reach_the_same_routes(path: str, reached: str) -> None:
@@ -113,21 +120,16 @@ async def test_an_escaped_path_stays_escaped() -> None:
         "/metrics",
         "/docs",
         "/invocations",
-        "/tokenize",
         "/sleep",
         "/v1/load_lora_adapter",
         "/v1",
         "/v1/",
-        "//v1/models",
-        "/v1//models",
         "/v1/../metrics",
         "/v2/x/openai/v1/../../metrics",
         "/v2/x/y/openai/v1/models",
         "/v2//openai/v1/models",
         "/v2/x/openai/v10/models",
         "/v2/x/openai/metrics",
-        "/v2/rerank",
-        "/openai/v1/models",
         "/V1/models",
         "/v1/modelsx",
     ],
@@ -136,7 +138,7 @@ async def test_nothing_but_the_openai_api_is_there(path: str) -> None:
     reply = await call(path, method="POST")
     assert reply.status == 404
     assert reply.json["error"] == {
-        "message": f"Invalid URL (POST {path})",
+        "message": f"Invalid URL (POST {path}). The base URL ends with /v1 or /v2/ID/openai/v1.",
         "type": "invalid_request_error",
         "param": None,
         "code": "unknown_url",
@@ -147,7 +149,16 @@ async def test_nothing_but_the_openai_api_is_there(path: str) -> None:
 
 @pytest.mark.parametrize(
     "authorization",
-    [None, "", "Bearer", "Bearer ", f"Basic {KEY}", KEY, "Bearer wrong-key-0123456789", f"Bearer {KEY} x"],
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {KEY}",
+        "wrong-key-0123456789",
+        "Bearer wrong-key-0123456789",
+        f"Bearer {KEY} x",
+    ],
 )
 async def test_a_wrong_key_is_an_authentication_error(authorization: str | None) -> None:
     reply = await call("/v1/models", authorization=authorization)
@@ -158,7 +169,7 @@ async def test_a_wrong_key_is_an_authentication_error(authorization: str | None)
     assert (await call("/v1/models", authorization=authorization, keys=None)).status == 200
 
 
-@pytest.mark.parametrize("authorization", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER  {KEY} "])
+@pytest.mark.parametrize("authorization", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER  {KEY} ", KEY])
 async def test_the_scheme_is_read_as_http_says(authorization: str) -> None:
     assert (await call("/v1/models", authorization=authorization)).status == 200
 

@@ -9,9 +9,17 @@ from forebay_server.serving import routes
     "path", ["/openapi.json", "/v1/openapi.json", "/v2/any/openai/v1/openapi.json", "/v2/any/runsync", "/v1/tokenize"]
 )
 def test_the_document_and_what_it_names_can_be_asked_for(path: str) -> None:
-    assert routes.is_served(path)
+    assert routes.read_path(path).served
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json/", "/v2/openapi.json", "/x/openapi.json"])
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/v2/openapi.json", "/x/openapi.json"])
 def test_nothing_beside_it_can(path: str) -> None:
-    assert not routes.is_served(path)
+    assert not routes.read_path(path).served
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [("/v1/rerank", True), ("/rerank", False), ("/v2/rerank", False), ("/tokenize", True), ("/metrics", False)],
+)
+def test_a_route_is_named_by_one_spelling(path: str, named: bool) -> None:
+    assert routes.is_reached(path) is named

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from forebay_protocol import request_id
+from forebay_protocol.api_key import read_key
 
 REQUEST_ID = request_id.HEADER.encode()
 
@@ -69,12 +70,8 @@ class Head:
 
     @property
     def key(self) -> str:
-        """The API key, sent as OpenAI's clients do it or as Anthropic's do; "" for none."""
-        authorization = self.get(b"authorization")
-        if not authorization:
-            return self.get(b"x-api-key")
-        scheme, _, key = authorization.partition(" ")
-        return key.strip() if scheme.lower() == "bearer" else ""
+        """The API key, in any of the ways that clients send it; "" for none."""
+        return read_key(self.get(b"authorization"), self.get(b"x-api-key"))
 
 
 def render_request(head: Head, target: bytes, size: int, *, web_socket: bool = False, keys: bool = True) -> bytes:

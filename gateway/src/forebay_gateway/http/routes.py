@@ -1,41 +1,16 @@
 """Which paths are answered, which endpoint they name, and which of them need the engine."""
 
-import re
 from dataclasses import dataclass
 from enum import Enum
-from urllib.parse import unquote
 
 from forebay_gateway.http.job_operations import read_operation
 from forebay_protocol.errors import ApiDialect
-
-RESOURCES = frozenset(
-    {
-        "audio",
-        "chat",
-        "completions",
-        "embeddings",
-        "messages",
-        "models",
-        "moderations",
-        "openapi.json",
-        "realtime",
-        "rerank",
-        "responses",
-        "score",
-        "classify",
-        "detokenize",
-        "pooling",
-        "tokenize",
-    }
-)
-"""The first part of a path after /v1/, as forebay_server's routes have them: what is not named is not there."""
+from forebay_protocol.routes import PROBES, dialect_of, locate
 
 WEB_SOCKETS = frozenset({"/v1/realtime"})
 """Paths that are asked for as web sockets; elsewhere such a request is answered like any other."""
 
-_PROBES = frozenset({"/health", "/ping"})
-_V2 = re.compile(r"^/v2/([^/]+)(/openai/v1/.+|/runsync)$")
-_V2_JOBS = re.compile(r"^/v2/([^/]+)/(.+)$")
+_BATCHES = frozenset({"batches", "files"})
 
 
 class RouteKind(Enum):
@@ -77,41 +52,37 @@ class Path:
 
     @property
     def api(self) -> ApiDialect:
-        if self.kind is RouteKind.JOBS:
-            return ApiDialect.RUNPOD
-        if self.canonical.startswith("/v1/messages"):
-            return ApiDialect.ANTHROPIC
-        return ApiDialect.RESPONSES if self.canonical.startswith("/v1/responses") else ApiDialect.OPENAI
+        return ApiDialect.RUNPOD if self.kind is RouteKind.JOBS else dialect_of(self.canonical)
 
 
 def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
     """Of the port that is shared by all endpoints, or of one endpoint's own; None for a path that is not there."""
-    path = target.partition(b"?")[0].decode("latin-1")
-    if not {".", ".."}.isdisjoint(unquote(path).split("/")):
+    written, mark, query = target.decode("latin-1").partition("?")
+    location = locate(written, _BATCHES if shared else frozenset())
+    if location is None:
         return None
-    if path in _PROBES:
-        return Path("", path, target, RouteKind.PROBE)
-    if path in ("/openapi.json", "/v1/openapi.json") and not shared:
-        return Path("", path, target, RouteKind.PASSIVE)
-    endpoint, rest, to_pod = "", path, target
-    jobs = _V2_JOBS.match(path) if shared else None
-    if jobs and (operation := read_operation(jobs[2])):
-        return Path(jobs[1], f"/{operation}", target, RouteKind.JOBS)
-    if named := _V2.match(path):
-        endpoint, rest = named[1], named[2].removeprefix("/openai")
-        if rest == "/runsync":
-            return Path(endpoint, rest, target, RouteKind.ENGINE if method == "POST" else RouteKind.PASSIVE)
-    elif shared:
-        rest = path.removeprefix("/openai")
-        to_pod = target.removeprefix(b"/openai")
-        if rest == path:
+    endpoint, path, rest = location.endpoint, location.path, location.rest
+    if not path:
+        operation = read_operation(rest)
+        if not operation or (operation != "runsync" and not shared):
             return None
-    parts = rest.removeprefix("/").split("/")
-    if shared and parts[0] == "v1" and parts[1:2] and parts[1] in ("files", "batches"):
-        return Path(endpoint, rest, to_pod, RouteKind.BATCHES)
-    if parts[0] != "v1" or len(parts) < 2 or parts[1] not in RESOURCES:
-        return None
-    if parts[1] == "models" and method in ("GET", "HEAD"):
-        return Path(endpoint, rest, to_pod, RouteKind.MODELS)
-    engine = method == "POST" or (method == "GET" and rest in WEB_SOCKETS)
-    return Path(endpoint, rest, to_pod, RouteKind.ENGINE if engine else RouteKind.PASSIVE)
+        to_pod = f"/v2/{endpoint}/{operation}{mark}{query}".encode("latin-1")
+        if shared:
+            return Path(endpoint, f"/{operation}", to_pod, RouteKind.JOBS)
+        return Path(endpoint, "/runsync", to_pod, RouteKind.ENGINE if method == "POST" else RouteKind.PASSIVE)
+    to_pod = f"{path}{mark}{query}".encode("latin-1")
+    return Path(endpoint, path, to_pod, kind) if (kind := _kind(method, path, shared=shared)) else None
+
+
+def _kind(method: str, path: str, *, shared: bool) -> RouteKind | None:
+    """How a request for a path of the API, or a probe's, is answered."""
+    if path in PROBES:
+        return RouteKind.PROBE
+    resource = path.split("/")[2]
+    if resource == "openapi.json":
+        return None if shared else RouteKind.PASSIVE
+    if resource in _BATCHES:
+        return RouteKind.BATCHES
+    if resource == "models" and method in ("GET", "HEAD"):
+        return RouteKind.MODELS
+    return RouteKind.ENGINE if method == "POST" or (method == "GET" and path in WEB_SOCKETS) else RouteKind.PASSIVE

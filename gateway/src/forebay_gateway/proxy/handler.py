@@ -31,6 +31,7 @@ from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, not_found
 from forebay_protocol.request_id import choose_id
+from forebay_protocol.routes import OWN_URLS, SHARED_URLS
 
 LONGEST_FOR_AFFINITY = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
@@ -62,7 +63,8 @@ class RequestHandler:
         """By the head alone. The key is asked for before anything is told. Raises Refused."""
         if self.draining:
             raise Refused(errors.DRAINING)
-        path = read_path(head.method, head.target, shared=port is None)
+        own = port is not None
+        path = read_path(head.method, head.target, shared=not own)
         if path and (path.kind is RouteKind.PROBE or head.is_preflight):  # neither needs a key
             if head.has_body:
                 raise Refused(errors.NO_BODY)
@@ -74,7 +76,7 @@ class RequestHandler:
         else:
             port, authorized = self._named(unquote(path.endpoint), head), frozenset()
         if path is None:
-            raise Refused(not_found(head.method, head.path))
+            raise Refused(not_found(head.method, head.path, *(OWN_URLS if own else SHARED_URLS)))
         return Admission(head, path, port, choose_id(head.get(REQUEST_ID)), authorized if port is None else frozenset())
 
     def _check(self, key: EndpointKey, head: Head) -> None:
@@ -256,7 +258,7 @@ class RequestHandler:
         """Wait for pods, unless the request could not be answered then either. Raises Refused."""
         key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
-            raise Refused(not_found(request.admission.head.method, request.admission.head.path))
+            raise Refused(not_found(request.admission.head.method, request.admission.head.path, *OWN_URLS))
         fields = request.fields
         if fields is None:
             fields = request.fields = await self._read(request.client, request.admission, request.body)

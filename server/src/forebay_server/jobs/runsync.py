@@ -122,11 +122,10 @@ async def resolve(content: object, transport: Transport) -> Call:
     """The request that the job stands for, with a model, under a path that the pod serves. Raises JobError."""
     call = call_of(content, "")
     path, _, query = call.path.partition("?")
-    if not routes.is_served(path):  # /tokenize and the like, as vLLM has them
-        path = f"/v1{path}"
-    if not routes.is_served(path) or routes.RUNSYNC.match(path):
+    route = routes.read_path(path)
+    if not route.served or route.open or routes.RUNSYNC.match(route.path):
         raise JobError(f"There is no {call.method} {call.path} here.")
-    path = routes.canonical(path) + (f"?{query}" if query else "")
+    path = route.path + (f"?{query}" if query else "")
     body = call.body
     if call.form is Form.TOKENS and body is not None and not body["model"]:
         body = {**body, "model": await served_model(transport)}

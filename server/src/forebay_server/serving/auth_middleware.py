@@ -8,7 +8,9 @@ import logging
 from typing import Protocol
 from urllib.parse import quote
 
+from forebay_protocol.api_key import read_key
 from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, ApiError, not_found
+from forebay_protocol.routes import OWN_URLS
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
 from forebay_server.lifecycle.state import ServerState, Step
 from forebay_server.serving import errors, request_id, routes
@@ -58,9 +60,9 @@ class AuthMiddleware:
             return
         scope[DIRECT] = send
         scope, send = request_id.on_both(scope, send)
-        api = routes.dialect(scope["path"])
-        if error := self._refusal(scope):
-            await errors.send_error(error, send, api)
+        route = routes.read_path(scope["path"])
+        if error := self._refusal(scope, route):
+            await errors.send_error(error, send, route.api)
             return
         # by what was begun an autoscaler tells an idle server: who only looks at the models does not keep it up
         with self.state.in_flight.one(needs_engine=scope["method"] == "POST"):
@@ -68,27 +70,27 @@ class AuthMiddleware:
                 if scope["method"] not in BODILESS:
                     receive = await read_body(scope, receive, self.limits)
             except BodyRefused as refused:
-                await refuse(refused.error, receive, send, api=api)
+                await refuse(refused.error, receive, send, api=route.api)
             except Disconnected:
                 return
             else:
-                await self.app(_as_vllm_knows_it(scope), receive, send)
+                await self.app(_as_vllm_knows_it(scope, route), receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if error := self._refusal(scope):
+        route = routes.read_path(scope["path"])
+        if error := self._refusal(scope, route):
             await send({"type": "websocket.close", "code": 1008, "reason": error.message})
             return
         with self.state.in_flight.one():
-            await self.app(_as_vllm_knows_it(scope), receive, send)
+            await self.app(_as_vllm_knows_it(scope, route), receive, send)
 
-    def _refusal(self, scope: Scope) -> ApiError | None:
+    def _refusal(self, scope: Scope, route: routes.RequestedRoute) -> ApiError | None:
         """Why the request may not come in. The key is asked for first, so that nothing is learnt without one."""
         if self.state.draining:
             return errors.DRAINING
         if self.state.asleep:
             return errors.ASLEEP
-        path = scope["path"]
-        if path in routes.OPEN:
+        if route.open:
             return None
         method = scope.get("method", "GET")
         if self.keys is not None and not is_preflight(scope):
@@ -97,9 +99,8 @@ class AuthMiddleware:
                 return MISSING_KEY
             if not self.keys.accepts(key):
                 return WRONG_KEY
-        if not routes.is_served(path):
-            absent = routes.absent_part(path)
-            return errors.not_available(absent) if absent else not_found(method, path)
+        if not route.served:
+            return errors.not_available(route.absent) if route.absent else not_found(method, scope["path"], *OWN_URLS)
         if self.state.in_flight.count >= self.limits.in_flight:
             return errors.TOO_MANY
         return None
@@ -123,16 +124,10 @@ class AuthMiddleware:
 
 
 def _key(scope: Scope) -> str:
-    """The key that the client sent, as OpenAI's clients do it or as Anthropic's do; "" for none."""
-    authorization = header(scope, b"authorization")
-    if not authorization:
-        return header(scope, b"x-api-key").strip()
-    scheme, _, key = authorization.partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    return read_key(header(scope, b"authorization"), header(scope, b"x-api-key"))
 
 
-def _as_vllm_knows_it(scope: Scope) -> Scope:
-    path = routes.canonical(scope["path"])
-    if path == scope["path"]:
+def _as_vllm_knows_it(scope: Scope, route: routes.RequestedRoute) -> Scope:
+    if route.path == scope["path"]:
         return scope
-    return {**scope, "path": path, "raw_path": quote(path).encode()}
+    return {**scope, "path": route.path, "raw_path": quote(route.path).encode()}

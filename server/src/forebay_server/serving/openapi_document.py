@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from forebay_protocol.routes import PROBES
 from forebay_server.serving import routes
 from forebay_server.serving.route_overrides import model_cards
 
@@ -94,7 +95,7 @@ def make_document(served: Iterable[Any], version: str) -> Document:
                         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
                     },
                 }
-    for path in routes.OPEN & document["paths"].keys():
+    for path in PROBES & document["paths"].keys():
         document["paths"][path]["servers"] = ROOT
         for operation in ("get", "post"):
             document["paths"][path].get(operation, {})["security"] = []
@@ -103,7 +104,7 @@ def make_document(served: Iterable[Any], version: str) -> Document:
 
 def is_public(path: str) -> bool:
     """Whether a path of vLLM's app can be asked for."""
-    return path in routes.OPEN or routes.is_served(public(path))
+    return routes.is_reached(path)
 
 
 def public(path: str) -> str:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from forebay_protocol.errors import MODEL_MISSING, ApiError
+from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
 from forebay_server.serving import anthropic, errors, openai, responses, routes, streams, tools
 
@@ -42,7 +43,7 @@ def replace_routes(app: FastAPI) -> None:
 
 def error_response(error: ApiError, path: str) -> JSONResponse:
     """`error` as an answer to a request for `path`."""
-    return JSONResponse(error.content(routes.dialect(path)), error.status, dict(error.headers))
+    return JSONResponse(error.content(routes.read_path(path).api), error.status, dict(error.headers))
 
 
 def reshape(response: Response, path: str) -> Response:
@@ -83,7 +84,7 @@ def in_openais_shape(endpoint: Endpoint) -> Endpoint:
 
 
 def _is_ours(path: str) -> bool:
-    return routes.is_served(path) or path.removeprefix("/") in routes.ROOT_ROUTES
+    return routes.is_reached(path) and path not in PROBES
 
 
 def _writes(

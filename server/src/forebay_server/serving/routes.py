@@ -1,31 +1,12 @@
 """Which paths the HTTP port answers. What is not named here is not there, whatever a new vLLM adds."""
 
 import re
+from dataclasses import dataclass
 
 from forebay_protocol.errors import ApiDialect
+from forebay_protocol.routes import PROBES, dialect_of, locate
 
-OPEN = frozenset({"/health", "/ping"})
-"""Answered without a key: they say that the server is up, and nothing else."""
-
-RESOURCES = frozenset(
-    {
-        "audio",
-        "chat",
-        "completions",
-        "embeddings",
-        "messages",
-        "models",
-        "moderations",
-        "openapi.json",
-        "realtime",
-        "rerank",
-        "responses",
-        "score",
-    }
-)
-"""The first part of a path after /v1/. What changes the state of vLLM (load_lora_adapter, …) is not here."""
-
-ROOT_ROUTES = frozenset({"classify", "detokenize", "pooling", "tokenize"})
+ROOT_ROUTES = frozenset({"classify", "detokenize", "pooling", "tokenize", "tokenizer_info"})
 """Served under /v1/ here, known to vLLM without it."""
 
 ABSENT = {
@@ -63,6 +44,7 @@ OPERATIONS = {
     "/detokenize": "Detokenizing",
     "/pooling": "Pooling",
     "/tokenize": "Tokenizing",
+    "/v2/embed": "Embedding",
 }
 """Path as vLLM knows it -> what it does, for the answer where the loaded model cannot do it."""
 
@@ -72,31 +54,48 @@ DOCUMENT = ("/openapi.json", "/v1/openapi.json")
 RUNSYNC = re.compile(r"^/v2/[^/]+/runsync$")
 """Where RunPod's clients send a job and wait for its output."""
 
-_RUNPOD_PREFIX = re.compile(r"^/v2/[^/]+/openai(?=/v1(?:/|$))")
+_ABSENT = frozenset(ABSENT)
 
 
-def canonical(path: str) -> str:
-    """The path that vLLM knows: /v2/<any id>/openai/v1/… as /v1/…, /v1/tokenize as /tokenize; others as they are."""
-    path = _RUNPOD_PREFIX.sub("", path, count=1)
-    if path.removeprefix("/v1/") in ROOT_ROUTES and path.startswith("/v1/"):
-        return path.removeprefix("/v1")
-    return path
+@dataclass(frozen=True)
+class RequestedRoute:
+    """What a client asks for by a path.
+
+    Attributes:
+        path: as vLLM knows it; the client's own where nothing is there.
+        served: whether it belongs to the API, is a probe, or takes jobs.
+        api: whose errors it answers with.
+        absent: the part of OpenAI's API that it belongs to and that is not there; else "".
+    """
+
+    path: str
+    served: bool
+    api: ApiDialect = ApiDialect.OPENAI
+    absent: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether it needs no key."""
+        return self.path in PROBES
 
 
-def is_served(path: str) -> bool:
-    """Whether a path, as the client wrote it, belongs to the OpenAI API or takes jobs."""
-    if RUNSYNC.match(path) or path in DOCUMENT:
-        return True
-    root, _, rest = _RUNPOD_PREFIX.sub("", path, count=1).removeprefix("/").partition("/")
-    return root == "v1" and (rest.partition("/")[0] in RESOURCES or rest in ROOT_ROUTES)
+def read_path(path: str) -> RequestedRoute:
+    """What a path asks for, in any of the spellings that clients use."""
+    location = locate(path, _ABSENT)
+    if location is None:
+        return RequestedRoute(path, served=False)
+    if not location.path:
+        runsync = location.rest == "runsync"
+        return RequestedRoute(f"/v2/{location.endpoint}/runsync" if runsync else path, served=runsync)
+    resource, _, below = location.path.removeprefix("/v1/").partition("/")
+    if resource in ABSENT:
+        return RequestedRoute(path, served=False, absent=ABSENT[resource])
+    if resource in ROOT_ROUTES:
+        return RequestedRoute(path, served=False) if below else RequestedRoute(f"/{resource}", served=True)
+    return RequestedRoute(location.path, served=True, api=dialect_of(location.path))
 
 
-def absent_part(path: str) -> str:
-    """The part of OpenAI's API that a path belongs to and that is not there; "" for any other path."""
-    root, _, rest = _RUNPOD_PREFIX.sub("", path, count=1).removeprefix("/").partition("/")
-    return ABSENT.get(rest.partition("/")[0], "") if root == "v1" else ""
-
-
-def dialect(path: str) -> ApiDialect:
-    """Whose errors a path, in any of its forms, answers with before its stream begins."""
-    return ApiDialect.ANTHROPIC if canonical(path).startswith("/v1/messages") else ApiDialect.OPENAI
+def is_reached(path: str) -> bool:
+    """Whether a path of vLLM's app is what some path of a client stands for."""
+    route = read_path(path)
+    return route.served and route.path == path

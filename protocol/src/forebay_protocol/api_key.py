@@ -1,0 +1,15 @@
+"""Where a request has its key."""
+
+
+def read_key(authorization: str, x_api_key: str) -> str:
+    """The key that a client sent, by the values of its two headers; "" for none.
+
+    OpenAI's clients send "Authorization: Bearer KEY", Anthropic's "x-api-key: KEY". Code for RunPod also sends
+    "Authorization: KEY", which its API takes.
+    """
+    if not authorization.strip():
+        return x_api_key.strip()
+    scheme, _, key = authorization.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
+    return "" if key else scheme

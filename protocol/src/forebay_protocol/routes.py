@@ -1,0 +1,106 @@
+"""Which URLs clients use for which route. Pod and gateway read a path by the same table.
+
+vLLM's own app is compared with it by tests/vllm/test_routes.py; docs/api.md has the table of spellings.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from forebay_protocol.errors import ApiDialect
+
+PROBES = frozenset({"/health", "/ping"})
+"""Answered without a key: they say that the server is up, and nothing else."""
+
+RESOURCES = frozenset(
+    {
+        "audio",
+        "chat",
+        "classify",
+        "completions",
+        "detokenize",
+        "embeddings",
+        "messages",
+        "models",
+        "moderations",
+        "openapi.json",
+        "pooling",
+        "realtime",
+        "rerank",
+        "responses",
+        "score",
+        "tokenize",
+        "tokenizer_info",
+    }
+)
+"""The first part of a path after /v1/. What changes the state of vLLM (load_lora_adapter, …) is not here."""
+
+COHERE = frozenset({"embed", "rerank"})
+"""What cohere's clients ask for under /v2/. vLLM answers /v2/rerank as /v1/rerank, and has /v2/embed for itself."""
+
+OWN_URLS = ("/v1", "/v2/ID/openai/v1")
+"""How the base URLs of one endpoint end; ID stands for any ID."""
+
+SHARED_URLS = ("/v2/ID/openai/v1", "/openai/v1")
+"""How the base URLs of the gateway end: for the endpoint of an ID, and for the endpoint that serves the model."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """What a path names.
+
+    Attributes:
+        endpoint: the ID in /v2/ID/…; "" where it names none.
+        path: one spelling for all: /v1/… for the routes of the API, or a probe's; "" for what is none of them.
+        rest: what comes after /v2/ID/ where that is no route of the API, such as run or status/JOB.
+    """
+
+    endpoint: str
+    path: str = ""
+    rest: str = ""
+
+
+def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
+    """What a path names, in whichever way a client has put it together; None where nothing is there.
+
+    Base URLs are the root, /v1, /openai and /openai/v1, and each of them under /v2/ID. So a client may be given any of
+    them, whether or not it adds /v1 by itself. Slashes may be doubled, and one may be at the end.
+
+    Args:
+        path: percent-encoded or not.
+        extra: resources besides those of a pod.
+    """
+    if not {".", ".."}.isdisjoint(unquote(path).split("/")):
+        return None
+    raw = path.lstrip("/").split("/")
+    if (probe := f"/{'/'.join(_without_empty(raw))}") in PROBES:
+        return Location("", probe)
+    endpoint = ""
+    if raw[0] == "v2" and not _is_coheres(_without_empty(raw)):
+        endpoint, raw = "".join(raw[1:2]), raw[2:]
+        if not endpoint:
+            return None
+    parts = after = _without_empty(raw)
+    if parts[:1] == ["openai"]:
+        parts = parts[1:]
+    while parts[:1] == ["v1"]:
+        parts = parts[1:]
+    if _is_coheres(parts):
+        return Location(endpoint, "/v1/rerank" if parts[1] == "rerank" else f"/v2/{parts[1]}")
+    if parts and parts[0] in RESOURCES | extra:
+        return Location(endpoint, f"/v1/{'/'.join(parts)}")
+    return Location(endpoint, rest="/".join(after)) if endpoint and after else None
+
+
+def dialect_of(path: str) -> ApiDialect:
+    """Whose errors a path answers with; `path` is a Location's."""
+    if path.startswith("/v1/messages"):
+        return ApiDialect.ANTHROPIC
+    return ApiDialect.RESPONSES if path.startswith("/v1/responses") else ApiDialect.OPENAI
+
+
+def _is_coheres(parts: list[str]) -> bool:
+    return len(parts) == 2 and parts[0] == "v2" and parts[1] in COHERE
+
+
+def _without_empty(parts: list[str]) -> list[str]:
+    return [part for part in parts if part]

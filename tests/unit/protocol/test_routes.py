@@ -1,0 +1,96 @@
+"""Every spelling of a URL that clients use, and what it stands for. docs/api.md has the same table for people."""
+
+import pytest
+
+from forebay_protocol.errors import ApiDialect
+from forebay_protocol.routes import Location, dialect_of, locate
+
+CHAT, RERANK, MODELS = "/v1/chat/completions", "/v1/rerank", "/v1/models"
+
+SPELLINGS = {
+    # a base URL that ends with /v1, with /openai/v1, or with less than that
+    "/v1/chat/completions": ("", CHAT),
+    "/openai/v1/chat/completions": ("", CHAT),
+    "/openai/chat/completions": ("", CHAT),
+    "/chat/completions": ("", CHAT),
+    "/v2/one/openai/v1/chat/completions": ("one", CHAT),
+    "/v2/one/v1/chat/completions": ("one", CHAT),
+    "/v2/one/openai/chat/completions": ("one", CHAT),
+    "/v2/one/chat/completions": ("one", CHAT),
+    # a client that adds /v1 to a base URL that has it
+    "/v1/v1/messages": ("", "/v1/messages"),
+    "/v2/one/openai/v1/v1/messages": ("one", "/v1/messages"),
+    # slashes that came together, and one at the end
+    "//v1/models": ("", MODELS),
+    "/v1//models": ("", MODELS),
+    "/v1//chat//completions/": ("", CHAT),
+    "/v2/one/openai//v1/models/": ("one", MODELS),
+    "/v1/models/org/model": ("", "/v1/models/org/model"),
+    "/v1/models/org%2Fmodel": ("", "/v1/models/org%2Fmodel"),
+    # rerankers: Jina and LiteLLM, cohere's client of each version
+    "/rerank": ("", RERANK),
+    "/v1/rerank": ("", RERANK),
+    "/v2/rerank": ("", RERANK),
+    "/v2/rerank/": ("", RERANK),
+    "/openai/v2/rerank": ("", RERANK),
+    "/v1/v2/rerank": ("", RERANK),
+    "/v2/one/openai/v2/rerank": ("one", RERANK),
+    "/v2/one/openai/v1/v2/rerank": ("one", RERANK),
+    "/v2/one/rerank": ("one", RERANK),
+    "/v2/rerank/openai/v1/models": ("rerank", MODELS),
+    "/v2/embed": ("", "/v2/embed"),
+    "/v2/one/openai/v2/embed": ("one", "/v2/embed"),
+    "/score": ("", "/v1/score"),
+    # lm-evaluation-harness takes the tokenizer from the root of the base URL
+    "/tokenize": ("", "/v1/tokenize"),
+    "/tokenizer_info": ("", "/v1/tokenizer_info"),
+    "/v2/one/openai/detokenize": ("one", "/v1/detokenize"),
+    "/health": ("", "/health"),
+    "//ping/": ("", "/ping"),
+    "/openapi.json": ("", "/v1/openapi.json"),
+}
+
+
+@pytest.mark.parametrize("path", SPELLINGS)
+def test_every_spelling_of_a_url_is_understood(path: str) -> None:
+    endpoint, canonical = SPELLINGS[path]
+    assert locate(path) == Location(endpoint, canonical)
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint", "rest"),
+    [
+        ("/v2/one/run", "one", "run"),
+        ("/v2/one//status/job-1/", "one", "status/job-1"),
+        ("/v2/one/health", "one", "health"),
+        ("/v2/team.one/openai/v10/models", "team.one", "openai/v10/models"),
+        ("/v2/one/y/openai/v1/models", "one", "y/openai/v1/models"),
+    ],
+)
+def test_what_is_no_route_of_the_api_is_left_to_the_job_api(path: str, endpoint: str, rest: str) -> None:
+    assert locate(path) == Location(endpoint, rest=rest)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "", "/v1", "/v1/", "/v2", "/v2/", "/v2/one", "/v2/one/", "/v2//openai/v1/models", "/metrics", "/docs", "/sleep",
+        "/v1/load_lora_adapter", "/v1/../metrics", "/v2/x/openai/v1/../../metrics", "/v1/%2e%2e/metrics", "/V1/models",
+        "/v10/models", "/x/v1/models", "/v1/embed", "/v1/files",
+    ],
+)  # fmt: skip
+def test_nothing_else_is_there(path: str) -> None:
+    found = locate(path)
+    assert found is None or not found.path
+
+
+def test_the_gateway_has_files_besides() -> None:
+    assert locate("/files/", frozenset({"files"})) == Location("", "/v1/files")
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [(CHAT, ApiDialect.OPENAI), ("/v1/responses/resp_1", ApiDialect.RESPONSES), ("/v1/messages", ApiDialect.ANTHROPIC)],
+)
+def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> None:
+    assert dialect_of(path) is api

@@ -43,17 +43,17 @@ class Route:
 
     @property
     def urls(self) -> list[str]:
-        """The paths to request: both base URLs for what a key opens under /v1."""
+        """The paths to request: under both base URLs for what a key opens, and as vLLM has it."""
         path = self.path.replace("{model:path}", NAME).replace("{response_id}", "resp_none")
         if self.access is not Access.KEY:
             return [path]
-        if path in AT_V1:
-            path = f"/v1{path}"
-        return [path, f"/v2/any-id/openai{path}"] if path.startswith("/v1/") else [path]
+        if path.endswith("openapi.json"):
+            return [path]
+        return [path, f"/v2/any-id/openai{path}", *([f"/v1{path}"] if path in AT_V1 else [])]
 
 
-AT_V1 = frozenset({"/classify", "/detokenize", "/pooling", "/tokenize"})
-"""Paths at the root of vLLM's app. Clients call them under /v1."""
+AT_V1 = frozenset({"/classify", "/detokenize", "/pooling", "/tokenize", "/tokenizer_info"})
+"""Paths at the root of vLLM's app. Clients call them under /v1 too."""
 
 SOUND = b"a second of silence"
 """Placeholder for the file of a form."""

@@ -70,6 +70,15 @@ EVERY_MODEL = (
     post("/tokenize", ALL - HEAR_ONLY, TEXT, {"count": 5, "tokens": [int] * 5}),
     post("/tokenize", HEAR_ONLY, TEXT, {"count": 0, "tokens": []}),  # vLLM counts the decoder's prompt
     post("/detokenize", ALL, body(tokens=[39, 40]), {"prompt": str}),
+    Route(
+        "GET",
+        "/tokenizer_info",
+        ALL,
+        Access.KEY,
+        shape={"error": {"code": "not_available_for_model", "message": str}},
+        status=404,
+        absent=True,
+    ),
     hidden("GET", "/docs"),
     hidden("GET", "/docs/oauth2-redirect"),
     hidden("GET", "/kv_event_sources"),
@@ -148,12 +157,18 @@ POOL = (
     pooled(SCORE, [float]),
     pooled(EMBED, [float] * 64),
     post("/v1/score", SCORE | EMBED, body(**PAIRS), {"data": SCORES}),
-    post("/v1/rerank", SCORE | EMBED, body(query="Who?", documents=["Me", "You"]), {"results": list}),
     post("/v1/embeddings", EMBED, body(input="Hello"), {"data": [{"embedding": [float] * 64}]}),
-    hidden("POST", "/rerank", SCORE | EMBED),
-    hidden("POST", "/score", SCORE | EMBED),
-    hidden("POST", "/v2/embed", EMBED),
-    hidden("POST", "/v2/rerank", SCORE | EMBED),
+    *(
+        post(path, SCORE | EMBED, body(query="Who?", documents=["Me", "You"]), {"results": list})
+        for path in ("/rerank", "/v1/rerank", "/v2/rerank")
+    ),
+    post("/score", SCORE | EMBED, body(**PAIRS), {"data": SCORES}),
+    post(
+        "/v2/embed",
+        EMBED,
+        body(texts=["Hello"], input_type="search_document", embedding_types=["float"]),
+        {"embeddings": {"float": [[float] * 64]}},
+    ),
 )
 
 OPERATIONS = (
@@ -173,6 +188,7 @@ OPERATIONS = (
     "/v1/responses",
     "/v1/responses/compact",
     "/v1/score",
+    "/v2/embed",
 )
 """Operations that some models do not support. Those models answer with `not_available_for_model`."""
 

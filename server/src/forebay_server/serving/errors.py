@@ -52,9 +52,13 @@ def too_large(limit: int) -> ApiError:
     return replace(errors.body_too_large(limit), headers=_CLOSE)
 
 
-def not_available(operation: str) -> ApiError:
-    """For a part of the API that the loaded model, or this server, has nothing for."""
-    return ApiError(404, f"{operation} is not available for this model.", "not_available_for_model")
+def not_available(operation: str, switch: str = "") -> ApiError:
+    """For a part of the API that the loaded model, or this server, has nothing for.
+
+    `switch`: the variable that makes it available.
+    """
+    remedy = f" Set {switch}=true in spec.env to have it." if switch else ""
+    return ApiError(404, f"{operation} is not available for this model.{remedy}", "not_available_for_model")
 
 
 def of_status(status: int, detail: str, method: str, path: str) -> ApiError:

@@ -29,7 +29,8 @@ def add_routes(app: FastAPI) -> None:
         app.router.routes = [route for route in app.router.routes if getattr(route, "path", "") != path]
         app.add_api_route(path, answer_document, methods=["GET"], response_model=None, include_in_schema=False)
     for path in missing(there):
-        app.add_api_route(path, not_available, methods=["POST"], response_model=None, include_in_schema=False)
+        methods = ["GET" if path in routes.BY_GET else "POST"]
+        app.add_api_route(path, not_available, methods=methods, response_model=None, include_in_schema=False)
 
 
 def missing(there: Collection[str]) -> list[str]:
@@ -49,7 +50,7 @@ async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
 async def not_available(raw_request: Request) -> JSONResponse:
     """The answer of an operation that the model is not made for."""
     path = raw_request.url.path
-    return error_response(errors.not_available(routes.OPERATIONS[path]), path)
+    return error_response(errors.not_available(routes.OPERATIONS[path], routes.SWITCHES.get(path, "")), path)
 
 
 def moderate(app: FastAPI) -> Any:

@@ -44,9 +44,16 @@ OPERATIONS = {
     "/detokenize": "Detokenizing",
     "/pooling": "Pooling",
     "/tokenize": "Tokenizing",
+    "/tokenizer_info": "The description of the tokenizer",
     "/v2/embed": "Embedding",
 }
 """Path as vLLM knows it -> what it does, for the answer where the loaded model cannot do it."""
+
+BY_GET = frozenset({"/tokenizer_info"})
+"""Those of the operations that are asked for by GET; the others are by POST."""
+
+SWITCHES = {"/tokenizer_info": "ENABLE_TOKENIZER_INFO_ENDPOINT"}
+"""Operations that vLLM has only where a variable is true -> the variable."""
 
 DOCUMENT = ("/openapi.json", "/v1/openapi.json")
 """Where the OpenAPI document is, behind the key."""

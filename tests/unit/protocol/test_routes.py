@@ -75,8 +75,8 @@ def test_what_is_no_route_of_the_api_is_left_to_the_job_api(path: str, endpoint:
     "path",
     [
         "/", "", "/v1", "/v1/", "/v2", "/v2/", "/v2/one", "/v2/one/", "/v2//openai/v1/models", "/metrics", "/docs",
-        "/sleep", "/v1/load_lora_adapter", "/v1/../metrics", "/v2/x/openai/v1/../../metrics", "/v1/%2e%2e/metrics", "/V1/models",
-        "/v10/models", "/x/v1/models", "/v1/embed", "/v1/files",
+        "/sleep", "/v1/load_lora_adapter", "/v1/../metrics", "/v2/x/openai/v1/../../metrics", "/v1/%2e%2e/metrics",
+        "/V1/models", "/v10/models", "/x/v1/models", "/v1/embed", "/v1/files",
     ],
 )  # fmt: skip
 def test_nothing_else_is_there(path: str) -> None:

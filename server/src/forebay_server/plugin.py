@@ -11,7 +11,7 @@ from starlette.responses import Response
 from forebay_protocol.request_id import HEADER
 from forebay_server.app import PLUGIN, current
 from forebay_server.lifecycle.state import Step
-from forebay_server.serving import request_id
+from forebay_server.serving import response_headers
 from forebay_server.serving.errors import MEDIA_NOT_FETCHED
 from forebay_server.serving.extra_routes import add_routes, router_error
 from forebay_server.serving.route_overrides import error_response, not_understood, replace_routes, reshape
@@ -57,7 +57,7 @@ def in_shape(handler: Handler) -> Handler:
             return await media_error(request, error)
         misunderstood = not_understood(request) if answer.status_code >= 500 else None
         answer = misunderstood or reshape(answer, request.url.path)
-        answer.headers[HEADER] = getattr(request.state, request_id.STATE, "")
+        answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
         return answer
 
     return shaped
@@ -67,7 +67,7 @@ async def media_error(request: Request, error: Exception) -> Response:
     """The answer where an image, a sound or a video that a request names by its URL could not be fetched. It does not
     say why: what this pod can reach is not a client's to learn."""
     answer = error_response(MEDIA_NOT_FETCHED, request.url.path)
-    answer.headers[HEADER] = getattr(request.state, request_id.STATE, "")
+    answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
     return answer
 
 

@@ -118,6 +118,10 @@ def replace_line(head: Head, name: bytes, value: str) -> Head:
     return Head(head.method, head.target, head.version, [*others, (name, value.encode("latin-1"))])
 
 
+OPEN_TO_PAGES = ("access-control-allow-origin: *", "access-control-expose-headers: x-request-id, retry-after")
+"""For the pages of other sites, as vLLM's servers answer them by default (CORS)."""
+
+
 def render_answer(
     status: int, content: Any, headers: Sequence[tuple[str, str]] = (), *, origin: bool = False, bodiless: bool = False
 ) -> tuple[bytes, bytes]:
@@ -131,7 +135,7 @@ def render_answer(
     if status != HTTPStatus.NO_CONTENT:
         lines.append(f"content-length: {len(body)}")
     lines += [f"{name}: {value}" for name, value in headers]
-    lines += ["access-control-allow-origin: *"] if origin else []
+    lines += OPEN_TO_PAGES if origin else []
     lines.append("connection: close")
     return "\r\n".join([*lines, "\r\n"]).encode(), b"" if bodiless else body
 

@@ -14,7 +14,7 @@ from forebay_gateway.fairness.pacing import LARGE, Reader
 from forebay_gateway.fairness.quotas import UNCOUNTED, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.http.messages import LAST_CHUNK, REQUEST_ID, STREAM_HEAD, Head, chunk, render_answer
+from forebay_gateway.http.messages import LAST_CHUNK, OPEN_TO_PAGES, REQUEST_ID, STREAM_HEAD, Head, chunk, render_answer
 from forebay_gateway.http.parser import RequestReader
 from forebay_gateway.http.routes import read_path
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
@@ -221,7 +221,7 @@ class ClientConnection(asyncio.Protocol):
         head = b""
         if not self._streams:
             self._streams, self._state = True, State.STREAMING
-            origin = b"access-control-allow-origin: *\r\n" if self._origin else b""
+            origin = "".join(f"{line}\r\n" for line in OPEN_TO_PAGES if self._origin).encode()
             head = STREAM_HEAD % (self._request_id.encode(), origin)
         self.write(head + chunk(f": {text}\n\n".encode()))
 

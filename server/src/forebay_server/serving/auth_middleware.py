@@ -13,8 +13,10 @@ from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, ApiError, not_found
 from forebay_protocol.routes import OWN_URLS
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
 from forebay_server.lifecycle.state import ServerState, Step
-from forebay_server.serving import errors, request_id, routes
-from forebay_server.serving.limits import BODILESS, BodyLimits, BodyRefused, Disconnected, read_body, refuse
+from forebay_server.serving import errors, response_headers, routes
+from forebay_server.serving.cors import CorsHeaders
+from forebay_server.serving.errors import refusal
+from forebay_server.serving.limits import BODILESS, BodyLimits, BodyRefused, Disconnected, lingering_refusal, read_body
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class AuthMiddleware:
         self.keys = keys
         self.lifecycle = lifecycle
         self.limits = limits or BodyLimits()
+        self._cors = CorsHeaders(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -59,10 +62,10 @@ class AuthMiddleware:
             await self._websocket(scope, receive, send)
             return
         scope[DIRECT] = send
-        scope, send = request_id.on_both(scope, send)
+        scope, send = response_headers.complete_headers(scope, send)
         route = routes.read_path(scope["path"])
         if error := self._refusal(scope, route):
-            await errors.send_error(error, send, route.api)
+            await self._cors.answer(refusal(error, route.api), scope, receive, send)
             return
         # by what was begun an autoscaler tells an idle server: who only looks at the models does not keep it up
         with self.state.in_flight.one(needs_engine=scope["method"] == "POST"):
@@ -70,7 +73,8 @@ class AuthMiddleware:
                 if scope["method"] not in BODILESS:
                     receive = await read_body(scope, receive, self.limits)
             except BodyRefused as refused:
-                await refuse(refused.error, receive, send, api=route.api)
+                answer = lingering_refusal(refused.error, route.api)
+                await self._cors.answer(answer, scope, receive, send)
             except Disconnected:
                 return
             else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from forebay_protocol import errors
 from forebay_protocol.errors import ApiDialect, ApiError
-from forebay_server.asgi import Send
+from forebay_server.asgi import App, Receive, Scope, Send
 
 RETRY_AFTER_SECONDS = 1
 
@@ -19,6 +19,15 @@ _PLACES = re.compile(
     r'|\n?\s*File "[^"]+", line \d+(, in \S+)?(\n\s+.*)?'
     r"|(?<![\w/.:-])/(?:home|usr|opt|var|tmp|root|lib|lib64|mnt|srv|cache|etc|run|proc|workspace)(?:/[\w.\-]+)+"
 )
+
+
+def refusal(error: ApiError, api: ApiDialect) -> App:
+    """Answers every request with this error."""
+
+    async def refuse(_: Scope, __: Receive, send: Send) -> None:
+        await send_error(error, send, api)
+
+    return refuse
 
 
 async def send_error(error: ApiError, send: Send, api: ApiDialect = ApiDialect.OPENAI) -> None:

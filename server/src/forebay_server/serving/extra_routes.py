@@ -19,6 +19,7 @@ from forebay_server.serving.route_overrides import error_response, model_cards, 
 
 def add_routes(app: FastAPI) -> None:
     """Called once, after vLLM has attached its routes."""
+    app.router.redirect_slashes = False  # a redirect would lose the host and the prefix that proxies have taken away
     there = {route.path for route in app.routes if isinstance(route, APIRoute | APIWebSocketRoute)}
     app.add_api_route("/v1/models/{model:path}", retrieve_model, methods=["GET"], response_model=None)
     if "/classify" in there:

@@ -5,7 +5,7 @@ import contextlib
 from dataclasses import dataclass
 
 from forebay_protocol.errors import ApiDialect, ApiError
-from forebay_server.asgi import Message, Receive, Scope, Send, header
+from forebay_server.asgi import App, Message, Receive, Scope, Send, header
 from forebay_server.serving import errors
 
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -57,18 +57,21 @@ async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> Recei
     return replay
 
 
-async def refuse(error: ApiError, receive: Receive, send: Send, *, api: ApiDialect) -> None:
-    """Answer with `error` while the rest of the body is thrown away; then the connection closes."""
+def lingering_refusal(error: ApiError, api: ApiDialect) -> App:
+    """Answers with `error` while the rest of the body is thrown away; then the connection closes."""
 
-    async def hold_back_the_end(message: Message) -> None:
-        await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+    async def refuse(_: Scope, receive: Receive, send: Send) -> None:
+        async def hold_back_the_end(message: Message) -> None:
+            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
 
-    await errors.send_error(error, hold_back_the_end, api)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-                pass
-    await send({"type": "http.response.body", "body": b""})
+        await errors.send_error(error, hold_back_the_end, api)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
+
+    return refuse
 
 
 async def _collect(receive: Receive, limit: int) -> bytes:

@@ -1,0 +1,47 @@
+"""The headers that every answer gets, whoever made it: the gate, vLLM's app, or a stream."""
+
+from collections.abc import Awaitable
+
+from forebay_protocol import request_id
+from forebay_server.asgi import Message, Scope, Send, header
+
+REQUEST_ID = request_id.HEADER.encode()
+"""So that a client's report can be found in the log. vLLM makes its own ids of it."""
+
+STATE = "forebay_request_id"
+"""The id's name in the request's state: an exception that nobody handles is answered outside of the gate."""
+
+UNBUFFERED = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no"}
+"""What keeps proxies from holding a stream back; the second is nginx's and what follows it."""
+
+EXPOSED = (b"access-control-expose-headers", REQUEST_ID + b", retry-after")
+"""What pages of other sites may read besides the body, where they may read the answer at all (CORS)."""
+
+
+def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """The request with exactly one id, the client's or a new one, and a `send` that completes the answer's headers.
+
+    The wrapped `send` is no coroutine of its own: a streamed token costs one plain call more.
+    """
+    given = header(scope, REQUEST_ID)
+    identity = request_id.choose_id(given)
+    line = (REQUEST_ID, identity.encode())
+    scope.setdefault("state", {})[STATE] = identity
+    if identity != given:
+        scope = {**scope, "headers": [*(each for each in scope["headers"] if each[0] != REQUEST_ID), line]}
+
+    def send_completed(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            headers = [each for each in message.get("headers", ()) if each[0].lower() != REQUEST_ID]
+            message = {**message, "headers": [*headers, line, *_missing({name.lower(): it for name, it in headers})]}
+        return send(message)
+
+    return scope, send_completed
+
+
+def _missing(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """The headers that an answer with these needs besides."""
+    needed = [EXPOSED] if b"access-control-allow-origin" in headers else []
+    if headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+        needed += UNBUFFERED.items()
+    return [(name, value) for name, value in needed if name not in headers]

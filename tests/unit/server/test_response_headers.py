@@ -1,0 +1,44 @@
+"""The headers that every answer gets."""
+
+import pytest
+
+from forebay_server.asgi import Message
+from forebay_server.serving.response_headers import complete_headers
+
+STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+OPEN = (b"access-control-allow-origin", b"*")
+
+
+async def answered(*headers: tuple[bytes, bytes]) -> dict[str, str]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    _, completed = complete_headers({"headers": [(b"x-request-id", b"mine")]}, send)
+    await completed({"type": "http.response.start", "status": 200, "headers": list(headers)})
+    return {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+
+
+async def test_no_proxy_holds_a_stream_back() -> None:
+    assert await answered(STREAM) == {
+        STREAM[0].decode(): STREAM[1].decode(),
+        "x-request-id": "mine",
+        "cache-control": "no-cache",
+        "x-accel-buffering": "no",
+    }
+    assert await answered((b"content-type", b"application/json")) == {
+        "content-type": "application/json",
+        "x-request-id": "mine",
+    }
+
+
+@pytest.mark.parametrize("own", [b"cache-control", b"Cache-Control"])
+async def test_what_the_answer_says_itself_stays(own: bytes) -> None:
+    assert (await answered(STREAM, (own, b"no-store")))[own.decode()] == "no-store"
+    assert len([name for name in await answered(STREAM, (own, b"no-store")) if name.lower() == "cache-control"]) == 1
+
+
+async def test_a_page_that_may_read_the_answer_may_read_its_request_id() -> None:
+    assert "x-request-id" in (await answered(OPEN))["access-control-expose-headers"]
+    assert "access-control-expose-headers" not in await answered()

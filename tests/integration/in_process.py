@@ -20,7 +20,7 @@ from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import StatusWriter
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
@@ -149,7 +149,7 @@ class Operator:
         """One gateway that is ready. The digests are not written, as that is done for all endpoints together."""
         gateways = Gateways(cluster, "forebay-system", "forebay-gateway")
         gateways.addresses = (GATEWAY,)
-        return gateways, KeyDigestSync(cluster, "forebay-system", LiveEndpoints(list, (), lambda _: None))
+        return gateways, KeyDigestSync(cluster, "forebay-system", WatchedEndpoints(list, (), lambda _: None))
 
     def _hear(self, key: EndpointKey, uid: str, reason: str, message: str, warning: bool) -> None:
         self.told.append(reason)

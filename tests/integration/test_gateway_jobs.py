@@ -38,7 +38,7 @@ def gateway(keeping_gateway: Gateway) -> Gateway:
     return keeping_gateway
 
 
-class ApiDialect:
+class JobApiClient:
     """RunPod's API of one endpoint."""
 
     def __init__(self, gateway: Gateway, name: str) -> None:
@@ -83,7 +83,7 @@ def hang_in(pod: CannedPod) -> Any:
 
 def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
     gateway.endpoint("answering")
-    api = ApiDialect(gateway, "answering")
+    api = JobApiClient(gateway, "answering")
     with ready_pod(gateway, "answering") as pod:
         pod.answer = run_job
         status, told = api.ask("runsync", {**JOB, "policy": {"executionTimeout": 7000}})
@@ -108,7 +108,7 @@ def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
 
 def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gateway) -> None:
     gateway.endpoint("starting")
-    api = ApiDialect(gateway, "starting")
+    api = JobApiClient(gateway, "starting")
     low = api.run({**JOB, "policy": {"lowPriority": True}})
     assert api.ask("health")[1]["jobs"]["inQueue"] == 1
     assert (gateway.replicas("starting"), gateway.held("starting").get("queued", 0)) == (0, 0)
@@ -128,7 +128,7 @@ def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gatewa
 
 def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gateway) -> None:
     gateway.endpoint("cancelling", env=[{"name": "MAX_CONCURRENCY", "value": "1"}])
-    api = ApiDialect(gateway, "cancelling")
+    api = JobApiClient(gateway, "cancelling")
     with ready_pod(gateway, "cancelling") as pod:
         pod.answer = hang_in(pod)
         job = api.run()
@@ -150,7 +150,7 @@ def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gate
 
 def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
     gateway.endpoint("narrow", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
-    api = ApiDialect(gateway, "narrow")
+    api = JobApiClient(gateway, "narrow")
     jobs = [api.run() for _ in range(6)]
     with CannedPod() as pod:
         pod.answer = hang_in(pod)
@@ -166,7 +166,7 @@ def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
 
 def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
     gateway.endpoint("moving")
-    api = ApiDialect(gateway, "moving")
+    api = JobApiClient(gateway, "moving")
     broken = asyncio.Event()
 
     async def break_once(exchange: Exchange) -> None:
@@ -188,7 +188,7 @@ def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
 ) -> None:
     """Of 200 jobs every twentieth is begun twice by pods that go away in the middle of its output."""
     gateway.endpoint("breaking")
-    api = ApiDialect(gateway, "breaking")
+    api = JobApiClient(gateway, "breaking")
     begun: Counter[int] = Counter()
 
     async def echo(exchange: Exchange) -> None:
@@ -215,7 +215,7 @@ def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
 
 def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gateway) -> None:
     gateway.endpoint("failing")
-    api = ApiDialect(gateway, "failing")
+    api = JobApiClient(gateway, "failing")
 
     async def fail(exchange: Exchange) -> None:
         await exchange.read_body()
@@ -237,7 +237,7 @@ def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gatew
 
 def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
     gateway.endpoint("telling")
-    api = ApiDialect(gateway, "telling")
+    api = JobApiClient(gateway, "telling")
     told: queue.Queue[Any] = queue.Queue()
 
     class Told(BaseHTTPRequestHandler):
@@ -268,13 +268,13 @@ def test_a_server_from_before_the_lines_does_jobs_too(gateway: Gateway) -> None:
 
     with ready_pod(gateway, "older") as pod:
         pod.answer = answer_whole
-        status, told = ApiDialect(gateway, "older").ask("runsync", JOB)
+        status, told = JobApiClient(gateway, "older").ask("runsync", JOB)
         assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
 
 
 def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) -> None:
     gateway.endpoint("dying")
-    api = ApiDialect(gateway, "dying")
+    api = JobApiClient(gateway, "dying")
     with ready_pod(gateway, "dying") as pod:
         pod.answer = hang_in(pod)
         job = api.run({**JOB, "policy": {"ttl": 10_000}})
@@ -305,7 +305,7 @@ def test_bad_input_gets_runpods_shape_and_starts_nothing(
 ) -> None:
     if gateway.kubectl.get("iep", "refusing") is None:
         gateway.endpoint("refusing")
-    found, told = ApiDialect(gateway, "refusing").ask(path, content)
+    found, told = JobApiClient(gateway, "refusing").ask(path, content)
     error = told["error"] if isinstance(told["error"], str) else told["error"]["message"]
     assert found == status
     assert said in error
@@ -316,16 +316,16 @@ def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
     other = "fb_the-key-of-another-endpoint"
     gateway.endpoint("mine")
     gateway.endpoint("theirs", keys=[other])
-    job = ApiDialect(gateway, "mine").run({**JOB, "policy": {"lowPriority": True}})
-    status, told = ApiDialect(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")
+    job = JobApiClient(gateway, "mine").run({**JOB, "policy": {"lowPriority": True}})
+    status, told = JobApiClient(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")
     assert (status, told) == (401, {"error": "The API key is not valid for this endpoint."})
-    assert ApiDialect(gateway, "mine").ask(f"status/{job}", key=other)[0] == 404
-    assert ApiDialect(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
+    assert JobApiClient(gateway, "mine").ask(f"status/{job}", key=other)[0] == 404
+    assert JobApiClient(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
 
 
 def test_too_many_requests_are_told_when_to_come_back(gateway: Gateway) -> None:
     gateway.endpoint("limited")
-    api = ApiDialect(gateway, "limited")
+    api = JobApiClient(gateway, "limited")
     answers = [api.ask("purge-queue", b"") for _ in range(3)]
     assert [status for status, _ in answers] == [200, 200, 429]
     assert "Too many" in answers[2][1]["error"]

@@ -88,11 +88,11 @@ async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: JobS
     await store.finish(job, State.COMPLETED)
     found = await store.find(KEY, "a")
     assert found
-    assert (found.output or found.left_out) in (items, sum(map(len, items)))
+    assert (found.output or found.omitted_bytes) in (items, sum(map(len, items)))
     async with store.turn(found):
         whole = await store.whole(found)
         assert whole
-        assert (whole.output, whole.left_out) == (items, 0)
+        assert (whole.output, whole.omitted_bytes) == (items, 0)
 
 
 async def test_a_text_counts_as_what_it_takes_in_memory() -> None:

@@ -72,7 +72,7 @@ async def test_nothing_is_kept_for_ever(documents: DocumentStore) -> None:
     await documents.put(KEY, "file", "b", "x", 60)
     async with asyncio.timeout(5):
         while True:
-            await documents.sweep()
+            await documents.expire_documents()
             if await documents.all(KEY, "file") == {"b": "x"}:
                 break
             await asyncio.sleep(0.02)

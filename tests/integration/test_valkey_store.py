@@ -69,14 +69,14 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
         await submit(living, "kept")
         job = await claim(living)
         beats = 0
-        hold = living._hold
+        hold = living._renew_claims
 
         async def counted(claims: Sequence[tuple[str, str]]) -> None:
             nonlocal beats
             await hold(claims)
             beats += 1
 
-        monkeypatch.setattr(living, "_hold", counted)
+        monkeypatch.setattr(living, "_renew_claims", counted)
         await until(lambda: beats > 8)  # longer than its lease
         assert await state(living, "kept") is State.IN_PROGRESS, "it is beaten for"
         await living.finish(job, State.COMPLETED)
@@ -101,8 +101,8 @@ async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
         await submit(store)
         kept = await store._client.hgetall("forebay:job:a")
         assert "the key" not in json.dumps(kept)
-        assert KeyCipher(lambda: b"secret").open(str(kept["api_key"]), "job home/one a") == "the key"
-        assert KeyCipher(lambda: b"other").open(str(kept["api_key"]), "job home/one a") == ""
+        assert KeyCipher(lambda: b"secret").decrypt(str(kept["api_key"]), "job home/one a") == "the key"
+        assert KeyCipher(lambda: b"other").decrypt(str(kept["api_key"]), "job home/one a") == ""
 
 
 async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: ValkeyServer) -> None:
@@ -235,7 +235,7 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
                 assert (await store.counts(KEY)).queued == 0
             case "sweep":
                 await client.zadd("forebay:expiries", {"lost": 0})
-                await store._sweep()
+                await store._reap_stalled()
                 assert await client.zscore("forebay:expiries", "lost") is None
             case "forget":
                 await store.forget(KEY)
@@ -259,7 +259,7 @@ async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: s
         await client.delete("forebay:job:lost")
         if step == "sweep":
             await client.zadd("forebay:expiries", {"lost": 0})
-            await store._sweep()
+            await store._reap_stalled()
         else:
             await store.forget(KEY)
         assert await client.get("forebay:bytes") == "0"

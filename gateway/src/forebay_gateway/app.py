@@ -83,7 +83,7 @@ class GatewayApp:
 
     async def run(self, stop: ShutdownSignal) -> None:
         """Serve until the stop, then drain."""
-        report, names = self._activator.report, self._handler.rereads.names
+        report, names = self._activator.report, self._handler.key_refreshes.names
         async with serve_ops(self._parsed.ops_address, self._not_ready_because, report, names):
             tasks = [asyncio.create_task(each.run(self._api)) for each in self._watches]
             tasks += [asyncio.create_task(self._serve()), asyncio.create_task(LOOP_LAG.watch())]

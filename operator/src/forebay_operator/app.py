@@ -22,14 +22,14 @@ from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import StatusWriter
 from forebay_operator.controller.workers import (
     WORKERS,
+    purge_deleted,
     resync,
-    sweep,
     wait_for_cache,
     wait_until_seen,
     work,
     work_while_leading,
 )
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from forebay_operator.gateway_slices.key_refresh import KeyRefresher
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.metrics import LOOP_LAG
@@ -130,7 +130,7 @@ class LeadingOperator:
         self._digests: KeyDigestSync | None = None
         if service := parsed.gateway_service:
             self._gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
-            living = LiveEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
+            living = WatchedEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
             self._digests = KeyDigestSync(cluster, parsed.namespace, living)
         self._slice_writer = SliceWriter(cluster, self._cache, self._gateways, self._digests, parsed.namespace_share)
         self._autoscaler = Autoscaler(cluster, self._gateways, self._events.record, self._queue.add, parsed.ops_port)
@@ -174,7 +174,7 @@ class LeadingOperator:
             LOOP_LAG.watch(),
             self._reconcile(),
             resync(self._cache, self._refresh, self._resync_interval),
-            sweep(self._cluster, self._queue, source.stores, self._namespaces, source.begun_anew),
+            purge_deleted(self._cluster, self._queue, source.stores, self._namespaces, source.relisted),
             self._see_all(),
             self._startup_poller.run(),
             *([self._gateways.run()] if self._gateways else []),

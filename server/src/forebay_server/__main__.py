@@ -106,7 +106,7 @@ def _bring(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
     seen = gpus.memory()
 
     def check_fit(config: Path, size: int) -> None:
-        memory_fit.check(memory_fit.wish_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), seen)
+        memory_fit.check(memory_fit.need_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), seen)
 
     if downloads.comes_from_hub(plan.model, os.environ):
         source = downloads.DownloadSource(plan.model, plan.given.revision, plan.given.load_format)

@@ -124,7 +124,7 @@ def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
         return invalid_values.describe(label, setting.flag, setting.value, error, vllm_compat.config_keys)
     value = getattr(given, _dest(setting.flag))
     if problem := vllm_compat.value_problem(setting.flag.group, _dest(setting.flag), value):
-        return f"{label}: {invalid_values.in_words(problem)}."
+        return f"{label}: {invalid_values.describe_problem(problem)}."
     if isinstance(value, str) and invalid_values.looks_like_json(value):
         return invalid_values.no_json(label, value)
     if setting.variable == speculative.CONFIG and isinstance(value, dict):
@@ -150,7 +150,7 @@ def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list
         if flag := flags.get(option):
             value = getattr(given, _dest(flag))
             if problem := vllm_compat.value_problem(flag.group, _dest(flag), value):
-                return f"{label}: {option}={value!r}: {invalid_values.in_words(problem)}."
+                return f"{label}: {option}={value!r}: {invalid_values.describe_problem(problem)}."
     return ""
 
 
@@ -161,7 +161,7 @@ def dictionary_error(label: str, group: str, value: Mapping[str, object]) -> str
         if keys and key not in keys:
             return f"{label}: {key} is not known.{suggest(key, keys)}"
         if problem := vllm_compat.value_problem(group, key, item):
-            return f"{label}: {key}: {invalid_values.in_words(problem)}."
+            return f"{label}: {key}: {invalid_values.describe_problem(problem)}."
     return ""
 
 

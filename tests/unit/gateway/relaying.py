@@ -20,8 +20,8 @@ class Client:
 
     def resume_reading(self) -> None: ...
 
-    def wait_for_turn(self, go_on: Callable[[], None]) -> None:
-        go_on()
+    def wait_for_turn(self, callback: Callable[[], None]) -> None:
+        callback()
 
 
 class Transport:

@@ -36,8 +36,8 @@ async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancel
         ids = await submit(documents, works, many, BATCHES_AT_ONCE)
         await until(lambda: len(works._tasks) == BATCHES_AT_ONCE // 2)
         await submit(documents, works, few, 1)
-        await until(lambda: works._doing[few] == 1)
-        assert works._doing[many] == BATCHES_AT_ONCE // 2
+        await until(lambda: works._running[few] == 1)
+        assert works._running[many] == BATCHES_AT_ONCE // 2
         waiting = next(each for each in ids if each not in works._tasks)
         await documents.put(many, "cancel", waiting, "1", 60)
 
@@ -45,6 +45,6 @@ async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancel
             return str(json.loads(documents._documents[many, "batch"][waiting])["status"])
 
         await until(lambda: status() == "cancelled")
-    for key in (many, few, processor.EVERYBODY):
+    for key in (many, few, processor.ALL_ENDPOINTS):
         await documents.clear(key)
         await store.forget(key)

@@ -67,13 +67,13 @@ async def test_what_is_wrong_with_an_input_file_is_told_by_line(content: str, co
 async def test_an_input_file_that_is_wrong_from_the_start_is_not_read_on(content: str) -> None:
     turns = 0
 
-    async def go_on() -> None:
+    async def callback() -> None:
         nonlocal turns
         while True:
             turns += 1
             await asyncio.sleep(0)
 
-    other = asyncio.create_task(go_on())
+    other = asyncio.create_task(callback())
     began = time.process_time()
     _, errors = await read_requests(content, CHAT)
     other.cancel()

@@ -9,13 +9,13 @@ ONE, TWO = ("team", "one"), ("team", "two")
 
 def test_endpoints_are_named_for_a_while_after_they_were_asked() -> None:
     now = [0.0]
-    rereads = KeyRefreshRequests(lambda: now[0])
-    rereads.note([ONE])
+    key_refreshes = KeyRefreshRequests(lambda: now[0])
+    key_refreshes.note([ONE])
     now[0] = REFRESH_SECONDS - 1
-    rereads.note([TWO])
-    assert rereads.names() == ["team/one", "team/two"]
+    key_refreshes.note([TWO])
+    assert key_refreshes.names() == ["team/one", "team/two"]
     now[0] = REFRESH_SECONDS + 1
-    assert rereads.names() == ["team/two"]
+    assert key_refreshes.names() == ["team/two"]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def relay(*parts: bytes, web_socket: bool = False) -> tuple[Upstream, Client]:
 class WaitingClient(Client):
     """It is others' turn, for ever."""
 
-    def wait_for_turn(self, go_on: Callable[[], None]) -> None: ...
+    def wait_for_turn(self, callback: Callable[[], None]) -> None: ...
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

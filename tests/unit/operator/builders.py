@@ -112,8 +112,8 @@ STATES = [
     ("going off", 0, Observed(D, [ended(1)]), "ScaledToZero", "False True False"),
     ("held", 0, Observed(D, [], scales=True, gateways=2), "Idle", "True False False"),
     ("going idle", 0, Observed(D, [ready()], scales=True, gateways=1), "Idle", "True True False"),
-    ("asleep", 1, Observed(D, [pod(**LOADING, started=True)], resting=True), "Idle", "True False False"),
-    ("about to sleep", 1, Observed(D, [ready()], resting=True), "Ready", "True False False"),
+    ("asleep", 1, Observed(D, [pod(**LOADING, started=True)], asleep=True), "Idle", "True False False"),
+    ("about to sleep", 1, Observed(D, [ready()], asleep=True), "Ready", "True False False"),
     ("held by nobody", 0, Observed(D, [], scales=True), "NoGateway", "False True False"),
 ]
 """A state's name, the replicas wanted, what is observed, and the reason with the status of Ready, Reconciling and

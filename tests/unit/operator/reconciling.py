@@ -11,7 +11,7 @@ from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import StatusWriter
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
@@ -41,7 +41,7 @@ def build_reconciler(
     poller.of = lambda key: {} if reports is None else reports  # type: ignore[method-assign]
     status_writer = StatusWriter(cluster, EventRecorder(drop), lambda *_: None, clock)
     gateways = Gateways(cluster, "forebay-system", "gateway")
-    digests = KeyDigestSync(cluster, "forebay-system", LiveEndpoints(lambda: [key], (), lambda _: None))
+    digests = KeyDigestSync(cluster, "forebay-system", WatchedEndpoints(lambda: [key], (), lambda _: None))
     slice_writer = SliceWriter(cluster, cache, gateways, digests)
     autoscaler = Autoscaler(cluster, gateways, lambda *_: None)
     reconciler = Reconciler(

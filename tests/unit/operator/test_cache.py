@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.apiserver.cache import Cache, Kept, Store, pack
+from forebay_operator.apiserver.cache import Cache, CachedObject, Store, pack
 
 Manifest = dict[str, Any]
 ONE = ("a", "one")
@@ -61,7 +61,9 @@ def test_what_counts_as_new(before: Manifest, after: Manifest, new: bool) -> Non
 def test_an_endpoint_keeps_its_version_and_status() -> None:
     store = Store()
     store.put(
-        Kept.of(build("InferenceEndpoint", status={"url": "a"}, metadata={"managedFields": [status_of("forebay")]}))
+        CachedObject.of(
+            build("InferenceEndpoint", status={"url": "a"}, metadata={"managedFields": [status_of("forebay")]})
+        )
     )
     kept = Cache(store, {}, {}, {}).endpoint(ONE)
     assert kept
@@ -77,7 +79,7 @@ def test_what_kubectl_applied_is_not_kept_twice() -> None:
 
 def test_a_store_tells_whose_news_it_is() -> None:
     store, pod = Store(), build("Pod", metadata={"name": "one-x", "labels": {"forebay.dev/endpoint": "one"}})
-    assert [store.put(Kept.of(each)) for each in (pod, pod, {**pod, "status": {"phase": "Running"}})] == [
+    assert [store.put(CachedObject.of(each)) for each in (pod, pod, {**pod, "status": {"phase": "Running"}})] == [
         ONE,
         None,
         ONE,
@@ -89,8 +91,8 @@ def test_a_store_tells_whose_news_it_is() -> None:
 
 def test_an_object_made_anew_is_news_and_one_of_nobody_is_none() -> None:
     store = Store()
-    assert store.put(Kept.of(build("InferenceEndpoint"))) == ONE
-    assert store.put(Kept.of(build("InferenceEndpoint", metadata={"uid": "another"}))) == ONE
+    assert store.put(CachedObject.of(build("InferenceEndpoint"))) == ONE
+    assert store.put(CachedObject.of(build("InferenceEndpoint", metadata={"uid": "another"}))) == ONE
     stray = build("Pod", metadata={"name": "stray"})
     pods = Store()
-    assert (pods.put(Kept.of(stray)), set(pods), set(pods.names)) == (None, set(), {("a", "stray")})
+    assert (pods.put(CachedObject.of(stray)), set(pods), set(pods.names)) == (None, set(), {("a", "stray")})

@@ -13,7 +13,7 @@ from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.gateway_slices import key_digest_sync
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, LiveEndpoints
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer
 from tests.waiting import until
 
@@ -51,7 +51,7 @@ async def leading(
 ) -> AsyncIterator[tuple[KeyDigestSync, list[EndpointKey]]]:
     """An operator's digests, kept while the context lasts; and the endpoints that it wants to look at for them."""
     looked: list[EndpointKey] = []
-    made = KeyDigestSync(Cluster(server), NAMESPACE, LiveEndpoints(lambda: living, namespaces, looked.append))
+    made = KeyDigestSync(Cluster(server), NAMESPACE, WatchedEndpoints(lambda: living, namespaces, looked.append))
     keeping = asyncio.create_task(made.run())
     await until(lambda: made._ready)
     yield made, looked
@@ -141,7 +141,7 @@ async def test_an_api_server_that_is_away_loses_nothing(server: FakeApiServer) -
 
 async def test_what_was_not_written_before_the_lease_was_lost_is_read_again(server: FakeApiServer) -> None:
     looked: list[EndpointKey] = []
-    one = KeyDigestSync(Cluster(server), NAMESPACE, LiveEndpoints(lambda: [A], (), looked.append))
+    one = KeyDigestSync(Cluster(server), NAMESPACE, WatchedEndpoints(lambda: [A], (), looked.append))
     keeping = asyncio.create_task(one.run())
     await until(lambda: one._ready)
     one.put(A, secret(FIRST))

@@ -11,7 +11,7 @@ import pytest
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.gateway_slices import key_refresh
-from forebay_operator.gateway_slices.key_refresh import KeyRefresher, share
+from forebay_operator.gateway_slices.key_refresh import KeyRefresher, pick_fairly
 from forebay_operator.pods.gateways import Gateways
 from tests.waiting import until
 
@@ -20,7 +20,7 @@ ONE, TWO = ("team", "one"), ("team", "two")
 
 def test_namespaces_take_turns() -> None:
     many = [("greedy", str(number)) for number in range(10)]
-    assert share([*many, ("other", "a"), ("third", "a"), ("other", "b")], 6) == [
+    assert pick_fairly([*many, ("other", "a"), ("third", "a"), ("other", "b")], 6) == [
         ("greedy", "0"), ("other", "a"), ("third", "a"), ("greedy", "1"), ("other", "b"), ("greedy", "2"),
     ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_operator.json_text import MOST_DIGITS, parse_json
-from forebay_operator.pods.client import LONGEST_WORD, get_text, post_order
+from forebay_operator.pods.client import MAX_LOGGED_BYTES, get_text, post_order
 from forebay_operator.pods.load import parse_gateway_load, parse_load
 from forebay_operator.pods.startup_poller import _parse
 from tests.fuzz import fuzzed
@@ -74,7 +74,7 @@ async def test_an_error_without_an_end_is_read_as_far_as_it_is_logged(caplog: py
     async with pod(head, b"10000\r\n" + b"x" * 65536 + b"\r\n", endless=True) as (port, _):
         await asyncio.wait_for(post_order("127.0.0.1", port, "/sleep", "token"), 10)
     (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert said.count("x") == LONGEST_WORD
+    assert said.count("x") == MAX_LOGGED_BYTES
 
 
 async def test_a_redirect_is_not_followed() -> None:

@@ -14,7 +14,7 @@ from forebay_operator.resources import (
     build_network_policy,
     build_service,
     build_unwatched,
-    name_superfluous,
+    list_obsolete,
 )
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
@@ -235,5 +235,5 @@ def test_pods_of_the_cluster_are_reached_unless_it_is_closed() -> None:
 def test_a_policy_can_be_switched_off(spec: Manifest, settings: Settings) -> None:
     parsed = parse_endpoint(endpoint_manifest(**spec))
     assert "NetworkPolicy" not in {each["kind"] for each in build_unwatched(parsed, settings)}
-    assert ("NetworkPolicy", "one") in name_superfluous(parsed, settings)
+    assert ("NetworkPolicy", "one") in list_obsolete(parsed, settings)
     assert "NetworkPolicy" in {each["kind"] for each in build_unwatched(parse_endpoint(endpoint_manifest()), SETTINGS)}

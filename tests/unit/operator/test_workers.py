@@ -6,9 +6,9 @@ import pytest
 
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator.apiserver.cache import Cache, Kept, Store
+from forebay_operator.apiserver.cache import Cache, CachedObject, Store
 from forebay_operator.controller import workers
-from forebay_operator.controller.workers import resync, sweep, wait_for_cache, wait_until_seen
+from forebay_operator.controller.workers import purge_deleted, resync, wait_for_cache, wait_until_seen
 from forebay_operator.work_queue import WorkQueue
 from tests.waiting import until
 
@@ -36,7 +36,7 @@ def build_store(kind: str, *keys: EndpointKey) -> Store:
     for namespace, name in keys:
         labels = {"forebay.dev/endpoint": name}
         metadata = {"namespace": namespace, "name": name, "uid": name, "labels": labels}
-        store.put(Kept.of({"kind": kind, "metadata": metadata, "spec": {"containers": []}}))
+        store.put(CachedObject.of({"kind": kind, "metadata": metadata, "spec": {"containers": []}}))
     return store
 
 
@@ -46,7 +46,9 @@ async def test_all_that_exists_is_waited_for(monkeypatch: pytest.MonkeyPatch) ->
     waiting = asyncio.create_task(wait_for_cache(cluster, (), {"InferenceEndpoint": store}))  # type: ignore[arg-type]
     await until(lambda: cluster.asked)
     assert not waiting.done()
-    store.put(Kept.of({"kind": "InferenceEndpoint", "metadata": {"namespace": "team", "name": "two", "uid": "2"}}))
+    store.put(
+        CachedObject.of({"kind": "InferenceEndpoint", "metadata": {"namespace": "team", "name": "two", "uid": "2"}})
+    )
     await asyncio.wait_for(waiting, 20)
     assert cluster.asked == 1
 
@@ -61,17 +63,17 @@ async def test_what_goes_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_what_is_gone_leaves_the_cache_and_its_endpoint_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "SWEEP_DELAY", 0.0)
+    monkeypatch.setattr(workers, "PURGE_DELAY", 0.0)
     stores = {kind: build_store(kind, ONE, TWO) for kind in ("InferenceEndpoint", "Service", "Pod")}
     cluster = Cluster(InferenceEndpoint={ONE, TWO}, Service={ONE, TWO}, Pod={TWO})
-    queue, begun_anew = WorkQueue[EndpointKey](), asyncio.Event()
+    queue, relisted = WorkQueue[EndpointKey](), asyncio.Event()
     cluster.away = 1
-    sweeping = asyncio.create_task(sweep(cluster, queue, stores, (), begun_anew))  # type: ignore[arg-type]
-    begun_anew.set()
+    sweeping = asyncio.create_task(purge_deleted(cluster, queue, stores, (), relisted))  # type: ignore[arg-type]
+    relisted.set()
     assert await asyncio.wait_for(queue.get(), 1) == ONE
     assert (set(stores["Pod"]), set(stores["Service"])) == ({TWO}, {ONE, TWO})
     cluster.remade = {("Service", TWO)}
-    begun_anew.set()
+    relisted.set()
     assert await asyncio.wait_for(queue.get(), 1) == TWO
     assert set(stores["Service"]) == {ONE}
     sweeping.cancel()

@@ -166,7 +166,7 @@ def test_a_sleeping_engine_takes_no_requests_and_is_not_ill(bench: Bench) -> Non
     bench("/sleep")
     assert bench("/is_sleeping", "GET") == (200, {"is_sleeping": True})
     assert bench.state.not_ready_because() == "sleeping"
-    assert bench.state.sick_because() == ""
+    assert bench.state.unhealthy_reason() == ""
     bench("/wake_up?tags=weights")
     assert bench.state.not_ready_because() == "sleeping", "the KV cache is still away"
     bench("/wake_up?tags=kv_cache")

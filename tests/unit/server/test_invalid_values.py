@@ -8,7 +8,7 @@ import pytest
 
 from forebay_server.config.invalid_values import (
     describe,
-    in_words,
+    describe_problem,
     looks_like_json,
     no_json,
     not_among,
@@ -113,7 +113,7 @@ def test_json_that_parses_is_no_error() -> None:
 
 
 def test_pydantics_words_are_put_in_ours() -> None:
-    assert in_words("Value error, it is odd") == "it is odd"
+    assert describe_problem("Value error, it is odd") == "it is odd"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ WISH = MemoryNeed("llama-8b", LLAMA_8B)
 L4, A100, H100 = 24 * GIB, 40 * GIB, 80 * GIB
 
 
-def wish(**changes: object) -> MemoryNeed:
+def need(**changes: object) -> MemoryNeed:
     return MemoryNeed(**{"model": "llama-8b", "config": LLAMA_8B, **changes})  # type: ignore[arg-type]
 
 
@@ -38,7 +38,7 @@ def test_the_published_count_of_parameters() -> None:
     assert parameters(LLAMA_8B) == 8_030_261_248
     assert weight_bytes(WISH) == 2 * 8_030_261_248
     assert kv_bytes(WISH, 131072) == 16 * GIB
-    assert kv_bytes(wish(kv_cache_dtype="fp8", tensor_parallel=2), 131072) == 4 * GIB
+    assert kv_bytes(need(kv_cache_dtype="fp8", tensor_parallel=2), 131072) == 4 * GIB
 
 
 @pytest.mark.parametrize(
@@ -67,28 +67,28 @@ def test_the_published_count_of_parameters() -> None:
 def test_what_cannot_fit_is_refused_with_what_would(
     asked: dict[str, object], gpus: list[int], reason: str, advice: str
 ) -> None:
-    failure = assess_fit(wish(**asked), gpus)
+    failure = assess_fit(need(**asked), gpus)
     assert (failure.reason if failure else "") == reason, failure
     assert advice in (failure.remedy if failure else "")
 
 
 def test_the_longest_that_fits_just_fits() -> None:
     length = longest_that_fits(WISH, L4, 131072)
-    assert assess_fit(wish(max_model_len=length), [L4]) is None
+    assert assess_fit(need(max_model_len=length), [L4]) is None
     room = L4 * WISH.gpu_memory_utilization
     assert 2 * 8_030_261_248 + kv_bytes(WISH, length + 256) > room
 
 
 def test_weights_in_files_are_counted_as_they_are_loaded() -> None:
     single = {**LLAMA_8B, "dtype": "float32"}
-    assert weight_bytes(wish(config=single, weight_file_bytes=32 * GIB)) == 16 * GIB
-    assert weight_bytes(wish(config=single, weight_file_bytes=32 * GIB, dtype="float32")) == 32 * GIB
+    assert weight_bytes(need(config=single, weight_file_bytes=32 * GIB)) == 16 * GIB
+    assert weight_bytes(need(config=single, weight_file_bytes=32 * GIB, dtype="float32")) == 32 * GIB
     quantized = {**LLAMA_8B, "quantization_config": {"quant_method": "awq"}}
-    assert weight_bytes(wish(config=quantized, weight_file_bytes=5 * GIB)) == 5 * GIB
+    assert weight_bytes(need(config=quantized, weight_file_bytes=5 * GIB)) == 5 * GIB
 
 
 def test_a_config_that_cannot_be_read_is_left_to_vllm() -> None:
-    check(wish(config={"model_type": "llama"}), [L4])
+    check(need(config={"model_type": "llama"}), [L4])
     check(None, [L4])
     with pytest.raises(StartError):
         check(WISH, [L4])

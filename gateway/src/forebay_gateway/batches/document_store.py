@@ -41,7 +41,7 @@ class DocumentStore(ABC):
         """Whether this gateway may do something that only one may do, for so long or until it asks again."""
 
     @abstractmethod
-    async def sweep(self) -> None:
+    async def expire_documents(self) -> None:
         """Delete what has been kept long enough, where that does not happen by itself. To be called now and then."""
 
 
@@ -91,7 +91,7 @@ class MemoryDocumentStore(DocumentStore):
     async def lease(self, name: str, seconds: float) -> bool:
         return True
 
-    async def sweep(self) -> None:
+    async def expire_documents(self) -> None:
         return
 
     def _drop(self, key: EndpointKey, kind: str, name: str) -> bool:

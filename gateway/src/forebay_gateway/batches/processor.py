@@ -60,7 +60,7 @@ LINES_PER_STEP = 1000
 BATCH_GONE = "gone"
 """How a batch ends whose endpoint is gone."""
 
-EVERYBODY: EndpointKey = ("", "")
+ALL_ENDPOINTS: EndpointKey = ("", "")
 """Whose documents tell which batches are open, of all endpoints."""
 
 KEPT, BATCH_JOB_TIMEOUT = 1800.0, 600.0
@@ -77,36 +77,38 @@ class BatchProcessor:
         self._cipher = cipher
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._inputs = InputFiles(documents)
-        self._doing: Counter[str | EndpointKey] = Counter()
+        self._running: Counter[str | EndpointKey] = Counter()
         """How many batches of each namespace and of each endpoint run here."""
 
     async def __aenter__(self) -> "BatchProcessor":
-        self._looking = asyncio.create_task(self._look_for_batches())
+        self._poll_task = asyncio.create_task(self._poll())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.drain()
-        await asyncio.gather(self._looking, *self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(self._poll_task, *self._tasks.values(), return_exceptions=True)
 
     def drain(self) -> None:
         """Leave the batches to other gateways, or to this one when it is there again."""
-        for task in (self._looking, *self._tasks.values()):
+        for task in (self._poll_task, *self._tasks.values()):
             task.cancel()
 
     async def submit(self, key: EndpointKey, batch: Record, api_key: str) -> None:
         """Take a batch in. Raises Full."""
         await self._documents.put(
-            key, "key", batch["id"], self._cipher.close(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
+            key, "key", batch["id"], self._cipher.encrypt(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
         )
         await self._documents.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_KEPT, bounded=False)
-        await self._documents.put(EVERYBODY, "open", batch["id"], format_key(key), objects.BATCH_KEPT, bounded=False)
+        await self._documents.put(
+            ALL_ENDPOINTS, "open", batch["id"], format_key(key), objects.BATCH_KEPT, bounded=False
+        )
 
-    async def _look_for_batches(self) -> None:
+    async def _poll(self) -> None:
         while True:
             waiting: list[tuple[EndpointKey, str]] = []
             try:
-                await self._documents.sweep()
-                for batch_id, name in (await self._documents.all(EVERYBODY, "open")).items():
+                await self._documents.expire_documents()
+                for batch_id, name in (await self._documents.all(ALL_ENDPOINTS, "open")).items():
                     namespace, _, endpoint = name.partition("/")
                     key = namespace, endpoint
                     if batch_id in self._tasks:
@@ -126,7 +128,7 @@ class BatchProcessor:
 
     def _is_full(self, key: EndpointKey) -> bool:
         """Whether the batches of a namespace, or of an endpoint, that run are as many as may."""
-        return self._doing[key[0]] >= BATCHES_AT_ONCE or self._doing[key] >= BATCHES_AT_ONCE // 2
+        return self._running[key[0]] >= BATCHES_AT_ONCE or self._running[key] >= BATCHES_AT_ONCE // 2
 
     async def _is_over(self, key: EndpointKey, batch_id: str) -> bool:
         """Whether a batch that waits for its turn is cancelled, expired or gone, so that it only is to be closed."""
@@ -137,10 +139,10 @@ class BatchProcessor:
 
     async def _begin(self, key: EndpointKey, batch_id: str) -> None:
         if await self._documents.lease(batch_id, BATCH_LEASE):
-            self._doing.update((key, key[0]))
-            self._tasks[batch_id] = asyncio.create_task(self._take_on(key, batch_id))
+            self._running.update((key, key[0]))
+            self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
 
-    async def _take_on(self, key: EndpointKey, batch_id: str) -> None:
+    async def _process(self, key: EndpointKey, batch_id: str) -> None:
         """Do a batch for as long as the lease is this gateway's."""
         batch = _Batch(self._inputs, self._store, self._cipher, self._pace, key=key, batch_id=batch_id)
         doing = asyncio.create_task(batch.run())
@@ -158,8 +160,8 @@ class BatchProcessor:
             with suppress(asyncio.CancelledError, Exception):
                 await doing
             del self._tasks[batch_id]
-            self._doing.subtract((key, key[0]))
-            self._doing += Counter()  # without those that have none
+            self._running.subtract((key, key[0]))
+            self._running += Counter()  # without those that have none
 
 
 class InputFiles:
@@ -235,22 +237,22 @@ class _Batch:
         """Have the requests done that were not; the state in which the batch ends."""
         numbers = await self._undone(len(requests))
         left = iter(numbers)
-        sealed = await self._documents.get(self._key, "key", self._id) or ""
-        api_key = self._cipher.open(sealed, _owner(self._key, self._id))
+        encrypted = await self._documents.get(self._key, "key", self._id) or ""
+        api_key = self._cipher.decrypt(encrypted, _owner(self._key, self._id))
         many = min(JOBS_PER_BATCH, len(numbers))
-        doers = {asyncio.create_task(self._do_some(requests, left, api_key)) for _ in range(many)}
+        workers = {asyncio.create_task(self._work(requests, left, api_key)) for _ in range(many)}
         try:
-            while doers:
-                done, doers = await asyncio.wait(doers, timeout=BATCH_POLL_INTERVAL)
+            while workers:
+                done, workers = await asyncio.wait(workers, timeout=BATCH_POLL_INTERVAL)
                 for each in done:
                     each.result()
-                if doers and (status := await self._ended_early()):
+                if workers and (status := await self._ended_early()):
                     return status
                 await self._save()
         finally:
-            for each in doers:
+            for each in workers:
                 each.cancel()
-            await asyncio.gather(*doers, return_exceptions=True)
+            await asyncio.gather(*workers, return_exceptions=True)
         return "completed"
 
     async def _ended_early(self) -> str:
@@ -268,7 +270,7 @@ class _Batch:
             self._count(done)
             return [number for number in range(total) if str(number) not in done]
 
-    async def _do_some(self, requests: BatchRequests, left: Iterator[int], api_key: str) -> None:
+    async def _work(self, requests: BatchRequests, left: Iterator[int], api_key: str) -> None:
         for number in left:
             job_id = f"{self._id}-{number}"
             try:
@@ -279,15 +281,15 @@ class _Batch:
                 raise
             custom_id = requests[number].custom_id
             if job is None:
-                await self._keep(number, *render_result(custom_id, None))
+                await self._store_result(number, *render_result(custom_id, None))
             else:
                 async with self._store.turn(job):
                     whole = await self._store.whole(job)
                     async with self._pace.apart(self._key[0]) if job.output_size > MIB else nullcontext():
                         well, line = render_result(custom_id, whole)
-                    await self._keep(number, well, line)
+                    await self._store_result(number, well, line)
 
-    async def _keep(self, number: int, well: bool, line: str) -> None:
+    async def _store_result(self, number: int, well: bool, line: str) -> None:
         """Keep the result of a request, which went well or not."""
         text = f"{'+' if well else '-'}{line}"
         await self._documents.put(self._key, f"results-{self._id}", str(number), text, objects.BATCH_KEPT)
@@ -352,7 +354,7 @@ class _Batch:
         await self._documents.clear(self._key, f"results-{self._id}")
         for kind in ("key", "cancel"):
             await self._documents.delete(self._key, kind, self._id)
-        await self._documents.delete(EVERYBODY, "open", self._id)
+        await self._documents.delete(ALL_ENDPOINTS, "open", self._id)
 
 
 def _owner(key: EndpointKey, batch_id: str) -> str:

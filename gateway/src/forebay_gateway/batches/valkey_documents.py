@@ -56,8 +56,8 @@ class ValkeyDocumentStore(DocumentStore):
     async def lease(self, name: str, seconds: float) -> bool:
         return bool(await self._scripts.run("lease", name, self._gateway, round(seconds * 1000)))
 
-    async def sweep(self) -> None:
-        await self._scripts.run("sweep")
+    async def expire_documents(self) -> None:
+        await self._scripts.run("expire_documents")
 
     async def settle(self) -> None:
         """Wait until nothing is asked any more, so that the client may be closed."""

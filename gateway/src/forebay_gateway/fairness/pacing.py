@@ -15,7 +15,7 @@ LARGE = 32 << 10
 SHORT = 0.003
 """Seconds of CPU time of a step of the event loop after which the same tenant may have another at once."""
 
-APART = 200
+COOLDOWN_FACTOR = 200
 """How many times as long as a longer step its tenant waits for the next: half a percent of the time is theirs."""
 
 
@@ -45,19 +45,19 @@ class Reader:
 class Pacer:
     """Has what one tenant does wait for others. `apart` 0: there are no others."""
 
-    def __init__(self, apart: float = APART) -> None:
+    def __init__(self, apart: float = COOLDOWN_FACTOR) -> None:
         self._apart = apart
         self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}
         self._begun = False
         self._turns = Turns()
         self._free_at: dict[Hashable, float] = {}
 
-    def wait(self, tenant: Hashable, go_on: Callable[[], None]) -> None:
-        """Call `go_on` when it is the tenant's turn, not before the next round."""
-        self._waiting.setdefault(tenant, deque()).append(go_on)
+    def wait(self, tenant: Hashable, callback: Callable[[], None]) -> None:
+        """Call `callback` when it is the tenant's turn, not before the next round."""
+        self._waiting.setdefault(tenant, deque()).append(callback)
         if not self._begun:
             self._begun = True
-            asyncio.get_running_loop().call_soon(self._give)
+            asyncio.get_running_loop().call_soon(self._run_round)
 
     async def turn(self, tenant: Hashable) -> None:
         """Wait for a turn."""
@@ -81,11 +81,11 @@ class Pacer:
                     self._free_at = {each: at for each, at in self._free_at.items() if at > clock()}
                     self._free_at[tenant] = clock() + self._apart * spent
 
-    def _give(self) -> None:
+    def _run_round(self) -> None:
         due = [line.popleft() for line in self._waiting.values()]
         self._waiting = {tenant: line for tenant, line in self._waiting.items() if line}
         self._begun = bool(self._waiting)
         if self._begun:
-            asyncio.get_running_loop().call_soon(self._give)
-        for go_on in due:
-            go_on()
+            asyncio.get_running_loop().call_soon(self._run_round)
+        for callback in due:
+            callback()

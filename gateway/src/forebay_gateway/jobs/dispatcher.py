@@ -33,8 +33,8 @@ class Dispatcher:
         self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
         self._changed: dict[EndpointKey, asyncio.Event] = {}
         self._draining = False
-        store.queued.add(self._look)
-        executor.ended.add(self._look)
+        store.queued.add(self._wake)
+        executor.ended.add(self._wake)
 
     async def __aenter__(self) -> "Dispatcher":
         return self
@@ -49,7 +49,7 @@ class Dispatcher:
         for task in self._tasks.values():
             task.cancel()
 
-    def _look(self, key: EndpointKey) -> None:
+    def _wake(self, key: EndpointKey) -> None:
         """The endpoint may have queued jobs, or a pod a place for one."""
         if key in self._changed:
             self._changed[key].set()
@@ -65,7 +65,7 @@ class Dispatcher:
                 pods = await self._wait_for_pods(key)
                 changed.clear()
                 at_once = endpoint.jobs if (endpoint := self._directory.endpoint(key)) else 0
-                job, left = await self._store.claim(key, self._executor.takers(pods), at_once)
+                job, left = await self._store.claim(key, self._executor.accepting_pods(pods), at_once)
                 if job:
                     self._begin(job)
                 if not left and not changed.is_set():
@@ -73,10 +73,10 @@ class Dispatcher:
                 if not job:
                     await wait_for_event(changed, DISPATCH_RETRY_INTERVAL)
         except Unavailable:
-            asyncio.get_running_loop().call_later(DISPATCH_RETRY_INTERVAL, self._look, key)
+            asyncio.get_running_loop().call_later(DISPATCH_RETRY_INTERVAL, self._wake, key)
         except Exception:
             logger.exception("giving jobs of %s/%s to pods", *key)
-            asyncio.get_running_loop().call_later(DISPATCH_RETRY_INTERVAL, self._look, key)
+            asyncio.get_running_loop().call_later(DISPATCH_RETRY_INTERVAL, self._wake, key)
         finally:
             del self._tasks[key], self._changed[key]
 

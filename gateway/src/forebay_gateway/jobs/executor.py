@@ -37,7 +37,7 @@ class JobExecutor:
         self._pace = pace
         self._answers = answers
         self._balancer = balancer
-        self._takers = Balancer()
+        self._accepting = Balancer()
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.ended = Observers[[EndpointKey]]()
@@ -61,9 +61,9 @@ class JobExecutor:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def takers(self, pods: Sequence[Address]) -> list[Address]:
+    def accepting_pods(self, pods: Sequence[Address]) -> list[Address]:
         """The pods that did not say just now that they have no place."""
-        return self._takers.usable(pods)
+        return self._accepting.usable(pods)
 
     def begin(self, job: Job) -> None:
         """Have its pod run a job that was claimed."""
@@ -86,7 +86,7 @@ class JobExecutor:
             with Reservation(self._answers, job.endpoint[0]) as received:
                 await self._generate(job, received)
         except asyncio.CancelledError:
-            if not self._generated(job):
+            if not self._stop_tracking(job):
                 raise
             logger.info("job %s goes back to the queue, as this gateway ends", job.id)
             with suppress(Unavailable):  # its claim is over then when nobody beats for it
@@ -99,7 +99,7 @@ class JobExecutor:
             logger.exception("job %s failed", job.id)
             await self._finish(job, State.FAILED, "The gateway had an error while it ran the job.")
         finally:
-            self._generated(job)
+            self._stop_tracking(job)
             await self._store.release(job)
 
     async def _generate(self, job: Job, received: Reservation) -> None:
@@ -114,16 +114,16 @@ class JobExecutor:
         except TimeoutError:
             await self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
         except pod_client.Busy:  # it does clients' own jobs, beside the gateways'
-            self._takers.suspect(job.pod)
-            await self._put_back(job, "busy", blamed=False)
+            self._accepting.suspect(job.pod)
+            await self._requeue(job, "busy", blamed=False)
         except pod_client.Unreached:
             self._balancer.suspect(job.pod)
-            await self._put_back(job, "unreached", blamed=False)
+            await self._requeue(job, "unreached", blamed=False)
         except pod_client.Gone as gone:
             self._balancer.suspect(job.pod)
             if job.attempts < ATTEMPTS:
                 logger.info("job %s: %s; it goes to another pod", job.id, gone)
-                await self._put_back(job, "gone", blamed=True)
+                await self._requeue(job, "gone", blamed=True)
             else:
                 text = f"{ATTEMPTS} pods went away while they ran it, the last so: {gone}"
                 await self._finish(job, State.FAILED, text)
@@ -142,18 +142,18 @@ class JobExecutor:
         raise pod_client.Gone("the answer broke off")
 
     async def _finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
-        self._generated(job)
+        self._stop_tracking(job)
         try:
             await retry_until_available(partial(self._store.finish, job, state, error, items))
         except Lost:
             logger.info("job %s was over, or another gateway's, when it was %s", job.id, state)
 
-    async def _put_back(self, job: Job, why: str, *, blamed: bool) -> None:
-        self._generated(job)
+    async def _requeue(self, job: Job, why: str, *, blamed: bool) -> None:
+        self._stop_tracking(job)
         REQUEUED.labels(why).inc()
         await retry_until_available(partial(self._store.requeue, job, blamed=blamed))
 
-    def _generated(self, job: Job) -> bool:
+    def _stop_tracking(self, job: Job) -> bool:
         """Nothing stops it from here on; whether that was not done before."""
         return self._generating.pop((job.id, job.token), None) is not None
 

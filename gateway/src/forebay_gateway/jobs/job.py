@@ -43,7 +43,7 @@ class Job:
         created, started, finished: seconds by the store's clock; None until then.
         output: the items, as JSON, that the pod has given so far; `streamed` of them /stream has answered with.
         stored: items of the output that this claim has written to a store elsewhere.
-        left_out: bytes of an output that was too large to be read with the rest.
+        omitted_bytes: bytes of an output that was too large to be read with the rest.
         attempts: how often a pod has begun it.
         again: it goes first, as its pod is gone.
         pod: where it runs.
@@ -61,7 +61,7 @@ class Job:
     output: list[str] = field(default_factory=list)
     streamed: int = 0
     stored: int = 0
-    left_out: int = 0
+    omitted_bytes: int = 0
     error: str = ""
     attempts: int = 0
     again: bool = False
@@ -71,7 +71,7 @@ class Job:
     @property
     def output_size(self) -> int:
         """Characters of the output that is told, or bytes where that was left out: only of a completed job."""
-        return self.left_out or sum(map(len, self.output)) if self.state is State.COMPLETED else 0
+        return self.omitted_bytes or sum(map(len, self.output)) if self.state is State.COMPLETED else 0
 
     @property
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""Seals API keys that are kept outside of the gateway until a pod has run a job with them."""
+"""Encrypts API keys that are kept outside of the gateway until a pod has run a job with them."""
 
 import base64
 import hashlib
@@ -14,17 +14,17 @@ class KeyCipher:
     def __init__(self, secret: Callable[[], bytes]) -> None:
         self._secret = secret
 
-    def close(self, api_key: str, owner: str) -> str:
+    def encrypt(self, api_key: str, owner: str) -> str:
         """What may be kept of an API key for its owner alone, such as a job of an endpoint. Where there is no secret no
         endpoint asks for a key, and none is kept."""
-        sealed = f"{owner}\n{api_key}".encode()
-        return self._fernet().encrypt(sealed).decode() if api_key and self._secret() else ""
+        text = f"{owner}\n{api_key}".encode()
+        return self._fernet().encrypt(text).decode() if api_key and self._secret() else ""
 
-    def open(self, sealed: str, owner: str) -> str:
-        """The API key; "" where it was sealed under another secret or for another owner, which pods answer with 401."""
+    def decrypt(self, encrypted: str, owner: str) -> str:
+        """The API key; "" where another secret or another owner encrypted it, which pods answer with 401."""
         try:
             kept, _, api_key = (
-                self._fernet().decrypt(sealed.encode()).decode().partition("\n") if sealed else ("", "", "")
+                self._fernet().decrypt(encrypted.encode()).decode().partition("\n") if encrypted else ("", "", "")
             )
         except InvalidToken:
             return ""

@@ -119,7 +119,7 @@ class JobStore(ABC):
 
     async def whole(self, job: Job) -> Job | None:
         """A job with its output, however large that is; None where it is gone by now."""
-        return await self.find(job.endpoint, job.id, job.left_out) if job.left_out else job
+        return await self.find(job.endpoint, job.id, job.omitted_bytes) if job.omitted_bytes else job
 
     def _notify_watchers(self, job_id: str) -> None:
         for event in self._watchers.get(job_id, ()):

@@ -31,7 +31,7 @@ CLAIM_LEASE = 10.0
 HEARTBEAT_INTERVAL = 1.0
 """Seconds from one beat, and one sweep, to the next."""
 
-BEATEN_TOGETHER = 1000
+HEARTBEAT_BATCH = 1000
 """Claims in one step: a Lua function takes up to 8,000 arguments."""
 
 CHANNEL = "forebay:told"
@@ -53,8 +53,8 @@ class ValkeyJobStore(JobStore):
         self._backlog: Mapping[EndpointKey, Backlog] = {}
 
     async def __aenter__(self) -> "ValkeyJobStore":
-        loops = (self._heartbeat, HEARTBEAT_INTERVAL), (self._sweep, HEARTBEAT_INTERVAL), (self._listen, 0.0)
-        self._tasks = [asyncio.create_task(self._go_on(work, pause)) for work, pause in loops]
+        loops = (self._heartbeat, HEARTBEAT_INTERVAL), (self._reap_stalled, HEARTBEAT_INTERVAL), (self._listen, 0.0)
+        self._tasks = [asyncio.create_task(self._repeat(work, pause)) for work, pause in loops]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -73,7 +73,7 @@ class ValkeyJobStore(JobStore):
             "kept": round(submission.kept * 1000),
             "low": int(submission.low),
             "webhook": submission.webhook,
-            "api_key": self._cipher.close(api_key, _owner(key, job_id)),
+            "api_key": self._cipher.encrypt(api_key, _owner(key, job_id)),
             "bytes": size,
         }
         flat = [each for field in fields.items() for each in field]
@@ -107,11 +107,11 @@ class ValkeyJobStore(JobStore):
         return self._job(job_id, fields, given=given), int(left)
 
     async def release(self, job: Job) -> None:
-        self._let_go(job)
+        self._drop_claim(job)
 
     async def requeue(self, job: Job, *, blamed: bool) -> None:
         await self._scripts.run("put_back", job.id, job.token, int(blamed))
-        self._let_go(job)
+        self._drop_claim(job)
 
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
         self._check(job, await self._scripts.run("add_output", job.id, job.token, *self._place, job.stored, *items))
@@ -120,7 +120,7 @@ class ValkeyJobStore(JobStore):
     async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
         done = await self._scripts.run("finish", job.id, job.token, state, error, *self._place, job.stored, *items)
         self._check(job, done)
-        self._let_go(job)
+        self._drop_claim(job)
         job.state, job.error, job.finished = state, error, done / 1000
         whole = await self.find(job.endpoint, job.id) if job.submission.webhook else job
         self.finished.notify(whole or job)
@@ -133,8 +133,8 @@ class ValkeyJobStore(JobStore):
         return job
 
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
-        sealed, call_id = self._cipher.close(api_key, _owner(key, job_id)), uuid.uuid4().hex
-        found = await self._scripts.run("retry", job_id, format_key(key), sealed, call_id, growing=True)
+        encrypted, call_id = self._cipher.encrypt(api_key, _owner(key, job_id)), uuid.uuid4().hex
+        found = await self._scripts.run("retry", job_id, format_key(key), encrypted, call_id, growing=True)
         self.queued.notify(key)
         return State(found) if found else None
 
@@ -160,10 +160,10 @@ class ValkeyJobStore(JobStore):
     async def _heartbeat(self) -> None:
         """Hold on to what was claimed here."""
         claims = list(self._claims.items())
-        for first in range(0, len(claims), BEATEN_TOGETHER):
-            await self._hold(claims[first : first + BEATEN_TOGETHER])
+        for first in range(0, len(claims), HEARTBEAT_BATCH):
+            await self._renew_claims(claims[first : first + HEARTBEAT_BATCH])
 
-    async def _hold(self, claims: Sequence[tuple[str, str]]) -> None:
+    async def _renew_claims(self, claims: Sequence[tuple[str, str]]) -> None:
         """Hold on to these claims, and stop what is not ours any more."""
         tokens = dict(claims)
         for job_id in await self._scripts.run("beat", *(each for claim in claims for each in claim)):
@@ -171,7 +171,7 @@ class ValkeyJobStore(JobStore):
                 del self._claims[job_id]
             self.claim_lost.notify(job_id, tokens[job_id])
 
-    async def _sweep(self) -> None:
+    async def _reap_stalled(self) -> None:
         counts, ended, again = await self._scripts.run("sweep", round(CLAIM_LEASE * 1000), ATTEMPTS)
         backlog: dict[EndpointKey, Backlog] = {}
         for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
@@ -201,9 +201,9 @@ class ValkeyJobStore(JobStore):
                     else:
                         self._notify_watchers(what)
                     if word == "ended" and what in self._claims:
-                        await self._hold([(what, self._claims[what])])
+                        await self._renew_claims([(what, self._claims[what])])
 
-    async def _go_on(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
+    async def _repeat(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
         """Do something again and again."""
         while True:
             try:
@@ -220,10 +220,10 @@ class ValkeyJobStore(JobStore):
         if done < 0:
             raise Full
         if not done:
-            self._let_go(job)
+            self._drop_claim(job)
             raise Lost
 
-    def _let_go(self, job: Job) -> None:
+    def _drop_claim(self, job: Job) -> None:
         if self._claims.get(job.id) == job.token:
             del self._claims[job.id]
 
@@ -232,7 +232,7 @@ class ValkeyJobStore(JobStore):
             self.finished.notify(self._job(job_id, fields))
 
     def _job(
-        self, job_id: str, fields: list[str], output: Sequence[str] = (), left_out: int = 0, *, given: str = ""
+        self, job_id: str, fields: list[str], output: Sequence[str] = (), omitted_bytes: int = 0, *, given: str = ""
     ) -> Job:
         """A job of its fields, as jobs.lua gives them."""
         known = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -249,13 +249,15 @@ class ValkeyJobStore(JobStore):
             job_id,
             parse_key(known["endpoint"]),
             submission,
-            api_key=self._cipher.open(known["api_key"], _owner(parse_key(known["endpoint"]), job_id)) if given else "",
+            api_key=self._cipher.decrypt(known["api_key"], _owner(parse_key(known["endpoint"]), job_id))
+            if given
+            else "",
             created=int(known["created"]) / 1000,
             started=int(known["started"]) / 1000 if "started" in known else None,
             finished=int(known["finished"]) / 1000 if "finished" in known else None,
             state=State(known["state"]),
             output=list(output),
-            left_out=left_out,
+            omitted_bytes=omitted_bytes,
             error=known.get("error", ""),
             attempts=int(known["attempts"]),
             pod=Address(host, int(port)) if port else None,

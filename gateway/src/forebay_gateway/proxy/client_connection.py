@@ -77,9 +77,9 @@ class ClientConnection(asyncio.Protocol):
         self._budgets = budgets
         self._limits = budgets.limits
         self._connections = connections
-        self._ask_admission = admit
-        self._ask_peek = peek
-        self._ask_answer = serve
+        self._admit_request = admit
+        self._peek_model = peek
+        self._serve_request = serve
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(budgets.limits.head_bytes, budgets.limits.body_bytes)
         self._admission: Admission | None = None
@@ -131,7 +131,7 @@ class ClientConnection(asyncio.Protocol):
             self._task.cancel()
         self.drop_body()
         self._keep_unsent(0)
-        self._leave()
+        self._release_quota()
 
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE:
@@ -153,7 +153,7 @@ class ClientConnection(asyncio.Protocol):
         """Look for the model in the beginning of a body whose key opens nothing."""
         if self._peeked is not None:
             self._peeked += data[: PEEKED - len(self._peeked)]
-            if self._ask_peek(self._peeked) or len(self._peeked) == PEEKED:
+            if self._peek_model(self._peeked) or len(self._peeked) == PEEKED:
                 self._peeked = None
 
     def pause_writing(self) -> None:
@@ -194,9 +194,9 @@ class ClientConnection(asyncio.Protocol):
         self._reading.hold(TURN)
         self.wait_for_turn(partial(self._reading.release, TURN))
 
-    def wait_for_turn(self, go_on: Callable[[], None]) -> None:
-        """Call `go_on` when it is the turn of this client's tenant to have another large read."""
-        self._budgets.pacer.wait(self.tenant or self._source, go_on)
+    def wait_for_turn(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when it is the turn of this client's tenant to have another large read."""
+        self._budgets.pacer.wait(self.tenant or self._source, callback)
 
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
@@ -289,14 +289,14 @@ class ClientConnection(asyncio.Protocol):
 
     def _admit(self, head: Head) -> Admission:
         """What is decided by the head. The connection is its tenant's from now on. Raises Refused."""
-        admission = self._ask_admission(self._port, head)
+        admission = self._admit_request(self._port, head)
         self.tenant = admission.tenant or self._source
         self._body = Reservation(self._budgets.bodies, self.tenant)
         self._unsent = Reservation(self._budgets.answers, self.tenant)
         if admission.known:
             if not self._budgets.known.take(self.tenant):
                 raise Refused(errors.BUSY)
-            self._leave()
+            self._release_quota()
             self._counts = True
         return admission
 
@@ -313,7 +313,7 @@ class ClientConnection(asyncio.Protocol):
             if kept and not kept.move(namespace):
                 raise Refused(errors.TOO_MANY)
 
-    def _leave(self) -> None:
+    def _release_quota(self) -> None:
         """The connection counts no more where it did."""
         if self._source:
             self._budgets.unknown.give(self._source)
@@ -370,7 +370,7 @@ class ClientConnection(asyncio.Protocol):
 
     async def _serve(self, admission: Admission) -> None:
         try:
-            await self._ask_answer(self, admission)
+            await self._serve_request(self, admission)
         except Refused as refused:
             self.fail(refused.error)
         except Exception:

@@ -54,7 +54,7 @@ class RequestHandler:
     budgets: Budgets
     jobs: JobServices | None = None
     draining: bool = False
-    rereads: KeyRefreshRequests = field(default_factory=KeyRefreshRequests)
+    key_refreshes: KeyRefreshRequests = field(default_factory=KeyRefreshRequests)
 
     def __post_init__(self) -> None:
         self.limits = self.budgets.limits
@@ -70,40 +70,40 @@ class RequestHandler:
                 raise Refused(errors.NO_BODY)
             return Admission(head, path, port, choose_id(head.get(REQUEST_ID)), known=False)
         if port is not None:
-            self._check(port, head)
+            self._authorize(port, head)
         elif path is None or not path.endpoint:
-            authorized = self._opened(head)
+            authorized = self._authorized_endpoints(head)
         else:
-            port, authorized = self._named(unquote(path.endpoint), head), frozenset()
+            port, authorized = self._find_endpoint(unquote(path.endpoint), head), frozenset()
         if path is None:
             raise Refused(not_found(head.method, head.path, *(OWN_URLS if own else SHARED_URLS)))
         return Admission(head, path, port, choose_id(head.get(REQUEST_ID)), authorized if port is None else frozenset())
 
-    def _check(self, key: EndpointKey, head: Head) -> None:
+    def _authorize(self, key: EndpointKey, head: Head) -> None:
         if key in self.directory.open():
             return
         if not head.key:
             raise Refused(MISSING_KEY)
-        self.rereads.note([key])
+        self.key_refreshes.note([key])
         if not self.keys.authorizes(head.key, key):
             raise Refused(WRONG_KEY)
 
-    def _opened(self, head: Head) -> frozenset[EndpointKey]:
+    def _authorized_endpoints(self, head: Head) -> frozenset[EndpointKey]:
         """The endpoints that may be meant by a request that names none: with a key those that it opens, without one
         those that ask for none. So nobody can have others' requests sent to an endpoint of his, or make them
         ambiguous."""
         authorized = self.keys.endpoints_for(head.key) if head.key else self.directory.open()
         if head.key:
-            self.rereads.note(authorized)
+            self.key_refreshes.note(authorized)
         if not authorized:
             raise Refused(WRONG_KEY if head.key else MISSING_KEY)
         return authorized
 
-    def _named(self, name: str, head: Head) -> EndpointKey:
+    def _find_endpoint(self, name: str, head: Head) -> EndpointKey:
         """The endpoint with an id. Who has no key that opens anything does not learn which there are."""
         endpoint = self.directory.find(name)
         if endpoint and head.key:
-            self.rereads.note([endpoint.key])
+            self.key_refreshes.note([endpoint.key])
         if endpoint and (endpoint.open or self.keys.authorizes(head.key, endpoint.key)):
             return endpoint.key
         if not head.key:
@@ -117,7 +117,7 @@ class RequestHandler:
         key yet. Whether it names one."""
         model = peek_model(body)
         if model:
-            self.rereads.note(self.directory.serving(model))
+            self.key_refreshes.note(self.directory.serving(model))
         return bool(model)
 
     async def serve(self, client: ClientConnection, admission: Admission) -> None:

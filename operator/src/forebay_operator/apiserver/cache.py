@@ -62,7 +62,7 @@ def key_of(manifest: Manifest) -> EndpointKey | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedObject:
     """What is kept of an object.
 
     Attributes:
@@ -79,7 +79,7 @@ class Kept:
     news: int
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "Kept":
+    def of(cls, manifest: Manifest) -> "CachedObject":
         """Of an object as the API server has it."""
         metadata, owner = manifest["metadata"], key_of(manifest)
         packed, news = pack(manifest) if owner else (b"", 0)
@@ -90,7 +90,7 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
     """The objects of one kind, by the endpoint that they belong to; unpacked anew whenever they are looked at."""
 
     def __init__(self) -> None:
-        self._kept: dict[EndpointKey, Kept] = {}
+        self._kept: dict[EndpointKey, CachedObject] = {}
         self._names: dict[EndpointKey, set[EndpointKey]] = {}
 
     def __getitem__(self, key: EndpointKey) -> list[Manifest]:
@@ -111,7 +111,7 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
         """The uid of every object, by namespace and name."""
         return {name: kept.uid for name, kept in self._kept.items()}
 
-    def put(self, new: Kept) -> EndpointKey | None:
+    def put(self, new: CachedObject) -> EndpointKey | None:
         """Keep an object as it is now. Returns the endpoint that it belongs to when there is anything new for that."""
         before = self._kept.get(new.name)
         if before and before.owner != new.owner:

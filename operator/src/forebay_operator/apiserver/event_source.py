@@ -19,7 +19,7 @@ from kopf._cogs.structs.references import Insights  # the type of an argument th
 from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
-from forebay_operator.apiserver.cache import Cache, Kept, Store
+from forebay_operator.apiserver.cache import Cache, CachedObject, Store
 from forebay_operator.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class EventSource:
 
     Attributes:
         stores: what there is, by kind.
-        begun_anew: set when a watch has listed all its objects again.
+        relisted: set when a watch has listed all its objects again.
         trouble: why what is known may be old; "" while all is well.
     """
 
@@ -93,7 +93,7 @@ class EventSource:
         self._namespaces = namespaces
         self._thread: threading.Thread | None = None
         self.stores = {kind: Store() for kind in _RESOURCES}
-        self.begun_anew = asyncio.Event()
+        self.relisted = asyncio.Event()
         self.trouble = ""
 
     async def run(self) -> None:
@@ -122,10 +122,10 @@ class EventSource:
             await asyncio.to_thread(self._thread.join, END_TIMEOUT)
 
     def _settle(self) -> None:
-        """All is listed again. What was deleted meanwhile is found by the sweep."""
+        """All is listed again. What was deleted meanwhile is found by the purge."""
         if self.trouble:
             self.trouble = ""
-            self.begun_anew.set()
+            self.relisted.set()
 
     def _run_kopf(
         self,
@@ -222,7 +222,7 @@ class EventSource:
     ) -> None:
         """Read an object in kopf's thread. One that cannot be read is left out."""
         try:
-            kept = Kept.of(body)
+            kept = CachedObject.of(body)
         except Exception:
             logger.exception("a %s cannot be read and is left out", kind)
             return
@@ -231,7 +231,7 @@ class EventSource:
                 found.clear()
         loop.call_soon_threadsafe(self._take, kind, type, kept)
 
-    def _take(self, kind: str, type: str | None, kept: Kept) -> None:
+    def _take(self, kind: str, type: str | None, kept: CachedObject) -> None:
         """Keep an object or forget it.
 
         An event that tells nothing new puts no key into the queue: an object is as it was in all that somebody reads,
@@ -244,7 +244,7 @@ class EventSource:
             key = store.drop(kept.name, kept.uid)
         else:
             if type is None and kept.name in store.names:
-                self.begun_anew.set()
+                self.relisted.set()
             key = store.put(kept)
         if key and not (kind in _MADE and type == "ADDED"):
             self.queue.add(key)

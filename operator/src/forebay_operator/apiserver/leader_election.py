@@ -26,7 +26,7 @@ class LeaseTimings:
 
     Attributes:
         duration: a Lease that was not renewed for so long may be taken.
-        renew_deadline: a holder that could not renew for so long rests; shorter than `duration`.
+        renew_deadline: a holder that could not renew for so long is_asleep; shorter than `duration`.
         retry: between two looks at the Lease.
     """
 
@@ -43,11 +43,11 @@ class ObservedLease:
     at: float
 
 
-def may_take(sighting: ObservedLease, identity: str, now: float) -> bool:
+def may_take(observed_lease: ObservedLease, identity: str, now: float) -> bool:
     """Whether `identity` may write itself into a Lease that exists: it is free, its own, or its holder is gone."""
-    spec = sighting.spec
+    spec = observed_lease.spec
     holder = spec.get("holderIdentity")
-    return not holder or holder == identity or now - sighting.at > spec.get("leaseDurationSeconds", 0)
+    return not holder or holder == identity or now - observed_lease.at > spec.get("leaseDurationSeconds", 0)
 
 
 def next_spec(spec: Manifest, identity: str, terms: LeaseTimings, now: datetime) -> Manifest:
@@ -93,7 +93,7 @@ class Candidate:
         while not taken:
             await asyncio.sleep(self._terms.retry)
             taken = await self._try()
-        await self._turn(True)
+        await self._set_leader(True)
         logger.info("%s holds the lease %s/%s", self.identity, self._namespace, self._name)
 
     async def keep(self) -> None:
@@ -119,10 +119,10 @@ class Candidate:
                 break
             holds = self._clock() - renewed < self._terms.renew_deadline
             if holds != self.holds:
-                words = "could be renewed again" if holds else "cannot be renewed; all work rests until it can"
+                words = "could be renewed again" if holds else "cannot be renewed; all work is_asleep until it can"
                 logger.warning("the lease %s/%s %s", self._namespace, self._name, words)
-                await self._turn(holds)
-        await self._turn(False)
+                await self._set_leader(holds)
+        await self._set_leader(False)
         self.lost = True
         logger.error("%s lost the lease %s/%s", self.identity, self._namespace, self._name)
 
@@ -156,7 +156,7 @@ class Candidate:
         else:
             logger.info("%s gave the lease %s/%s back", self.identity, self._namespace, self._name)
 
-    async def _turn(self, holds: bool) -> None:
+    async def _set_leader(self, holds: bool) -> None:
         async with self._turned:
             self.holds = holds
             self._turned.notify_all()

@@ -72,13 +72,13 @@ class ScaledEndpoint:
 class _Followed:
     scaled: ScaledEndpoint
     history: History = field(default_factory=lambda: History(0.0))
-    resting: bool | None = None
+    asleep: bool | None = None
     """Whether its engines sleep or are about to; None while nobody has looked."""
 
 
 class Autoscaler:
     """For one event loop. `gateways` None: there are none, so nothing is scaled to zero. `changed` is called with an
-    endpoint that rests from now on, or does no more, or has other jobs."""
+    endpoint that is_asleep from now on, or does no more, or has other jobs."""
 
     def __init__(
         self,
@@ -112,10 +112,10 @@ class Autoscaler:
             known = self._followed[key] = _Followed(scaled)
         known.history.length = scaled.policy.scale_down_window + scaled.policy.scale_up_window
 
-    def rests(self, key: EndpointKey) -> bool | None:
+    def is_asleep(self, key: EndpointKey) -> bool | None:
         """Whether an endpoint's engines sleep or are about to; None where that is not known yet."""
         known = self._followed.get(key)
-        return known.resting if known else None
+        return known.asleep if known else None
 
     def jobs(self, key: EndpointKey) -> tuple[int, int]:
         """How many jobs of an endpoint wait, and how many run."""
@@ -199,9 +199,9 @@ class Autoscaler:
         """Put engines to sleep that nobody asks, and wake them when a gateway holds a request. Before they sleep the
         gateways stand in for them, which the reconciler sees to: so it is told a round before."""
         asleep_now = bool(asleep) and not followed.scaled.pods
-        on_the_way = key in self._scaling and bool(followed.resting)
-        before, followed.resting = followed.resting, idle or asleep_now or on_the_way
-        if before != followed.resting:
+        on_the_way = key in self._scaling and bool(followed.asleep)
+        before, followed.asleep = followed.asleep, idle or asleep_now or on_the_way
+        if before != followed.asleep:
             self._changed(key)
         elif idle and key not in self._scaling:
             self._scaling.add(key)

@@ -24,7 +24,7 @@ from forebay_operator.resources import (
     build_deployment,
     build_service,
     build_unwatched,
-    name_superfluous,
+    list_obsolete,
 )
 from forebay_operator.resources.meta import digest, find_controller
 from forebay_operator.resources.pod import choose_image
@@ -49,7 +49,7 @@ SWITCH_AGE = 0.5
 EVENTS_AGE = 20.0
 """Seconds after which the events of a pod that is still being prepared are read again."""
 
-TAKEN_AWAY = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISSING.name})
+MISSING_CHILD_REASONS = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISSING.name})
 """Failures of pods by which a child may be gone that is not watched."""
 
 IMAGE_VOLUME_MINOR = 35
@@ -142,7 +142,7 @@ class Reconciler:
         """Write that the spec cannot work. The children stay as they are."""
         self._autoscaler.follow((manifest["metadata"]["namespace"], manifest["metadata"]["name"]), None)
         await self._slice_writer.maintain_slices(manifest, observed.serving, force_refresh)
-        observed = replace(observed, problem=reasons.INVALID_SPEC.found(str(error)))
+        observed = replace(observed, error=reasons.INVALID_SPEC.found(str(error)))
         status = assess_invalid(manifest, observed, before, datetime.now(UTC))
         await self._status_writer.write(manifest, before, status)
 
@@ -153,7 +153,7 @@ class Reconciler:
         except ReconcileError as error:
             logger.warning("endpoint %s/%s: %s", *run.key, error)
             run.done = not error.retry
-            run.observe(problem=error.diagnosis)
+            run.observe(error=error.diagnosis)
 
     async def _make_route(self, run: "_Run") -> None:
         """Make the HTTPRoute. Its failure is a condition of its own, and keeps nothing else from working."""
@@ -168,7 +168,7 @@ class Reconciler:
             env_warnings=find_env_warnings(run.endpoint.env, known_names(), settable_names()),
             scales=run.endpoint.scaling is not None,
             gateways=self._slice_writer.gateways,
-            resting=self._rests(run.key, run.endpoint, run.before),
+            asleep=self._is_asleep(run.key, run.endpoint, run.before),
             jobs=self._autoscaler.jobs(run.key),
         )
 
@@ -204,14 +204,14 @@ class Reconciler:
 
     def _request_refresh(self, run: "_Run") -> None:
         """Read the endpoint again without the cache when pods miss what may be a child; later if it just was."""
-        if run.observed.problem is None and run.failure and run.failure.reason in TAKEN_AWAY:
+        if run.observed.error is None and run.failure and run.failure.reason in MISSING_CHILD_REASONS:
             self.force_refresh(run.key)
             self._status_writer.again(run.key, EVENTS_AGE if run.force_refresh else 0.0)
 
     async def _read_events(self, key: EndpointKey, observed: Observed) -> Sequence[Manifest]:
         """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
         watched: while it waits they are read again and again."""
-        preparing = find_preparing(observed.current_revision)
+        preparing = find_preparing(observed.current_pods)
         if preparing is None:
             return ()
         pod, since = preparing
@@ -230,10 +230,10 @@ class Reconciler:
 
     def _follow_starts(self, key: EndpointKey, observed: Observed, status: Manifest) -> None:
         """Have those pods asked whose report matters."""
-        unread = find_unread(observed.current_revision, status.get("lastStart") or {}, observed.reports)
+        unread = find_unread(observed.current_pods, status.get("lastStart") or {}, observed.reports)
         addresses = {run_of(pod): pod["status"]["podIP"] for pod in unread if pod["status"].get("podIP")}
         self._startup_poller.follow(
-            key, addresses, keep={run(pod) for pod in observed.current_revision for run in (run_of, ended_run_of)}
+            key, addresses, keep={run(pod) for pod in observed.current_pods for run in (run_of, ended_run_of)}
         )
 
     async def _apply_children(self, run: "_Run") -> Manifest:
@@ -243,7 +243,7 @@ class Reconciler:
             await self._check_image_volumes()
         exists = observed.deployment is not None or self._created.get(key) == endpoint.uid
         # before the Deployment: when the last pod goes, the gateways are there already
-        no_stand_in = await self._stand_in(endpoint, observed, force_refresh, exists)
+        slice_error = await self._apply_gateway_slices(endpoint, observed, force_refresh, exists)
         if not choose_image(endpoint, self._settings):
             raise ReconcileError(_missing_image(endpoint), retry=False)
         unwatched = build_unwatched(endpoint, self._settings)
@@ -260,8 +260,8 @@ class Reconciler:
         await apply_child(self._cluster, endpoint, build_service(endpoint), cached[0], exists)
         deployment = await apply_child(self._cluster, endpoint, desired, cached[1], exists)
         self._created[key] = endpoint.uid
-        if no_stand_in:
-            raise no_stand_in
+        if slice_error:
+            raise slice_error
         return deployment
 
     async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], exists: bool) -> None:
@@ -275,16 +275,16 @@ class Reconciler:
         await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
         for child in unwatched:
             await apply_child(self._cluster, endpoint, child, None, exists)
-        for kind, name in name_superfluous(endpoint, self._settings) if exists else ():
+        for kind, name in list_obsolete(endpoint, self._settings) if exists else ():
             await remove(self._cluster, endpoint, kind, name)
 
-    async def _stand_in(
+    async def _apply_gateway_slices(
         self, endpoint: Endpoint, observed: Observed, force_refresh: bool, exists: bool
     ) -> ReconcileError | None:
         """Make the slices that lead to gateways. A refusal is returned, because the endpoint can run without them.
         The refusal is raised where the endpoint goes to zero."""
-        resting = self._autoscaler.rests((endpoint.namespace, endpoint.name))
-        serving = bool(endpoint.wanted) and observed.serving and not resting
+        asleep = self._autoscaler.is_asleep((endpoint.namespace, endpoint.name))
+        serving = bool(endpoint.wanted) and observed.serving and not asleep
         try:
             settled = await self._slice_writer.apply_slices(endpoint, serving, force_refresh, exists)
         except ReconcileError as error:
@@ -303,12 +303,12 @@ class Reconciler:
             self._slice_writer.put_keys((endpoint.namespace, endpoint.name), None)
             raise
 
-    def _rests(self, key: EndpointKey, endpoint: Endpoint, before: Manifest) -> bool:
+    def _is_asleep(self, key: EndpointKey, endpoint: Endpoint, before: Manifest) -> bool:
         """Whether the endpoint's engines sleep. Until the scaler has looked, what the status says holds."""
         if endpoint.scaling is None or not endpoint.scaling.sleeps:
             return False
-        rests = self._autoscaler.rests(key)
-        return find_condition(before, "Ready").get("reason") == "Idle" if rests is None else rests
+        is_asleep = self._autoscaler.is_asleep(key)
+        return find_condition(before, "Ready").get("reason") == "Idle" if is_asleep is None else is_asleep
 
     async def _check_image_volumes(self) -> None:
         """Raise unless the cluster mounts images as volumes; its version is read again, as it may be upgraded."""

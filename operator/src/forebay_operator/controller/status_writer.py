@@ -11,7 +11,7 @@ from forebay_operator.controller.rate_limiter import RateLimiter
 from forebay_operator.spec import Manifest
 from forebay_operator.status.conditions import find_transition, is_beginning, is_mere_progress
 
-FIRST_WORD = 1.0
+FIRST_STATUS_DELAY = 1.0
 """Seconds before a start is first told of. The pods are made meanwhile, so one write tells what would take two."""
 
 
@@ -39,7 +39,7 @@ class StatusWriter:
         self._clock = clock
         self.events = events
         self.again = again
-        self._pace: RateLimiter[EndpointKey] = RateLimiter()
+        self._rate_limiter: RateLimiter[EndpointKey] = RateLimiter()
         self._written: dict[EndpointKey, _Written] = {}
 
     def status_before(self, manifest: Manifest) -> Manifest:
@@ -66,13 +66,13 @@ class StatusWriter:
         key, now = _key(manifest), self._clock()
         beginning = is_beginning(before, status)
         if beginning or is_mere_progress(before, status):
-            wait = self._pace.wait(key, now, FIRST_WORD if beginning else 0.0)
+            wait = self._rate_limiter.wait(key, now, FIRST_STATUS_DELAY if beginning else 0.0)
             if wait:
                 self.again(key, wait)
                 return
         metadata = manifest["metadata"]
         live = await self._cluster.apply_status(metadata["namespace"], metadata["name"], metadata["uid"], status)
-        self._pace.wrote(key, now)
+        self._rate_limiter.wrote(key, now)
         if live is None:
             return
         self._written[key] = _Written(metadata["uid"], _version(live), status)
@@ -82,7 +82,7 @@ class StatusWriter:
     def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         self._written.pop(key, None)
-        self._pace.forget(key)
+        self._rate_limiter.forget(key)
 
 
 def _key(manifest: Manifest) -> EndpointKey:

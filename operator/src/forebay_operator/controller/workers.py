@@ -28,15 +28,15 @@ RESYNC_SIZE = 150
 """Endpoints that are looked at so in one interval: each takes half a dozen requests, and all of them together less than
 a hundredth of a core. Where there are more, a round takes several intervals: that of 5,000 endpoints 3 hours."""
 
-SWEEP_INTERVAL = 300.0
-"""Seconds between two sweeps of the cache when no watch is known to have begun anew, of up to SWEEP_SIZE objects."""
+PURGE_INTERVAL = 300.0
+"""Seconds between two purges of the cache when no watch is known to have begun anew, of up to PURGE_SIZE objects."""
 
-SWEEP_SIZE = 2000
+PURGE_SIZE = 2000
 """Of more objects the sweeps are as much rarer, since a list of all of them takes its time: together they stay below a
 thousandth of a core."""
 
-SWEEP_DELAY = 1.0
-"""Seconds from a watch that begins anew to the sweep; the watches of other kinds often do so too."""
+PURGE_DELAY = 1.0
+"""Seconds from a watch that begins again until deleted objects are purged: other watches often do so too."""
 
 UNCACHED_READ_INTERVAL = 2.0
 """Seconds between two readings of what there is, until all of it was seen."""
@@ -113,12 +113,12 @@ async def resync(cache: Cache, refresh: Callable[[EndpointKey], None], interval:
             refresh(key)
 
 
-async def sweep(
+async def purge_deleted(
     cluster: Cluster,
     queue: WorkQueue[EndpointKey],
     stores: Mapping[str, Store],
     namespaces: Collection[str],
-    begun_anew: asyncio.Event,
+    relisted: asyncio.Event,
 ) -> None:
     """Take deleted objects out of the cache (`stores`, by kind) for ever: whenever a watch has begun anew, and from
     time to time.
@@ -128,17 +128,17 @@ async def sweep(
     while True:
         objects = sum(len(store.names) for store in stores.values())
         with suppress(TimeoutError):
-            async with asyncio.timeout(SWEEP_INTERVAL * max(1.0, objects / SWEEP_SIZE)):
-                await begun_anew.wait()
-            await asyncio.sleep(SWEEP_DELAY)
-        begun_anew.clear()
+            async with asyncio.timeout(PURGE_INTERVAL * max(1.0, objects / PURGE_SIZE)):
+                await relisted.wait()
+            await asyncio.sleep(PURGE_DELAY)
+        relisted.clear()
         for kind, store in stores.items():
             known = store.uids()  # before the list, so that what is made meanwhile is not missed in it
             try:
                 living = await cluster.list_uids(kind, namespaces)
             except ApiServerError as error:
                 logger.warning("list of %s: %s", kind, error)
-                begun_anew.set()
+                relisted.set()
                 break
             for name, uid in known.items():
                 if living.get(name) != uid and (key := store.drop(name, uid)):

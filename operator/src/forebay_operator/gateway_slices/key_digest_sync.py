@@ -52,7 +52,7 @@ MINIMUM_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class LiveEndpoints:
+class WatchedEndpoints:
     """The endpoints that there are.
 
     Attributes:
@@ -69,33 +69,33 @@ class LiveEndpoints:
 class KeyDigestSync:
     """The digests of all endpoints. For one event loop; nothing is known before `run` has read what is written."""
 
-    def __init__(self, cluster: Cluster, namespace: str, living: LiveEndpoints) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, living: WatchedEndpoints) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._living = living
+        self._endpoints = living
         self._key = b""
         self._ready = False
         self._wanted: dict[str, dict[str, str]] = {name: {} for name in names.DIGEST_SECRETS}
         self._written: dict[str, dict[str, str]] = {name: {} for name in names.DIGEST_SECRETS}
         """Lines by Secret and entry, as they are to be and as they are."""
-        self._unsure: set[str] = set()
+        self._stale_entries: set[str] = set()
         """Entries that may be older than what was known once, and was never written."""
         self._news = asyncio.Event()
 
     def lacks(self, key: EndpointKey) -> bool:
         """Whether the keys of an endpoint are to be read, for its digests."""
-        name, entry = _place(key)
-        return self._ready and (entry not in self._wanted[name] or entry in self._unsure)
+        name, entry = _shard(key)
+        return self._ready and (entry not in self._wanted[name] or entry in self._stale_entries)
 
     def put(self, key: EndpointKey, secret: Manifest | None) -> bool:
         """These are the keys of an endpoint, as its Secret has them; None for one that has no key. Returns whether it
         had others before."""
-        name, entry = _place(key)
+        name, entry = _shard(key)
         lines = "\n".join(sorted(_digest(self._key, each) for each in _read_keys(key, secret)))
         if not self._has_room(name, entry, lines):
             logger.warning("endpoint %s/%s: its namespace has so many keys that the gateways know none of its", *key)
             lines = ""
-        self._unsure.discard(entry)
+        self._stale_entries.discard(entry)
         before = self._wanted[name].get(entry)
         if self._ready and before != lines:
             self._wanted[name][entry] = lines
@@ -115,7 +115,7 @@ class KeyDigestSync:
 
     def drop(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
-        name, entry = _place(key)
+        name, entry = _shard(key)
         if self._wanted[name].pop(entry, None) is not None:
             self._news.set()
 
@@ -145,9 +145,9 @@ class KeyDigestSync:
 
     async def _take_over(self) -> None:
         for name in names.DIGEST_SECRETS:  # from when this operator led before
-            self._unsure.update(self._find_due(name))
+            self._stale_entries.update(self._find_due(name))
         await self._read()
-        living, namespaces = self._living.keys(), self._living.namespaces
+        living, namespaces = self._endpoints.keys(), self._endpoints.namespaces
         for name, entries in self._written.items():
             wanted = self._wanted[name] = {}
             for entry, lines in entries.items():
@@ -156,7 +156,7 @@ class KeyDigestSync:
                 if lines != _STALE and (others or (namespace, endpoint) in living):
                     wanted[entry] = lines
         self._ready = True
-        self._look_at_lacking()
+        self._request_missing()
 
     async def _read(self) -> None:
         """Read what is written, and make the installation's key where there is none.
@@ -176,7 +176,7 @@ class KeyDigestSync:
             logger.warning("the digests of all keys are made anew: the Secret %s is another", names.DIGEST_KEY_SECRET)
             for entries in self._wanted.values():
                 entries.clear()
-            self._look_at_lacking()
+            self._request_missing()
 
     async def _ensure_key(self) -> bytes:
         """The key under which the installation's API keys are digested."""
@@ -192,10 +192,10 @@ class KeyDigestSync:
             return made[names.DIGEST_KEY_ENTRY]
         return key
 
-    def _look_at_lacking(self) -> None:
-        for key in list(self._living.keys()):
+    def _request_missing(self) -> None:
+        for key in list(self._endpoints.keys()):
             if self.lacks(key):
-                self._living.look(key)
+                self._endpoints.look(key)
 
     def _find_due(self, name: str) -> dict[str, str | None]:
         """The entries of one Secret that are to be written, None for those that go."""
@@ -245,7 +245,7 @@ def _name_key(key: bytes) -> str:
     return _digest(key, b"name")[:16]
 
 
-def _place(key: EndpointKey) -> tuple[str, str]:
+def _shard(key: EndpointKey) -> tuple[str, str]:
     """The Secret in which an endpoint's digests are, and the entry there. Neither part of a key has a dot in it."""
     entry = ".".join(key)
     digit = hashlib.sha256(entry.encode()).hexdigest()[0]

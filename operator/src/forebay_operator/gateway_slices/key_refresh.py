@@ -56,7 +56,7 @@ class KeyRefresher:
             named = self._gateways.reread
             for key in [key for key in named if self._cache.endpoint(key) is None]:
                 del named[key]
-            for key in share([key for key in named if key not in self._read_at], SECRETS_PER_ROUND):
+            for key in pick_fairly([key for key in named if key not in self._read_at], SECRETS_PER_ROUND):
                 del named[key]
                 self._read_at[key] = now
                 try:
@@ -79,9 +79,9 @@ class KeyRefresher:
             self._request_refresh(key)
         elif self._slice_writer.put_keys(key, secret):
             logger.info("the keys of endpoint %s/%s are others now", *key)
-            await self._tell_pods(key, secret)
+            await self._annotate_pods(key, secret)
 
-    async def _tell_pods(self, key: EndpointKey, secret: Manifest | None) -> None:
+    async def _annotate_pods(self, key: EndpointKey, secret: Manifest | None) -> None:
         """Have the kubelets look at the Secret again."""
         version = ((secret or {}).get("metadata") or {}).get("resourceVersion", "")
         mark = hashlib.sha256(version.encode()).hexdigest()[:16]
@@ -94,7 +94,7 @@ class KeyRefresher:
                 logger.info("pod %s/%s: %s", key[0], name, error)
 
 
-def share(keys: Iterable[EndpointKey], most: int) -> list[EndpointKey]:
+def pick_fairly(keys: Iterable[EndpointKey], most: int) -> list[EndpointKey]:
     """So many of the keys at most: of each namespace the first, then of each the second, and so on."""
     turns: Counter[str] = Counter()
     ranked = []

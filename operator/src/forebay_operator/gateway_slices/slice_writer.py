@@ -51,7 +51,7 @@ class SliceWriter:
         self._gateways = gateways
         self._digests = digests
         self._ports = PortAllocator(cache.slices, cache.endpoints, namespace_share)
-        self._standing: set[EndpointKey] = set()
+        self._activated: set[EndpointKey] = set()
 
     @property
     def gateways(self) -> int:
@@ -62,14 +62,14 @@ class SliceWriter:
         """Lead the endpoints for which gateways stand in to those that are ready, for ever, as they come and go. That
         does not wait for the work queue: a gateway that leaves serves on for some seconds only."""
         while self._gateways:
-            keys = iter(list(self._standing))
-            await asyncio.gather(*(self._lead_anew(keys) for _ in range(CONCURRENT_SLICE_WRITES)))
+            keys = iter(list(self._activated))
+            await asyncio.gather(*(self._rewrite_slices(keys) for _ in range(CONCURRENT_SLICE_WRITES)))
             await self._gateways.wait_for_others()
 
-    async def _lead_anew(self, keys: Iterable[EndpointKey]) -> None:
+    async def _rewrite_slices(self, keys: Iterable[EndpointKey]) -> None:
         for key in keys:
             endpoint = self._cache.endpoint(key)
-            if endpoint is None or key not in self._standing:
+            if endpoint is None or key not in self._activated:
                 continue
             try:
                 await self.apply_slices(_Named(*key, endpoint["metadata"]["uid"]), False, False, True)
@@ -85,7 +85,7 @@ class SliceWriter:
             Unmade: it refused, a name is taken, or no port is left.
         """
         key = endpoint.namespace, endpoint.name
-        (self._standing.discard if serving else self._standing.add)(key)
+        (self._activated.discard if serving else self._activated.add)(key)
         slices = {one["metadata"]["name"]: one for one in self._cache.slices.get(key, ())}
         addresses = self._gateways.addresses if self._gateways else ()
         if addresses is None or (self._gateways is None and not slices):
@@ -131,7 +131,7 @@ class SliceWriter:
 
     def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
-        self._standing.discard(key)
+        self._activated.discard(key)
         self._ports.release(key)
         if self._digests:
             self._digests.drop(key)

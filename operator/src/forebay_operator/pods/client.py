@@ -10,7 +10,7 @@ import aiohttp
 ORDER_TIMEOUT = 120.0
 """Seconds for an engine to fall asleep or wake."""
 
-LONGEST_WORD = 200
+MAX_LOGGED_BYTES = 200
 """Bytes of an error that are logged."""
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ async def post_order(address: str, port: int, path: str, token: str) -> None:
             session.post(url, headers=headers, allow_redirects=False) as response,
         ):
             if response.status != 200:
-                said = (await _read(response, LONGEST_WORD))[:LONGEST_WORD].decode(errors="replace")
+                said = (await _read(response, MAX_LOGGED_BYTES))[:MAX_LOGGED_BYTES].decode(errors="replace")
                 logger.warning("%s: %d %r", url, response.status, said)
     except (OSError, aiohttp.ClientError, TimeoutError) as error:
         logger.warning("%s: %r", url, error)

@@ -14,7 +14,6 @@ from forebay_operator.spec import Endpoint, Manifest
 
 __all__ = [
     "build_claim",
-    "build_companions",
     "build_deployment",
     "build_disruption_budget",
     "build_gateway_slice",
@@ -22,7 +21,8 @@ __all__ = [
     "build_network_policy",
     "build_route",
     "build_service",
-    "name_superfluous",
+    "build_unwatched",
+    "list_obsolete",
 ]
 
 
@@ -32,7 +32,7 @@ def build_unwatched(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
     return [build_disruption_budget(endpoint), *(each for each in optional if each)]
 
 
-def name_superfluous(endpoint: Endpoint, settings: Settings) -> list[tuple[str, str]]:
+def list_obsolete(endpoint: Endpoint, settings: Settings) -> list[tuple[str, str]]:
     """Kind and name of the companions that an earlier spec of this endpoint may have asked for and this one does not.
 
     Only those that the endpoint owns may be deleted: a claim under deletionPolicy Retain has no owner and stays.

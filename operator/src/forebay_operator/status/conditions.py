@@ -96,7 +96,7 @@ def _describe_start(observed: Observed, readiness: Readiness, previous: Manifest
 
 def _build_conditions(readiness: Readiness, observed: Observed, wanted: int, generation: int) -> list[Condition]:
     loaded = sum(map(has_loaded, observed.active))
-    judged = [
+    rows = [
         ("Ready", readiness.ready, readiness.reason, readiness.message),
         ("Reconciling", readiness.reconciling, readiness.reason, readiness.message),
         ("Stalled", readiness.stalled, readiness.reason, readiness.message),
@@ -107,7 +107,7 @@ def _build_conditions(readiness: Readiness, observed: Observed, wanted: int, gen
             f"{loaded} of {wanted} replicas have the model loaded" if loaded else "no replica has the model loaded",
         ),
     ]
-    return [_condition(kind, value, reason, message, generation) for kind, value, reason, message in judged]
+    return [_condition(kind, value, reason, message, generation) for kind, value, reason, message in rows]
 
 
 def _build_env_condition(env_warnings: Sequence[str], generation: int) -> Condition:

@@ -19,21 +19,21 @@ class Observed:
         deployment: its own Deployment, or None.
         pods: all pods that carry its label: those of older revisions, those that leave, even those of a deleted
             endpoint of the same name.
-        problem: why the operator could not make what is desired, or None.
-        doubtful: one sentence for each variable that is probably misspelt or has no effect.
+        error: why the operator could not make what is desired, or None.
+        env_warnings: one sentence for each variable that is probably misspelt or has no effect.
         conditions: what others say of the endpoint, without transition times.
         reports: what servers said of their start, by their run (start_progress.run_of).
         nodes: the cluster's nodes, or None when they may not or need not be read.
         events: those of the pod that has waited longest for its volumes, where they were asked for.
         scales: whether a request may start the endpoint when it is at zero.
         gateways: how many are ready to hold one.
-        resting: whether its engines sleep, or are about to.
+        asleep: whether its engines sleep, or are about to.
         jobs: how many wait, and how many run.
     """
 
     deployment: Manifest | None
     pods: Sequence[Manifest]
-    problem: Diagnosis | None = None
+    error: Diagnosis | None = None
     env_warnings: Sequence[str] = ()
     conditions: Sequence[Manifest] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
@@ -41,11 +41,11 @@ class Observed:
     events: Sequence[Manifest] = ()
     scales: bool = False
     gateways: int = 0
-    resting: bool = False
+    asleep: bool = False
     jobs: tuple[int, int] = (0, 0)
 
     @property
-    def staying(self) -> list[Manifest]:
+    def undeleted(self) -> list[Manifest]:
         """The Deployment's pods that nobody has deleted."""
         if self.deployment is None:
             return []
@@ -54,7 +54,7 @@ class Observed:
     @property
     def active(self) -> list[Manifest]:
         """The Deployment's pods that run or will run."""
-        return [pod for pod in self.staying if not has_ended(pod)]
+        return [pod for pod in self.undeleted if not has_ended(pod)]
 
     @property
     def ready(self) -> list[Manifest]:
@@ -72,9 +72,9 @@ class Observed:
         return frozenset() if self.serving else frozenset(_revision(pod) or "" for pod in self.active)
 
     @property
-    def current_revision(self) -> list[Manifest]:
+    def current_pods(self) -> list[Manifest]:
         """The pods that were made from the Deployment's template as it is now, those that ended included."""
-        return [pod for pod in self.staying if self.is_current_revision(pod)]
+        return [pod for pod in self.undeleted if self.is_current_revision(pod)]
 
     def is_current_revision(self, pod: Manifest) -> bool:
         """Whether a pod was made from the Deployment's template as it is now."""

@@ -86,26 +86,26 @@ def compute_readiness(
     """
     ready = len(observed.ready)
     tally = f"{ready} of {wanted} replicas ready"
-    if wanted and not observed.problem and _is_complete(wanted, observed):
+    if wanted and not observed.error and _is_complete(wanted, observed):
         return Readiness(True, "Ready", tally)
-    if wanted and observed.resting and not ready and not observed.problem:
+    if wanted and observed.asleep and not ready and not observed.error:
         return Readiness(True, "Idle", "the engine sleeps: a request wakes it")
-    failure = observed.problem or (_add_nodes(failure, observed, gpu) if wanted else None)
+    failure = observed.error or (_add_nodes(failure, observed, gpu) if wanted else None)
     if failure and wanted and ready:
         message = f"{_describe_rest(observed, tally)}: {failure.reason}: {failure.text}{_advise(observed, failure)}"
         return Readiness(True, "Degraded", message, not failure.stalled, failure.stalled)
     if failure:
         return Readiness(False, failure.reason, failure.text, not failure.stalled, failure.stalled)
     if not wanted:
-        return _judge_off(observed, suspended)
+        return _readiness_at_zero(observed, suspended)
     if ready:
         return Readiness(True, "Updating", tally, reconciling=True)
-    return _judge_start(observed, before or {})
+    return _readiness_of_start(observed, before or {})
 
 
 def find_failure(observed: Observed) -> Diagnosis | None:
     """What keeps the pods of the current revision from serving, or None while they make progress."""
-    current_revision = observed.current_revision
+    current_revision = observed.current_pods
     seen = {run: report.step for run, report in observed.reports.items()}
     found = (
         diagnose_refusal(observed.deployment)
@@ -123,7 +123,7 @@ def _add_nodes(failure: Diagnosis | None, observed: Observed, gpu: Gpu | None) -
     """The failure with what the nodes have, where that matters and is known."""
     if failure is None or gpu is None or observed.nodes is None:
         return failure
-    nodes = (pod["spec"].get("nodeName", "") for pod in reversed(observed.current_revision))
+    nodes = (pod["spec"].get("nodeName", "") for pod in reversed(observed.current_pods))
     return add_nodes(failure, gpu, observed.nodes, next(filter(None, nodes), ""))
 
 
@@ -132,7 +132,7 @@ def _is_complete(wanted: int, observed: Observed) -> bool:
     return len(active) == len(observed.ready) == wanted and all(map(observed.is_current_revision, active))
 
 
-def _judge_off(observed: Observed, suspended: bool) -> Readiness:
+def _readiness_at_zero(observed: Observed, suspended: bool) -> Readiness:
     left = len(observed.active)
     if observed.scales and not suspended:
         if not observed.gateways:
@@ -145,12 +145,12 @@ def _judge_off(observed: Observed, suspended: bool) -> Readiness:
     return Readiness(not left, reason, message, reconciling=bool(left))
 
 
-def _judge_start(observed: Observed, before: Manifest) -> Readiness:
-    current_revision = observed.current_revision
+def _readiness_of_start(observed: Observed, before: Manifest) -> Readiness:
+    current_revision = observed.current_pods
     stage = find_furthest([pod for pod in current_revision if not has_ended(pod)], observed.reports)
     if stage.step == "Starting" and not observed.reports:
         # an operator that has just begun has heard nothing yet; what the one before it said is nearer the truth
-        stage = _recall(before) or stage
+        stage = _stage_from_status(before) or stage
     ended = max(
         filter(has_ended, current_revision), key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None
     )
@@ -160,7 +160,7 @@ def _judge_start(observed: Observed, before: Manifest) -> Readiness:
     return Readiness(False, stage.step, message, reconciling=True, progress=progress)
 
 
-def _recall(status: Manifest) -> Stage | None:
+def _stage_from_status(status: Manifest) -> Stage | None:
     """The stage that a status tells of, if only a server can have reported it."""
     startup = dict(status.get("startup") or {})
     step = startup.pop("step", "")
@@ -182,7 +182,7 @@ def _describe_rest(observed: Observed, tally: str) -> str:
 
 
 def _advise(observed: Observed, failure: Diagnosis) -> str:
-    if all(map(observed.is_current_revision, observed.ready)) or observed.problem:
+    if all(map(observed.is_current_revision, observed.ready)) or observed.error:
         return ""
     if failure.reason in NO_SPARE_ROOM and not replaces(observed.deployment):
         return ". Where there is no room for one pod more, spec.rollout.strategy: Replace ends an old pod first"

@@ -156,11 +156,11 @@ def find_unread(pods: Sequence[Manifest], last_start: Manifest, reports: Mapping
 def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], before: Manifest) -> Manifest:
     """status.lastStart: of the pod that was started last among those that have loaded; `before` when none is later."""
     loaded = [pod for pod in pods if server_status(pod).get("started") and _is_complete(pod, reports)]
-    current_revision = max(loaded, key=started_at, default=None)
-    if current_revision is None or started_at(current_revision) <= before.get("startedAt", ""):
+    last_started = max(loaded, key=started_at, default=None)
+    if last_started is None or started_at(last_started) <= before.get("startedAt", ""):
         return before
-    seconds = measure_start(current_revision, reports[run_of(current_revision)])
-    return {"pod": current_revision["metadata"]["name"], "startedAt": started_at(current_revision), "seconds": seconds}
+    seconds = measure_start(last_started, reports[run_of(last_started)])
+    return {"pod": last_started["metadata"]["name"], "startedAt": started_at(last_started), "seconds": seconds}
 
 
 def started_at(pod: Manifest) -> str:

@@ -63,7 +63,7 @@ def unknown_options(message: str, options: Iterable[str]) -> str:
     return f"vLLM has no {' '.join(words)}.{suggest(first, options)}"
 
 
-def in_words(problem: str) -> str:
+def describe_problem(problem: str) -> str:
     """What pydantic says of a value, without its word for it."""
     return problem.removeprefix("Value error, ").replace("Input should be", "it must be", 1)
 
@@ -72,5 +72,5 @@ def _field_problem(error: Mapping[str, Any], known: Iterable[str]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "unexpected_keyword_argument":
         return f"{where} is not known.{suggest(where, known)}"
-    problem = in_words(error["msg"])
+    problem = describe_problem(error["msg"])
     return f"{where}: {problem}." if where else f"{problem}."

@@ -115,23 +115,23 @@ def _heads(config: Config) -> tuple[int, int, int]:
     )
 
 
-def weight_bytes(wish: MemoryNeed) -> int | None:
+def weight_bytes(need: MemoryNeed) -> int | None:
     """Of all weights, over all GPUs; None where nothing is known."""
-    inner = text_config(wish.config)
-    stored = str(wish.config.get("dtype") or wish.config.get("torch_dtype") or inner.get("dtype") or "float16")
-    wanted = stored if wish.dtype == "auto" else wish.dtype
-    if wanted == "float32" and wish.dtype == "auto":
+    inner = text_config(need.config)
+    stored = str(need.config.get("dtype") or need.config.get("torch_dtype") or inner.get("dtype") or "float16")
+    wanted = stored if need.dtype == "auto" else need.dtype
+    if wanted == "float32" and need.dtype == "auto":
         wanted = "bfloat16"  # as vLLM does
-    if wish.config.get("quantization_config"):
-        return wish.weight_file_bytes or None
+    if need.config.get("quantization_config"):
+        return need.weight_file_bytes or None
     size = BYTES.get(wanted, 2.0)
-    if wish.weight_file_bytes:
-        in_memory = wish.weight_file_bytes * size / BYTES.get(stored, size)
-    elif (count := parameters(wish.config)) is not None:
+    if need.weight_file_bytes:
+        in_memory = need.weight_file_bytes * size / BYTES.get(stored, size)
+    elif (count := parameters(need.config)) is not None:
         in_memory = count * size
     else:
         return None
-    return int(in_memory * QUANTIZED_BYTES.get(wish.quantization or "", size) / size)
+    return int(in_memory * QUANTIZED_BYTES.get(need.quantization or "", size) / size)
 
 
 def longest(config: Config) -> int | None:
@@ -141,24 +141,24 @@ def longest(config: Config) -> int | None:
     return int(length) if length else None
 
 
-def kv_bytes(wish: MemoryNeed, tokens: int) -> int:
+def kv_bytes(need: MemoryNeed, tokens: int) -> int:
     """Of the KV cache of one request of `tokens`, on one GPU; 0 where the architecture is not known."""
-    config = text_config(wish.config)
+    config = text_config(need.config)
     if config.get("model_type") not in KNOWN:
         return 0
     _, kv_heads, head = _heads(config)
     stored = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-    size = KV_BYTES.get(wish.kv_cache_dtype, 2.0 if stored == "float32" else BYTES.get(stored, 2.0))
-    per_token = 2 * max(1, ceil(kv_heads / wish.tensor_parallel)) * head * size
+    size = KV_BYTES.get(need.kv_cache_dtype, 2.0 if stored == "float32" else BYTES.get(stored, 2.0))
+    per_token = 2 * max(1, ceil(kv_heads / need.tensor_parallel)) * head * size
     window = _window(config)
     total = 0.0
     for layer in range(config["num_hidden_layers"]):
-        kept = ceil(tokens / wish.block_size)
+        kept = ceil(tokens / need.block_size)
         if window and _slides(config, layer):
-            most = min(window - 1 + wish.max_num_batched_tokens, tokens)
-            kept = min(kept, ceil(most / wish.block_size) + 1)
-        total += kept * wish.block_size * per_token
-    return int(total / wish.pipeline_parallel)
+            most = min(window - 1 + need.max_num_batched_tokens, tokens)
+            kept = min(kept, ceil(most / need.block_size) + 1)
+        total += kept * need.block_size * per_token
+    return int(total / need.pipeline_parallel)
 
 
 def _window(config: Config) -> int:
@@ -178,74 +178,74 @@ def _slides(config: Config, layer: int) -> bool:
     return layer >= int(config.get("max_window_layers", 0))
 
 
-def assess_fit(wish: MemoryNeed, gpus: Sequence[int]) -> Failure | None:
+def assess_fit(need: MemoryNeed, gpus: Sequence[int]) -> Failure | None:
     """Why the model cannot fit `gpus` (bytes of each), with what would; None where it may."""
-    weights = weight_bytes(wish)
+    weights = weight_bytes(need)
     if not gpus or weights is None:
         return None
-    room = min(gpus) * wish.gpu_memory_utilization
-    share = weights / (wish.tensor_parallel * wish.pipeline_parallel)
-    tokens = wish.max_model_len or longest(wish.config) or 0
-    needed = kv_bytes(wish, tokens)
+    room = min(gpus) * need.gpu_memory_utilization
+    share = weights / (need.tensor_parallel * need.pipeline_parallel)
+    tokens = need.max_model_len or longest(need.config) or 0
+    needed = kv_bytes(need, tokens)
     if share * FIT_TOLERANCE > room:
         return Failure(
             "OutOfMemoryWeights",
-            f"The weights of {wish.model} need {_gib(share)} GiB on each of {_gpus(wish)}, which has "
+            f"The weights of {need.model} need {_gib(share)} GiB on each of {_gpus(need)}, which has "
             f"{_gib(min(gpus))} GiB, {_gib(room)} of it for vLLM.",
-            _advice(wish, gpus, tokens),
+            _advice(need, gpus, tokens),
         )
     if (share + needed) * FIT_TOLERANCE > room:
         return Failure(
             "MaxModelLenTooLarge",
-            f"{wish.model} needs {_gib(share)} GiB for its weights and {_gib(needed)} GiB for the KV cache of one "
-            f"request of {tokens} tokens on each of {_gpus(wish)}, which has {_gib(room)} GiB for vLLM.",
-            _advice(wish, gpus, tokens),
+            f"{need.model} needs {_gib(share)} GiB for its weights and {_gib(needed)} GiB for the KV cache of one "
+            f"request of {tokens} tokens on each of {_gpus(need)}, which has {_gib(room)} GiB for vLLM.",
+            _advice(need, gpus, tokens),
         )
     return None
 
 
-def fits(wish: MemoryNeed, gpu: int, tokens: int) -> bool:
+def fits(need: MemoryNeed, gpu: int, tokens: int) -> bool:
     """Whether weights and one request of `tokens` fit GPUs of `gpu` bytes."""
-    weights = weight_bytes(wish) or 0
-    share = weights / (wish.tensor_parallel * wish.pipeline_parallel)
-    return share + kv_bytes(wish, tokens) <= gpu * wish.gpu_memory_utilization
+    weights = weight_bytes(need) or 0
+    share = weights / (need.tensor_parallel * need.pipeline_parallel)
+    return share + kv_bytes(need, tokens) <= gpu * need.gpu_memory_utilization
 
 
-def longest_that_fits(wish: MemoryNeed, gpu: int, limit: int) -> int:
+def longest_that_fits(need: MemoryNeed, gpu: int, limit: int) -> int:
     """Tokens, in steps of 256; 0 where not even these fit."""
     low, high = 0, limit // 256
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(wish, gpu, middle * 256) else (low, middle - 1)
+        low, high = (middle, high) if fits(need, gpu, middle * 256) else (low, middle - 1)
     return low * 256
 
 
-def _advice(wish: MemoryNeed, gpus: Sequence[int], tokens: int) -> str:
+def _advice(need: MemoryNeed, gpus: Sequence[int], tokens: int) -> str:
     """Each change that would do by itself."""
     ways = []
     gpu = min(gpus)
-    heads = int(text_config(wish.config).get("num_attention_heads") or 0)  # 0: not known, any count may do
+    heads = int(text_config(need.config).get("num_attention_heads") or 0)  # 0: not known, any count may do
     for count in (2, 4, 8):
-        more = replace(wish, tensor_parallel=count)
-        if count > wish.tensor_parallel and heads % count == 0 and fits(more, gpu, tokens):
+        more = replace(need, tensor_parallel=count)
+        if count > need.tensor_parallel and heads % count == 0 and fits(more, gpu, tokens):
             ways.append(f"{count} such GPUs (spec.gpu.count: {count} and TENSOR_PARALLEL_SIZE={count})")
             break
-    if length := longest_that_fits(wish, gpu, tokens):
+    if length := longest_that_fits(need, gpu, tokens):
         ways.append(f"a shorter length (MAX_MODEL_LEN={length})")
-    quantized = replace(wish, quantization="fp8")
-    can_be_quantized = not wish.quantization and not wish.config.get("quantization_config")
+    quantized = replace(need, quantization="fp8")
+    can_be_quantized = not need.quantization and not need.config.get("quantization_config")
     if can_be_quantized and fits(quantized, gpu, tokens):
         ways.append("quantization (QUANTIZATION=fp8, or a repository with the model in 4 or 8 bits)")
-    weights = weight_bytes(wish) or 0
-    whole = (weights / wish.tensor_parallel / wish.pipeline_parallel + kv_bytes(wish, tokens)) / (
-        wish.gpu_memory_utilization or 1
+    weights = weight_bytes(need) or 0
+    whole = (weights / need.tensor_parallel / need.pipeline_parallel + kv_bytes(need, tokens)) / (
+        need.gpu_memory_utilization or 1
     )
     ways.append(f"GPUs of at least {ceil(whole / GIB) + 1} GiB")
     return "It would run with " + ", or ".join(ways) + "."
 
 
-def _gpus(wish: MemoryNeed) -> str:
-    count = wish.tensor_parallel * wish.pipeline_parallel
+def _gpus(need: MemoryNeed) -> str:
+    count = need.tensor_parallel * need.pipeline_parallel
     return f"{count} GPUs" if count > 1 else "the GPU"
 
 
@@ -253,7 +253,7 @@ def _gib(size: float) -> str:
     return f"{size / GIB:.1f}"
 
 
-def wish_of(model: str, config: Config, weight_file_bytes: int, given: argparse.Namespace) -> MemoryNeed | None:
+def need_of(model: str, config: Config, weight_file_bytes: int, given: argparse.Namespace) -> MemoryNeed | None:
     """What is asked for by vLLM's parsed arguments; None where they make it something else than the config says."""
     if given.hf_overrides or getattr(given, "cpu_offload_gb", 0) or given.load_format == "dummy":
         return None
@@ -273,10 +273,10 @@ def wish_of(model: str, config: Config, weight_file_bytes: int, given: argparse.
     )
 
 
-def check(wish: MemoryNeed | None, gpus: Sequence[int]) -> None:
+def check(need: MemoryNeed | None, gpus: Sequence[int]) -> None:
     """Raises StartError for what cannot fit. A config that lacks what is counted here is left to vLLM to judge."""
     try:
-        failure = assess_fit(wish, gpus) if wish is not None else None
+        failure = assess_fit(need, gpus) if need is not None else None
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         log.warning("Whether the model fits was not estimated: %r in its config.json", error)
         return

@@ -100,7 +100,7 @@ class ServerState:
         for step, at in self.news():
             self.startup.enter(step, at)
 
-    def sick_because(self) -> str:
+    def unhealthy_reason(self) -> str:
         """Why only a restart can help, in a few words; "" while the server is well."""
         if self.engine_dead():
             return "the engine has stopped"
@@ -110,7 +110,7 @@ class ServerState:
         """Why no request should come here now, in a few words; "" when one may."""
         if self.draining:
             return "shutting down"
-        if sick := self.sick_because():
+        if sick := self.unhealthy_reason():
             return sick
         if self.step is not Step.READY:
             return f"starting: {self.step}"

@@ -20,7 +20,7 @@ MODES = ("wait", "abort", "keep")
 """What becomes of running requests when the engine goes to sleep: they finish, they are cut, they go on after it."""
 
 
-LOOK_SECONDS = 0.1
+IDLE_POLL_INTERVAL = 0.1
 """Between two looks whether a request came."""
 
 
@@ -87,7 +87,7 @@ class Engine:
         if level and not (self._abilities.sleep_mode or self._abilities.cpu):
             raise _not_started_with("ENABLE_SLEEP_MODE=true", "give memory back while it sleeps; level=0 only stops it")
         async with self._busy:
-            if after and not await self._is_let_be(after):
+            if after and not await self._stays_idle(after):
                 return {"status": "awake", "level": self._level}
             before, self._state.asleep = self._state.asleep, True
             try:
@@ -100,12 +100,12 @@ class Engine:
         log.info("The engine sleeps, level %d", level)
         return {"status": "sleeping", "level": level}
 
-    async def _is_let_be(self, seconds: float) -> bool:
+    async def _stays_idle(self, seconds: float) -> bool:
         """Whether no request came for so long, in which it is not ready, so that requests go elsewhere in the end."""
         requests, end = self._state.in_flight, time.monotonic() + seconds
         begun, self._state.leaving = requests.begun, True
         try:
-            while await asyncio.sleep(LOOK_SECONDS, True):
+            while await asyncio.sleep(IDLE_POLL_INTERVAL, True):
                 if requests.begun != begun or requests.working:
                     return False
                 if time.monotonic() > end:

@@ -62,7 +62,7 @@ def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> Reply:
         because = state.not_ready_because()
         return _json(not because, {"ready": not because, "reason": because, "step": step})
     if path == "/livez":
-        sick = state.sick_because()
+        sick = state.unhealthy_reason()
         return _json(not sick, {"alive": not sick, "reason": sick})
     body = json.dumps({"error": f"There is no {path} here."}).encode()
     return HTTPStatus.NOT_FOUND, JSON, body

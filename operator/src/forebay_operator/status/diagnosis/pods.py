@@ -26,7 +26,7 @@ EXIT_CONFIGURATION = 78
 REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 """What the reason of a condition may be; the CRD refuses anything else."""
 
-MAX_WORDS = 1000
+MAX_MESSAGE_LENGTH = 1000
 """Characters of somebody else's text that go into a message."""
 
 IMAGE_REASONS = frozenset(
@@ -79,7 +79,7 @@ def check_unschedulable(pod: Manifest) -> Diagnosis | None:
     condition = find_condition(pod.get("status"), "PodScheduled")
     if condition.get("status") != "False" or condition.get("reason") not in ("Unschedulable", "SchedulerError"):
         return None
-    return recognize(SCHEDULER, str(condition.get("message", "")), MAX_WORDS)
+    return recognize(SCHEDULER, str(condition.get("message", "")), MAX_MESSAGE_LENGTH)
 
 
 def check_image(pod: Manifest) -> Diagnosis | None:
@@ -116,14 +116,14 @@ def check_node(pod: Manifest) -> Diagnosis | None:
     if status.get("phase") != "Failed" or not status.get("reason"):
         return None
     word = str(status["reason"])
-    message = f"{word}: {str(status.get('message', ''))[:MAX_WORDS]}"
+    message = f"{word}: {str(status.get('message', ''))[:MAX_MESSAGE_LENGTH]}"
     if word == "Evicted":
         return reasons.EVICTED.found(message)
     refused = word.startswith("OutOf") or word in ("UnexpectedAdmissionError", "NodeAffinity", "TopologyAffinityError")
     return (reasons.NODE_REFUSED if refused else reasons.ENDED_BY_NODE).found(message)
 
 
-def check_server_words(pod: Manifest) -> Diagnosis | None:
+def check_termination_message(pod: Manifest) -> Diagnosis | None:
     """The server said why it ended: one line of JSON with reason, message and remedy in the termination log.
 
     Another image may have written anything, so what is not of that form is left to `check_crash`.
@@ -137,7 +137,7 @@ def check_server_words(pod: Manifest) -> Diagnosis | None:
     if not words or not all(isinstance(word, str) for word in words) or not REASON.fullmatch(words[0]):
         return None
     stalled = ended.get("exitCode") == EXIT_CONFIGURATION
-    return Diagnosis(words[0], words[1][:MAX_WORDS], words[2][:MAX_WORDS], stalled)
+    return Diagnosis(words[0], words[1][:MAX_MESSAGE_LENGTH], words[2][:MAX_MESSAGE_LENGTH], stalled)
 
 
 def check_out_of_memory(pod: Manifest) -> Diagnosis | None:
@@ -179,7 +179,7 @@ CHECKS: tuple[Check, ...] = (
     check_container,
     check_node,
     check_out_of_memory,
-    check_server_words,
+    check_termination_message,
     check_startup_timeout,
     check_crash,
 )
@@ -203,7 +203,7 @@ def _server_container(pod: Manifest) -> Manifest:
 
 
 def _words(state: Manifest) -> str:
-    return quote(str(state.get("message") or state.get("reason", "")), MAX_WORDS)
+    return quote(str(state.get("message") or state.get("reason", "")), MAX_MESSAGE_LENGTH)
 
 
 def _last_end(pod: Manifest) -> Manifest:

@@ -19,10 +19,10 @@ def diagnose_refusal(deployment: Manifest | None) -> Diagnosis | None:
 def diagnose_standstill(deployment: Manifest | None, pods: Iterable[Manifest], step: str) -> Diagnosis | None:
     """That the newest pods are past the Deployment's progress deadline. `step`: what the furthest of them is at."""
     condition = _find(deployment, "Progressing")
-    current_revision = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
-    if current_revision is None or condition.get("reason") != "ProgressDeadlineExceeded":
+    newest_pod = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+    if newest_pod is None or condition.get("reason") != "ProgressDeadlineExceeded":
         return None
-    name = current_revision["metadata"]["name"]
+    name = newest_pod["metadata"]["name"]
     minutes = round((deployment or {})["spec"].get("progressDeadlineSeconds", 600) / 60)
     found = f"the pod {name} is not ready after {minutes} minutes; it is at the step {step}"
     return reasons.STUCK.found(found, pod=name)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from forebay_gateway.fairness.quotas import UNCOUNTED
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES
 from forebay_gateway.jobs.job import State
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.store import Full, JobStore, Lost
@@ -75,11 +75,11 @@ async def test_each_item_of_the_output_is_taken_once(store: JobStore) -> None:
 
 
 async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: JobStore) -> None:
-    items = [json.dumps("x" * (UNCOUNTED + 10)), '"end"']
+    items = [json.dumps("x" * (UNCOUNTED_BYTES + 10)), '"end"']
     await submit(store)
     job = await claim(store)
     await store.add_output(job, items)
-    taken = await store.take_stream(KEY, "a", UNCOUNTED)
+    taken = await store.take_stream(KEY, "a", UNCOUNTED_BYTES)
     assert taken
     assert (taken.larger, taken.items, taken.more) == (len(items[0]), [], True)
     taken = await store.take_stream(KEY, "a", taken.larger)

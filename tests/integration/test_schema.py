@@ -8,7 +8,7 @@ import pytest
 from forebay_operator.resources import build_deployment, build_service, build_unwatched
 from forebay_operator.settings import Settings
 from forebay_operator.spec import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
-from forebay_operator.spec.validation import LIMITS
+from forebay_operator.spec.validation import LIMIT_VARIABLES
 from tests.endpoints import endpoint
 from tests.integration.every_field import EVERYTHING
 from tests.kubectl import Kubectl, Manifest, Refused, condition
@@ -263,7 +263,7 @@ def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> Non
         {"rollout": {"strategy": "Replace", "drainTimeout": "1h30m", "startupTimeout": "24h"}},
         {"adapters": [ADAPTER, {"name": "b", "source": "pvc://claim/b"}]},
         {"pod": EVERYTHING},
-        {"env": [{"name": name, "value": "9"} for name in sorted(LIMITS)]},
+        {"env": [{"name": name, "value": "9"} for name in sorted(LIMIT_VARIABLES)]},
         {"env": [{"name": "LD_PRELOAD", "value": "/opt/own.so"}, {"name": "PYTHONPATH", "value": "/opt"}]},
     ],
 )

@@ -129,7 +129,7 @@ def stay_closed(flags: dict[str, Flag]) -> list[str]:
         if name in variable_names.RESERVED or name in variable_names.LIBRARIES:
             if len(result.settings) > 1 or result.errors:  # MODEL_NAME is one
                 failures.append(f"{name} sets a flag")
-        elif name in variable_names.REFUSED and not result.errors:
+        elif name in variable_names.REFUSED_FLAGS and not result.errors:
             failures.append(f"{name} is not refused")
     for option in ("--port=9", "--api-key=k", "--root-path=/x", "--api-server-count=2"):
         try:

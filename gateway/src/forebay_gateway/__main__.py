@@ -21,7 +21,7 @@ from forebay_gateway.settings import Limits
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where a pod finds the namespace that it runs in."""
 
-LIMITS = {
+LIMIT_OPTIONS = {
     "head_bytes": "bytes of a request's head",
     "head_seconds": "seconds in which a request's head must arrive",
     "body_bytes": "bytes of a request's body",
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)
-    for name, text in LIMITS.items():
+    for name, text in LIMIT_OPTIONS.items():
         default = getattr(Limits, name)
         add(name, default, text, type=partial(_read_limit, name))
     return parser

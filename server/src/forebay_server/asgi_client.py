@@ -13,7 +13,7 @@ a cancelled request would go on generating in a task of its own."""
 
 
 @dataclass(frozen=True)
-class Reply:
+class AppReply:
     """An answer whose body may still be on its way."""
 
     status: int
@@ -30,7 +30,7 @@ class Reply:
 
 
 @asynccontextmanager
-async def asked(app: App, scope: Scope, body: bytes) -> AsyncIterator[Reply]:
+async def asked(app: App, scope: Scope, body: bytes) -> AsyncIterator[AppReply]:
     """Send the request that `scope` describes to `app`. To leave the context ends the request, finished or not.
 
     Until then the client is there: vLLM gives up a request whose client has gone, and answers it with 200 and null.
@@ -59,7 +59,7 @@ async def asked(app: App, scope: Scope, body: bytes) -> AsyncIterator[Reply]:
             await running  # raises what the app raised
             raise RuntimeError("The application ended without an answer.")
         types = [value for name, value in head.get("headers", ()) if name.lower() == b"content-type"]
-        yield Reply(head["status"], types[0].decode("latin-1") if types else "", _body(messages, running))
+        yield AppReply(head["status"], types[0].decode("latin-1") if types else "", _body(messages, running))
     finally:
         gone.set()
         try:

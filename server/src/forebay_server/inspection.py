@@ -3,7 +3,7 @@
 import json
 import shlex
 
-from forebay_server.config.catalogue import Entry
+from forebay_server.config.catalogue import FlagEntry
 from forebay_server.failure import Failure
 from forebay_server.launch import Launch
 
@@ -29,14 +29,14 @@ def refused(failure: Failure, *, as_json: bool) -> str:
     return failure.line() if as_json else f"error: {failure.message} {failure.remedy}"
 
 
-def listed(entries: list[Entry], *, as_json: bool) -> str:
+def listed(entries: list[FlagEntry], *, as_json: bool) -> str:
     """Every variable that can be set."""
     if as_json:
         return json.dumps(entries, indent=1)
     return "\n".join(f"{entry['name']:45} {entry['status']:9} {_about(entry)}".rstrip() for entry in entries)
 
 
-def _about(entry: Entry) -> str:
+def _about(entry: FlagEntry) -> str:
     if "sets" in entry:
         default = "" if entry["default"] is None else f", default {entry['default']}"
         return f"{entry['sets']} ({entry['expected']}{default})"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
 
-Sample = tuple[dict[str, str], float]
+LabelledValue = tuple[dict[str, str], float]
 
 
 def metrics(state: ServerState) -> bytes:
@@ -46,7 +46,7 @@ def metrics(state: ServerState) -> bytes:
     return "".join(families).encode()
 
 
-def _family(name: str, meaning: str, samples: Iterable[Sample], kind: str = "gauge") -> str:
+def _family(name: str, meaning: str, samples: Iterable[LabelledValue], kind: str = "gauge") -> str:
     lines = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
     for labels, value in samples:
         inner = ",".join(f'{label}="{text}"' for label, text in labels.items())

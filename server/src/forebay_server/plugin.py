@@ -17,7 +17,7 @@ from forebay_server.serving.extra_routes import add_routes, router_error
 from forebay_server.serving.route_overrides import error_response, not_understood, replace_routes, reshape
 from forebay_server.serving.streams import tap_engine
 
-Handler = Callable[[Request, Exception], Awaitable[Response]]
+ExceptionHandler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class ForebayPlugin:
@@ -34,7 +34,7 @@ class ForebayPlugin:
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
         """vLLM has set its handlers of exceptions by now: what they answer is put into shape."""
-        handlers: dict[Any, Handler] = self._app.exception_handlers
+        handlers: dict[Any, ExceptionHandler] = self._app.exception_handlers
         for kind, handler in list(handlers.items()):
             self._app.add_exception_handler(kind, in_shape(handler))
         self._app.add_exception_handler(HTTPException, router_error)
@@ -48,7 +48,7 @@ class ForebayPlugin:
         process.tasks = await engine_client.get_supported_tasks()
 
 
-def in_shape(handler: Handler) -> Handler:
+def in_shape(handler: ExceptionHandler) -> ExceptionHandler:
     """`handler` of vLLM, whose answer is put into the shape of the API called."""
 
     async def shaped(request: Request, error: Exception) -> Response:

@@ -21,7 +21,7 @@ from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.http.body import Fields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.http.job_operations import METHODS
+from forebay_gateway.http.job_operations import OPERATION_METHODS
 from forebay_gateway.http.routes import read_path
 from forebay_gateway.jobs import http_api as jobs
 from forebay_gateway.jobs.http_api import JobApi
@@ -175,7 +175,7 @@ async def test_requests_about_files_and_batches(
 @fuzzed
 @given(
     method=st.sampled_from(["GET", "POST"]),
-    operation=st.sampled_from(sorted(METHODS.keys() - {"runsync"})),
+    operation=st.sampled_from(sorted(OPERATION_METHODS.keys() - {"runsync"})),
     job_id=st.text(max_size=8),
     query=QUERIES,
     body=st.binary(max_size=50) | json_values(*JOB).map(written),

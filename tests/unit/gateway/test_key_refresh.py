@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_gateway.endpoints.key_refresh import PEEKED, REFRESH_SECONDS, KeyRefreshRequests, peek_model
+from forebay_gateway.endpoints.key_refresh import PEEKED_BYTES, REFRESH_SECONDS, KeyRefreshRequests, peek_model
 
 ONE, TWO = ("team", "one"), ("team", "two")
 
@@ -27,7 +27,7 @@ def test_endpoints_are_named_for_a_while_after_they_were_asked() -> None:
         (b'{"model": 5}', ""),
         (b'{"model": "with \\" quotes"}', ""),
         (b'{"model": "cut of', ""),
-        (b"x" * PEEKED + b'{"model": "too late"}', ""),
+        (b"x" * PEEKED_BYTES + b'{"model": "too late"}', ""),
         (b'"model"' * 10_000, ""),
         (b'{"model": "\xff"}', "\ufffd"),
         (b"", ""),

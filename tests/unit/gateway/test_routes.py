@@ -66,7 +66,7 @@ def test_on_the_shared_port(method: str, target: str) -> None:
     assert read_path(method, target.encode(), shared=True) == SHARED[method, target]
 
 
-@pytest.mark.parametrize("path", [*routes.OPERATIONS, *routes.DOCUMENT, *PROBES, "/v2/x/runsync", "/v1/models"])
+@pytest.mark.parametrize("path", [*routes.OPERATIONS, *routes.DOCUMENT, *sorted(PROBES), "/v2/x/runsync", "/v1/models"])
 def test_every_path_of_the_server_is_known_and_means_the_same_there(path: str) -> None:
     found = read_path("POST", path.encode(), shared=False)
     assert found

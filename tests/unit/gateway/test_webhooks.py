@@ -15,7 +15,7 @@ from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.store import JobStore
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.jobs.webhooks import TRIES, Webhooks, is_allowed, read_networks
+from forebay_gateway.jobs.webhooks import WEBHOOK_ATTEMPTS, Webhooks, is_allowed, read_networks
 
 LOOPBACK = "127.0.0.0/8"
 
@@ -130,7 +130,7 @@ async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() 
         webhooks_to(LOOPBACK) as webhooks,
     ):
         await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
-        assert seen.qsize() == TRIES
+        assert seen.qsize() == WEBHOOK_ATTEMPTS
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from docs.generators.reference import render
 from forebay_operator.spec import Spec, parse_endpoint
 from forebay_operator.spec.endpoint import Between
 from forebay_operator.spec.parsing import camel
-from forebay_operator.spec.validation import LIMITS, OWN_PREFIX, REFUSED_VARIABLES, VOLUME_TYPES
+from forebay_operator.spec.validation import LIMIT_VARIABLES, OWN_PREFIX, REFUSED_VARIABLES, VOLUME_TYPES
 from forebay_operator.status.env_warnings import known_names
 from tests.unit.operator.builders import endpoint_manifest
 
@@ -150,11 +150,11 @@ def test_the_schema_refuses_the_variables_that_the_operator_refuses() -> None:
 
 def test_of_the_servers_own_settings_those_can_be_set_that_are_no_promise() -> None:
     rules = str(dict(EVERY_FIELD)["spec.env[]"]["x-kubernetes-validations"])
-    assert [name for name in LIMITS if f"'{name}'" not in rules] == []
+    assert [name for name in LIMIT_VARIABLES if f"'{name}'" not in rules] == []
     own = {name for name in known_names() if name.startswith(OWN_PREFIX)}
     promises = {"ENDPOINT", "AUTH", "KEYS_DIR", "CONTROL_DIR", "DRAIN_SECONDS", "TERMINATION_LOG"}
-    assert own - {f"{OWN_PREFIX}{name}" for name in promises} == LIMITS
-    variables = [{"name": name, "value": "1"} for name in sorted(LIMITS)]
+    assert own - {f"{OWN_PREFIX}{name}" for name in promises} == LIMIT_VARIABLES
+    variables = [{"name": name, "value": "1"} for name in sorted(LIMIT_VARIABLES)]
     assert parse_endpoint(endpoint_manifest(env=variables)).env == tuple(variables)
 
 

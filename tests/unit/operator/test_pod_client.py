@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_operator.json_text import MOST_DIGITS, parse_json
+from forebay_operator.json_text import MAX_JSON_DIGITS, parse_json
 from forebay_operator.pods.client import MAX_LOGGED_BYTES, get_text, post_order
 from forebay_operator.pods.load import parse_gateway_load, parse_load
 from forebay_operator.pods.startup_poller import _parse
@@ -92,11 +92,11 @@ async def test_what_is_no_utf_8_is_replaced() -> None:
         assert await get_text(session, "127.0.0.1", port, "/startup") == "a\ufffdb"
 
 
-@pytest.mark.parametrize("text", [HUGE, "[" * 5000, "[1", "", "1" * (MOST_DIGITS + 1)])
+@pytest.mark.parametrize("text", [HUGE, "[" * 5000, "[1", "", "1" * (MAX_JSON_DIGITS + 1)])
 def test_json_that_costs_too_much_is_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"JSON|number|Expecting|delimiter"):
         parse_json(text)
-    assert parse_json("1" * MOST_DIGITS) == int("1" * MOST_DIGITS)
+    assert parse_json("1" * MAX_JSON_DIGITS) == int("1" * MAX_JSON_DIGITS)
 
 
 @fuzzed

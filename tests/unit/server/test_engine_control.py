@@ -19,7 +19,7 @@ from forebay_server.lifecycle.liveness import EngineWatch, Patience
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving.engine import Abilities, Engine
-from forebay_server.serving.engine_control import BODY_BYTES, OPERATIONS, Control, ControlRequest
+from forebay_server.serving.engine_control import BODY_BYTES, CONTROL_OPERATIONS, Control, ControlRequest
 from forebay_server.serving.key_ring import KeyRing
 from forebay_server.serving.ops_server import OpsServer
 from tests.kubectl import wait_for
@@ -103,10 +103,10 @@ def bench(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> Bench:
     return Bench(loop, tmp_path, Client(), ALL)
 
 
-@pytest.mark.parametrize("path", OPERATIONS)
+@pytest.mark.parametrize("path", CONTROL_OPERATIONS)
 def test_nothing_is_done_without_the_token(bench: Bench, path: str) -> None:
     for token in ("", "another-token-0123456789"):
-        status, content = bench(path, OPERATIONS[path][0], token)
+        status, content = bench(path, CONTROL_OPERATIONS[path][0], token)
         assert (status, content["error"]["code"]) == (401, "invalid_control_token")
     assert not bench.client.calls
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_server.asgi_client import Reply
+from forebay_server.asgi_client import AppReply
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import CHAT, COMPLETIONS, Call, Form, JobError, call_of
 from forebay_server.jobs.outputs import OutputBatches, emit
@@ -107,9 +107,9 @@ async def items(
         events = [json.dumps(event) if not isinstance(event, str) else event for event in content]
         text = "".join(f"data: {event}\n\n" for event in events).encode()
         body = pieces(*[text[start : start + 7] for start in range(0, len(text), 7)])
-        reply = Reply(status, "text/event-stream; charset=utf-8", body)
+        reply = AppReply(status, "text/event-stream; charset=utf-8", body)
     else:
-        reply = Reply(status, "application/json", pieces(json.dumps(content).encode()))
+        reply = AppReply(status, "application/json", pieces(json.dumps(content).encode()))
     call = Call("POST", "/", {"n": n}, form)
     return [item async for item in emit(call, reply, settings or JobSettings())]
 

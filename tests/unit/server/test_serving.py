@@ -5,7 +5,7 @@ from typing import Any
 
 from forebay_server.serving.anthropic import complete_message
 from forebay_server.serving.openai import complete_chat, complete_model, complete_text
-from forebay_server.serving.responses import ABSENT, complete_event, complete_response, make_readable
+from forebay_server.serving.responses import ABSENT_FIELDS, complete_event, complete_response, make_readable
 
 
 def test_a_chat_completion_leaves_out_what_has_no_value() -> None:
@@ -47,7 +47,7 @@ def _response(status: str = "completed") -> dict[str, Any]:
 
 def test_a_response_has_every_field() -> None:
     reply = complete_response(_response(), {"store": False, "prompt_cache_key": "k"})
-    assert reply.keys() >= ABSENT.keys()
+    assert reply.keys() >= ABSENT_FIELDS.keys()
     assert reply["text"] == {"format": {"type": "text"}}
     assert (reply["store"], reply["prompt_cache_key"]) == (False, "k")
     assert isinstance(reply["completed_at"], int)

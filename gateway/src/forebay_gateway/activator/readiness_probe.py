@@ -7,7 +7,7 @@ import aiohttp
 
 from forebay_gateway.endpoints.endpoint import Address
 
-PODS = 8
+MAX_PROBED_PODS = 8
 """Of one endpoint that are asked at a time."""
 
 PROBE_TIMEOUT = 1.0
@@ -30,7 +30,7 @@ class ReadinessProbe:
 
     async def find_ready(self, pods: Sequence[Address]) -> list[Address]:
         """Those that say that they are ready now. One that does not answer is not."""
-        asked = pods[:PODS]
+        asked = pods[:MAX_PROBED_PODS]
         answers = await asyncio.gather(*map(self._is_ready, asked))
         return [pod for pod, ready in zip(asked, answers, strict=True) if ready]
 

@@ -13,7 +13,7 @@ from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
-FIELD_MANAGER = "forebay-gateway"
+GATEWAY_FIELD_MANAGER = "forebay-gateway"
 """Who scales an endpoint up, in its managed fields."""
 
 
@@ -26,7 +26,7 @@ async def wake(api: ApiClient, key: EndpointKey) -> None:
             WAKES.labels("raced").inc()
             return
         patch = {"metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]}, "spec": {"replicas": 1}}
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": GATEWAY_FIELD_MANAGER}
         await api.request("PATCH", path, patch, query=query, content_type="application/merge-patch+json")
     except ApiServerError as error:
         WAKES.labels("raced" if error.status in (404, 409) else "error").inc()

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from forebay_gateway.batches import objects
 from forebay_gateway.batches.document_store import DocumentStore
-from forebay_gateway.batches.objects import Record
+from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.batches.processor import BatchProcessor
 from forebay_gateway.batches.upload import BadUpload, read_upload
 from forebay_gateway.fairness.pacing import Pacer
@@ -45,7 +45,7 @@ class BatchApiCall:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BatchAnswer:
     """JSON, or the content of a file."""
 
     content: bytes
@@ -66,7 +66,7 @@ class BatchApi:
         self._pace = pace
         self._turns = Turns()
 
-    async def answer(self, asked: BatchApiCall) -> Answer:
+    async def answer(self, asked: BatchApiCall) -> BatchAnswer:
         """What is answered. Raises Refused."""
         try:
             content = await self._route(asked)
@@ -76,13 +76,13 @@ class BatchApi:
         except Unavailable:
             text = "The store of files and batches does not answer. Try again."
             raise Refused(ApiError(503, text, "service_unavailable", headers=retry_after(5))) from None
-        return content if isinstance(content, Answer) else Answer(json.dumps(content).encode())
+        return content if isinstance(content, BatchAnswer) else BatchAnswer(json.dumps(content).encode())
 
     async def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
         await self._documents.clear(key)
 
-    async def _route(self, asked: BatchApiCall) -> Record | Answer:
+    async def _route(self, asked: BatchApiCall) -> ApiObject | BatchAnswer:
         match asked.method, *asked.parts:
             case "POST", "files":
                 return await self._upload(asked)
@@ -96,7 +96,7 @@ class BatchApi:
                     if not self._answers.has_room(asked.key[0], file["bytes"]):  # before it is read and copied
                         raise Refused(errors.TOO_MANY)
                     content = await self._documents.get(asked.key, "content", name)
-                    return Answer((content or "").encode(errors="replace"), "application/octet-stream")
+                    return BatchAnswer((content or "").encode(errors="replace"), "application/octet-stream")
             case "DELETE", "files", name:
                 return await self._delete_file(asked.key, name)
             case "POST", "batches":
@@ -114,11 +114,11 @@ class BatchApi:
         """To be held by what has all of a file, or all records of a kind, in memory."""
         return self._turns.of(key[0])
 
-    async def _upload(self, asked: BatchApiCall) -> Record:
+    async def _upload(self, asked: BatchApiCall) -> ApiObject:
         async with self._turn(asked.key):
             return await self._take_file(asked)
 
-    async def _take_file(self, asked: BatchApiCall) -> Record:
+    async def _take_file(self, asked: BatchApiCall) -> ApiObject:
         async with self._pace.apart(asked.key[0]):
             try:
                 upload = read_upload(asked.content_type, asked.body)
@@ -133,11 +133,11 @@ class BatchApi:
         await asyncio.shield(self._put_file(asked.key, file, upload.content, kept))
         return file
 
-    async def _put_file(self, key: EndpointKey, file: Record, content: str, seconds: float) -> None:
+    async def _put_file(self, key: EndpointKey, file: ApiObject, content: str, seconds: float) -> None:
         await self._documents.put(key, "content", file["id"], content, seconds)
         await self._documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
 
-    async def _delete_file(self, key: EndpointKey, name: str) -> Record:
+    async def _delete_file(self, key: EndpointKey, name: str) -> ApiObject:
         await self._file(key, name)
         async with self._turn(key):
             users = [each["id"] for each in await self._batches(key) if _uses(each, name)]
@@ -148,33 +148,33 @@ class BatchApi:
             await self._documents.delete(key, kind, name)
         return {"id": name, "object": "file", "deleted": True}
 
-    async def _list_files(self, asked: BatchApiCall) -> Record:
+    async def _list_files(self, asked: BatchApiCall) -> ApiObject:
         purpose = _one(asked.query, "purpose")
         async with self._turn(asked.key):
             files = [each for each in await self._records(asked.key, "file") if purpose in ("", each["purpose"])]
             return _page(files, asked.query, MOST_FILES, MOST_FILES)
 
-    async def _file(self, key: EndpointKey, name: str) -> Record:
+    async def _file(self, key: EndpointKey, name: str) -> ApiObject:
         return _found(await self._documents.get(key, "file", name), "File", name)
 
-    async def _batches(self, key: EndpointKey) -> list[Record]:
+    async def _batches(self, key: EndpointKey) -> list[ApiObject]:
         cancelled = await self._documents.all(key, "cancel")
         return [_show(each, cancelled.get(each["id"])) for each in await self._records(key, "batch")]
 
-    async def _records(self, key: EndpointKey, kind: str) -> list[Record]:
+    async def _records(self, key: EndpointKey, kind: str) -> list[ApiObject]:
         """All of a kind. Other tasks run between slices of them."""
-        found: list[Record] = []
+        found: list[ApiObject] = []
         for text in (await self._documents.all(key, kind)).values():
             found.append(json.loads(text))
             if len(found) % RECORDS_PER_STEP == 0:
                 await asyncio.sleep(0)
         return found
 
-    async def _batch(self, key: EndpointKey, name: str) -> Record:
+    async def _batch(self, key: EndpointKey, name: str) -> ApiObject:
         text = await self._documents.get(key, "batch", name)
         return _show(_found(text, "Batch", name), await self._documents.get(key, "cancel", name))
 
-    async def _create(self, asked: BatchApiCall) -> Record:
+    async def _create(self, asked: BatchApiCall) -> ApiObject:
         content = _object(asked.body)
         endpoint, window = content.get("endpoint"), content.get("completion_window")
         file, metadata = content.get("input_file_id"), content.get("metadata")
@@ -193,7 +193,7 @@ class BatchApi:
         await asyncio.shield(self._begin(asked, batch, found))
         return batch
 
-    async def _begin(self, asked: BatchApiCall, batch: Record, file: Record) -> None:
+    async def _begin(self, asked: BatchApiCall, batch: ApiObject, file: ApiObject) -> None:
         """Take a batch in; its input is kept until it is over."""
         needed = 2 * objects.DAY
         if file["expires_at"] < time.time() + needed:
@@ -203,9 +203,9 @@ class BatchApi:
                 await self._put_file(asked.key, file, content or "", needed)
         await self._worker.submit(asked.key, batch, asked.api_key)
 
-    async def _cancel(self, key: EndpointKey, name: str) -> Record:
+    async def _cancel(self, key: EndpointKey, name: str) -> ApiObject:
         batch = await self._batch(key, name)
-        if batch["status"] in objects.OPEN:
+        if batch["status"] in objects.OPEN_STATUSES:
             await self._documents.put(key, "cancel", name, str(int(time.time())), objects.BATCH_KEPT)
         elif batch["status"] != "cancelling":
             text = f"The batch {name} is {batch['status']}, and cannot be cancelled."
@@ -213,18 +213,18 @@ class BatchApi:
         return await self._batch(key, name)
 
 
-def _show(batch: Record, cancelled: str | None) -> Record:
+def _show(batch: ApiObject, cancelled: str | None) -> ApiObject:
     """A batch as a client sees it. `cancelled`: when it was asked to end, if it was."""
-    if cancelled and batch["status"] in objects.OPEN:
+    if cancelled and batch["status"] in objects.OPEN_STATUSES:
         return {**batch, "status": "cancelling", "cancelling_at": int(cancelled)}
     return batch
 
 
-def _uses(batch: Record, file: str) -> bool:
-    return batch["input_file_id"] == file and batch["status"] in {*objects.OPEN, "cancelling"}
+def _uses(batch: ApiObject, file: str) -> bool:
+    return batch["input_file_id"] == file and batch["status"] in {*objects.OPEN_STATUSES, "cancelling"}
 
 
-def _found(text: str | None, kind: str, name: str) -> Record:
+def _found(text: str | None, kind: str, name: str) -> ApiObject:
     if text is None:
         raise Refused(ApiError(404, f"No such {kind} object: {name}", "not_found", "id"))
     return dict(json.loads(text))
@@ -254,7 +254,7 @@ def _is_metadata(metadata: object) -> bool:
     )
 
 
-def _page(found: list[Record], query: str, most: int, default: int) -> Record:
+def _page(found: list[ApiObject], query: str, most: int, default: int) -> ApiObject:
     text = _one(query, "limit") or str(default)
     if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         raise _bad(f"limit must be from 1 to {most}.", "limit")

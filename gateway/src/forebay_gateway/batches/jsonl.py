@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from forebay_gateway.batches.objects import Record
-from forebay_gateway.http.raw_json import ABSENT, read_text
+from forebay_gateway.batches.objects import ApiObject
+from forebay_gateway.http.raw_json import NO_VALUE, read_text
 from forebay_gateway.jobs.job import Job, State
 
 MOST_REQUESTS = 50_000
@@ -38,18 +38,18 @@ class Request:
     body: str
 
 
-class _Line(msgspec.Struct):
-    custom_id: msgspec.Raw = ABSENT
-    method: msgspec.Raw = ABSENT
-    url: msgspec.Raw = ABSENT
-    body: msgspec.Raw = ABSENT
+class _BatchLine(msgspec.Struct):
+    custom_id: msgspec.Raw = NO_VALUE
+    method: msgspec.Raw = NO_VALUE
+    url: msgspec.Raw = NO_VALUE
+    body: msgspec.Raw = NO_VALUE
 
 
-class _Body(msgspec.Struct):
-    stream: msgspec.Raw = ABSENT
+class _RequestBody(msgspec.Struct):
+    stream: msgspec.Raw = NO_VALUE
 
 
-_LINE, _BODY = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Body)
+_LINE, _BODY = msgspec.json.Decoder(_BatchLine), msgspec.json.Decoder(_RequestBody)
 
 
 class BatchRequests:
@@ -78,11 +78,11 @@ class BatchRequests:
 
 async def read_requests(
     content: str, endpoint: str, longest_id: int = LONGEST_ID
-) -> tuple[BatchRequests, list[Record]]:
+) -> tuple[BatchRequests, list[ApiObject]]:
     """The requests of an input file, and what is wrong with its lines, as a batch object tells it. Other tasks run
     between its slices."""
     requests = BatchRequests(content)
-    errors: list[Record] = []
+    errors: list[ApiObject] = []
     seen: set[str] = set()
     place = number = cost = 0
     while place < len(content) and len(errors) < MOST_ERRORS:
@@ -109,7 +109,7 @@ async def read_requests(
     return requests, errors
 
 
-def _error(code: str, message: str, param: str | None = None, line: int | None = None) -> Record:
+def _error(code: str, message: str, param: str | None = None, line: int | None = None) -> ApiObject:
     return {"code": code, "line": line, "message": message, "param": param}
 
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Record = dict[str, Any]
+ApiObject = dict[str, Any]
 """A file object or a batch object of OpenAI's API, in its JSON form. Times are seconds since 1970."""
 
 HOUR, DAY = 3600, 86400
@@ -20,13 +20,13 @@ WINDOW = "24h"
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 
-OPEN = frozenset({"validating", "in_progress", "finalizing"})
+OPEN_STATUSES = frozenset({"validating", "in_progress", "finalizing"})
 """The states of a batch in which there is something left to do."""
 
 
 def new_file(
     name: str, purpose: str, content: bytes | str, now: float, *, kept: int = FILE_KEPT, file_id: str = ""
-) -> Record:
+) -> ApiObject:
     return {
         "id": file_id or f"file-{uuid.uuid4().hex}",
         "object": "file",
@@ -39,7 +39,7 @@ def new_file(
     }
 
 
-def new_batch(endpoint: str, input_file: str, metadata: Mapping[str, str] | None, now: float) -> Record:
+def new_batch(endpoint: str, input_file: str, metadata: Mapping[str, str] | None, now: float) -> ApiObject:
     none = ("output_file_id", "error_file_id", "errors", "in_progress_at", "finalizing_at", "completed_at", "failed_at")
     return {
         "id": f"batch_{uuid.uuid4().hex}",
@@ -56,20 +56,20 @@ def new_batch(endpoint: str, input_file: str, metadata: Mapping[str, str] | None
     }
 
 
-def move(batch: Record, status: str, now: float) -> None:
+def move(batch: ApiObject, status: str, now: float) -> None:
     """Bring a batch into a state."""
     batch["status"] = status
     if f"{status}_at" in batch:
         batch[f"{status}_at"] = int(now)
 
 
-def fail(batch: Record, errors: Sequence[Record], now: float) -> None:
+def fail(batch: ApiObject, errors: Sequence[ApiObject], now: float) -> None:
     """A batch whose input file cannot be taken."""
     batch["errors"] = {"object": "list", "data": list(errors)}
     move(batch, "failed", now)
 
 
-def page(records: Sequence[Record], after: str, limit: int, *, ascending: bool = False) -> Record:
+def page(records: Sequence[ApiObject], after: str, limit: int, *, ascending: bool = False) -> ApiObject:
     """A list as OpenAI's clients go through it: the newest first, from behind the one with the ID `after`."""
     ordered = sorted(records, key=lambda each: (each["created_at"], each["id"]), reverse=not ascending)
     if after:

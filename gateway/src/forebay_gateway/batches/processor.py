@@ -28,12 +28,12 @@ from forebay_gateway.batches.jsonl import (
     render_result,
     render_unanswered,
 )
-from forebay_gateway.batches.objects import Record
+from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.fairness.pacing import Pacer
-from forebay_gateway.fairness.quotas import UNCOUNTED, Turns, memory_of
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Turns, memory_of
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.key_cipher import KeyCipher
-from forebay_gateway.jobs.store import LOOK, Full, JobStore, Unavailable
+from forebay_gateway.jobs.store import JOB_RECHECK_INTERVAL, Full, JobStore, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.settings import MIB
@@ -93,7 +93,7 @@ class BatchProcessor:
         for task in (self._poll_task, *self._tasks.values()):
             task.cancel()
 
-    async def submit(self, key: EndpointKey, batch: Record, api_key: str) -> None:
+    async def submit(self, key: EndpointKey, batch: ApiObject, api_key: str) -> None:
         """Take a batch in. Raises Full."""
         await self._documents.put(
             key, "key", batch["id"], self._cipher.encrypt(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
@@ -173,7 +173,9 @@ class InputFiles:
         self.documents = documents
         self._read: WeakValueDictionary[tuple[EndpointKey, str, str], BatchRequests] = WeakValueDictionary()
 
-    async def read(self, key: EndpointKey, file: str, route: str, *, begun: bool) -> tuple[BatchRequests, list[Record]]:
+    async def read(
+        self, key: EndpointKey, file: str, route: str, *, begun: bool
+    ) -> tuple[BatchRequests, list[ApiObject]]:
         """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then."""
         async with self.turns.of(key[0]):
             if (found := self._read.get((key, file, route))) is not None:
@@ -202,8 +204,10 @@ class _Batch:
 
     async def run(self) -> None:
         record = await self._documents.get(self._key, "batch", self._id)
-        self._batch: Record = json.loads(record or "{}")
-        if self._batch.get("status") not in objects.OPEN:  # its endpoint is gone, or a gateway that was to close it
+        self._batch: ApiObject = json.loads(record or "{}")
+        if (
+            self._batch.get("status") not in objects.OPEN_STATUSES
+        ):  # its endpoint is gone, or a gateway that was to close it
             await self._close()
             return
         begun = self._batch["status"] != "validating"
@@ -303,12 +307,12 @@ class _Batch:
                     await self._submit(job_id, requests, number, api_key)
                     break
                 except Full:
-                    await wait_for_event(changed, LOOK)
+                    await wait_for_event(changed, JOB_RECHECK_INTERVAL)
             return await self._store.wait_for_end(self._key, job_id, changed, math.inf)
 
     async def _submit(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> None:
         """Raises Full."""
-        large = memory_of(requests.line(number)) > UNCOUNTED
+        large = memory_of(requests.line(number)) > UNCOUNTED_BYTES
         async with self._turn if large else nullcontext():
             given = job_input(self._batch["endpoint"], requests[number])
             submission = Submission(given, BATCH_JOB_TIMEOUT, DAY, KEPT, low=False, webhook="")

@@ -3,7 +3,7 @@ load allows.
 
 Affinity is rendezvous hashing, so every gateway sends a conversation to the same pod and a pod that comes or goes moves
 only its own. The bound is that of consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, 2016): no pod
-gets more than BOUND times its fair share for the sake of affinity.
+gets more than LOAD_BOUND times its fair share for the sake of affinity.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from forebay_gateway.endpoints.endpoint import Address
 
-BOUND = 1.25
+LOAD_BOUND = 1.25
 SUSPECT_SECONDS = 2.0
 """How long a pod that took no connection is passed over."""
 
@@ -25,7 +25,7 @@ def pick(pods: Sequence[Address], outstanding: Mapping[Address, int], affinity: 
     if not affinity:
         least = min(outstanding.get(pod, 0) for pod in pods)
         return random.choice([pod for pod in pods if outstanding.get(pod, 0) == least])
-    share = math.ceil(BOUND * (sum(outstanding.get(pod, 0) for pod in pods) + 1) / len(pods))
+    share = math.ceil(LOAD_BOUND * (sum(outstanding.get(pod, 0) for pod in pods) + 1) / len(pods))
     ordered = sorted(
         pods, key=lambda pod: hashlib.sha256(b"%s %s %d" % (affinity, pod.host.encode(), pod.port)).digest()
     )

@@ -11,7 +11,7 @@ from forebay_kube.endpoint_key import EndpointKey, format_key
 REFRESH_SECONDS = 30.0
 """For which an endpoint is named. The operator asks more often, and reads a Secret at most as often."""
 
-PEEKED = 16 << 10
+PEEKED_BYTES = 16 << 10
 """Bytes of the body of a request with an unknown key that are looked at for its model."""
 
 _MODEL = re.compile(rb'"model"\s{0,8}:\s{0,8}"([^"\\]{1,512})"')
@@ -39,5 +39,5 @@ class KeyRefreshRequests:
 
 def peek_model(body: bytes | bytearray) -> str:
     """The model that the beginning of a JSON body seems to name; "" where it names none."""
-    found = _MODEL.search(body[:PEEKED])
+    found = _MODEL.search(body[:PEEKED_BYTES])
     return found[1].decode(errors="replace") if found else ""

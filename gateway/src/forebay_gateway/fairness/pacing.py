@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, suppress
 
 from forebay_gateway.fairness.quotas import Turns
 
-LARGE = 32 << 10
+LARGE_READ_BYTES = 32 << 10
 """Bytes of one read that make it a large one. A token takes some hundred."""
 
-SHORT = 0.003
+SHORT_STEP_SECONDS = 0.003
 """Seconds of CPU time of a step of the event loop after which the same tenant may have another at once."""
 
 COOLDOWN_FACTOR = 200
@@ -77,7 +77,7 @@ class Pacer:
                 yield
             finally:
                 spent = time.thread_time() - began
-                if spent > SHORT:
+                if spent > SHORT_STEP_SECONDS:
                     self._free_at = {each: at for each, at in self._free_at.items() if at > clock()}
                     self._free_at[tenant] = clock() + self._apart * spent
 

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from forebay_gateway.settings import Network
 
-UNCOUNTED = 64 << 10
+UNCOUNTED_BYTES = 64 << 10
 """Bytes of a body, an output or an answer that are not counted: so many are under way of every request."""
 
 

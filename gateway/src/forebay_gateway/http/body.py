@@ -11,12 +11,12 @@ from urllib.parse import parse_qs
 import msgspec
 
 from forebay_gateway.http.multipart import is_form, read_parts
-from forebay_gateway.http.raw_json import ABSENT, read_text
+from forebay_gateway.http.raw_json import NO_VALUE, read_text
 
 MOST_PARTS = 64
 """Of a form: of the fields behind them nothing is known."""
 
-LONGEST_FIELD = 512
+MAX_FIELD_LENGTH = 512
 """Bytes of a field of a form that is read."""
 
 MOST_VALUES = 2_000_000
@@ -36,18 +36,18 @@ MOST_COMMAS = 100_000
 
 
 class _Body(msgspec.Struct):
-    model: msgspec.Raw = ABSENT
-    stream: msgspec.Raw = ABSENT
-    prompt_cache_key: msgspec.Raw = ABSENT
-    system: msgspec.Raw = ABSENT
-    instructions: msgspec.Raw = ABSENT
-    messages: msgspec.Raw = ABSENT
-    input: msgspec.Raw = ABSENT
-    prompt: msgspec.Raw = ABSENT
+    model: msgspec.Raw = NO_VALUE
+    stream: msgspec.Raw = NO_VALUE
+    prompt_cache_key: msgspec.Raw = NO_VALUE
+    system: msgspec.Raw = NO_VALUE
+    instructions: msgspec.Raw = NO_VALUE
+    messages: msgspec.Raw = NO_VALUE
+    input: msgspec.Raw = NO_VALUE
+    prompt: msgspec.Raw = NO_VALUE
 
 
 class _Turn(msgspec.Struct):
-    role: msgspec.Raw = ABSENT
+    role: msgspec.Raw = NO_VALUE
 
 
 _BODY = msgspec.json.Decoder(_Body)
@@ -109,7 +109,7 @@ def _read_form(content_type: str, body: bytes | bytearray) -> Fields:
     found: dict[str, str] = {}
     try:
         for part in read_parts(content_type, body, MOST_PARTS):
-            if part.name in ("model", "stream") and part.filename is None and len(part.content) <= LONGEST_FIELD:
+            if part.name in ("model", "stream") and part.filename is None and len(part.content) <= MAX_FIELD_LENGTH:
                 found.setdefault(part.name, bytes(part.content).decode(errors="replace"))
     except ValueError:
         return Fields(valid=False)
@@ -121,7 +121,7 @@ def _affinity(content: _Body) -> bytes:
     to the first turn of the user."""
     if own := read_text(content.prompt_cache_key):
         return _digest([own.encode()])
-    turns = next((raw for raw in (content.messages, content.input, content.prompt) if _says(raw)), ABSENT)
+    turns = next((raw for raw in (content.messages, content.input, content.prompt) if _says(raw)), NO_VALUE)
     kind, size = _start(turns)[:1], len(memoryview(turns))
     if size > LONGEST_TURNS:
         return b""

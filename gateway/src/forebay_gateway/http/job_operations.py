@@ -2,7 +2,7 @@
 
 import re
 
-METHODS = {
+OPERATION_METHODS = {
     "run": {"POST"},
     "runsync": {"POST"},
     "status": {"GET", "POST"},
@@ -22,7 +22,7 @@ _NEEDS_ID = {"status", "stream", "cancel", "retry"}
 def read_operation(rest: str) -> str:
     """The operation, with its ID, of what comes after /v2/ENDPOINT/; "" for what is none."""
     operation, slash, job_id = rest.partition("/")
-    if operation not in METHODS or bool(slash) != (operation in _NEEDS_ID):
+    if operation not in OPERATION_METHODS or bool(slash) != (operation in _NEEDS_ID):
         return ""
     if slash and not _ID.fullmatch(job_id):
         return ""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-ABSENT = msgspec.Raw(b"")
+NO_VALUE = msgspec.Raw(b"")
 """The default of a field that is not there."""
 
 _TEXT = msgspec.json.Decoder(str)

@@ -8,10 +8,10 @@ from typing import TypeVar
 from forebay_gateway.activator.pending_requests import wait_for_event
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.fairness.pacing import Pacer
-from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
-from forebay_gateway.http.job_operations import METHODS
+from forebay_gateway.http.job_operations import OPERATION_METHODS
 from forebay_gateway.jobs.job import Job, State, describe_job, describe_state, describe_stream, new_id, render
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailable
@@ -65,8 +65,10 @@ class JobApi:
     async def answer(self, asked: JobApiCall) -> bytes:
         """The JSON that answers. Raises Refused."""
         key, operation = asked.key, asked.operation
-        if asked.method not in METHODS[operation]:
-            raise Refused(ApiError(405, f"/{operation} takes {' and '.join(sorted(METHODS[operation]))} only."))
+        if asked.method not in OPERATION_METHODS[operation]:
+            raise Refused(
+                ApiError(405, f"/{operation} takes {' and '.join(sorted(OPERATION_METHODS[operation]))} only.")
+            )
         if self._directory.endpoint(key) is None:
             raise Refused(no_endpoint(self._directory.id_of(key)))
         pods = len(self._directory.ready(key))
@@ -172,7 +174,7 @@ class JobApi:
 
     def _check_room(self, key: EndpointKey, size: int) -> None:
         """Before an answer is read and written that would have no room then. Raises Refused."""
-        if size > UNCOUNTED and not self._answers.has_room(key[0], size):
+        if size > UNCOUNTED_BYTES and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
     async def _take_stream(self, asked: JobApiCall, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:

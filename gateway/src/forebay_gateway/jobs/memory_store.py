@@ -9,15 +9,15 @@ from itertools import islice
 
 from forebay_gateway.activator.pending_requests import Backlog
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, memory_of
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, memory_of
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import ITEM, Counts, Full, JobStore, Lost, StreamedItems
+from forebay_gateway.jobs.store import STREAM_ITEM_BYTES, Counts, Full, JobStore, Lost, StreamedItems
 from forebay_gateway.jobs.submission import Submission
 from forebay_kube.endpoint_key import EndpointKey
 
 
 @dataclass
-class _Endpoint:
+class _EndpointJobs:
     jobs: dict[str, Job] = field(default_factory=dict)
     again: deque[Job] = field(default_factory=deque)
     normal: deque[Job] = field(default_factory=deque)
@@ -40,17 +40,17 @@ class MemoryJobStore(JobStore):
     def __init__(self, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()
         self._bytes = Quota(most_bytes, share)
-        self._endpoints: dict[EndpointKey, _Endpoint] = {}
+        self._endpoints: dict[EndpointKey, _EndpointJobs] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         job = Job(job_id, key, submission, api_key, self._now())
         self._take_place(job, job.size)
-        self._endpoints.setdefault(key, _Endpoint()).jobs[job_id] = job
+        self._endpoints.setdefault(key, _EndpointJobs()).jobs[job_id] = job
         self._expire(job, submission.ttl)
         self._enqueue(job)
 
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
         endpoint = self._endpoints.get(key)
         return endpoint.jobs.get(job_id) if endpoint else None
 
@@ -63,7 +63,7 @@ class MemoryJobStore(JobStore):
         for item in islice(job.output, job.streamed, None):
             if not items and len(item) > most:
                 return StreamedItems(job.state, True, [], len(item))
-            size += len(item) + ITEM
+            size += len(item) + STREAM_ITEM_BYTES
             if items and size > most:
                 break
             items.append(item)
@@ -78,7 +78,7 @@ class MemoryJobStore(JobStore):
         return {key: counts for key, counts in found.items() if counts.queued or counts.running}
 
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
-        endpoint = self._endpoints.get(key, _Endpoint())
+        endpoint = self._endpoints.get(key, _EndpointJobs())
         free = [pod for pod in pods if endpoint.pods[pod] < at_once]
         queue = endpoint.again or endpoint.normal or endpoint.low
         if not free or not queue:
@@ -136,7 +136,7 @@ class MemoryJobStore(JobStore):
         return found
 
     async def purge(self, key: EndpointKey) -> int:
-        endpoint = self._endpoints.get(key, _Endpoint())
+        endpoint = self._endpoints.get(key, _EndpointJobs())
         queued = [*endpoint.again, *endpoint.normal, *endpoint.low]
         for job in queued:
             self._finish(job, State.CANCELLED)
@@ -144,7 +144,7 @@ class MemoryJobStore(JobStore):
         return len(queued)
 
     async def forget(self, key: EndpointKey) -> None:
-        for job in list(self._endpoints.get(key, _Endpoint()).jobs.values()):
+        for job in list(self._endpoints.get(key, _EndpointJobs()).jobs.values()):
             self._finish(job, State.CANCELLED)
             self._drop(job)
         self._endpoints.pop(key, None)

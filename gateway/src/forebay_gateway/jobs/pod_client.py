@@ -9,8 +9,8 @@ import aiohttp
 import msgspec
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE, Pacer
-from forebay_gateway.fairness.quotas import UNCOUNTED, Reservation
+from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Pacer
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 
@@ -59,7 +59,7 @@ class Outcome:
 
 
 OUTPUT_TOO_LARGE = Outcome(State.FAILED, "An item of the output is too large.")
-NO_ANSWER = Outcome(State.FAILED, "The server's answer is none of a job.")
+NO_OUTCOME = Outcome(State.FAILED, "The server's answer is none of a job.")
 
 NO_ROOM = Outcome(State.FAILED, "The gateway has no room for more of the output now (kept_bytes). Try again.")
 
@@ -79,9 +79,9 @@ async def run(
     async def take(before: bytearray, data: bytes) -> bool:
         """Add what came, once there is room for it; the pod waits meanwhile."""
         before += data
-        if len(before) > UNCOUNTED and not await received.grow(COPIES * len(before), OUTPUT_ROOM_SECONDS):
+        if len(before) > UNCOUNTED_BYTES and not await received.grow(COPIES * len(before), OUTPUT_ROOM_SECONDS):
             return False
-        if len(data) > LARGE:
+        if len(data) > LARGE_READ_BYTES:
             await pace.turn(job.endpoint[0])
         return True
 
@@ -156,7 +156,7 @@ async def _read(answer: aiohttp.ClientResponse, most: int, take: Take) -> bytear
     return body
 
 
-class _Line(msgspec.Struct):
+class _OutputLine(msgspec.Struct):
     """What a server says in a line, or at the end: an item of the output, or all of them, and how the job ended."""
 
     output: msgspec.Raw = msgspec.Raw(b"")
@@ -172,7 +172,7 @@ class _Error(msgspec.Struct):
     error: _Failed
 
 
-_LINE, _ERROR = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Error)
+_LINE, _ERROR = msgspec.json.Decoder(_OutputLine), msgspec.json.Decoder(_Error)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -186,7 +186,7 @@ def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome
             if not item:
                 outcome = _outcome(line)
         except (ValueError, RecursionError):
-            outcome = NO_ANSWER
+            outcome = NO_OUTCOME
         if outcome:
             yield items, outcome
             return
@@ -205,10 +205,10 @@ def _read_whole(body: bytes | bytearray) -> tuple[Sequence[str], Outcome]:
         items = _ITEMS.decode(line.output) if bytes(memoryview(line.output)[:1]) == b"[" else []
         return [str(memoryview(item), "utf-8") for item in items], _outcome(line)
     except (ValueError, RecursionError):
-        return (), NO_ANSWER
+        return (), NO_OUTCOME
 
 
-def _outcome(line: _Line) -> Outcome:
+def _outcome(line: _OutputLine) -> Outcome:
     """How the job ended. Raises ValueError where this is none of the ends."""
     state = State(line.status)
     if not state.final:

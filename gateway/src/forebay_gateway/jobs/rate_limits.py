@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from forebay_kube.endpoint_key import EndpointKey
 
-RATE_WINDOW = 10.0
+RATE_LIMIT_WINDOW = 10.0
 """Seconds."""
 
 RATES = {"runsync": 2000, "run": 1000, "status": 2000, "stream": 2000, "cancel": 100, "purge-queue": 2, "retry": 100}
@@ -31,10 +31,10 @@ class RateLimits:
         most = RATES.get(operation, 0) * max(1, pods)
         now = self._clock()
         began, count = self._windows.get((key, operation), (now, 0))
-        if now - began >= RATE_WINDOW:
+        if now - began >= RATE_LIMIT_WINDOW:
             began, count = now, 0
         if most and count >= most:
-            return began + RATE_WINDOW - now
+            return began + RATE_LIMIT_WINDOW - now
         self._windows[key, operation] = began, count + 1
         return 0.0
 

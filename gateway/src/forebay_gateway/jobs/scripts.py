@@ -30,7 +30,7 @@ SCRIPT_RETRY_TIMEOUT = 10.0
 SCRIPT_RETRY_INTERVAL = 0.2
 """Seconds between two tries."""
 
-CONNECTIONS = 32
+MAX_VALKEY_CONNECTIONS = 32
 
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, InvalidResponse, OSError)
 """An InvalidResponse is another program's: while a Service has no pod, its address may be anybody's."""
@@ -102,7 +102,7 @@ def connect(url: str) -> valkey.Redis:
         url,
         decode_responses=True,
         encoding_errors="surrogatepass",
-        max_connections=CONNECTIONS,
+        max_connections=MAX_VALKEY_CONNECTIONS,
         timeout=SCRIPT_RETRY_TIMEOUT,
         socket_connect_timeout=3,
         socket_timeout=5,

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar
 
 from forebay_gateway.activator.pending_requests import Backlog, wait_for_event
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.quotas import UNCOUNTED, Turns
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Turns
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.observers import Observers
@@ -24,10 +24,10 @@ T = TypeVar("T")
 ATTEMPTS = 5
 """How many pods may go away over one job before it fails: it may be the job that ends them."""
 
-LOOK = 5.0
+JOB_RECHECK_INTERVAL = 5.0
 """Seconds after which a job that is waited for is looked at again: word of its end can be lost with a connection."""
 
-ITEM = 200
+STREAM_ITEM_BYTES = 200
 """Bytes that an item of an output counts in /stream besides its own, so that one answer has not too many."""
 
 STORE_RETRY_INTERVAL = 1.0
@@ -107,7 +107,7 @@ class JobStore(ABC):
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
         while True:
-            await wait_for_event(changed, min(LOOK, deadline - clock()))
+            await wait_for_event(changed, min(JOB_RECHECK_INTERVAL, deadline - clock()))
             changed.clear()
             job = await self.find(key, job_id)
             if job is None or job.state.final or clock() >= deadline:
@@ -115,7 +115,7 @@ class JobStore(ABC):
 
     def turn(self, job: Job) -> AbstractAsyncContextManager[object]:
         """To be held by what has a job's output in memory once more; it waits only where that is large."""
-        return self.turns.of(job.endpoint[0]) if job.output_size > UNCOUNTED else nullcontext()
+        return self.turns.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:
         """A job with its output, however large that is; None where it is gone by now."""
@@ -130,7 +130,7 @@ class JobStore(ABC):
         """Take a job in. Raises Full."""
 
     @abstractmethod
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
         """What is known of an endpoint's job; the output only where it is completed, and has no more than `most` bytes,
         or is here anyway."""
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from forebay_gateway.http.raw_json import ABSENT
+from forebay_gateway.http.raw_json import NO_VALUE
 
 MINUTE, DAY = 60.0, 86400.0
 
@@ -22,7 +22,7 @@ LONGEST_URL = 2048
 MOST_FIELDS = 64
 """Of a query."""
 
-LONGEST_FIELD = 16 << 10
+MAX_WEBHOOK_LENGTH = 16 << 10
 """Bytes of the JSON of a field besides the input."""
 
 _TIMEOUT = (600.0, 5.0, 7 * DAY)
@@ -61,10 +61,10 @@ class Submission:
 
 
 class _Asked(msgspec.Struct):
-    input: msgspec.Raw = ABSENT
-    policy: msgspec.Raw = ABSENT
-    webhook: msgspec.Raw = ABSENT
-    s3Config: msgspec.Raw = ABSENT
+    input: msgspec.Raw = NO_VALUE
+    policy: msgspec.Raw = NO_VALUE
+    webhook: msgspec.Raw = NO_VALUE
+    s3Config: msgspec.Raw = NO_VALUE
 
 
 _ASKED = msgspec.json.Decoder(_Asked)
@@ -104,8 +104,8 @@ def _says(raw: msgspec.Raw) -> bool:
 
 def _read_small(raw: msgspec.Raw, name: str) -> Any:
     """The value of a field that has few bytes. Raises BadJob."""
-    if len(memoryview(raw)) > LONGEST_FIELD:
-        raise BadJob(f"{name} is longer than {LONGEST_FIELD} bytes.")
+    if len(memoryview(raw)) > MAX_WEBHOOK_LENGTH:
+        raise BadJob(f"{name} is longer than {MAX_WEBHOOK_LENGTH} bytes.")
     return msgspec.json.decode(raw) if _says(raw) else None
 
 

@@ -14,7 +14,7 @@ from redis import asyncio as valkey
 
 from forebay_gateway.activator.pending_requests import Backlog
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.quotas import UNCOUNTED, memory_of
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, memory_of
 from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.scripts import Scripts, is_away
@@ -81,7 +81,7 @@ class ValkeyJobStore(JobStore):
             raise Full
         self.queued.notify(key)
 
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
         found = await self._scripts.run("find", job_id, format_key(key), most)
         return self._job(*found) if found else None
 

@@ -17,7 +17,7 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.fairness.pacing import Pacer
-from forebay_gateway.fairness.quotas import UNCOUNTED, Quota, Reservation
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.jobs.job import Job, describe_job, render
 from forebay_gateway.jobs.store import JobStore, retry_until_available
 from forebay_gateway.metrics import WEBHOOKS
@@ -25,7 +25,7 @@ from forebay_kube.endpoint_key import EndpointKey
 
 logger = logging.getLogger(__name__)
 
-TRIES = 3
+WEBHOOK_ATTEMPTS = 3
 WEBHOOK_RETRY_INTERVAL = 10.0
 """Seconds between two tries, as at RunPod."""
 
@@ -100,7 +100,7 @@ class Webhooks:
         if not job.submission.webhook:
             return
         task = asyncio.create_task(
-            self._deliver(job, render(describe_job(job)) if job.output_size <= UNCOUNTED else b"")
+            self._deliver(job, render(describe_job(job)) if job.output_size <= UNCOUNTED_BYTES else b"")
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -125,7 +125,7 @@ class Webhooks:
     async def _try(self, job: Job, content: bytes) -> str:
         """What is wrong; "" where it was told."""
         slots = self._slots.setdefault(job.endpoint, asyncio.Semaphore(CONCURRENT_WEBHOOKS))
-        for number in range(TRIES):
+        for number in range(WEBHOOK_ATTEMPTS):
             if number:
                 await asyncio.sleep(self._pause)
             async with slots:

@@ -8,10 +8,10 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, cast
 
-from forebay_gateway.endpoints.key_refresh import PEEKED
+from forebay_gateway.endpoints.key_refresh import PEEKED_BYTES
 from forebay_gateway.fairness.budgets import Budgets
-from forebay_gateway.fairness.pacing import LARGE, Reader
-from forebay_gateway.fairness.quotas import UNCOUNTED, Reservation
+from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import LAST_CHUNK, OPEN_TO_PAGES, REQUEST_ID, STREAM_HEAD, Head, chunk, render_answer
@@ -20,7 +20,7 @@ from forebay_gateway.http.routes import read_path
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS
 from forebay_gateway.proxy.admission import Admission
-from forebay_gateway.proxy.upstream import TURN, Upstream
+from forebay_gateway.proxy.upstream import WAITS_FOR_TURN, Upstream
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol import request_id
 from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiDialect, ApiError
@@ -36,7 +36,7 @@ SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Why nothing is read from the other side."""
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """How far the answer to a request is."""
 
     READING = auto()
@@ -91,7 +91,7 @@ class ClientConnection(asyncio.Protocol):
         self.tenant = ""
         """The namespace on whose account the request goes, or where it comes from while no namespace is known."""
         self._source = ""
-        self._state = State.READING
+        self._state = ConnectionState.READING
         self._streams = False
         self._slow = False
         self._peeked: bytearray | None = None
@@ -134,11 +134,11 @@ class ClientConnection(asyncio.Protocol):
         self._release_quota()
 
     def data_received(self, data: bytes) -> None:
-        if len(data) > LARGE:
+        if len(data) > LARGE_READ_BYTES:
             self._take_turn()
         if self._upstream is not None and self._upstream.switched:
             self._upstream.transport.write(data)
-        elif self._state is State.READING:
+        elif self._state is ConnectionState.READING:
             try:
                 self._read(data)
             except Refused as refused:
@@ -152,8 +152,8 @@ class ClientConnection(asyncio.Protocol):
     def _peek(self, data: bytes | bytearray) -> None:
         """Look for the model in the beginning of a body whose key opens nothing."""
         if self._peeked is not None:
-            self._peeked += data[: PEEKED - len(self._peeked)]
-            if self._peek_model(self._peeked) or len(self._peeked) == PEEKED:
+            self._peeked += data[: PEEKED_BYTES - len(self._peeked)]
+            if self._peek_model(self._peeked) or len(self._peeked) == PEEKED_BYTES:
                 self._peeked = None
 
     def pause_writing(self) -> None:
@@ -191,8 +191,8 @@ class ClientConnection(asyncio.Protocol):
         self._reading.release(SLOW_POD)
 
     def _take_turn(self) -> None:
-        self._reading.hold(TURN)
-        self.wait_for_turn(partial(self._reading.release, TURN))
+        self._reading.hold(WAITS_FOR_TURN)
+        self.wait_for_turn(partial(self._reading.release, WAITS_FOR_TURN))
 
     def wait_for_turn(self, callback: Callable[[], None]) -> None:
         """Call `callback` when it is the turn of this client's tenant to have another large read."""
@@ -201,7 +201,7 @@ class ClientConnection(asyncio.Protocol):
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
         self._upstream = upstream
-        self._state = State.RELAYING
+        self._state = ConnectionState.RELAYING
         upstream.taken.add_done_callback(lambda _: self.drop_body())
         if self._slow:
             upstream.reader.hold(SLOW_CLIENT)
@@ -209,7 +209,7 @@ class ClientConnection(asyncio.Protocol):
     def release(self) -> None:
         """The pod went away without a byte of an answer: the gateway may tell of it."""
         self._upstream = None
-        self._state = State.STREAMING if self._streams else State.WAITING
+        self._state = ConnectionState.STREAMING if self._streams else ConnectionState.WAITING
 
     @property
     def streams(self) -> bool:
@@ -220,24 +220,24 @@ class ClientConnection(asyncio.Protocol):
         """Tell a client that waits for a stream how far things are; its parser passes it over. The first begins it."""
         head = b""
         if not self._streams:
-            self._streams, self._state = True, State.STREAMING
+            self._streams, self._state = True, ConnectionState.STREAMING
             origin = "".join(f"{line}\r\n" for line in OPEN_TO_PAGES if self._origin).encode()
             head = STREAM_HEAD % (self._request_id.encode(), origin)
         self.write(head + chunk(f": {text}\n\n".encode()))
 
     def answer(self, status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Answer the request whole, with JSON."""
+        """BatchAnswer the request whole, with JSON."""
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
         headers = ((request_id.HEADER, self._request_id), *headers)
         head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
-        if len(body) > UNCOUNTED and not self._keep_unsent(len(body)):
+        if len(body) > UNCOUNTED_BYTES and not self._keep_unsent(len(body)):
             self.fail(errors.TOO_MANY)
             return
         ANSWERS.labels(str(status)).inc()
         self.write(head)
         if body:
             self.write(body)
-        self._state = State.ANSWERED
+        self._state = ConnectionState.ANSWERED
         self.end()
 
     def fail(self, error: ApiError) -> None:
@@ -246,11 +246,11 @@ class ClientConnection(asyncio.Protocol):
         self.drop_body()
         if self._transport.is_closing():
             return
-        if self._state is State.STREAMING:
+        if self._state is ConnectionState.STREAMING:
             ANSWERS.labels(f"event {error.status}").inc()
             self.write(chunk(error.event(api)) + LAST_CHUNK)
             self.end()
-        elif self._state is State.ANSWERED or (self._upstream and (self._streams or self._upstream.answered)):
+        elif self._state is ConnectionState.ANSWERED or (self._upstream and (self._streams or self._upstream.answered)):
             self._transport.abort()
         else:
             self.answer(error.status, error.content(api), error.headers)
@@ -365,7 +365,7 @@ class ClientConnection(asyncio.Protocol):
             raise Refused(errors.TOO_MANY)
         if reader.complete:
             self._timer.cancel()
-            self._state = State.WAITING
+            self._state = ConnectionState.WAITING
             self._task = self._loop.create_task(self._serve(self._admission))
 
     async def _serve(self, admission: Admission) -> None:

@@ -121,7 +121,7 @@ class RequestHandler:
         return bool(model)
 
     async def serve(self, client: ClientConnection, admission: Admission) -> None:
-        """Answer a complete request. Raises Refused."""
+        """BatchAnswer a complete request. Raises Refused."""
         key, path = admission.key, admission.path
         if self._answer(client, admission):
             return
@@ -144,7 +144,7 @@ class RequestHandler:
             pass
 
     def _answer(self, client: ClientConnection, admission: Admission) -> bool:
-        """Answer what the gateway can answer by itself; whether it did."""
+        """BatchAnswer what the gateway can answer by itself; whether it did."""
         key, path, head = admission.key, admission.path, admission.head
         ready = key is not None and bool(self.balancer.usable(self.directory.ready(key)))
         if path.kind is RouteKind.PROBE:
@@ -171,7 +171,7 @@ class RequestHandler:
     async def _answer_job(
         self, client: ClientConnection, admission: Admission, key: EndpointKey, body: bytes | bytearray
     ) -> bool:
-        """Answer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
+        """BatchAnswer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
         head = admission.head
         operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
         if self.jobs is None:
@@ -188,7 +188,7 @@ class RequestHandler:
         return "" if key in self.directory.open() else head.key
 
     async def _answer_batches(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> None:
-        """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
+        """BatchAnswer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
         head, key = admission.head, admission.key
         if self.jobs is None:
             raise Refused(errors.NO_JOBS)

@@ -16,14 +16,14 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE, Reader
+from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_protocol.errors import ApiDialect
 
-TURN = "turn"
+WAITS_FOR_TURN = "turn"
 """Why nothing is read for a moment: others have theirs."""
 
 HIGH_WATER = 64 << 10
@@ -39,7 +39,7 @@ LONGEST_REPLY = 1 << 20
 _INFORMS = (b"http/1.1 1", b"http/1.0 1")
 """How a head begins, in lower case, that only informs: the answer is still to come."""
 
-END = b"\r\n\r\n"
+END_OF_HEAD = b"\r\n\r\n"
 """Of a head."""
 
 
@@ -96,8 +96,8 @@ class Upstream(asyncio.Protocol):
         asyncio.get_running_loop().call_soon(self._take_turn)  # once the transport has begun to read
 
     def _take_turn(self) -> None:
-        self.reader.hold(TURN)
-        self._client.wait_for_turn(partial(self.reader.release, TURN))
+        self.reader.hold(WAITS_FOR_TURN)
+        self._client.wait_for_turn(partial(self.reader.release, WAITS_FOR_TURN))
 
     def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
         """Write the request. A pod that takes nothing of what is written to it for so many seconds is left."""
@@ -129,7 +129,7 @@ class Upstream(asyncio.Protocol):
             self.taken.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        if len(data) > LARGE:
+        if len(data) > LARGE_READ_BYTES:
             self._take_turn()
         if self._passes:
             self._pass(data)
@@ -226,20 +226,20 @@ class LateUpstream(Upstream):
         self._headed = False
 
     def _begin(self, data: bytes) -> None:
-        looked = max(0, len(self._received) - len(END) + 1)
+        looked = max(0, len(self._received) - len(END_OF_HEAD) + 1)
         self._received += data
-        while not self._headed and (end := self._received.find(END, looked)) >= 0:
+        while not self._headed and (end := self._received.find(END_OF_HEAD, looked)) >= 0:
             head = bytes(self._received[:end]).lower()
             if not head.startswith(_INFORMS):
                 self._headed = True
                 lines = head.split(b"\r\n")
                 if lines[0].split()[1:2] == [b"200"] and b"transfer-encoding: chunked" in lines:
                     self._passes = self.answered = True
-                    self._pass(bytes(self._received[end + len(END) :]))
+                    self._pass(bytes(self._received[end + len(END_OF_HEAD) :]))
                     self._received = bytearray()
                     return
             else:
-                del self._received[: end + len(END)]
+                del self._received[: end + len(END_OF_HEAD)]
                 looked = 0
         if len(self._received) > (LONGEST_REPLY if self._headed else LONGEST_HEAD):
             self.transport.close()
@@ -254,7 +254,7 @@ class LateUpstream(Upstream):
 
 
 def _as_event(answer: bytes, api: ApiDialect) -> bytes:
-    head, _, body = answer.partition(END)
+    head, _, body = answer.partition(END_OF_HEAD)
     try:
         status = read_status(head)
         if status == HTTPStatus.OK:

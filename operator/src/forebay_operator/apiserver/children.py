@@ -12,7 +12,7 @@ from forebay_operator.resources.drift import find_creation, has_foreign_ports, n
 from forebay_operator.resources.meta import Owner, find_controller
 from forebay_operator.spec import Endpoint, Manifest
 from forebay_operator.status.diagnosis import Diagnosis, reasons
-from forebay_operator.status.diagnosis.wordings import FORBIDDEN, recognize
+from forebay_operator.status.diagnosis.wordings import FORBIDDEN_WORDINGS, recognize
 
 T = TypeVar("T")
 
@@ -117,7 +117,9 @@ async def explain_refusal(request: Awaitable[T], kind: str) -> T:
             raise
         found = f"the {kind} was refused: {error.message}"
         # 403 comes from a quota, a policy or a namespace that goes: it may pass without a change of the endpoint
-        diagnosis = recognize(FORBIDDEN, found) if error.status == 403 else reasons.REFUSED.found(found)
+        diagnosis = (
+            recognize(FORBIDDEN_WORDINGS, found) if error.status == 403 else reasons.REFUSED_BY_POLICY.found(found)
+        )
         raise ReconcileError(diagnosis, retry=True) from error
 
 

@@ -40,7 +40,7 @@ CHUNK_SIZE = 100
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
 """Seconds before kopf is started again; they double while it ends at once."""
 
-RAN = 10.0
+LONG_RUN_SECONDS = 10.0
 """Seconds after which kopf did not end at once."""
 
 END_TRIES, END_TIMEOUT = 3, 5.0
@@ -111,7 +111,7 @@ class EventSource:
             finally:
                 with suppress(RuntimeError):  # its loop is closed: it has ended
                     its_loop.call_soon_threadsafe(stop.set)
-            pause = FIRST_PAUSE if loop.time() - began > RAN else min(LONGEST_PAUSE, 2 * pause)
+            pause = FIRST_PAUSE if loop.time() - began > LONG_RUN_SECONDS else min(LONGEST_PAUSE, 2 * pause)
             self.trouble = f"the watches ended and begin again: {why}"
             logger.warning("%s, in %.0f s", self.trouble, pause)
             await asyncio.sleep(pause)

@@ -35,7 +35,7 @@ SCALING_INTERVAL = 2.0
 LOAD_TIMEOUT = 1.0
 """Seconds for an answer; pods and gateways give it from memory."""
 
-QUIET = 8
+MAX_QUIET_CHECKS = 8
 """Seconds for which a server that is to sleep answers still: until Kubernetes has seen that it is not ready (its probe
 fails twice, every 2 s), and its Service leads elsewhere."""
 
@@ -45,7 +45,7 @@ CONCURRENT_LOAD_READS, CONCURRENT_LOAD_READS_OF_NAMESPACE = 128, 8
 MOST_BYTES = 512 << 10
 """Of a server's metrics."""
 
-Record = Callable[[EndpointKey, str, str, str, bool], None]
+RecordEvent = Callable[[EndpointKey, str, str, str, bool], None]
 """See EventRecorder.record."""
 
 
@@ -84,7 +84,7 @@ class Autoscaler:
         self,
         cluster: Cluster,
         gateways: Gateways | None,
-        record: Record,
+        record: RecordEvent,
         changed: Callable[[EndpointKey], None] = lambda _: None,
         port: int = OPS_PORT,
     ) -> None:
@@ -205,7 +205,7 @@ class Autoscaler:
             self._changed(key)
         elif idle and key not in self._scaling:
             self._scaling.add(key)
-            tasks.create_task(self._order(key, followed.scaled.pods, f"/sleep?level=1&after={QUIET}"))
+            tasks.create_task(self._order(key, followed.scaled.pods, f"/sleep?level=1&after={MAX_QUIET_CHECKS}"))
         elif waiting and asleep and key not in self._scaling:
             self._scaling.add(key)
             tasks.create_task(self._order(key, asleep, "/wake_up"))

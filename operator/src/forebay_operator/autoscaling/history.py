@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from forebay_operator.pods.load import GatewayLoad, PodLoad
 
-RATE_WINDOW = 30.0
+REQUEST_RATE_WINDOW = 30.0
 """Seconds over which finished requests are counted to a rate."""
 
 
@@ -100,7 +100,7 @@ class History:
 
     def _rate(self, at: float, finished: int) -> float:
         self._finished.append((at, finished))
-        while len(self._finished) > 2 and self._finished[1][0] <= at - RATE_WINDOW:
+        while len(self._finished) > 2 and self._finished[1][0] <= at - REQUEST_RATE_WINDOW:
             self._finished.popleft()
         spent = at - self._finished[0][0]
         return sum(count for _, count in list(self._finished)[1:]) / spent if spent else 0.0

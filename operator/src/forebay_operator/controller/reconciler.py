@@ -28,7 +28,7 @@ from forebay_operator.resources import (
 )
 from forebay_operator.resources.meta import digest, find_controller
 from forebay_operator.resources.pod import choose_image
-from forebay_operator.resources.route import CONDITION
+from forebay_operator.resources.route import ROUTE_CONDITION
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoint
@@ -117,7 +117,7 @@ class Reconciler:
         except InvalidSpec as error:
             await self._reject(manifest, before, observed, error, force_refresh)
             return True
-        run = _Run(key, endpoint, manifest, before, force_refresh, observed)
+        run = _Pass(key, endpoint, manifest, before, force_refresh, observed)
         for phase in (
             self._make_children,
             self._make_route,
@@ -146,7 +146,7 @@ class Reconciler:
         status = assess_invalid(manifest, observed, before, datetime.now(UTC))
         await self._status_writer.write(manifest, before, status)
 
-    async def _make_children(self, run: "_Run") -> None:
+    async def _make_children(self, run: "_Pass") -> None:
         """Make the children. A refusal becomes a problem of the endpoint."""
         try:
             run.observe(deployment=await self._apply_children(run))
@@ -155,14 +155,14 @@ class Reconciler:
             run.done = not error.retry
             run.observe(error=error.diagnosis)
 
-    async def _make_route(self, run: "_Run") -> None:
+    async def _make_route(self, run: "_Pass") -> None:
         """Make the HTTPRoute. Its failure is a condition of its own, and keeps nothing else from working."""
-        previous = find_condition(run.before, CONDITION) or None
+        previous = find_condition(run.before, ROUTE_CONDITION) or None
         route, settled = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
         run.done = run.done and settled
         run.observe(conditions=[route] if route else [])
 
-    async def _observe(self, run: "_Run") -> None:
+    async def _observe(self, run: "_Pass") -> None:
         """Add what is known besides pods and Deployment."""
         run.observe(
             env_warnings=find_env_warnings(run.endpoint.env, known_names(), settable_names()),
@@ -172,7 +172,7 @@ class Reconciler:
             jobs=self._autoscaler.jobs(run.key),
         )
 
-    async def _diagnose(self, run: "_Run") -> None:
+    async def _diagnose(self, run: "_Pass") -> None:
         """Find the failure of the pods. Events and nodes are read only where they help."""
         run.failure = find_failure(run.observed)
         if run.failure is None and (events := await self._read_events(run.key, run.observed)):
@@ -184,11 +184,11 @@ class Reconciler:
             if nodes is not None and newer_in:
                 self._status_writer.again(run.key, newer_in)
 
-    async def _write_status(self, run: "_Run") -> None:
+    async def _write_status(self, run: "_Pass") -> None:
         run.status = assess(run.endpoint, run.observed, run.failure, run.before, datetime.now(UTC))
         await self._status_writer.write(run.manifest, run.before, run.status)
 
-    async def _follow_up(self, run: "_Run") -> None:
+    async def _follow_up(self, run: "_Pass") -> None:
         """Say who is to look at the endpoint from now on: the startup poller, the autoscaler, or this again."""
         self._request_refresh(run)
         self._follow_starts(run.key, run.observed, run.status)
@@ -202,7 +202,7 @@ class Reconciler:
         self._slice_writer.forget(key)
         self._autoscaler.follow(key, None)
 
-    def _request_refresh(self, run: "_Run") -> None:
+    def _request_refresh(self, run: "_Pass") -> None:
         """Read the endpoint again without the cache when pods miss what may be a child; later if it just was."""
         if run.observed.error is None and run.failure and run.failure.reason in MISSING_CHILD_REASONS:
             self.force_refresh(run.key)
@@ -236,7 +236,7 @@ class Reconciler:
             key, addresses, keep={run(pod) for pod in observed.current_pods for run in (run_of, ended_run_of)}
         )
 
-    async def _apply_children(self, run: "_Run") -> Manifest:
+    async def _apply_children(self, run: "_Pass") -> Manifest:
         """Make all that the endpoint consists of. Returns its Deployment as it is now."""
         endpoint, observed, force_refresh, key = run.endpoint, run.observed, run.force_refresh, run.key
         if any(source.kind == "image" for source in endpoint.sources):
@@ -321,7 +321,7 @@ class Reconciler:
 
 
 @dataclass
-class _Run:
+class _Pass:
     """One reconcile of one endpoint, on its way through the phases."""
 
     key: EndpointKey

@@ -8,7 +8,7 @@ from itertools import islice
 from forebay_kube.endpoint_key import EndpointKey, parse_key
 from forebay_operator.json_text import parse_json
 
-MOST = 2**53
+MAX_COUNT = 2**53
 """No number that a server tells is larger."""
 
 IN_FLIGHT = "forebay_requests_in_flight"
@@ -75,7 +75,7 @@ def parse_load(text: str) -> PodLoad | None:
             found[name] = found.get(name, 0.0) + float(value)
         except ValueError:
             return None
-    if not all(0 <= value <= MOST for value in found.values()):
+    if not all(0 <= value <= MAX_COUNT for value in found.values()):
         return None
     numbers = {name: int(value) for name, value in found.items()}
     if IN_FLIGHT not in numbers or BEGUN not in numbers:
@@ -118,6 +118,6 @@ def _count_jobs(jobs: Mapping[str, object]) -> tuple[int, int]:
 
 def _count(one: Mapping[str, object], name: str) -> int:
     value = one.get(name, 0)
-    if not isinstance(value, int) or not 0 <= value <= MOST:
+    if not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
         raise ValueError(name)
     return value

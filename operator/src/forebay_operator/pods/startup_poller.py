@@ -45,7 +45,7 @@ MAX_BYTES = 65536
 
 
 @dataclass
-class _Run:
+class _PolledRun:
     """A server that is asked."""
 
     key: EndpointKey
@@ -54,10 +54,10 @@ class _Run:
 
 
 @dataclass
-class _Endpoint:
+class _PolledEndpoint:
     """The runs of one endpoint that are asked, and what they and those before them said."""
 
-    runs: dict[str, _Run] = field(default_factory=dict)
+    runs: dict[str, _PolledRun] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
 
 
@@ -70,8 +70,8 @@ class StartupPoller:
         self._changed = changed
         self._port = port
         self._interval = interval
-        self._endpoints: dict[EndpointKey, _Endpoint] = {}
-        self._due: list[tuple[float, int, str, _Run]] = []
+        self._endpoints: dict[EndpointKey, _PolledEndpoint] = {}
+        self._due: list[tuple[float, int, str, _PolledRun]] = []
         self._count = 0
         self._asked: Counter[str] = Counter()
         self._news = asyncio.Event()
@@ -83,11 +83,11 @@ class StartupPoller:
     def follow(self, key: EndpointKey, addresses: Mapping[str, str], keep: Collection[str] = ()) -> None:
         """Of this endpoint ask these from now on, and no others: run -> IP address. `keep`: the runs whose reports are
         still of use. Call it as often as you like."""
-        known = self._endpoints.pop(key, _Endpoint())
+        known = self._endpoints.pop(key, _PolledEndpoint())
         reports = {run: report for run, report in known.reports.items() if run in keep or run in addresses}
-        runs = {run: known.runs.get(run) or _Run(key, address) for run, address in addresses.items()}
+        runs = {run: known.runs.get(run) or _PolledRun(key, address) for run, address in addresses.items()}
         if runs or reports:
-            self._endpoints[key] = _Endpoint(runs, reports)
+            self._endpoints[key] = _PolledEndpoint(runs, reports)
         for name, run in runs.items():
             if name not in known.runs:
                 self._ask_in(0.0, name, run)
@@ -118,12 +118,12 @@ class StartupPoller:
         if not self._asked[namespace]:
             del self._asked[namespace]
 
-    def _ask_in(self, delay: float, name: str, run: _Run) -> None:
+    def _ask_in(self, delay: float, name: str, run: _PolledRun) -> None:
         self._count += 1
         heapq.heappush(self._due, (asyncio.get_running_loop().time() + delay, self._count, name, run))
         self._news.set()
 
-    async def _next(self) -> tuple[str, _Run]:
+    async def _next(self) -> tuple[str, _PolledRun]:
         """Wait for the next run that is due and still followed."""
         while True:
             now = asyncio.get_running_loop().time()
@@ -138,11 +138,11 @@ class StartupPoller:
                 async with asyncio.timeout(timeout):
                     await self._news.wait()
 
-    def _is_followed(self, name: str, run: _Run) -> bool:
+    def _is_followed(self, name: str, run: _PolledRun) -> bool:
         endpoint = self._endpoints.get(run.key)
         return endpoint is not None and endpoint.runs.get(name) is run
 
-    async def _ask(self, session: aiohttp.ClientSession, name: str, run: _Run) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, name: str, run: _PolledRun) -> None:
         report = _parse(await get_text(session, run.address, self._port, "/startup", MAX_BYTES))
         if not self._is_followed(name, run):
             return

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from forebay_operator.spec import Manifest
 
-TENSOR = "TENSOR_PARALLEL_SIZE"
+TENSOR_PARALLEL_SIZE = "TENSOR_PARALLEL_SIZE"
 OTHERS = ("PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE", "PREFILL_CONTEXT_PARALLEL_SIZE")
 """Settings that take GPUs too: vLLM needs the product of all (ParallelConfig, config/parallel.py)."""
 
@@ -15,7 +15,7 @@ ELSEWHERE = ("VLLM_CONFIG_FILE", "DATA_PARALLEL_SIZE_LOCAL")
 _IN_ARGUMENTS = re.compile(r"(?:^|\s)(?:-(?:tp|pp|dp|pcp)|--\S*parallel-size\S*)(?:[\s=]|$)")
 
 
-MOST_DIGITS = 6
+MAX_COUNT_DIGITS = 6
 """Of a parallel size; there are fewer GPUs in the world's largest cluster."""
 
 
@@ -26,13 +26,13 @@ def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
     """
     given = {str(variable["name"]): variable for variable in env}
     arguments = str(given.get("VLLM_EXTRA_ARGS", {}).get("value", ""))
-    if TENSOR in given or any(name in given for name in ELSEWHERE) or _IN_ARGUMENTS.search(arguments):
+    if TENSOR_PARALLEL_SIZE in given or any(name in given for name in ELSEWHERE) or _IN_ARGUMENTS.search(arguments):
         return None
     taken = 1
     for name in OTHERS:
         if name in given:
             value = str(given[name].get("value", "")).strip()
-            size = int(value) if value.isdecimal() and len(value) <= MOST_DIGITS else 0
+            size = int(value) if value.isdecimal() and len(value) <= MAX_COUNT_DIGITS else 0
             if size < 1:
                 return None
             taken *= size

@@ -3,7 +3,7 @@
 from typing import Any
 
 from forebay_operator import child_names
-from forebay_operator.resources.parallelism import TENSOR, find_tensor_parallel_size
+from forebay_operator.resources.parallelism import TENSOR_PARALLEL_SIZE, find_tensor_parallel_size
 from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
 from forebay_operator.spec import PRODUCT_LABELS, SERVED_NAME_VARIABLES, Endpoint, Manifest
@@ -19,7 +19,7 @@ STARTUP_MARGIN = 30
 
 STARTUP_PERIOD = 2
 STARTUP_VARIABLE = "VLLM_STARTUP_TIMEOUT"
-USER, GROUP = 2000, 0
+POD_USER, POD_GROUP = 2000, 0
 """The user and group that vLLM's official images are made for."""
 
 GPU_TAINTS = {"nvidia.com": "nvidia.com/gpu", "amd.com": "amd.com/gpu"}
@@ -39,9 +39,9 @@ def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
         "terminationGracePeriodSeconds": PRE_STOP_SLEEP + endpoint.rollout.drain_seconds + EXIT_TIME,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": GROUP,
-            "fsGroup": USER,
+            "runAsUser": POD_USER,
+            "runAsGroup": POD_GROUP,
+            "fsGroup": POD_USER,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
@@ -140,7 +140,7 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
     if endpoint.scaling and endpoint.scaling.sleeps and endpoint.gpu.count:
         defaults["ENABLE_SLEEP_MODE"] = "true"
     if size := find_tensor_parallel_size(endpoint.gpu.count, endpoint.env):
-        defaults[TENSOR] = str(size)
+        defaults[TENSOR_PARALLEL_SIZE] = str(size)
     ours = {name: {"name": name, "value": value} for name, value in (fixed | defaults).items()}
     return list((ours | users).values())
 

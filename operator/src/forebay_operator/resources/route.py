@@ -8,7 +8,7 @@ from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 
-CONDITION = "RouteReady"
+ROUTE_CONDITION = "RouteReady"
 ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED = "RouteAccepted", "RouteWaiting", "RouteRefused"
 """Reasons of the condition while there is a route."""
 
@@ -43,7 +43,7 @@ def build_route(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None
 def route_condition(ready: bool, reason: str, message: str, generation: int) -> dict[str, object]:
     """What is said of the route in the endpoint's status."""
     return {
-        "type": CONDITION,
+        "type": ROUTE_CONDITION,
         "status": "True" if ready else "False",
         "reason": reason,
         "message": message,

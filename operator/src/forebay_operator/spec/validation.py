@@ -35,7 +35,7 @@ REFUSED_VARIABLES = {
 OWN_PREFIX = "FOREBAY_"
 """Of variables that the operator sets, but for those that follow."""
 
-LIMITS = frozenset(
+LIMIT_VARIABLES = frozenset(
     {
         "FOREBAY_MAX_IN_FLIGHT",
         "FOREBAY_MAX_BODY_BYTES",
@@ -86,7 +86,7 @@ RESERVED_MOUNTS = re.compile(
 )
 """Paths that the operator or the runtime mounts, with those above them."""
 
-LONGEST = 24 * 3600
+MAX_DURATION_SECONDS = 24 * 3600
 """Seconds that a drain or a start may take at most."""
 
 
@@ -144,8 +144,9 @@ def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
 def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
     for name in (variable["name"] for variable in endpoint.env):
         reason = REFUSED_VARIABLES.get(name)
-        if name.startswith(OWN_PREFIX) and name not in LIMITS:
-            reason = f"names that begin with {OWN_PREFIX} are set by the operator, but for {', '.join(sorted(LIMITS))}"
+        if name.startswith(OWN_PREFIX) and name not in LIMIT_VARIABLES:
+            own = ", ".join(sorted(LIMIT_VARIABLES))
+            reason = f"names that begin with {OWN_PREFIX} are set by the operator, but for {own}"
         if name in ADAPTER_VARIABLES and endpoint.adapters:
             reason = "it is set from spec.adapters; keep one of the two"
         if reason:
@@ -179,7 +180,7 @@ def _find_in_duration(field: str, text: str, least: int) -> Iterator[str]:
     except ValueError as error:
         yield f"{field}: {error}"
         return
-    if not least <= seconds <= LONGEST:
+    if not least <= seconds <= MAX_DURATION_SECONDS:
         yield f"{field}: {text} is not between {least}s and 24h"
 
 

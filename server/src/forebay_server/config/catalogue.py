@@ -6,30 +6,30 @@ from forebay_server.config import settings, speculative, variable_names
 from forebay_server.config.env_resolver import settable
 from forebay_server.config.vllm_flags import Flag, FlagKind
 
-Entry = dict[str, object]
+FlagEntry = dict[str, object]
 
 
-def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[Entry]:
+def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[FlagEntry]:
     """One entry for each name, sorted by it: {"name", "status", …}.
 
     status: "flag" and "alias" (with "sets", "type", "list", "default", "choices", "expected"), "forebay" and "library"
     (with "meaning"), "vllm" (a variable of vLLM that is no flag), "removed" (with "instead"), "reserved" (with
     "remedy") and "refused" (with "why").
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, FlagEntry] = {}
 
     def add(name: str, status: str, **more: object) -> None:
         entries.setdefault(name, {"name": name, "status": status, **more})
 
     for name, remedy in variable_names.RESERVED.items():
         add(name, "reserved", remedy=remedy)
-    for name, why in {**variable_names.REFUSED, **variable_names.REFUSED_VARIABLES}.items():
+    for name, why in {**variable_names.REFUSED_FLAGS, **variable_names.REFUSED_ENVIRONMENT}.items():
         add(name, "refused", why=why)
     for name, flag in settable(flags).items():
         add(name, "flag", **_flag(flag))
     for alias, target in variable_names.ALIASES.items():
         add(alias, "alias", **_flag(flags[target]))
-    for name, (key, _) in speculative.PARTS.items():
+    for name, (key, _) in speculative.CONFIG_FIELDS.items():
         add(name, "forebay", meaning=f"{key} of {speculative.CONFIG}", default=None)
     for name, meaning in settings.DESCRIPTIONS.items():
         add(name, "forebay", meaning=meaning, default=settings.DEFAULTS.get(name))
@@ -44,7 +44,7 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
     return [entries[name] for name in sorted(entries)]
 
 
-def _flag(flag: Flag) -> Entry:
+def _flag(flag: Flag) -> FlagEntry:
     return {
         "sets": flag.option,
         "type": flag.type,

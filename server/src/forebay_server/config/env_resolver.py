@@ -86,7 +86,7 @@ def resolve(
         *flags,
         *variable_names.ALIASES,
         *variable_names.LIBRARIES,
-        *speculative.PARTS,
+        *speculative.CONFIG_FIELDS,
         *vllm_variables,
         *own_variables,
     }
@@ -134,7 +134,7 @@ def settable(flags: Mapping[str, Flag]) -> dict[str, Flag]:
     """The flags that a variable may set, by its own name or by an alias."""
     aliased = set(variable_names.ALIASES.values())
     closed = (
-        variable_names.REFUSED.keys() | variable_names.RESERVED.keys() | variable_names.LIBRARIES.keys()
+        variable_names.REFUSED_FLAGS.keys() | variable_names.RESERVED.keys() | variable_names.LIBRARIES.keys()
     ) - aliased
     return {name: flag for name, flag in flags.items() if name not in closed}
 
@@ -192,7 +192,7 @@ def refused_options(given: Mapping[str, object], defaults: Mapping[str, object])
     """Errors for parsed flags (by UPPER_CASE name) that would switch off a promise, whatever set them."""
     return [
         f"--{name.lower().replace('_', '-')} cannot be set: {why}."
-        for name, why in variable_names.REFUSED.items()
+        for name, why in variable_names.REFUSED_FLAGS.items()
         if name in given and given[name] != defaults.get(name)
     ]
 
@@ -200,20 +200,20 @@ def refused_options(given: Mapping[str, object], defaults: Mapping[str, object])
 def _refusals(env: Mapping[str, str], flags: Mapping[str, Flag]) -> list[str]:
     refused = {
         name: why
-        for name, why in variable_names.REFUSED.items()
+        for name, why in variable_names.REFUSED_FLAGS.items()
         if name in flags and name not in variable_names.RESERVED
     }
     errors = [f"{name} cannot be set: {why}." for name, why in refused.items() if env.get(name)]
     return errors + [
         f"{name} cannot be set: {why}."
-        for name, why in variable_names.REFUSED_VARIABLES.items()
+        for name, why in variable_names.REFUSED_ENVIRONMENT.items()
         if env.get(name, "").strip().lower() not in ("", *FALSE)
     ]
 
 
 def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], result: Resolution) -> None:
     """Say what is set and has no effect, and what is probably a slip of the pen."""
-    right_names = known - variable_names.REFUSED.keys() - variable_names.RESERVED.keys()
+    right_names = known - variable_names.REFUSED_FLAGS.keys() - variable_names.RESERVED.keys()
     negations = {upper_case(flag.negation): flag.name for flag in flags.values() if flag.negation}
     for name in sorted(env):
         if name in variable_names.RESERVED:

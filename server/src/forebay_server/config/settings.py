@@ -18,7 +18,7 @@ HTTP_PORT = 8000
 OPS_PORT = 8001
 """Probes, startup report and metrics: never exposed by the Service."""
 
-Auth = Literal["APIKey", "None"]
+AuthMode = Literal["APIKey", "None"]
 
 DESCRIPTIONS = {
     "FOREBAY_ENDPOINT": "the endpoint's name",
@@ -103,7 +103,7 @@ class Settings:
     """Read from the environment once, at the start. DESCRIPTIONS says what each means."""
 
     endpoint: str
-    auth: Auth
+    auth: AuthMode
     keys_dir: Path
     control_dir: Path
     drain_seconds: float
@@ -126,7 +126,7 @@ class Settings:
             )
         return cls(
             endpoint=_read(env, "FOREBAY_ENDPOINT"),
-            auth=cast(Auth, auth),
+            auth=cast(AuthMode, auth),
             keys_dir=Path(_read(env, "FOREBAY_KEYS_DIR")),
             control_dir=Path(_read(env, "FOREBAY_CONTROL_DIR")),
             drain_seconds=_seconds(env, "FOREBAY_DRAIN_SECONDS"),

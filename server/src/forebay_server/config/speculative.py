@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 CONFIG = "SPECULATIVE_CONFIG"
 
-PARTS: dict[str, tuple[str, type[str] | type[int]]] = {
+CONFIG_FIELDS: dict[str, tuple[str, type[str] | type[int]]] = {
     "SPECULATIVE_METHOD": ("method", str),
     "SPECULATIVE_MODEL": ("model", str),
     "NUM_SPECULATIVE_TOKENS": ("num_speculative_tokens", int),
@@ -22,14 +22,14 @@ NGRAM_MODEL = "[ngram]"
 
 def parts_set(env: Mapping[str, str]) -> dict[str, str]:
     """The parts that are set to something: 0 means unset, as in the worker's templates."""
-    return {name: value for name in PARTS if (value := env.get(name, "").strip()) not in ("", "0", "None")}
+    return {name: value for name in CONFIG_FIELDS if (value := env.get(name, "").strip()) not in ("", "0", "None")}
 
 
 def compose(parts: Mapping[str, str]) -> str:
     """SPECULATIVE_CONFIG from its parts, of which there is at least one. Raises ValueError saying what is wrong."""
     config: dict[str, object] = {}
     for name, value in parts.items():
-        key, kind = PARTS[name]
+        key, kind = CONFIG_FIELDS[name]
         if kind is int and not (value.isascii() and value.isdigit()):
             raise ValueError(f"{name}={value!r}: expected a whole number from 1.")
         config[key] = kind(value)

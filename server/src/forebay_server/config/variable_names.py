@@ -64,7 +64,7 @@ RESERVED = {
 }
 """Names that are everyone's, so they never set a flag of vLLM; with what to do instead where one may be missed."""
 
-REFUSED = {
+REFUSED_FLAGS = {
     "HOST": "the Service reaches the server on every address of the pod",
     "PORT": "the Service reaches the server on its port 8000",
     "UDS": "the Service reaches the server by TCP",
@@ -83,7 +83,7 @@ REFUSED = {
 }
 """Flags of vLLM that would switch off a promise of the endpoint -> why."""
 
-REFUSED_VARIABLES = {
+REFUSED_ENVIRONMENT = {
     "VLLM_API_KEY": "keys come from the endpoint's Secret and are checked before vLLM",
     "VLLM_USE_RUST_FRONTEND": "that front-end has no key check, no /v2 path and no drain",
     "VLLM_SERVER_DEV_MODE": "it opens routes that stop or change the server",

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from forebay_server.asgi_client import Reply
+from forebay_server.asgi_client import AppReply
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, JobError
 
@@ -41,7 +41,7 @@ def batches(call: Call, settings: JobSettings) -> OutputBatches:
     )
 
 
-async def emit(call: Call, reply: Reply, settings: JobSettings) -> AsyncGenerator[object, None]:
+async def emit(call: Call, reply: AppReply, settings: JobSettings) -> AsyncGenerator[object, None]:
     """The items of the job's output as they come to be. Raises JobError for an error, at once or within a stream."""
     if reply.status >= 400:
         raise JobError(_error_message(await _all(reply), reply.status))
@@ -64,7 +64,7 @@ async def emit(call: Call, reply: Reply, settings: JobSettings) -> AsyncGenerato
                 yield parsed
 
 
-async def _grouped(reply: Reply, sizes: OutputBatches) -> AsyncIterator[list[str]]:
+async def _grouped(reply: AppReply, sizes: OutputBatches) -> AsyncIterator[list[str]]:
     group: list[str] = []
     async for event in _events(reply):
         group.append(event)
@@ -75,7 +75,7 @@ async def _grouped(reply: Reply, sizes: OutputBatches) -> AsyncIterator[list[str
         yield group
 
 
-async def _token_items(reply: Reply, sizes: OutputBatches, choices: int) -> AsyncIterator[dict[str, Any]]:
+async def _token_items(reply: AppReply, sizes: OutputBatches, choices: int) -> AsyncIterator[dict[str, Any]]:
     """Items with a list of tokens for each of the `choices`, and the usage from the first item to this one."""
     tokens: list[list[str]] = [[] for _ in range(choices)]
     written = [0] * choices
@@ -127,7 +127,7 @@ def _tokens(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _events(reply: Reply) -> AsyncIterator[str]:
+async def _events(reply: AppReply) -> AsyncIterator[str]:
     """The data of server-sent events, whatever pieces they arrive in. Raises JobError for an error among them."""
     rest = b""
     async for piece in reply.body:
@@ -141,7 +141,7 @@ async def _events(reply: Reply) -> AsyncIterator[str]:
                 yield data
 
 
-async def _all(reply: Reply) -> bytes:
+async def _all(reply: AppReply) -> bytes:
     return b"".join([piece async for piece in reply.body])
 
 

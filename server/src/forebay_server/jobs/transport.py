@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from forebay_server.asgi import DIRECT, App, Scope
-from forebay_server.asgi_client import Reply, asked, content_headers
+from forebay_server.asgi_client import AppReply, asked, content_headers
 
 PASSED_ON = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"user-agent"})
 """Headers of the job's own request that the request within has too."""
@@ -15,7 +15,7 @@ PASSED_ON = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"user-ag
 class Transport(Protocol):
     """Carries one request. To leave the context ends the request, finished or not."""
 
-    def send(self, method: str, path: str, body: dict[str, Any] | None) -> AbstractAsyncContextManager[Reply]: ...
+    def send(self, method: str, path: str, body: dict[str, Any] | None) -> AbstractAsyncContextManager[AppReply]: ...
 
 
 class WithinProcess:
@@ -26,7 +26,7 @@ class WithinProcess:
         self._scope = scope
 
     @asynccontextmanager
-    async def send(self, method: str, path: str, body: dict[str, Any] | None) -> AsyncIterator[Reply]:
+    async def send(self, method: str, path: str, body: dict[str, Any] | None) -> AsyncIterator[AppReply]:
         content = b"" if body is None else json.dumps(body).encode()
         async with asked(self._app, self._inner_scope(method, path, content), content) as reply:
             yield reply

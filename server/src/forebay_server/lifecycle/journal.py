@@ -50,7 +50,7 @@ TEXT_LENGTH = 3000
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One line. `at` is in seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
 
     at: float
@@ -79,7 +79,7 @@ class Journal:
                     self.errors.append(entry.evidence)
         return steps
 
-    def _read(self) -> Iterator[Entry]:
+    def _read(self) -> Iterator[JournalEntry]:
         with self._path.open("rb") as file:
             file.seek(self._offset)
             lines = file.readlines()
@@ -161,7 +161,7 @@ def shortened(text: str) -> str:
     return text if len(text) <= TEXT_LENGTH else f"{text[:half]} … {text[-half:]}"
 
 
-def _parse(line: bytes) -> Entry:
+def _parse(line: bytes) -> JournalEntry:
     content = json.loads(line)
     evidence = Evidence(frozenset(content["names"]), content["text"]) if "text" in content else None
-    return Entry(content["at"], Step(content["step"]) if "step" in content else None, evidence)
+    return JournalEntry(content["at"], Step(content["step"]) if "step" in content else None, evidence)

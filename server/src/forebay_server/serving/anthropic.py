@@ -1,6 +1,6 @@
 """Anthropic's Messages API: its specification requires the fields that have no value too, as null."""
 
-from forebay_server.serving.openai import Reply
+from forebay_server.serving.openai import JsonObject
 
 MESSAGE = ("stop_reason", "stop_sequence", "stop_details", "container")
 USAGE = (
@@ -14,7 +14,7 @@ USAGE = (
 )
 
 
-def complete_message(reply: Reply) -> Reply:
+def complete_message(reply: JsonObject) -> JsonObject:
     """A message, changed in place."""
     for name in MESSAGE:
         reply.setdefault(name, None)

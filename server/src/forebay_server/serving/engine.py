@@ -14,7 +14,7 @@ from forebay_server.lifecycle.state import ServerState
 
 log = logging.getLogger(__name__)
 
-Answer = dict[str, object]
+ControlAnswer = dict[str, object]
 
 MODES = ("wait", "abort", "keep")
 """What becomes of running requests when the engine goes to sleep: they finish, they are cut, they go on after it."""
@@ -77,10 +77,10 @@ class Engine:
         self._busy = asyncio.Lock()
         self._level = 0
 
-    async def is_sleeping(self) -> Answer:
+    async def is_sleeping(self) -> ControlAnswer:
         return {"is_sleeping": bool(await self._client.is_sleeping())}
 
-    async def sleep(self, level: int, mode: str, after: float = 0.0) -> Answer:
+    async def sleep(self, level: int, mode: str, after: float = 0.0) -> ControlAnswer:
         """Level 0 stops the engine, 1 moves the weights to the host's memory and drops the KV cache, 2 drops both.
         Requests are refused from then on; those that run are treated by `mode`, one of MODES. With `after` it says for
         so many seconds that it is not ready, and answers still; a request that comes meanwhile keeps it awake."""
@@ -114,7 +114,7 @@ class Engine:
             self._state.leaving = False
         return False
 
-    async def wake_up(self, tags: Sequence[str]) -> Answer:
+    async def wake_up(self, tags: Sequence[str]) -> ControlAnswer:
         """Wake what `tags` name (weights, kv_cache), or all. Requests come in again once the whole engine is awake and
         the model has answered one; weights that level 2 dropped are loaded before."""
         async with self._busy:
@@ -138,18 +138,18 @@ class Engine:
                 return not await self._client.is_sleeping()
         return await vllm_compat.wake_up(self._client, list(tags) or None)
 
-    async def load_adapter(self, fields: Mapping[str, Any]) -> Answer:
+    async def load_adapter(self, fields: Mapping[str, Any]) -> ControlAnswer:
         """Load the adapter that `fields` describe, in vLLM's words: lora_name, lora_path (a folder or a repository),
         load_inplace. It is a model of its own from now on."""
         return await self._change_adapters(vllm_compat.load_adapter, fields)
 
-    async def unload_adapter(self, fields: Mapping[str, Any]) -> Answer:
+    async def unload_adapter(self, fields: Mapping[str, Any]) -> ControlAnswer:
         """Take away the adapter lora_name."""
         return await self._change_adapters(vllm_compat.unload_adapter, fields)
 
     async def _change_adapters(
         self, change: Callable[[Any, Mapping[str, Any]], Awaitable[tuple[int, str]]], fields: Mapping[str, Any]
-    ) -> Answer:
+    ) -> ControlAnswer:
         if not self._abilities.adapters:
             raise _not_started_with("ENABLE_LORA=true", "take adapters")
         async with self._busy:
@@ -161,7 +161,7 @@ class Engine:
             raise EngineRefused(ApiError(400 if status == 500 else status, message))
         return {"status": message}
 
-    async def profile(self, start: bool) -> Answer:
+    async def profile(self, start: bool) -> ControlAnswer:
         """Start or stop the profiler that PROFILER_CONFIG describes."""
         if not self._abilities.profiler:
             example = 'PROFILER_CONFIG={"profiler": "torch", "torch_profiler_dir": "/cache/profile"}'

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from forebay_protocol.errors import ApiError
-from forebay_server.serving.engine import MODES, Answer, Engine, EngineRefused
+from forebay_server.serving.engine import MODES, ControlAnswer, Engine, EngineRefused
 
 LONGEST_WAIT = 300
 """Seconds before it falls asleep."""
@@ -44,7 +44,7 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class ControlRequest:
-    """One for a path of OPERATIONS."""
+    """One for a path of CONTROL_OPERATIONS."""
 
     method: str
     target: str
@@ -69,21 +69,21 @@ class Control:
         self._engine, self._loop = engine, loop
 
     def answer(self, request: ControlRequest) -> tuple[HTTPStatus, dict[str, object], tuple[tuple[str, str], ...]]:
-        """Status, body and headers of the answer to a request for a path of OPERATIONS."""
+        """Status, body and headers of the answer to a request for a path of CONTROL_OPERATIONS."""
         try:
             return HTTPStatus.OK, self._perform(request), ()
         except EngineRefused as refused:
             error = refused.error
             return HTTPStatus(error.status), error.content(), error.headers
 
-    def _perform(self, request: ControlRequest) -> Answer:
+    def _perform(self, request: ControlRequest) -> ControlAnswer:
         if self._tokens is None:
             raise EngineRefused(OFF)
         scheme, _, token = request.authorization.partition(" ")
         if scheme.lower() != "bearer" or not self._tokens.accepts(token.strip()):
             raise EngineRefused(NO_TOKEN)
         path, query = urlsplit(request.target).path, parse_qs(urlsplit(request.target).query)
-        method, operation = OPERATIONS[path]
+        method, operation = CONTROL_OPERATIONS[path]
         if request.method != method:
             raise EngineRefused(ApiError(405, f"{path} takes {method} only.", headers=(("allow", method),)))
         if request.length > BODY_BYTES:
@@ -101,11 +101,11 @@ class Control:
 
 
 Query = Mapping[str, list[str]]
-Fields = Mapping[str, Any]
-Asked = Callable[[Engine], Coroutine[Any, Any, Answer]]
+ControlFields = Mapping[str, Any]
+Asked = Callable[[Engine], Coroutine[Any, Any, ControlAnswer]]
 
 
-def _fields(body: bytes) -> Fields:
+def _fields(body: bytes) -> ControlFields:
     try:
         content = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
@@ -115,7 +115,7 @@ def _fields(body: bytes) -> Fields:
     return content
 
 
-def _sleep(query: Query, fields: Fields) -> Asked:
+def _sleep(query: Query, fields: ControlFields) -> Asked:
     level, mode = query.get("level", ["1"])[-1], query.get("mode", [MODES[0]])[-1]
     if level not in ("0", "1", "2"):
         raise EngineRefused(ApiError(400, f"level is {level!r}; it must be 0, 1 or 2.", None, "level"))
@@ -129,14 +129,14 @@ def _sleep(query: Query, fields: Fields) -> Asked:
     return lambda engine: engine.sleep(int(level), mode, float(after))
 
 
-def _wake_up(query: Query, fields: Fields) -> Asked:
+def _wake_up(query: Query, fields: ControlFields) -> Asked:
     tags = query.get("tags", [])
     if wrong := [tag for tag in tags if tag not in ("weights", "kv_cache")]:
         raise EngineRefused(ApiError(400, f"tags has {wrong[0]!r}; there are weights and kv_cache.", None, "tags"))
     return lambda engine: engine.wake_up(tags)
 
 
-OPERATIONS: dict[str, tuple[str, Callable[[Query, Fields], Asked]]] = {
+CONTROL_OPERATIONS: dict[str, tuple[str, Callable[[Query, ControlFields], Asked]]] = {
     "/is_sleeping": ("GET", lambda query, fields: lambda engine: engine.is_sleeping()),
     "/sleep": ("POST", _sleep),
     "/wake_up": ("POST", _wake_up),

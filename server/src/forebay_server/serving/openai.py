@@ -6,10 +6,10 @@ always present. Pure functions that change the reply as it was dumped, in place.
 
 from typing import Any
 
-Reply = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-def complete_chat(reply: Reply) -> Reply:
+def complete_chat(reply: JsonObject) -> JsonObject:
     """A chat.completion. Fields of vLLM's own stay where they hold something."""
     _drop_nulls(reply, keep=())
     reply.setdefault("service_tier", "default")
@@ -23,7 +23,7 @@ def complete_chat(reply: Reply) -> Reply:
     return reply
 
 
-def complete_text(reply: Reply) -> Reply:
+def complete_text(reply: JsonObject) -> JsonObject:
     """A text_completion."""
     _drop_nulls(reply, keep=())
     for choice in reply["choices"]:
@@ -32,7 +32,7 @@ def complete_text(reply: Reply) -> Reply:
     return reply
 
 
-def complete_model(card: Reply) -> Reply:
+def complete_model(card: JsonObject) -> JsonObject:
     """One entry of the list of models, without permissions, which nobody has here, and without a path of the image."""
     root = card.get("root")
     if isinstance(root, str) and root.startswith("/"):
@@ -40,7 +40,7 @@ def complete_model(card: Reply) -> Reply:
     return {name: value for name, value in card.items() if value is not None and name != "permission"}
 
 
-def _complete_usage(reply: Reply) -> None:
+def _complete_usage(reply: JsonObject) -> None:
     usage = reply.get("usage")
     if usage:
         _drop_nulls(usage, keep=())
@@ -49,6 +49,6 @@ def _complete_usage(reply: Reply) -> None:
                 _drop_nulls(usage[details], keep=())
 
 
-def _drop_nulls(part: Reply, keep: tuple[str, ...]) -> None:
+def _drop_nulls(part: JsonObject, keep: tuple[str, ...]) -> None:
     for name in [name for name, value in part.items() if value is None and name not in keep]:
         del part[name]

@@ -17,7 +17,7 @@ from forebay_server.lifecycle import startup
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
 from forebay_server.metrics import metrics as own_metrics
-from forebay_server.serving.engine_control import OPERATIONS, Control, ControlRequest
+from forebay_server.serving.engine_control import CONTROL_OPERATIONS, Control, ControlRequest
 
 JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,7 +28,7 @@ MOST_CONNECTIONS = 64
 MOST_LENGTH_DIGITS = 10
 """Of a Content-Length that are read: more are too many bytes by any of them."""
 
-Reply = tuple[HTTPStatus, str, bytes]
+OpsAnswer = tuple[HTTPStatus, str, bytes]
 
 
 def any_address() -> str:
@@ -45,7 +45,7 @@ def any_address() -> str:
     return "::"
 
 
-def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> Reply:
+def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> OpsAnswer:
     """What GET `path` is answered with.
 
     /startupz 200 once the model has answered, /readyz 200 while requests may come, /livez 200 unless only a restart
@@ -68,7 +68,7 @@ def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> Reply:
     return HTTPStatus.NOT_FOUND, JSON, body
 
 
-def _json(good: bool, content: dict[str, object]) -> Reply:
+def _json(good: bool, content: dict[str, object]) -> OpsAnswer:
     status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
     return status, JSON, json.dumps(content).encode()
 
@@ -118,14 +118,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path in OPERATIONS:
+        if path in CONTROL_OPERATIONS:
             self._control()
         else:
             self._send(*reply(path, self.server.state, self.server.metrics))
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0]
-        if path in OPERATIONS:
+        if path in CONTROL_OPERATIONS:
             self._control()
         else:
             self.close_connection = True

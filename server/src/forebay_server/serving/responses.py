@@ -4,15 +4,15 @@ events whose parts hold no null where a list is meant. Pure functions over what 
 import time
 from typing import Any
 
-from forebay_server.serving.openai import Reply
+from forebay_server.serving.openai import JsonObject
 
 LIFECYCLE = frozenset({"response.created", "response.in_progress", "response.completed", "response.failed"})
 ITEMS = frozenset({"response.output_item.added", "response.output_item.done"})
-PARTS = frozenset({"response.content_part.added", "response.content_part.done"})
-CORRECTED = LIFECYCLE | ITEMS | PARTS
+PART_EVENTS = frozenset({"response.content_part.added", "response.content_part.done"})
+CORRECTED = LIFECYCLE | ITEMS | PART_EVENTS
 """The events that come once for an answer or for a part of it. Those with a delta pass as vLLM has them."""
 
-ABSENT: Reply = {
+ABSENT_FIELDS: JsonObject = {
     "completed_at": None,
     "error": None,
     "incomplete_details": None,
@@ -36,9 +36,9 @@ OPTIONAL = ("ec_transfer_params", "input_messages", "kv_transfer_params", "outpu
 """Left out when null."""
 
 
-def complete_response(reply: Reply, request: Reply) -> Reply:
+def complete_response(reply: JsonObject, request: JsonObject) -> JsonObject:
     """A response; `request` gives what vLLM does not repeat."""
-    for name, value in ABSENT.items():
+    for name, value in ABSENT_FIELDS.items():
         if reply.get(name) is None:
             reply[name] = {} if name == "metadata" else value
     for name in OPTIONAL:
@@ -62,7 +62,7 @@ def complete_response(reply: Reply, request: Reply) -> Reply:
     return reply
 
 
-def complete_item(item: Reply) -> Reply:
+def complete_item(item: JsonObject) -> JsonObject:
     """One item of the output."""
     for name in [name for name, value in item.items() if value is None]:
         del item[name]
@@ -75,14 +75,14 @@ def complete_item(item: Reply) -> Reply:
     return item
 
 
-def complete_part(part: Reply) -> Reply:
+def complete_part(part: JsonObject) -> JsonObject:
     """One part of a message's content."""
     if part.get("type") == "output_text" and part.get("logprobs") is None:
         part["logprobs"] = []
     return part
 
 
-def complete_event(event: Reply, request: Reply) -> Reply:
+def complete_event(event: JsonObject, request: JsonObject) -> JsonObject:
     """An event of CORRECTED. An answer cut short ends with response.incomplete."""
     kind = event["type"]
     if kind in LIFECYCLE:
@@ -118,6 +118,6 @@ def _readable(item: Any) -> Any:
     return item
 
 
-def request_fields(request: Any) -> Reply:
+def request_fields(request: Any) -> JsonObject:
     """What complete_response needs of a request as vLLM parsed it."""
     return {name: getattr(request, name, None) for name in ("store", "safety_identifier", "prompt_cache_key")}

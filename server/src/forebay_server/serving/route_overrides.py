@@ -19,7 +19,7 @@ from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
 from forebay_server.serving import anthropic, errors, openai, responses, routes, streams, tools
 
-Endpoint = Callable[..., Awaitable[Any]]
+RouteHandler = Callable[..., Awaitable[Any]]
 
 LOAD_HEADER = "endpoint-load-metrics-format"
 """A request that has it asks for vLLM's load in the head of the answer, which only vLLM's own route gives."""
@@ -66,7 +66,7 @@ def not_understood(request: Request) -> Response | None:
     return error_response(error, request.url.path)
 
 
-def in_openais_shape(endpoint: Endpoint) -> Endpoint:
+def in_openais_shape(endpoint: RouteHandler) -> RouteHandler:
     """`endpoint`, with the errors that it returns as a reply put into shape."""
     name = next((each for each in inspect.signature(endpoint).parameters if each in ("raw_request", "request")), "")
 
@@ -95,14 +95,14 @@ def _writes(
     stream: bool = False,
     text: str = "",
     model_required: bool = True,
-) -> Callable[[Endpoint], Endpoint]:
+) -> Callable[[RouteHandler], RouteHandler]:
     """An endpoint whose answer, where it is no error, comes from `write`(what vLLM's handler returned, request).
 
     `handler` is its name in the app's state. Without `stream` a streamed answer is left to vLLM's route, but
     for one of plain text where `text` names the text's key in a chunk.
     """
 
-    def make(core: Endpoint) -> Endpoint:
+    def make(core: RouteHandler) -> RouteHandler:
         async def endpoint(request: Any, raw_request: Request) -> Any:
             if model_required and not request.model:
                 return error_response(MODEL_MISSING, raw_request.url.path)
@@ -175,7 +175,7 @@ async def _events(events: AsyncIterator[Any], fields: dict[str, Any]) -> AsyncIt
         yield f"event: {kind}\ndata: {data}\n\n"
 
 
-def _models(core: Endpoint) -> Endpoint:
+def _models(core: RouteHandler) -> RouteHandler:
     async def show_available_models(raw_request: Request) -> JSONResponse:
         return JSONResponse({"object": "list", "data": await model_cards(raw_request)})
 
@@ -188,7 +188,7 @@ async def model_cards(request: Request) -> list[dict[str, Any]]:
     return [openai.complete_model(card.model_dump()) for card in listed.data]
 
 
-REPLACED: dict[tuple[str, ...], Callable[[Endpoint], Endpoint]] = {
+REPLACED: dict[tuple[str, ...], Callable[[RouteHandler], RouteHandler]] = {
     ("/v1/models", "GET"): _models,
     ("/v1/chat/completions", "POST"): _writes(
         "openai_serving_chat", "create_chat_completion", _write_chat, text='"content":'

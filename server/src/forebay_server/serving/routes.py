@@ -9,7 +9,7 @@ from forebay_protocol.routes import PROBES, dialect_of, locate
 ROOT_ROUTES = frozenset({"classify", "detokenize", "pooling", "tokenize", "tokenizer_info"})
 """Served under /v1/ here, known to vLLM without it."""
 
-ABSENT = {
+ABSENT_PARTS = {
     "assistants": "The Assistants API",
     "batches": "The Batch API",
     "containers": "The Containers API",
@@ -61,7 +61,7 @@ DOCUMENT = ("/openapi.json", "/v1/openapi.json")
 RUNSYNC = re.compile(r"^/v2/[^/]+/runsync$")
 """Where RunPod's clients send a job and wait for its output."""
 
-_ABSENT = frozenset(ABSENT)
+_ABSENT = frozenset(ABSENT_PARTS)
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def read_path(path: str) -> RequestedRoute:
         runsync = location.rest == "runsync"
         return RequestedRoute(f"/v2/{location.endpoint}/runsync" if runsync else path, served=runsync)
     resource, _, below = location.path.removeprefix("/v1/").partition("/")
-    if resource in ABSENT:
-        return RequestedRoute(path, served=False, absent=ABSENT[resource])
+    if resource in ABSENT_PARTS:
+        return RequestedRoute(path, served=False, absent=ABSENT_PARTS[resource])
     if resource in ROOT_ROUTES:
         return RequestedRoute(path, served=False) if below else RequestedRoute(f"/{resource}", served=True)
     return RequestedRoute(location.path, served=True, api=dialect_of(location.path))

@@ -91,7 +91,7 @@ NO_PORT_LEFT = Reason(
     "All ports of the gateways are given to other endpoints.",
     "Delete endpoints, or install Forebay a second time for some of the namespaces (watchNamespaces)",
 )
-REFUSED = Reason(
+REFUSED_BY_POLICY = Reason(
     "Refused",
     "The API server did not take an object of the endpoint: it is not valid.",
     "Change what it names in the endpoint",

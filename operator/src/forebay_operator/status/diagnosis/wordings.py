@@ -71,7 +71,7 @@ REFUSALS: Wordings = (
 )
 """Of pods that the API server does not let the ReplicaSet make."""
 
-FORBIDDEN: Wordings = (*REFUSALS[:-1], (r"", reasons.FORBIDDEN))
+FORBIDDEN_WORDINGS: Wordings = (*REFUSALS[:-1], (r"", reasons.FORBIDDEN))
 """Of objects that it does not let the operator make."""
 
 

@@ -47,6 +47,8 @@ class ConnectionState(Enum):
     """The client waits for a stream: it has got the head of one, and comments."""
     RELAYING = auto()
     """A pod writes the answer."""
+    RELAYING_IN_STREAM = auto()
+    """A pod writes the answer behind the head of a stream, which the client has got before."""
     ANSWERED = auto()
     """The gateway has written the answer."""
 
@@ -92,7 +94,6 @@ class ClientConnection(asyncio.Protocol):
         """The namespace on whose account the request goes, or where it comes from while no namespace is known."""
         self._source = ""
         self._state = ConnectionState.READING
-        self._streams = False
         self._slow = False
         self._peeked: bytearray | None = None
         self._writing: asyncio.TimerHandle | None = None
@@ -201,7 +202,7 @@ class ClientConnection(asyncio.Protocol):
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
         self._upstream = upstream
-        self._state = ConnectionState.RELAYING
+        self._state = ConnectionState.RELAYING_IN_STREAM if self.streams else ConnectionState.RELAYING
         upstream.taken.add_done_callback(lambda _: self.drop_body())
         if self._slow:
             upstream.reader.hold(SLOW_CLIENT)
@@ -209,24 +210,24 @@ class ClientConnection(asyncio.Protocol):
     def release(self) -> None:
         """The pod went away without a byte of an answer: the gateway may tell of it."""
         self._upstream = None
-        self._state = ConnectionState.STREAMING if self._streams else ConnectionState.WAITING
+        self._state = ConnectionState.STREAMING if self.streams else ConnectionState.WAITING
 
     @property
     def streams(self) -> bool:
         """Whether the client has got the head of a stream from the gateway."""
-        return self._streams
+        return self._state in (ConnectionState.STREAMING, ConnectionState.RELAYING_IN_STREAM)
 
     def comment(self, text: str) -> None:
         """Tell a client that waits for a stream how far things are; its parser passes it over. The first begins it."""
         head = b""
-        if not self._streams:
-            self._streams, self._state = True, ConnectionState.STREAMING
+        if not self.streams:
+            self._state = ConnectionState.STREAMING
             origin = "".join(f"{line}\r\n" for line in OPEN_TO_PAGES if self._origin).encode()
             head = STREAM_HEAD % (self._request_id.encode(), origin)
         self.write(head + chunk(f": {text}\n\n".encode()))
 
     def answer(self, status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """BatchAnswer the request whole, with JSON."""
+        """Answer the request whole, with JSON."""
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
         headers = ((request_id.HEADER, self._request_id), *headers)
         head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
@@ -250,7 +251,7 @@ class ClientConnection(asyncio.Protocol):
             ANSWERS.labels(f"event {error.status}").inc()
             self.write(chunk(error.event(api)) + LAST_CHUNK)
             self.end()
-        elif self._state is ConnectionState.ANSWERED or (self._upstream and (self._streams or self._upstream.answered)):
+        elif self._state is ConnectionState.ANSWERED or (self._upstream and (self.streams or self._upstream.answered)):
             self._transport.abort()
         else:
             self.answer(error.status, error.content(api), error.headers)

@@ -22,7 +22,7 @@ from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, repl
 from forebay_gateway.http.routes import RouteKind, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
-from forebay_gateway.metrics import ANSWERS, RELAYED
+from forebay_gateway.metrics import RELAYED
 from forebay_gateway.proxy import local_answers
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
@@ -121,7 +121,7 @@ class RequestHandler:
         return bool(model)
 
     async def serve(self, client: ClientConnection, admission: Admission) -> None:
-        """BatchAnswer a complete request. Raises Refused."""
+        """Answer a complete request. Raises Refused."""
         key, path = admission.key, admission.path
         if self._answer(client, admission):
             return
@@ -144,7 +144,7 @@ class RequestHandler:
             pass
 
     def _answer(self, client: ClientConnection, admission: Admission) -> bool:
-        """BatchAnswer what the gateway can answer by itself; whether it did."""
+        """Answer what the gateway can answer by itself; whether it did."""
         key, path, head = admission.key, admission.path, admission.head
         ready = key is not None and bool(self.balancer.usable(self.directory.ready(key)))
         if path.kind is RouteKind.PROBE:
@@ -171,7 +171,7 @@ class RequestHandler:
     async def _answer_job(
         self, client: ClientConnection, admission: Admission, key: EndpointKey, body: bytes | bytearray
     ) -> bool:
-        """BatchAnswer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
+        """Answer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
         head = admission.head
         operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
         if self.jobs is None:
@@ -188,7 +188,7 @@ class RequestHandler:
         return "" if key in self.directory.open() else head.key
 
     async def _answer_batches(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> None:
-        """BatchAnswer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
+        """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
         head, key = admission.head, admission.key
         if self.jobs is None:
             raise Refused(errors.NO_JOBS)
@@ -251,7 +251,8 @@ class RequestHandler:
                 return False
             with RELAYED.track_inprogress():
                 keys = request.key not in self.directory.open()
-                await _relay(request, upstream, self.limits.write_seconds, keys=keys)
+                head = request.render_head(keys=keys)
+                await upstream.relay(head, request.take_body(), self.limits.write_seconds)
         return True
 
     async def _hold(self, request: "_Request") -> list[Address]:
@@ -280,29 +281,20 @@ class _Request:
     fields: Fields | None
     began: float
 
+    def render_head(self, *, keys: bool) -> bytes:
+        """The head as the pod gets it. `keys`: the pod checks the API key, so it gets it."""
+        admission = self.admission
+        head = replace_line(admission.head, REQUEST_ID, admission.request_id)
+        size, web_socket = len(self.body), admission.web_socket
+        return render_request(head, admission.path.target, size, web_socket=web_socket, keys=keys)
+
+    def take_body(self) -> bytes | bytearray:
+        """The body, which is the caller's alone from now on."""
+        body, self.body = self.body, b""
+        return body
+
     def affinity(self, pods: int) -> bytes:
         """What tells its conversation, where that matters."""
         if self.fields is None and pods > 1 and 0 < len(self.body) <= LONGEST_FOR_AFFINITY:
             self.fields = read_fields(self.admission.head.get(b"content-type"), self.body)
         return self.fields.affinity if self.fields else b""
-
-
-async def _relay(request: _Request, upstream: Upstream, seconds: float, *, keys: bool) -> None:
-    """`keys`: the pod checks the API key, so it gets it."""
-    client, admission = request.client, request.admission
-    try:
-        head = replace_line(admission.head, REQUEST_ID, admission.request_id)
-        lines = render_request(
-            head, admission.path.target, len(request.body), web_socket=admission.web_socket, keys=keys
-        )
-        upstream.send(lines, request.body, seconds)
-        request.body = b""
-        client.attach(upstream)
-        error = await upstream.ended
-    finally:
-        upstream.transport.abort()
-    if not upstream.answered:
-        client.release()
-        raise error if isinstance(error, Refused) else Refused(errors.NO_ANSWER)
-    ANSWERS.labels("relayed").inc()
-    client.detach(error)

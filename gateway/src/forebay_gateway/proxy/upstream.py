@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum, auto
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol, cast
@@ -21,6 +22,7 @@ from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
+from forebay_gateway.metrics import ANSWERS
 from forebay_protocol.errors import ApiDialect
 
 WAITS_FOR_TURN = "turn"
@@ -43,6 +45,23 @@ END_OF_HEAD = b"\r\n\r\n"
 """Of a head."""
 
 
+class AnswerState(Enum):
+    """How far the pod's answer is."""
+
+    AWAITING_HEAD = auto()
+    """Nothing has gone to the client."""
+    COLLECTING = auto()
+    """The head has come. What follows is kept until it is whole, and goes to the client as one event."""
+    RELAYING = auto()
+    """The head has gone to the client, and what comes now goes as it is."""
+    SWITCHED = auto()
+    """The same, and the connection is a web socket now."""
+    COLLECTED = auto()
+    """What was kept has gone to the client as one event."""
+    FAILED = auto()
+    """The answer is of no use: nothing more of it goes to the client."""
+
+
 class Sink(Protocol):
     """Where an answer goes: the client's connection."""
 
@@ -54,6 +73,15 @@ class Sink(Protocol):
 
     def wait_for_turn(self, callback: Callable[[], None]) -> None: ...
 
+    def attach(self, upstream: "Upstream") -> None: ...
+
+    def release(self) -> None: ...
+
+    def detach(self, error: Exception | None) -> None: ...
+
+
+_PASSING = frozenset({AnswerState.RELAYING, AnswerState.SWITCHED})
+
 
 class Upstream(asyncio.Protocol):
     """A connection to a pod.
@@ -63,8 +91,6 @@ class Upstream(asyncio.Protocol):
 
     Attributes:
         web_socket: the request asks for one.
-        answered: something went to the client.
-        switched: the connection is a web socket now.
         reader: what reads from the pod.
         taken: done when the pod has taken the whole request, or went away.
         ended: its result is the error or None, when it is over.
@@ -73,8 +99,9 @@ class Upstream(asyncio.Protocol):
     def __init__(self, client: Sink, *, web_socket: bool = False) -> None:
         self._client = client
         self._write = client.write
-        self._passes = False
-        """The head has gone to the client, and what comes now goes as it is."""
+        self._state = AnswerState.AWAITING_HEAD
+        self.answered = False
+        """Whether something of the answer went to the client."""
         self._web_socket = web_socket
         self._write_seconds = 0.0
         self._watching: asyncio.TimerHandle | None = None
@@ -82,10 +109,13 @@ class Upstream(asyncio.Protocol):
         """The pod's connection once more, while a large body is on its way there."""
         self._head = b""
         self._informed = 0
-        self.answered = False
-        self.switched = False
         self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def switched(self) -> bool:
+        """Whether the connection is a web socket now."""
+        return self._state is AnswerState.SWITCHED
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -98,6 +128,29 @@ class Upstream(asyncio.Protocol):
     def _take_turn(self) -> None:
         self.reader.hold(WAITS_FOR_TURN)
         self._client.wait_for_turn(partial(self.reader.release, WAITS_FOR_TURN))
+
+    async def relay(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
+        """Send a request to the pod, and its answer to the client.
+
+        Args:
+            body: may be freed by the caller from now on.
+            seconds: a pod that takes nothing of what is written to it for so long is left.
+
+        Raises:
+            Refused: nothing of an answer has gone to the client.
+        """
+        try:
+            self.send(head, body, seconds)
+            del body  # it goes as soon as it is written
+            self._client.attach(self)
+            error = await self.ended
+        finally:
+            self.transport.abort()
+        if not self.answered:
+            self._client.release()
+            raise error if isinstance(error, Refused) else Refused(errors.NO_ANSWER)
+        ANSWERS.labels("relayed").inc()
+        self._client.detach(error)
 
     def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
         """Write the request. A pod that takes nothing of what is written to it for so many seconds is left."""
@@ -131,7 +184,7 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE_READ_BYTES:
             self._take_turn()
-        if self._passes:
+        if self._state in _PASSING:
             self._pass(data)
         elif not self.ended.done():  # else it was under way when the answer failed
             self._begin(data)
@@ -160,10 +213,10 @@ class Upstream(asyncio.Protocol):
             if status == HTTPStatus.SWITCHING_PROTOCOLS:
                 if not self._web_socket:
                     raise ValueError("no web socket was asked for")
-                self.switched = self._passes = True
+                self._state = AnswerState.SWITCHED
                 return head + b"\r\n\r\n" + received
             if status >= HTTPStatus.OK:
-                self._passes = True
+                self._state = AnswerState.RELAYING
                 return end_connection(head) + b"\r\n\r\n" + received
             self._informed += len(head)
         if len(received) + self._informed > LONGEST_HEAD:
@@ -179,7 +232,7 @@ class Upstream(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         """The answer is of no use: the connection ends by this error."""
-        self._passes = False
+        self._state = AnswerState.FAILED
         if not self.ended.done():
             self.ended.set_result(error)
         self.transport.abort()
@@ -223,31 +276,30 @@ class LateUpstream(Upstream):
         super().__init__(client)
         self._api = api
         self._received = bytearray()
-        self._headed = False
 
     def _begin(self, data: bytes) -> None:
         looked = max(0, len(self._received) - len(END_OF_HEAD) + 1)
         self._received += data
-        while not self._headed and (end := self._received.find(END_OF_HEAD, looked)) >= 0:
+        while self._state is AnswerState.AWAITING_HEAD and (end := self._received.find(END_OF_HEAD, looked)) >= 0:
             head = bytes(self._received[:end]).lower()
             if not head.startswith(_INFORMS):
-                self._headed = True
+                self._state = AnswerState.COLLECTING
                 lines = head.split(b"\r\n")
                 if lines[0].split()[1:2] == [b"200"] and b"transfer-encoding: chunked" in lines:
-                    self._passes = self.answered = True
+                    self._state, self.answered = AnswerState.RELAYING, True
                     self._pass(bytes(self._received[end + len(END_OF_HEAD) :]))
                     self._received = bytearray()
                     return
             else:
                 del self._received[: end + len(END_OF_HEAD)]
                 looked = 0
-        if len(self._received) > (LONGEST_REPLY if self._headed else LONGEST_HEAD):
+        if len(self._received) > (LONGEST_REPLY if self._state is AnswerState.COLLECTING else LONGEST_HEAD):
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         try:
-            if not self._passes and self._received:
-                self.answered = True
+            if self._state not in _PASSING and self._received:
+                self._state, self.answered = AnswerState.COLLECTED, True
                 self._client.write(chunk(_as_event(bytes(self._received), self._api)) + LAST_CHUNK)
         finally:
             super().connection_lost(error)

@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from forebay_operator.app import run
+from forebay_operator.app import Operator
 from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
 from forebay_operator.child_names import OPS_PORT
 from forebay_operator.controller.workers import RESYNC_INTERVAL
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.getLogger().handlers[0].addFilter(shorten_kopf)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(parsed.log_level)))
-    uvloop.run(run(parsed))
+    uvloop.run(Operator(parsed).run())
 
 
 def shorten_kopf(record: logging.LogRecord) -> bool:

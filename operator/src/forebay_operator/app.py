@@ -49,33 +49,55 @@ CONNECT_RETRY_INTERVAL = 2.0
 """Seconds between two questions to an API server that does not answer yet."""
 
 
-async def run(parsed: argparse.Namespace) -> None:
-    """Stand by until the lease is ours, then watch and reconcile, until the process is told to stop.
+class Operator:
+    """The process: it stands by until the lease is its own, then it leads."""
 
-    Raises:
-        SystemExit: the CRD is not installed, or another has taken the lease. An operator that was the leader starts
-            anew, so that nothing of its work goes on.
-    """
-    stop, health = asyncio.Event(), Health()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serve_health(parsed.health_address, health), await Cluster.connect() as cluster:
-        served = await _first(_ask_patiently(cluster.serves_endpoints), stop)
-        if served is False:
-            raise SystemExit("the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true")
-        identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-        candidate = Candidate(cluster, parsed.namespace, LEASE_NAME, identity)
-        await _first(candidate.acquire(), stop)
-        if stop.is_set():
-            await candidate.release()
-            return
+    def __init__(self, parsed: argparse.Namespace) -> None:
+        self._parsed = parsed
+        self._stop = asyncio.Event()
+        self._candidate: Candidate | None = None
+        self._leading: LeadingOperator | None = None
+
+    def health(self) -> Health:
+        """What the probes are answered from."""
+        if self._leading:
+            return self._leading.health()
+        return Health(leads=self._candidate is not None and self._candidate.holds)
+
+    async def run(self) -> None:
+        """Stand by until the lease is ours, then watch and reconcile, until the process is told to stop.
+
+        Raises:
+            SystemExit: the CRD is not installed, or another has taken the lease. An operator that was the leader
+                starts again from the beginning, so that nothing of its work goes on.
+        """
+        parsed, stop = self._parsed, self._stop
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with serve_health(parsed.health_address, self.health), await Cluster.connect() as cluster:
+            served = await _first(_ask_patiently(cluster.serves_endpoints), stop)
+            if served is False:
+                raise SystemExit(
+                    "the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true"
+                )
+            identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+            self._candidate = candidate = Candidate(cluster, parsed.namespace, LEASE_NAME, identity)
+            await _first(candidate.acquire(), stop)
+            if stop.is_set():
+                await candidate.release()
+                return
+            await self._lead(cluster, candidate)
+
+    async def _lead(self, cluster: Cluster, candidate: Candidate) -> None:
+        """Run all parts until the stop, or until the lease is lost, which raises SystemExit."""
+        parsed = self._parsed
         source = EventSource(WorkQueue(tenant_of=itemgetter(0)), parsed.watch_namespaces)
         keeping = asyncio.create_task(candidate.keep())
-        keeping.add_done_callback(lambda _: stop.set())
-        health.leads = True
+        keeping.add_done_callback(lambda _: self._stop.set())
         try:
             settings = build_settings(parsed, await _ask_patiently(cluster.get_minor_version))
-            await LeadingOperator(parsed, settings, cluster, candidate, source, health=health).run(stop)
+            self._leading = LeadingOperator(parsed, settings, cluster, candidate, source)
+            await self._leading.run(self._stop)
         finally:
             keeping.cancel()
             await candidate.release()
@@ -110,14 +132,13 @@ class LeadingOperator:
         cluster: Cluster,
         candidate: Candidate,
         source: EventSource,
-        *,
-        health: Health,
     ) -> None:
         self._cluster = cluster
         self._candidate = candidate
         self._source = source
         self._queue = source.queue
-        self._health = health
+        self._synced = False
+        """Whether every endpoint that there was at the beginning has been reconciled."""
         self._namespaces = parsed.watch_namespaces
         self._resync_interval = parsed.resync_interval
         self._cache = build_cache(source.stores)
@@ -144,8 +165,11 @@ class LeadingOperator:
             autoscaler=self._autoscaler,
         )
         observe(self._queue, self._cache)
-        health.stalled_for = lambda: self._queue.stalled_for() if candidate.holds else 0.0
-        health.trouble = lambda: source.trouble
+
+    def health(self) -> Health:
+        """What the probes are answered from."""
+        stalled = self._queue.stalled_for() if self._candidate.holds else 0.0
+        return Health(leads=True, synced=self._synced, stalled_seconds=stalled, trouble=self._source.trouble)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until the stop. Raises SystemExit when a part failed."""
@@ -200,7 +224,7 @@ class LeadingOperator:
     async def _see_all(self) -> None:
         """Report readiness once every endpoint was reconciled."""
         await wait_until_seen(self._cluster, KIND, self._namespaces, self._seen)
-        self._health.synced = True
+        self._synced = True
 
     def _refresh(self, key: EndpointKey) -> None:
         """Reconcile an endpoint without the cache."""

@@ -14,5 +14,5 @@ def test_a_leader_is_ready_after_the_first_pass() -> None:
 
 def test_a_queue_that_stands_still_with_work_in_it_is_not_alive() -> None:
     assert Health().live() == (True, "ok")
-    assert Health(stalled_for=lambda: MAX_STALL - 1).live()[0]
-    assert Health(stalled_for=lambda: MAX_STALL + 1).live() == (False, "the work queue made no progress for 301 s")
+    assert Health(stalled_seconds=MAX_STALL - 1).live()[0]
+    assert Health(stalled_seconds=MAX_STALL + 1).live() == (False, "the work queue made no progress for 301 s")

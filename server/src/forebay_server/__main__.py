@@ -47,10 +47,9 @@ def serve() -> int:
     _log_to_stderr()
     drain.stop_at_once_on_sigterm()
     env = os.environ
-    state = ServerState()
     model = env.get("MODEL_NAME", "")
     engine = journal.begin()
-    state.news = engine.news
+    state = ServerState(steps_since_last_call=engine.news)
     try:
         ops = ops_server.OpsServer(ops_server.any_address(), settings.OPS_PORT, state, _metrics)
         ops.start()
@@ -64,8 +63,7 @@ def serve() -> int:
             )
         _set_defaults(settings.cache_environment(own.base_path) | settings.SAFE_DEFAULTS)
         serving = app.begin(own, state)
-        serving.patience = own.patience
-        ops.control = serving.control
+        ops.attach_control(serving.control)
 
         from forebay_server import launch, vllm_compat
 

@@ -59,8 +59,11 @@ class ServerProcess:
     def observe(self, engine_client: Any, app_state: Any, arguments: Any) -> None:
         """Called by the plugin, on vLLM's event loop, once its engine runs."""
         self.watch = EngineWatch(self.patience, vllm_compat.requests_by_engine(engine_client))
-        self.state.engine_stuck = self.watch.stuck
-        self.state.seconds_since_work = self.watch.seconds_since_work
+        self.state.attach_engine(
+            dead=lambda: bool(engine_client.errored),
+            stuck=self.watch.stuck,
+            seconds_since_work=self.watch.seconds_since_work,
+        )
         self.chat_template = arguments.chat_template is not None
         self.model = (arguments.served_model_name or [arguments.model])[0]
         engine = Engine(
@@ -109,7 +112,9 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
     keys = KeyRing(settings.keys_dir) if settings.auth == "APIKey" else None
     control = Control(KeyRing(settings.control_dir) if has_keys(settings.control_dir) else None)
     drain = Drain(state, settings.drain_seconds)
-    _current = ServerProcess(state, keys, drain, settings.limits, settings.jobs, control=control)
+    _current = ServerProcess(
+        state, keys, drain, settings.limits, settings.jobs, patience=settings.patience, control=control
+    )
     return _current
 
 

@@ -42,7 +42,6 @@ class ForebayPlugin:
         # What vLLM takes from SageMaker's library has built the stack with the old handlers already.
         self._app.middleware_stack = self._app.build_middleware_stack()
         process = current()
-        process.state.engine_dead = lambda: bool(engine_client.errored)
         process.observe(engine_client, state, args)
         tap_engine(engine_client)
         process.tasks = await engine_client.get_supported_tasks()

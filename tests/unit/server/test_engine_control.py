@@ -264,7 +264,7 @@ def test_a_leaving_server_is_left_alone(bench: Bench) -> None:
 @contextmanager
 def listening(control: Control) -> Iterator[str]:
     with OpsServer("127.0.0.1", 0, ServerState(), bytes) as server:
-        server.control = control
+        server.attach_control(control)
         server.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()

@@ -65,10 +65,11 @@ class ServerState:
         engine_dead: Callable[[], bool] = lambda: False,
         engine_stuck: Callable[[], str] = lambda: "",
         download: Download | None = None,
+        steps_since_last_call: Callable[[], Iterable[tuple[Step, float]]] = tuple,
     ) -> None:
+        """`steps_since_last_call`: those that vLLM's processes have begun, and when: see journal."""
         self.startup = Startup(step)
-        self.news: Callable[[], Iterable[tuple[Step, float]]] = tuple
-        """Steps that vLLM's processes have begun since the last call, and when: see journal."""
+        self._steps_since_last_call = steps_since_last_call
         self.draining = draining
         self.asleep = False
         """Whether the engine was put to sleep, or is on its way there or back: see engine."""
@@ -76,15 +77,25 @@ class ServerState:
         """Whether it is about to fall asleep unless a request comes: not ready, but it answers."""
         self.failure: Failure | None = None
         """Set by what runs inside vLLM when the start has to stop."""
-        self.engine_dead = engine_dead
-        """Whether vLLM's engine has stopped for good."""
-        self.engine_stuck = engine_stuck
-        """Why the engine counts as wedged, "" while it works: see liveness."""
+        self._engine_dead = engine_dead
+        self._engine_stuck = engine_stuck
         self.seconds_since_work: Callable[[], float] | None = None
         """Since the engine finished a step; None before there is an engine."""
         self.download = download
         """The model's way from the hub, while it is on its way."""
         self.in_flight = InFlight()
+
+    def attach_engine(
+        self, *, dead: Callable[[], bool], stuck: Callable[[], str], seconds_since_work: Callable[[], float]
+    ) -> None:
+        """Ask vLLM's engine from now on.
+
+        Args:
+            dead: whether it has stopped for good.
+            stuck: why it counts as wedged, "" while it works: see liveness.
+            seconds_since_work: since it finished a step.
+        """
+        self._engine_dead, self._engine_stuck, self.seconds_since_work = dead, stuck, seconds_since_work
 
     @property
     def step(self) -> Step:
@@ -97,14 +108,14 @@ class ServerState:
         self.startup.enter(step)
 
     def _follow(self) -> None:
-        for step, at in self.news():
+        for step, at in self._steps_since_last_call():
             self.startup.enter(step, at)
 
     def unhealthy_reason(self) -> str:
         """Why only a restart can help, in a few words; "" while the server is well."""
-        if self.engine_dead():
+        if self._engine_dead():
             return "the engine has stopped"
-        return self.engine_stuck()
+        return self._engine_stuck()
 
     def not_ready_because(self) -> str:
         """Why no request should come here now, in a few words; "" when one may."""

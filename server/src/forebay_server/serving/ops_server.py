@@ -78,16 +78,19 @@ class OpsServer(ThreadingHTTPServer):
     one that has been open for longest ends: who sends a byte now and then keeps no probe out."""
 
     daemon_threads = True
-    control = Control(None)
-    """Put there once the settings are known."""
 
     def __init__(self, host: str, port: int, state: ServerState, metrics: Callable[[], bytes]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.state = state
         self.metrics = metrics
+        self.control = Control(None)
         self._open: dict[socket.socket, None] = {}
         self._changing = threading.Lock()
         super().__init__((host, port), _Handler)
+
+    def attach_control(self, control: Control) -> None:
+        """Answer the paths of engine control by this, once the settings are known."""
+        self.control = control
 
     def start(self) -> None:
         """Serve in the background until the process ends. A process forked from it does not hold the port."""

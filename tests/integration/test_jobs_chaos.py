@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from forebay_gateway.activator.pending_requests import wait_for_event
+from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.jobs.scripts import connect
 from tests.endpoints import endpoint
 from tests.integration.asking import send

@@ -9,16 +9,17 @@ from contextlib import AsyncExitStack
 
 from redis import asyncio as valkey
 
-from forebay_gateway.activator.pending_requests import Activator, Backlog
+from forebay_gateway.activator.pending_requests import Activator
 from forebay_gateway.activator.readiness_probe import ReadinessProbe
 from forebay_gateway.activator.scale_up import wake
 from forebay_gateway.admin import serve_ops
+from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
 from forebay_gateway.fairness.budgets import Budgets
-from forebay_gateway.job_services import open_job_services, open_valkey
+from forebay_gateway.job_services import JobServices, open_job_services, open_valkey
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.metrics import LOOP_LAG
 from forebay_gateway.process_limits import fit_connections, raise_descriptors
@@ -76,6 +77,7 @@ class GatewayApp:
         )
         self._budgets = Budgets(limits)
         self._handler = RequestHandler(self._directory, self._keys, self._activator, self._balancer, self._budgets)
+        self._jobs: JobServices | None = None
         self._connections: set[ClientConnection] = set()
         self._watches = list(watches(self._directory, self._keys, parsed.namespace, parsed.watch_namespaces))
         self._listeners = Listeners(self._accept, self._directory.ports)
@@ -90,8 +92,8 @@ class GatewayApp:
             for task in tasks:
                 task.add_done_callback(stop.failed)
             await stop.wait()
-            self._handler.draining = True
-            await drain(self._connections, self._handler.jobs, self._limits.drain_seconds, stop)
+            self._handler.drain()
+            await drain(self._connections, self._jobs, self._limits.drain_seconds, stop)
             await self._api.close()
             for task in tasks:
                 task.cancel()
@@ -104,7 +106,7 @@ class GatewayApp:
         for each in self._watches:
             await each.synced.wait()
         if self._parsed.jobs != "off":
-            self._handler.jobs = await self._parts.enter_async_context(
+            self._jobs = await self._parts.enter_async_context(
                 open_job_services(
                     self._parsed,
                     self._client,
@@ -116,6 +118,7 @@ class GatewayApp:
                     pace=self._budgets.pacer,
                 )
             )
+            self._handler.attach_jobs(self._jobs)
         await self._listeners.open_shared(self._parsed.port)
         logger.info("serving on port %d", self._parsed.port)
         await self._listeners.run()
@@ -128,7 +131,7 @@ class GatewayApp:
 
     def _backlog(self) -> Mapping[EndpointKey, Backlog]:
         """The jobs of each endpoint now; none before there is a store."""
-        return self._handler.jobs.backlog() if self._handler.jobs else {}
+        return self._jobs.backlog() if self._jobs else {}
 
     async def _wake(self, key: EndpointKey) -> None:
         await wake(self._api, key)

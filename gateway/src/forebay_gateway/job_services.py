@@ -10,11 +10,12 @@ from functools import partial
 
 from redis import asyncio as valkey
 
-from forebay_gateway.activator.pending_requests import Activator, Backlog
+from forebay_gateway.activator.pending_requests import Activator
 from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
 from forebay_gateway.batches.http_api import BatchApi
 from forebay_gateway.batches.processor import BatchProcessor
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
+from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer

@@ -120,7 +120,7 @@ async def test_the_key_decides_before_anything_is_told(row: tuple[Any, str, str,
 
 async def test_a_gateway_that_drains_admits_nothing() -> None:
     handler = handler_of_two()
-    handler.draining = True
+    handler.drain()
     with pytest.raises(Refused) as raised:
         handler.admit(OPEN, read_head(POST, V1, ""))
     assert raised.value.error.status == 503

@@ -5,13 +5,15 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address, Endpoint
+from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.http import errors
 from forebay_gateway.metrics import HELD, HELD_SECONDS
@@ -36,15 +38,6 @@ class Usage:
     begun: int = 0
     since: dict[object, float] = field(default_factory=dict)
     """When each held request came, by the monotonic clock."""
-
-
-@dataclass
-class Backlog:
-    """Jobs of one endpoint now: in the queue, those of them that may start pods, and those that run."""
-
-    queued: int = 0
-    waiting: int = 0
-    running: int = 0
 
 
 class Activator:
@@ -227,13 +220,3 @@ def _fail(waiting: set[asyncio.Future[list[Address]]], error: ApiError) -> None:
     for future in waiting:
         if not future.done():
             future.set_exception(errors.Refused(error))
-
-
-async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but not for ever.
-
-    asyncio.wait_for of Python 3.11 would miss a cancellation that comes together with the event.
-    """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

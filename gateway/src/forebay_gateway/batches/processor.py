@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from weakref import WeakValueDictionary
 
-from forebay_gateway.activator.pending_requests import wait_for_event
 from forebay_gateway.batches import objects
 from forebay_gateway.batches.document_store import DocumentStore
 from forebay_gateway.batches.jsonl import (
@@ -29,6 +28,7 @@ from forebay_gateway.batches.jsonl import (
     render_unanswered,
 )
 from forebay_gateway.batches.objects import ApiObject
+from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Turns, memory_of
 from forebay_gateway.jobs.job import Job

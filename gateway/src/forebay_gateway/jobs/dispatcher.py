@@ -3,10 +3,11 @@
 import asyncio
 import logging
 
-from forebay_gateway.activator.pending_requests import Activator, wait_for_event
+from forebay_gateway.activator.pending_requests import Activator
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.jobs.executor import JobExecutor
 from forebay_gateway.jobs.job import Job

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
-from forebay_gateway.activator.pending_requests import wait_for_event
 from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.pacing import Pacer
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.http import errors

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from forebay_gateway.activator.pending_requests import Backlog
+from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, memory_of
 from forebay_gateway.jobs.job import Job, State

@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from forebay_gateway.activator.pending_requests import Backlog, wait_for_event
+from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
+from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Turns
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission

@@ -12,7 +12,7 @@ from importlib import resources
 
 from redis import asyncio as valkey
 
-from forebay_gateway.activator.pending_requests import Backlog
+from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, memory_of
 from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State

@@ -59,6 +59,14 @@ class RequestHandler:
     def __post_init__(self) -> None:
         self.limits = self.budgets.limits
 
+    def attach_jobs(self, jobs: JobServices) -> None:
+        """Answer requests of the job and batch APIs by these from now on."""
+        self.jobs = jobs
+
+    def drain(self) -> None:
+        """Take no more requests: they are told that the gateway shuts down."""
+        self.draining = True
+
     def admit(self, port: EndpointKey | None, head: Head) -> Admission:
         """By the head alone. The key is asked for before anything is told. Raises Refused."""
         if self.draining:

@@ -115,7 +115,7 @@ class GatewayApp:
                     balancer=self._balancer,
                     activator=self._activator,
                     answers=self._budgets.answers,
-                    pace=self._budgets.pacer,
+                    scheduler=self._budgets.scheduler,
                 )
             )
             self._handler.attach_jobs(self._jobs)

@@ -19,7 +19,7 @@ from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.jobs.dispatcher import Dispatcher
 from forebay_gateway.jobs.executor import JobExecutor
@@ -111,18 +111,18 @@ async def open_job_services(
     balancer: Balancer,
     activator: Activator,
     answers: Quota,
-    pace: Pacer,
+    scheduler: FairScheduler,
 ) -> AsyncIterator[JobServices]:
     """Take jobs and batches and have pods do them until the context ends."""
     cipher = KeyCipher(keys.secret)
     async with (
         _open(parsed, client, cipher) as (store, documents),
-        Webhooks(store, answers, pace, parsed.webhook_networks) as webhooks,
-        JobExecutor(store, balancer, answers, pace) as executor,
+        Webhooks(store, answers, scheduler, parsed.webhook_networks) as webhooks,
+        JobExecutor(store, balancer, answers, scheduler) as executor,
         Dispatcher(store, directory, balancer, activator, executor) as dispatcher,
-        BatchProcessor(documents, store, cipher, pace) as worker,
+        BatchProcessor(documents, store, cipher, scheduler) as worker,
     ):
-        api, batches = JobApi(store, directory, answers, pace), BatchApi(documents, worker, answers, pace)
+        api, batches = JobApi(store, directory, answers, scheduler), BatchApi(documents, worker, answers, scheduler)
         services = JobServices(store, api, batches, worker, dispatcher, executor)
         store.finished.add(_count)
         store.finished.add(webhooks.deliver)

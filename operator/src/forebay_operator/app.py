@@ -62,7 +62,7 @@ class Operator:
         """What the probes are answered from."""
         if self._leading:
             return self._leading.health()
-        return Health(leads=self._candidate is not None and self._candidate.holds)
+        return Health(leads=self._candidate is not None and self._candidate.is_leader)
 
     async def run(self) -> None:
         """Stand by until the lease is ours, then watch and reconcile, until the process is told to stop.
@@ -168,7 +168,7 @@ class LeadingOperator:
 
     def health(self) -> Health:
         """What the probes are answered from."""
-        stalled = self._queue.stalled_for() if self._candidate.holds else 0.0
+        stalled = self._queue.stalled_for() if self._candidate.is_leader else 0.0
         return Health(leads=True, synced=self._synced, stalled_seconds=stalled, trouble=self._source.trouble)
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -17,7 +17,7 @@ from forebay_gateway.batches.upload import BadUpload, read_upload
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.http.body import Fields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
@@ -160,7 +160,10 @@ async def test_requests_about_files_and_batches(
 ) -> None:
     documents, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
     api = BatchApi(
-        documents, BatchProcessor(documents, store, KeyCipher(lambda: b"secret"), Pacer()), Quota(1 << 20), Pacer()
+        documents,
+        BatchProcessor(documents, store, KeyCipher(lambda: b"secret"), FairScheduler()),
+        Quota(1 << 20),
+        FairScheduler(),
     )
     for kind, name, record in (
         ("file", "file-x", new_file("x", "batch", "x", 0.0, file_id="file-x")),
@@ -185,7 +188,7 @@ async def test_requests_about_jobs(method: str, operation: str, job_id: str, que
     every = list(watches(directory, KeyAuthorizer(), "system", ()))
     every[0]._take("ADDED", named("one", {"spec": {"replicas": 2}}))
     with suppress(Refused):
-        api = JobApi(store, directory, Quota(1 << 20), Pacer())
+        api = JobApi(store, directory, Quota(1 << 20), FairScheduler())
         await api.answer(jobs.JobApiCall(ENDPOINT, method, operation, job_id, query, "key", body))
     await store.forget(ENDPOINT)
 

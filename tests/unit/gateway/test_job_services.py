@@ -9,7 +9,7 @@ from forebay_gateway.activator.pending_requests import Activator
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.job_services import open_job_services
 from forebay_gateway.jobs.http_api import JobApi
@@ -44,7 +44,7 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
         balancer=balancer,
         activator=activator,
         answers=answers,
-        pace=Pacer(),
+        scheduler=FairScheduler(),
     ):
         directory.endpoint_removed.notify(("team", "one"))
         await begun.wait()

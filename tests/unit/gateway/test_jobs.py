@@ -10,7 +10,7 @@ from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
@@ -152,7 +152,7 @@ async def test_a_large_output_is_not_even_read_where_it_would_have_no_room() -> 
     store, kept, directory = MemoryJobStore(1 << 20), Quota(400_000), Directory("home")
     for watch in list(watches(directory, KeyAuthorizer(), "system", ()))[:1]:
         watch.put({"metadata": {"namespace": "home", "name": "one", "uid": "1"}, "spec": {}})
-    api = JobApi(store, directory, kept, Pacer())
+    api = JobApi(store, directory, kept, FairScheduler())
     for job_id, size in (("small", 100), ("large", 150_000)):
         await store.submit(KEY, job_id, submission(), "key")
         job, _ = await store.claim(KEY, [Address("10.0.0.1", 8000)], 9)

@@ -5,13 +5,13 @@ import time
 from functools import partial
 from typing import Any, cast
 
-from forebay_gateway.fairness.pacing import Pacer, Reader
+from forebay_gateway.fairness.pacing import FairScheduler, Reader
 
 
 async def test_each_tenant_has_one_turn_in_a_round() -> None:
-    pace, had = Pacer(), list[str]()
+    scheduler, had = FairScheduler(), list[str]()
     for name in ("a1", "a2", "a3", "b1"):
-        pace.wait(name[0], partial(had.append, name))
+        scheduler.wait(name[0], partial(had.append, name))
     assert not had
     for after in (["a1", "b1"], ["a1", "b1", "a2"], ["a1", "b1", "a2", "a3"]):
         await asyncio.sleep(0)
@@ -19,8 +19,8 @@ async def test_each_tenant_has_one_turn_in_a_round() -> None:
 
 
 async def test_who_leaves_while_it_waits_for_a_turn_takes_none_from_others() -> None:
-    pace = Pacer()
-    leaving, staying = (asyncio.create_task(pace.turn("a")) for _ in range(2))
+    scheduler = FairScheduler()
+    leaving, staying = (asyncio.create_task(scheduler.turn("a")) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
     async with asyncio.timeout(5):
@@ -44,8 +44,8 @@ class Transport:
 def test_what_two_hold_up_goes_on_when_both_release_it() -> None:
     transport = Transport()
     reader = Reader(cast("Any", transport))
-    reader.hold("turn")
-    reader.hold("slow client")
+    reader.pause("turn")
+    reader.pause("slow client")
     reader.release("turn")
     reader.release("turn")
     assert transport.calls == ["pause", "pause"]
@@ -58,22 +58,22 @@ async def test_a_connection_that_has_just_closed_takes_no_turn_from_others() -> 
         def resume_reading(self) -> None:
             raise RuntimeError("the handler is closed")
 
-    pace, other = Pacer(), Transport()
+    scheduler, other = FairScheduler(), Transport()
     for tenant, transport in (("a", Closed()), ("b", other)):
         reader = Reader(cast("Any", transport))
-        reader.hold("turn")
-        pace.wait(tenant, partial(reader.release, "turn"))
+        reader.pause("turn")
+        scheduler.wait(tenant, partial(reader.release, "turn"))
     await asyncio.sleep(0)
     assert other.calls == ["pause", "resume"]
 
 
 async def test_after_a_long_step_the_same_tenant_waits_and_no_other() -> None:
-    pace, clock, cpu = Pacer(apart=20), asyncio.get_running_loop().time, time.thread_time
+    scheduler, clock, cpu = FairScheduler(exclusive_step=20), asyncio.get_running_loop().time, time.thread_time
     began = cpu()
-    async with pace.apart("a"):
+    async with scheduler.exclusive_step("a"):
         while cpu() - began < 0.02:
             sum(range(1000))
     for tenant, waits in (("b", False), ("a", True), ("a", False)):
         moment = clock()
-        async with pace.apart(tenant):
+        async with scheduler.exclusive_step(tenant):
             assert (clock() - moment > 0.05) == waits

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.pod_client import NDJSON, Gone, Outcome, _error, _read_lines, _read_whole, run
@@ -54,7 +54,10 @@ async def pod(head: str, *parts: bytes, endless: bool = False) -> AsyncIterator[
 async def outcome_at(address: Address, room: int = 1 << 30, job: Job = JOB) -> tuple[list[str], Outcome]:
     items: list[str] = []
     received = Reservation(Quota(room), "home")
-    async with aiohttp.ClientSession() as session, aclosing(run(session, address, job, received, Pacer())) as steps:
+    async with (
+        aiohttp.ClientSession() as session,
+        aclosing(run(session, address, job, received, FairScheduler())) as steps,
+    ):
         async for given_items, outcome in steps:
             items += given_items
             if outcome:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.fairness.quotas import Quota, Reservation, Turns, memory_of
+from forebay_gateway.fairness.quotas import Quota, Reservation, TenantLocks, memory_of
 
 
 def take_all(shares: Quota, tenant: str) -> int:
@@ -62,7 +62,7 @@ def test_what_was_taken_may_go_on_anothers_account() -> None:
 
 
 async def test_each_tenant_has_one_turn_at_a_time() -> None:
-    turns = Turns()
+    turns = TenantLocks()
     async with turns.of("a"):
         assert turns.of("a").locked()
         assert not turns.of("b").locked()

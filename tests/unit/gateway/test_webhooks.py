@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.jobs import webhooks as module
 from forebay_gateway.jobs.job import Job, State
@@ -56,7 +56,7 @@ def test_where_webhooks_may_lead(address: str, networks: str, allowed: bool) -> 
 
 
 def webhooks_to(networks: str, store: JobStore | None = None, answers: int = 1 << 30) -> Webhooks:
-    return Webhooks(store or MemoryJobStore(1), Quota(answers), Pacer(), read_networks(networks), pause=0.01)
+    return Webhooks(store or MemoryJobStore(1), Quota(answers), FairScheduler(), read_networks(networks), pause=0.01)
 
 
 @asynccontextmanager

@@ -101,7 +101,7 @@ async def rest(leases: Leases) -> tuple[Candidate, asyncio.Task[None]]:
     keeping = asyncio.create_task(one.keep())
     leases.down = True
     async with asyncio.timeout(5):
-        await one.wait_until(holds=False)
+        await one.wait_until(is_leader=False)
     return one, keeping
 
 
@@ -110,7 +110,7 @@ async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_i
     assert not keeping.done()
     leases.down = False
     async with asyncio.timeout(5):
-        await one.wait_until(holds=True)
+        await one.wait_until(is_leader=True)
     assert leases.lease
     assert leases.lease["spec"]["leaseTransitions"] == 0
     await one.release()
@@ -127,7 +127,7 @@ async def test_a_holder_that_finds_another_ends(leases: Leases) -> None:
     leases.down = False
     async with asyncio.timeout(5):
         await keeping
-    assert (one.lost, one.holds) == (True, False)
+    assert (one.lost, one.is_leader) == (True, False)
 
 
 async def test_a_lease_that_cannot_be_given_back_is_no_error(leases: Leases, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,6 +146,6 @@ async def test_a_lease_that_somebody_deleted_or_freed_is_taken_again(leases: Lea
     async with asyncio.timeout(5):
         while leases.version == version:  # noqa: ASYNC110  what the holder does next is all that there is to wait for
             await asyncio.sleep(0.01)
-    assert one.holds
+    assert one.is_leader
     assert not one.lost
     keeping.cancel()

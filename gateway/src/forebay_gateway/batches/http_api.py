@@ -14,8 +14,8 @@ from forebay_gateway.batches.document_store import DocumentStore
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.batches.processor import BatchProcessor
 from forebay_gateway.batches.upload import BadUpload, read_upload
-from forebay_gateway.fairness.pacing import Pacer
-from forebay_gateway.fairness.quotas import Quota, Turns
+from forebay_gateway.fairness.pacing import FairScheduler
+from forebay_gateway.fairness.quotas import Quota, TenantLocks
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
@@ -59,12 +59,14 @@ LONGEST_OBJECT = 64 << 10
 class BatchApi:
     """OpenAI's files and batches of every endpoint."""
 
-    def __init__(self, documents: DocumentStore, worker: BatchProcessor, answers: Quota, pace: Pacer) -> None:
+    def __init__(
+        self, documents: DocumentStore, worker: BatchProcessor, answers: Quota, scheduler: FairScheduler
+    ) -> None:
         self._documents = documents
         self._worker = worker
         self._answers = answers
-        self._pace = pace
-        self._turns = Turns()
+        self._scheduler = scheduler
+        self._turns = TenantLocks()
 
     async def answer(self, asked: BatchApiCall) -> BatchAnswer:
         """What is answered. Raises Refused."""
@@ -119,7 +121,7 @@ class BatchApi:
             return await self._take_file(asked)
 
     async def _take_file(self, asked: BatchApiCall) -> ApiObject:
-        async with self._pace.apart(asked.key[0]):
+        async with self._scheduler.exclusive_step(asked.key[0]):
             try:
                 upload = read_upload(asked.content_type, asked.body)
             except BadUpload as error:

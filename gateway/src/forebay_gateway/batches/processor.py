@@ -29,8 +29,8 @@ from forebay_gateway.batches.jsonl import (
 )
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.event_waiting import wait_for_event
-from forebay_gateway.fairness.pacing import Pacer
-from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Turns, memory_of
+from forebay_gateway.fairness.pacing import FairScheduler
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, TenantLocks, memory_of
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.store import JOB_RECHECK_INTERVAL, Full, JobStore, Unavailable
@@ -70,9 +70,9 @@ KEPT, BATCH_JOB_TIMEOUT = 1800.0, 600.0
 class BatchProcessor:
     """Use it as an async context manager."""
 
-    def __init__(self, documents: DocumentStore, store: JobStore, cipher: KeyCipher, pace: Pacer) -> None:
+    def __init__(self, documents: DocumentStore, store: JobStore, cipher: KeyCipher, scheduler: FairScheduler) -> None:
         self._documents = documents
-        self._pace = pace
+        self._scheduler = scheduler
         self._store = store
         self._cipher = cipher
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -144,7 +144,7 @@ class BatchProcessor:
 
     async def _process(self, key: EndpointKey, batch_id: str) -> None:
         """Do a batch for as long as the lease is this gateway's."""
-        batch = _Batch(self._inputs, self._store, self._cipher, self._pace, key=key, batch_id=batch_id)
+        batch = _Batch(self._inputs, self._store, self._cipher, self._scheduler, key=key, batch_id=batch_id)
         doing = asyncio.create_task(batch.run())
         try:
             while not doing.done() and await self._documents.lease(batch_id, BATCH_LEASE):
@@ -168,7 +168,7 @@ class InputFiles:
     """The input files of the batches that run, each in memory once: so they have no more bytes than the shelf may."""
 
     def __init__(self, documents: DocumentStore) -> None:
-        self.turns = Turns()
+        self.turns = TenantLocks()
         """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
         self.documents = documents
         self._read: WeakValueDictionary[tuple[EndpointKey, str, str], BatchRequests] = WeakValueDictionary()
@@ -191,10 +191,17 @@ class _Batch:
     """One batch, from where it is to its end."""
 
     def __init__(
-        self, inputs: InputFiles, store: JobStore, cipher: KeyCipher, pace: Pacer, *, key: EndpointKey, batch_id: str
+        self,
+        inputs: InputFiles,
+        store: JobStore,
+        cipher: KeyCipher,
+        scheduler: FairScheduler,
+        *,
+        key: EndpointKey,
+        batch_id: str,
     ) -> None:
         self._documents = inputs.documents
-        self._pace = pace
+        self._scheduler = scheduler
         self._store = store
         self._inputs = inputs
         self._turn = inputs.turns.of(key[0])
@@ -289,7 +296,7 @@ class _Batch:
             else:
                 async with self._store.turn(job):
                     whole = await self._store.whole(job)
-                    async with self._pace.apart(self._key[0]) if job.output_size > MIB else nullcontext():
+                    async with self._scheduler.exclusive_step(self._key[0]) if job.output_size > MIB else nullcontext():
                         well, line = render_result(custom_id, whole)
                     await self._store_result(number, well, line)
 

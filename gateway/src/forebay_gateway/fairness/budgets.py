@@ -1,6 +1,6 @@
 """All that clients share in one gateway, by the limits of its command line."""
 
-from forebay_gateway.fairness.pacing import COOLDOWN_FACTOR, Pacer
+from forebay_gateway.fairness.pacing import COOLDOWN_FACTOR, FairScheduler
 from forebay_gateway.fairness.quotas import Quota, SourceQuota
 from forebay_gateway.metrics import KEPT_BYTES
 from forebay_gateway.settings import MIB, Limits
@@ -27,5 +27,5 @@ class Budgets:
         self.answers = Quota(limits.kept_bytes * 3 // 4, limits.namespace_share, FLOOR)
         self.known = Quota(limits.connections, limits.namespace_share)
         self.unknown = SourceQuota(limits.unknown_connections, limits.unknown_per_source, limits.trusted_proxies)
-        self.pacer = Pacer(0 if limits.namespace_share == 1 else COOLDOWN_FACTOR)
+        self.scheduler = FairScheduler(0 if limits.namespace_share == 1 else COOLDOWN_FACTOR)
         KEPT_BYTES.set_function(lambda: self.bodies.used + self.answers.used)

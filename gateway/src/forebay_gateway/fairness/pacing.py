@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager, suppress
 
-from forebay_gateway.fairness.quotas import Turns
+from forebay_gateway.fairness.quotas import TenantLocks
 
 LARGE_READ_BYTES = 32 << 10
 """Bytes of one read that make it a large one. A token takes some hundred."""
@@ -26,7 +26,7 @@ class Reader:
         self._transport = transport
         self._reasons: set[str] = set()
 
-    def hold(self, reason: str) -> None:
+    def pause(self, reason: str) -> None:
         """Read nothing more. The transport may have begun to read by itself since the last time."""
         self._reasons.add(reason)
         if not self._transport.is_closing():
@@ -42,14 +42,14 @@ class Reader:
                     self._transport.resume_reading()
 
 
-class Pacer:
-    """Has what one tenant does wait for others. `apart` 0: there are no others."""
+class FairScheduler:
+    """Has what one tenant does wait for others. `exclusive_step` 0: there are no others."""
 
-    def __init__(self, apart: float = COOLDOWN_FACTOR) -> None:
-        self._apart = apart
+    def __init__(self, exclusive_step: float = COOLDOWN_FACTOR) -> None:
+        self._cooldown_factor = exclusive_step
         self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}
         self._begun = False
-        self._turns = Turns()
+        self._turns = TenantLocks()
         self._free_at: dict[Hashable, float] = {}
 
     def wait(self, tenant: Hashable, callback: Callable[[], None]) -> None:
@@ -66,7 +66,7 @@ class Pacer:
         await came
 
     @asynccontextmanager
-    async def apart(self, tenant: Hashable) -> AsyncIterator[None]:
+    async def exclusive_step(self, tenant: Hashable) -> AsyncIterator[None]:
         """Wait until the tenant may have a long step, which is what the context does at once, without an await."""
         async with self._turns.of(tenant):
             clock = asyncio.get_running_loop().time
@@ -79,7 +79,7 @@ class Pacer:
                 spent = time.thread_time() - began
                 if spent > SHORT_STEP_SECONDS:
                     self._free_at = {each: at for each, at in self._free_at.items() if at > clock()}
-                    self._free_at[tenant] = clock() + self._apart * spent
+                    self._free_at[tenant] = clock() + self._cooldown_factor * spent
 
     def _run_round(self) -> None:
         due = [line.popleft() for line in self._waiting.values()]

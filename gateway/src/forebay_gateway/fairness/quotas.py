@@ -112,7 +112,7 @@ class Reservation:
         self.resize(0)
 
 
-class Turns:
+class TenantLocks:
     """Has work that takes much memory done one at a time for each tenant."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.jobs import pod_client
@@ -32,9 +32,9 @@ class JobExecutor:
     """Use it as an async context manager; what runs when it ends is put back into the queue. `answers` bounds what
     is received and not stored yet."""
 
-    def __init__(self, store: JobStore, balancer: Balancer, answers: Quota, pace: Pacer) -> None:
+    def __init__(self, store: JobStore, balancer: Balancer, answers: Quota, scheduler: FairScheduler) -> None:
         self._store = store
-        self._pace = pace
+        self._scheduler = scheduler
         self._answers = answers
         self._balancer = balancer
         self._accepting = Balancer()
@@ -106,7 +106,7 @@ class JobExecutor:
         """Have a pod run a job, and bring it to its end. `received`: its output that is not stored yet. Raises Full and
         Lost."""
         assert job.pod, "it was claimed for one"
-        await self._pace.turn(job.endpoint[0])
+        await self._scheduler.turn(job.endpoint[0])
         try:
             with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():
                 async with asyncio.timeout(job.submission.timeout):
@@ -134,7 +134,7 @@ class JobExecutor:
         self, job: Job, pod: Address, received: Reservation
     ) -> tuple[pod_client.Outcome, Sequence[str]]:
         """Keep the output as it comes; how the job ended, and the last items."""
-        async with aclosing(pod_client.run(self._session, pod, job, received, self._pace)) as steps:
+        async with aclosing(pod_client.run(self._session, pod, job, received, self._scheduler)) as steps:
             async for items, outcome in steps:
                 if outcome:
                     return outcome, items

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.event_waiting import wait_for_event
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
@@ -45,9 +45,9 @@ class JobApiCall:
 class JobApi:
     """RunPod's operations on the jobs of this gateway."""
 
-    def __init__(self, store: JobStore, directory: Directory, answers: Quota, pace: Pacer) -> None:
+    def __init__(self, store: JobStore, directory: Directory, answers: Quota, scheduler: FairScheduler) -> None:
         self._store = store
-        self._pace = pace
+        self._scheduler = scheduler
         self._answers = answers
         self._directory = directory
         self._rates = RateLimits()
@@ -155,11 +155,11 @@ class JobApi:
             "ready": len(pods),
             "running": running,
         }
-        return {"jobs": jobs, "workers": workers, "store": self._store.keeps}
+        return {"jobs": jobs, "workers": workers, "store": self._store.location}
 
     async def _read(self, asked: JobApiCall, *, sync: bool) -> Submission:
         """Raises BadJob."""
-        async with self._pace.apart(asked.key[0]) if len(asked.body) > MIB else nullcontext():
+        async with self._scheduler.exclusive_step(asked.key[0]) if len(asked.body) > MIB else nullcontext():
             return read_submission(asked.body, sync=sync)
 
     async def _find(self, key: EndpointKey, job_id: str) -> Job:
@@ -169,7 +169,7 @@ class JobApi:
         async with self._store.turn(job):
             self._check_room(job.endpoint, job.output_size)
             whole = _found(await self._store.whole(job))
-            async with self._pace.apart(job.endpoint[0]) if job.output_size > MIB else nullcontext():
+            async with self._scheduler.exclusive_step(job.endpoint[0]) if job.output_size > MIB else nullcontext():
                 return render(describe_job(whole))
 
     def _check_room(self, key: EndpointKey, size: int) -> None:

@@ -35,7 +35,7 @@ class MemoryJobStore(JobStore):
     """`most_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
     (quotas.Quota)."""
 
-    keeps = "in the memory of one gateway: a restart loses jobs"
+    location = "in the memory of one gateway: a restart loses jobs"
 
     def __init__(self, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()

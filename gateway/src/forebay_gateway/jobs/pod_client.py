@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Pacer
+from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
@@ -68,7 +68,7 @@ LONGEST_TEXT = 10_000
 
 
 async def run(
-    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, pace: Pacer
+    session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, scheduler: FairScheduler
 ) -> AsyncGenerator[tuple[Sequence[str], Outcome | None]]:
     """Run a job; gives the items of its output, as JSON, as they come, and with the last ones how it ended. `received`
     counts the bytes that are here until the next ones are asked for.
@@ -82,7 +82,7 @@ async def run(
         if len(before) > UNCOUNTED_BYTES and not await received.grow(COPIES * len(before), OUTPUT_ROOM_SECONDS):
             return False
         if len(data) > LARGE_READ_BYTES:
-            await pace.turn(job.endpoint[0])
+            await scheduler.turn(job.endpoint[0])
         return True
 
     policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})
@@ -119,7 +119,7 @@ async def run(
                 size = len(rest)
                 *lines, last = rest.split(b"\n")
                 rest = bytearray(last)
-                async with pace.apart(job.endpoint[0]) if size > MIB else nullcontext():
+                async with scheduler.exclusive_step(job.endpoint[0]) if size > MIB else nullcontext():
                     found = list(_read_lines(lines))
                 for items, outcome in found:
                     yield items, outcome

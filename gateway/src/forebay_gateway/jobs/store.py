@@ -14,7 +14,7 @@ from typing import ClassVar, TypeVar
 from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.event_waiting import wait_for_event
-from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Turns
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, TenantLocks
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.observers import Observers
@@ -76,7 +76,7 @@ class StreamedItems:
 class JobStore(ABC):
     """All of it may raise Unavailable."""
 
-    keeps: ClassVar[str]
+    location: ClassVar[str]
     """Where the jobs are, for a person."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class JobStore(ABC):
         """A job has come to its end, and this gateway ended it: once for each job."""
         self.claim_lost = Observers[[str, str]]()
         """This gateway has no claim any more on the job of this ID by the claim of this token, if it had one."""
-        self.turns = Turns()
+        self.turns = TenantLocks()
         """One large output at a time is in memory for each namespace, until it is written or counts elsewhere."""
         self._watchers: dict[str, set[asyncio.Event]] = {}
 

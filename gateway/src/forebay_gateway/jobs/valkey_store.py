@@ -41,7 +41,7 @@ class ValkeyJobStore(JobStore):
     """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in; of
     them `share` tells a namespace's part (quotas.Quota)."""
 
-    keeps = "in Valkey, for all gateways"
+    location = "in Valkey, for all gateways"
 
     def __init__(self, client: valkey.Redis, cipher: KeyCipher, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
-from forebay_gateway.fairness.pacing import Pacer
+from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.jobs.job import Job, describe_job, render
 from forebay_gateway.jobs.store import JobStore, retry_until_available
@@ -70,7 +70,7 @@ class Webhooks:
         self,
         store: JobStore,
         answers: Quota,
-        pace: Pacer,
+        scheduler: FairScheduler,
         allowed: Sequence[Network] = (),
         pause: float = WEBHOOK_RETRY_INTERVAL,
     ) -> None:
@@ -80,7 +80,7 @@ class Webhooks:
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots: dict[EndpointKey, asyncio.Semaphore] = {}
         self._answers = answers
-        self._pace = pace
+        self._scheduler = scheduler
 
     async def __aenter__(self) -> "Webhooks":
         connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, socket_factory=self._open)
@@ -140,7 +140,7 @@ class Webhooks:
         gone."""
         async with self._store.turn(job):
             whole = await retry_until_available(partial(self._store.whole, job))
-            async with self._pace.apart(job.endpoint[0]):
+            async with self._scheduler.exclusive_step(job.endpoint[0]):
                 return render(describe_job(whole)) if whole else b""
 
     async def _post(self, url: str, content: bytes) -> str:

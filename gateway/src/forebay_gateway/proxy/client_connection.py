@@ -162,7 +162,7 @@ class ClientConnection(asyncio.Protocol):
         self._slow = True
         self._watch_writing()
         if self._upstream:
-            self._upstream.reader.hold(SLOW_CLIENT)
+            self._upstream.reader.pause(SLOW_CLIENT)
         if not self._keep_unsent(self._transport.get_write_buffer_size() + 4 * SOCKET_BUFFER):
             self._transport.abort()
 
@@ -186,18 +186,18 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Called while the pod takes nothing more of a web socket's or of a long body's bytes."""
-        self._reading.hold(SLOW_POD)
+        self._reading.pause(SLOW_POD)
 
     def resume_reading(self) -> None:
         self._reading.release(SLOW_POD)
 
     def _take_turn(self) -> None:
-        self._reading.hold(WAITS_FOR_TURN)
+        self._reading.pause(WAITS_FOR_TURN)
         self.wait_for_turn(partial(self._reading.release, WAITS_FOR_TURN))
 
     def wait_for_turn(self, callback: Callable[[], None]) -> None:
         """Call `callback` when it is the turn of this client's tenant to have another large read."""
-        self._budgets.pacer.wait(self.tenant or self._source, callback)
+        self._budgets.scheduler.wait(self.tenant or self._source, callback)
 
     def attach(self, upstream: Upstream) -> None:
         """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
@@ -205,7 +205,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = ConnectionState.RELAYING_IN_STREAM if self.streams else ConnectionState.RELAYING
         upstream.taken.add_done_callback(lambda _: self.drop_body())
         if self._slow:
-            upstream.reader.hold(SLOW_CLIENT)
+            upstream.reader.pause(SLOW_CLIENT)
 
     def release(self) -> None:
         """The pod went away without a byte of an answer: the gateway may tell of it."""

@@ -217,7 +217,7 @@ class RequestHandler:
         if admission.web_socket:
             fields = read_query(admission.head.target)
         else:
-            async with self.budgets.pacer.apart(client.tenant) if len(body) > MIB else nullcontext():
+            async with self.budgets.scheduler.exclusive_step(client.tenant) if len(body) > MIB else nullcontext():
                 fields = read_fields(admission.head.get(b"content-type"), body)
         if fields.dense:
             raise Refused(errors.TOO_MANY_VALUES)

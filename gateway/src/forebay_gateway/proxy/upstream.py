@@ -126,7 +126,7 @@ class Upstream(asyncio.Protocol):
         asyncio.get_running_loop().call_soon(self._take_turn)  # once the transport has begun to read
 
     def _take_turn(self) -> None:
-        self.reader.hold(WAITS_FOR_TURN)
+        self.reader.pause(WAITS_FOR_TURN)
         self._client.wait_for_turn(partial(self.reader.release, WAITS_FOR_TURN))
 
     async def relay(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:

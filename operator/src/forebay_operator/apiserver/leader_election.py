@@ -77,7 +77,7 @@ class Candidate:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.identity = identity
-        self.holds = self.lost = False
+        self.is_leader = self.lost = False
         self._cluster = cluster
         self._namespace = namespace
         self._name = name
@@ -99,15 +99,15 @@ class Candidate:
     async def keep(self) -> None:
         """Renew the Lease for ever. Returns when it is lost: whoever holds it now works, so we must not.
 
-        While it cannot be renewed, as the API server does not answer, `holds` is False from the deadline on, and True
-        again once it can, unless another took it meanwhile.
+        While it cannot be renewed, as the API server does not answer, `is_leader` is False from the deadline on. It is
+        True again once it can, unless another took it meanwhile.
         """
         renewed = self._clock()
         while True:
             await asyncio.sleep(self._terms.retry)
             left = self._terms.renew_deadline - (self._clock() - renewed)
             try:
-                async with asyncio.timeout(left if self.holds else self._terms.renew_deadline):
+                async with asyncio.timeout(left if self.is_leader else self._terms.renew_deadline):
                     kept = await self._try()
             except TimeoutError:
                 kept = False
@@ -117,23 +117,23 @@ class Candidate:
                 renewed = self._clock()
             elif self._sighting and self._sighting.spec.get("holderIdentity") not in (None, "", self.identity):
                 break
-            holds = self._clock() - renewed < self._terms.renew_deadline
-            if holds != self.holds:
-                words = "could be renewed again" if holds else "cannot be renewed; all work is_asleep until it can"
+            is_leader = self._clock() - renewed < self._terms.renew_deadline
+            if is_leader != self.is_leader:
+                words = "could be renewed again" if is_leader else "cannot be renewed; all work is_asleep until it can"
                 logger.warning("the lease %s/%s %s", self._namespace, self._name, words)
-                await self._set_leader(holds)
+                await self._set_leader(is_leader)
         await self._set_leader(False)
         self.lost = True
         logger.error("%s lost the lease %s/%s", self.identity, self._namespace, self._name)
 
-    async def wait_until(self, holds: bool) -> None:
+    async def wait_until(self, is_leader: bool) -> None:
         """Wait until the Lease is ours, or until it is not."""
         async with self._turned:
-            await self._turned.wait_for(lambda: self.holds == holds)
+            await self._turned.wait_for(lambda: self.is_leader == is_leader)
 
     async def release(self) -> None:
         """Hand the Lease over at once, if it is ours still. When that fails, it ends by itself."""
-        if self._released or not self.holds:
+        if self._released or not self.is_leader:
             return
         self._released = True
         try:
@@ -156,9 +156,9 @@ class Candidate:
         else:
             logger.info("%s gave the lease %s/%s back", self.identity, self._namespace, self._name)
 
-    async def _set_leader(self, holds: bool) -> None:
+    async def _set_leader(self, is_leader: bool) -> None:
         async with self._turned:
-            self.holds = holds
+            self.is_leader = is_leader
             self._turned.notify_all()
 
     async def _try(self) -> bool:

@@ -13,11 +13,11 @@ class JobCounts:
     """What was told last, by endpoint: jobs that wait, and jobs that run."""
 
     def __init__(self) -> None:
-        self._told: dict[EndpointKey, tuple[int, int]] = {}
+        self._last_reported: dict[EndpointKey, tuple[int, int]] = {}
         self._at: dict[EndpointKey, float] = {}
 
     def of(self, key: EndpointKey) -> tuple[int, int]:
-        return self._told.get(key, (0, 0))
+        return self._last_reported.get(key, (0, 0))
 
     def take(self, said: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
         """Take over what gateways said; the endpoints of which there is something new to tell.
@@ -32,13 +32,15 @@ class JobCounts:
             for key, one in held.items():
                 found[key] = max(found.get(key, (0, 0)), one.jobs)
         changed = []
-        for key in {*found, *self._told}:
+        for key in {*found, *self._last_reported}:
             jobs = found.get(key, (0, 0))
             if jobs != self.of(key) and now - self._at.get(key, now - JOB_COUNT_INTERVAL) >= JOB_COUNT_INTERVAL:
-                self._told[key], self._at[key] = jobs, now
+                self._last_reported[key], self._at[key] = jobs, now
                 changed.append(key)
         for key in [
-            key for key, jobs in self._told.items() if jobs == (0, 0) and now - self._at[key] >= JOB_COUNT_INTERVAL
+            key
+            for key, jobs in self._last_reported.items()
+            if jobs == (0, 0) and now - self._at[key] >= JOB_COUNT_INTERVAL
         ]:
-            del self._told[key], self._at[key]
+            del self._last_reported[key], self._at[key]
         return changed

@@ -47,13 +47,13 @@ async def work_while_leading(
 ) -> None:
     """Have `works` done for ever, but only while the lease is ours; without it all of them are cancelled at once."""
     while True:
-        await candidate.wait_until(holds=True)
+        await candidate.wait_until(is_leader=True)
         LEADER.set(1)
         queue.retry_now()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(each) for each in works()]
-                await candidate.wait_until(holds=False)
+                await candidate.wait_until(is_leader=False)
                 for task in tasks:
                     task.cancel()
         finally:

@@ -63,7 +63,7 @@ class WatchedEndpoints:
 
     keys: Callable[[], Collection[EndpointKey]]
     namespaces: Collection[str]
-    look: Callable[[EndpointKey], None]
+    request_reconcile: Callable[[EndpointKey], None]
 
 
 class KeyDigestSync:
@@ -195,7 +195,7 @@ class KeyDigestSync:
     def _request_missing(self) -> None:
         for key in list(self._endpoints.keys()):
             if self.lacks(key):
-                self._endpoints.look(key)
+                self._endpoints.request_reconcile(key)
 
     def _find_due(self, name: str) -> dict[str, str | None]:
         """The entries of one Secret that are to be written, None for those that go."""

@@ -18,7 +18,7 @@ from bench.neighbours import forget_peak, lags, longest, peak_mib
 from bench.scale import objects
 from bench.scale.measures import processor_seconds
 from bench.scale.plane import POD_ADDRESS, start_plane
-from forebay_operator.child_names import OPS_PORT
+from forebay_protocol.pod import OPS_PORT
 from tests.integration.control_plane import free_ports, running
 from tests.integration.ops_port import ask
 from tests.kubectl import Kubectl, Manifest, wait_for

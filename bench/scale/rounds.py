@@ -20,9 +20,9 @@ from bench.scale import measures, objects
 from bench.scale.client import Client, connect, for_each
 from bench.scale.measures import Requests
 from bench.scale.plane import POD_ADDRESS, Plane
-from forebay_operator.child_names import OPS_PORT
 from forebay_operator.controller.rate_limiter import KEY_INTERVAL
 from forebay_operator.controller.workers import WORKERS
+from forebay_protocol.pod import OPS_PORT
 from tests.integration.control_plane import free_ports, running
 from tests.kubectl import Kubectl, Manifest, wait_for
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from forebay_operator.child_names import OPS_PORT
+from forebay_protocol.pod import OPS_PORT
 from tests.endpoints import reason_is, start
 from tests.integration.audit import operators_requests
 from tests.integration.control_plane import free_ports

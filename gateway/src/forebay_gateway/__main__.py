@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -17,9 +16,7 @@ from forebay_gateway.job_services import VALKEY_URL
 from forebay_gateway.jobs.webhooks import read_networks
 from forebay_gateway.process_limits import give_back_memory
 from forebay_gateway.settings import Limits
-
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""Where a pod finds the namespace that it runs in."""
+from forebay_kube.own_namespace import read_own_namespace
 
 LIMIT_OPTIONS = {
     "head_bytes": "bytes of a request's head",
@@ -59,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         shown = f"{text} (variable {variable}; now {value if value != '' else 'unset'})"
         parser.add_argument(f"--{name.replace('_', '-')}", default=value, help=shown, **options)
 
-    own = NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
+    own = read_own_namespace()
     add("port", 8000, "port of the one URL", type=int)
     add("ops_address", ":8001", "HOST:PORT of probes, metrics and /held")
     add("namespace", own, "the operator's namespace, where the digests of keys are")

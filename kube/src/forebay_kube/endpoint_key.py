@@ -1,7 +1,15 @@
 """The key of an InferenceEndpoint."""
 
+from collections.abc import Mapping
+from typing import Any
+
 EndpointKey = tuple[str, str]
 """Namespace and name."""
+
+
+def key_of_endpoint(manifest: Mapping[str, Any]) -> EndpointKey:
+    """The key of an endpoint as the API server has it."""
+    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
 
 
 def format_key(key: EndpointKey) -> str:

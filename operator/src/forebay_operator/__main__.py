@@ -4,20 +4,17 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from forebay_kube.own_namespace import read_own_namespace
 from forebay_operator.app import Operator
 from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
-from forebay_operator.child_names import OPS_PORT
 from forebay_operator.controller.workers import RESYNC_INTERVAL
+from forebay_protocol.pod import OPS_PORT
 
 HEALTH_ADDRESS = ":8080"
-
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""Where a pod finds the namespace that it runs in."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     pulls = "imagePullPolicy of server and model images"
     add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=policies)
     add("--health-address", "FOREBAY_HEALTH_ADDRESS", HEALTH_ADDRESS, "HOST:PORT of probes and metrics")
-    own = NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
+    own = read_own_namespace()
     add("--namespace", "FOREBAY_NAMESPACE", own, "the operator's own; there is the lease by which one of several leads")
     watched = "namespaces to watch, separated by commas; none means all"
     add("--watch-namespaces", "FOREBAY_WATCH_NAMESPACES", "", watched, type=read_names)

@@ -35,8 +35,6 @@ DIGEST_KEY_ANNOTATION = f"{GROUP}/digest-key"
 """On the Secrets of digests: names the key under which they were made."""
 
 CONTAINER = "server"
-API_PORT = 8000
-OPS_PORT = 8001
 
 
 def child_labels(endpoint: str) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Where a request has its key."""
+"""Where a request has its key, and how long a key is at least."""
+
+MIN_KEY_LENGTH = 16
+"""Characters of a key. A shorter one could be guessed, and is no key."""
 
 
 def read_key(authorization: str, x_api_key: str) -> str:

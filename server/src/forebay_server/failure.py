@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-EXIT_CONFIGURATION = 78
-"""Exit status when only a change by the user can help (EX_CONFIG of sysexits.h)."""
+from forebay_protocol.pod import EXIT_CONFIGURATION
 
 EXIT_FAILURE = 1
 

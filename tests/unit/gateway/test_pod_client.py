@@ -18,8 +18,9 @@ from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.pod_client import NDJSON, Gone, Outcome, _error, _read_lines, _read_whole, run
+from forebay_gateway.jobs.pod_client import Gone, Outcome, _error, _read_lines, _read_whole, run
 from forebay_gateway.jobs.submission import read_submission
+from forebay_protocol.pod import JOB_LINES
 from tests.fuzz import fuzzed
 
 JOB = Job("job-1", ("home", "one"), read_submission(b'{"input": {"prompt": "Hi"}}', sync=False), "key", created=0.0)
@@ -68,7 +69,7 @@ async def outcome_at(address: Address, room: int = 1 << 30, job: Job = JOB) -> t
 ENDLESS = {
     "an error": ("500 X", b"x" * 65536),
     "JSON": ("200 OK\r\ncontent-type: application/json", b"[" * 65536),
-    "a line": (f"200 OK\r\ncontent-type: {NDJSON}", b"x" * 65536),
+    "a line": (f"200 OK\r\ncontent-type: {JOB_LINES}", b"x" * 65536),
 }
 
 
@@ -99,7 +100,7 @@ async def test_an_answer_without_end_is_read_so_far(case: str) -> None:
     ids=lambda line: line[:24].decode(errors="replace"),
 )
 async def test_a_line_that_is_none_ends_the_job(line: bytes) -> None:
-    async with pod(f"200 OK\r\ncontent-type: {NDJSON}", b'{"output": 1}\n', line, b"\n") as (address, _):
+    async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", b'{"output": 1}\n', line, b"\n") as (address, _):
         items, outcome = await outcome_at(address)
     assert (items, outcome.state) == (["1"], State.FAILED)
     assert "none of a job" in outcome.error
@@ -118,7 +119,7 @@ async def test_a_large_input_is_sent_in_slices() -> None:
             data = await reader.read(min(left, 4096))
             taken.update(data)
             left -= len(data)
-        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {NDJSON}\r\nconnection: close\r\n\r\n".encode())
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {JOB_LINES}\r\nconnection: close\r\n\r\n".encode())
         writer.write(b'{"status": "COMPLETED"}\n')
         writer.close()
 
@@ -135,17 +136,17 @@ async def test_a_large_input_is_sent_in_slices() -> None:
 
 async def test_an_item_for_which_there_is_no_room_ends_the_job() -> None:
     item = b'{"output": "' + b"x" * 100_000 + b'"}\n'
-    async with pod(f"200 OK\r\ncontent-type: {NDJSON}", item, b'{"status": "COMPLETED"}\n') as (address, _):
+    async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", item, b'{"status": "COMPLETED"}\n') as (address, _):
         items, outcome = await outcome_at(address, 300_000)
     assert (items, outcome.state) == ([], State.FAILED)
     assert "no room" in outcome.error
-    async with pod(f"200 OK\r\ncontent-type: {NDJSON}", item, b'{"status": "COMPLETED"}\n') as (address, _):
+    async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", item, b'{"status": "COMPLETED"}\n') as (address, _):
         items, outcome = await outcome_at(address, 900_000)
     assert (len(items), outcome.state) == (1, State.COMPLETED)
 
 
 async def test_an_answer_that_breaks_off_is_no_end() -> None:
-    async with pod(f"200 OK\r\ncontent-type: {NDJSON}", b'{"output": 1}\n{"out') as (address, _):
+    async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", b'{"output": 1}\n{"out') as (address, _):
         with pytest.raises(Gone):
             await outcome_at(address)
 

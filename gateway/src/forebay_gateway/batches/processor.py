@@ -37,7 +37,7 @@ from forebay_gateway.jobs.store import JOB_RECHECK_INTERVAL, Full, JobStore, Una
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.settings import MIB
-from forebay_kube.endpoint_key import EndpointKey, format_key
+from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +109,7 @@ class BatchProcessor:
             try:
                 await self._documents.expire_documents()
                 for batch_id, name in (await self._documents.all(ALL_ENDPOINTS, "open")).items():
-                    namespace, _, endpoint = name.partition("/")
-                    key = namespace, endpoint
+                    key = parse_key(name)
                     if batch_id in self._tasks:
                         continue
                     if self._is_full(key):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from forebay_kube import names
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
 from forebay_kube.object_conditions import find_condition
 
 Manifest = Mapping[str, Any]
@@ -76,7 +76,7 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
     current = status.get("observedGeneration", -1) >= metadata.get("generation", 0)
     created = metadata.get("creationTimestamp")
     return Endpoint(
-        key=(metadata["namespace"], metadata["name"]),
+        key=key_of_endpoint(manifest),
         uid=metadata.get("uid", ""),
         created=int(datetime.fromisoformat(created).timestamp()) if created else 0,
         replicas=int(spec.get("replicas", 1)),

@@ -13,6 +13,7 @@ from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.metrics import UNREADABLE
 from forebay_kube import names
 from forebay_kube.api_client import ApiClient, ApiServerError
+from forebay_kube.endpoint_key import format_key, key_of_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Watch:
             page = await api.request("GET", self.path, query=query)
             for item in page["items"]:
                 self._take("ADDED", item)
-                gone.pop(_name(item), None)
+                gone.pop(key_of_endpoint(item), None)
             following = page["metadata"].get("continue")
             if not following:
                 break
@@ -82,16 +83,16 @@ class Watch:
         if kind == "BOOKMARK":
             return
         if kind == "DELETED":
-            self._known.pop(_name(manifest), None)
+            self._known.pop(key_of_endpoint(manifest), None)
             self.drop(manifest)
             return
         metadata = manifest["metadata"]
         kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
-        self._known[_name(manifest)] = {"metadata": kept}
+        self._known[key_of_endpoint(manifest)] = {"metadata": kept}
         try:
             self.put(manifest)
         except Exception:
-            logger.exception("%s: %s cannot be read and is left out", self.path, "/".join(_name(manifest)))
+            logger.exception("%s: %s cannot be read and is left out", self.path, format_key(key_of_endpoint(manifest)))
             UNREADABLE.labels(self.path.rpartition("/")[2]).inc()
             (self.leave_out or self.drop)({"metadata": kept})
 
@@ -115,8 +116,8 @@ def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Seq
             f"/apis/{names.GROUP}/{names.VERSION}{scope}/{names.PLURAL}",
             {},
             lambda manifest: directory.put_endpoint(read_endpoint(manifest)),
-            lambda manifest: directory.drop_endpoint(_name(manifest)),
-            lambda manifest: directory.drop_endpoint(_name(manifest), gone=False),
+            lambda manifest: directory.drop_endpoint(key_of_endpoint(manifest)),
+            lambda manifest: directory.drop_endpoint(key_of_endpoint(manifest), gone=False),
         )
         slices = f"/apis/discovery.k8s.io/v1{scope}/endpointslices"
         yield Watch(slices, {"labelSelector": names.MANAGED_SELECTOR}, put_slice, drop_slice)
@@ -128,10 +129,6 @@ def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Seq
             lambda manifest: keys.put_secret(manifest["metadata"]["name"], _data(manifest)),
             lambda manifest: keys.drop_secret(manifest["metadata"]["name"]),
         )
-
-
-def _name(manifest: Manifest) -> tuple[str, str]:
-    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
 
 
 def _data(manifest: Manifest) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
-
-NDJSON = "application/x-ndjson"
+from forebay_protocol.pod import JOB_LINES
 
 LONGEST_LINE = 1 << 24
 """Bytes of an item of the output."""
@@ -87,7 +86,7 @@ async def run(
 
     policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})
     body = '{"input": ', job.submission.input, f', "policy": {policy}}}'
-    headers = {"Authorization": f"Bearer {job.api_key}", "Accept": NDJSON, "X-Request-Id": job.id}
+    headers = {"Authorization": f"Bearer {job.api_key}", "Accept": JOB_LINES, "X-Request-Id": job.id}
     headers |= {"Content-Type": "application/json", "Content-Length": str(sum(map(_count_bytes, body)))}
     try:
         url = f"http://{pod.url_host}:{pod.port}/v2/{job.endpoint[1]}/runsync"
@@ -97,7 +96,7 @@ async def run(
             if answer.status != 200:
                 yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR, take) or b""))
                 return
-            if NDJSON not in answer.headers.get("Content-Type", ""):
+            if JOB_LINES not in answer.headers.get("Content-Type", ""):
                 whole = await _read(answer, LONGEST_LINE, take)
                 if whole is None:
                     yield (), NO_ROOM

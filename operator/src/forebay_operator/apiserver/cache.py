@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from forebay_kube import names
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
 from forebay_operator import child_names
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.spec import Manifest
@@ -53,7 +53,7 @@ def key_of(manifest: Manifest) -> EndpointKey | None:
     """The endpoint that an object belongs to: itself, the one that controls it, or the one that its label names."""
     metadata = manifest["metadata"]
     if manifest.get("kind") == names.KIND:
-        return metadata["namespace"], metadata["name"]
+        return key_of_endpoint(manifest)
     owner = find_controller(manifest)
     if owner and owner["kind"] == names.KIND:
         return metadata["namespace"], owner["name"]

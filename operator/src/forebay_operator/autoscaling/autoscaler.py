@@ -19,13 +19,14 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.autoscaling import History, Policy, Sample, build_policy, decide
 from forebay_operator.autoscaling.job_counts import JobCounts
-from forebay_operator.child_names import OPS_PORT, control_secret_name
+from forebay_operator.child_names import control_secret_name
 from forebay_operator.pods.client import get_text, post_order
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.load import GatewayLoad, PodLoad, parse_load
 from forebay_operator.resources.secret import read_control_token
 from forebay_operator.spec import Endpoint
 from forebay_operator.status.observed import Observed, has_loaded
+from forebay_protocol.pod import OPS_PORT
 
 logger = logging.getLogger(__name__)
 

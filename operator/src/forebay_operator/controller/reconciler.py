@@ -8,7 +8,7 @@ from typing import Any
 
 from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
 from forebay_kube.object_conditions import find_condition
 from forebay_operator import child_names
 from forebay_operator.apiserver.cache import Cache
@@ -140,7 +140,7 @@ class Reconciler:
         self, manifest: Manifest, before: Manifest, observed: Observed, error: InvalidSpec, force_refresh: bool
     ) -> None:
         """Write that the spec cannot work. The children stay as they are."""
-        self._autoscaler.follow((manifest["metadata"]["namespace"], manifest["metadata"]["name"]), None)
+        self._autoscaler.follow(key_of_endpoint(manifest), None)
         await self._slice_writer.maintain_slices(manifest, observed.serving, force_refresh)
         observed = replace(observed, error=reasons.INVALID_SPEC.found(str(error)))
         status = assess_invalid(manifest, observed, before, datetime.now(UTC))

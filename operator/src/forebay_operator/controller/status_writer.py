@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from forebay_kube.endpoint_key import EndpointKey
+from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.controller.rate_limiter import RateLimiter
@@ -47,7 +47,7 @@ class StatusWriter:
 
         From an older one transition times would move again, and what was said before would be said again.
         """
-        key, metadata = _key(manifest), manifest["metadata"]
+        key, metadata = key_of_endpoint(manifest), manifest["metadata"]
         written = self._written.get(key)
         if written and written.uid == metadata["uid"] and _version(manifest) < written.version:
             return written.status
@@ -63,7 +63,7 @@ class StatusWriter:
         """
         if status == before:
             return
-        key, now = _key(manifest), self._clock()
+        key, now = key_of_endpoint(manifest), self._clock()
         beginning = is_beginning(before, status)
         if beginning or is_mere_progress(before, status):
             wait = self._rate_limiter.wait(key, now, FIRST_STATUS_DELAY if beginning else 0.0)
@@ -83,10 +83,6 @@ class StatusWriter:
         """The endpoint is gone."""
         self._written.pop(key, None)
         self._rate_limiter.forget(key)
-
-
-def _key(manifest: Manifest) -> EndpointKey:
-    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
 
 
 def _version(manifest: Manifest) -> int:

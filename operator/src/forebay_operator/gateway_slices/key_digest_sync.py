@@ -24,6 +24,7 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import child_names
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.spec import Manifest
+from forebay_protocol.api_key import MIN_KEY_LENGTH
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +47,6 @@ NAMESPACE_SHARE = 0.5
 """The part of what the others leave free of a Secret that one namespace may use."""
 
 _STALE = "made with another key"
-
-MINIMUM_LENGTH = 16
-"""Characters of an API key; the servers take no shorter one either."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ class KeyDigestSync:
             created = await self._cluster.create(manifest)
             found = created or await self._cluster.get("Secret", self._namespace, name)
         key = _decode((found or {}).get("data") or {}).get(names.DIGEST_KEY_ENTRY, b"")
-        if len(key) < MINIMUM_LENGTH:
+        if len(key) < MIN_KEY_LENGTH:
             await self._cluster.merge(manifest, {"data": manifest["data"]})
             return made[names.DIGEST_KEY_ENTRY]
         return key
@@ -256,7 +254,7 @@ def _read_keys(key: EndpointKey, secret: Manifest | None) -> Collection[bytes]:
     """The valid keys in a Secret: a key is one value, without the white space around it, as the servers read it. The
     first in the order of their names count, since all endpoints share the room in the digests' Secrets."""
     values = [value.strip() for _, value in sorted(_decode((secret or {}).get("data") or {}).items())]
-    found = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MINIMUM_LENGTH))
+    found = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MIN_KEY_LENGTH))
     if len(found) > MOST_KEYS:
         logger.warning("endpoint %s/%s: the gateways know %d of its %d keys", *key, MOST_KEYS, len(found))
     return found[:MOST_KEYS]

@@ -14,10 +14,10 @@ import aiohttp
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.child_names import OPS_PORT
 from forebay_operator.pods.client import get_text
 from forebay_operator.pods.load import GatewayLoad, parse_gateway_load, parse_reread
 from forebay_operator.spec import Manifest
+from forebay_protocol.pod import OPS_PORT
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from functools import partial
 import aiohttp
 
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator.child_names import OPS_PORT
 from forebay_operator.json_text import parse_json
 from forebay_operator.pods.client import get_text
 from forebay_operator.status.start_progress import Report, parse_report
+from forebay_protocol.pod import OPS_PORT
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from forebay_operator import child_names
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint
+from forebay_protocol.pod import API_PORT, OPS_PORT
 
 METADATA_CIDRS = (
     "169.254.0.0/16",  # link-local: AWS, Azure, Google, Oracle, OpenStack …, and the credentials of AWS' containers
@@ -30,8 +31,8 @@ def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, An
     """The policy, named like the endpoint; None where the endpoint or the operator's settings want none."""
     if not (endpoint.network_policy.create and settings.network_policies):
         return None
-    api = {"ports": _ports((child_names.API_PORT, *endpoint.network_policy.ports))}
-    ops: dict[str, Any] = {"ports": _ports((child_names.OPS_PORT,))}
+    api = {"ports": _ports((API_PORT, *endpoint.network_policy.ports))}
+    ops: dict[str, Any] = {"ports": _ports((OPS_PORT,))}
     if settings.ops_peers:
         ops["from"] = list(settings.ops_peers)
     dns = {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}

@@ -7,6 +7,7 @@ from forebay_operator.resources.parallelism import TENSOR_PARALLEL_SIZE, find_te
 from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
 from forebay_operator.spec import PRODUCT_LABELS, SERVED_NAME_VARIABLES, Endpoint, Manifest
+from forebay_protocol.pod import API_PORT, OPS_PORT
 
 PRE_STOP_SLEEP = 5
 """Seconds that a pod serves on while Kubernetes takes it out of rotation."""
@@ -100,8 +101,8 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
         "image": choose_image(endpoint, settings),
         "imagePullPolicy": settings.pull_policy,
         "ports": [
-            {"name": "http", "containerPort": child_names.API_PORT, "protocol": "TCP"},
-            {"name": "ops", "containerPort": child_names.OPS_PORT, "protocol": "TCP"},
+            {"name": "http", "containerPort": API_PORT, "protocol": "TCP"},
+            {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
         ],
         "env": build_env(endpoint),
         "resources": _build_resources(endpoint),

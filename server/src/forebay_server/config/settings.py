@@ -6,17 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
+from forebay_protocol import pod
 from forebay_server.config.env_resolver import FALSE, TRUE
 from forebay_server.config.vllm_flags import EXPECTED
 from forebay_server.failure import StartError, invalid_configuration
 from forebay_server.lifecycle.liveness import Patience
 from forebay_server.serving.limits import BodyLimits
 
-HTTP_PORT = 8000
-"""The OpenAI API: what the endpoint's Service exposes."""
-
-OPS_PORT = 8001
-"""Probes, startup report and metrics: never exposed by the Service."""
+HTTP_PORT, OPS_PORT = pod.API_PORT, pod.OPS_PORT
 
 AuthMode = Literal["APIKey", "None"]
 

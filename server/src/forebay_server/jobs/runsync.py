@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+from forebay_protocol import pod
 from forebay_protocol.errors import ApiError
 from forebay_server.asgi import App, Receive, Scope, Send
 from forebay_server.config.settings import JobSettings
@@ -20,9 +21,8 @@ from forebay_server.serving.errors import send_error
 
 log = logging.getLogger(__name__)
 
-NDJSON = b"application/x-ndjson"
-"""What the gateway accepts, to get a job's output as it comes to be: one JSON object a line, {"output": ITEM} for each
-item and then the job's {"status"}, with {"error"} where it failed."""
+JOB_LINES = pod.JOB_LINES.encode()
+"""Each line is {"output": ITEM}, and the last the job's {"status"}, with {"error"} where it failed."""
 
 
 class RunSync:
@@ -64,7 +64,7 @@ class RunSync:
             await send_error(wrong, send)
             return
         transport = WithinProcess(self._app, scope)
-        if (b"accept", NDJSON) in scope["headers"]:
+        if (b"accept", JOB_LINES) in scope["headers"]:
             answering = _send_lines(send, job["input"], transport, self._settings, seconds)
         else:
             answering = _send_whole(send, run(job["input"], transport, self._settings, seconds), arrived)
@@ -193,7 +193,7 @@ async def _send_lines(send: Send, content: object, transport: Transport, setting
         text = json.dumps(line, ensure_ascii=False) + "\n"
         await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
-    headers = [(b"content-type", NDJSON)]
+    headers = [(b"content-type", JOB_LINES)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await write(await run_to(lambda item: write({"output": item}), content, transport, settings, seconds))
     await send({"type": "http.response.body", "body": b""})

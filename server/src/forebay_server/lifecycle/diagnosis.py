@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from forebay_server.failure import EXIT_CONFIGURATION, EXIT_FAILURE, Failure, StartError, causes
+from forebay_protocol.pod import EXIT_CONFIGURATION
+from forebay_server.failure import EXIT_FAILURE, Failure, StartError, causes
 
 
 @dataclass(frozen=True)

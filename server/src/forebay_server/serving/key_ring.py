@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from forebay_protocol.api_key import MIN_KEY_LENGTH
 from forebay_server.failure import Failure, StartError
 
 log = logging.getLogger(__name__)
-
-MINIMUM_LENGTH = 16
-"""Shorter keys can be guessed and are refused."""
 
 RECHECK_SECONDS = 1.0
 """How often the folder is looked at while requests come in. The kubelet itself takes up to a minute to update it."""
@@ -33,9 +31,9 @@ class KeyRing:
             keys = _read(folder)
         except OSError as error:
             raise _invalid(f"The keys in {folder} cannot be read: {error}.") from error
-        short = [name for name, key in keys.items() if len(key) < MINIMUM_LENGTH]
+        short = [name for name, key in keys.items() if len(key) < MIN_KEY_LENGTH]
         if short:
-            raise _invalid(f"The key in {folder / short[0]} has fewer than {MINIMUM_LENGTH} characters.")
+            raise _invalid(f"The key in {folder / short[0]} has fewer than {MIN_KEY_LENGTH} characters.")
         if not keys:
             raise _invalid(f"There is no key in {folder}.")
         self._digests = _digests(keys)
@@ -63,8 +61,8 @@ class KeyRing:
             self._signature, self._digests = (), []
             return
         for name, key in keys.items():
-            if len(key) < MINIMUM_LENGTH:
-                log.error("The key in %s has fewer than %d characters: ignored", self._folder / name, MINIMUM_LENGTH)
+            if len(key) < MIN_KEY_LENGTH:
+                log.error("The key in %s has fewer than %d characters: ignored", self._folder / name, MIN_KEY_LENGTH)
         self._digests = _digests(keys)
         self._signature = signature
         log.info("The keys in %s changed: %d valid now", self._folder, len(self._digests))
@@ -91,9 +89,9 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 def _digests(keys: dict[str, str]) -> list[bytes]:
-    return [hashlib.sha256(key.encode()).digest() for key in keys.values() if len(key) >= MINIMUM_LENGTH]
+    return [hashlib.sha256(key.encode()).digest() for key in keys.values() if len(key) >= MIN_KEY_LENGTH]
 
 
 def _invalid(message: str) -> StartError:
-    remedy = f"Each value of the Secret must be one key of at least {MINIMUM_LENGTH} characters."
+    remedy = f"Each value of the Secret must be one key of at least {MIN_KEY_LENGTH} characters."
     return StartError(Failure("InvalidKeys", message, remedy))

@@ -19,9 +19,7 @@ from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis
 from forebay_operator.status.diagnosis.wordings import CONFIGURATION, IMAGES, SCHEDULER, quote, recognize
 from forebay_operator.status.start_progress import ended_run_of, server_status
-
-EXIT_CONFIGURATION = 78
-"""Exit code of a server that only a user's change can help: EX_CONFIG of sysexits.h."""
+from forebay_protocol.pod import EXIT_CONFIGURATION
 
 REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 """What the reason of a condition may be; the CRD refuses anything else."""

@@ -53,6 +53,8 @@ class CannedPod:
         self.ready = ready
         self.answer: Answer = complete
         self.requests: list[Exchange] = []
+        self.probes = 0
+        """How often its ops port was asked."""
         self.left = threading.Event()
         """Set when a client went away before it had its answer."""
         self._serving: set[asyncio.Task[None]] = set()
@@ -116,6 +118,7 @@ class CannedPod:
         self._begin(writer)
         try:
             await reader.readuntil(b"\r\n\r\n")
+            self.probes += 1
             status = b"200 OK" if self.ready else b"503 Service Unavailable"
             writer.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):

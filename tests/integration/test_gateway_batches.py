@@ -85,7 +85,7 @@ def test_files_are_kept_listed_and_deleted(gateway: Gateway) -> None:
         gateway.client(gateway.url("files"), "wrong").files.list()
     with pytest.raises(openai.BadRequestError, match="purpose must be batch"):
         client.files.create(file=("a", b"x"), purpose="fine-tune")
-    assert gateway.replicas("files") == 0, "files start nothing"
+    assert (gateway.replicas("files"), gateway.held("files")) == (0, {}), "files start nothing"
 
 
 def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
@@ -173,7 +173,7 @@ def test_a_bad_input_file_fails_the_batch_and_tells_the_line(gateway: Gateway, c
     assert done.errors
     assert done.errors.data
     assert done.errors.data[0].code == code
-    assert gateway.replicas("bad") == 0
+    assert (gateway.replicas("bad"), gateway.held("bad")) == (0, {})
 
 
 @pytest.mark.parametrize(

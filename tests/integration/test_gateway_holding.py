@@ -35,6 +35,7 @@ def test_a_request_wakes_its_endpoint_and_is_answered(gateway: Gateway, pool: Th
     assert gateway.held("wakes")["held"] == 1
     with CannedPod(ops_port=gateway.pod_ops_port, ready=False) as pod:
         gateway.pods("wakes", pod, ready=False)
+        wait_for(lambda: pod.probes > 1, "the gateway asks the pod")
         assert not pod.requests
         pod.ready = True
         assert asking.result(10) == TEXT
@@ -87,7 +88,7 @@ def test_what_is_refused_has_the_shape_of_openai_and_wakes_nothing(gateway: Gate
     assert error["type"] == "invalid_request_error"
     assert set(error) == {"message", "type", "param", "code"}
     assert len(headers["x-request-id"]) == 32
-    assert gateway.replicas("refusing") == 0
+    assert (gateway.replicas("refusing"), gateway.held("refusing")) == (0, {})
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_the_official_client_raises_what_it_raises_with_openai(gateway: Gateway,
         ask(gateway.client(gateway.url("missing")))
     with pytest.raises(openai.AuthenticationError):
         ask(gateway.client(gateway.url("missing"), "wrong-key-0123456789"))
-    assert gateway.replicas("refusing") == 0
+    assert (gateway.replicas("refusing"), gateway.held("refusing")) == (0, {})
 
 
 HOSTILE = {
@@ -136,7 +137,7 @@ def test_hostile_clients_get_a_clear_answer_and_wake_nothing(gateway: Gateway, r
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.split()[1] == status
     assert json.loads(body)["error"]["message"]
-    assert gateway.replicas("refusing") == 0
+    assert (gateway.replicas("refusing"), gateway.held("refusing")) == (0, {})
 
 
 def test_a_client_that_says_nothing_is_let_go(refusing: int) -> None:

@@ -309,7 +309,7 @@ def test_bad_input_gets_runpods_shape_and_starts_nothing(
     error = told["error"] if isinstance(told["error"], str) else told["error"]["message"]
     assert found == status
     assert said in error
-    assert gateway.replicas("refusing") == 0
+    assert (gateway.replicas("refusing"), gateway.held("refusing")) == (0, {})
 
 
 def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
@@ -317,6 +317,7 @@ def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
     gateway.endpoint("mine")
     gateway.endpoint("theirs", keys=[other])
     job = JobApiClient(gateway, "mine").run({**JOB, "policy": {"lowPriority": True}})
+    assert JobApiClient(gateway, "mine").ask(f"status/{job}") == (200, {"id": job, "status": "IN_QUEUE"})
     status, told = JobApiClient(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")
     assert (status, told) == (401, {"error": "The API key is not valid for this endpoint."})
     assert JobApiClient(gateway, "mine").ask(f"status/{job}", key=other)[0] == 404

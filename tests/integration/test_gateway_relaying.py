@@ -129,6 +129,7 @@ def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
         pod.answer = flood
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(AUTHORIZED + b"Content-Length: 2\r\n\r\n{}")
+            wait_for(lambda: sent, "the pod has begun")
             before = -1
             while sent != before:
                 before = sent

@@ -229,6 +229,8 @@ def test_bounds_are_kept_and_suspend_goes_before_them(operator: Stage) -> None:
     wait_for(lambda: operator.replicas() == 3, "three at most")
     operator.kubectl.patch("iep", "one", {"spec": {"suspend": True, "replicas": 1}})
     wait_for(reason_is(operator.kubectl, "Suspended"), "it is off")
+    operator.kubectl.apply(endpoint("two", replicas=0, scaling={"minReplicas": 2, "maxReplicas": 3}))
+    wait_for(lambda: operator.replicas("two") == 2, "another endpoint is scaled meanwhile")
     assert operator.replicas() == 1, "nobody scales what is suspended"
 
 

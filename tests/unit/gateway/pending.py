@@ -34,6 +34,7 @@ class Cluster:
         self.balancer = Balancer()
         self.woken: list[EndpointKey] = []
         self.says_ready: list[Address] = []
+        self.asked = 0
         self.on_wake: Callable[[], Awaitable[None]] | None = None
         self.activator = Activator(
             self.directory,
@@ -50,6 +51,7 @@ class Cluster:
             await self.on_wake()
 
     async def _ask(self, pods: Sequence[Address]) -> list[Address]:
+        self.asked += 1
         return [pod for pod in pods if pod in self.says_ready]
 
     def wait(self) -> "asyncio.Task[list[Address]]":

@@ -144,6 +144,8 @@ async def test_a_pod_that_does_not_listen_holds_up_no_other() -> None:
             reports.follow(("team", "two"), {"silent": "127.0.0.2", "closed": "127.0.0.3"})
             reports.follow(KEY, {"run": "127.0.0.1"})
             await until(reports, "Compiling")
+            silent.settimeout(10)
+            silent.accept()[0].close()  # it was asked
             assert reports.of(("team", "two")) == {}
 
 

@@ -87,7 +87,7 @@ async def test_one_gateway_has_a_lease_until_it_is_over(valkey_server: ValkeySer
         True,
     ]
     async with asyncio.timeout(5):
-        while not await two.lease("batch", 1):
+        while not await two.lease("batch", 1):  # noqa: ASYNC110  a lease ends by time
             await asyncio.sleep(0.02)
     assert not await one.lease("batch", 1)
     await client.flushall()

@@ -33,13 +33,13 @@ def build_unwatched(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
 
 
 def list_obsolete(endpoint: Endpoint, settings: Settings) -> list[tuple[str, str]]:
-    """Kind and name of the companions that an earlier spec of this endpoint may have asked for and this one does not.
+    """Kind and name of the unwatched children that an earlier spec may have asked for and this one does not.
 
     Only those that the endpoint owns may be deleted: a claim under deletionPolicy Retain has no owner and stays.
     """
     claim = child_names.cache_claim_name(endpoint.name)
     wanted = endpoint.cache.size or endpoint.cache.claim_name == claim
-    superfluous = [] if wanted else [("PersistentVolumeClaim", claim)]
+    obsolete = [] if wanted else [("PersistentVolumeClaim", claim)]
     if not build_network_policy(endpoint, settings):
-        superfluous.append(("NetworkPolicy", endpoint.name))
-    return superfluous
+        obsolete.append(("NetworkPolicy", endpoint.name))
+    return obsolete

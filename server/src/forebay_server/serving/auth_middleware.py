@@ -16,14 +16,10 @@ from forebay_server.lifecycle.state import ServerState, Step
 from forebay_server.serving import errors, response_headers, routes
 from forebay_server.serving.cors import CorsHeaders
 from forebay_server.serving.errors import refusal
+from forebay_server.serving.key_check import KeyCheck
 from forebay_server.serving.limits import BODILESS, BodyLimits, BodyRefused, Disconnected, lingering_refusal, read_body
 
 log = logging.getLogger(__name__)
-
-
-class KeyCheck(Protocol):
-    def accepts(self, key: str) -> bool:
-        """Whether `key` is valid now."""
 
 
 class Lifecycle(Protocol):

@@ -9,11 +9,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from forebay_protocol.errors import ApiError
 from forebay_server.serving.engine import MODES, ControlAnswer, Engine, EngineRefused
+from forebay_server.serving.key_check import KeyCheck
 
 LONGEST_WAIT = 300
 """Seconds before it falls asleep."""
@@ -37,11 +38,6 @@ UNFINISHED = ApiError(504, f"It was not done after {CONTROL_TIMEOUT:g} s, and go
 TOO_LARGE = ApiError(413, f"The body is larger than {BODY_BYTES} bytes.", "request_too_large")
 
 
-class Tokens(Protocol):
-    def accepts(self, key: str) -> bool:
-        """Whether `key` is valid now."""
-
-
 @dataclass(frozen=True)
 class ControlRequest:
     """One for a path of CONTROL_OPERATIONS."""
@@ -59,7 +55,7 @@ class ControlRequest:
 class Control:
     """Let in who has a token. `tokens` None: nobody."""
 
-    def __init__(self, tokens: Tokens | None) -> None:
+    def __init__(self, tokens: KeyCheck | None) -> None:
         self._tokens = tokens
         self._engine: Callable[[], Engine | None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None

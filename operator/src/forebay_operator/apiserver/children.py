@@ -132,8 +132,8 @@ def check_owner(endpoint: Owner, live: Manifest) -> None:
     if owner and owner["uid"] == endpoint.uid:
         return
     if not owner and live.get("kind") == "PersistentVolumeClaim":
-        labels = live["metadata"].get("labels") or {}
-        if child_names.child_labels(endpoint.name).items() <= labels.items():
+        found_labels = live["metadata"].get("labels") or {}
+        if child_names.child_labels(endpoint.name).items() <= found_labels.items():
             return
     thing = f"{live.get('kind', 'object')} {live['metadata']['name']}"
     if owner and owner["kind"] == names.KIND and owner["name"] == endpoint.name:

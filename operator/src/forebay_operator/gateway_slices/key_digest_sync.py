@@ -261,9 +261,8 @@ def _read_keys(key: EndpointKey, secret: Manifest | None) -> Collection[bytes]:
 
 
 def _secret(namespace: str, name: str, data: dict[str, bytes]) -> dict[str, Any]:
-    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY}
     encoded = {entry: _encode(value) for entry, value in data.items()}
-    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    metadata = {"name": name, "namespace": namespace, "labels": {names.MANAGED_BY_LABEL: names.MANAGED_BY}}
     return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": encoded}
 
 

@@ -24,10 +24,10 @@ def build_deployment(
     """
     pod_spec = build_pod_spec(endpoint, settings)
     users_annotations = dict(endpoint.pod.annotations)
-    labels = {**endpoint.pod.labels, **child_names.child_labels(endpoint.name)}
-    content = {"endpoint": endpoint.uid, "spec": pod_spec, "labels": labels, "annotations": users_annotations}
+    pod_labels = {**endpoint.pod.labels, **child_names.child_labels(endpoint.name)}
+    content = {"endpoint": endpoint.uid, "spec": pod_spec, "labels": pod_labels, "annotations": users_annotations}
     revision = digest(content)
-    metadata = {"labels": labels, "annotations": {**users_annotations, child_names.REVISION_ANNOTATION: revision}}
+    metadata = {"labels": pod_labels, "annotations": {**users_annotations, child_names.REVISION_ANNOTATION: revision}}
     surge, unavailable = (1, 0) if endpoint.rollout.strategy == "Surge" else (0, 1)
     spec = {
         "replicas": endpoint.wanted,

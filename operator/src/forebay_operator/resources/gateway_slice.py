@@ -16,12 +16,12 @@ from forebay_operator.spec import Manifest
 def build_gateway_slice(endpoint: Owner, family: str, port: int, addresses: Iterable[str]) -> Manifest:
     """The slice for a family, IPv4 or IPv6. `addresses` of that family are those of the gateways, or none."""
     metadata = build_metadata(endpoint, child_names.gateway_slice_name(endpoint.name, family))
-    labels = {names.SERVICE_LABEL: endpoint.name, names.SLICE_MANAGER_LABEL: names.SLICE_MANAGER}
+    own_labels = {names.SERVICE_LABEL: endpoint.name, names.SLICE_MANAGER_LABEL: names.SLICE_MANAGER}
     return seal(
         {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": {**metadata, "labels": {**metadata["labels"], **labels}},
+            "metadata": {**metadata, "labels": {**metadata["labels"], **own_labels}},
             "addressType": family,
             "ports": [{"name": "http", "protocol": "TCP", "port": port}],
             "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in sorted(addresses)],

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 
 from cluster import kind, tools
 from cluster.pins import ROOT
-from forebay_operator.child_names import CONTAINER
+from forebay_operator.labels import CONTAINER
 from tests.e2e.captured_cases import CASES, NODE, SLEEP, Case
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import images

@@ -13,7 +13,7 @@ from typing import Any
 from forebay_kube import names
 from forebay_kube.api_client import ApiClient, ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.event_recorder import EventRecorder
@@ -39,7 +39,7 @@ CHILDREN = {
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
-    "HTTPRoute": (f"apis/{child_names.ROUTE_API}", "httproutes"),
+    "HTTPRoute": (f"apis/{labels.ROUTE_API}", "httproutes"),
 }
 """Kinds of which an endpoint may have objects, with their place in the API."""
 
@@ -49,7 +49,7 @@ GATEWAY = "198.51.100.1"
 MAX_ROUNDS = 10
 """Reconciles within which a fixed point is reached, whatever happens in one of them."""
 
-_DIGESTS = (child_names.APPLIED_ANNOTATION, child_names.UNWATCHED_ANNOTATION, "deployment.kubernetes.io/revision")
+_DIGESTS = (labels.APPLIED_ANNOTATION, labels.UNWATCHED_ANNOTATION, "deployment.kubernetes.io/revision")
 _SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 """Metadata that the API server makes."""
 
@@ -87,9 +87,9 @@ class Administrator:
     async def children(self, kind: str, name: str = "") -> list[Manifest]:
         """All objects of a kind that carry the endpoint's label, or that of any endpoint."""
         group, plural = CHILDREN[kind]
-        selectors = [f"{child_names.ENDPOINT_LABEL}={name}" if name else child_names.ENDPOINT_LABEL]
+        selectors = [f"{labels.ENDPOINT_LABEL}={name}" if name else labels.ENDPOINT_LABEL]
         if kind == "EndpointSlice":  # Kubernetes' own inherit the labels of their Service
-            selectors.append(child_names.SELECTORS[kind])
+            selectors.append(labels.SELECTORS[kind])
         query = {"labelSelector": ",".join(selectors)}
         found = await self._api.request("GET", f"/{group}/namespaces/{self.namespace}/{plural}", query=query)
         return [{"apiVersion": found["apiVersion"], "kind": kind, **item} for item in found["items"]]

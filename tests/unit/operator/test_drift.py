@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.child_names import APPLIED_ANNOTATION
+from forebay_operator.labels import APPLIED_ANNOTATION
 from forebay_operator.resources.drift import covers, find_creation, needs_apply
 
 COVERED = [

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.status.start_progress import SERVER_STEPS, Report, run_of
@@ -29,12 +29,12 @@ KEY: EndpointKey = NAMESPACE, NAME
 CHILDREN = [
     ("deployments", NAME),
     ("services", NAME),
-    ("secrets", child_names.key_secret_name(NAME)),
-    ("secrets", child_names.control_secret_name(NAME)),
-    ("persistentvolumeclaims", child_names.cache_claim_name(NAME)),
+    ("secrets", labels.key_secret_name(NAME)),
+    ("secrets", labels.control_secret_name(NAME)),
+    ("persistentvolumeclaims", labels.cache_claim_name(NAME)),
     ("poddisruptionbudgets", NAME),
     ("networkpolicies", NAME),
-    ("endpointslices", child_names.gateway_slice_name(NAME, "IPv4")),
+    ("endpointslices", labels.gateway_slice_name(NAME, "IPv4")),
     ("httproutes", NAME),
 ]
 EXAMPLES = int(os.environ.get("FOREBAY_FUZZ", "60"))
@@ -234,7 +234,7 @@ class Reconciling(RuleBasedStateMachine):
         owner = {"kind": names.KIND, "name": NAME, "uid": "of before", "controller": True}
         metadata = {
             "name": place[1],
-            "labels": child_names.child_labels(NAME),
+            "labels": labels.child_labels(NAME),
             **({"ownerReferences": [owner]} if owned else {}),
         }
         spec = {"template": {"metadata": {}, "spec": {}}, "ports": [{"port": 1}], "parentRefs": []}
@@ -271,7 +271,7 @@ class Reconciling(RuleBasedStateMachine):
         for number, each in pods.items():
             metadata = {
                 "name": f"{NAME}-{number}",
-                "labels": child_names.child_labels(NAME),
+                "labels": labels.child_labels(NAME),
                 "annotations": (template["metadata"].get("annotations") or {}) if each["newest"] else {},
                 "creationTimestamp": f"2026-01-01T00:0{number}:00Z",
                 **({"deletionTimestamp": "2026-01-01T00:10:00Z"} if each["leaving"] else {}),

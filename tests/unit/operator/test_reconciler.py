@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forebay_kube import names
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.settings import Settings
 from tests.kubectl import condition
@@ -46,7 +46,7 @@ def add_pod(server: FakeApiServer, **status: Any) -> None:
     template = server.objects["deployments", NAME]["spec"]["template"]
     metadata = {
         "name": "one-1",
-        "labels": child_names.child_labels(NAME),
+        "labels": labels.child_labels(NAME),
         "annotations": template["metadata"]["annotations"],
         "creationTimestamp": "2026-01-01T00:00:00Z",
     }
@@ -55,7 +55,7 @@ def add_pod(server: FakeApiServer, **status: Any) -> None:
 
 def fail_to_pull(server: FakeApiServer) -> None:
     waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image: not found"}
-    container = {"name": child_names.CONTAINER, "state": {"waiting": waiting}}
+    container = {"name": labels.CONTAINER, "state": {"waiting": waiting}}
     scheduled = {"type": "PodScheduled", "status": "True"}
     add_pod(server, phase="Pending", conditions=[scheduled], containerStatuses=[container])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.child_names import APPLIED_ANNOTATION
+from forebay_operator.labels import APPLIED_ANNOTATION
 from forebay_operator.resources import (
     build_deployment,
     build_key_secret,

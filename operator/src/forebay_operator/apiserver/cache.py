@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.spec import Manifest
 
@@ -57,7 +57,7 @@ def key_of(manifest: Manifest) -> EndpointKey | None:
     owner = find_controller(manifest)
     if owner and owner["kind"] == names.KIND:
         return metadata["namespace"], owner["name"]
-    label = (metadata.get("labels") or {}).get(child_names.ENDPOINT_LABEL)
+    label = (metadata.get("labels") or {}).get(labels.ENDPOINT_LABEL)
     return (metadata["namespace"], label) if label else None
 
 
@@ -146,7 +146,7 @@ def pack(manifest: Manifest) -> tuple[bytes, int]:
         return packed, hash(packed)
     metadata = {**pruned["metadata"], "resourceVersion": ""}
     managers = manifest["metadata"].get("managedFields") or ()
-    others = [entry for entry in managers if entry.get("subresource") and entry["manager"] != child_names.FIELD_MANAGER]
+    others = [entry for entry in managers if entry.get("subresource") and entry["manager"] != labels.FIELD_MANAGER]
     return packed, hash(_dump([metadata, pruned.get("spec"), others]))
 
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.resources import build_key_secret
 from forebay_operator.resources.drift import find_creation, has_foreign_ports, needs_apply
@@ -133,7 +133,7 @@ def check_owner(endpoint: Owner, live: Manifest) -> None:
         return
     if not owner and live.get("kind") == "PersistentVolumeClaim":
         found_labels = live["metadata"].get("labels") or {}
-        if child_names.child_labels(endpoint.name).items() <= found_labels.items():
+        if labels.child_labels(endpoint.name).items() <= found_labels.items():
             return
     thing = f"{live.get('kind', 'object')} {live['metadata']['name']}"
     if owner and owner["kind"] == names.KIND and owner["name"] == endpoint.name:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from forebay_kube.api_client import ApiClient, ApiServerError
 from forebay_kube.names import GROUP, PLURAL, SERVICE_LABEL, VERSION
-from forebay_operator.child_names import DELETION_COST_ANNOTATION, FIELD_MANAGER, ROUTE_API, SELECTORS
+from forebay_operator.labels import DELETION_COST_ANNOTATION, FIELD_MANAGER, ROUTE_API, SELECTORS
 from forebay_operator.metrics import count_request
 from forebay_operator.spec import Manifest
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.spec import Manifest
 from forebay_operator.status.readiness import STATES
 
@@ -71,7 +71,7 @@ class Event:
                 "name": self.endpoint,
                 "uid": self.uid,
             },
-            "source": {"component": child_names.FIELD_MANAGER},
+            "source": {"component": labels.FIELD_MANAGER},
             "reportingComponent": f"{names.GROUP}/operator",
             "reason": self.reason,
             "type": "Warning" if self.warning else "Normal",

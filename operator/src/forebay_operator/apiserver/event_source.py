@@ -18,7 +18,7 @@ from kopf._cogs.structs.references import Insights  # the type of an argument th
 
 from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache, CachedObject, Store
 from forebay_operator.work_queue import WorkQueue
 
@@ -63,7 +63,7 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = None  # it would kill the process if kopf's end took longer
     settings.queueing.idle_timeout, settings.queueing.exit_timeout = IDLE_TIMEOUT, 0.1
     settings.watching.chunk_size = CHUNK_SIZE
-    for kind, selector in child_names.SELECTORS.items():
+    for kind, selector in labels.SELECTORS.items():
         settings.watching.label_selectors[_RESOURCES[kind][-1]] = selector
     return settings
 
@@ -155,7 +155,7 @@ class EventSource:
         """Have kopf call us until a part of it ends; why it did."""
         where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         # kopf would ask for the name of the user, and the user of a container has none
-        identity: Any = child_names.FIELD_MANAGER
+        identity: Any = labels.FIELD_MANAGER
         distrusted = asyncio.Event()
 
         def distrusts() -> None:

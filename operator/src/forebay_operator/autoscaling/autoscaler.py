@@ -19,7 +19,7 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.autoscaling import History, Policy, Sample, build_policy, decide
 from forebay_operator.autoscaling.job_counts import JobCounts
-from forebay_operator.child_names import control_secret_name
+from forebay_operator.labels import control_secret_name
 from forebay_operator.pods.client import get_text, post_order
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.load import GatewayLoad, PodLoad, parse_load

@@ -1,7 +1,7 @@
 """Makes, mends and deletes an endpoint's HTTPRoute, and says what its Gateways make of it."""
 
 from forebay_kube.api_client import ApiServerError
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.children import ReconcileError, apply_child, remove
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.resources import build_route
@@ -45,7 +45,7 @@ class HTTPRoutes:
         if previous and taken and not force_refresh and previous.get("observedGeneration") == endpoint.generation:
             return previous, True
         if not await self._cluster.serves_routes():
-            words = f"the Gateway API ({child_names.ROUTE_API}) is not installed here. Install it, or remove spec.route"
+            words = f"the Gateway API ({labels.ROUTE_API}) is not installed here. Install it, or remove spec.route"
             return route_condition(False, "RouteUnsupported", words, endpoint.generation), True
         exists = previous is not None and previous["reason"] in (ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED)
         try:

@@ -10,7 +10,7 @@ from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
 from forebay_kube.object_conditions import find_condition
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
 from forebay_operator.apiserver.cluster import Cluster
@@ -355,4 +355,4 @@ def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
 def _unwatched_of(deployment: Manifest | None) -> str | None:
     """The digest of the children that are not watched, as they were when the Deployment was applied."""
     annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
-    return annotations.get(child_names.UNWATCHED_ANNOTATION)
+    return annotations.get(labels.UNWATCHED_ANNOTATION)

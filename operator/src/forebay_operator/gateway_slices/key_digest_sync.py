@@ -21,7 +21,7 @@ from typing import Any
 from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.spec import Manifest
 from forebay_protocol.api_key import MIN_KEY_LENGTH
@@ -165,7 +165,7 @@ class KeyDigestSync:
         before, self._key = self._key, await self._ensure_key()
         for name in names.DIGEST_SECRETS:
             live: Manifest = await self._cluster.get("Secret", self._namespace, name) or {"metadata": {}}
-            made_with = (live["metadata"].get("annotations") or {}).get(child_names.DIGEST_KEY_ANNOTATION)
+            made_with = (live["metadata"].get("annotations") or {}).get(labels.DIGEST_KEY_ANNOTATION)
             self._written[name] = {
                 entry: lines.decode(errors="replace") if made_with == _name_key(self._key) else _STALE
                 for entry, lines in _decode(live.get("data") or {}).items()
@@ -208,7 +208,7 @@ class KeyDigestSync:
         if not due:
             return True
         manifest = _secret(self._namespace, name, {})
-        annotations = {child_names.DIGEST_KEY_ANNOTATION: _name_key(self._key)}
+        annotations = {labels.DIGEST_KEY_ANNOTATION: _name_key(self._key)}
         data = {entry: None if lines is None else _encode(lines.encode()) for entry, lines in due.items()}
         try:
             await self._cluster.merge(manifest, {"metadata": {"annotations": annotations}, "data": data})

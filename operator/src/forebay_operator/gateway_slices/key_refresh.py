@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
@@ -74,7 +74,7 @@ class KeyRefresher:
         if endpoint is None or auth.get("mode") == "None":
             return
         given = auth.get("secretName")
-        secret = await self._cluster.get("Secret", key[0], given or child_names.key_secret_name(key[1]))
+        secret = await self._cluster.get("Secret", key[0], given or labels.key_secret_name(key[1]))
         if secret is None and not given:
             self._request_refresh(key)
         elif self._slice_writer.put_keys(key, secret):
@@ -89,7 +89,7 @@ class KeyRefresher:
             name = pod["metadata"]["name"]
             named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": key[0], "name": name}}
             try:
-                await self._cluster.merge(named, {"metadata": {"annotations": {child_names.KEYS_ANNOTATION: mark}}})
+                await self._cluster.merge(named, {"metadata": {"annotations": {labels.KEYS_ANNOTATION: mark}}})
             except ApiServerError as error:  # it is gone, or its kubelet looks by itself
                 logger.info("pod %s/%s: %s", key[0], name, error)
 

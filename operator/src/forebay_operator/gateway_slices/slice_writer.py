@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import ReconcileError, apply_child
 from forebay_operator.apiserver.cluster import Cluster
@@ -98,7 +98,7 @@ class SliceWriter:
         except NoPortLeft as error:
             raise ReconcileError(reasons.NO_PORT_LEFT.found(str(error)), retry=True) from error
         for family in ("IPv4", "IPv6"):
-            name, listed = child_names.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
+            name, listed = labels.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
             if family == "IPv4" or listed or name in slices:  # that of IPv4 has the port in any case
                 desired = build_gateway_slice(endpoint, family, port, () if serving else listed)
                 await apply_child(self._cluster, endpoint, desired, None if force_refresh else slices.get(name), exists)

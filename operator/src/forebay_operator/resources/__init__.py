@@ -1,6 +1,6 @@
 """Pure builders: what should exist for an endpoint, one module for each kind of object."""
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.claim import build_claim
 from forebay_operator.resources.deployment import build_deployment
 from forebay_operator.resources.disruption_budget import build_disruption_budget
@@ -37,7 +37,7 @@ def list_obsolete(endpoint: Endpoint, settings: Settings) -> list[tuple[str, str
 
     Only those that the endpoint owns may be deleted: a claim under deletionPolicy Retain has no owner and stays.
     """
-    claim = child_names.cache_claim_name(endpoint.name)
+    claim = labels.cache_claim_name(endpoint.name)
     wanted = endpoint.cache.size or endpoint.cache.claim_name == claim
     obsolete = [] if wanted else [("PersistentVolumeClaim", claim)]
     if not build_network_policy(endpoint, settings):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.spec import Endpoint
 
@@ -15,7 +15,7 @@ def build_claim(endpoint: Endpoint) -> dict[str, Any] | None:
     cache = endpoint.cache
     if not cache.size:
         return None
-    metadata = build_metadata(endpoint, child_names.cache_claim_name(endpoint.name))
+    metadata = build_metadata(endpoint, labels.cache_claim_name(endpoint.name))
     if cache.deletion_policy == "Retain":
         del metadata["ownerReferences"]
     spec: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Set
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, digest, seal
 from forebay_operator.resources.pod import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
@@ -24,14 +24,14 @@ def build_deployment(
     """
     pod_spec = build_pod_spec(endpoint, settings)
     users_annotations = dict(endpoint.pod.annotations)
-    pod_labels = {**endpoint.pod.labels, **child_names.child_labels(endpoint.name)}
+    pod_labels = {**endpoint.pod.labels, **labels.child_labels(endpoint.name)}
     content = {"endpoint": endpoint.uid, "spec": pod_spec, "labels": pod_labels, "annotations": users_annotations}
     revision = digest(content)
-    metadata = {"labels": pod_labels, "annotations": {**users_annotations, child_names.REVISION_ANNOTATION: revision}}
+    metadata = {"labels": pod_labels, "annotations": {**users_annotations, labels.REVISION_ANNOTATION: revision}}
     surge, unavailable = (1, 0) if endpoint.rollout.strategy == "Surge" else (0, 1)
     spec = {
         "replicas": endpoint.wanted,
-        "selector": {"matchLabels": child_names.selector_labels(endpoint.name)},
+        "selector": {"matchLabels": labels.selector_labels(endpoint.name)},
         "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": {
@@ -44,5 +44,5 @@ def build_deployment(
         "template": {"metadata": metadata, "spec": pod_spec},
     }
     own = build_metadata(endpoint, endpoint.name)
-    own["annotations"] = {child_names.UNWATCHED_ANNOTATION: unwatched}
+    own["annotations"] = {labels.UNWATCHED_ANNOTATION: unwatched}
     return seal({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.spec import Endpoint
 
@@ -12,7 +12,7 @@ def build_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
     spec = {
         "maxUnavailable": 1,
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        "selector": {"matchLabels": child_names.selector_labels(endpoint.name)},
+        "selector": {"matchLabels": labels.selector_labels(endpoint.name)},
     }
     metadata = build_metadata(endpoint, endpoint.name)
     return seal({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec})

@@ -5,7 +5,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from forebay_operator.child_names import APPLIED_ANNOTATION, FIELD_MANAGER
+from forebay_operator.labels import APPLIED_ANNOTATION, FIELD_MANAGER
 from forebay_operator.spec import Manifest
 
 _IDENTITIES = ("mountPath", "name")

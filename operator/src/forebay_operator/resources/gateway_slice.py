@@ -8,14 +8,14 @@ https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#managem
 from collections.abc import Iterable
 
 from forebay_kube import names
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.meta import Owner, build_metadata, seal
 from forebay_operator.spec import Manifest
 
 
 def build_gateway_slice(endpoint: Owner, family: str, port: int, addresses: Iterable[str]) -> Manifest:
     """The slice for a family, IPv4 or IPv6. `addresses` of that family are those of the gateways, or none."""
-    metadata = build_metadata(endpoint, child_names.gateway_slice_name(endpoint.name, family))
+    metadata = build_metadata(endpoint, labels.gateway_slice_name(endpoint.name, family))
     own_labels = {names.SERVICE_LABEL: endpoint.name, names.SLICE_MANAGER_LABEL: names.SLICE_MANAGER}
     return seal(
         {

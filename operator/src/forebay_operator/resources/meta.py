@@ -5,7 +5,7 @@ import json
 from typing import Any, Protocol
 
 from forebay_kube import names
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.spec import Manifest
 
 
@@ -25,7 +25,7 @@ def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "namespace": endpoint.namespace,
-        "labels": child_names.child_labels(endpoint.name),
+        "labels": labels.child_labels(endpoint.name),
         "ownerReferences": [
             {
                 "apiVersion": f"{names.GROUP}/{names.VERSION}",
@@ -41,7 +41,7 @@ def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
 def seal(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with an annotation that holds the digest of all the rest of it."""
     metadata = manifest["metadata"]
-    annotations = {**metadata.get("annotations", {}), child_names.APPLIED_ANNOTATION: digest(manifest)}
+    annotations = {**metadata.get("annotations", {}), labels.APPLIED_ANNOTATION: digest(manifest)}
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint
@@ -42,7 +42,7 @@ def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, An
     if not settings.cluster_cidrs:
         peers.append({"namespaceSelector": {}})  # some networks do not take blocks of addresses for those of pods
     spec = {
-        "podSelector": {"matchLabels": child_names.selector_labels(endpoint.name)},
+        "podSelector": {"matchLabels": labels.selector_labels(endpoint.name)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [api, ops],
         "egress": [dns, {"to": peers}],

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.parallelism import TENSOR_PARALLEL_SIZE, find_tensor_parallel_size
 from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
@@ -86,7 +86,7 @@ def _build_placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
 
 def _spread(endpoint: Endpoint, constraint: Manifest) -> Manifest:
     """The constraint, which counts the endpoint's own pods unless it names others."""
-    return {"labelSelector": {"matchLabels": child_names.selector_labels(endpoint.name)}, **constraint}
+    return {"labelSelector": {"matchLabels": labels.selector_labels(endpoint.name)}, **constraint}
 
 
 def choose_image(endpoint: Endpoint, settings: Settings) -> str:
@@ -97,7 +97,7 @@ def choose_image(endpoint: Endpoint, settings: Settings) -> str:
 def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manifest]) -> dict[str, Any]:
     startup = find_startup_seconds(endpoint) + STARTUP_MARGIN
     container: dict[str, Any] = {
-        "name": child_names.CONTAINER,
+        "name": labels.CONTAINER,
         "image": choose_image(endpoint, settings),
         "imagePullPolicy": settings.pull_policy,
         "ports": [

@@ -3,7 +3,7 @@
 import base64
 import secrets
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata
 from forebay_operator.spec import Endpoint, Manifest
 
@@ -13,12 +13,12 @@ CONTROL_ENTRY = "token"
 
 def build_key_secret(endpoint: Endpoint) -> Manifest:
     """A Secret with a fresh random key of 256 bits. It is created once and never applied again."""
-    return _build_secret(endpoint, child_names.key_secret_name(endpoint.name), KEY_ENTRY, "fb_")
+    return _build_secret(endpoint, labels.key_secret_name(endpoint.name), KEY_ENTRY, "fb_")
 
 
 def build_control_secret(endpoint: Endpoint) -> Manifest:
     """A Secret with a fresh random token for the pods' engine control, which no user's key opens. Created once."""
-    return _build_secret(endpoint, child_names.control_secret_name(endpoint.name), CONTROL_ENTRY, "fbc_")
+    return _build_secret(endpoint, labels.control_secret_name(endpoint.name), CONTROL_ENTRY, "fbc_")
 
 
 def _build_secret(endpoint: Endpoint, name: str, entry: str, prefix: str) -> Manifest:

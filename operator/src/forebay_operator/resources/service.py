@@ -1,6 +1,6 @@
 """The Service in front of an endpoint's servers. It exposes the API port and nothing else."""
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, seal
 from forebay_operator.spec import Endpoint, Manifest
 
@@ -11,5 +11,5 @@ def build_service(endpoint: Endpoint) -> Manifest:
     if endpoint.service.annotations:
         metadata["annotations"] = dict(endpoint.service.annotations)
     port = {"name": "http", "protocol": "TCP", "port": endpoint.service.port, "targetPort": "http"}
-    spec = {"type": endpoint.service.type, "selector": child_names.selector_labels(endpoint.name), "ports": [port]}
+    spec = {"type": endpoint.service.type, "selector": labels.selector_labels(endpoint.name), "ports": [port]}
     return seal({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})

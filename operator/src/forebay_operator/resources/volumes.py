@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest, Source
 
@@ -44,16 +44,16 @@ def build_volumes(endpoint: Endpoint, settings: Settings) -> tuple[list[Manifest
     made.mount("forebay-tmp", {"emptyDir": {}}, "/tmp")
     shared = {"medium": "Memory", "sizeLimit": shared_memory(endpoint.gpu.count)}
     made.mount("forebay-shm", {"emptyDir": shared}, "/dev/shm")
-    cache = endpoint.cache.claim_name or (child_names.cache_claim_name(endpoint.name) if endpoint.cache.size else "")
+    cache = endpoint.cache.claim_name or (labels.cache_claim_name(endpoint.name) if endpoint.cache.size else "")
     if cache:
         made.mount_claim(cache, CACHE_MOUNT, read_only=False)
     else:
         made.mount("forebay-cache", {"emptyDir": {}}, CACHE_MOUNT)
     if endpoint.auth.mode == "APIKey":
-        secret = endpoint.auth.secret_name or child_names.key_secret_name(endpoint.name)
+        secret = endpoint.auth.secret_name or labels.key_secret_name(endpoint.name)
         made.mount("forebay-keys", {"secret": {"secretName": secret}}, KEYS_MOUNT, read_only=True)
     # Optional: without the token control is off, and the pod serves.
-    control = {"secretName": child_names.control_secret_name(endpoint.name), "optional": True}
+    control = {"secretName": labels.control_secret_name(endpoint.name), "optional": True}
     made.mount("forebay-control", {"secret": control}, CONTROL_MOUNT, read_only=True)
     _mount_source(made, "forebay-model", endpoint.model, MODEL_MOUNT, settings)
     for place, adapter in enumerate(endpoint.adapters):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from forebay_kube.object_conditions import find_condition
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.spec import Endpoint, Manifest
 from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.observed import Observed, has_loaded
@@ -29,7 +29,7 @@ def assess(
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
         "models": list(endpoint.served_names),
-        "selector": child_names.selector_string(endpoint.name),
+        "selector": labels.selector_string(endpoint.name),
         **_count(observed, wanted),
         **_describe_start(observed, readiness, previous),
     }

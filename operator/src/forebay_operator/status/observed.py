@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forebay_kube.object_conditions import is_true
-from forebay_operator import child_names
+from forebay_operator import labels
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import Diagnosis, has_ended
 from forebay_operator.status.diagnosis.gpus import Node
@@ -93,5 +93,5 @@ def has_loaded(pod: Manifest) -> bool:
 
 
 def _revision(thing: Manifest) -> str | None:
-    found: str | None = (thing["metadata"].get("annotations") or {}).get(child_names.REVISION_ANNOTATION)
+    found: str | None = (thing["metadata"].get("annotations") or {}).get(labels.REVISION_ANNOTATION)
     return found

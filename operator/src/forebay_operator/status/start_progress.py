@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from forebay_kube.object_conditions import find_condition, is_true
-from forebay_operator.child_names import CONTAINER
+from forebay_operator.labels import CONTAINER
 from forebay_operator.spec import Manifest
 
 SERVER_STEPS = {

@@ -13,7 +13,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from forebay_kube.object_conditions import find_condition
-from forebay_operator.child_names import CONTAINER
+from forebay_operator.labels import CONTAINER
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis

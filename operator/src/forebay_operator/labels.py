@@ -1,4 +1,4 @@
-"""Labels, annotations and names that the operator gives to what it makes. All follow from the endpoint's immutable name."""
+"""Labels, annotations and names of what the operator makes. All follow from the endpoint's immutable name."""
 
 from forebay_kube.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SELECTOR, SLICE_MANAGER, SLICE_MANAGER_LABEL
 

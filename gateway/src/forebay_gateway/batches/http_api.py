@@ -68,10 +68,10 @@ class BatchApi:
         self._scheduler = scheduler
         self._turns = TenantLocks()
 
-    async def answer(self, asked: BatchApiCall) -> BatchAnswer:
+    async def answer(self, call: BatchApiCall) -> BatchAnswer:
         """What is answered. Raises Refused."""
         try:
-            content = await self._route(asked)
+            content = await self._route(call)
         except Full:
             text = "There is no place for more files. Delete some, or raise the gateway's files_bytes."
             raise Refused(ApiError(429, text, "files_full", headers=retry_after(60))) from None
@@ -84,46 +84,46 @@ class BatchApi:
         """The endpoint is gone."""
         await self._documents.clear(key)
 
-    async def _route(self, asked: BatchApiCall) -> ApiObject | BatchAnswer:
-        match asked.method, *asked.parts:
+    async def _route(self, call: BatchApiCall) -> ApiObject | BatchAnswer:
+        match call.method, *call.parts:
             case "POST", "files":
-                return await self._upload(asked)
+                return await self._upload(call)
             case "GET", "files":
-                return await self._list_files(asked)
+                return await self._list_files(call)
             case "GET", "files", name:
-                return await self._file(asked.key, name)
+                return await self._file(call.key, name)
             case "GET", "files", name, "content":
-                file = await self._file(asked.key, name)
-                async with self._turn(asked.key):
-                    if not self._answers.has_room(asked.key[0], file["bytes"]):  # before it is read and copied
+                file = await self._file(call.key, name)
+                async with self._turn(call.key):
+                    if not self._answers.has_room(call.key[0], file["bytes"]):  # before it is read and copied
                         raise Refused(errors.TOO_MANY)
-                    content = await self._documents.get(asked.key, "content", name)
+                    content = await self._documents.get(call.key, "content", name)
                     return BatchAnswer((content or "").encode(errors="replace"), "application/octet-stream")
             case "DELETE", "files", name:
-                return await self._delete_file(asked.key, name)
+                return await self._delete_file(call.key, name)
             case "POST", "batches":
-                return await self._create(asked)
+                return await self._create(call)
             case "GET", "batches":
-                async with self._turn(asked.key):
-                    return _page(await self._batches(asked.key), asked.query, MOST_BATCHES, 20)
+                async with self._turn(call.key):
+                    return _page(await self._batches(call.key), call.query, MOST_BATCHES, 20)
             case "GET", "batches", name:
-                return await self._batch(asked.key, name)
+                return await self._batch(call.key, name)
             case "POST", "batches", name, "cancel":
-                return await self._cancel(asked.key, name)
-        raise Refused(ApiError(404, f"Invalid URL ({asked.method} /v1/{'/'.join(asked.parts)})", "unknown_url"))
+                return await self._cancel(call.key, name)
+        raise Refused(ApiError(404, f"Invalid URL ({call.method} /v1/{'/'.join(call.parts)})", "unknown_url"))
 
     def _turn(self, key: EndpointKey) -> asyncio.Lock:
         """To be held by what has all of a file, or all records of a kind, in memory."""
         return self._turns.of(key[0])
 
-    async def _upload(self, asked: BatchApiCall) -> ApiObject:
-        async with self._turn(asked.key):
-            return await self._take_file(asked)
+    async def _upload(self, call: BatchApiCall) -> ApiObject:
+        async with self._turn(call.key):
+            return await self._take_file(call)
 
-    async def _take_file(self, asked: BatchApiCall) -> ApiObject:
-        async with self._scheduler.exclusive_step(asked.key[0]):
+    async def _take_file(self, call: BatchApiCall) -> ApiObject:
+        async with self._scheduler.exclusive_step(call.key[0]):
             try:
-                upload = read_upload(asked.content_type, asked.body)
+                upload = read_upload(call.content_type, call.body)
             except BadUpload as error:
                 raise _bad(str(error), error.param) from None
         if upload.purpose != "batch":
@@ -132,7 +132,7 @@ class BatchApi:
         if not LEAST_KEPT <= kept <= MOST_KEPT:
             raise _bad(f"expires_after[seconds] must be from {LEAST_KEPT} to {MOST_KEPT}.", "expires_after")
         file = objects.new_file(upload.filename, "batch", upload.content, time.time(), kept=kept)
-        await asyncio.shield(self._put_file(asked.key, file, upload.content, kept))
+        await asyncio.shield(self._put_file(call.key, file, upload.content, kept))
         return file
 
     async def _put_file(self, key: EndpointKey, file: ApiObject, content: str, seconds: float) -> None:
@@ -150,11 +150,11 @@ class BatchApi:
             await self._documents.delete(key, kind, name)
         return {"id": name, "object": "file", "deleted": True}
 
-    async def _list_files(self, asked: BatchApiCall) -> ApiObject:
-        purpose = _one(asked.query, "purpose")
-        async with self._turn(asked.key):
-            files = [each for each in await self._records(asked.key, "file") if purpose in ("", each["purpose"])]
-            return _page(files, asked.query, MOST_FILES, MOST_FILES)
+    async def _list_files(self, call: BatchApiCall) -> ApiObject:
+        purpose = _one(call.query, "purpose")
+        async with self._turn(call.key):
+            files = [each for each in await self._records(call.key, "file") if purpose in ("", each["purpose"])]
+            return _page(files, call.query, MOST_FILES, MOST_FILES)
 
     async def _file(self, key: EndpointKey, name: str) -> ApiObject:
         return _found(await self._documents.get(key, "file", name), "File", name)
@@ -176,8 +176,8 @@ class BatchApi:
         text = await self._documents.get(key, "batch", name)
         return _show(_found(text, "Batch", name), await self._documents.get(key, "cancel", name))
 
-    async def _create(self, asked: BatchApiCall) -> ApiObject:
-        content = _object(asked.body)
+    async def _create(self, call: BatchApiCall) -> ApiObject:
+        content = _object(call.body)
         endpoint, window = content.get("endpoint"), content.get("completion_window")
         file, metadata = content.get("input_file_id"), content.get("metadata")
         if endpoint not in objects.ENDPOINTS:
@@ -188,22 +188,22 @@ class BatchApi:
             raise _bad("input_file_id must be the ID of an uploaded file.", "input_file_id")
         if metadata is not None and not _is_metadata(metadata):
             raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
-        found = await self._file(asked.key, file)
+        found = await self._file(call.key, file)
         if found["purpose"] != "batch":
             raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
         batch = objects.new_batch(endpoint, file, metadata, time.time())
-        await asyncio.shield(self._begin(asked, batch, found))
+        await asyncio.shield(self._begin(call, batch, found))
         return batch
 
-    async def _begin(self, asked: BatchApiCall, batch: ApiObject, file: ApiObject) -> None:
+    async def _begin(self, call: BatchApiCall, batch: ApiObject, file: ApiObject) -> None:
         """Take a batch in; its input is kept until it is over."""
         needed = 2 * objects.DAY
         if file["expires_at"] < time.time() + needed:
             file = {**file, "expires_at": int(time.time()) + needed}
-            async with self._turn(asked.key):
-                content = await self._documents.get(asked.key, "content", file["id"])
-                await self._put_file(asked.key, file, content or "", needed)
-        await self._worker.submit(asked.key, batch, asked.api_key)
+            async with self._turn(call.key):
+                content = await self._documents.get(call.key, "content", file["id"])
+                await self._put_file(call.key, file, content or "", needed)
+        await self._worker.submit(call.key, batch, call.api_key)
 
     async def _cancel(self, key: EndpointKey, name: str) -> ApiObject:
         batch = await self._batch(key, name)

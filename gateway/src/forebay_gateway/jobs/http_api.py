@@ -62,10 +62,10 @@ class JobApi:
             "health": self._health,
         }
 
-    async def answer(self, asked: JobApiCall) -> bytes:
+    async def answer(self, call: JobApiCall) -> bytes:
         """The JSON that answers. Raises Refused."""
-        key, operation = asked.key, asked.operation
-        if asked.method not in OPERATION_METHODS[operation]:
+        key, operation = call.key, call.operation
+        if call.method not in OPERATION_METHODS[operation]:
             raise Refused(
                 ApiError(405, f"/{operation} takes {' and '.join(sorted(OPERATION_METHODS[operation]))} only.")
             )
@@ -76,12 +76,12 @@ class JobApi:
             later = self._rates.take(key, operation, pods) if fits else 1.0
             if later:
                 raise Refused(ApiError(429, f"Too many requests to /{operation}.", headers=retry_after(later)))
-            answer = await self._do(asked)
+            answer = await self._do(call)
             return answer if isinstance(answer, bytes) else render(answer)
 
-    async def _do(self, asked: JobApiCall) -> object:
+    async def _do(self, call: JobApiCall) -> object:
         try:
-            return await self._operations[asked.operation](asked)
+            return await self._operations[call.operation](call)
         except BadJob as error:
             raise Refused(ApiError(error.status, str(error))) from error
         except Full:
@@ -96,51 +96,51 @@ class JobApi:
         self._rates.forget(key)
         await self._store.forget(key)
 
-    async def _run(self, asked: JobApiCall) -> object:
+    async def _run(self, call: JobApiCall) -> object:
         job_id = new_id(sync=False)
-        await self._store.submit(asked.key, job_id, await self._read(asked, sync=False), asked.api_key)
+        await self._store.submit(call.key, job_id, await self._read(call, sync=False), call.api_key)
         return describe_state(job_id, State.IN_QUEUE)
 
-    async def _runsync(self, asked: JobApiCall) -> object:
-        wait, submission, job_id = read_wait(asked.query), await self._read(asked, sync=True), new_id(sync=True)
+    async def _runsync(self, call: JobApiCall) -> object:
+        wait, submission, job_id = read_wait(call.query), await self._read(call, sync=True), new_id(sync=True)
         with self._store.changes(job_id) as changed:
-            await self._store.submit(asked.key, job_id, submission, asked.api_key)
-            job = _found(await self._store.wait_for_end(asked.key, job_id, changed, wait))
+            await self._store.submit(call.key, job_id, submission, call.api_key)
+            job = _found(await self._store.wait_for_end(call.key, job_id, changed, wait))
         return await self._describe(job)
 
-    async def _status(self, asked: JobApiCall) -> object:
-        ttl = read_ttl(asked.query)
-        job = await self._find(asked.key, asked.job_id)
+    async def _status(self, call: JobApiCall) -> object:
+        ttl = read_ttl(call.query)
+        job = await self._find(call.key, call.job_id)
         if ttl is not None:
-            await self._store.expire(asked.key, job.id, ttl)
+            await self._store.expire(call.key, job.id, ttl)
         return await self._describe(job)
 
-    async def _stream(self, asked: JobApiCall) -> object:
-        with self._store.changes(asked.job_id) as changed:
-            taken, answer = await self._take_stream(asked)
+    async def _stream(self, call: JobApiCall) -> object:
+        with self._store.changes(call.job_id) as changed:
+            taken, answer = await self._take_stream(call)
             if not taken.items and not taken.larger and not taken.state.final:
                 await wait_for_event(changed, STREAM_WAITS)
-                taken, answer = await self._take_stream(asked)
+                taken, answer = await self._take_stream(call)
         if taken.larger:
-            async with self._store.turns.of(asked.key[0]):
-                _, answer = await self._take_stream(asked, taken.larger)
+            async with self._store.turns.of(call.key[0]):
+                _, answer = await self._take_stream(call, taken.larger)
         return answer
 
-    async def _cancel(self, asked: JobApiCall) -> object:
-        job = _found(await self._store.cancel(asked.key, asked.job_id))
+    async def _cancel(self, call: JobApiCall) -> object:
+        job = _found(await self._store.cancel(call.key, call.job_id))
         return describe_state(job.id, job.state)
 
-    async def _retry(self, asked: JobApiCall) -> object:
-        state = _found(await self._store.retry(asked.key, asked.job_id, asked.api_key))
+    async def _retry(self, call: JobApiCall) -> object:
+        state = _found(await self._store.retry(call.key, call.job_id, call.api_key))
         if not state.retryable:
             raise BadJob(f"The job is {state}: only one that FAILED or TIMED_OUT can be tried again.")
-        return describe_state(asked.job_id, State.IN_QUEUE)
+        return describe_state(call.job_id, State.IN_QUEUE)
 
-    async def _purge(self, asked: JobApiCall) -> object:
-        return {"removed": await self._store.purge(asked.key), "status": "completed"}
+    async def _purge(self, call: JobApiCall) -> object:
+        return {"removed": await self._store.purge(call.key), "status": "completed"}
 
-    async def _health(self, asked: JobApiCall) -> object:
-        counts, pods = await self._store.counts(asked.key), self._directory.ready(asked.key)
+    async def _health(self, call: JobApiCall) -> object:
+        counts, pods = await self._store.counts(call.key), self._directory.ready(call.key)
         running = min(counts.pods, len(pods))
         jobs = {
             "completed": counts.completed,
@@ -151,16 +151,16 @@ class JobApi:
         }
         workers = {
             "idle": len(pods) - running,
-            "initializing": len(self._directory.unready(asked.key)),
+            "initializing": len(self._directory.unready(call.key)),
             "ready": len(pods),
             "running": running,
         }
         return {"jobs": jobs, "workers": workers, "store": self._store.location}
 
-    async def _read(self, asked: JobApiCall, *, sync: bool) -> Submission:
+    async def _read(self, call: JobApiCall, *, sync: bool) -> Submission:
         """Raises BadJob."""
-        async with self._scheduler.exclusive_step(asked.key[0]) if len(asked.body) > MIB else nullcontext():
-            return read_submission(asked.body, sync=sync)
+        async with self._scheduler.exclusive_step(call.key[0]) if len(call.body) > MIB else nullcontext():
+            return read_submission(call.body, sync=sync)
 
     async def _find(self, key: EndpointKey, job_id: str) -> Job:
         return _found(await self._store.find(key, job_id))
@@ -177,13 +177,13 @@ class JobApi:
         if size > UNCOUNTED_BYTES and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
-    async def _take_stream(self, asked: JobApiCall, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:
+    async def _take_stream(self, call: JobApiCall, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:
         """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
         Refused."""
-        with Reservation(self._answers, asked.key[0]) as room:
+        with Reservation(self._answers, call.key[0]) as room:
             if not room.resize(most):
                 raise Refused(errors.TOO_MANY)
-            taken = _found(await self._store.take_stream(asked.key, asked.job_id, most))
+            taken = _found(await self._store.take_stream(call.key, call.job_id, most))
             return taken, render(describe_stream(taken.state, taken.items, more=taken.more))
 
 

@@ -14,7 +14,7 @@ class Admission:
 
     Attributes:
         key: the endpoint; None where the body's model tells it, or where all are asked about.
-        opened: in that case, the endpoints that may be meant.
+        authorized: in that case, the endpoints that may be meant.
         request_id: the client's, or one that it is given.
         known: it has shown a valid key, or its endpoint asks for none; health checks and preflights have not.
     """

@@ -37,7 +37,7 @@ async def apply_child(
     `exists` says that it was there before, as far as is known. Returns the child as it is now.
 
     Raises:
-        Unmade: the API server refused it, or its name is taken.
+        ReconcileError: the API server refused it, or its name is taken.
     """
     kind, name = desired["kind"], desired["metadata"]["name"]
     if cached is None and not exists:
@@ -61,16 +61,16 @@ async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) 
     where no key is asked for, and whether one that was there before was made anew.
 
     Raises:
-        Unmade: the user's own Secret is missing, or the name of ours is taken.
+        ReconcileError: the user's own Secret is missing, or the name of ours is taken.
     """
     if endpoint.auth.mode == "None":
         return None, False
     if name := endpoint.auth.secret_name:
         secret = await cluster.get("Secret", endpoint.namespace, name)
         if secret is None:
-            found = f"the Secret {name} that spec.auth.secretName names does not exist"
+            message = f"the Secret {name} that spec.auth.secretName names does not exist"
             words = "each of its values is a key, 16 characters or more"
-            raise ReconcileError(reasons.SECRET_MISSING.found(f"{found}; {words}"), retry=True)
+            raise ReconcileError(reasons.SECRET_MISSING.diagnose(f"{message}; {words}"), retry=True)
         return secret, False
     return await create_secret(cluster, endpoint, build_key_secret(endpoint), exists)
 
@@ -103,9 +103,9 @@ async def remove(cluster: Cluster, endpoint: Endpoint, kind: str, name: str) -> 
 
 async def check_exists(cluster: Cluster, endpoint: Owner) -> None:
     """Raise unless the endpoint is still there: children of one whose deletion was missed would come and go."""
-    found = await cluster.get(names.KIND, endpoint.namespace, endpoint.name)
-    if found is None or found["metadata"]["uid"] != endpoint.uid:
-        raise ReconcileError(reasons.DELETED.found("the endpoint was deleted"), retry=False)
+    live = await cluster.get(names.KIND, endpoint.namespace, endpoint.name)
+    if live is None or live["metadata"]["uid"] != endpoint.uid:
+        raise ReconcileError(reasons.DELETED.diagnose("the endpoint was deleted"), retry=False)
 
 
 async def explain_refusal(request: Awaitable[T], kind: str) -> T:
@@ -115,10 +115,12 @@ async def explain_refusal(request: Awaitable[T], kind: str) -> T:
     except ApiServerError as error:
         if error.status not in (400, 403, 422) or _NO_RIGHTS_YET in error.message:
             raise
-        found = f"the {kind} was refused: {error.message}"
+        message = f"the {kind} was refused: {error.message}"
         # 403 comes from a quota, a policy or a namespace that goes: it may pass without a change of the endpoint
         diagnosis = (
-            recognize(FORBIDDEN_WORDINGS, found) if error.status == 403 else reasons.REFUSED_BY_POLICY.found(found)
+            recognize(FORBIDDEN_WORDINGS, message)
+            if error.status == 403
+            else reasons.REFUSED_BY_POLICY.diagnose(message)
         )
         raise ReconcileError(diagnosis, retry=True) from error
 
@@ -137,10 +139,10 @@ def check_owner(endpoint: Owner, live: Manifest) -> None:
             return
     thing = f"{live.get('kind', 'object')} {live['metadata']['name']}"
     if owner and owner["kind"] == names.KIND and owner["name"] == endpoint.name:
-        found = f"the {thing} of a deleted endpoint of this name is still there"
-        raise ReconcileError(reasons.WAITING_FOR_DELETION.found(found), retry=True)
-    found = f"the {thing} already exists and does not belong to this endpoint"
-    raise ReconcileError(reasons.NOT_OWNED.found(found), retry=True)
+        message = f"the {thing} of a deleted endpoint of this name is still there"
+        raise ReconcileError(reasons.WAITING_FOR_DELETION.diagnose(message), retry=True)
+    message = f"the {thing} already exists and does not belong to this endpoint"
+    raise ReconcileError(reasons.NOT_OWNED.diagnose(message), retry=True)
 
 
 async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifest:

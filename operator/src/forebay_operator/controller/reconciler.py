@@ -142,7 +142,7 @@ class Reconciler:
         """Write that the spec cannot work. The children stay as they are."""
         self._autoscaler.follow(key_of_endpoint(manifest), None)
         await self._slice_writer.maintain_slices(manifest, observed.serving, force_refresh)
-        observed = replace(observed, error=reasons.INVALID_SPEC.found(str(error)))
+        observed = replace(observed, error=reasons.INVALID_SPEC.diagnose(str(error)))
         status = assess_invalid(manifest, observed, before, datetime.now(UTC))
         await self._status_writer.write(manifest, before, status)
 
@@ -317,7 +317,7 @@ class Reconciler:
             minor = await self._cluster.get_minor_version()
         if minor < IMAGE_VOLUME_MINOR:
             found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
-            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.found(found), retry=True)
+            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.diagnose(found), retry=True)
 
 
 @dataclass
@@ -343,7 +343,7 @@ class _Pass:
 
 def _missing_image(endpoint: Endpoint) -> Diagnosis:
     kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
-    return reasons.NO_SERVER_IMAGE.found(f"the operator has no server image for endpoints with {kind}", value=value)
+    return reasons.NO_SERVER_IMAGE.diagnose(f"the operator has no server image for endpoints with {kind}", value=value)
 
 
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:

@@ -59,7 +59,7 @@ class StatusWriter:
         """Write the status unless it is what it was before. Mere progress, and that a start begins, wait until due.
 
         Raises:
-            ApiError: the API server refused or did not answer.
+            ApiServerError: the API server refused or did not answer.
         """
         if status == before:
             return

@@ -82,7 +82,7 @@ class SliceWriter:
 
         Raises:
             ApiServerError: the API server did not answer.
-            Unmade: it refused, a name is taken, or no port is left.
+            ReconcileError: it refused, a name is taken, or no port is left.
         """
         key = endpoint.namespace, endpoint.name
         (self._activated.discard if serving else self._activated.add)(key)
@@ -96,7 +96,7 @@ class SliceWriter:
         try:
             port = self._ports.find(key, endpoint.uid, slices.values())
         except NoPortLeft as error:
-            raise ReconcileError(reasons.NO_PORT_LEFT.found(str(error)), retry=True) from error
+            raise ReconcileError(reasons.NO_PORT_LEFT.diagnose(str(error)), retry=True) from error
         for family in ("IPv4", "IPv6"):
             name, listed = labels.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
             if family == "IPv4" or listed or name in slices:  # that of IPv4 has the port in any case

@@ -3,7 +3,7 @@
 from typing import Any
 
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.resources.meta import build_metadata, with_applied_digest
 from forebay_operator.spec import Endpoint
 
 
@@ -24,4 +24,6 @@ def build_claim(endpoint: Endpoint) -> dict[str, Any] | None:
     }
     if cache.storage_class_name:
         spec["storageClassName"] = cache.storage_class_name
-    return seal({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+    return with_applied_digest(
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+    )

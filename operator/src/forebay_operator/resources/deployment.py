@@ -3,7 +3,7 @@
 from collections.abc import Set
 
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, digest, seal
+from forebay_operator.resources.meta import build_metadata, digest, with_applied_digest
 from forebay_operator.resources.pod import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
@@ -19,8 +19,8 @@ def build_deployment(
 
     Under Surge a new pod is ready before an old one goes; under Replace an old one goes first, and the next only when
     the new one is ready. But where old pods are stuck (`stuck_revisions`: of the pods while none answers) there is
-    nothing to protect, and one that fails must not keep the GPU that the corrected one needs. `companions` is the
-    digest of the children that are not watched.
+    nothing to protect, and one that fails must not keep the GPU that the corrected one needs. `unwatched` is the digest of
+    the children that are not watched.
     """
     pod_spec = build_pod_spec(endpoint, settings)
     users_annotations = dict(endpoint.pod.annotations)
@@ -45,4 +45,4 @@ def build_deployment(
     }
     own = build_metadata(endpoint, endpoint.name)
     own["annotations"] = {labels.UNWATCHED_ANNOTATION: unwatched}
-    return seal({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})
+    return with_applied_digest({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})

@@ -3,7 +3,7 @@
 from typing import Any
 
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.resources.meta import build_metadata, with_applied_digest
 from forebay_operator.spec import Endpoint
 
 
@@ -15,4 +15,6 @@ def build_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
         "selector": {"matchLabels": labels.selector_labels(endpoint.name)},
     }
     metadata = build_metadata(endpoint, endpoint.name)
-    return seal({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec})
+    return with_applied_digest(
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}
+    )

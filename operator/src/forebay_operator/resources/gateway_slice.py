@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from forebay_kube import names
 from forebay_operator import labels
-from forebay_operator.resources.meta import Owner, build_metadata, seal
+from forebay_operator.resources.meta import Owner, build_metadata, with_applied_digest
 from forebay_operator.spec import Manifest
 
 
@@ -17,7 +17,7 @@ def build_gateway_slice(endpoint: Owner, family: str, port: int, addresses: Iter
     """The slice for a family, IPv4 or IPv6. `addresses` of that family are those of the gateways, or none."""
     metadata = build_metadata(endpoint, labels.gateway_slice_name(endpoint.name, family))
     own_labels = {names.SERVICE_LABEL: endpoint.name, names.SLICE_MANAGER_LABEL: names.SLICE_MANAGER}
-    return seal(
+    return with_applied_digest(
         {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",

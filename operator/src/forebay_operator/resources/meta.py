@@ -38,7 +38,7 @@ def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
     }
 
 
-def seal(manifest: dict[str, Any]) -> dict[str, Any]:
+def with_applied_digest(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with an annotation that holds the digest of all the rest of it."""
     metadata = manifest["metadata"]
     annotations = {**metadata.get("annotations", {}), labels.APPLIED_ANNOTATION: digest(manifest)}

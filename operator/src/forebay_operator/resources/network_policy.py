@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.resources.meta import build_metadata, with_applied_digest
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint
 from forebay_protocol.pod import API_PORT, OPS_PORT
@@ -48,7 +48,9 @@ def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, An
         "egress": [dns, {"to": peers}],
     }
     metadata = build_metadata(endpoint, endpoint.name)
-    return seal({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec})
+    return with_applied_digest(
+        {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
+    )
 
 
 def _ports(ports: Sequence[int]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from forebay_kube.object_conditions import find_condition
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.resources.meta import build_metadata, with_applied_digest
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 
@@ -37,7 +37,9 @@ def build_route(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None
     if route.hostnames:
         spec["hostnames"] = list(route.hostnames)
     metadata = build_metadata(endpoint, endpoint.name)
-    return seal({"apiVersion": labels.ROUTE_API, "kind": "HTTPRoute", "metadata": metadata, "spec": spec})
+    return with_applied_digest(
+        {"apiVersion": labels.ROUTE_API, "kind": "HTTPRoute", "metadata": metadata, "spec": spec}
+    )
 
 
 def route_condition(ready: bool, reason: str, message: str, generation: int) -> dict[str, object]:

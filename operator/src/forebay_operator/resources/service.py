@@ -1,7 +1,7 @@
 """The Service in front of an endpoint's servers. It exposes the API port and nothing else."""
 
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, seal
+from forebay_operator.resources.meta import build_metadata, with_applied_digest
 from forebay_operator.spec import Endpoint, Manifest
 
 
@@ -12,4 +12,4 @@ def build_service(endpoint: Endpoint) -> Manifest:
         metadata["annotations"] = dict(endpoint.service.annotations)
     port = {"name": "http", "protocol": "TCP", "port": endpoint.service.port, "targetPort": "http"}
     spec = {"type": endpoint.service.type, "selector": labels.selector_labels(endpoint.name), "ports": [port]}
-    return seal({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+    return with_applied_digest({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})

@@ -136,7 +136,7 @@ def _readiness_at_zero(observed: Observed, suspended: bool) -> Readiness:
     left = len(observed.active)
     if observed.scales and not suspended:
         if not observed.gateways:
-            found = NO_GATEWAY.found("the endpoint is scaled to zero and no gateway is ready to hold requests")
+            found = NO_GATEWAY.diagnose("the endpoint is scaled to zero and no gateway is ready to hold requests")
             return Readiness(False, found.reason, found.text, reconciling=True)
         message = f"scaled to zero: {left} pods are leaving" if left else "scaled to zero: a request starts a server"
         return Readiness(True, "Idle", message, reconciling=bool(left))

@@ -141,4 +141,4 @@ CONTROL_OPERATIONS: dict[str, tuple[str, Callable[[Query, ControlFields], Asked]
     "/start_profile": ("POST", lambda query, fields: lambda engine: engine.profile(start=True)),
     "/stop_profile": ("POST", lambda query, fields: lambda engine: engine.profile(start=False)),
 }
-"""Path, as in vLLM -> method and what to ask of the engine. Building it raises Refused for a wrong query or body."""
+"""Path, as in vLLM -> method and what to ask of the engine. To build it may raise EngineRefused."""

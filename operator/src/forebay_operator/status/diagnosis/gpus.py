@@ -91,10 +91,10 @@ def add_nodes(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: 
     asked = f"{gpu.count} {gpu.resource}" + (f" of product {wanted}" if wanted else "")
     if not matching:
         found = f"no node has {asked}; the nodes have {summarize(nodes, gpu.resource)}"
-        return reasons.NO_SUCH_GPU.found(f"{found}. The scheduler says: {diagnosis.message}")
+        return reasons.NO_SUCH_GPU.diagnose(f"{found}. The scheduler says: {diagnosis.message}")
     if f"Insufficient {gpu.resource}" in diagnosis.message:
         found = f"nodes that have {asked} are full ({summarize(matching, gpu.resource)})"
-        return reasons.GPUS_TAKEN.found(f"{found}. The scheduler says: {diagnosis.message}")
+        return reasons.GPUS_TAKEN.diagnose(f"{found}. The scheduler says: {diagnosis.message}")
     return diagnosis
 
 

@@ -87,7 +87,7 @@ def check_image(pod: Manifest) -> Diagnosis | None:
     if reason not in IMAGE_REASONS:
         return None
     if reason == "InvalidImageName":
-        return reasons.INVALID_IMAGE_NAME.found(_words(waiting))
+        return reasons.INVALID_IMAGE_NAME.diagnose(_words(waiting))
     return recognize(IMAGES, f"{reason}: {_words(waiting)}")
 
 
@@ -103,9 +103,9 @@ def check_container(pod: Manifest) -> Diagnosis | None:
     """The node cannot make the container, for a reason that only its runtime knows."""
     waiting = _container_state(pod, "state", "waiting")
     if waiting.get("reason") in ("CreateContainerError", "RunContainerError", "PreStartHookError"):
-        return reasons.CONTAINER_REFUSED.found(_words(waiting))
+        return reasons.CONTAINER_REFUSED.diagnose(_words(waiting))
     ended = _last_end(pod)
-    return reasons.CONTAINER_REFUSED.found(_words(ended)) if ended.get("reason") == "StartError" else None
+    return reasons.CONTAINER_REFUSED.diagnose(_words(ended)) if ended.get("reason") == "StartError" else None
 
 
 def check_node(pod: Manifest) -> Diagnosis | None:
@@ -116,9 +116,9 @@ def check_node(pod: Manifest) -> Diagnosis | None:
     word = str(status["reason"])
     message = f"{word}: {str(status.get('message', ''))[:MAX_MESSAGE_LENGTH]}"
     if word == "Evicted":
-        return reasons.EVICTED.found(message)
+        return reasons.EVICTED.diagnose(message)
     refused = word.startswith("OutOf") or word in ("UnexpectedAdmissionError", "NodeAffinity", "TopologyAffinityError")
-    return (reasons.NODE_REFUSED if refused else reasons.ENDED_BY_NODE).found(message)
+    return (reasons.NODE_REFUSED if refused else reasons.ENDED_BY_NODE).diagnose(message)
 
 
 def check_termination_message(pod: Manifest) -> Diagnosis | None:
@@ -144,7 +144,7 @@ def check_out_of_memory(pod: Manifest) -> Diagnosis | None:
         return None
     limits: Manifest = _server_container(pod).get("resources", {}).get("limits") or {}
     limit = f"the memory limit of {limits['memory']}" if "memory" in limits else "the memory of its node"
-    return reasons.OUT_OF_MEMORY.found(f"the server needed more than {limit}")
+    return reasons.OUT_OF_MEMORY.diagnose(f"the server needed more than {limit}")
 
 
 def check_startup_timeout(pod: Manifest) -> Diagnosis | None:
@@ -155,7 +155,7 @@ def check_startup_timeout(pod: Manifest) -> Diagnosis | None:
         return None
     if (datetime.fromisoformat(end) - datetime.fromisoformat(began)).total_seconds() < allowed:
         return None
-    return reasons.STARTUP_TIMEOUT.found(f"the model did not answer within {allowed} s")
+    return reasons.STARTUP_TIMEOUT.diagnose(f"the model did not answer within {allowed} s")
 
 
 def check_crash(pod: Manifest) -> Diagnosis | None:
@@ -167,7 +167,7 @@ def check_crash(pod: Manifest) -> Diagnosis | None:
     restarts = server_status(pod).get("restartCount", 0)
     times = f", {restarts + 1} times now" if restarts > 1 else ""
     message = f"the server ended with exit code {ended.get('exitCode')}{times}{words}"
-    return reasons.SERVER_FAILED.found(message, pod=pod["metadata"]["name"])
+    return reasons.SERVER_FAILED.diagnose(message, pod=pod["metadata"]["name"])
 
 
 CHECKS: tuple[Check, ...] = (

@@ -38,7 +38,7 @@ def diagnose_preparation(events: Iterable[Manifest]) -> Diagnosis | None:
         return None
     words = str(failures[-1].get("message", ""))
     if failures[-1]["reason"] == SANDBOX_EVENT:
-        return reasons.SANDBOX_FAILED.found(quote(words))
+        return reasons.SANDBOX_FAILED.diagnose(quote(words))
     return recognize(VOLUMES, words)
 
 

@@ -46,7 +46,7 @@ class Reason:
     remedy: str
     stalled: bool = False
 
-    def found(self, message: str, **words: object) -> Diagnosis:
+    def diagnose(self, message: str, **words: object) -> Diagnosis:
         """The diagnosis, with what was seen; `words` are those that the remedy has in braces."""
         return Diagnosis(self.name, message, self.remedy.format(**words), self.stalled)
 

@@ -88,4 +88,4 @@ def quote(text: str, limit: int = 1000) -> str:
 def recognize(wordings: Wordings, text: str, limit: int = 1000) -> Diagnosis:
     """The first reason whose pattern is in the text, with the text itself, cut to `limit` characters, as message."""
     reason = next(reason for pattern, reason in wordings if re.search(pattern, text, re.DOTALL))
-    return reason.found(quote(text, limit))
+    return reason.diagnose(quote(text, limit))

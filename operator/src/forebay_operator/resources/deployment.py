@@ -19,8 +19,8 @@ def build_deployment(
 
     Under Surge a new pod is ready before an old one goes; under Replace an old one goes first, and the next only when
     the new one is ready. But where old pods are stuck (`stuck_revisions`: of the pods while none answers) there is
-    nothing to protect, and one that fails must not keep the GPU that the corrected one needs. `unwatched` is the digest of
-    the children that are not watched.
+    nothing to protect, and one that fails must not keep the GPU that the corrected one needs. `unwatched` is the digest
+    of the children that are not watched.
     """
     pod_spec = build_pod_spec(endpoint, settings)
     users_annotations = dict(endpoint.pod.annotations)

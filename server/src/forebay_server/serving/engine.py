@@ -54,7 +54,7 @@ class Abilities:
 
 
 class Engine:
-    """vLLM's engine, to be used on its event loop. One operation runs at a time; all raise Refused."""
+    """vLLM's engine, to be used on its event loop. One operation runs at a time; all raise EngineRefused."""
 
     def __init__(
         self,

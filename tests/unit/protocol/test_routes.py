@@ -1,7 +1,10 @@
 """Every spelling of a URL that clients use, and what it stands for. docs/api.md has the same table for people."""
 
+import re
+
 import pytest
 
+from cluster.pins import ROOT
 from forebay_protocol.errors import ApiDialect
 from forebay_protocol.routes import Location, dialect_of, locate
 
@@ -94,3 +97,12 @@ def test_the_gateway_has_files_besides() -> None:
 )
 def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> None:
     assert dialect_of(path) is api
+
+
+def test_the_table_for_people_says_the_same() -> None:
+    rows = re.findall(r"^\| `(/\S+)` \| `(/\S+)` \|", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
+    assert len(rows) > 12
+    for written, canonical in rows:
+        found = locate(written)
+        assert found is not None
+        assert found.path == canonical, written

@@ -241,6 +241,7 @@ def set_up(scene: Scene) -> None:
     scene.kubectl.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(AT_ONCE)}]))
     secret = wait_for(lambda: scene.kubectl.get("secret", f"{NAME}-api-key"), "the key is made")
     scene.key = base64.b64decode(secret["data"]["api-key"]).decode()
+    wait_for(lambda: scene.kubectl.get("service", NAME), "the operator has made the Service that lists the pods")
     for gateway, _ in scene.gateways.values():
         wait_for(lambda one=gateway: knows(one, scene.key), "the gateway knows the endpoint")  # type: ignore[misc]
     gateway.pods(NAME, *scene.pods)

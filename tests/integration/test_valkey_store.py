@@ -172,7 +172,7 @@ async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeySer
             entry = str(await client.hget(f"forebay:job:{job.id}", "entry"))
             group = "gateways"
             await client.xclaim("forebay:queue:home/one:normal", group, group, 0, [entry], idle=idle, justid=True)
-        return int((await store._scripts.run("sweep", lease, ATTEMPTS))[2])
+        return int((await store._scripts.run("reap_stalled", lease, ATTEMPTS))[2])
 
     assert await sweep(idle=lease - 1000) == 0, "its lease is not over"
     assert await sweep(swept_before=lease, idle=lease + 1000) == 0, "nobody could beat, as Valkey was away"
@@ -213,7 +213,7 @@ async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(v
 
 @pytest.mark.parametrize("lost", ["", ":input"], ids=["all of it", "its input"])
 @pytest.mark.parametrize("runs", [False, True])
-@pytest.mark.parametrize("step", ["claim", "purge", "sweep", "forget"])
+@pytest.mark.parametrize("step", ["claim", "purge", "reap_stalled", "forget"])
 async def test_a_job_that_is_lost_in_valkey_harms_no_other(
     valkey: ValkeyServer, lost: str, runs: bool, step: str
 ) -> None:
@@ -233,7 +233,7 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
             case "purge":
                 await store.purge(KEY)
                 assert (await store.counts(KEY)).queued == 0
-            case "sweep":
+            case "reap_stalled":
                 await client.zadd("forebay:expiries", {"lost": 0})
                 await store._reap_stalled()
                 assert await client.zscore("forebay:expiries", "lost") is None
@@ -248,7 +248,7 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
     await client.aclose()
 
 
-@pytest.mark.parametrize("step", ["sweep", "forget"])
+@pytest.mark.parametrize("step", ["reap_stalled", "forget"])
 async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: str) -> None:
     """A final one too, which no queue names."""
     client = connect(valkey.url)
@@ -257,7 +257,7 @@ async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: s
         await store.finish(await claim(store), State.COMPLETED, items=['"x"', '"y"'])
         assert await client.hget("forebay:bytes-of", KEY[0]) != "0"
         await client.delete("forebay:job:lost")
-        if step == "sweep":
+        if step == "reap_stalled":
             await client.zadd("forebay:expiries", {"lost": 0})
             await store._reap_stalled()
         else:

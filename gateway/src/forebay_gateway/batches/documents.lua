@@ -89,7 +89,7 @@ function steps.clear(endpoint, kind)
 end
 
 -- Deletes what has been kept long enough.
-function steps.sweep()
+function steps.expire_documents()
   for _, member in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'shelved', '-inf', now, 'LIMIT', 0, BATCH)) do
     steps.delete(string.match(member, '^(%S*) (%S*) (.*)$'))
   end

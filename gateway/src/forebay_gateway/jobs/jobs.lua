@@ -283,7 +283,7 @@ function steps.claim(endpoint, token, at_once, ...)
 end
 
 -- Holds on to claims, each an ID and a token; the IDs of those that are lost.
-function steps.beat(...)
+function steps.renew_claims(...)
   local lost, asked = {}, {...}
   for i = 1, #asked, 2 do
     local job = read(asked[i])
@@ -302,7 +302,7 @@ local function claimed(id, token)
 end
 
 -- blamed is 1 where the job may be the reason.
-function steps.put_back(id, token, blamed)
+function steps.requeue(id, token, blamed)
   local job = claimed(id, token)
   if not job then return 0 end
   if blamed == '0' then set(id, 'attempts', job.attempts - 1) end
@@ -409,7 +409,7 @@ end
 -- What nobody does by itself: ends what is over its time, queues what was claimed by a gateway that is gone. Where nobody
 -- has swept for a while, as Valkey was away, nobody could beat either: then all claims get another lease.
 -- How many jobs of each endpoint are queued, may start pods, and run; what was ended; how many were queued again.
-function steps.sweep(lease, most_attempts)
+function steps.reap_stalled(lease, most_attempts)
   local ended, again = {}, 0
   for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do
     discard(id, 'TIMED_OUT', "The job's time to live is over.", ended)

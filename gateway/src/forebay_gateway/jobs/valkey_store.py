@@ -110,7 +110,7 @@ class ValkeyJobStore(JobStore):
         self._drop_claim(job)
 
     async def requeue(self, job: Job, *, blamed: bool) -> None:
-        await self._scripts.run("put_back", job.id, job.token, int(blamed))
+        await self._scripts.run("requeue", job.id, job.token, int(blamed))
         self._drop_claim(job)
 
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
@@ -166,13 +166,13 @@ class ValkeyJobStore(JobStore):
     async def _renew_claims(self, claims: Sequence[tuple[str, str]]) -> None:
         """Hold on to these claims, and stop what is not ours any more."""
         tokens = dict(claims)
-        for job_id in await self._scripts.run("beat", *(each for claim in claims for each in claim)):
+        for job_id in await self._scripts.run("renew_claims", *(each for claim in claims for each in claim)):
             if self._claims.get(job_id) == tokens[job_id]:
                 del self._claims[job_id]
             self.claim_lost.notify(job_id, tokens[job_id])
 
     async def _reap_stalled(self) -> None:
-        counts, ended, again = await self._scripts.run("sweep", round(CLAIM_LEASE * 1000), ATTEMPTS)
+        counts, ended, again = await self._scripts.run("reap_stalled", round(CLAIM_LEASE * 1000), ATTEMPTS)
         backlog: dict[EndpointKey, Backlog] = {}
         for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
             for name, count in zip(flat[::2], flat[1::2], strict=True):

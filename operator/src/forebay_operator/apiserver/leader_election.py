@@ -119,7 +119,7 @@ class Candidate:
                 break
             is_leader = self._clock() - renewed < self._terms.renew_deadline
             if is_leader != self.is_leader:
-                words = "could be renewed again" if is_leader else "cannot be renewed; all work is_asleep until it can"
+                words = "could be renewed again" if is_leader else "cannot be renewed; all work rests until it can"
                 logger.warning("the lease %s/%s %s", self._namespace, self._name, words)
                 await self._set_leader(is_leader)
         await self._set_leader(False)

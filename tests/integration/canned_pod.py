@@ -89,7 +89,8 @@ class CannedPod:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
         for writer in self._writers:
-            writer.transport.abort()  # a peer that does not read would keep it open
+            if not writer.transport.is_closing() or writer.transport.get_write_buffer_size():
+                writer.transport.abort()  # a peer that does not read would keep it open
         await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     def _begin(self, writer: asyncio.StreamWriter) -> None:

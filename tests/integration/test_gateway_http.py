@@ -178,7 +178,9 @@ FIRST_LINES = [
 TARGETS = [
     taken("a target with a host", get(b"http://x" + MODELS)),
     taken("a target with another scheme", get(b"file://" + MODELS)),
-    refused("two slashes", get(b"/" + MODELS), 404),
+    taken("two slashes", get(b"/" + MODELS)),
+    taken("two slashes within", get(MODELS.replace(b"/v1/", b"/v1//"))),
+    refused("two slashes in place of the id", get(b"/v2//openai/v1/models"), 404),
     refused("dots", get(MODELS + b"/../../../metrics"), 404),
     refused("encoded dots", get(BASE + b"/%2e%2e/%2e%2e/metrics"), 404),
     refused("an encoded slash in the id", get(b"/v2/http%2fopenai/openai/v1/models"), 404),

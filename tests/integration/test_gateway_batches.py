@@ -39,13 +39,17 @@ def requests(count: int, **changed: Any) -> bytes:
 
 
 async def answer(exchange: Exchange) -> None:
-    """The answer of a chat; every tenth request fails."""
+    """The answer of a chat. Of every ten requests one job fails, and one is answered with an error."""
     asked = json.loads(await exchange.read_body())["input"]
     question = asked["body"]["messages"][0]["content"]
     if question.endswith("9"):
         await finish(exchange, status="FAILED", error="it is a nine")
-    else:
-        await finish(exchange, {"object": "chat.completion", "route": asked["route"], "text": question})
+        return
+    assert asked["whole_answer"]
+    wrong = {"error": {"message": "it is an eight", "code": "context_length_exceeded"}}
+    good = {"object": "chat.completion", "route": asked["route"], "text": question}
+    body, status = (wrong, 400) if question.endswith("8") else (good, 200)
+    await finish(exchange, {"status_code": status, "body": body})
 
 
 def begin(client: openai.OpenAI, content: bytes, **more: Any) -> Batch:
@@ -100,14 +104,17 @@ def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
         done = becomes(client, batch, "completed")
         counts = done.request_counts
         assert counts
-        assert (counts.total, counts.completed, counts.failed) == (100, 90, 10)
+        assert (counts.total, counts.completed, counts.failed) == (100, 80, 20)
         output, errors = read(client, done.output_file_id), read(client, done.error_file_id)
-        assert set(output) == {f"request-{number}" for number in range(100) if number % 10 != 9}
+        assert set(output) == {f"request-{number}" for number in range(100) if number % 10 < 8}
         assert all(
             line["response"]["body"] == {"object": "chat.completion", "route": CHAT, "text": f"Question {name[8:]}"}
             for name, line in output.items()
         )
-        assert {line["error"]["message"] for line in errors.values()} == {"it is a nine"}
+        assert {line["error"]["message"] for line in errors.values() if line["error"]} == {"it is a nine"}
+        refused = [line["response"] for line in errors.values() if not line["error"]]
+        assert [each["status_code"] for each in refused] == [400] * 10
+        assert {each["body"]["error"]["message"] for each in refused} == {"it is an eight"}
         assert [each.id for each in client.batches.list()] == [batch.id]
         assert len(pod.requests) == 100, "none is done twice"
         with pytest.raises(openai.ConflictError, match="completed"):

@@ -225,6 +225,7 @@ def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gatew
         pod.answer = fail
         job = api.run()
         assert api.becomes(job, "FAILED")["error"] == "no such model"
+        assert api.ask(f"stream/{job}")[1] == {"status": "FAILED", "stream": [], "error": "no such model"}
         pod.answer = run_job
         assert api.ask(f"retry/{job}", b"") == (200, {"id": job, "status": "IN_QUEUE"})
         api.becomes(job, "COMPLETED")

@@ -33,7 +33,8 @@ async def test_requests_are_read() -> None:
     odd = json.dumps({**BODY, "x": "a\u2028b"}, ensure_ascii=False)
     found, _ = await read_requests(line().replace(text, odd), CHAT)
     assert len(found) == 1, "a line separator is no new line"
-    assert json.loads(job_input(CHAT, Request("a", text))) == {"route": CHAT, "method": "POST", "body": BODY}
+    asked = {"route": CHAT, "method": "POST", "whole_answer": True, "body": BODY}
+    assert json.loads(job_input(CHAT, Request("a", text))) == asked
 
 
 @pytest.mark.parametrize(
@@ -102,11 +103,25 @@ def test_results_are_told_as_openai_does() -> None:
     assert found.pop("id").startswith("batch_req_")
     answer = {"status_code": 200, "request_id": "job-1", "body": {"id": "x"}}
     assert found == {"custom_id": "a", "response": answer, "error": None}
+    job.output = ['{"status_code": 200, "body": {"id": "x"}}']
+    assert json.loads(render_result("a", job)[1])["response"] == answer
+    error = {"error": {"message": "no such model", "code": "model_not_found"}}
+    job.output = [json.dumps({"status_code": 404, "body": error})]
+    well, told = render_result("a", job)
+    found = json.loads(told)
+    assert (well, found["error"]) == (False, None)
+    assert found["response"] == {"status_code": 404, "request_id": "job-1", "body": error}
     job.state, job.error = State.FAILED, "no such model"
     well, told = render_result("a", job)
     assert (well, json.loads(told)["error"]) == (False, {"code": "failed", "message": "no such model"})
     assert json.loads(render_result("a", None)[1])["error"]["code"] == "job_gone"
     assert json.loads(render_unanswered("a", "expired"))["error"]["code"] == "batch_expired"
+
+
+async def test_a_byte_order_mark_is_no_error() -> None:
+    line = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "Hi"}})
+    requests, errors = await read_requests(f"\ufeff{line}\n", "/v1/embeddings")
+    assert (errors, len(requests), requests[0].custom_id) == ([], 1, "a")
 
 
 def test_lists_are_told_page_by_page() -> None:

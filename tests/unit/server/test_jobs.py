@@ -51,6 +51,7 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_
         ({"route": "/v1/models"}, ("GET", "/v1/models", None, Form.ROUTE)),
         ({"route": "/tokenize", "body": {"prompt": "a"}}, ("POST", "/tokenize", {"prompt": "a"}, Form.ROUTE)),
         ({"route": "/v1/models", "method": "post"}, ("POST", "/v1/models", None, Form.ROUTE)),
+        ({"route": "/v1/models", "whole_answer": True}, ("GET", "/v1/models", None, Form.WHOLE_ANSWER)),
     ],
 )
 def test_every_form_of_input_stands_for_one_request(
@@ -197,7 +198,13 @@ async def test_a_route_is_answered_with_what_vllm_says() -> None:
     assert await items(Form.ROUTE, [{"n": 1}, "[DONE]"]) == ['data: {"n": 1}\n\n', "data: [DONE]\n\n"]
 
 
-@pytest.mark.parametrize("form", list(Form))
+async def test_a_whole_answer_has_its_status_good_or_bad() -> None:
+    error = {"error": {"message": "max_tokens is too large"}}
+    assert await items(Form.WHOLE_ANSWER, error, status=400) == [{"status_code": 400, "body": error}]
+    assert await items(Form.WHOLE_ANSWER, {"id": "x"}) == [{"status_code": 200, "body": {"id": "x"}}]
+
+
+@pytest.mark.parametrize("form", [form for form in Form if form is not Form.WHOLE_ANSWER])
 async def test_an_error_fails_the_job_with_its_message(form: Form) -> None:
     error = {"error": {"message": "max_tokens is too large", "code": 400}}
     with pytest.raises(JobError, match="max_tokens is too large"):

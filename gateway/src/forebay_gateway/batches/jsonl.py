@@ -5,6 +5,7 @@ import json
 import uuid
 from array import array
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -30,6 +31,10 @@ LINE = 256
 """Characters that a line counts besides its own, for what each line costs."""
 
 
+BYTE_ORDER_MARK = "\ufeff"
+"""What Windows' programs write at the beginning of a file in UTF-8."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One line of an input file. `body` is the JSON of an object, as it was written."""
@@ -49,7 +54,13 @@ class _RequestBody(msgspec.Struct):
     stream: msgspec.Raw = NO_VALUE
 
 
+class _WholeAnswer(msgspec.Struct):
+    status_code: int = 0
+    body: msgspec.Raw = NO_VALUE
+
+
 _LINE, _BODY = msgspec.json.Decoder(_BatchLine), msgspec.json.Decoder(_RequestBody)
+_ANSWER = msgspec.json.Decoder(_WholeAnswer)
 
 
 class BatchRequests:
@@ -84,7 +95,7 @@ async def read_requests(
     requests = BatchRequests(content)
     errors: list[ApiObject] = []
     seen: set[str] = set()
-    place = number = cost = 0
+    place, number, cost = int(content.startswith(BYTE_ORDER_MARK)), 0, 0
     while place < len(content) and len(errors) < MOST_ERRORS:
         end = content.find("\n", place)
         line = content[place : end if end >= 0 else len(content)]
@@ -142,20 +153,32 @@ def _check_line(line: str, endpoint: str, seen: set[str], longest_id: int) -> tu
 
 
 def job_input(endpoint: str, request: Request) -> str:
-    """The input of the job that does a request."""
-    return f'{{"route": {json.dumps(endpoint)}, "method": "POST", "body": {request.body}}}'
+    """The input of the job that does a request. The server is asked for the status and the body of its answer."""
+    return f'{{"route": {json.dumps(endpoint)}, "method": "POST", "whole_answer": true, "body": {request.body}}}'
 
 
 def render_result(custom_id: str, job: Job | None) -> tuple[bool, str]:
     """Whether a request was answered well, and its line of the output or error file. No job: it was purged or lost."""
     record: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id}
     if job and job.state is State.COMPLETED and len(job.output) == 1:
+        status, body = _read_answer(job.output[0].encode(errors="replace"))
         # the body is JSON that was read before, and is passed on as it is
-        answer = {"status_code": 200, "request_id": job.id, "body": msgspec.Raw(job.output[0].encode(errors="replace"))}
-        return True, msgspec.json.encode({**record, "response": answer, "error": None}).decode()
+        answer = {"status_code": status, "request_id": job.id, "body": body}
+        return status < HTTPStatus.BAD_REQUEST, msgspec.json.encode(
+            {**record, "response": answer, "error": None}
+        ).decode()
     code = job.state.lower() if job else "job_gone"
     message = (job.error if job else "") or "The request was not answered."
     return False, json.dumps({**record, "response": None, "error": {"code": code, "message": message}})
+
+
+def _read_answer(output: bytes) -> tuple[int, msgspec.Raw]:
+    """Status and body of what a server answered. One from before `whole_answer` gives the body of a good answer."""
+    try:
+        answer = _ANSWER.decode(output)
+    except msgspec.ValidationError:
+        return HTTPStatus.OK, msgspec.Raw(output)
+    return (answer.status_code, answer.body) if answer.status_code else (HTTPStatus.OK, msgspec.Raw(output))
 
 
 def render_unanswered(custom_id: str, status: str) -> str:

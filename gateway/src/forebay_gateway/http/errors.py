@@ -32,6 +32,9 @@ NO_JOBS = ApiError(
     "valkey.existingSecret, or gateway.replicas=1 for them. /runsync and /openai/v1 work without.",
     "jobs_off",
 )
+NO_FILES = ApiError(
+    404, "There are no files and no batches here: the job API of this gateway is off, and they need it.", "unknown_url"
+)
 BAD_REQUEST = ApiError(400, "This is no valid HTTP/1.1 request.", "invalid_http")
 BAD_ANSWER = ApiError(502, "The server's answer is no valid HTTP/1.1.", "bad_gateway")
 NOT_TAKEN = ApiError(502, "The server did not take the request.", "bad_gateway")

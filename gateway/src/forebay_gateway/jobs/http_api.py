@@ -184,7 +184,10 @@ class JobApi:
             if not room.resize(most):
                 raise Refused(errors.TOO_MANY)
             taken = _found(await self._store.take_stream(call.key, call.job_id, most))
-            return taken, render(describe_stream(taken.state, taken.items, more=taken.more))
+            error = ""
+            if taken.state.retryable and not taken.more:  # it failed, and a client that only streams learns it here
+                error = _found(await self._store.find(call.key, call.job_id, most=0)).error
+            return taken, render(describe_stream(taken.state, taken.items, more=taken.more, error=error))
 
 
 def _found(what: T | None) -> T:

@@ -105,10 +105,11 @@ def describe_job(job: Job) -> dict[str, Any]:
     return {**described, "status": job.state}
 
 
-def describe_stream(state: State, items: Sequence[str], *, more: bool) -> dict[str, Any]:
+def describe_stream(state: State, items: Sequence[str], *, more: bool, error: str = "") -> dict[str, Any]:
     """What /stream answers. Who reads until a final state must not stop before the last item."""
     stream = [{"metrics": {}, "output": item} for item in _raw(items)]
-    return {"status": State.IN_PROGRESS if more else state, "stream": stream}
+    described = {"status": State.IN_PROGRESS if more else state, "stream": stream}
+    return {**described, "error": error} if error else described
 
 
 def render(content: object) -> bytes:

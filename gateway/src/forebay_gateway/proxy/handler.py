@@ -199,7 +199,7 @@ class RequestHandler:
         """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
         head, key = admission.head, admission.key
         if self.jobs is None:
-            raise Refused(errors.NO_JOBS)
+            raise Refused(errors.NO_FILES)
         if key is None:
             if len(admission.authorized) > 1:
                 raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.authorized]))

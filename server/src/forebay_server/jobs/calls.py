@@ -17,6 +17,9 @@ class Form(StrEnum):
     """OpenAI's object, or its stream as RAW_OPENAI_OUTPUT says: for openai_route and openai_input."""
     ROUTE = "route"
     """What the route answers, or its events one by one: for route."""
+    WHOLE_ANSWER = "whole answer"
+    """{"status_code", "body"} of what the route answers, errors too: for route with whole_answer, as the gateway sends
+    the lines of batches."""
 
 
 class JobError(Exception):
@@ -100,7 +103,8 @@ def call_of(content: object, model: str) -> Call:
         method = content.get("method") or ("GET" if body is None else "POST")
         if not isinstance(method, str):
             raise JobError("input.method must be a word such as GET or POST.")
-        return _call(method.upper(), content["route"], body, Form.ROUTE)
+        form = Form.WHOLE_ANSWER if content.get("whole_answer") else Form.ROUTE
+        return _call(method.upper(), content["route"], body, form)
     return _native(content, model)
 
 

@@ -42,7 +42,13 @@ def batches(call: Call, settings: JobSettings) -> OutputBatches:
 
 
 async def emit(call: Call, reply: AppReply, settings: JobSettings) -> AsyncGenerator[object, None]:
-    """The items of the job's output as they come to be. Raises JobError for an error, at once or within a stream."""
+    """The items of the job's output as they come to be.
+
+    Raises JobError for an error, at once or within a stream, unless the call asks for the whole answer.
+    """
+    if call.form is Form.WHOLE_ANSWER:
+        yield {"status_code": reply.status, "body": _parsed(await _all(reply))}
+        return
     if reply.status >= 400:
         raise JobError(_error_message(await _all(reply), reply.status))
     if not reply.is_stream:

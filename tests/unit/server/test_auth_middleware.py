@@ -257,6 +257,20 @@ async def test_anthropics_clients_send_their_key_another_way() -> None:
     assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (401, "error", "authentication_error")
 
 
+async def test_tools_that_are_left_out_are_named_in_a_header() -> None:
+    tools = [{"type": "web_search_20250305", "name": f"a\r\nx-{number}: b"} for number in range(20)]
+    body = json.dumps({"tools": tools}).encode()
+    named = (await call("/v1/messages", method="POST", body=[body])).headers["x-forebay-tools-left-out"]
+    assert named.split(", ") == [f"a??x-{number}??b" for number in range(16)]
+    assert "x-forebay-tools-left-out" not in (await call("/v1/messages", method="POST", body=[b"{}"])).headers
+
+
+async def test_what_cannot_be_done_is_refused_before_vllm_sees_it() -> None:
+    body = json.dumps({"guided_regex": "a", "guided_choice": ["b"]}).encode()
+    reply = await call("/v2/x/openai/chat/completions", method="POST", body=[body])
+    assert (reply.status, reply.json["error"]["code"]) == (400, "unsupported_parameter")
+
+
 async def test_a_part_of_openais_api_that_is_not_there_is_named() -> None:
     reply = await call("/v2/x/openai/v1/fine_tuning/jobs", method="POST")
     assert reply.status == 404

@@ -18,6 +18,7 @@ from forebay_server.jobs.outputs import emit
 from forebay_server.jobs.transport import Transport, WithinProcess
 from forebay_server.serving import routes
 from forebay_server.serving.errors import send_error
+from forebay_server.serving.request_compat import Incompatible, adapt_fields
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,11 @@ async def resolve(content: object, transport: Transport) -> Call:
         raise JobError(f"There is no {call.method} {call.path} here.")
     path = route.path + (f"?{query}" if query else "")
     body = call.body
+    if body is not None:
+        try:
+            body = adapt_fields(route.path, body)
+        except Incompatible as error:
+            raise JobError(str(error)) from None
     if call.form is Form.TOKENS and body is not None and not body["model"]:
         body = {**body, "model": await served_model(transport)}
     return Call(call.method, path, body, call.form, call.batching)

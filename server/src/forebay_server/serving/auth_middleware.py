@@ -17,7 +17,16 @@ from forebay_server.serving import errors, response_headers, routes
 from forebay_server.serving.cors import CorsHeaders
 from forebay_server.serving.errors import refusal
 from forebay_server.serving.key_check import KeyCheck
-from forebay_server.serving.limits import BODILESS, BodyLimits, BodyRefused, Disconnected, lingering_refusal, read_body
+from forebay_server.serving.limits import (
+    BODILESS,
+    BodyLimits,
+    BodyRefused,
+    Disconnected,
+    lingering_refusal,
+    read_body,
+    replaying,
+)
+from forebay_server.serving.request_compat import Incompatible, adapt_body
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +76,9 @@ class AuthMiddleware:
         with self.state.in_flight.one(needs_engine=scope["method"] == "POST"):
             try:
                 if scope["method"] not in BODILESS:
-                    receive = await read_body(scope, receive, self.limits)
+                    receive, send = await self._with_body(scope, route.path, receive, send)
+            except Incompatible as incompatible:
+                await self._cors.answer(refusal(incompatible.error, route.api), scope, receive, send)
             except BodyRefused as refused:
                 answer = lingering_refusal(refused.error, route.api)
                 await self._cors.answer(answer, scope, receive, send)
@@ -75,6 +86,11 @@ class AuthMiddleware:
                 return
             else:
                 await self.app(_as_vllm_knows_it(scope, route), receive, send)
+
+    async def _with_body(self, scope: Scope, path: str, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """The two for vLLM, once the whole body has come. Raises BodyRefused, Disconnected and Incompatible."""
+        body = adapt_body(path, await read_body(scope, receive, self.limits))
+        return replaying(body.content, receive), response_headers.naming_left_out(body.left_out, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = routes.read_path(scope["path"])

@@ -36,19 +36,20 @@ class Disconnected(Exception):
     """The client left before its request was complete."""
 
 
-async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> Receive:
-    """Wait for the whole body. Returns a `receive` that gives it as one message, then what comes after it.
-
-    Raises BodyRefused and Disconnected.
-    """
+async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes:
+    """Wait for the whole body. Raises BodyRefused and Disconnected."""
     declared = header(scope, b"content-length")
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > limits.body_bytes):
         raise BodyRefused(errors.too_large(limits.body_bytes))
     try:
         async with asyncio.timeout(limits.body_seconds):
-            body = await _collect(receive, limits.body_bytes)
+            return await _collect(receive, limits.body_bytes)
     except TimeoutError as error:
         raise BodyRefused(errors.SLOW_BODY) from error
+
+
+def replaying(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body as one message, then what comes after it."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

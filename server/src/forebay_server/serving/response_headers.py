@@ -1,6 +1,7 @@
 """The headers that every answer gets, whoever made it: the gate, vLLM's app, or a stream."""
 
-from collections.abc import Awaitable
+import re
+from collections.abc import Awaitable, Sequence
 
 from forebay_protocol import request_id
 from forebay_server.asgi import Message, Scope, Send, header
@@ -13,6 +14,12 @@ STATE = "forebay_request_id"
 
 UNBUFFERED = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no"}
 """What keeps proxies from holding a stream back; the second is nginx's and what follows it."""
+
+LEFT_OUT = b"x-forebay-tools-left-out"
+"""On an answer: tools that only the API owner's servers can run, so that the model was not told of them."""
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
+"""What a name may have that a header must not."""
 
 EXPOSED = (b"access-control-expose-headers", REQUEST_ID + b", retry-after")
 """What pages of other sites may read besides the body, where they may read the answer at all (CORS)."""
@@ -37,6 +44,20 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
         return send(message)
 
     return scope, send_completed
+
+
+def naming_left_out(names: Sequence[str], send: Send) -> Send:
+    """A `send` that says which tools of the request the model was not told of; `send` itself where there are none."""
+    if not names:
+        return send
+
+    def send_naming(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            line = (LEFT_OUT, ", ".join(_UNFIT.sub("?", name)[:64] for name in names[:16]).encode())
+            message = {**message, "headers": [*message.get("headers", ()), line]}
+        return send(message)
+
+    return send_naming
 
 
 def _missing(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,100 @@
+"""Fields by older and other names become vLLM's, or are refused by name."""
+
+import json
+from typing import Any
+
+import pytest
+
+from forebay_server.serving.request_compat import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Incompatible, adapt_body
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+OWN = {"name": "read", "input_schema": {"type": "object"}}
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+
+
+def adapted(path: str, **fields: Any) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(adapt_body(path, json.dumps({"model": "m", **fields}).encode()).content)
+    assert content.pop("model") == "m"
+    return content
+
+
+@pytest.mark.parametrize("path", [CHAT, f"{CHAT}/batch", COMPLETIONS, RESPONSES])
+@pytest.mark.parametrize(
+    ("given", "structured"),
+    [
+        ({"guided_json": SCHEMA}, {"json": SCHEMA}),
+        ({"guided_json": json.dumps(SCHEMA)}, {"json": json.dumps(SCHEMA)}),
+        ({"guided_choice": ["red", "green"]}, {"choice": ["red", "green"]}),
+        ({"guided_regex": "[0-9]{4}"}, {"regex": "[0-9]{4}"}),
+        ({"guided_grammar": 'root ::= "a"'}, {"grammar": 'root ::= "a"'}),
+        ({"guided_json_object": True}, {"json_object": True}),
+        ({"guided_json": SCHEMA, "guided_whitespace_pattern": " "}, {"json": SCHEMA, "whitespace_pattern": " "}),
+        ({"guided_json": SCHEMA, "guided_regex": None}, {"json": SCHEMA}),
+    ],
+)
+def test_guided_fields_are_structured_outputs(path: str, given: dict[str, Any], structured: dict[str, Any]) -> None:
+    assert adapted(path, **given, seed=1) == {"structured_outputs": structured, "seed": 1}
+
+
+def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
+    wanted = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    for given in (SCHEMA, json.dumps(SCHEMA)):
+        assert adapted(MESSAGES, guided_json=given) == {"output_config": wanted}
+    assert adapted(MESSAGES, guided_json=SCHEMA, output_config={"effort": "low"})["output_config"]["effort"] == "low"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "says", "param"),
+    [
+        (CHAT, {"guided_json": SCHEMA, "guided_regex": "a"}, "one of guided_json and guided_regex", "guided_regex"),
+        (CHAT, {"guided_regex": "a", "structured_outputs": {"regex": "b"}}, "not both", "structured_outputs"),
+        (CHAT, {"guided_decoding_backend": "outlines"}, "STRUCTURED_OUTPUTS_CONFIG", "guided_decoding_backend"),
+        (MESSAGES, {"guided_regex": "a"}, "/v1/chat/completions with structured_outputs", "guided_regex"),
+        (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
+        (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),
+        (MESSAGES, {"tools": [{"type": "computer_20250124", "name": "computer"}]}, "The tool computer has", "tools"),
+        (
+            MESSAGES,
+            {"tools": [OWN, SEARCH], "tool_choice": {"type": "tool", "name": "web_search"}},
+            "web_search is one that Anthropic's servers run",
+            "tool_choice",
+        ),
+        (MESSAGES, {"tools": [SEARCH], "tool_choice": {"type": "any"}}, "web_search is one that", "tool_choice"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name(path: str, fields: dict[str, Any], says: str, param: str) -> None:
+    with pytest.raises(Incompatible, match=says) as raised:
+        adapted(path, **fields)
+    assert (raised.value.error.status, raised.value.error.param) == (400, param)
+
+
+def test_tools_of_anthropics_servers_are_left_out_and_named() -> None:
+    body = adapt_body(MESSAGES, json.dumps({"tools": [OWN, SEARCH]}).encode())
+    assert (json.loads(body.content), body.left_out) == ({"tools": [OWN]}, ("web_search",))
+    body = adapt_body(MESSAGES, json.dumps({"tools": [SEARCH], "tool_choice": {"type": "auto"}}).encode())
+    assert (json.loads(body.content), body.left_out) == ({}, ("web_search",))
+
+
+@pytest.mark.parametrize("kind", ["bash_20250124", "text_editor_20250728", "memory_20250818"])
+def test_tools_that_clients_run_get_the_schema_that_their_models_know(kind: str) -> None:
+    (tool,) = adapted(MESSAGES, tools=[{"type": kind, "name": "named"}])["tools"]
+    assert tool["name"] == "named"
+    assert "command" in tool["input_schema"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, b'{"messages": [{"content": "guided_json"}]}'),
+        (CHAT, b'{"messages": [{"content": "\\"guided_json\\""}], "x": "\xff"}'),
+        (CHAT, b'{"guided_json": '),
+        (CHAT, b'["guided_json"]'),
+        (CHAT, b'{"guided_json": ' + b"[" * 100_000),
+        (CHAT, b'{"guided_json": ' + b"9" * 5000 + b"}"),
+        ("/v1/embeddings", b'{"guided_json": {}}'),
+        (MESSAGES, b'{"tools": 3, "x": "web_search_"}'),
+        (MESSAGES, b'{"tools": [3, {"type": 3}, null], "x": "\\"web_search_"}'),
+    ],
+)
+def test_anything_else_is_left_to_vllm_as_it_is(path: str, body: bytes) -> None:
+    assert adapt_body(path, body).content is body

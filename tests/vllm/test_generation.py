@@ -107,12 +107,44 @@ SCHEMA = WEATHER["function"]["parameters"]  # type: ignore[index]
         ({"structured_outputs": {"grammar": 'root ::= "a" "b"'}}, lambda text: text == "ab"),
         ({"structured_outputs": {"json": SCHEMA}}, is_city),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA}}}, is_city),
+        ({"guided_choice": ["yes", "no"]}, lambda text: text in ("yes", "no")),
+        ({"guided_regex": "[0-9]{4}"}, lambda text: re.fullmatch("[0-9]{4}", text)),
+        ({"guided_grammar": 'root ::= "a" "b"'}, lambda text: text == "ab"),
+        ({"guided_json": SCHEMA}, is_city),
     ],
-    ids=["choice", "regex", "grammar", "json", "json_schema"],
+    ids=[
+        "choice",
+        "regex",
+        "grammar",
+        "json",
+        "json_schema",
+        "guided_choice",
+        "guided_regex",
+        "guided_grammar",
+        "guided_json",
+    ],
 )
 def test_answers_have_the_structure_asked_for(writer: Server, base: str, structure: dict[str, Any], holds: Any) -> None:
     reply = chat(writer, base, max_tokens=64, **structure)
     assert holds(reply["choices"][0]["message"]["content"])
+
+
+def test_old_names_of_constraints_hold_on_every_api(writer: Server) -> None:
+    status, reply = ask(writer, "/v1/completions", model=NAME, prompt="Hello", guided_regex="[0-9]{4}", max_tokens=64)
+    assert re.fullmatch("[0-9]{4}", reply["choices"][0]["text"]), (status, reply)
+    status, reply = ask(writer, "/v1/responses", model=NAME, input="Hello", guided_choice=["yes"], max_output_tokens=64)
+    assert reply["output"][-1]["content"][0]["text"] == "yes", (status, reply)
+    status, reply = ask(writer, "/v1/messages", model=NAME, messages=HELLO, guided_json=SCHEMA, max_tokens=64)
+    assert is_city(reply["content"][-1]["text"]), (status, reply)
+    status, reply = ask(writer, "/v1/messages", model=NAME, messages=HELLO, guided_regex="a", max_tokens=64)
+    assert (status, reply["error"]["param"]) == (400, "guided_regex")
+
+
+def test_tools_of_anthropics_servers_are_left_out(writer: Server) -> None:
+    own = {"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
+    tools = [own, {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}]
+    status, reply = ask(writer, "/v1/messages", model=NAME, messages=HELLO, tools=tools, max_tokens=4)
+    assert (status, reply["type"]) == (200, "message"), reply
 
 
 @both_urls

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_server.serving.errors import clean, of_status, of_vllm
+from forebay_server.serving.errors import clean, name_variables, of_status, of_vllm
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,23 @@ def test_vllms_errors_get_openais_type_and_code(
     kind = "server_error" if made.status >= 500 else "invalid_request_error"
     assert made.content()["error"]["type"] == kind
     assert "secret" not in made.message
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        (
+            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+            '"auto" tool choice requires ENABLE_AUTO_TOOL_CHOICE and TOOL_CALL_PARSER to be set '
+            "(in spec.env of the endpoint).",
+        ),
+        ("Please set `--reasoning-parser`.", "Please set REASONING_PARSER (in spec.env of the endpoint)."),
+        ("a--b and -- and 3 --4", "a--b and -- and 3 --4"),
+        ("It is wrong.", "It is wrong."),
+    ],
+)
+def test_variables_are_named_in_place_of_flags(message: str, named: str) -> None:
+    assert name_variables(message) == named
 
 
 @pytest.mark.parametrize("body", [{"detail": "Not here"}, {"error": "Not here"}])

@@ -13,6 +13,9 @@ from forebay_server.asgi import App, Receive, Scope, Send
 
 RETRY_AFTER_SECONDS = 1
 
+_FLAG = re.compile(r"`?(?<![\w-])--([a-z][a-z0-9]*(?:[-.][a-z0-9]+)*)`?")
+"""A flag of vLLM in one of its messages."""
+
 _PLACES = re.compile(
     r" at 0x[0-9a-fA-F]+(?=>)"
     r"|\n?Traceback \(most recent call last\):"
@@ -98,5 +101,11 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
 
 
 def clean(message: str) -> str:
-    """`message` without tracebacks, addresses in memory and paths of the image."""
-    return _PLACES.sub("", message).strip()
+    """`message` without tracebacks, addresses in memory and paths of the image; variables are named, not flags."""
+    return name_variables(_PLACES.sub("", message).strip())
+
+
+def name_variables(message: str) -> str:
+    """`message`, in which vLLM names its flags, with the variables of spec.env that set them."""
+    named, count = _FLAG.subn(lambda found: found[1].replace("-", "_").upper(), message)
+    return f"{named.rstrip('.')} (in spec.env of the endpoint)." if count else message

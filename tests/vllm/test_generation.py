@@ -140,6 +140,17 @@ def test_old_names_of_constraints_hold_on_every_api(writer: Server) -> None:
     assert (status, reply["error"]["param"]) == (400, "guided_regex")
 
 
+def test_several_choices_at_temperature_0_are_the_most_likely_one(writer: Server) -> None:
+    reply = chat(writer, n=2, temperature=0, seed=1)
+    first, second = (choice["message"]["content"] for choice in reply["choices"])
+    assert first == second == chat(writer, temperature=0)["choices"][0]["message"]["content"]
+    assert chat(writer, top_p=0)["choices"][0]["message"]["content"] == first
+
+
+def test_more_than_four_stop_strings_are_taken(writer: Server) -> None:
+    assert chat(writer, stop=[f"stop {number}" for number in range(9)])
+
+
 def test_tools_of_anthropics_servers_are_left_out(writer: Server) -> None:
     own = {"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
     tools = [own, {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}]

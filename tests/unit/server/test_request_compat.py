@@ -36,6 +36,27 @@ def test_guided_fields_are_structured_outputs(path: str, given: dict[str, Any], 
     assert adapted(path, **given, seed=1) == {"structured_outputs": structured, "seed": 1}
 
 
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"n": 2, "temperature": 0}, {"n": 2, "temperature": 1, "top_k": 1}),
+        ({"n": 12, "temperature": 0.0, "top_k": 9}, {"n": 12, "temperature": 1, "top_k": 1}),
+        ({"n": 2, "temperature": 0.5}, {"n": 2, "temperature": 0.5}),
+        ({"n": 2}, {"n": 2}),
+        ({"n": 1, "temperature": 0}, {"n": 1, "temperature": 0}),
+        ({"top_p": 0}, {"top_k": 1}),
+        ({"top_p": 0.0, "seed": 1}, {"top_k": 1, "seed": 1}),
+        ({"top_p": 0.01}, {"top_p": 0.01}),
+        ({"n": True, "temperature": 0, "top_p": False}, {"n": True, "temperature": 0, "top_p": False}),
+    ],
+)
+def test_greedy_sampling_is_asked_for_as_vllm_takes_it(
+    path: str, given: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    assert adapted(path, **given) == wanted
+
+
 def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
     wanted = {"format": {"type": "json_schema", "schema": SCHEMA}}
     for given in (SCHEMA, json.dumps(SCHEMA)):

@@ -4,6 +4,7 @@ The gate asks for every body, and the job runner for what a job's input stands f
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,8 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
     Raises:
         Incompatible: it asks for something that cannot be done here.
     """
-    if not any(marker in body for marker in _MARKERS.get(path, ())):
+    marker = _MARKERS.get(path)
+    if marker is None or not marker.search(body):
         return AdaptedBody(body)
     try:
         fields = json.loads(body)
@@ -157,6 +159,22 @@ def adapt_guided(fields: Fields) -> Fields:
     if len(constraints) > 1:
         raise Incompatible(f"Send one of {' and '.join(constraints)}, not both.", constraints[1])
     return {**rest, "structured_outputs": {GUIDED[name]: value for name, value in given.items()}}
+
+
+def adapt_greedy(fields: Fields) -> Fields:
+    """Several choices at temperature 0, and top_p 0, as the one most likely token: OpenAI takes both, vLLM neither."""
+    adapted = dict(fields)
+    if _is_zero(fields.get("top_p")):
+        del adapted["top_p"]
+        adapted["top_k"] = 1
+    choices = fields.get("n")
+    if isinstance(choices, int) and choices > 1 and _is_zero(fields.get("temperature")):
+        adapted |= {"temperature": 1, "top_k": 1}
+    return adapted
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
 
 
 def adapt_guided_messages(fields: Fields) -> Fields:
@@ -226,18 +244,20 @@ def _tool_names(fields: Mapping[str, Any]) -> list[str]:
 Adapt = Callable[[Fields], Fields]
 
 _ADAPTERS: Mapping[str, Collection[Adapt]] = {
-    CHAT: (adapt_guided,),
-    f"{CHAT}/batch": (adapt_guided,),
-    COMPLETIONS: (adapt_guided,),
-    RESPONSES: (adapt_guided,),
+    CHAT: (adapt_guided, adapt_greedy),
+    f"{CHAT}/batch": (adapt_guided, adapt_greedy),
+    COMPLETIONS: (adapt_guided, adapt_greedy),
+    RESPONSES: (adapt_guided, adapt_greedy),
     MESSAGES: (adapt_guided_messages, adapt_anthropic_tools),
     f"{MESSAGES}/count_tokens": (adapt_anthropic_tools,),
 }
 
-_GUIDED_MARKERS = (b'"guided_',)
-_TOOL_MARKERS = tuple(f'"{kind}'.encode() for kind in (*SERVER_TOOLS, *CLIENT_TOOLS, "computer_"))
+_FOR_OPENAI = re.compile(rb'"(?:guided_|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])')
+_FOR_ANTHROPIC = re.compile(
+    rb'"(?:guided_|%s)' % b"|".join(kind.encode() for kind in (*SERVER_TOOLS, *CLIENT_TOOLS, "computer_"))
+)
 
-_MARKERS: Mapping[str, Collection[bytes]] = {
-    path: (*_GUIDED_MARKERS, *_TOOL_MARKERS) if path.startswith(MESSAGES) else _GUIDED_MARKERS for path in _ADAPTERS
+_MARKERS: Mapping[str, re.Pattern[bytes]] = {
+    path: _FOR_ANTHROPIC if path.startswith(MESSAGES) else _FOR_OPENAI for path in _ADAPTERS
 }
 """What is in every body that an adapter may change: a body without it is not read here."""

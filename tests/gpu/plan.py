@@ -91,7 +91,7 @@ class Run:
         """The variables of a server of `model`, whose caches are new in each part unless BASE_PATH says otherwise."""
         name = {"MODEL_NAME": str(model), "OPENAI_SERVED_MODEL_NAME_OVERRIDE": MODEL, "HF_HUB_OFFLINE": "1"}
         variables = {**os.environ, **name, **self.plan.variables, "BASE_PATH": str(self.folder / "cache"), **more}
-        return {**cache_environment(Path(variables["BASE_PATH"])), **variables}
+        return {**cache_environment(Path(variables["BASE_PATH"]), variables), **variables}
 
 
 MODEL = "model"

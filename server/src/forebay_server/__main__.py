@@ -61,7 +61,9 @@ def serve() -> int:
                 lambda: "" if state.step is Step.READY else str(state.step),
                 own.termination_log,
             )
-        _set_defaults(settings.cache_environment(own.base_path) | settings.SAFE_DEFAULTS)
+        _set_defaults(
+            settings.cache_environment(own.base_path, env, env.get("MODEL_NAME", "")) | settings.SAFE_DEFAULTS
+        )
         serving = app.begin(own, state)
         ops.attach_control(serving.control)
 

@@ -89,6 +89,30 @@ def test_a_wrong_setting_stops_the_start(env: dict[str, str], message: str) -> N
 
 
 def test_every_cache_is_under_the_base_path() -> None:
-    variables = cache_environment(Path("/runpod-volume"))
-    assert variables["HF_HOME"] == "/runpod-volume/huggingface-cache/hub"
+    variables = cache_environment(Path("/runpod-volume"), {})
+    assert variables["HF_HOME"] == variables["HF_HUB_CACHE"] == "/runpod-volume/huggingface-cache/hub"
     assert all(path.startswith("/runpod-volume/") for path in variables.values())
+
+
+def test_the_users_own_place_for_models_counts() -> None:
+    assert "HF_HUB_CACHE" not in cache_environment(Path("/v"), {"HF_HOME": "/mine"})
+    assert cache_environment(Path("/v"), {"HUGGINGFACE_HUB_CACHE": "/mine"})["HF_HUB_CACHE"] == "/mine"
+
+
+@pytest.mark.parametrize(
+    ("filled", "used"),
+    [
+        ((), ""),
+        (("models--org--model",), ""),
+        (("hub/models--org--model",), "hub"),
+        (("models--org--model", "hub/models--org--model"), ""),
+        (("hub/models--org--another",), ""),
+    ],
+)
+def test_models_that_runpod_or_an_earlier_release_fetched_are_found(
+    tmp_path: Path, filled: tuple[str, ...], used: str
+) -> None:
+    home = tmp_path / "huggingface-cache" / "hub"
+    for folder in filled:
+        (home / folder).mkdir(parents=True)
+    assert cache_environment(tmp_path, {}, "org/model")["HF_HUB_CACHE"] == str(home / used)

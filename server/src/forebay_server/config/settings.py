@@ -158,19 +158,29 @@ def termination_log(env: Mapping[str, str]) -> Path:
     return Path(_read(env, "FOREBAY_TERMINATION_LOG"))
 
 
-def cache_environment(base_path: Path) -> dict[str, str]:
+def cache_environment(base_path: Path, env: Mapping[str, str], model: str = "") -> dict[str, str]:
     """Variables that send every cache of the libraries to the cache volume; the root file system is read-only.
 
-    The place of HF_HOME is RunPod's, so a volume filled by its workers is found.
+    HF_HOME and the hub's cache are one folder, as RunPod's workers set them, so that a volume which they filled is
+    found. Releases of Forebay before had the hub's cache in the folder `hub` within: it stays the cache of a `model`
+    that is only there. What `env` has of these variables is the user's.
     """
-    return {
-        "HF_HOME": str(base_path / "huggingface-cache" / "hub"),
+    home = base_path / "huggingface-cache" / "hub"
+    variables = {
+        "HF_HOME": str(home),
         "VLLM_CACHE_ROOT": str(base_path / "vllm"),
         "TRITON_CACHE_DIR": str(base_path / "triton"),
         "TORCHINDUCTOR_CACHE_DIR": str(base_path / "torchinductor"),
         "XDG_CACHE_HOME": str(base_path / "xdg"),
         "XDG_CONFIG_HOME": str(base_path / "xdg-config"),
     }
+    if env.get("HUGGINGFACE_HUB_CACHE"):  # its name before
+        return variables | {"HF_HUB_CACHE": env["HUGGINGFACE_HUB_CACHE"]}
+    if env.get("HF_HOME"):
+        return variables
+    folder, older = f"models--{model.replace('/', '--')}", home / "hub"
+    in_older = model and (older / folder).is_dir() and not (home / folder).is_dir()
+    return variables | {"HF_HUB_CACHE": str(older if in_older else home)}
 
 
 def _read(env: Mapping[str, str], name: str) -> str:

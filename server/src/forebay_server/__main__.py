@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay_server import __version__, app, failure
-from forebay_server.config import baked_in, settings
+from forebay_server.config import baked_in, settings, variable_names
 from forebay_server.failure import EXIT_FAILURE, Failure, StartError
 from forebay_server.lifecycle import diagnosis, downloads, drain, journal, startup_limit
 from forebay_server.lifecycle.startup import Step
@@ -74,6 +74,8 @@ def serve() -> int:
             model = plan.model
             _warn((*plan.ignored, *plan.warnings))
             env.update(plan.variables)
+            for name in variable_names.UNSET:
+                env.pop(name, None)
             vllm_compat.import_server()
         if plan.fork_engine:
             serving.fork_engine = True

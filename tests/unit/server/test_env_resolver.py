@@ -155,6 +155,14 @@ def test_what_cannot_be_is_an_error(env: dict[str, str], error: str) -> None:
             ["NGRAM_PROMPT_LOOKUP_MAX is ignored: SPECULATIVE_CONFIG is set."],
         ),
         ({"API_KEY": "k"}, ["API_KEY has no effect here. Keys come from the endpoint's Secret, see spec.auth."]),
+        (
+            {"VLLM_PORT": "8000", "PORT_HEALTH": "8080"},
+            [
+                "PORT_HEALTH has no effect here. Kubernetes asks for the server's health on its port 8001.",
+                "VLLM_PORT has no effect here. The server listens on its port 8000. To vLLM it would be the port of "
+                "its own processes.",
+            ],
+        ),
         ({"TOKENIZER_NAME": "t", "TOKENIZER": "u"}, ["TOKENIZER is ignored: TOKENIZER_NAME is set."]),
         ({"VLLM_API_KEY": "", "SWAP_SPACE": ""}, []),
         ({"VLLM_SERVER_DEV_MODE": "0"}, []),

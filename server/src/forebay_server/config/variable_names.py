@@ -61,8 +61,16 @@ RESERVED = {
     "API_KEY": "Keys come from the endpoint's Secret, see spec.auth.",
     "UDS": "The server listens on its port only.",
     "HEADLESS": "The server always serves HTTP.",
+    "PORT_HEALTH": "Kubernetes asks for the server's health on its port 8001.",
+    "VLLM_PORT": "The server listens on its port 8000. To vLLM it would be the port of its own processes.",
 }
-"""Names that are everyone's, so they never set a flag of vLLM; with what to do instead where one may be missed."""
+"""Names that are everyone's, so they never set a flag of vLLM; with what to do instead where one may be missed.
+
+RunPod's pod templates set the last two; Kubernetes sets VLLM_PORT too, to a URL, where a Service is called vllm.
+"""
+
+UNSET = ("VLLM_PORT",)
+"""Those that vLLM would read from the environment itself."""
 
 REFUSED_FLAGS = {
     "HOST": "the Service reaches the server on every address of the pod",

@@ -33,7 +33,9 @@ class Client:
         self.comments.append(text)
 
 
-async def hold(body: bytes, monkeypatch: pytest.MonkeyPatch, *, early: float = 0.0) -> tuple[Client, Refused]:
+async def hold(
+    body: bytes, monkeypatch: pytest.MonkeyPatch, *headers: tuple[bytes, bytes], early: float = 0.0
+) -> tuple[Client, Refused]:
     """Hold a request until its deadline, on a loop whose timers end so many seconds early."""
     real = asyncio.wait
 
@@ -43,7 +45,7 @@ async def hold(body: bytes, monkeypatch: pytest.MonkeyPatch, *, early: float = 0
     monkeypatch.setattr(asyncio, "wait", wait)
     cluster = Cluster(hold_seconds=HOLD_SECONDS, patience_seconds=0.2, heartbeat_seconds=0.1)
     handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, Budgets(Limits()))
-    head = Head("POST", b"/v1/chat/completions", "1.1", [])
+    head = Head("POST", b"/v1/chat/completions", "1.1", list(headers))
     path = read_path(head.method, head.target, shared=False)
     assert path
     client = Client()
@@ -68,6 +70,12 @@ async def test_a_stream_is_told_of_the_wait_once_its_patience_is_over(
     client, refused = await hold(b'{"model": "m", "stream": true}', monkeypatch, early=early)
     assert refused.error.status == 503
     assert 1 <= len(client.comments) <= 3
+
+
+async def test_a_client_may_ask_for_no_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"model": "m", "stream": true}'
+    client, refused = await hold(body, monkeypatch, (b"X-Forebay-Comments", b"None"))
+    assert (client.comments, refused.error.status) == ([], 503)
 
 
 OPEN, CLOSED = ("team", "open"), ("team", "one")

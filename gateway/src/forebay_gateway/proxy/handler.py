@@ -39,6 +39,9 @@ LONGEST_FOR_AFFINITY = 4 << 20
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """What the system says where this process or machine has too many connections."""
 
+COMMENTS = b"x-forebay-comments"
+"""A request whose header of this name says `none` gets no comments while it waits: its stream begins with the answer."""
+
 NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})
 """As in forebay_server's routes, where /v1/completions takes the model that is served."""
 
@@ -274,7 +277,9 @@ class RequestHandler:
         endpoint = self.directory.endpoint(key)
         if endpoint and fields.model and endpoint.models and fields.model not in endpoint.models:
             raise Refused(errors.no_model(fields.model))
-        streams = fields.stream and request.admission.head.version == "1.1"  # HTTP/1.0 knows no chunks
+        head = request.admission.head
+        streams = fields.stream and head.version == "1.1"  # HTTP/1.0 knows no chunks
+        streams = streams and head.get(COMMENTS).lower() != "none"
         return await self.activator.hold(key, request.began, comment=request.client.comment if streams else None)
 
 

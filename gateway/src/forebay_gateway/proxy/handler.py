@@ -40,7 +40,7 @@ OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno
 """What the system says where this process or machine has too many connections."""
 
 COMMENTS = b"x-forebay-comments"
-"""A request whose header of this name says `none` gets no comments while it waits: its stream begins with the answer."""
+"""A request whose header of this name says `none` gets no comments while it waits."""
 
 NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})
 """As in forebay_server's routes, where /v1/completions takes the model that is served."""

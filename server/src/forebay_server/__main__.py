@@ -62,7 +62,7 @@ def serve() -> int:
                 own.termination_log,
             )
         _set_defaults(
-            settings.cache_environment(own.base_path, env, env.get("MODEL_NAME", "")) | settings.SAFE_DEFAULTS
+            settings.cache_environment(own.base_path, env, env.get("MODEL_NAME", "")) | settings.VLLM_DEFAULTS
         )
         serving = app.begin(own, state)
         ops.attach_control(serving.control)

@@ -13,19 +13,6 @@ from forebay_server.config.vllm_flags import Flag, flags_of
 from forebay_server.failure import invalid_configuration
 from forebay_server.serving.ops_server import any_address
 
-KEEP_ALIVE = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"
-"""vLLM's variable for the seconds for which an idle connection stays open; its own default is 5."""
-
-KEEP_ALIVE_SECONDS = 120
-"""Longer than proxies and clients keep a connection to use it again: 60 s for an AWS load balancer, 75 s for nginx and
-90 s for Go's HTTP client. The server must not be the first to close: it would reset requests that are on their way."""
-
-STOP_STRINGS = "VLLM_MAX_STOP_STRINGS"
-"""vLLM's variable for the most stop strings of a request; its own default is OpenAI's limit of 4."""
-
-MAX_STOP_STRINGS = 64
-"""Agents and evaluation harnesses send more than four."""
-
 REMEDY = "Correct spec.env of the endpoint. `forebay-server flags` lists what can be set."
 
 
@@ -64,8 +51,6 @@ def plan(env: Mapping[str, str]) -> Launch:
         raise invalid_configuration(" ".join(refused), remedy)
     arguments: list[str] = []
     variables = {"VLLM_PLUGINS": plugins(env.get("VLLM_PLUGINS"), vllm_compat.plugin_names())}
-    defaults_of_ours = {KEEP_ALIVE: KEEP_ALIVE_SECONDS, STOP_STRINGS: MAX_STOP_STRINGS}
-    variables |= {name: str(value) for name, value in defaults_of_ours.items() if not env.get(name)}
     if vllm_compat.is_cpu():
         arguments, cpu_variables = cpu_defaults(given, env)
         variables |= cpu_variables

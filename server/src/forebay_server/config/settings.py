@@ -143,14 +143,20 @@ class Settings:
         )
 
 
-SAFE_DEFAULTS = {
+VLLM_DEFAULTS = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
     "VLLM_MAX_N_SEQUENCES": "128",
+    "VLLM_MAX_STOP_STRINGS": "64",
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "120",
 }
-"""Variables of vLLM that are safe for a server with clients of all kinds: nothing is told to vLLM's authors, the URL of
-an image does not lead on to another host than ALLOWED_MEDIA_DOMAINS allows, and one request has at most 128 answers
-(`n`; OpenAI's own limit), where vLLM allows 16,384."""
+"""Variables of vLLM for a server with clients of all kinds, where the user sets no others.
+
+Nothing is told to vLLM's authors. The URL of an image does not lead on to another host than ALLOWED_MEDIA_DOMAINS
+allows. One request has at most 128 answers (`n`; OpenAI's own limit), where vLLM allows 16,384, and 64 stop strings:
+agents and evaluation harnesses send more than OpenAI's 4. Idle connections stay open for longer than proxies and
+clients keep them to use them again: 60 s for an AWS load balancer, 75 s for nginx, 90 s for Go's HTTP client. The
+server must not be the first to close, as it would reset requests that are on their way."""
 
 
 def termination_log(env: Mapping[str, str]) -> Path:

@@ -166,7 +166,7 @@ POOL = (
     post(
         "/v2/embed",
         EMBED,
-        body(texts=["Hello"], input_type="search_document", embedding_types=["float"]),
+        body(texts=["Hello"], embedding_types=["float"]),
         {"embeddings": {"float": [[float] * 64]}},
     ),
 )

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from forebay_server.lifecycle.warmup import second_of_silence
+from forebay_server.serving.openapi_document import public
+from forebay_server.serving.routes import is_reached
 from tests.vllm.asking import ask, request, send_file
 from tests.vllm.conftest import Served
 from tests.vllm.media import silence_in_base64
@@ -122,9 +124,10 @@ def test_every_model_takes_jobs(served: Served, model: str) -> None:
 def test_the_openapi_document_lists_what_clients_can_call(served: Served, model: str) -> None:
     _, text = request(served(model), "GET", "/v1/openapi.json")
     callable_ = {
-        (route.method.lower(), route.urls[0] if "{" not in route.path else route.path.replace(":path", ""))
+        (route.method.lower(), public(route.path).replace(":path", ""))
         for route in rows(model)
-        if route.access is not Access.HIDDEN
+        if is_reached(route.path)
+        and route.access is not Access.HIDDEN
         and not route.absent
         and route.status != 403
         and route.method != "WEBSOCKET"

@@ -58,13 +58,23 @@ def plan(env: Mapping[str, str]) -> Launch:
     own += ["--middleware", MIDDLEWARE]
     return Launch(
         model=resolution.model,
-        arguments=[resolution.model, *arguments, *resolution.arguments, *own],
+        arguments=[resolution.model, *arguments, *cors_defaults(env), *resolution.arguments, *own],
         given=given,
         variables=variables,
         fork_engine=may_fork(given, env) if vllm_compat.is_cpu() else False,
         ignored=tuple(resolution.ignored),
         warnings=tuple(resolution.warnings),
     )
+
+
+def cors_defaults(env: Mapping[str, str]) -> list[str]:
+    """Arguments that let the pages of every site call an endpoint with keys: a page needs a key as everybody does.
+
+    vLLM's own default is no site, which it stays for an endpoint that asks for no key: there any page in the browser of
+    somebody who reaches it could use it.
+    """
+    asks_for_a_key = env.get("FOREBAY_AUTH") == "APIKey"
+    return ['--allowed-origins=["*"]'] if asks_for_a_key and not env.get("ALLOWED_ORIGINS") else []
 
 
 def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import pytest
 
-from forebay_server.launch import cpu_defaults, may_fork, plugins
+from forebay_server.launch import cors_defaults, cpu_defaults, may_fork, plugins
 
 
 def given(**changed: object) -> Namespace:
@@ -62,3 +62,15 @@ def test_one_process_on_a_cpu_is_forked_unless_the_user_says_otherwise(
     parsed: Namespace, env: dict[str, str], forked: bool
 ) -> None:
     assert may_fork(parsed, env) == forked
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments"),
+    [
+        ({"FOREBAY_AUTH": "APIKey"}, ['--allowed-origins=["*"]']),
+        ({"FOREBAY_AUTH": "APIKey", "ALLOWED_ORIGINS": '["https://app.example.com"]'}, []),
+        ({"FOREBAY_AUTH": "None"}, []),
+    ],
+)
+def test_pages_of_other_sites_may_call_an_endpoint_with_keys(env: dict[str, str], arguments: list[str]) -> None:
+    assert cors_defaults(env) == arguments

@@ -14,7 +14,7 @@ from forebay_protocol.routes import OWN_URLS
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
 from forebay_server.lifecycle.state import ServerState, Step
 from forebay_server.serving import errors, response_headers, routes
-from forebay_server.serving.cors import CorsHeaders
+from forebay_server.serving.cors import answer_with_cors
 from forebay_server.serving.errors import refusal
 from forebay_server.serving.key_check import KeyCheck
 from forebay_server.serving.limits import (
@@ -57,7 +57,6 @@ class AuthMiddleware:
         self.keys = keys
         self.lifecycle = lifecycle
         self.limits = limits or BodyLimits()
-        self._cors = CorsHeaders(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -70,7 +69,7 @@ class AuthMiddleware:
         scope, send = response_headers.complete_headers(scope, send)
         route = routes.read_path(scope["path"])
         if error := self._refusal(scope, route):
-            await self._cors.answer(refusal(error, route.api), scope, receive, send)
+            await answer_with_cors(refusal(error, route.api), scope, receive, send)
             return
         # by what was begun an autoscaler tells an idle server: who only looks at the models does not keep it up
         with self.state.in_flight.one(needs_engine=scope["method"] == "POST"):
@@ -78,10 +77,10 @@ class AuthMiddleware:
                 if scope["method"] not in BODILESS:
                     receive, send = await self._with_body(scope, route.path, receive, send)
             except Incompatible as incompatible:
-                await self._cors.answer(refusal(incompatible.error, route.api), scope, receive, send)
+                await answer_with_cors(refusal(incompatible.error, route.api), scope, receive, send)
             except BodyRefused as refused:
                 answer = lingering_refusal(refused.error, route.api)
-                await self._cors.answer(answer, scope, receive, send)
+                await answer_with_cors(answer, scope, receive, send)
             except Disconnected:
                 return
             else:

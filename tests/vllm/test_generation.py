@@ -161,7 +161,7 @@ def test_tools_of_anthropics_servers_are_left_out(writer: Server) -> None:
 @both_urls
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_tools_are_called_when_they_must_be(writer: Server, base: str, choice: Any) -> None:
-    asked = {"tools": [WEATHER], "tool_choice": choice, "max_tokens": 128, "seed": 7}  # with others random weights never end
+    asked = {"tools": [WEATHER], "tool_choice": choice, "max_tokens": 128, "seed": 7}  # by others it may never end
     (call,) = chat(writer, base, **asked)["choices"][0]["message"]["tool_calls"][:1]
     assert call["function"]["name"] == "weather"
     assert is_city(call["function"]["arguments"])

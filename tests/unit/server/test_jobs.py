@@ -29,7 +29,7 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_
             ("POST", CHAT, {"model": "lora", "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS),
         ),
         (
-            {"prompt": "Hi", "stream": True, "sampling_params": {"max_tokens": 5, "top_k": 2, "logprobs": 3}},
+            {"prompt": "Hi", "stream": True, "sampling_params": {"max_tokens": 5, "top_k": 2, "logprobs": None}},
             ("POST", COMPLETIONS, {"model": "m", "max_tokens": 5, "top_k": 2, **STREAM, "prompt": "Hi"}, Form.TOKENS),
         ),
         (
@@ -63,6 +63,12 @@ def test_every_form_of_input_stands_for_one_request(
 def test_batch_sizes_of_the_input_are_kept() -> None:
     content = {"prompt": "Hi", "max_batch_size": 10, "min_batch_size": "2", "batch_size_growth_factor": None}
     assert call_of(content, "m").batching == {"max_batch_size": 10.0, "min_batch_size": 2.0}
+    assert call_of({"openai_input": {"prompt": "Hi"}, "max_batch_size": 3}, "m").batching == {"max_batch_size": 3.0}
+
+
+def test_what_belongs_to_the_client_alone_is_left_alone() -> None:
+    call = call_of({"prompt": "Hi", "user_id": 3, "max_tokens": None, "sampling_params": {"guided_regex": "a"}}, "m")
+    assert call.body == {"model": "m", "max_tokens": 100, "guided_regex": "a", "prompt": "Hi"}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +82,17 @@ def test_batch_sizes_of_the_input_are_kept() -> None:
         ({"prompt": "Hi", "sampling_params": "x"}, "sampling_params must be an object."),
         ({"prompt": "Hi", "sampling_params": {"best_of": 3}}, "best_of=3 cannot be had"),
         ({"prompt": "Hi", "max_batch_size": "many"}, "max_batch_size must be a number above 0."),
+        ({"prompt": "Hi", "sampling_params": {"logprobs": 3}}, "logprobs has no effect: this output has no place"),
+        (
+            {"prompt": "Hi", "max_tokens": 9},
+            "input.max_tokens has no effect where it stands: it belongs into input.samp",
+        ),
+        ({"prompt": "Hi", "guided_json": {}}, "it belongs into input.sampling_params."),
+        ({"prompt": "Hi", "sampling_params": {"chat_template_kwargs": {"a": 1}}}, "needs messages"),
+        ({"openai_input": {"prompt": "Hi"}, "stream": True}, "input.stream has no effect where it stands: it belongs"),
+        ({"openai_input": {"prompt": "Hi"}, "sampling_params": {}}, "it belongs into input.openai_input."),
+        ({"route": "/v1/completions", "body": {}, "temperature": 0}, "it belongs into input.body."),
+        ({"route": "/v1/completions", "body": {}, "max_batch_size": 3}, "it belongs into input.body."),
         ({"openai_route": 3, "openai_input": {"a": 1}}, "The route must be a path"),
         ({"openai_input": [1]}, "The body of the request must be an object."),
         ({"route": "/v1/models", "method": 3}, "input.method must be a word"),

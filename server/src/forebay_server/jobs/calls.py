@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from forebay_protocol.spelling import suggest
+from forebay_server.serving.request_compat import GUIDED
 
 
 class Form(StrEnum):
@@ -83,8 +84,19 @@ SAMPLING = frozenset(
 
 RENAMED = {"guided_decoding": "structured_outputs"}
 
-UNUSED = frozenset({"best_of", "detokenize", "early_stopping", "logprobs", "output_kind", "prompt_logprobs"})
-"""Those that vLLM has no more or that this output has no place for. best_of must not ask for more than n."""
+UNUSED = frozenset({"best_of", "detokenize", "early_stopping", "output_kind"})
+"""Those that vLLM has no more. best_of must not ask for more than n."""
+
+NO_PLACE = frozenset({"logprobs", "prompt_logprobs"})
+"""Those that this output has no place for."""
+
+PLACES = {
+    Form.TOKENS: "input.sampling_params",
+    Form.OPENAI: "input.openai_input",
+    Form.ROUTE: "input.body",
+    Form.WHOLE_ANSWER: "input.body",
+}
+"""Where a form has the options of the request."""
 
 STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 """Each chunk then counts the tokens so far."""
@@ -97,23 +109,38 @@ def call_of(content: object, model: str) -> Call:
     if "openai_route" in content or "openai_input" in content:
         path = content.get("openai_route") or CHAT
         body = content.get("openai_input") or None
-        return _call("POST" if body else "GET", path, body, Form.OPENAI)
+        _check_places(content, Form.OPENAI)
+        return _call("POST" if body else "GET", path, body, Form.OPENAI, _batching(content))
     if "route" in content:
         body = content.get("body")
         method = content.get("method") or ("GET" if body is None else "POST")
         if not isinstance(method, str):
             raise JobError("input.method must be a word such as GET or POST.")
         form = Form.WHOLE_ANSWER if content.get("whole_answer") else Form.ROUTE
+        _check_places(content, form)
         return _call(method.upper(), content["route"], body, form)
+    _check_places(content, Form.TOKENS)
     return _native(content, model)
 
 
-def _call(method: str, path: object, body: object, form: Form) -> Call:
+def _check_places(content: Mapping[str, Any], form: Form) -> None:
+    """Raise JobError for an option that has no effect where it stands, as RunPod's workers ignored it there."""
+    elsewhere = {*SAMPLING, *RENAMED, *GUIDED}
+    if form is not Form.TOKENS:
+        elsewhere |= {"messages", "prompt", "sampling_params", "stream"}
+    if form in (Form.ROUTE, Form.WHOLE_ANSWER):
+        elsewhere |= {*BATCHING}
+    for name in content:
+        if name in elsewhere and content[name] is not None:
+            raise JobError(f"input.{name} has no effect where it stands: it belongs into {PLACES[form]}.")
+
+
+def _call(method: str, path: object, body: object, form: Form, batching: dict[str, float] | None = None) -> Call:
     if not isinstance(path, str) or not path:
         raise JobError("The route must be a path such as /v1/chat/completions.")
     if body is not None and not isinstance(body, dict):
         raise JobError("The body of the request must be an object.")
-    return Call(method, "/" + path.removeprefix("/"), body, form)
+    return Call(method, "/" + path.removeprefix("/"), body, form, batching or {})
 
 
 def _native(content: Mapping[str, Any], model: str) -> Call:
@@ -124,14 +151,18 @@ def _native(content: Mapping[str, Any], model: str) -> Call:
         prompt = [{"role": "user", "content": prompt}]
     chat = isinstance(prompt, list) and isinstance(prompt[0], dict)
     body = {"model": content.get("model") or model, **_sampling(content.get("sampling_params") or {})}
-    if not chat:
-        body.pop("chat_template_kwargs", None)
+    if not chat and body.get("chat_template_kwargs") is not None:
+        raise JobError("sampling_params.chat_template_kwargs needs messages, or apply_chat_template with the prompt.")
     if content.get("stream"):
         body |= {"stream": True, "stream_options": STREAM_OPTIONS}
-    batching = {name: _positive(content[name], name) for name in BATCHING if content.get(name)}
+    batching = _batching(content)
     if chat:
         return Call("POST", CHAT, {**body, "messages": prompt}, Form.TOKENS, batching)
     return Call("POST", COMPLETIONS, {**body, "prompt": prompt}, Form.TOKENS, batching)
+
+
+def _batching(content: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _positive(content[name], name) for name in BATCHING if content.get(name)}
 
 
 def _sampling(parameters: object) -> dict[str, Any]:
@@ -142,7 +173,13 @@ def _sampling(parameters: object) -> dict[str, Any]:
     for name, value in parameters.items():
         if name in UNUSED:
             continue
-        if name not in SAMPLING and name not in RENAMED:
+        if name in NO_PLACE:
+            if value is not None and value is not False:
+                raise JobError(
+                    f"sampling_params.{name} has no effect: this output has no place for it. Use openai_input."
+                )
+            continue
+        if name not in SAMPLING and name not in RENAMED and name not in GUIDED:
             raise JobError(f"sampling_params has no {name}.{suggest(str(name), SAMPLING)}")
         fields[RENAMED.get(str(name), str(name))] = value
     best_of = parameters.get("best_of")

@@ -147,6 +147,19 @@ def test_several_choices_at_temperature_0_are_the_most_likely_one(writer: Server
     assert chat(writer, top_p=0)["choices"][0]["message"]["content"] == first
 
 
+def test_max_tokens_above_the_context_is_an_upper_bound_but_for_jobs(writer: Server) -> None:
+    stop: dict[str, Any] = {"structured_outputs": {"regex": "abcd"}}
+    assert chat(writer, max_tokens=10**7, **stop)["choices"][0]["message"]["content"] == "abcd"
+    assert chat(writer, max_completion_tokens=10**7, max_tokens=None, **stop)["choices"]
+    status, reply = ask(writer, "/v1/responses", model=NAME, input="Hello", max_output_tokens=10**7, **stop)
+    assert (status, reply["status"]) == (200, "completed"), reply
+    body = {"model": NAME, "messages": HELLO, "max_tokens": 10**7}
+    job = {"route": "/v1/chat/completions", "body": body, "whole_answer": True}
+    _, answer = ask(writer, "/v2/any/runsync", input=job)
+    assert answer["output"][0]["status_code"] == 400
+    assert "max_tokens" in answer["output"][0]["body"]["error"]["message"]
+
+
 def test_more_than_four_stop_strings_are_taken(writer: Server) -> None:
     assert chat(writer, stop=[f"stop {number}" for number in range(9)])
 

@@ -42,6 +42,8 @@ class ServerProcess:
     jobs: JobSettings
     tasks: Collection[str] | None = None
     """What the model can do, in vLLM's words; set by the plugin."""
+    strict_max_tokens: bool = False
+    """Whether a max_tokens above the context is refused."""
     patience: Patience = field(default_factory=Patience)
     watch: EngineWatch | None = None
     """Of the engine, from when there is one."""
@@ -113,7 +115,14 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
     control = Control(KeyRing(settings.control_dir) if has_keys(settings.control_dir) else None)
     drain = Drain(state, settings.drain_seconds)
     _current = ServerProcess(
-        state, keys, drain, settings.limits, settings.jobs, patience=settings.patience, control=control
+        state,
+        keys,
+        drain,
+        settings.limits,
+        settings.jobs,
+        strict_max_tokens=settings.strict_max_tokens,
+        patience=settings.patience,
+        control=control,
     )
     return _current
 

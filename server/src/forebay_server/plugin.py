@@ -14,6 +14,7 @@ from forebay_server.lifecycle.state import Step
 from forebay_server.serving import response_headers
 from forebay_server.serving.errors import MEDIA_NOT_FETCHED
 from forebay_server.serving.extra_routes import add_routes, router_error
+from forebay_server.serving.max_tokens import STRICT
 from forebay_server.serving.route_overrides import error_response, not_understood, replace_routes, reshape
 from forebay_server.serving.streams import tap_engine
 
@@ -42,6 +43,7 @@ class ForebayPlugin:
         # What vLLM takes from SageMaker's library has built the stack with the old handlers already.
         self._app.middleware_stack = self._app.build_middleware_stack()
         process = current()
+        setattr(state, STRICT, process.strict_max_tokens)
         process.observe(engine_client, state, args)
         tap_engine(engine_client)
         process.tasks = await engine_client.get_supported_tasks()

@@ -27,6 +27,7 @@ def test_defaults_are_the_pods_paths() -> None:
         base_path=Path("/cache"),
         patience=Patience(stuck=120.0, probe=60.0),
         startup_timeout=None,
+        strict_max_tokens=False,
         jobs=JobSettings(
             max_concurrency=30,
             timeout=3600.0,

@@ -31,6 +31,7 @@ DESCRIPTIONS = {
     "FOREBAY_ENGINE_STUCK_SECONDS": "requests running and no step of the engine finished for so long: restarted",
     "FOREBAY_ENGINE_PROBE_SECONDS": "an engine that was idle for so long is asked one token; 0: never",
     "VLLM_STARTUP_TIMEOUT": "seconds in which the model must answer, or the server ends; no limit when unset",
+    "STRICT_MAX_TOKENS": "1: a max_tokens above the context is refused, as vLLM does; 0: it is an upper bound",
     "REQUEST_TIMEOUT": "seconds that a job may take",
     "MAX_CONCURRENCY": "jobs that are taken at once; OpenAI requests are not counted",
     "RAW_OPENAI_OUTPUT": "how a streamed OpenAI job is answered: 1: text as it was sent; 0: the parsed chunks",
@@ -55,6 +56,7 @@ DEFAULTS = {
     "FOREBAY_ENGINE_STUCK_SECONDS": "120",
     "FOREBAY_ENGINE_PROBE_SECONDS": "60",
     "VLLM_STARTUP_TIMEOUT": "",
+    "STRICT_MAX_TOKENS": "0",
     "REQUEST_TIMEOUT": "3600",
     "MAX_CONCURRENCY": "30",
     "RAW_OPENAI_OUTPUT": "1",
@@ -109,6 +111,7 @@ class Settings:
     patience: Patience
     startup_timeout: float | None
     """Seconds."""
+    strict_max_tokens: bool
     jobs: JobSettings
     limits: BodyLimits = field(default_factory=BodyLimits)
 
@@ -134,6 +137,7 @@ class Settings:
                 probe=_seconds(env, "FOREBAY_ENGINE_PROBE_SECONDS"),
             ),
             startup_timeout=_seconds(env, "VLLM_STARTUP_TIMEOUT") if env.get("VLLM_STARTUP_TIMEOUT") else None,
+            strict_max_tokens=_boolean(env, "STRICT_MAX_TOKENS"),
             jobs=JobSettings.from_environment(env),
             limits=BodyLimits(
                 in_flight=int(_number(env, "FOREBAY_MAX_IN_FLIGHT", 1, 1_000_000, whole=True)),

@@ -17,7 +17,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from forebay_protocol.errors import MODEL_MISSING, ApiError
 from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
+from forebay_server.asgi import DIRECT
 from forebay_server.serving import anthropic, errors, openai, responses, routes, streams, tools
+from forebay_server.serving.max_tokens import STRICT, clamp_max_tokens
 
 RouteHandler = Callable[..., Awaitable[Any]]
 
@@ -125,6 +127,8 @@ def _writes(
         @functools.wraps(core)
         async def either(request: Any, raw_request: Request) -> Any:
             state = raw_request.app.state
+            if not getattr(state, STRICT, False) and raw_request.scope.get(DIRECT) is not None:  # None: it is a job's
+                clamp_max_tokens(request, state.vllm_config.model_config.max_model_len)
             named = request.model or not model_required
             ours = text and named and LOAD_HEADER not in raw_request.headers
             if ours and streams.is_plain(request, getattr(state, handler, None), state):

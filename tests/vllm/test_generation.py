@@ -223,11 +223,12 @@ def test_what_a_model_that_writes_cannot_do_is_said(writer: Server, base: str) -
 @both_urls
 def test_reasoning_is_apart_from_the_answer(canned: Server, base: str) -> None:
     message = chat(canned, base, max_tokens=200)["choices"][0]["message"]
-    assert message["reasoning"] == "It is asked."
+    assert message["reasoning"] == message["reasoning_content"] == "It is asked."
     assert message["content"].startswith("<tool_call>")
     asked = {"model": NAME, "messages": HELLO, "max_tokens": 200}
     deltas = [event["choices"][0]["delta"] for event in events(canned, f"{base}/chat/completions", **asked)]
-    assert "".join(delta.get("reasoning") or "" for delta in deltas) == "It is asked."
+    for name in ("reasoning", "reasoning_content"):
+        assert "".join(delta.get(name) or "" for delta in deltas) == "It is asked."
     assert "".join(delta.get("content") or "" for delta in deltas).startswith("<tool_call>")
 
 

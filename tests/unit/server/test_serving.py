@@ -1,10 +1,12 @@
 """Replies as the specifications have them, on what vLLM dumps."""
 
+import json
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 from forebay_server.serving.anthropic import complete_message
-from forebay_server.serving.openai import complete_chat, complete_model, complete_text
+from forebay_server.serving.openai import complete_chat, complete_model, complete_text, with_reasoning_content
 from forebay_server.serving.responses import ABSENT_FIELDS, complete_event, complete_response, make_readable
 
 
@@ -109,3 +111,17 @@ def test_input_that_is_text_is_left_alone() -> None:
     make_readable(request)
     assert request.input == "x"
     make_readable(SimpleNamespace())
+
+
+async def test_reasoning_has_both_of_its_names_in_a_stream_too() -> None:
+    async def events() -> AsyncIterator[str]:
+        for delta in ({"role": "assistant"}, {"reasoning": 'a "quoted" ü'}, {"content": '"reasoning":'}):
+            yield f"data: {json.dumps({'choices': [{'index': 0, 'delta': delta}]}, ensure_ascii=False)}\n\n"
+        yield 'data: {"choices": [], "usage": {}}\n\n'
+        yield "data: [DONE]\n\n"
+
+    first, thought, said, usage, done = [event async for event in with_reasoning_content(events())]
+    delta = json.loads(thought.removeprefix("data: "))["choices"][0]["delta"]
+    assert delta == {"reasoning": 'a "quoted" ü', "reasoning_content": 'a "quoted" ü'}
+    assert "reasoning_content" not in first + said + usage + done
+    assert json.loads(said.removeprefix("data: "))["choices"][0]["delta"]["content"] == '"reasoning":'

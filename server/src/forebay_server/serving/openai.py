@@ -1,9 +1,11 @@
 """Chat completions and completions as OpenAI's specification has them.
 
 vLLM sends every optional field it has nothing for as null; there a field that has no value is left out, and a few are
-always present. Pure functions that change the reply as it was dumped, in place.
+always present. Pure: what changes a reply as it was dumped changes it in place.
 """
 
+import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -19,8 +21,27 @@ def complete_chat(reply: JsonObject) -> JsonObject:
         _drop_nulls(message, keep=("content", "refusal"))
         message.setdefault("refusal", None)
         message.setdefault("annotations", [])
+        add_reasoning_content(message)
     _complete_usage(reply)
     return reply
+
+
+def add_reasoning_content(part: JsonObject) -> None:
+    """The reasoning of a message or a delta by the name that it had before vLLM 0.16, which many clients still read."""
+    if part.get("reasoning") is not None:
+        part["reasoning_content"] = part["reasoning"]
+
+
+async def with_reasoning_content(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The events of a streamed chat completion, with the reasoning of each delta by both names."""
+    async for event in events:
+        if '"reasoning":' not in event:
+            yield event
+            continue
+        chunk = json.loads(event.removeprefix("data: "))
+        for choice in chunk.get("choices", ()):
+            add_reasoning_content(choice.get("delta", {}))
+        yield f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
 def complete_text(reply: JsonObject) -> JsonObject:

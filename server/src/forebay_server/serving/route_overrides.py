@@ -96,12 +96,13 @@ def _writes(
     *,
     stream: bool = False,
     text: str = "",
+    reasons: bool = False,
     model_required: bool = True,
 ) -> Callable[[RouteHandler], RouteHandler]:
     """An endpoint whose answer, where it is no error, comes from `write`(what vLLM's handler returned, request).
 
     `handler` is its name in the app's state. Without `stream` a streamed answer is left to vLLM's route, but
-    for one of plain text where `text` names the text's key in a chunk.
+    for one of plain text where `text` names the text's key in a chunk. `reasons`: its deltas may have reasoning.
     """
 
     def make(core: RouteHandler) -> RouteHandler:
@@ -112,7 +113,10 @@ def _writes(
             responses.make_readable(request)
             serving = getattr(raw_request.app.state, handler, None)
             if serving is None or (request.stream and not stream) or LOAD_HEADER in raw_request.headers:
-                return await core(request=request, raw_request=raw_request)
+                answer = await core(request=request, raw_request=raw_request)
+                if reasons and isinstance(answer, StreamingResponse):
+                    answer.body_iterator = openai.with_reasoning_content(answer.body_iterator)
+                return answer
             answer = await getattr(serving, method)(request, raw_request)
             return _error(answer, raw_request) or write(answer, request)
 
@@ -195,7 +199,7 @@ async def model_cards(request: Request) -> list[dict[str, Any]]:
 REPLACED: dict[tuple[str, ...], Callable[[RouteHandler], RouteHandler]] = {
     ("/v1/models", "GET"): _models,
     ("/v1/chat/completions", "POST"): _writes(
-        "openai_serving_chat", "create_chat_completion", _write_chat, text='"content":'
+        "openai_serving_chat", "create_chat_completion", _write_chat, text='"content":', reasons=True
     ),
     ("/v1/completions", "POST"): _writes(
         "openai_serving_completion", "create_completion", _write_text, text='"text":', model_required=False

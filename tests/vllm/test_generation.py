@@ -213,6 +213,33 @@ def test_one_request_has_a_bounded_number_of_answers(writer: Server, base: str) 
 
 
 @both_urls
+@pytest.mark.parametrize(
+    ("route", "fields", "param"),
+    [
+        ("chat/completions", {}, "messages"),
+        ("chat/completions", {"messages": HELLO, "n": "many"}, "n"),
+        ("chat/completions", {"messages": HELLO, "tools": [{"type": "function", "function": {}}]}, "name"),
+        ("chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": 7}]}]}, None),
+        ("completions", {"prompt": "x", "logprobs": "all"}, "logprobs"),
+        ("responses", {}, "input"),
+        ("responses", {"input": [{"type": "message", "role": "user", "content": 7}]}, None),
+        ("messages", {"messages": HELLO}, None),
+        ("messages", {"messages": [{"role": "user", "content": 7}], "max_tokens": 4}, None),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_one_sentence(
+    writer: Server, base: str, route: str, fields: dict[str, Any], param: str | None
+) -> None:
+    status, content = ask(writer, f"{base}/{route}", model=NAME, **fields)
+    message = content["error"]["message"]
+    assert status == 400, content
+    assert "\n" not in message, message
+    assert len(message) < 500, message
+    assert not any(word in message for word in ("validation error", "pydantic", "input_type", "[{")), message
+    assert param is None or param in message, message
+
+
+@both_urls
 def test_what_a_model_that_writes_cannot_do_is_said(writer: Server, base: str) -> None:
     for route in ("embeddings", "score", "rerank", "classify", "moderations", "pooling", "realtime", "audio/speech"):
         assert_not_available(ask(writer, f"{base}/{route}", model=NAME, input="Hello"))

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import ClientError
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +13,7 @@ from forebay_protocol.request_id import HEADER
 from forebay_server.app import PLUGIN, current
 from forebay_server.lifecycle.state import Step
 from forebay_server.serving import response_headers
-from forebay_server.serving.errors import MEDIA_NOT_FETCHED
+from forebay_server.serving.errors import MEDIA_NOT_FETCHED, of_validation
 from forebay_server.serving.extra_routes import add_routes, router_error
 from forebay_server.serving.max_tokens import STRICT
 from forebay_server.serving.route_overrides import error_response, not_understood, replace_routes, reshape
@@ -40,6 +41,7 @@ class ForebayPlugin:
             self._app.add_exception_handler(kind, in_shape(handler))
         self._app.add_exception_handler(HTTPException, router_error)
         self._app.add_exception_handler(ClientError, media_error)
+        self._app.add_exception_handler(RequestValidationError, validation_error)
         # What vLLM takes from SageMaker's library has built the stack with the old handlers already.
         self._app.middleware_stack = self._app.build_middleware_stack()
         process = current()
@@ -68,6 +70,14 @@ async def media_error(request: Request, error: Exception) -> Response:
     """The answer where an image, a sound or a video that a request names by its URL could not be fetched. It does not
     say why: what this pod can reach is not a client's to learn."""
     answer = error_response(MEDIA_NOT_FETCHED, request.url.path)
+    answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
+    return answer
+
+
+async def validation_error(request: Request, error: Exception) -> Response:
+    """The answer to a request whose fields are not those of the route."""
+    assert isinstance(error, RequestValidationError)
+    answer = error_response(of_validation(error.errors(), error.body), request.url.path)
     answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
     return answer
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from forebay_protocol import errors
 from forebay_protocol.errors import ApiDialect, ApiError
 from forebay_server.asgi import App, Receive, Scope, Send
+from forebay_server.serving import validation_errors
 
 RETRY_AFTER_SECONDS = 1
 
@@ -101,8 +102,15 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
 
 
 def clean(message: str) -> str:
-    """`message` without tracebacks, addresses in memory and paths of the image; variables are named, not flags."""
-    return name_variables(_PLACES.sub("", message).strip())
+    """`message` in a sentence, without tracebacks, addresses in memory and paths of the image; variables are named, not
+    flags."""
+    return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
+
+
+def of_validation(found: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
+    """What pydantic found in a request's body. See validation_errors.of_errors for the arguments."""
+    error = validation_errors.of_errors(found, body)
+    return error if error.code else of_vllm(error.status, {"error": {"message": error.message, "param": error.param}})
 
 
 def name_variables(message: str) -> str:

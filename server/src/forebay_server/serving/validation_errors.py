@@ -1,0 +1,74 @@
+"""One sentence for what pydantic says of a request in pages. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from forebay_protocol.errors import ApiError
+
+_PAGE = re.compile(
+    r"\A\d+ validation errors? for [\w\[\],. -]+\n(?P<place>\S+)\n\s+(?P<sentence>.+?) \[type=",
+)
+"""How a pydantic.ValidationError reads that vLLM answered with as text."""
+
+LONGEST = 500
+"""Characters of a message: some of pydantic's name every member of a union."""
+
+
+def of_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
+    """The error for what a request's validation found.
+
+    Of the forms that a value may have, that one counts whose error is deepest in what was sent: it is most likely the
+    form that was meant.
+
+    Args:
+        errors: what pydantic.ValidationError.errors() gives, with the locations of FastAPI ("body" first).
+        body: the request's body as it was parsed, or None.
+    """
+    places = [_find_place(error, body) for error in errors]
+    deepest = max(range(len(errors)), key=lambda each: len(places[each]), default=None)
+    if deepest is None:
+        return ApiError(400, "The request is not valid.")
+    error, place = errors[deepest], _shorten(".".join(map(str, places[deepest])))
+    context = error.get("ctx") or {}
+    kind, why = error.get("type"), context.get("error")
+    if kind == "json_invalid":
+        return ApiError(400, _shorten(f"The request's body is no JSON: {why}."), "invalid_json")
+    if kind == "missing":
+        return ApiError(400, f"{place or 'The body'} is missing.", "missing_required_parameter", place or None)
+    if isinstance(why, Exception):
+        param = getattr(why, "parameter", None) or place or None
+        return ApiError(400, _shorten(str(why.args[0] if why.args else why)), None, param)
+    return ApiError(400, _shorten(_join(place, str(error.get("msg")))), None, place or None)
+
+
+def of_text(message: str) -> str:
+    """`message`, or the sentence for the first error where it is a page of pydantic's."""
+    if not (page := _PAGE.match(message)):
+        return message
+    return _shorten(_join(page["place"], page["sentence"].removeprefix("Value error, ")))
+
+
+def _find_place(error: Mapping[str, Any], body: Any) -> list[str | int]:
+    """Where in the body the error is. A location of pydantic's names the members of unions too; those are left out."""
+    location = list(error.get("loc", ()))
+    if location and location[0] in ("body", "query", "path", "header"):
+        del location[0]
+    place: list[str | int] = []
+    for number, part in enumerate(location):
+        absent = error.get("type") == "missing" and number == len(location) - 1
+        known = part in body if isinstance(body, Mapping) else isinstance(body, list) and part in range(len(body))
+        if known:
+            body = body[part]
+        if known or absent:
+            place.append(part)
+    return place
+
+
+def _join(place: str, sentence: str) -> str:
+    ending = "" if sentence.endswith((".", "!", "?")) else "."
+    return f"{place}: {sentence}{ending}" if place else f"{sentence}{ending}"
+
+
+def _shorten(sentence: str) -> str:
+    return sentence if len(sentence) <= LONGEST else f"{sentence[: LONGEST - 1]}…"

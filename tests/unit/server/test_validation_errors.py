@@ -1,0 +1,88 @@
+"""What pydantic says of a request, in one sentence."""
+
+from typing import Any
+
+import pytest
+
+from forebay_server.serving.errors import clean, of_validation
+from forebay_server.serving.validation_errors import LONGEST
+
+MESSAGES = ("body", "messages")
+
+
+class Refused(ValueError):
+    parameter = "logprobs"
+
+
+@pytest.mark.parametrize(
+    ("errors", "body", "expected"),
+    [
+        (
+            [{"type": "missing", "loc": MESSAGES, "msg": "Field required"}],
+            {"model": "m"},
+            ("messages is missing.", "missing_required_parameter", "messages"),
+        ),
+        (
+            [{"type": "missing", "loc": ("body",), "msg": "Field required"}],
+            None,
+            ("The body is missing.", "missing_required_parameter", None),
+        ),
+        (
+            [{"type": "int_parsing", "loc": ("body", "n"), "msg": "Input should be a valid integer"}],
+            {"n": "many"},
+            ("n: Input should be a valid integer.", None, "n"),
+        ),
+        (
+            [{"type": "json_invalid", "loc": ("body", 1), "ctx": {"error": "Expecting value"}}],
+            None,
+            ("The request's body is no JSON: Expecting value.", "invalid_json", None),
+        ),
+        (
+            [{"type": "value_error", "loc": ("body",), "ctx": {"error": Refused("no logprobs", 3)}, "msg": "x"}],
+            {},
+            ("no logprobs", None, "logprobs"),
+        ),
+        (
+            [{"type": "value_error", "loc": ("body",), "ctx": {"error": ValueError("see --seed")}, "msg": "x"}],
+            {},
+            ("see SEED (in spec.env of the endpoint).", None, None),
+        ),
+        ([], {}, ("The request is not valid.", None, None)),
+    ],
+)
+def test_one_sentence_says_what_is_wrong_and_where(
+    errors: list[dict[str, Any]], body: Any, expected: tuple[str, str | None, str | None]
+) -> None:
+    made = of_validation(errors, body)
+    assert (made.status, (made.message, made.code, made.param)) == (400, expected)
+
+
+def test_of_a_unions_forms_the_one_that_was_meant_is_named() -> None:
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": 7}]}]}
+    content = (*MESSAGES, 0, "UserMessage", "content")
+    errors = [
+        {"type": "literal_error", "loc": (*MESSAGES, 0, "SystemMessage", "role"), "msg": "Input should be 'system'"},
+        {"type": "string_type", "loc": (*content, "str"), "msg": "Input should be a valid string"},
+        {"type": "string_type", "loc": (*content, "list[Part]", 0, "Text", "text"), "msg": "Input should be a string"},
+        {"type": "missing", "loc": (*content, "list[Part]", 0, "Image"), "msg": "Field required"},
+    ]
+    made = of_validation(errors, body)
+    assert made.message == "messages.0.content.0.text: Input should be a string."
+    assert made.param == "messages.0.content.0.text"
+
+
+def test_a_page_that_came_as_text_becomes_its_first_sentence() -> None:
+    page = (
+        "2 validation errors for ChatCompletionRequest\nmessages.0.role\n  Field required [type=missing, "
+        "input_value={}, input_type=dict]\n    For further information visit https://errors.pydantic.dev/2.11/v/missing\n"
+        "n\n  Value error, too many [type=value_error, input_value=9, input_type=int]"
+    )
+    assert clean(page) == "messages.0.role: Field required."
+    assert clean("3 validation errors are too many") == "3 validation errors are too many"
+
+
+def test_a_sentence_has_a_longest_length() -> None:
+    name = "x" * 3 * LONGEST
+    made = of_validation([{"type": "extra_forbidden", "loc": ("body", name), "msg": "Not permitted"}], {name: 1})
+    assert len(made.message) <= LONGEST
+    assert len(made.param or "") <= LONGEST

@@ -57,6 +57,11 @@ def test_greedy_sampling_is_asked_for_as_vllm_takes_it(
     assert adapted(path, **given) == wanted
 
 
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_suffix_that_says_nothing_is_left_out(nothing: str | None) -> None:
+    assert adapted(COMPLETIONS, prompt="x", suffix=nothing) == {"prompt": "x"}
+
+
 def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
     wanted = {"format": {"type": "json_schema", "schema": SCHEMA}}
     for given in (SCHEMA, json.dumps(SCHEMA)):
@@ -70,6 +75,7 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (CHAT, {"guided_json": SCHEMA, "guided_regex": "a"}, "one of guided_json and guided_regex", "guided_regex"),
         (CHAT, {"guided_regex": "a", "structured_outputs": {"regex": "b"}}, "not both", "structured_outputs"),
         (CHAT, {"guided_decoding_backend": "outlines"}, "STRUCTURED_OUTPUTS_CONFIG", "guided_decoding_backend"),
+        (COMPLETIONS, {"prompt": "def f(", "suffix": "return x"}, "<|fim_prefix|>", "suffix"),
         (MESSAGES, {"guided_regex": "a"}, "/v1/chat/completions with structured_outputs", "guided_regex"),
         (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
         (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),

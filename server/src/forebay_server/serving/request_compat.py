@@ -177,6 +177,17 @@ def _is_zero(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
 
 
+def adapt_suffix(fields: Fields) -> Fields:
+    """Without a suffix that says nothing; vLLM has no place for another."""
+    if fields.get("suffix"):
+        raise Incompatible(
+            "This server does not fill in before a suffix: write the prompt with the tokens that the model itself has "
+            "for it, such as <|fim_prefix|>, <|fim_suffix|> and <|fim_middle|>.",
+            "suffix",
+        )
+    return {name: value for name, value in fields.items() if name != "suffix"}
+
+
 def adapt_guided_messages(fields: Fields) -> Fields:
     """guided_json as the output format of the Messages API, which has no other constraint."""
     rest = {name: value for name, value in fields.items() if name not in GUIDED and name != _BACKEND}
@@ -246,13 +257,13 @@ Adapt = Callable[[Fields], Fields]
 _ADAPTERS: Mapping[str, Collection[Adapt]] = {
     CHAT: (adapt_guided, adapt_greedy),
     f"{CHAT}/batch": (adapt_guided, adapt_greedy),
-    COMPLETIONS: (adapt_guided, adapt_greedy),
+    COMPLETIONS: (adapt_guided, adapt_greedy, adapt_suffix),
     RESPONSES: (adapt_guided, adapt_greedy),
     MESSAGES: (adapt_guided_messages, adapt_anthropic_tools),
     f"{MESSAGES}/count_tokens": (adapt_anthropic_tools,),
 }
 
-_FOR_OPENAI = re.compile(rb'"(?:guided_|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])')
+_FOR_OPENAI = re.compile(rb'"(?:guided_|suffix"|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])')
 _FOR_ANTHROPIC = re.compile(
     rb'"(?:guided_|%s)' % b"|".join(kind.encode() for kind in (*SERVER_TOOLS, *CLIENT_TOOLS, "computer_"))
 )

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gate
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
-WEATHER = {
+WEATHER: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "weather",
@@ -169,6 +169,22 @@ def test_tools_of_anthropics_servers_are_left_out(writer: Server) -> None:
     tools = [own, {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}]
     status, reply = ask(writer, "/v1/messages", model=NAME, messages=HELLO, tools=tools, max_tokens=4)
     assert (status, reply["type"]) == (200, "message"), reply
+
+
+def test_tools_that_openais_clients_send_are_taken(writer: Server) -> None:
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
+    function = {"type": "function", **WEATHER["function"]}
+    tools = [function, {"type": "custom", "name": "apply_patch", "format": grammar}]
+    tools += [{"type": kind} for kind in ("web_search", "local_shell", "apply_patch", "image_generation")]
+    status, reply = ask(writer, "/v1/responses", model=NAME, input="Hi", tools=tools, max_output_tokens=4)
+    assert status == 200, reply
+    assert [tool["type"] for tool in reply["tools"]] == ["function", "custom"]
+
+
+def test_a_conversation_that_is_not_stored_must_be_sent_whole(writer: Server) -> None:
+    status, content = ask(writer, "/v1/responses", model=NAME, input="Hi", previous_response_id="resp_1")
+    assert (status, content["error"]["type"]) == (404, "invalid_request_error"), content
+    assert "send the whole conversation as input" in content["error"]["message"]
 
 
 @both_urls

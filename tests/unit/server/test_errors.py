@@ -10,6 +10,11 @@ from forebay_server.serving.errors import clean, name_variables, of_status, of_v
     [
         (400, {"message": "bad", "type": "BadRequestError", "param": "body.n", "code": 400}, (400, None, "n")),
         (404, {"message": "The model `x` does not exist."}, (404, "model_not_found", "model")),
+        (
+            404,
+            {"message": "Response with id 'resp_1' not found.", "param": "response_id"},
+            (404, "response_not_found", "response_id"),
+        ),
         (400, {"message": "This model's maximum context length is 8 tokens."}, (400, "context_length_exceeded", None)),
         (501, {"message": "no chat template", "type": "NotImplementedError"}, (400, "unsupported_operation", None)),
         (503, {"message": "later"}, (503, "service_unavailable", None)),

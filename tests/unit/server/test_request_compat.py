@@ -11,6 +11,9 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 OWN = {"name": "read", "input_schema": {"type": "object"}}
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
 
+FUNCTION = {"type": "function", "name": "read", "parameters": {"type": "object"}}
+WEB = {"type": "web_search"}
+
 
 def adapted(path: str, **fields: Any) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(adapt_body(path, json.dumps({"model": "m", **fields}).encode()).content)
@@ -62,6 +65,40 @@ def test_a_suffix_that_says_nothing_is_left_out(nothing: str | None) -> None:
     assert adapted(COMPLETIONS, prompt="x", suffix=nothing) == {"prompt": "x"}
 
 
+@pytest.mark.parametrize(
+    ("tools", "kept", "left_out"),
+    [
+        ([FUNCTION, WEB], [FUNCTION], ("web_search",)),
+        ([{"type": "web_search_2025_08_26"}], None, ("web_search_2025_08_26",)),
+        ([{"type": "local_shell"}, {"type": "apply_patch"}, FUNCTION], [FUNCTION], ("local_shell", "apply_patch")),
+        ([{"type": "file_search", "vector_store_ids": ["x"]}, FUNCTION], [FUNCTION], ("file_search",)),
+        ([FUNCTION, {"type": "web_search_preview"}], [FUNCTION, {"type": "web_search_preview"}], ()),
+        ([{"type": "mcp", "server_label": "x"}], [{"type": "mcp", "server_label": "x"}], ()),
+        ([{"type": "custom", "name": "note"}], [{"type": "custom", "name": "note"}], ()),
+        ([{**FUNCTION, "name": "shell"}], [{**FUNCTION, "name": "shell"}], ()),
+    ],
+)
+def test_tools_of_openais_servers_are_left_out_and_named(
+    tools: list[dict[str, Any]], kept: list[dict[str, Any]] | None, left_out: tuple[str, ...]
+) -> None:
+    body = adapt_body(RESPONSES, json.dumps({"input": "x", "tools": tools, "tool_choice": "auto"}).encode())
+    content = json.loads(body.content)
+    assert content.get("tools") == kept
+    assert ("tool_choice" in content) is (kept is not None)
+    assert body.left_out == left_out
+
+
+def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
+    grammar = {"type": "grammar", "syntax": "lark", "definition": 'start: "*** Begin Patch"'}
+    tool = {"type": "custom", "name": "apply_patch", "description": "Edit files.", "format": grammar}
+    (made,) = adapted(RESPONSES, tools=[tool])["tools"]
+    assert made == {
+        "type": "custom",
+        "name": "apply_patch",
+        "description": 'Edit files.\nThe input follows this grammar (lark):\nstart: "*** Begin Patch"',
+    }
+
+
 def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
     wanted = {"format": {"type": "json_schema", "schema": SCHEMA}}
     for given in (SCHEMA, json.dumps(SCHEMA)):
@@ -76,6 +113,8 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (CHAT, {"guided_regex": "a", "structured_outputs": {"regex": "b"}}, "not both", "structured_outputs"),
         (CHAT, {"guided_decoding_backend": "outlines"}, "STRUCTURED_OUTPUTS_CONFIG", "guided_decoding_backend"),
         (COMPLETIONS, {"prompt": "def f(", "suffix": "return x"}, "<|fim_prefix|>", "suffix"),
+        (RESPONSES, {"tools": [WEB], "tool_choice": "required"}, "no web_search here", "tool_choice"),
+        (RESPONSES, {"tools": [FUNCTION, WEB], "tool_choice": WEB}, "no web_search here", "tool_choice"),
         (MESSAGES, {"guided_regex": "a"}, "/v1/chat/completions with structured_outputs", "guided_regex"),
         (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
         (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),

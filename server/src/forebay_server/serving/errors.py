@@ -60,6 +60,11 @@ MEDIA_NOT_FETCHED = ApiError(
     400, "An image, sound or video that the request names by its URL could not be fetched.", "media_not_fetched"
 )
 
+RESPONSES_NOT_STORED = (
+    "Responses are stored, in one pod's memory, only where VLLM_ENABLE_RESPONSES_API_STORE=1 is in spec.env: "
+    "send the whole conversation as input."
+)
+
 
 def too_large(limit: int) -> ApiError:
     return replace(errors.body_too_large(limit), headers=_CLOSE)
@@ -94,6 +99,8 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
         return ApiError(500, "The server had an error while processing your request.", "internal_error")
     if status == 503:
         return ApiError(503, message, "service_unavailable", headers=_LATER)
+    if status == 404 and message.startswith("Response with id "):
+        return ApiError(404, f"{message} {RESPONSES_NOT_STORED}", "response_not_found", param)
     if status == 404 and "model" in message and "does not exist" in message:
         return ApiError(404, message, "model_not_found", "model")
     if status == 400 and ("maximum context length" in message or "longer than the maximum model length" in message):

@@ -94,6 +94,22 @@ CLIENT_TOOLS = {
 Source: https://docs.claude.com/en/docs/agents-and-tools/tool-use
 """
 
+FOREIGN_TOOLS = (
+    "apply_patch",
+    "computer",
+    "file_search",
+    "image_generation",
+    "local_shell",
+    "shell",
+    "tool_search",
+    "web_search",
+)
+"""How the types of the Responses API's tools begin that OpenAI's servers run, or that only its own models know: vLLM
+leaves them out and says nothing."""
+
+TOOL_SERVER_TOOLS = ("code_interpreter", "container", "mcp", "web_search_preview")
+"""Those that vLLM itself runs where TOOL_SERVER is set; they are left to it."""
+
 
 class Incompatible(Exception):
     """The request asks for something that cannot be done here; carries the answer."""
@@ -241,6 +257,39 @@ def adapt_anthropic_tools(fields: Fields) -> Fields:
     return made
 
 
+def adapt_openai_tools(fields: Fields) -> Fields:
+    """Tools of the Responses API without those that nobody runs here, and without grammars, which vLLM refuses."""
+    tools = fields.get("tools")
+    if not isinstance(tools, list):
+        return fields
+    left_out = [str(tool.get("type")) for tool in tools if _is_foreign(tool)]
+    adapted = [_describe_grammar(tool) for tool in tools if not _is_foreign(tool)]
+    choice = fields.get("tool_choice")
+    forced = choice.get("type") if isinstance(choice, dict) else None
+    if forced in left_out or (left_out and not adapted and choice == "required"):
+        raise Incompatible(f"There is no {forced or left_out[0]} here: OpenAI's servers run it.", "tool_choice")
+    made = {**fields, "tools": adapted}
+    if left_out and not adapted:
+        del made["tools"]
+        made.pop("tool_choice", None)
+    return made
+
+
+def _is_foreign(tool: Any) -> bool:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    return isinstance(kind, str) and kind.startswith(FOREIGN_TOOLS) and kind not in TOOL_SERVER_TOOLS
+
+
+def _describe_grammar(tool: Any) -> Any:
+    """A custom tool whose input has a grammar, with the grammar in its description: the model reads it there."""
+    layout = tool.get("format") if isinstance(tool, dict) and tool.get("type") == "custom" else None
+    if not isinstance(layout, dict) or layout.get("type") != "grammar":
+        return tool
+    rest = {name: value for name, value in tool.items() if name != "format"}
+    rule = f"The input follows this grammar ({layout.get('syntax')}):\n{layout.get('definition')}"
+    return {**rest, "description": f"{tool.get('description') or ''}\n{rule}".strip()}
+
+
 def _left_out(fields: Mapping[str, Any], adapted: Mapping[str, Any]) -> tuple[str, ...]:
     kept = _tool_names(adapted)
     return tuple(name for name in _tool_names(fields) if name not in kept)
@@ -258,7 +307,7 @@ _ADAPTERS: Mapping[str, Collection[Adapt]] = {
     CHAT: (adapt_guided, adapt_greedy),
     f"{CHAT}/batch": (adapt_guided, adapt_greedy),
     COMPLETIONS: (adapt_guided, adapt_greedy, adapt_suffix),
-    RESPONSES: (adapt_guided, adapt_greedy),
+    RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_tools),
     MESSAGES: (adapt_guided_messages, adapt_anthropic_tools),
     f"{MESSAGES}/count_tokens": (adapt_anthropic_tools,),
 }
@@ -268,7 +317,11 @@ _FOR_ANTHROPIC = re.compile(
     rb'"(?:guided_|%s)' % b"|".join(kind.encode() for kind in (*SERVER_TOOLS, *CLIENT_TOOLS, "computer_"))
 )
 
+_FOR_RESPONSES = re.compile(rb'%s|"(?:grammar"|%s)' % (_FOR_OPENAI.pattern, b"|".join(map(str.encode, FOREIGN_TOOLS))))
+
 _MARKERS: Mapping[str, re.Pattern[bytes]] = {
-    path: _FOR_ANTHROPIC if path.startswith(MESSAGES) else _FOR_OPENAI for path in _ADAPTERS
+    **dict.fromkeys((CHAT, f"{CHAT}/batch", COMPLETIONS), _FOR_OPENAI),
+    RESPONSES: _FOR_RESPONSES,
+    **dict.fromkeys((MESSAGES, f"{MESSAGES}/count_tokens"), _FOR_ANTHROPIC),
 }
 """What is in every body that an adapter may change: a body without it is not read here."""

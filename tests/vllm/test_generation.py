@@ -95,7 +95,7 @@ def is_city(text: str) -> bool:
     return bool(json.loads(text)["city"] in ("Paris", "Rome"))
 
 
-SCHEMA = WEATHER["function"]["parameters"]  # type: ignore[index]
+SCHEMA = WEATHER["function"]["parameters"]
 
 
 @both_urls

@@ -12,7 +12,7 @@ def read_key(authorization: str, x_api_key: str) -> str:
     """
     if not authorization.strip():
         return x_api_key.strip()
-    scheme, _, key = authorization.strip().partition(" ")
+    scheme, *key = authorization.split(maxsplit=1)
     if scheme.lower() == "bearer":
-        return key.strip()
+        return key[0].strip() if key else ""
     return "" if key else scheme

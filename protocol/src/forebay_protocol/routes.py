@@ -4,6 +4,7 @@ vLLM's own app is compared with it by tests/vllm/test_routes.py; docs/api.md has
 """
 
 from dataclasses import dataclass
+from itertools import dropwhile
 from urllib.parse import unquote
 
 from forebay_protocol.errors import ApiDialect
@@ -82,8 +83,7 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
     parts = after = _without_empty(raw)
     if parts[:1] == ["openai"]:
         parts = parts[1:]
-    while parts[:1] == ["v1"]:
-        parts = parts[1:]
+    parts = list(dropwhile("v1".__eq__, parts))
     if _is_coheres(parts):
         return Location(endpoint, "/v1/rerank" if parts[1] == "rerank" else f"/v2/{parts[1]}")
     if parts and parts[0] in RESOURCES | extra:

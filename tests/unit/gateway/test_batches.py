@@ -118,6 +118,16 @@ def test_results_are_told_as_openai_does() -> None:
     assert json.loads(render_unanswered("a", "expired"))["error"]["code"] == "batch_expired"
 
 
+@pytest.mark.parametrize(
+    "output",
+    ['{"status_code": 200}', '{"status_code": -5, "body": 1}', '{"status_code": 99999999999, "body": 1}', "[]"],
+)
+def test_an_output_that_is_no_whole_answer_is_the_body(output: str) -> None:
+    submission = read_submission(b'{"input": 1}', sync=False)
+    job = Job("job-1", ("home", "one"), submission, "", created=0.0, state=State.COMPLETED, output=[output])
+    assert json.loads(render_result("a", job)[1])["response"]["body"] == json.loads(output)
+
+
 async def test_a_byte_order_mark_is_no_error() -> None:
     line = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "Hi"}})
     requests, errors = await read_requests(f"\ufeff{line}\n", "/v1/embeddings")

@@ -17,6 +17,7 @@ from forebay_protocol.api_key import read_key
         ("Bearer k x", "", "k x"),
         ("Bearer", "", ""),
         ("Bearer ", "", ""),
+        ("Bearer\tk", "", "k"),
         ("Basic k", "", ""),
         ("Basic k", "k", ""),
         ("", "", ""),

@@ -106,3 +106,7 @@ def test_the_table_for_people_says_the_same() -> None:
         found = locate(written)
         assert found is not None
         assert found.path == canonical, written
+
+
+def test_a_path_of_many_parts_takes_time_in_proportion() -> None:
+    assert locate("/v1" * 300_000 + "/models") == Location("", "/v1/models")

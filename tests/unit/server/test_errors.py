@@ -15,6 +15,11 @@ from forebay_server.serving.errors import clean, name_variables, of_status, of_v
             {"message": "Response with id 'resp_1' not found.", "param": "response_id"},
             (404, "response_not_found", "response_id"),
         ),
+        (
+            400,
+            {"message": "suffix is only supported for models with FIM completion."},
+            (400, "unsupported_parameter", "suffix"),
+        ),
         (400, {"message": "This model's maximum context length is 8 tokens."}, (400, "context_length_exceeded", None)),
         (501, {"message": "no chat template", "type": "NotImplementedError"}, (400, "unsupported_operation", None)),
         (503, {"message": "later"}, (503, "service_unavailable", None)),
@@ -41,6 +46,9 @@ def test_vllms_errors_get_openais_type_and_code(
         ),
         ("Please set `--reasoning-parser`.", "Please set REASONING_PARSER (in spec.env of the endpoint)."),
         ("a--b and -- and 3 --4", "a--b and -- and 3 --4"),
+        ("no tool '--verbose' and no http://a/--b", "no tool '--verbose' and no http://a/--b"),
+        ("Use --no-enable-prefix-caching", "Use ENABLE_PREFIX_CACHING=false (in spec.env of the endpoint)."),
+        ("See `--limit-mm-per-prompt.image`.", "See LIMIT_MM_PER_PROMPT (in spec.env of the endpoint)."),
         ("It is wrong.", "It is wrong."),
     ],
 )

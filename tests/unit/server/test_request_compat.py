@@ -60,6 +60,40 @@ def test_greedy_sampling_is_asked_for_as_vllm_takes_it(
     assert adapted(path, **given) == wanted
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"guided_regex": "a", "guided_json_object": False}, {"structured_outputs": {"regex": "a"}}),
+        ({"guided_json_object": False, "guided_grammar": ""}, {}),
+        ({"guided_json_object": True}, {"structured_outputs": {"json_object": True}}),
+    ],
+)
+def test_a_constraint_that_says_nothing_is_none(given: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert adapted(CHAT, **given) == wanted
+
+
+def test_the_width_of_a_beam_is_left_alone() -> None:
+    given = {"use_beam_search": True, "n": 4, "temperature": 0}
+    assert adapted(COMPLETIONS, **given) == given
+
+
+def test_many_tools_take_time_in_proportion() -> None:
+    tools = [{"name": f"own{number}", "input_schema": {}} for number in range(100_000)]
+    tools += [{"type": "web_search_20250305", "name": f"search{number}"} for number in range(100_000)]
+    assert len(adapt_body(MESSAGES, json.dumps({"tools": tools}).encode()).left_out) == 100_000
+
+
+def test_nesting_beyond_what_can_be_written_is_refused() -> None:
+    for depth in range(900, 1000):
+        body = b'{"guided_json": %s}' % (b"[" * depth + b"]" * depth)
+        try:
+            adapt_body(CHAT, body)
+        except Incompatible as refused:
+            assert "nested too deeply" in str(refused)  # noqa: PT017
+    with pytest.raises(Incompatible, match="no JSON"):
+        adapt_body(MESSAGES, json.dumps({"guided_json": "[" * 100_000}).encode())
+
+
 @pytest.mark.parametrize("nothing", ["", None])
 def test_a_suffix_that_says_nothing_is_left_out(nothing: str | None) -> None:
     assert adapted(COMPLETIONS, prompt="x", suffix=nothing) == {"prompt": "x"}
@@ -88,6 +122,13 @@ def test_tools_of_openais_servers_are_left_out_and_named(
     assert body.left_out == left_out
 
 
+def test_a_choice_among_tools_keeps_those_that_are_left() -> None:
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "read"}, WEB]}
+    made = adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice=choice)
+    assert made["tool_choice"]["tools"] == [{"type": "function", "name": "read"}]
+    assert adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice={**choice, "tools": [WEB]})["tool_choice"] == "none"
+
+
 def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
     grammar = {"type": "grammar", "syntax": "lark", "definition": 'start: "*** Begin Patch"'}
     tool = {"type": "custom", "name": "apply_patch", "description": "Edit files.", "format": grammar}
@@ -112,9 +153,13 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (CHAT, {"guided_json": SCHEMA, "guided_regex": "a"}, "one of guided_json and guided_regex", "guided_regex"),
         (CHAT, {"guided_regex": "a", "structured_outputs": {"regex": "b"}}, "not both", "structured_outputs"),
         (CHAT, {"guided_decoding_backend": "outlines"}, "STRUCTURED_OUTPUTS_CONFIG", "guided_decoding_backend"),
-        (COMPLETIONS, {"prompt": "def f(", "suffix": "return x"}, "<|fim_prefix|>", "suffix"),
-        (RESPONSES, {"tools": [WEB], "tool_choice": "required"}, "no web_search here", "tool_choice"),
-        (RESPONSES, {"tools": [FUNCTION, WEB], "tool_choice": WEB}, "no web_search here", "tool_choice"),
+        (RESPONSES, {"tools": [WEB], "tool_choice": "required"}, "no tool of the type web_search here", "tool_choice"),
+        (
+            RESPONSES,
+            {"tools": [FUNCTION, WEB], "tool_choice": WEB},
+            "no tool of the type web_search here",
+            "tool_choice",
+        ),
         (MESSAGES, {"guided_regex": "a"}, "/v1/chat/completions with structured_outputs", "guided_regex"),
         (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
         (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),

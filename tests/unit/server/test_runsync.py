@@ -106,6 +106,29 @@ async def test_runsync_answers_with_runpods_envelope() -> None:
                 {"status": "COMPLETED"},
             ],
         ),
+        (
+            {
+                "route": "/v1/completions",
+                "whole_answer": True,
+                "body": {"prompt": "Hi", "guided_regex": "a", "guided_grammar": "b"},
+            },
+            [
+                {
+                    "output": {
+                        "status_code": 400,
+                        "body": {
+                            "error": {
+                                "message": "Send one of guided_regex and guided_grammar, not both.",
+                                "type": "invalid_request_error",
+                                "param": "guided_grammar",
+                                "code": "unsupported_parameter",
+                            }
+                        },
+                    }
+                },
+                {"status": "COMPLETED"},
+            ],
+        ),
         ({"prompt": "crash"}, [{"error": "The server had an error while it ran the job.", "status": "FAILED"}]),
         ("no object", [{"error": "input must be an object.", "status": "FAILED"}]),
     ],

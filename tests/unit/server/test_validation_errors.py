@@ -81,6 +81,15 @@ def test_a_page_that_came_as_text_becomes_its_first_sentence() -> None:
     assert clean("3 validation errors are too many") == "3 validation errors are too many"
 
 
+def test_a_long_list_of_wrong_items_takes_time_in_proportion() -> None:
+    body = {"input": ["a", 1] * 20_000}
+    errors = [
+        {"type": "int_type", "loc": ("body", "input", "list[int]", number), "msg": "Input should be an integer"}
+        for number in range(40_000)
+    ]
+    assert of_validation(errors, body).param == "input.0"
+
+
 def test_a_sentence_has_a_longest_length() -> None:
     name = "x" * 3 * LONGEST
     made = of_validation([{"type": "extra_forbidden", "loc": ("body", name), "msg": "Not permitted"}], {name: 1})

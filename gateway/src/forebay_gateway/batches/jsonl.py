@@ -176,9 +176,10 @@ def _read_answer(output: bytes) -> tuple[int, msgspec.Raw]:
     """Status and body of what a server answered. One from before `whole_answer` gives the body of a good answer."""
     try:
         answer = _ANSWER.decode(output)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, RecursionError):
         return HTTPStatus.OK, msgspec.Raw(output)
-    return (answer.status_code, answer.body) if answer.status_code else (HTTPStatus.OK, msgspec.Raw(output))
+    whole = 100 <= answer.status_code <= 599 and bytes(answer.body)
+    return (answer.status_code, answer.body) if whole else (HTTPStatus.OK, msgspec.Raw(output))
 
 
 def render_unanswered(custom_id: str, status: str) -> str:

@@ -32,6 +32,11 @@ NO_JOBS = ApiError(
     "valkey.existingSecret, or gateway.replicas=1 for them. /runsync and /openai/v1 work without.",
     "jobs_off",
 )
+AT_ZERO = ApiError(
+    404,
+    "No pod of the endpoint is ready, and a request of this kind starts none: what it asks for was in a pod.",
+    "endpoint_not_ready",
+)
 NO_FILES = ApiError(
     404, "There are no files and no batches here: the job API of this gateway is off, and they need it.", "unknown_url"
 )

@@ -177,6 +177,14 @@ class JobApi:
         if size > UNCOUNTED_BYTES and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
+    async def _read_error(self, call: JobApiCall) -> str:
+        """Why the job failed; "" where that cannot be read now, for the items that were taken must be answered."""
+        try:
+            job = await self._store.find(call.key, call.job_id, most=0)
+        except Unavailable:
+            return ""
+        return job.error if job else ""
+
     async def _take_stream(self, call: JobApiCall, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:
         """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
         Refused."""
@@ -186,7 +194,7 @@ class JobApi:
             taken = _found(await self._store.take_stream(call.key, call.job_id, most))
             error = ""
             if taken.state.retryable and not taken.more:  # it failed, and a client that only streams learns it here
-                error = _found(await self._store.find(call.key, call.job_id, most=0)).error
+                error = await self._read_error(call)
             return taken, render(describe_stream(taken.state, taken.items, more=taken.more, error=error))
 
 

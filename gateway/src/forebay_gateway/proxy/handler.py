@@ -270,7 +270,7 @@ class RequestHandler:
         """Wait for pods, unless the request could not be answered then either. Raises Refused."""
         key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
-            raise Refused(not_found(request.admission.head.method, request.admission.head.path, *OWN_URLS))
+            raise Refused(errors.AT_ZERO)
         fields = request.fields
         if fields is None:
             fields = request.fields = await self._read(request.client, request.admission, request.body)

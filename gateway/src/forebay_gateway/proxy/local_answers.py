@@ -11,7 +11,7 @@ PREFLIGHT = (
     ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS"),
     ("access-control-max-age", "600"),
 )
-"""As vLLM's defaults have it; the headers that are asked for are allowed."""
+"""Every site may ask, and the headers that it asks for are allowed: the key decides."""
 
 
 def list_models(endpoints: Iterable[Endpoint], directory: Directory) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class LeaseTimings:
 
     Attributes:
         duration: a Lease that was not renewed for so long may be taken.
-        renew_deadline: a holder that could not renew for so long is_asleep; shorter than `duration`.
+        renew_deadline: a holder that could not renew for so long rests; shorter than `duration`.
         retry: between two looks at the Lease.
     """
 

@@ -79,7 +79,7 @@ class _Followed:
 
 class Autoscaler:
     """For one event loop. `gateways` None: there are none, so nothing is scaled to zero. `changed` is called with an
-    endpoint that is_asleep from now on, or does no more, or has other jobs."""
+    endpoint that sleeps from now on, or no longer does, or has other jobs."""
 
     def __init__(
         self,

@@ -212,7 +212,7 @@ def _refusals(env: Mapping[str, str], flags: Mapping[str, Flag]) -> list[str]:
 
 
 def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], result: Resolution) -> None:
-    """Say what is set and has no effect, and what is probably a slip of the pen."""
+    """Say what is set and has no effect, and what is probably misspelt."""
     right_names = known - variable_names.REFUSED_FLAGS.keys() - variable_names.RESERVED.keys()
     negations = {upper_case(flag.negation): flag.name for flag in flags.values() if flag.negation}
     for name in sorted(env):

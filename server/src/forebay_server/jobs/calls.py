@@ -98,6 +98,9 @@ PLACES = {
 }
 """Where a form has the options of the request."""
 
+NOTHING: tuple[Any, ...] = (None, "", [])
+"""Values that ask for nothing, wherever they stand."""
+
 STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 """Each chunk then counts the tokens so far."""
 
@@ -131,8 +134,8 @@ def _check_places(content: Mapping[str, Any], form: Form) -> None:
     if form in (Form.ROUTE, Form.WHOLE_ANSWER):
         elsewhere |= {*BATCHING}
     for name in content:
-        if name in elsewhere and content[name] is not None:
-            raise JobError(f"input.{name} has no effect where it stands: it belongs into {PLACES[form]}.")
+        if name in elsewhere and content[name] not in NOTHING:
+            raise JobError(f"input.{name} has no effect where it stands: it belongs in {PLACES[form]}.")
 
 
 def _call(method: str, path: object, body: object, form: Form, batching: dict[str, float] | None = None) -> Call:

@@ -87,6 +87,14 @@ def too_many(limit: int) -> ApiError:
     return ApiError(429, message, headers=(("retry-after", "1"),))
 
 
+class RefusedCall(Exception):
+    """The request that a job stands for is refused before it is sent; the job asks for the whole answer."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 async def run(content: object, transport: Transport, settings: JobSettings, seconds: float) -> dict[str, Any]:
     """Run one job to its end. Returns {"output", "status": "COMPLETED"}, or {"error", "status"} of one that failed."""
     output: list[object] = []
@@ -110,6 +118,9 @@ async def run_to(
         async with asyncio.timeout(seconds):
             await _emit_to(take, await resolve(content, transport), transport, settings)
             return {"status": "COMPLETED"}
+    except RefusedCall as refused:
+        await take({"status_code": refused.error.status, "body": refused.error.content()})
+        return {"status": "COMPLETED"}
     except JobError as error:
         return {"error": str(error), "status": "FAILED"}
     except TimeoutError:
@@ -120,7 +131,12 @@ async def run_to(
 
 
 async def resolve(content: object, transport: Transport) -> Call:
-    """The request that the job stands for, with a model, under a path that the pod serves. Raises JobError."""
+    """The request that the job stands for, with a model, under a path that the pod serves.
+
+    Raises:
+        JobError: there is no such request.
+        RefusedCall: it is refused, and the job asks for the whole answer.
+    """
     call = call_of(content, "")
     path, _, query = call.path.partition("?")
     route = routes.read_path(path)
@@ -132,7 +148,7 @@ async def resolve(content: object, transport: Transport) -> Call:
         try:
             body = adapt_fields(route.path, body)
         except Incompatible as error:
-            raise JobError(str(error)) from None
+            raise (RefusedCall(error.error) if call.form is Form.WHOLE_ANSWER else JobError(str(error))) from None
     if call.form is Form.TOKENS and body is not None and not body["model"]:
         body = {**body, "model": await served_model(transport)}
     return Call(call.method, path, body, call.form, call.batching)

@@ -1,7 +1,7 @@
-"""The one ASGI middleware around vLLM's app: both base URLs, the key check, the limits, the drain, and readiness.
+"""The one ASGI middleware around vLLM's app: URLs, the key check, the limits, the drain, and readiness.
 
-Of a request only the head and the size of the body are looked at; of an answer the head gets one more line, and what
-vLLM streams passes to the socket untouched.
+The body of a request is searched for fields that vLLM does not take as they are, and written anew where it has one. The
+head of an answer gets a few more lines, and what vLLM streams passes to the socket untouched.
 """
 
 import logging

@@ -14,8 +14,10 @@ from forebay_server.serving import validation_errors
 
 RETRY_AFTER_SECONDS = 1
 
-_FLAG = re.compile(r"`?(?<![\w-])--([a-z][a-z0-9]*(?:[-.][a-z0-9]+)*)`?")
-"""A flag of vLLM in one of its messages."""
+_FLAG = re.compile(
+    r"(?<![\w/='\"-])`?--(?P<negated>no-)?(?P<name>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?:\.[\w.-]+\b)?`?(?!['\"])"
+)
+"""A flag of vLLM in one of its messages. What stands in quotes came from the client."""
 
 _PLACES = re.compile(
     r" at 0x[0-9a-fA-F]+(?=>)"
@@ -60,6 +62,10 @@ MEDIA_NOT_FETCHED = ApiError(
     400, "An image, sound or video that the request names by its URL could not be fetched.", "media_not_fetched"
 )
 
+SUFFIX_NOT_SUPPORTED = (
+    "vLLM does not fill in before a suffix for this model: write the prompt with the tokens that the model itself has "
+    "for it, such as <|fim_prefix|>, <|fim_suffix|> and <|fim_middle|>."
+)
 RESPONSES_NOT_STORED = (
     "Responses are stored, in one pod's memory, only where VLLM_ENABLE_RESPONSES_API_STORE=1 is in spec.env: "
     "send the whole conversation as input."
@@ -103,6 +109,8 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
         return ApiError(404, f"{message} {RESPONSES_NOT_STORED}", "response_not_found", param)
     if status == 404 and "model" in message and "does not exist" in message:
         return ApiError(404, message, "model_not_found", "model")
+    if status == 400 and message.startswith("suffix is only supported"):
+        return ApiError(400, SUFFIX_NOT_SUPPORTED, "unsupported_parameter", "suffix")
     if status == 400 and ("maximum context length" in message or "longer than the maximum model length" in message):
         return ApiError(400, message, "context_length_exceeded", param)
     return ApiError(status, message, None, param)
@@ -120,7 +128,12 @@ def of_validation(found: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
     return error if error.code else of_vllm(error.status, {"error": {"message": error.message, "param": error.param}})
 
 
+def _name_variable(flag: re.Match[str]) -> str:
+    name = flag["name"].replace("-", "_").upper()
+    return f"{name}=false" if flag["negated"] else name
+
+
 def name_variables(message: str) -> str:
     """`message`, in which vLLM names its flags, with the variables of spec.env that set them."""
-    named, count = _FLAG.subn(lambda found: found[1].replace("-", "_").upper(), message)
+    named, count = _FLAG.subn(_name_variable, message)
     return f"{named.rstrip('.')} (in spec.env of the endpoint)." if count else message

@@ -114,7 +114,7 @@ TOOL_SERVER_TOOLS = ("code_interpreter", "container", "mcp", "web_search_preview
 class Incompatible(Exception):
     """The request asks for something that cannot be done here; carries the answer."""
 
-    def __init__(self, message: str, param: str) -> None:
+    def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.error = ApiError(400, message, "unsupported_parameter", param)
 
@@ -142,7 +142,11 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
         return AdaptedBody(body)
     if not isinstance(fields, dict) or (adapted := adapt_fields(path, fields)) == fields:
         return AdaptedBody(body)
-    return AdaptedBody(json.dumps(adapted).encode(), _left_out(fields, adapted))
+    try:
+        content = json.dumps(adapted).encode()
+    except RecursionError:
+        raise Incompatible("The request's body is nested too deeply.") from None
+    return AdaptedBody(content, _left_out(fields, adapted))
 
 
 def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:
@@ -159,7 +163,7 @@ def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:
 
 def adapt_guided(fields: Fields) -> Fields:
     """guided_json and the like as structured_outputs."""
-    given = {name: value for name in GUIDED if (value := fields.get(name)) is not None}
+    given = {name: value for name in GUIDED if not _says_nothing(value := fields.get(name))}
     rest = {name: value for name, value in fields.items() if name not in GUIDED and name != _BACKEND}
     if fields.get(_BACKEND) is not None:
         raise Incompatible(
@@ -177,9 +181,15 @@ def adapt_guided(fields: Fields) -> Fields:
     return {**rest, "structured_outputs": {GUIDED[name]: value for name, value in given.items()}}
 
 
+def _says_nothing(constraint: Any) -> bool:
+    return constraint is None or constraint is False or constraint == ""
+
+
 def adapt_greedy(fields: Fields) -> Fields:
     """Several choices at temperature 0, and top_p 0, as the one most likely token: OpenAI takes both, vLLM neither."""
     adapted = dict(fields)
+    if fields.get("use_beam_search"):
+        return adapted
     if _is_zero(fields.get("top_p")):
         del adapted["top_p"]
         adapted["top_k"] = 1
@@ -194,29 +204,23 @@ def _is_zero(value: Any) -> bool:
 
 
 def adapt_suffix(fields: Fields) -> Fields:
-    """Without a suffix that says nothing; vLLM has no place for another."""
-    if fields.get("suffix"):
-        raise Incompatible(
-            "This server does not fill in before a suffix: write the prompt with the tokens that the model itself has "
-            "for it, such as <|fim_prefix|>, <|fim_suffix|> and <|fim_middle|>.",
-            "suffix",
-        )
-    return {name: value for name, value in fields.items() if name != "suffix"}
+    """Without a suffix that says nothing, which vLLM refuses for most models."""
+    return {name: value for name, value in fields.items() if name != "suffix" or value not in ("", None)}
 
 
 def adapt_guided_messages(fields: Fields) -> Fields:
     """guided_json as the output format of the Messages API, which has no other constraint."""
     rest = {name: value for name, value in fields.items() if name not in GUIDED and name != _BACKEND}
     for name in (*GUIDED, _BACKEND):
-        if name != "guided_json" and fields.get(name) is not None:
+        if name != "guided_json" and not _says_nothing(fields.get(name)):
             raise Incompatible(f"The Messages API has nothing for {name}. Use {CHAT} with structured_outputs.", name)
     schema = fields.get("guided_json")
-    if schema is None:
+    if _says_nothing(schema):
         return rest
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Incompatible("guided_json is no JSON.", "guided_json") from None
     config = rest.get("output_config") or {}
     if not isinstance(config, dict) or config.get("format") is not None:
@@ -232,7 +236,7 @@ def adapt_anthropic_tools(fields: Fields) -> Fields:
     adapted, left_out = [], []
     for tool in tools:
         kind = tool.get("type") if isinstance(tool, dict) else None
-        if not isinstance(kind, str) or "input_schema" in tool:
+        if not isinstance(kind, str) or "input_schema" in tool or kind in ("custom", "function"):
             adapted.append(tool)
         elif kind.startswith(SERVER_TOOLS):
             left_out.append(str(tool.get("name") or kind))
@@ -267,7 +271,11 @@ def adapt_openai_tools(fields: Fields) -> Fields:
     choice = fields.get("tool_choice")
     forced = choice.get("type") if isinstance(choice, dict) else None
     if forced in left_out or (left_out and not adapted and choice == "required"):
-        raise Incompatible(f"There is no {forced or left_out[0]} here: OpenAI's servers run it.", "tool_choice")
+        raise Incompatible(f"There is no tool of the type {forced or left_out[0]} here.", "tool_choice")
+    if left_out and isinstance(choice, dict) and forced == "allowed_tools":
+        allowed = choice.get("tools")
+        allowed = [tool for tool in allowed if not _is_foreign(tool)] if isinstance(allowed, list) else allowed
+        fields = {**fields, "tool_choice": {**choice, "tools": allowed} if allowed else "none"}
     made = {**fields, "tools": adapted}
     if left_out and not adapted:
         del made["tools"]
@@ -291,14 +299,15 @@ def _describe_grammar(tool: Any) -> Any:
 
 
 def _left_out(fields: Mapping[str, Any], adapted: Mapping[str, Any]) -> tuple[str, ...]:
-    kept = _tool_names(adapted)
+    kept = set(_tool_names(adapted))
     return tuple(name for name in _tool_names(fields) if name not in kept)
 
 
 def _tool_names(fields: Mapping[str, Any]) -> list[str]:
     tools = fields.get("tools")
     found = tools if isinstance(tools, list) else []
-    return [str(tool.get("name") or tool.get("type")) for tool in found if isinstance(tool, dict)]
+    names = (tool.get("name") or tool.get("type") for tool in found if isinstance(tool, dict))
+    return [name for name in names if isinstance(name, str)]
 
 
 Adapt = Callable[[Fields], Fields]

@@ -21,7 +21,7 @@ LEFT_OUT = b"x-forebay-tools-left-out"
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 """What a name may have that a header must not."""
 
-EXPOSED = (b"access-control-expose-headers", REQUEST_ID + b", retry-after")
+EXPOSED = (b"access-control-expose-headers", REQUEST_ID + b", retry-after, " + LEFT_OUT)
 """What pages of other sites may read besides the body, where they may read the answer at all (CORS)."""
 
 
@@ -53,7 +53,7 @@ def naming_left_out(names: Sequence[str], send: Send) -> Send:
 
     def send_naming(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            line = (LEFT_OUT, ", ".join(_UNFIT.sub("?", name)[:64] for name in names[:16]).encode())
+            line = (LEFT_OUT, ", ".join(_UNFIT.sub("?", name[:64]) for name in names[:16]).encode())
             message = {**message, "headers": [*message.get("headers", ()), line]}
         return send(message)
 

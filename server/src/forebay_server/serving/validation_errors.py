@@ -11,6 +11,9 @@ _PAGE = re.compile(
 )
 """How a pydantic.ValidationError reads that vLLM answered with as text."""
 
+MOST = 100
+"""Errors that are looked at: a list of wrong items has one and more for each."""
+
 LONGEST = 500
 """Characters of a message: some of pydantic's name every member of a union."""
 
@@ -25,6 +28,7 @@ def of_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
         errors: what pydantic.ValidationError.errors() gives, with the locations of FastAPI ("body" first).
         body: the request's body as it was parsed, or None.
     """
+    errors = errors[:MOST]
     places = [_find_place(error, body) for error in errors]
     deepest = max(range(len(errors)), key=lambda each: len(places[each]), default=None)
     if deepest is None:
@@ -57,12 +61,18 @@ def _find_place(error: Mapping[str, Any], body: Any) -> list[str | int]:
     place: list[str | int] = []
     for number, part in enumerate(location):
         absent = error.get("type") == "missing" and number == len(location) - 1
-        known = part in body if isinstance(body, Mapping) else isinstance(body, list) and part in range(len(body))
+        known = _is_part(part, body)
         if known:
             body = body[part]
         if known or absent:
             place.append(part)
     return place
+
+
+def _is_part(part: str | int, body: Any) -> bool:
+    if isinstance(body, list):
+        return isinstance(part, int) and 0 <= part < len(body)
+    return isinstance(body, Mapping) and part in body
 
 
 def _join(place: str, sentence: str) -> str:

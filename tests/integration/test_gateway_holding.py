@@ -76,7 +76,7 @@ REFUSED = {
     "no model": ("POST", "/v1/chat/completions", {"messages": HELLO}, KEY, 400, "missing_required_parameter"),
     "no JSON": ("POST", "/v1/chat/completions", b"{", KEY, 400, "invalid_json"),
     "JSON that is no object": ("POST", "/v1/chat/completions", b"[1]", KEY, 400, "invalid_json"),
-    "nothing to get": ("GET", "/v1/responses/resp_1", None, KEY, 404, "unknown_url"),
+    "nothing to get": ("GET", "/v1/responses/resp_1", None, KEY, 404, "endpoint_not_ready"),
 }
 
 

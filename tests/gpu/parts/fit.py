@@ -24,13 +24,13 @@ def measure(run: Run, record: Record) -> None:
     """A model that the fit check would stop is not started."""
     for shape in run.plan.fitted:
         model = run.model(shape)
-        wish = memory_fit.MemoryNeed(shape.name, json.loads((model / "config.json").read_text()))
+        need = memory_fit.MemoryNeed(shape.name, json.loads((model / "config.json").read_text()))
         total = memory.total_mib()
-        refused = memory_fit.assess_fit(wish, [int(total * MIB)]) if total else None
+        refused = memory_fit.assess_fit(need, [int(total * MIB)]) if total else None
         seen = dict.fromkeys(TOOK, "") if refused else measured(run, model)
         estimates = {
-            "weights estimated, MiB": round((memory_fit.weight_bytes(wish) or 0) / MIB, 1),
-            "KV cache of 1,024 tokens estimated, MiB": round(memory_fit.kv_bytes(wish, 1024) / MIB, 2),
+            "weights estimated, MiB": round((memory_fit.weight_bytes(need) or 0) / MIB, 1),
+            "KV cache of 1,024 tokens estimated, MiB": round(memory_fit.kv_bytes(need, 1024) / MIB, 2),
         }
         answer = refused.reason if refused else "fits"
         record.put({"model": shape.name, "fit check": answer, **estimates, **seen})

@@ -68,7 +68,7 @@ async def test_a_connection_that_has_just_closed_takes_no_turn_from_others() -> 
 
 
 async def test_after_a_long_step_the_same_tenant_waits_and_no_other() -> None:
-    scheduler, clock, cpu = FairScheduler(exclusive_step=20), asyncio.get_running_loop().time, time.thread_time
+    scheduler, clock, cpu = FairScheduler(cooldown_factor=20), asyncio.get_running_loop().time, time.thread_time
     began = cpu()
     async with scheduler.exclusive_step("a"):
         while cpu() - began < 0.02:

@@ -164,9 +164,8 @@ def render_result(custom_id: str, job: Job | None) -> tuple[bool, str]:
         status, body = _read_answer(job.output[0].encode(errors="replace"))
         # the body is JSON that was read before, and is passed on as it is
         answer = {"status_code": status, "request_id": job.id, "body": body}
-        return status < HTTPStatus.BAD_REQUEST, msgspec.json.encode(
-            {**record, "response": answer, "error": None}
-        ).decode()
+        line = msgspec.json.encode({**record, "response": answer, "error": None}).decode()
+        return status < HTTPStatus.BAD_REQUEST, line
     code = job.state.lower() if job else "job_gone"
     message = (job.error if job else "") or "The request was not answered."
     return False, json.dumps({**record, "response": None, "error": {"code": code, "message": message}})

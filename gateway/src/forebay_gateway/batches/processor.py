@@ -211,9 +211,8 @@ class _Batch:
     async def run(self) -> None:
         record = await self._documents.get(self._key, "batch", self._id)
         self._batch: ApiObject = json.loads(record or "{}")
-        if (
-            self._batch.get("status") not in objects.OPEN_STATUSES
-        ):  # its endpoint is gone, or a gateway that was to close it
+        # its endpoint is gone, or another gateway has closed it
+        if self._batch.get("status") not in objects.OPEN_STATUSES:
             await self._close()
             return
         begun = self._batch["status"] != "validating"

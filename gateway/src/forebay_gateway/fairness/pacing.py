@@ -43,10 +43,10 @@ class Reader:
 
 
 class FairScheduler:
-    """Has what one tenant does wait for others. `exclusive_step` 0: there are no others."""
+    """Has what one tenant does wait for others. `cooldown_factor` 0: there are no others."""
 
-    def __init__(self, exclusive_step: float = COOLDOWN_FACTOR) -> None:
-        self._cooldown_factor = exclusive_step
+    def __init__(self, cooldown_factor: float = COOLDOWN_FACTOR) -> None:
+        self._cooldown_factor = cooldown_factor
         self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}
         self._begun = False
         self._turns = TenantLocks()

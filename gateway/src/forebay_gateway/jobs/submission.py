@@ -22,7 +22,7 @@ LONGEST_URL = 2048
 MOST_FIELDS = 64
 """Of a query."""
 
-MAX_WEBHOOK_LENGTH = 16 << 10
+MAX_FIELD_BYTES = 16 << 10
 """Bytes of the JSON of a field besides the input."""
 
 _TIMEOUT = (600.0, 5.0, 7 * DAY)
@@ -104,8 +104,8 @@ def _says(raw: msgspec.Raw) -> bool:
 
 def _read_small(raw: msgspec.Raw, name: str) -> Any:
     """The value of a field that has few bytes. Raises BadJob."""
-    if len(memoryview(raw)) > MAX_WEBHOOK_LENGTH:
-        raise BadJob(f"{name} is longer than {MAX_WEBHOOK_LENGTH} bytes.")
+    if len(memoryview(raw)) > MAX_FIELD_BYTES:
+        raise BadJob(f"{name} is longer than {MAX_FIELD_BYTES} bytes.")
     return msgspec.json.decode(raw) if _says(raw) else None
 
 

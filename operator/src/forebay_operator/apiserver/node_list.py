@@ -10,7 +10,7 @@ from forebay_operator.status.diagnosis.gpus import Node, parse_node
 
 logger = logging.getLogger(__name__)
 
-NODE_LIST_AGE = 60.0
+MAX_NODE_LIST_AGE = 60.0
 """Seconds for which one reading is good."""
 
 FORBIDDEN_RETRY = 600.0
@@ -36,7 +36,7 @@ class NodeList:
             now = asyncio.get_running_loop().time()
             if now < self._good_until:
                 return self._nodes, self._good_until - now
-            self._good_until = now + NODE_LIST_AGE
+            self._good_until = now + MAX_NODE_LIST_AGE
             try:
                 self._nodes = [parse_node(manifest) for manifest in await self._cluster.list_nodes()]
             except ApiServerError as error:  # else than for good: what was read before is better than nothing

@@ -36,7 +36,7 @@ SCALING_INTERVAL = 2.0
 LOAD_TIMEOUT = 1.0
 """Seconds for an answer; pods and gateways give it from memory."""
 
-MAX_QUIET_CHECKS = 8
+QUIET_SECONDS = 8
 """Seconds for which a server that is to sleep answers still: until Kubernetes has seen that it is not ready (its probe
 fails twice, every 2 s), and its Service leads elsewhere."""
 
@@ -206,7 +206,7 @@ class Autoscaler:
             self._changed(key)
         elif idle and key not in self._scaling:
             self._scaling.add(key)
-            tasks.create_task(self._order(key, followed.scaled.pods, f"/sleep?level=1&after={MAX_QUIET_CHECKS}"))
+            tasks.create_task(self._order(key, followed.scaled.pods, f"/sleep?level=1&after={QUIET_SECONDS}"))
         elif waiting and asleep and key not in self._scaling:
             self._scaling.add(key)
             tasks.create_task(self._order(key, asleep, "/wake_up"))

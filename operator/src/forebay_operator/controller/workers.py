@@ -29,10 +29,10 @@ RESYNC_SIZE = 150
 a hundredth of a core. Where there are more, a round takes several intervals: that of 5,000 endpoints 3 hours."""
 
 PURGE_INTERVAL = 300.0
-"""Seconds between two purges of the cache when no watch is known to have begun anew, of up to PURGE_SIZE objects."""
+"""Seconds between two purges of the cache when no watch began anew, of up to PURGE_SIZE objects."""
 
 PURGE_SIZE = 2000
-"""Of more objects the sweeps are as much rarer, since a list of all of them takes its time: together they stay below a
+"""Of more objects the purges are as much rarer, since a list of all of them takes its time: together they stay below a
 thousandth of a core."""
 
 PURGE_DELAY = 1.0

@@ -105,15 +105,15 @@ def compute_readiness(
 
 def find_failure(observed: Observed) -> Diagnosis | None:
     """What keeps the pods of the current revision from serving, or None while they make progress."""
-    current_revision = observed.current_pods
+    current_pods = observed.current_pods
     seen = {run: report.step for run, report in observed.reports.items()}
     found = (
         diagnose_refusal(observed.deployment)
-        or diagnose_pods(current_revision, seen)
+        or diagnose_pods(current_pods, seen)
         or diagnose_preparation(observed.events)
     )
-    if found is None and not any(pod in observed.ready for pod in current_revision):
-        living = [pod for pod in current_revision if not has_ended(pod)]
+    if found is None and not any(pod in observed.ready for pod in current_pods):
+        living = [pod for pod in current_pods if not has_ended(pod)]
         stage = find_furthest(living, observed.reports)
         found = diagnose_standstill(observed.deployment, living, stage.step)
     return found
@@ -146,13 +146,13 @@ def _readiness_at_zero(observed: Observed, suspended: bool) -> Readiness:
 
 
 def _readiness_of_start(observed: Observed, before: Manifest) -> Readiness:
-    current_revision = observed.current_pods
-    stage = find_furthest([pod for pod in current_revision if not has_ended(pod)], observed.reports)
+    current_pods = observed.current_pods
+    stage = find_furthest([pod for pod in current_pods if not has_ended(pod)], observed.reports)
     if stage.step == "Starting" and not observed.reports:
         # an operator that has just begun has heard nothing yet; what the one before it said is nearer the truth
         stage = _stage_from_status(before) or stage
     ended = max(
-        filter(has_ended, current_revision), key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None
+        filter(has_ended, current_pods), key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None
     )
     cause = explain_end(ended) if ended else ""
     message = f"{stage.message}; the pod before ended: {cause}" if cause else stage.message

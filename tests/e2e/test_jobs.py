@@ -98,7 +98,8 @@ def check_batch(clients: Clients, url: str, key: str) -> None:
     assert answers.keys() == {"chat", "again"}
     assert "Paris" in answers["chat"]["choices"][0]["message"]["content"]
     (failed,) = told["errors"]
-    assert (failed["custom_id"], failed["error"]["code"]) == ("wrong", "failed")
+    assert (failed["custom_id"], failed["response"]["status_code"]) == ("wrong", 400)
+    assert failed["response"]["body"]["error"]["param"] == "messages"
     assert told["listed"] == [told["batch"]["id"]]
     assert told["deleted"] == [True] * 3
 

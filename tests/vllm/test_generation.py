@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import BASES, ask, assert_not_available, both_urls, client, events
+from tests.vllm.asking import BASES, ask, assert_not_available, both_urls, client, events, post
 from tests.vllm.models import ROLE
 from tests.vllm.server import KEY, NAME, Server
 
@@ -253,6 +253,13 @@ def test_what_is_wrong_with_a_request_is_one_sentence(
     assert len(message) < 500, message
     assert not any(word in message for word in ("validation error", "pydantic", "input_type", "[{")), message
     assert param is None or param in message, message
+
+
+@both_urls
+def test_a_body_of_another_type_is_refused_in_one_sentence(writer: Server, base: str) -> None:
+    status, text = post(writer, f"{base}/chat/completions", b"model=x", kind="application/x-www-form-urlencoded")
+    assert status == 400, text
+    assert "application/json" in json.loads(text)["error"]["message"]
 
 
 @both_urls

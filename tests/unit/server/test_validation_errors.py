@@ -47,11 +47,12 @@ class Refused(ValueError):
             {},
             ("see SEED (in spec.env of the endpoint).", None, None),
         ),
+        (["Only 'application/json' is allowed"], None, ("Only 'application/json' is allowed.", None, None)),
         ([], {}, ("The request is not valid.", None, None)),
     ],
 )
 def test_one_sentence_says_what_is_wrong_and_where(
-    errors: list[dict[str, Any]], body: Any, expected: tuple[str, str | None, str | None]
+    errors: list[dict[str, Any] | str], body: Any, expected: tuple[str, str | None, str | None]
 ) -> None:
     made = of_validation(errors, body)
     assert (made.status, (made.message, made.code, made.param)) == (400, expected)

@@ -122,7 +122,7 @@ def clean(message: str) -> str:
     return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
 
 
-def of_validation(found: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
+def of_validation(found: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
     """What pydantic found in a request's body. See validation_errors.of_errors for the arguments."""
     error = validation_errors.of_errors(found, body)
     return error if error.code else of_vllm(error.status, {"error": {"message": error.message, "param": error.param}})

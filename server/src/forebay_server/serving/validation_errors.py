@@ -18,22 +18,25 @@ LONGEST = 500
 """Characters of a message: some of pydantic's name every member of a union."""
 
 
-def of_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
+def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
     """The error for what a request's validation found.
 
     Of the forms that a value may have, that one counts whose error is deepest in what was sent: it is most likely the
     form that was meant.
 
     Args:
-        errors: what pydantic.ValidationError.errors() gives, with the locations of FastAPI ("body" first).
+        errors: what pydantic.ValidationError.errors() gives, with the locations of FastAPI ("body" first), or
+            sentences, as vLLM has them in places.
         body: the request's body as it was parsed, or None.
     """
     errors = errors[:MOST]
-    places = [_find_place(error, body) for error in errors]
-    deepest = max(range(len(errors)), key=lambda each: len(places[each]), default=None)
-    if deepest is None:
+    if sentences := [error for error in errors if isinstance(error, str)]:
+        return ApiError(400, _shorten(_join("", sentences[0])))
+    found = [(_find_place(error, body), error) for error in errors if not isinstance(error, str)]
+    if not found:
         return ApiError(400, "The request is not valid.")
-    error, place = errors[deepest], _shorten(".".join(map(str, places[deepest])))
+    parts, error = max(found, key=lambda each: len(each[0]))
+    place = _shorten(".".join(map(str, parts)))
     context = error.get("ctx") or {}
     kind, why = error.get("type"), context.get("error")
     if kind == "json_invalid":

@@ -63,6 +63,28 @@ def test_an_answer_that_came_before_the_connection_broke_off_is_read(
             assert runner.run(ask()) == (None, ENDS + b"too large")
 
 
+async def test_a_half_answer_of_a_pod_that_was_left_stays_untold() -> None:
+    """The client is told why the pod was left; an event more behind the end of its stream would be another answer."""
+    leave = asyncio.Event()
+
+    async def answer_half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{")
+        await leave.wait()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(answer_half, "127.0.0.1", 0, limit=1024) as server:
+        client = Client()
+        upstream = LateUpstream(client, ApiDialect.OPENAI)
+        await dial(upstream, Address("127.0.0.1", server.sockets[0].getsockname()[1]), 5)
+        upstream.send(b"POST / HTTP/1.1\r\n\r\n", b"x" * (32 << 20), 0.5)
+        assert isinstance(await asyncio.wait_for(upstream.ended, 10), Refused)
+        await upstream.taken
+        leave.set()
+    assert client.sent == b""
+    assert not upstream.answered
+
+
 @fuzzed
 @given(cuts=st.lists(st.integers(0, 200), max_size=6), informs=st.integers(0, 2))
 async def test_the_head_ends_the_connection_and_nothing_else_changes(cuts: list[int], informs: int) -> None:

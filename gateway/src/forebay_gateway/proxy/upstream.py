@@ -81,6 +81,7 @@ class Sink(Protocol):
 
 
 _PASSING = frozenset({AnswerState.RELAYING, AnswerState.SWITCHED})
+_COLLECTING = frozenset({AnswerState.AWAITING_HEAD, AnswerState.COLLECTING})
 
 
 class Upstream(asyncio.Protocol):
@@ -298,7 +299,7 @@ class LateUpstream(Upstream):
 
     def connection_lost(self, error: Exception | None) -> None:
         try:
-            if self._state not in _PASSING and self._received:
+            if self._state in _COLLECTING and self._received:
                 self._state, self.answered = AnswerState.COLLECTED, True
                 self._client.write(chunk(_as_event(bytes(self._received), self._api)) + LAST_CHUNK)
         finally:

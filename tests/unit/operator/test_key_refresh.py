@@ -75,7 +75,7 @@ def secret(version: str) -> dict[str, Any]:
 
 
 async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_refresh, "MIN_KEY_READ_INTERVAL", 0.05)
+    monkeypatch.setattr(key_refresh, "MAX_KEY_AGE", 0.05)
     site = Site()
     site.secrets = {("team", "one-api-key"): secret("1"), ("team", "own"): secret("2")}
     async with reading(site, endpoint("one"), endpoint("two", secretName="own")) as gateways:

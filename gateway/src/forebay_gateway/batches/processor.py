@@ -1,6 +1,6 @@
 """Does batches: each line of an input file becomes a job of the queue, so many at once, and a line of an output file.
 
-Any gateway may do any batch, one at a time, by a lease. What it has done is on the shelf, so that another goes on from
+Any gateway may do any batch, one at a time, by a lease. What it has done is stored, so that another goes on from
 there: a line whose result is kept is not done again, and a job that was submitted is found by its ID, which its line
 tells.
 """
@@ -164,7 +164,7 @@ class BatchProcessor:
 
 
 class InputFiles:
-    """The input files of the batches that run, each in memory once: so they have no more bytes than the shelf may."""
+    """The input files of the batches that run, each in memory once: so they have no more bytes than the store may."""
 
     def __init__(self, documents: DocumentStore) -> None:
         self.turns = TenantLocks()

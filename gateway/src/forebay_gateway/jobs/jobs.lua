@@ -13,7 +13,7 @@
 -- forebay:bytes             number  what all jobs keep
 -- forebay:bytes-of          hash    the same by namespace
 -- forebay:sizes             hash    "ENDPOINT BYTES" by job, to free what a job kept whose own hash is lost
--- forebay:swept             number  when the last sweep was
+-- forebay:swept             number  when reap_stalled ran last
 -- forebay:told              channel what others may wait for: queued ENDPOINT, output ID, ended ID
 --
 -- A claim has a token. Who has lost it, to another gateway or to the job's end, can change nothing any more.
@@ -407,16 +407,16 @@ function steps.expire(id, endpoint, after)
 end
 
 -- What nobody does by itself: ends what is over its time, queues what was claimed by a gateway that is gone. Where nobody
--- has swept for a while, as Valkey was away, nobody could beat either: then all claims get another lease.
+-- has done this for a while, as Valkey was away, nobody could renew a claim either: then all claims get another lease.
 -- How many jobs of each endpoint are queued, may start pods, and run; what was ended; how many were queued again.
 function steps.reap_stalled(lease, most_attempts)
   local ended, again = {}, 0
   for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do
     discard(id, 'TIMED_OUT', "The job's time to live is over.", ended)
   end
-  local swept = call('GET', PREFIX .. 'swept')
+  local last = call('GET', PREFIX .. 'swept')
   call('SET', PREFIX .. 'swept', now)
-  local anew = not swept or now - swept > lease / 2
+  local anew = not last or now - last > lease / 2
   for _, endpoint in ipairs(call('HKEYS', PREFIX .. 'running')) do
     for _, name in ipairs(QUEUES) do
       local stream, cursor = queue_of(endpoint, name), '0-0'

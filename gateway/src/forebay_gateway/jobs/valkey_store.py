@@ -26,10 +26,10 @@ from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
 logger = logging.getLogger(__name__)
 
 CLAIM_LEASE = 10.0
-"""Seconds without a beat after which a claim is over."""
+"""Seconds after which a claim that is not renewed is over."""
 
 HEARTBEAT_INTERVAL = 1.0
-"""Seconds from one beat, and one sweep, to the next."""
+"""Seconds between renewals of the claims, and between searches for stalled jobs."""
 
 HEARTBEAT_BATCH = 1000
 """Claims in one step: a Lua function takes up to 8,000 arguments."""

@@ -22,7 +22,7 @@ from forebay_operator.spec import Manifest
 
 logger = logging.getLogger(__name__)
 
-MIN_KEY_READ_INTERVAL = 30.0
+MAX_KEY_AGE = 30.0
 """Seconds for which what was read of a Secret is believed."""
 
 KEY_REFRESH_INTERVAL = 1.0
@@ -52,7 +52,7 @@ class KeyRefresher:
         """Read what is due, for ever."""
         while True:
             now = time.monotonic()
-            self._read_at = {key: at for key, at in self._read_at.items() if now - at < MIN_KEY_READ_INTERVAL}
+            self._read_at = {key: at for key, at in self._read_at.items() if now - at < MAX_KEY_AGE}
             named = self._gateways.reread
             for key in [key for key in named if self._cache.endpoint(key) is None]:
                 del named[key]

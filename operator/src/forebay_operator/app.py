@@ -65,7 +65,7 @@ class Operator:
         return Health(leads=self._candidate is not None and self._candidate.is_leader)
 
     async def run(self) -> None:
-        """Stand by until the lease is ours, then watch and reconcile, until the process is told to stop.
+        """Wait until the lease is ours, then watch and reconcile until `stop` is set.
 
         Raises:
             SystemExit: the CRD is not installed, or another has taken the lease. An operator that was the leader

@@ -92,7 +92,7 @@ class Watch:
         try:
             self.put(manifest)
         except Exception:
-            logger.exception("%s: %s cannot be read and is left out", self.path, format_key(key_of_endpoint(manifest)))
+            logger.exception("%s: %s cannot be parsed and is skipped", self.path, format_key(key_of_endpoint(manifest)))
             UNREADABLE.labels(self.path.rpartition("/")[2]).inc()
             (self.leave_out or self.drop)({"metadata": kept})
 

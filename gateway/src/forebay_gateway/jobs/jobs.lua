@@ -416,15 +416,15 @@ function steps.reap_stalled(lease, most_attempts)
   end
   local last = call('GET', PREFIX .. 'swept')
   call('SET', PREFIX .. 'swept', now)
-  local anew = not last or now - last > lease / 2
+  local extend = not last or now - last > lease / 2
   for _, endpoint in ipairs(call('HKEYS', PREFIX .. 'running')) do
     for _, name in ipairs(QUEUES) do
       local stream, cursor = queue_of(endpoint, name), '0-0'
-      while anew and call('EXISTS', stream) == 1 do
+      while extend and call('EXISTS', stream) == 1 do
         cursor = call('XAUTOCLAIM', stream, GROUP, GROUP, 0, cursor, 'COUNT', BATCH, 'JUSTID')[1]
         if cursor == '0-0' then break end
       end
-      while not anew and call('EXISTS', stream) == 1 do
+      while not extend and call('EXISTS', stream) == 1 do
         local found = call('XAUTOCLAIM', stream, GROUP, GROUP, lease, cursor, 'COUNT', BATCH)
         for _, each in ipairs(found[2]) do
           local id = each[2][2]

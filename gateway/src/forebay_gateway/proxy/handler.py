@@ -67,7 +67,7 @@ class RequestHandler:
         self.jobs = jobs
 
     def drain(self) -> None:
-        """Take no more requests: they are told that the gateway shuts down."""
+        """Refuse new requests with 503: the gateway shuts down."""
         self.draining = True
 
     def admit(self, port: EndpointKey | None, head: Head) -> Admission:

@@ -29,7 +29,7 @@ RESYNC_SIZE = 150
 a hundredth of a core. Where there are more, a round takes several intervals: that of 5,000 endpoints 3 hours."""
 
 PURGE_INTERVAL = 300.0
-"""Seconds between two purges of the cache when no watch began anew, of up to PURGE_SIZE objects."""
+"""Seconds between two purges of a cache of up to PURGE_SIZE objects, when no watch was restarted."""
 
 PURGE_SIZE = 2000
 """Of more objects the purges are as much rarer, since a list of all of them takes its time: together they stay below a
@@ -103,7 +103,7 @@ async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[st
 
 
 async def resync(cache: Cache, refresh: Callable[[EndpointKey], None], interval: float = RESYNC_INTERVAL) -> None:
-    """Refresh all endpoints in turn for ever, evenly spread over the interval (seconds), or over more than one."""
+    """Refresh all endpoints again and again, spread evenly over one interval (seconds) or several."""
     while True:
         keys = list(cache.endpoints)
         if not keys:
@@ -120,7 +120,7 @@ async def purge_deleted(
     namespaces: Collection[str],
     relisted: asyncio.Event,
 ) -> None:
-    """Take deleted objects out of the cache (`stores`, by kind) for ever: whenever a watch has begun anew, and from
+    """Take deleted objects out of the cache (`stores`, by kind) for ever: whenever a watch was restarted, and from
     time to time.
 
     kopf does not miss objects that are not in a later list, and a watch that lists none tells nobody that it began.

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from forebay_protocol.request_id import HEADER
 from forebay_server.app import PLUGIN, current
+from forebay_server.compat.max_tokens import STRICT
 from forebay_server.lifecycle.state import Step
 from forebay_server.serving import response_headers
 from forebay_server.serving.errors import MEDIA_NOT_FETCHED, of_validation
 from forebay_server.serving.extra_routes import add_routes, router_error
-from forebay_server.serving.max_tokens import STRICT
 from forebay_server.serving.route_overrides import error_response, not_understood, replace_routes, reshape
 from forebay_server.serving.streams import tap_engine
 

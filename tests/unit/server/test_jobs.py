@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from forebay_server.asgi_client import AppReply
+from forebay_server.compat.request_fields import CHAT, COMPLETIONS
 from forebay_server.config.settings import JobSettings
-from forebay_server.jobs.calls import CHAT, COMPLETIONS, Call, Form, JobError, call_of
+from forebay_server.jobs.calls import Call, Form, JobError, call_of
 from forebay_server.jobs.outputs import OutputBatches, emit
 from tests.unit.server.test_runsync import pieces
 

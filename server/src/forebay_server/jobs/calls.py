@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from forebay_protocol.spelling import suggest
-from forebay_server.serving.request_compat import GUIDED
+from forebay_server.compat.request_fields import CHAT, COMPLETIONS, GUIDED
 
 
 class Form(StrEnum):
@@ -38,9 +38,6 @@ class Call:
     batching: dict[str, float] = field(default_factory=dict)
     """What the input says of batch sizes: any of the keys of BATCHING."""
 
-
-CHAT = "/v1/chat/completions"
-COMPLETIONS = "/v1/completions"
 
 DEFAULT_MAX_TOKENS = 100
 """Of prompt and messages: what worker-vllm took (its documentation says 16)."""

@@ -12,13 +12,14 @@ from typing import Any
 from forebay_protocol import pod
 from forebay_protocol.errors import ApiError
 from forebay_server.asgi import App, Receive, Scope, Send
+from forebay_server.compat.incompatible import Incompatible
+from forebay_server.compat.request_fields import adapt_fields
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, JobError, call_of
 from forebay_server.jobs.outputs import emit
 from forebay_server.jobs.transport import Transport, WithinProcess
 from forebay_server.serving import routes
 from forebay_server.serving.errors import send_error
-from forebay_server.serving.request_compat import Incompatible, adapt_fields
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The one ASGI middleware around vLLM's app: URLs, the key check, the limits, the drain, and readiness.
 
-The body of a request is searched for fields that vLLM does not take as they are, and written anew where it has one. The
+The body of a request is searched for fields that vLLM does not take as they are, and rewritten where it has one. The
 head of an answer gets a few more lines, and what vLLM streams passes to the socket untouched.
 """
 
@@ -12,6 +12,8 @@ from forebay_protocol.api_key import read_key
 from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, ApiError, not_found
 from forebay_protocol.routes import OWN_URLS
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
+from forebay_server.compat.incompatible import Incompatible
+from forebay_server.compat.request_fields import adapt_body
 from forebay_server.lifecycle.state import ServerState, Step
 from forebay_server.serving import errors, response_headers, routes
 from forebay_server.serving.cors import answer_with_cors
@@ -26,7 +28,6 @@ from forebay_server.serving.limits import (
     read_body,
     replaying,
 )
-from forebay_server.serving.request_compat import Incompatible, adapt_body
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from forebay_protocol.errors import MODEL_MISSING, ApiError
 from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
 from forebay_server.asgi import DIRECT
-from forebay_server.serving import anthropic, errors, openai, responses, routes, streams, tools
-from forebay_server.serving.max_tokens import STRICT, clamp_max_tokens
+from forebay_server.compat import anthropic, forced_tools, openai, responses
+from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
+from forebay_server.serving import errors, routes, streams
 
 RouteHandler = Callable[..., Awaitable[Any]]
 
@@ -109,7 +110,7 @@ def _writes(
         async def endpoint(request: Any, raw_request: Request) -> Any:
             if model_required and not request.model:
                 return error_response(MODEL_MISSING, raw_request.url.path)
-            tools.bind_arguments(request)
+            forced_tools.bind_arguments(request)
             responses.make_readable(request)
             serving = getattr(raw_request.app.state, handler, None)
             if serving is None or (request.stream and not stream) or LOAD_HEADER in raw_request.headers:

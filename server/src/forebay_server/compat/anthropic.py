@@ -1,6 +1,6 @@
 """Anthropic's Messages API: its specification requires the fields that have no value too, as null."""
 
-from forebay_server.serving.openai import JsonObject
+from forebay_server.compat.openai import JsonObject
 
 MESSAGE = ("stop_reason", "stop_sequence", "stop_details", "container")
 USAGE = (

@@ -4,7 +4,7 @@ events whose parts hold no null where a list is meant. Pure functions over what 
 import time
 from typing import Any
 
-from forebay_server.serving.openai import JsonObject
+from forebay_server.compat.openai import JsonObject
 
 LIFECYCLE = frozenset({"response.created", "response.in_progress", "response.completed", "response.failed"})
 ITEMS = frozenset({"response.output_item.added", "response.output_item.done"})

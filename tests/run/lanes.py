@@ -67,16 +67,18 @@ class Run:
 
     def _run_stage(self, stage: Stage) -> Result:
         if not stage.cleans_up and (why := self._wait_for(stage)):
-            return Result(stage.name, failures=(Failure(stage.name, f"not run: {why}"),))
+            return _not_run(stage, why)
         log, junit = self._folder / f"{stage.name}.log", self._folder / f"{stage.name}.xml"
         files = self._folder / f"{stage.name}-files"
         results = (f"--junitxml={junit}", "-o", "junit_logging=no", f"--basetemp={files}") if stage.is_pytest else ()
         env = {**self._env, "JUNIT_FILE": str(junit)}
-        self._say(f"==> {stage.name}")
         with self._changed:
+            if self._ended_early and not stage.cleans_up:  # since it was waited for
+                return _not_run(stage, self._ended_early)
             yielding = ("nice", "-n", "5") if stage.yields else ()
             process = Process([*yielding, *stage.command, *results], log, env)
             self._running[stage.name] = process
+        self._say(f"==> {stage.name}")
         ended = process.wait()
         with self._changed:
             del self._running[stage.name]
@@ -134,6 +136,10 @@ class Run:
         log = self._folder / f"{stage.name}.log"
         if result.failures and log.is_file():
             print(*(f"    {stage.name} | {line}" for line in last_words(log)), sep="\n", flush=True)
+
+
+def _not_run(stage: Stage, why: str) -> Result:
+    return Result(stage.name, failures=(Failure(stage.name, f"not run: {why}"),))
 
 
 def progress(log: Path) -> str:

@@ -12,7 +12,6 @@ from tests.run.stages import STAGES, Stage, choose
 
 PASSES = (sys.executable, "-c", "")
 FAILS = (sys.executable, "-c", "print('last words'); raise SystemExit(3)")
-LONG = (sys.executable, "-c", "import time; time.sleep(600)")
 
 
 def run(folder: Path, *stages: Stage) -> dict[str, tuple[int, list[str]]]:
@@ -61,12 +60,14 @@ def test_a_stage_comes_after_another_whatever_becomes_of_that_and_where_it_runs_
 def test_a_gating_failure_ends_what_runs_beside_it_and_clears_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    began = time.monotonic()
+    began, runs = time.monotonic(), tmp_path / "runs"
+    long = (sys.executable, "-c", f"open({str(runs)!r}, 'w').close(); import time; time.sleep(600)")
+    waits = f"import os, time\nwhile not os.path.exists({str(runs)!r}): time.sleep(0.01)\n"
     found = run(
         tmp_path,
-        Stage("lint", FAILS, gates=True),
+        Stage("lint", (sys.executable, "-c", waits + FAILS[2]), gates=True),
         Stage("later", PASSES),
-        Stage("long", LONG, lane="b"),
+        Stage("long", long, lane="b"),
         Stage("cleans up", (sys.executable, "-c", f"open({str(tmp_path / 'clean')!r}, 'w')"), lane="b", cleans_up=True),
     )
     assert time.monotonic() - began < 100

@@ -9,7 +9,7 @@ from forebay_operator.spec import Endpoint, parse_endpoint
 from forebay_operator.status.conditions import assess
 from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.observed import Observed
-from forebay_operator.status.readiness import find_failure
+from forebay_operator.status.readiness import find_pod_failure, find_slow_start
 from tests.kubectl import Manifest
 
 
@@ -47,7 +47,7 @@ NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 def find_status(endpoint: Endpoint, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
     """The status, with the failure that the pods show."""
-    return dict(assess(endpoint, observed, find_failure(observed), previous, now))
+    return dict(assess(endpoint, observed, find_pod_failure(observed) or find_slow_start(observed), previous, now))
 
 
 def endpoint_manifest(**spec: Any) -> Manifest:

@@ -1,4 +1,4 @@
-"""One client: one request, one answer, then the end. Time-outs and limits are here; what to answer the gate decides."""
+"""One client: one request, one answer, then the end. Limits and time-outs are here; the handler decides the answer."""
 
 import asyncio
 import logging

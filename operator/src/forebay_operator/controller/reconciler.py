@@ -38,7 +38,7 @@ from forebay_operator.status.diagnosis.gpus import wants_nodes
 from forebay_operator.status.diagnosis.preparing import PREPARING_GRACE, find_preparing
 from forebay_operator.status.env_warnings import find_env_warnings, known_names, settable_names
 from forebay_operator.status.observed import Observed
-from forebay_operator.status.readiness import find_failure
+from forebay_operator.status.readiness import find_pod_failure, find_slow_start
 from forebay_operator.status.start_progress import ended_run_of, find_unread, run_of
 
 logger = logging.getLogger(__name__)
@@ -174,10 +174,10 @@ class Reconciler:
 
     async def _diagnose(self, run: "_Pass") -> None:
         """Find the failure of the pods. Events and nodes are read only where they help."""
-        run.failure = find_failure(run.observed)
-        if run.failure is None and (events := await self._read_events(run.key, run.observed)):
-            run.observe(events=events)
-            run.failure = find_failure(run.observed)
+        run.failure = find_pod_failure(run.observed)
+        if run.failure is None:
+            run.observe(events=await self._read_events(run.key, run.observed))
+            run.failure = find_slow_start(run.observed)
         if wants_nodes(run.failure, run.endpoint.gpu):
             nodes, newer_in = await self._nodes.read()
             run.observe(nodes=nodes)

@@ -81,7 +81,7 @@ def compute_readiness(
     """The readiness of an endpoint that wants so many replicas, each with these GPUs.
 
     Args:
-        failure: what `find_failure` found.
+        failure: what keeps the pods from serving; see `find_pod_failure` and `find_slow_start`.
         before: the status until now.
     """
     ready = len(observed.ready)
@@ -103,20 +103,22 @@ def compute_readiness(
     return _readiness_of_start(observed, before or {})
 
 
-def find_failure(observed: Observed) -> Diagnosis | None:
-    """What keeps the pods of the current revision from serving, or None while they make progress."""
+def find_pod_failure(observed: Observed) -> Diagnosis | None:
+    """What the Deployment and the pods of the current revision say of a failure, or None."""
+    steps = {run: report.step for run, report in observed.reports.items()}
+    return diagnose_refusal(observed.deployment) or diagnose_pods(observed.current_pods, steps)
+
+
+def find_slow_start(observed: Observed) -> Diagnosis | None:
+    """Why pods that report no failure still do not serve: by their events, or by the Deployment's deadline."""
     current_pods = observed.current_pods
-    seen = {run: report.step for run, report in observed.reports.items()}
-    found = (
-        diagnose_refusal(observed.deployment)
-        or diagnose_pods(current_pods, seen)
-        or diagnose_preparation(observed.events)
-    )
-    if found is None and not any(pod in observed.ready for pod in current_pods):
-        living = [pod for pod in current_pods if not has_ended(pod)]
-        stage = find_furthest(living, observed.reports)
-        found = diagnose_standstill(observed.deployment, living, stage.step)
-    return found
+    if preparation := diagnose_preparation(observed.events):
+        return preparation
+    if any(pod in observed.ready for pod in current_pods):
+        return None
+    running = [pod for pod in current_pods if not has_ended(pod)]
+    stage = find_furthest(running, observed.reports)
+    return diagnose_standstill(observed.deployment, running, stage.step)
 
 
 def _add_nodes(failure: Diagnosis | None, observed: Observed, gpu: Gpu | None) -> Diagnosis | None:

@@ -56,6 +56,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- concat $peers .Values.networkPolicy.from | toJson }}
 {{- end }}
 
+{{/* The name of the chart's own Valkey and of the Secret with its password; empty where the chart makes none. */}}
+{{- define "forebay.valkey.name" -}}
+{{- if and .Values.gateway.enabled .Values.valkey.create (not .Values.valkey.existingSecret) }}
+{{- include "forebay.name" . }}-valkey
+{{- end }}
+{{- end }}
+
 {{/* Where jobs are: in Valkey, in the memory of the one gateway, or nowhere. */}}
 {{- define "forebay.jobs" -}}
 {{- if or .Values.valkey.create .Values.valkey.existingSecret }}valkey

@@ -10,18 +10,29 @@ from forebay_kube.ops_port import serve_ops_port
 
 SINCE = time.time()
 
+REMEDY = "Of the chart's own Valkey `kubectl get pods,pvc` shows whether it runs and its claim is bound."
+
 
 def serve_ops(
-    address: str, not_ready_because: Callable[[], str], held: Callable[[], object], reread: Callable[[], object]
+    address: str,
+    not_ready_because: Callable[[], str],
+    job_trouble: Callable[[], str],
+    held: Callable[[], object],
+    reread: Callable[[], object],
 ) -> AbstractAsyncContextManager[None]:
-    """Answer /healthz, /readyz, /metrics and /held on HOST:PORT (no host: every address) until the context ends."""
+    """Answer /healthz, /readyz, /metrics and /held on HOST:PORT (no host: every address) until the context ends.
+
+    /readyz tells `job_trouble` beside its 200: without its store of jobs a gateway serves all other requests.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        reason = not_ready_because()
-        return web.Response(status=503 if reason else 200, text=(reason or "ready") + "\n")
+        if reason := not_ready_because():
+            return web.Response(status=503, text=f"{reason}\n")
+        trouble = job_trouble()
+        return web.Response(text=f"ready, but not for jobs and files: {trouble}. {REMEDY}\n" if trouble else "ready\n")
 
     async def held_requests(_: web.Request) -> web.Response:
         return web.json_response({"endpoints": held(), "reread": reread(), "since": SINCE})

@@ -86,7 +86,7 @@ class GatewayApp:
     async def run(self, stop: ShutdownSignal) -> None:
         """Serve until the stop, then drain."""
         report, names = self._activator.report, self._handler.key_refreshes.names
-        async with serve_ops(self._parsed.ops_address, self._not_ready_because, report, names):
+        async with serve_ops(self._parsed.ops_address, self._not_ready_because, self._job_trouble, report, names):
             tasks = [asyncio.create_task(each.run(self._api)) for each in self._watches]
             tasks += [asyncio.create_task(self._serve()), asyncio.create_task(LOOP_LAG.watch())]
             for task in tasks:
@@ -141,3 +141,7 @@ class GatewayApp:
         if self._handler.draining:
             return "draining"
         return "" if all(each.synced.is_set() for each in self._watches) else "reading the cluster"
+
+    def _job_trouble(self) -> str:
+        """Why the store of jobs does not answer; "" while it does. Requests need no store, so the gateway is ready."""
+        return self._jobs.store.trouble if self._jobs else ""

@@ -46,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--home-namespace", "FOREBAY_HOME_NAMESPACE", "default", home)
     service = "Service of the gateways, in the operator's namespace; none where there are none"
     add("--gateway-service", "FOREBAY_GATEWAY_SERVICE", "", service)
+    store = "Service of the gateways' own Valkey, whose password is made in a Secret of its name; none for none"
+    add("--valkey-service", "FOREBAY_VALKEY_SERVICE", "", store)
     policy = "whether each endpoint gets a NetworkPolicy"
     add("--network-policies", "FOREBAY_NETWORK_POLICIES", "true", policy, type=read_boolean)
     peers = "who may reach the servers' ops port, a JSON list of NetworkPolicy peers; none means everybody"

@@ -20,6 +20,7 @@ from forebay_operator.apiserver.leader_election import Candidate
 from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import StatusWriter
+from forebay_operator.controller.valkey_password import keep_valkey_password
 from forebay_operator.controller.workers import (
     WORKERS,
     purge_deleted,
@@ -140,6 +141,8 @@ class LeadingOperator:
         self._synced = False
         """Whether every endpoint that there was at the beginning has been reconciled."""
         self._namespaces = parsed.watch_namespaces
+        self._own_namespace = parsed.namespace
+        self._valkey_service = parsed.valkey_service
         self._resync_interval = parsed.resync_interval
         self._cache = build_cache(source.stores)
         self._seen = set[EndpointKey]()
@@ -214,6 +217,8 @@ class LeadingOperator:
     def _workers(self) -> list[Coroutine[Any, Any, None]]:
         """What writes to the API server, and pauses while the lease cannot be renewed."""
         workers = [work(self._queue, self._reconciler, self._seen) for _ in range(WORKERS)]
+        if self._valkey_service:
+            workers.append(keep_valkey_password(self._cluster, self._own_namespace, self._valkey_service))
         if self._digests:
             workers.append(self._digests.run())
         if self._gateways:

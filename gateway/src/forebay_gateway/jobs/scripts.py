@@ -40,13 +40,17 @@ _PASSING = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY"
 
 
 class Scripts:
-    """The steps of one script."""
+    """The steps of one script.
+
+    Attributes:
+        trouble: why Valkey does not answer; "" while it does.
+    """
 
     def __init__(self, client: valkey.Redis, text: str) -> None:
         self._script = client.register_script(f"#!lua flags=allow-oom\n{text}")
         self._growing = client.register_script(f"#!lua\n{text}")
         self._asking: set[asyncio.Future[Any]] = set()
-        self._away = False
+        self.trouble = ""
 
     async def settle(self) -> None:
         """Wait until nothing is asked any more, so that the client may be closed."""
@@ -69,16 +73,16 @@ class Scripts:
             except Exception as error:
                 if not is_away(error):
                     raise
-                if not self._away:
+                if not self.trouble:
                     logger.error("Valkey does not answer: %s", error)
-                self._away = True
+                self.trouble = f"Valkey does not answer: {error}"
                 if asyncio.get_running_loop().time() > deadline:
                     raise Unavailable from error
                 await asyncio.sleep(SCRIPT_RETRY_INTERVAL)
             else:
-                if self._away:
+                if self.trouble:
                     logger.info("Valkey answers again")
-                self._away = False
+                self.trouble = ""
                 return answer
 
     async def _ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:

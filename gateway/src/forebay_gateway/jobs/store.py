@@ -90,6 +90,11 @@ class JobStore(ABC):
         """One large output at a time is in memory for each namespace, until it is written or counts elsewhere."""
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
+    @property
+    def trouble(self) -> str:
+        """Why the store does not answer, for a person; "" while it does."""
+        return ""
+
     @contextmanager
     def changes(self, job_id: str) -> Iterator[asyncio.Event]:
         """An event that is set when a job is over or has more output, for as long as the context lasts."""

@@ -64,6 +64,10 @@ class ValkeyJobStore(JobStore):
         await self._scripts.settle()
         await self._client.aclose()
 
+    @property
+    def trouble(self) -> str:
+        return self._scripts.trouble  # reaping asks every second
+
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         size = JOB_OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
         fields: dict[str, str | float] = {

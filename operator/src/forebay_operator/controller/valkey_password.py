@@ -1,0 +1,24 @@
+"""Makes the password of the chart's own Valkey. Valkey and the gateways wait for its Secret: their pods name it."""
+
+import asyncio
+import logging
+
+from forebay_kube.api_client import ApiServerError
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.resources.valkey_secret import build_valkey_secret
+
+logger = logging.getLogger(__name__)
+
+PASSWORD_CHECK_INTERVAL = 5.0
+"""Seconds between two looks at the Secret, which is not watched."""
+
+
+async def keep_valkey_password(cluster: Cluster, namespace: str, service: str) -> None:
+    """Create the Secret whenever it is missing, for ever. One that exists is never changed, whoever made it."""
+    while True:
+        try:
+            if await cluster.get("Secret", namespace, service) is None:
+                await cluster.create(build_valkey_secret(namespace, service))
+        except ApiServerError as error:
+            logger.warning("the Secret %s with the password of Valkey: %s", service, error)
+        await asyncio.sleep(PASSWORD_CHECK_INTERVAL)

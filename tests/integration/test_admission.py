@@ -105,7 +105,7 @@ async def test_an_object_of_nobody_is_not_made(thief: Thief, kind: str) -> None:
     assert await thief.is_stopped("POST", kind, body={**OTHERS[kind], "metadata": {"name": "new", "labels": LABELS}})
 
 
-@pytest.mark.parametrize("name", ["one-api-key", "one-control", "forebay-gateway", "own"])
+@pytest.mark.parametrize("name", ["one-api-key", "one-control", "forebay-gateway", "forebay-valkey", "own"])
 async def test_no_other_secret_is_made(thief: Thief, name: str) -> None:
     assert await thief.is_stopped("POST", "secret", body={"metadata": {"name": name, "labels": LABELS}})
 

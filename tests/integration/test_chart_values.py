@@ -9,6 +9,7 @@ import yaml
 
 from cluster.pins import ROOT
 from cluster.tools import host_tools
+from tests.kubectl import Manifest
 
 CHART = ROOT / "charts/forebay"
 Helm = Callable[..., subprocess.CompletedProcess[str]]
@@ -40,7 +41,7 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("namespaceShare=0", "at '/namespaceShare': exclusiveMinimum: got 0, want 0"),
         ("gateway.trustedProxies={10.0.0.1}", "at '/gateway/trustedProxies/0': '10.0.0.1' does not match pattern"),
         ("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1"),
-        ("valkey.create=true,valkey.existingSecret=own", "at '/valkey': 'not' failed"),
+        ("valkey.storage=2GB", "at '/valkey/storage': '2GB' does not match pattern"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
@@ -57,30 +58,86 @@ def test_the_operator_gets_the_server_images_as_they_are(helm: Helm) -> None:
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
 
 
+VALKEYS = {"StatefulSet", "Service", "NetworkPolicy"}
+
+
 @pytest.mark.parametrize(
-    ("values", "jobs", "secret"),
+    ("values", "jobs", "secret", "made"),
     [
-        (["gateway.replicas=1"], "memory", None),
-        ([], "off", None),
-        (["valkey.create=true"], "valkey", "forebay-valkey"),
-        (["valkey.existingSecret=own", "gateway.replicas=1"], "valkey", "own"),
+        ([], "valkey", "forebay-valkey", VALKEYS),
+        (["gateway.replicas=1"], "valkey", "forebay-valkey", VALKEYS),
+        (["valkey.existingSecret=own"], "valkey", "own", set()),
+        (["valkey.existingSecret=own", "valkey.create=true", "gateway.replicas=1"], "valkey", "own", set()),
+        (["valkey.create=false"], "off", None, set()),
+        (["valkey.create=false", "gateway.replicas=1"], "memory", None, set()),
     ],
 )
-def test_where_jobs_are(helm: Helm, values: list[str], jobs: str, secret: str | None) -> None:
+def test_where_jobs_are(helm: Helm, values: list[str], jobs: str, secret: str | None, made: set[str]) -> None:
     settings = [f"--set={value}" for value in (REPOSITORY, *values)]
     rendered = list(yaml.safe_load_all(helm("template", "forebay", str(CHART), *settings).stdout))
-    (gateway,) = [
-        each for each in rendered if each["metadata"]["name"] == "forebay-gateway" and each["kind"] == "Deployment"
-    ]
-    (container,) = gateway["spec"]["template"]["spec"]["containers"]
-    assert f"--jobs={jobs}" in container["args"]
+    gateway, operator = (read_container(rendered, name) for name in ("forebay-gateway", "forebay"))
+    assert f"--jobs={jobs}" in gateway["args"]
     urls = [
-        each["valueFrom"]["secretKeyRef"] for each in container["env"] if each["name"] == "FOREBAY_GATEWAY_VALKEY_URL"
+        each["valueFrom"]["secretKeyRef"] for each in gateway["env"] if each["name"] == "FOREBAY_GATEWAY_VALKEY_URL"
     ]
     assert urls == ([{"name": secret, "key": "url"}] if secret else [])
-    made = {each["kind"] for each in rendered if each["metadata"]["name"] == "forebay-valkey"}
-    assert made == ({"Secret", "StatefulSet", "Service", "NetworkPolicy"} if secret == "forebay-valkey" else set())
-    assert "requirepass" not in json.dumps([each for each in rendered if each["kind"] != "Secret"])
+    assert {each["kind"] for each in rendered if each["metadata"]["name"] == "forebay-valkey"} == made
+    assert ("--valkey-service=forebay-valkey" in operator["args"]) == bool(made)
+    named = [role for role in rendered if role["kind"] == "Role" and "forebay-valkey" in json.dumps(role)]
+    assert [role["metadata"]["name"] for role in named] == (["forebay-gateways"] if made else [])
+
+
+def read_container(rendered: list[Manifest], deployment: str) -> Manifest:
+    """The one container of a Deployment."""
+    (found,) = [
+        each for each in rendered if each and each["kind"] == "Deployment" and each["metadata"]["name"] == deployment
+    ]
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+def test_no_password_is_rendered_and_two_renderings_are_the_same(helm: Helm) -> None:
+    one, two = (helm("template", "forebay", str(CHART), f"--set={REPOSITORY}").stdout for _ in range(2))
+    assert one == two
+    assert [each for each in yaml.safe_load_all(one) if each and each["kind"] == "Secret"] == []
+    assert "requirepass" not in one
+
+
+@pytest.mark.parametrize(
+    ("values", "claimed", "volumes"),
+    [
+        ([], [{"resources": {"requests": {"storage": "2Gi"}}}], ["password"]),
+        (
+            ["valkey.storage=5Gi", "valkey.storageClassName=fast"],
+            [{"storageClassName": "fast", "resources": {"requests": {"storage": "5Gi"}}}],
+            ["password"],
+        ),
+        (["valkey.storage="], [], ["password", "data"]),
+    ],
+)
+def test_valkeys_volume(helm: Helm, values: list[str], claimed: list[Manifest], volumes: list[str]) -> None:
+    settings = [f"--set={value}" for value in (REPOSITORY, *values)]
+    rendered = helm("template", "forebay", str(CHART), *settings, "--show-only=templates/valkey.yaml")
+    (found,) = [each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each["kind"] == "StatefulSet"]
+    claims = [each["spec"] for each in found.get("volumeClaimTemplates", [])]
+    assert claims == [{"accessModes": ["ReadWriteOnce"], **each} for each in claimed]
+    assert [each["name"] for each in found["template"]["spec"]["volumes"]] == volumes
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("logLevel=INFO", "kubectl get pvc,pods -n default -l app.kubernetes.io/name=forebay-valkey"),
+        ("valkey.storage=", "It has no volume (valkey.storage is empty): jobs, results and files are lost"),
+        ("valkey.existingSecret=own", "Their jobs are in the Valkey of the Secret own."),
+        ("valkey.create=false", "are off. They need valkey.create=true"),
+    ],
+)
+def test_the_notes_tell_where_jobs_are(helm: Helm, value: str, sentence: str) -> None:
+    dry = "--dry-run=client", f"--set={REPOSITORY}", f"--set={value}"
+    notes = helm("install", "forebay", str(CHART), *dry).stdout.partition("\nNOTES:\n")[2]
+    assert sentence in notes
+    assert ("stays Pending" in notes) == (value == "logLevel=INFO")
 
 
 def test_the_runtime_class_of_nvidia_gpus_is_told_where_there_is_one(helm: Helm) -> None:

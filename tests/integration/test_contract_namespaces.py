@@ -17,7 +17,7 @@ def test_an_operator_for_one_namespace_needs_and_touches_no_other(
     other.run("create", "namespace", other.namespace)
     operators = give_access(control_plane, tmp_path / "kubeconfig", home, f"--set=watchNamespaces={{{watched}}}")
     log = tmp_path / "log"
-    options = (f"--watch-namespaces={watched}", f"--namespace={home}")
+    options = (f"--watch-namespaces={watched}", f"--namespace={home}", "--valkey-service=forebay-valkey")
     with running_operator(operators, log, *options) as process:
         other.apply(endpoint())
         start(kubectl)
@@ -29,6 +29,7 @@ def test_an_operator_for_one_namespace_needs_and_touches_no_other(
         wait_for(lambda: kubectl.get("deployment", "one"), "it sees what happens there")
         kubectl.delete("iep", "one")
         wait_for_no_children(kubectl, "one")
+        wait_for(lambda: control_plane.within(home).get("secret", "forebay-valkey"), "Valkey's password is made")
         assert process.poll() is None
     assert other.get("deployment", "one") is None
     assert (other.get("iep", "one") or {})["status"]["observedGeneration"] == -1

@@ -49,7 +49,7 @@ IMAGES = {
         Image("vllm-026", "vllm-cpu", "cluster/images/vllm-026", runs=False, tests=True),
         Image("vllm-033", "vllm-cpu", "cluster/images/vllm-033", runs=False, tests=True),
         Image("vllm-tests", "server", "cluster/images/vllm-tests", runs=False, only_named=True),
-        Image("valkey", "debian", "cluster/images/valkey", tests=True),
+        Image("valkey", "python", "cluster/images/valkey"),
         Image("client", "python", "cluster/images/client", tests=True),
         Image("prometheus", "debian", "cluster/images/prometheus", tests=True),
     )

@@ -1,4 +1,4 @@
-"""The main job, shown: install Forebay into the cluster, apply an endpoint, and ask it a question.
+"""The main job, shown: install Forebay into the cluster, apply an endpoint, ask it a question, and once more as a job.
 
 `make demo` runs this after it has made the cluster and the images. Run again, it changes nothing that is right.
 """
@@ -48,18 +48,26 @@ def main() -> int:
 
 def install(env: Mapping[str, str]) -> None:
     """Install the chart, or bring an installed one up to date. What is right already gets no new revision."""
-    repository, tag = images()["operator"].rsplit(":", 1)
-    server = images()["server"]
-    values = {"image": {"repository": repository, "tag": tag}, "server": {"cpuImage": server, "gpuImage": server}}
+    values = chart_values(images())
     release = ["forebay", "--namespace=forebay-system"]
     chart = [*release, str(ROOT / "charts/forebay"), f"--set-json={json.dumps(values)}"]
     with step("installing the chart with Helm", "kubectl -n forebay-system describe pods") as installing:
         if is_installed(release, chart, values, env):
             say("    it is installed as it should be")
             return
-        installing.progress = lambda: "the operator starts"
+        installing.progress = lambda: "operator, gateways and Valkey start"
         waiting = ["--create-namespace", "--wait", "--timeout=3m"]
         installing.run(["helm", "upgrade", "--install", *chart, *waiting], env=env)
+
+
+def chart_values(made: Mapping[str, str]) -> dict[str, Any]:
+    """The chart's values for these images. Valkey needs no volume here: the demo's jobs may go with the cluster."""
+    repository, tag = made["operator"].rsplit(":", 1)
+    return {
+        "image": {"repository": repository, "tag": tag},
+        "server": {"cpuImage": made["server"], "gpuImage": made["server"]},
+        "valkey": {"image": made["valkey"], "storage": ""},
+    }
 
 
 def is_installed(
@@ -110,17 +118,22 @@ def read_conditions(endpoint: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]
 
 
 def ask(env: Mapping[str, str]) -> None:
-    """Ask the question with the official client, and let it stream the answer to the terminal."""
-    key = output(["kubectl", "get", "secret", f"{ENDPOINT}-api-key", "-o", "jsonpath={.data.api-key}"], env=env)
+    """Ask the question with the official client, which streams the answer to the terminal, and once more as a job."""
+    found = output(["kubectl", "get", "secret", f"{ENDPOINT}-api-key", "-o", "jsonpath={.data.api-key}"], env=env)
+    key = base64.b64decode(found or "").decode()
     with port_forward(env) as port:
+        base = f"http://127.0.0.1:{port}/v2"
         say(f"\n    {QUESTION}")
-        client_env = os.environ | {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v2/{ENDPOINT}/openai/v1",
-            "OPENAI_API_KEY": base64.b64decode(key or "").decode(),
-        }
-        command = [sys.executable, str(ROOT / "examples/ask.py"), ENDPOINT, QUESTION]
-        if subprocess.run(command, env=client_env, check=False).returncode:
-            raise StepFailed("the client got no answer", f"kubectl logs deploy/{ENDPOINT}")
+        run_client("ask.py", OPENAI_BASE_URL=f"{base}/{ENDPOINT}/openai/v1", OPENAI_API_KEY=key)
+        say(f"\n    The same as a job: POST /v2/{ENDPOINT}/run, then GET /v2/{ENDPOINT}/status/ID")
+        run_client("job.py", RUNPOD_ENDPOINT_BASE_URL=base, RUNPOD_API_KEY=key)
+
+
+def run_client(program: str, **variables: str) -> None:
+    """Ask the question with a program of examples/. Raises StepFailed where it fails."""
+    command = [sys.executable, str(ROOT / "examples" / program), ENDPOINT, QUESTION]
+    if subprocess.run(command, env=os.environ | variables, check=False).returncode:
+        raise StepFailed(f"{program} got no answer", f"kubectl logs deploy/{ENDPOINT}")
 
 
 @contextmanager
@@ -155,6 +168,8 @@ The cluster stays up. To use it from this shell:
   export OPENAI_BASE_URL=http://localhost:8000/v2/{ENDPOINT}/openai/v1
   export OPENAI_API_KEY=$(kubectl get secret {ENDPOINT}-api-key -o jsonpath='{{.data.api-key}}' | base64 -d)
   {shown} examples/ask.py {ENDPOINT} "Why is the sky blue?"
+  export RUNPOD_ENDPOINT_BASE_URL=http://localhost:8000/v2 RUNPOD_API_KEY=$OPENAI_API_KEY
+  {shown} examples/job.py {ENDPOINT} "Why is the sky blue?"
 
 make down takes all of it away.""")
 

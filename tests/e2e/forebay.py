@@ -38,7 +38,8 @@ def install_chart(
     kubectl: Kubectl, *options: str, chart: Path = CHART, operator: str | None = None, server: str | None = None
 ) -> None:
     """Install the chart, with the images of this checkout unless others are named, or bring an installed one up to
-    date."""
+    date. Jobs are off unless an option turns them on: most tests need none, and gateways would wait for Valkey's
+    password."""
     repository, tag = (operator or images()["operator"]).rsplit(":", 1)
     values = {
         "image.repository": repository,
@@ -48,6 +49,8 @@ def install_chart(
         "server.pullPolicy": "IfNotPresent",
     }
     settings = [f"--set-string={name}={value}" for name, value in values.items()]
+    if (chart / "templates/valkey.yaml").exists():  # the release before may have none
+        settings.append("--set=valkey.create=false")
     waiting = ["--create-namespace", "--wait", "--timeout=5m"]
     helm(kubectl, "upgrade", "--install", "forebay", str(chart), *settings, *waiting, *options)
 

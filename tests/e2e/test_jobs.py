@@ -11,13 +11,16 @@ import yaml
 
 from cluster.images import images
 from cluster.pins import ROOT
+from tests.e2e.canned import canned
 from tests.e2e.claims import make_volume
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_key, wait_ready
-from tests.e2e.scale_to_zero import TEXT, make_canned
+from tests.e2e.scale_to_zero import SERVED, TEXT, make_canned
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
 
 pytestmark = pytest.mark.kills
+
+VALKEY = "forebay-valkey"
 
 NUMBER = int | float
 SYNC = {"delayTime": NUMBER, "executionTime": NUMBER, "id": str, "output": list, "status": str}
@@ -35,19 +38,27 @@ def shaped(value: Any, shape: Any) -> bool:
     return value.keys() == shape.keys() and all(shaped(value[name], shape[name]) for name in shape)
 
 
+VOLUME = "forebay-e2e-valkey"
+
+
+def install_with_valkey(kubectl: Kubectl, *settings: str) -> None:
+    """Install the chart with its own Valkey, on a volume, and with more settings of it."""
+    always = "create=true", f"image={images()['valkey']}", f"storageClassName={VOLUME}", "storage=1Gi"
+    install_chart(kubectl, *(f"--set=valkey.{each}" for each in (*always, *settings)))
+
+
 @pytest.fixture(scope="module")
 def queue(installed: Kubectl) -> Iterator[Kubectl]:
-    """The chart with two gateways and its own Valkey."""
-    system, volume = installed.within(SYSTEM), "forebay-e2e-valkey"
-    make_volume(system, volume, "ReadWriteOnce")
-    image = images()["valkey"]
-    settings = "create=true", f"image={image}", f"storageClassName={volume}", "storage=1Gi"
-    install_chart(installed, *(f"--set=valkey.{each}" for each in settings))
+    """The chart with two gateways and its own Valkey, whose password the operator has to make."""
+    system = installed.within(SYSTEM)
+    make_volume(system, VOLUME, "ReadWriteOnce")
+    system.delete("secret", VALKEY)
+    install_with_valkey(installed)
     system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=300s")
     yield installed
     install_chart(installed)
-    system.run("delete", "pvc", "data-forebay-valkey-0", "--timeout=180s")
-    system.run("delete", "pv", volume, "--timeout=180s")
+    system.run("delete", "pvc", f"data-{VALKEY}-0", "--timeout=180s")
+    system.run("delete", "pv", VOLUME, "--timeout=180s")
 
 
 def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
@@ -104,6 +115,35 @@ def check_batch(clients: Clients, url: str, key: str) -> None:
     assert told["deleted"] == [True] * 3
 
 
+def test_an_upgrade_keeps_the_password_and_the_jobs(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
+    kubectl.apply(canned("waiting", replicas=0, scaling={"idleTimeout": "10m"}, env=[SERVED]))
+    wait_for(reason_is(kubectl, "Idle", "waiting"), "it is idle", timeout=60)
+    url, key = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.waiting", read_key(kubectl, "waiting")
+    wait_for_key(clients, f"{url}/openai/v1", key)
+    starts_no_pod = {"policy": {"lowPriority": True}}
+    job = ask_job_api(clients, f"{url}/run", key, {"input": {"prompt": "Hello"}, **starts_no_pod})
+    system = queue.within(SYSTEM)
+    before, pod = system.get("secret", VALKEY), system.get("pod", f"{VALKEY}-0")
+    install_with_valkey(queue, "maxMemory=300mb")
+    after, other = system.get("secret", VALKEY), system.get("pod", f"{VALKEY}-0")
+    assert before
+    assert after
+    assert after["data"] == before["data"]
+    assert pod
+    assert other
+    assert other["metadata"]["uid"] != pod["metadata"]["uid"], "Valkey has other settings now"
+    kept = ask_job_api(clients, f"{url}/status/{job['id']}", key)
+    assert (kept["id"], kept["status"]) == (job["id"], "IN_QUEUE")
+    kubectl.delete("iep", "waiting")
+
+
+def ask_job_api(clients: Clients, url: str, key: str, content: Any = None) -> Any:
+    """The JSON of an answer; POST where there is content."""
+    return json.loads(
+        clients.run_inside(PROGRAMS / "job_api.py", url, key, *([json.dumps(content)] if content else []))
+    )
+
+
 def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
     scaling, env = {"minReplicas": 2, "maxReplicas": 2}, [{"name": "MAX_CONCURRENCY", "value": "2"}]
     make_canned(kubectl, "queued", scaling, 0.02, replicas=2, env=env)
@@ -117,7 +157,7 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
             (system, "app.kubernetes.io/name=forebay-operator", "deployment/forebay"),
             (system, "app.kubernetes.io/name=forebay-gateway", "deployment/forebay-gateway"),
             (kubectl, "forebay.dev/endpoint=queued", "deployment/queued"),
-            (system, "app.kubernetes.io/name=forebay-valkey", "statefulset/forebay-valkey"),
+            (system, f"app.kubernetes.io/name={VALKEY}", f"statefulset/{VALKEY}"),
         ):
             assert not doing.done(), f"the jobs were over before {label} was killed: {doing.result()}"
             victim = where.list("pods", label)[0]["metadata"]["name"]

@@ -101,6 +101,7 @@ def test_one_image_brings_its_bases() -> None:
 
 
 def test_only_tests_get_the_images_for_tests() -> None:
+    assert "valkey" in {image.name for image in images.wanted(tests=False)}, "the demo has jobs"
     assert "client" not in {image.name for image in images.wanted(tests=False)}
     assert "client" in {image.name for image in images.wanted(tests=True)}
     assert "vllm-tests" not in {image.name for image in images.wanted(tests=True)}, "only by its name"

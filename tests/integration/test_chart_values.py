@@ -9,6 +9,7 @@ import yaml
 
 from cluster.pins import ROOT
 from cluster.tools import host_tools
+from examples.demo import chart_values
 from tests.kubectl import Manifest
 
 CHART = ROOT / "charts/forebay"
@@ -122,6 +123,15 @@ def test_valkeys_volume(helm: Helm, values: list[str], claimed: list[Manifest], 
     claims = [each["spec"] for each in found.get("volumeClaimTemplates", [])]
     assert claims == [{"accessModes": ["ReadWriteOnce"], **each} for each in claimed]
     assert [each["name"] for each in found["template"]["spec"]["volumes"]] == volumes
+
+
+def test_the_demo_has_jobs_without_a_volume(helm: Helm) -> None:
+    values = chart_values({"operator": "own/operator:1", "server": "own/server:1", "valkey": "own/valkey:1"})
+    rendered = helm("template", "forebay", str(CHART), f"--set-json={json.dumps(values)}")
+    assert rendered.returncode == 0, rendered.stderr
+    (found,) = [each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each and each["kind"] == "StatefulSet"]
+    assert "volumeClaimTemplates" not in found
+    assert found["template"]["spec"]["containers"][0]["image"] == "own/valkey:1"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.kubectl import Kubectl, Refused, install_crd, wait_for
 
 CONTROLLERS = (
     "deployment-controller,replicaset-controller,garbage-collector-controller,resourcequota-controller,"
-    "clusterrole-aggregation-controller"
+    "clusterrole-aggregation-controller,horizontal-pod-autoscaler-controller"
 )
 
 AUDIT_POLICY = """
@@ -156,7 +156,7 @@ def start_control_plane(
     )  # fmt: skip
     controller_manager: tuple[str | Path, ...] = (
         tools / "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port", "0",
-        "--controllers", controllers, "--service-account-private-key-file", folder / "sa.key", *controller_flags,
+        "--controllers", controllers, "--horizontal-pod-autoscaler-sync-period=1s", "--service-account-private-key-file", folder / "sa.key", *controller_flags,
     )  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(running(folder / "etcd.log", *etcd))

@@ -97,7 +97,8 @@ class Stage:
         return [each["addresses"][0] for each in self.slice(name).get("endpoints") or ()]
 
     def replicas(self, name: str = "one") -> int:
-        return int((self.kubectl.get("iep", name) or {})["spec"]["replicas"])
+        """As the spec has it; -1 while it has none."""
+        return int((self.kubectl.get("iep", name) or {})["spec"].get("replicas", -1))
 
     def key(self, name: str = "one") -> str:
         secret = wait_for(lambda: self.kubectl.get("secret", f"{name}-api-key"), "the key is made")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.autoscalers import install_keda_crd, read_example, read_trigger_parameters
 from tests.endpoints import endpoint
-from tests.kubectl import Kubectl, Manifest, Refused
+from tests.kubectl import Kubectl, Manifest, Refused, wait_for
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,6 +21,7 @@ def apply_strictly(kubectl: Kubectl, manifest: Manifest) -> Manifest:
     return kubectl.apply(manifest, "--validate=strict")
 
 
+@pytest.mark.usefixtures("operator")
 @pytest.mark.parametrize("kind", ["HorizontalPodAutoscaler", "ScaledObject"])
 def test_the_example_is_accepted_and_its_target_scales(kubectl: Kubectl, kind: str) -> None:
     target = apply_strictly(kubectl, read_example("kind", kind))["spec"]["scaleTargetRef"]
@@ -28,8 +29,9 @@ def test_the_example_is_accepted_and_its_target_scales(kubectl: Kubectl, kind: s
     group, _, version = target["apiVersion"].partition("/")
     assert (group, version, target["kind"]) == ("forebay.dev", "v1alpha1", "InferenceEndpoint")
     url = f"/apis/{target['apiVersion']}/namespaces/{kubectl.namespace}/inferenceendpoints/{target['name']}/scale"
+    wait_for(lambda: "replicas" in (kubectl.get("iep", target["name"]) or {})["spec"], "it gets a number", timeout=5)
     scale = json.loads(kubectl.run("get", "--raw", url))
-    assert scale["spec"]["replicas"] == 1, "an endpoint that says no number has one"
+    assert scale["spec"]["replicas"] == 1
     kubectl.run("replace", "--raw", url, "-f", "-", stdin=json.dumps({**scale, "spec": {"replicas": 4}}))
     found = kubectl.get("iep", target["name"])
     assert found

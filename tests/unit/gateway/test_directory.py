@@ -36,7 +36,7 @@ def slice_of(manager: str = KUBERNETES, **changes: Any) -> dict[str, Any]:
 
 def test_an_endpoint_that_nobody_has_looked_at_yet_has_defaults() -> None:
     found = read_endpoint(manifest())
-    assert (found.key, found.replicas, found.scales, found.open, found.models) == (KEY, 1, False, False, ())
+    assert (found.key, found.replicas, found.scales, found.open, found.models) == (KEY, None, False, False, ())
     assert (found.progress, found.created) == ("Pending", 1795521600)
 
 
@@ -48,6 +48,7 @@ def test_an_endpoint_that_nobody_has_looked_at_yet_has_defaults() -> None:
         ({"replicas": 0, "scaling": {}, "suspend": True}, "suspend: true"),
         ({"replicas": 1, "suspend": True}, "suspend: true"),
         ({"replicas": 1}, ""),
+        ({}, ""),
     ],
 )
 def test_what_is_off_is_not_started(spec: dict[str, Any], off: str) -> None:

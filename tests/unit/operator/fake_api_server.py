@@ -31,7 +31,7 @@ KINDS = {
     "inferenceendpoints": ("forebay.dev/v1alpha1", "InferenceEndpoint"),
     "pods": ("v1", "Pod"),
 }
-_PATH = re.compile(r"/api(?:s/[^/]+)?/[^/]+/namespaces/[^/]+/([a-z]+)(?:/([^/]+))?(/status)?")
+_PATH = re.compile(r"/api(?:s/[^/]+)?/[^/]+/namespaces/[^/]+/([a-z]+)(?:/([^/]+))?(/status|/scale)?")
 
 
 class FakeApiServer(ApiClient):
@@ -121,7 +121,7 @@ class FakeApiServer(ApiClient):
             return {"resources": [{"name": "httproutes"}]}
         found = _PATH.fullmatch(path)
         assert found, f"the fake API server does not know {path}"
-        plural, status = found[1], bool(found[3])
+        plural, status = found[1], found[3] == "/status"
         name = found[2] or (body["metadata"]["name"] if body else "")
         live = self.objects.get((plural, name))
         if method == "GET" and not found[2]:
@@ -145,7 +145,10 @@ class FakeApiServer(ApiClient):
         if content_type == "application/json-patch+json":
             return self._find(plural, name)  # of managedFields, which are not kept here
         if content_type == "application/merge-patch+json":
-            return self._write(plural, _merge(self._find(plural, name), body))
+            before = self._find(plural, name)
+            if found[3] and body["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]:
+                raise ApiServerError(409, "Conflict", "another version")
+            return self._write(plural, _merge(before, body))
         return self._apply(plural, body, live, status)
 
     def _apply(self, plural: str, body: Object, live: Object | None, status: bool) -> Object:

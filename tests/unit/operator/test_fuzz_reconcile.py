@@ -17,6 +17,7 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.resources.meta import find_controller
+from forebay_operator.spec.replicas import lacks_replicas
 from forebay_operator.status.start_progress import SERVER_STEPS, Report, run_of
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, Object, names_of
 from tests.unit.operator.reconciling import build_reconciler, catch_up
@@ -361,6 +362,8 @@ class Reconciling(RuleBasedStateMachine):
             self.watch()
             self.reconcile(live)
         assert self.server.writes == before, "no fixed point"
+        found = self.server.objects.get((names.PLURAL, NAME))
+        assert found is None or "deletionTimestamp" in found["metadata"] or not lacks_replicas(found)
 
     def teardown(self) -> None:
         self.settle(live=False)

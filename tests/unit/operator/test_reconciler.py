@@ -99,7 +99,7 @@ CASES = [
 async def test_a_reconcile_writes_what_is_missing_and_says_how_it_is(case: Case) -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__, settings=case.settings)
-    spec = {"model": "org/model", "gpu": {"count": 0}, **case.spec}
+    spec = {"model": "org/model", "gpu": {"count": 0}, "replicas": 1, **case.spec}
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": spec})
     if case.made:
         catch_up(cache, server, KEY)
@@ -129,7 +129,7 @@ async def test_an_endpoint_that_goes_is_forgotten(deletion: bool) -> None:
 async def test_a_refresh_that_failed_is_still_asked_for() -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
-    made = server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
+    made = server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model", "replicas": 1}})
     catch_up(cache, server, KEY)
     made["spec"]["model"] = "org/another"  # which the cache does not know yet
     server.refused.update({"deployments", "services"})
@@ -138,3 +138,67 @@ async def test_a_refresh_that_failed_is_still_asked_for() -> None:
     server.refused.clear()
     await reconciler.reconcile(KEY)
     assert "org/another" in str(server.objects["deployments", NAME])
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        pytest.param({}, 1, id="nothing is remembered"),
+        pytest.param({"desiredReplicas": 4}, 4, id="a number"),
+        pytest.param({"desiredReplicas": 0}, 0, id="zero"),
+        pytest.param({"desiredReplicas": 1001}, 1, id="a number out of bounds"),
+        pytest.param({"desiredReplicas": True}, 1, id="no number"),
+    ],
+)
+@pytest.mark.parametrize("spec", [{}, {"replicas": None}, {"gpu": {"count": -1}}], ids=["absent", "null", "invalid"])
+async def test_an_absent_number_of_replicas_is_filled_in_before_anything_else(
+    spec: Object, status: Object, expected: int
+) -> None:
+    server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
+    server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model", **spec}, "status": status})
+    catch_up(cache, server, KEY)
+    assert await reconciler.reconcile(KEY)
+    assert set(server.objects) == {(names.PLURAL, NAME)}
+    found = server.objects[names.PLURAL, NAME]
+    assert (found["spec"]["replicas"], found["status"]) == (expected, status)
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+async def test_a_number_that_was_removed_comes_back_and_the_deployment_stays(suspend: bool) -> None:
+    server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
+    spec = {"model": "org/model", "replicas": 4, "suspend": suspend}
+    server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": spec})
+    for _ in range(2):  # the first status of a start waits for the second
+        catch_up(cache, server, KEY)
+        await reconciler.reconcile(KEY)
+    assert server.objects[names.PLURAL, NAME]["status"]["desiredReplicas"] == 4
+    server.put(names.PLURAL, {**server.objects[names.PLURAL, NAME], "spec": {"model": "org/another"}})
+    before = copy.deepcopy(server.objects["deployments", NAME])
+    catch_up(cache, server, KEY)
+    assert await reconciler.reconcile(KEY)
+    assert server.objects["deployments", NAME] == before
+    assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 4
+
+
+async def test_a_number_that_somebody_wrote_meanwhile_wins() -> None:
+    server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
+    server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
+    catch_up(cache, server, KEY)
+    server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model", "replicas": 7}})
+    assert not await reconciler.reconcile(KEY), "it is looked at again"
+    assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 7
+
+
+async def test_the_status_says_why_a_number_cannot_be_filled_in() -> None:
+    server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
+    server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
+    server.refused.add(names.PLURAL)
+    catch_up(cache, server, KEY)
+    assert not await reconciler.reconcile(KEY), "it is tried again"
+    ready = condition(server.objects[names.PLURAL, NAME], "Ready")
+    assert (ready["reason"], ready["message"].partition(":")[0]) == ("Refused", "the number of replicas was refused")
+    assert set(server.objects) == {(names.PLURAL, NAME)}

@@ -194,7 +194,7 @@ def refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
         return errors.no_endpoint(name)
     if endpoint.off:
         return errors.switched_off(name, endpoint.off)
-    if endpoint.stalled and endpoint.replicas > 0:
+    if endpoint.failed:
         text = f"The endpoint '{name}' cannot start ({endpoint.reason}): {endpoint.message}"
         return ApiError(503, text, "endpoint_failed", headers=errors.retry_after(60))
     return None

@@ -26,6 +26,7 @@ class Endpoint:
     """What an InferenceEndpoint says.
 
     Attributes:
+        replicas: None while spec.replicas is absent, which the operator fills in within seconds.
         scales: spec.scaling is there, so that a request may start it.
         open: no key is asked for.
         step, percent, eta: how far the start is; "" and -1 for what is not known. `eta` in seconds.
@@ -37,7 +38,7 @@ class Endpoint:
     key: EndpointKey
     uid: str
     created: int
-    replicas: int
+    replicas: int | None
     scales: bool
     suspended: bool
     open: bool
@@ -56,6 +57,11 @@ class Endpoint:
         if self.suspended:
             return "suspend: true"
         return "replicas: 0, without scaling" if self.replicas == 0 and not self.scales else ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether only a change by the user lets it start."""
+        return self.stalled and self.replicas != 0
 
     @property
     def progress(self) -> str:
@@ -79,7 +85,7 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
         key=key_of_endpoint(manifest),
         uid=metadata.get("uid", ""),
         created=int(datetime.fromisoformat(created).timestamp()) if created else 0,
-        replicas=int(spec.get("replicas", 1)),
+        replicas=None if spec.get("replicas") is None else int(spec["replicas"]),
         scales=spec.get("scaling") is not None,
         suspended=bool(spec.get("suspend")),
         open=(spec.get("auth") or {}).get("mode") == "None",

@@ -30,7 +30,7 @@ def health(endpoint: Endpoint | None, *, ready: bool, ping: bool) -> int:
     tells apart), 503 for one that cannot serve."""
     if ready:
         return 200
-    if endpoint is None or endpoint.off or (endpoint.stalled and endpoint.replicas > 0):
+    if endpoint is None or endpoint.off or endpoint.failed:
         return 503
     return 204 if ping else 200
 

@@ -218,10 +218,12 @@ class Cluster:
         """An endpoint's scale subresource, or None when it is gone."""
         return await self.get("InferenceEndpoint", namespace, f"{name}/scale")
 
-    async def scale(self, scale: Manifest, replicas: int) -> bool:
-        """Set an endpoint's replicas, over the scale that was read. False when somebody wrote it meanwhile, or it is
-        gone."""
-        metadata = scale["metadata"]
+    async def scale(self, read: Manifest, replicas: int) -> bool:
+        """Set an endpoint's replicas, over the version of the endpoint or of its scale that was read. False when
+        somebody wrote it meanwhile, or it is gone.
+
+        The API server takes this PATCH also while spec.replicas is absent, when it answers GET with 500."""
+        metadata = read["metadata"]
         path = _path("InferenceEndpoint", metadata["namespace"], metadata["name"]) + "/scale"
         patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"replicas": replicas}}
         try:

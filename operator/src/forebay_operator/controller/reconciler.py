@@ -12,7 +12,14 @@ from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
 from forebay_kube.object_conditions import find_condition
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
+from forebay_operator.apiserver.children import (
+    ReconcileError,
+    apply_child,
+    create_key_secret,
+    create_secret,
+    explain_refusal,
+    remove,
+)
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import NodeList
 from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
@@ -32,6 +39,7 @@ from forebay_operator.resources.route import ROUTE_CONDITION
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoint
+from forebay_operator.spec.replicas import choose_replicas, lacks_replicas
 from forebay_operator.status.conditions import assess, assess_invalid
 from forebay_operator.status.diagnosis import Diagnosis, reasons
 from forebay_operator.status.diagnosis.gpus import wants_nodes
@@ -112,10 +120,13 @@ class Reconciler:
         deployment = _own(manifest, self._cache.deployment(key))
         observed = Observed(deployment, self._cache.pods_of(key), reports=self._startup_poller.of(key))
         before = self._status_writer.status_before(manifest)
+        if lacks_replicas(manifest):
+            return await self._fill_in_replicas(manifest, before, observed, force_refresh)
         try:
             endpoint = parse_endpoint(manifest)
         except InvalidSpec as error:
-            await self._reject(manifest, before, observed, error, force_refresh)
+            problem = reasons.INVALID_SPEC.diagnose(str(error))
+            await self._report_unusable(manifest, before, observed, problem, force_refresh)
             return True
         run = _Pass(key, endpoint, manifest, before, force_refresh, observed)
         for phase in (
@@ -136,14 +147,28 @@ class Reconciler:
             manifest = await self._cluster.get(names.KIND, *key)
         return None if manifest is None or manifest["metadata"].get("deletionTimestamp") else manifest
 
-    async def _reject(
-        self, manifest: Manifest, before: Manifest, observed: Observed, error: InvalidSpec, force_refresh: bool
+    async def _fill_in_replicas(
+        self, manifest: Manifest, before: Manifest, observed: Observed, force_refresh: bool
+    ) -> bool:
+        """Write the number of replicas where the spec has none. Nothing else changes until the spec has it. Returns
+        whether it was written."""
+        key, replicas = key_of_endpoint(manifest), choose_replicas(before)
+        try:
+            written = await explain_refusal(self._cluster.scale(manifest, replicas), "number of replicas")
+        except ReconcileError as error:
+            await self._report_unusable(manifest, before, observed, error.diagnosis, force_refresh)
+            return False
+        if written:
+            logger.info("endpoint %s/%s: spec.replicas was absent, now it is %d", *key, replicas)
+        return written
+
+    async def _report_unusable(
+        self, manifest: Manifest, before: Manifest, observed: Observed, problem: Diagnosis, force_refresh: bool
     ) -> None:
-        """Write that the spec cannot work. The children stay as they are."""
+        """Write why nothing can be made of the spec. The children stay as they are."""
         self._autoscaler.follow(key_of_endpoint(manifest), None)
         await self._slice_writer.maintain_slices(manifest, observed.serving, force_refresh)
-        observed = replace(observed, error=reasons.INVALID_SPEC.diagnose(str(error)))
-        status = assess_invalid(manifest, observed, before, datetime.now(UTC))
+        status = assess_invalid(manifest, replace(observed, error=problem), before, datetime.now(UTC))
         await self._status_writer.write(manifest, before, status)
 
     async def _make_children(self, run: "_Pass") -> None:

@@ -15,6 +15,12 @@ Manifest = Mapping[str, Any]
 SERVED_NAME_VARIABLES = ("OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME")
 """Variables that name the model for clients; the first wins."""
 
+FIRST_REPLICAS = 1
+"""The number of replicas of an endpoint that never had one."""
+
+MAX_REPLICAS = 1000
+"""The schema's maximum of spec.replicas and of status.desiredReplicas."""
+
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -167,7 +173,8 @@ class Spec:
     image: str = ""
     gpu: Gpu = Gpu()
     resources: Manifest = field(default_factory=dict)
-    replicas: Annotated[int, Between(0, 1000)] = 1
+    replicas: Annotated[int, Between(0, MAX_REPLICAS)] = FIRST_REPLICAS
+    """Without a default in the schema: an absent number is filled in before the spec is parsed (replicas.py)."""
     scaling: Scaling | None = None
     auth: Auth = Auth()
     cache: ModelCache = ModelCache()

@@ -6,6 +6,7 @@ from datetime import datetime
 from forebay_kube.object_conditions import find_condition
 from forebay_operator import labels
 from forebay_operator.spec import Endpoint, Manifest
+from forebay_operator.spec.replicas import remember_replicas
 from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.observed import Observed, has_loaded
 from forebay_operator.status.readiness import STEPS, Readiness, compute_readiness
@@ -30,6 +31,7 @@ def assess(
         "url": endpoint.url,
         "models": list(endpoint.served_names),
         "selector": labels.selector_string(endpoint.name),
+        "desiredReplicas": endpoint.replicas,
         **_count(observed, wanted),
         **_describe_start(observed, readiness, previous),
     }
@@ -40,10 +42,11 @@ def assess(
 
 
 def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
-    """The status of an endpoint that asks for something that cannot work. What ran before still runs."""
+    """The status of an endpoint of which nothing can be made (`observed.error`). What ran before still runs."""
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
     kept = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
+    kept |= remember_replicas(manifest, previous)
     readiness = compute_readiness(wanted, observed)
     counts = {**_count(observed, wanted), **_describe_start(observed, readiness, previous)}
     conditions = _build_conditions(readiness, observed, wanted, generation)

@@ -1,0 +1,145 @@
+"""Who writes `spec.replicas`: the user, an autoscaler, and, where it is absent, the operator. By GitOps tools' own steps:
+apply the manifest again and again, by either kind of apply, and see what it would change."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.endpoints import endpoint, exists, reason_is, start
+from tests.kubectl import Kubectl, Manifest, Refused, wait_for
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+SCALING = {"minReplicas": 1, "maxReplicas": 4}
+APPLIES = {"client-side": (), "server-side": ("--server-side", "--force-conflicts")}
+"""How a GitOps tool applies: options of `kubectl apply`."""
+
+FILL_IN_SECONDS = 5
+"""Within which an absent number is there again."""
+
+
+def replicas_are(kubectl: Kubectl, number: int) -> Callable[[], bool]:
+    return lambda: (kubectl.get("iep", "one") or {})["spec"].get("replicas") == number
+
+
+def fill_in(kubectl: Kubectl, number: int) -> Manifest:
+    """Wait until the number is there, and the operator has done all that follows from it. Returns the endpoint."""
+    wait_for(replicas_are(kubectl, number), f"there are {number} replicas", timeout=FILL_IN_SECONDS, interval=0.05)
+
+    def is_observed() -> Manifest | None:
+        found = kubectl.get("iep", "one") or {}
+        assert found["spec"]["replicas"] == number
+        return found if found["status"]["observedGeneration"] == found["metadata"]["generation"] else None
+
+    return wait_for(is_observed, "the operator has seen it")
+
+
+def scale(kubectl: Kubectl, number: int) -> None:
+    """Scale through the subresource, as autoscalers do, and wait until the operator remembers the number."""
+    kubectl.run("scale", "iep/one", f"--replicas={number}")
+
+    def is_remembered() -> bool:
+        return (kubectl.get("iep", "one") or {})["status"].get("desiredReplicas") == number
+
+    wait_for(is_remembered, "the status remembers the number", timeout=5)
+
+
+def apply(kubectl: Kubectl, how: str, **spec: object) -> None:
+    kubectl.run("apply", "-f", "-", *APPLIES[how], stdin=json.dumps(endpoint(**spec)))
+
+
+def shows_no_diff(kubectl: Kubectl, **spec: object) -> bool:
+    """Whether a GitOps tool that compares by a server-side dry run finds nothing to change."""
+    try:
+        return (
+            kubectl.run("diff", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(endpoint(**spec)))
+            == ""
+        )
+    except Refused:
+        return False
+
+
+@pytest.mark.parametrize("suspend", [True, False])
+@pytest.mark.parametrize("how", APPLIES)
+def test_a_manifest_without_replicas_never_moves_them(kubectl: Kubectl, how: str, suspend: bool) -> None:
+    spec = {"scaling": SCALING, "suspend": suspend}
+    apply(kubectl, how, **spec)
+    fill_in(kubectl, 1)
+    scale(kubectl, 4)
+    for again in APPLIES:
+        apply(kubectl, again, **spec)
+        assert replicas_are(kubectl, 4)()
+    assert shows_no_diff(kubectl, **spec)
+
+
+@pytest.mark.parametrize("how", APPLIES)
+def test_replicas_that_are_taken_out_of_the_manifest_stay_as_they_were(kubectl: Kubectl, how: str) -> None:
+    apply(kubectl, how, replicas=2)
+    wait_for(exists(kubectl, "deployment", "one"), "the Deployment is made")
+    apply(kubectl, how, replicas=2, scaling=SCALING)
+    scale(kubectl, 4)
+    deployment = wait_for(lambda: at_generation(kubectl, 4), "the Deployment has four")
+    apply(kubectl, how, scaling=SCALING)
+    fill_in(kubectl, 4)
+    assert at_generation(kubectl, 4) == deployment, "it was not scaled in between"
+    assert shows_no_diff(kubectl, scaling=SCALING)
+
+
+def at_generation(kubectl: Kubectl, replicas: int) -> int | None:
+    """The generation of the Deployment, once it has so many replicas; each change of its spec makes another."""
+    found = kubectl.get("deployment", "one") or {}
+    return int(found["metadata"]["generation"]) if found["spec"]["replicas"] == replicas else None
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_user_who_removes_the_number_keeps_it(kubectl: Kubectl, number: int) -> None:
+    start(kubectl, replicas=number)
+    wait_for(lambda: "desiredReplicas" in (kubectl.get("iep", "one") or {})["status"], "the status remembers it")
+    kubectl.run("patch", "iep", "one", "--type=json", '--patch=[{"op": "remove", "path": "/spec/replicas"}]')
+    fill_in(kubectl, number)
+
+
+def test_a_replaced_manifest_keeps_the_number(kubectl: Kubectl) -> None:
+    start(kubectl)
+    scale(kubectl, 3)
+    kubectl.run("replace", "-f", "-", stdin=json.dumps(endpoint(env=[{"name": "MAX_MODEL_LEN", "value": "64"}])))
+    fill_in(kubectl, 3)
+
+
+@pytest.mark.parametrize("how", APPLIES)
+def test_a_number_that_comes_later_is_the_users(kubectl: Kubectl, how: str) -> None:
+    apply(kubectl, how)
+    fill_in(kubectl, 1)
+    apply(kubectl, how, replicas=3)
+    fill_in(kubectl, 3)
+    assert shows_no_diff(kubectl, replicas=3)
+
+
+def test_an_invalid_endpoint_has_a_number_too(kubectl: Kubectl) -> None:
+    """So that an autoscaler finds it, and it is there once the endpoint is corrected."""
+    kubectl.apply(endpoint(adapters=[{"name": "one", "source": "org/a"}], model="pvc://claim/m"))
+    wait_for(reason_is(kubectl, "InvalidSpec"), "the endpoint says so")
+    assert replicas_are(kubectl, 1)()
+    scale(kubectl, 2)
+    kubectl.patch("iep", "one", {"spec": {"replicas": None}})
+    fill_in(kubectl, 2)
+
+
+def test_an_autoscaler_works_on_an_endpoint_that_never_had_replicas(kubectl: Kubectl, operator: Path) -> None:
+    """Kubernetes' own controller; without metrics it keeps to its bounds."""
+    target = {"apiVersion": "forebay.dev/v1alpha1", "kind": "InferenceEndpoint", "name": "one"}
+    metric = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+    }
+    spec = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 3, "metrics": [metric]}
+    autoscaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "one"}}
+    kubectl.apply({**autoscaler, "spec": spec})
+    kubectl.apply(endpoint())
+    wait_for(replicas_are(kubectl, 2), "the autoscaler scales it to its minimum", timeout=20)
+    for how in APPLIES:
+        apply(kubectl, how)
+        fill_in(kubectl, 2)
+    assert f"endpoint {kubectl.namespace}/one: spec.replicas was absent, now it is 1" in operator.read_text()

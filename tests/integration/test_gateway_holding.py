@@ -43,6 +43,25 @@ def test_a_request_wakes_its_endpoint_and_is_answered(gateway: Gateway, pool: Th
     assert gateway.held("wakes") == {"held": 0, "begun": 1, "oldestSeconds": 0.0, "queued": 0}
 
 
+def test_an_endpoint_without_a_number_of_replicas_is_not_woken_before_it_has_one(
+    gateway: Gateway, pool: ThreadPoolExecutor
+) -> None:
+    """The operator fills in an absent number, which may be another than 0."""
+    port = gateway.endpoint("numberless")
+    gateway.kubectl.patch("iep", "numberless", {"spec": {"replicas": None}})
+    wait_for(lambda: "replicas" not in (gateway.kubectl.get("iep", "numberless") or {})["spec"], "there is no number")
+    gateway.endpoint("after-it")  # so the gateway has seen the change
+    asking = pool.submit(ask, gateway.client(f"http://127.0.0.1:{port}/v2/numberless/openai/v1"))
+    wait_for(lambda: gateway.held("numberless").get("held") == 1, "the request is held")
+    assert f"{gateway.kubectl.namespace}/numberless" not in gateway.log.read_text(), "nothing is woken"
+    gateway.kubectl.run("scale", "iep/numberless", "--replicas=0")
+    wait_for(lambda: gateway.replicas("numberless") == 1, "the endpoint is woken")
+    with CannedPod(ops_port=gateway.pod_ops_port) as pod:
+        gateway.pods("numberless", pod)
+        assert asking.result(10) == TEXT
+    assert f"woke {gateway.kubectl.namespace}/numberless" in gateway.log.read_text()
+
+
 def test_what_asks_for_no_engine_wakes_nothing(gateway: Gateway) -> None:
     port = gateway.endpoint("asleep")
     gateway.status("asleep", conditions=[condition("Ready", "True", "Idle", "the gateway holds requests")])

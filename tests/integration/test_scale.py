@@ -25,6 +25,7 @@ def test_an_endpoint_costs_as_many_requests_as_it_must_and_rest_costs_none(tmp_p
         ("create", "networkpolicies"): COUNT,
         ("create", "services"): COUNT,
         ("create", "deployments"): COUNT,
+        ("patch", "inferenceendpoints/scale"): COUNT,
     }
     assert patches <= 4 * COUNT
     assert writes(found.idle.requests) == {}

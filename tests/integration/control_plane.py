@@ -156,7 +156,8 @@ def start_control_plane(
     )  # fmt: skip
     controller_manager: tuple[str | Path, ...] = (
         tools / "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port", "0",
-        "--controllers", controllers, "--horizontal-pod-autoscaler-sync-period=1s", "--service-account-private-key-file", folder / "sa.key", *controller_flags,
+        "--controllers", controllers, "--service-account-private-key-file", folder / "sa.key",
+        "--horizontal-pod-autoscaler-sync-period=1s", *controller_flags,
     )  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(running(folder / "etcd.log", *etcd))

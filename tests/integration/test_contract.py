@@ -140,6 +140,34 @@ class TestContract:
         # one for each change, and one more where the cache is a moment behind: no loop
         assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(3, 7)
 
+    @pytest.mark.parametrize("kind", ["ClusterIP", "NodePort", "LoadBalancer"])
+    def test_a_services_port_goes_back_and_forth(self, kubectl: Kubectl, operator: Path, kind: str) -> None:
+        start(kubectl, service={"type": kind})
+        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        if kind != "ClusterIP":  # somebody chooses the node port, which then is theirs
+            port = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}
+            others = before["ports"][0]["nodePort"] - 1
+            kubectl.patch("service", "one", {"spec": {"ports": [{**port, "nodePort": others}]}})
+        for number in (8080, 80):
+            kubectl.patch("iep", "one", {"spec": {"service": {"port": number}}})
+            spec = wait_for(lambda number=number: find_ports(kubectl, number), f"the Service has the port {number}")
+            assert ("nodePort" in spec["ports"][0]) == (kind != "ClusterIP")
+            assert without_ports(spec) == without_ports(before)
+            wait_for(
+                lambda number=number: f"svc{':8080' * (number != 80)}/" in url_of(kubectl), "the status has its URL"
+            )
+        assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(2, 6), "no loop"
+
+    def test_a_services_type_and_port_change_together_and_back(self, kubectl: Kubectl) -> None:
+        start(kubectl)
+        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        for service in ({"type": "NodePort", "port": 8080}, {"type": "LoadBalancer", "port": 443}, None):
+            kubectl.patch("iep", "one", {"spec": {"service": service}})
+            number = (service or {"port": 80})["port"]
+            spec = wait_for(lambda number=number: find_ports(kubectl, number), f"the Service has the port {number}")
+            assert spec["type"] == (service or {"type": "ClusterIP"})["type"]
+        assert (kubectl.get("service", "one") or {})["spec"] == before
+
     def test_the_strategy_is_the_deployments(self, kubectl: Kubectl) -> None:
         deployment = start(kubectl, rollout={"strategy": "Replace", "startupTimeout": "1h"})
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
@@ -194,6 +222,20 @@ def test_helm_waits_until_an_endpoint_is_as_it_was_asked_to_be(kubectl: Kubectl,
     waiting = upgrade("3s")
     assert waiting.returncode != 0, "its pod has no node"
     assert "InferenceEndpoint/" in waiting.stderr
+
+
+def find_ports(kubectl: Kubectl, number: int) -> Manifest | None:
+    """The Service's spec, once it has this port and no other."""
+    spec = dict((kubectl.get("service", "one") or {})["spec"])
+    return spec if [each["port"] for each in spec["ports"]] == [number] else None
+
+
+def without_ports(spec: Manifest) -> Manifest:
+    return {**spec, "ports": []}
+
+
+def url_of(kubectl: Kubectl) -> str:
+    return str((kubectl.get("iep", "one") or {})["status"].get("url", ""))
 
 
 def claim_goes(kubectl: Kubectl) -> bool:

@@ -1,6 +1,7 @@
 {{/* The name of everything that the chart makes for the operator. */}}
 {{- define "forebay.name" -}}
-{{- if contains "forebay" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-forebay{{ end }}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride }}
+{{- else if contains "forebay" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-forebay{{ end }}
 {{- end }}
 
 {{- define "forebay.selector" -}}

@@ -1,0 +1,140 @@
+"""The chart under another release name, by the steps of docs/lifecycle.md: Helm itself on a real API server, and the
+operator with the rights that each release gives it."""
+
+import re
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.pins import ROOT
+from tests.endpoints import endpoint, exists
+from tests.integration.operator_process import CHART, running_operator
+from tests.kubectl import Kubectl, Manifest, wait_for
+
+PAGE = ROOT / "docs/lifecycle.md"
+CRD = "inferenceendpoints.forebay.dev"
+
+
+@dataclass
+class Cluster:
+    """A namespace for the chart, and another for endpoints, which alone is watched."""
+
+    system: Kubectl
+    endpoints: Kubectl
+    folder: Path
+
+    def helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.system.binary.parent / "helm"), f"--namespace={self.system.namespace}", *arguments]
+        env = dict(self.system.environment())
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+
+    def install(self, release: str, *values: str) -> subprocess.CompletedProcess[str]:
+        watched = f"--set=watchNamespaces={{{self.endpoints.namespace}}}"
+        return self.helm("install", release, str(CHART), "--set=image.repository=x", watched, *values)
+
+    def take_over_crd(self, release: str) -> None:
+        """Give the CRD to a release by the command of the page."""
+        (command,) = re.findall(r"^kubectl (annotate crd .*\\\n.*)$", PAGE.read_text(), re.MULTILINE)
+        names = {"=llm": f"={release}", "=forebay-system": f"={self.system.namespace}", "\\\n": " "}
+        for name, own in names.items():
+            command = command.replace(name, own)
+        self.system.run(*command.split())
+
+    @contextmanager
+    def operator(self, account: str) -> Iterator[None]:
+        """Run what the Deployment of that name says, with the rights of its service account."""
+        found = self.system.get("deployment", account)
+        assert found, f"the chart has no Deployment {account}"
+        (container,) = found["spec"]["template"]["spec"]["containers"]
+        (peers,) = (each["value"] for each in container["env"] if each["name"] == "FOREBAY_OPS_PEERS")
+        config = yaml.safe_load(self.system.kubeconfig.read_text())
+        config["users"][0]["user"]["token"] = self.system.run("create", "token", account).strip()
+        path = self.folder / f"{account}.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        options = f"--namespace={self.system.namespace}", f"--watch-namespaces={self.endpoints.namespace}"
+        log = self.folder / f"{account}.log"
+        with running_operator(Kubectl(self.system.binary, path), log, *options, f"--ops-peers={peers}") as process:
+            yield
+            assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
+
+    def admitted_release(self) -> str:
+        """The release whose operator and gateways reach the ops port of the endpoint's pods."""
+        policy = self.endpoints.get("networkpolicy", "one") or {"spec": {"ingress": []}}
+        peers = [peer for rule in policy["spec"]["ingress"] for peer in rule.get("from", ())]
+        found = {peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/instance") for peer in peers}
+        return ",".join(sorted(found - {None}))
+
+
+@pytest.fixture
+def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[Cluster]:
+    """Without any release in it; the CRD is there, and belongs to none."""
+    mark = uuid.uuid4().hex[:8]
+    system, endpoints = control_plane.within(f"system-{mark}"), control_plane.within(f"endpoints-{mark}")
+    for each in (system, endpoints):
+        each.run("create", "namespace", each.namespace)
+    found = Cluster(system, endpoints, tmp_path)
+    yield found
+    for release in found.helm("list", "--short").stdout.split():
+        found.helm("uninstall", release)
+    keys = ("meta.helm.sh/release-name-", "meta.helm.sh/release-namespace-")
+    system.run("annotate", "crd", CRD, *keys)
+    system.run("label", "crd", CRD, "app.kubernetes.io/managed-by-")
+
+
+def test_another_release_takes_over_the_crd_and_the_endpoints(cluster: Cluster) -> None:
+    cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
+    cluster.take_over_crd("first")
+    done = cluster.install("first")
+    assert done.returncode == 0, done.stderr
+    with cluster.operator("first-forebay"):
+        cluster.endpoints.apply(endpoint())
+        wait_for(exists(cluster.endpoints, "deployment", "one"), "the first operator makes the endpoint")
+        wait_for(lambda: cluster.admitted_release() == "first", "it may reach its pods")
+    children = {kind: find_child(cluster.endpoints, kind, name) for kind, name in KEPT}
+    done = cluster.helm("uninstall", "first")
+    assert done.returncode == 0, done.stderr
+    assert cluster.endpoints.get("iep", "one"), "the CRD stays, and its endpoints"
+    refused = cluster.install("second")
+    assert refused.returncode != 0
+    assert 'key "meta.helm.sh/release-name" must equal "second"' in refused.stderr, "why the page has a step for it"
+    cluster.take_over_crd("second")
+    done = cluster.install("second")
+    assert done.returncode == 0, done.stderr
+    with cluster.operator("second-forebay"):
+        wait_for(lambda: cluster.admitted_release() == "second", "the second operator may reach the pods")
+        cluster.endpoints.apply(endpoint(replicas=2))
+        wait_for(lambda: replicas_of(cluster.endpoints) == 2, "it does the endpoint's bidding")
+    for (kind, name), before in zip(KEPT, children.values(), strict=True):
+        assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} stays as it was"
+
+
+def test_the_names_of_the_first_release_can_be_kept(cluster: Cluster) -> None:
+    """The URL of the gateways, and the claim of the chart's Valkey with the jobs."""
+    values = "--set=crds.install=false", "--set=fullnameOverride=forebay", "--set=valkey.create=true"
+    for release in ("first", "second"):
+        done = cluster.install(release, *values)
+        assert done.returncode == 0, done.stderr
+        assert cluster.system.get("service", "forebay-gateway")
+        (claims,) = cluster.system.list("statefulsets")
+        assert claims["metadata"]["name"] == "forebay-valkey"
+        assert cluster.helm("uninstall", release).returncode == 0
+
+
+KEPT = [("deployment", "one"), ("service", "one"), ("secret", "one-api-key"), ("secret", "one-control")]
+
+
+def find_child(kubectl: Kubectl, kind: str, name: str) -> Manifest:
+    """What must not change of a child: its identity, its keys, its pods."""
+    found = kubectl.get(kind, name) or {}
+    template = (found.get("spec") or {}).get("template")
+    return {"uid": found["metadata"]["uid"], "data": found.get("data"), "template": template}
+
+
+def replicas_of(kubectl: Kubectl) -> int:
+    return int((kubectl.get("deployment", "one") or {})["spec"]["replicas"])

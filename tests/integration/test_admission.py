@@ -54,6 +54,7 @@ PATHS = {
     "pod": "/api/v1/namespaces/{}/pods",
     "secret": "/api/v1/namespaces/{}/secrets",
     "event": "/api/v1/namespaces/{}/events",
+    "endpoint": "/apis/forebay.dev/v1alpha1/namespaces/{}/inferenceendpoints",
 }
 
 
@@ -67,7 +68,8 @@ class Thief:
     async def is_stopped(self, method: str, kind: str, name: str = "", body: Manifest | None = None) -> bool:
         """Whether the policy refuses a request; what anything else refuses is an error of the test's."""
         path = f"{PATHS[kind].format(self.namespace)}/{name}".rstrip("/")
-        how = "application/strategic-merge-patch+json" if method == "PATCH" else "application/json"
+        merge = "merge-patch" if kind == "endpoint" else "strategic-merge-patch"
+        how = f"application/{merge}+json" if method == "PATCH" else "application/json"
         try:
             await self.api.request(method, path, body, content_type=how)
         except ApiServerError as error:
@@ -131,6 +133,26 @@ async def test_of_a_pod_only_its_deletion_cost_is_written(thief: Thief, kubectl:
         {"metadata": {"finalizers": ["forebay.dev/x"]}},
     ):
         assert await thief.is_stopped("PATCH", "pod", "ours", change), change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": {"image": "thief:1"}},
+        {"spec": {"replicas": 7}},
+        {"metadata": {"labels": {"team": "thieves"}}},
+        {"metadata": {"annotations": {"note": "x"}}},
+        {"metadata": {"finalizers": ["forebay.dev/x"]}},
+        {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}]}},
+    ],
+    ids=["image", "replicas", "labels", "annotations", "finalizers", "owners"],
+)
+async def test_an_endpoint_is_not_changed(thief: Thief, kubectl: Kubectl, change: Manifest) -> None:
+    kubectl.apply(endpoint("one", replicas=1))
+    assert await thief.is_stopped("PATCH", "endpoint", "one", change)
+    kubectl.run("label", "iep", "one", "team=own")
+    assert await thief.is_stopped("PATCH", "endpoint", "one", {"metadata": {"labels": {"team": None}}})
+    assert not await thief.is_stopped("PATCH", "endpoint", "one", {"metadata": {"managedFields": [{}]}})
 
 
 SERVER = {"name": "server", "securityContext": {"allowPrivilegeEscalation": True}}

@@ -4,6 +4,7 @@ tools do: they apply a manifest again and again, by either kind of apply, and as
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,9 @@ pytestmark = pytest.mark.usefixtures("operator")
 SCALING = {"minReplicas": 1, "maxReplicas": 4}
 APPLIES = {"client-side": (), "server-side": ("--server-side", "--force-conflicts")}
 """How a GitOps tool applies: options of `kubectl apply`."""
+
+OPTIONS = {**APPLIES, "server-side without force": ("--server-side",)}
+"""How people apply besides."""
 
 FILL_IN_SECONDS = 5
 """Within which an absent number is there again."""
@@ -41,19 +45,19 @@ def scale(kubectl: Kubectl, number: int) -> None:
     kubectl.run("scale", "iep/one", f"--replicas={number}")
 
     def is_remembered() -> bool:
-        return (kubectl.get("iep", "one") or {})["status"].get("desiredReplicas") == number
+        return bool((kubectl.get("iep", "one") or {})["status"].get("desiredReplicas") == number)
 
     wait_for(is_remembered, "the status remembers the number", timeout=5)
 
 
-def apply(kubectl: Kubectl, how: str, **spec: object) -> None:
-    kubectl.run("apply", "-f", "-", *APPLIES[how], stdin=json.dumps(endpoint(**spec)))
+def apply(kubectl: Kubectl, how: str, **spec: Any) -> None:
+    kubectl.run("apply", "-f", "-", *OPTIONS[how], stdin=json.dumps(endpoint(**spec)))
 
 
-def shows_no_diff(kubectl: Kubectl, how: str, **spec: object) -> bool:
+def shows_no_diff(kubectl: Kubectl, how: str, **spec: Any) -> bool:
     """Whether `kubectl diff`, which ends with an error where there is a difference, finds nothing to change."""
     try:
-        return kubectl.run("diff", "-f", "-", *APPLIES[how], stdin=json.dumps(endpoint(**spec))) == ""
+        return kubectl.run("diff", "-f", "-", *OPTIONS[how], stdin=json.dumps(endpoint(**spec))) == ""
     except Refused:
         return False
 
@@ -104,7 +108,7 @@ def test_a_replaced_manifest_keeps_the_number(kubectl: Kubectl) -> None:
     fill_in(kubectl, 3)
 
 
-@pytest.mark.parametrize("how", APPLIES)
+@pytest.mark.parametrize("how", [*APPLIES, "server-side without force"])
 def test_a_number_that_comes_later_is_the_users(kubectl: Kubectl, how: str) -> None:
     apply(kubectl, how)
     fill_in(kubectl, 1)

@@ -71,6 +71,14 @@ def test_an_endpoint_keeps_its_version_and_status() -> None:
     assert "managedFields" not in kept["metadata"]
 
 
+def test_an_endpoint_keeps_who_applies_it_which_is_no_news() -> None:
+    applied = {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {}}}
+    made = build("InferenceEndpoint", metadata={"managedFields": [applied, status_of("forebay")]})
+    packed, news = pack(made)
+    assert json.loads(packed)["metadata"]["managedFields"] == [{"manager": "kubectl", "operation": "Apply"}]
+    assert news == pack(build("InferenceEndpoint"))[1]
+
+
 def test_what_kubectl_applied_is_not_kept_twice() -> None:
     annotations = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "a"}
     kept = json.loads(pack(build("Service", metadata={"annotations": annotations}))[0])

@@ -144,7 +144,7 @@ def pack(manifest: Manifest) -> tuple[bytes, int]:
     packed = _dump(pruned)
     if manifest.get("kind") != names.KIND:
         return packed, hash(packed)
-    metadata = {**pruned["metadata"], "resourceVersion": ""}
+    metadata = {**pruned["metadata"], "resourceVersion": "", "managedFields": ()}
     managers = manifest["metadata"].get("managedFields") or ()
     others = [entry for entry in managers if entry.get("subresource") and entry["manager"] != labels.FIELD_MANAGER]
     return packed, hash(_dump([metadata, pruned.get("spec"), others]))
@@ -162,6 +162,8 @@ def prune(manifest: Manifest) -> Manifest:
         name: text for name, text in (metadata.get("annotations") or {}).items() if name != _LAST_APPLIED
     }
     if manifest.get("kind") == names.KIND:
+        if appliers := [entry for entry in managers if entry["operation"] == "Apply" and not entry.get("subresource")]:
+            metadata["managedFields"] = [{field: entry.get(field) for field in _MANAGER} for entry in appliers]
         return {**manifest, "metadata": metadata}
     metadata.pop("resourceVersion", None)
     if manifest.get("kind") == "Pod":

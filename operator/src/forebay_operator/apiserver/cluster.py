@@ -163,13 +163,20 @@ class Cluster:
 
         `entry` is their place among the object's managedFields. See client-go's util/csaupgrade for the same step.
         """
+        change = {"op": "replace", "path": f"/metadata/managedFields/{entry}/operation", "value": "Apply"}
+        await self._change_ownership(manifest, entry, change)
+
+    async def disown(self, manifest: Manifest, entry: int) -> None:
+        """No longer own the fields in this place among the object's managedFields. Their values stay."""
+        await self._change_ownership(manifest, entry, {"op": "remove", "path": f"/metadata/managedFields/{entry}"})
+
+    async def _change_ownership(self, manifest: Manifest, entry: int, change: Manifest) -> None:
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
-        field = f"/metadata/managedFields/{entry}"
         patch = [
             {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
-            {"op": "test", "path": f"{field}/manager", "value": FIELD_MANAGER},
-            {"op": "replace", "path": f"{field}/operation", "value": "Apply"},
+            {"op": "test", "path": f"/metadata/managedFields/{entry}/manager", "value": FIELD_MANAGER},
+            change,
         ]
         await self._api.request("PATCH", path, body=patch, query=_manager(), content_type="application/json-patch+json")
 

@@ -12,16 +12,10 @@ from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
 from forebay_kube.object_conditions import find_condition
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.children import (
-    ReconcileError,
-    apply_child,
-    create_key_secret,
-    create_secret,
-    explain_refusal,
-    remove,
-)
+from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import NodeList
+from forebay_operator.apiserver.replicas import fill_in_replicas
 from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
 from forebay_operator.controller.http_routes import HTTPRoutes
 from forebay_operator.controller.status_writer import StatusWriter
@@ -152,15 +146,11 @@ class Reconciler:
     ) -> bool:
         """Write the number of replicas where the spec has none. Nothing else changes until the spec has it. Returns
         whether it was written."""
-        key, replicas = key_of_endpoint(manifest), choose_replicas(before)
         try:
-            written = await explain_refusal(self._cluster.scale(manifest, replicas), "number of replicas")
+            return await fill_in_replicas(self._cluster, manifest, choose_replicas(before))
         except ReconcileError as error:
             await self._report_unusable(manifest, before, observed, error.diagnosis, force_refresh)
             return False
-        if written:
-            logger.info("endpoint %s/%s: spec.replicas was absent, now it is %d", *key, replicas)
-        return written
 
     async def _report_unusable(
         self, manifest: Manifest, before: Manifest, observed: Observed, problem: Diagnosis, force_refresh: bool

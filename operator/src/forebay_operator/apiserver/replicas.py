@@ -1,0 +1,53 @@
+"""Writes an absent `spec.replicas` of an endpoint, and leaves the field to the user.
+
+Who writes through the scale subresource owns the field. A user who then applies another number on the server side,
+without force, would get a conflict about a number that nobody has given. A default of a schema has no owner either.
+"""
+
+import logging
+
+from forebay_kube import names
+from forebay_kube.api_client import ApiServerError
+from forebay_kube.endpoint_key import key_of_endpoint
+from forebay_operator.apiserver.children import explain_refusal
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.labels import FIELD_MANAGER
+from forebay_operator.spec import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+async def fill_in_replicas(cluster: Cluster, manifest: Manifest, replicas: int) -> bool:
+    """Write the number over the version of the endpoint that was read. Returns False when somebody wrote it meanwhile.
+
+    With `spec.scaling` the field is the operator's, and stays so.
+
+    Raises:
+        ReconcileError: the API server refused it.
+    """
+    if not await explain_refusal(cluster.scale(manifest, replicas), "number of replicas"):
+        return False
+    key = key_of_endpoint(manifest)
+    logger.info("endpoint %s/%s: spec.replicas was absent, now it is %d", *key, replicas)
+    if manifest["spec"].get("scaling") is None and is_applied(manifest):
+        try:
+            await _disown_replicas(cluster, manifest)
+        except ApiServerError as error:  # the number is there; what is left is a conflict that force resolves
+            logger.info("endpoint %s/%s: the operator stays an owner of spec.replicas: %s", *key, error)
+    return True
+
+
+def is_applied(manifest: Manifest) -> bool:
+    """Whether somebody applies the endpoint on the server side: no other writes have conflicts."""
+    managers = manifest["metadata"].get("managedFields") or ()
+    return any(entry.get("operation") == "Apply" and not entry.get("subresource") for entry in managers)
+
+
+async def _disown_replicas(cluster: Cluster, manifest: Manifest) -> None:
+    live = await cluster.get(names.KIND, *key_of_endpoint(manifest))
+    if live is None:
+        return
+    for place, entry in enumerate(live["metadata"].get("managedFields") or ()):
+        if (entry.get("manager"), entry.get("subresource")) == (FIELD_MANAGER, "scale"):
+            await cluster.disown(live, place)
+            return

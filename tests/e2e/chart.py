@@ -7,8 +7,8 @@ from tests.kubectl import Kubectl, wait_for
 CRD = "inferenceendpoints.forebay.dev"
 
 
-def uninstall(kubectl: Kubectl) -> None:
-    helm(kubectl, "uninstall", "forebay", "--ignore-not-found", "--wait")
+def uninstall(kubectl: Kubectl, release: str = "forebay") -> None:
+    helm(kubectl, "uninstall", release, "--ignore-not-found", "--wait")
 
 
 def works(kubectl: Kubectl, name: str) -> bool:

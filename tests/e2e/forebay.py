@@ -35,7 +35,12 @@ def helm(kubectl: Kubectl, *arguments: str) -> str:
 
 
 def install_chart(
-    kubectl: Kubectl, *options: str, chart: Path = CHART, operator: str | None = None, server: str | None = None
+    kubectl: Kubectl,
+    *options: str,
+    release: str = "forebay",
+    chart: Path = CHART,
+    operator: str | None = None,
+    server: str | None = None,
 ) -> None:
     """Install the chart, with the images of this checkout unless others are named, or bring an installed one up to
     date. Jobs are off unless an option turns them on: most tests need none, and gateways would wait for Valkey's
@@ -52,7 +57,7 @@ def install_chart(
     if (chart / "templates/valkey.yaml").exists():  # the release before may have none
         settings.append("--set=valkey.create=false")
     waiting = ["--create-namespace", "--wait", "--timeout=5m"]
-    helm(kubectl, "upgrade", "--install", "forebay", str(chart), *settings, *waiting, *options)
+    helm(kubectl, "upgrade", "--install", release, str(chart), *settings, *waiting, *options)
 
 
 def read_key(kubectl: Kubectl, endpoint: str) -> str:

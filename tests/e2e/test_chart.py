@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
+from tests.crd_owner import take_over_crd
 from tests.e2e.chart import CRD, uninstall, works
-from tests.e2e.forebay import CHART, install_chart
+from tests.e2e.forebay import CHART, SYSTEM, install_chart
 from tests.endpoints import endpoint, exists
 from tests.kubectl import Kubectl, Refused, wait_for
 
@@ -96,6 +97,30 @@ def may(kubectl: Kubectl, verb: str, *options: str) -> bool:
         return kubectl.run("auth", "can-i", verb, "inferenceendpoints", account, *options).strip() == "yes"
     except Refused:
         return False
+
+
+@pytest.fixture
+def another_release(bare: Kubectl) -> Iterator[str]:
+    """The name of a second release. Afterwards it is gone, and the CRD belongs to the first one again."""
+    yield "llm"
+    uninstall(bare, "llm")
+    take_over_crd(bare, "forebay", SYSTEM)
+
+
+def test_another_release_takes_over_the_endpoints(bare: Kubectl, another_release: str) -> None:
+    assert works(bare, "third")
+    kept = {kind: bare.get(kind, name) or {} for kind, name in (("deployment", "third"), ("secret", "third-api-key"))}
+    uninstall(bare)
+    with pytest.raises(AssertionError, match="cannot be imported into the current release"):
+        install_chart(bare, ALONE, release=another_release)
+    take_over_crd(bare, another_release, SYSTEM)
+    install_chart(bare, ALONE, release=another_release)
+    bare.run("delete", "service", "third")
+    wait_for(exists(bare, "service", "third"), "the new operator mends the endpoint of the old one")
+    for kind, before in kept.items():
+        found = bare.get(kind, before["metadata"]["name"]) or {}
+        assert found["metadata"]["uid"] == before["metadata"]["uid"], f"the {kind} stays"
+    bare.delete("iep", "third")
 
 
 def chart_with_a_new_field(folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """The chart under another release name, by the steps of docs/lifecycle.md: Helm itself on a real API server, and the
 operator with the rights that each release gives it."""
 
-import re
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -12,12 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.pins import ROOT
+from tests.crd_owner import take_over_crd
 from tests.endpoints import endpoint, exists
 from tests.integration.operator_process import CHART, running_operator
 from tests.kubectl import Kubectl, Manifest, wait_for
 
-PAGE = ROOT / "docs/lifecycle.md"
 CRD = "inferenceendpoints.forebay.dev"
 
 
@@ -39,12 +37,7 @@ class Cluster:
         return self.helm("install", release, str(CHART), "--set=image.repository=x", watched, *values)
 
     def take_over_crd(self, release: str) -> None:
-        """Give the CRD to a release by the command of the page."""
-        (command,) = re.findall(r"^kubectl (annotate crd .*\\\n.*)$", PAGE.read_text(), re.MULTILINE)
-        names = {"=llm": f"={release}", "=forebay-system": f"={self.system.namespace}", "\\\n": " "}
-        for name, own in names.items():
-            command = command.replace(name, own)
-        self.system.run(*command.split())
+        take_over_crd(self.system, release, self.system.namespace)
 
     @contextmanager
     def operator(self, account: str) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from forebay_kube import names
+from forebay_kube.api_client import ApiServerError
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.settings import Settings
@@ -202,3 +203,23 @@ async def test_the_status_says_why_a_number_cannot_be_filled_in() -> None:
     ready = condition(server.objects[names.PLURAL, NAME], "Ready")
     assert (ready["reason"], ready["message"].partition(":")[0]) == ("Refused", "the number of replicas was refused")
     assert set(server.objects) == {(names.PLURAL, NAME)}
+
+
+class OlderApiServer(FakeApiServer):
+    """One whose CRD is of a release that did not remember the number of replicas, and has a default of it."""
+
+    async def request(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        if path.endswith("/status") and "desiredReplicas" in body["status"]:
+            text = "failed to create typed patch object (team/one; forebay.dev/v1alpha1, Kind=InferenceEndpoint): "
+            raise ApiServerError(500, "", f"{text}.status.desiredReplicas: field not declared in schema")
+        return await super().request(method, path, body, **options)
+
+
+async def test_a_status_is_written_although_the_crd_is_of_an_older_release() -> None:
+    server, cache = OlderApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
+    spec = {"model": "org/model", "replicas": 1, "suspend": True}
+    server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": spec})
+    catch_up(cache, server, KEY)
+    assert await reconciler.reconcile(KEY)
+    assert condition(server.objects[names.PLURAL, NAME], "Ready")["reason"] == "Suspended"

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import time
 from collections.abc import Collection
 
@@ -18,6 +19,9 @@ LIST_LIMIT = 500
 
 DISCOVERY_AGE = 5.0
 """Seconds for which is believed what the API server said of the APIs that it serves."""
+
+_UNDECLARED_STATUS = re.compile(r"\.status\.(\w+): field not declared in schema")
+"""What the API server says of a field in a server-side apply that the CRD does not have."""
 
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml; charset=utf-8"
@@ -189,7 +193,8 @@ class Cluster:
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest | None:
         """Replace what we said before in the status of an endpoint. Returns it as it is now, or None when it is gone
-        or was made anew meanwhile, which is no error."""
+        or was made anew meanwhile, which is no error. A field that the CRD does not have, because it is of an older
+        release, is omitted."""
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "InferenceEndpoint",
@@ -202,6 +207,11 @@ class Cluster:
             live: Manifest = await self._api.request("PATCH", path, body=body, query=query, content_type=_APPLY)
             return live
         except ApiServerError as error:
+            undeclared = _UNDECLARED_STATUS.search(error.message)
+            if undeclared and undeclared[1] in status:
+                logger.warning("the CRD is older than this operator: it has no status.%s", undeclared[1])
+                known = {field: value for field, value in status.items() if field != undeclared[1]}
+                return await self.apply_status(namespace, name, uid, known)
             if error.status not in (404, 409):
                 raise
             logger.info("endpoint %s/%s went away before its status was written", namespace, name)

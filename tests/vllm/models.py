@@ -94,6 +94,7 @@ MODELS = {
             "REASONING_PARSER": "deepseek_r1",
             **TOOLS,
             "RAW_OPENAI_OUTPUT": "0",
+            "RAW_VLLM_OUTPUT": "1",
             "DEFAULT_MIN_BATCH_SIZE": "2",
             "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "1.5",
             "DEFAULT_BATCH_SIZE": "3",

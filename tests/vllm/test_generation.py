@@ -357,6 +357,17 @@ def test_openai_jobs_are_chunks_when_asked(canned: Server) -> None:
     assert whole["object"] == "chat.completion"
 
 
+def test_prompt_and_messages_get_vllms_own_answers_when_asked(canned: Server) -> None:
+    """RAW_VLLM_OUTPUT=1: what RunPod's worker answers since 2026-08."""
+    (completion,) = job(canned, prompt="Hello", sampling_params={"max_tokens": 3})
+    assert (completion["object"], completion["usage"]["completion_tokens"]) == ("text_completion", 3)
+    (chat,) = job(canned, messages=HELLO, sampling_params={"max_tokens": 3})
+    assert (chat["object"], chat["model"]) == ("chat.completion", NAME)
+    events = job(canned, messages=HELLO, stream=True, sampling_params={"max_tokens": 3})
+    assert events[-1] == "data: [DONE]\n\n"
+    assert {json.loads(each.removeprefix("data: "))["object"] for each in events[:-1]} == {"chat.completion.chunk"}
+
+
 SDK = """
 import json, sys, runpod
 runpod.api_key = sys.argv[1]

@@ -51,6 +51,8 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_
         ({"openai_route": "v1/models", "openai_input": {}}, ("GET", "/v1/models", None, Form.OPENAI)),
         ({"route": "/v1/models"}, ("GET", "/v1/models", None, Form.ROUTE)),
         ({"route": "/tokenize", "body": {"prompt": "a"}}, ("POST", "/tokenize", {"prompt": "a"}, Form.ROUTE)),
+        ({"route": "/v1/models", "body": {}}, ("GET", "/v1/models", {}, Form.ROUTE)),
+        ({"openai_input": {}, "route": "/v1/models"}, ("GET", "/v1/models", None, Form.ROUTE)),
         ({"route": "/v1/models", "method": "post"}, ("POST", "/v1/models", None, Form.ROUTE)),
         ({"route": "/v1/models", "stream": [], "stop": ""}, ("GET", "/v1/models", None, Form.ROUTE)),
         ({"route": "/v1/models", "whole_answer": True}, ("GET", "/v1/models", None, Form.WHOLE_ANSWER)),
@@ -60,6 +62,40 @@ def test_every_form_of_input_stands_for_one_request(
     content: dict[str, Any], call: tuple[str, str, dict[str, Any] | None, Form]
 ) -> None:
     assert call_of(content, "m") == Call(*call)
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "body"),
+    [
+        ({"prompt": "Hi"}, COMPLETIONS, {"model": "m", "prompt": "Hi", "stream": False}),
+        ({"messages": MESSAGES, "prompt": "no"}, CHAT, {"model": "m", "messages": MESSAGES, "stream": False}),
+        (
+            {"prompt": "Hi", "apply_chat_template": True},
+            CHAT,
+            {"model": "m", "messages": MESSAGES, "stream": False},
+        ),
+        (
+            {"prompt": "Hi", "stream": True, "sampling_params": {"logprobs": 2, "echo": True, "best_of": 2}},
+            COMPLETIONS,
+            {"model": "m", "logprobs": 2, "echo": True, "best_of": 2, "prompt": "Hi", "stream": True},
+        ),
+        (
+            {"messages": MESSAGES, "model": "lora", "sampling_params": {"tools": [], "stream": True}},
+            CHAT,
+            {"model": "lora", "tools": [], "messages": MESSAGES, "stream": False},
+        ),
+    ],
+)
+def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], path: str, body: Any) -> None:
+    """With RAW_VLLM_OUTPUT: no max_tokens of the worker's own, and sampling_params are the fields of the request."""
+    assert call_of(content, "m", raw=True) == Call("POST", path, body, Form.ROUTE)
+
+
+def test_what_has_no_effect_is_told_for_todays_worker_too() -> None:
+    with pytest.raises(JobError, match=r"it belongs in input\.sampling_params"):
+        call_of({"prompt": "Hi", "max_tokens": 9}, "m", raw=True)
+    with pytest.raises(JobError, match="sampling_params must be an object"):
+        call_of({"prompt": "Hi", "sampling_params": [1]}, "m", raw=True)
 
 
 def test_batch_sizes_of_the_input_are_kept() -> None:
@@ -215,6 +251,15 @@ async def test_a_done_alone_makes_no_item_of_chunks() -> None:
 async def test_a_route_is_answered_with_what_vllm_says() -> None:
     assert await items(Form.ROUTE, {"tokens": [1]}) == [{"tokens": [1]}]
     assert await items(Form.ROUTE, [{"n": 1}, "[DONE]"]) == ['data: {"n": 1}\n\n', "data: [DONE]\n\n"]
+
+
+async def test_batch_sizes_put_events_of_todays_worker_together() -> None:
+    async def output(batching: dict[str, float]) -> list[object]:
+        reply = AppReply(200, "text/event-stream", pieces(b"data: 1\n\ndata: 2\n\ndata: [DO", b"NE]\n\n"))
+        return [each async for each in emit(Call("POST", "/", {}, Form.ROUTE, batching), reply, JobSettings())]
+
+    assert await output({}) == ["data: 1\n\n", "data: 2\n\n", "data: [DONE]\n\n"]
+    assert await output({"max_batch_size": 2}) == ["data: 1\n\n", "data: 2\n\ndata: [DONE]\n\n"]
 
 
 async def test_a_whole_answer_has_its_status_good_or_bad() -> None:

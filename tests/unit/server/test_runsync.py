@@ -97,6 +97,21 @@ async def test_runsync_answers_with_runpods_envelope() -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        {"openai_route": "/v1/completions", "openai_input": {"prompt": "Hi"}},
+        {"route": "/v1/completions", "body": {"prompt": "Hi", "model": ""}},
+        {"prompt": "Hi", "sampling_params": {"n": 1}},
+    ],
+)
+async def test_every_form_of_input_has_the_served_model_where_it_names_none(content: dict[str, Any]) -> None:
+    """And with RAW_VLLM_OUTPUT each is answered with vLLM's JSON."""
+    _, answer = await Client({"input": content}).ask(RunSync(App(), JobSettings(raw_vllm_output=True)))
+    (item,) = answer["output"]
+    assert item["choices"] == [{"index": 0, "text": "served: Hi"}]
+
+
+@pytest.mark.parametrize(
     ("content", "lines"),
     [
         (
@@ -160,7 +175,7 @@ async def test_the_gateway_that_leaves_ends_the_job() -> None:
         ({}, "input needs one of"),
         ({"route": "/metrics"}, "There is no GET /metrics here."),
         ({"route": "/v2/x/runsync", "body": {"input": {}}}, "There is no POST /v2/x/runsync here."),
-        ({"route": "/v1/load_lora_adapter", "body": {}}, "There is no POST /v1/load_lora_adapter here."),
+        ({"route": "/v1/load_lora_adapter", "body": {"a": 1}}, "There is no POST /v1/load_lora_adapter here."),
         ({"openai_route": "/v1/../metrics"}, "There is no GET /v1/../metrics here."),
     ],
 )

@@ -50,6 +50,8 @@ def test_every_variable_is_described() -> None:
         ({"REQUEST_TIMEOUT": "60"}, "timeout", 60.0),
         ({"RAW_OPENAI_OUTPUT": "0"}, "raw_openai_output", False),
         ({"RAW_OPENAI_OUTPUT": "True"}, "raw_openai_output", True),
+        ({}, "raw_vllm_output", False),
+        ({"RAW_VLLM_OUTPUT": "1"}, "raw_vllm_output", True),
         ({"DEFAULT_BATCH_SIZE": "10"}, "batch_size", 10),
         ({"DEFAULT_MIN_BATCH_SIZE": "2"}, "min_batch_size", 2),
         ({"MIN_BATCH_SIZE": "2"}, "min_batch_size", 2),

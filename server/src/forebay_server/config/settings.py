@@ -35,6 +35,7 @@ DESCRIPTIONS = {
     "REQUEST_TIMEOUT": "seconds that a job may take",
     "MAX_CONCURRENCY": "jobs that are taken at once; OpenAI requests are not counted",
     "RAW_OPENAI_OUTPUT": "how a streamed OpenAI job is answered: 1: text as it was sent; 0: the parsed chunks",
+    "RAW_VLLM_OUTPUT": "1: a job with prompt or messages is answered with vLLM's JSON or events; 0: with tokens",
     "DEFAULT_BATCH_SIZE": "tokens or chunks in one item of a streamed job's output, at most",
     "DEFAULT_MIN_BATCH_SIZE": "tokens or chunks in the first item",
     "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "how many times more an item has than the one before it",
@@ -60,6 +61,7 @@ DEFAULTS = {
     "REQUEST_TIMEOUT": "3600",
     "MAX_CONCURRENCY": "30",
     "RAW_OPENAI_OUTPUT": "1",
+    "RAW_VLLM_OUTPUT": "0",
     "DEFAULT_BATCH_SIZE": "50",
     "DEFAULT_MIN_BATCH_SIZE": "1",
     "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "3",
@@ -80,6 +82,7 @@ class JobSettings:
     timeout: float = 3600.0
     """Seconds."""
     raw_openai_output: bool = True
+    raw_vllm_output: bool = False
     batch_size: int = 50
     min_batch_size: int = 1
     batch_size_growth_factor: float = 3.0
@@ -91,6 +94,7 @@ class JobSettings:
             max_concurrency=int(_number(env, "MAX_CONCURRENCY", 1, 100_000, whole=True)),
             timeout=_seconds(env, "REQUEST_TIMEOUT"),
             raw_openai_output=_boolean(env, "RAW_OPENAI_OUTPUT"),
+            raw_vllm_output=_boolean(env, "RAW_VLLM_OUTPUT"),
             batch_size=int(_number(env, "DEFAULT_BATCH_SIZE", 1, 1_000_000, whole=True)),
             min_batch_size=int(_number(env, "DEFAULT_MIN_BATCH_SIZE", 1, 1_000_000, whole=True)),
             batch_size_growth_factor=_number(env, "DEFAULT_BATCH_SIZE_GROWTH_FACTOR", 1, 1_000_000),

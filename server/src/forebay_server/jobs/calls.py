@@ -17,7 +17,7 @@ class Form(StrEnum):
     OPENAI = "openai"
     """OpenAI's object, or its stream as RAW_OPENAI_OUTPUT says: for openai_route and openai_input."""
     ROUTE = "route"
-    """What the route answers, or its events one by one: for route."""
+    """What the route answers, or its events one by one: for route, and for prompt and messages with RAW_VLLM_OUTPUT."""
     WHOLE_ANSWER = "whole answer"
     """{"status_code", "body"} of what the route answers, errors too: for route with whole_answer, as the gateway sends
     the lines of batches."""
@@ -87,13 +87,11 @@ UNUSED = frozenset({"best_of", "detokenize", "early_stopping", "output_kind"})
 NO_PLACE = frozenset({"logprobs", "prompt_logprobs"})
 """Those that this output has no place for."""
 
-PLACES = {
-    Form.TOKENS: "input.sampling_params",
-    Form.OPENAI: "input.openai_input",
-    Form.ROUTE: "input.body",
-    Form.WHOLE_ANSWER: "input.body",
-}
-"""Where a form has the options of the request."""
+NATIVE_PLACE, OPENAI_PLACE, ROUTE_PLACE = "input.sampling_params", "input.openai_input", "input.body"
+"""Where the options of the request are: beside prompt or messages, beside openai_route, beside route."""
+
+NATIVE = ("messages", "prompt", "sampling_params", "stream")
+"""What an input with prompt or messages has, and no other."""
 
 NOTHING: tuple[Any, ...] = (None, "", [])
 """Values that ask for nothing, wherever they stand."""
@@ -102,37 +100,38 @@ STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 """Each chunk then counts the tokens so far."""
 
 
-def call_of(content: object, model: str) -> Call:
-    """The request for the input of a job; `model` where the input names none. Raises JobError."""
+def call_of(content: object, model: str, *, raw: bool = False) -> Call:
+    """The request for the input of a job; `model` where the input names none. Raises JobError.
+
+    `raw` (RAW_VLLM_OUTPUT): prompt and messages are what RunPod's worker makes of them since 2026-08: the request has
+    what sampling_params says and nothing else, and its answer is the output as it is.
+    """
     if not isinstance(content, dict):
         raise JobError("input must be an object.")
-    if "openai_route" in content or "openai_input" in content:
+    if content.get("openai_route") or content.get("openai_input"):
         path = content.get("openai_route") or CHAT
         body = content.get("openai_input") or None
-        _check_places(content, Form.OPENAI)
+        _check_places(content, OPENAI_PLACE, {*NATIVE})
         return _call("POST" if body else "GET", path, body, Form.OPENAI, _batching(content))
-    if "route" in content:
+    if content.get("route"):
         body = content.get("body")
-        method = content.get("method") or ("GET" if body is None else "POST")
+        method = content.get("method") or ("POST" if body else "GET")
         if not isinstance(method, str):
             raise JobError("input.method must be a word such as GET or POST.")
+        _check_places(content, ROUTE_PLACE, {*NATIVE, *BATCHING})
         form = Form.WHOLE_ANSWER if content.get("whole_answer") else Form.ROUTE
-        _check_places(content, form)
         return _call(method.upper(), content["route"], body, form)
-    _check_places(content, Form.TOKENS)
-    return _native(content, model)
+    _check_places(content, NATIVE_PLACE, set())
+    return _native(content, model, raw=raw)
 
 
-def _check_places(content: Mapping[str, Any], form: Form) -> None:
-    """Raise JobError for an option that has no effect where it stands, as RunPod's workers ignored it there."""
-    elsewhere = {*SAMPLING, *RENAMED, *GUIDED}
-    if form is not Form.TOKENS:
-        elsewhere |= {"messages", "prompt", "sampling_params", "stream"}
-    if form in (Form.ROUTE, Form.WHOLE_ANSWER):
-        elsewhere |= {*BATCHING}
+def _check_places(content: Mapping[str, Any], place: str, more: set[str]) -> None:
+    """Raise JobError for an option that has no effect where it stands, as RunPod's workers ignored it there. `place`
+    has the options of the request, which are `more` beside those of vLLM."""
+    elsewhere = {*SAMPLING, *RENAMED, *GUIDED, *more}
     for name in content:
         if name in elsewhere and content[name] not in NOTHING:
-            raise JobError(f"input.{name} has no effect where it stands: it belongs in {PLACES[form]}.")
+            raise JobError(f"input.{name} has no effect where it stands: it belongs in {place}.")
 
 
 def _call(method: str, path: object, body: object, form: Form, batching: dict[str, float] | None = None) -> Call:
@@ -143,32 +142,36 @@ def _call(method: str, path: object, body: object, form: Form, batching: dict[st
     return Call(method, "/" + path.removeprefix("/"), body, form, batching or {})
 
 
-def _native(content: Mapping[str, Any], model: str) -> Call:
+def _native(content: Mapping[str, Any], model: str, *, raw: bool) -> Call:
     prompt = content.get("messages") or content.get("prompt")
     if not prompt:
         raise JobError("input needs one of prompt, messages, openai_input and route.")
     if isinstance(prompt, str) and content.get("apply_chat_template"):
         prompt = [{"role": "user", "content": prompt}]
     chat = isinstance(prompt, list) and isinstance(prompt[0], dict)
-    body = {"model": content.get("model") or model, **_sampling(content.get("sampling_params") or {})}
+    parameters = content.get("sampling_params") or {}
+    if not isinstance(parameters, dict):
+        raise JobError("sampling_params must be an object.")
+    named = content.get("model") or model
+    body: dict[str, Any] = {**parameters, "model": named or parameters.get("model")} if raw else {"model": named}
+    body |= {} if raw else _sampling(parameters)
     if not chat and body.get("chat_template_kwargs") is not None:
         raise JobError("sampling_params.chat_template_kwargs needs messages, or apply_chat_template with the prompt.")
-    if content.get("stream"):
+    if raw:
+        body["stream"] = bool(content.get("stream"))
+    elif content.get("stream"):
         body |= {"stream": True, "stream_options": STREAM_OPTIONS}
-    batching = _batching(content)
-    if chat:
-        return Call("POST", CHAT, {**body, "messages": prompt}, Form.TOKENS, batching)
-    return Call("POST", COMPLETIONS, {**body, "prompt": prompt}, Form.TOKENS, batching)
+    path, field_name = (CHAT, "messages") if chat else (COMPLETIONS, "prompt")
+    form = Form.ROUTE if raw else Form.TOKENS
+    return Call("POST", path, {**body, field_name: prompt}, form, _batching(content))
 
 
 def _batching(content: Mapping[str, Any]) -> dict[str, float]:
     return {name: _positive(content[name], name) for name in BATCHING if content.get(name)}
 
 
-def _sampling(parameters: object) -> dict[str, Any]:
+def _sampling(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Sampling parameters of vLLM as fields of a request. A name that is none fails the job, as it did there."""
-    if not isinstance(parameters, dict):
-        raise JobError("sampling_params must be an object.")
     fields: dict[str, Any] = {"max_tokens": DEFAULT_MAX_TOKENS} if "max_completion_tokens" not in parameters else {}
     for name, value in parameters.items():
         if name in UNUSED:

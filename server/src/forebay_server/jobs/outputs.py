@@ -33,7 +33,9 @@ class OutputBatches:
 
 
 def batches(call: Call, settings: JobSettings) -> OutputBatches:
-    """The job's own batch sizes, or the server's."""
+    """The job's own batch sizes, or the server's. Events of a route come one by one where the job has none."""
+    if call.form is Form.ROUTE and not call.batching:
+        return OutputBatches(1, 1, 1)
     return OutputBatches(
         call.batching.get("max_batch_size", settings.batch_size),
         call.batching.get("min_batch_size", settings.min_batch_size),
@@ -59,12 +61,9 @@ async def emit(call: Call, reply: AppReply, settings: JobSettings) -> AsyncGener
         choices = int((call.body or {}).get("n") or 1)
         async for item in _token_items(reply, batches(call, settings), choices):
             yield item
-    elif call.form is Form.ROUTE:
-        async for event in _events(reply):
-            yield f"data: {event}\n\n"
     else:
         async for chunks in _grouped(reply, batches(call, settings)):
-            if settings.raw_openai_output:
+            if call.form is Form.ROUTE or settings.raw_openai_output:
                 yield "".join(f"data: {chunk}\n\n" for chunk in chunks)
             elif parsed := [json.loads(chunk) for chunk in chunks if chunk != DONE]:
                 yield parsed

@@ -117,7 +117,8 @@ async def run_to(
     """Run one job, whose output is taken item by item. Returns {"status"}, and {"error"} of one that failed."""
     try:
         async with asyncio.timeout(seconds):
-            await _emit_to(take, await resolve(content, transport), transport, settings)
+            call = await resolve(content, transport, raw=settings.raw_vllm_output)
+            await _emit_to(take, call, transport, settings)
             return {"status": "COMPLETED"}
     except RefusedCall as refused:
         await take({"status_code": refused.error.status, "body": refused.error.content()})
@@ -131,14 +132,14 @@ async def run_to(
         return {"error": "The server had an error while it ran the job.", "status": "FAILED"}
 
 
-async def resolve(content: object, transport: Transport) -> Call:
-    """The request that the job stands for, with a model, under a path that the pod serves.
+async def resolve(content: object, transport: Transport, *, raw: bool = False) -> Call:
+    """The request that the job stands for, with a model, under a path that the pod serves. `raw` is call_of's.
 
     Raises:
         JobError: there is no such request.
         RefusedCall: it is refused, and the job asks for the whole answer.
     """
-    call = call_of(content, "")
+    call = call_of(content, "", raw=raw)
     path, _, query = call.path.partition("?")
     route = routes.read_path(path)
     if not route.served or route.open or routes.RUNSYNC.match(route.path):
@@ -150,8 +151,8 @@ async def resolve(content: object, transport: Transport) -> Call:
             body = adapt_fields(route.path, body)
         except Incompatible as error:
             raise (RefusedCall(error.error) if call.form is Form.WHOLE_ANSWER else JobError(str(error))) from None
-    if call.form is Form.TOKENS and body is not None and not body["model"]:
-        body = {**body, "model": await served_model(transport)}
+    if body is not None and not body.get("model") and call.method != "GET" and call.form is not Form.WHOLE_ANSWER:
+        body = {**body, "model": await served_model(transport)}  # as RunPod's worker does for every form
     return Call(call.method, path, body, call.form, call.batching)
 
 

@@ -143,7 +143,8 @@ class Gateway:
     def pods(self, name: str, *pods: CannedPod, ready: bool = True) -> None:
         """Have Kubernetes list pods of an endpoint, a slice for each since each has a port of its own."""
         for number, pod in enumerate(pods):
-            listed = [{"addresses": [pod.host], "conditions": {"ready": ready}}]
+            target = {"kind": "Pod", "name": pod_name(name, number)}
+            listed = [{"addresses": [pod.host], "conditions": {"ready": ready}, "targetRef": target}]
             self.list_pods(f"{name}-pod{number}", name, pod.port, listed)
 
     def replicas(self, name: str) -> int:
@@ -208,6 +209,11 @@ def namespaced_gateway(control_plane: Kubectl, log: Path, valkey_url: str = "") 
         assert running.process.poll() is None, f"the gateway ended:\n{log.read_text()[-2000:]}"
     control_plane.within(home).run("delete", "iep,endpointslice", "--all", "--wait=false")  # no operator's business
     assert "Traceback" not in log.read_text()
+
+
+def pod_name(name: str, number: int = 0) -> str:
+    """Of the pods that Kubernetes lists for an endpoint."""
+    return f"{name}-6d8f-pod{number}"
 
 
 def stand_by(system: Kubectl, *gateways: str) -> None:

@@ -18,9 +18,9 @@ from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.fetch import fetch
 from tests.integration import canned_pod
-from tests.integration.asking import ready_pod
+from tests.integration.asking import condition, ready_pod
 from tests.integration.canned_pod import CannedPod, Exchange
-from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.gateway_process import KEY, Gateway, pod_name
 from tests.integration.job_pods import finish
 from tests.kubectl import wait_for
 
@@ -88,7 +88,8 @@ def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
         pod.answer = run_job
         status, told = api.ask("runsync", {**JOB, "policy": {"executionTimeout": 7000}})
         assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
-        assert told.keys() == {"delayTime", "executionTime", "id", "output", "status"}
+        assert told.keys() == {"delayTime", "executionTime", "id", "output", "status", "workerId"}
+        assert told["workerId"] == pod_name("answering")
         assert told["id"].startswith("sync-")
         (request,) = pod.requests
         assert request.head.startswith(b"POST /v2/answering/runsync HTTP/1.1\r\n")
@@ -97,12 +98,14 @@ def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
         job = api.run()
         assert api.becomes(job, "COMPLETED")["output"] == [ITEM]
         assert api.ask(f"status/{job}", b"")[1] == api.ask(f"status/{job}?ttl=60000")[1]
-        assert api.ask(f"stream/{job}")[1] == {"status": "COMPLETED", "stream": [{"metrics": {}, "output": ITEM}]}
+        metrics = {"scenario": "stream", "stream_index": 0, "input_tokens": 1, "output_tokens": 1}
+        assert api.ask(f"stream/{job}")[1] == {"status": "COMPLETED", "stream": [{"metrics": metrics, "output": ITEM}]}
         assert api.ask(f"stream/{job}", b"")[1] == {"status": "COMPLETED", "stream": []}
         assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "COMPLETED"}), "it is over"
         status, health = api.ask("health")
         assert health["jobs"] == {"completed": 2, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0}
-        assert health["workers"] == {"idle": 1, "initializing": 0, "ready": 1, "running": 0}
+        workers = {"idle": 1, "initializing": 0, "ready": 1, "running": 0, "throttled": 0, "unhealthy": 0}
+        assert health["workers"] == workers
         assert health["store"] in (MemoryJobStore.location, ValkeyJobStore.location)
 
 
@@ -234,6 +237,29 @@ def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gatew
         status, told = api.ask("runsync?wait=1000", {**JOB, "policy": {"executionTimeout": 5000}})
         assert (status, told["status"]) == (200, "IN_PROGRESS"), "the client may ask for it later"
         assert "5 s" in api.becomes(told["id"], "TIMED_OUT")["error"]
+
+
+def test_health_tells_of_pods_that_wait_for_gpus_or_fail(gateway: Gateway) -> None:
+    gateway.endpoint("lacking", replicas=2)
+    api = JobApiClient(gateway, "lacking")
+    good = {"idle": 0, "initializing": 0, "ready": 0, "running": 0, "throttled": 0, "unhealthy": 0}
+
+    def become(ready: str, reason: str, message: str = "") -> None:
+        gateway.status("lacking", replicas=2, conditions=[condition("Ready", ready, reason, message)])
+
+    def tells(**workers: int) -> None:
+        wait_for(lambda: api.ask("health")[1]["workers"] == good | workers, f"{workers} are told")
+
+    become("False", "GPUsTaken")
+    tells(throttled=2)
+    with CannedPod(ready=False) as pod:
+        gateway.pods("lacking", pod, ready=False)
+        tells(throttled=1, initializing=1)
+        become("False", "ServerFailed")
+        tells(unhealthy=2)
+        gateway.pods("lacking", pod)
+        become("True", "Degraded", "1 of 2 replicas ready: GPUsTaken: no node is free")
+        tells(throttled=1, ready=1, idle=1)
 
 
 def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:

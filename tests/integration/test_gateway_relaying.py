@@ -25,7 +25,7 @@ from tests.integration.asking import (
     wait_until_listed,
 )
 from tests.integration.canned_pod import TEXT, CannedPod, Exchange
-from tests.integration.gateway_process import MODEL, Gateway, running_gateway
+from tests.integration.gateway_process import MODEL, Gateway, pod_name, running_gateway
 from tests.kubectl import wait_for
 
 
@@ -43,7 +43,8 @@ def test_the_answer_passes_untouched(gateway: Gateway) -> None:
         head = (
             AUTHORIZED + b"X-Own:  spaced\r\nX-Request-Id: mine\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n"
         )
-        expected = answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+        told = b"\r\nx-runpod-worker-id: untouched-6d8f-pod0\r\nconnection: close\r\n\r\n"
+        expected = answer.replace(b"\r\n\r\n", told)
         assert raw(port, head + b"{}") == expected
         (request,) = pod.requests
     assert request.body == b"{}"
@@ -106,7 +107,9 @@ def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None
         wait_for(lambda: gateway.replicas("socket") == 1, "it is woken")
         pod.answer = echo
         gateway.pods("socket", pod)
-        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
+        answer = connection.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert answer.endswith(b"\r\nx-runpod-worker-id: socket-6d8f-pod0\r\n\r\n")
         for word in (b"hello", b"again"):
             connection.sendall(word)
             assert connection.recv(100) == word.upper()
@@ -184,6 +187,64 @@ def test_a_pod_that_takes_no_connection_is_passed_over(gateway: Gateway) -> None
             gateway.pods("half", pod, gone)
             wait_until_listed(gateway, "half", gone)
         assert [ask(gateway.client(gateway.url("half"))) for _ in range(10)] == [TEXT] * 10
+
+
+def ask_worker(gateway: Gateway, name: str, worker: str, **more: Any) -> tuple[int, str, bytes]:
+    """Status, the worker that answered, and the answer to a request that asks for a worker."""
+    head = AUTHORIZED.replace(b" /v1", f" /v2/{name}/openai/v1".encode())
+    head += f"X-Runpod-Worker-Id: {worker}\r\n".encode() if worker else b""
+    body = json.dumps(chat(**more)).encode()
+    answer = raw(gateway.port, head + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+    lines = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    named = [line.partition(": ")[2] for line in lines if line.lower().startswith("x-runpod-worker-id: ")]
+    assert len(named) <= 1, lines
+    return int(lines[0].split()[1]), named[0] if named else "", answer
+
+
+def test_an_answer_names_its_pod_and_a_request_may_ask_for_it_again(gateway: Gateway) -> None:
+    gateway.endpoint("pinned")
+    gateway.endpoint("neighbour")
+    one, two = pod_name("pinned", 0), pod_name("pinned", 1)
+    with CannedPod() as first, CannedPod() as second, ready_pod(gateway, "neighbour") as other:
+        gateway.pods("pinned", first, second)
+        for pod in (first, second):
+            wait_until_listed(gateway, "pinned", pod)
+        for worker in (one, two, f"strict {one}", f"strict-resume {two}"):
+            for stream in (False, True):
+                asked = [ask_worker(gateway, "pinned", worker, stream=stream)[:2] for _ in range(6)]
+                assert asked == [(200, worker.split()[-1])] * 6
+        assert {ask_worker(gateway, "pinned", "")[1] for _ in range(30)} <= {one, two}
+        for worker in ("gone", pod_name("neighbour"), "a b", "x" * 10_000, "\xff", "../..", "strict"):
+            status, named, _ = ask_worker(gateway, "pinned", worker)
+            assert (status, named in (one, two)) == (200, True), worker
+        for worker in ("strict gone", f"strict {pod_name('neighbour')}", "strict-resume a?", "strict a b"):
+            status, named, answer = ask_worker(gateway, "pinned", worker)
+            assert (status, named, b"affinity_worker_gone" in answer) == (404, "", True), worker
+        assert not other.requests, "a pod of another endpoint is never reached"
+        gateway.kubectl.run("delete", "endpointslice", "pinned-pod1")
+        wait_for(lambda: ask_worker(gateway, "pinned", two)[1] == one, "another takes over")
+        assert ask_worker(gateway, "pinned", f"strict {two}")[0] == 404
+
+
+def test_a_request_for_one_pod_alone_waits_until_that_is_ready(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    gateway.endpoint("patient")
+    ours = pod_name("patient", 1)
+    with CannedPod() as first, CannedPod() as second:
+        gateway.pods("patient", first, second)
+        wait_until_listed(gateway, "patient", second)
+        listed = {"addresses": [second.host], "targetRef": {"kind": "Pod", "name": ours}}
+
+        def becomes(ready: bool) -> None:
+            gateway.list_pods("patient-pod1", "patient", second.port, [{**listed, "conditions": {"ready": ready}}])
+
+        becomes(False)
+        wait_for(lambda: ask_worker(gateway, "patient", ours)[1] != ours, "it is not ready")
+        status, _, answer = ask_worker(gateway, "patient", f"strict {ours}")
+        assert (status, b"worker_timeout" in answer) == (400, True), "after hold_seconds"
+        waiting = pool.submit(ask_worker, gateway, "patient", f"strict {ours}")
+        wait_for(lambda: gateway.held("patient")["held"] == 1, "it waits")
+        becomes(True)
+        assert waiting.result(10)[:2] == (200, ours)
 
 
 def test_a_conversation_stays_on_its_pod(gateway: Gateway) -> None:

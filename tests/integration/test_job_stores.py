@@ -47,6 +47,20 @@ async def test_a_job_goes_its_way(store: JobStore) -> None:
         await store.finish(job, State.FAILED)
 
 
+async def test_a_job_knows_its_pods_name(store: JobStore) -> None:
+    await submit(store)
+    named = POD._replace(name="one-6d8f-x2x7p")
+    job, _ = await store.claim(KEY, [named], 9)
+    assert job
+    found = await store.find(KEY, "a")
+    assert (job.pod, found and found.pod) == (named, named)
+    await store.requeue(job, blamed=False)
+    await store.claim(KEY, [OTHER], 9)
+    again = await store.find(KEY, "a")
+    assert again
+    assert again.pod == OTHER
+
+
 async def test_the_pod_with_the_fewest_gets_the_next_and_none_gets_too_many(store: JobStore) -> None:
     for number in range(5):
         await submit(store, str(number))
@@ -64,10 +78,10 @@ async def test_each_item_of_the_output_is_taken_once(store: JobStore) -> None:
     await store.add_output(job, [json.dumps("x" * 600) for _ in range(3)])
     taken = await store.take_stream(KEY, "a", 1000)
     assert taken
-    assert (len(taken.items), taken.more, taken.state) == (1, True, State.IN_PROGRESS)
+    assert (len(taken.items), taken.more, taken.state, taken.first) == (1, True, State.IN_PROGRESS, 0)
     taken = await store.take_stream(KEY, "a", 5000)
     assert taken
-    assert (len(taken.items), taken.more) == (2, False)
+    assert (len(taken.items), taken.more, taken.first) == (2, False, 1)
     taken = await store.take_stream(KEY, "a", 5000)
     assert taken
     assert (taken.items, taken.more) == ([], False)

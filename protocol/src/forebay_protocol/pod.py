@@ -9,5 +9,8 @@ OPS_PORT = 8001
 EXIT_CONFIGURATION = 78
 """Exit status of a server that another start would not help: EX_CONFIG of sysexits.h."""
 
+WORKER_ID = "x-runpod-worker-id"
+"""On an answer that the gateway relays: the pod's name. A request that has it goes to this pod again."""
+
 JOB_LINES = "application/x-ndjson"
 """What the gateway accepts from /runsync, to get a job's output as it comes to be: one JSON object a line."""

@@ -15,7 +15,16 @@ from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
 from forebay_gateway.jobs.http_api import JobApi, JobApiCall
-from forebay_gateway.jobs.job import Job, State, describe_job, describe_stream, new_id, render
+from forebay_gateway.jobs.job import (
+    LARGEST_COUNTED,
+    Job,
+    State,
+    StreamedItems,
+    describe_job,
+    describe_stream,
+    new_id,
+    render,
+)
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -105,20 +114,53 @@ def test_queries() -> None:
 def test_what_is_told_of_a_job() -> None:
     job = Job("a", KEY, submission(), "key", created=10.0)
     assert describe_job(job) == {"id": "a", "status": "IN_QUEUE"}
-    job.started, job.state = 10.5, State.IN_PROGRESS
+    job.started, job.state, job.pod = 10.5, State.IN_PROGRESS, Address("10.0.0.1", 8000)
     assert describe_job(job) == {"delayTime": 500, "id": "a", "status": "IN_PROGRESS"}
+    job.pod = Address("10.0.0.1", 8000, "one-6d8f-x2x7p")
+    assert describe_job(job) == {
+        "delayTime": 500, "id": "a", "status": "IN_PROGRESS", "workerId": "one-6d8f-x2x7p",
+    }  # fmt: skip
     job.finished, job.state, job.output = 12.0, State.COMPLETED, ['{"x": 1}']
     assert json.loads(render(describe_job(job))) == {
         "delayTime": 500, "executionTime": 1500, "id": "a", "output": [{"x": 1}], "status": "COMPLETED",
+        "workerId": "one-6d8f-x2x7p",
     }  # fmt: skip
     job.state, job.error = State.FAILED, "why"
-    assert describe_job(job) == {"delayTime": 500, "executionTime": 1500, "id": "a", "error": "why", "status": "FAILED"}
+    assert describe_job(job) == {
+        "delayTime": 500, "executionTime": 1500, "id": "a", "error": "why", "status": "FAILED",
+        "workerId": "one-6d8f-x2x7p",
+    }  # fmt: skip
+    job.state, job.started, job.error = State.IN_QUEUE, None, ""
+    assert describe_job(job) == {"id": "a", "status": "IN_QUEUE"}, "it has left its worker"
 
 
 def test_an_item_is_told_before_the_end_is() -> None:
-    told = describe_stream(State.COMPLETED, ['{"x": 1}'], more=True)
-    assert json.loads(render(told)) == {"status": "IN_PROGRESS", "stream": [{"metrics": {}, "output": {"x": 1}}]}
-    assert describe_stream(State.COMPLETED, [], more=False) == {"status": "COMPLETED", "stream": []}
+    told = json.loads(render(describe_stream(StreamedItems(State.COMPLETED, True, ['{"x": 1}']))))
+    assert (told["status"], [each["output"] for each in told["stream"]]) == ("IN_PROGRESS", [{"x": 1}])
+    assert describe_stream(StreamedItems(State.COMPLETED, False, [])) == {"status": "COMPLETED", "stream": []}
+
+
+@pytest.mark.parametrize(
+    ("item", "counted"),
+    [
+        ({"choices": [], "usage": {"input": 5, "output": 3}}, {"input_tokens": 5, "output_tokens": 3}),
+        ({"usage": {"prompt_tokens": 5, "completion_tokens": 0}}, {"input_tokens": 5, "output_tokens": 0}),
+        ({"usage": {"prompt_tokens": 5}}, {"input_tokens": 5, "output_tokens": 0}),
+        ({"usage": None}, {}),
+        ({"usage": {"input": "many"}}, {}),
+        ({"usage": [1]}, {}),
+        ('data: {"usage": {"input": 5}}', {}),
+        ([{"usage": {"input": 5}}], {}),
+        ({"text": "x" * LARGEST_COUNTED, "usage": {"input": 5, "output": 3}}, {}),
+    ],
+)
+def test_an_item_of_a_stream_has_its_place_and_the_tokens_that_it_counts(item: object, counted: dict[str, int]) -> None:
+    taken = StreamedItems(State.IN_PROGRESS, False, ['"before"', json.dumps(item)], first=4)
+    metrics = [each["metrics"] for each in describe_stream(taken)["stream"]]
+    assert metrics == [
+        {"scenario": "stream", "stream_index": 4},
+        {"scenario": "stream", "stream_index": 5, **counted},
+    ]
 
 
 def test_rates_grow_with_the_pods() -> None:

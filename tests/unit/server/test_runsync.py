@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -86,7 +87,8 @@ async def test_runsync_answers_with_runpods_envelope() -> None:
     app = App()
     status, answer = await Client({"input": {"prompt": "Hi"}}).ask(RunSync(app, JobSettings()))
     assert status == 200
-    assert answer.keys() == {"delayTime", "executionTime", "id", "output", "status"}
+    assert answer.keys() == {"delayTime", "executionTime", "id", "output", "status", "workerId"}
+    assert answer["workerId"] == socket.gethostname()
     assert answer["id"].startswith("sync-")
     assert answer["status"] == "COMPLETED"
     assert answer["output"] == [{"choices": [{"tokens": ["served: Hi"]}], "usage": {"input": 1, "output": 1}}]

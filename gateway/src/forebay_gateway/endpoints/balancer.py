@@ -52,6 +52,10 @@ class Balancer:
         usable = self.usable(pods)
         return pick(usable, self._outstanding, affinity) if usable else None
 
+    def find(self, pods: Sequence[Address], name: str) -> Address | None:
+        """The pod of this name; None where it is not there, or may not be tried."""
+        return next((pod for pod in self.usable(pods) if pod.name == name), None) if name else None
+
     def suspect(self, pod: Address) -> None:
         """The pod took no connection."""
         self._suspects[pod] = self._clock() + SUSPECT_SECONDS

@@ -1,5 +1,6 @@
 """An endpoint, as far as the gateway needs to know it, and the addresses of its pods."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,9 @@ MOST_JOBS = 1000
 """That run on one pod at once, whatever its manifest says."""
 
 
+_POD_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """What an InferenceEndpoint says.
@@ -31,7 +35,8 @@ class Endpoint:
         open: no key is asked for.
         step, percent, eta: how far the start is; "" and -1 for what is not known. `eta` in seconds.
         stalled: nothing but a change by the user helps, and the operator has seen the latest change.
-        reason, message: of the Ready condition.
+        ready, reason, message: of the Ready condition.
+        pods: that exist, ready or not, as the operator has counted them.
         jobs: that one of its pods takes at once (MAX_CONCURRENCY), as far as its manifest tells.
     """
 
@@ -50,6 +55,8 @@ class Endpoint:
     percent: int
     eta: int
     jobs: int = DEFAULT_JOBS
+    ready: bool = False
+    pods: int = 0
 
     @property
     def off(self) -> str:
@@ -97,6 +104,8 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
         percent=startup.get("percent", -1),
         eta=startup.get("etaSeconds", -1),
         jobs=_jobs(spec.get("env") or ()),
+        ready=ready.get("status") == "True",
+        pods=int(status.get("replicas") or 0),
     )
 
 
@@ -109,10 +118,11 @@ def _jobs(env: Iterable[Manifest]) -> int:
 
 
 class Address(NamedTuple):
-    """Where a pod listens."""
+    """Where a pod listens, and its name, which clients know as that of RunPod's worker; "" where it is not known."""
 
     host: str
     port: int
+    name: str = ""
 
     @property
     def url_host(self) -> str:
@@ -166,8 +176,17 @@ def read_slice(manifest: Manifest) -> Slice | None:
         conditions = each.get("conditions") or {}
         if conditions.get("terminating"):
             continue
-        (unready if conditions.get("ready") is False else ready).append(Address(each["addresses"][0], port))
+        (unready if conditions.get("ready") is False else ready).append(
+            Address(each["addresses"][0], port, _pod_name(each))
+        )
     return Slice(key, ready=tuple(ready), unready=tuple(unready))
+
+
+def _pod_name(entry: Manifest) -> str:
+    """The name of the pod that an entry of a slice is of. It goes into a header, so nothing else is taken for one."""
+    target = entry.get("targetRef") or {}
+    name = str(target.get("name", "")) if target.get("kind") == "Pod" else ""
+    return name if _POD_NAME.fullmatch(name) else ""
 
 
 def _owner(metadata: Manifest, kind: str, name: str) -> str:

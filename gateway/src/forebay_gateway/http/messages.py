@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from forebay_protocol import request_id
+from forebay_protocol import pod, request_id
 from forebay_protocol.api_key import read_key
 
 REQUEST_ID = request_id.HEADER.encode()
+WORKER_ID = pod.WORKER_ID.encode()
 
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
@@ -98,16 +99,29 @@ def read_status(head: bytes) -> int:
     return int(found[1])
 
 
-def end_connection(head: bytes) -> bytes:
-    """The head of an answer, which now says that its connection ends with it, whatever it said before."""
+def end_connection(head: bytes, worker: str = "") -> bytes:
+    """The head of an answer, which now says that its connection ends with it, and which pod it is of (`worker`, where
+    that is known), whatever it said before."""
     first, *lines = head.split(b"\r\n")
     kept, drops = [first], False
+    dropped, added = _OF_ANSWERS, [b"connection: close"]
+    if worker:
+        dropped, added = _OF_ANSWERS | {WORKER_ID}, [_name_worker(worker), *added]
     for line in lines:
         if not line.startswith((b" ", b"\t")):  # else it goes on with the header before
-            drops = line.partition(b":")[0].strip().lower() in _OF_ANSWERS
+            drops = line.partition(b":")[0].strip().lower() in dropped
         if not drops:
             kept.append(line)
-    return b"\r\n".join([*kept, b"connection: close"])
+    return b"\r\n".join([*kept, *added])
+
+
+def switch_protocols(head: bytes, worker: str = "") -> bytes:
+    """The head of an answer that begins a web socket, which also says which pod it is of, where that is known."""
+    return b"\r\n".join([head, _name_worker(worker)]) if worker else head
+
+
+def _name_worker(worker: str) -> bytes:
+    return b"%s: %s" % (WORKER_ID, worker.encode())
 
 
 def replace_line(head: Head, name: bytes, value: str) -> Head:

@@ -6,15 +6,25 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from forebay_gateway.endpoints.directory import Directory
+from forebay_gateway.endpoints.workers import count_workers
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import OPERATION_METHODS
-from forebay_gateway.jobs.job import Job, State, describe_job, describe_state, describe_stream, new_id, render
+from forebay_gateway.jobs.job import (
+    Job,
+    State,
+    StreamedItems,
+    describe_job,
+    describe_state,
+    describe_stream,
+    new_id,
+    render,
+)
 from forebay_gateway.jobs.rate_limits import RateLimits
-from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailable
+from forebay_gateway.jobs.store import Full, JobStore, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
@@ -149,12 +159,8 @@ class JobApi:
             "inQueue": counts.queued,
             "retried": counts.retried,
         }
-        workers = {
-            "idle": len(pods) - running,
-            "initializing": len(self._directory.unready(call.key)),
-            "ready": len(pods),
-            "running": running,
-        }
+        endpoint, unready = self._directory.endpoint(call.key), len(self._directory.unready(call.key))
+        workers = count_workers(endpoint, ready=len(pods), unready=unready, running=running)
         return {"jobs": jobs, "workers": workers, "store": self._store.location}
 
     async def _read(self, call: JobApiCall, *, sync: bool) -> Submission:
@@ -195,7 +201,7 @@ class JobApi:
             error = ""
             if taken.state.retryable and not taken.more:  # it failed, and a client that only streams learns it here
                 error = await self._read_error(call)
-            return taken, render(describe_stream(taken.state, taken.items, more=taken.more, error=error))
+            return taken, render(describe_stream(taken, error))
 
 
 def _found(what: T | None) -> T:

@@ -1,7 +1,8 @@
 """One job: its states, and how RunPod's API tells of it."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,6 +16,10 @@ from forebay_kube.endpoint_key import EndpointKey
 
 JOB_OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""
+
+
+LARGEST_COUNTED = 64 << 10
+"""Characters of an item that is searched for the tokens that it counts."""
 
 
 class State(StrEnum):
@@ -46,7 +51,7 @@ class Job:
         omitted_bytes: bytes of an output that was too large to be read with the rest.
         attempts: how often a pod has begun it.
         again: it goes first, as its pod is gone.
-        pod: where it runs.
+        pod: where it runs, or ran last.
         token: of the claim that a gateway has on it, where there are several.
     """
 
@@ -80,6 +85,22 @@ class Job:
         return JOB_OVERHEAD + sum(map(memory_of, texts))
 
 
+@dataclass(frozen=True)
+class StreamedItems:
+    """What /stream tells: items of the output as JSON, each told once, and whether there are more.
+
+    Attributes:
+        larger: bytes of the next item, where that is more than was asked for.
+        first: the place of the first item in the output.
+    """
+
+    state: State
+    more: bool
+    items: list[str]
+    larger: int = 0
+    first: int = 0
+
+
 def new_id(*, sync: bool) -> str:
     """As RunPod's look: a UUID, with a prefix for those that somebody waits for, and the place at the end."""
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
@@ -102,19 +123,55 @@ def describe_job(job: Job) -> dict[str, Any]:
         described["error"] = job.error
     if job.state is State.COMPLETED:
         described["output"] = _raw(job.output)
-    return {**described, "status": job.state}
+    described["status"] = job.state
+    if job.started is not None and job.pod and job.pod.name:
+        described["workerId"] = job.pod.name
+    return described
 
 
-def describe_stream(state: State, items: Sequence[str], *, more: bool, error: str = "") -> dict[str, Any]:
+def describe_stream(taken: StreamedItems, error: str = "") -> dict[str, Any]:
     """What /stream answers. Who reads until a final state must not stop before the last item."""
-    stream = [{"metrics": {}, "output": item} for item in _raw(items)]
-    described = {"status": State.IN_PROGRESS if more else state, "stream": stream}
+    stream = [
+        {"metrics": _metrics(item, index), "output": output}
+        for index, (item, output) in enumerate(zip(taken.items, _raw(taken.items), strict=True), taken.first)
+    ]
+    described = {"status": State.IN_PROGRESS if taken.more else taken.state, "stream": stream}
     return {**described, "error": error} if error else described
 
 
 def render(content: object) -> bytes:
     """JSON, in which items of outputs stand as they are."""
     return msgspec.json.encode(content)
+
+
+class _Usage(msgspec.Struct):
+    """Tokens so far, as an item with tokens and as OpenAI's API has them."""
+
+    input: int | None = None
+    output: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Counted(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_COUNTED = msgspec.json.Decoder(_Counted)
+
+
+def _metrics(item: str, index: int) -> dict[str, Any]:
+    """What RunPod's documentation has beside an item of a stream, as far as it is known here: the item's place, and the
+    tokens so far where the item counts them. The load of the pod is not known."""
+    found: dict[str, Any] = {"scenario": "stream", "stream_index": index}
+    if not item.startswith("{") or len(item) > LARGEST_COUNTED:
+        return found
+    with suppress(ValueError, RecursionError):
+        if usage := _COUNTED.decode(item).usage:
+            read = usage.prompt_tokens if usage.input is None else usage.input
+            written = usage.completion_tokens if usage.output is None else usage.output
+            found |= {"input_tokens": read or 0, "output_tokens": written or 0}
+    return found
 
 
 def _raw(items: Iterable[str]) -> list[msgspec.Raw]:

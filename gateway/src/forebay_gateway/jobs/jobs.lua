@@ -218,8 +218,8 @@ function steps.find(id, endpoint, most)
   return {id, call('HGETALL', key_of(id)), output, larger and size or 0}
 end
 
--- The items that were not told yet, up to so many bytes, whether there are more, and the bytes of the next where it alone
--- has more. call_id is the same for a call that is made again, which gets the same items.
+-- The items that were not told yet, up to so many bytes, whether there are more, the bytes of the next where it alone
+-- has more, and how many were told before. call_id is the same for a call that is made again, which gets the same items.
 function steps.take_stream(id, endpoint, most, call_id)
   local job = find(id, endpoint)
   if not job then return false end
@@ -237,7 +237,7 @@ function steps.take_stream(id, endpoint, most, call_id)
     end
   end
   if #items > 0 then set(id, 'told', told, 'taken_from', from, 'taken_by', call_id) end
-  return {job.state, more, items, larger}
+  return {job.state, more, items, larger, from}
 end
 
 function steps.counts(endpoint)
@@ -250,12 +250,14 @@ function steps.counts(endpoint)
   return found
 end
 
--- How many are queued after this, and a job with its input where a pod has room for it: the one with the fewest.
+-- How many are queued after this, and a job with its input where a pod has room for it: the one with the fewest. A pod is
+-- told as "HOST PORT NAME".
 function steps.claim(endpoint, token, at_once, ...)
-  local pod, least
+  local pod, worker, least
   for _, each in ipairs({...}) do
-    local at = (call('HGET', PREFIX .. 'pods:' .. endpoint, each) or 0) + 0
-    if at < at_once + 0 and (not least or at < least) then pod, least = each, at end
+    local address, name = string.match(each, '^(%S+ %S+) (%S*)$')
+    local at = (call('HGET', PREFIX .. 'pods:' .. endpoint, address) or 0) + 0
+    if at < at_once + 0 and (not least or at < least) then pod, worker, least = address, name, at end
   end
   local function queued() return call('HGET', PREFIX .. 'queued', endpoint) or 0 end
   for _, name in ipairs(pod and QUEUES or {}) do
@@ -270,7 +272,8 @@ function steps.claim(endpoint, token, at_once, ...)
         dequeue(job)
         count(PREFIX .. 'running', endpoint, 1)
         count(PREFIX .. 'pods:' .. endpoint, pod, 1)
-        set(id, 'state', 'IN_PROGRESS', 'started', now, 'token', token, 'pod', pod, 'attempts', job.attempts + 1)
+        set(id, 'state', 'IN_PROGRESS', 'started', now, 'token', token, 'attempts', job.attempts + 1)
+        set(id, 'pod', pod, 'worker', worker)
         return {queued(), id, call('HGETALL', key_of(id)), input}
       elseif job then
         finish(id, job, 'FAILED', 'Its input is lost: it was evicted or deleted in Valkey.')

@@ -15,10 +15,10 @@ from redis import asyncio as valkey
 from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, memory_of
-from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State
+from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State, StreamedItems
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.scripts import Scripts, is_away
-from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, JobStore, Lost, StreamedItems, Unavailable
+from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, JobStore, Lost, Unavailable
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
 from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
@@ -91,7 +91,7 @@ class ValkeyJobStore(JobStore):
 
     async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
         found = await self._scripts.run("take_stream", job_id, format_key(key), most, uuid.uuid4().hex)
-        return StreamedItems(State(found[0]), bool(found[1]), found[2], found[3]) if found else None
+        return StreamedItems(State(found[0]), bool(found[1]), *found[2:]) if found else None
 
     async def counts(self, key: EndpointKey) -> Counts:
         return Counts(*map(int, await self._scripts.run("counts", format_key(key))))
@@ -102,7 +102,7 @@ class ValkeyJobStore(JobStore):
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         token = uuid.uuid4().hex
         left, *claimed = await self._scripts.run(
-            "claim", format_key(key), token, at_once, *(f"{pod.host} {pod.port}" for pod in pods)
+            "claim", format_key(key), token, at_once, *(f"{pod.host} {pod.port} {pod.name}" for pod in pods)
         )
         if not claimed:
             return None, int(left)
@@ -264,7 +264,7 @@ class ValkeyJobStore(JobStore):
             omitted_bytes=omitted_bytes,
             error=known.get("error", ""),
             attempts=int(known["attempts"]),
-            pod=Address(host, int(port)) if port else None,
+            pod=Address(host, int(port), known.get("worker", "")) if port else None,
             token=known.get("token", ""),
         )
 

@@ -9,11 +9,12 @@ from urllib.parse import unquote
 
 from forebay_gateway.activator.pending_requests import Activator
 from forebay_gateway.batches import http_api as batches
-from forebay_gateway.endpoints.balancer import Balancer
+from forebay_gateway.endpoints.balancer import SUSPECT_SECONDS, Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.key_refresh import KeyRefreshRequests, peek_model
+from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http import errors
 from forebay_gateway.http.body import Fields, read_fields, read_query
@@ -23,10 +24,11 @@ from forebay_gateway.http.routes import RouteKind, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
 from forebay_gateway.metrics import RELAYED
-from forebay_gateway.proxy import local_answers
+from forebay_gateway.proxy import local_answers, worker_affinity
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
+from forebay_gateway.proxy.worker_affinity import ANY_WORKER, AskedWorker, read_worker
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, not_found
@@ -147,9 +149,11 @@ class RequestHandler:
             fields = await self._read(client, admission, body)
             key = self._by_model(fields.model, admission)
             client.charge(key[0])
+        worker = read_worker(admission.head)
+        self._check_worker(key, worker)
         if path.kind in (RouteKind.ENGINE, RouteKind.JOBS):
             self.activator.begin(key)
-        request = _Request(client, admission, key, body, fields, time.monotonic())
+        request = _Request(client, admission, key, body, fields, time.monotonic(), worker)
         del body  # the request lets go of it once a pod has it
         while not await self._try(request):
             pass
@@ -244,14 +248,17 @@ class RequestHandler:
         ready: Sequence[Address] = self.balancer.usable(self.directory.ready(request.key))
         if not ready:
             ready = await self._hold(request)
-        pod = self.balancer.pick(ready, request.affinity(len(ready)))
+        pod = self.balancer.find(ready, request.worker.name)
+        if pod is None and request.worker.strict:
+            pod = await self._wait_for_worker(request)
+        pod = pod or self.balancer.pick(ready, request.affinity(len(ready)))
         if pod is None:
             return False
         client, admission = request.client, request.admission
         if client.streams:
             upstream: Upstream = LateUpstream(client, admission.api)
         else:
-            upstream = Upstream(client, web_socket=admission.web_socket)
+            upstream = Upstream(client, web_socket=admission.web_socket, worker=pod.name)
         with self.balancer.at(pod):
             try:
                 await connect(upstream, pod, self.limits.connect_seconds)
@@ -265,6 +272,27 @@ class RequestHandler:
                 head = request.render_head(keys=keys)
                 await upstream.relay(head, request.take_body(), self.limits.write_seconds)
         return True
+
+    def _check_worker(self, key: EndpointKey, worker: AskedWorker) -> None:
+        """Raise Refused where no pod but one will do, and that is not the endpoint's, or not any more."""
+        if worker.strict:
+            pods = [*self.directory.ready(key), *self.directory.unready(key)]
+            if not worker.name or all(pod.name != worker.name for pod in pods):
+                raise Refused(worker_affinity.GONE)
+
+    async def _wait_for_worker(self, request: "_Request") -> Address:
+        """The pod that a request asks for, once it may be tried. Raises Refused."""
+        deadline = request.began + self.limits.hold_seconds
+        with self.directory.changes(request.key) as changed, self.activator.held(request.key):
+            while True:
+                changed.clear()
+                self._check_worker(request.key, request.worker)
+                if pod := self.balancer.find(self.directory.ready(request.key), request.worker.name):
+                    return pod
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise Refused(worker_affinity.LATE)
+                await wait_for_event(changed, min(left, SUSPECT_SECONDS))
 
     async def _hold(self, request: "_Request") -> list[Address]:
         """Wait for pods, unless the request could not be answered then either. Raises Refused."""
@@ -293,6 +321,7 @@ class _Request:
     body: bytes | bytearray
     fields: Fields | None
     began: float
+    worker: AskedWorker = ANY_WORKER
 
     def render_head(self, *, keys: bool) -> bytes:
         """The head as the pod gets it. `keys`: the pod checks the API key, so it gets it."""

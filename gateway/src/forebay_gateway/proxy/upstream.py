@@ -20,7 +20,7 @@ from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status
+from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status, switch_protocols
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.metrics import ANSWERS
 from forebay_protocol.errors import ApiDialect
@@ -92,18 +92,20 @@ class Upstream(asyncio.Protocol):
 
     Attributes:
         web_socket: the request asks for one.
+        worker: the pod's name, for the head of the answer; "" where it is not known.
         reader: what reads from the pod.
         taken: done when the pod has taken the whole request, or went away.
         ended: its result is the error or None, when it is over.
     """
 
-    def __init__(self, client: Sink, *, web_socket: bool = False) -> None:
+    def __init__(self, client: Sink, *, web_socket: bool = False, worker: str = "") -> None:
         self._client = client
         self._write = client.write
         self._state = AnswerState.AWAITING_HEAD
         self.answered = False
         """Whether something of the answer went to the client."""
         self._web_socket = web_socket
+        self._worker = worker
         self._write_seconds = 0.0
         self._watching: asyncio.TimerHandle | None = None
         self._left: socket.socket | None = None
@@ -215,10 +217,10 @@ class Upstream(asyncio.Protocol):
                 if not self._web_socket:
                     raise ValueError("no web socket was asked for")
                 self._state = AnswerState.SWITCHED
-                return head + b"\r\n\r\n" + received
+                return switch_protocols(head, self._worker) + b"\r\n\r\n" + received
             if status >= HTTPStatus.OK:
                 self._state = AnswerState.RELAYING
-                return end_connection(head) + b"\r\n\r\n" + received
+                return end_connection(head, self._worker) + b"\r\n\r\n" + received
             self._informed += len(head)
         if len(received) + self._informed > LONGEST_HEAD:
             raise ValueError("the head of the answer is too long")

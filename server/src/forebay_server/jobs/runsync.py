@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -175,9 +176,13 @@ async def _emit_to(
 
 
 def envelope(outcome: dict[str, Any], arrived: float) -> dict[str, Any]:
-    """RunPod's answer for a job that is over; times are in milliseconds, and a pod lets no job wait."""
+    """RunPod's answer for a job that is over; times are in milliseconds, and a pod lets no job wait.
+
+    `workerId` is the pod's name, as the gateway's answers have it: Kubernetes makes it the name of the host.
+    """
     took = round((time.monotonic() - arrived) * 1000)
-    return {"delayTime": 0, "executionTime": took, "id": f"sync-{uuid.uuid4()}", **outcome}
+    told = {"delayTime": 0, "executionTime": took, "id": f"sync-{uuid.uuid4()}"}
+    return {**told, **outcome, "workerId": socket.gethostname()}
 
 
 def _time_limit(job: dict[str, Any], settings: JobSettings) -> float:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Sequence
 
-from forebay_protocol import request_id
+from forebay_protocol import pod, request_id
 from forebay_server.asgi import Message, Scope, Send, header
 
 REQUEST_ID = request_id.HEADER.encode()
@@ -21,7 +21,9 @@ LEFT_OUT = b"x-forebay-tools-left-out"
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 """What a name may have that a header must not."""
 
-EXPOSED = (b"access-control-expose-headers", REQUEST_ID + b", retry-after, " + LEFT_OUT)
+_FOR_PAGES = (request_id.HEADER, "retry-after", LEFT_OUT.decode(), pod.WORKER_ID)
+
+EXPOSED = (b"access-control-expose-headers", ", ".join(_FOR_PAGES).encode())
 """What pages of other sites may read besides the body, where they may read the answer at all (CORS)."""
 
 

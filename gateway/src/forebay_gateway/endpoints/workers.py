@@ -1,0 +1,53 @@
+"""How many pods of an endpoint are in which state, by the words that RunPod's /health has for workers."""
+
+from forebay_gateway.endpoints.endpoint import Endpoint
+
+NO_CAPACITY = frozenset({"GPUsTaken", "NoSuchGPU", "QuotaExceeded", "Unschedulable"})
+"""Reasons of the Ready condition for pods that wait for compute capacity."""
+
+NOT_ANSWERING = "NotAnswering"
+"""The step of a server that has started and fails its readiness probe."""
+
+
+def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, running: int) -> dict[str, int]:
+    """Pods by the words of RunPod: `throttled` wait for capacity, `unhealthy` fail, `ready` are `idle` or `running`.
+
+    What the pods that are not ready suffer from is what the endpoint's Ready condition says: its reason is that of the
+    newest one that fails.
+
+    Args:
+        ready, unready: pods that Kubernetes lists with an address; one that waits for a node has none.
+        running: ready ones that run a job.
+    """
+    throttled, unhealthy, starting = 0, 0, unready
+    if endpoint:
+        without_address = max(0, endpoint.pods - ready - unready)
+        if _waits_for_capacity(endpoint):
+            throttled = max(without_address, endpoint.replicas - ready - unready)  # a quota refuses the pods themselves
+        elif _fails(endpoint):
+            unhealthy, starting = unready + without_address, 0
+        else:
+            starting += without_address
+    return {
+        "idle": ready - running,
+        "initializing": starting,
+        "ready": ready,
+        "running": running,
+        "throttled": max(0, throttled),
+        "unhealthy": unhealthy,
+    }
+
+
+def _waits_for_capacity(endpoint: Endpoint) -> bool:
+    """Of an endpoint that is Degraded the message has the reason."""
+    if endpoint.reason == "Degraded":
+        return any(f": {word}: " in endpoint.message for word in NO_CAPACITY)
+    return endpoint.reason in NO_CAPACITY
+
+
+def _fails(endpoint: Endpoint) -> bool:
+    """Whether the operator says of the pods that are not ready that they fail: it tells the step of a start that goes
+    on."""
+    if endpoint.ready:
+        return endpoint.reason == "Degraded"
+    return endpoint.replicas > 0 and endpoint.reason not in ("", "Pending") and endpoint.step in ("", NOT_ANSWERING)

@@ -74,6 +74,24 @@ def test_progress_is_told_as_far_as_it_is_known(startup: dict[str, Any], told: s
     assert read_endpoint(manifest(status={"startup": startup})).progress == told
 
 
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ({"kind": "Pod", "name": "one-6d8f-x2x7p"}, "one-6d8f-x2x7p"),
+        ({"kind": "Node", "name": "one"}, ""),
+        ({"kind": "Pod", "name": "one\r\nx: y"}, ""),
+        ({"kind": "Pod", "name": "one\n"}, ""),
+        ({"kind": "Pod", "name": "a" * 254}, ""),
+        ({"kind": "Pod"}, ""),
+        (None, ""),
+    ],
+)
+def test_a_pod_has_the_name_that_a_pod_can_have(target: dict[str, str] | None, name: str) -> None:
+    found = read_slice(slice_of(endpoints=[{"addresses": ["10.0.0.1"], "targetRef": target}]))
+    assert found
+    assert found.ready == (Address("10.0.0.1", 8000, name),)
+
+
 def test_pods_are_ready_may_become_so_or_leave() -> None:
     endpoints = [
         {"addresses": ["10.0.0.1"], "conditions": {"ready": True}},

@@ -17,6 +17,7 @@ from forebay_gateway.http.messages import (
 )
 from forebay_gateway.proxy.local_answers import health
 from forebay_gateway.proxy.upstream import LateUpstream
+from forebay_gateway.proxy.worker_affinity import AskedWorker, read_worker
 from forebay_protocol.errors import ApiDialect
 from forebay_protocol.request_id import choose_id
 from tests.unit.gateway.relaying import Client
@@ -118,6 +119,33 @@ def test_the_head_of_an_answer_ends_the_connection(given: bytes, kept: bytes) ->
     answer = b"HTTP/1.1 200 OK\r\n" + given
     assert read_status(answer) == 200
     assert end_connection(answer) == b"HTTP/1.1 200 OK\r\n" + kept + b"connection: close"
+
+
+def test_the_head_of_an_answer_names_its_pod_and_no_other() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nX-RunPod-Worker-ID: other\r\n folded\r\nX-A: 1"
+    end = b"x-runpod-worker-id: one-x2x7p\r\nconnection: close"
+    assert end_connection(answer, "one-x2x7p") == b"HTTP/1.1 200 OK\r\nX-A: 1\r\n" + end
+
+
+@pytest.mark.parametrize(
+    ("value", "asked"),
+    [
+        ("", AskedWorker()),
+        ("one-x2x7p", AskedWorker("one-x2x7p")),
+        ("strict one-x2x7p", AskedWorker("one-x2x7p", strict=True)),
+        ("strict-resume one-x2x7p", AskedWorker("one-x2x7p", strict=True)),
+        ("One", AskedWorker()),
+        ("a b", AskedWorker()),
+        ("a" * 254, AskedWorker()),
+        ("strictly-not!", AskedWorker()),
+        ("strict a b", AskedWorker(strict=True)),
+        ("strict " + "a" * 254, AskedWorker(strict=True)),
+        ("strict  a", AskedWorker(strict=True)),
+    ],
+)
+def test_which_pod_a_request_asks_for(value: str, asked: AskedWorker) -> None:
+    head = Head("POST", b"/", "1.1", [(b"X-Runpod-Worker-Id", value.encode())])
+    assert read_worker(head) == asked
 
 
 @pytest.mark.parametrize(

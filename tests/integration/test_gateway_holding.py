@@ -89,6 +89,7 @@ REFUSED = {
     "another's key": ("POST", "/v1/chat/completions", chat(), "fb_key-of-the-other", 401, "invalid_api_key"),
     "no key for models": ("GET", "/v1/models", None, "", 401, None),
     "no such path": ("POST", "/v1/nothing", chat(), KEY, 404, "unknown_url"),
+    "nothing below": ("POST", "/tokenize/x", {"model": MODEL, "prompt": "a"}, KEY, 404, "unknown_url"),
     "engine control": ("POST", "/sleep", None, KEY, 404, "unknown_url"),
     "no such model": ("POST", "/v1/chat/completions", chat(model="other"), KEY, 404, "model_not_found"),
     "no such model to look up": ("GET", "/v1/models/other", None, KEY, 404, "model_not_found"),

@@ -84,10 +84,3 @@ MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_req
 
 def body_too_large(limit: int) -> ApiError:
     return ApiError(413, f"The request's body is larger than {limit} bytes.", "request_too_large")
-
-
-def not_found(method: str, path: str, *base_urls: str) -> ApiError:
-    """For a path that is not there. `base_urls`: how a base URL ends that would lead somewhere."""
-    return ApiError(
-        404, f"Invalid URL ({method} {path}). The base URL ends with {' or '.join(base_urls)}.", "unknown_url"
-    )

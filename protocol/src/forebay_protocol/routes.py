@@ -3,24 +3,35 @@
 vLLM's own app is compared with it by tests/vllm/test_routes.py; docs/api.md has the table of spellings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from urllib.parse import unquote
 
-from forebay_protocol.errors import ApiDialect
+from forebay_protocol.errors import ApiDialect, ApiError
+from forebay_protocol.spelling import suggest
 
 PROBES = frozenset({"/health", "/ping"})
 """Answered without a key: they say that the server is up, and nothing else."""
 
-RESOURCES = frozenset(
+ROUTES = frozenset(
     {
-        "audio",
-        "chat",
+        "audio/speech",
+        "audio/transcriptions",
+        "audio/translations",
+        "chat/completions",
+        "chat/completions/batch",
+        "chat/completions/derender",
+        "chat/completions/render",
         "classify",
         "completions",
+        "completions/derender",
+        "completions/render",
         "detokenize",
         "embeddings",
         "messages",
+        "messages/count_tokens",
+        "messages/render",
         "models",
         "moderations",
         "openapi.json",
@@ -33,7 +44,8 @@ RESOURCES = frozenset(
         "tokenizer_info",
     }
 )
-"""The first part of a path after /v1/. What changes the state of vLLM (load_lora_adapter, …) is not here."""
+"""What comes after /v1/ for any pod, besides models/MODEL, whose name may have slashes, responses/ID and
+responses/ID/cancel. What changes the state of vLLM (load_lora_adapter, …) is not here."""
 
 COHERE = frozenset({"embed", "rerank"})
 """What cohere's clients ask for under /v2/. vLLM answers /v2/rerank as /v1/rerank, and has /v2/embed for itself."""
@@ -68,7 +80,7 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
 
     Args:
         path: percent-encoded or not.
-        extra: resources besides those of a pod.
+        extra: first parts after /v1/ besides those of a pod, with whatever comes below them.
     """
     if not {".", ".."}.isdisjoint(unquote(path).split("/")):
         return None
@@ -86,9 +98,21 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
     parts = list(dropwhile("v1".__eq__, parts))
     if _is_coheres(parts):
         return Location(endpoint, "/v1/rerank" if parts[1] == "rerank" else f"/v2/{parts[1]}")
-    if parts and parts[0] in RESOURCES | extra:
+    if parts and (parts[0] in extra or _is_route(parts)):
         return Location(endpoint, f"/v1/{'/'.join(parts)}")
     return Location(endpoint, rest="/".join(after)) if endpoint and after else None
+
+
+def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
+    """For a path that is not there: what is unknown below a base URL that is right, else how one would end."""
+    message = f"Invalid URL ({method} {path})"
+    if below := _below(path, base_urls):
+        message += (
+            f": the base URL is right, and there is no {below} below it.{suggest(below, map('/{}'.format, ROUTES))}"
+        )
+    else:
+        message += f". The base URL ends with {' or '.join(base_urls)}."
+    return ApiError(404, message, "unknown_url")
 
 
 def dialect_of(path: str) -> ApiDialect:
@@ -96,6 +120,23 @@ def dialect_of(path: str) -> ApiDialect:
     if path.startswith("/v1/messages"):
         return ApiDialect.ANTHROPIC
     return ApiDialect.RESPONSES if path.startswith("/v1/responses") else ApiDialect.OPENAI
+
+
+def _is_route(parts: list[str]) -> bool:
+    match parts:
+        case ["models", _, *_] | ["responses", _] | ["responses", _, "cancel"]:
+            return True
+    return "/".join(parts) in ROUTES
+
+
+def _below(path: str, base_urls: Sequence[str]) -> str:
+    """What of a path comes after one of the base URLs; "" where it has none."""
+    parts = _without_empty(path.split("/"))
+    for base in base_urls:
+        words = base.removeprefix("/").split("/")
+        if len(parts) > len(words) and all(word in ("ID", part) for word, part in zip(words, parts, strict=False)):
+            return "/" + "/".join(parts[len(words) :])
+    return ""
 
 
 def _is_coheres(parts: list[str]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from cluster.pins import ROOT
 from forebay_protocol.errors import ApiDialect
-from forebay_protocol.routes import Location, dialect_of, locate
+from forebay_protocol.routes import OWN_URLS, Location, dialect_of, locate, not_found
 
 CHAT, RERANK, MODELS = "/v1/chat/completions", "/v1/rerank", "/v1/models"
 
@@ -79,7 +79,9 @@ def test_what_is_no_route_of_the_api_is_left_to_the_job_api(path: str, endpoint:
     [
         "/", "", "/v1", "/v1/", "/v2", "/v2/", "/v2/one", "/v2/one/", "/v2//openai/v1/models", "/metrics", "/docs",
         "/sleep", "/v1/load_lora_adapter", "/v1/../metrics", "/v2/x/openai/v1/../../metrics", "/v1/%2e%2e/metrics",
-        "/V1/models", "/v10/models", "/x/v1/models", "/v1/embed", "/v1/files",
+        "/V1/models", "/v10/models", "/x/v1/models", "/v1/embed", "/v1/files", "/tokenize/x", "/v1/chat", "/v1/audio",
+        "/v1/chat/completions/x", "/v1/completions/x", "/v1/responses/a/b", "/v1/responses/a/cancel/b", "/rerank/x",
+        "/v1/openapi.json/x", "/v1/messages/batches",
     ],
 )  # fmt: skip
 def test_nothing_else_is_there(path: str) -> None:
@@ -89,6 +91,27 @@ def test_nothing_else_is_there(path: str) -> None:
 
 def test_the_gateway_has_files_besides() -> None:
     assert locate("/files/", frozenset({"files"})) == Location("", "/v1/files")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v1/nothing", ": the base URL is right, and there is no /nothing below it."),
+        ("//v1//tokenize/x", ": the base URL is right, and there is no /tokenize/x below it. Did you mean /tokenize?"),
+        ("/v1/chat/completion", "no /chat/completion below it. Did you mean /chat/completions?"),
+        ("/v2/one/openai/v1/chat", "no /chat below it."),
+        ("/v1", ". The base URL ends with /v1 or /v2/ID/openai/v1."),
+        ("/v10/models", ". The base URL ends with"),
+        ("/v2/one/openai/v10/models", ". The base URL ends with"),
+        ("/metrics", ". The base URL ends with"),
+    ],
+)
+def test_an_unknown_path_is_told_from_a_wrong_base_url(path: str, said: str) -> None:
+    error = not_found("POST", path, OWN_URLS)
+    assert (error.status, error.code) == (404, "unknown_url")
+    assert error.message.startswith(f"Invalid URL (POST {path})")
+    assert said in error.message
+    assert error.message.endswith((f"{said}", "/v2/ID/openai/v1."))
 
 
 @pytest.mark.parametrize(

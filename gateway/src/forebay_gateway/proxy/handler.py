@@ -31,9 +31,9 @@ from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
 from forebay_gateway.proxy.worker_affinity import ANY_WORKER, AskedWorker, read_worker
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, not_found
+from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY
 from forebay_protocol.request_id import choose_id
-from forebay_protocol.routes import OWN_URLS, SHARED_URLS
+from forebay_protocol.routes import OWN_URLS, SHARED_URLS, not_found
 
 LONGEST_FOR_AFFINITY = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
@@ -89,7 +89,7 @@ class RequestHandler:
         else:
             port, authorized = self._find_endpoint(unquote(path.endpoint), head), frozenset()
         if path is None:
-            raise Refused(not_found(head.method, head.path, *(OWN_URLS if own else SHARED_URLS)))
+            raise Refused(not_found(head.method, head.path, OWN_URLS if own else SHARED_URLS))
         return Admission(head, path, port, choose_id(head.get(REQUEST_ID)), authorized if port is None else frozenset())
 
     def _authorize(self, key: EndpointKey, head: Head) -> None:

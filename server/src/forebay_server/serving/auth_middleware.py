@@ -9,8 +9,8 @@ from typing import Protocol
 from urllib.parse import quote
 
 from forebay_protocol.api_key import read_key
-from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, ApiError, not_found
-from forebay_protocol.routes import OWN_URLS
+from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, ApiError
+from forebay_protocol.routes import OWN_URLS, not_found
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.request_fields import adapt_body
@@ -116,7 +116,7 @@ class AuthMiddleware:
             if not self.keys.accepts(key):
                 return WRONG_KEY
         if not route.served:
-            return errors.not_available(route.absent) if route.absent else not_found(method, scope["path"], *OWN_URLS)
+            return errors.not_available(route.absent) if route.absent else not_found(method, scope["path"], OWN_URLS)
         if self.state.in_flight.count >= self.limits.in_flight:
             return errors.TOO_MANY
         return None

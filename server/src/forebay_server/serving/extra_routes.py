@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from forebay_protocol.errors import ApiError, not_found
-from forebay_protocol.routes import OWN_URLS
+from forebay_protocol.errors import ApiError
+from forebay_protocol.routes import OWN_URLS, not_found
 from forebay_server.serving import errors, routes
 from forebay_server.serving.openapi_document import served_document
 from forebay_server.serving.route_overrides import error_response, model_cards, reshape
@@ -118,6 +118,6 @@ async def router_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 404:
-        return error_response(not_found(request.method, path, *OWN_URLS), path)
+        return error_response(not_found(request.method, path, OWN_URLS), path)
     reply = errors.of_status(error.status_code, str(error.detail), request.method, path)
     return error_response(reply, path)

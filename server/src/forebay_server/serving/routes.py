@@ -94,11 +94,11 @@ def read_path(path: str) -> RequestedRoute:
     if not location.path:
         runsync = location.rest == "runsync"
         return RequestedRoute(f"/v2/{location.endpoint}/runsync" if runsync else path, served=runsync)
-    resource, _, below = location.path.removeprefix("/v1/").partition("/")
+    resource = location.path.removeprefix("/v1/").partition("/")[0]
     if resource in ABSENT_PARTS:
         return RequestedRoute(path, served=False, absent=ABSENT_PARTS[resource])
     if resource in ROOT_ROUTES:
-        return RequestedRoute(path, served=False) if below else RequestedRoute(f"/{resource}", served=True)
+        return RequestedRoute(f"/{resource}", served=True)
     return RequestedRoute(location.path, served=True, api=dialect_of(location.path))
 
 

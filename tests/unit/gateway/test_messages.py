@@ -97,6 +97,23 @@ def test_what_connection_names_is_of_the_hop() -> None:
     assert render_request(asked, b"/", 0, keys=True).startswith(b"POST / HTTP/1.1\r\nHost: x\r\nconnection: close\r\n")
 
 
+@pytest.mark.parametrize(
+    ("given", "relayed"),
+    [
+        (b"k", b"Bearer k"),
+        (b" k ", b"Bearer k"),
+        (b"Bearer k", b"Bearer k"),
+        (b"bearer  k", b"bearer  k"),
+        (b"Bearer", b"Bearer"),
+        (b"Basic k", b"Basic k"),
+        (b"", b""),
+    ],
+)
+def test_a_bare_key_is_relayed_as_older_pods_know_it(given: bytes, relayed: bytes) -> None:
+    made = render_request(head((b"X-Own", b"k"), (b"authorization", given)), b"/", 0)
+    assert made.startswith(b"POST / HTTP/1.1\r\nX-Own: k\r\nauthorization: " + relayed + b"\r\n")
+
+
 def test_an_endpoint_without_keys_gets_none() -> None:
     asked = head((b"Authorization", b"Bearer k"), (b"X-API-Key", b"k"), (b"X-Own", b"1"))
     made = render_request(asked, b"/", 0, keys=False)

@@ -77,14 +77,22 @@ class Head:
 
 def render_request(head: Head, target: bytes, size: int, *, web_socket: bool = False, keys: bool = True) -> bytes:
     """The head of a request with a body of so many bytes, as a pod gets it: the client's lines in their order, but for
-    what concerns the hop, and without the API key where the endpoint asks for none (`keys`)."""
+    what concerns the hop, and without the API key where the endpoint asks for none (`keys`), else behind `Bearer`."""
     dropped = _DROPPED | (head.connection - {b"host"}) | (frozenset() if keys else _KEYS)
     lines = [f"{head.method} ".encode() + target + f" HTTP/{head.version}".encode()]
-    lines += [b"%s: %s" % line for line in head.headers if line[0].lower() not in dropped]
+    for name, value in head.headers:
+        if (lower := name.lower()) not in dropped:
+            lines.append(b"%s: %s" % (name, _with_scheme(value) if lower == b"authorization" else value))
     lines += [b"connection: Upgrade", b"upgrade: websocket"] if web_socket else [b"connection: close"]
     if size or head.method in ("POST", "PUT", "PATCH"):
         lines.append(b"content-length: %d" % size)
     return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _with_scheme(authorization: bytes) -> bytes:
+    """A key that came without `Bearer`, as code for RunPod sends it, with it: pods of older releases ask for it."""
+    words = authorization.split(maxsplit=1)
+    return b"Bearer " + words[0] if len(words) == 1 and words[0].lower() != b"bearer" else authorization
 
 
 def read_status(head: bytes) -> int:

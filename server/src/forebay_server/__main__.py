@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from forebay_server import __version__, app, failure
 from forebay_server.config import baked_in, settings, variable_names
+from forebay_server.config.repositories import repositories
 from forebay_server.failure import EXIT_FAILURE, Failure, StartError
 from forebay_server.lifecycle import diagnosis, downloads, drain, journal, startup_limit
 from forebay_server.lifecycle.startup import Step
@@ -61,9 +62,7 @@ def serve() -> int:
                 lambda: "" if state.step is Step.READY else str(state.step),
                 own.termination_log,
             )
-        _set_defaults(
-            settings.cache_environment(own.base_path, env, env.get("MODEL_NAME", "")) | settings.VLLM_DEFAULTS
-        )
+        _set_defaults(settings.cache_environment(own.base_path, env, *repositories(env)) | settings.VLLM_DEFAULTS)
         serving = app.begin(own, state)
         ops.attach_control(serving.control)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from forebay_server.config.repositories import repositories
 from forebay_server.config.settings import (
     DEFAULTS,
     DESCRIPTIONS,
@@ -119,3 +120,41 @@ def test_models_that_runpod_or_an_earlier_release_fetched_are_found(
     for folder in filled:
         (home / folder).mkdir(parents=True)
     assert cache_environment(tmp_path, {}, "org/model")["HF_HUB_CACHE"] == str(home / used)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({}, []),
+        ({"TOKENIZER_NAME": "org/t", "MODEL_NAME": "org/m"}, ["org/m", "org/t"]),
+        ({"SPECULATIVE_MODEL": "org/draft"}, ["org/draft"]),
+        ({"LORA_MODULES": '[{"name": "a", "path": "org/a"}, {"name": "b", "path": "org/b"}]'}, ["org/a", "org/b"]),
+        ({"LORA_MODULES": '{"name": "a", "path": "org/a"}'}, ["org/a"]),
+        ({"LORA_MODULES": "a=org/a b=/volume/b"}, ["org/a", "/volume/b"]),
+        ({"LORA_MODULES": '[{"name": "a", "path": 3}, {"name"'}, []),
+        ({"LORA_MODULES": '["{", 3]'}, []),
+        ({"LORA_MODULES": '{"name"'}, []),
+        ({"LORA_MODULES": f"a=org/{'a' * 300}"}, []),
+    ],
+)
+def test_what_comes_from_the_hub_is_named_by_the_variables(variables: dict[str, str], named: list[str]) -> None:
+    assert repositories(variables) == named
+
+
+@pytest.mark.parametrize(
+    ("filled", "used"),
+    [
+        (("models--org--m", "hub/models--org--m", "hub/models--org--a"), "hub"),
+        (("models--org--m", "hub/models--org--a"), ""),
+        (("hub/models--org--t", "models--org--a"), "hub"),
+        (("hub/models--org--a",), "hub"),
+    ],
+)
+def test_adapters_and_tokenizers_of_an_earlier_release_are_found(
+    tmp_path: Path, filled: tuple[str, ...], used: str
+) -> None:
+    home = tmp_path / "huggingface-cache" / "hub"
+    for folder in filled:
+        (home / folder).mkdir(parents=True)
+    names = ("org/m", "org/t", "org/a")
+    assert cache_environment(tmp_path, {}, *names)["HF_HUB_CACHE"] == str(home / used)

@@ -172,12 +172,12 @@ def termination_log(env: Mapping[str, str]) -> Path:
     return Path(_read(env, "FOREBAY_TERMINATION_LOG"))
 
 
-def cache_environment(base_path: Path, env: Mapping[str, str], model: str = "") -> dict[str, str]:
+def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: str) -> dict[str, str]:
     """Variables that send every cache of the libraries to the cache volume; the root file system is read-only.
 
     HF_HOME and the hub's cache are one folder, as RunPod's workers set them, so that a volume which they filled is
-    found. Releases of Forebay before had the hub's cache in the folder `hub` within: it stays the cache of a `model`
-    that is only there. What `env` has of these variables is the user's.
+    found. Releases of Forebay before had the hub's cache in the folder `hub` within: it stays the cache where the first
+    of the `repositories` that is in only one of the two is there. What `env` has of these variables is the user's.
     """
     home = base_path / "huggingface-cache" / "hub"
     variables = {
@@ -192,9 +192,11 @@ def cache_environment(base_path: Path, env: Mapping[str, str], model: str = "") 
         return variables | {"HF_HUB_CACHE": env["HUGGINGFACE_HUB_CACHE"]}
     if env.get("HF_HOME"):
         return variables
-    folder, older = f"models--{model.replace('/', '--')}", home / "hub"
-    in_older = model and (older / folder).is_dir() and not (home / folder).is_dir()
-    return variables | {"HF_HUB_CACHE": str(older if in_older else home)}
+    for folder in (f"models--{each.replace('/', '--')}" for each in repositories):
+        places = [place for place in (home, home / "hub") if (place / folder).is_dir()]
+        if len(places) == 1:
+            return variables | {"HF_HUB_CACHE": str(places[0])}
+    return variables | {"HF_HUB_CACHE": str(home)}
 
 
 def _read(env: Mapping[str, str], name: str) -> str:

@@ -23,10 +23,11 @@ pytestmark = pytest.mark.kills
 VALKEY = "forebay-valkey"
 
 NUMBER = int | float
-SYNC = {"delayTime": NUMBER, "executionTime": NUMBER, "id": str, "output": list, "status": str}
+SYNC = {"delayTime": NUMBER, "executionTime": NUMBER, "id": str, "output": list, "status": str, "workerId": str}
+METRICS = {"scenario": str, "stream_index": int, "input_tokens": int, "output_tokens": int}
 HEALTH = {
     "jobs": dict.fromkeys(("completed", "failed", "inProgress", "inQueue", "retried"), int),
-    "workers": dict.fromkeys(("idle", "initializing", "ready", "running"), int),
+    "workers": dict.fromkeys(("idle", "initializing", "ready", "running", "throttled", "unhealthy"), int),
     "store": str,
 }
 
@@ -81,6 +82,7 @@ def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
     assert "Paris" in told["sync"][0]["choices"][0]["tokens"][0]
     assert shaped(told["raw sync"], SYNC)
     assert told["raw sync"]["id"].startswith("sync-")
+    assert told["raw sync"]["workerId"].startswith("jobs-"), "the name of its pod"
     assert shaped(told["raw status"], SYNC)
     assert (told["status"], told["raw status"]["output"]) == ("COMPLETED", told["output"])
     assert "Paris" in told["output"][0]["choices"][0]["message"]["content"]
@@ -88,7 +90,7 @@ def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
     assert told["raw run"]["status"] == "IN_QUEUE"
     assert [len(item["choices"][0]["tokens"]) for item in told["stream"]][:2] == [1, 3]
     assert shaped(told["raw stream"], {"status": str, "stream": list})
-    assert all(shaped(item, {"metrics": dict, "output": dict}) for item in told["raw stream"]["stream"])
+    assert all(shaped(item, {"metrics": METRICS, "output": tokens}) for item in told["raw stream"]["stream"])
     assert (told["cancel"]["status"], told["cancelled"]) == ("CANCELLED", "CANCELLED")
     assert told["cancel seconds"] < 2
     assert told["purge"] == {"removed": 0, "status": "completed"}

@@ -39,6 +39,8 @@ ROUTES = frozenset(
         "realtime",
         "rerank",
         "responses",
+        "responses/compact",
+        "responses/render",
         "score",
         "tokenize",
         "tokenizer_info",

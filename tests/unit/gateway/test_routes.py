@@ -22,6 +22,15 @@ OWN = {
     ("HEAD", "/v1/models/org/model"): Path("", "/v1/models/org/model", b"/v1/models/org/model", RouteKind.MODELS),
     ("GET", "/v1/realtime?model=m"): Path("", "/v1/realtime", b"/v1/realtime?model=m", RouteKind.ENGINE),
     ("GET", "/v1/responses/resp_1"): Path("", "/v1/responses/resp_1", b"/v1/responses/resp_1", RouteKind.PASSIVE),
+    ("POST", "/v1/responses/resp_1/cancel"): Path(
+        "", "/v1/responses/resp_1/cancel", b"/v1/responses/resp_1/cancel", RouteKind.PASSIVE
+    ),
+    ("POST", "/v1/responses/compact"): Path("", "/v1/responses/compact", b"/v1/responses/compact", RouteKind.ENGINE),
+    ("POST", "/v1/models"): Path("", "/v1/models", b"/v1/models", RouteKind.PASSIVE),
+    ("POST", "/v1/realtime"): Path("", "/v1/realtime", b"/v1/realtime", RouteKind.PASSIVE),
+    ("POST", "/v2/embed"): Path("", "/v2/embed", b"/v2/embed", RouteKind.ENGINE),
+    ("POST", "/tokenize"): Path("", "/v1/tokenize", b"/v1/tokenize", RouteKind.ENGINE),
+    ("POST", "/tokenize/x"): None,
     ("GET", "/v1/openapi.json"): Path("", "/v1/openapi.json", b"/v1/openapi.json", RouteKind.PASSIVE),
     ("GET", "/health"): Path("", "/health", b"/health", RouteKind.PROBE),
     ("POST", "/v2/any/run"): None,

@@ -16,6 +16,7 @@ GOOD = {"idle": 0, "initializing": 0, "ready": 0, "running": 0, "throttled": 0, 
 # replicas, pods, status of Ready, its reason and message, the step of a start, ready and unready pods with an address
 ROWS: list[tuple[int, int, str, str, str, str, int, int, dict[str, int]]] = [
     (0, 0, "True", "Idle", "", "", 0, 0, {}),
+    (1, 1, "True", "Idle", "", "", 0, 1, {"idle": 1}),
     (1, 1, "False", "PullingImage", "", "PullingImage", 0, 0, {"initializing": 1}),
     (2, 2, "False", "Downloading", "", "Downloading", 0, 2, {"initializing": 2}),
     (2, 2, "True", "Ready", "", "", 2, 0, {"ready": 2, "idle": 2}),

@@ -10,7 +10,8 @@ NOT_ANSWERING = "NotAnswering"
 
 
 def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, running: int) -> dict[str, int]:
-    """Pods by the words of RunPod: `throttled` wait for capacity, `unhealthy` fail, `ready` are `idle` or `running`.
+    """Pods by the words of RunPod: `throttled` wait for capacity, `unhealthy` fail. `idle` are those that are ready and
+    run no job, and those that sleep.
 
     What the pods that are not ready suffer from is what the endpoint's Ready condition says: its reason is that of the
     newest one that fails.
@@ -19,8 +20,10 @@ def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, runnin
         ready, unready: pods that Kubernetes lists with an address; one that waits for a node has none.
         running: ready ones that run a job.
     """
-    throttled, unhealthy, starting = 0, 0, unready
-    if endpoint:
+    throttled, unhealthy, starting, asleep = 0, 0, unready, 0
+    if endpoint and endpoint.reason == "Idle":
+        asleep, starting = unready, 0
+    elif endpoint:
         without_address = max(0, endpoint.pods - ready - unready)
         if _waits_for_capacity(endpoint):
             throttled = max(without_address, endpoint.replicas - ready - unready)  # a quota refuses the pods themselves
@@ -29,7 +32,7 @@ def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, runnin
         else:
             starting += without_address
     return {
-        "idle": ready - running,
+        "idle": ready - running + asleep,
         "initializing": starting,
         "ready": ready,
         "running": running,

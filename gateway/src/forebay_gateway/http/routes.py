@@ -5,12 +5,17 @@ from enum import Enum
 
 from forebay_gateway.http.job_operations import read_operation
 from forebay_protocol.errors import ApiDialect
-from forebay_protocol.routes import PROBES, dialect_of, locate
+from forebay_protocol.routes import COHERE, PROBES, ROUTES, dialect_of, locate
 
 WEB_SOCKETS = frozenset({"/v1/realtime"})
 """Paths that are asked for as web sockets; elsewhere such a request is answered like any other."""
 
 _BATCHES = frozenset({"batches", "files"})
+
+_POSTED = frozenset(f"/v1/{path}" for path in ROUTES - {"models", "openapi.json", "realtime", "tokenizer_info"})
+_GENERATING = _POSTED | {f"/v2/{path}" for path in COHERE}
+"""Paths that a pod answers with its engine when they are posted to. Of a response (/v1/responses/ID) that was in a pod
+nothing is left in another."""
 
 
 class RouteKind(Enum):
@@ -85,4 +90,5 @@ def _kind(method: str, path: str, *, shared: bool) -> RouteKind | None:
         return RouteKind.BATCHES
     if resource == "models" and method in ("GET", "HEAD"):
         return RouteKind.MODELS
-    return RouteKind.ENGINE if method == "POST" or (method == "GET" and path in WEB_SOCKETS) else RouteKind.PASSIVE
+    needs_engine = path in (_GENERATING if method == "POST" else WEB_SOCKETS if method == "GET" else ())
+    return RouteKind.ENGINE if needs_engine else RouteKind.PASSIVE

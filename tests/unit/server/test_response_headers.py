@@ -1,5 +1,7 @@
 """The headers that every answer gets."""
 
+import socket
+
 import pytest
 
 from forebay_server.asgi import Message
@@ -24,12 +26,14 @@ async def test_no_proxy_holds_a_stream_back() -> None:
     assert await answered(STREAM) == {
         STREAM[0].decode(): STREAM[1].decode(),
         "x-request-id": "mine",
+        "x-runpod-worker-id": socket.gethostname(),
         "cache-control": "no-cache",
         "x-accel-buffering": "no",
     }
     assert await answered((b"content-type", b"application/json")) == {
         "content-type": "application/json",
         "x-request-id": "mine",
+        "x-runpod-worker-id": socket.gethostname(),
     }
 
 
@@ -39,6 +43,7 @@ async def test_what_the_answer_says_itself_stays(own: bytes) -> None:
     assert len([name for name in await answered(STREAM, (own, b"no-store")) if name.lower() == "cache-control"]) == 1
 
 
-async def test_a_page_that_may_read_the_answer_may_read_its_request_id() -> None:
-    assert "x-request-id" in (await answered(OPEN))["access-control-expose-headers"]
+async def test_a_page_that_may_read_the_answer_may_read_its_ids() -> None:
+    exposed = (await answered(OPEN))["access-control-expose-headers"].split(", ")
+    assert {"x-request-id", "x-runpod-worker-id"} <= set(exposed)
     assert "access-control-expose-headers" not in await answered()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ from forebay_server.jobs.outputs import emit
 from forebay_server.jobs.transport import Transport, WithinProcess
 from forebay_server.serving import routes
 from forebay_server.serving.errors import send_error
+from forebay_server.serving.response_headers import WORKER
 
 log = logging.getLogger(__name__)
 
@@ -178,11 +178,11 @@ async def _emit_to(
 def envelope(outcome: dict[str, Any], arrived: float) -> dict[str, Any]:
     """RunPod's answer for a job that is over; times are in milliseconds, and a pod lets no job wait.
 
-    `workerId` is the pod's name, as the gateway's answers have it: Kubernetes makes it the name of the host.
+    `workerId` is the pod's name, as the gateway's answers have it.
     """
     took = round((time.monotonic() - arrived) * 1000)
     told = {"delayTime": 0, "executionTime": took, "id": f"sync-{uuid.uuid4()}"}
-    return {**told, **outcome, "workerId": socket.gethostname()}
+    return {**told, **outcome, "workerId": WORKER[1].decode()}
 
 
 def _time_limit(job: dict[str, Any], settings: JobSettings) -> float:

@@ -1,6 +1,7 @@
 """The headers that every answer gets, whoever made it: the gate, vLLM's app, or a stream."""
 
 import re
+import socket
 from collections.abc import Awaitable, Sequence
 
 from forebay_protocol import pod, request_id
@@ -21,6 +22,9 @@ LEFT_OUT = b"x-forebay-tools-left-out"
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 """What a name may have that a header must not."""
 
+WORKER = (pod.WORKER_ID.encode(), _UNFIT.sub("?", socket.gethostname()).encode())
+"""Which pod answers: Kubernetes makes its name that of the host. RunPod's load balancer names the worker so."""
+
 _FOR_PAGES = (request_id.HEADER, "retry-after", LEFT_OUT.decode(), pod.WORKER_ID)
 
 EXPOSED = (b"access-control-expose-headers", ", ".join(_FOR_PAGES).encode())
@@ -28,7 +32,8 @@ EXPOSED = (b"access-control-expose-headers", ", ".join(_FOR_PAGES).encode())
 
 
 def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
-    """The request with exactly one id, the client's or a new one, and a `send` that completes the answer's headers.
+    """The request with exactly one id, the client's or a new one, and a `send` that completes the answer's headers,
+    which also name the pod.
 
     The wrapped `send` is no coroutine of its own: a streamed token costs one plain call more.
     """
@@ -42,7 +47,8 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
     def send_completed(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = [each for each in message.get("headers", ()) if each[0].lower() != REQUEST_ID]
-            message = {**message, "headers": [*headers, line, *_missing({name.lower(): it for name, it in headers})]}
+            missing = _missing({name.lower(): it for name, it in headers})
+            message = {**message, "headers": [*headers, line, WORKER, *missing]}
         return send(message)
 
     return scope, send_completed

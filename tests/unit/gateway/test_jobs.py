@@ -15,16 +15,7 @@ from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
 from forebay_gateway.jobs.http_api import JobApi, JobApiCall
-from forebay_gateway.jobs.job import (
-    LARGEST_COUNTED,
-    Job,
-    State,
-    StreamedItems,
-    describe_job,
-    describe_stream,
-    new_id,
-    render,
-)
+from forebay_gateway.jobs.job import LARGEST_COUNTED, Job, State, describe_job, describe_stream, new_id, render
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -135,9 +126,9 @@ def test_what_is_told_of_a_job() -> None:
 
 
 def test_an_item_is_told_before_the_end_is() -> None:
-    told = json.loads(render(describe_stream(StreamedItems(State.COMPLETED, True, ['{"x": 1}']))))
+    told = json.loads(render(describe_stream(State.COMPLETED, ['{"x": 1}'], more=True)))
     assert (told["status"], [each["output"] for each in told["stream"]]) == ("IN_PROGRESS", [{"x": 1}])
-    assert describe_stream(StreamedItems(State.COMPLETED, False, [])) == {"status": "COMPLETED", "stream": []}
+    assert describe_stream(State.COMPLETED, [], more=False) == {"status": "COMPLETED", "stream": []}
 
 
 @pytest.mark.parametrize(
@@ -155,8 +146,8 @@ def test_an_item_is_told_before_the_end_is() -> None:
     ],
 )
 def test_an_item_of_a_stream_has_its_place_and_the_tokens_that_it_counts(item: object, counted: dict[str, int]) -> None:
-    taken = StreamedItems(State.IN_PROGRESS, False, ['"before"', json.dumps(item)], first=4)
-    metrics = [each["metrics"] for each in describe_stream(taken)["stream"]]
+    told = describe_stream(State.IN_PROGRESS, ['"before"', json.dumps(item)], more=False, first=4)
+    metrics = [each["metrics"] for each in told["stream"]]
     assert metrics == [
         {"scenario": "stream", "stream_index": 4},
         {"scenario": "stream", "stream_index": 5, **counted},

@@ -13,18 +13,9 @@ from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import OPERATION_METHODS
-from forebay_gateway.jobs.job import (
-    Job,
-    State,
-    StreamedItems,
-    describe_job,
-    describe_state,
-    describe_stream,
-    new_id,
-    render,
-)
+from forebay_gateway.jobs.job import Job, State, describe_job, describe_state, describe_stream, new_id, render
 from forebay_gateway.jobs.rate_limits import RateLimits
-from forebay_gateway.jobs.store import Full, JobStore, Unavailable
+from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
@@ -201,7 +192,8 @@ class JobApi:
             error = ""
             if taken.state.retryable and not taken.more:  # it failed, and a client that only streams learns it here
                 error = await self._read_error(call)
-            return taken, render(describe_stream(taken, error))
+            told = describe_stream(taken.state, taken.items, more=taken.more, error=error, first=taken.first)
+            return taken, render(told)
 
 
 def _found(what: T | None) -> T:

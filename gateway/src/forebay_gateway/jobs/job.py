@@ -1,7 +1,7 @@
 """One job: its states, and how RunPod's API tells of it."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -85,22 +85,6 @@ class Job:
         return JOB_OVERHEAD + sum(map(memory_of, texts))
 
 
-@dataclass(frozen=True)
-class StreamedItems:
-    """What /stream tells: items of the output as JSON, each told once, and whether there are more.
-
-    Attributes:
-        larger: bytes of the next item, where that is more than was asked for.
-        first: the place of the first item in the output.
-    """
-
-    state: State
-    more: bool
-    items: list[str]
-    larger: int = 0
-    first: int = 0
-
-
 def new_id(*, sync: bool) -> str:
     """As RunPod's look: a UUID, with a prefix for those that somebody waits for, and the place at the end."""
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
@@ -129,13 +113,14 @@ def describe_job(job: Job) -> dict[str, Any]:
     return described
 
 
-def describe_stream(taken: StreamedItems, error: str = "") -> dict[str, Any]:
-    """What /stream answers. Who reads until a final state must not stop before the last item."""
-    stream = [
-        {"metrics": _metrics(item, index), "output": output}
-        for index, (item, output) in enumerate(zip(taken.items, _raw(taken.items), strict=True), taken.first)
-    ]
-    described = {"status": State.IN_PROGRESS if taken.more else taken.state, "stream": stream}
+def describe_stream(
+    state: State, items: Sequence[str], *, more: bool, error: str = "", first: int = 0
+) -> dict[str, Any]:
+    """What /stream answers; `first`: the place of the first item in the output. Who reads until a final state must not
+    stop before the last item."""
+    places = enumerate(zip(items, _raw(items), strict=True), first)
+    stream = [{"metrics": _metrics(item, place), "output": output} for place, (item, output) in places]
+    described = {"status": State.IN_PROGRESS if more else state, "stream": stream}
     return {**described, "error": error} if error else described
 
 

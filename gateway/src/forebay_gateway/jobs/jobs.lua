@@ -218,8 +218,8 @@ function steps.find(id, endpoint, most)
   return {id, call('HGETALL', key_of(id)), output, larger and size or 0}
 end
 
--- The items that were not told yet, up to so many bytes, whether there are more, the bytes of the next where it alone
--- has more, and how many were told before. call_id is the same for a call that is made again, which gets the same items.
+-- The items that were not told yet, up to so many bytes, whether there are more, and the bytes of the next where it alone
+-- has more. call_id is the same for a call that is made again, which gets the same items.
 function steps.take_stream(id, endpoint, most, call_id)
   local job = find(id, endpoint)
   if not job then return false end
@@ -237,7 +237,7 @@ function steps.take_stream(id, endpoint, most, call_id)
     end
   end
   if #items > 0 then set(id, 'told', told, 'taken_from', from, 'taken_by', call_id) end
-  return {job.state, more, items, larger, from}
+  return {job.state, more, items, larger, from} -- and how many were told before
 end
 
 function steps.counts(endpoint)

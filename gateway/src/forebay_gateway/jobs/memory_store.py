@@ -10,8 +10,8 @@ from itertools import islice
 from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, memory_of
-from forebay_gateway.jobs.job import Job, State, StreamedItems
-from forebay_gateway.jobs.store import STREAM_ITEM_BYTES, Counts, Full, JobStore, Lost
+from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.store import STREAM_ITEM_BYTES, Counts, Full, JobStore, Lost, StreamedItems
 from forebay_gateway.jobs.submission import Submission
 from forebay_kube.endpoint_key import EndpointKey
 

@@ -15,7 +15,7 @@ from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, TenantLocks
-from forebay_gateway.jobs.job import Job, State, StreamedItems
+from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.observers import Observers
 from forebay_kube.endpoint_key import EndpointKey
@@ -60,6 +60,18 @@ class Counts(Backlog):
     failed: int = 0
     retried: int = 0
     pods: int = 0
+
+
+@dataclass(frozen=True)
+class StreamedItems:
+    """What /stream tells: items of the output as JSON, each told once, and whether there are more. `larger`: bytes of
+    the next item, where that is more than was asked for. `first`: the place of the first item in the output."""
+
+    state: State
+    more: bool
+    items: list[str]
+    larger: int = 0
+    first: int = 0
 
 
 class JobStore(ABC):

@@ -15,10 +15,10 @@ from redis import asyncio as valkey
 from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, memory_of
-from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State, StreamedItems
+from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.scripts import Scripts, is_away
-from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, JobStore, Lost, Unavailable
+from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, JobStore, Lost, StreamedItems, Unavailable
 from forebay_gateway.jobs.submission import Submission
 from forebay_gateway.metrics import REQUEUED
 from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key

@@ -25,15 +25,12 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 WORKER = (pod.WORKER_ID.encode(), _UNFIT.sub("?", socket.gethostname()).encode())
 """Which pod answers: Kubernetes makes its name that of the host. RunPod's load balancer names the worker so."""
 
-_FOR_PAGES = (request_id.HEADER, "retry-after", LEFT_OUT.decode(), pod.WORKER_ID)
-
-EXPOSED = (b"access-control-expose-headers", ", ".join(_FOR_PAGES).encode())
+EXPOSED = (b"access-control-expose-headers", REQUEST_ID + b", retry-after, " + LEFT_OUT + b", " + WORKER[0])
 """What pages of other sites may read besides the body, where they may read the answer at all (CORS)."""
 
 
 def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
-    """The request with exactly one id, the client's or a new one, and a `send` that completes the answer's headers,
-    which also name the pod.
+    """The request with exactly one id, the client's or a new one, and a `send` that completes the answer's headers.
 
     The wrapped `send` is no coroutine of its own: a streamed token costs one plain call more.
     """
@@ -47,8 +44,7 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
     def send_completed(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = [each for each in message.get("headers", ()) if each[0].lower() != REQUEST_ID]
-            missing = _missing({name.lower(): it for name, it in headers})
-            message = {**message, "headers": [*headers, line, WORKER, *missing]}
+            message = {**message, "headers": [*headers, line, *_missing({name.lower(): it for name, it in headers})]}
         return send(message)
 
     return scope, send_completed
@@ -70,7 +66,7 @@ def naming_left_out(names: Sequence[str], send: Send) -> Send:
 
 def _missing(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """The headers that an answer with these needs besides."""
-    needed = [EXPOSED] if b"access-control-allow-origin" in headers else []
+    needed = [WORKER, *([EXPOSED] if b"access-control-allow-origin" in headers else [])]
     if headers.get(b"content-type", b"").startswith(b"text/event-stream"):
         needed += UNBUFFERED.items()
     return [(name, value) for name, value in needed if name not in headers]

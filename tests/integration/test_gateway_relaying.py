@@ -226,6 +226,13 @@ def test_an_answer_names_its_pod_and_a_request_may_ask_for_it_again(gateway: Gat
         assert ask_worker(gateway, "pinned", f"strict {two}")[0] == 404
 
 
+def test_a_request_for_a_pod_that_is_gone_starts_none(gateway: Gateway) -> None:
+    gateway.endpoint("unwoken")
+    status, _, answer = ask_worker(gateway, "unwoken", f"strict-resume {pod_name('unwoken')}")
+    assert (status, b"affinity_worker_gone" in answer) == (404, True)
+    assert (gateway.replicas("unwoken"), gateway.held("unwoken")) == (0, {})
+
+
 def test_a_request_for_one_pod_alone_waits_until_that_is_ready(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     gateway.endpoint("patient")
     ours = pod_name("patient", 1)

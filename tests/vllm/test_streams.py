@@ -57,13 +57,21 @@ CANNED = {
 """An engine that is slow enough to put every token into a chunk of its own."""
 
 
-@pytest.fixture(scope="module")
-def server(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+WITH_TOOLS = {"CUSTOM_CHAT_TEMPLATE": "{% if tools %}<tool_call>{% endif %}{{ messages }}"}
+"""By this the server sets a tool parser, which must not take part in requests without tools."""
+
+
+@pytest.fixture(scope="module", params=[{}, WITH_TOOLS], ids=["no parser", "tool parser"])
+def server(
+    request: pytest.FixtureRequest, vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("streams")
     (folder / "sitecustomize.py").write_text(COUNT)
     canned = Path("cluster/images/server-canned").absolute()
     path = os.pathsep.join([str(folder), str(canned), *filter(None, [os.environ.get("PYTHONPATH")])])
-    started = Server(vllm_python, folder, {"MODEL_NAME": str(tiny_model), "PYTHONPATH": path, **CANNED})
+    started = Server(
+        vllm_python, folder, {"MODEL_NAME": str(tiny_model), "PYTHONPATH": path, **CANNED, **request.param}
+    )
     try:
         started.wait_for("/readyz")
         yield started

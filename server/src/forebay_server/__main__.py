@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +80,12 @@ def serve() -> int:
         if plan.fork_engine:
             serving.fork_engine = True
             vllm_compat.inspect_models_here()
-        hub_cache = Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
+        hub_cache = _hub_cache(env)
         _bring(plan, hub_cache, state)
+        plan = launch.add_parsers(plan, hub_cache, automatic=own.auto_tool_call_parser)
+        for note in plan.notes:
+            log.info(note)
+        state.reasoning_parser = plan.reasoning_parser
         state.step = Step.LOADING_WEIGHTS
         vllm_compat.run(plan.arguments)
     except (Exception, SystemExit) as error:
@@ -116,14 +121,20 @@ def _bring(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
         check_fit(config, sum(file.stat().st_size for file in Path(plan.model).glob("*.safetensors")))
 
 
+def _hub_cache(env: Mapping[str, str]) -> Path:
+    return Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
+
+
 def check(*, as_json: bool) -> int:
     """Print what the environment resolves to, and start nothing."""
     from forebay_server import inspection, launch
 
     try:
         _take_baked_in_model()
-        settings.Settings.from_environment(os.environ)
+        own = settings.Settings.from_environment(os.environ)
         plan = launch.plan(os.environ)
+        caches = settings.cache_environment(own.base_path, os.environ, plan.model)
+        plan = launch.add_parsers(plan, _hub_cache({**caches, **os.environ}), automatic=own.auto_tool_call_parser)
     except StartError as error:
         print(inspection.refused(error.failure, as_json=as_json), file=sys.stdout if as_json else sys.stderr)
         return error.failure.exit_status

@@ -2,15 +2,18 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from forebay_protocol.spelling import suggest
 from forebay_server import vllm_compat
 from forebay_server.app import MIDDLEWARE, PLUGIN
 from forebay_server.config import env_resolver, invalid_values, settings, speculative, variable_names
 from forebay_server.config.env_resolver import Resolution, Setting
+from forebay_server.config.parser_choice import choose_parsers
 from forebay_server.config.vllm_flags import Flag, flags_of
 from forebay_server.failure import invalid_configuration
+from forebay_server.lifecycle.model_files import ModelFiles, embeds, find_model_folder, read_model_files
 from forebay_server.serving.ops_server import any_address
 
 REMEDY = "Correct spec.env of the endpoint. `forebay-server flags` lists what can be set."
@@ -32,6 +35,10 @@ class Launch:
     ignored: tuple[str, ...] = ()
     """What is set and has no effect, a sentence each."""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What follows from the model's files, a sentence each."""
+    reasoning_parser: str = ""
+    """The one that the model's family needs, where the user has set none: advice."""
 
 
 def plan(env: Mapping[str, str]) -> Launch:
@@ -65,6 +72,32 @@ def plan(env: Mapping[str, str]) -> Launch:
         ignored=tuple(resolution.ignored),
         warnings=tuple(resolution.warnings),
     )
+
+
+def add_parsers(launch: Launch, hub_cache: Path, *, automatic: bool) -> Launch:
+    """`launch` with the tool parser of the model's family, where the user has chosen none and vLLM has it.
+
+    Called when the model's small files are here. Where they are not, the family is known by the vendor's name only.
+    """
+    choice = choose_parsers(
+        find_model_files(launch, hub_cache),
+        launch.arguments,
+        launch.given,
+        vllm_compat.registered,
+        automatic=automatic,
+    )
+    arguments = [*launch.arguments, *choice.arguments]
+    return replace(launch, arguments=arguments, notes=choice.notes, reasoning_parser=choice.reasoning_parser)
+
+
+def find_model_files(launch: Launch, hub_cache: Path) -> ModelFiles:
+    """What is known of the model; its name only where it is no model that writes."""
+    given = launch.given
+    folder = find_model_folder(launch.model, given.revision, hub_cache)
+    if embeds(folder):
+        return ModelFiles("")
+    tokenizer = find_model_folder(given.tokenizer, given.tokenizer_revision, hub_cache) if given.tokenizer else folder
+    return read_model_files(launch.model, folder, tokenizer, given.chat_template)
 
 
 def cors_defaults(env: Mapping[str, str]) -> list[str]:

@@ -186,6 +186,22 @@ def test_the_last_start_is_told_by_its_steps() -> None:
     assert find_unread([one], status["lastStart"], {}) == []
 
 
+def test_a_reasoning_parser_is_advised_until_env_sets_one() -> None:
+    one = pod(ready=True, started=True, state={"running": {"startedAt": "2026-01-01T00:00:30Z"}})
+    one["metadata"]["uid"] = "u"
+    reports = {"u/0": Report("Ready", reasoning_parser="qwen3")}
+    endpoint = parse_endpoint(endpoint_manifest())
+    status = find_status(endpoint, Observed(D, [one], reports=reports), {}, NOW)
+    advised = condition({"status": status}, "EnvRecognized")
+    assert (advised["status"], advised["reason"]) == ("True", "Recognized")
+    assert "REASONING_PARSER=qwen3" in advised["message"]
+    later = find_status(endpoint, Observed(D, [one]), status, LATER)
+    assert later == status, "an operator that has just begun advises the same"
+    set_now = parse_endpoint(endpoint_manifest(env=[{"name": "REASONING_PARSER", "value": "deepseek_r1"}]))
+    silent = condition({"status": find_status(set_now, Observed(D, [one]), status, LATER)}, "EnvRecognized")
+    assert "REASONING_PARSER" not in silent["message"]
+
+
 def test_progress_is_told_from_what_matters_at_once() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     one, reports = running("Downloading", percent=43)

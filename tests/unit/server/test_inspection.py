@@ -12,6 +12,7 @@ PLAN = Launch(
     variables={"VLLM_PLUGINS": "forebay"},
     ignored=("SWAP_SPACE is ignored.",),
     warnings=("MODLE is not known.",),
+    notes=("Tool calls are read by hermes.",),
 )
 
 
@@ -19,6 +20,7 @@ def test_check_prints_a_command_for_a_shell_after_what_has_no_effect() -> None:
     assert checked(PLAN, as_json=False).splitlines() == [
         "ignored: SWAP_SPACE is ignored.",
         "warning: MODLE is not known.",
+        "note: Tool calls are read by hermes.",
         "VLLM_PLUGINS=forebay \\",
         "vllm serve a/b --chat-template 'x y'",
     ]
@@ -26,7 +28,7 @@ def test_check_prints_a_command_for_a_shell_after_what_has_no_effect() -> None:
 
 def test_check_has_json_for_programs() -> None:
     content = json.loads(checked(PLAN, as_json=True))
-    assert content.keys() == {"model", "arguments", "variables", "ignored", "warnings"}
+    assert content.keys() == {"model", "arguments", "variables", "ignored", "warnings", "notes"}
     assert content["arguments"] == PLAN.arguments
 
 

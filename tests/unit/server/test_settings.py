@@ -28,6 +28,7 @@ def test_defaults_are_the_pods_paths() -> None:
         base_path=Path("/cache"),
         patience=Patience(stuck=120.0, probe=60.0),
         startup_timeout=None,
+        auto_tool_call_parser=True,
         strict_max_tokens=False,
         jobs=JobSettings(
             max_concurrency=30,

@@ -60,6 +60,11 @@ def test_the_rate_of_a_download_is_that_of_the_last_seconds() -> None:
     }
 
 
+def test_the_report_names_the_reasoning_parser_that_nobody_has_set() -> None:
+    assert report(Startup(Step.READY), None, "qwen3")["reasoningParser"] == "qwen3"
+    assert "reasoningParser" not in report(Startup(Step.READY), None)
+
+
 def test_a_download_that_stands_still_has_no_eta() -> None:
     clock = Clock()
     download = Download(1000, clock)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from forebay_kube.object_conditions import find_condition
 from forebay_operator import labels
@@ -15,6 +16,9 @@ from forebay_operator.status.start_progress import find_last_start
 MAX_MESSAGE = 32768
 """Characters of a condition's message that the API conventions allow."""
 
+REASONING_PARSER = "REASONING_PARSER"
+"""The variable of the server for the parser of what a model thinks."""
+
 Condition = dict[str, object]
 
 
@@ -26,7 +30,7 @@ def assess(
     readiness = compute_readiness(
         wanted, observed, failure, suspended=endpoint.suspend, gpu=endpoint.gpu, before=previous
     )
-    status = {
+    status: dict[str, Any] = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
         "models": list(endpoint.served_names),
@@ -36,7 +40,8 @@ def assess(
         **_describe_start(observed, readiness, previous),
     }
     conditions = _build_conditions(readiness, observed, wanted, endpoint.generation)
-    conditions.append(_build_env_condition(observed.env_warnings, endpoint.generation))
+    advised = "" if _sets(endpoint, REASONING_PARSER) else status.get("lastStart", {}).get("reasoningParser", "")
+    conditions.append(_build_env_condition(observed.env_warnings, advised, endpoint.generation))
     conditions += [dict(condition) for condition in observed.conditions]
     return {**status, "conditions": _keep_times(conditions, previous, now)}
 
@@ -113,9 +118,18 @@ def _build_conditions(readiness: Readiness, observed: Observed, wanted: int, gen
     return [_condition(kind, value, reason, message, generation) for kind, value, reason, message in rows]
 
 
-def _build_env_condition(env_warnings: Sequence[str], generation: int) -> Condition:
+def _sets(endpoint: Endpoint, name: str) -> bool:
+    return any(variable["name"] == name for variable in endpoint.env)
+
+
+def _build_env_condition(env_warnings: Sequence[str], reasoning_parser: str, generation: int) -> Condition:
+    """`reasoning_parser`: the one that the model's family needs and nobody has set. Advice makes nothing doubtful."""
     reason = "Doubtful" if env_warnings else "Recognized"
     message = "; ".join(env_warnings) or "every variable has an effect, as far as the server knows"
+    if reasoning_parser:
+        message += (
+            f"; the model thinks before it answers: {REASONING_PARSER}={reasoning_parser} separates its reasoning"
+        )
     return _condition("EnvRecognized", not env_warnings, reason, message, generation)
 
 

@@ -1,5 +1,6 @@
 """How far a pod's start is, from what Kubernetes and the server itself report, and how long its steps took."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,9 @@ FIRST_SERVER_STAGE = 4
 MAX_ASKED = 3
 """Loading pods of one endpoint that are asked; one of those that began first is the furthest along."""
 
+_PARSER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+"""The name of a parser of vLLM."""
+
 MAX_NUMBER = 2**53
 """No number in a report is larger; one that is comes from no server of ours."""
 
@@ -38,11 +42,13 @@ class Report:
         step: one of SERVER_STEPS.
         seconds: step -> seconds that it took, or has taken so far.
         progress: percent, bytesPerSecond and etaSeconds, those that are known.
+        reasoning_parser: the one that the model's family needs and env does not set; "" for none.
     """
 
     step: str
     seconds: Mapping[str, float] = field(default_factory=dict)
     progress: Mapping[str, int] = field(default_factory=dict)
+    reasoning_parser: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ def parse_report(content: Any) -> Report | None:
         step,
         {step: float(value) for step, value in times.items() if _is_number(value)},
         {name: round(value) for name, value in progress.items() if value is not None and _is_number(value)},
+        parser if isinstance(parser := content.get("reasoningParser"), str) and _PARSER.fullmatch(parser) else "",
     )
 
 
@@ -160,7 +167,9 @@ def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], bef
     if last_started is None or started_at(last_started) <= before.get("startedAt", ""):
         return before
     seconds = measure_start(last_started, reports[run_of(last_started)])
-    return {"pod": last_started["metadata"]["name"], "startedAt": started_at(last_started), "seconds": seconds}
+    start = {"pod": last_started["metadata"]["name"], "startedAt": started_at(last_started), "seconds": seconds}
+    parser = reports[run_of(last_started)].reasoning_parser
+    return {**start, "reasoningParser": parser} if parser else start
 
 
 def started_at(pod: Manifest) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from forebay_protocol import pod
+from forebay_server.config import parser_choice
 from forebay_server.config.env_resolver import FALSE, TRUE
 from forebay_server.config.vllm_flags import EXPECTED
 from forebay_server.failure import StartError, invalid_configuration
@@ -31,6 +32,7 @@ DESCRIPTIONS = {
     "FOREBAY_ENGINE_STUCK_SECONDS": "requests running and no step of the engine finished for so long: restarted",
     "FOREBAY_ENGINE_PROBE_SECONDS": "an engine that was idle for so long is asked one token; 0: never",
     "VLLM_STARTUP_TIMEOUT": "seconds in which the model must answer, or the server ends; no limit when unset",
+    "AUTO_TOOL_CALL_PARSER": "1: a known model family gets its tool parser by itself; 0: TOOL_CALL_PARSER alone sets it",
     "STRICT_MAX_TOKENS": "1: a max_tokens above the context is refused, as vLLM does; 0: it is an upper bound",
     "REQUEST_TIMEOUT": "seconds that a job may take",
     "MAX_CONCURRENCY": "jobs that are taken at once; OpenAI requests are not counted",
@@ -57,6 +59,7 @@ DEFAULTS = {
     "FOREBAY_ENGINE_STUCK_SECONDS": "120",
     "FOREBAY_ENGINE_PROBE_SECONDS": "60",
     "VLLM_STARTUP_TIMEOUT": "",
+    "AUTO_TOOL_CALL_PARSER": "1",
     "STRICT_MAX_TOKENS": "0",
     "REQUEST_TIMEOUT": "3600",
     "MAX_CONCURRENCY": "30",
@@ -115,6 +118,7 @@ class Settings:
     patience: Patience
     startup_timeout: float | None
     """Seconds."""
+    auto_tool_call_parser: bool
     strict_max_tokens: bool
     jobs: JobSettings
     limits: BodyLimits = field(default_factory=BodyLimits)
@@ -141,6 +145,7 @@ class Settings:
                 probe=_seconds(env, "FOREBAY_ENGINE_PROBE_SECONDS"),
             ),
             startup_timeout=_seconds(env, "VLLM_STARTUP_TIMEOUT") if env.get("VLLM_STARTUP_TIMEOUT") else None,
+            auto_tool_call_parser=_boolean(env, parser_choice.SETTING),
             strict_max_tokens=_boolean(env, "STRICT_MAX_TOKENS"),
             jobs=JobSettings.from_environment(env),
             limits=BodyLimits(

@@ -96,14 +96,17 @@ class Download:
         return Progress(last, self.total, rate)
 
 
-def report(startup: Startup, download: Download | None) -> dict[str, object]:
+def report(startup: Startup, download: Download | None, reasoning_parser: str = "") -> dict[str, object]:
     """The startup report as JSON holds it: {"step", "seconds": {step: s}}, and while the model is on its way
-    "percent", "bytes", "totalBytes", "bytesPerSecond" and (once it is known) "etaSeconds"."""
+    "percent", "bytes", "totalBytes", "bytesPerSecond" and (once it is known) "etaSeconds". "reasoningParser" is the one
+    that the model's family needs, where none is set."""
     step = startup.step
     content: dict[str, object] = {
         "step": step,
         "seconds": {step: round(seconds, 3) for step, seconds in startup.seconds().items()},
     }
+    if reasoning_parser:
+        content["reasoningParser"] = reasoning_parser
     if step is Step.DOWNLOADING and download is not None:
         progress = download.progress()
         content |= {

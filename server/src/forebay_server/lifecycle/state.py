@@ -83,6 +83,8 @@ class ServerState:
         """Since the engine finished a step; None before there is an engine."""
         self.download = download
         """The model's way from the hub, while it is on its way."""
+        self.reasoning_parser = ""
+        """The one that the model's family needs and nobody has set: advice for the endpoint's status."""
         self.in_flight = InFlight()
 
     def attach_engine(

@@ -199,10 +199,25 @@ def is_plain(request: Any, serving: Any, state: Any) -> bool:
         and request.model_fields_set <= PLAIN_FIELDS
         and (request.n or 1) == 1
         and not (options and options.continuous_usage_stats)
-        and getattr(serving, "parser_cls", None) is None
+        and _passes_text(getattr(serving, "parser_cls", None))
         and not getattr(arguments, "enable_force_include_usage", True)
         and not getattr(arguments, "enable_log_outputs", True)
         and not getattr(arguments, "sse_keep_alive_interval", 0)
+    )
+
+
+def _passes_text(parser: Any) -> bool:
+    """Whether vLLM's parser of answers leaves the text of a request without tools as it is.
+
+    True for one that is put together from a tool parser alone, where that does not take text apart as it comes (seen
+    with 0.26 and 0.32: DelegatingParser).
+    """
+    if parser is None:
+        return True
+    return (
+        getattr(parser.__base__, "__name__", "") == "DelegatingParser"
+        and getattr(parser, "reasoning_parser_cls", parser) is None
+        and getattr(getattr(parser, "tool_parser_cls", None), "engine_based_streaming", True) is False
     )
 
 

@@ -1,0 +1,59 @@
+"""The parsers that a model family gets by itself are vLLM's, and a server with one answers."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from forebay_server.config.model_families import FAMILIES
+from tests.vllm.asking import ask
+from tests.vllm.server import Server, environment
+
+TEMPLATE = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}{{ messages[0].content }}"
+"""A chat template by which a model of the kind llama counts as one that writes as Hermes does."""
+
+REGISTERED = """
+import json
+from forebay_server import vllm_compat
+print(json.dumps({name: vllm_compat.registered(name) for name in ("TOOL_CALL_PARSER", "REASONING_PARSER")}))
+"""
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+
+
+def test_every_parser_of_the_table_is_one_of_vllms(vllm_python: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [vllm_python, "-c", REGISTERED],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    known = json.loads(done.stdout.splitlines()[-1])
+    tools = {family.tool_parser for family in FAMILIES} - {""}
+    reasoning = {family.reasoning_parser for family in FAMILIES} - {""}
+    assert tools <= set(known["TOOL_CALL_PARSER"])
+    assert reasoning <= set(known["REASONING_PARSER"])
+
+
+def call_a_tool(server: Server) -> tuple[int, Any]:
+    server.wait_for("/readyz")
+    question = [{"role": "user", "content": "Hello"}]
+    return ask(server, "/v1/chat/completions", model="tiny", messages=question, tools=[WEATHER], max_tokens=4)
+
+
+def test_a_known_family_may_call_tools_without_a_setting(serve: Callable[..., Server]) -> None:
+    server = serve(CUSTOM_CHAT_TEMPLATE=TEMPLATE, OPENAI_SERVED_MODEL_NAME_OVERRIDE="tiny")
+    status, reply = call_a_tool(server)
+    assert status == 200, reply
+    assert "Tool calls are read by the parser hermes" in server.log.read_text()
+
+
+def test_the_setting_turns_the_parser_off(serve: Callable[..., Server]) -> None:
+    off = {"AUTO_TOOL_CALL_PARSER": "0", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "tiny"}
+    status, reply = call_a_tool(serve(CUSTOM_CHAT_TEMPLATE=TEMPLATE, **off))
+    assert status == 400, reply
+    assert "TOOL_CALL_PARSER" in reply["error"]["message"]

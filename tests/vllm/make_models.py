@@ -68,6 +68,17 @@ def thinker(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
     (target / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer)}))
 
 
+def coder(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """The tiny chat model, whose tokenizer has the tokens by which Qwen's coders fill in."""
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"]}
+    )
+    shutil.copytree(tokenizer.name_or_path, target)
+    tokenizer.save_pretrained(target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer)}))
+
+
 def whisper(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
     """Whisper with its special tokens and the bytes for words: it hears 30 seconds and writes up to 64 tokens."""
     languages = list(architectures.whisper.tokenization_whisper.LANGUAGES)
@@ -153,6 +164,7 @@ def listener(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
 
 KINDS: dict[str, Callable[[PreTrainedTokenizerBase, Path], None]] = {
     "adapter": adapter,
+    "coder": coder,
     "classifier": lambda tokenizer, target: bert(("safe", "spam", "rude"), tokenizer, target),
     "cross-encoder": lambda tokenizer, target: bert(("relevant",), tokenizer, target),
     "embedder": embedder,

@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from forebay_protocol.request_id import HEADER
+from forebay_server import vllm_compat
 from forebay_server.app import PLUGIN, current
+from forebay_server.compat import fill_in
 from forebay_server.compat.max_tokens import STRICT
 from forebay_server.lifecycle.state import Step
 from forebay_server.serving import response_headers
@@ -49,6 +51,8 @@ class ForebayPlugin:
         process.observe(engine_client, state, args)
         tap_engine(engine_client)
         process.tasks = await engine_client.get_supported_tasks()
+        writes = "generate" in process.tasks
+        setattr(state, fill_in.STATE, fill_in.find_fill_in(vllm_compat.token_id_of(engine_client)) if writes else None)
 
 
 def in_shape(handler: ExceptionHandler) -> ExceptionHandler:

@@ -251,6 +251,28 @@ async def wake_up(engine_client: Any, tags: list[str] | None) -> bool:
     return not await engine_client.is_sleeping() if awake is None else bool(awake)  # 0.26 to 0.30 return None
 
 
+def token_id_of(engine_client: Any) -> Callable[[str], int | None]:
+    """Gives the number of the one token that the model's tokenizer reads a text as, None where it reads several."""
+    try:
+        tokenizer = engine_client.get_tokenizer()
+    except ValueError:  # --skip-tokenizer-init
+        return lambda text: None
+
+    def token_id(text: str) -> int | None:
+        try:
+            numbers = list(tokenizer.encode(text, add_special_tokens=False))
+        except Exception:  # noqa: BLE001 - tokenizers are anybody's code: one that cannot read this has no such token
+            return None
+        return int(numbers[0]) if len(numbers) == 1 and numbers[0] != _unknown(tokenizer) else None
+
+    return token_id
+
+
+def _unknown(tokenizer: Any) -> int | None:
+    """The number that stands for every text that a tokenizer does not know, where it has one."""
+    return getattr(tokenizer, "unk_token_id", None)
+
+
 def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """`endpoint` as vLLM decorates its own: stopped when the client leaves, and counted in the server's load."""
     from vllm.entrypoints.serve.utils.api_utils import load_aware_call, with_cancellation

@@ -75,3 +75,27 @@ def test_the_garbage_collector_is_off_for_imports_only(fails: bool) -> None:
         assert gc.get_freeze_count() > frozen, "what was imported is not looked at again"
     finally:
         gc.unfreeze()
+
+
+class Tokenizer:
+    """Reads words; what it does not know is number 0."""
+
+    unk_token_id = 0
+    known = {"<mark>": 7}  # noqa: RUF012 - never changed
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        if text == "<raises>":
+            raise ValueError(text)
+        return [1] * add_special_tokens + [self.known.get(word, 0) for word in text.split("-")]
+
+
+def test_a_token_is_what_the_tokenizer_reads_as_one() -> None:
+    token_id = vllm_compat.token_id_of(SimpleNamespace(get_tokenizer=Tokenizer))
+    assert [token_id(text) for text in ("<mark>", "<mark>-<mark>", "unknown", "<raises>")] == [7, None, None, None]
+
+
+def test_a_server_without_a_tokenizer_has_no_tokens() -> None:
+    def refuse() -> None:
+        raise ValueError("skip_tokenizer_init")
+
+    assert vllm_compat.token_id_of(SimpleNamespace(get_tokenizer=refuse))("<mark>") is None

@@ -32,7 +32,7 @@ DESCRIPTIONS = {
     "FOREBAY_ENGINE_STUCK_SECONDS": "requests running and no step of the engine finished for so long: restarted",
     "FOREBAY_ENGINE_PROBE_SECONDS": "an engine that was idle for so long is asked one token; 0: never",
     "VLLM_STARTUP_TIMEOUT": "seconds in which the model must answer, or the server ends; no limit when unset",
-    "AUTO_TOOL_CALL_PARSER": "1: a known model family gets its tool parser by itself; 0: TOOL_CALL_PARSER alone sets it",
+    "AUTO_TOOL_CALL_PARSER": "1: a known model family gets its tool parser by itself; 0: only TOOL_CALL_PARSER does",
     "STRICT_MAX_TOKENS": "1: a max_tokens above the context is refused, as vLLM does; 0: it is an upper bound",
     "REQUEST_TIMEOUT": "seconds that a job may take",
     "MAX_CONCURRENCY": "jobs that are taken at once; OpenAI requests are not counted",

@@ -63,8 +63,8 @@ MEDIA_NOT_FETCHED = ApiError(
 )
 
 SUFFIX_NOT_SUPPORTED = (
-    "vLLM does not fill in before a suffix for this model: write the prompt with the tokens that the model itself has "
-    "for it, such as <|fim_prefix|>, <|fim_suffix|> and <|fim_middle|>."
+    "This model cannot fill in before a suffix: its tokenizer has none of the known tokens for it. Send the prompt "
+    "without suffix."
 )
 RESPONSES_NOT_STORED = (
     "Responses are stored, in one pod's memory, only where VLLM_ENABLE_RESPONSES_API_STORE=1 is in spec.env: "
@@ -109,7 +109,7 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
         return ApiError(404, f"{message} {RESPONSES_NOT_STORED}", "response_not_found", param)
     if status == 404 and "model" in message and "does not exist" in message:
         return ApiError(404, message, "model_not_found", "model")
-    if status == 400 and message.startswith("suffix is only supported"):
+    if status == 400 and message.startswith(("suffix is only supported", "suffix is not currently")):
         return ApiError(400, SUFFIX_NOT_SUPPORTED, "unsupported_parameter", "suffix")
     if status == 400 and ("maximum context length" in message or "longer than the maximum model length" in message):
         return ApiError(400, message, "context_length_exceeded", param)

@@ -18,7 +18,8 @@ from forebay_protocol.errors import MODEL_MISSING, ApiError
 from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
 from forebay_server.asgi import DIRECT
-from forebay_server.compat import anthropic, forced_tools, openai, responses
+from forebay_server.compat import anthropic, fill_in, forced_tools, openai, responses
+from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
 from forebay_server.serving import errors, routes, streams
 
@@ -99,11 +100,13 @@ def _writes(
     text: str = "",
     reasons: bool = False,
     model_required: bool = True,
+    fills_in: bool = False,
 ) -> Callable[[RouteHandler], RouteHandler]:
     """An endpoint whose answer, where it is no error, comes from `write`(what vLLM's handler returned, request).
 
     `handler` is its name in the app's state. Without `stream` a streamed answer is left to vLLM's route, but
     for one of plain text where `text` names the text's key in a chunk. `reasons`: its deltas may have reasoning.
+    `fills_in`: its request may have a suffix.
     """
 
     def make(core: RouteHandler) -> RouteHandler:
@@ -134,6 +137,11 @@ def _writes(
             state = raw_request.app.state
             if not getattr(state, STRICT, False) and raw_request.scope.get(DIRECT) is not None:  # None: it is a job's
                 clamp_max_tokens(request, state.vllm_config.model_config.max_model_len)
+            try:
+                if fills_in:
+                    fill_in.apply_suffix(request, getattr(state, fill_in.STATE, None))
+            except Incompatible as refused:
+                return error_response(refused.error, raw_request.url.path)
             named = request.model or not model_required
             ours = text and named and LOAD_HEADER not in raw_request.headers
             if ours and streams.is_plain(request, getattr(state, handler, None), state):
@@ -203,7 +211,12 @@ REPLACED: dict[tuple[str, ...], Callable[[RouteHandler], RouteHandler]] = {
         "openai_serving_chat", "create_chat_completion", _write_chat, text='"content":', reasons=True
     ),
     ("/v1/completions", "POST"): _writes(
-        "openai_serving_completion", "create_completion", _write_text, text='"text":', model_required=False
+        "openai_serving_completion",
+        "create_completion",
+        _write_text,
+        text='"text":',
+        model_required=False,
+        fills_in=True,
     ),
     ("/v1/responses", "POST"): _writes("openai_serving_responses", "create_responses", _write_response, stream=True),
     ("/v1/messages", "POST"): _writes("anthropic_serving_messages", "create_messages", _write_message),

@@ -1,0 +1,44 @@
+"""A suffix reaches a model that can fill in as its own tokens, and is refused for one that cannot."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.vllm.asking import ask
+from tests.vllm.models import Models
+from tests.vllm.server import Server
+
+
+@pytest.fixture
+def coder(serve: Callable[..., Server], models: Models) -> Server:
+    server = serve(MODEL_NAME=models.path("coder"), OPENAI_SERVED_MODEL_NAME_OVERRIDE="tiny")
+    server.wait_for("/readyz")
+    return server
+
+
+def complete(server: Server, **fields: Any) -> tuple[int, Any]:
+    return ask(server, "/v1/completions", model="tiny", max_tokens=4, **fields)
+
+
+def test_a_suffix_is_put_into_the_prompt(coder: Server) -> None:
+    status, reply = complete(coder, prompt=["ab", "c"], suffix="de", return_token_ids=True)
+    assert status == 200, reply
+    prompts = [
+        ask(coder, "/v1/detokenize", model="tiny", tokens=choice["prompt_token_ids"])[1]["prompt"]
+        for choice in reply["choices"]
+    ]
+    assert prompts == [f"<|fim_prefix|>{text}<|fim_suffix|>de<|fim_middle|>" for text in ("ab", "c")]
+    assert all(len(choice["prompt_token_ids"]) <= 7 for choice in reply["choices"]), "each mark is one token"
+
+
+def test_what_does_not_go_with_a_suffix_is_refused(coder: Server) -> None:
+    for fields in ({"prompt": "ab", "echo": True}, {"prompt": [1, 2]}):
+        status, reply = complete(coder, suffix="de", **fields)
+        assert (status, reply["error"]["param"]) == (400, "suffix"), reply
+
+
+def test_a_model_that_cannot_fill_in_says_so(writer: Server) -> None:
+    status, reply = complete(writer, prompt="ab", suffix="de")
+    assert (status, reply["error"]["param"]) == (400, "suffix"), reply
+    assert complete(writer, prompt="ab", suffix="")[0] == 200

@@ -181,6 +181,30 @@ def test_tools_that_openais_clients_send_are_taken(writer: Server) -> None:
     assert [tool["type"] for tool in reply["tools"]] == ["function", "custom"]
 
 
+def test_fields_without_effect_are_named_in_a_header(writer: Server) -> None:
+    create: Any = client(writer, "/v1").chat.completions.with_raw_response.create
+    more = {"store": True, "user": "u", "extra_body": {"temprature": 1}}
+    answer = create(model=NAME, messages=HELLO, max_tokens=2, **more)
+    assert set(answer.headers["x-forebay-ignored"].split(", ")) == {
+        "store",
+        "user",
+        "temprature;suggestion=temperature",
+    }
+    plain = create(model=NAME, messages=HELLO, max_tokens=2)
+    assert "x-forebay-ignored" not in plain.headers
+
+
+def test_fields_whose_meaning_would_be_lost_are_refused(writer: Server) -> None:
+    for path, fields in (
+        ("chat/completions", {"messages": HELLO, "functions": [WEATHER["function"]]}),
+        ("chat/completions", {"messages": HELLO, "modalities": ["audio"]}),
+        ("responses", {"input": "Hi", "conversation": "conv_1"}),
+        ("responses", {"input": "Hi", "prompt": {"id": "pmpt_1"}}),
+    ):
+        status, reply = ask(writer, f"/v1/{path}", model=NAME, **fields)
+        assert (status, reply["error"]["param"]) == (400, list(fields)[1]), reply
+
+
 def test_a_conversation_that_is_not_stored_must_be_sent_whole(writer: Server) -> None:
     status, content = ask(writer, "/v1/responses", model=NAME, input="Hi", previous_response_id="resp_1")
     assert (status, content["error"]["type"]) == (404, "invalid_request_error"), content

@@ -17,7 +17,12 @@ def fill_in(*tokens: str) -> FillIn | None:
 
 
 def request(**fields: Any) -> SimpleNamespace:
-    absent: dict[str, Any] = {"echo": False, "prompt_embeds": None, "truncate_prompt_tokens": None, "stop_token_ids": []}
+    absent: dict[str, Any] = {
+        "echo": False,
+        "prompt_embeds": None,
+        "truncate_prompt_tokens": None,
+        "stop_token_ids": [],
+    }
     return SimpleNamespace(**{**absent, "prompt": "a(", "suffix": ")", **fields})
 
 

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from forebay_server.asgi import Message
-from forebay_server.serving.response_headers import complete_headers
+from forebay_server.asgi import Message, Scope
+from forebay_server.serving.response_headers import IGNORED_STATE, complete_headers
 
 STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 OPEN = (b"access-control-allow-origin", b"*")
@@ -47,3 +47,17 @@ async def test_a_page_that_may_read_the_answer_may_read_its_ids() -> None:
     exposed = (await answered(OPEN))["access-control-expose-headers"].split(", ")
     assert {"x-request-id", "x-runpod-worker-id"} <= set(exposed)
     assert "access-control-expose-headers" not in await answered()
+
+
+async def test_fields_without_effect_are_named_whoever_answers() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"headers": []}
+    inner, completed = complete_headers(scope, send)
+    inner["state"][IGNORED_STATE] = ("store", "temprature;suggestion=temperature", "odd\r\nname: ü")
+    await completed({"type": "http.response.start", "status": 200, "headers": []})
+    named = dict(sent[0]["headers"])[b"x-forebay-ignored"]
+    assert named == b"store, temprature;suggestion=temperature, odd??name???"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
+from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from forebay_server.compat.unsupported_fields import refuse_audio, refuse_conversation, refuse_functions
 from forebay_server.compat.vendor_tools import (
     CLIENT_TOOLS,
     FOREIGN_TOOLS,
@@ -20,7 +22,7 @@ from forebay_server.compat.vendor_tools import (
     find_left_out,
 )
 
-CHAT, COMPLETIONS, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"
+__all__ = ["CHAT", "COMPLETIONS", "GUIDED", "MESSAGES", "RESPONSES", "AdaptedBody", "adapt_body", "adapt_fields"]
 
 GUIDED = {
     "guided_json": "json",
@@ -154,10 +156,10 @@ def adapt_guided_messages(fields: Fields) -> Fields:
 Adapt = Callable[[Fields], Fields]
 
 _ADAPTERS: Mapping[str, Collection[Adapt]] = {
-    CHAT: (adapt_guided, adapt_greedy),
+    CHAT: (adapt_guided, adapt_greedy, refuse_functions, refuse_audio),
     f"{CHAT}/batch": (adapt_guided, adapt_greedy),
     COMPLETIONS: (adapt_guided, adapt_greedy, adapt_suffix),
-    RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_tools),
+    RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_tools, refuse_conversation),
     MESSAGES: (adapt_guided_messages, adapt_anthropic_tools),
     f"{MESSAGES}/count_tokens": (adapt_anthropic_tools,),
 }
@@ -167,10 +169,15 @@ _FOR_ANTHROPIC = re.compile(
     rb'"(?:guided_|%s)' % b"|".join(kind.encode() for kind in (*SERVER_TOOLS, *CLIENT_TOOLS, "computer_"))
 )
 
-_FOR_RESPONSES = re.compile(rb'%s|"(?:grammar"|%s)' % (_FOR_OPENAI.pattern, b"|".join(map(str.encode, FOREIGN_TOOLS))))
+_FOR_CHAT = re.compile(rb'%s|"(?:functions|function_call|modalities)"\s*:' % _FOR_OPENAI.pattern)
+
+_FOR_RESPONSES = re.compile(
+    rb'%s|"(?:grammar"|conversation"\s*:|%s)' % (_FOR_OPENAI.pattern, b"|".join(map(str.encode, FOREIGN_TOOLS)))
+)
 
 _MARKERS: Mapping[str, re.Pattern[bytes]] = {
-    **dict.fromkeys((CHAT, f"{CHAT}/batch", COMPLETIONS), _FOR_OPENAI),
+    CHAT: _FOR_CHAT,
+    **dict.fromkeys((f"{CHAT}/batch", COMPLETIONS), _FOR_OPENAI),
     RESPONSES: _FOR_RESPONSES,
     **dict.fromkeys((MESSAGES, f"{MESSAGES}/count_tokens"), _FOR_ANTHROPIC),
 }

@@ -19,13 +19,22 @@ UNBUFFERED = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no"}
 LEFT_OUT = b"x-forebay-tools-left-out"
 """On an answer: tools that only the API owner's servers can run, so that the model was not told of them."""
 
+IGNORED = b"x-forebay-ignored"
+"""On an answer: fields of the request that had no effect (unsupported_fields)."""
+
+IGNORED_STATE = "forebay_ignored"
+"""Their place in the request's state."""
+
+_UNFIT_ITEM = re.compile(r"[^A-Za-z0-9_.;=-]")
+
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 """What a name may have that a header must not."""
 
 WORKER = (pod.WORKER_ID.encode(), _UNFIT.sub("?", socket.gethostname()).encode())
 """Which pod answers: Kubernetes makes its name that of the host. RunPod's load balancer names the worker so."""
 
-EXPOSED = (b"access-control-expose-headers", REQUEST_ID + b", retry-after, " + LEFT_OUT + b", " + WORKER[0])
+_READABLE = (REQUEST_ID, b"retry-after", LEFT_OUT, IGNORED, WORKER[0])
+EXPOSED = (b"access-control-expose-headers", b", ".join(_READABLE))
 """What pages of other sites may read besides the body, where they may read the answer at all (CORS)."""
 
 
@@ -44,7 +53,11 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
     def send_completed(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = [each for each in message.get("headers", ()) if each[0].lower() != REQUEST_ID]
-            message = {**message, "headers": [*headers, line, *_missing({name.lower(): it for name, it in headers})]}
+            missing = _missing({name.lower(): it for name, it in headers})
+            if ignored := scope["state"].get(IGNORED_STATE):
+                value = ", ".join(_UNFIT_ITEM.sub("?", item) for item in ignored)
+                missing.append((IGNORED, value.encode()))
+            message = {**message, "headers": [*headers, line, *missing]}
         return send(message)
 
     return scope, send_completed

@@ -21,7 +21,8 @@ from forebay_server.asgi import DIRECT
 from forebay_server.compat import anthropic, fill_in, forced_tools, openai, responses
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
-from forebay_server.serving import errors, routes, streams
+from forebay_server.compat.unsupported_fields import find_ignored
+from forebay_server.serving import errors, response_headers, routes, streams
 
 RouteHandler = Callable[..., Awaitable[Any]]
 
@@ -79,12 +80,21 @@ def in_openais_shape(endpoint: RouteHandler) -> RouteHandler:
         asked = kwargs.get("raw_request") or kwargs.get(name)
         if isinstance(asked, Request):
             asked.state.understood = True
+            setattr(asked.state, response_headers.IGNORED_STATE, await _ignored(kwargs.get("request"), asked))
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
             return reshape(answer, asked.url.path if isinstance(asked, Request) else "")
         return answer
 
     return shaped
+
+
+async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
+    """The fields of a request that have no effect. `body`: as vLLM parsed it."""
+    if not hasattr(body, "model_fields_set"):
+        return ()
+    others = await request.json() if body.model_extra is None else body.model_extra  # parsed once already
+    return find_ignored(routes.read_path(request.url.path).path, body, others)
 
 
 def _is_ours(path: str) -> bool:

@@ -62,7 +62,8 @@ PLAIN_FIELDS = frozenset(
         "user",
     }
 )
-"""What a request may ask for so that its chunks differ in text only. What a new vLLM adds is left to vLLM."""
+"""What a request may ask for so that its chunks differ in text only. What a new vLLM adds is left to vLLM, and fields
+that vLLM does not know have no effect."""
 
 HARMLESS_MIDDLEWARE = ("vllm.", "forebay_server.", "prometheus_fastapi_instrumentator.", "starlette.middleware.cors")
 """Modules whose middleware looks at the head of an answer only."""
@@ -196,7 +197,7 @@ def is_plain(request: Any, serving: Any, state: Any) -> bool:
     return bool(
         request.stream
         and serving is not None
-        and request.model_fields_set <= PLAIN_FIELDS
+        and request.model_fields_set - (request.model_extra or {}).keys() <= PLAIN_FIELDS
         and (request.n or 1) == 1
         and not (options and options.continuous_usage_stats)
         and _passes_text(getattr(serving, "parser_cls", None))

@@ -1,0 +1,135 @@
+"""Fields of OpenAI's and Anthropic's requests that have no effect here: named in a header, or refused. Pure.
+
+A field is refused where a client would take the answer for something else than it is. One that changes nothing in the
+answer, and one that is not known, is named in the header: clients that send it to everybody go on working.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from forebay_protocol.spelling import find_nearest
+from forebay_server.compat.incompatible import Incompatible
+from forebay_server.compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
+
+Fields = dict[str, Any]
+
+MAX_NAMED = 16
+"""Fields that the header names."""
+
+MAX_NAME = 64
+"""Characters of a name in the header, and of one that is compared with known ones."""
+
+_ACCOUNT = {
+    "metadata": "nothing is stored",
+    "safety_identifier": "nobody watches for abuse",
+    "service_tier": "all requests are served alike",
+    "store": "answers are not stored",
+    "user": "it is not recorded",
+}
+
+_CACHE = {
+    "prompt_cache_key": "prompts are cached by their content",
+    "prompt_cache_options": "prompts are cached by their content",
+    "prompt_cache_retention": "prompts are cached as long as there is room",
+}
+
+NO_EFFECT: Mapping[str, Mapping[str, str]] = {
+    CHAT: {
+        **_ACCOUNT,
+        **_CACHE,
+        "audio": "answers are text",
+        "moderation": "answers are not moderated",
+        "prediction": "it is a matter of speed only",
+        "verbosity": "say in the prompt how long the answer should be",
+        "web_search_options": "the model searches nothing",
+    },
+    COMPLETIONS: {**_ACCOUNT, **_CACHE, "best_of": "each of the n answers is returned"},
+    RESPONSES: {
+        **{name: why for name, why in _CACHE.items() if name != "prompt_cache_key"},
+        "access_programs": "there are none",
+        "background_options": "background has none",
+        "context_management": "the conversation is used as it is sent",
+        "image": "answers are text",
+        "max_tool_calls": "the client runs the tools",
+        "moderation": "answers are not moderated",
+        "service_tier": "all requests are served alike",
+        "stream_options": "events are not padded",
+    },
+    EMBEDDINGS: {"user": "it is not recorded"},
+    MESSAGES: {
+        "cache_control": "prompts are cached by their content",
+        "container": "nothing is run for the model",
+        "context_management": "the conversation is used as it is sent",
+        "inference_geo": "the server stands where it stands",
+        "mcp_servers": "the server calls none: its tools are not told to the model",
+        "metadata": "nothing is stored",
+        "service_tier": "all requests are served alike",
+        "speed": "all requests are served alike",
+    },
+}
+"""Path -> field of the vendor's API that the server takes and ignores -> why it does no harm, or what to do.
+
+Source: the parameters of openai-python 3.57 and of Anthropic's Messages API, compared with the models of vLLM 0.32.
+"""
+
+_DEFAULTS = {
+    "service_tier": ("auto", "default", "standard_only"),
+    "speed": ("standard",),
+    "verbosity": ("medium",),
+    "best_of": (1,),
+}
+"""Values that ask for nothing else than what happens."""
+
+
+def find_ignored(path: str, body: Any, others: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of a request that have no effect, at most MAX_NAMED, each as an item for the header.
+
+    Args:
+        path: as vLLM knows it.
+        body: the request as vLLM parsed it, a pydantic.BaseModel.
+        others: what was sent besides the fields that it has.
+    """
+    fields = type(body).model_fields
+    known = {each for name, field in fields.items() for each in (name, field.alias) if each}
+    sent = {**others, **{name: getattr(body, name) for name in body.model_fields_set if name in fields}}
+    return tuple(islice(_ignored(NO_EFFECT.get(path, {}), sent, known), MAX_NAMED))
+
+
+def _ignored(no_effect: Mapping[str, str], sent: Mapping[str, Any], known: Collection[str]) -> Iterator[str]:
+    for name, value in sent.items():
+        if name in no_effect:
+            if not _asks_for_nothing(name, value):
+                yield name
+        elif name not in known and value is not None:
+            nearest = find_nearest(name, known) if len(name) <= MAX_NAME else ""
+            yield f"{name[:MAX_NAME]};suggestion={nearest}" if nearest else name[:MAX_NAME]
+
+
+def _asks_for_nothing(name: str, value: Any) -> bool:
+    if name == "web_search_options":
+        return value is None
+    return value is None or value is False or value in ("", [], {}) or value in _DEFAULTS.get(name, ())
+
+
+def refuse_functions(fields: Fields) -> Fields:
+    """Chat completions without the form that tools had before November 2023, which vLLM does not know."""
+    for name, instead in (("functions", "tools"), ("function_call", "tool_choice")):
+        if fields.get(name) not in (None, [], "none", "auto"):
+            raise Incompatible(f"{name} is the older form of {instead}, and is not supported. Send {instead}.", name)
+    return {name: value for name, value in fields.items() if name not in ("functions", "function_call")}
+
+
+def refuse_audio(fields: Fields) -> Fields:
+    """Chat completions that want text, which is all that vLLM answers with."""
+    modalities = fields.get("modalities")
+    if isinstance(modalities, list) and any(each != "text" for each in modalities):
+        raise Incompatible('Answers are text only: send modalities as ["text"], or not at all.', "modalities")
+    return {name: value for name, value in fields.items() if name != "modalities" or modalities is None}
+
+
+def refuse_conversation(fields: Fields) -> Fields:
+    """Responses that bring their conversation."""
+    if fields.get("conversation") is not None:
+        raise Incompatible("Conversations are not stored here. Send the whole conversation as input.", "conversation")
+    return fields

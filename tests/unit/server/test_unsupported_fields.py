@@ -1,0 +1,138 @@
+"""Fields that have no effect are named, those whose meaning would be lost are refused."""
+
+import json
+from typing import Any
+
+import pytest
+from openai.types import completion_create_params, embedding_create_params
+from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.responses import response_create_params
+from pydantic import BaseModel, ConfigDict, Field
+
+from forebay_server.compat.incompatible import Incompatible
+from forebay_server.compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
+from forebay_server.compat.request_fields import adapt_body
+from forebay_server.compat.unsupported_fields import NO_EFFECT, find_ignored
+
+REFUSED = {CHAT: {"functions", "function_call", "modalities"}, RESPONSES: {"conversation", "prompt"}}
+"""Those of `prompt` are refused by vLLM itself."""
+
+EFFECTIVE = {
+    CHAT: "frequency_penalty logit_bias logprobs max_completion_tokens max_tokens messages model n parallel_tool_calls"
+    " presence_penalty reasoning_effort response_format seed stop stream_options temperature tool_choice tools"
+    " top_logprobs top_p",
+    COMPLETIONS: "echo frequency_penalty logit_bias logprobs max_tokens model n presence_penalty prompt seed stop"
+    " stream_options suffix temperature top_p",
+    RESPONSES: "background include input instructions max_output_tokens metadata model parallel_tool_calls"
+    " previous_response_id prompt_cache_key reasoning safety_identifier store temperature text tool_choice tools"
+    " top_logprobs top_p truncation user",
+    EMBEDDINGS: "dimensions encoding_format input model",
+}
+"""What has an effect, or comes back in the answer."""
+
+PARAMETERS = {
+    CHAT: chat_create_params.CompletionCreateParamsBase,
+    COMPLETIONS: completion_create_params.CompletionCreateParamsBase,
+    RESPONSES: response_create_params.ResponseCreateParamsBase,
+    EMBEDDINGS: embedding_create_params.EmbeddingCreateParams,
+}
+
+
+@pytest.mark.parametrize("path", PARAMETERS)
+def test_every_parameter_of_openais_client_has_an_effect_or_is_told(path: str) -> None:
+    parameters = set(PARAMETERS[path].__annotations__)
+    told = NO_EFFECT[path].keys() | REFUSED.get(path, set())
+    assert parameters - told == set(EFFECTIVE[path].split())
+
+
+class Request(BaseModel):
+    """As vLLM's models of OpenAI's requests are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    user: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+
+class Strict(BaseModel):
+    """As vLLM's models of Anthropic's requests are: they drop what they do not know."""
+
+    model: str
+    metadata: dict[str, Any] | None = None
+
+
+def ignored(path: str = CHAT, **fields: Any) -> tuple[str, ...]:
+    body = Request.model_validate({"model": "m", **fields})
+    return find_ignored(path, body, body.model_extra or {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"max_tokens": 4, "schema": {}}, ()),
+        ({"store": True, "metadata": {"a": "b"}, "user": "u"}, {"store", "metadata", "user"}),
+        ({"store": False, "metadata": {}, "user": None, "prediction": None}, ()),
+        ({"service_tier": "auto"}, ()),
+        ({"service_tier": "priority"}, {"service_tier"}),
+        ({"web_search_options": {}}, {"web_search_options"}),
+        ({"temprature": 0.5}, {"temprature;suggestion=temperature"}),
+        ({"max_token": 5}, {"max_token;suggestion=max_tokens"}),
+        ({"enable_magic": True}, {"enable_magic"}),
+        ({"enable_magic": None}, ()),
+    ],
+)
+def test_what_has_no_effect_is_named_with_what_was_meant(fields: dict[str, Any], named: Any) -> None:
+    assert set(ignored(**fields)) == set(named)
+
+
+def test_a_model_that_drops_what_it_does_not_know_is_compared_with_the_body() -> None:
+    sent = {"model": "m", "metadata": {"user_id": "u"}, "mcp_servers": [{"name": "x"}], "modle": "m"}
+    assert set(find_ignored(MESSAGES, Strict.model_validate(sent), sent)) == {
+        "metadata",
+        "mcp_servers",
+        "modle;suggestion=model",
+    }
+
+
+def test_the_names_are_bounded() -> None:
+    fields: dict[str, Any] = {f"{'x' * 100_000}{number}": 1 for number in range(100)}
+    found = ignored("/v1/chat/completions", **fields)
+    assert (len(found), max(map(len, found))) == (16, 64)
+
+
+def adapted(path: str, **fields: Any) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(adapt_body(path, json.dumps(fields).encode()).content)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        (CHAT, {"functions": [{"name": "f"}]}, "functions"),
+        (CHAT, {"function_call": {"name": "f"}}, "function_call"),
+        (CHAT, {"modalities": ["text", "audio"]}, "modalities"),
+        (RESPONSES, {"conversation": "conv_1"}, "conversation"),
+        (RESPONSES, {"conversation": {"id": "conv_1"}}, "conversation"),
+    ],
+)
+def test_what_would_be_lost_is_refused(path: str, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(Incompatible) as refused:
+        adapt_body(path, json.dumps({"model": "m", **fields}).encode())
+    assert (refused.value.error.status, refused.value.error.param) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "left"),
+    [
+        (CHAT, {"functions": [], "function_call": "none"}, {}),
+        (CHAT, {"functions": None, "function_call": "auto"}, {}),
+        (CHAT, {"modalities": ["text"]}, {}),
+        (RESPONSES, {"conversation": None}, {"conversation": None}),
+        (RESPONSES, {"input": [{"type": "function_call"}]}, {"input": [{"type": "function_call"}]}),
+    ],
+)
+def test_what_asks_for_nothing_is_taken(path: str, fields: dict[str, Any], left: dict[str, Any]) -> None:
+    assert adapted(path, **fields) == left

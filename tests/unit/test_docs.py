@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator, Mapping
 
 from cluster.pins import ROOT
 from forebay_server.compat.fill_in import TOKENS, FillIn
@@ -34,6 +35,55 @@ def test_the_table_of_prompts_for_filling_in_is_that_of_the_server() -> None:
     assert list(told.values()) == [f"`{FillIn(each, ()).render('PROMPT', 'SUFFIX')}`" for each in TOKENS.values()]
     for family, described in zip(TOKENS, told, strict=True):
         assert described.startswith(family)
+
+
+SOURCES = [
+    ROOT / "protocol/src/forebay_protocol/errors.py",
+    *(ROOT / "server/src/forebay_server/compat").glob("*.py"),
+    *(
+        ROOT / f"server/src/forebay_server/serving/{name}.py"
+        for name in ("errors", "extra_routes", "route_overrides", "validation_errors")
+    ),
+]
+"""What makes the errors of an endpoint's API. Engine control on the ops port is not a part of it."""
+
+
+def test_every_error_message_of_the_server_is_explained() -> None:
+    written = {message for source in SOURCES for message in _messages(ast.parse(source.read_text()))}
+    explained = [message for _, message, _ in _rows(API.read_text(), "### Messages", "\n## ")]
+    assert len(explained) == len(set(explained))
+    assert {message.strip("`") for message in explained} == written
+
+
+def _messages(module: ast.Module) -> Iterator[str]:
+    """The messages of a module's errors, with … for what is filled in."""
+    assigned = [node for node in module.body if isinstance(node, ast.Assign)]
+    texts = {ast.unparse(node.targets[0]): _text(node.value, {}) for node in assigned}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and (place := MESSAGE_PLACE.get(ast.unparse(node.func))) is not None:
+            message = _text(node.args[place], texts)
+            if message.replace("…", "").strip():
+                yield message
+
+
+MESSAGE_PLACE = {"ApiError": 1, "Incompatible": 0}
+"""What makes an error -> which of its arguments is the message."""
+
+
+def _text(node: ast.expr, texts: Mapping[str, str]) -> str:
+    """A text as it stands in the code, "…" for what is computed."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(_text(value, texts) for value in values)
+        case ast.FormattedValue(value=value):
+            return _text(value, texts)
+        case ast.Call(func=ast.Name(id="_shorten"), args=[argument]):
+            return _text(argument, texts)
+        case ast.Name(id=name):
+            return texts.get(name) or "…"
+    return "…"
 
 
 def _rows(page: str, begin: str, end: str) -> list[list[str]]:

@@ -181,6 +181,20 @@ def test_tools_that_openais_clients_send_are_taken(writer: Server) -> None:
     assert [tool["type"] for tool in reply["tools"]] == ["function", "custom"]
 
 
+def test_functions_are_called_in_the_form_that_they_are_sent(writer: Server) -> None:
+    forced = {"functions": [WEATHER["function"]], "function_call": {"name": "weather"}}
+    asked: dict[str, Any] = {**forced, "max_tokens": 128, "seed": 7}
+    message = chat(writer, **asked)["choices"][0]["message"]
+    assert message["function_call"]["name"] == "weather"
+    assert is_city(message["function_call"]["arguments"])
+    body = {"model": NAME, "messages": HELLO, **asked}
+    deltas = [event["choices"][0]["delta"] for event in events(writer, "/v1/chat/completions", **body)]
+    calls = [delta["function_call"] for delta in deltas if "function_call" in delta]
+    assert calls[0]["name"] == "weather"
+    assert is_city("".join(call.get("arguments") or "" for call in calls))
+    assert not any("tool_calls" in delta for delta in deltas)
+
+
 def test_fields_without_effect_are_named_in_a_header(writer: Server) -> None:
     create: Any = client(writer, "/v1").chat.completions.with_raw_response.create
     more = {"store": True, "user": "u", "extra_body": {"temprature": 1}}
@@ -196,7 +210,6 @@ def test_fields_without_effect_are_named_in_a_header(writer: Server) -> None:
 
 def test_fields_whose_meaning_would_be_lost_are_refused(writer: Server) -> None:
     for path, fields in (
-        ("chat/completions", {"messages": HELLO, "functions": [WEATHER["function"]]}),
         ("chat/completions", {"messages": HELLO, "modalities": ["audio"]}),
         ("responses", {"input": "Hi", "conversation": "conv_1"}),
         ("responses", {"input": "Hi", "prompt": {"id": "pmpt_1"}}),

@@ -14,12 +14,12 @@ from forebay_server.compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES,
 from forebay_server.compat.request_fields import adapt_body
 from forebay_server.compat.unsupported_fields import NO_EFFECT, find_ignored
 
-REFUSED = {CHAT: {"functions", "function_call", "modalities"}, RESPONSES: {"conversation", "prompt"}}
+REFUSED = {CHAT: {"modalities"}, RESPONSES: {"conversation", "prompt"}}
 """Those of `prompt` are refused by vLLM itself."""
 
 EFFECTIVE = {
-    CHAT: "frequency_penalty logit_bias logprobs max_completion_tokens max_tokens messages model n parallel_tool_calls"
-    " presence_penalty reasoning_effort response_format seed stop stream_options temperature tool_choice tools"
+    CHAT: "frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages model n"
+    " parallel_tool_calls presence_penalty reasoning_effort response_format seed stop stream_options temperature tool_choice tools"
     " top_logprobs top_p",
     COMPLETIONS: "echo frequency_penalty logit_bias logprobs max_tokens model n presence_penalty prompt seed stop"
     " stream_options suffix temperature top_p",
@@ -111,8 +111,6 @@ def adapted(path: str, **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [
-        (CHAT, {"functions": [{"name": "f"}]}, "functions"),
-        (CHAT, {"function_call": {"name": "f"}}, "function_call"),
         (CHAT, {"modalities": ["text", "audio"]}, "modalities"),
         (RESPONSES, {"conversation": "conv_1"}, "conversation"),
         (RESPONSES, {"conversation": {"id": "conv_1"}}, "conversation"),
@@ -127,8 +125,6 @@ def test_what_would_be_lost_is_refused(path: str, fields: dict[str, Any], param:
 @pytest.mark.parametrize(
     ("path", "fields", "left"),
     [
-        (CHAT, {"functions": [], "function_call": "none"}, {}),
-        (CHAT, {"functions": None, "function_call": "auto"}, {}),
         (CHAT, {"modalities": ["text"]}, {}),
         (RESPONSES, {"conversation": None}, {"conversation": None}),
         (RESPONSES, {"input": [{"type": "function_call"}]}, {"input": [{"type": "function_call"}]}),

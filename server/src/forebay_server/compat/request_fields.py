@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
+from forebay_server.compat.legacy_functions import adapt_functions
 from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
-from forebay_server.compat.unsupported_fields import refuse_audio, refuse_conversation, refuse_functions
+from forebay_server.compat.unsupported_fields import refuse_audio, refuse_conversation
 from forebay_server.compat.vendor_tools import (
     CLIENT_TOOLS,
     FOREIGN_TOOLS,
@@ -156,7 +157,7 @@ def adapt_guided_messages(fields: Fields) -> Fields:
 Adapt = Callable[[Fields], Fields]
 
 _ADAPTERS: Mapping[str, Collection[Adapt]] = {
-    CHAT: (adapt_guided, adapt_greedy, refuse_functions, refuse_audio),
+    CHAT: (adapt_guided, adapt_greedy, adapt_functions, refuse_audio),
     f"{CHAT}/batch": (adapt_guided, adapt_greedy),
     COMPLETIONS: (adapt_guided, adapt_greedy, adapt_suffix),
     RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_tools, refuse_conversation),

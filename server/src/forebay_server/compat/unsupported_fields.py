@@ -10,6 +10,7 @@ from typing import Any
 
 from forebay_protocol.spelling import find_nearest
 from forebay_server.compat.incompatible import Incompatible
+from forebay_server.compat.legacy_functions import MARKER
 from forebay_server.compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
 
 Fields = dict[str, Any]
@@ -101,7 +102,7 @@ def _ignored(no_effect: Mapping[str, str], sent: Mapping[str, Any], known: Colle
         if name in no_effect:
             if not _asks_for_nothing(name, value):
                 yield name
-        elif name not in known and value is not None:
+        elif name not in known and value is not None and name != MARKER:
             nearest = find_nearest(name, known) if len(name) <= MAX_NAME else ""
             yield f"{name[:MAX_NAME]};suggestion={nearest}" if nearest else name[:MAX_NAME]
 
@@ -110,14 +111,6 @@ def _asks_for_nothing(name: str, value: Any) -> bool:
     if name == "web_search_options":
         return value is None
     return value is None or value is False or value in ("", [], {}) or value in _DEFAULTS.get(name, ())
-
-
-def refuse_functions(fields: Fields) -> Fields:
-    """Chat completions without the form that tools had before November 2023, which vLLM does not know."""
-    for name, instead in (("functions", "tools"), ("function_call", "tool_choice")):
-        if fields.get(name) not in (None, [], "none", "auto"):
-            raise Incompatible(f"{name} is the older form of {instead}, and is not supported. Send {instead}.", name)
-    return {name: value for name, value in fields.items() if name not in ("functions", "function_call")}
 
 
 def refuse_audio(fields: Fields) -> Fields:

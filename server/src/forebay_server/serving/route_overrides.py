@@ -18,7 +18,7 @@ from forebay_protocol.errors import MODEL_MISSING, ApiError
 from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
 from forebay_server.asgi import DIRECT
-from forebay_server.compat import anthropic, fill_in, forced_tools, openai, responses
+from forebay_server.compat import anthropic, fill_in, forced_tools, legacy_functions, openai, responses
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
 from forebay_server.compat.unsupported_fields import find_ignored
@@ -46,14 +46,18 @@ def replace_routes(app: FastAPI) -> None:
         )
 
 
+class ShapedError(JSONResponse):  # type: ignore[misc]
+    """An error that is in the shape of the API called."""
+
+
 def error_response(error: ApiError, path: str) -> JSONResponse:
     """`error` as an answer to a request for `path`."""
-    return JSONResponse(error.content(routes.read_path(path).api), error.status, dict(error.headers))
+    return ShapedError(error.content(routes.read_path(path).api), error.status, dict(error.headers))
 
 
 def reshape(response: Response, path: str) -> Response:
     """An error that vLLM made, in the shape of the API called; any other answer as it is."""
-    if response.status_code < 400 or not isinstance(response, JSONResponse):
+    if response.status_code < 400 or not isinstance(response, JSONResponse) or isinstance(response, ShapedError):
         return response
     body = json.loads(bytes(response.body))
     content: Mapping[str, Any] = body if isinstance(body, dict) else {"detail": body}
@@ -130,6 +134,8 @@ def _writes(
                 answer = await core(request=request, raw_request=raw_request)
                 if reasons and isinstance(answer, StreamingResponse):
                     answer.body_iterator = openai.with_reasoning_content(answer.body_iterator)
+                    if legacy_functions.wants_functions(request):
+                        answer.body_iterator = legacy_functions.with_function_calls(answer.body_iterator)
                 return answer
             answer = await getattr(serving, method)(request, raw_request)
             return _error(answer, raw_request) or write(answer, request)
@@ -172,7 +178,10 @@ def _error(answer: Any, raw_request: Request) -> Response | None:
 
 
 def _write_chat(answer: Any, request: Any) -> Response:
-    return JSONResponse(openai.complete_chat(answer.model_dump()))
+    reply = openai.complete_chat(answer.model_dump())
+    if legacy_functions.wants_functions(request):
+        reply = legacy_functions.restore_function_calls(reply)
+    return JSONResponse(reply)
 
 
 def _write_text(answer: Any, request: Any) -> Response:

@@ -1,0 +1,89 @@
+"""`functions` and `function_call`, the form that tools had in OpenAI's API before November 2023, to tools and back.
+
+Clients that send it read the answer in the same form. Pure: what changes a reply changes it in place.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from forebay_server.compat.incompatible import Incompatible
+
+JsonObject = dict[str, Any]
+
+MARKER = "forebay_functions"
+"""A field of the request for vLLM, which ignores it: its answer is to have the older form."""
+
+
+def adapt_functions(fields: JsonObject) -> JsonObject:
+    """A chat completion's functions as tools, in the conversation too.
+
+    Raises:
+        Incompatible: it has both forms.
+    """
+    rest = {name: value for name, value in fields.items() if name not in ("functions", "function_call")}
+    if isinstance(messages := fields.get("messages"), list):
+        rest["messages"] = _adapt_messages(messages)
+    functions, choice = fields.get("functions"), fields.get("function_call")
+    if not functions:
+        if isinstance(choice, dict):
+            raise Incompatible("function_call names a function, and functions has none.", "function_call")
+        return rest
+    if fields.get("tools"):
+        raise Incompatible("Send functions or tools, not both.", "functions")
+    if not isinstance(functions, list):
+        raise Incompatible("functions must be a list.", "functions")
+    rest |= {
+        "tools": [{"type": "function", "function": function} for function in functions],
+        "parallel_tool_calls": False,  # a message has one function_call
+        MARKER: True,
+    }
+    if choice is not None:
+        rest["tool_choice"] = {"type": "function", "function": choice} if isinstance(choice, dict) else choice
+    return rest
+
+
+def _adapt_messages(messages: list[Any]) -> list[Any]:
+    """A conversation with the calls and results of functions as those of tools."""
+    adapted: list[Any] = []
+    identity = ""
+    for number, message in enumerate(messages):
+        call = message.get("function_call") if isinstance(message, dict) else None
+        if isinstance(call, dict):
+            identity = f"call_{number}"
+            others = {name: value for name, value in message.items() if name != "function_call"}
+            tool_call = {"id": identity, "type": "function", "function": call}
+            adapted.append({**others, "tool_calls": [tool_call]})
+        elif isinstance(message, dict) and message.get("role") == "function":
+            adapted.append({**message, "role": "tool", "tool_call_id": identity or f"call_{number}"})
+        else:
+            adapted.append(message)
+    return adapted
+
+
+def wants_functions(request: Any) -> bool:
+    """Whether the answer is to have the older form. `request`: as vLLM parsed it."""
+    return bool((getattr(request, "model_extra", None) or {}).get(MARKER))
+
+
+def restore_function_calls(reply: JsonObject) -> JsonObject:
+    """A chat completion, or a chunk of one, with its tool call as a function call."""
+    for choice in reply.get("choices") or ():
+        part = choice.get("message") or choice.get("delta") or {}
+        first = next((call for call in part.pop("tool_calls", None) or () if not call.get("index")), None)
+        if first is not None:
+            function = first.get("function") or {}
+            part["function_call"] = {name: value for name, value in function.items() if value is not None}
+        if choice.get("finish_reason") == "tool_calls":
+            choice["finish_reason"] = "function_call"
+    return reply
+
+
+async def with_function_calls(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The events of a streamed chat completion, with function calls in place of tool calls."""
+    async for event in events:
+        if '"tool_calls"' not in event:
+            yield event
+            continue
+        chunk = restore_function_calls(json.loads(event.removeprefix("data: ")))
+        yield f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"

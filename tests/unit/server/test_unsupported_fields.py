@@ -18,9 +18,9 @@ REFUSED = {CHAT: {"modalities"}, RESPONSES: {"conversation", "prompt"}}
 """Those of `prompt` are refused by vLLM itself."""
 
 EFFECTIVE = {
-    CHAT: "frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages model n"
-    " parallel_tool_calls presence_penalty reasoning_effort response_format seed stop stream_options temperature tool_choice tools"
-    " top_logprobs top_p",
+    CHAT: "frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages"
+    " model n parallel_tool_calls presence_penalty reasoning_effort response_format seed stop stream_options"
+    " temperature tool_choice tools top_logprobs top_p",
     COMPLETIONS: "echo frequency_penalty logit_bias logprobs max_tokens model n presence_penalty prompt seed stop"
     " stream_options suffix temperature top_p",
     RESPONSES: "background include input instructions max_output_tokens metadata model parallel_tool_calls"

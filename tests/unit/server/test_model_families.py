@@ -28,6 +28,7 @@ ROWS = [
     ("qwen3_moe", XML, "qwen3_coder", ""),
     ("qwen3_5", XML + THINKS, "qwen3_coder", "qwen3"),
     ("qwen2", "{{ messages }}", "", ""),  # Qwen2.5-VL
+    ("qwen2", "You may call tools by <tool_call>: {{ messages }}", "", ""),
     ("llama", LLAMA, "llama3_json", ""),
     ("llama", "<|start_header_id|>{{ messages }}", "", ""),  # Llama 3
     ("llama", HERMES, "hermes", ""),  # Hermes 2 Pro, Hermes 3

@@ -12,7 +12,7 @@ from forebay_server.lifecycle.model_files import ModelFiles
 THINKS = "</think>"
 """In the chat template of nearly every model that thinks before it answers."""
 
-_RENDERS_TOOLS = re.compile(r"(?<![\w'\"\[.])tools(?![\w'\"])")
+_RENDERS_TOOLS = re.compile(r"\{[{%][^{}%]*(?<![\w'\"\[.])tools(?![\w'\"])")
 """The variable `tools` in a chat template. A template without it does not tell the model of its tools."""
 
 

@@ -18,7 +18,7 @@ written from the operator's own tables by `make docs`.
 | Reconciling | Forebay or Kubernetes still works on it, and goes on by itself once what holds it up is gone |
 | Stalled | nothing but a change of yours helps; nothing is tried again until then |
 | ModelLoaded | at least one pod has the model in memory |
-| EnvRecognized | no variable in `env` is probably misspelt or without effect; its message may advise a REASONING_PARSER |
+| EnvRecognized | no variable in `env` is probably misspelt or without effect; its message may advise one more |
 
 Helm's `--wait`, Flux and `kubectl wait --for=condition=Ready` go by these: an endpoint is done when Ready is True and
 Reconciling is not, has failed when Stalled is True, and is in progress otherwise.

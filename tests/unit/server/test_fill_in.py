@@ -81,6 +81,11 @@ def test_what_does_not_go_with_a_suffix_is_refused(fields: dict[str, Any]) -> No
     assert (refused.value.error.status, refused.value.error.param) == (400, "suffix")
 
 
+def test_a_suffix_is_not_copied_into_any_number_of_prompts() -> None:
+    with pytest.raises(Incompatible):
+        apply_suffix(request(prompt=["a"] * 1000, suffix="x" * 100_000), fill_in(*QWEN))
+
+
 def test_a_request_without_a_suffix_and_a_model_without_tokens_are_left_to_vllm() -> None:
     without = request(suffix=None, echo=True)
     apply_suffix(without, fill_in(*QWEN))

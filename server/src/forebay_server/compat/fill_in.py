@@ -14,6 +14,10 @@ STATE = "forebay_fill_in"
 """In the app's state: how the model fills in, or None."""
 
 
+MAX_CHARACTERS = 32 << 20
+"""Of the suffix, over all prompts that share it: as much as the largest body has by default."""
+
+
 @dataclass(frozen=True)
 class FillInTokens:
     """The tokens of a family of models, in the text of a prompt."""
@@ -92,6 +96,8 @@ def apply_suffix(request: Any, fill_in: FillIn | None) -> None:
     texts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise Incompatible("With suffix, prompt must be a text or a list of texts, not tokens.", "suffix")
+    if len(texts) * len(request.suffix) > MAX_CHARACTERS:
+        raise Incompatible("The suffix is too long for so many prompts. Send fewer of them.", "suffix")
     rendered = [fill_in.render(text, request.suffix) for text in texts]
     request.prompt = rendered[0] if isinstance(request.prompt, str) else rendered
     request.suffix = None

@@ -5,6 +5,7 @@ answer, and one that is not known, is named in the header: clients that send it 
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -91,10 +92,16 @@ def find_ignored(path: str, body: Any, others: Mapping[str, Any]) -> tuple[str, 
         body: the request as vLLM parsed it, a pydantic.BaseModel.
         others: what was sent besides the fields that it has.
     """
-    fields = type(body).model_fields
-    known = {each for name, field in fields.items() for each in (name, field.alias) if each}
+    model: Any = type(body)
+    fields = model.model_fields
     sent = {**others, **{name: getattr(body, name) for name in body.model_fields_set if name in fields}}
-    return tuple(islice(_ignored(NO_EFFECT.get(path, {}), sent, known), MAX_NAMED))
+    return tuple(islice(_ignored(NO_EFFECT.get(path, {}), sent, _names_of(model)), MAX_NAMED))
+
+
+@cache
+def _names_of(model: Any) -> frozenset[str]:
+    """The names that a model's fields have in a body."""
+    return frozenset(each for name, field in model.model_fields.items() for each in (name, field.alias) if each)
 
 
 def _ignored(no_effect: Mapping[str, str], sent: Mapping[str, Any], known: Collection[str]) -> Iterator[str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from forebay_server.config.model_families import FAMILIES
 from tests.vllm.asking import ask
 from tests.vllm.server import Server, environment
@@ -22,6 +24,7 @@ print(json.dumps({name: vllm_compat.registered(name) for name in ("TOOL_CALL_PAR
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
 
+@pytest.mark.gate
 def test_every_parser_of_the_table_is_one_of_vllms(vllm_python: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [vllm_python, "-c", REGISTERED],

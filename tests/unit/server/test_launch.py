@@ -1,10 +1,14 @@
 """What is added to the user's settings. The whole plan needs vLLM and is tested in its image."""
 
+import json
 from argparse import Namespace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from forebay_server.launch import cors_defaults, cpu_defaults, may_fork, plugins
+from forebay_server import vllm_compat
+from forebay_server.launch import Launch, add_parsers, cors_defaults, cpu_defaults, may_fork, plugins
 
 
 def given(**changed: object) -> Namespace:
@@ -74,3 +78,50 @@ def test_one_process_on_a_cpu_is_forked_unless_the_user_says_otherwise(
 )
 def test_pages_of_other_sites_may_call_an_endpoint_with_keys(env: dict[str, str], arguments: list[str]) -> None:
     assert cors_defaults(env) == arguments
+
+
+HERMES = "{% if tools %}{{ tools }}{% endif %}<tool_call>{{ messages }}</think>"
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of org/model in the cache of the hub at `tmp_path`."""
+    monkeypatch.setattr(vllm_compat, "registered", lambda name: ["hermes", "qwen3"])
+    repository = tmp_path / "models--org--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("abc")
+    folder = repository / "snapshots/abc"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3"}))
+    (folder / "chat_template.jinja").write_text(HERMES)
+    return folder
+
+
+def launched(hub_cache: Path, *, automatic: bool = True, **changed: Any) -> Launch:
+    parsed = {"revision": None, "tokenizer": None, "tokenizer_revision": None, "chat_template": None, **changed}
+    plan = Launch("org/model", ["org/model", "--seed=1"], given(**parsed))
+    return add_parsers(plan, hub_cache, automatic=automatic)
+
+
+def test_the_files_of_the_model_decide_which_parsers_suit_it(snapshot: Path, tmp_path: Path) -> None:
+    plan = launched(tmp_path)
+    assert plan.arguments == ["org/model", "--seed=1", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
+    assert (plan.reasoning_parser, len(plan.notes)) == ("qwen3", 2)
+    assert launched(tmp_path, automatic=False).arguments == ["org/model", "--seed=1"]
+
+
+def test_the_template_of_another_tokenizer_is_the_one_that_counts(snapshot: Path, tmp_path: Path) -> None:
+    other = tmp_path / "tokenizer"
+    other.mkdir()
+    assert launched(tmp_path, tokenizer=str(other)).arguments == ["org/model", "--seed=1"]
+    assert len(launched(tmp_path, tokenizer="org/model").arguments) == 4
+
+
+def test_a_model_of_sentence_transformers_gets_no_parser(snapshot: Path, tmp_path: Path) -> None:
+    (snapshot / "modules.json").write_text("[]")
+    assert launched(tmp_path) == launched(tmp_path, automatic=False)
+    assert launched(tmp_path).notes == ()
+
+
+def test_a_model_whose_files_are_elsewhere_starts_as_it_is(snapshot: Path, tmp_path: Path) -> None:
+    assert launched(tmp_path / "none").arguments == ["org/model", "--seed=1"]

@@ -78,7 +78,7 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
         play_kubelet(kubectl, name, {"podIP": POD_ADDRESS, "conditions": happened, "containerStatuses": [server]})
         wait_for(lambda: pod.asked > 0, "the operator asks the pod")
         steps = {"Importing": 6.4, "LoadingWeights": 3.0, "WarmingUp": 0.6}
-        pod.report = {"step": "Ready", "seconds": steps}
+        pod.report = {"step": "Ready", "seconds": steps, "reasoningParser": "qwen3"}
         wait_for(lambda: pod.asked > 1, "the operator asks again")
         happened.append({"type": "Ready", "status": "True"})
         answering = {**server, "ready": True, "started": True}
@@ -93,6 +93,8 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
         seconds = wait_for(last_start, "the start is summed up")["seconds"]
         assert (seconds["importing"], seconds["loading"], seconds["warmingUp"]) == (6, 3, 1)
         assert (seconds["preparing"], 36 <= seconds["pulling"] <= 38) == (1, True)
+        advised = condition(kubectl.get("iep", "one") or {}, "EnvRecognized")
+        assert (advised["status"], "REASONING_PARSER=qwen3" in advised["message"]) == ("True", True)
         labels = f'endpoint="one",namespace="{kubectl.namespace}",step="importing"'
         line = f"forebay_endpoint_last_start_seconds{{{labels}}} 6.0"
         wait_for(lambda: line in ask(port, "/metrics")[1].splitlines(), "the metrics tell it once it has come back")

@@ -154,7 +154,7 @@ FAMILIES = (
         ("llama", "mllama"),
         "llama3_json",
         marks=("<|start_header_id|>", '"parameters"'),
-        lacks=("<tool_call>",),
+        lacks=("<tool_call>", "<TOOLCALL>"),
         tokens=("<|python_tag|>",),
         repositories=r"meta-llama/(Meta-)?Llama-3\.[1-3]-.*Instruct",
     ),

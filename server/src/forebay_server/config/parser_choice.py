@@ -57,7 +57,9 @@ def choose_parsers(
     if reasoning and reasoning not in registered("REASONING_PARSER"):
         reasoning = ""
     if reasoning:
-        notes.append(f"The model thinks before it answers. REASONING_PARSER={reasoning} would separate its reasoning.")
+        notes.append(
+            f"The model may think before it answers. REASONING_PARSER={reasoning} would separate its reasoning."
+        )
     return ParserChoice(chosen, tuple(notes), reasoning)
 
 

@@ -9,7 +9,7 @@ from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.scripts import connect
-from forebay_gateway.jobs.store import JobStore
+from forebay_gateway.jobs.store import Delivery, JobStore
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.integration.valkey_process import ValkeyServer
@@ -21,6 +21,8 @@ POD, OTHER = Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)
 
 
 MOST = 100_000
+
+WEBHOOK = {"webhook": "http://127.0.0.1/told"}
 
 
 def opened(server: ValkeyServer, most: int = MOST) -> ValkeyJobStore:
@@ -36,6 +38,12 @@ async def claim(store: JobStore, at_once: int = 9) -> Job:
     job, _ = await store.claim(KEY, [POD], at_once)
     assert job
     return job
+
+
+async def claim_delivery(store: JobStore) -> Delivery:
+    delivery, _ = await store.claim_delivery(KEY)
+    assert delivery
+    return delivery
 
 
 async def state(store: JobStore, job_id: str = "a") -> State | None:

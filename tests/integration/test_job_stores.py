@@ -8,7 +8,7 @@ import pytest
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES
 from forebay_gateway.jobs.job import State
 from forebay_gateway.jobs.memory_store import MemoryJobStore
-from forebay_gateway.jobs.store import Full, JobStore, Lost
+from forebay_gateway.jobs.store import Delivery, Full, JobStore, Lost
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.integration.stored_jobs import (
@@ -16,8 +16,10 @@ from tests.integration.stored_jobs import (
     MOST,
     OTHER,
     POD,
+    WEBHOOK,
     becomes,
     claim,
+    claim_delivery,
     is_,
     state,
     submit,
@@ -239,3 +241,102 @@ async def test_a_result_is_kept_no_longer_than_its_time_to_live(store: JobStore)
         job = await store.find(KEY, "a")
         assert job
         assert left == pytest.approx(job.created + 10, abs=0.01)
+
+
+async def test_each_end_of_a_job_with_a_webhook_is_delivered_once(store: JobStore) -> None:
+    notified: list[tuple[str, str]] = []
+    store.deliverable.add(notified.append)
+    await submit(store, "none")
+    await store.finish(await claim(store), State.COMPLETED)
+    assert (await store.claim_delivery(KEY), notified) == ((None, 0), [])
+    for name in ("completed", "cancelled", "purged"):
+        await submit(store, name, **WEBHOOK)
+    await store.finish(await claim(store), State.COMPLETED, items=['"x"'])
+    await store.cancel(KEY, "cancelled")
+    await store.purge(KEY)
+    assert notified == [KEY] * 3
+    assert await store.claim_delivery(("home", "two")) == (None, 0)
+    found = []
+    for left in (2, 1, 0):
+        delivery, more = await store.claim_delivery(KEY)
+        assert delivery
+        assert (more, delivery.tries) == (left, 0)
+        found.append(delivery)
+    assert await store.claim_delivery(KEY) == (None, 0)
+    by_id = {each.job.id: each.job for each in found}
+    assert {name: job.state for name, job in by_id.items()} == {
+        "completed": State.COMPLETED, "cancelled": State.CANCELLED, "purged": State.CANCELLED,
+    }  # fmt: skip
+    assert (by_id["completed"].output, by_id["completed"].submission.webhook) == (['"x"'], WEBHOOK["webhook"])
+    assert await state(store, "purged") is None, "only its webhook still has it"
+    for delivery in found:
+        await store.end_delivery(delivery)
+    assert await store.claim_delivery(KEY) == (None, 0)
+    assert [await state(store, name) for name in ("completed", "cancelled")] == [State.COMPLETED, State.CANCELLED]
+
+
+async def test_a_webhook_that_was_not_delivered_is_due_again(store: JobStore) -> None:
+    await submit(store, **WEBHOOK)
+    await store.finish(await claim(store), State.COMPLETED)
+    delivery = await claim_delivery(store)
+    for tried, tries in ((False, 0), (True, 1), (True, 2)):
+        await store.postpone_delivery(delivery, 0.1, tried=tried)
+        assert await store.claim_delivery(KEY) == (None, 0)
+        found: list[Delivery] = []
+
+        async def is_due(found: list[Delivery] = found) -> bool:
+            found += filter(None, [(await store.claim_delivery(KEY))[0]])
+            return bool(found)
+
+        await becomes(is_due)
+        (delivery,) = found
+        assert delivery.tries == tries
+    await store.end_delivery(delivery)
+
+
+async def test_a_result_is_kept_for_its_webhook_but_told_to_nobody_else(store: JobStore) -> None:
+    output = json.dumps("x" * (UNCOUNTED_BYTES + 10))
+    await submit(store, **WEBHOOK)
+    await store.finish(await claim(store), State.COMPLETED, items=[output])
+    delivery = await claim_delivery(store)
+    await store.expire(KEY, "a", 0)
+    await becomes(lambda: is_(store, "a", None))
+    assert await store.cancel(KEY, "a") is None
+    assert await store.take_stream(KEY, "a", 1000) is None
+    with pytest.raises(Full):
+        await submit(store, "b", input="x" * 80_000)
+    await store.forget(KEY)
+    whole = await store.read_delivery(delivery)
+    assert whole
+    assert (whole.state, whole.output) == (State.COMPLETED, [output])
+    await store.end_delivery(delivery)
+    assert await store.read_delivery(delivery) is None
+    await submit(store, "b", input="x" * 80_000)
+
+
+async def test_the_webhook_of_an_end_that_is_undone_is_not_delivered(store: JobStore) -> None:
+    await submit(store, **WEBHOOK)
+    await store.finish(await claim(store), State.FAILED, "why")
+    delivery = await claim_delivery(store)
+    await store.retry(KEY, "a", "")
+    assert await store.read_delivery(delivery) is None
+    await store.postpone_delivery(delivery, 0, tried=True)
+    assert await store.claim_delivery(KEY) == (None, 0)
+    await store.finish(await claim(store), State.COMPLETED)
+    await store.end_delivery(delivery)
+    again = await claim_delivery(store)
+    assert (again.job.state, again.tries) == (State.COMPLETED, 0)
+    await store.end_delivery(again)
+
+
+async def test_a_job_whose_time_to_live_is_over_is_told_to_its_webhook(store: JobStore) -> None:
+    await submit(store, policy={"ttl": 10_000}, **WEBHOOK)
+    job = await claim(store)
+    if isinstance(store, MemoryJobStore):
+        store._expire(job, 0)
+    elif isinstance(store, ValkeyJobStore):
+        await store._client.zadd("forebay:expiries", {"a": 0})
+    await becomes(lambda: is_(store, "a", None))
+    delivery = await claim_delivery(store)
+    assert (delivery.job.state, delivery.job.error) == (State.TIMED_OUT, "The job's time to live is over.")
+    await store.end_delivery(delivery)

@@ -19,8 +19,10 @@ from tests.integration.stored_jobs import (
     KEY,
     MOST,
     POD,
+    WEBHOOK,
     becomes,
     claim,
+    claim_delivery,
     is_,
     opened,
     state,
@@ -81,6 +83,63 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
         assert await state(living, "kept") is State.IN_PROGRESS, "it is beaten for"
         await living.finish(job, State.COMPLETED)
     await dead._client.aclose()
+
+
+async def test_a_webhook_of_a_gateway_that_died_is_anothers_within_its_lease(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.CLAIM_LEASE", 1.0)
+    monkeypatch.setattr("forebay_gateway.jobs.valkey_store.HEARTBEAT_INTERVAL", 0.2)
+    dead = opened(valkey)
+    async with opened(valkey) as living:
+        due: list[tuple[str, str]] = []
+        living.deliverable.add(due.append)
+        await submit(dead, **WEBHOOK)
+        await dead.finish(await claim(dead), State.COMPLETED, items=['"x"'])
+        await until(lambda: due)  # as it might have died before it claimed it
+        lost = await claim_delivery(dead)
+        due.clear()
+        await until(lambda: due)
+        delivery = await claim_delivery(living)
+        assert (delivery.job.output, delivery.tries) == (['"x"'], 0)
+        assert await dead.read_delivery(lost) is None
+        await dead.end_delivery(lost)
+        beats = 0
+        hold = living._renew_claims
+
+        async def counted(claims: Sequence[tuple[str, str]]) -> None:
+            nonlocal beats
+            await hold(claims)
+            beats += 1
+
+        monkeypatch.setattr(living, "_renew_claims", counted)
+        await until(lambda: beats > 8)  # longer than its lease
+        assert await living.claim_delivery(KEY) == (None, 0), "it is beaten for"
+        await living.end_delivery(delivery)
+        assert await living._client.keys("forebay:webhooks*") == []
+    await dead._client.aclose()
+
+
+async def test_a_webhook_that_nobody_comes_to_is_given_up(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        await submit(store, **WEBHOOK)
+        await store.finish(await claim(store), State.COMPLETED)
+        for _ in range(2):  # its result, then what is kept for the webhook
+            await store._client.zadd("forebay:expiries", {"a": 0})
+            await store._reap_stalled()
+        assert await store.claim_delivery(KEY) == (None, 0)
+        assert await store._client.keys("forebay:*:a*") == []
+        assert await store._client.keys("forebay:webhooks*") == []
+        assert await store._client.get("forebay:bytes") == "0"
+
+
+async def test_a_webhook_of_a_job_that_is_lost_holds_up_no_other(valkey: ValkeyServer) -> None:
+    async with opened(valkey) as store:
+        for name in ("lost", "kept"):
+            await submit(store, name, **WEBHOOK)
+            await store.finish(await claim(store), State.COMPLETED)
+        await store._client.delete("forebay:job:lost")
+        assert (await claim_delivery(store)).job.id == "kept"
 
 
 async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: ValkeyServer) -> None:

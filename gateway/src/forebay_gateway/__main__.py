@@ -13,7 +13,7 @@ import uvloop
 
 from forebay_gateway.app import run
 from forebay_gateway.job_services import VALKEY_URL
-from forebay_gateway.jobs.webhooks import read_networks
+from forebay_gateway.jobs.receivers import read_namespaces, read_networks
 from forebay_gateway.process_limits import give_back_memory
 from forebay_gateway.settings import Limits
 from forebay_kube.own_namespace import read_own_namespace
@@ -70,6 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("trusted_proxies", "", f"{proxies}, separated by commas", type=read_networks)
     inside = "networks besides the internet that webhooks may lead to, such as 10.1.0.0/16, separated by commas"
     add("webhook_networks", "", inside, type=read_networks)
+    receivers = "namespaces to whose Services webhooks may lead, separated by commas; own is that of the job's endpoint"
+    add("webhook_namespaces", "", receivers, type=read_namespaces)
     parser.epilog = (
         f"With --jobs=valkey the variable {VALKEY_URL} has its URL, such as rediss://USER:PASSWORD@HOST:6379/0."
     )

@@ -27,8 +27,11 @@ from forebay_gateway.jobs.http_api import JobApi
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
+from forebay_gateway.jobs.rate_limits import MemoryRateLimits, RateLimits
+from forebay_gateway.jobs.receivers import Receivers
 from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import JobStore, retry_until_available
+from forebay_gateway.jobs.valkey_rate_limits import ValkeyRateLimits
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from forebay_gateway.jobs.webhooks import Webhooks
 from forebay_gateway.metrics import JOB_DELAY, JOB_EXECUTION, JOBS, JOBS_WAITING
@@ -48,6 +51,7 @@ class JobServices:
     worker: BatchProcessor
     dispatcher: Dispatcher
     executor: JobExecutor
+    webhooks: Webhooks
     _forgetting: set[asyncio.Task[None]] = field(default_factory=set)
 
     def backlog(self) -> Mapping[EndpointKey, Backlog]:
@@ -61,10 +65,11 @@ class JobServices:
         task.add_done_callback(self._forgetting.discard)
 
     async def drain(self) -> None:
-        """Begin no more jobs, and wait until those that run are over."""
+        """Begin no more jobs, and wait until those that run are over, and told to their webhooks."""
         self.worker.drain()
         self.dispatcher.drain()
         await self.executor.wait_until_idle()
+        await self.webhooks.drain()
 
     async def close(self) -> None:
         """Give up what is still to be forgotten; the store drops it when its time is over."""
@@ -89,15 +94,19 @@ def open_valkey() -> valkey.Redis:
 @asynccontextmanager
 async def _open(
     parsed: argparse.Namespace, client: valkey.Redis | None, cipher: KeyCipher
-) -> AsyncIterator[tuple[JobStore, DocumentStore]]:
-    """Where jobs and files are kept: in Valkey where there is a client of it, or in memory."""
+) -> AsyncIterator[tuple[JobStore, RateLimits, DocumentStore]]:
+    """Where jobs and files are kept and requests are counted: in Valkey where there is a client of it, or in memory."""
     share = parsed.namespace_share
     if client is None:
-        yield MemoryJobStore(parsed.jobs_bytes, share), MemoryDocumentStore(parsed.files_bytes, share)
+        store = MemoryJobStore(parsed.jobs_bytes, share)
+        yield store, MemoryRateLimits(), MemoryDocumentStore(parsed.files_bytes, share)
         return
-    async with ValkeyJobStore(client, cipher, parsed.jobs_bytes, share) as store:
+    async with (
+        ValkeyJobStore(client, cipher, parsed.jobs_bytes, share) as valkey_store,
+        ValkeyRateLimits(client) as rates,
+    ):
         documents = ValkeyDocumentStore(client, parsed.files_bytes, share)
-        yield store, documents
+        yield valkey_store, rates, documents
         await documents.settle()
 
 
@@ -115,17 +124,18 @@ async def open_job_services(
 ) -> AsyncIterator[JobServices]:
     """Take jobs and batches and have pods do them until the context ends."""
     cipher = KeyCipher(keys.secret)
+    receivers = Receivers(parsed.webhook_networks, parsed.webhook_namespaces)
     async with (
-        _open(parsed, client, cipher) as (store, documents),
-        Webhooks(store, answers, scheduler, parsed.webhook_networks) as webhooks,
+        _open(parsed, client, cipher) as (store, rates, documents),
+        Webhooks(store, answers, scheduler, receivers, share=parsed.namespace_share) as webhooks,
         JobExecutor(store, balancer, answers, scheduler) as executor,
         Dispatcher(store, directory, balancer, activator, executor) as dispatcher,
         BatchProcessor(documents, store, cipher, scheduler) as worker,
     ):
-        api, batches = JobApi(store, directory, answers, scheduler), BatchApi(documents, worker, answers, scheduler)
-        services = JobServices(store, api, batches, worker, dispatcher, executor)
+        api = JobApi(store, directory, answers, scheduler, rates)
+        batches = BatchApi(documents, worker, answers, scheduler)
+        services = JobServices(store, api, batches, worker, dispatcher, executor, webhooks)
         store.finished.add(_count)
-        store.finished.add(webhooks.deliver)
         directory.endpoint_removed.add(services.forget)
         JOBS_WAITING.set_function(lambda: sum(each.waiting for each in store.backlog().values()))
         try:

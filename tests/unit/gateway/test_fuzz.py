@@ -28,6 +28,7 @@ from forebay_gateway.jobs.http_api import JobApi
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
+from forebay_gateway.jobs.rate_limits import MemoryRateLimits
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
 from forebay_gateway.proxy.upstream import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
 from forebay_protocol.errors import ApiDialect
@@ -188,7 +189,7 @@ async def test_requests_about_jobs(method: str, operation: str, job_id: str, que
     every = list(watches(directory, KeyAuthorizer(), "system", ()))
     every[0]._take("ADDED", named("one", {"spec": {"replicas": 2}}))
     with suppress(Refused):
-        api = JobApi(store, directory, Quota(1 << 20), FairScheduler())
+        api = JobApi(store, directory, Quota(1 << 20), FairScheduler(), MemoryRateLimits())
         await api.answer(jobs.JobApiCall(ENDPOINT, method, operation, job_id, query, "key", body))
     await store.forget(ENDPOINT)
 

@@ -33,7 +33,9 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
 
     monkeypatch.setattr(JobApi, "forget", forget)
     limits, directory, balancer = Limits(), Directory("team"), Balancer()
-    parsed = argparse.Namespace(jobs_bytes=1, files_bytes=1, namespace_share=1.0, webhook_networks=[])
+    parsed = argparse.Namespace(
+        jobs_bytes=1, files_bytes=1, namespace_share=1.0, webhook_networks=[], webhook_namespaces=[]
+    )
     activator = Activator(directory, balancer, wake=wake, find_ready=find, backlog=dict, limits=limits)  # type: ignore[arg-type]
     answers = Quota(1)
     async with open_job_services(

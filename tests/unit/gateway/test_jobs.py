@@ -1,7 +1,6 @@
 """Jobs: what is taken, how they go through their states, what is told of them."""
 
 import json
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from forebay_gateway.http.job_operations import read_operation
 from forebay_gateway.jobs.http_api import JobApi, JobApiCall
 from forebay_gateway.jobs.job import LARGEST_COUNTED, Job, State, describe_job, describe_stream, new_id, render
 from forebay_gateway.jobs.memory_store import MemoryJobStore
-from forebay_gateway.jobs.rate_limits import RateLimits
+from forebay_gateway.jobs.rate_limits import MemoryRateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
 
 KEY = ("home", "one")
@@ -154,26 +153,19 @@ def test_an_item_of_a_stream_has_its_place_and_the_tokens_that_it_counts(item: o
     ]
 
 
-def test_rates_grow_with_the_pods() -> None:
+async def test_a_window_begins_with_its_first_request() -> None:
     now = 0.0
-    rates = RateLimits(lambda: now)
-    assert [rates.take(KEY, "purge-queue", 0) for _ in range(3)] == [0, 0, 10]
-    assert rates.take(KEY, "purge-queue", 2) == 0
-    assert rates.take(("home", "two"), "purge-queue", 0) == 0
-    assert rates.take(KEY, "health", 0) == 0
+    rates = MemoryRateLimits(lambda: now)
+
+    async def purge() -> float:
+        async with rates.admit(KEY, "purge-queue", 0) as later:
+            return later
+
+    assert [await purge() for _ in range(3)] == [0, 0, 10]
+    now = 9.0
+    assert await purge() == 1
     now = 10.0
-    assert rates.take(KEY, "purge-queue", 0) == 0
-
-
-def test_only_so_many_are_answered_at_once() -> None:
-    rates = RateLimits()
-    with ExitStack() as stack:
-        fit = [stack.enter_context(rates.answering(KEY, "cancel", 0)) for _ in range(21)]
-        assert fit == [True] * 20 + [False]
-        assert stack.enter_context(rates.answering(KEY, "cancel", 2))
-        assert stack.enter_context(rates.answering(("home", "two"), "cancel", 0))
-    with rates.answering(KEY, "cancel", 0) as fits:
-        assert fits
+    assert await purge() == 0
 
 
 def test_ids() -> None:
@@ -185,7 +177,7 @@ async def test_a_large_output_is_not_even_read_where_it_would_have_no_room() -> 
     store, kept, directory = MemoryJobStore(1 << 20), Quota(400_000), Directory("home")
     for watch in list(watches(directory, KeyAuthorizer(), "system", ()))[:1]:
         watch.put({"metadata": {"namespace": "home", "name": "one", "uid": "1"}, "spec": {}})
-    api = JobApi(store, directory, kept, FairScheduler())
+    api = JobApi(store, directory, kept, FairScheduler(), MemoryRateLimits())
     for job_id, size in (("small", 100), ("large", 150_000)):
         await store.submit(KEY, job_id, submission(), "key")
         job, _ = await store.claim(KEY, [Address("10.0.0.1", 8000)], 9)

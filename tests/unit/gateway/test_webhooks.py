@@ -1,7 +1,9 @@
-"""Webhooks: where they may lead, and that they are tried again."""
+"""Webhooks: what receivers are told, that they are asked again, and that none holds up another's."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,127 +12,129 @@ from aiohttp import web
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.jobs import receivers as receivers_module
 from forebay_gateway.jobs import webhooks as module
-from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.job import State
 from forebay_gateway.jobs.memory_store import MemoryJobStore
-from forebay_gateway.jobs.store import JobStore
+from forebay_gateway.jobs.receivers import Receivers, read_networks
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.jobs.webhooks import WEBHOOK_ATTEMPTS, Webhooks, is_allowed, read_networks
+from forebay_gateway.jobs.webhooks import CONCURRENT_WEBHOOKS, WEBHOOK_ATTEMPTS, Webhooks
+from tests.waiting import until
 
 LOOPBACK = "127.0.0.0/8"
 
-
-@pytest.mark.parametrize(
-    ("address", "networks", "allowed"),
-    [
-        ("93.184.216.34", "", True),
-        ("2606:2800:220:1::1", "", True),
-        ("127.0.0.1", "", False),
-        ("::1", "", False),
-        ("::ffff:127.0.0.1", "", False),
-        ("169.254.169.254", "", False),
-        ("fe80::1%eth0", "", False),
-        ("64:ff9b::a00:1", "", False),
-        ("::7f00:1", "", False),
-        ("2002:7f00:1::", "", False),
-        ("fec0::1", "", False),
-        ("10.96.0.1", "", False),
-        ("192.168.1.1", "", False),
-        ("100.64.0.1", "", False),
-        ("0.0.0.0", "", False),
-        ("224.0.0.1", "", False),
-        ("168.63.129.16", "", False),
-        ("5f00::1", "", False),
-        ("3fff::1", "", False),
-        ("::ffff:0:7f00:1", "", False),
-        ("64:ff9b:1::a00:1", "", False),
-        ("2001:0:7f00:1::", "", False),
-        ("64:ff9b::5db8:d822", "", True),
-        ("10.1.2.3", "10.1.0.0/16, fd00::/8", True),
-        ("10.2.2.3", "10.1.0.0/16, fd00::/8", False),
-        ("fd00::5", "10.1.0.0/16, fd00::/8", True),
-    ],
-)
-def test_where_webhooks_may_lead(address: str, networks: str, allowed: bool) -> None:
-    assert is_allowed(address, read_networks(networks)) == allowed
+JOBS_BYTES = 10 << 20
 
 
-def webhooks_to(networks: str, store: JobStore | None = None, answers: int = 1 << 30) -> Webhooks:
-    return Webhooks(store or MemoryJobStore(1), Quota(answers), FairScheduler(), read_networks(networks), pause=0.01)
+class Gateway:
+    """A store and what delivers its webhooks."""
+
+    def __init__(self, networks: str = LOOPBACK, *, answers: int = 1 << 30, namespaces: str = "") -> None:
+        self.store = MemoryJobStore(JOBS_BYTES, share=1.0)
+        receivers = Receivers(read_networks(networks), namespaces.split(), "cluster.local")
+        self.webhooks = Webhooks(self.store, Quota(answers), FairScheduler(), receivers, pause=0.01)
+
+    async def finish_job(
+        self, url: str, namespace: str = "home", *, job_id: str = "job-1", output: str = "out"
+    ) -> None:
+        key = (namespace, "one")
+        content = json.dumps({"input": 1, "webhook": url}).encode()
+        await self.store.submit(key, job_id, read_submission(content, sync=False), "key")
+        job, _ = await self.store.claim(key, [Address("10.0.0.1", 8000)], 1)
+        assert job
+        await self.store.finish(job, State.COMPLETED, items=[json.dumps(output)])
+
+    async def settled(self) -> None:
+        """Wait until nothing is to be delivered any more."""
+        await until(lambda: not self.store._webhooks)
+
+    async def forget(self) -> None:
+        for namespace in ("home", "other"):
+            await self.store.forget((namespace, "one"))
 
 
 @asynccontextmanager
-async def listening(*statuses: int) -> AsyncIterator[tuple[int, asyncio.Queue[object]]]:
-    """A server that answers so, one after the other: its port, and what it is sent."""
-    seen: asyncio.Queue[object] = asyncio.Queue()
-    answers = iter(statuses)
+async def running(**options: object) -> AsyncIterator[Gateway]:
+    gateway = Gateway(**options)  # type: ignore[arg-type]
+    async with gateway.webhooks:
+        yield gateway
+        await gateway.forget()
 
-    async def take(request: web.Request) -> web.Response:
-        seen.put_nowait(await request.json())
-        return web.Response(status=next(answers), headers={"Location": "/elsewhere"})
 
+class Receiver:
+    """Answers with these statuses, one after the other, when it may."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.port = 0
+        self.told: list[dict[str, object]] = []
+        self.ids: list[str] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self._statuses = iter(statuses)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/told"
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.told.append(await request.json())
+        self.ids.append(request.headers["webhook-id"])
+        await self.may_answer.wait()
+        return web.Response(status=next(self._statuses, 200), headers={"Location": "/elsewhere"})
+
+
+@asynccontextmanager
+async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
+    receiver = Receiver(*statuses)
     app = web.Application()
-    app.router.add_post("/told", take)
-    runner = web.AppRunner(app)
+    app.router.add_post("/told", receiver.take)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield runner.addresses[0][1], seen
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        receiver.port = runner.addresses[0][1]
+        yield receiver
     finally:
+        receiver.may_answer.set()
         await runner.cleanup()
 
 
-def finished_job(url: str, namespace: str = "home") -> Job:
-    content = f'{{"input": 1, "webhook": "{url}"}}'.encode()
-    job = Job("job-1", (namespace, "one"), read_submission(content, sync=False), "key", created=0.0)
-    job.state, job.output = State.COMPLETED, ['"out"']
-    return job
-
-
-async def finish_one(webhooks: Webhooks, url: str) -> None:
-    webhooks.deliver(finished_job(url))
-    await asyncio.gather(*webhooks._tasks)
-
-
 async def test_a_webhook_is_told_what_status_says() -> None:
-    async with listening(200) as (port, seen), webhooks_to(LOOPBACK) as webhooks:
-        await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
-        told = seen.get_nowait()
-        assert isinstance(told, dict)
+    async with receiving() as receiver, running() as gateway:
+        await gateway.finish_job(receiver.url)
+        await gateway.settled()
+        (told,) = receiver.told
         assert (told["id"], told["status"], told["output"]) == ("job-1", "COMPLETED", ["out"])
 
 
-async def test_a_large_output_is_told_too() -> None:
-    store, key = MemoryJobStore(1 << 20), ("home", "one")
-    async with listening(500, 200) as (port, seen), webhooks_to(LOOPBACK, store) as webhooks:
-        content = f'{{"input": 1, "webhook": "http://127.0.0.1:{port}/told"}}'.encode()
-        await store.submit(key, "job-1", read_submission(content, sync=False), "key")
-        job, _ = await store.claim(key, [Address("10.0.0.1", 8000)], 1)
-        assert job
-        store.finished.add(webhooks.deliver)
-        await store.finish(job, State.COMPLETED, items=['"' + "x" * 100_000 + '"'])
-        await asyncio.gather(*webhooks._tasks)
-        assert seen.get_nowait() == seen.get_nowait()
+async def test_a_large_output_is_told_too_and_a_repeat_has_the_same_id() -> None:
+    async with receiving(500, 200) as receiver, running() as gateway:
+        await gateway.finish_job(receiver.url, output="x" * 100_000)
+        await gateway.settled()
+        assert receiver.told[0] == receiver.told[1]
+        assert receiver.ids[0] == receiver.ids[1]
+        assert receiver.ids[0].startswith("job-1-")
 
 
-async def test_one_namespace_leaves_room_for_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WEBHOOK_OVERHEAD", 1 << 20)
-    async with listening(200, 200) as (port, seen), webhooks_to(LOOPBACK, answers=4 << 20) as webhooks:
-        url = f"http://127.0.0.1:{port}/told"
-        for namespace in ("home", "home", "other"):
-            webhooks.deliver(finished_job(url, namespace))
-        await asyncio.gather(*webhooks._tasks)
-        assert seen.qsize() == 2
+async def test_a_job_that_is_tried_again_is_told_again_with_another_id() -> None:
+    async with receiving() as receiver, running() as gateway:
+        key = ("home", "one")
+        content = json.dumps({"input": 1, "webhook": receiver.url}).encode()
+        await gateway.store.submit(key, "job-1", read_submission(content, sync=False), "key")
+        for number in (1, 2):
+            job, _ = await gateway.store.claim(key, [Address("10.0.0.1", 8000)], 1)
+            assert job
+            await gateway.store.finish(job, State.FAILED, "why")
+            await gateway.settled()
+            assert len(set(receiver.ids)) == number
+            await gateway.store.retry(key, "job-1", "key")
 
 
 async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() -> None:
-    async with (
-        listening(500, 302, 204, 200) as (port, seen),
-        webhooks_to(LOOPBACK) as webhooks,
-    ):
-        await finish_one(webhooks, f"http://127.0.0.1:{port}/told")
-        assert seen.qsize() == WEBHOOK_ATTEMPTS
+    async with receiving(500, 302, 204, 200) as receiver, running() as gateway:
+        await gateway.finish_job(receiver.url)
+        await gateway.settled()
+        assert len(receiver.told) == WEBHOOK_ATTEMPTS
 
 
 @pytest.mark.parametrize(
@@ -138,6 +142,98 @@ async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() 
     ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0", "１２７.０.０.１", "①②⑦.0.0.1", "127。0。0。1"],
 )
 async def test_nothing_inside_is_reached_by_whatever_name(host: str) -> None:
-    async with listening(200) as (port, seen), webhooks_to("") as webhooks:
-        await finish_one(webhooks, f"http://{host}:{port}/told")
-        assert seen.empty()
+    async with receiving() as receiver, running(networks="") as gateway:
+        await gateway.finish_job(f"http://{host}:{receiver.port}/told")
+        await gateway.settled()
+        assert receiver.told == []
+
+
+async def test_a_service_of_a_namespace_that_is_allowed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receiver has an address that only the name of the Service allows."""
+    monkeypatch.setattr(receivers_module, "NO_SERVICE", ())
+    resolve: Callable[..., object] = socket.getaddrinfo
+
+    def resolve_services(host: str, port: int, *args: object, **options: object) -> object:
+        if host != "sink.team-a.svc.cluster.local.":
+            return resolve(host, port, *args, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, host.rstrip("."), ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_services)
+    async with receiving() as receiver:
+        url = f"http://sink.team-a.svc:{receiver.port}/told"
+        for namespaces, told in (("", 0), ("team-b", 0), ("own", 0), ("team-a", 1)):
+            async with running(networks="", namespaces=namespaces) as gateway:
+                await gateway.finish_job(url)
+                await gateway.settled()
+                assert len(receiver.told) == told
+
+
+async def test_a_slow_receiver_holds_up_only_its_own_endpoint() -> None:
+    async with receiving() as slow, receiving() as quick, running() as gateway:
+        slow.may_answer.clear()
+        for number in range(CONCURRENT_WEBHOOKS + 3):
+            await gateway.finish_job(slow.url, job_id=f"slow-{number}")
+        await gateway.finish_job(quick.url, "other", job_id="quick")
+        await until(lambda: len(slow.told) == CONCURRENT_WEBHOOKS and len(quick.told) == 1)
+        slow.may_answer.set()
+        await gateway.settled()
+        assert len(slow.told) == CONCURRENT_WEBHOOKS + 3
+
+
+async def test_one_namespace_leaves_places_for_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WEBHOOKS", 8)
+    async with receiving() as slow, receiving() as quick, running() as gateway:
+        slow.may_answer.clear()
+        for number in range(20):
+            await gateway.finish_job(slow.url, job_id=f"slow-{number}")
+        await gateway.finish_job(quick.url, "other", job_id="quick")
+        await until(lambda: len(slow.told) == 4 and len(quick.told) == 1)
+        slow.may_answer.set()
+        await gateway.settled()
+        assert len(slow.told) == 20
+
+
+async def test_one_namespace_leaves_memory_for_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WEBHOOK_OVERHEAD", 1 << 20)
+    async with receiving() as slow, receiving() as quick, running(answers=5 << 20) as gateway:
+        slow.may_answer.clear()
+        for number in range(4):
+            await gateway.finish_job(slow.url, job_id=f"slow-{number}")
+        await gateway.finish_job(quick.url, "other", job_id="quick")
+        await until(lambda: len(slow.told) == 2 and len(quick.told) == 1)
+        slow.may_answer.set()
+        await gateway.settled()
+        assert len(slow.told) == 4
+
+
+async def test_at_the_end_what_is_being_delivered_is_waited_for_and_nothing_more_begun() -> None:
+    async with receiving() as receiver, running() as gateway:
+        receiver.may_answer.clear()
+        await gateway.finish_job(receiver.url)
+        await until(lambda: receiver.told)
+        draining = asyncio.create_task(gateway.webhooks.drain())
+        await asyncio.sleep(0)
+        await gateway.finish_job(receiver.url, job_id="later")
+        assert not draining.done()
+        receiver.may_answer.set()
+        await draining
+        assert [each["id"] for each in receiver.told] == ["job-1"]
+        delivery, _ = await gateway.store.claim_delivery(("home", "one"))
+        assert delivery
+        assert delivery.job.id == "later"
+        await gateway.store.end_delivery(delivery)
+
+
+async def test_what_is_broken_off_is_due_at_once_and_does_not_count_as_tried() -> None:
+    async with receiving() as receiver:
+        gateway = Gateway()
+        async with gateway.webhooks:
+            receiver.may_answer.clear()
+            await gateway.finish_job(receiver.url)
+            await until(lambda: receiver.told)
+        await asyncio.sleep(0)
+        delivery, _ = await gateway.store.claim_delivery(("home", "one"))
+        assert delivery
+        assert delivery.tries == 0
+        await gateway.store.end_delivery(delivery)
+        await gateway.forget()

@@ -46,12 +46,14 @@ class JobApiCall:
 class JobApi:
     """RunPod's operations on the jobs of this gateway."""
 
-    def __init__(self, store: JobStore, directory: Directory, answers: Quota, scheduler: FairScheduler) -> None:
+    def __init__(
+        self, store: JobStore, directory: Directory, answers: Quota, scheduler: FairScheduler, rates: RateLimits
+    ) -> None:
         self._store = store
         self._scheduler = scheduler
         self._answers = answers
         self._directory = directory
-        self._rates = RateLimits()
+        self._rates = rates
         self._operations: dict[str, Callable[[JobApiCall], Awaitable[object]]] = {
             "run": self._run,
             "runsync": self._runsync,
@@ -72,17 +74,17 @@ class JobApi:
             )
         if self._directory.endpoint(key) is None:
             raise Refused(no_endpoint(self._directory.id_of(key)))
-        pods = len(self._directory.ready(key))
-        with self._rates.answering(key, operation, pods) as fits:
-            later = self._rates.take(key, operation, pods) if fits else 1.0
-            if later:
-                raise Refused(ApiError(429, f"Too many requests to /{operation}.", headers=retry_after(later)))
-            answer = await self._do(call)
-            return answer if isinstance(answer, bytes) else render(answer)
+        answer = await self._do(call)
+        return answer if isinstance(answer, bytes) else render(answer)
 
     async def _do(self, call: JobApiCall) -> object:
+        pods = len(self._directory.ready(call.key))
         try:
-            return await self._operations[call.operation](call)
+            async with self._rates.admit(call.key, call.operation, pods) as later:
+                if later:
+                    text = f"Too many requests to /{call.operation}."
+                    raise Refused(ApiError(429, text, headers=retry_after(later)))
+                return await self._operations[call.operation](call)
         except BadJob as error:
             raise Refused(ApiError(error.status, str(error))) from error
         except Full:

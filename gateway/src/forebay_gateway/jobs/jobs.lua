@@ -10,18 +10,22 @@
 -- forebay:done:ENDPOINT     hash    how many completed, failed, were retried
 -- forebay:queued, :waiting, :running  hashes  how many jobs, by endpoint; waiting are those that may start pods
 -- forebay:expiries          zset    when nothing is left of a job
+-- forebay:webhooks          set     the endpoints that have webhooks to deliver
+-- forebay:webhooks:ENDPOINT zset    the jobs whose webhook is to be delivered, by when that is due. It counts as tried when a
+--                                   gateway says so; what one has claimed is due again when its lease is over
 -- forebay:bytes             number  what all jobs keep
 -- forebay:bytes-of          hash    the same by namespace
 -- forebay:sizes             hash    "ENDPOINT BYTES" by job, to free what a job kept whose own hash is lost
 -- forebay:swept             number  when reap_stalled ran last
 -- forebay:told              channel what others may wait for: queued ENDPOINT, output ID, ended ID
 --
--- A claim has a token. Who has lost it, to another gateway or to the job's end, can change nothing any more.
+-- A claim has a token, of a delivery too. Who has lost it, to another gateway or to the job's end, can change nothing any more.
 
 local PREFIX, GROUP = 'forebay:', 'gateways'
 local QUEUES = {'again', 'normal', 'low'}
 local FINAL = {COMPLETED = true, FAILED = true, CANCELLED = true, TIMED_OUT = true}
 local BATCH, ITEM = 200, 200
+local KEPT_FOR_WEBHOOK = 3600000 -- ms after its end for which a job that is gone is kept until its webhook is delivered
 local call = redis.call
 
 local clock = call('TIME')
@@ -33,6 +37,10 @@ end
 
 local function key_of(id)
   return PREFIX .. 'job:' .. id
+end
+
+local function webhooks_of(endpoint)
+  return PREFIX .. 'webhooks:' .. endpoint
 end
 
 local function queue_of(endpoint, name)
@@ -122,17 +130,30 @@ local function put_back(id, job)
   enqueue(id, job, 'again')
 end
 
+local function schedule_delivery(id, endpoint, moment)
+  call('ZADD', webhooks_of(endpoint), moment, id)
+  call('SADD', PREFIX .. 'webhooks', endpoint)
+end
+
+local function unschedule_delivery(id, endpoint)
+  call('ZREM', webhooks_of(endpoint), id)
+  call('HDEL', key_of(id), 'webhook_tries', 'webhook_token')
+  if call('EXISTS', webhooks_of(endpoint)) == 0 then call('SREM', PREFIX .. 'webhooks', endpoint) end
+end
+
 local function finish(id, job, state, why)
   leave(job)
   if state == 'COMPLETED' then call('HINCRBY', PREFIX .. 'done:' .. job.endpoint, 'completed', 1) end
   if state == 'FAILED' or state == 'TIMED_OUT' then call('HINCRBY', PREFIX .. 'done:' .. job.endpoint, 'failed', 1) end
   set(id, 'state', state, 'error', why, 'finished', now)
   keep_until(id, math.min(now + job.kept, job.created + job.ttl))
+  if (job.webhook or '') ~= '' then schedule_delivery(id, job.endpoint, now) end
   tell('ended', id)
 end
 
 local function drop(id, endpoint, size)
   keep(endpoint, -size)
+  unschedule_delivery(id, endpoint)
   call('DEL', key_of(id), key_of(id) .. ':input', key_of(id) .. ':output')
   call('ZREM', PREFIX .. 'expiries', id)
   call('SREM', PREFIX .. 'jobs:' .. endpoint, id)
@@ -170,7 +191,17 @@ local function snapshot(id)
   return {id, call('HGETALL', key_of(id))}
 end
 
--- Nothing is left of a job, which ends before where it had not ended.
+-- Nothing is left of a job but what its webhook is to be told; in the end not even that.
+local function hide(id, job)
+  set(id, 'hidden', 1)
+  call('DEL', key_of(id) .. ':input')
+  call('SREM', PREFIX .. 'jobs:' .. job.endpoint, id)
+  keep_until(id, (job.finished or now) + KEPT_FOR_WEBHOOK)
+end
+
+local undelivered = 0
+
+-- Nothing is left of a job, which ends before where it had not ended. One whose webhook is not delivered is hidden first.
 local function discard(id, state, why, ended, endpoint)
   local job = read(id)
   if not job then return drop_remains(id, endpoint) end
@@ -178,13 +209,17 @@ local function discard(id, state, why, ended, endpoint)
     finish(id, job, state, why)
     ended[#ended + 1] = snapshot(id)
   end
+  if call('ZSCORE', webhooks_of(job.endpoint), id) then
+    if job.hidden ~= '1' then return hide(id, job) end
+    undelivered = undelivered + 1
+  end
   drop(id, job.endpoint, job.size)
 end
 
 -- The job, where it belongs to the endpoint.
 local function find(id, endpoint)
   local job = read(id)
-  if job and job.endpoint == endpoint then return job end
+  if job and job.endpoint == endpoint and job.hidden ~= '1' then return job end
 end
 
 local steps = {}
@@ -209,13 +244,16 @@ end
 
 -- What is told of a job, with the output of one that is completed, and the bytes of an output that is left out as it has
 -- more than so many.
-function steps.find(id, endpoint, most)
-  local job = find(id, endpoint)
-  if not job then return false end
+local function describe(id, job, most)
   local size = job.state == 'COMPLETED' and job.size - job.bytes or 0
   local larger = size > most + 0
   local output = size > 0 and not larger and call('LRANGE', key_of(id) .. ':output', 0, -1) or {}
   return {id, call('HGETALL', key_of(id)), output, larger and size or 0}
+end
+
+function steps.find(id, endpoint, most)
+  local job = find(id, endpoint)
+  return job and describe(id, job, most) or false
 end
 
 -- The items that were not told yet, up to so many bytes, whether there are more, and the bytes of the next where it alone
@@ -285,13 +323,15 @@ function steps.claim(endpoint, token, at_once, ...)
   return {queued()}
 end
 
--- Holds on to claims, each an ID and a token; the IDs of those that are lost.
-function steps.renew_claims(...)
+-- Holds on to claims of jobs and of deliveries, each an ID and a token; the IDs of those that are lost.
+function steps.renew_claims(lease, ...)
   local lost, asked = {}, {...}
   for i = 1, #asked, 2 do
     local job = read(asked[i])
     if job and job.state == 'IN_PROGRESS' and job.token == asked[i + 1] then
       call('XCLAIM', queue_of(job.endpoint, job.queue), GROUP, GROUP, 0, job.entry, 'JUSTID')
+    elseif job and job.webhook_token == asked[i + 1] then
+      call('ZADD', webhooks_of(job.endpoint), 'XX', now + lease, asked[i])
     else
       lost[#lost + 1] = asked[i]
     end
@@ -366,6 +406,7 @@ function steps.retry(id, endpoint, api_key, call_id)
   if job.state == 'FAILED' or job.state == 'TIMED_OUT' then
     call('HINCRBY', PREFIX .. 'done:' .. endpoint, 'retried', 1)
     forget_output(id, job)
+    unschedule_delivery(id, endpoint) -- of an end that is none any more
     call('HDEL', key_of(id), 'started', 'finished', 'token')
     set(id, 'error', '', 'attempts', 0, 'created', now, 'api_key', api_key, 'retried_by', call_id)
     keep_until(id, now + job.ttl)
@@ -411,7 +452,8 @@ end
 
 -- What nobody does by itself: ends what is over its time, queues what was claimed by a gateway that is gone. Where nobody
 -- has done this for a while, as Valkey was away, nobody could renew a claim either: then all claims get another lease.
--- How many jobs of each endpoint are queued, may start pods, and run; what was ended; how many were queued again.
+-- How many jobs of each endpoint are queued, may start pods, and run; what was ended; how many were queued again; which
+-- endpoints have webhooks that are due, and how many were given up.
 function steps.reap_stalled(lease, most_attempts)
   local ended, again = {}, 0
   for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do
@@ -449,7 +491,9 @@ function steps.reap_stalled(lease, most_attempts)
   end
   local counts = {}
   for i, what in ipairs({'queued', 'waiting', 'running'}) do counts[i] = call('HGETALL', PREFIX .. what) end
-  return {counts, ended, again}
+  local due = {}
+  for _, endpoint in ipairs(call('SMEMBERS', PREFIX .. 'webhooks')) do
+    if call('ZCOUNT', webhooks_of(endpoint), '-inf', now) > 0 then due[#due + 1] = endpoint end
+  end
+  return {counts, ended, again, due, undelivered}
 end
-
-return steps[ARGV[1]](unpack(ARGV, 2))

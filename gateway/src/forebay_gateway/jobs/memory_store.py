@@ -2,6 +2,7 @@
 whole."""
 
 import asyncio
+import uuid
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, memory_of
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.store import STREAM_ITEM_BYTES, Counts, Full, JobStore, Lost, StreamedItems
+from forebay_gateway.jobs.store import STREAM_ITEM_BYTES, Counts, Delivery, Full, JobStore, Lost, StreamedItems
 from forebay_gateway.jobs.submission import Submission
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -31,6 +32,16 @@ class _EndpointJobs:
         return self.low if job.submission.low else self.normal
 
 
+@dataclass(eq=False)
+class _Webhook:
+    """What is still to be delivered. `dropped`: it alone keeps the job."""
+
+    job: Job
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    tries: int = 0
+    dropped: bool = False
+
+
 class MemoryJobStore(JobStore):
     """`most_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
     (quotas.Quota)."""
@@ -42,6 +53,8 @@ class MemoryJobStore(JobStore):
         self._bytes = Quota(most_bytes, share)
         self._endpoints: dict[EndpointKey, _EndpointJobs] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
+        self._webhooks: dict[str, _Webhook] = {}
+        self._due: dict[EndpointKey, deque[_Webhook]] = {}
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         job = Job(job_id, key, submission, api_key, self._now())
@@ -126,6 +139,7 @@ class MemoryJobStore(JobStore):
         if job is None or not job.state.retryable:
             return job.state if job else None
         found = job.state
+        self._webhooks.pop(job.id, None)  # of an end that is none any more
         self._endpoints[key].counts.retried += 1
         self._forget_output(job)
         job.state, job.error, job.created, job.api_key = State.IN_QUEUE, "", self._now(), api_key
@@ -154,6 +168,39 @@ class MemoryJobStore(JobStore):
         if job and job.state.final:
             self._expire(job, min(seconds, job.created + job.submission.ttl - self._now()))
 
+    async def claim_delivery(self, key: EndpointKey) -> tuple[Delivery | None, int]:
+        due = self._due.get(key, deque())
+        while due:
+            webhook = due.popleft()
+            if self._webhooks.get(webhook.job.id) is webhook:
+                return Delivery(webhook.job, webhook.tries, webhook.token), len(due)
+        self._due.pop(key, None)
+        return None, 0
+
+    async def read_delivery(self, delivery: Delivery) -> Job | None:
+        return delivery.job if self._webhook_of(delivery) else None
+
+    async def postpone_delivery(self, delivery: Delivery, seconds: float, *, tried: bool) -> None:
+        if webhook := self._webhook_of(delivery):
+            webhook.tries += tried
+            asyncio.get_running_loop().call_later(seconds, self._schedule, webhook)
+
+    async def end_delivery(self, delivery: Delivery) -> None:
+        if webhook := self._webhook_of(delivery):
+            del self._webhooks[webhook.job.id]
+            if webhook.dropped:
+                self._bytes.give(webhook.job.endpoint[0], webhook.job.size)
+
+    def _webhook_of(self, delivery: Delivery) -> _Webhook | None:
+        """None where the job's end is none any more."""
+        webhook = self._webhooks.get(delivery.job.id)
+        return webhook if webhook and webhook.token == delivery.token else None
+
+    def _schedule(self, webhook: _Webhook) -> None:
+        """Have a webhook delivered."""
+        self._due.setdefault(webhook.job.endpoint, deque()).append(webhook)
+        self.deliverable.notify(webhook.job.endpoint)
+
     def _take_place(self, job: Job, size: int) -> None:
         if not self._bytes.take(job.endpoint[0], size):
             raise Full
@@ -171,7 +218,10 @@ class MemoryJobStore(JobStore):
         job.state, job.error, job.finished = state, error, self._now()
         self._expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
         self._notify_watchers(job.id)
-        self.finished.notify(job)
+        if job.submission.webhook:
+            webhook = self._webhooks[job.id] = _Webhook(job)
+            self._due.setdefault(job.endpoint, deque()).append(webhook)
+        self._notify_finished(job)
         self.claim_lost.notify(job.id, job.token)
 
     def _leave_pod(self, job: Job) -> None:
@@ -193,7 +243,10 @@ class MemoryJobStore(JobStore):
         if timer := self._expiries.pop(job.id, None):
             timer.cancel()
         if self._endpoints[job.endpoint].jobs.pop(job.id, None):
-            self._bytes.give(job.endpoint[0], job.size)
+            if webhook := self._webhooks.get(job.id):
+                webhook.dropped = True
+            else:
+                self._bytes.give(job.endpoint[0], job.size)
 
     def _enqueue(self, job: Job) -> None:
         endpoint = self._endpoints[job.endpoint]

@@ -1,9 +1,10 @@
-"""How often each operation may be asked for: RunPod's numbers, which grow with the pods that are ready."""
+"""How often each operation of an endpoint may be asked for: RunPod's numbers, which grow with the ready pods."""
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -13,21 +14,53 @@ RATE_LIMIT_WINDOW = 10.0
 RATES = {"runsync": 2000, "run": 1000, "status": 2000, "stream": 2000, "cancel": 100, "purge-queue": 2, "retry": 100}
 """Requests in one window, for each ready pod and at least once."""
 
-
 CONCURRENT_REQUESTS = {"runsync": 400, "run": 200, "status": 400, "stream": 400, "cancel": 20, "retry": 20}
 """Requests that are being answered, for each ready pod and at least once."""
 
+BUSY_RETRY_INTERVAL = 1.0
+"""Seconds after which another may come where too many are being answered."""
 
-class RateLimits:
-    """Counts in windows that begin with a first request, and what is being answered."""
+
+class RateLimits(ABC):
+    """Counts requests in windows that begin with a first one, and those that are being answered: in the memory of one
+    gateway, or in Valkey once for all (valkey_rate_limits.py)."""
+
+    @abstractmethod
+    def admit(self, key: EndpointKey, operation: str, pods: int) -> AbstractAsyncContextManager[float]:
+        """Count a request while it is answered: 0 where it may go on, else the seconds after which another may come.
+        May raise store.Unavailable."""
+
+    @abstractmethod
+    def forget(self, key: EndpointKey) -> None:
+        """The endpoint is gone."""
+
+
+class MemoryRateLimits(RateLimits):
+    """The requests to this gateway."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._windows: dict[tuple[EndpointKey, str], tuple[float, int]] = {}
         self._answering: Counter[tuple[EndpointKey, str]] = Counter()
 
-    def take(self, key: EndpointKey, operation: str, pods: int) -> float:
-        """Count a request; 0 where it may go on, else the seconds after which another may come."""
+    @asynccontextmanager
+    async def admit(self, key: EndpointKey, operation: str, pods: int) -> AsyncIterator[float]:
+        most_at_once = CONCURRENT_REQUESTS.get(operation, 0) * max(1, pods)
+        if most_at_once and self._answering[key, operation] >= most_at_once:
+            yield BUSY_RETRY_INTERVAL
+            return
+        if later := self._take(key, operation, pods):
+            yield later
+            return
+        self._answering[key, operation] += 1
+        try:
+            yield 0.0
+        finally:
+            self._answering[key, operation] -= 1
+            if not self._answering[key, operation]:
+                del self._answering[key, operation]
+
+    def _take(self, key: EndpointKey, operation: str, pods: int) -> float:
         most = RATES.get(operation, 0) * max(1, pods)
         now = self._clock()
         began, count = self._windows.get((key, operation), (now, 0))
@@ -38,19 +71,6 @@ class RateLimits:
         self._windows[key, operation] = began, count + 1
         return 0.0
 
-    @contextmanager
-    def answering(self, key: EndpointKey, operation: str, pods: int) -> Iterator[bool]:
-        """Count a request while it is answered; whether there are not too many."""
-        most = CONCURRENT_REQUESTS.get(operation, 0) * max(1, pods)
-        self._answering[key, operation] += 1
-        try:
-            yield not most or self._answering[key, operation] <= most
-        finally:
-            self._answering[key, operation] -= 1
-            if not self._answering[key, operation]:
-                del self._answering[key, operation]
-
     def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
         for each in [each for each in self._windows if each[0] == key]:
             del self._windows[each]

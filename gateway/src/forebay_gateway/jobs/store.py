@@ -63,6 +63,21 @@ class Counts(Backlog):
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """A job's end that its webhook is to be told.
+
+    Attributes:
+        job: as it ended; a large output may be left out.
+        tries: how often the receiver was asked before.
+        token: of the claim that a gateway has on it, where there are several.
+    """
+
+    job: Job
+    tries: int
+    token: str = ""
+
+
+@dataclass(frozen=True)
 class StreamedItems:
     """What /stream tells: items of the output as JSON, each told once, and whether there are more. `larger`: bytes of
     the next item, where that is more than was asked for. `first`: the place of the first item in the output."""
@@ -87,6 +102,8 @@ class JobStore(ABC):
         """A job has come to its end, and this gateway ended it: once for each job."""
         self.claim_lost = Observers[[str, str]]()
         """This gateway has no claim any more on the job of this ID by the claim of this token, if it had one."""
+        self.deliverable = Observers[[EndpointKey]]()
+        """Webhooks of an endpoint's jobs may be due."""
         self.turns = TenantLocks()
         """One large output at a time is in memory for each namespace, until it is written or counts elsewhere."""
         self._watchers: dict[str, set[asyncio.Event]] = {}
@@ -127,6 +144,12 @@ class JobStore(ABC):
     async def whole(self, job: Job) -> Job | None:
         """A job with its output, however large that is; None where it is gone by now."""
         return await self.find(job.endpoint, job.id, job.omitted_bytes) if job.omitted_bytes else job
+
+    def _notify_finished(self, job: Job) -> None:
+        """This gateway ended a job."""
+        self.finished.notify(job)
+        if job.submission.webhook:
+            self.deliverable.notify(job.endpoint)
 
     def _notify_watchers(self, job_id: str) -> None:
         for event in self._watchers.get(job_id, ()):
@@ -195,6 +218,25 @@ class JobStore(ABC):
     @abstractmethod
     async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
         """Keep the result of a job for so long from now, but not past its time to live."""
+
+    @abstractmethod
+    async def claim_delivery(self, key: EndpointKey) -> tuple[Delivery | None, int]:
+        """The webhook of an endpoint that is due longest, if any, for this gateway alone; and how many more are due.
+
+        A job is kept until its webhook is done with, but is not found any more once its time is over.
+        """
+
+    @abstractmethod
+    async def read_delivery(self, delivery: Delivery) -> Job | None:
+        """The job with its output, however large that is; None where it is gone, or not over any more."""
+
+    @abstractmethod
+    async def postpone_delivery(self, delivery: Delivery, seconds: float, *, tried: bool) -> None:
+        """A claimed webhook is due again so long from now. `tried`: its receiver was asked."""
+
+    @abstractmethod
+    async def end_delivery(self, delivery: Delivery) -> None:
+        """A claimed webhook is done with."""
 
 
 async def retry_until_available(step: Callable[[], Awaitable[T]]) -> T:

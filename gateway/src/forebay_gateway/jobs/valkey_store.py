@@ -1,7 +1,8 @@
 """Jobs in Valkey, or Redis from 7.0 on, for any number of gateways; each step is one run of jobs.lua, and so whole.
 
 A gateway beats once a second for the jobs that it has claimed. Every gateway also sweeps once a second, and queues
-again what nobody has beaten for in CLAIM_LEASE: so a job of a gateway that died runs again within that and two seconds.
+again what nobody has beaten for in CLAIM_LEASE: so a job of a gateway that died runs again within that and two seconds,
+and a webhook that it was delivering is delivered by another.
 """
 
 import asyncio
@@ -18,9 +19,18 @@ from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, memory_of
 from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.scripts import Scripts, is_away
-from forebay_gateway.jobs.store import ATTEMPTS, Counts, Full, JobStore, Lost, StreamedItems, Unavailable
+from forebay_gateway.jobs.store import (
+    ATTEMPTS,
+    Counts,
+    Delivery,
+    Full,
+    JobStore,
+    Lost,
+    StreamedItems,
+    Unavailable,
+)
 from forebay_gateway.jobs.submission import Submission
-from forebay_gateway.metrics import REQUEUED
+from forebay_gateway.metrics import REQUEUED, WEBHOOKS
 from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
 
 logger = logging.getLogger(__name__)
@@ -36,6 +46,11 @@ HEARTBEAT_BATCH = 1000
 
 CHANNEL = "forebay:told"
 
+SCRIPT_FILES = ("jobs.lua", "webhooks.lua")
+"""One script: the later files have further steps."""
+
+RUN_STEP = "return steps[ARGV[1]](unpack(ARGV, 2))"
+
 
 class ValkeyJobStore(JobStore):
     """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in; of
@@ -47,7 +62,8 @@ class ValkeyJobStore(JobStore):
         super().__init__()
         self._client = client
         self._cipher = cipher
-        self._scripts = Scripts(client, resources.files(__package__).joinpath("jobs.lua").read_text())
+        files = [resources.files(__package__).joinpath(name).read_text() for name in SCRIPT_FILES]
+        self._scripts = Scripts(client, "\n".join([*files, RUN_STEP]))
         self._place = most_bytes, share
         self._claims: dict[str, str] = {}
         self._backlog: Mapping[EndpointKey, Backlog] = {}
@@ -111,11 +127,11 @@ class ValkeyJobStore(JobStore):
         return self._job(job_id, fields, given=given), int(left)
 
     async def release(self, job: Job) -> None:
-        self._drop_claim(job)
+        self._drop_claim(job.id, job.token)
 
     async def requeue(self, job: Job, *, blamed: bool) -> None:
         await self._scripts.run("requeue", job.id, job.token, int(blamed))
-        self._drop_claim(job)
+        self._drop_claim(job.id, job.token)
 
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
         self._check(job, await self._scripts.run("add_output", job.id, job.token, *self._place, job.stored, *items))
@@ -124,16 +140,15 @@ class ValkeyJobStore(JobStore):
     async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
         done = await self._scripts.run("finish", job.id, job.token, state, error, *self._place, job.stored, *items)
         self._check(job, done)
-        self._drop_claim(job)
+        self._drop_claim(job.id, job.token)
         job.state, job.error, job.finished = state, error, done / 1000
-        whole = await self.find(job.endpoint, job.id) if job.submission.webhook else job
-        self.finished.notify(whole or job)
+        self._notify_finished(job)
 
     async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
         ended = await self._scripts.run("cancel", job_id, format_key(key))
         job = await self.find(key, job_id) if ended is not None else None
         if ended and job:
-            self.finished.notify(job)
+            self._notify_finished(job)
         return job
 
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
@@ -161,6 +176,31 @@ class ValkeyJobStore(JobStore):
     async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
         await self._scripts.run("expire", job_id, format_key(key), round(seconds * 1000))
 
+    async def claim_delivery(self, key: EndpointKey) -> tuple[Delivery | None, int]:
+        token = uuid.uuid4().hex
+        lease = round(CLAIM_LEASE * 1000)
+        left, *claimed = await self._scripts.run("claim_delivery", format_key(key), token, lease, UNCOUNTED_BYTES)
+        if not claimed:
+            return None, int(left)
+        tries, described = claimed
+        job = self._job(*described)
+        self._claims[job.id] = token
+        return Delivery(job, int(tries), token), int(left)
+
+    async def read_delivery(self, delivery: Delivery) -> Job | None:
+        job = delivery.job
+        described = await self._scripts.run("read_delivery", job.id, delivery.token, job.omitted_bytes)
+        return self._job(*described) if described else None
+
+    async def postpone_delivery(self, delivery: Delivery, seconds: float, *, tried: bool) -> None:
+        after = round(seconds * 1000)
+        await self._scripts.run("postpone_delivery", delivery.job.id, delivery.token, after, int(tried))
+        self._drop_claim(delivery.job.id, delivery.token)
+
+    async def end_delivery(self, delivery: Delivery) -> None:
+        await self._scripts.run("end_delivery", delivery.job.id, delivery.token)
+        self._drop_claim(delivery.job.id, delivery.token)
+
     async def _heartbeat(self) -> None:
         """Hold on to what was claimed here."""
         claims = list(self._claims.items())
@@ -170,13 +210,15 @@ class ValkeyJobStore(JobStore):
     async def _renew_claims(self, claims: Sequence[tuple[str, str]]) -> None:
         """Hold on to these claims, and stop what is not ours any more."""
         tokens = dict(claims)
-        for job_id in await self._scripts.run("renew_claims", *(each for claim in claims for each in claim)):
+        flat = [each for claim in claims for each in claim]
+        for job_id in await self._scripts.run("renew_claims", round(CLAIM_LEASE * 1000), *flat):
             if self._claims.get(job_id) == tokens[job_id]:
                 del self._claims[job_id]
             self.claim_lost.notify(job_id, tokens[job_id])
 
     async def _reap_stalled(self) -> None:
-        counts, ended, again = await self._scripts.run("reap_stalled", round(CLAIM_LEASE * 1000), ATTEMPTS)
+        lease = round(CLAIM_LEASE * 1000)
+        counts, ended, again, due, undelivered = await self._scripts.run("reap_stalled", lease, ATTEMPTS)
         backlog: dict[EndpointKey, Backlog] = {}
         for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
             for name, count in zip(flat[::2], flat[1::2], strict=True):
@@ -186,9 +228,14 @@ class ValkeyJobStore(JobStore):
         if again:
             REQUEUED.labels("gateway").inc(again)
             logger.warning("%d jobs of gateways that are gone are queued again", again)
+        if undelivered:
+            WEBHOOKS.labels("failed").inc(undelivered)
+            logger.warning("%d webhooks were not delivered, as no gateway came to it in time", undelivered)
         for key, jobs in backlog.items():
             if jobs.queued:
                 self.queued.notify(key)
+        for name in due:
+            self.deliverable.notify(parse_key(name))
 
     async def _listen(self) -> None:
         """Pass on what other gateways do, until the connection ends. What was missed meanwhile may be anything."""
@@ -224,16 +271,16 @@ class ValkeyJobStore(JobStore):
         if done < 0:
             raise Full
         if not done:
-            self._drop_claim(job)
+            self._drop_claim(job.id, job.token)
             raise Lost
 
-    def _drop_claim(self, job: Job) -> None:
-        if self._claims.get(job.id) == job.token:
-            del self._claims[job.id]
+    def _drop_claim(self, job_id: str, token: str) -> None:
+        if self._claims.get(job_id) == token:
+            del self._claims[job_id]
 
     def _notify_ended(self, ended: Sequence[tuple[str, list[str]]]) -> None:
         for job_id, fields in ended:
-            self.finished.notify(self._job(job_id, fields))
+            self._notify_finished(self._job(job_id, fields))
 
     def _job(
         self, job_id: str, fields: list[str], output: Sequence[str] = (), omitted_bytes: int = 0, *, given: str = ""

@@ -1,5 +1,5 @@
 """Jobs in Valkey while gateways, pods, the operator and Valkey itself are killed and started again at random: none is
-lost, none ends twice, each has its own output."""
+lost, none ends twice, each has its own output, and each webhook is told of the end."""
 
 import asyncio
 import base64
@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.jobs.scripts import connect
@@ -28,12 +29,16 @@ from tests.integration.gateway_process import Gateway, running_gateway
 from tests.integration.operator_process import give_access, running_operator
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
+from tests.waiting import until
 
 NAME = "chaos"
 CLIENTS = 16
 PODS = 3
 AT_ONCE = 8
 KILLS = ("gateway", "gateway by SIGTERM", "pod", "pod", "operator", "valkey")
+WEBHOOK_SECONDS = 60.0
+"""For the last webhooks: a lease, and two tries 10 s apart where one's answer was lost."""
+
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 
 
@@ -46,6 +51,32 @@ async def run_job(exchange: Exchange) -> None:
         await asyncio.sleep(random.uniform(0, 0.1))
     end = {"status": "FAILED", "error": "so it is"} if number % 50 == 49 else {"status": "COMPLETED"}
     await exchange.send(json.dumps(end).encode() + b"\n")
+
+
+class Webhooks:
+    """Receives them. What each job's was told, by ID, and how often one was told again."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, Any] = {}
+        self.again = 0
+        self.url = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        """As long as a short handler, so that gateways die meanwhile."""
+        content = await request.json()
+        await asyncio.sleep(random.uniform(0, 0.1))
+        self.again += content["id"] in self.told
+        assert self.told.setdefault(content["id"], content) == content
+        return web.Response()
+
+    async def listen(self, stack: AsyncExitStack) -> None:
+        app = web.Application()
+        app.router.add_post("/told", self.take)
+        runner = web.AppRunner(app, shutdown_timeout=1)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/told"
 
 
 @dataclass
@@ -66,6 +97,7 @@ class Scene:
     operator: tuple[subprocess.Popen[bytes], ExitStack] | None = None
     gateways: dict[int, tuple[Gateway, ExitStack]] = field(default_factory=dict)
     pods: list[CannedPod] = field(default_factory=list)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     killed: Counter[str] = field(default_factory=Counter)
 
     def start_gateway(self, number: int) -> None:
@@ -157,7 +189,7 @@ async def submit_all(scene: Scene, session: aiohttp.ClientSession, count: int) -
         for number in numbers:
             told = None
             while not told:  # as a client would
-                told = await scene.ask(session, "run", {"input": {"number": number}})
+                told = await scene.ask(session, "run", {"input": {"number": number}, "webhook": scene.webhooks.url})
             accepted[told["id"]] = number
 
     await asyncio.gather(*(submit() for _ in range(CLIENTS)))
@@ -191,6 +223,7 @@ async def check(scene: Scene, count: int) -> None:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
         )
+        await scene.webhooks.listen(stack)
         began, ended = time.monotonic(), asyncio.Event()
         killing = asyncio.create_task(keep_killing(scene, ended))
         try:
@@ -206,15 +239,18 @@ async def check(scene: Scene, count: int) -> None:
         unknown = dict.fromkeys(kept - set(accepted), -1)  # accepted, but the answer was lost
         await read_all(scene, session, unknown)
         again = await read_all(scene, session, accepted)
+        await until(lambda: scene.webhooks.told.keys() >= kept, WEBHOOK_SECONDS)
         done = await client.hgetall(f"forebay:done:{scene.kubectl.namespace}/{NAME}")
         left = {what: await client.hgetall(f"forebay:{what}") for what in ("queued", "waiting", "running")}
     states = Counter(found["status"] for found in told.values())
     print(
         f"\n{len(accepted)} jobs accepted and over in {seconds:.0f} s: {dict(states)}; {len(unknown)} more whose "
         f"answer was lost; lost: {len(accepted) - len(told)}, changed after their end: "
-        f"{sum(told[job] != again[job] for job in told)}; killed meanwhile: {dict(scene.killed)}"
+        f"{sum(told[job] != again[job] for job in told)}; webhooks told: {len(scene.webhooks.told)}, told again: "
+        f"{scene.webhooks.again}; killed meanwhile: {dict(scene.killed)}"
     )
     assert (len(accepted), len(told), again) == (count, count, told)
+    assert {job: scene.webhooks.told[job] for job in accepted} == told
     assert states == {"COMPLETED": count - count // 50, "FAILED": count // 50}
     for job, number in accepted.items():
         if number % 50 == 49:

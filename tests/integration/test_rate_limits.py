@@ -1,6 +1,5 @@
 """Rate limits: RunPod's numbers, in the memory of one gateway and in Valkey once for all; Valkey is a real server."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from itertools import pairwise
@@ -43,10 +42,8 @@ async def test_all_gateways_together_allow_so_many_in_a_window(rates: list[RateL
         assert 5 < await ask(each, "purge-queue") <= 10
     assert await ask(two, "purge-queue", pods=2) == 0, "they grow with the pods"
     assert [await ask(one, "purge-queue", key=OTHER), await ask(one, "health")] == [0, 0]
-    answers = await asyncio.gather(*(ask(rates[number % 2], "cancel", pods=2) for number in range(40)))
-    assert answers == [0] * 40
-    answers = [await ask(rates[number % 2], "cancel") for number in range(70)]
-    assert [bool(later) for later in answers] == [False] * 60 + [True] * 10
+    answers = [await ask(rates[number % 2], "retry") for number in range(110)]
+    assert [later > 1 for later in answers] == [False] * 100 + [True] * 10
 
 
 async def test_all_gateways_together_answer_so_many_at_once(rates: list[RateLimits]) -> None:
@@ -72,7 +69,7 @@ async def test_requests_of_a_gateway_that_died_count_for_their_lease_only(
     name = f"forebay:answering:cancel:{'/'.join(KEY)}"
 
     async def scores() -> list[float]:
-        return [float(await client.zscore(name, each) or 0) for each in await client.zrange(name, 0, -1)]
+        return [float(await client.zscore(name, str(each)) or 0) for each in await client.zrange(name, 0, -1)]
 
     dead = ValkeyRateLimits(client)  # it renews nothing
     async with ValkeyRateLimits(client) as living, AsyncExitStack() as stack:

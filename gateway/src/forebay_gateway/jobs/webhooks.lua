@@ -6,12 +6,12 @@ function steps.claim_delivery(endpoint, token, lease, most)
   local due = webhooks_of(endpoint)
   for _, id in ipairs(call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, BATCH)) do
     local job = read(id)
-    if job then
+    if job and FINAL[job.state] then
       call('ZADD', due, now + lease, id)
       set(id, 'webhook_token', token)
       return {call('ZCOUNT', due, '-inf', now), job.webhook_tries or 0, describe(id, job, most)}
     end
-    unschedule_delivery(id, endpoint) -- it was evicted, or dropped by a gateway of the release before
+    unschedule_delivery(id, endpoint) -- evicted, or dropped or tried again by a gateway of the release before
   end
   return {call('ZCOUNT', due, '-inf', now)}
 end

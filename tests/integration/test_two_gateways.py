@@ -1,0 +1,95 @@
+"""Two gateways on one Valkey: what one leaves undone the other does, and together they allow no more than one."""
+
+import json
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.integration.asking import ready_pod, send
+from tests.integration.canned_pod import Exchange
+from tests.integration.gateway_process import Gateway, namespaced_gateway, running_gateway
+from tests.integration.job_pods import finish
+from tests.integration.valkey_process import ValkeyServer
+from tests.kubectl import Kubectl, wait_for
+
+FAILOVER_SECONDS = 20.0
+"""A lease of 10 s and a search each second, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    control_plane: Kubectl, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    log = tmp_path_factory.mktemp("gateway") / "log"
+    with namespaced_gateway(control_plane, log, valkey_url=valkey_server.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def other(gateway: Gateway, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A second one for the same endpoints; the last test kills it."""
+    log = tmp_path_factory.mktemp("other") / "log"
+    with running_gateway(gateway.kubectl, gateway.system, log, valkey_url=valkey_server.url) as running:
+        yield running
+
+
+def ask(gateway: Gateway, path: str, content: Any = None) -> tuple[int, Any]:
+    status, _, body = send(gateway.port, "POST", f"/v2/{path}", content or b"")
+    return status, json.loads(body)
+
+
+async def run_job(exchange: Exchange) -> None:
+    await exchange.read_body()
+    await finish(exchange, "out")
+
+
+def knows(gateway: Gateway, name: str) -> bool:
+    return send(gateway.port, "GET", f"/v2/{name}/openai/v1/models")[0] == 200
+
+
+def test_requests_to_both_count_together(gateway: Gateway, other: Gateway) -> None:
+    gateway.endpoint("limited")
+    wait_for(lambda: knows(other, "limited"), "the other knows it")
+    answers = [ask(each, "limited/purge-queue")[0] for each in (gateway, other, other, gateway)]
+    assert answers == [200, 200, 429, 429]
+
+
+def test_a_webhook_that_a_killed_gateway_was_delivering_is_delivered_by_the_other(
+    gateway: Gateway, other: Gateway
+) -> None:
+    told: queue.Queue[tuple[str, Any]] = queue.Queue()
+    may_answer = threading.Event()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            told.put((self.headers["webhook-id"], json.loads(body)))
+            may_answer.wait(FAILOVER_SECONDS)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    gateway.endpoint("telling")
+    wait_for(lambda: knows(other, "telling"), "the other knows it")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server, ready_pod(gateway, "telling") as pod:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        pod.answer = run_job
+        gateway.process.send_signal(signal.SIGSTOP)  # so that it is the other that delivers
+        try:
+            _, job = ask(other, "telling/run", {"input": 1, "webhook": f"http://127.0.0.1:{server.server_port}/told"})
+            first = told.get(timeout=FAILOVER_SECONDS)
+            other.process.kill()
+        finally:
+            gateway.process.send_signal(signal.SIGCONT)
+        second = told.get(timeout=FAILOVER_SECONDS)
+        may_answer.set()
+        assert second == first
+        assert (second[1]["id"], second[1]["status"], second[1]["output"]) == (job["id"], "COMPLETED", ["out"])
+        server.shutdown()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from forebay_gateway.jobs.lookups import TENANT, Lookups, ServiceResolver
 from forebay_gateway.jobs.receivers import (
     Receivers,
     is_allowed,
@@ -82,6 +83,15 @@ def test_a_service_is_known_by_its_name_in_a_namespace_that_is_allowed(
     assert receivers(namespaces=namespaces).is_service(host, "home") == is_service
 
 
+async def resolve(host: str) -> list[Any]:
+    TENANT.set("home")
+    lookups = Lookups(0.5)
+    try:
+        return list(await ServiceResolver(lookups, receivers()).resolve(host, 8080))
+    finally:
+        lookups.close()
+
+
 def resolved_to(monkeypatch: pytest.MonkeyPatch, canonical: str, address: str) -> list[str]:
     """Have DNS say so; the names that it is asked for."""
     asked: list[str] = []
@@ -96,7 +106,7 @@ def resolved_to(monkeypatch: pytest.MonkeyPatch, canonical: str, address: str) -
 
 async def test_a_service_is_looked_up_by_its_full_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = resolved_to(monkeypatch, "sink.team-a.svc.cluster.local", "10.96.3.4")
-    (found,) = await receivers().resolve_service("sink.team-a.svc", 8080)
+    (found,) = await resolve("sink.team-a.svc")
     assert (found["hostname"], found["host"], found["port"]) == ("sink.team-a.svc", "10.96.3.4", 8080)
     assert asked == ["sink.team-a.svc.cluster.local."], "no search list adds to it"
 
@@ -107,7 +117,7 @@ async def test_a_service_is_looked_up_by_its_full_name_alone(monkeypatch: pytest
 async def test_an_alias_of_something_else_is_no_receiver(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
     resolved_to(monkeypatch, target, "10.96.0.1")
     with pytest.raises(OSError, match="alias"):
-        await receivers().resolve_service("sink.team-a.svc", 8080)
+        await resolve("sink.team-a.svc")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -12,6 +14,7 @@ from aiohttp import web
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.jobs import lookups
 from forebay_gateway.jobs import receivers as receivers_module
 from forebay_gateway.jobs import webhooks as module
 from forebay_gateway.jobs.job import State
@@ -166,6 +169,30 @@ async def test_a_service_of_a_namespace_that_is_allowed_is_told(monkeypatch: pyt
                 await gateway.finish_job(url)
                 await gateway.settled()
                 assert len(receiver.told) == told
+
+
+async def test_a_name_server_that_does_not_answer_holds_up_only_who_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "MAX_LOOKUPS", 8)
+    may_answer, asked = threading.Event(), Counter[str]()
+    resolve: Callable[..., object] = socket.getaddrinfo
+
+    def resolve_slowly(host: str, *args: object) -> object:
+        asked[host] += 1
+        if host == "slow.example":
+            may_answer.wait(20)
+            raise OSError("no such name")
+        return resolve(host, *args)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_slowly)
+    async with receiving() as quick, running() as gateway:
+        for number in range(CONCURRENT_WEBHOOKS):
+            await gateway.finish_job("http://slow.example/told", job_id=f"slow-{number}")
+        await until(lambda: asked["slow.example"] == 4)
+        await gateway.finish_job(f"http://localhost:{quick.port}/told", "other", job_id="quick")
+        await until(lambda: quick.told)
+        assert asked["slow.example"] == 4
+        may_answer.set()
+        await gateway.settled()
 
 
 async def test_a_slow_receiver_holds_up_only_its_own_endpoint() -> None:

@@ -5,16 +5,12 @@ The very address that is connected to is looked at, however the URL spells it. A
 cluster's DNS, which must be no alias (ExternalName) of something else.
 """
 
-import asyncio
 import ipaddress
 import os
 import re
-import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 """IPv6 addresses that end with an IPv4 address (RFC 6052, RFC 4291, RFC 2765); of others ipaddress knows."""
@@ -92,23 +88,12 @@ class Receivers:
             return True
         return namespace in self._namespaces - {OWN_NAMESPACE}
 
-    async def resolve_service(self, host: str, port: int) -> list[ResolveResult]:
-        """The addresses of a Service by the cluster's DNS: no search list, no alias. Raises OSError."""
+    def service_name(self, host: str) -> str:
+        """The full name of a Service in the cluster's DNS. Raises OSError."""
         found = self._service.fullmatch(host)
         if not found:
             raise OSError(f"{host} is no name of a Service")
-        name = f"{found['name']}.{found['namespace']}.svc.{self._domain}".lower()
-        flags = socket.AI_ADDRCONFIG | socket.AI_CANONNAME
-        infos = await asyncio.get_running_loop().getaddrinfo(f"{name}.", port, type=socket.SOCK_STREAM, flags=flags)
-        canonical = next((each for *_, each, _ in infos if each), name).rstrip(".").lower()
-        if canonical != name:
-            raise OSError(f"{host} is an alias of {canonical}: only Services with addresses of their own are called")
-        return [
-            ResolveResult(
-                hostname=host, host=str(address[0]), port=port, family=family, proto=proto, flags=socket.AI_NUMERICHOST
-            )
-            for family, _, proto, _, address in infos
-        ]
+        return f"{found['name']}.{found['namespace']}.svc.{self._domain}".lower()
 
     def check_address(self, address: str) -> None:
         """Raises OSError where a webhook may not go to an address."""
@@ -128,22 +113,6 @@ class Receivers:
             raise OSError(f"{address} is the API server's")
         if any(found in network for network in METADATA):
             raise OSError(f"{address} is a metadata service's")
-
-
-class ServiceResolver(AbstractResolver):
-    """Resolves names of Services, and nothing else, for aiohttp."""
-
-    def __init__(self, receivers: Receivers) -> None:
-        self._receivers = receivers
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Raises OSError."""
-        return await self._receivers.resolve_service(host, port)
-
-    async def close(self) -> None:
-        """Nothing is kept open."""
 
 
 def is_allowed(address: str, networks: Sequence[Network]) -> bool:

@@ -20,7 +20,8 @@ from yarl import URL
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.jobs.job import Job, describe_job, render
-from forebay_gateway.jobs.receivers import Receivers, ServiceResolver
+from forebay_gateway.jobs.lookups import TENANT, Lookups, NameResolver, ServiceResolver
+from forebay_gateway.jobs.receivers import Receivers
 from forebay_gateway.jobs.store import Delivery, JobStore, Unavailable, retry_until_available
 from forebay_gateway.metrics import WEBHOOKS
 from forebay_kube.endpoint_key import EndpointKey
@@ -74,6 +75,7 @@ class Webhooks:
         self._pause = pause
         self._answers = answers
         self._scheduler = scheduler
+        self._lookups = Lookups(share)
         self._places = Quota(MAX_WEBHOOKS, share, WEBHOOKS_FLOOR)
         self._at_once: Counter[EndpointKey] = Counter()
         self._passed_over: dict[str, dict[EndpointKey, None]] = {}
@@ -83,14 +85,16 @@ class Webhooks:
         store.deliverable.add(self._wake)
 
     async def __aenter__(self) -> "Webhooks":
-        self._session = _open_session(self._receivers.check_address)
-        self._services = _open_session(self._receivers.check_service_address, ServiceResolver(self._receivers))
+        self._session = _open_session(NameResolver(self._lookups), self._receivers.check_address)
+        resolver = ServiceResolver(self._lookups, self._receivers)
+        self._services = _open_session(resolver, self._receivers.check_service_address)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._draining = self._closing = True
         for session in (self._session, self._services):
             await session.close()  # before the tasks are cancelled, see ApiServer.close
+        self._lookups.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -134,6 +138,7 @@ class Webhooks:
 
     async def _deliver_due(self, key: EndpointKey) -> None:
         """Deliver an endpoint's webhooks, one after the other, until none is due."""
+        TENANT.set(key[0])
         try:
             while not self._draining:
                 delivery, left = await self._store.claim_delivery(key)
@@ -205,7 +210,7 @@ class Webhooks:
             return str(error) or repr(error)
 
 
-def _open_session(check: Callable[[str], None], resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
+def _open_session(resolver: AbstractResolver, check: Callable[[str], None]) -> aiohttp.ClientSession:
     """A session that connects only to addresses that pass the check, which raises OSError for others."""
 
     def open_socket(address: AddrInfoType) -> socket.socket:

@@ -1,0 +1,95 @@
+"""Looks up the names of webhooks' receivers, in threads of their own: a name server that does not answer must hold up
+neither another namespace's webhooks nor anything else that the gateway connects to."""
+
+import asyncio
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.jobs.receivers import Receivers
+
+MAX_LOOKUPS = 64
+"""At once, each in a thread. Of them a namespace has its share, as of other budgets."""
+
+LOOKUPS_FLOOR = 2
+"""So many a namespace may have whatever the others do."""
+
+TENANT = ContextVar[str]("TENANT")
+"""The namespace for which a task connects."""
+
+
+class Lookups:
+    """`share` tells a namespace's part of MAX_LOOKUPS."""
+
+    def __init__(self, share: float) -> None:
+        self._places = Quota(MAX_LOOKUPS, share, LOOKUPS_FLOOR)
+        self._threads = ThreadPoolExecutor(MAX_LOOKUPS, "webhooks-dns")
+
+    async def look_up(self, name: str, port: int, family: int, flags: int) -> list[Any]:
+        """As socket.getaddrinfo. Raises OSError."""
+        tenant, loop = TENANT.get(), asyncio.get_running_loop()
+        if not self._places.take(tenant):
+            raise OSError(f"too many names are being looked up for webhooks of {tenant}")
+
+        def give_back(_: Future[Any]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._places.give, tenant)
+
+        found: Future[Any] = self._threads.submit(socket.getaddrinfo, name, port, family, socket.SOCK_STREAM, 0, flags)
+        found.add_done_callback(give_back)
+        addresses: list[Any] = await asyncio.wrap_future(found)
+        return addresses
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class NameResolver(AbstractResolver):
+    """Resolves names for aiohttp, as programs do."""
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises OSError."""
+        return _results(host, port, await self._lookups.look_up(host, port, family, socket.AI_ADDRCONFIG))
+
+    async def close(self) -> None:
+        """The threads are another's."""
+
+
+class ServiceResolver(AbstractResolver):
+    """Resolves names of Services, and nothing else: by the cluster's DNS, without a search list or an alias."""
+
+    def __init__(self, lookups: Lookups, receivers: Receivers) -> None:
+        self._lookups = lookups
+        self._receivers = receivers
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises OSError."""
+        name = self._receivers.service_name(host)
+        found = await self._lookups.look_up(f"{name}.", port, family, socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
+        canonical = next((each for *_, each, _ in found if each), name).rstrip(".").lower()
+        if canonical != name:
+            raise OSError(f"{host} is an alias of {canonical}: only Services with addresses of their own are called")
+        return _results(host, port, found)
+
+    async def close(self) -> None:
+        """The threads are another's."""
+
+
+def _results(host: str, port: int, found: list[Any]) -> list[ResolveResult]:
+    return [
+        ResolveResult(
+            hostname=host, host=str(address[0]), port=port, family=family, proto=proto, flags=socket.AI_NUMERICHOST
+        )
+        for family, _, proto, _, address in found
+    ]

@@ -1,5 +1,5 @@
 """RunPod's job API on kind, with two gateways and the chart's Valkey: its own SDK with the real model at zero, whose
-shapes are those of RunPod's documentation; and jobs while each part is killed."""
+shapes are those of RunPod's documentation; and jobs and their webhooks while each part is killed."""
 
 import json
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from tests.e2e.canned import canned
 from tests.e2e.claims import make_volume
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.scale_to_zero import SERVED, TEXT, make_canned
+from tests.e2e.standins import stand_in
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
 
@@ -43,9 +44,10 @@ VOLUME = "forebay-e2e-valkey"
 
 
 def install_with_valkey(kubectl: Kubectl, *settings: str) -> None:
-    """Install the chart with its own Valkey, on a volume, and with more settings of it."""
+    """Install the chart with its own Valkey, on a volume, with more settings of it, and with webhooks in the cluster."""
     always = "create=true", f"image={images()['valkey']}", f"storageClassName={VOLUME}", "storage=1Gi"
-    install_chart(kubectl, *(f"--set=valkey.{each}" for each in (*always, *settings)))
+    receivers = "--set=gateway.settings.webhook_namespaces=own"
+    install_chart(kubectl, *(f"--set=valkey.{each}" for each in (*always, *settings)), receivers)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +148,12 @@ def ask_job_api(clients: Clients, url: str, key: str, content: Any = None) -> An
     )
 
 
+def states_told(kubectl: Kubectl) -> dict[str, str]:
+    """What the receiver of the webhooks was told: states by IDs of jobs."""
+    lines = map(json.loads, kubectl.run("logs", "receiver").splitlines())
+    return {line["id"]: line["status"] for line in lines}
+
+
 def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
     scaling, env = {"minReplicas": 2, "maxReplicas": 2}, [{"name": "MAX_CONCURRENCY", "value": "2"}]
     make_canned(kubectl, "queued", scaling, 0.02, replicas=2, env=env)
@@ -153,8 +161,9 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
     url = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.queued"
     wait_for_key(clients, f"{url}/openai/v1", read_key(kubectl, "queued"))
     system = kubectl.within(SYSTEM)
-    with ThreadPoolExecutor(1) as beside:
-        doing = beside.submit(clients.run_inside, PROGRAMS / "queue.py", url, read_key(kubectl, "queued"), "150", TEXT)
+    with stand_in(kubectl, "receiver", ports=(8080,)) as receiver, ThreadPoolExecutor(1) as beside:
+        arguments = url, read_key(kubectl, "queued"), "150", TEXT, f"http://{receiver}:8080/done"
+        doing = beside.submit(clients.run_inside, PROGRAMS / "queue.py", *arguments)
         for where, label, kind in (
             (system, "app.kubernetes.io/name=forebay-operator", "deployment/forebay"),
             (system, "app.kubernetes.io/name=forebay-gateway", "deployment/forebay-gateway"),
@@ -166,6 +175,8 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
             where.run("delete", "pod", victim, "--force", "--grace-period=0")
             where.run("rollout", "status", kind, "--timeout=180s")
         told = json.loads(doing.result(timeout=300))
+        wait_for(lambda: len(states_told(kubectl)) >= 150, "each webhook is told")
+        assert set(states_told(kubectl).values()) == {"COMPLETED"}
     print(json.dumps(told))
     assert told == {"accepted": 150, "states": {"COMPLETED": 150}, "right": 150, "changed": 0}
     kubectl.delete("iep", "queued")

@@ -1,4 +1,4 @@
-"""Have jobs done, whatever is killed meanwhile: python queue.py URL KEY COUNT TEXT
+"""Have jobs done, whatever is killed meanwhile: python queue.py URL KEY COUNT TEXT [WEBHOOK]
 
 Submits COUNT jobs, sixteen at a time, asks for each until it is over, and asks once more at the end. What a gateway
 does not answer is asked again. Prints one JSON object: how many were accepted, their states, how many have TEXT as
@@ -16,7 +16,7 @@ from typing import Any
 
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 
-url, key, count, text = sys.argv[1:]
+url, key, count, text, *webhooks = sys.argv[1:]
 
 
 def ask(path: str, content: object = None) -> Any:
@@ -38,7 +38,8 @@ def ask(path: str, content: object = None) -> Any:
 
 def do(number: int) -> dict[str, Any]:
     """One job; what /status says when it is over."""
-    job = ask("run", {"input": {"prompt": f"Question {number}", "sampling_params": {"max_tokens": 200}}})["id"]
+    content = {"input": {"prompt": f"Question {number}", "sampling_params": {"max_tokens": 200}}}
+    job = ask("run", {**content, "webhook": "".join(webhooks)})["id"]
     while (told := ask(f"status/{job}"))["status"] not in FINAL:
         time.sleep(0.2)
     return dict(told)

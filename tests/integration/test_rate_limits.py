@@ -1,10 +1,11 @@
 """Rate limits: RunPod's numbers, in the memory of one gateway and in Valkey once for all; Valkey is a real server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from itertools import pairwise
 
 import pytest
+from redis import asyncio as valkey_client
 
 from forebay_gateway.jobs import scripts, valkey_rate_limits
 from forebay_gateway.jobs.rate_limits import MemoryRateLimits, RateLimits
@@ -60,49 +61,86 @@ async def test_all_gateways_together_answer_so_many_at_once(rates: list[RateLimi
     await becomes(fits)
 
 
-async def test_requests_of_a_gateway_that_died_count_for_their_lease_only(
+async def test_slots_of_a_gateway_that_died_are_free_after_their_lease(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(valkey_rate_limits, "REQUEST_LEASE", 0.5)
-    monkeypatch.setattr(valkey_rate_limits, "RENEWAL_INTERVAL", 0.1)
+    monkeypatch.setattr(valkey_rate_limits, "SLOTS_LEASE", 0.6)
+    monkeypatch.setattr(valkey_rate_limits, "SLOTS_RENEWAL_INTERVAL", 0.1)
     client = connect(valkey.url)
     name = f"forebay:answering:cancel:{'/'.join(KEY)}"
-
-    async def scores() -> list[float]:
-        return [float(await client.zscore(name, str(each)) or 0) for each in await client.zrange(name, 0, -1)]
-
     dead = ValkeyRateLimits(client)  # it renews nothing
     async with ValkeyRateLimits(client) as living, AsyncExitStack() as stack:
         for _ in range(19):
             await stack.enter_async_context(dead.admit(KEY, "cancel", 0))
-        async with living.admit(KEY, "cancel", 0):
+        async with living.admit(KEY, "cancel", 0) as later:
+            assert later == 0
             assert await ask(living, "cancel") == 1
 
-            async def only_the_living() -> bool:
-                return not await ask(living, "cancel") and len(await scores()) <= 2
+            async def free() -> bool:
+                return not await ask(living, "cancel")
 
-            await becomes(only_the_living)
-            seen = [max(await scores())]
+            await becomes(free)
+            leases = {await lease_of(client, name)}
 
             async def renewed() -> bool:
-                seen.append(max(await scores()))
-                return seen[-1] > seen[0] + 500
+                leases.add(await lease_of(client, name))
+                return max(leases) - min(leases) > 1000
 
             await becomes(renewed)
-            assert all(before <= after for before, after in pairwise(seen))
+            await client.delete(name)  # as Valkey may lose it
 
-        async def none_is_answered() -> bool:
+            async def known_again() -> bool:
+                return bool(await client.exists(name))
+
+            await becomes(known_again)
+        assert max(leases) - min(leases) > 600, "longer than the lease"
+
+        async def none_is_held() -> bool:
             return not await client.exists(name)
 
-        await becomes(none_is_answered)
+        await becomes(none_is_held)
     await client.aclose()
 
 
-async def test_where_valkey_is_away_requests_wait_and_are_then_refused(
-    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+async def lease_of(client: valkey_client.Redis, name: str) -> int:
+    """Until when the only gateway that holds slots has them, in ms."""
+    (held,) = await client.hvals(name)
+    return int(str(held).split()[1])
+
+
+async def test_most_requests_of_a_large_limit_cost_no_call(valkey: ValkeyServer) -> None:
+    client = connect(valkey.url)
+    async with ValkeyRateLimits(client) as one, ValkeyRateLimits(client) as two:
+        answers = [await ask((one, two)[number % 2], "run") for number in range(200)]
+        assert answers == [0] * 200
+        calls = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        answers = [await ask((one, two)[number % 2], "run") for number in range(900)]
+        assert (await client.info("commandstats"))["cmdstat_evalsha"]["calls"] - calls < 200
+        assert [later > 1 for later in answers] == [False] * 800 + [True] * 100
+    await client.aclose()
+
+
+async def test_a_client_that_leaves_takes_no_slot(rates: list[RateLimits]) -> None:
+    for _ in range(30):
+        leaving = asyncio.create_task(ask(rates[0], "cancel"))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+
+    async def fits() -> bool:
+        async with AsyncExitStack() as stack:
+            return not sum([await stack.enter_async_context(rates[1].admit(KEY, "cancel", 0)) for _ in range(20)])
+
+    await becomes(fits)
+
+
+async def test_where_valkey_is_away_requests_wait_together_and_are_then_refused(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scripts, "SCRIPT_RETRY_TIMEOUT", 0.3)
     client = connect("redis://127.0.0.1:1")
-    with pytest.raises(Unavailable):
-        await ask(ValkeyRateLimits(client), "cancel")
+    rates = ValkeyRateLimits(client)
+    async with asyncio.timeout(3):
+        answers = await asyncio.gather(*(ask(rates, "cancel") for _ in range(50)), return_exceptions=True)
+    assert [type(each) for each in answers] == [Unavailable] * 50
     await client.aclose()

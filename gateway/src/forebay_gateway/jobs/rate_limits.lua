@@ -1,9 +1,9 @@
 -- Requests of each operation of an endpoint, counted once for all gateways, by the clock of Valkey alone.
 --
--- forebay:rate:NAME       number  requests in a window, which begins with the first
--- forebay:answering:NAME  zset    requests that are being answered, by when they count no more unless their gateway says so
+-- forebay:rate:NAME       number  requests that were allotted in a window, which begins with the first
+-- forebay:answering:NAME  hash    by gateway "SLOTS MOMENT": how many requests it may answer at once, until that moment
 --
--- NAME is OPERATION:NAMESPACE/ENDPOINT
+-- NAME is OPERATION:NAMESPACE/ENDPOINT. A step that is made again tells the same, but may allot some that nobody uses.
 
 local PREFIX = 'forebay:'
 local call = redis.call
@@ -11,41 +11,66 @@ local call = redis.call
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+local function set_slots(name, gateway, slots, lease)
+  local answering = PREFIX .. 'answering:' .. name
+  call('HSET', answering, gateway, string.format('%d %d', slots, now + lease))
+  call('PEXPIRE', answering, lease)
+end
+
+-- The slots of other gateways, without those that are gone.
+local function slots_of_others(name, gateway)
+  local answering, sum = PREFIX .. 'answering:' .. name, 0
+  local flat = call('HGETALL', answering)
+  for i = 1, #flat, 2 do
+    local slots, moment = string.match(flat[i + 1], '^(%d+) (%d+)$')
+    if flat[i] ~= gateway and moment + 0 > now then sum = sum + slots end
+    if moment + 0 <= now then call('HDEL', answering, flat[i]) end
+  end
+  return sum
+end
+
 local steps = {}
 
--- Counts a request where it may go on, and then tells 0; else the ms after which another may come. 0 is no limit.
-function steps.take(name, most, window, most_at_once, lease, token)
-  local counted, answering = PREFIX .. 'rate:' .. name, PREFIX .. 'answering:' .. name
+-- Allots up to `wanted` requests of those that are left of `most` in this window, and has the gateway hold up to `slots`,
+-- but no less than `needed`, of `most_at_once`. 0 is no limit. Tells 1, how many requests, ms until these are forfeit, and
+-- slots; or 0, and the ms after which to ask again.
+function steps.take(name, gateway, wanted, most, window, needed, slots, most_at_once, lease, busy)
   if most_at_once + 0 > 0 then
-    call('ZREMRANGEBYSCORE', answering, '-inf', now)
-    if call('ZCARD', answering) >= most_at_once + 0 then return 1000 end
+    slots = math.min(slots, most_at_once - slots_of_others(name, gateway))
+    if slots < needed + 0 then return {0, busy + 0} end
   end
-  if most + 0 > 0 then
-    local left = call('PTTL', counted)
+  local left = 0
+  if wanted + 0 > 0 and most + 0 > 0 then
+    local counted = PREFIX .. 'rate:' .. name
+    left = call('PTTL', counted)
     if left <= 0 then
       call('SET', counted, 0, 'PX', window)
       left = window + 0
     end
-    if call('GET', counted) + 0 >= most + 0 then return left end
-    call('INCR', counted)
+    wanted = math.min(wanted, most - call('GET', counted))
+    if wanted <= 0 then return {0, left} end
+    call('INCRBY', counted, wanted)
   end
-  if most_at_once + 0 > 0 then
-    call('ZADD', answering, now + lease, token)
-    call('PEXPIRE', answering, lease)
-  end
-  return 0
+  if most_at_once + 0 > 0 then set_slots(name, gateway, slots, lease) end
+  return {1, wanted + 0, left, slots + 0}
 end
 
--- Goes on counting requests that are being answered, but for those that were released meanwhile.
-function steps.renew(name, lease, ...)
-  local answering = PREFIX .. 'answering:' .. name
-  for _, token in ipairs({...}) do call('ZADD', answering, 'XX', now + lease, token) end
-  call('PEXPIRE', answering, lease)
+-- The gateway needs no more slots than these.
+function steps.hold(name, gateway, slots, lease)
+  if slots + 0 > 0 then
+    set_slots(name, gateway, slots, lease)
+  else
+    call('HDEL', PREFIX .. 'answering:' .. name, gateway)
+  end
 end
 
--- Counts them no more.
-function steps.release(name, ...)
-  call('ZREM', PREFIX .. 'answering:' .. name, ...)
+-- The gateway lives, and holds what it holds of these names; where that is lost, as many slots as behind the name.
+function steps.renew(gateway, lease, ...)
+  local asked = {...}
+  for i = 1, #asked, 2 do
+    local slots = string.match(call('HGET', PREFIX .. 'answering:' .. asked[i], gateway) or '', '^%d+')
+    set_slots(asked[i], gateway, slots or asked[i + 1], lease)
+  end
 end
 
 return steps[ARGV[1]](unpack(ARGV, 2))

@@ -1,34 +1,81 @@
 """Requests to all gateways together, counted in Valkey, by its clock, as those of gateways differ.
 
-Each costs one call of rate_limits.lua before it is answered; the call that ends its count delays nobody.
-
-A gateway says once a second which requests it still answers: those of one that died count for REQUEST_LEASE at most.
+A gateway has requests of a window, and slots for requests at once, allotted to it, some more than it needs where the
+limit is large. So most requests cost no call, none more than one, and never are more allowed than the limit says. It
+says once a second which slots it holds: those of one that died are free after SLOTS_LEASE.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from importlib import resources
 
 from redis import asyncio as valkey
 
-from forebay_gateway.jobs.rate_limits import CONCURRENT_REQUESTS, RATE_LIMIT_WINDOW, RATES, RateLimits
-from forebay_gateway.jobs.scripts import Scripts
+from forebay_gateway.jobs.rate_limits import (
+    BUSY_RETRY_INTERVAL,
+    CONCURRENT_REQUESTS,
+    RATE_LIMIT_WINDOW,
+    RATES,
+    RateLimits,
+)
+from forebay_gateway.jobs.scripts import Scripts, is_away
 from forebay_gateway.jobs.store import Unavailable
 from forebay_kube.endpoint_key import EndpointKey, format_key
 
 logger = logging.getLogger(__name__)
 
-REQUEST_LEASE = 10.0
-"""Seconds for which a request counts unless its gateway says that it still answers it."""
+SLOTS_LEASE = 10.0
+"""Seconds for which a gateway has its slots unless it says that it lives."""
 
-RENEWAL_INTERVAL = 1.0
-"""Seconds."""
+SLOTS_RENEWAL_INTERVAL = 1.0
+"""Seconds. What is not used for so long is given back."""
 
-REQUEST_BATCH = 1000
-"""Requests in one call: a Lua function takes up to 8,000 arguments."""
+ALLOTTED_PART, SPARE_PART = 100, 40
+"""A gateway asks for this part of a window's requests at once, and keeps this part of the slots when it needs none: of
+few, one and none, so that small limits are exact."""
+
+RENEWAL_BATCH = 1000
+"""Names in one call: a Lua function takes up to 8,000 arguments."""
+
+
+@dataclass
+class _Allotted:
+    """What this gateway has of one operation of an endpoint.
+
+    Attributes:
+        requests, window_ends: how many may still come until then, by the loop's clock.
+        slots, spare: how many may be answered at once, and how many of them are kept when they are free.
+        answering, waiting: how many are being answered, and how many want to be.
+        refused_at, later: when the last was refused, and the seconds after which to come again; None where Valkey did
+            not answer.
+        used: since the last renewal.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    requests: int = 0
+    window_ends: float = 0.0
+    slots: int = 0
+    spare: int = 0
+    answering: int = 0
+    waiting: int = 0
+    refused_at: float = -1.0
+    later: float | None = 0.0
+    used: bool = True
+
+    def has_request(self, most: int) -> bool:
+        return not most or (self.requests > 0 and _now() < self.window_ends)
+
+    def has_slot(self, most_at_once: int) -> bool:
+        return not most_at_once or self.answering < self.slots
+
+    @property
+    def surplus(self) -> bool:
+        """Whether there are more slots than are needed and kept."""
+        return self.slots > self.answering + self.waiting + self.spare
 
 
 class ValkeyRateLimits(RateLimits):
@@ -36,12 +83,13 @@ class ValkeyRateLimits(RateLimits):
 
     def __init__(self, client: valkey.Redis) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("rate_limits.lua").read_text())
-        self._answering: dict[str, set[str]] = {}
-        self._answered: dict[str, set[str]] = {}
-        self._changed = asyncio.Event()
+        self._gateway = uuid.uuid4().hex
+        self._allotted: dict[str, _Allotted] = {}
+        self._surplus: set[str] = set()
+        self._freed = asyncio.Event()
 
     async def __aenter__(self) -> "ValkeyRateLimits":
-        self._tasks = [asyncio.create_task(self._renew()), asyncio.create_task(self._release())]
+        self._tasks = [asyncio.create_task(self._keep_renewing()), asyncio.create_task(self._keep_giving_back())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -56,49 +104,121 @@ class ValkeyRateLimits(RateLimits):
         if not most and not most_at_once:
             yield 0.0
             return
-        name, token = f"{operation}:{format_key(key)}", uuid.uuid4().hex
-        window, lease = round(RATE_LIMIT_WINDOW * 1000), round(REQUEST_LEASE * 1000)
-        later = await self._scripts.run("take", name, most, window, most_at_once, lease, token) / 1000
-        if later or not most_at_once:
+        name = f"{operation}:{format_key(key)}"
+        allotted = self._allotted.setdefault(name, _Allotted())
+        if later := await self._take(name, allotted, most, most_at_once):
             yield later
             return
-        self._answering.setdefault(name, set()).add(token)
         try:
             yield 0.0
         finally:
-            self._answering[name].discard(token)
-            if not self._answering[name]:
-                del self._answering[name]
-            self._answered.setdefault(name, set()).add(token)
-            self._changed.set()
+            allotted.answering -= 1
+            if allotted.surplus:
+                self._surplus.add(name)
+                self._freed.set()
 
     def forget(self, key: EndpointKey) -> None:
         """Nothing to do: what is counted ends by itself."""
 
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(RENEWAL_INTERVAL)
-            await self._tell("renew", self._answering, round(REQUEST_LEASE * 1000))
-
-    async def _release(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            answered, self._answered = self._answered, {}
-            await self._tell("release", answered)
-
-    async def _tell(self, step: str, requests: dict[str, set[str]], *arguments: int) -> None:
-        """Name requests to a step, as long as Valkey answers; those that it does not learn of have a lease."""
+    async def _take(self, name: str, allotted: _Allotted, most: int, most_at_once: int) -> float:
+        """0 where another request is being answered from now on, else the seconds after which one may come."""
+        arrived = _now()
+        allotted.used = True
+        allotted.waiting += 1
         try:
-            for name, tokens in list(requests.items()):
-                for batch in _batches(tokens):
-                    await self._scripts.run(step, name, *arguments, *batch)
+            while not (allotted.has_request(most) and allotted.has_slot(most_at_once)):
+                if allotted.refused_at >= arrived:
+                    if allotted.later is None:
+                        raise Unavailable
+                    return allotted.later
+                # a client that leaves meanwhile must not leave what is allotted unknown
+                await asyncio.shield(self._ask(name, allotted, most, most_at_once, arrived))
+            allotted.requests -= bool(most)
+            allotted.answering += 1
+            return 0.0
+        finally:
+            allotted.waiting -= 1
+
+    async def _ask(self, name: str, allotted: _Allotted, most: int, most_at_once: int, arrived: float) -> None:
+        """Have enough allotted for one more request, or be refused, unless that was so while this one waited."""
+        async with allotted.lock:
+            has_request, has_slot = allotted.has_request(most), allotted.has_slot(most_at_once)
+            if not (has_request and has_slot) and allotted.refused_at < arrived:
+                await self._allot(name, allotted, most, most_at_once)
+
+    async def _allot(self, name: str, allotted: _Allotted, most: int, most_at_once: int) -> None:
+        began, has_request = _now(), allotted.has_request(most)
+        spare, slots = most_at_once // SPARE_PART, allotted.slots
+        limits = {
+            "wanted": 0 if has_request else max(1, most // ALLOTTED_PART, allotted.waiting),
+            "most": most,
+            "window": round(RATE_LIMIT_WINDOW * 1000),
+            "needed": allotted.answering + 1,
+            "slots": slots if allotted.has_slot(most_at_once) else allotted.answering + allotted.waiting + spare,
+            "most_at_once": most_at_once,
+            "lease": round(SLOTS_LEASE * 1000),
+            "busy": round(BUSY_RETRY_INTERVAL * 1000),
+        }
+        try:
+            fits, *told = await self._scripts.run("take", name, self._gateway, *limits.values())
+        except Unavailable:
+            allotted.refused_at, allotted.later = _now(), None
+            return
+        if not fits:
+            allotted.refused_at, allotted.later = _now(), told[0] / 1000
+            return
+        requests, milliseconds, slots = told
+        if not has_request:
+            allotted.requests, allotted.window_ends = requests, began + milliseconds / 1000
+        if most_at_once:
+            allotted.slots, allotted.spare = slots, spare
+
+    async def _keep_giving_back(self) -> None:
+        while True:
+            await self._freed.wait()
+            self._freed.clear()
+            names, self._surplus = self._surplus, set()
+            for name in names:
+                if allotted := self._allotted.get(name):
+                    await self._give_back(name, allotted, allotted.spare)
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(SLOTS_RENEWAL_INTERVAL)
+            now = _now()
+            held: list[tuple[str, int]] = []
+            for name, allotted in list(self._allotted.items()):
+                if allotted.surplus:
+                    await self._give_back(name, allotted, allotted.spare)
+                if allotted.used or allotted.answering or allotted.waiting:
+                    held += [(name, allotted.slots)] if allotted.slots else []
+                elif allotted.slots:
+                    await self._give_back(name, allotted, 0)
+                elif now >= allotted.window_ends:
+                    del self._allotted[name]
+                allotted.used = False
+            for first in range(0, len(held), RENEWAL_BATCH):
+                flat = [each for pair in held[first : first + RENEWAL_BATCH] for each in pair]
+                await self._tell("renew", self._gateway, round(SLOTS_LEASE * 1000), *flat)
+
+    async def _give_back(self, name: str, allotted: _Allotted, spare: int) -> None:
+        """Free the slots that are not used, but for so many."""
+        async with allotted.lock:
+            slots = min(allotted.slots, allotted.answering + allotted.waiting + spare)
+            if slots < allotted.slots:
+                allotted.slots = slots
+                await self._tell("hold", name, self._gateway, slots, round(SLOTS_LEASE * 1000))
+
+    async def _tell(self, step: str, *arguments: str | int) -> None:
+        """Say what this gateway holds. Where Valkey does not answer, the lease says it."""
+        try:
+            await self._scripts.run(step, *arguments)
         except Unavailable:
             return
-        except Exception:
-            logger.exception("in the rate limits' %s", step)
+        except Exception as error:
+            if not is_away(error):
+                logger.exception("in the rate limits' %s", step)
 
 
-def _batches(tokens: Collection[str]) -> list[list[str]]:
-    listed = list(tokens)
-    return [listed[first : first + REQUEST_BATCH] for first in range(0, len(listed), REQUEST_BATCH)]
+def _now() -> float:
+    return asyncio.get_running_loop().time()

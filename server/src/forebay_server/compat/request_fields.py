@@ -13,6 +13,17 @@ from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.legacy_functions import adapt_functions
 from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from forebay_server.compat.unsupported_fields import refuse_audio, refuse_conversation
+from forebay_server.compat.vendor_history import (
+    ANSWERED_CALLS,
+    DOCUMENTS,
+    FINISHED_CALLS,
+    RESULT,
+    SERVER_CALLS,
+    SPENT_ITEMS,
+    TOOL_ITEMS,
+    adapt_anthropic_history,
+    adapt_openai_history,
+)
 from forebay_server.compat.vendor_tools import (
     CLIENT_TOOLS,
     FOREIGN_TOOLS,
@@ -160,20 +171,23 @@ _ADAPTERS: Mapping[str, Collection[Adapt]] = {
     CHAT: (adapt_guided, adapt_greedy, adapt_functions, refuse_audio),
     f"{CHAT}/batch": (adapt_guided, adapt_greedy),
     COMPLETIONS: (adapt_guided, adapt_greedy, adapt_suffix),
-    RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_tools, refuse_conversation),
-    MESSAGES: (adapt_guided_messages, adapt_anthropic_tools),
-    f"{MESSAGES}/count_tokens": (adapt_anthropic_tools,),
+    RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_history, adapt_openai_tools, refuse_conversation),
+    MESSAGES: (adapt_guided_messages, adapt_anthropic_history, adapt_anthropic_tools),
+    f"{MESSAGES}/count_tokens": (adapt_anthropic_history, adapt_anthropic_tools),
 }
 
 _FOR_OPENAI = re.compile(rb'"(?:guided_|suffix"|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])')
+_OF_ANTHROPIC = (*SERVER_TOOLS, *CLIENT_TOOLS, "computer_", *SERVER_CALLS, *DOCUMENTS)
 _FOR_ANTHROPIC = re.compile(
-    rb'"(?:guided_|%s)' % b"|".join(kind.encode() for kind in (*SERVER_TOOLS, *CLIENT_TOOLS, "computer_"))
+    rb'"(?:guided_|file"|[a-z_]{1,40}%s"|%s)' % (RESULT.encode(), b"|".join(map(str.encode, _OF_ANTHROPIC)))
 )
 
 _FOR_CHAT = re.compile(rb'%s|"(?:functions|function_call|modalities)"\s*:' % _FOR_OPENAI.pattern)
 
+_OF_OPENAI = (*FOREIGN_TOOLS, *ANSWERED_CALLS, *FINISHED_CALLS, *SPENT_ITEMS, *TOOL_ITEMS)
 _FOR_RESPONSES = re.compile(
-    rb'%s|"(?:grammar"|conversation"\s*:|%s)' % (_FOR_OPENAI.pattern, b"|".join(map(str.encode, FOREIGN_TOOLS)))
+    rb'%s|"(?:grammar"|encrypted_content"|conversation"\s*:|%s)'
+    % (_FOR_OPENAI.pattern, b"|".join(map(str.encode, _OF_OPENAI)))
 )
 
 _MARKERS: Mapping[str, re.Pattern[bytes]] = {

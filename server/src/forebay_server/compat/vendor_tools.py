@@ -77,6 +77,7 @@ FOREIGN_TOOLS = (
     "file_search",
     "image_generation",
     "local_shell",
+    "programmatic_tool_calling",
     "shell",
     "tool_search",
     "web_search",

@@ -1,0 +1,59 @@
+"""Requests that Claude Code and Codex sent, to a server with canned answers: each is answered as its API has it."""
+
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.clients.recordings import SEES, Recording, read_recordings
+from tests.vllm.asking import SECONDS
+from tests.vllm.server import KEY, NAME, Server
+
+pytestmark = pytest.mark.gate
+
+RECORDINGS = {recording.name: recording for recording in read_recordings() if recording.name not in SEES}
+
+LEFT_OUT = {
+    "claude_read_and_search_1": "web_search",
+    "codex_after_openai": "web_search",
+    "codex_command": "web_search",
+    "codex_patch": "tool_search, web_search",
+}
+"""What the header names, of recordings with tools that nothing runs here."""
+
+
+def send(server: Server, recording: Recording) -> tuple[str, str | None]:
+    """The answer's text and its header with tools that were left out. Raises HTTPError for anything but 200."""
+    headers = {**recording.headers, "authorization": f"Bearer {KEY}"}
+    body = json.dumps({**recording.body, "model": NAME}).encode()
+    address = f"http://127.0.0.1:{server.port}{recording.target}"
+    asked = urllib.request.Request(address, body, headers, method=recording.method)
+    with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
+        return answer.read().decode(), answer.headers["x-forebay-tools-left-out"]
+
+
+def read_events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: {")]
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_what_clients_send_is_answered(canned: Server, name: str) -> None:
+    recording = RECORDINGS[name]
+    text, left_out = send(canned, recording)
+    assert left_out == LEFT_OUT.get(name)
+    if recording.path.endswith("/count_tokens"):
+        assert json.loads(text)["input_tokens"] > 0
+        return
+    events = read_events(text)
+    kinds = [event["type"] for event in events]
+    assert "error" not in kinds, text
+    if recording.path.endswith("/messages"):
+        assert (kinds[0], kinds[-2:]) == ("message_start", ["message_delta", "message_stop"]), text
+        started = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
+        assert started[0] == "thinking", text
+        assert events[-2]["delta"]["stop_reason"] in ("tool_use", "end_turn"), text
+    else:
+        assert (kinds[0], kinds[-1]) == ("response.created", "response.completed"), text
+        items = [item["type"] for item in events[-1]["response"]["output"]]
+        assert items[0] == "reasoning", text

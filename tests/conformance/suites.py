@@ -1,4 +1,4 @@
-"""llm-comply, openai-python's own suite, langchain's standard tests and schemathesis, against a server that is up."""
+"""llm-comply, openai-python's suite, langchain's tests, libraries and schemathesis, against a server that is up."""
 
 import json
 import re
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conformance.outcome import Outcome
-from tests.conformance.programs import OPENAI, answer
+from tests.conformance.programs import OPENAI, ROOT, answer
+from tests.conformance.servers import MODEL, Server
 
 HERE = Path(__file__).parent
 CANNOT_APPLY = HERE / "cannot_apply.txt"
@@ -87,6 +88,19 @@ def langchain(programs: Path, url: str, key: str, model: str) -> Outcome:
     where = {"FOREBAY_URL": url, "FOREBAY_KEY": key, "FOREBAY_MODEL": model}
     printed = answer(python, "-m", "pytest", *options, "-c", "/dev/null", "langchain_standard.py", cwd=HERE, **where)
     return of_pytest("langchain's standard chat tests", printed)
+
+
+def library(programs: Path, name: str, group: str, server: Server, key: str) -> Outcome:
+    """A library of clients, by the program that has its name: see checks.py."""
+    module = f"tests.conformance.{name}_library"
+    arguments = [server.address, key, MODEL, group]
+    printed = answer(programs / "venv/bin/python", "-m", module, *arguments, cwd=ROOT)
+    try:
+        results: dict[str, str] = json.loads(printed.splitlines()[-1])
+    except (ValueError, IndexError):
+        return Outcome(f"{name}, {group}", 0, (printed[-2000:],))
+    failures = tuple(f"{check}: {wrong}" for check, wrong in results.items() if wrong)
+    return Outcome(f"{name}, {group}", len(results) - len(failures), failures)
 
 
 def of_pytest(name: str, printed: str) -> Outcome:

@@ -57,6 +57,27 @@ def test_the_standard_tests_of_langchain(real: Server, programs: Path, expect: E
     expect(suites.langchain(programs, real.api, "none", MODEL))
 
 
+LIBRARIES = pytest.mark.parametrize("name", ["langchain", "litellm"])
+
+
+@LIBRARIES
+def test_libraries_on_canned_answers(canned: Server, programs: Path, expect: Expect, name: str) -> None:
+    """Whether a tool is called is up to the model, so that part is for the real one."""
+    expect(suites.library(programs, name, "text", canned, canned.key))
+
+
+@pytest.mark.whole
+@LIBRARIES
+def test_libraries(real: Server, programs: Path, expect: Expect, name: str) -> None:
+    expect(suites.library(programs, name, "model", real, "none"))
+
+
+@pytest.mark.whole
+@LIBRARIES
+def test_libraries_on_embeddings(embedding: Server, programs: Path, expect: Expect, name: str) -> None:
+    expect(suites.library(programs, name, "embedding", embedding, "none"))
+
+
 @pytest.mark.whole
 def test_the_javascript_client(real: Server, images: dict[str, str], expect: Expect) -> None:
     program = Path(__file__).with_name("client.mjs").read_text("utf-8")

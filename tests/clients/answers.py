@@ -10,16 +10,16 @@ Part = dict[str, Any]
 LISTED = {"object": "list", "data": [{"id": "forebay", "object": "model", "created": 1780000000, "owned_by": "vllm"}]}
 
 
-def stream(path: str, model: str, parts: Sequence[Part]) -> bytes:
-    """The events of an answer. Raises LookupError for a path without streams."""
-    events = {"/v1/messages": _messages, "/v1/responses": _responses}[path](model, parts)
+def stream(path: str, model: str, number: int, parts: Sequence[Part]) -> bytes:
+    """The events of the answer of this number. Raises LookupError for a path without streams."""
+    events = {"/v1/messages": _messages, "/v1/responses": _responses}[path](model, number, parts)
     return b"".join(b"event: %s\ndata: %s\n\n" % (each["type"].encode(), json.dumps(each).encode()) for each in events)
 
 
-def _messages(model: str, blocks: Sequence[Part]) -> Iterator[Part]:
+def _messages(model: str, number: int, blocks: Sequence[Part]) -> Iterator[Part]:
     usage = {"input_tokens": 10, "output_tokens": 1}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "content": [], "usage": usage}
-    yield {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None}}
+    message = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": model, "content": []}
+    yield {"type": "message_start", "message": {**message, "usage": usage, "stop_reason": None, "stop_sequence": None}}
     for index, block in enumerate(blocks):
         start, deltas = _split(block)
         yield {"type": "content_block_start", "index": index, "content_block": start}
@@ -45,9 +45,9 @@ def _split(block: Part) -> tuple[Part, list[Part]]:
     return block, []
 
 
-def _responses(model: str, items: Sequence[Part]) -> Iterator[Part]:
-    response: Part = {"id": "resp_1", "object": "response", "created_at": 1780000000, "model": model, "output": []}
-    yield {"type": "response.created", "response": {**response, "status": "in_progress"}}
+def _responses(model: str, number: int, items: Sequence[Part]) -> Iterator[Part]:
+    response: Part = {"id": f"resp_{number}", "object": "response", "created_at": 1780000000, "model": model}
+    yield {"type": "response.created", "response": {**response, "status": "in_progress", "output": []}}
     for index, item in enumerate(items):
         yield {"type": "response.output_item.added", "output_index": index, "item": item}
         if item["type"] == "message":

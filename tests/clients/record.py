@@ -71,8 +71,16 @@ def record(scenario: Scenario, folder: Path, home: Path) -> dict[str, Any]:
             server.url: "http://127.0.0.1:8000",
         }
         sent = [trim_request(each, places) for each in server.requests]
-    kept = sent if scenario.keep is None else [sent[place] for place in scenario.keep]
-    return {"client": version, "requests": kept}
+    return {"client": version, "requests": choose(sent, scenario)}
+
+
+def choose(sent: list[dict[str, Any]], scenario: Scenario) -> list[dict[str, Any]]:
+    """The requests that are kept."""
+    if scenario.keep is None:
+        return sent
+    if isinstance(scenario.keep, str):
+        return [max(sent, key=lambda each: len(json.dumps(each)))]
+    return [sent[place] for place in scenario.keep]
 
 
 def run(command: list[str], project: Path, env: dict[str, str]) -> str:

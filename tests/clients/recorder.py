@@ -66,7 +66,9 @@ class Handler(BaseHTTPRequestHandler):
             kept = {"method": self.command, "path": self.path, "headers": headers, "body": body}
             self.server.requests.append(kept)
         if path in DONE:
-            self._send(200, "text/event-stream", stream(path, body["model"], self.server.answer(path, body)))
+            parts = self.server.answer(path, body)
+            number = len(self.server.requests)
+            self._send(200, "text/event-stream", stream(path, body["model"], number, parts))
         elif path.endswith("/count_tokens"):
             self._send(200, "application/json", b'{"input_tokens": 10}')
         elif path == "/v1/models":

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from tests.clients.answers import Part
 
+LARGEST = "largest"
+"""Of requests that a client sends all at once."""
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -13,7 +16,7 @@ class Scenario:
     Attributes:
         client: the program's name in node_modules/.bin.
         answers: of the server, one after another; "DONE" follows the last. {folder} stands for the project's folder.
-        keep: which of the recorded requests are kept, by their place; all for None.
+        keep: which of the recorded requests are kept, by their place, or LARGEST; all for None.
     """
 
     name: str
@@ -22,7 +25,7 @@ class Scenario:
     answers: tuple[tuple[Part, ...], ...] = ()
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
-    keep: tuple[int, ...] | None = None
+    keep: tuple[int, ...] | str | None = None
 
 
 THINKING = {"type": "thinking", "thinking": "I use a tool.", "signature": "0123456789abcdef0123456789abcdef"}
@@ -137,7 +140,7 @@ SCENARIOS = (
         ((REASONING, call("view_image", '{"path": "image.png"}')),),
         keep=(1,),
     ),
-    Scenario("claude_context", "claude", "/context", keep=(0, 9)),
+    Scenario("claude_context", "claude", "/context", keep=LARGEST),
     Scenario(
         "codex_command",
         "codex",

@@ -134,6 +134,13 @@ SCENARIOS = (
         keep=(1,),
     ),
     Scenario(
+        "claude_thinking_budget",
+        "claude",
+        "Say hello.",
+        arguments=("--model", "claude-haiku-4-5", "--tools", "Read"),
+        keep=LARGEST,
+    ),
+    Scenario(
         "codex_image",
         "codex",
         "What is in image.png?",

@@ -171,6 +171,14 @@ def test_tools_of_anthropics_servers_are_left_out(writer: Server) -> None:
     assert (status, reply["type"]) == (200, "message"), reply
 
 
+def test_a_budget_for_thinking_is_no_error_where_the_model_does_not_think(writer: Server) -> None:
+    budget = {"type": "enabled", "budget_tokens": 1024}
+    asked = {"messages": HELLO, "guided_json": SCHEMA, "max_tokens": 2000, "thinking": budget}
+    status, reply = ask(writer, "/v1/messages", model=NAME, **asked)
+    assert status == 200, reply
+    assert is_city(reply["content"][-1]["text"])
+
+
 def test_tools_that_openais_clients_send_are_taken(writer: Server) -> None:
     grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
     function = {"type": "function", **WEATHER["function"]}

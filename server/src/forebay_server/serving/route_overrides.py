@@ -21,6 +21,7 @@ from forebay_server.asgi import DIRECT
 from forebay_server.compat import anthropic, fill_in, forced_tools, legacy_functions, openai, responses
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
+from forebay_server.compat.thinking_budget import drop_unenforceable_budget
 from forebay_server.compat.unsupported_fields import find_ignored
 from forebay_server.serving import errors, response_headers, routes, streams
 
@@ -158,6 +159,7 @@ def _writes(
                     fill_in.apply_suffix(request, getattr(state, fill_in.STATE, None))
             except Incompatible as refused:
                 return error_response(refused.error, raw_request.url.path)
+            drop_unenforceable_budget(request, state.vllm_config)
             named = request.model or not model_required
             ours = text and named and LOAD_HEADER not in raw_request.headers
             if ours and streams.is_plain(request, getattr(state, handler, None), state):

@@ -1,0 +1,32 @@
+"""A budget for thinking is kept where vLLM can count it, and dropped where it would refuse the request."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from forebay_server.compat.thinking_budget import drop_unenforceable_budget
+
+ENABLED = SimpleNamespace(type="enabled", budget_tokens=1024)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "reasoning", "kept"),
+    [
+        (ENABLED, SimpleNamespace(enabled=True), True),
+        (ENABLED, SimpleNamespace(enabled=False), False),
+        (ENABLED, None, False),
+        (SimpleNamespace(type="adaptive"), None, True),
+        (SimpleNamespace(type="disabled"), None, True),
+    ],
+)
+def test_a_budget_is_kept_where_it_can_be_counted(thinking: Any, reasoning: Any, kept: bool) -> None:
+    request = SimpleNamespace(thinking=thinking)
+    drop_unenforceable_budget(request, SimpleNamespace(reasoning_config=reasoning))
+    assert request.thinking == (thinking if kept else None)
+
+
+def test_requests_without_thinking_are_left_alone() -> None:
+    request = SimpleNamespace(messages=[])
+    drop_unenforceable_budget(request, SimpleNamespace())
+    assert vars(request) == {"messages": []}

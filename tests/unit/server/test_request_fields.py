@@ -95,6 +95,21 @@ def test_nesting_beyond_what_can_be_written_is_refused() -> None:
         adapt_body(MESSAGES, json.dumps({"guided_json": "[" * 100_000}).encode())
 
 
+@pytest.mark.parametrize("path", [MESSAGES, f"{MESSAGES}/count_tokens"])
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"tools": []}, {}),
+        ({"tools": [], "tool_choice": {"type": "auto"}}, {}),
+        ({"tools": [], "tool_choice": {"type": "any"}}, {"tools": [], "tool_choice": {"type": "any"}}),
+    ],
+)
+def test_an_empty_list_of_tools_is_none(path: str, given: dict[str, Any], left: dict[str, Any]) -> None:
+    """Claude Code counts tokens so, whatever the model can do."""
+    assert adapted(path, **given) == left
+    assert adapt_body(path, json.dumps(given, separators=(",", ":")).encode()).left_out == ()
+
+
 @pytest.mark.parametrize("nothing", ["", None])
 def test_a_suffix_that_says_nothing_is_left_out(nothing: str | None) -> None:
     assert adapted(COMPLETIONS, prompt="x", suffix=nothing) == {"prompt": "x"}

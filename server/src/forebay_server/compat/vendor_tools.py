@@ -90,8 +90,14 @@ TOOL_SERVER_TOOLS = ("code_interpreter", "container", "mcp", "web_search_preview
 
 
 def adapt_anthropic_tools(fields: Fields) -> Fields:
-    """Tools of the Messages API that have a type of Anthropic's in place of a schema."""
+    """Tools of the Messages API that have a type of Anthropic's in place of a schema; no tools where the list is empty.
+
+    vLLM 0.32 takes an empty list for tools that the model may call, and refuses it where there is no parser for calls.
+    """
     tools = fields.get("tools")
+    choice = fields.get("tool_choice")
+    if tools == [] and (choice is None or (isinstance(choice, dict) and choice.get("type") in ("auto", "none"))):
+        return {name: value for name, value in fields.items() if name not in ("tools", "tool_choice")}
     if not isinstance(tools, list) or all(not isinstance(tool, dict) or "input_schema" in tool for tool in tools):
         return fields
     adapted, left_out = [], []
@@ -110,7 +116,6 @@ def adapt_anthropic_tools(fields: Fields) -> Fields:
                 "input_schema.",
                 "tools",
             )
-    choice = fields.get("tool_choice")
     forced = isinstance(choice, dict) and choice.get("type") == "tool" and choice.get("name")
     if forced in left_out or (left_out and not adapted and isinstance(choice, dict) and choice.get("type") == "any"):
         name = forced or left_out[0]

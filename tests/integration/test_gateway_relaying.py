@@ -13,6 +13,7 @@ from typing import Any
 import openai
 import pytest
 
+from tests.clients.recordings import read_recordings
 from tests.integration import canned_pod
 from tests.integration.asking import (
     AUTHORIZED,
@@ -50,6 +51,18 @@ def test_the_answer_passes_untouched(gateway: Gateway) -> None:
     assert request.body == b"{}"
     expected = AUTHORIZED + b"X-Own: spaced\r\nX-Request-Id: mine\r\nconnection: close\r\ncontent-length: 2\r\n\r\n"
     assert request.head == expected
+
+
+def test_what_claude_code_and_codex_send_reaches_the_pod(gateway: Gateway) -> None:
+    gateway.endpoint("agents")
+    with ready_pod(gateway, "agents") as pod:
+        for recording in read_recordings():
+            pod.requests.clear()
+            status, _, _ = send(gateway.port, "POST", f"/v2/agents/openai{recording.target}", recording.body)
+            (request,) = pod.requests
+            assert (status, json.loads(request.body)) == (200, recording.body), recording.name
+            line = request.head.partition(b"\r\n")[0].decode()
+            assert line.endswith(f"{recording.target} HTTP/1.1"), line
 
 
 def test_an_answer_that_comes_before_the_body_is_read_is_not_cut(gateway: Gateway) -> None:

@@ -178,16 +178,29 @@ _ADAPTERS: Mapping[str, Collection[Adapt]] = {
 
 _FOR_OPENAI = re.compile(rb'"(?:guided_|suffix"|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])')
 _OF_ANTHROPIC = (
-    *("guided_", 'file"', r'tools"\s*:\s*\[\s*\]', "[a-z_]{1,40}" + RESULT + '"'),
-    *(*SERVER_TOOLS, *CLIENT_TOOLS, "computer_", *SERVER_CALLS, *DOCUMENTS),
+    "guided_",
+    'file"',
+    r'tools"\s*:\s*\[\s*\]',
+    "[a-z_]{1,40}" + RESULT + '"',
+    "computer_",
+    *SERVER_TOOLS,
+    *CLIENT_TOOLS,
+    *SERVER_CALLS,
+    *DOCUMENTS,
 )
 _FOR_ANTHROPIC = re.compile(b'"(?:%s)' % "|".join(_OF_ANTHROPIC).encode())
 
 _FOR_CHAT = re.compile(rb'%s|"(?:functions|function_call|modalities)"\s*:' % _FOR_OPENAI.pattern)
 
 _OF_OPENAI = (
-    *('grammar"', 'encrypted_content"', r'conversation"\s*:'),
-    *(*FOREIGN_TOOLS, *ANSWERED_CALLS, *FINISHED_CALLS, *SPENT_ITEMS, *TOOL_ITEMS),
+    'grammar"',
+    'encrypted_content"',
+    r'conversation"\s*:',
+    *FOREIGN_TOOLS,
+    *ANSWERED_CALLS,
+    *FINISHED_CALLS,
+    *SPENT_ITEMS,
+    *TOOL_ITEMS,
 )
 _FOR_RESPONSES = re.compile(b'%s|"(?:%s)' % (_FOR_OPENAI.pattern, "|".join(_OF_OPENAI).encode()))
 

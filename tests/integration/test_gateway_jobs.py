@@ -109,6 +109,31 @@ def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
         assert health["store"] in (MemoryJobStore.location, ValkeyJobStore.location)
 
 
+def test_status_sync_answers_when_the_job_is_over(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    """RunPod's SDK for JavaScript asks so where /runsync has no output yet."""
+    gateway.endpoint("waited-for")
+    api = JobApiClient(gateway, "waited-for")
+    may_end = threading.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await asyncio.to_thread(may_end.wait, 20)
+        await finish(exchange, ITEM)
+
+    with ready_pod(gateway, "waited-for") as pod:
+        pod.answer = answer
+        job = api.run()
+        api.becomes(job, "IN_PROGRESS")
+        assert api.ask(f"status-sync/{job}?wait=1000")[1]["status"] == "IN_PROGRESS"
+        waiting = pool.submit(api.ask, f"status-sync/{job}?wait=20000")
+        may_end.set()
+        status, told = waiting.result()
+        assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
+        assert api.ask(f"status-sync/{job}", b"") == (200, told), "at once, and by POST too"
+    assert api.ask("status-sync/no-such-job")[0] == 404
+    assert api.ask(f"status-sync/{job}?wait=5")[0] == 400
+
+
 def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gateway) -> None:
     gateway.endpoint("starting")
     api = JobApiClient(gateway, "starting")

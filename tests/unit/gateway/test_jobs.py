@@ -32,6 +32,8 @@ def submission(**content: Any) -> Submission:
         ("run", "run"),
         ("status/abc", "status/abc"),
         ("purge-queue", "purge-queue"),
+        ("status-sync/job-1", "status-sync/job-1"),
+        ("status-sync", ""),
         ("health", "health"),
         ("status", ""),
         ("status/", ""),

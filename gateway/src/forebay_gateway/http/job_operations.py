@@ -6,6 +6,7 @@ OPERATION_METHODS = {
     "run": {"POST"},
     "runsync": {"POST"},
     "status": {"GET", "POST"},
+    "status-sync": {"GET", "POST"},
     "stream": {"GET", "POST"},
     "cancel": {"POST"},
     "retry": {"POST"},
@@ -16,7 +17,7 @@ OPERATION_METHODS = {
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
-_NEEDS_ID = {"status", "stream", "cancel", "retry"}
+_NEEDS_ID = {"status", "status-sync", "stream", "cancel", "retry"}
 
 
 def read_operation(rest: str) -> str:

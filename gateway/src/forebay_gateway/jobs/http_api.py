@@ -58,6 +58,7 @@ class JobApi:
             "run": self._run,
             "runsync": self._runsync,
             "status": self._status,
+            "status-sync": self._status_sync,
             "stream": self._stream,
             "cancel": self._cancel,
             "retry": self._retry,
@@ -116,6 +117,15 @@ class JobApi:
         job = await self._find(call.key, call.job_id)
         if ttl is not None:
             await self._store.expire(call.key, job.id, ttl)
+        return await self._describe(job)
+
+    async def _status_sync(self, call: JobApiCall) -> object:
+        """The status once the job is over, or after `wait`: RunPod's JavaScript SDK asks so after /runsync."""
+        wait = read_wait(call.query)
+        with self._store.changes(call.job_id) as changed:
+            job = await self._find(call.key, call.job_id)
+            if not job.state.final:
+                job = _found(await self._store.wait_for_end(call.key, call.job_id, changed, wait))
         return await self._describe(job)
 
     async def _stream(self, call: JobApiCall) -> object:

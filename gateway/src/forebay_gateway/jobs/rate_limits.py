@@ -11,10 +11,27 @@ from forebay_kube.endpoint_key import EndpointKey
 RATE_LIMIT_WINDOW = 10.0
 """Seconds."""
 
-RATES = {"runsync": 2000, "run": 1000, "status": 2000, "stream": 2000, "cancel": 100, "purge-queue": 2, "retry": 100}
+RATES = {
+    "runsync": 2000,
+    "run": 1000,
+    "status": 2000,
+    "status-sync": 2000,
+    "stream": 2000,
+    "cancel": 100,
+    "purge-queue": 2,
+    "retry": 100,
+}
 """Requests in one window, for each ready pod and at least once."""
 
-CONCURRENT_REQUESTS = {"runsync": 400, "run": 200, "status": 400, "stream": 400, "cancel": 20, "retry": 20}
+CONCURRENT_REQUESTS = {
+    "runsync": 400,
+    "run": 200,
+    "status": 400,
+    "status-sync": 400,
+    "stream": 400,
+    "cancel": 20,
+    "retry": 20,
+}
 """Requests that are being answered, for each ready pod and at least once."""
 
 BUSY_RETRY_INTERVAL = 1.0

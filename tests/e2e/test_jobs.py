@@ -99,8 +99,32 @@ def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
     assert shaped(told["health"], HEALTH)
     assert told["health"]["jobs"]["failed"] == 0
     assert told["wrong key"].startswith("401 Unauthorized")
+    check_async(told["async"])
+    check_javascript(clients, base, name, read_key(kubectl, "jobs"))
     check_batch(clients, f"{base}/{name}/openai/v1", read_key(kubectl, "jobs"))
     kubectl.delete("iep", "jobs")
+
+
+def check_async(told: dict[str, Any]) -> None:
+    """The asynchronous half of the SDK."""
+    assert told["status"] == told["cancel"]["status"] == "COMPLETED"
+    assert "Paris" in told["output"][0]["choices"][0]["tokens"][0]
+    assert [len(item["choices"][0]["tokens"]) for item in told["stream"]][:2] == [1, 3]
+
+
+def check_javascript(clients: Clients, base: str, name: str, key: str) -> None:
+    """RunPod's SDK for JavaScript."""
+    told = json.loads(clients.run_inside(PROGRAMS / "jobs.mjs", base, name, key).splitlines()[-1])
+    print(json.dumps(told, indent=1))
+    for each in (told["sync"], told["status"]):
+        assert (each["status"], each["completed"], each["succeeded"]) == ("COMPLETED", True, True)
+        assert "Paris" in each["output"][0]["choices"][0]["tokens"][0]
+    assert told["waited"]["id"].startswith("sync-")
+    assert told["run"]["status"] == "IN_QUEUE"
+    assert "Paris" in told["stream"][0]["output"]["choices"][0]["tokens"][0]
+    assert told["cancel"] == {"id": told["run"]["id"], "status": "COMPLETED"}
+    assert told["purge"] == {"removed": 0, "status": "completed"}
+    assert shaped(told["health"], HEALTH)
 
 
 def check_batch(clients: Clients, url: str, key: str) -> None:

@@ -3,16 +3,29 @@
 Prints one JSON object with what each call gave.
 """
 
+import asyncio
 import json
 import sys
 import time
 from typing import Any
 
 import runpod  # type: ignore[import-not-found,unused-ignore]
+from runpod import http_client  # type: ignore[import-not-found,unused-ignore]
 
 QUESTION = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
 PROMPT = {**QUESTION, "sampling_params": {"temperature": 0}}
 LONG = {**PROMPT, "sampling_params": {"max_tokens": 2000, "ignore_eos": True}, "stream": True}
+
+
+async def run_async(name: str) -> dict[str, Any]:
+    """The same by the asynchronous half of the SDK, which puts the input into a request itself."""
+    async with http_client.AsyncClientSession() as session:
+        endpoint = runpod.AsyncioEndpoint(name, session)
+        job = await endpoint.run(PROMPT)
+        output = await job.output(timeout=120)
+        streamed = await endpoint.run({**PROMPT, "stream": True, "sampling_params": {"max_tokens": 16}})
+        items = [item async for item in streamed.stream()]
+        return {"output": output, "status": await job.status(), "stream": items, "cancel": await job.cancel()}
 
 
 def main() -> None:
@@ -38,6 +51,8 @@ def main() -> None:
 
     streamed = {**PROMPT, "stream": True, "sampling_params": {"max_tokens": 16}}
     told["stream"] = list(endpoint.run({"input": streamed}).stream())
+
+    told["async"] = asyncio.run(run_async(name))
 
     long = endpoint.run({"input": LONG})
     while long.status() != "IN_PROGRESS":

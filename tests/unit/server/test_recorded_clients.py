@@ -64,6 +64,7 @@ def test_codexs_requests_hold_what_vllm_knows(name: str) -> None:
     tools = TypeAdapter(list[Tool]).validate_python(fields["tools"])
     assert {tool.type for tool in tools} <= {"function", "custom", "namespace"}
     assert not [tool for tool in tools if tool.type == "custom" and tool.format]
+    assert {each.type for tool in tools if tool.type == "namespace" for each in tool.tools} <= {"function"}
     assert body.left_out == LEFT_OUT.get(name, ())
 
 

@@ -156,6 +156,15 @@ def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
     }
 
 
+def test_custom_tools_of_a_namespace_are_beside_it() -> None:
+    note = {"type": "custom", "name": "note"}
+    for within, kept in ([FUNCTION, note], [{"type": "namespace", "name": "files", "tools": [FUNCTION]}]), ([note], []):
+        given = {"input": "Hi", "tools": [{"type": "namespace", "name": "files", "tools": within}]}
+        body = adapt_body(RESPONSES, json.dumps(given).encode())
+        assert json.loads(body.content)["tools"] == [*kept, note]
+        assert body.left_out == ()
+
+
 def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
     wanted = {"format": {"type": "json_schema", "schema": SCHEMA}}
     for given in (SCHEMA, json.dumps(SCHEMA)):

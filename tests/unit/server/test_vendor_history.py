@@ -162,6 +162,7 @@ def test_tools_within_the_input_are_among_the_others(kind: str) -> None:
     content = json.loads(body.content)
     assert content["input"] == [QUESTION]
     assert [tool["name"] for tool in content["tools"]] == ["read", "write"]
+    assert body.left_out == ("web_search",)
     alone = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item, QUESTION]}).encode()).content)
     assert [tool["name"] for tool in alone["tools"]] == ["write"]
 
@@ -190,3 +191,20 @@ def test_what_nothing_makes_here_is_not_asked_for() -> None:
 )
 def test_what_is_wrong_otherwise_is_left_to_vllm(path: str, fields: dict[str, Any]) -> None:
     assert json.loads(adapt_body(path, json.dumps(fields).encode()).content) == fields
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 7))
+@pytest.mark.parametrize(
+    ("path", "around"),
+    [
+        (MESSAGES, b'{"messages": [{"role": "user", "content": [{"type": "server_tool_use", "name": %s}]}]}'),
+        (MESSAGES, b'{"messages": [{"role": "user", "content": [{"type": "x_tool_result", "content": {"a": %s}}]}]}'),
+        (MESSAGES, b'{"messages": [{"role": "user", "content": [{"type": "compaction", "content": [%s]}]}]}'),
+        (RESPONSES, b'{"input": [{"type": "shell_call", "call_id": "x", "action": {"commands": %s}}]}'),
+    ],
+)
+def test_nesting_beyond_what_can_be_written_is_refused(path: str, around: bytes, depth: int) -> None:
+    try:
+        adapt_body(path, around % (b"[" * depth + b"]" * depth))
+    except Incompatible as refused:
+        assert "nested too deeply" in str(refused)  # noqa: PT017

@@ -20,7 +20,6 @@ from forebay_server.compat.vendor_history import (
     RESULT,
     SERVER_CALLS,
     SPENT_ITEMS,
-    TOOL_ITEMS,
     adapt_anthropic_history,
     adapt_openai_history,
 )
@@ -28,6 +27,7 @@ from forebay_server.compat.vendor_tools import (
     CLIENT_TOOLS,
     FOREIGN_TOOLS,
     SERVER_TOOLS,
+    TOOL_ITEMS,
     Fields,
     adapt_anthropic_tools,
     adapt_openai_tools,
@@ -73,9 +73,9 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
         fields = json.loads(body)
     except (ValueError, RecursionError):
         return AdaptedBody(body)
-    if not isinstance(fields, dict) or (adapted := adapt_fields(path, fields)) == fields:
-        return AdaptedBody(body)
     try:
+        if not isinstance(fields, dict) or (adapted := adapt_fields(path, fields)) == fields:
+            return AdaptedBody(body)
         content = json.dumps(adapted).encode()
     except RecursionError:
         raise Incompatible("The request's body is nested too deeply.") from None
@@ -194,6 +194,7 @@ _FOR_CHAT = re.compile(rb'%s|"(?:functions|function_call|modalities)"\s*:' % _FO
 
 _OF_OPENAI = (
     'grammar"',
+    'namespace"',
     'encrypted_content"',
     r'conversation"\s*:',
     *FOREIGN_TOOLS,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.vendor_tools import Fields
+from forebay_server.compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of
 
 SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 """Blocks of Anthropic's with a call of a tool that its servers ran."""
@@ -35,9 +35,6 @@ SPENT_ITEMS = (
     "web_search_call",
 )
 """Items of the Responses API that say nothing which the messages around them do not say, or nothing in text."""
-
-TOOL_ITEMS = ("additional_tools", "tool_search_output")
-"""Items of the Responses API that bring tools in the middle of a conversation, as Codex sends them for some models."""
 
 INCLUDABLE = frozenset(
     {
@@ -77,12 +74,12 @@ def _adapt_blocks(blocks: list[Any]) -> list[Any]:
 
 def _adapt_block(block: Any) -> list[Any]:
     """What stands for a block of a message."""
-    kind = block.get("type") if isinstance(block, dict) else None
+    kind = kind_of(block)
     if kind == "tool_result":
         return [_with_content(block, _adapt_parts)]
     if kind in SERVER_CALLS:
-        return [_text(f"Called {block.get('name')} with {_as_text(block.get('input'))}")]
-    if isinstance(kind, str) and kind.endswith(RESULT):
+        return [_text(f"Called {_as_text(block.get('name'))} with {_as_text(block.get('input'))}")]
+    if kind.endswith(RESULT):
         return [_text(f"Result of {kind.removesuffix(RESULT)}: {_as_text(block.get('content'))}")]
     return _adapt_parts([block])
 
@@ -91,17 +88,17 @@ def _adapt_parts(parts: list[Any]) -> list[Any]:
     """Text, images and documents, as a message and the result of a client's tool have them."""
     made = []
     for part in parts:
-        kind = part.get("type") if isinstance(part, dict) else None
+        kind = kind_of(part)
         source = part.get("source") if kind in ("document", "image") else None
         if kind == "container_upload" or (isinstance(source, dict) and source.get("type") == "file"):
             raise Incompatible("There is no Files API of Anthropic's here. Send the content of the file.", "messages")
         if kind == "document":
             made += _read_document(part)
         elif kind == "search_result":
-            title = " ".join(str(part[name]) for name in ("title", "source") if part.get(name))
+            title = " ".join(_as_text(part[name]) for name in ("title", "source") if part.get(name))
             made.append(_text(f"{title}\n{_as_text(part.get('content'))}"))
         elif kind == "compaction":
-            made.append(_text(_as_text(part.get("content"))))
+            made.append(_text(part.get("content")))
         else:
             made.append(part)
     return made
@@ -111,12 +108,12 @@ def _read_document(document: Mapping[str, Any]) -> list[Any]:
     """A document of text as blocks."""
     source = document.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
-    head = [_text(str(document[name])) for name in ("title", "context") if document.get(name)]
+    head = [_text(document[name]) for name in ("title", "context") if document.get(name)]
     if kind == "text":
-        return [*head, _text(str(document["source"].get("data", "")))]
+        return [*head, _text(document["source"].get("data"))]
     if kind == "content":
         content = document["source"].get("content")
-        return [*head, *(content if isinstance(content, list) else [_text(str(content))])]
+        return [*head, *(content if isinstance(content, list) else [_text(content)])]
     raise Incompatible(
         "A document can be read here only where its source is text. Send the text, or the pages as images to a model "
         "that sees.",
@@ -134,26 +131,16 @@ def adapt_openai_history(fields: Fields) -> Fields:
     if not isinstance(items, list):
         return adapted
     adapted["input"] = [made for item in items for made in _adapt_item(item)]
-    brought = [tool for item in items if _kind(item) in TOOL_ITEMS for tool in _tools_of(item)]
+    brought = [tool for item in items if kind_of(item) in TOOL_ITEMS for tool in list_of(item, "tools")]
     tools = fields.get("tools") or []
     if brought and isinstance(tools, list):
         adapted["tools"] = [*tools, *brought]
     return adapted
 
 
-def _kind(item: Any) -> str:
-    kind = item.get("type") if isinstance(item, dict) else None
-    return kind if isinstance(kind, str) else ""
-
-
-def _tools_of(item: Mapping[str, Any]) -> list[Any]:
-    tools = item.get("tools")
-    return tools if isinstance(tools, list) else []
-
-
 def _adapt_item(item: Any) -> list[Any]:
     """What stands for an item of the input."""
-    kind = _kind(item)
+    kind = kind_of(item)
     if kind in SPENT_ITEMS or kind in TOOL_ITEMS:
         return []
     if kind == "reasoning":
@@ -166,7 +153,7 @@ def _adapt_item(item: Any) -> list[Any]:
         name = item.get("name") or kind.removesuffix("_call")
         asked = item.get("arguments") or item.get("code") or item.get("queries")
         given = item.get("output") or item.get("outputs") or item.get("results") or item.get("error")
-        return [_call(item, str(name), asked), _output(item, given)]
+        return [_call(item, _as_text(name), asked), _output(item, given)]
     return [item]
 
 
@@ -193,11 +180,11 @@ def _output(item: Mapping[str, Any], given: Any) -> Fields:
 
 
 def _call_id(item: Mapping[str, Any]) -> str:
-    return str(item.get("call_id") or item.get("id"))
+    return _as_text(item.get("call_id") or item.get("id"))
 
 
-def _text(text: str) -> Fields:
-    return {"type": "text", "text": text}
+def _text(content: Any) -> Fields:
+    return {"type": "text", "text": _as_text(content)}
 
 
 def _as_text(content: Any) -> str:
@@ -206,9 +193,13 @@ def _as_text(content: Any) -> str:
         return ""
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and all(_kind(part) == "text" for part in content):
-        return "\n".join(str(part.get("text")) for part in content)
+    if isinstance(content, list) and all(_is_text(part) for part in content):
+        return "\n".join(part["text"] for part in content)
     return _dump(content)
+
+
+def _is_text(part: Any) -> bool:
+    return kind_of(part) == "text" and isinstance(part.get("text"), str)
 
 
 def _dump(content: Any) -> str:

@@ -89,6 +89,10 @@ TOOL_SERVER_TOOLS = ("code_interpreter", "container", "mcp", "web_search_preview
 """Those that vLLM itself runs where TOOL_SERVER is set; they are left to it."""
 
 
+TOOL_ITEMS = ("additional_tools", "tool_search_output")
+"""Items of the Responses API that bring tools in the middle of a conversation, as Codex sends them for some models."""
+
+
 def adapt_anthropic_tools(fields: Fields) -> Fields:
     """Tools of the Messages API that have a type of Anthropic's in place of a schema; no tools where the list is empty.
 
@@ -133,7 +137,7 @@ def adapt_openai_tools(fields: Fields) -> Fields:
     if not isinstance(tools, list):
         return fields
     left_out = [str(tool.get("type")) for tool in tools if _is_foreign(tool)]
-    adapted = [_describe_grammar(tool) for tool in tools if not _is_foreign(tool)]
+    adapted = [_describe_grammar(each) for tool in tools if not _is_foreign(tool) for each in _free_custom_tools(tool)]
     choice = fields.get("tool_choice")
     forced = choice.get("type") if isinstance(choice, dict) else None
     if forced in left_out or (left_out and not adapted and choice == "required"):
@@ -149,9 +153,28 @@ def adapt_openai_tools(fields: Fields) -> Fields:
     return made
 
 
+def kind_of(part: Any) -> str:
+    """The type of a tool, a block or an item; "" where it has none."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
 def _is_foreign(tool: Any) -> bool:
-    kind = tool.get("type") if isinstance(tool, dict) else None
-    return isinstance(kind, str) and kind.startswith(FOREIGN_TOOLS) and kind not in TOOL_SERVER_TOOLS
+    kind = kind_of(tool)
+    return kind.startswith(FOREIGN_TOOLS) and kind not in TOOL_SERVER_TOOLS
+
+
+def _free_custom_tools(tool: Any) -> list[Any]:
+    """A namespace without its custom tools, and these beside it: within, vLLM 0.32 does not tell the model of them.
+
+    Codex takes a call of such a tool by its name alone.
+    """
+    within = list_of(tool, "tools") if kind_of(tool) == "namespace" else []
+    custom = [each for each in within if kind_of(each) == "custom"]
+    if not custom:
+        return [tool]
+    rest = [each for each in within if kind_of(each) != "custom"]
+    return [*([{**tool, "tools": rest}] if rest else []), *custom]
 
 
 def _describe_grammar(tool: Any) -> Any:
@@ -165,12 +188,21 @@ def _describe_grammar(tool: Any) -> Any:
 
 
 def find_left_out(fields: Mapping[str, Any], adapted: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the tools that a request had, wherever it had them, and has no more."""
     kept = set(_tool_names(adapted))
     return tuple(name for name in _tool_names(fields) if name not in kept)
 
 
 def _tool_names(fields: Mapping[str, Any]) -> list[str]:
-    tools = fields.get("tools")
-    found = tools if isinstance(tools, list) else []
-    names = (tool.get("name") or tool.get("type") for tool in found if isinstance(tool, dict))
+    bringing = [item for item in list_of(fields, "input") if kind_of(item) in TOOL_ITEMS]
+    tools = [tool for each in (fields, *bringing) for tool in list_of(each, "tools")]
+    within = [tool for each in tools if kind_of(each) == "namespace" for tool in list_of(each, "tools")]
+    named = [tool for tool in (*tools, *within) if isinstance(tool, dict) and kind_of(tool) != "namespace"]
+    names = (tool.get("name") or tool.get("type") for tool in named)
     return [name for name in names if isinstance(name, str)]
+
+
+def list_of(part: Mapping[str, Any], name: str) -> list[Any]:
+    """A field that should be a list; an empty one where it is none."""
+    value = part.get(name)
+    return value if isinstance(value, list) else []

@@ -155,26 +155,28 @@ class Operator:
         self.told.append(reason)
 
     async def settle(self, stale: int = 0) -> None:
-        """Reconcile until a round has nothing to write. After a failure the cache stays as it was for `stale` rounds.
+        """Reconcile until a round with a fresh cache has nothing to write. After a failure the cache stays as it was
+        for `stale` rounds.
 
         Raises:
             AssertionError: that was never so.
         """
         await self._see()
+        fresh = True
         for _ in range(MAX_ROUNDS):
-            before = self.api.writes
+            before, was_fresh, fresh = self.api.writes, fresh, True
             try:
                 await self._reconciler.reconcile((self._administrator.namespace, self._name))
             except ApiServerError:
                 before = -1
                 if stale:
-                    stale -= 1
+                    stale, fresh = stale - 1, False
                     continue
             except Killed:
                 before = -1
                 self._start()
             await self._see()
-            if self.api.writes == before:
+            if was_fresh and self.api.writes == before:
                 return
         raise AssertionError(f"still something to write after {MAX_ROUNDS} rounds")
 

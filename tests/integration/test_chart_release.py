@@ -83,13 +83,13 @@ def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[Cluster]:
 def test_another_release_takes_over_the_crd_and_the_endpoints(cluster: Cluster) -> None:
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     cluster.take_over_crd("first")
-    done = cluster.install("first")
+    done = cluster.install("first", "--force-conflicts")  # here kubectl made the CRD
     assert done.returncode == 0, done.stderr
     with cluster.operator("first-forebay"):
         cluster.endpoints.apply(endpoint())
         wait_for(exists(cluster.endpoints, "deployment", "one"), "the first operator makes the endpoint")
         wait_for(lambda: cluster.admitted_release() == "first", "it may reach its pods")
-    children = {kind: find_child(cluster.endpoints, kind, name) for kind, name in KEPT}
+    children = [find_child(cluster.endpoints, kind, name) for kind, name in KEPT]
     done = cluster.helm("uninstall", "first")
     assert done.returncode == 0, done.stderr
     assert cluster.endpoints.get("iep", "one"), "the CRD stays, and its endpoints"
@@ -103,8 +103,8 @@ def test_another_release_takes_over_the_crd_and_the_endpoints(cluster: Cluster) 
         wait_for(lambda: cluster.admitted_release() == "second", "the second operator may reach the pods")
         cluster.endpoints.apply(endpoint(replicas=2))
         wait_for(lambda: replicas_of(cluster.endpoints) == 2, "it does the endpoint's bidding")
-    for (kind, name), before in zip(KEPT, children.values(), strict=True):
-        assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} stays as it was"
+    for (kind, name), before in zip(KEPT, children, strict=True):
+        assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} {name} stays as it was"
 
 
 def test_the_names_of_the_first_release_can_be_kept(cluster: Cluster) -> None:

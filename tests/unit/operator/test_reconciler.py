@@ -223,3 +223,60 @@ async def test_a_status_is_written_although_the_crd_is_of_an_older_release() -> 
     catch_up(cache, server, KEY)
     assert await reconciler.reconcile(KEY)
     assert condition(server.objects[names.PLURAL, NAME], "Ready")["reason"] == "Suspended"
+
+
+class ApplyingApiServer(FakeApiServer):
+    """One where somebody applies endpoints on the server side, which tells who owns their fields."""
+
+    disowned: str = ""
+    refuses_to_disown: bool = False
+
+    async def request(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        if method == "PATCH" and path.endswith(f"/{names.PLURAL}/{NAME}"):
+            if self.refuses_to_disown:
+                raise ApiServerError(403, "Forbidden", "the chart is older than the operator")
+            self.disowned = body[-1]["path"]
+        answer = await super().request(method, path, body, **options)
+        if method == "GET" and path.endswith(f"/{names.PLURAL}/{NAME}"):
+            ours = {"manager": labels.FIELD_MANAGER, "operation": "Update", "subresource": "scale"}
+            answer["metadata"]["managedFields"] = [APPLIED, ours]
+        return answer
+
+
+APPLIED = {"manager": "kubectl", "operation": "Apply"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "managers", "disowned"),
+    [
+        pytest.param({}, [APPLIED], "/metadata/managedFields/1", id="applied on the server side"),
+        pytest.param({}, [{**APPLIED, "operation": "Update"}], "", id="applied on the client side"),
+        pytest.param({"scaling": {"maxReplicas": 2}}, [APPLIED], "", id="the operator scales it"),
+    ],
+)
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_number_that_was_filled_in_has_no_owner_with_whom_an_apply_could_conflict(
+    spec: Object, managers: list[Object], disowned: str, refused: bool
+) -> None:
+    server, cache = ApplyingApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    server.refuses_to_disown = refused
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
+    metadata = {"name": NAME, "managedFields": managers}
+    server.put(names.PLURAL, {"metadata": metadata, "spec": {"model": "org/model", **spec}})
+    catch_up(cache, server, KEY)
+    assert await reconciler.reconcile(KEY), "without that right the number is filled in all the same"
+    assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 1
+    assert server.disowned == ("" if refused else disowned)
+
+
+async def test_a_refresh_comes_after_the_number_was_filled_in() -> None:
+    server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
+    reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
+    server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
+    catch_up(cache, server, KEY)
+    reconciler.force_refresh(KEY)
+    await reconciler.reconcile(KEY)
+    catch_up(cache, server, KEY)
+    server.objects[names.PLURAL, NAME]["spec"]["model"] = "org/another"  # which the cache does not know yet
+    await reconciler.reconcile(KEY)
+    assert "org/another" in str(server.objects["deployments", NAME])

@@ -29,7 +29,7 @@ async def fill_in_replicas(cluster: Cluster, manifest: Manifest, replicas: int) 
         return False
     key = key_of_endpoint(manifest)
     logger.info("endpoint %s/%s: spec.replicas was absent, now it is %d", *key, replicas)
-    if manifest["spec"].get("scaling") is None and is_applied(manifest):
+    if (manifest.get("spec") or {}).get("scaling") is None and is_applied(manifest):
         try:
             await _disown_replicas(cluster, manifest)
         except ApiServerError as error:  # the number is there; what is left is a conflict that force resolves

@@ -115,6 +115,8 @@ class Reconciler:
         observed = Observed(deployment, self._cache.pods_of(key), reports=self._startup_poller.of(key))
         before = self._status_writer.status_before(manifest)
         if lacks_replicas(manifest):
+            if force_refresh:
+                self.force_refresh(key)  # this pass looks at no child
             return await self._fill_in_replicas(manifest, before, observed, force_refresh)
         try:
             endpoint = parse_endpoint(manifest)

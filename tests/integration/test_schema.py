@@ -274,13 +274,13 @@ def test_what_can_work_is_taken(kubectl: Kubectl, spec: Manifest) -> None:
 
 
 def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:
+    """Only `replicas` has none: the operator fills it in."""
     spec = kubectl.apply(endpoint(gpu={"resource": "amd.com/gpu"}))["spec"]
     assert spec == {
         "model": "org/model",
         "image": "",
         "gpu": {"count": 1, "resource": "amd.com/gpu", "product": ""},
         "resources": {},
-        "replicas": 1,
         "auth": {"mode": "APIKey", "secretName": ""},
         "cache": {"accessModes": ["ReadWriteOnce"], "deletionPolicy": "Retain"},
         "service": {"type": "ClusterIP", "port": 80},

@@ -106,6 +106,7 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
     patches = counts.pop(("patch", "inferenceendpoints/status"))
     assert patches <= 4
     assert counts == {
+        ("patch", "inferenceendpoints/scale"): 1,
         ("create", "deployments"): 1,
         ("create", "services"): 1,
         ("create", "secrets"): 2,

@@ -39,6 +39,7 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("server.image=x", "at '/server': additional properties 'image' not allowed"),
         ("crds.install=never", "at '/crds/install': got string, want boolean"),
         ("gateway.homeNamespace=A", "at '/gateway/homeNamespace': 'A' does not match pattern"),
+        ("fullnameOverride=-a", "at '/fullnameOverride': '-a' does not match pattern"),
         ("namespaceShare=0", "at '/namespaceShare': exclusiveMinimum: got 0, want 0"),
         ("gateway.trustedProxies={10.0.0.1}", "at '/gateway/trustedProxies/0': '10.0.0.1' does not match pattern"),
         ("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1"),

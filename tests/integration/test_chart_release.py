@@ -109,13 +109,13 @@ def test_another_release_takes_over_the_crd_and_the_endpoints(cluster: Cluster) 
 
 def test_the_names_of_the_first_release_can_be_kept(cluster: Cluster) -> None:
     """The URL of the gateways, and the claim of the chart's Valkey with the jobs."""
-    values = "--set=crds.install=false", "--set=fullnameOverride=forebay", "--set=valkey.create=true"
+    values = "--set=crds.install=false", "--set=fullnameOverride=kept", "--set=valkey.create=true"
     for release in ("first", "second"):
         done = cluster.install(release, *values)
         assert done.returncode == 0, done.stderr
-        assert cluster.system.get("service", "forebay-gateway")
-        (claims,) = cluster.system.list("statefulsets")
-        assert claims["metadata"]["name"] == "forebay-valkey"
+        assert cluster.system.get("service", "kept-gateway")
+        (valkey,) = cluster.system.list("statefulsets")
+        assert valkey["metadata"]["name"] == "kept-valkey"
         assert cluster.helm("uninstall", release).returncode == 0
 
 

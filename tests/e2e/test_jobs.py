@@ -44,7 +44,7 @@ VOLUME = "forebay-e2e-valkey"
 
 
 def install_with_valkey(kubectl: Kubectl, *settings: str) -> None:
-    """Install the chart with its own Valkey, on a volume, with more settings of it, and with webhooks in the cluster."""
+    """Install the chart with its own Valkey on a volume, more settings of it, and webhooks in the cluster."""
     always = "create=true", f"image={images()['valkey']}", f"storageClassName={VOLUME}", "storage=1Gi"
     receivers = "--set=gateway.settings.webhook_namespaces=own"
     install_chart(kubectl, *(f"--set=valkey.{each}" for each in (*always, *settings)), receivers)

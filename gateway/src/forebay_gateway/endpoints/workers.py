@@ -26,7 +26,7 @@ def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, runnin
     elif endpoint:
         without_address = max(0, endpoint.pods - ready - unready)
         if _waits_for_capacity(endpoint):
-            throttled = max(without_address, endpoint.replicas - ready - unready)  # a quota refuses the pods themselves
+            throttled = max(without_address, (endpoint.replicas or 0) - ready - unready)  # a quota refuses the pods themselves
         elif _fails(endpoint):
             unhealthy, starting = unready + without_address, 0
         else:
@@ -53,4 +53,4 @@ def _fails(endpoint: Endpoint) -> bool:
     on."""
     if endpoint.ready:
         return endpoint.reason == "Degraded"
-    return endpoint.replicas > 0 and endpoint.reason not in ("", "Pending") and endpoint.step in ("", NOT_ANSWERING)
+    return endpoint.replicas != 0 and endpoint.reason not in ("", "Pending") and endpoint.step in ("", NOT_ANSWERING)

@@ -26,9 +26,8 @@ IGNORED_STATE = "forebay_ignored"
 """Their place in the request's state."""
 
 _UNFIT_ITEM = re.compile(r"[^A-Za-z0-9_.;=-]")
-
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
-"""What a name may have that a header must not."""
+"""What an item with its suggestion, or a name, may have that a header must not."""
 
 WORKER = (pod.WORKER_ID.encode(), _UNFIT.sub("?", socket.gethostname()).encode())
 """Which pod answers: Kubernetes makes its name that of the host. RunPod's load balancer names the worker so."""

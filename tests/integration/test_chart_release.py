@@ -107,6 +107,27 @@ def test_another_release_takes_over_the_crd_and_the_endpoints(cluster: Cluster) 
         assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} {name} stays as it was"
 
 
+def test_another_release_can_be_installed_before_the_first_one_goes(cluster: Cluster) -> None:
+    """One lease for both, so that one operator works at a time, and a CRD that goes with neither."""
+    cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
+    for release, options in (("first", ("--force-conflicts",)), ("second", ())):
+        cluster.take_over_crd(release)
+        done = cluster.install(release, *options)
+        assert done.returncode == 0, done.stderr
+    leases = {
+        rule["resourceNames"][0]
+        for role in cluster.system.list("roles")
+        for rule in role["rules"]
+        if "leases" in rule["resources"] and "resourceNames" in rule
+    }
+    assert leases == {"forebay-operator"}
+    cluster.endpoints.apply(endpoint())
+    done = cluster.helm("uninstall", "first")
+    assert done.returncode == 0, done.stderr
+    assert cluster.endpoints.get("iep", "one"), "the CRD stays"
+    assert cluster.system.get("deployment", "second-forebay")
+
+
 def test_the_names_of_the_first_release_can_be_kept(cluster: Cluster) -> None:
     """The URL of the gateways, and the claim of the chart's Valkey with the jobs."""
     values = "--set=crds.install=false", "--set=fullnameOverride=kept", "--set=valkey.create=true"

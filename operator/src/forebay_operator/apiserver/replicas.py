@@ -1,7 +1,8 @@
 """Writes an absent `spec.replicas` of an endpoint, and leaves the field to the user.
 
-Who writes through the scale subresource owns the field. A user who then applies another number on the server side,
-without force, would get a conflict about a number that nobody has given. A default of a schema has no owner either.
+The API server makes the writer of the scale subresource an owner of the field. Another number that a user then applies
+on the server side, without force, would conflict with ours. So the operator gives up the ownership, and the field has
+no owner, as with a default in the schema.
 """
 
 import logging

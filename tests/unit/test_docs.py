@@ -38,7 +38,7 @@ def test_the_table_of_prompts_for_filling_in_is_that_of_the_server() -> None:
 
 
 SOURCES = [
-    ROOT / "protocol/src/forebay_protocol/errors.py",
+    *(ROOT / f"protocol/src/forebay_protocol/{name}.py" for name in ("errors", "routes")),
     *(ROOT / "server/src/forebay_server/compat").glob("*.py"),
     *(
         ROOT / f"server/src/forebay_server/serving/{name}.py"
@@ -57,7 +57,7 @@ def test_every_error_message_of_the_server_is_explained() -> None:
 
 def _messages(module: ast.Module) -> Iterator[str]:
     """The messages of a module's errors, with … for what is filled in."""
-    assigned = [node for node in module.body if isinstance(node, ast.Assign)]
+    assigned = [node for node in ast.walk(module) if isinstance(node, ast.Assign)]
     texts = {ast.unparse(node.targets[0]): _text(node.value, {}) for node in assigned}
     for node in ast.walk(module):
         if isinstance(node, ast.Call) and (place := MESSAGE_PLACE.get(ast.unparse(node.func))) is not None:

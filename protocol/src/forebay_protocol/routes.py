@@ -107,14 +107,12 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
 
 def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
     """For a path that is not there: what is unknown below a base URL that is right, else how one would end."""
-    message = f"Invalid URL ({method} {path})"
     if below := _below(path, base_urls):
-        message += (
-            f": the base URL is right, and there is no {below} below it.{suggest(below, map('/{}'.format, ROUTES))}"
-        )
-    else:
-        message += f". The base URL ends with {' or '.join(base_urls)}."
-    return ApiError(404, message, "unknown_url")
+        similar = suggest(below, map("/{}".format, ROUTES))
+        text = f"Invalid URL ({method} {path}): the base URL is right, and there is no {below} below it.{similar}"
+        return ApiError(404, text, "unknown_url")
+    endings = " or ".join(base_urls)
+    return ApiError(404, f"Invalid URL ({method} {path}). The base URL ends with {endings}.", "unknown_url")
 
 
 def dialect_of(path: str) -> ApiDialect:

@@ -57,6 +57,14 @@ def test_a_known_family_may_call_tools_without_a_setting(serve: Callable[..., Se
 
 def test_the_setting_turns_the_parser_off(serve: Callable[..., Server]) -> None:
     off = {"AUTO_TOOL_CALL_PARSER": "0", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "tiny"}
-    status, reply = call_a_tool(serve(CUSTOM_CHAT_TEMPLATE=TEMPLATE, **off))
+    server = serve(CUSTOM_CHAT_TEMPLATE=TEMPLATE, **off)
+    status, reply = call_a_tool(server)
     assert status == 400, reply
     assert "TOOL_CALL_PARSER" in reply["error"]["message"]
+    tools = [
+        {"name": "read", "input_schema": {"type": "object"}},
+        {"type": "web_search_20250305", "name": "web_search"},
+    ]
+    messages = [{"role": "user", "content": "Hello"}]
+    status, reply = ask(server, "/v1/messages", model="tiny", max_tokens=4, messages=messages, tools=tools)
+    assert (status, "web_search" in reply["error"]["message"]) == (400, True), reply

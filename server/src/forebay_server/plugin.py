@@ -63,7 +63,7 @@ def in_shape(handler: ExceptionHandler) -> ExceptionHandler:
         if is_local_file(error):
             return await media_error(request, error)
         misunderstood = not_understood(request) if answer.status_code >= 500 else None
-        answer = misunderstood or reshape(answer, request.url.path)
+        answer = misunderstood or reshape(answer, request)
         answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
         return answer
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from forebay_server.serving.errors import clean, name_variables, of_status, of_vllm
+from forebay_protocol.errors import ApiError
+from forebay_server.serving.errors import clean, name_left_out, name_variables, of_status, of_vllm
 
 
 @pytest.mark.parametrize(
@@ -77,3 +78,12 @@ def test_a_wrong_method_is_an_error_of_the_request() -> None:
 )
 def test_nothing_of_the_image_reaches_a_client(message: str, cleaned: str) -> None:
     assert clean(message) == cleaned
+
+
+def test_tools_that_are_left_out_are_named_where_tools_are_refused() -> None:
+    refused = ApiError(400, '"auto" tool choice requires TOOL_CALL_PARSER to be set (in spec.env of the endpoint).')
+    named = name_left_out(refused, ("web_search",)).message
+    assert named == f"{refused.message} Left out of the tools: web_search, which this server cannot run."
+    assert name_left_out(refused, ()) == refused
+    other = ApiError(400, "temperature must be in [0, 2]")
+    assert name_left_out(other, ("web_search",)) == other

@@ -76,7 +76,7 @@ class AuthMiddleware:
         with self.state.in_flight.one(needs_engine=scope["method"] == "POST"):
             try:
                 if scope["method"] not in BODILESS:
-                    receive, send = await self._with_body(scope, route.path, receive, send)
+                    receive = await self._with_body(scope, route.path, receive)
             except Incompatible as incompatible:
                 await answer_with_cors(refusal(incompatible.error, route.api), scope, receive, send)
             except BodyRefused as refused:
@@ -87,10 +87,11 @@ class AuthMiddleware:
             else:
                 await self.app(_as_vllm_knows_it(scope, route), receive, send)
 
-    async def _with_body(self, scope: Scope, path: str, receive: Receive, send: Send) -> tuple[Receive, Send]:
-        """The two for vLLM, once the whole body has come. Raises BodyRefused, Disconnected and Incompatible."""
+    async def _with_body(self, scope: Scope, path: str, receive: Receive) -> Receive:
+        """What gives vLLM the body, once it has come whole. Raises BodyRefused, Disconnected and Incompatible."""
         body = adapt_body(path, await read_body(scope, receive, self.limits))
-        return replaying(body.content, receive), response_headers.naming_left_out(body.left_out, send)
+        scope["state"][response_headers.LEFT_OUT_STATE] = body.left_out
+        return replaying(body.content, receive)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = routes.read_path(scope["path"])

@@ -116,6 +116,14 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
     return ApiError(status, message, None, param)
 
 
+def name_left_out(error: ApiError, tools: Sequence[str]) -> ApiError:
+    """The refusal of a request's tools, with those of them that the model would not be told of in any case."""
+    if not tools or "TOOL_CALL_PARSER" not in error.message:
+        return error
+    names = ", ".join(name[:64] for name in tools[:16])
+    return replace(error, message=f"{error.message} Left out of the tools: {names}, which this server cannot run.")
+
+
 def clean(message: str) -> str:
     """`message` in a sentence, without tracebacks, addresses in memory and paths of the image; variables are named, not
     flags."""

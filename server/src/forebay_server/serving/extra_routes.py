@@ -78,7 +78,7 @@ def moderate(app: FastAPI) -> Any:
         request = request_type.model_validate({"model": wanted if wanted in names else names[0], "input": texts})
         answer: Response = await classify.endpoint(request, raw_request)
         if answer.status_code >= 400:
-            return reshape(answer, raw_request.url.path)
+            return reshape(answer, raw_request)
         labels = raw_request.app.state.vllm_config.model_config.hf_config.id2label
         return JSONResponse(moderation(json.loads(bytes(answer.body)), labels))
 

@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 
 from forebay_protocol import pod, request_id
 from forebay_server.asgi import Message, Scope, Send, header
@@ -22,8 +22,8 @@ LEFT_OUT = b"x-forebay-tools-left-out"
 IGNORED = b"x-forebay-ignored"
 """On an answer: fields of the request that had no effect (unsupported_fields)."""
 
-IGNORED_STATE = "forebay_ignored"
-"""Their place in the request's state."""
+LEFT_OUT_STATE, IGNORED_STATE = "forebay_left_out", "forebay_ignored"
+"""Where both are in the request's state."""
 
 _UNFIT_ITEM = re.compile(r"[^A-Za-z0-9_.;=-]")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
@@ -53,6 +53,9 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
         if message["type"] == "http.response.start":
             headers = [each for each in message.get("headers", ()) if each[0].lower() != REQUEST_ID]
             missing = _missing({name.lower(): it for name, it in headers})
+            if left_out := scope["state"].get(LEFT_OUT_STATE):
+                value = ", ".join(_UNFIT.sub("?", name[:64]) for name in left_out[:16])
+                missing.append((LEFT_OUT, value.encode()))
             if ignored := scope["state"].get(IGNORED_STATE):
                 value = ", ".join(_UNFIT_ITEM.sub("?", item) for item in ignored)
                 missing.append((IGNORED, value.encode()))
@@ -60,20 +63,6 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
         return send(message)
 
     return scope, send_completed
-
-
-def naming_left_out(names: Sequence[str], send: Send) -> Send:
-    """A `send` that says which tools of the request the model was not told of; `send` itself where there are none."""
-    if not names:
-        return send
-
-    def send_naming(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            line = (LEFT_OUT, ", ".join(_UNFIT.sub("?", name[:64]) for name in names[:16]).encode())
-            message = {**message, "headers": [*message.get("headers", ()), line]}
-        return send(message)
-
-    return send_naming
 
 
 def _missing(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:

@@ -56,13 +56,22 @@ def error_response(error: ApiError, path: str) -> JSONResponse:
     return ShapedError(error.content(routes.read_path(path).api), error.status, dict(error.headers))
 
 
-def reshape(response: Response, path: str) -> Response:
-    """An error that vLLM made, in the shape of the API called; any other answer as it is."""
+def reshape(response: Response, request: Request | None) -> Response:
+    """An error that vLLM made, in the shape of the API called; any other answer as it is. OpenAI's shape without a
+    request."""
     if response.status_code < 400 or not isinstance(response, JSONResponse) or isinstance(response, ShapedError):
         return response
     body = json.loads(bytes(response.body))
     content: Mapping[str, Any] = body if isinstance(body, dict) else {"detail": body}
-    return error_response(errors.of_vllm(response.status_code, content), path)
+    return _vllm_error(response.status_code, content, request)
+
+
+def _vllm_error(status: int, content: Mapping[str, Any], request: Request | None) -> JSONResponse:
+    error = errors.of_vllm(status, content)
+    if request is None:
+        return error_response(error, "")
+    left_out = getattr(request.state, response_headers.LEFT_OUT_STATE, ())
+    return error_response(errors.name_left_out(error, left_out), request.url.path)
 
 
 def not_understood(request: Request) -> Response | None:
@@ -88,7 +97,7 @@ def in_openais_shape(endpoint: RouteHandler) -> RouteHandler:
             setattr(asked.state, response_headers.IGNORED_STATE, await _ignored(kwargs.get("request"), asked))
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
-            return reshape(answer, asked.url.path if isinstance(asked, Request) else "")
+            return reshape(answer, asked if isinstance(asked, Request) else None)
         return answer
 
     return shaped
@@ -175,8 +184,7 @@ def _error(answer: Any, raw_request: Request) -> Response | None:
     """The error that vLLM's handler returned in place of a reply, in shape; None for a reply."""
     if not vllm_compat.is_error(answer):
         return None
-    error = errors.of_vllm(answer.error.code, {"error": answer.error.model_dump()})
-    return error_response(error, raw_request.url.path)
+    return _vllm_error(answer.error.code, {"error": answer.error.model_dump()}, raw_request)
 
 
 def _write_chat(answer: Any, request: Any) -> Response:

@@ -77,6 +77,7 @@ lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) operator/pyproject.toml gateway/pyproject.toml kube/pyproject.toml --group pyproject.toml:dev -c requirements/operator.txt -o requirements/dev.txt
 	$(COMPILE) requirements/conformance.in -o requirements/conformance.txt
 	$(COMPILE) requirements/relay.in -o requirements/relay.txt
+	$(COMPILE) requirements/buckets.in -o requirements/buckets.txt
 	$(COMPILE) $(IMAGES)/client/requirements.in -o $(IMAGES)/client/requirements.txt
 	$(COMPILE) $(IMAGES)/vllm-cpu/requirements.in --override $(IMAGES)/vllm-cpu/overrides.txt -o $(IMAGES)/vllm-cpu/requirements.txt
 	for one in server-buckets/requirements smollm2/requirements vllm-026/requirements vllm-033/requirements vllm-033/build; do \

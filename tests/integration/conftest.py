@@ -14,6 +14,7 @@ from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import JobStore
 from tests.integration.audit import keep_log
+from tests.integration.bucket_server import BucketServer, running_bucket
 from tests.integration.control_plane import ControlPlane, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
 from tests.integration.gateway_process import Gateway, namespaced_gateway
@@ -86,6 +87,13 @@ def valkey_server(run_cluster: Callable[..., None], tmp_path_factory: pytest.Tem
     if not found_server():
         run_cluster("redis")
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
+    """A stand-in for S3 for all tests."""
+    with running_bucket(tmp_path_factory.mktemp("bucket")) as server:
         yield server
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from io import BytesIO
 from pathlib import Path
 
 import yaml
@@ -162,7 +163,9 @@ class FaultyProxy:
         headers["Accept-Encoding"] = "identity"
         url = f"{self._upstream}{request.raw_path}"
         try:
-            async with self._session.request(request.method, url, headers=headers, data=sent or None) as answer:
+            async with self._session.request(
+                request.method, url, headers=headers, data=BytesIO(sent) if sent else None
+            ) as answer:
                 kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
                 if watch and answer.status == 200:
                     response = web.StreamResponse(headers=kept)

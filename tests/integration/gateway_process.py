@@ -18,6 +18,7 @@ from typing import Any
 import openai
 
 from tests.endpoints import endpoint
+from tests.integration.bucket_server import BUCKET
 from tests.integration.canned_pod import CannedPod
 from tests.integration.control_plane import free_gateway_port, free_ports, running
 from tests.integration.operator_process import give_chart_access
@@ -168,12 +169,13 @@ def running_gateway(
     digest_key: bytes | None = DIGEST_KEY,
     ops_host: str = "127.0.0.1",
     valkey_url: str = "",
+    bucket_url: str = "",
     **limits: Any,
 ) -> Iterator[Gateway]:
     """Run a gateway for the namespace of this kubectl; `system` is where the digests are. It has the chart's access.
 
     `digest_key` is the install key that is put there, none where an operator makes it. `ops_host` is the address on
-    which it tells of itself. Its jobs are in Valkey where that has a URL.
+    which it tells of itself. Its jobs are in Valkey where that has a URL, the contents of files in a bucket likewise.
     """
     port, ops_port, pod_ops_port = free_ports(3)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in {**LIMITS, **limits}.items()]
@@ -192,6 +194,9 @@ def running_gateway(
     if valkey_url:
         command.append("--jobs=valkey")
         env["FOREBAY_GATEWAY_VALKEY_URL"] = valkey_url
+    if bucket_url:
+        command += [f"--files-bucket={BUCKET}", f"--files-endpoint={bucket_url}"]
+        env |= {"AWS_ACCESS_KEY_ID": "of-the-tests", "AWS_SECRET_ACCESS_KEY": "of-the-tests"}
     with running(log, *command, env=env) as process:
         gateway = Gateway(process, log, port, ops_port, pod_ops_port, kubectl, system)
         wait_for(lambda: is_ready(gateway), "the gateway is ready")
@@ -199,12 +204,15 @@ def running_gateway(
 
 
 @contextmanager
-def namespaced_gateway(control_plane: Kubectl, log: Path, valkey_url: str = "") -> Iterator[Gateway]:
+def namespaced_gateway(
+    control_plane: Kubectl, log: Path, valkey_url: str = "", bucket_url: str = "", **limits: Any
+) -> Iterator[Gateway]:
     """Run a gateway in namespaces of its own; nothing may go wrong in it."""
     system, home = (f"gateway-{role}-{uuid.uuid4().hex[:6]}" for role in ("system", "home"))
     for namespace in (system, home):
         control_plane.run("create", "namespace", namespace)
-    with running_gateway(control_plane.within(home), system, log, valkey_url=valkey_url) as running:
+    stores = {"valkey_url": valkey_url, "bucket_url": bucket_url}
+    with running_gateway(control_plane.within(home), system, log, **stores, **limits) as running:
         yield running
         assert running.process.poll() is None, f"the gateway ended:\n{log.read_text()[-2000:]}"
     control_plane.within(home).run("delete", "iep,endpointslice", "--all", "--wait=false")  # no operator's business

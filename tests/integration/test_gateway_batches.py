@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import signal
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +23,15 @@ from tests.kubectl import Kubectl, wait_for
 CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 
 
-@pytest.fixture(scope="module")
-def gateway(keeping_gateway: Gateway) -> Gateway:
-    """With each of the two stores."""
-    return keeping_gateway
+@pytest.fixture(scope="module", params=["memory", "valkey", "bucket"])
+def gateway(
+    request: pytest.FixtureRequest, control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """With files in its memory, in Valkey, and in a bucket with what is known of them in Valkey."""
+    url = request.getfixturevalue("valkey_server").url if request.param != "memory" else ""
+    bucket = request.getfixturevalue("bucket_server").url if request.param == "bucket" else ""
+    with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log", url, bucket) as running:
+        yield running
 
 
 def requests(count: int, **changed: Any) -> bytes:

@@ -32,6 +32,9 @@ LIMIT_OPTIONS = {
     "kept_bytes": "bytes in memory of bodies for pods, of answers for clients and of outputs that are not stored yet",
     "jobs_bytes": "bytes that jobs keep, inputs and outputs, in memory or in Valkey",
     "files_bytes": "bytes of files and of results of batches, in memory or in Valkey",
+    "file_bytes": "bytes of one file in the bucket",
+    "bucket_bytes": "bytes of files and of results of batches in the bucket",
+    "bucket_seconds": "seconds for the bucket to answer a request",
     "write_seconds": "seconds for a client or a pod to take anything of what is written to it",
     "hold_seconds": "seconds that a request waits for a pod",
     "patience_seconds": "seconds that a streamed request waits like any other before it gets a 200 and comments",
@@ -72,8 +75,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("webhook_networks", "", inside, type=read_networks)
     receivers = "namespaces to whose Services webhooks may lead, separated by commas; own is that of the job's endpoint"
     add("webhook_namespaces", "", receivers, type=read_namespaces)
+    add("files_bucket", "", "bucket of S3, or of a store like it, for the contents of files; none keeps them with jobs")
+    add("files_endpoint", "", "URL of that store; none means Amazon's")
+    add("files_region", "", "region of the bucket")
+    add("files_prefix", "", "beginning of the names of all objects")
+    styles = ("path", "virtual")
+    add("files_style", "path", "whether the bucket is in the path of URLs or in the name of the host", choices=styles)
     parser.epilog = (
-        f"With --jobs=valkey the variable {VALKEY_URL} has its URL, such as rediss://USER:PASSWORD@HOST:6379/0."
+        f"With --jobs=valkey the variable {VALKEY_URL} has its URL, such as rediss://USER:PASSWORD@HOST:6379/0. With "
+        "--files-bucket the variables of Amazon's SDKs have its credentials: AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE."
     )
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 from redis import asyncio as valkey
 
@@ -19,7 +20,7 @@ from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
 from forebay_gateway.fairness.budgets import Budgets
-from forebay_gateway.job_services import JobServices, open_job_services, open_valkey
+from forebay_gateway.job_services import JobServices, open_bucket, open_job_services, open_valkey
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.metrics import LOOP_LAG
 from forebay_gateway.process_limits import fit_connections, raise_descriptors
@@ -38,6 +39,7 @@ async def run(parsed: argparse.Namespace) -> None:
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
     limits = fit_connections(limits, raise_descriptors())
     client = open_valkey() if parsed.jobs == "valkey" else None
+    open_bucket(parsed, b"")  # settings that cannot be end the process here
     stop = ShutdownSignal()
     api = await ApiClient.connect()
     async with ReadinessProbe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
@@ -126,7 +128,13 @@ class GatewayApp:
     def _accept(self, key: EndpointKey | None) -> ClientConnection:
         handler = self._handler
         return ClientConnection(
-            key, self._budgets, self._connections, admit=handler.admit, peek=handler.peek, serve=handler.serve
+            key,
+            self._budgets,
+            self._connections,
+            admit=handler.admit,
+            body_limit=partial(handler.body_limit, key),
+            peek=handler.peek,
+            serve=handler.serve,
         )
 
     def _backlog(self) -> Mapping[EndpointKey, Backlog]:

@@ -2,16 +2,21 @@
 
 import argparse
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from obstore.exceptions import BaseError
 from redis import asyncio as valkey
 
 from forebay_gateway.activator.pending_requests import Activator
+from forebay_gateway.batches.bucket import Bucket, BucketSettings
+from forebay_gateway.batches.bucket_reaper import reap_forever
 from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
+from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.http_api import BatchApi
 from forebay_gateway.batches.processor import BatchProcessor
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
@@ -96,18 +101,50 @@ async def _open(
     parsed: argparse.Namespace, client: valkey.Redis | None, cipher: KeyCipher
 ) -> AsyncIterator[tuple[JobStore, RateLimits, DocumentStore]]:
     """Where jobs and files are kept and requests are counted: in Valkey where there is a client of it, or in memory."""
-    share = parsed.namespace_share
+    share, budgets = parsed.namespace_share, (parsed.files_bytes, parsed.namespace_share, parsed.bucket_bytes)
     if client is None:
-        store = MemoryJobStore(parsed.jobs_bytes, share)
-        yield store, MemoryRateLimits(), MemoryDocumentStore(parsed.files_bytes, share)
+        yield MemoryJobStore(parsed.jobs_bytes, share), MemoryRateLimits(), MemoryDocumentStore(*budgets)
         return
-    async with (
-        ValkeyJobStore(client, cipher, parsed.jobs_bytes, share) as valkey_store,
-        ValkeyRateLimits(client) as rates,
-    ):
-        documents = ValkeyDocumentStore(client, parsed.files_bytes, share)
-        yield valkey_store, rates, documents
+    async with ValkeyJobStore(client, cipher, parsed.jobs_bytes, share) as store, ValkeyRateLimits(client) as rates:
+        documents = ValkeyDocumentStore(client, *budgets)
+        yield store, rates, documents
         await documents.settle()
+
+
+def open_bucket(parsed: argparse.Namespace, secret: bytes) -> Bucket | None:
+    """The bucket for files; None where there is none. Ends the process where the settings cannot be.
+
+    Each installation has a folder of its own, named by its secret, so that none deletes what is another's.
+    """
+    if not parsed.files_bucket:
+        return None
+    own = hashlib.sha256(b"forebay: folder of files " + secret).hexdigest()[:16]
+    settings = BucketSettings(
+        parsed.files_bucket,
+        parsed.files_endpoint,
+        parsed.files_region,
+        "/".join(filter(None, (parsed.files_prefix.strip("/"), own))),
+        path_style=parsed.files_style == "path",
+        seconds=parsed.bucket_seconds,
+    )
+    try:
+        return Bucket(settings)
+    except (ValueError, BaseError) as error:
+        raise SystemExit(f"the bucket for files cannot be: {error}") from None
+
+
+@asynccontextmanager
+async def _reaping(files: FileStore) -> AsyncIterator[None]:
+    """Keep the bucket free of what belongs to no file until the context ends."""
+    if files.bucket is None:
+        yield
+        return
+    task = asyncio.create_task(reap_forever(files, files.bucket))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -125,15 +162,17 @@ async def open_job_services(
     """Take jobs and batches and have pods do them until the context ends."""
     cipher = KeyCipher(keys.secret)
     receivers = Receivers(parsed.webhook_networks, parsed.webhook_namespaces)
+    bucket = open_bucket(parsed, keys.secret())
     async with (
         _open(parsed, client, cipher) as (store, rates, documents),
+        _reaping(files := FileStore(documents, bucket)),
         Webhooks(store, answers, scheduler, receivers, share=parsed.namespace_share) as webhooks,
         JobExecutor(store, balancer, answers, scheduler) as executor,
         Dispatcher(store, directory, balancer, activator, executor) as dispatcher,
-        BatchProcessor(documents, store, cipher, scheduler) as worker,
+        BatchProcessor(files, store, cipher, scheduler, longest_line=parsed.body_bytes) as worker,
     ):
         api = JobApi(store, directory, answers, scheduler, rates)
-        batches = BatchApi(documents, worker, answers, scheduler)
+        batches = BatchApi(files, worker, answers, scheduler, most_file_bytes=parsed.file_bytes)
         services = JobServices(store, api, batches, worker, dispatcher, executor, webhooks)
         store.finished.add(_count)
         directory.endpoint_removed.add(services.forget)

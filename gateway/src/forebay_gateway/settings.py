@@ -24,6 +24,9 @@ class Limits:
             are stored.
         jobs_bytes: inputs and outputs of jobs, in memory or in Valkey.
         files_bytes: files and results of batches, there too.
+        file_bytes: of one file in the bucket.
+        bucket_bytes: files and results of batches in the bucket.
+        bucket_seconds: for the bucket to answer a request, with all tries.
         write_seconds: for a client, or a pod, to take anything of what is written to it.
         hold_seconds: how long a request waits for a pod.
         patience_seconds: how long a streamed request waits like any other, before it gets its 200 and comments.
@@ -46,6 +49,9 @@ class Limits:
     kept_bytes: int = 128 * MIB
     jobs_bytes: int = 128 * MIB
     files_bytes: int = 128 * MIB
+    file_bytes: int = 200 * MIB
+    bucket_bytes: int = 65536 * MIB
+    bucket_seconds: float = 30.0
     write_seconds: float = 60.0
     hold_seconds: float = 600.0
     patience_seconds: float = 20.0

@@ -6,6 +6,7 @@ import pytest
 
 from forebay_gateway.batches import objects, processor
 from forebay_gateway.batches.document_store import MemoryDocumentStore
+from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.processor import BATCHES_AT_ONCE, BatchProcessor
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.jobs.key_cipher import KeyCipher
@@ -32,7 +33,7 @@ async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancel
     monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
     documents, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
     many, few = ("team", "many"), ("team", "few")
-    async with BatchProcessor(documents, store, KeyCipher(lambda: b"secret"), FairScheduler()) as works:
+    async with BatchProcessor(FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler()) as works:
         ids = await submit(documents, works, many, BATCHES_AT_ONCE)
         await until(lambda: len(works._tasks) == BATCHES_AT_ONCE // 2)
         await submit(documents, works, few, 1)

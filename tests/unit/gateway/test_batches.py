@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from forebay_gateway.batches.contents import TextContent
 from forebay_gateway.batches.jsonl import Request, job_input, read_requests, render_result, render_unanswered
 from forebay_gateway.batches.objects import new_batch, new_file, page
 from forebay_gateway.batches.upload import BadUpload, read_upload
@@ -25,13 +26,13 @@ def line(**changed: Any) -> str:
 async def test_requests_are_read() -> None:
     content = line() + "\n\n" + line(custom_id="b") + "\r\n"
     text = json.dumps(BODY)
-    requests, errors = await read_requests(content, CHAT)
-    assert ([requests[number] for number in range(len(requests))], errors) == (
+    requests, errors = await read_requests(TextContent(content), CHAT)
+    assert ([await requests.read(number) for number in range(len(requests))], errors) == (
         [Request("a", text), Request("b", text)],
         [],
     )
     odd = json.dumps({**BODY, "x": "a\u2028b"}, ensure_ascii=False)
-    found, _ = await read_requests(line().replace(text, odd), CHAT)
+    found, _ = await read_requests(TextContent(line().replace(text, odd)), CHAT)
     assert len(found) == 1, "a line separator is no new line"
     asked = {"route": CHAT, "method": "POST", "whole_answer": True, "body": BODY}
     assert json.loads(job_input(CHAT, Request("a", text))) == asked
@@ -59,7 +60,7 @@ async def test_requests_are_read() -> None:
     ],
 )
 async def test_what_is_wrong_with_an_input_file_is_told_by_line(content: str, code: str, number: int | None) -> None:
-    (error,) = (await read_requests(content, CHAT))[1]
+    (error,) = (await read_requests(TextContent(content), CHAT))[1]
     assert (error["code"], error["line"]) == (code, number)
     assert error["message"]
 
@@ -76,7 +77,7 @@ async def test_an_input_file_that_is_wrong_from_the_start_is_not_read_on(content
 
     other = asyncio.create_task(callback())
     began = time.process_time()
-    _, errors = await read_requests(content, CHAT)
+    _, errors = await read_requests(TextContent(content), CHAT)
     other.cancel()
     assert 0 < len(errors) <= 50
     assert time.process_time() - began < 2
@@ -84,7 +85,7 @@ async def test_an_input_file_that_is_wrong_from_the_start_is_not_read_on(content
 
 async def test_others_run_while_an_input_file_is_read() -> None:
     content = "\n".join(line(custom_id=str(number)) for number in range(20_000))
-    reading = asyncio.create_task(read_requests(content, CHAT))
+    reading = asyncio.create_task(read_requests(TextContent(content), CHAT))
     longest = 0.0
     while not reading.done():
         began = time.process_time()
@@ -130,12 +131,12 @@ def test_an_output_that_is_no_whole_answer_is_the_body(output: str) -> None:
 
 async def test_a_byte_order_mark_is_no_error() -> None:
     line = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "Hi"}})
-    requests, errors = await read_requests(f"\ufeff{line}\n", "/v1/embeddings")
-    assert (errors, len(requests), requests[0].custom_id) == ([], 1, "a")
+    requests, errors = await read_requests(TextContent(f"\ufeff{line}\n"), "/v1/embeddings")
+    assert (errors, len(requests), (await requests.read(0)).custom_id) == ([], 1, "a")
 
 
 def test_lists_are_told_page_by_page() -> None:
-    files = [{**new_file("f", "batch", "", now), "id": f"file-{now}"} for now in range(5)]
+    files = [{**new_file("f", "batch", 0, now), "id": f"file-{now}"} for now in range(5)]
     first = page(files, "", 2)
     assert ([each["id"] for each in first["data"]], first["has_more"]) == (["file-4", "file-3"], True)
     assert (first["first_id"], first["last_id"]) == ("file-4", "file-3")

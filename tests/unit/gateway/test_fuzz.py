@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.batches import http_api as batches
+from forebay_gateway.batches.contents import TextContent
 from forebay_gateway.batches.document_store import MemoryDocumentStore
+from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.http_api import BatchApi
 from forebay_gateway.batches.jsonl import job_input, read_requests, render_result
 from forebay_gateway.batches.objects import new_batch, new_file
@@ -121,10 +123,10 @@ def test_bodies_of_jobs(body: bytes, sync: bool) -> None:
 @fuzzed
 @given(st.lists(json_values(*LINE).map(json.dumps) | st.text(max_size=20), max_size=6))
 async def test_files_of_batches(lines: list[str]) -> None:
-    requests, errors = await read_requests("\n".join(lines), "/v1/chat/completions")
+    requests, errors = await read_requests(TextContent("\n".join(lines)), "/v1/chat/completions")
     assert requests or errors
     for number in range(len(requests)):
-        assert json.loads(job_input("/v1/chat/completions", requests[number]))["method"] == "POST"
+        assert json.loads(job_input("/v1/chat/completions", await requests.read(number)))["method"] == "POST"
 
 
 @fuzzed
@@ -161,13 +163,13 @@ async def test_requests_about_files_and_batches(
 ) -> None:
     documents, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
     api = BatchApi(
-        documents,
-        BatchProcessor(documents, store, KeyCipher(lambda: b"secret"), FairScheduler()),
+        FileStore(documents),
+        BatchProcessor(FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler()),
         Quota(1 << 20),
         FairScheduler(),
     )
     for kind, name, record in (
-        ("file", "file-x", new_file("x", "batch", "x", 0.0, file_id="file-x")),
+        ("file", "file-x", new_file("x", "batch", 1, 0.0, file_id="file-x")),
         ("batch", "batch-x", {**new_batch("/v1/completions", "file-x", None, 0.0), "id": "batch-x"}),
     ):
         await documents.put(ENDPOINT, kind, name, json.dumps(record), 60)

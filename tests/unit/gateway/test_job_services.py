@@ -1,10 +1,10 @@
 """What takes jobs ends in order."""
 
-import argparse
 import asyncio
 
 import pytest
 
+from forebay_gateway.__main__ import build_parser
 from forebay_gateway.activator.pending_requests import Activator
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
@@ -33,9 +33,7 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
 
     monkeypatch.setattr(JobApi, "forget", forget)
     limits, directory, balancer = Limits(), Directory("team"), Balancer()
-    parsed = argparse.Namespace(
-        jobs_bytes=1, files_bytes=1, namespace_share=1.0, webhook_networks=[], webhook_namespaces=[]
-    )
+    parsed = build_parser().parse_args(["--jobs-bytes=1", "--files-bytes=1", "--namespace-share=1"])
     activator = Activator(directory, balancer, wake=wake, find_ready=find, backlog=dict, limits=limits)  # type: ignore[arg-type]
     answers = Quota(1)
     async with open_job_services(

@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.http.parser import RequestReader
+from forebay_gateway.http.parser import BodyLimit, RequestReader
+from forebay_protocol.errors import body_too_large
 from tests.fuzz import fuzzed
 
 POST = b"POST /v1/completions?a=b HTTP/1.1\r\nHost: x\r\nX-Own: Value\r\nContent-Length: 5\r\n\r\nhello"
 
 
 def read(*parts: bytes, head_bytes: int = 1000, body_bytes: int = 1000) -> RequestReader:
-    reader = RequestReader(head_bytes, body_bytes)
+    reader = RequestReader(head_bytes, lambda _: BodyLimit(body_bytes, body_too_large(body_bytes)))
     for part in parts:
         reader.feed(part)
     return reader

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from forebay_gateway.fairness.quotas import Quota, memory_of
 from forebay_gateway.jobs.store import Full
@@ -11,15 +11,35 @@ from forebay_kube.endpoint_key import EndpointKey
 DOCUMENT_OVERHEAD = 400
 """Bytes that a document takes besides its text, in memory."""
 
+STORED, PROGRESS = "stored", "progress"
+"""Kinds of documents that tell of objects in the bucket: the parts of a file, and those of a batch that runs."""
+
+BUCKET_KINDS = frozenset({STORED, PROGRESS})
+"""These count against the budget of the bucket, with the bytes of the objects. In documents.lua too."""
+
 
 class DocumentStore(ABC):
     """All of it may raise Unavailable."""
 
     @abstractmethod
     async def put(
-        self, key: EndpointKey, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True
+        self,
+        key: EndpointKey,
+        kind: str,
+        name: str,
+        text: str,
+        seconds: float,
+        *,
+        bounded: bool = True,
+        size: int | None = None,
+        lease: str = "",
     ) -> None:
-        """Keep a document, in place of the one of that name, for so long. Raises Full where it is bounded."""
+        """Keep a document, in place of the one of that name, for so long. Raises Full where it is bounded.
+
+        Args:
+            size: bytes by which it counts, where these are not those of its text.
+            lease: the name of a lease that this gateway must still have. Raises Lost where it has not.
+        """
 
     @abstractmethod
     async def get(self, key: EndpointKey, kind: str, name: str) -> str | None: ...
@@ -31,6 +51,10 @@ class DocumentStore(ABC):
     @abstractmethod
     async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
         """Whether there was one."""
+
+    @abstractmethod
+    async def discard(self, key: EndpointKey, kind: str, names: Sequence[str]) -> None:
+        """Delete those documents of a kind that are there."""
 
     @abstractmethod
     async def clear(self, key: EndpointKey, kind: str = "") -> None:
@@ -51,24 +75,35 @@ def size_of(text: str) -> int:
 
 
 class MemoryDocumentStore(DocumentStore):
-    """In the memory of one gateway; `most_bytes` bounds all documents together, of which `share` tells a namespace's
-    part (quotas.Quota)."""
+    """In the memory of one gateway; `most_bytes` bounds all documents together, and `bucket_bytes` the objects that
+    they tell of. `share` tells a namespace's part of each (quotas.Quota)."""
 
-    def __init__(self, most_bytes: int, share: float = 0.5) -> None:
+    def __init__(self, most_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
         self._bytes = Quota(most_bytes, share)
+        self._bucket_bytes = Quota(bucket_bytes, share)
+        self._sizes: dict[tuple[EndpointKey, str, str], int] = {}
         self._documents: dict[tuple[EndpointKey, str], dict[str, str]] = {}
         self._expiries: dict[tuple[EndpointKey, str, str], asyncio.TimerHandle] = {}
 
     async def put(
-        self, key: EndpointKey, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True
+        self,
+        key: EndpointKey,
+        kind: str,
+        name: str,
+        text: str,
+        seconds: float,
+        *,
+        bounded: bool = True,
+        size: int | None = None,
+        lease: str = "",
     ) -> None:
-        place = self._documents.get((key, kind), {})
-        size = size_of(text) - (size_of(place[name]) if name in place else 0)
-        if bounded:
-            if not self._bytes.take(key[0], size):
-                raise Full
-        else:
-            self._bytes.give(key[0], -size)
+        new = size_of(text) if size is None else size
+        more = new - self._sizes.get((key, kind, name), 0)
+        if not bounded:
+            self._quota(kind).give(key[0], -more)
+        elif not self._quota(kind).take(key[0], more):
+            raise Full
+        self._sizes[key, kind, name] = new
         self._documents.setdefault((key, kind), {})[name] = text
         self._let_live(key, kind, name)
         later = asyncio.get_running_loop().call_later
@@ -82,6 +117,10 @@ class MemoryDocumentStore(DocumentStore):
 
     async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
         return self._drop(key, kind, name)
+
+    async def discard(self, key: EndpointKey, kind: str, names: Sequence[str]) -> None:
+        for name in names:
+            self._drop(key, kind, name)
 
     async def clear(self, key: EndpointKey, kind: str = "") -> None:
         for place in [place for place in self._documents if place[0] == key and kind in ("", place[1])]:
@@ -99,10 +138,14 @@ class MemoryDocumentStore(DocumentStore):
         place = self._documents.get((key, kind), {})
         if name not in place:
             return False
-        self._bytes.give(key[0], size_of(place.pop(name)))
+        del place[name]
+        self._quota(kind).give(key[0], self._sizes.pop((key, kind, name)))
         if not place:
             del self._documents[key, kind]
         return True
+
+    def _quota(self, kind: str) -> Quota:
+        return self._bucket_bytes if kind in BUCKET_KINDS else self._bytes
 
     def _let_live(self, key: EndpointKey, kind: str, name: str) -> None:
         if timer := self._expiries.pop((key, kind, name), None):

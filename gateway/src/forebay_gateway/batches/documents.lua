@@ -6,6 +6,8 @@
 -- forebay:shelved:sizes        hash    what a document takes in the memory of a gateway that reads it, by that member
 -- forebay:shelved:bytes        number  what all documents take
 -- forebay:shelved:bytes-of     hash    the same by namespace
+-- forebay:bucket:bytes         number  what the objects in the bucket take, of which documents of some kinds tell
+-- forebay:bucket:bytes-of      hash    the same by namespace
 -- forebay:lease:NAME           string  which gateway has a lease
 
 local PREFIX, OVERHEAD, BATCH = 'forebay:', 200, 500
@@ -18,14 +20,19 @@ local function place_of(endpoint, kind)
   return PREFIX .. 'shelf:' .. endpoint .. ':' .. kind
 end
 
+local BUCKET_KINDS = {stored = true, progress = true}
+
+-- The key of what documents of a kind take; with '-of' behind it by namespace.
+local function bytes_of(kind)
+  return PREFIX .. (BUCKET_KINDS[kind] and 'bucket:bytes' or 'shelved:bytes')
+end
+
 -- What the documents of a namespace take becomes so much more.
-local function keep(endpoint, by)
-  local namespace = string.match(endpoint, '^[^/]*')
+local function keep(endpoint, kind, by)
+  local namespace, key = string.match(endpoint, '^[^/]*'), bytes_of(kind)
   -- below 0: what was kept before namespaces were counted
-  if call('INCRBY', PREFIX .. 'shelved:bytes', by) < 0 then call('SET', PREFIX .. 'shelved:bytes', 0) end
-  if call('HINCRBY', PREFIX .. 'shelved:bytes-of', namespace, by) <= 0 then
-    call('HDEL', PREFIX .. 'shelved:bytes-of', namespace)
-  end
+  if call('INCRBY', key, by) < 0 then call('SET', key, 0) end
+  if call('HINCRBY', key .. '-of', namespace, by) <= 0 then call('HDEL', key .. '-of', namespace) end
 end
 
 local function member_of(endpoint, kind, name)
@@ -43,12 +50,14 @@ end
 local steps = {}
 
 -- 0 where there is no place: a namespace has `share` of what the others leave free. -1 as the most: there always is.
-function steps.put(endpoint, kind, name, most, share, after, size, text)
+-- -1 where a lease is named that the gateway does not have.
+function steps.put(endpoint, kind, name, most, share, after, size, text, lease, gateway)
+  if lease ~= '' and call('GET', PREFIX .. 'lease:' .. lease) ~= gateway then return -1 end
   local by, member = size - size_of(endpoint, kind, name), member_of(endpoint, kind, name)
-  local own = (call('HGET', PREFIX .. 'shelved:bytes-of', string.match(endpoint, '^[^/]*')) or 0) + 0
-  local others = (call('GET', PREFIX .. 'shelved:bytes') or 0) - own
+  local own = (call('HGET', bytes_of(kind) .. '-of', string.match(endpoint, '^[^/]*')) or 0) + 0
+  local others = (call('GET', bytes_of(kind)) or 0) - own
   if own + by > share * (most - others) and by > 0 and most ~= '-1' then return 0 end
-  keep(endpoint, by)
+  keep(endpoint, kind, by)
   call('HSET', place_of(endpoint, kind), name, text)
   call('HSET', PREFIX .. 'shelved:sizes', member, size)
   call('SADD', PREFIX .. 'kinds:' .. endpoint, kind)
@@ -69,12 +78,17 @@ end
 function steps.delete(endpoint, kind, name)
   local place, member = place_of(endpoint, kind), member_of(endpoint, kind, name)
   if call('HEXISTS', place, name) == 0 then return 0 end
-  keep(endpoint, -size_of(endpoint, kind, name))
+  keep(endpoint, kind, -size_of(endpoint, kind, name))
   call('ZREM', PREFIX .. 'shelved', member)
   call('HDEL', PREFIX .. 'shelved:sizes', member)
   call('HDEL', place, name)
   if call('EXISTS', place) == 0 then call('SREM', PREFIX .. 'kinds:' .. endpoint, kind) end
   return 1
+end
+
+-- Deletes those of some documents of a kind that are there.
+function steps.discard(endpoint, kind, ...)
+  for _, name in ipairs({...}) do steps.delete(endpoint, kind, name) end
 end
 
 -- Deletes some documents of a kind, or of any ('' for that); whether there may be more.

@@ -4,19 +4,22 @@ endpoint's."""
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
 from forebay_gateway.batches import objects
-from forebay_gateway.batches.document_store import DocumentStore
+from forebay_gateway.batches.bucket import ContentGone
+from forebay_gateway.batches.contents import PIECE_BYTES, Content, read_pieces
+from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.batches.processor import BatchProcessor
-from forebay_gateway.batches.upload import BadUpload, read_upload
+from forebay_gateway.batches.upload import BadUpload, UploadFields, read_upload, receive_upload
 from forebay_gateway.fairness.pacing import FairScheduler
-from forebay_gateway.fairness.quotas import Quota, TenantLocks
+from forebay_gateway.fairness.quotas import Quota, Reservation, TenantLocks
 from forebay_gateway.http import errors
+from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
@@ -41,16 +44,25 @@ class BatchApiCall:
     query: str
     content_type: str
     api_key: str
-    body: bytes | bytearray
+    body: bytes | bytearray | BodyStream
+    """A stream where a file is uploaded into the bucket."""
 
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """JSON, or the content of a file."""
+    """JSON, or the content of a file: whole, or in `pieces` that have `size` bytes together."""
 
     content: bytes
     content_type: str = "application/json"
+    pieces: AsyncGenerator[bytes, None] | None = None
+    size: int = 0
 
+
+OCTETS = "application/octet-stream"
+
+_AWAY = ApiError(
+    503, "The store of files and batches does not answer. Try again.", "service_unavailable", headers=retry_after(5)
+)
 
 LONGEST_OBJECT = 64 << 10
 """Bytes of what describes a batch."""
@@ -60,29 +72,42 @@ class BatchApi:
     """OpenAI's files and batches of every endpoint."""
 
     def __init__(
-        self, documents: DocumentStore, worker: BatchProcessor, answers: Quota, scheduler: FairScheduler
+        self,
+        files: FileStore,
+        worker: BatchProcessor,
+        answers: Quota,
+        scheduler: FairScheduler,
+        *,
+        most_file_bytes: int = 0,
     ) -> None:
-        self._documents = documents
+        self._files = files
+        self._documents = files.documents
         self._worker = worker
+        self._most_file_bytes = most_file_bytes
         self._answers = answers
         self._scheduler = scheduler
         self._turns = TenantLocks()
+
+    @property
+    def has_bucket(self) -> bool:
+        """Whether files are uploaded into a bucket, and so as a stream."""
+        return self._files.bucket is not None
 
     async def answer(self, call: BatchApiCall) -> BatchAnswer:
         """What is answered. Raises Refused."""
         try:
             content = await self._route(call)
         except Full:
-            text = "There is no place for more files. Delete some, or raise the gateway's files_bytes."
+            setting = "bucket_bytes" if self._files.bucket else "files_bytes"
+            text = f"There is no place for more files. Delete some, or raise the gateway's {setting}."
             raise Refused(ApiError(429, text, "files_full", headers=retry_after(60))) from None
         except Unavailable:
-            text = "The store of files and batches does not answer. Try again."
-            raise Refused(ApiError(503, text, "service_unavailable", headers=retry_after(5))) from None
+            raise Refused(_AWAY) from None
         return content if isinstance(content, BatchAnswer) else BatchAnswer(json.dumps(content).encode())
 
     async def forget(self, key: EndpointKey) -> None:
         """The endpoint is gone."""
-        await self._documents.clear(key)
+        await self._files.clear(key)
 
     async def _route(self, call: BatchApiCall) -> ApiObject | BatchAnswer:
         match call.method, *call.parts:
@@ -93,12 +118,7 @@ class BatchApi:
             case "GET", "files", name:
                 return await self._file(call.key, name)
             case "GET", "files", name, "content":
-                file = await self._file(call.key, name)
-                async with self._turn(call.key):
-                    if not self._answers.has_room(call.key[0], file["bytes"]):  # before it is read and copied
-                        raise Refused(errors.TOO_MANY)
-                    content = await self._documents.get(call.key, "content", name)
-                    return BatchAnswer((content or "").encode(errors="replace"), "application/octet-stream")
+                return await self._content(call.key, name)
             case "DELETE", "files", name:
                 return await self._delete_file(call.key, name)
             case "POST", "batches":
@@ -116,28 +136,68 @@ class BatchApi:
         """To be held by what has all of a file, or all records of a kind, in memory."""
         return self._turns.of(key[0])
 
-    async def _upload(self, call: BatchApiCall) -> ApiObject:
-        async with self._turn(call.key):
-            return await self._take_file(call)
+    async def _content(self, key: EndpointKey, name: str) -> BatchAnswer:
+        file = await self._file(key, name)
+        if await self._files.is_in_bucket(key, name):
+            try:
+                content = await self._files.open(key, name)
+            except ContentGone:
+                raise Refused(_gone(name)) from None
+            pieces = self._read_pieces(key, name, content)
+            return BatchAnswer(b"", OCTETS, pieces, content.size)
+        async with self._turn(key):
+            if not self._answers.has_room(key[0], file["bytes"]):  # before it is read and copied
+                raise Refused(errors.TOO_MANY)
+            whole = await self._files.open(key, name)
+            return BatchAnswer(await whole.read(0, whole.size), OCTETS)
 
-    async def _take_file(self, call: BatchApiCall) -> ApiObject:
+    async def _read_pieces(self, key: EndpointKey, name: str, content: Content) -> AsyncGenerator[bytes, None]:
+        """The content of a file in the bucket. Raises Refused."""
+        with Reservation(self._answers, key[0]) as reserved:
+            if not reserved.resize(2 * PIECE_BYTES):
+                raise Refused(errors.TOO_MANY)
+            try:
+                async for piece in read_pieces(content):
+                    yield piece
+            except ContentGone:
+                raise Refused(_gone(name)) from None
+            except Unavailable:
+                raise Refused(_AWAY) from None
+
+    async def _upload(self, call: BatchApiCall) -> ApiObject:
+        if isinstance(call.body, BodyStream):
+            return await self._receive_file(call, call.body)
+        async with self._turn(call.key):
+            return await self._take_file(call, call.body)
+
+    async def _take_file(self, call: BatchApiCall, body: bytes | bytearray) -> ApiObject:
+        """Store a file that is there as a whole, in documents."""
         async with self._scheduler.exclusive_step(call.key[0]):
             try:
-                upload = read_upload(call.content_type, call.body)
+                upload = read_upload(call.content_type, body)
             except BadUpload as error:
                 raise _bad(str(error), error.param) from None
-        if upload.purpose != "batch":
-            raise _bad("Files are for batches here: purpose must be batch.", "purpose")
-        kept = objects.FILE_KEPT if upload.kept is None else upload.kept
-        if not LEAST_KEPT <= kept <= MOST_KEPT:
-            raise _bad(f"expires_after[seconds] must be from {LEAST_KEPT} to {MOST_KEPT}.", "expires_after")
-        file = objects.new_file(upload.filename, "batch", upload.content, time.time(), kept=kept)
-        await asyncio.shield(self._put_file(call.key, file, upload.content, kept))
+        size = len(upload.content.encode())
+        file = _new_file(upload, size, objects.new_file_id())
+        await asyncio.shield(self._files.put_text(call.key, file, upload.content))
         return file
 
-    async def _put_file(self, key: EndpointKey, file: ApiObject, content: str, seconds: float) -> None:
-        await self._documents.put(key, "content", file["id"], content, seconds)
-        await self._documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
+    async def _receive_file(self, call: BatchApiCall, body: BodyStream) -> ApiObject:
+        """Write a file into the bucket while it comes. Of one that does not come to its end nothing stays."""
+        file_id = objects.new_file_id()
+        writer = self._files.writer(call.key, file_id)
+        try:
+            upload = await receive_upload(call.content_type, body, writer, self._most_file_bytes)
+            file = _new_file(upload, writer.size, file_id)
+            await writer.finish()
+        except BadUpload as error:
+            await asyncio.shield(writer.delete())
+            raise _bad(str(error), error.param) from None
+        except BaseException:
+            await asyncio.shield(writer.delete())
+            raise
+        await asyncio.shield(self._files.commit(call.key, file, writer))
+        return file
 
     async def _delete_file(self, key: EndpointKey, name: str) -> ApiObject:
         await self._file(key, name)
@@ -146,8 +206,7 @@ class BatchApi:
         if users:
             text = f"The file {name} is the input of {users[0]}, which is not over."
             raise Refused(ApiError(409, text, "file_in_use"))
-        for kind in ("content", "file"):
-            await self._documents.delete(key, kind, name)
+        await self._files.delete(key, name)
         return {"id": name, "object": "file", "deleted": True}
 
     async def _list_files(self, call: BatchApiCall) -> ApiObject:
@@ -177,7 +236,7 @@ class BatchApi:
         return _show(_found(text, "Batch", name), await self._documents.get(key, "cancel", name))
 
     async def _create(self, call: BatchApiCall) -> ApiObject:
-        content = _object(call.body)
+        content = _object(call.body if not isinstance(call.body, BodyStream) else b"")
         endpoint, window = content.get("endpoint"), content.get("completion_window")
         file, metadata = content.get("input_file_id"), content.get("metadata")
         if endpoint not in objects.ENDPOINTS:
@@ -197,12 +256,8 @@ class BatchApi:
 
     async def _begin(self, call: BatchApiCall, batch: ApiObject, file: ApiObject) -> None:
         """Take a batch in; its input is kept until it is over."""
-        needed = 2 * objects.DAY
-        if file["expires_at"] < time.time() + needed:
-            file = {**file, "expires_at": int(time.time()) + needed}
-            async with self._turn(call.key):
-                content = await self._documents.get(call.key, "content", file["id"])
-                await self._put_file(call.key, file, content or "", needed)
+        async with self._turn(call.key):
+            await self._files.extend(call.key, file, 2 * objects.DAY)
         await self._worker.submit(call.key, batch, call.api_key)
 
     async def _cancel(self, key: EndpointKey, name: str) -> ApiObject:
@@ -224,6 +279,20 @@ def _show(batch: ApiObject, cancelled: str | None) -> ApiObject:
 
 def _uses(batch: ApiObject, file: str) -> bool:
     return batch["input_file_id"] == file and batch["status"] in {*objects.OPEN_STATUSES, "cancelling"}
+
+
+def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
+    """The object of an uploaded file of so many bytes. Raises Refused."""
+    if upload.purpose != "batch":
+        raise _bad("Files are for batches here: purpose must be batch.", "purpose")
+    kept = objects.FILE_KEPT if upload.kept is None else upload.kept
+    if not LEAST_KEPT <= kept <= MOST_KEPT:
+        raise _bad(f"expires_after[seconds] must be from {LEAST_KEPT} to {MOST_KEPT}.", "expires_after")
+    return objects.new_file(upload.filename, "batch", size, time.time(), kept=kept, file_id=file_id)
+
+
+def _gone(name: str) -> ApiError:
+    return ApiError(404, f"The content of the file {name} is no longer in the bucket.", "not_found", "id")
 
 
 def _found(text: str | None, kind: str, name: str) -> ApiObject:

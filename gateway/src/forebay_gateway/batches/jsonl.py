@@ -1,18 +1,22 @@
 """The lines of a batch's files: requests in, answers out."""
 
 import asyncio
+import hashlib
 import json
 import uuid
 from array import array
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
+from forebay_gateway.batches.contents import Content, read_pieces
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.http.raw_json import NO_VALUE, read_text
 from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.settings import MIB
 
 MOST_REQUESTS = 50_000
 MOST_BATCH_LINES = 2 * MOST_REQUESTS
@@ -21,17 +25,23 @@ MOST_BATCH_LINES = 2 * MOST_REQUESTS
 MOST_ERRORS = 50
 """Errors reported for one input file; reading stops after that many."""
 
-CHARACTERS_PER_STEP = 256 << 10
-"""Characters that are read in one step of the event loop."""
+BYTES_PER_STEP = 256 << 10
+"""Bytes that are read in one step of the event loop."""
+
+LONGEST_LINE = 32 * MIB
+"""Bytes of a line: those that a request's body may have (settings.Limits.body_bytes)."""
+
+WINDOW_BYTES = 256 << 10
+"""Bytes of an input file that are in memory while its batch runs, where a line is not longer."""
 
 LONGEST_ID = 512
 """Characters of a custom_id. It is told of in errors, and stands in each line of the output."""
 
 LINE = 256
-"""Characters that a line counts besides its own, for what each line costs."""
+"""Bytes that a line counts besides its own, for what each line costs."""
 
 
-BYTE_ORDER_MARK = "\ufeff"
+BYTE_ORDER_MARK = "\ufeff".encode()
 """What Windows' programs write at the beginning of a file in UTF-8."""
 
 
@@ -64,67 +74,106 @@ _ANSWER = msgspec.json.Decoder(_WholeAnswer)
 
 
 class BatchRequests:
-    """The requests of an input file that was read. Only where each begins is kept, beside the file itself."""
+    """The requests of an input file that was read. The place and the length of each are in memory, and a window."""
 
-    def __init__(self, content: str) -> None:
+    def __init__(self, content: Content) -> None:
         self._content = content
         self._starts = array("Q")
+        self._lengths = array("Q")
+        self._window = b""
+        self._window_start = 0
+        self._turn = asyncio.Lock()
 
-    def add(self, start: int) -> None:
-        """A request stands in the line that begins there."""
+    def add(self, start: int, length: int) -> None:
+        """A request stands in the line that begins there and has so many bytes."""
         self._starts.append(start)
-
-    def line(self, number: int) -> str:
-        start = self._starts[number]
-        end = self._content.find("\n", start)
-        return self._content[start : end if end >= 0 else len(self._content)]
+        self._lengths.append(length)
 
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, number: int) -> Request:
-        asked = _LINE.decode(self.line(number))
+    def size(self, number: int) -> int:
+        """Bytes of a request's line."""
+        return self._lengths[number]
+
+    async def read(self, number: int) -> Request:
+        """Raises Unavailable and ContentGone."""
+        asked = _LINE.decode(await self._line(self._starts[number], self._lengths[number]))
         return Request(read_text(asked.custom_id), bytes(asked.body).decode())
+
+    async def _line(self, start: int, length: int) -> bytes:
+        if length > WINDOW_BYTES:
+            return await self._content.read(start, length)
+        async with self._turn:
+            if not self._window_start <= start <= start + length <= self._window_start + len(self._window):
+                self._window = await self._content.read(start, WINDOW_BYTES)
+                self._window_start = start
+            return self._window[start - self._window_start :][:length]
 
 
 async def read_requests(
-    content: str, endpoint: str, longest_id: int = LONGEST_ID
+    content: Content, endpoint: str, longest_id: int = LONGEST_ID, longest_line: int = LONGEST_LINE
 ) -> tuple[BatchRequests, list[ApiObject]]:
     """The requests of an input file, and what is wrong with its lines, as a batch object tells it. Other tasks run
-    between its slices."""
+    between its slices. Raises Unavailable and ContentGone."""
     requests = BatchRequests(content)
     errors: list[ApiObject] = []
-    seen: set[str] = set()
-    place, number, cost = int(content.startswith(BYTE_ORDER_MARK)), 0, 0
-    while place < len(content) and len(errors) < MOST_ERRORS:
-        end = content.find("\n", place)
-        line = content[place : end if end >= 0 else len(content)]
-        start, place, number = place, place + len(line) + 1, number + 1
-        if not line.isspace() and line:
-            if trouble := _check_line(line, endpoint, seen, longest_id):
-                errors.append(_error(*trouble, line=number))
+    seen: set[bytes] = set()
+    number, cost = 0, 0
+    async for start, line in _read_lines(content, longest_line):
+        number += 1
+        if len(line) > longest_line:
+            errors.append(batch_error("line_too_long", f"A line has at most {longest_line} bytes.", line=number))
+            break
+        text = line.decode(errors="replace")
+        if not text.isspace() and text:
+            if trouble := _check_line(text, endpoint, seen, longest_id):
+                errors.append(batch_error(*trouble, line=number))
             else:
-                requests.add(start)
+                requests.add(start, len(line))
         if len(requests) > MOST_REQUESTS:
-            errors.append(_error("too_many_requests", f"{MOST_REQUESTS} requests are the most in one file."))
+            errors.append(batch_error("too_many_requests", f"{MOST_REQUESTS} requests are the most in one file."))
             break
         if number > MOST_BATCH_LINES:
-            errors.append(_error("too_many_lines", f"{MOST_BATCH_LINES} lines are the most in one file."))
+            errors.append(batch_error("too_many_lines", f"{MOST_BATCH_LINES} lines are the most in one file."))
+            break
+        if len(errors) == MOST_ERRORS:
             break
         cost += len(line) + LINE
-        if cost > CHARACTERS_PER_STEP:
+        if cost > BYTES_PER_STEP:
             cost = 0
             await asyncio.sleep(0)
     if not requests and not errors:
-        errors.append(_error("empty_file", "The file has no requests."))
+        errors.append(batch_error("empty_file", "The file has no requests."))
     return requests, errors
 
 
-def _error(code: str, message: str, param: str | None = None, line: int | None = None) -> ApiObject:
+async def _read_lines(content: Content, longest: int) -> AsyncIterator[tuple[int, bytes]]:
+    """Where each line begins, and the line. One that is longer than `longest` is the last, and not read to its end."""
+    start, left = 0, bytearray()
+    if await content.read(0, len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK:
+        start = len(BYTE_ORDER_MARK)
+    async for piece in read_pieces(content, start):
+        for place in range(0, len(piece), BYTES_PER_STEP):
+            first, *lines = piece[place : place + BYTES_PER_STEP].split(b"\n")
+            left += first
+            for line in lines:
+                whole = bytes(left)
+                yield start, whole
+                start += len(whole) + 1
+                left = bytearray(line)
+        if len(left) > longest:
+            break
+    if left:
+        yield start, bytes(left)
+
+
+def batch_error(code: str, message: str, param: str | None = None, line: int | None = None) -> ApiObject:
+    """What is wrong with a batch, or with a line of its input file, as a batch object tells it."""
     return {"code": code, "line": line, "message": message, "param": param}
 
 
-def _check_line(line: str, endpoint: str, seen: set[str], longest_id: int) -> tuple[str, str, str | None] | None:
+def _check_line(line: str, endpoint: str, seen: set[bytes], longest_id: int) -> tuple[str, str, str | None] | None:
     """Code, message and param of what is wrong with it."""
     try:
         asked = _LINE.decode(line)
@@ -137,9 +186,10 @@ def _check_line(line: str, endpoint: str, seen: set[str], longest_id: int) -> tu
         return "missing_required_parameter", "Each line needs a custom_id.", "custom_id"
     if len(custom_id) > longest_id:
         return "invalid_value", f"A custom_id has at most {longest_id} characters.", "custom_id"
-    if custom_id in seen:
+    digest = hashlib.blake2b(custom_id.encode(errors="surrogatepass"), digest_size=16).digest()
+    if digest in seen:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used more than once.", "custom_id"
-    seen.add(custom_id)
+    seen.add(digest)
     if read_text(asked.method) != "POST":
         return "invalid_method", "The method of each line must be POST.", "method"
     if read_text(asked.url) != endpoint:

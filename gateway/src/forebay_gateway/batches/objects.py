@@ -24,13 +24,16 @@ OPEN_STATUSES = frozenset({"validating", "in_progress", "finalizing"})
 """The states of a batch in which there is something left to do."""
 
 
-def new_file(
-    name: str, purpose: str, content: bytes | str, now: float, *, kept: int = FILE_KEPT, file_id: str = ""
-) -> ApiObject:
+def new_file_id() -> str:
+    return f"file-{uuid.uuid4().hex}"
+
+
+def new_file(name: str, purpose: str, size: int, now: float, *, kept: int = FILE_KEPT, file_id: str = "") -> ApiObject:
+    """`size` is in bytes."""
     return {
-        "id": file_id or f"file-{uuid.uuid4().hex}",
+        "id": file_id or new_file_id(),
         "object": "file",
-        "bytes": len(content.encode() if isinstance(content, str) else content),
+        "bytes": size,
         "created_at": int(now),
         "expires_at": int(now) + kept,
         "filename": name,

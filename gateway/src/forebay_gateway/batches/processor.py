@@ -13,27 +13,32 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from weakref import WeakValueDictionary
 
 from forebay_gateway.batches import objects
-from forebay_gateway.batches.document_store import DocumentStore
+from forebay_gateway.batches.bucket import ContentGone
+from forebay_gateway.batches.bucket_results import BucketResults
+from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.jsonl import (
     LONGEST_ID,
+    LONGEST_LINE,
     BatchRequests,
+    Request,
+    batch_error,
     job_input,
     read_requests,
     render_result,
-    render_unanswered,
 )
 from forebay_gateway.batches.objects import ApiObject
+from forebay_gateway.batches.results import DocumentResults, Results
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.pacing import FairScheduler
-from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, TenantLocks, memory_of
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, TenantLocks
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.key_cipher import KeyCipher
-from forebay_gateway.jobs.store import JOB_RECHECK_INTERVAL, Full, JobStore, Unavailable
+from forebay_gateway.jobs.store import JOB_RECHECK_INTERVAL, Full, JobStore, Lost, Unavailable
 from forebay_gateway.jobs.submission import DAY, Submission
 from forebay_gateway.metrics import BATCHES
 from forebay_gateway.settings import MIB
@@ -54,9 +59,6 @@ BATCH_LEASE = 10.0
 BATCH_POLL_INTERVAL = 1.0
 """Seconds between two looks for batches to do, and between two times that the progress of one is kept."""
 
-LINES_PER_STEP = 1000
-"""Lines of the output that are written in one step of the event loop."""
-
 BATCH_GONE = "gone"
 """How a batch ends whose endpoint is gone."""
 
@@ -70,13 +72,21 @@ KEPT, BATCH_JOB_TIMEOUT = 1800.0, 600.0
 class BatchProcessor:
     """Use it as an async context manager."""
 
-    def __init__(self, documents: DocumentStore, store: JobStore, cipher: KeyCipher, scheduler: FairScheduler) -> None:
-        self._documents = documents
+    def __init__(
+        self,
+        files: FileStore,
+        store: JobStore,
+        cipher: KeyCipher,
+        scheduler: FairScheduler,
+        *,
+        longest_line: int = LONGEST_LINE,
+    ) -> None:
+        self._documents = files.documents
         self._scheduler = scheduler
         self._store = store
         self._cipher = cipher
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._inputs = InputFiles(documents)
+        self._inputs = InputFiles(files, longest_line)
         self._running: Counter[str | EndpointKey] = Counter()
         """How many batches of each namespace and of each endpoint run here."""
 
@@ -152,6 +162,8 @@ class BatchProcessor:
                 doing.result()
         except Unavailable:
             logger.info("batch %s waits: the store does not answer", batch_id)
+        except Lost:
+            logger.info("batch %s is another gateway's by now", batch_id)
         except Exception:
             logger.exception("batch %s", batch_id)
         finally:
@@ -164,23 +176,30 @@ class BatchProcessor:
 
 
 class InputFiles:
-    """The input files of the batches that run, each in memory once: so they have no more bytes than the store may."""
+    """The input files of the batches that run. Those in documents are in memory, each once: so they have no more bytes
+    than the store may. Of those in the bucket a window is."""
 
-    def __init__(self, documents: DocumentStore) -> None:
+    def __init__(self, files: FileStore, longest_line: int) -> None:
         self.turns = TenantLocks()
         """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
-        self.documents = documents
+        self.files = files
+        self._longest_line = longest_line
+        self._checks = TenantLocks()
         self._read: WeakValueDictionary[tuple[EndpointKey, str, str], BatchRequests] = WeakValueDictionary()
 
     async def read(
         self, key: EndpointKey, file: str, route: str, *, begun: bool
     ) -> tuple[BatchRequests, list[ApiObject]]:
-        """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then."""
+        """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then. Raises
+        ContentGone."""
+        longest = (sys.maxsize, sys.maxsize) if begun else (LONGEST_ID, self._longest_line)
+        if await self.files.is_in_bucket(key, file):
+            async with self._checks.of(key[0]):
+                return await read_requests(await self.files.open(key, file), route, *longest)
         async with self.turns.of(key[0]):
             if (found := self._read.get((key, file, route))) is not None:
                 return found, []
-            content = await self.documents.get(key, "content", file)
-            requests, errors = await read_requests(content or "", route, sys.maxsize if begun else LONGEST_ID)
+            requests, errors = await read_requests(await self.files.open(key, file), route, *longest)
             if not errors:
                 self._read[key, file, route] = requests
             return requests, errors
@@ -199,7 +218,8 @@ class _Batch:
         key: EndpointKey,
         batch_id: str,
     ) -> None:
-        self._documents = inputs.documents
+        self._files = inputs.files
+        self._documents = inputs.files.documents
         self._scheduler = scheduler
         self._store = store
         self._inputs = inputs
@@ -209,21 +229,32 @@ class _Batch:
         self._id = batch_id
 
     async def run(self) -> None:
+        """Raises Unavailable, and Lost where another gateway does the batch by now."""
         record = await self._documents.get(self._key, "batch", self._id)
-        self._batch: ApiObject = json.loads(record or "{}")
+        self._batch: ApiObject = json.loads(record or "{}") | {"id": self._id}
+        kind = BucketResults if self._files.bucket else DocumentResults
+        self._results: Results = kind(self._files, self._key, self._batch, self._turn)
         # its endpoint is gone, or another gateway has closed it
         if self._batch.get("status") not in objects.OPEN_STATUSES:
             await self._close()
             return
+        try:
+            status = await self._process()
+        except ContentGone:
+            status = self._fail("file_gone", "The input file is no longer in the bucket, or the bucket is off.")
+        if status != BATCH_GONE:
+            await self._save()
+        await self._close()
+        BATCHES.labels(status).inc()
+
+    async def _process(self) -> str:
+        """Do the batch; the state in which it ends. Raises ContentGone."""
         begun = self._batch["status"] != "validating"
         file, route = self._batch["input_file_id"], self._batch["endpoint"]
         requests, errors = await self._inputs.read(self._key, file, route, begun=begun)
         if errors:
             objects.fail(self._batch, errors, time.time())
-            await self._save()
-            await self._close()
-            BATCHES.labels("failed").inc()
-            return
+            return "failed"
         if self._batch["status"] == "validating":
             objects.move(self._batch, "in_progress", time.time())
             self._batch["request_counts"]["total"] = len(requests)
@@ -231,20 +262,27 @@ class _Batch:
         try:
             status = await self._do(requests)
         except Full:
-            error = {"code": "no_space", "line": None, "param": None}
-            error["message"] = "There is no place for the results. Delete files, or raise the gateway's files_bytes."
-            objects.fail(self._batch, [error], time.time())
-            status = "failed"
-        if status != BATCH_GONE:
-            async with self._turn:
-                await self._write_files(requests, status)
-            await self._save()
-        await self._close()
-        BATCHES.labels(status).inc()
+            setting = "files_bytes or bucket_bytes" if self._files.bucket else "files_bytes"
+            text = f"There is no place for the results. Delete files, or raise the gateway's {setting}."
+            status = self._fail("no_space", text)
+        if status == BATCH_GONE:
+            return status
+        if status != "failed":
+            objects.move(self._batch, "finalizing", time.time())
+        await self._results.write_files(requests, status)
+        if status != "failed":
+            objects.move(self._batch, status, time.time())
+        return status
+
+    def _fail(self, code: str, message: str) -> str:
+        objects.fail(self._batch, [batch_error(code, message)], time.time())
+        return "failed"
 
     async def _do(self, requests: BatchRequests) -> str:
         """Have the requests done that were not; the state in which the batch ends."""
-        numbers = await self._undone(len(requests))
+        numbers = await self._results.undone(len(requests))
+        if status := await self._ended_early():
+            return status
         left = iter(numbers)
         encrypted = await self._documents.get(self._key, "key", self._id) or ""
         api_key = self._cipher.decrypt(encrypted, _owner(self._key, self._id))
@@ -272,87 +310,47 @@ class _Batch:
             return "cancelled"
         return "expired" if time.time() >= self._batch["expires_at"] else ""
 
-    async def _undone(self, total: int) -> list[int]:
-        """The numbers of the requests that have no result yet."""
-        async with self._turn:
-            done = await self._documents.all(self._key, f"results-{self._id}")
-            self._count(done)
-            return [number for number in range(total) if str(number) not in done]
-
     async def _work(self, requests: BatchRequests, left: Iterator[int], api_key: str) -> None:
         for number in left:
             job_id = f"{self._id}-{number}"
+            large = requests.size(number) > UNCOUNTED_BYTES
             try:
-                job = await self._do_one(job_id, requests, number, api_key)
+                job, custom_id = await self._do_one(job_id, requests, number, api_key, large=large)
             except asyncio.CancelledError:
                 if await self._ended_early():
                     await self._store.cancel(self._key, job_id)
                 raise
-            custom_id = requests[number].custom_id
             if job is None:
-                await self._store_result(number, *render_result(custom_id, None))
+                await self._results.add(number, *render_result(custom_id, None))
             else:
                 async with self._store.turn(job):
                     whole = await self._store.whole(job)
                     async with self._scheduler.exclusive_step(self._key[0]) if job.output_size > MIB else nullcontext():
                         well, line = render_result(custom_id, whole)
-                    await self._store_result(number, well, line)
+                    await self._results.add(number, well, line)
 
-    async def _store_result(self, number: int, well: bool, line: str) -> None:
-        """Keep the result of a request, which went well or not."""
-        text = f"{'+' if well else '-'}{line}"
-        await self._documents.put(self._key, f"results-{self._id}", str(number), text, objects.BATCH_KEPT)
-        self._batch["request_counts"]["completed" if well else "failed"] += 1
-
-    async def _do_one(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> Job | None:
-        """The job when it is over; None where it is gone."""
+    async def _do_one(
+        self, job_id: str, requests: BatchRequests, number: int, api_key: str, *, large: bool
+    ) -> tuple[Job | None, str]:
+        """The job when it is over, None where it is gone; and the request's custom_id."""
         with self._store.changes(job_id) as changed:
             while True:
                 try:
-                    await self._submit(job_id, requests, number, api_key)
+                    async with self._turn if large else nullcontext():
+                        request = await requests.read(number)
+                        custom_id = request.custom_id
+                        await self._submit(job_id, request, api_key)
+                        del request
                     break
                 except Full:
                     await wait_for_event(changed, JOB_RECHECK_INTERVAL)
-            return await self._store.wait_for_end(self._key, job_id, changed, math.inf)
+            return await self._store.wait_for_end(self._key, job_id, changed, math.inf), custom_id
 
-    async def _submit(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> None:
+    async def _submit(self, job_id: str, request: Request, api_key: str) -> None:
         """Raises Full."""
-        large = memory_of(requests.line(number)) > UNCOUNTED_BYTES
-        async with self._turn if large else nullcontext():
-            given = job_input(self._batch["endpoint"], requests[number])
-            submission = Submission(given, BATCH_JOB_TIMEOUT, DAY, KEPT, low=False, webhook="")
-            await self._store.submit(self._key, job_id, submission, api_key)
-
-    async def _write_files(self, requests: BatchRequests, status: str) -> None:
-        """The output and the error file, each where there is something in it."""
-        if status != "failed":
-            objects.move(self._batch, "finalizing", time.time())
-        done = await self._documents.all(self._key, f"results-{self._id}")
-        self._count(done)
-        lines: dict[str, list[str]] = {"+": [], "-": []}
-        for number in range(len(requests)):
-            record = done.get(str(number)) or "-" + render_unanswered(requests[number].custom_id, status)
-            if number % LINES_PER_STEP == LINES_PER_STEP - 1:
-                await asyncio.sleep(0)  # others run meanwhile
-            lines[record[0]].append(record[1:])
-        for sign, field, name in (("+", "output_file_id", "output"), ("-", "error_file_id", "error")):
-            if lines[sign] and not self._batch[field]:
-                content = "\n".join(lines[sign]) + "\n"
-                file_id = f"file-{self._id.removeprefix('batch_')}-{name}"
-                file = objects.new_file(
-                    f"{self._id}_{name}.jsonl", "batch_output", content, time.time(), file_id=file_id
-                )
-                # the results, which were in bounds, make place for them in the next moment
-                for kind, text in (("content", content), ("file", json.dumps(file))):
-                    await self._documents.put(self._key, kind, file_id, text, objects.FILE_KEPT, bounded=False)
-                self._batch[field] = file["id"]
-        if status != "failed":
-            objects.move(self._batch, status, time.time())
-
-    def _count(self, done: Mapping[str, str]) -> None:
-        counts = self._batch["request_counts"]
-        counts["completed"] = sum(record[0] == "+" for record in done.values())
-        counts["failed"] = len(done) - counts["completed"]
+        given = job_input(self._batch["endpoint"], request)
+        submission = Submission(given, BATCH_JOB_TIMEOUT, DAY, KEPT, low=False, webhook="")
+        await self._store.submit(self._key, job_id, submission, api_key)
 
     async def _save(self) -> None:
         text = json.dumps(self._batch)
@@ -360,7 +358,7 @@ class _Batch:
 
     async def _close(self) -> None:
         """Nothing is left to do."""
-        await self._documents.clear(self._key, f"results-{self._id}")
+        await self._results.close()
         for kind in ("key", "cancel"):
             await self._documents.delete(self._key, kind, self._id)
         await self._documents.delete(ALL_ENDPOINTS, "open", self._id)

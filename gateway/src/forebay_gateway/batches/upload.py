@@ -1,8 +1,13 @@
-"""Reads the form that a file is uploaded by (RFC 7578)."""
+"""Reads the form that a file is uploaded by (RFC 7578): one that is there as a whole, or one that still comes."""
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from forebay_gateway.batches.contents import FileWriter
+from forebay_gateway.http.body_stream import BodyStream
+from forebay_gateway.http.errors import Refused, file_too_large
+from forebay_gateway.http.form_reader import FormField, FormReader
 from forebay_gateway.http.multipart import Part, is_form, read_parts
 
 MOST_UPLOAD_PARTS = 16
@@ -20,40 +25,113 @@ class BadUpload(Exception):
         self.param = param
 
 
+NOT_A_FORM = "Files are uploaded as multipart/form-data with the fields file and purpose."
+NO_FILE = "The form has no file."
+NOT_UTF8 = "The file is no UTF-8 text."
+KEPT_FIELD = "expires_after[seconds]"
+
+
 @dataclass(frozen=True)
-class Upload:
-    """What was uploaded, and for how many seconds it is to be kept; None where nothing is said."""
+class UploadFields:
+    """What a form says of its file. `kept`: for how many seconds; None where nothing is said."""
 
     filename: str
     purpose: str
-    content: str
     kept: int | None
+
+
+@dataclass(frozen=True)
+class Upload(UploadFields):
+    """With the file."""
+
+    content: str
 
 
 def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
     """Raises BadUpload."""
     if not is_form(content_type):
-        raise BadUpload("Files are uploaded as multipart/form-data with the fields file and purpose.")
+        raise BadUpload(NOT_A_FORM)
     try:
         parts = {part.name: part for part in read_parts(content_type, body, MOST_UPLOAD_PARTS)}
     except ValueError as error:
         raise BadUpload(f"The form cannot be read: {error}.") from None
     file = parts.pop("file", None)
     if file is None:
-        raise BadUpload("The form has no file.", "file")
+        raise BadUpload(NO_FILE, "file")
     try:
         content = str(file.content, "utf-8")
     except UnicodeDecodeError:
-        raise BadUpload("The file is no UTF-8 text.", "file") from None
-    kept = _read_field(parts, "expires_after[seconds]")
-    if kept and not (kept.isdecimal() and len(kept) <= MOST_SIZE_DIGITS):
-        raise BadUpload(f"expires_after[seconds] must be a number of up to {MOST_SIZE_DIGITS} digits.", "expires_after")
-    return Upload(file.filename or "file", _read_field(parts, "purpose"), content, int(kept) if kept else None)
+        raise BadUpload(NOT_UTF8, "file") from None
+    kept, purpose = (_read_field(parts, name) for name in (KEPT_FIELD, "purpose"))
+    return Upload(file.filename or "file", purpose, _read_seconds(kept), content)
+
+
+async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter, most_bytes: int) -> UploadFields:
+    """Read a form while it comes and write its file, of up to `most_bytes`. Raises BadUpload, Refused, Unavailable."""
+    if not is_form(content_type):
+        raise BadUpload(NOT_A_FORM)
+    form = _IncomingForm(writer, most_bytes)
+    try:
+        reader = FormReader(content_type, MOST_UPLOAD_PARTS)
+        while data := await body.read():
+            for field, piece in reader.feed(data):
+                await form.take(field, piece)
+        reader.close()
+        return form.finish()
+    except UnicodeDecodeError:
+        raise BadUpload(NOT_UTF8, "file") from None
+    except ValueError as error:
+        raise BadUpload(f"The form cannot be read: {error}.") from None
+
+
+class _IncomingForm:
+    """What has come of a form by now."""
+
+    def __init__(self, writer: FileWriter, most_bytes: int) -> None:
+        self._writer = writer
+        self._most_bytes = most_bytes
+        self._file: FormField | None = None
+        self._fields: dict[str, bytes] = {}
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    async def take(self, field: FormField, piece: bytes) -> None:
+        """Raises BadUpload, Refused, UnicodeDecodeError and Unavailable."""
+        if field.name == "file":
+            self._file = self._file or field
+            if field != self._file:
+                raise BadUpload("The form has more than one file.", "file")
+            if self._writer.size + len(piece) > self._most_bytes:
+                raise Refused(file_too_large(self._most_bytes))
+            self._decoder.decode(piece)
+            await self._writer.write(piece)
+            return
+        self._fields[field.name] = value = self._fields.get(field.name, b"") + piece
+        if len(value) > LONGEST_UPLOAD_FIELD:
+            raise _too_long(field.name)
+
+    def finish(self) -> UploadFields:
+        """Raises BadUpload and UnicodeDecodeError."""
+        if self._file is None:
+            raise BadUpload(NO_FILE, "file")
+        self._decoder.decode(b"", final=True)
+        kept, purpose = (self._fields.get(name, b"").decode(errors="replace") for name in (KEPT_FIELD, "purpose"))
+        return UploadFields(self._file.filename or "file", purpose, _read_seconds(kept))
+
+
+def _read_seconds(text: str) -> int | None:
+    """For how long a file is to be kept. Raises BadUpload."""
+    if text and not (text.isdecimal() and len(text) <= MOST_SIZE_DIGITS):
+        raise BadUpload(f"{KEPT_FIELD} must be a number of up to {MOST_SIZE_DIGITS} digits.", "expires_after")
+    return int(text) if text else None
 
 
 def _read_field(parts: Mapping[str, Part], name: str) -> str:
     if name not in parts:
         return ""
     if len(parts[name].content) > LONGEST_UPLOAD_FIELD:
-        raise BadUpload(f"{name} is longer than {LONGEST_UPLOAD_FIELD} bytes.", name)
+        raise _too_long(name)
     return bytes(parts[name].content).decode(errors="replace")
+
+
+def _too_long(name: str) -> BadUpload:
+    return BadUpload(f"{name[:LONGEST_UPLOAD_FIELD]} is longer than {LONGEST_UPLOAD_FIELD} bytes.", name)

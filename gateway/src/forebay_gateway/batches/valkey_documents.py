@@ -1,36 +1,51 @@
 """Documents in Valkey, or Redis from 7.0 on, for any number of gateways."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from redis import asyncio as valkey
 
-from forebay_gateway.batches.document_store import DocumentStore, size_of
+from forebay_gateway.batches.document_store import BUCKET_KINDS, DocumentStore, size_of
 from forebay_gateway.jobs.scripts import Scripts
-from forebay_gateway.jobs.store import Full
+from forebay_gateway.jobs.store import Full, Lost
 from forebay_kube.endpoint_key import EndpointKey, format_key
+
+DISCARDED_AT_ONCE = 500
+"""Documents that one step deletes."""
 
 
 class ValkeyDocumentStore(DocumentStore):
-    """`most_bytes` bounds all documents together, whichever gateway keeps them there; of them `share` tells a
-    namespace's part (quotas.Quota)."""
+    """`most_bytes` bounds all documents together, whichever gateway keeps them there, and `bucket_bytes` the objects
+    that they tell of. `share` tells a namespace's part of each (quotas.Quota)."""
 
-    def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5) -> None:
+    def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())
         self._most_bytes = most_bytes
+        self._bucket_bytes = bucket_bytes
         self._share = share
         self._gateway = uuid.uuid4().hex
 
     async def put(
-        self, key: EndpointKey, kind: str, name: str, text: str, seconds: float, *, bounded: bool = True
+        self,
+        key: EndpointKey,
+        kind: str,
+        name: str,
+        text: str,
+        seconds: float,
+        *,
+        bounded: bool = True,
+        size: int | None = None,
+        lease: str = "",
     ) -> None:
-        most = self._most_bytes if bounded else -1
-        after, size = round(seconds * 1000), size_of(text)
-        kept = await self._scripts.run(
-            "put", format_key(key), kind, name, most, self._share, after, size, text, growing=bounded
-        )
-        if not kept:
+        budget = self._bucket_bytes if kind in BUCKET_KINDS else self._most_bytes
+        after, counted = round(seconds * 1000), size_of(text) if size is None else size
+        arguments = (kind, name, budget if bounded else -1, self._share, after, counted, text)
+        holder = (lease, self._gateway) if lease else ("", "")
+        answer = await self._scripts.run("put", format_key(key), *arguments, *holder, growing=bounded)
+        if answer == -1:
+            raise Lost
+        if not answer:
             raise Full
 
     async def get(self, key: EndpointKey, kind: str, name: str) -> str | None:
@@ -48,6 +63,10 @@ class ValkeyDocumentStore(DocumentStore):
 
     async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
         return bool(await self._scripts.run("delete", format_key(key), kind, name))
+
+    async def discard(self, key: EndpointKey, kind: str, names: Sequence[str]) -> None:
+        for start in range(0, len(names), DISCARDED_AT_ONCE):
+            await self._scripts.run("discard", format_key(key), kind, *names[start : start + DISCARDED_AT_ONCE])
 
     async def clear(self, key: EndpointKey, kind: str = "") -> None:
         while await self._scripts.run("clear", format_key(key), kind):

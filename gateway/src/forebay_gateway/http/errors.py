@@ -76,6 +76,21 @@ def no_endpoint(name: str) -> ApiError:
     return ApiError(404, f"There is no endpoint '{name}' that this key opens.", "endpoint_not_found")
 
 
+def file_too_large(limit: int) -> ApiError:
+    """With a bucket."""
+    text = f"A file has at most {limit} bytes here; file_bytes in gateway.settings of the chart raises that."
+    return ApiError(413, text, "request_too_large", "file")
+
+
+def file_too_large_for_store(limit: int, most: int) -> ApiError:
+    """Without a bucket, with which a file has up to `most` bytes."""
+    text = (
+        f"A file has at most {limit} bytes here, with the form around it; body_bytes in gateway.settings of the chart "
+        f"raises that. With a bucket (gateway.files.s3.bucket in the chart) files have up to {most} bytes."
+    )
+    return ApiError(413, text, "request_too_large", "file")
+
+
 def no_model(name: str) -> ApiError:
     return ApiError(404, f"The model `{name}` does not exist.", "model_not_found", "model")
 

@@ -151,15 +151,20 @@ def render_answer(
     what a header says). `origin`: a page of another site may read it, as with vLLM's default. `bodiless`: the head
     alone, as HEAD asks for."""
     body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     if content is not None and "content-type" not in dict(headers):
-        lines.append("content-type: application/json")
-    if status != HTTPStatus.NO_CONTENT:
-        lines.append(f"content-length: {len(body)}")
-    lines += [f"{name}: {value}" for name, value in headers]
+        headers = (("content-type", "application/json"), *headers)
+    size = None if status == HTTPStatus.NO_CONTENT else len(body)
+    return render_head(status, headers, size=size, origin=origin), b"" if bodiless else body
+
+
+def render_head(status: int, headers: Sequence[tuple[str, str]], *, size: int | None, origin: bool) -> bytes:
+    """The head of such an answer with a body of so many bytes."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
+    if size is not None:
+        lines.append(f"content-length: {size}")
     lines += OPEN_TO_PAGES if origin else []
     lines.append("connection: close")
-    return "\r\n".join([*lines, "\r\n"]).encode(), b"" if bodiless else body
+    return "\r\n".join([*lines, "\r\n"]).encode()
 
 
 STREAM_HEAD = (

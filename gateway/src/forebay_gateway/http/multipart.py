@@ -1,4 +1,7 @@
-"""Forms with files (multipart/form-data, RFC 7578), read in one pass: each byte is looked at once, parts are few."""
+"""Forms with files (multipart/form-data, RFC 7578), read in one pass: each byte is looked at once, parts are few.
+
+`read_parts` reads a form that is there as a whole, `form_reader` one that is still coming.
+"""
 
 import email
 from collections.abc import Iterator
@@ -34,7 +37,7 @@ def read_parts(content_type: str, body: bytes | bytearray, most: int) -> Iterato
 
     Raises ValueError, with a message for the client: this is no such form, or it has more than `most` parts.
     """
-    delimiters = _find_delimiters(body, _read_boundary(content_type))
+    delimiters = _find_delimiters(body, read_boundary(content_type))
     view = memoryview(body)
     _, place = next(delimiters)
     for _ in range(most):
@@ -69,7 +72,8 @@ def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple
     raise ValueError("its boundary occurs in what it contains")
 
 
-def _read_boundary(content_type: str) -> bytes:
+def read_boundary(content_type: str) -> bytes:
+    """The boundary that a Content-Type names. Raises ValueError."""
     if len(content_type) > LONGEST_PART_HEAD:
         raise ValueError(f"its Content-Type has more than {LONGEST_PART_HEAD} characters")
     header = Message()
@@ -87,10 +91,15 @@ def _read_part(body: bytes | bytearray, view: memoryview, start: int, end: int) 
     )
     if not start - 2 <= head_end < end:
         raise ValueError(f"the headers of a part have no end, or more than {LONGEST_PART_HEAD} bytes")
-    head = email.message_from_bytes(bytes(body[start : max(start, head_end)]))
+    name, filename = read_part_head(bytes(body[start : max(start, head_end)]))
+    return Part(name, filename, view[min(head_end + 4, end) : end])
+
+
+def read_part_head(head: bytes) -> tuple[str, str | None]:
+    """Name and filename by the headers of a part. Raises ValueError."""
+    message = email.message_from_bytes(head)
     for encoding in ("content-transfer-encoding", "content-encoding"):
-        if str(head.get(encoding, "binary")).lower() not in ("binary", "8bit", "7bit", "identity"):
+        if str(message.get(encoding, "binary")).lower() not in ("binary", "8bit", "7bit", "identity"):
             raise ValueError(f"a part has a {encoding}, which forms do not have")
-    name = head.get_param("name", "", "content-disposition")
-    filename = head.get_filename()
-    return Part(name if isinstance(name, str) else name[2], filename, view[min(head_end + 4, end) : end])
+    name = message.get_param("name", "", "content-disposition")
+    return name if isinstance(name, str) else name[2], message.get_filename()

@@ -1,12 +1,14 @@
 """Reads one request from the bytes of a connection, within limits. Parsed by httptools (llhttp, strict)."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import httptools
 
 from forebay_gateway.http import errors
 from forebay_gateway.http.messages import Head
-from forebay_protocol.errors import body_too_large
+from forebay_protocol.errors import ApiError
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 """What is answered. CONNECT and TRACE are for proxies; llhttp also reads those of RTSP and WebDAV."""
@@ -23,15 +25,26 @@ _ONCE = (b"host", b"authorization", b"x-api-key")
 _ABOUT_BODY = frozenset({b"content-length", b"transfer-encoding"})
 
 
-class RequestReader:
-    """Feed it; then look at `head`, which is there as soon as it is complete, and at `complete`."""
+@dataclass(frozen=True)
+class BodyLimit:
+    """How many bytes the body of a request may have, and what answers one with more."""
 
-    def __init__(self, head_bytes: int, body_bytes: int) -> None:
+    bytes: int
+    error: ApiError
+
+
+class RequestReader:
+    """Feed it; then look at `head`, which is there as soon as it is complete, and at `complete`. `body_limit` tells the
+    limit by the head."""
+
+    def __init__(self, head_bytes: int, body_limit: Callable[[Head], BodyLimit]) -> None:
         self.head: Head | None = None
         self.complete = False
         self.body = bytearray()
         self._head_bytes = head_bytes
-        self._body_bytes = body_bytes
+        self._find_limit = body_limit
+        self._limit: BodyLimit | None = None
+        self._received = 0
         self._seen = 0
         self._line = b""
         self._target = b""
@@ -66,8 +79,13 @@ class RequestReader:
                 raise self._refuse(error) from error
         if self.head is None and self._seen > self._head_bytes:
             raise errors.Refused(errors.head_too_large(self._head_bytes))
-        if self.head is not None and len(self.body) > self._body_bytes:
-            raise errors.Refused(body_too_large(self._body_bytes))
+        if self._limit is not None and self._received > self._limit.bytes:
+            raise errors.Refused(self._limit.error)
+
+    def take_body(self) -> bytearray:
+        """What has come of the body by now, which is the caller's alone from now on."""
+        body, self.body = self.body, bytearray()
+        return body
 
     def _take_line(self, data: bytes) -> None:
         """Check the first line once it is there."""
@@ -110,13 +128,15 @@ class RequestReader:
         head = Head(method, _origin_form(self._target), self._parser.get_http_version(), self._headers)
         _check(head)
         declared = head.get(b"content-length")
-        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._body_bytes):
-            raise errors.Refused(body_too_large(self._body_bytes))
+        self._limit = self._find_limit(head)
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._limit.bytes):
+            raise errors.Refused(self._limit.error)
         self.head = head
 
     def on_body(self, part: bytes) -> None:
-        if not self.complete and len(self.body) <= self._body_bytes:
+        if not self.complete and self._limit is not None and self._received <= self._limit.bytes:
             self.body += part
+            self._received += len(part)
 
     def on_message_complete(self) -> None:
         self.complete = True

@@ -79,6 +79,14 @@ def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
     return Path(endpoint, path, to_pod, kind) if (kind := _kind(method, path, shared=shared)) else None
 
 
+def is_upload(method: str, target: bytes, *, shared: bool) -> bool:
+    """Whether a request uploads a file, which the gateway takes itself."""
+    if method != "POST" or b"/files" not in target:  # most requests need no second look at their path
+        return False
+    path = read_path(method, target, shared=shared)
+    return path is not None and path.kind is RouteKind.BATCHES and path.canonical.rstrip("/") == "/v1/files"
+
+
 def _kind(method: str, path: str, *, shared: bool) -> RouteKind | None:
     """How a request for a path of the API, or a probe's, is answered."""
     if path in PROBES:

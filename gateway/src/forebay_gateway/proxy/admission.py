@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from forebay_gateway.http.messages import Head
-from forebay_gateway.http.routes import WEB_SOCKETS, Path
+from forebay_gateway.http.routes import WEB_SOCKETS, Path, read_path
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import ApiDialect
 
@@ -16,6 +16,7 @@ class Admission:
         key: the endpoint; None where the body's model tells it, or where all are asked about.
         authorized: in that case, the endpoints that may be meant.
         request_id: the client's, or one that it is given.
+        streams_body: its body is read while it comes.
         known: it has shown a valid key, or its endpoint asks for none; health checks and preflights have not.
     """
 
@@ -25,6 +26,7 @@ class Admission:
     request_id: str
     authorized: frozenset[EndpointKey] = frozenset()
     known: bool = True
+    streams_body: bool = False
 
     @property
     def tenant(self) -> str:
@@ -41,3 +43,9 @@ class Admission:
     def api(self) -> ApiDialect:
         """Whose errors the client knows."""
         return self.path.api
+
+
+def api_of(head: Head | None, *, shared: bool) -> ApiDialect:
+    """Whose errors a client knows that was not admitted."""
+    path = read_path(head.method, head.target, shared=shared) if head else None
+    return path.api if path else ApiDialect.OPENAI

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
-from enum import Enum, auto
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
 
@@ -13,17 +13,30 @@ from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
 from forebay_gateway.http import errors
+from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.http.messages import LAST_CHUNK, OPEN_TO_PAGES, REQUEST_ID, STREAM_HEAD, Head, chunk, render_answer
-from forebay_gateway.http.parser import RequestReader
-from forebay_gateway.http.routes import read_path
+from forebay_gateway.http.messages import (
+    LAST_CHUNK,
+    OPEN_TO_PAGES,
+    REQUEST_ID,
+    STREAM_HEAD,
+    Head,
+    chunk,
+    render_answer,
+    render_head,
+)
+from forebay_gateway.http.parser import BodyLimit, RequestReader
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.metrics import ANSWERS, CONNECTIONS
-from forebay_gateway.proxy.admission import Admission
+from forebay_gateway.proxy.admission import Admission, api_of
+from forebay_gateway.proxy.connection_quota import ConnectionQuota
+from forebay_gateway.proxy.connection_state import ConnectionState
+from forebay_gateway.proxy.streamed_body import StreamedBody
 from forebay_gateway.proxy.upstream import WAITS_FOR_TURN, Upstream
+from forebay_gateway.proxy.write_watch import WriteWatch, not_connected
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol import request_id
-from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiDialect, ApiError
+from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -31,26 +44,8 @@ LINGER_SECONDS = 5.0
 """How long the rest of a request that was refused is still read: a client that writes before it reads would else see
 its connection reset in place of the answer."""
 
-
 SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Why nothing is read from the other side."""
-
-
-class ConnectionState(Enum):
-    """How far the answer to a request is."""
-
-    READING = auto()
-    """The request is coming in."""
-    WAITING = auto()
-    """The request is complete. Nothing of an answer is written."""
-    STREAMING = auto()
-    """The client waits for a stream: it has got the head of one, and comments."""
-    RELAYING = auto()
-    """A pod writes the answer."""
-    RELAYING_IN_STREAM = auto()
-    """A pod writes the answer behind the head of a stream, which the client has got before."""
-    ANSWERED = auto()
-    """The gateway has written the answer."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -60,9 +55,10 @@ class ClientConnection(asyncio.Protocol):
         port: the endpoint whose port it is; None on the shared one.
         budgets: what clients share.
         connections: holds this one as long as it lives.
+        body_limit: how much a request with this head may have in its body.
         admit: decides by the head alone, before the body is read. Raises Refused.
         peek: looks which model the beginning of a body names whose key opens nothing; whether it names one.
-        serve: answers a complete request. Raises Refused.
+        serve: answers a request that is complete, or whose body is read while it comes. Raises Refused.
     """
 
     def __init__(
@@ -72,6 +68,7 @@ class ClientConnection(asyncio.Protocol):
         connections: "set[ClientConnection]",
         *,
         admit: Callable[[EndpointKey | None, Head], Admission],
+        body_limit: Callable[[Head], BodyLimit],
         peek: Callable[[bytes | bytearray], bool],
         serve: "Callable[[ClientConnection, Admission], Awaitable[None]]",
     ) -> None:
@@ -83,21 +80,22 @@ class ClientConnection(asyncio.Protocol):
         self._peek_model = peek
         self._serve_request = serve
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader(budgets.limits.head_bytes, budgets.limits.body_bytes)
+        self._reader = RequestReader(budgets.limits.head_bytes, body_limit)
         self._admission: Admission | None = None
         self._task: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
         self._body: Reservation | None = None
+        self._stream: StreamedBody | None = None
         self._unsent: Reservation | None = None
-        self._counts = False
+        self._quota = ConnectionQuota(budgets)
         self.tenant = ""
         """The namespace on whose account the request goes, or where it comes from while no namespace is known."""
         self._source = ""
         self._state = ConnectionState.READING
         self._slow = False
+        self._taken = asyncio.Event()
         self._peeked: bytearray | None = None
-        self._writing: asyncio.TimerHandle | None = None
-        self.write = _not_connected
+        self.write = not_connected
 
     @property
     def busy(self) -> bool:
@@ -110,11 +108,12 @@ class ClientConnection(asyncio.Protocol):
         keep_alive(connection := self._transport.get_extra_info("socket"))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
         self._reading = Reader(self._transport)
+        self._writing = WriteWatch(self._transport, self._limits.write_seconds)
         self._connections.add(self)
         CONNECTIONS.inc()
         self._timer = self._loop.call_later(self._limits.head_seconds, self._too_slow)
         source = str((self._transport.get_extra_info("peername") or ("::",))[0])
-        if len(self._connections) > self._limits.connections or not self._budgets.unknown.take(source):
+        if len(self._connections) > self._limits.connections or not self._quota.take_unknown(source):
             self.fail(errors.BUSY)
             self._transport.close()  # without a look at what comes
         else:
@@ -125,14 +124,15 @@ class ClientConnection(asyncio.Protocol):
         self._connections.discard(self)
         CONNECTIONS.dec()
         self._timer.cancel()
-        if self._writing:
-            self._writing.cancel()
+        self._writing.end()
+        if self._stream:
+            self._stream.close()
         if self._task and not self._task.done():
             ANSWERS.labels("left").inc()
             self._task.cancel()
         self.drop_body()
         self._keep_unsent(0)
-        self._release_quota()
+        self._quota.release()
 
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE_READ_BYTES:
@@ -146,7 +146,7 @@ class ClientConnection(asyncio.Protocol):
                 if refused.error is WRONG_KEY and self._port is None:
                     self._peeked = bytearray()
                     self._peek(self._reader.body)
-                self.fail(refused.error)
+                self._refuse(refused)
         elif self._peeked is not None:
             self._peek(data)
 
@@ -160,7 +160,8 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """What is written and not taken counts, until it is."""
         self._slow = True
-        self._watch_writing()
+        self._taken.clear()
+        self._writing.begin()
         if self._upstream:
             self._upstream.reader.pause(SLOW_CLIENT)
         if not self._keep_unsent(self._transport.get_write_buffer_size() + 4 * SOCKET_BUFFER):
@@ -168,21 +169,10 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._slow = False
+        self._taken.set()
         self._keep_unsent(0)
         if self._upstream:
             self._upstream.reader.release(SLOW_CLIENT)
-
-    def _watch_writing(self, before: int = 0) -> None:
-        """Let go of a client that takes nothing of what is written to it for a while. `before`: what was left then."""
-        left = self._transport.get_write_buffer_size()
-        if left and left == before:
-            self._transport.abort()
-        elif left and not self._writing:
-            self._writing = self._loop.call_later(self._limits.write_seconds, self._look_at_writing, left)
-
-    def _look_at_writing(self, before: int) -> None:
-        self._writing = None
-        self._watch_writing(before)
 
     def pause_reading(self) -> None:
         """Called while the pod takes nothing more of a web socket's or of a long body's bytes."""
@@ -241,9 +231,24 @@ class ClientConnection(asyncio.Protocol):
         self._state = ConnectionState.ANSWERED
         self.end()
 
+    async def answer_in_pieces(self, content_type: str, size: int, pieces: AsyncGenerator[bytes, None]) -> None:
+        """Answer with so many bytes, each piece when the client has taken those before. Only the first may be refused."""
+        async with aclosing(pieces):
+            piece = await anext(pieces, b"")
+            headers = ((request_id.HEADER, self._request_id), ("content-type", content_type))
+            ANSWERS.labels("200").inc()
+            self.write(render_head(200, headers, size=size, origin=self._origin))
+            self._state = ConnectionState.ANSWERED
+            while piece:
+                self.write(piece)
+                if self._slow:
+                    await self._taken.wait()
+                piece = await anext(pieces, b"")
+        self.end()
+
     def fail(self, error: ApiError) -> None:
         """Tell the error, in the way that is still possible."""
-        api = self._admission.api if self._admission else _api_of(self._reader.head, shared=self._port is None)
+        api = self._admission.api if self._admission else api_of(self._reader.head, shared=self._port is None)
         self.drop_body()
         if self._transport.is_closing():
             return
@@ -259,7 +264,9 @@ class ClientConnection(asyncio.Protocol):
     def end(self) -> None:
         """Close once everything is written, and, where the request was not read whole, the client has seen it."""
         self._timer.cancel()
-        self._watch_writing()
+        if self._stream:
+            self._stream.close()
+        self._writing.begin()
         if self._reader.complete or self._transport.is_closing():
             self._transport.close()
         else:
@@ -275,8 +282,11 @@ class ClientConnection(asyncio.Protocol):
 
     def take_body(self) -> bytearray:
         """The request's body, which is the caller's alone from now on, so that it can go as soon as it is written."""
-        body, self._reader.body = self._reader.body, bytearray()
-        return body
+        return self._reader.take_body()
+
+    def body_to_read(self) -> bytearray | BodyStream:
+        """The request's body: whole, or as a stream where it is read while it comes."""
+        return self._stream or self.take_body()
 
     def drop_body(self) -> None:
         """The request's body is kept no longer."""
@@ -294,34 +304,20 @@ class ClientConnection(asyncio.Protocol):
         self.tenant = admission.tenant or self._source
         self._body = Reservation(self._budgets.bodies, self.tenant)
         self._unsent = Reservation(self._budgets.answers, self.tenant)
-        if admission.known:
-            if not self._budgets.known.take(self.tenant):
-                raise Refused(errors.BUSY)
-            self._release_quota()
-            self._counts = True
+        if admission.known and not self._quota.take_known(self.tenant):
+            raise Refused(errors.BUSY)
         return admission
 
     def charge(self, namespace: str) -> None:
         """The request goes on the account of this namespace from now on. Raises Refused where that has no room."""
         if self.tenant == namespace:
             return
-        if self._counts:
-            if not self._budgets.known.take(namespace):
-                raise Refused(errors.BUSY)
-            self._budgets.known.give(self.tenant)
+        if not self._quota.move(namespace):
+            raise Refused(errors.BUSY)
         self.tenant = namespace
         for kept in (self._body, self._unsent):
             if kept and not kept.move(namespace):
                 raise Refused(errors.TOO_MANY)
-
-    def _release_quota(self) -> None:
-        """The connection counts no more where it did."""
-        if self._source:
-            self._budgets.unknown.give(self._source)
-            self._source = ""
-        if self._counts:
-            self._budgets.known.give(self.tenant)
-            self._counts = False
 
     async def ended(self) -> None:
         """Wait until the request is answered, in whatever way."""
@@ -362,12 +358,29 @@ class ClientConnection(asyncio.Protocol):
             self._timer = self._loop.call_later(self._limits.body_seconds, self._too_slow)
             if not reader.complete and reader.head.get(b"expect").lower() == "100-continue":
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if self._admission.streams_body and self._body:
+                self._timer.cancel()
+                self._stream = StreamedBody(self._reading, self._body, self._limits.body_seconds, self._refuse)
+                self._task = self._loop.create_task(self._serve(self._admission))
+        if self._stream:
+            if reader.complete:
+                self._state = ConnectionState.WAITING
+            self._stream.take(reader.take_body(), complete=reader.complete)
+            return
         if self._body and not self._body.resize(len(reader.body)):
             raise Refused(errors.TOO_MANY)
         if reader.complete:
             self._timer.cancel()
             self._state = ConnectionState.WAITING
             self._task = self._loop.create_task(self._serve(self._admission))
+
+    def _refuse(self, refused: Refused) -> None:
+        """The request cannot be taken. What reads its body meanwhile ends first, and tells so."""
+        if self._stream and self.busy:
+            self._state = ConnectionState.WAITING
+            self._stream.fail(refused)
+        else:
+            self.fail(refused.error)
 
     async def _serve(self, admission: Admission) -> None:
         try:
@@ -383,13 +396,3 @@ class ClientConnection(asyncio.Protocol):
             self.fail(errors.SLOW_HEAD if self._reader.head is None else SLOW_BODY)
         else:
             self._transport.close()
-
-
-def _not_connected(data: bytes) -> None:
-    raise ConnectionError(f"{len(data)} bytes for a client that is not connected yet")
-
-
-def _api_of(head: Head | None, *, shared: bool) -> ApiDialect:
-    """Whose errors a client knows that was not admitted."""
-    path = read_path(head.method, head.target, shared=shared) if head else None
-    return path.api if path else ApiDialect.OPENAI

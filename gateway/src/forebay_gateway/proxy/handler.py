@@ -20,7 +20,8 @@ from forebay_gateway.http import errors
 from forebay_gateway.http.body import Fields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
-from forebay_gateway.http.routes import RouteKind, read_path
+from forebay_gateway.http.parser import BodyLimit
+from forebay_gateway.http.routes import RouteKind, is_upload, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
 from forebay_gateway.metrics import RELAYED
@@ -31,9 +32,12 @@ from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
 from forebay_gateway.proxy.worker_affinity import ANY_WORKER, AskedWorker, read_worker
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY
+from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, body_too_large
 from forebay_protocol.request_id import choose_id
 from forebay_protocol.routes import OWN_URLS, SHARED_URLS, not_found
+
+LONGEST_FORM = 64 << 10
+"""Bytes of the form around a file: more than its 16 parts of 2 KiB headers and 512 bytes."""
 
 LONGEST_FOR_AFFINITY = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
@@ -90,7 +94,27 @@ class RequestHandler:
             port, authorized = self._find_endpoint(unquote(path.endpoint), head), frozenset()
         if path is None:
             raise Refused(not_found(head.method, head.path, OWN_URLS if own else SHARED_URLS))
-        return Admission(head, path, port, choose_id(head.get(REQUEST_ID)), authorized if port is None else frozenset())
+        return Admission(
+            head,
+            path,
+            port,
+            choose_id(head.get(REQUEST_ID)),
+            authorized if port is None else frozenset(),
+            streams_body=self._has_bucket and is_upload(head.method, head.target, shared=not own),
+        )
+
+    @property
+    def _has_bucket(self) -> bool:
+        return self.jobs is not None and self.jobs.batches.has_bucket
+
+    def body_limit(self, port: EndpointKey | None, head: Head) -> BodyLimit:
+        """How much a request may have in its body."""
+        most, most_of_file = self.limits.body_bytes, self.limits.file_bytes
+        if not is_upload(head.method, head.target, shared=port is None):
+            return BodyLimit(most, body_too_large(most))
+        if self._has_bucket:
+            return BodyLimit(most_of_file + LONGEST_FORM, errors.file_too_large(most_of_file))
+        return BodyLimit(most, errors.file_too_large_for_store(most, most_of_file))
 
     def _authorize(self, key: EndpointKey, head: Head) -> None:
         if key in self.directory.open():
@@ -138,11 +162,11 @@ class RequestHandler:
         key, path = admission.key, admission.path
         if self._answer(client, admission):
             return
+        if path.kind is RouteKind.BATCHES:
+            await self._answer_batches(client, admission)
+            return
         body = client.take_body()
         if path.kind is RouteKind.JOBS and key is not None and await self._answer_job(client, admission, key, body):
-            return
-        if path.kind is RouteKind.BATCHES:
-            await self._answer_batches(client, admission, body)
             return
         fields = None
         if key is None:
@@ -202,7 +226,7 @@ class RequestHandler:
         """The API key that is kept for an endpoint's pods; "" where they ask for none."""
         return "" if key in self.directory.open() else head.key
 
-    async def _answer_batches(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> None:
+    async def _answer_batches(self, client: ClientConnection, admission: Admission) -> None:
         """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
         head, key = admission.head, admission.key
         if self.jobs is None:
@@ -214,10 +238,13 @@ class RequestHandler:
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         query = head.target.partition(b"?")[2].decode("latin-1")
         asked = batches.BatchApiCall(
-            key, head.method, parts, query, head.get(b"content-type"), self._key_for(key, head), body
+            key, head.method, parts, query, head.get(b"content-type"), self._key_for(key, head), client.body_to_read()
         )
         answer = await self.jobs.batches.answer(asked)
-        client.answer(200, answer.content, (("content-type", answer.content_type),))
+        if answer.pieces is None:
+            client.answer(200, answer.content, (("content-type", answer.content_type),))
+        else:
+            await client.answer_in_pieces(answer.content_type, answer.size, answer.pieces)
 
     async def _read(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> Fields:
         """What a body says that has to make sense before anything is started for it. Raises Refused."""

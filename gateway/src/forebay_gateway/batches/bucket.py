@@ -1,0 +1,153 @@
+"""A bucket of S3, or of a store that speaks its protocol, for the contents of files: objects by name, by obstore.
+
+A file is several objects of a few MiB, not one that S3 puts together of parts (a multipart upload). So what a gateway
+has written before it died is there for the next one, no upload is left open, and PUT, GET, DELETE and a list are all
+that a store must know.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from forebay_gateway.jobs.store import Unavailable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DEFAULT_REGION = "us-east-1"
+"""Where none is set. Stores other than Amazon's mostly take any."""
+
+BUCKET_CONNECT_SECONDS = 5
+BUCKET_RETRIES = 3
+
+_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+"""Characters that are safe in the name of an object (S3's user guide, "Naming Amazon S3 objects")."""
+
+
+class ContentGone(Exception):
+    """The bucket has no such object: somebody else deleted it."""
+
+
+@dataclass(frozen=True)
+class BucketSettings:
+    """Where the bucket is. Credentials are in the environment, by the names of Amazon's SDKs: a key, or a web identity.
+
+    Attributes:
+        endpoint: a URL; "" for Amazon's.
+        prefix: of the names of all objects.
+        path_style: the bucket is in the path of URLs, not in the name of the host.
+        seconds: for one request, with all tries.
+    """
+
+    bucket: str
+    endpoint: str = ""
+    region: str = ""
+    prefix: str = ""
+    path_style: bool = True
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of a list."""
+
+    name: str
+    written: datetime
+
+
+class Bucket:
+    """Objects below the prefix of one installation. All of it may raise Unavailable.
+
+    Raises ValueError where the settings cannot be.
+    """
+
+    def __init__(self, settings: BucketSettings) -> None:
+        if settings.prefix and not _PREFIX.fullmatch(settings.prefix):
+            raise ValueError(f"the prefix {settings.prefix!r} must be words with single slashes between them")
+        self._store = S3Store(
+            settings.bucket,
+            prefix=settings.prefix or None,
+            region=settings.region or DEFAULT_REGION,
+            virtual_hosted_style_request=not settings.path_style,
+            disable_bulk_delete=True,  # which other stores do not all have
+            client_options={
+                "allow_http": settings.endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=BUCKET_CONNECT_SECONDS),
+                "timeout": timedelta(seconds=settings.seconds),
+            },
+            retry_config={"max_retries": BUCKET_RETRIES, "retry_timeout": timedelta(seconds=settings.seconds)},
+            config={"endpoint": _endpoint(settings)} if settings.endpoint else {},
+        )
+        self._seconds = settings.seconds
+        self._away = False
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Write an object whole."""
+        await self._try(obstore.put_async(self._store, name, data, use_multipart=False))
+
+    async def read(self, name: str, start: int, length: int) -> bytes:
+        """So many bytes of an object. Raises ContentGone."""
+        try:
+            found = await self._try(obstore.get_range_async(self._store, name, start=start, length=length))
+        except FileNotFoundError as error:
+            raise ContentGone from error
+        return bytes(found)
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete objects that may be there."""
+        if names:
+            await self._try(obstore.delete_async(self._store, names))
+
+    async def objects(self, folder: str) -> AsyncIterator[StoredObject]:
+        """All objects below a folder, in the order of their names."""
+        pages = obstore.list(self._store, prefix=folder)
+        while True:
+            try:
+                page = await self._try(anext(pages))
+            except StopAsyncIteration:
+                return
+            for each in page:
+                yield StoredObject(each["path"], each["last_modified"])
+
+    async def _try(self, asked: Awaitable[T]) -> T:
+        """Raises Unavailable, and FileNotFoundError for an object that is read."""
+        try:
+            async with asyncio.timeout(2 * self._seconds):
+                answer = await asked
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise self._unavailable(error) from error
+            raise
+        except (BaseError, OSError, TimeoutError) as error:
+            raise self._unavailable(error) from error
+        if self._away:
+            logger.info("the bucket answers again")
+        self._away = False
+        return answer
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        if not self._away:
+            said = str(error).partition("\n\nDebug source")[0]
+            logger.error("the bucket of files does not answer as it should: %s", said or type(error).__name__)
+        self._away = True
+        return Unavailable()
+
+
+def _endpoint(settings: BucketSettings) -> str:
+    """The endpoint as obstore wants it: with the bucket in the name of the host where that is the style."""
+    url = urlsplit(settings.endpoint)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError(f"the endpoint {settings.endpoint!r} must be a URL such as https://s3.example.com")
+    if settings.path_style:
+        return settings.endpoint.rstrip("/")
+    return f"{url.scheme}://{settings.bucket}.{url.netloc}{url.path.rstrip('/')}"

@@ -1,0 +1,71 @@
+"""Deletes objects that belong to no file: of files whose time is over, of endpoints that are gone, of gateways that
+died while they wrote. One gateway does it at a time, by a lease."""
+
+import asyncio
+import logging
+import time
+
+from forebay_gateway.batches.bucket import Bucket
+from forebay_gateway.batches.bucket_results import read_progress
+from forebay_gateway.batches.contents import FILES_FOLDER, read_parts
+from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore
+from forebay_gateway.batches.file_store import FileStore
+from forebay_gateway.batches.results import batch_of_file
+from forebay_gateway.jobs.store import Unavailable
+from forebay_kube.endpoint_key import EndpointKey
+
+logger = logging.getLogger(__name__)
+
+REAP_INTERVAL = 3600.0
+"""Seconds between two looks at all objects."""
+
+REAP_AFTER = 2 * 3600.0
+"""Seconds after which an object that belongs to no file is deleted. The longest upload takes less: settings.Limits."""
+
+REAPED_AT_ONCE = 100
+
+
+async def reap_forever(files: FileStore, bucket: Bucket) -> None:
+    """Reap from time to time, beginning at once, until it is cancelled."""
+    while True:
+        try:
+            if await files.documents.lease("reap-bucket", 2 * REAP_INTERVAL):
+                await reap(files.documents, bucket, time.time())
+        except Unavailable:
+            logger.info("what belongs to no file stays in the bucket for now")
+        except Exception:
+            logger.exception("looking through the bucket")
+        await asyncio.sleep(REAP_INTERVAL)
+
+
+async def reap(documents: DocumentStore, bucket: Bucket, now: float) -> int:
+    """Delete the objects that belong to no file and are old enough; how many. Raises Unavailable."""
+    count, orphans, folder = 0, list[str](), ""
+    parts: frozenset[str] = frozenset()
+    async for each in bucket.objects(FILES_FOLDER):
+        place = each.name.split("/")
+        if len(place) != 5 or now - each.written.timestamp() < REAP_AFTER:
+            continue
+        _, namespace, endpoint, file_id, part = place
+        if folder != f"{namespace}/{endpoint}/{file_id}":
+            folder = f"{namespace}/{endpoint}/{file_id}"
+            parts = await _known_parts(documents, (namespace, endpoint), file_id)
+        if part not in parts:
+            orphans.append(each.name)
+        if len(orphans) == REAPED_AT_ONCE:
+            count += len(orphans)
+            await bucket.delete(orphans)
+            orphans.clear()
+    await bucket.delete(orphans)
+    return count + len(orphans)
+
+
+async def _known_parts(documents: DocumentStore, key: EndpointKey, file_id: str) -> frozenset[str]:
+    """The parts of a file, or of the results of a batch that runs. Both are asked for, in the order in which they come
+    to be."""
+    progress = await documents.get(key, PROGRESS, batch_of_file(file_id))
+    stored = await documents.get(key, STORED, file_id)
+    found = read_parts(stored) if stored else []
+    if progress:
+        found += [part for parts in read_progress(progress, 0).parts.values() for part in parts]
+    return frozenset(part.name for part in found)

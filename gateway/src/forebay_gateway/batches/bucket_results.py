@@ -1,0 +1,174 @@
+"""The answers of a batch whose files are in the bucket. A few of them are in documents at a time: as soon as these have
+a MiB they become a part of the output and a part of the error file, and `Progress` tells of both.
+
+A gateway that dies between two steps loses nothing. Parts that no progress tells of are the reaper's; a result that is
+in a part and still in a document counts once.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forebay_gateway.batches import objects
+from forebay_gateway.batches.contents import ContentPart, file_folder, part_name
+from forebay_gateway.batches.document_store import PROGRESS
+from forebay_gateway.batches.file_store import FileStore
+from forebay_gateway.batches.jsonl import BatchRequests, render_unanswered
+from forebay_gateway.batches.objects import ApiObject
+from forebay_gateway.batches.results import FILES_OF_RESULTS, Results, result_file_id
+from forebay_gateway.jobs.store import Full
+from forebay_gateway.settings import MIB
+from forebay_kube.endpoint_key import EndpointKey
+
+RESULTS_PART_BYTES = MIB
+"""Bytes of results that become parts together. S3 wants no least size of an object."""
+
+
+@dataclass
+class Progress:
+    """The results of a batch that are in the bucket.
+
+    Attributes:
+        done: a bit for each request, the first the lowest of the first byte.
+        parts: of the output ("+") and of the error file ("-").
+        counts: how many results each has.
+    """
+
+    done: bytearray
+    parts: dict[str, list[ContentPart]] = field(default_factory=lambda: {"+": [], "-": []})
+    counts: dict[str, int] = field(default_factory=lambda: {"+": 0, "-": 0})
+
+    @property
+    def size(self) -> int:
+        """Bytes in the bucket."""
+        return sum(part.size for parts in self.parts.values() for part in parts)
+
+    def has(self, number: int) -> bool:
+        return bool(self.done[number >> 3] >> (number & 7) & 1)
+
+    def mark(self, number: int) -> None:
+        self.done[number >> 3] |= 1 << (number & 7)
+
+    def render(self) -> str:
+        parts = {sign: [[part.name, part.size] for part in parts] for sign, parts in self.parts.items()}
+        return json.dumps({"done": base64.b64encode(self.done).decode(), "parts": parts, "counts": self.counts})
+
+
+def read_progress(text: str | None, total: int) -> Progress:
+    """The progress of a batch of so many requests, of which a document may tell."""
+    if text is None:
+        return Progress(bytearray((total + 7) // 8))
+    found = json.loads(text)
+    parts = {sign: [ContentPart(name, size) for name, size in each] for sign, each in found["parts"].items()}
+    return Progress(bytearray(base64.b64decode(found["done"])), parts, found["counts"])
+
+
+class BucketResults(Results):
+    """`turn` has what takes a MiB of memory happen for one batch at a time."""
+
+    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
+        super().__init__(files, key, batch)
+        self._turn = turn
+        self._pending_bytes = 0
+        self._writing = asyncio.Lock()
+        self._progress = Progress(bytearray())
+
+    async def undone(self, total: int) -> list[int]:
+        self._progress = read_progress(await self._documents.get(self._key, PROGRESS, self._batch["id"]), total)
+        async with self._turn:
+            pending = await self._pending()
+            self._pending_bytes = sum(map(len, pending.values()))
+        counts = self._batch["request_counts"]
+        for sign, name in (("+", "completed"), ("-", "failed")):
+            counts[name] = self._progress.counts[sign] + sum(each[0] == sign for each in pending.values())
+        return [number for number in range(total) if number not in pending and not self._progress.has(number)]
+
+    async def write_files(self, requests: BatchRequests, status: str) -> None:
+        await self._flush({}, bounded=False)
+        unanswered: dict[int, str] = {}
+        size = 0
+        for number in range(len(requests)):
+            if not self._progress.has(number):
+                line = render_unanswered((await requests.read(number)).custom_id, status)
+                unanswered[number] = f"-{line}"
+                size += len(line)
+            if size > RESULTS_PART_BYTES:
+                await self._write(unanswered, bounded=False)
+                unanswered, size = {}, 0
+        await self._write(unanswered, bounded=False)
+        for sign, (name_of_field, name) in FILES_OF_RESULTS.items():
+            if parts := self._progress.parts[sign]:
+                file = self._new_file(name, sum(part.size for part in parts))
+                # the progress, which was in bounds, makes place for them in the next moment
+                await self._files.put_parts(self._key, file, parts, bounded=False)
+                self._batch[name_of_field] = file["id"]
+
+    async def close(self) -> None:
+        await super().close()
+        await self._documents.delete(self._key, PROGRESS, self._batch["id"])
+
+    async def _keep(self, number: int, result: str) -> None:
+        try:
+            await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_KEPT)
+        except Full:  # of the results of other batches, which leave in a moment
+            await self._flush({number: result})
+            return
+        self._pending_bytes += len(result)
+        if self._pending_bytes > RESULTS_PART_BYTES and not self._writing.locked():
+            await self._flush({})
+
+    async def _pending(self) -> dict[int, str]:
+        """The results that are in documents, and not in the bucket."""
+        found = await self._documents.all(self._key, self._kind)
+        return {int(name): text for name, text in found.items() if not self._progress.has(int(name))}
+
+    async def _flush(self, more: Mapping[int, str], *, bounded: bool = True) -> None:
+        """Move the results that are in documents into the bucket, with `more`. Raises Full where that is bounded."""
+        async with self._writing, self._turn:
+            self._pending_bytes = 0
+            pending = await self._pending()
+            await self._write({**pending, **more}, bounded=bounded)
+            await self._documents.discard(self._key, self._kind, [str(number) for number in pending])
+
+    async def _write(self, results: Mapping[int, str], *, bounded: bool) -> None:
+        """Write results as a part of each file that they belong to. Raises Full where that is bounded."""
+        lines: dict[str, list[str]] = {"+": [], "-": []}
+        for number in sorted(results):
+            lines[results[number][0]].append(results[number][1:])
+        added: dict[str, ContentPart] = {}
+        assert self._files.bucket
+        for sign, each in lines.items():
+            if each:
+                data = ("\n".join(each) + "\n").encode(errors="replace")
+                part = ContentPart(part_name(len(self._progress.parts[sign])), len(data))
+                folder = file_folder(self._key, result_file_id(self._batch["id"], FILES_OF_RESULTS[sign][1]))
+                await self._files.bucket.put(f"{folder}/{part.name}", data)
+                added[sign] = part
+        if added:
+            await self._save(self._with(results, added), bounded=bounded)
+
+    def _with(self, results: Mapping[int, str], added: Mapping[str, ContentPart]) -> Progress:
+        """The progress when these results, which are in these parts, count."""
+        found = Progress(bytearray(self._progress.done), {}, dict(self._progress.counts))
+        for number, result in results.items():
+            found.mark(number)
+            found.counts[result[0]] += 1
+        found.parts = {
+            sign: [*parts, added[sign]] if sign in added else parts for sign, parts in self._progress.parts.items()
+        }
+        return found
+
+    async def _save(self, progress: Progress, *, bounded: bool) -> None:
+        await self._documents.put(
+            self._key,
+            PROGRESS,
+            self._batch["id"],
+            progress.render(),
+            objects.BATCH_KEPT,
+            bounded=bounded,
+            size=progress.size,
+            lease=self._batch["id"],
+        )
+        self._progress = progress

@@ -1,0 +1,155 @@
+"""What is in files: in a document as a whole, or in a bucket in parts, which are read a piece at a time."""
+
+import asyncio
+import json
+import uuid
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+from forebay_gateway.batches.bucket import Bucket
+from forebay_gateway.jobs.store import Unavailable
+from forebay_gateway.settings import MIB
+from forebay_kube.endpoint_key import EndpointKey
+
+PART_BYTES = 8 * MIB
+"""Bytes of a part of an uploaded file."""
+
+PIECE_BYTES = MIB
+"""Bytes of a file that are read at a time."""
+
+FILES_FOLDER = "files"
+
+
+class Content(Protocol):
+    """The bytes of one file."""
+
+    size: int
+
+    async def read(self, start: int, length: int) -> bytes:
+        """So many bytes from there on, fewer at the end. Raises Unavailable and ContentGone."""
+
+
+class TextContent:
+    """The content of a document."""
+
+    def __init__(self, text: str) -> None:
+        self._bytes = text.encode(errors="replace")
+        self.size = len(self._bytes)
+
+    async def read(self, start: int, length: int) -> bytes:
+        return self._bytes[start : start + length]
+
+
+@dataclass(frozen=True)
+class ContentPart:
+    """One object of a file, by the last part of its name."""
+
+    name: str
+    size: int
+
+
+class BucketContent:
+    """The parts of a file, one behind the other."""
+
+    def __init__(self, bucket: Bucket, folder: str, parts: Sequence[ContentPart]) -> None:
+        self._bucket = bucket
+        self._folder = folder
+        self._parts = parts
+        self._ends = list(accumulate(part.size for part in parts))
+        self.size = self._ends[-1] if parts else 0
+
+    async def read(self, start: int, length: int) -> bytes:
+        found = bytearray()
+        end = min(start + length, self.size)
+        while (place := start + len(found)) < end:
+            number = bisect_right(self._ends, place)
+            part = self._parts[number]
+            inside = place - (self._ends[number] - part.size)
+            size = min(part.size - inside, end - place)
+            piece = await self._bucket.read(f"{self._folder}/{part.name}", inside, size)
+            if len(piece) != size:
+                raise Unavailable
+            found += piece
+        return bytes(found)
+
+
+async def read_pieces(content: Content, start: int = 0) -> AsyncIterator[bytes]:
+    """The bytes of a file from `start` to its end."""
+    for place in range(start, content.size, PIECE_BYTES):
+        yield await content.read(place, PIECE_BYTES)
+
+
+class FileWriter:
+    """Writes a file into the bucket as its bytes come, a part at a time."""
+
+    def __init__(self, bucket: Bucket, folder: str) -> None:
+        self.parts: list[ContentPart] = []
+        self.size = 0
+        self._bucket = bucket
+        self._folder = folder
+        self._names: list[str] = []
+        self._buffer = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        """Raises Unavailable."""
+        self._buffer += data
+        self.size += len(data)
+        while len(self._buffer) >= PART_BYTES:
+            await self._put(PART_BYTES)
+
+    async def finish(self) -> None:
+        """Write what is left. Raises Unavailable."""
+        if self._buffer:
+            await self._put(len(self._buffer))
+
+    async def delete(self) -> None:
+        """Have nothing of it stay: the upload is broken off. What the bucket does not delete now, the reaper does."""
+        with suppress(Unavailable):
+            await self._bucket.delete(self._names)
+
+    async def _put(self, size: int) -> None:
+        name = part_name(len(self.parts))
+        self._names.append(f"{self._folder}/{name}")  # also one whose writing fails may come to be there
+        data = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        await self._bucket.put(self._names[-1], data)
+        self.parts.append(ContentPart(name, size))
+
+
+def part_name(number: int) -> str:
+    """A name that no other writer of the same file ever uses, so that none overwrites what another has written."""
+    return f"{number:05d}-{uuid.uuid4().hex[:12]}"
+
+
+def endpoint_folder(key: EndpointKey) -> str:
+    return f"{FILES_FOLDER}/{key[0]}/{key[1]}"
+
+
+def file_folder(key: EndpointKey, file_id: str) -> str:
+    """Where the parts of a file are."""
+    return f"{endpoint_folder(key)}/{file_id}"
+
+
+def render_parts(parts: Sequence[ContentPart]) -> str:
+    """As a document has them."""
+    return json.dumps([[part.name, part.size] for part in parts])
+
+
+def read_parts(text: str) -> list[ContentPart]:
+    return [ContentPart(name, size) for name, size in json.loads(text)]
+
+
+async def delete_folder(bucket: Bucket, folder: str) -> None:
+    """Delete all objects below a folder. Raises Unavailable."""
+    names: list[str] = []
+    async for each in bucket.objects(folder):
+        names.append(each.name)
+        if len(names) == 1000:
+            await bucket.delete(names)
+            names.clear()
+            await asyncio.sleep(0)
+    await bucket.delete(names)

@@ -1,0 +1,106 @@
+"""Files with their contents: in documents as a whole, or in a bucket in parts, of which documents tell.
+
+What is known of a file is a document in either case. A file from before there was a bucket stays where it is.
+"""
+
+import json
+import time
+from contextlib import suppress
+
+from forebay_gateway.batches.bucket import Bucket, ContentGone
+from forebay_gateway.batches.contents import (
+    BucketContent,
+    Content,
+    ContentPart,
+    FileWriter,
+    TextContent,
+    delete_folder,
+    endpoint_folder,
+    file_folder,
+    read_parts,
+    render_parts,
+)
+from forebay_gateway.batches.document_store import STORED, DocumentStore
+from forebay_gateway.batches.objects import ApiObject
+from forebay_gateway.jobs.store import Full, Unavailable
+from forebay_kube.endpoint_key import EndpointKey
+
+
+class FileStore:
+    """The files of all endpoints. All of it may raise Unavailable."""
+
+    def __init__(self, documents: DocumentStore, bucket: Bucket | None = None) -> None:
+        self.documents = documents
+        self.bucket = bucket
+
+    async def find(self, key: EndpointKey, file_id: str) -> ApiObject | None:
+        """What is known of a file."""
+        text = await self.documents.get(key, "file", file_id)
+        return None if text is None else dict(json.loads(text))
+
+    async def is_in_bucket(self, key: EndpointKey, file_id: str) -> bool:
+        return await self.documents.get(key, STORED, file_id) is not None
+
+    async def open(self, key: EndpointKey, file_id: str) -> Content:
+        """The content of a file; of one in a document it is in memory whole. Raises ContentGone."""
+        parts = await self.documents.get(key, STORED, file_id)
+        if parts is None:
+            return TextContent(await self.documents.get(key, "content", file_id) or "")
+        if self.bucket is None:
+            raise ContentGone
+        return BucketContent(self.bucket, file_folder(key, file_id), read_parts(parts))
+
+    async def put_text(self, key: EndpointKey, file: ApiObject, content: str, *, bounded: bool = True) -> None:
+        """Store a file in documents. Raises Full where it is bounded."""
+        seconds = file["expires_at"] - time.time()
+        await self.documents.put(key, "content", file["id"], content, seconds, bounded=bounded)
+        await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
+
+    def writer(self, key: EndpointKey, file_id: str) -> FileWriter:
+        """To be used where there is a bucket."""
+        assert self.bucket
+        return FileWriter(self.bucket, file_folder(key, file_id))
+
+    async def put_parts(
+        self, key: EndpointKey, file: ApiObject, parts: list[ContentPart], *, bounded: bool = True
+    ) -> None:
+        """Store a file whose parts are in the bucket. Raises Full where it is bounded."""
+        seconds = file["expires_at"] - time.time()
+        text, size = render_parts(parts), file["bytes"]
+        await self.documents.put(key, STORED, file["id"], text, seconds, bounded=bounded, size=size)
+        await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=bounded)
+
+    async def extend(self, key: EndpointKey, file: ApiObject, seconds: int) -> None:
+        """Keep a file for so long from now at least. Raises Full."""
+        if file["expires_at"] >= time.time() + seconds:
+            return
+        file = {**file, "expires_at": int(time.time()) + seconds}
+        parts = await self.documents.get(key, STORED, file["id"])
+        if parts is None:
+            content = await self.documents.get(key, "content", file["id"])
+            await self.put_text(key, file, content or "")
+        else:
+            await self.put_parts(key, file, read_parts(parts))
+
+    async def delete(self, key: EndpointKey, file_id: str) -> None:
+        """Delete a file. The documents go last, so that one that was deleted in part can be deleted again."""
+        if self.bucket and await self.is_in_bucket(key, file_id):
+            await delete_folder(self.bucket, file_folder(key, file_id))
+        for kind in (STORED, "content", "file"):
+            await self.documents.delete(key, kind, file_id)
+
+    async def clear(self, key: EndpointKey) -> None:
+        """Delete all documents and all objects of an endpoint."""
+        await self.documents.clear(key)
+        if self.bucket:
+            await delete_folder(self.bucket, endpoint_folder(key))
+
+    async def commit(self, key: EndpointKey, file: ApiObject, writer: FileWriter) -> None:
+        """Store an uploaded file whose parts are written, or nothing of it. Raises Full."""
+        try:
+            await self.put_parts(key, file, writer.parts)
+        except (Full, Unavailable):
+            await writer.delete()
+            with suppress(Unavailable):
+                await self.documents.delete(key, STORED, file["id"])
+            raise

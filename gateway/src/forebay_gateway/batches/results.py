@@ -1,0 +1,112 @@
+"""The answers of a batch, from the first to its output and error files. Each is kept at once, so that another gateway
+can go on.
+
+`DocumentResults` keeps them in documents until the end. `bucket_results` writes them into the bucket meanwhile.
+"""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from forebay_gateway.batches import objects
+from forebay_gateway.batches.file_store import FileStore
+from forebay_gateway.batches.jsonl import BatchRequests, render_unanswered
+from forebay_gateway.batches.objects import ApiObject
+from forebay_kube.endpoint_key import EndpointKey
+
+LINES_PER_STEP = 1000
+"""Lines of the output that are written in one step of the event loop."""
+
+FILES_OF_RESULTS = {"+": ("output_file_id", "output"), "-": ("error_file_id", "error")}
+"""Where a result goes by its sign: the field of the batch and the name of the file."""
+
+
+class Results(ABC):
+    """Of one batch, which `batch` tells of. All of it may raise Unavailable, and Lost where another gateway does it."""
+
+    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject) -> None:
+        self._files = files
+        self._documents = files.documents
+        self._key = key
+        self._batch = batch
+        self._kind = f"results-{batch['id']}"
+
+    @abstractmethod
+    async def undone(self, total: int) -> list[int]:
+        """The numbers of the requests without a result, of so many. From then on the batch's counts are right."""
+
+    async def add(self, number: int, well: bool, line: str) -> None:
+        """Keep the result of a request, which went well or not. Raises Full."""
+        await self._keep(number, f"{'+' if well else '-'}{line}")
+        self._batch["request_counts"]["completed" if well else "failed"] += 1
+
+    @abstractmethod
+    async def write_files(self, requests: BatchRequests, status: str) -> None:
+        """Make the output and the error file, each where there is something in it, of a batch that ends with this
+        status."""
+
+    async def close(self) -> None:
+        """Delete what is no file."""
+        await self._documents.clear(self._key, self._kind)
+
+    @abstractmethod
+    async def _keep(self, number: int, result: str) -> None: ...
+
+    def _new_file(self, name: str, size: int) -> ApiObject:
+        batch_id = self._batch["id"]
+        return objects.new_file(
+            f"{batch_id}_{name}.jsonl", "batch_output", size, time.time(), file_id=result_file_id(batch_id, name)
+        )
+
+
+class DocumentResults(Results):
+    """All of them are in memory when the files are made, so `turn` has that happen for one batch at a time."""
+
+    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
+        super().__init__(files, key, batch)
+        self._turn = turn
+
+    async def undone(self, total: int) -> list[int]:
+        async with self._turn:
+            done = await self._documents.all(self._key, self._kind)
+            self._count(done)
+            return [number for number in range(total) if str(number) not in done]
+
+    async def write_files(self, requests: BatchRequests, status: str) -> None:
+        async with self._turn:
+            done = await self._documents.all(self._key, self._kind)
+            self._count(done)
+            lines: dict[str, list[str]] = {"+": [], "-": []}
+            for number in range(len(requests)):
+                record = done.get(str(number))
+                if record is None:
+                    record = "-" + render_unanswered((await requests.read(number)).custom_id, status)
+                if number % LINES_PER_STEP == LINES_PER_STEP - 1:
+                    await asyncio.sleep(0)  # others run meanwhile
+                lines[record[0]].append(record[1:])
+            for sign, (field, name) in FILES_OF_RESULTS.items():
+                if lines[sign] and not self._batch[field]:
+                    content = "\n".join(lines[sign]) + "\n"
+                    file = self._new_file(name, len(content.encode()))
+                    # the results, which were in bounds, make place for them in the next moment
+                    await self._files.put_text(self._key, file, content, bounded=False)
+                    self._batch[field] = file["id"]
+
+    async def _keep(self, number: int, result: str) -> None:
+        await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_KEPT)
+
+    def _count(self, done: Mapping[str, str]) -> None:
+        counts = self._batch["request_counts"]
+        counts["completed"] = sum(record[0] == "+" for record in done.values())
+        counts["failed"] = len(done) - counts["completed"]
+
+
+def result_file_id(batch_id: str, name: str) -> str:
+    """The ID of a batch's `output` or `error` file."""
+    return f"file-{batch_id.removeprefix('batch_')}-{name}"
+
+
+def batch_of_file(file_id: str) -> str:
+    """The ID of the batch whose output or error file this may be."""
+    return f"batch_{file_id.removeprefix('file-').partition('-')[0]}"

@@ -1,0 +1,53 @@
+"""A request's body that is read while it comes, with as much of it in memory as its reader leaves."""
+
+import asyncio
+from collections.abc import Callable
+
+from forebay_gateway.http.errors import Refused
+
+MOST_UNREAD = 256 << 10
+"""Bytes that wait for the reader before the client has to."""
+
+
+class BodyStream:
+    """The connection feeds it; one task reads it. `pause` and `resume` hold up the client."""
+
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._pause = pause
+        self._resume = resume
+        self._unread = bytearray()
+        self._changed = asyncio.Event()
+        self.complete = False
+        self._refused: Refused | None = None
+        self.paused = False
+
+    def feed(self, data: bytes | bytearray) -> None:
+        self._unread += data
+        self._changed.set()
+        if len(self._unread) > MOST_UNREAD and not self.paused:
+            self.paused = True
+            self._pause()
+
+    def end(self) -> None:
+        """The body is complete."""
+        self.complete = True
+        self._changed.set()
+
+    def fail(self, refused: Refused) -> None:
+        """The rest of the body is not read; the reader learns why."""
+        self._refused = refused
+        self._changed.set()
+
+    async def read(self) -> bytes:
+        """What has come since the last time; b"" at the end. Raises Refused."""
+        while not self._unread and not self.complete and not self._refused:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._refused:
+            raise self._refused
+        data = bytes(self._unread)
+        self._unread.clear()
+        if self.paused:
+            self.paused = False
+            self._resume()
+        return data

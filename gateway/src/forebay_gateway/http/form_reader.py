@@ -1,0 +1,122 @@
+"""Reads a form with files (multipart/form-data, RFC 7578) while it comes: of a part that is a file no more than a piece
+is ever in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from forebay_gateway.http.multipart import LONGEST_PART_HEAD, MOST_LIKE_IT, read_boundary, read_part_head
+
+AFTER_DELIMITER = b"\r- \t"
+"""What may follow a boundary that ends a part (RFC 2046, 5.1.1); anything else is content."""
+
+
+@dataclass(frozen=True)
+class FormField:
+    """A field of the form. `number` counts from 0; `filename` is None where it is no file."""
+
+    number: int
+    name: str
+    filename: str | None
+
+
+class _Expected(Enum):
+    """What comes next."""
+
+    BEGINNING = auto()
+    DELIMITER_END = auto()
+    HEAD = auto()
+    CONTENT = auto()
+    NOTHING = auto()
+
+
+class FormReader:
+    """Feed it what comes, then close it. Both raise ValueError, with a message for the client, as `read_parts` does."""
+
+    def __init__(self, content_type: str, most_parts: int) -> None:
+        self._delimiter = b"\r\n--" + read_boundary(content_type)
+        self._most = most_parts
+        self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
+        self._expected = _Expected.BEGINNING
+        self._field = FormField(-1, "", None)
+        self._unlike = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[FormField, bytes]]:
+        """The pieces of content that are complete by now, each with its field; each field begins with an empty one."""
+        self._buffer += data
+        while True:
+            match self._expected:
+                case _Expected.BEGINNING | _Expected.CONTENT:
+                    piece, found = self._take_content()
+                    if piece and self._expected is _Expected.CONTENT:
+                        yield self._field, piece
+                    if not found:
+                        return
+                    self._expected = _Expected.DELIMITER_END
+                case _Expected.DELIMITER_END:
+                    if not self._take_delimiter_end():
+                        return
+                case _Expected.HEAD:
+                    if not self._take_head():
+                        return
+                    yield self._field, b""
+                case _Expected.NOTHING:
+                    self._buffer.clear()
+                    return
+
+    def close(self) -> None:
+        """The form is over."""
+        if self._expected is not _Expected.NOTHING:
+            raise ValueError("it has no end, or not the boundary that its Content-Type names")
+
+    def _take_content(self) -> tuple[bytes, bool]:
+        """The content up to the next delimiter, or as much as is surely content; whether a delimiter is next."""
+        place = 0
+        while (found := self._buffer.find(self._delimiter, place)) >= 0:
+            end = found + len(self._delimiter)
+            if end == len(self._buffer):
+                return self._cut(found), False  # the next byte decides
+            if self._buffer[end] in AFTER_DELIMITER:
+                piece = self._cut(found)
+                del self._buffer[: len(self._delimiter)]
+                return piece, True
+            self._unlike += 1
+            if self._unlike > MOST_LIKE_IT:
+                raise ValueError("its boundary occurs in what it contains")
+            place = end
+        # a delimiter may have begun in the last bytes, but not before what was looked at
+        return self._cut(max(place, len(self._buffer) - len(self._delimiter) + 1)), False
+
+    def _take_delimiter_end(self) -> bool:
+        """Whether the line of a delimiter was there."""
+        if len(self._buffer) >= 2 and self._buffer.startswith(b"--"):
+            self._expected = _Expected.NOTHING
+            return True
+        end = self._buffer.find(b"\r\n", 0, LONGEST_PART_HEAD)
+        if end < 0:
+            if len(self._buffer) >= LONGEST_PART_HEAD:
+                raise ValueError("a line of its boundary has no end")
+            return False
+        if self._field.number + 1 == self._most:
+            raise ValueError(f"it has more than {self._most} parts")
+        del self._buffer[:end]  # the line's end stays: the headers may be none
+        self._expected = _Expected.HEAD
+        return True
+
+    def _take_head(self) -> bool:
+        """Whether the headers of a part were there."""
+        end = self._buffer.find(b"\r\n\r\n", 0, LONGEST_PART_HEAD)
+        if end < 0:
+            if len(self._buffer) >= LONGEST_PART_HEAD:
+                raise ValueError(f"the headers of a part have no end, or more than {LONGEST_PART_HEAD} bytes")
+            return False
+        name, filename = read_part_head(bytes(self._buffer[2:end]))
+        self._field = FormField(self._field.number + 1, name, filename)
+        del self._buffer[: end + 4]
+        self._expected = _Expected.CONTENT
+        return True
+
+    def _cut(self, size: int) -> bytes:
+        piece = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        return piece

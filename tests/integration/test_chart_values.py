@@ -44,6 +44,9 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("gateway.trustedProxies={10.0.0.1}", "at '/gateway/trustedProxies/0': '10.0.0.1' does not match pattern"),
         ("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1"),
         ("valkey.storage=2GB", "at '/valkey/storage': '2GB' does not match pattern"),
+        ("gateway.files.s3.bucket=A", "at '/gateway/files/s3/bucket': 'A' does not match pattern"),
+        ("gateway.files.s3.endpoint=s3.example.com", "at '/gateway/files/s3/endpoint': 's3.example.com' does not match"),
+        ("valkey.create=false,gateway.files.s3.bucket=files", "gateway.files.s3.bucket needs valkey.create, valkey.existingSecret or"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
@@ -149,6 +152,34 @@ def test_the_notes_tell_where_jobs_are(helm: Helm, value: str, sentence: str) ->
     notes = helm("install", "forebay", str(CHART), *dry).stdout.partition("\nNOTES:\n")[2]
     assert sentence in notes
     assert ("stays Pending" in notes) == (value == "logLevel=INFO")
+
+
+def test_files_are_in_a_bucket_where_one_is_named(helm: Helm) -> None:
+    bucket = ("bucket=files", "endpoint=https://s3.example", "prefix=a/b", "pathStyle=false", "existingSecret=own")
+    values = ["gateway.replicas=1", *(f"gateway.files.s3.{value}" for value in bucket)]
+    settings = [f"--set={value}" for value in (REPOSITORY, *values)]
+    identity = "--set-json=gateway.serviceAccount.annotations=" + json.dumps({"example.com/role": "r"})
+    rendered = list(yaml.safe_load_all(helm("template", "forebay", str(CHART), *settings, identity).stdout))
+    named = {each["kind"]: each for each in rendered if each["metadata"]["name"] == "forebay-gateway"}
+    (container,) = named["Deployment"]["spec"]["template"]["spec"]["containers"]
+    asked = {each for each in container["args"] if each.startswith("--files-")}
+    assert asked == {
+        "--files-bucket=files",
+        "--files-endpoint=https://s3.example",
+        "--files-region=",
+        "--files-prefix=a/b",
+        "--files-style=virtual",
+    }
+    keys = {
+        each["name"]: each["valueFrom"]["secretKeyRef"] for each in container["env"] if each["name"].startswith("AWS_")
+    }
+    assert {name: key["optional"] for name, key in keys.items()} == {
+        "AWS_ACCESS_KEY_ID": False,
+        "AWS_SECRET_ACCESS_KEY": False,
+        "AWS_SESSION_TOKEN": True,
+    }
+    assert {key["name"] for key in keys.values()} == {"own"}
+    assert named["ServiceAccount"]["metadata"]["annotations"] == {"example.com/role": "r"}
 
 
 def test_the_runtime_class_of_nvidia_gpus_is_told_where_there_is_one(helm: Helm) -> None:

@@ -211,8 +211,8 @@ def namespaced_gateway(
     system, home = (f"gateway-{role}-{uuid.uuid4().hex[:6]}" for role in ("system", "home"))
     for namespace in (system, home):
         control_plane.run("create", "namespace", namespace)
-    stores = {"valkey_url": valkey_url, "bucket_url": bucket_url}
-    with running_gateway(control_plane.within(home), system, log, **stores, **limits) as running:
+    kubectl = control_plane.within(home)
+    with running_gateway(kubectl, system, log, valkey_url=valkey_url, bucket_url=bucket_url, **limits) as running:
         yield running
         assert running.process.poll() is None, f"the gateway ended:\n{log.read_text()[-2000:]}"
     control_plane.within(home).run("delete", "iep,endpointslice", "--all", "--wait=false")  # no operator's business

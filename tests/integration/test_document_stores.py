@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
+from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore, MemoryDocumentStore
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
 from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import Full
@@ -20,11 +20,11 @@ MARGIN = 500
 @pytest.fixture(params=["memory", "valkey"])
 async def documents(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
     if request.param == "memory":
-        yield MemoryDocumentStore(MOST, share=1.0)
+        yield MemoryDocumentStore(MOST, share=1.0, bucket_bytes=MOST)
         return
     client = connect(valkey_server.url)
     await client.flushall()  # other files' gateways leave jobs in it, which count
-    yield ValkeyDocumentStore(client, MOST, share=1.0)
+    yield ValkeyDocumentStore(client, MOST, share=1.0, bucket_bytes=MOST)
     await client.flushall()
     await client.aclose()
 
@@ -53,6 +53,27 @@ async def test_what_they_keep_is_bounded_and_given_back(documents: DocumentStore
     await documents.delete(KEY, "file", "a")
     await documents.clear(KEY)
     await documents.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
+
+
+async def test_what_they_tell_of_the_bucket_has_a_budget_of_its_own(documents: DocumentStore) -> None:
+    await documents.put(KEY, "content", "a", "x" * (MOST - MARGIN), 60)
+    await documents.put(KEY, STORED, "a", "parts", 60, size=MOST - 10)
+    await documents.put(KEY, STORED, "a", "more parts", 60, size=MOST)
+    with pytest.raises(Full):
+        await documents.put(KEY, PROGRESS, "b", "", 60, size=1)
+    await documents.put(KEY, PROGRESS, "b", "", 60, size=1, bounded=False)
+    await documents.delete(KEY, STORED, "a")
+    await documents.put(KEY, STORED, "c", "parts", 60, size=MOST - 1)
+    assert await documents.get(KEY, STORED, "c") == "parts"
+    await documents.clear(KEY)
+    await documents.put(KEY, STORED, "a", "parts", 60, size=MOST)
+
+
+async def test_some_documents_are_discarded(documents: DocumentStore) -> None:
+    for number in range(1200):
+        await documents.put(KEY, "results", str(number), "", 60, bounded=False)
+    await documents.discard(KEY, "results", [*map(str, range(1199)), "none"])
+    assert await documents.all(KEY, "results") == {"1199": ""}
 
 
 async def test_a_document_counts_what_it_takes_in_memory(documents: DocumentStore) -> None:

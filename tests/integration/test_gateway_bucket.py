@@ -66,7 +66,7 @@ def padded(size: int) -> bytes:
     (line,) = requests(1).splitlines()
     content = json.loads(line)
     content["body"]["padding"] = "x" * 100_000
-    lines = []
+    lines: list[bytes] = []
     while len(lines) * 100_000 < size:
         lines.append(json.dumps({**content, "custom_id": f"request-{len(lines)}"}).encode())
     return b"\n".join(lines)
@@ -252,7 +252,7 @@ def test_a_batch_in_the_bucket_outlives_its_gateways(
     control_plane: Kubectl, valkey_server: ValkeyServer, bucket: BucketServer, tmp_path: Path
 ) -> None:
     """Each line is in the output once, whichever gateway wrote the part that it is in."""
-    stores = {"valkey_url": valkey_server.url, "bucket_url": bucket.url}
+    stores: dict[str, Any] = {"valkey_url": valkey_server.url, "bucket_url": bucket.url}
     with ExitStack() as stack:
         first = stack.enter_context(namespaced_gateway(control_plane, tmp_path / "one", **stores, body_seconds=30))
         first.endpoint("outliving")

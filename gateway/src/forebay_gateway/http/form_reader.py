@@ -40,6 +40,8 @@ class FormReader:
         self._expected = _Expected.BEGINNING
         self._field = FormField(-1, "", None)
         self._unlike = 0
+        self._before = 0
+        """Bytes of the line end before the content that are still in the buffer: a delimiter may begin with it."""
 
     def feed(self, data: bytes) -> Iterator[tuple[FormField, bytes]]:
         """The pieces of content that are complete by now, each with its field; each field begins with an empty one."""
@@ -78,6 +80,7 @@ class FormReader:
                 return self._cut(found), False  # the next byte decides
             if self._buffer[end] in AFTER_DELIMITER:
                 piece = self._cut(found)
+                self._before = 0
                 del self._buffer[: len(self._delimiter)]
                 return piece, True
             self._unlike += 1
@@ -112,11 +115,14 @@ class FormReader:
             return False
         name, filename = read_part_head(bytes(self._buffer[2:end]))
         self._field = FormField(self._field.number + 1, name, filename)
-        del self._buffer[: end + 4]
+        del self._buffer[: end + 2]
+        self._before = 2
         self._expected = _Expected.CONTENT
         return True
 
     def _cut(self, size: int) -> bytes:
-        piece = bytes(memoryview(self._buffer)[:size])
+        before = min(self._before, size)
+        self._before -= before
+        piece = bytes(memoryview(self._buffer)[before:size])
         del self._buffer[:size]
         return piece

@@ -1,0 +1,244 @@
+"""Files and results of batches in a bucket, by the parts of the gateway that keep them there."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from forebay_gateway.batches import objects
+from forebay_gateway.batches.bucket import Bucket, BucketSettings, ContentGone
+from forebay_gateway.batches.bucket_reaper import REAP_AFTER, reap
+from forebay_gateway.batches.bucket_results import RESULTS_PART_BYTES, BucketResults
+from forebay_gateway.batches.contents import PART_BYTES, Content, TextContent, read_pieces
+from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
+from forebay_gateway.batches.file_store import FileStore
+from forebay_gateway.batches.jsonl import read_requests
+from forebay_gateway.batches.objects import ApiObject
+from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
+from forebay_gateway.fairness.quotas import TenantLocks
+from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.store import Full, Lost, Unavailable
+from tests.integration.bucket_server import BUCKET, BucketServer
+from tests.integration.valkey_process import ValkeyServer
+
+KEY, OTHER = ("home", "one"), ("home", "two")
+ROUTE = "/v1/completions"
+MOST = 100 << 20
+
+
+@pytest.fixture
+def bucket(bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """With nothing in it."""
+    bucket_server.empty()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-the-tests")
+    return Bucket(BucketSettings(BUCKET, bucket_server.url, prefix="own", seconds=10))
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def documents(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
+    if request.param == "memory":
+        yield MemoryDocumentStore(MOST, share=1.0, bucket_bytes=MOST)
+        return
+    client = connect(valkey_server.url)
+    await client.flushall()
+    yield ValkeyDocumentStore(client, MOST, share=1.0, bucket_bytes=MOST)
+    await client.flushall()
+    await client.aclose()
+
+
+@pytest.fixture
+async def files(documents: DocumentStore, bucket: Bucket) -> AsyncIterator[FileStore]:
+    files = FileStore(documents, bucket)
+    yield files
+    for key in (KEY, OTHER):
+        await files.clear(key)
+
+
+async def upload(files: FileStore, content: bytes, file_id: str = "file-a") -> ApiObject:
+    writer = files.writer(KEY, file_id)
+    for start in range(0, len(content), 100_000):
+        await writer.write(content[start : start + 100_000])
+    await writer.finish()
+    file = objects.new_file("a", "batch", len(content), time.time(), file_id=file_id)
+    await files.commit(KEY, file, writer)
+    return file
+
+
+def lines(count: int, padding: int = 0) -> bytes:
+    body = {"prompt": "ü" * padding}
+    each = {"method": "POST", "url": ROUTE, "body": body}
+    return "\n".join(json.dumps({"custom_id": f"r-{n}", **each}, ensure_ascii=False) for n in range(count)).encode()
+
+
+async def whole(content: Content) -> bytes:
+    return b"".join([piece async for piece in read_pieces(content)])
+
+
+async def test_a_file_is_read_from_its_parts(files: FileStore, bucket_server: BucketServer) -> None:
+    content = lines(200, padding=50_000)
+    assert len(content) > 2 * PART_BYTES
+    await upload(files, content)
+    assert len(bucket_server.objects()) == 3
+    opened = await files.open(KEY, "file-a")
+    assert (opened.size, await whole(opened)) == (len(content), content)
+    assert await opened.read(PART_BYTES - 5, 10) == content[PART_BYTES - 5 : PART_BYTES + 5]
+    requests, errors = await read_requests(opened, ROUTE)
+    plain, _ = await read_requests(TextContent(content.decode()), ROUTE)
+    assert (len(requests), errors) == (200, [])
+    assert [await requests.read(n) for n in range(200)] == [await plain.read(n) for n in range(200)]
+    assert (await requests.read(3)).custom_id == "r-3", "also one before"
+    assert (await (await files.open(OTHER, "file-a")).read(0, 1)) == b"", "it is the endpoint's alone"
+    await files.delete(KEY, "file-a")
+    assert (bucket_server.objects(), await files.find(KEY, "file-a")) == ([], None)
+
+
+async def test_a_line_that_is_too_long_ends_the_reading(files: FileStore) -> None:
+    await upload(files, lines(1) + b"\n" + b"x" * 3_000_000)
+    _, errors = await read_requests(await files.open(KEY, "file-a"), ROUTE, longest_line=2_000_000)
+    assert [(each["code"], each["line"]) for each in errors] == [("line_too_long", 2)]
+
+
+async def test_a_file_without_room_leaves_nothing(bucket: Bucket, bucket_server: BucketServer) -> None:
+    files = FileStore(MemoryDocumentStore(MOST, bucket_bytes=10), bucket)
+    with pytest.raises(Full):
+        await upload(files, b"x" * 100)
+    assert (bucket_server.objects(), await files.find(KEY, "file-a")) == ([], None)
+
+
+async def test_objects_that_somebody_else_deleted_are_gone(files: FileStore, bucket_server: BucketServer) -> None:
+    await upload(files, b"x")
+    opened = await files.open(KEY, "file-a")
+    bucket_server.empty()
+    with pytest.raises(ContentGone):
+        await opened.read(0, 1)
+    await files.extend(KEY, await files.find(KEY, "file-a") or {}, 60 * objects.DAY)
+    with pytest.raises(ContentGone):
+        await FileStore(files.documents).open(KEY, "file-a")
+
+
+async def test_a_bucket_that_is_not_there_is_unavailable(bucket: Bucket, bucket_server: BucketServer) -> None:
+    missing = Bucket(BucketSettings("none-of-the-tests", bucket_server.url))
+    with pytest.raises(Unavailable):
+        await missing.put("a", b"")
+    with pytest.raises(Unavailable):
+        await missing.read("a", 0, 1)
+    with pytest.raises(Unavailable):
+        [each async for each in missing.objects("files")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (BucketSettings("a", prefix="/a"), "single slashes"),
+        (BucketSettings("a", prefix="a/../b//"), "single slashes"),
+        (BucketSettings("a", endpoint="s3.example.com"), "must be a URL"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: BucketSettings, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Bucket(settings)
+
+
+async def new_results(files: FileStore, batch_id: str = "batch_a") -> BucketResults:
+    batch = {**objects.new_batch(ROUTE, "file-a", None, time.time()), "id": batch_id}
+    assert await files.documents.lease(batch_id, 60)
+    return BucketResults(files, KEY, batch, TenantLocks().of(KEY[0]))
+
+
+async def read_file(files: FileStore, file_id: str) -> list[str]:
+    return (await whole(await files.open(KEY, file_id))).decode().splitlines()
+
+
+async def test_results_become_parts_and_another_gateway_goes_on(files: FileStore, bucket_server: BucketServer) -> None:
+    await upload(files, lines(100))
+    requests, _ = await read_requests(await files.open(KEY, "file-a"), ROUTE)
+    first = await new_results(files)
+    assert await first.undone(100) == list(range(100))
+    padding = "x" * (RESULTS_PART_BYTES // 10)
+    for number in range(0, 60):
+        await first.add(number, number % 3 > 0, f"{number} {padding}")
+    parts = len(bucket_server.objects())
+    assert parts > 8, "most are in the bucket"
+    assert len(await files.documents.all(KEY, "results-batch_a")) < 12, "and few in documents"
+    second = await new_results(files)
+    assert await second.undone(100) == list(range(60, 100))
+    assert second._batch["request_counts"] == {"total": 0, "completed": 40, "failed": 20}
+    await second.add(99, True, "99 ")
+    await second.write_files(requests, "cancelled")
+    output = await read_file(files, second._batch["output_file_id"])
+    errors = await read_file(files, second._batch["error_file_id"])
+    assert [line.split()[0] for line in output] == [str(n) for n in range(60) if n % 3] + ["99"]
+    assert [line.split()[0] for line in errors[:20]] == [str(n) for n in range(60) if n % 3 == 0]
+    unanswered = [json.loads(line) for line in errors[20:]]
+    assert [each["custom_id"] for each in unanswered] == [f"r-{n}" for n in range(60, 99)]
+    assert {each["error"]["code"] for each in unanswered} == {"batch_cancelled"}
+    await second.close()
+    assert await files.documents.all(KEY, "progress") == {}
+    assert await reap(files.documents, files.bucket, time.time() + REAP_AFTER) == 0  # type: ignore[arg-type]
+
+
+async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
+    valkey_server: ValkeyServer, bucket: Bucket, bucket_server: BucketServer
+) -> None:
+    """A gateway that was stopped in the middle of a step goes on when another has the batch."""
+    client = connect(valkey_server.url)
+    await client.flushall()
+    one, two = (FileStore(ValkeyDocumentStore(client, MOST, 1.0, MOST), bucket) for _ in range(2))
+    late = await new_results(one)
+    await late.undone(10)
+    await late.add(0, True, "0")
+    await client.delete("forebay:lease:batch_a")
+    other = await new_results(two)
+    assert await other.undone(10) == list(range(1, 10))
+    with pytest.raises(Lost):
+        await late.add(1, True, "x" * 2 * RESULTS_PART_BYTES)
+    assert await other.undone(10) == list(range(2, 10)), "its result is kept as such"
+    requests, _ = await read_requests(TextContent(lines(2).decode()), ROUTE)
+    await other.write_files(requests, "completed")
+    assert len(await read_file(two, "file-a-output")) == 2
+    assert len(bucket_server.objects()) == 2
+    assert await reap(two.documents, bucket, time.time() + REAP_AFTER + 60) == 1
+    assert len(await read_file(two, "file-a-output")) == 2
+    await client.flushall()
+    await client.aclose()
+
+
+async def test_results_without_room_in_the_store_go_to_the_bucket_at_once(
+    bucket: Bucket, bucket_server: BucketServer
+) -> None:
+    files = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=MOST), bucket)
+    results = await new_results(files)
+    await results.undone(3)
+    for number in range(3):
+        await results.add(number, True, f"{number} {'x' * 300}")
+    assert bucket_server.objects()
+    assert await results.undone(3) == []
+    full = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=10), bucket)
+    results = await new_results(full)
+    await results.undone(3)
+    with pytest.raises(Full):
+        await results.add(0, True, "x" * 600)
+    for store in (files, full):
+        await store.clear(KEY)
+
+
+async def test_what_belongs_to_no_file_is_deleted_in_time(files: FileStore, bucket_server: BucketServer) -> None:
+    assert files.bucket
+    await upload(files, b"kept")
+    writer = files.writer(KEY, "file-b")  # of a gateway that died
+    await writer.write(b"x")
+    await writer.finish()
+    results = await new_results(files)
+    await results.undone(2)
+    await results.add(0, True, "x" * 2 * RESULTS_PART_BYTES)
+    await files.bucket.put("files/odd", b"")
+    assert await reap(files.documents, files.bucket, time.time()) == 0, "it may still be written"
+    later = time.time() + REAP_AFTER + 1
+    assert await reap(files.documents, files.bucket, later) == 1
+    assert await reap(files.documents, files.bucket, later) == 0
+    assert await whole(await files.open(KEY, "file-a")) == b"kept"
+    await files.documents.clear(KEY)  # as when their time is over
+    assert await reap(files.documents, files.bucket, later) == 2
+    assert bucket_server.objects() == ["own/files/odd"], "what it did not write it does not delete"

@@ -1,0 +1,84 @@
+"""A body that is read while it comes: what waits is bounded, counts, and has its time."""
+
+import asyncio
+
+import pytest
+
+from forebay_gateway.fairness.pacing import Reader
+from forebay_gateway.fairness.quotas import Quota, Reservation
+from forebay_gateway.http.body_stream import MOST_UNREAD
+from forebay_gateway.http.errors import Refused
+from forebay_gateway.proxy.streamed_body import STREAMED_BYTES, STREAMED_STEP_BYTES, StreamedBody
+from tests.waiting import until
+
+
+class Transport(asyncio.Transport):
+    """Knows whether it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Scene:
+    def __init__(self, seconds: float = 60, quota: int = 1 << 30) -> None:
+        self.transport, self.quota = Transport(), Quota(quota, share=1)
+        self.refused: list[Refused] = []
+        reserved = Reservation(self.quota, "team")
+        self.body = StreamedBody(Reader(self.transport), reserved, seconds, self.refused.append)
+
+
+async def test_a_client_waits_for_who_reads() -> None:
+    scene = Scene()
+    scene.body.take(b"x" * MOST_UNREAD, complete=False)
+    assert scene.transport.reading
+    scene.body.take(b"y", complete=False)
+    paused = not scene.transport.reading
+    assert len(await scene.body.read()) == MOST_UNREAD + 1
+    assert (paused, scene.transport.reading) == (True, True)
+    scene.body.take(b"z", complete=True)
+    assert [await scene.body.read() for _ in range(2)] == [b"z", b""]
+
+
+async def test_it_counts_up_to_two_parts() -> None:
+    scene = Scene()
+    for _ in range(4):
+        scene.body.take(bytes(STREAMED_BYTES // 2), complete=False)
+        await scene.body.read()
+    assert scene.quota.used == STREAMED_BYTES
+    with pytest.raises(Refused, match="Too many"):
+        Scene(quota=10).body.take(bytes(11), complete=False)
+    scene.body.close()
+
+
+async def test_a_slow_client_is_refused_and_one_that_waits_is_not() -> None:
+    scene = Scene(seconds=0.05)
+    scene.body.take(bytes(MOST_UNREAD + 1), complete=False)
+    with pytest.raises(TimeoutError):
+        await until(lambda: scene.refused, seconds=0.2)
+    await scene.body.read()
+    await until(lambda: scene.refused)
+    assert scene.refused[0].error.status == 408
+    scene.body.fail(scene.refused[0])
+    with pytest.raises(Refused):
+        await scene.body.read()
+
+
+async def test_each_step_has_the_time_of_a_body() -> None:
+    scene = Scene(seconds=0.3)
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            await until(lambda: scene.refused, seconds=0.1)
+        scene.body.take(bytes(STREAMED_STEP_BYTES), complete=False)
+        await scene.body.read()
+    assert not scene.refused
+    scene.body.close()

@@ -20,7 +20,7 @@ from tests.integration.canned_pod import Exchange
 from tests.integration.faulty_proxy import Cut, FaultyProxy, Refusal, Rule
 from tests.integration.gateway_process import KEY, Gateway, namespaced_gateway, running_gateway
 from tests.integration.job_pods import finish
-from tests.integration.test_gateway_batches import becomes, begin, requests
+from tests.integration.test_gateway_batches import CHAT, becomes, begin, requests
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
 
@@ -125,6 +125,33 @@ def test_a_file_of_64_mib_goes_through_the_memory_in_parts(gateway: Gateway, buc
     assert used < 40 * MIB, f"{used / MIB:.0f} MiB for a file of {len(content) / MIB:.0f}"
     assert client.files.delete(file.id).deleted
     assert len(bucket.objects()) == 1
+
+
+@pytest.mark.soak
+def test_a_file_of_200_mb_goes_through_the_memory_in_parts(
+    control_plane: Kubectl, valkey_server: ValkeyServer, bucket: BucketServer, tmp_path: Path
+) -> None:
+    """With the limits as they are by default."""
+    content = padded(209_000_000)[: 200 * MIB]
+    with namespaced_gateway(control_plane, tmp_path / "log", valkey_server.url, bucket.url, body_seconds=60) as gateway:
+        gateway.endpoint("largest")
+        client = gateway.client(gateway.url("largest"))
+        client.files.create(file=("small", b"{}"), purpose="batch")
+        before = peak_memory(gateway)
+        with pytest.raises(openai.APIStatusError, match="209715200 bytes"):
+            client.files.create(file=("in.jsonl", content + b"x" * MIB), purpose="batch")
+        file = client.files.create(file=("in.jsonl", content), purpose="batch")
+        with client.files.with_streaming_response.content(file.id) as answer:
+            read = sum(len(piece) for piece in answer.iter_bytes())
+        assert (file.bytes, read) == (200 * MIB, 200 * MIB)
+        assert peak_memory(gateway) - before < 60 * MIB
+        done = becomes(
+            client, client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h"), "failed"
+        )
+        assert done.errors, "the last line is cut"
+        assert done.errors.data
+        assert done.errors.data[0].code == "invalid_json_line"
+        assert peak_memory(gateway) - before < 60 * MIB
 
 
 def test_without_a_bucket_a_file_of_40_mb_is_refused_with_the_way_out(control_plane: Kubectl, tmp_path: Path) -> None:

@@ -23,11 +23,12 @@ from tests.kubectl import Kubectl, wait_for
 CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 
 
-@pytest.fixture(scope="module", params=["memory", "valkey", "bucket"])
+@pytest.fixture(scope="module", params=["memory", "bucket", "valkey"])
 def gateway(
     request: pytest.FixtureRequest, control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """With files in its memory, in Valkey, and in a bucket with what is known of them in Valkey."""
+    """With files in its memory, in a bucket with what is known of them in Valkey, and in Valkey. The last one is still
+    there for the tests of other gateways, which share its Valkey."""
     url = request.getfixturevalue("valkey_server").url if request.param != "memory" else ""
     bucket = request.getfixturevalue("bucket_server").url if request.param == "bucket" else ""
     with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log", url, bucket) as running:

@@ -48,7 +48,7 @@ def gateway(
     proxy: FaultyProxy,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gateway]:
-    log, limits = tmp_path_factory.mktemp("gateway") / "log", {"body_seconds": 30, "bucket_seconds": 3}
+    log, limits = tmp_path_factory.mktemp("gateway") / "log", {"body_seconds": 30, "bucket_seconds": 2}
     url = f"http://127.0.0.1:{proxy.port}"
     with namespaced_gateway(control_plane, log, valkey_server.url, url, file_bytes=MOST, **limits) as running:
         yield running
@@ -132,7 +132,7 @@ def test_a_file_of_200_mb_goes_through_the_memory_in_parts(
     control_plane: Kubectl, valkey_server: ValkeyServer, bucket: BucketServer, tmp_path: Path
 ) -> None:
     """With the limits as they are by default."""
-    content = padded(209_000_000)[: 200 * MIB]
+    content = padded(220_000_000)[: 200 * MIB]
     with namespaced_gateway(control_plane, tmp_path / "log", valkey_server.url, bucket.url, body_seconds=60) as gateway:
         gateway.endpoint("largest")
         client = gateway.client(gateway.url("largest"))
@@ -275,6 +275,15 @@ def test_an_endpoint_that_is_removed_leaves_no_object(gateway: Gateway, bucket: 
     wait_for(lambda: not bucket.objects(), "its objects are gone")
 
 
+@pytest.fixture
+def stopped(gateway: Gateway) -> Iterator[None]:
+    """The module's gateway takes no batch from others, whose Valkey is the same."""
+    gateway.process.send_signal(signal.SIGSTOP)
+    yield
+    gateway.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.usefixtures("stopped")
 def test_a_batch_in_the_bucket_outlives_its_gateways(
     control_plane: Kubectl, valkey_server: ValkeyServer, bucket: BucketServer, tmp_path: Path
 ) -> None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from obstore.exceptions import BaseError
 from redis import asyncio as valkey
 
 from forebay_gateway.activator.pending_requests import Activator
@@ -129,7 +128,7 @@ def open_bucket(parsed: argparse.Namespace, secret: bytes) -> Bucket | None:
     )
     try:
         return Bucket(settings)
-    except (ValueError, BaseError) as error:
+    except ValueError as error:
         raise SystemExit(f"the bucket for files cannot be: {error}") from None
 
 

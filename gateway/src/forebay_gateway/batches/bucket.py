@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -20,18 +20,18 @@ from obstore.store import S3Store
 
 from forebay_gateway.jobs.store import Unavailable
 
+if TYPE_CHECKING:
+    from obstore.store import S3Config  # its stubs have it, and it is not there at run time
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DEFAULT_REGION = "us-east-1"
-"""Where none is set. Stores other than Amazon's mostly take any."""
-
 BUCKET_CONNECT_SECONDS = 5
 BUCKET_RETRIES = 3
 
-_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
-"""Characters that are safe in the name of an object (S3's user guide, "Naming Amazon S3 objects")."""
+_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+"""As the chart's schema has it: characters that every store takes as they are, and no `..`."""
 
 
 class ContentGone(Exception):
@@ -44,6 +44,7 @@ class BucketSettings:
 
     Attributes:
         endpoint: a URL; "" for Amazon's.
+        region: "" for that of the environment, or us-east-1.
         prefix: of the names of all objects.
         path_style: the bucket is in the path of URLs, not in the name of the host.
         seconds: for one request, with all tries.
@@ -74,20 +75,7 @@ class Bucket:
     def __init__(self, settings: BucketSettings) -> None:
         if settings.prefix and not _PREFIX.fullmatch(settings.prefix):
             raise ValueError(f"the prefix {settings.prefix!r} must be words with single slashes between them")
-        self._store = S3Store(
-            settings.bucket,
-            prefix=settings.prefix or None,
-            region=settings.region or DEFAULT_REGION,
-            virtual_hosted_style_request=not settings.path_style,
-            disable_bulk_delete=True,  # which other stores do not all have
-            client_options={
-                "allow_http": settings.endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=BUCKET_CONNECT_SECONDS),
-                "timeout": timedelta(seconds=settings.seconds),
-            },
-            retry_config={"max_retries": BUCKET_RETRIES, "retry_timeout": timedelta(seconds=settings.seconds)},
-            config={"endpoint": _endpoint(settings)} if settings.endpoint else {},
-        )
+        self._store = _open_store(settings)
         self._seconds = settings.seconds
         self._away = False
 
@@ -151,3 +139,28 @@ def _endpoint(settings: BucketSettings) -> str:
     if settings.path_style:
         return settings.endpoint.rstrip("/")
     return f"{url.scheme}://{settings.bucket}.{url.netloc}{url.path.rstrip('/')}"
+
+
+def _open_store(settings: BucketSettings) -> S3Store:
+    """Raises ValueError."""
+    config: S3Config = {}  # what is not in it the environment may say
+    if settings.endpoint:
+        config["endpoint"] = _endpoint(settings)
+    if settings.region:
+        config["region"] = settings.region
+    try:
+        return S3Store(
+            settings.bucket,
+            prefix=settings.prefix or None,
+            virtual_hosted_style_request=not settings.path_style,
+            disable_bulk_delete=True,  # which other stores do not all have
+            client_options={
+                "allow_http": settings.endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=BUCKET_CONNECT_SECONDS),
+                "timeout": timedelta(seconds=settings.seconds),
+            },
+            retry_config={"max_retries": BUCKET_RETRIES, "retry_timeout": timedelta(seconds=settings.seconds)},
+            config=config,
+        )
+    except BaseError as error:
+        raise ValueError(str(error).partition("\n\nDebug source")[0]) from None

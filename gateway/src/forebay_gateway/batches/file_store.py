@@ -3,6 +3,7 @@
 What is known of a file is a document in either case. A file from before there was a bucket stays where it is.
 """
 
+import asyncio
 import json
 import time
 from contextlib import suppress
@@ -25,6 +26,9 @@ from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 
+ABANDON_SECONDS = 2.0
+"""How long a client waits, at most, until nothing of its upload is left."""
+
 
 class FileStore:
     """The files of all endpoints. All of it may raise Unavailable."""
@@ -32,6 +36,7 @@ class FileStore:
     def __init__(self, documents: DocumentStore, bucket: Bucket | None = None) -> None:
         self.documents = documents
         self.bucket = bucket
+        self._deleting: set[asyncio.Task[None]] = set()
 
     async def find(self, key: EndpointKey, file_id: str) -> ApiObject | None:
         """What is known of a file."""
@@ -71,9 +76,7 @@ class FileStore:
         await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=bounded)
 
     async def extend(self, key: EndpointKey, file: ApiObject, seconds: int) -> None:
-        """Keep a file for so long from now at least. Raises Full."""
-        if file["expires_at"] >= time.time() + seconds:
-            return
+        """Keep a file for so long from now. Raises Full."""
         file = {**file, "expires_at": int(time.time()) + seconds}
         parts = await self.documents.get(key, STORED, file["id"])
         if parts is None:
@@ -95,12 +98,20 @@ class FileStore:
         if self.bucket:
             await delete_folder(self.bucket, endpoint_folder(key))
 
+    async def abandon(self, writer: FileWriter) -> None:
+        """Delete what is written of an upload that does not come to its end. The client waits for it only for a while:
+        what stays is the reaper's."""
+        task = asyncio.create_task(writer.delete())
+        self._deleting.add(task)
+        task.add_done_callback(self._deleting.discard)
+        await asyncio.wait({task}, timeout=ABANDON_SECONDS)
+
     async def commit(self, key: EndpointKey, file: ApiObject, writer: FileWriter) -> None:
         """Store an uploaded file whose parts are written, or nothing of it. Raises Full."""
         try:
             await self.put_parts(key, file, writer.parts)
         except (Full, Unavailable):
-            await writer.delete()
+            await self.abandon(writer)
             with suppress(Unavailable):
                 await self.documents.delete(key, STORED, file["id"])
             raise

@@ -191,10 +191,10 @@ class BatchApi:
             file = _new_file(upload, writer.size, file_id)
             await writer.finish()
         except BadUpload as error:
-            await asyncio.shield(writer.delete())
+            await self._files.abandon(writer)
             raise _bad(str(error), error.param) from None
         except BaseException:
-            await asyncio.shield(writer.delete())
+            await self._files.abandon(writer)
             raise
         await asyncio.shield(self._files.commit(call.key, file, writer))
         return file
@@ -256,8 +256,10 @@ class BatchApi:
 
     async def _begin(self, call: BatchApiCall, batch: ApiObject, file: ApiObject) -> None:
         """Take a batch in; its input is kept until it is over."""
-        async with self._turn(call.key):
-            await self._files.extend(call.key, file, 2 * objects.DAY)
+        needed = 2 * objects.DAY
+        if file["expires_at"] < time.time() + needed:
+            async with self._turn(call.key):
+                await self._files.extend(call.key, file, needed)
         await self._worker.submit(call.key, batch, call.api_key)
 
     async def _cancel(self, key: EndpointKey, name: str) -> ApiObject:

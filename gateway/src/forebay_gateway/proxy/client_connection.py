@@ -232,7 +232,7 @@ class ClientConnection(asyncio.Protocol):
         self.end()
 
     async def answer_in_pieces(self, content_type: str, size: int, pieces: AsyncGenerator[bytes, None]) -> None:
-        """Answer with so many bytes, each piece when the client has taken those before. Only the first may be refused."""
+        """Answer with so many bytes, a piece when the client has taken those before. Only the first may be refused."""
         async with aclosing(pieces):
             piece = await anext(pieces, b"")
             headers = ((request_id.HEADER, self._request_id), ("content-type", content_type))

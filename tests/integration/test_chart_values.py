@@ -45,8 +45,11 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1"),
         ("valkey.storage=2GB", "at '/valkey/storage': '2GB' does not match pattern"),
         ("gateway.files.s3.bucket=A", "at '/gateway/files/s3/bucket': 'A' does not match pattern"),
-        ("gateway.files.s3.endpoint=s3.example.com", "at '/gateway/files/s3/endpoint': 's3.example.com' does not match"),
-        ("valkey.create=false,gateway.files.s3.bucket=files", "gateway.files.s3.bucket needs valkey.create, valkey.existingSecret or"),
+        (
+            "gateway.files.s3.endpoint=s3.example.com",
+            "at '/gateway/files/s3/endpoint': 's3.example.com' does not match",
+        ),
+        ("valkey.create=false,gateway.files.s3.bucket=files", "gateway.files.s3.bucket needs valkey.create"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],

@@ -2,6 +2,7 @@
 its memory, and what is broken off leaves nothing."""
 
 import http.client
+import itertools
 import json
 import re
 import signal
@@ -125,6 +126,46 @@ def test_a_file_of_64_mib_goes_through_the_memory_in_parts(gateway: Gateway, buc
     assert used < 40 * MIB, f"{used / MIB:.0f} MiB for a file of {len(content) / MIB:.0f}"
     assert client.files.delete(file.id).deleted
     assert len(bucket.objects()) == 1
+
+
+def test_a_client_that_does_not_read_has_a_piece_wait(gateway: Gateway, bucket: BucketServer) -> None:
+    gateway.endpoint("slow")
+    client = gateway.client(gateway.url("slow"))
+    content = padded(64 * MIB)
+    file = client.files.create(file=("in.jsonl", content), purpose="batch")
+    wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") == 0, "nothing is kept")
+    reset_peak(gateway)
+    before = peak_memory(gateway)
+    with client.files.with_streaming_response.content(file.id) as answer:
+        wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") > 0, "the client is waited for")
+        assert peak_memory(gateway) - before < 20 * MIB
+        assert answer.headers["content-length"] == str(len(content))
+        assert b"".join(answer.iter_bytes()) == content, "and gets all of it"
+
+
+def test_a_bucket_that_fails_ends_what_is_read(gateway: Gateway, proxy: FaultyProxy, bucket: BucketServer) -> None:
+    """The client sees that it has not all of it."""
+    gateway.endpoint("reading")
+    file = gateway.client(gateway.url("reading")).files.create(file=("a", padded(20 * MIB)), purpose="batch")
+    counter = itertools.count()
+
+    def rule(asked: Any) -> Refusal | None:
+        return Refusal(500, "InternalError") if asked.method == "GET" and next(counter) >= 4 else None
+
+    path = f"/v2/{gateway.prefix}reading/openai/v1/files/{file.id}/content"
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
+    proxy.rule = rule
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {KEY}"})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            answer.read()
+        with pytest.raises(openai.InternalServerError, match="does not answer"):
+            gateway.client(gateway.url("reading")).files.content(file.id)
+    finally:
+        proxy.rule = lambda _: None
+        connection.close()
 
 
 @pytest.mark.soak

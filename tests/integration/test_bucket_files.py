@@ -118,10 +118,15 @@ async def test_objects_that_somebody_else_deleted_are_gone(files: FileStore, buc
         await FileStore(files.documents).open(KEY, "file-a")
 
 
-async def test_a_bucket_that_is_not_there_is_unavailable(bucket: Bucket, bucket_server: BucketServer) -> None:
+@pytest.mark.usefixtures("bucket")
+async def test_a_bucket_that_is_not_there_is_unavailable(
+    bucket_server: BucketServer, caplog: pytest.LogCaptureFixture
+) -> None:
     missing = Bucket(BucketSettings("none-of-the-tests", bucket_server.url))
     with pytest.raises(Unavailable):
         await missing.put("a", b"")
+    (record,) = caplog.records
+    assert record.message.endswith("404 Not Found: NoSuchBucket")
     with pytest.raises(Unavailable):
         await missing.read("a", 0, 1)
     with pytest.raises(Unavailable):

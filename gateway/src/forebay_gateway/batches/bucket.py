@@ -33,6 +33,9 @@ BUCKET_RETRIES = 3
 _PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 """As the chart's schema has it: characters that every store takes as they are, and no `..`."""
 
+_CODE = re.compile(r"<Code>(\w{1,100})</Code>")
+"""In an error of S3."""
+
 
 class ContentGone(Exception):
     """The bucket has no such object: somebody else deleted it."""
@@ -125,8 +128,7 @@ class Bucket:
 
     def _unavailable(self, error: Exception) -> Unavailable:
         if not self._away:
-            said = str(error).partition("\n\nDebug source")[0]
-            logger.error("the bucket of files does not answer as it should: %s", said or type(error).__name__)
+            logger.error("the bucket of files does not answer as it should: %s", _describe(error))
         self._away = True
         return Unavailable()
 
@@ -163,4 +165,11 @@ def _open_store(settings: BucketSettings) -> S3Store:
             config=config,
         )
     except BaseError as error:
-        raise ValueError(str(error).partition("\n\nDebug source")[0]) from None
+        raise ValueError(_describe(error)) from None
+
+
+def _describe(error: Exception) -> str:
+    """What an error says, of the store's own answer only the code: the rest may tell of a key."""
+    said, _, answer = str(error).partition("\n\nDebug source")[0].partition("<")
+    code = _CODE.search(answer)
+    return f"{said}{code[1] if code else ''}".strip() or type(error).__name__

@@ -98,7 +98,7 @@ class BatchApi:
         try:
             content = await self._route(call)
         except Full:
-            setting = "bucket_bytes" if self._files.bucket else "files_bytes"
+            setting = "bucket_bytes or files_bytes" if self._files.bucket else "files_bytes"
             text = f"There is no place for more files. Delete some, or raise the gateway's {setting}."
             raise Refused(ApiError(429, text, "files_full", headers=retry_after(60))) from None
         except Unavailable:

@@ -105,7 +105,8 @@ class _IncomingForm:
             self._decoder.decode(piece)
             await self._writer.write(piece)
             return
-        self._fields[field.name] = value = self._fields.get(field.name, b"") + piece
+        # each field begins with an empty piece, so of two of a name the last counts
+        self._fields[field.name] = value = self._fields[field.name] + piece if piece else b""
         if len(value) > LONGEST_UPLOAD_FIELD:
             raise _too_long(field.name)
 

@@ -23,6 +23,10 @@ LEFT_OUT = {
 """What the header names, of recordings with tools that nothing runs here."""
 
 
+STRICT = "codex_additional_tools"
+"""Its tools are strict: their grammar refuses canned tokens, and the server that has random weights follows it."""
+
+
 def send(server: Server, recording: Recording) -> tuple[str, str | None]:
     """The answer's text and its header with tools that were left out. Raises HTTPError for anything but 200."""
     headers = {**recording.headers, "authorization": f"Bearer {KEY}"}
@@ -37,7 +41,19 @@ def read_events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: {")]
 
 
-@pytest.mark.parametrize("name", RECORDINGS)
+def test_what_needs_a_grammar_is_answered(writer: Server) -> None:
+    text, _ = send(writer, RECORDINGS[STRICT])
+    kinds = [event["type"] for event in read_events(text)]
+    assert (kinds[0], kinds[-1] in ("response.completed", "response.incomplete")) == ("response.created", True), text
+
+
+def test_an_answer_that_the_engine_breaks_off_ends_with_an_error(canned: Server) -> None:
+    text, _ = send(canned, RECORDINGS[STRICT])
+    last = read_events(text)[-1]
+    assert (last["type"], last["code"]) == ("error", "internal_error"), text
+
+
+@pytest.mark.parametrize("name", sorted({*RECORDINGS} - {STRICT}))
 def test_what_clients_send_is_answered(canned: Server, name: str) -> None:
     recording = RECORDINGS[name]
     text, left_out = send(canned, recording)

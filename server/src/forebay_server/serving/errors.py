@@ -14,6 +14,8 @@ from forebay_server.serving import validation_errors
 
 RETRY_AFTER_SECONDS = 1
 
+INTERNAL = ApiError(500, "The server had an error while processing your request.", "internal_error")
+
 _FLAG = re.compile(
     r"(?<![\w/='\"-])`?--(?P<negated>no-)?(?P<name>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?:\.[\w.-]+\b)?`?(?!['\"])"
 )
@@ -102,7 +104,7 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
     if status >= 500 and status != 503:
         if error.get("type") == "NotImplementedError" or status == 501:
             return ApiError(400, message, "unsupported_operation", param)
-        return ApiError(500, "The server had an error while processing your request.", "internal_error")
+        return INTERNAL
     if status == 503:
         return ApiError(503, message, "service_unavailable", headers=_LATER)
     if status == 404 and message.startswith("Response with id "):

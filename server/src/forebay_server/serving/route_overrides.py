@@ -6,15 +6,17 @@ vLLM's handlers are called as its routes call them; what streams text that is ri
 import functools
 import inspect
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from forebay_protocol.errors import MODEL_MISSING, ApiError
+from forebay_protocol.errors import MODEL_MISSING, ApiDialect, ApiError
 from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
 from forebay_server.asgi import DIRECT
@@ -24,6 +26,8 @@ from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
 from forebay_server.compat.thinking_budget import drop_unenforceable_budget
 from forebay_server.compat.unsupported_fields import find_ignored
 from forebay_server.serving import errors, response_headers, routes, streams
+
+logger = logging.getLogger(__name__)
 
 RouteHandler = Callable[..., Awaitable[Any]]
 
@@ -210,15 +214,19 @@ def _write_response(answer: Any, request: Any) -> Response:
 
 
 async def _events(events: AsyncIterator[Any], fields: dict[str, Any]) -> AsyncIterator[str]:
-    async for event in events:
-        kind = getattr(event, "type", "unknown")
-        if kind in responses.CORRECTED:
-            corrected = responses.complete_event(event.model_dump(mode="json", by_alias=True), fields)
-            kind = corrected["type"]
-            data = json.dumps(corrected, ensure_ascii=False, separators=(",", ":"))
-        else:
-            data = event.model_dump_json(by_alias=True)
-        yield f"event: {kind}\ndata: {data}\n\n"
+    try:
+        async for event in events:
+            kind = getattr(event, "type", "unknown")
+            if kind in responses.CORRECTED:
+                corrected = responses.complete_event(event.model_dump(mode="json", by_alias=True), fields)
+                kind = corrected["type"]
+                data = json.dumps(corrected, ensure_ascii=False, separators=(",", ":"))
+            else:
+                data = event.model_dump_json(by_alias=True)
+            yield f"event: {kind}\ndata: {data}\n\n"
+    except ValidationError:  # vLLM 0.32 cannot put an error of its engine into an event
+        logger.exception("an answer of the Responses API broke off")
+        yield errors.INTERNAL.event(ApiDialect.RESPONSES).decode()
 
 
 def _models(core: RouteHandler) -> RouteHandler:

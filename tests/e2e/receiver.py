@@ -1,5 +1,6 @@
 """A receiver of webhooks, on port 8080. Run by stand_in; prints what it is told, a line for each."""
 
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -7,7 +8,8 @@ from typing import Any
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        print(body.decode(), flush=True)
+        sys.stdout.write(f"{body.decode()}\n")  # at once, as several tell it at a time
+        sys.stdout.flush()
         self.send_response(200)
         self.end_headers()
 

@@ -23,6 +23,9 @@ ANTHROPIC_TYPES = {
 }
 """HTTP status -> error type of Anthropic's API; "api_error" from 500 on, else invalid_request_error."""
 
+MAX_ECHOED = 200
+"""Characters of a path or a name that a message repeats."""
+
 
 class ApiDialect(Enum):
     """Whose API a path belongs to, as far as the shape of an error depends on it."""
@@ -80,6 +83,11 @@ MISSING_KEY = ApiError(
 WRONG_KEY = ApiError(401, "The API key is not valid for this endpoint.", "invalid_api_key", headers=_CHALLENGE)
 SLOW_BODY = ApiError(408, "The request's body did not arrive in time.", "request_timeout")
 MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_required_parameter", "model")
+
+
+def shorten(said: str) -> str:
+    """What a client said, as a message repeats it."""
+    return said if len(said) <= MAX_ECHOED else f"{said[:MAX_ECHOED]}…"
 
 
 def body_too_large(limit: int) -> ApiError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import dropwhile
 from urllib.parse import unquote
 
-from forebay_protocol.errors import ApiDialect, ApiError
+from forebay_protocol.errors import ApiDialect, ApiError, shorten
 from forebay_protocol.spelling import suggest
 
 PROBES = frozenset({"/health", "/ping"})
@@ -90,14 +90,12 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
     if (probe := f"/{'/'.join(_without_empty(raw))}") in PROBES:
         return Location("", probe)
     endpoint = ""
-    if raw[0] == "v2" and not _is_coheres(_without_empty(raw)):
+    if _names_endpoint(raw):
         endpoint, raw = "".join(raw[1:2]), raw[2:]
         if not endpoint:
             return None
-    parts = after = _without_empty(raw)
-    if parts[:1] == ["openai"]:
-        parts = parts[1:]
-    parts = list(dropwhile("v1".__eq__, parts))
+    after = _without_empty(raw)
+    parts = _without_version(after)
     if _is_coheres(parts):
         return Location(endpoint, "/v1/rerank" if parts[1] == "rerank" else f"/v2/{parts[1]}")
     if parts and (parts[0] in extra or _is_route(parts)):
@@ -107,19 +105,33 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
 
 def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
     """For a path that is not there: what is unknown below a base URL that is right, else how one would end."""
+    asked = f"{method} {shorten(path)}"
     if below := _below(path, base_urls):
         similar = suggest(below, map("/{}".format, ROUTES))
-        text = f"Invalid URL ({method} {path}): the base URL is right, and there is no {below} below it.{similar}"
+        text = f"Invalid URL ({asked}): the base URL is right, and there is no {shorten(below)} below it.{similar}"
         return ApiError(404, text, "unknown_url")
     endings = " or ".join(base_urls)
-    return ApiError(404, f"Invalid URL ({method} {path}). The base URL ends with {endings}.", "unknown_url")
+    return ApiError(404, f"Invalid URL ({asked}). The base URL ends with {endings}.", "unknown_url")
 
 
 def dialect_of(path: str) -> ApiDialect:
-    """Whose errors a path answers with; `path` is a Location's."""
-    if path.startswith("/v1/messages"):
-        return ApiDialect.ANTHROPIC
-    return ApiDialect.RESPONSES if path.startswith("/v1/responses") else ApiDialect.OPENAI
+    """Whose errors a path answers with, in any spelling, and whether or not something is there."""
+    raw = path.lstrip("/").split("/")
+    parts = _without_version(_without_empty(raw[2:] if _names_endpoint(raw) else raw))
+    return _DIALECTS.get(parts[0], ApiDialect.OPENAI) if parts else ApiDialect.OPENAI
+
+
+_DIALECTS = {"messages": ApiDialect.ANTHROPIC, "responses": ApiDialect.RESPONSES}
+
+
+def _names_endpoint(raw: list[str]) -> bool:
+    """Whether a path begins with /v2/ID. `raw`: its parts, the empty ones too."""
+    return raw[0] == "v2" and not _is_coheres(_without_empty(raw))
+
+
+def _without_version(parts: list[str]) -> list[str]:
+    """What comes after a base URL, for the parts of a path without /v2/ID."""
+    return list(dropwhile("v1".__eq__, parts[1:] if parts[:1] == ["openai"] else parts))
 
 
 def _is_route(parts: list[str]) -> bool:

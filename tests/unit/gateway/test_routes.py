@@ -2,7 +2,9 @@
 
 import pytest
 
+from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import Path, RouteKind, read_path
+from forebay_gateway.proxy.admission import api_of
 from forebay_protocol.errors import ApiDialect
 from forebay_protocol.routes import PROBES
 from forebay_server.serving import routes
@@ -95,3 +97,9 @@ def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> Non
     found = read_path("POST", path.encode(), shared=False)
     assert found
     assert found.api is api
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("target", [b"/v1/messages/batches?x=1", b"/v2/one/openai/v1/messages/foo"])
+def test_so_does_that_of_a_path_that_is_not_there(target: bytes, shared: bool) -> None:
+    assert api_of(Head("POST", target, "1.1", []), shared=shared) is ApiDialect.ANTHROPIC

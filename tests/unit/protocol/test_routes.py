@@ -116,10 +116,42 @@ def test_an_unknown_path_is_told_from_a_wrong_base_url(path: str, said: str) -> 
 
 @pytest.mark.parametrize(
     ("path", "api"),
-    [(CHAT, ApiDialect.OPENAI), ("/v1/responses/resp_1", ApiDialect.RESPONSES), ("/v1/messages", ApiDialect.ANTHROPIC)],
+    [
+        (CHAT, ApiDialect.OPENAI),
+        ("/v1/responses/resp_1", ApiDialect.RESPONSES),
+        ("/v1/messages", ApiDialect.ANTHROPIC),
+        ("/v2/messages/openai/v1/models", ApiDialect.OPENAI),
+        ("/v1/messagesx", ApiDialect.OPENAI),
+        ("/v2/one/run", ApiDialect.OPENAI),
+        ("/v2/one", ApiDialect.OPENAI),
+        ("/v2", ApiDialect.OPENAI),
+        ("/", ApiDialect.OPENAI),
+        ("", ApiDialect.OPENAI),
+    ],
 )
 def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> None:
     assert dialect_of(path) is api
+
+
+@pytest.mark.parametrize(
+    "base", ["", "/v1", "/v1//v1", "/openai/v1", "/v2/one/openai/v1", "/v2/one/openai", "//v2/one/v1"]
+)
+@pytest.mark.parametrize(
+    ("below", "api"),
+    [
+        ("/messages/batches", ApiDialect.ANTHROPIC),
+        ("/messages/foo/", ApiDialect.ANTHROPIC),
+        ("/responses/a/b", ApiDialect.RESPONSES),
+        ("/chat/messages", ApiDialect.OPENAI),
+    ],
+)
+def test_the_shape_of_errors_follows_a_path_that_is_not_there(base: str, below: str, api: ApiDialect) -> None:
+    assert dialect_of(base + below) is api
+
+
+def test_a_long_path_is_not_repeated_whole() -> None:
+    for path in (f"/v1/{'x' * 60_000}", f"/{'x' * 60_000}"):
+        assert len(not_found("POST", path, OWN_URLS).message) < 600
 
 
 def test_the_table_for_people_says_the_same() -> None:

@@ -259,6 +259,12 @@ async def test_anthropics_clients_send_their_key_another_way() -> None:
     assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (401, "error", "authentication_error")
 
 
+@pytest.mark.parametrize("path", ["/v1/messages/batches", "/v2/ID/openai/v1/messages/foo"])
+async def test_anthropics_clients_are_told_in_their_shape_that_nothing_is_there(path: str) -> None:
+    reply = await call(path, method="POST")
+    assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (404, "error", "not_found_error")
+
+
 async def test_tools_that_are_left_out_are_named_in_a_header() -> None:
     tools = [{"type": "web_search_20250305", "name": f"a\r\nx-{number}: b"} for number in range(20)]
     body = json.dumps({"tools": tools}).encode()

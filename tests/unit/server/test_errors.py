@@ -65,6 +65,7 @@ def test_other_bodies_are_understood(body: dict[str, object]) -> None:
 def test_a_wrong_method_is_an_error_of_the_request() -> None:
     made = of_status(405, "", "GET", "/v1/embeddings")
     assert (made.status, made.code) == (405, "method_not_supported")
+    assert len(of_status(405, "", "GET", f"/v1/models/{'x' * 60_000}").message) < 300
 
 
 @pytest.mark.parametrize(

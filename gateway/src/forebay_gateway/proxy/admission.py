@@ -6,6 +6,7 @@ from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import WEB_SOCKETS, Path, read_path
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import ApiDialect
+from forebay_protocol.routes import dialect_of
 
 
 @dataclass(frozen=True)
@@ -47,5 +48,7 @@ class Admission:
 
 def api_of(head: Head | None, *, shared: bool) -> ApiDialect:
     """Whose errors a client knows that was not admitted."""
-    path = read_path(head.method, head.target, shared=shared) if head else None
-    return path.api if path else ApiDialect.OPENAI
+    if head is None:
+        return ApiDialect.OPENAI
+    path = read_path(head.method, head.target, shared=shared)
+    return path.api if path else dialect_of(head.path)

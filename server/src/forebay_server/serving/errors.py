@@ -90,7 +90,7 @@ def not_available(operation: str, switch: str = "") -> ApiError:
 def of_status(status: int, detail: str, method: str, path: str) -> ApiError:
     """The error for a status that the web framework answers by itself, such as 405 for a route's other methods."""
     if status == 405:
-        return ApiError(405, f"Not allowed to {method} on {path}.", "method_not_supported")
+        return ApiError(405, f"Not allowed to {method} on {errors.shorten(path)}.", "method_not_supported")
     return ApiError(status, clean(detail) or HTTPStatus(status).phrase)
 
 

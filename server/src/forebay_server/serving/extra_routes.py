@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from forebay_protocol.errors import ApiError
+from forebay_protocol.errors import ApiError, shorten
 from forebay_protocol.routes import OWN_URLS, not_found
 from forebay_server.serving import errors, routes
 from forebay_server.serving.openapi_document import served_document
@@ -44,7 +44,7 @@ async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
     for card in await model_cards(raw_request):
         if card["id"] == model:
             return JSONResponse(card)
-    error = ApiError(404, f"The model '{model}' does not exist", "model_not_found", "model")
+    error = ApiError(404, f"The model '{shorten(model)}' does not exist", "model_not_found", "model")
     return error_response(error, raw_request.url.path)
 
 

@@ -90,10 +90,11 @@ def read_path(path: str) -> RequestedRoute:
     """What a path asks for, in any of the spellings that clients use."""
     location = locate(path, _ABSENT)
     if location is None:
-        return RequestedRoute(path, served=False)
+        return RequestedRoute(path, served=False, api=dialect_of(path))
     if not location.path:
         runsync = location.rest == "runsync"
-        return RequestedRoute(f"/v2/{location.endpoint}/runsync" if runsync else path, served=runsync)
+        known = f"/v2/{location.endpoint}/runsync" if runsync else path
+        return RequestedRoute(known, served=runsync, api=dialect_of(path))
     resource = location.path.removeprefix("/v1/").partition("/")[0]
     if resource in ABSENT_PARTS:
         return RequestedRoute(path, served=False, absent=ABSENT_PARTS[resource])

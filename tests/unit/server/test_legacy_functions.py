@@ -62,6 +62,27 @@ def test_a_conversation_with_functions_becomes_one_with_tools() -> None:
     ]
 
 
+def test_results_of_functions_are_those_of_tools_whatever_else_is_sent() -> None:
+    result = {"role": "function", "name": "weather", "content": "sunny"}
+    (message,) = adapted(messages=[result])["messages"]
+    assert message == {**result, "role": "tool", "tool_call_id": "call_0"}
+
+
+@pytest.mark.parametrize(
+    ("calls", "kept"),
+    [
+        ([{"id": "a"}, {"id": "b"}], [{"id": "a"}, {"id": "b"}]),
+        ([], [{"id": "call_0", "type": "function", "function": CALL}]),
+        (None, [{"id": "call_0", "type": "function", "function": CALL}]),
+    ],
+)
+def test_a_message_that_has_both_forms_keeps_the_calls_of_tools(calls: Any, kept: list[dict[str, Any]]) -> None:
+    sent = [{"role": "assistant", "tool_calls": calls, "function_call": CALL}, {"role": "function", "content": "sunny"}]
+    message, result = adapted(messages=sent)["messages"]
+    assert message == {"role": "assistant", "tool_calls": kept}
+    assert result["tool_call_id"] == kept[0]["id"]
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

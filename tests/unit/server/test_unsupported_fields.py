@@ -112,6 +112,10 @@ def adapted(path: str, **fields: Any) -> dict[str, Any]:
     ("path", "fields", "param"),
     [
         (CHAT, {"modalities": ["text", "audio"]}, "modalities"),
+        (CHAT, {"modalities": "audio"}, "modalities"),
+        (CHAT, {"modalities": {"audio": True}}, "modalities"),
+        (CHAT, {"modalities": False}, "modalities"),
+        (CHAT, {"modalities": [["text"]]}, "modalities"),
         (RESPONSES, {"conversation": "conv_1"}, "conversation"),
         (RESPONSES, {"conversation": {"id": "conv_1"}}, "conversation"),
     ],
@@ -126,6 +130,9 @@ def test_what_would_be_lost_is_refused(path: str, fields: dict[str, Any], param:
     ("path", "fields", "left"),
     [
         (CHAT, {"modalities": ["text"]}, {}),
+        (CHAT, {"modalities": []}, {}),
+        (CHAT, {"modalities": "text"}, {}),
+        (CHAT, {"modalities": None}, {"modalities": None}),
         (RESPONSES, {"conversation": None}, {"conversation": None}),
         (RESPONSES, {"input": [{"type": "function_call"}]}, {"input": [{"type": "function_call"}]}),
     ],

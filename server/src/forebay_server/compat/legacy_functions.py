@@ -52,8 +52,10 @@ def _adapt_messages(messages: list[Any]) -> list[Any]:
         if isinstance(call, dict):
             identity = f"call_{number}"
             others = {name: value for name, value in message.items() if name != "function_call"}
-            tool_call = {"id": identity, "type": "function", "function": call}
-            adapted.append({**others, "tool_calls": [tool_call]})
+            calls = others.get("tool_calls") or [{"id": identity, "type": "function", "function": call}]
+            if isinstance(calls, list) and isinstance(calls[0], dict):
+                identity = calls[0].get("id")
+            adapted.append({**others, "tool_calls": calls})
         elif isinstance(message, dict) and message.get("role") == "function":
             adapted.append({**message, "role": "tool", "tool_call_id": identity or f"call_{number}"})
         else:

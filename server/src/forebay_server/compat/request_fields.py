@@ -190,7 +190,9 @@ _OF_ANTHROPIC = (
 )
 _FOR_ANTHROPIC = re.compile(b'"(?:%s)' % "|".join(_OF_ANTHROPIC).encode())
 
-_FOR_CHAT = re.compile(rb'%s|"(?:functions|function_call|modalities)"\s*:' % _FOR_OPENAI.pattern)
+_FOR_CHAT = re.compile(
+    rb'%s|"(?:(?:functions|function_call|modalities)"\s*:|role"\s*:\s*"function")' % _FOR_OPENAI.pattern
+)
 
 _OF_OPENAI = (
     'grammar"',

@@ -123,7 +123,8 @@ def _asks_for_nothing(name: str, value: Any) -> bool:
 def refuse_audio(fields: Fields) -> Fields:
     """Chat completions that want text, which is all that vLLM answers with."""
     modalities = fields.get("modalities")
-    if isinstance(modalities, list) and any(each != "text" for each in modalities):
+    asked = modalities if isinstance(modalities, list) else [modalities]
+    if modalities is not None and any(each != "text" for each in asked):
         raise Incompatible('Answers are text only: send modalities as ["text"], or not at all.', "modalities")
     return {name: value for name, value in fields.items() if name != "modalities" or modalities is None}
 

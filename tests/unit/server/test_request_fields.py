@@ -14,6 +14,8 @@ SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
 
 FUNCTION = {"type": "function", "name": "read", "parameters": {"type": "object"}}
 WEB = {"type": "web_search"}
+PREVIEW = {"type": "web_search_preview_2025_03_11"}
+ONLY_WEB = {"type": "allowed_tools", "mode": "required", "tools": [WEB]}
 
 
 def adapted(path: str, **fields: Any) -> dict[str, Any]:
@@ -142,7 +144,34 @@ def test_a_choice_among_tools_keeps_those_that_are_left() -> None:
     choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "read"}, WEB]}
     made = adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice=choice)
     assert made["tool_choice"]["tools"] == [{"type": "function", "name": "read"}]
-    assert adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice={**choice, "tools": [WEB]})["tool_choice"] == "none"
+    free = {**choice, "mode": "auto"}
+    assert adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice={**free, "tools": [WEB]})["tool_choice"] == "none"
+    assert adapted(RESPONSES, tools=[WEB], tool_choice=free) == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "read"}, "x": "web_search"},
+        {"tools": [{"type": "web_search_preview"}], "tool_choice": {"type": "web_search_preview"}},
+        {"tools": [{"type": "mcp", "server_label": "x"}], "tool_choice": {"type": "mcp", "server_label": "x"}},
+        {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "mode": "auto"}, "x": "web_search"},
+        {"tools": [FUNCTION], "tool_choice": ["web_search"]},
+    ],
+)
+def test_a_choice_that_can_be_met_or_is_wrong_is_left_to_vllm(fields: dict[str, Any]) -> None:
+    body = json.dumps(fields).encode()
+    assert adapt_body(RESPONSES, body).content is body
+
+
+def test_a_choice_that_is_wrong_is_not_dropped_with_the_tools() -> None:
+    assert adapted(RESPONSES, tools=[WEB], tool_choice="sometimes") == {"tool_choice": "sometimes"}
+    assert adapted(MESSAGES, tools=[SEARCH], tool_choice={"type": "x"}) == {"tool_choice": {"type": "x"}}
+
+
+def test_a_tool_that_is_left_out_is_named_though_another_has_its_name() -> None:
+    tools = [WEB, WEB, {**FUNCTION, "name": "web_search"}]
+    assert adapt_body(RESPONSES, json.dumps({"tools": tools}).encode()).left_out == ("web_search",)
 
 
 def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
@@ -183,6 +212,50 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
             RESPONSES,
             {"tools": [FUNCTION, WEB], "tool_choice": WEB},
             "no tool of the type web_search here",
+            "tool_choice",
+        ),
+        (
+            RESPONSES,
+            {"tools": [{"type": "computer_use_preview"}], "tool_choice": {"type": "computer"}},
+            "no tool of the type computer here",
+            "tool_choice",
+        ),
+        (
+            RESPONSES,
+            {"tools": [FUNCTION, PREVIEW], "tool_choice": {"type": "web_search_preview"}},
+            "no tool of the type web_search_preview here",
+            "tool_choice",
+        ),
+        (RESPONSES, {"tool_choice": WEB}, "no tool of the type web_search here", "tool_choice"),
+        (
+            RESPONSES,
+            {"tools": [FUNCTION], "tool_choice": {"type": "code_interpreter"}},
+            "no tool of the type code_interpreter here",
+            "tool_choice",
+        ),
+        (
+            RESPONSES,
+            {"tools": [WEB], "tool_choice": {"type": "function", "name": "f"}},
+            "no tool of the type function here",
+            "tool_choice",
+        ),
+        (RESPONSES, {"tools": [WEB], "tool_choice": ONLY_WEB}, "no tool of the type web_search here", "tool_choice"),
+        (
+            RESPONSES,
+            {"tools": [FUNCTION, WEB], "tool_choice": ONLY_WEB},
+            "no tool of the type web_search here",
+            "tool_choice",
+        ),
+        (
+            RESPONSES,
+            {"tools": [WEB], "tool_choice": {**ONLY_WEB, "tools": [{"type": "function", "name": "f"}]}},
+            "no tool of the type web_search here",
+            "tool_choice",
+        ),
+        (
+            MESSAGES,
+            {"tools": [SEARCH], "tool_choice": {"type": "tool", "name": "f"}},
+            "web_search is one that Anthropic's servers run",
             "tool_choice",
         ),
         (MESSAGES, {"guided_regex": "a"}, "/v1/chat/completions with structured_outputs", "guided_regex"),

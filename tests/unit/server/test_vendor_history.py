@@ -167,6 +167,32 @@ def test_tools_within_the_input_are_among_the_others(kind: str) -> None:
     assert [tool["name"] for tool in alone["tools"]] == ["write"]
 
 
+def test_of_tools_with_one_name_the_last_counts() -> None:
+    newer = {**FUNCTION, "description": "Newer."}
+    other = {"type": "custom", "name": "read"}
+    servers = [{"type": "mcp", "server_label": label} for label in "ab"]
+    item = {"type": "tool_search_output", "tools": [newer, other, *servers]}
+    made = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item, item], "tools": [FUNCTION]}).encode()).content)
+    assert made["tools"] == [newer, other, *servers]
+
+
+def test_searches_in_one_namespace_add_to_it() -> None:
+    def found(*names: str) -> dict[str, Any]:
+        tools = [{**FUNCTION, "name": name} for name in names]
+        return {"type": "namespace", "name": "mail", "tools": tools}
+
+    items = [{"type": "tool_search_output", "tools": [found(*names)]} for names in (("read",), ("send", "read"))]
+    made = json.loads(adapt_body(RESPONSES, json.dumps({"input": items, "tools": [FUNCTION, 7]}).encode()).content)
+    assert made["tools"] == [FUNCTION, 7, found("read", "send")]
+
+
+def test_many_tools_within_the_input_take_time_in_proportion() -> None:
+    namespace = {"type": "namespace", "name": "mail", "tools": [FUNCTION]}
+    item = {"type": "additional_tools", "tools": [namespace] * 100_000}
+    made = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item]}).encode()).content)
+    assert made["tools"] == [namespace]
+
+
 def test_what_nothing_makes_here_is_not_asked_for() -> None:
     include = ["reasoning.encrypted_content", "web_search_call.action.sources", "web_search_call.results"]
     content = json.loads(adapt_body(RESPONSES, json.dumps({"input": "Hi", "include": include}).encode()).content)

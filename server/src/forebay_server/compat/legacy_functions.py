@@ -54,7 +54,7 @@ def _adapt_messages(messages: list[Any]) -> list[Any]:
             others = {name: value for name, value in message.items() if name != "function_call"}
             calls = others.get("tool_calls") or [{"id": identity, "type": "function", "function": call}]
             if isinstance(calls, list) and isinstance(calls[0], dict):
-                identity = calls[0].get("id")
+                identity = str(calls[0].get("id") or identity)
             adapted.append({**others, "tool_calls": calls})
         elif isinstance(message, dict) and message.get("role") == "function":
             adapted.append({**message, "role": "tool", "tool_call_id": identity or f"call_{number}"})

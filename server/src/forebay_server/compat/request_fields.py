@@ -28,10 +28,11 @@ from forebay_server.compat.vendor_tools import (
     FOREIGN_TOOLS,
     SERVER_TOOLS,
     TOOL_ITEMS,
+    TOOL_SERVER_TOOLS,
+    Adapted,
     Fields,
     adapt_anthropic_tools,
     adapt_openai_tools,
-    find_left_out,
 )
 
 __all__ = ["CHAT", "COMPLETIONS", "GUIDED", "MESSAGES", "RESPONSES", "AdaptedBody", "adapt_body", "adapt_fields"]
@@ -74,12 +75,15 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
     except (ValueError, RecursionError):
         return AdaptedBody(body)
     try:
-        if not isinstance(fields, dict) or (adapted := adapt_fields(path, fields)) == fields:
+        if not isinstance(fields, dict):
+            return AdaptedBody(body)
+        adapted, left_out = _adapt(path, fields)
+        if adapted == fields:
             return AdaptedBody(body)
         content = json.dumps(adapted).encode()
     except RecursionError:
         raise Incompatible("The request's body is nested too deeply.") from None
-    return AdaptedBody(content, find_left_out(fields, adapted))
+    return AdaptedBody(content, left_out)
 
 
 def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:
@@ -88,10 +92,15 @@ def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:
     Raises:
         Incompatible: they ask for something that cannot be done here.
     """
+    return _adapt(path, fields)[0]
+
+
+def _adapt(path: str, fields: Mapping[str, Any]) -> Adapted:
     adapted = dict(fields)
     for adapt in _ADAPTERS.get(path, ()):
         adapted = adapt(adapted)
-    return adapted
+    adapt_tools = _TOOL_ADAPTERS.get(path)
+    return adapt_tools(adapted) if adapt_tools else (adapted, ())
 
 
 def adapt_guided(fields: Fields) -> Fields:
@@ -171,10 +180,16 @@ _ADAPTERS: Mapping[str, Collection[Adapt]] = {
     CHAT: (adapt_guided, adapt_greedy, adapt_functions, refuse_audio),
     f"{CHAT}/batch": (adapt_guided, adapt_greedy),
     COMPLETIONS: (adapt_guided, adapt_greedy, adapt_suffix),
-    RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_history, adapt_openai_tools, refuse_conversation),
-    MESSAGES: (adapt_guided_messages, adapt_anthropic_history, adapt_anthropic_tools),
-    f"{MESSAGES}/count_tokens": (adapt_anthropic_history, adapt_anthropic_tools),
+    RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_history, refuse_conversation),
+    MESSAGES: (adapt_guided_messages, adapt_anthropic_history),
+    f"{MESSAGES}/count_tokens": (adapt_anthropic_history,),
 }
+
+_TOOL_ADAPTERS: Mapping[str, Callable[[Fields], Adapted]] = {
+    RESPONSES: adapt_openai_tools,
+    **dict.fromkeys((MESSAGES, f"{MESSAGES}/count_tokens"), adapt_anthropic_tools),
+}
+"""These come last, as tools are found in the history too."""
 
 _FOR_OPENAI = re.compile(rb'"(?:guided_|suffix"|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])')
 _OF_ANTHROPIC = (
@@ -200,6 +215,7 @@ _OF_OPENAI = (
     'encrypted_content"',
     r'conversation"\s*:',
     *FOREIGN_TOOLS,
+    *(f'{kind}"' for kind in TOOL_SERVER_TOOLS),
     *ANSWERED_CALLS,
     *FINISHED_CALLS,
     *SPENT_ITEMS,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of
+from forebay_server.compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of, merge_tools
 
 SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 """Blocks of Anthropic's with a call of a tool that its servers ran."""
@@ -134,7 +134,7 @@ def adapt_openai_history(fields: Fields) -> Fields:
     brought = [tool for item in items if kind_of(item) in TOOL_ITEMS for tool in list_of(item, "tools")]
     tools = fields.get("tools") or []
     if brought and isinstance(tools, list):
-        adapted["tools"] = [*tools, *brought]
+        adapted["tools"] = merge_tools([*tools, *brought])
     return adapted
 
 

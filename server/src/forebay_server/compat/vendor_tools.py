@@ -1,6 +1,6 @@
 """Tools of Anthropic and OpenAI that have a type in place of a schema: dropped, given a schema, or refused. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
@@ -93,17 +93,24 @@ TOOL_ITEMS = ("additional_tools", "tool_search_output")
 """Items of the Responses API that bring tools in the middle of a conversation, as Codex sends them for some models."""
 
 
-def adapt_anthropic_tools(fields: Fields) -> Fields:
+Adapted = tuple[Fields, tuple[str, ...]]
+"""The fields of a request, and the names of the tools that they had and have no more."""
+
+
+def adapt_anthropic_tools(fields: Fields) -> Adapted:
     """Tools of the Messages API that have a type of Anthropic's in place of a schema; no tools where the list is empty.
+
+    Raises:
+        Incompatible: a tool is forced, or described, that cannot be used here.
 
     vLLM 0.32 takes an empty list for tools that the model may call, and refuses it where there is no parser for calls.
     """
     tools = fields.get("tools")
     choice = fields.get("tool_choice")
     if tools == [] and (choice is None or (isinstance(choice, dict) and choice.get("type") in ("auto", "none"))):
-        return {name: value for name, value in fields.items() if name not in ("tools", "tool_choice")}
+        return _without_tools(fields), ()
     if not isinstance(tools, list) or all(not isinstance(tool, dict) or "input_schema" in tool for tool in tools):
-        return fields
+        return fields, ()
     adapted, left_out = [], []
     for tool in tools:
         kind = tool.get("type") if isinstance(tool, dict) else None
@@ -120,37 +127,68 @@ def adapt_anthropic_tools(fields: Fields) -> Fields:
                 "input_schema.",
                 "tools",
             )
-    forced = isinstance(choice, dict) and choice.get("type") == "tool" and choice.get("name")
-    if forced in left_out or (left_out and not adapted and isinstance(choice, dict) and choice.get("type") == "any"):
-        name = forced or left_out[0]
+    forces = kind_of(choice) in ("any", "tool")
+    forced = choice.get("name") if isinstance(choice, dict) and choice.get("type") == "tool" else None
+    if forces and (forced in left_out or (left_out and not adapted)):
+        name = forced if forced in left_out else left_out[0]
         raise Incompatible(f"The tool {name} is one that Anthropic's servers run; there is none here.", "tool_choice")
-    made = {**fields, "tools": adapted}
-    if not adapted:
-        del made["tools"]
-        made.pop("tool_choice", None)
-    return made
-
-
-def adapt_openai_tools(fields: Fields) -> Fields:
-    """Tools of the Responses API without those that nobody runs here, and without grammars, which vLLM refuses."""
-    tools = fields.get("tools")
-    if not isinstance(tools, list):
-        return fields
-    left_out = [str(tool.get("type")) for tool in tools if _is_foreign(tool)]
-    adapted = [_describe_grammar(each) for tool in tools if not _is_foreign(tool) for each in _free_custom_tools(tool)]
-    choice = fields.get("tool_choice")
-    forced = choice.get("type") if isinstance(choice, dict) else None
-    if forced in left_out or (left_out and not adapted and choice == "required"):
-        raise Incompatible(f"There is no tool of the type {forced or left_out[0]} here.", "tool_choice")
-    if left_out and isinstance(choice, dict) and forced == "allowed_tools":
-        allowed = choice.get("tools")
-        allowed = [tool for tool in allowed if not _is_foreign(tool)] if isinstance(allowed, list) else allowed
-        fields = {**fields, "tool_choice": {**choice, "tools": allowed} if allowed else "none"}
-    made = {**fields, "tools": adapted}
     if left_out and not adapted:
-        del made["tools"]
-        made.pop("tool_choice", None)
-    return made
+        return _without_tools(fields, choice is None or kind_of(choice) in ("auto", "none")), tuple(left_out)
+    return {**fields, "tools": adapted}, tuple(left_out)
+
+
+def adapt_openai_tools(fields: Fields) -> Adapted:
+    """Tools of the Responses API without those that nobody runs here, and without grammars, which vLLM refuses.
+
+    Raises:
+        Incompatible: a tool is forced that nobody runs here, or one is, and none is left.
+    """
+    tools = fields.get("tools")
+    offered = tools if isinstance(tools, list) else []
+    left_out = tuple(dict.fromkeys(kind_of(tool) for tool in offered if _is_foreign(tool)))
+    kept = [tool for tool in offered if not _is_foreign(tool)]
+    choice = _adapt_choice(fields.get("tool_choice"), {kind_of(tool) for tool in kept}, left_out)
+    adapted = {**fields, "tool_choice": choice} if "tool_choice" in fields else fields
+    if left_out and not kept:
+        return _without_tools(adapted, choice in (None, "auto", "none")), left_out
+    if isinstance(tools, list):
+        tools = [_describe_grammar(each) for tool in kept for each in _free_custom_tools(tool)]
+        adapted = {**adapted, "tools": tools}
+    return adapted, left_out
+
+
+def _adapt_choice(choice: Any, kinds: Collection[str], left_out: Sequence[str]) -> Any:
+    """What a request says of the tools to call, where tools of these kinds are left."""
+    forced = kind_of(choice)
+    none_left = bool(left_out) and not kinds
+    if forced != "allowed_tools" or not isinstance(choice.get("tools"), list):
+        if _is_absent(choice, kinds) or (none_left and (forced or choice == "required")):
+            raise _no_tool(forced or left_out[0])
+        return choice
+    absent = [kind_of(tool) for tool in choice["tools"] if _is_absent(tool, kinds)]
+    if not absent and not none_left:
+        return choice
+    allowed = [tool for tool in choice["tools"] if not _is_absent(tool, kinds)]
+    if allowed and not none_left:
+        return {**choice, "tools": allowed}
+    if choice.get("mode") == "auto":
+        return "none"
+    raise _no_tool([*absent, *left_out][0])
+
+
+def _is_absent(part: Any, kinds: Collection[str]) -> bool:
+    """Whether a choice means a tool that some server runs, and that is not among those that are left."""
+    kind = kind_of(part)
+    return kind.startswith((*FOREIGN_TOOLS, *TOOL_SERVER_TOOLS)) and kind not in kinds
+
+
+def _no_tool(kind: str) -> Incompatible:
+    return Incompatible(f"There is no tool of the type {kind[:64]} here.", "tool_choice")
+
+
+def _without_tools(fields: Fields, choice_too: bool = True) -> Fields:
+    gone = ("tools", "tool_choice") if choice_too else ("tools",)
+    return {name: value for name, value in fields.items() if name not in gone}
 
 
 def kind_of(part: Any) -> str:
@@ -187,19 +225,33 @@ def _describe_grammar(tool: Any) -> Any:
     return {**rest, "description": f"{tool.get('description') or ''}\n{rule}".strip()}
 
 
-def find_left_out(fields: Mapping[str, Any], adapted: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the tools that a request had, wherever it had them, and has no more."""
-    kept = set(_tool_names(adapted))
-    return tuple(name for name in _tool_names(fields) if name not in kept)
+def merge_tools(tools: list[Any]) -> list[Any]:
+    """Of tools with one type and one name the last, in the place of the first; namespaces of one name as one."""
+    merged: dict[Any, Any] = {}
+    for number, tool in enumerate(tools):
+        key = _identity(tool, number)
+        if kind_of(tool) == "namespace" and isinstance(tool.get("tools"), list):
+            within = list_of(merged.get(key, {}), "tools")
+            within.extend(tool["tools"])
+            merged[key] = {**tool, "tools": within}
+        else:
+            merged[key] = tool
+    return [_without_doubles(tool) if kind_of(tool) == "namespace" else tool for tool in merged.values()]
 
 
-def _tool_names(fields: Mapping[str, Any]) -> list[str]:
-    bringing = [item for item in list_of(fields, "input") if kind_of(item) in TOOL_ITEMS]
-    tools = [tool for each in (fields, *bringing) for tool in list_of(each, "tools")]
-    within = [tool for each in tools if kind_of(each) == "namespace" for tool in list_of(each, "tools")]
-    named = [tool for tool in (*tools, *within) if isinstance(tool, dict) and kind_of(tool) != "namespace"]
-    names = (tool.get("name") or tool.get("type") for tool in named)
-    return [name for name in names if isinstance(name, str)]
+def _without_doubles(namespace: Fields) -> Fields:
+    tools = namespace.get("tools")
+    if not isinstance(tools, list):
+        return namespace
+    return {**namespace, "tools": list({_identity(tool, number): tool for number, tool in enumerate(tools)}.values())}
+
+
+def _identity(tool: Any, number: int) -> tuple[str, object]:
+    """What two declarations of the same tool have in common; `number` for what is no tool."""
+    if not kind_of(tool):
+        return "", number
+    name = tool.get("name") or tool.get("server_label")
+    return kind_of(tool), name if isinstance(name, str) else ""
 
 
 def list_of(part: Mapping[str, Any], name: str) -> list[Any]:

@@ -105,13 +105,14 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
 
 def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
     """For a path that is not there: what is unknown below a base URL that is right, else how one would end."""
-    asked = f"{method} {shorten(path)}"
+    asked = shorten(path)
     if below := _below(path, base_urls):
         similar = suggest(below, map("/{}".format, ROUTES))
-        text = f"Invalid URL ({asked}): the base URL is right, and there is no {shorten(below)} below it.{similar}"
+        below = shorten(below)
+        text = f"Invalid URL ({method} {asked}): the base URL is right, and there is no {below} below it.{similar}"
         return ApiError(404, text, "unknown_url")
     endings = " or ".join(base_urls)
-    return ApiError(404, f"Invalid URL ({asked}). The base URL ends with {endings}.", "unknown_url")
+    return ApiError(404, f"Invalid URL ({method} {asked}). The base URL ends with {endings}.", "unknown_url")
 
 
 def dialect_of(path: str) -> ApiDialect:

@@ -13,6 +13,7 @@ SEARCHED = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search",
 FOUND = {"type": "web_search_result", "title": "Dams", "url": "https://example.com", "encrypted_content": "Zm9v"}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "Zm9v"}}
 PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "Zm9v"}}
+PNG = "data:image/png;base64,iVBORw0KGgo="
 FUNCTION = {"type": "function", "name": "read", "parameters": {"type": "object"}}
 QUESTION = {"role": "user", "content": "Hi"}
 
@@ -50,6 +51,18 @@ def document(**source: Any) -> dict[str, Any]:
             result("bash_code_execution", {"stdout": "4", "encrypted_stdout": "Zm9v"}),
             [text('Result of bash_code_execution: {"stdout": "4"}')],
         ),
+        (
+            result("web_fetch", {"type": "web_fetch_result", "url": "https://example.com", "content": PDF}),
+            [
+                text(
+                    'Result of web_fetch: {"type": "web_fetch_result", "url": "https://example.com", "content": '
+                    '{"type": "document", "source": {"type": "base64", "media_type": "application/pdf", '
+                    '"data": "(PDF left out)"}}}'
+                )
+            ],
+        ),
+        (result("mcp", [text("one"), text(f"a {PNG} b")]), [text("Result of mcp: one\na (PNG left out) b")]),
+        (document(type="text", data=f"<img src={PNG}>"), [text("Dams"), text(f"<img src={PNG}>")]),
         ({**SEARCHED, "type": "mcp_tool_use", "server_name": "x"}, [text('Called web_search with {"query": "dams"}')]),
         (result("mcp", [text("one"), text("two")]), [text("Result of mcp: one\ntwo")]),
         (document(type="text", media_type="text/plain", data="Water."), [text("Dams"), text("Water.")]),
@@ -87,6 +100,7 @@ def test_the_result_of_a_clients_tool_keeps_its_documents() -> None:
         (document(type="file", file_id="file_1"), "no Files API"),
         ({"type": "image", "source": {"type": "file", "file_id": "file_1"}}, "no Files API"),
         ({"type": "container_upload", "file_id": "file_1"}, "no Files API"),
+        (document(type="content", content=[{"type": "image", "source": {"type": "file"}}]), "no Files API"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(block: dict[str, Any], says: str) -> None:
@@ -137,6 +151,14 @@ EXEC = {"type": "exec", "command": ["ls"], "env": {}}
                 "outputs": [{"logs": "2"}],
             },
             [call("code_interpreter", input="1+1"), output('[{"logs": "2"}]')],
+        ),
+        (
+            {"type": "code_interpreter_call", "id": "call_1", "code": "", "outputs": [{"type": "image", "url": PNG}]},
+            [call("code_interpreter", input=None), output('[{"type": "image", "url": "(PNG left out)"}]')],
+        ),
+        (
+            {"type": "mcp_call", "id": "call_1", "name": "x", "output": PNG},
+            [call("x", input=None), output("(PNG left out)")],
         ),
         (
             {"type": "mcp_call", "id": "call_1", "name": "roll", "arguments": '{"dice": 2}', "output": "7"},
@@ -197,6 +219,12 @@ def test_what_nothing_makes_here_is_not_asked_for() -> None:
     include = ["reasoning.encrypted_content", "web_search_call.action.sources", "web_search_call.results"]
     content = json.loads(adapt_body(RESPONSES, json.dumps({"input": "Hi", "include": include}).encode()).content)
     assert content["include"] == ["reasoning.encrypted_content"]
+
+
+def test_what_nobody_knows_is_left_to_vllm_to_refuse() -> None:
+    include = ["web_search_call.results", "web_search_call.result", {}]
+    content = json.loads(adapt_body(RESPONSES, json.dumps({"input": "Hi", "include": include}).encode()).content)
+    assert content["include"] == ["web_search_call.result", {}]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from forebay_server.compat.encoded_files import leave_out_files
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of, merge_tools
 
@@ -36,17 +37,8 @@ SPENT_ITEMS = (
 )
 """Items of the Responses API that say nothing which the messages around them do not say, or nothing in text."""
 
-INCLUDABLE = frozenset(
-    {
-        "code_interpreter_call.outputs",
-        "computer_call_output.output.image_url",
-        "file_search_call.results",
-        "message.input_image.image_url",
-        "message.output_text.logprobs",
-        "reasoning.encrypted_content",
-    }
-)
-"""What vLLM takes in `include` of the Responses API. It refuses OpenAI's others, which nothing makes here."""
+NOT_INCLUDABLE = ("web_search_call.action.sources", "web_search_call.results")
+"""What vLLM refuses of OpenAI's values of `include` of the Responses API: nothing makes it here."""
 
 
 def adapt_anthropic_history(fields: Fields) -> Fields:
@@ -89,9 +81,7 @@ def _adapt_parts(parts: list[Any]) -> list[Any]:
     made = []
     for part in parts:
         kind = kind_of(part)
-        source = part.get("source") if kind in ("document", "image") else None
-        if kind == "container_upload" or (isinstance(source, dict) and source.get("type") == "file"):
-            raise Incompatible("There is no Files API of Anthropic's here. Send the content of the file.", "messages")
+        _refuse_file(part)
         if kind == "document":
             made += _read_document(part)
         elif kind == "search_result":
@@ -104,6 +94,14 @@ def _adapt_parts(parts: list[Any]) -> list[Any]:
     return made
 
 
+def _refuse_file(part: Any) -> None:
+    """Raises Incompatible for a part that names a file of Anthropic's."""
+    kind = kind_of(part)
+    source = part.get("source") if kind in ("document", "image") else None
+    if kind == "container_upload" or kind_of(source) == "file":
+        raise Incompatible("There is no Files API of Anthropic's here. Send the content of the file.", "messages")
+
+
 def _read_document(document: Mapping[str, Any]) -> list[Any]:
     """A document of text as blocks."""
     source = document.get("source")
@@ -113,6 +111,8 @@ def _read_document(document: Mapping[str, Any]) -> list[Any]:
         return [*head, _text(document["source"].get("data"))]
     if kind == "content":
         content = document["source"].get("content")
+        for part in list_of(document["source"], "content"):
+            _refuse_file(part)
         return [*head, *(content if isinstance(content, list) else [_text(content)])]
     raise Incompatible(
         "A document can be read here only where its source is text. Send the text, or the pages as images to a model "
@@ -126,7 +126,7 @@ def adapt_openai_history(fields: Fields) -> Fields:
     adapted = dict(fields)
     include = fields.get("include")
     if isinstance(include, list):
-        adapted["include"] = [each for each in include if not isinstance(each, str) or each in INCLUDABLE]
+        adapted["include"] = [each for each in include if each not in NOT_INCLUDABLE]
     items = fields.get("input")
     if not isinstance(items, list):
         return adapted
@@ -171,7 +171,7 @@ def _call(item: Mapping[str, Any], name: str, asked: Any) -> Fields:
             asked = json.loads(asked)
         except (ValueError, RecursionError):
             asked = {"input": asked}
-    arguments = _dump(asked if isinstance(asked, dict) else {"input": asked})
+    arguments = _dump(leave_out_files(asked if isinstance(asked, dict) else {"input": asked}))
     return {"type": "function_call", "call_id": _call_id(item), "name": name, "arguments": arguments}
 
 
@@ -184,13 +184,15 @@ def _call_id(item: Mapping[str, Any]) -> str:
 
 
 def _text(content: Any) -> Fields:
-    return {"type": "text", "text": _as_text(content)}
+    """A block of text. What is text already stays as it is."""
+    return {"type": "text", "text": content if isinstance(content, str) else _as_text(content)}
 
 
 def _as_text(content: Any) -> str:
-    """Text as it is, parts of text joined, anything else as JSON without what is encrypted."""
+    """Text, parts of text joined, anything else as JSON without what is encrypted; all without encoded files."""
     if content is None:
         return ""
+    content = leave_out_files(content)
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(_is_text(part) for part in content):

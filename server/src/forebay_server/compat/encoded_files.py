@@ -1,0 +1,51 @@
+"""Files in Base64 within what becomes text for the model, which would be many tokens without a meaning. Pure."""
+
+import re
+from typing import Any
+
+from forebay_server.compat.incompatible import Incompatible
+
+_ENCODED = ("blob", "data", "file_data")
+"""Fields that hold a file, as Anthropic's sources, OpenAI's parts and the contents of MCP have them."""
+
+_DATA_URL = re.compile(
+    r"data:(?P<type>[\w.+-]{1,99}/[\w.+-]{1,99})?(?:;[\w.+-]{1,99}=[^;,\s\"]{0,99}){0,9};base64,[\w+/=%-]*",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def leave_out_files(content: Any) -> Any:
+    """`content` with "(PDF left out)" and the like in place of each file.
+
+    Raises:
+        Incompatible: it is nested too deeply.
+    """
+    try:
+        return _leave_out(content)
+    except RecursionError:
+        raise Incompatible("The request's body is nested too deeply.") from None
+
+
+def _leave_out(content: Any) -> Any:
+    if isinstance(content, str):
+        return _DATA_URL.sub(lambda found: _placeholder(found["type"]), content)
+    if isinstance(content, list):
+        return [_leave_out(each) for each in content]
+    if not isinstance(content, dict):
+        return content
+    kind = content.get("media_type") or content.get("mimeType")
+    encoded = content.get("type") == "base64" or "mimeType" in content
+    return {
+        name: _placeholder(kind)
+        if isinstance(value, str) and name in _ENCODED and (encoded or name == "file_data")
+        else _leave_out(value)
+        for name, value in content.items()
+    }
+
+
+def _placeholder(media_type: Any) -> str:
+    """What stands for a file, such as "(PDF left out)", "(image left out)"."""
+    family, _, kind = media_type.partition("/") if isinstance(media_type, str) else ("", "", "")
+    if re.fullmatch("[a-z0-9]{1,8}", kind):
+        return f"({kind.upper()} left out)"
+    return f"({family if family in ('audio', 'image', 'text', 'video') else 'file'} left out)"

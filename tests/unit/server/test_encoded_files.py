@@ -1,0 +1,49 @@
+"""Files in Base64 do not become text for the model; what is text stays."""
+
+import time
+from typing import Any
+
+import pytest
+
+from forebay_server.compat.encoded_files import leave_out_files
+
+
+@pytest.mark.parametrize(
+    ("content", "left"),
+    [
+        ("data:image/png;base64,iVBO+/=", "(PNG left out)"),
+        ("![x](data:image/svg+xml;charset=utf-8;base64,iVBO) y", "![x]((image left out)) y"),
+        ("DATA:;base64,iVBO", "(file left out)"),
+        ("data: {}", "data: {}"),
+        ("data:text/plain,Water", "data:text/plain,Water"),
+        (
+            [[{"source": {"type": "base64", "media_type": "application/vnd.ms-excel", "data": "Zm9v"}}]],
+            [[{"source": {"type": "base64", "media_type": "application/vnd.ms-excel", "data": "(file left out)"}}]],
+        ),
+        (
+            {"type": "audio", "mimeType": "audio/wav", "data": "Zm9v"},
+            {"type": "audio", "mimeType": "audio/wav", "data": "(WAV left out)"},
+        ),
+        ({"resource": {"mimeType": 7, "blob": "Zm9v"}}, {"resource": {"mimeType": 7, "blob": "(file left out)"}}),
+        ({"type": "input_file", "file_data": "Zm9v"}, {"type": "input_file", "file_data": "(file left out)"}),
+        *(
+            (kept, kept)
+            for kept in (
+                {"type": "text", "media_type": "text/plain", "data": "Water."},
+                {"data": "Water.", "rows": [1, None]},
+                {"type": "base64", "data": [1]},
+            )
+        ),
+    ],
+)
+def test_files_are_left_out(content: Any, left: Any) -> None:
+    assert leave_out_files(content) == left
+
+
+@pytest.mark.parametrize(
+    "part", ["data:", "data:a/", "data:a/b;c=d", "data:a/b;base64", ";base64,", "data:a/b;base64,A"]
+)
+def test_long_text_takes_time_in_proportion(part: str) -> None:
+    before = time.process_time()
+    leave_out_files(part * 300_000)
+    assert time.process_time() - before < 5

@@ -141,7 +141,7 @@ def adapt_openai_tools(fields: Fields) -> Adapted:
     """Tools of the Responses API without those that nobody runs here, and without grammars, which vLLM refuses.
 
     Raises:
-        Incompatible: a tool is forced that nobody runs here, or one is, and none is left.
+        Incompatible: a tool is forced that nobody runs here, or any tool where none is left.
     """
     tools = fields.get("tools")
     offered = tools if isinstance(tools, list) else []

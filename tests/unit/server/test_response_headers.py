@@ -1,11 +1,12 @@
 """The headers that every answer gets."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 
 from forebay_server.asgi import Message, Scope
-from forebay_server.serving.response_headers import IGNORED_STATE, complete_headers
+from forebay_server.serving.response_headers import IGNORED_STATE, add_ignored, complete_headers
 
 STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 OPEN = (b"access-control-allow-origin", b"*")
@@ -61,3 +62,11 @@ async def test_fields_without_effect_are_named_whoever_answers() -> None:
     await completed({"type": "http.response.start", "status": 200, "headers": []})
     named = dict(sent[0]["headers"])[b"x-forebay-ignored"]
     assert named == b"store, temprature;suggestion=temperature, odd??name???"
+
+
+def test_further_fields_without_effect_join_those_named_before() -> None:
+    state = SimpleNamespace()
+    add_ignored(state, ("store",))
+    add_ignored(state, ())
+    add_ignored(state, ("thinking.budget_tokens",))
+    assert vars(state) == {IGNORED_STATE: ("store", "thinking.budget_tokens")}

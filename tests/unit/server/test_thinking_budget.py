@@ -22,11 +22,11 @@ ENABLED = SimpleNamespace(type="enabled", budget_tokens=1024)
 )
 def test_a_budget_is_kept_where_it_can_be_counted(thinking: Any, reasoning: Any, kept: bool) -> None:
     request = SimpleNamespace(thinking=thinking)
-    drop_unenforceable_budget(request, SimpleNamespace(reasoning_config=reasoning))
-    assert request.thinking == (thinking if kept else None)
+    dropped = drop_unenforceable_budget(request, SimpleNamespace(reasoning_config=reasoning))
+    assert (request.thinking, dropped) == ((thinking, ()) if kept else (None, ("thinking.budget_tokens",)))
 
 
 def test_requests_without_thinking_are_left_alone() -> None:
     request = SimpleNamespace(messages=[])
-    drop_unenforceable_budget(request, SimpleNamespace())
+    assert drop_unenforceable_budget(request, SimpleNamespace()) == ()
     assert vars(request) == {"messages": []}

@@ -3,6 +3,7 @@
 import re
 import socket
 from collections.abc import Awaitable
+from typing import Any
 
 from forebay_protocol import pod, request_id
 from forebay_server.asgi import Message, Scope, Send, header
@@ -63,6 +64,12 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
         return send(message)
 
     return scope, send_completed
+
+
+def add_ignored(state: Any, names: tuple[str, ...]) -> None:
+    """Name further fields without effect in the `state` of their request."""
+    if names:
+        setattr(state, IGNORED_STATE, (*getattr(state, IGNORED_STATE, ()), *names))
 
 
 def _missing(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:

@@ -98,7 +98,7 @@ def in_openais_shape(endpoint: RouteHandler) -> RouteHandler:
         asked = kwargs.get("raw_request") or kwargs.get(name)
         if isinstance(asked, Request):
             asked.state.understood = True
-            setattr(asked.state, response_headers.IGNORED_STATE, await _ignored(kwargs.get("request"), asked))
+            response_headers.add_ignored(asked.state, await _ignored(kwargs.get("request"), asked))
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
             return reshape(answer, asked if isinstance(asked, Request) else None)
@@ -172,7 +172,7 @@ def _writes(
                     fill_in.apply_suffix(request, getattr(state, fill_in.STATE, None))
             except Incompatible as refused:
                 return error_response(refused.error, raw_request.url.path)
-            drop_unenforceable_budget(request, state.vllm_config)
+            response_headers.add_ignored(raw_request.state, drop_unenforceable_budget(request, state.vllm_config))
             named = request.model or not model_required
             ours = text and named and LOAD_HEADER not in raw_request.headers
             if ours and streams.is_plain(request, getattr(state, handler, None), state):

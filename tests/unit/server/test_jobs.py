@@ -1,6 +1,7 @@
 """RunPod's jobs: the input in all its forms, and the output of each."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -75,14 +76,44 @@ def test_every_form_of_input_stands_for_one_request(
             {"model": "m", "messages": MESSAGES, "stream": False},
         ),
         (
-            {"prompt": "Hi", "stream": True, "sampling_params": {"logprobs": 2, "echo": True, "best_of": 2}},
+            {"prompt": "Hi", "stream": True, "sampling_params": {"logprobs": 2, "echo": True, "best_of": 2, "n": 2}},
             COMPLETIONS,
-            {"model": "m", "logprobs": 2, "echo": True, "best_of": 2, "prompt": "Hi", "stream": True},
+            {"model": "m", "logprobs": 2, "echo": True, "n": 2, "prompt": "Hi", "stream": True},
         ),
         (
-            {"messages": MESSAGES, "model": "lora", "sampling_params": {"tools": [], "stream": True}},
+            {"messages": MESSAGES, "model": "lora", "sampling_params": {"tools": [], "stream": False, "prompt": ""}},
             CHAT,
             {"model": "lora", "tools": [], "messages": MESSAGES, "stream": False},
+        ),
+        (
+            {
+                "messages": MESSAGES,
+                "sampling_params": {"guided_decoding": {"json": {}}, "guided_regex": "a", "user": "u"},
+            },
+            CHAT,
+            {
+                "model": "m",
+                "structured_outputs": {"json": {}},
+                "guided_regex": "a",
+                "user": "u",
+                "messages": MESSAGES,
+                "stream": False,
+            },
+        ),
+        (
+            {
+                "prompt": "Hi",
+                "stream": True,
+                "sampling_params": {"stream_options": {"include_usage": True}, "store": 1},
+            },
+            COMPLETIONS,
+            {
+                "model": "m",
+                "stream_options": {"include_usage": True},
+                "store": 1,
+                "prompt": "Hi",
+                "stream": True,
+            },
         ),
     ],
 )
@@ -91,11 +122,26 @@ def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], 
     assert call_of(content, "m", raw=True) == Call("POST", path, body, Form.ROUTE)
 
 
-def test_what_has_no_effect_is_told_for_todays_worker_too() -> None:
-    with pytest.raises(JobError, match=r"it belongs in input\.sampling_params"):
-        call_of({"prompt": "Hi", "max_tokens": 9}, "m", raw=True)
-    with pytest.raises(JobError, match="sampling_params must be an object"):
-        call_of({"prompt": "Hi", "sampling_params": [1]}, "m", raw=True)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"prompt": "Hi", "max_tokens": 9}, "it belongs in input.sampling_params."),
+        ({"messages": MESSAGES, "tools": [{}]}, "input.tools has no effect where it stands: it belongs in input.samp"),
+        ({"prompt": "Hi", "sampling_params": [1]}, "sampling_params must be an object"),
+        ({"prompt": "Hi", "sampling_params": {"best_of": 2}}, "best_of=2 cannot be had"),
+        ({"prompt": "Hi", "sampling_params": {"temprature": 1}}, "has no temprature. Did you mean temperature?"),
+        ({"prompt": "Hi", "sampling_params": {"enable_magic": 1}}, "sampling_params has no enable_magic."),
+        ({"prompt": "Hi", "sampling_params": {"stream": True}}, "it belongs in input.stream."),
+        ({"prompt": "Hi", "sampling_params": {"messages": MESSAGES}}, "it belongs in input.messages."),
+        ({"messages": MESSAGES, "sampling_params": {"prompt": "Hi"}}, "it belongs in input.prompt."),
+        ({"prompt": "Hi", "sampling_params": {"tools": [{}]}}, "sampling_params.tools needs messages, or apply_chat"),
+        ({"messages": MESSAGES, "sampling_params": {"suffix": "x"}}, "sampling_params.suffix needs a prompt without"),
+    ],
+)
+def test_what_has_no_effect_is_told_for_todays_worker_too(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(JobError) as error:
+        call_of(content, "m", raw=True)
+    assert message in str(error.value)
 
 
 def test_batch_sizes_of_the_input_are_kept() -> None:
@@ -104,9 +150,24 @@ def test_batch_sizes_of_the_input_are_kept() -> None:
     assert call_of({"openai_input": {"prompt": "Hi"}, "max_batch_size": 3}, "m").batching == {"max_batch_size": 3.0}
 
 
-def test_what_belongs_to_the_client_alone_is_left_alone() -> None:
-    call = call_of({"prompt": "Hi", "user_id": 3, "max_tokens": None, "sampling_params": {"guided_regex": "a"}}, "m")
-    assert call.body == {"model": "m", "max_tokens": 100, "guided_regex": "a", "prompt": "Hi"}
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize(
+    "own",
+    [
+        *("userId", "user_id", "request_id", "session_id", "promptId", "messageId", "webhook", "metadata", "mode"),
+        *("step", "topic", "document", "template", "system", "language", "task", "x" * 100_000),
+    ],
+)
+def test_what_belongs_to_the_client_alone_is_left_alone(own: str, raw: bool) -> None:
+    for content in ({"prompt": "Hi"}, {"openai_input": {"prompt": "Hi"}}, {"route": "/tokenize", "body": {}}):
+        assert call_of({**content, own: 3, "max_tokens": None}, "m", raw=raw) == call_of(content, "m", raw=raw)
+
+
+def test_many_names_of_a_client_take_no_time() -> None:
+    content = {"prompt": "Hi", **{f"max_tokns_{number}": 1 for number in range(200_000)}}
+    began = time.perf_counter()
+    call_of(content, "m")
+    assert time.perf_counter() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -126,6 +187,40 @@ def test_what_belongs_to_the_client_alone_is_left_alone() -> None:
             "input.max_tokens has no effect where it stands: it belongs in input.samp",
         ),
         ({"prompt": "Hi", "guided_json": {}}, "it belongs in input.sampling_params."),
+        *[
+            (
+                {"messages": MESSAGES, name: value},
+                f"input.{name} has no effect where it stands: it belongs in input.openai_input, with input.openai",
+            )
+            for name, value in {
+                "tools": [{}],
+                "tool_choice": "auto",
+                "functions": [{}],
+                "function_call": "auto",
+                "logprobs": True,
+                "user": "u",
+                "reasoning_effort": "low",
+                "stream_options": {"include_usage": True},
+                "suffix": "x",
+                "echo": True,
+            }.items()
+        ],
+        ({"messages": MESSAGES, "chat_template_kwargs": {"a": 1}}, "it belongs in input.sampling_params."),
+        ({"messages": MESSAGES, "response_format": {"type": "json_object"}}, "it belongs in input.sampling_params."),
+        (
+            {"prompt": "Hi", "temprature": 1},
+            "input.temprature is unknown. Did you mean temperature? It belongs in input.sampling_params.",
+        ),
+        ({"prompt": "Hi", "maxTokens": 1}, "Did you mean max_tokens? It belongs in input.sampling_params."),
+        ({"prompt": "Hi", "topp": 1}, "Did you mean top_p? It belongs in input.sampling_params."),
+        ({"prompt": "Hi", "sampling_param": {}}, "input.sampling_param is unknown. Did you mean sampling_params?"),
+        ({"openai_input": {"prompt": "Hi"}, "tool_choices": "a"}, "It belongs in input.openai_input."),
+        ({"openai_input": {"prompt": "Hi"}, "tools": [{}]}, "it belongs in input.openai_input."),
+        ({"route": "/v1/completions", "body": {}, "echo": True}, "it belongs in input.body."),
+        ({"prompt": "Hi", "sampling_params": {"stream": True}}, "it belongs in input.stream."),
+        ({"prompt": "Hi", "sampling_params": {"tools": [{}]}}, "tools has no effect: this output has no place for it."),
+        ({"prompt": "Hi", "sampling_params": {"max_completion_tokens": 5}}, "needs messages"),
+        ({"prompt": "Hi", "max_batch_size": 10**400}, "max_batch_size must be a number above 0."),
         ({"prompt": "Hi", "sampling_params": {"chat_template_kwargs": {"a": 1}}}, "needs messages"),
         ({"openai_input": {"prompt": "Hi"}, "stream": True}, "input.stream has no effect where it stands: it belongs"),
         ({"openai_input": {"prompt": "Hi"}, "sampling_params": {}}, "it belongs in input.openai_input."),

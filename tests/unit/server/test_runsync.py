@@ -204,6 +204,7 @@ async def test_only_post_is_taken() -> None:
 async def test_a_slow_job_ends_at_the_limit_of_the_server_or_of_its_policy() -> None:
     for body, settings in (
         ({"input": {"prompt": "wait"}}, JobSettings(timeout=0.01)),
+        ({"input": {"prompt": "wait"}, "policy": {"executionTimeout": 10**400}}, JobSettings(timeout=0.01)),
         ({"input": {"prompt": "wait"}, "policy": {"executionTimeout": 10}}, JobSettings()),
     ):
         app = App()

@@ -193,7 +193,7 @@ def _time_limit(job: dict[str, Any], settings: JobSettings) -> float:
         return settings.timeout
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float) or milliseconds <= 0:
         raise ValueError("policy.executionTimeout must be milliseconds")
-    return min(settings.timeout, milliseconds / 1000)
+    return min(settings.timeout * 1000, milliseconds) / 1000  # an integer may be too large for a float
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -1,0 +1,253 @@
+"""The options of a job: which ones a request takes, and where each belongs. Pure."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from forebay_protocol.spelling import edit_distance, suggest
+from forebay_server.compat.request_fields import CHAT, COMPLETIONS, GUIDED
+from forebay_server.compat.unsupported_fields import NO_EFFECT
+
+
+class JobError(Exception):
+    """The job fails; the message is for the caller."""
+
+
+DEFAULT_MAX_TOKENS = 100
+"""Of prompt and messages: what worker-vllm took (its documentation says 16)."""
+
+BATCHING = ("max_batch_size", "min_batch_size", "batch_size_growth_factor")
+
+SAMPLING = frozenset(
+    {
+        "allowed_token_ids",
+        "bad_words",
+        "chat_template_kwargs",
+        "frequency_penalty",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "length_penalty",
+        "logit_bias",
+        "max_completion_tokens",
+        "max_tokens",
+        "min_p",
+        "min_tokens",
+        "n",
+        "presence_penalty",
+        "repetition_penalty",
+        "response_format",
+        "seed",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "stop",
+        "stop_token_ids",
+        "structured_outputs",
+        "temperature",
+        "thinking_token_budget",
+        "top_k",
+        "top_p",
+        "truncate_prompt_tokens",
+        "use_beam_search",
+        "vllm_xargs",
+    }
+)
+"""Sampling parameters that OpenAI's API of vLLM takes by the same name."""
+
+RENAMED = {"guided_decoding": "structured_outputs"}
+
+UNUSED = frozenset({"best_of", "detokenize", "early_stopping", "output_kind"})
+"""Those that vLLM has no more. best_of must not ask for more than n."""
+
+CHAT_ONLY = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "chat_template_kwargs",
+        "continue_final_message",
+        "documents",
+        "function_call",
+        "functions",
+        "include_reasoning",
+        "max_completion_tokens",
+        "media_io_kwargs",
+        "mm_processor_kwargs",
+        "modalities",
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "return_prompt_text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+    }
+)
+COMPLETION_ONLY = frozenset({"prompt_embeds", "suffix"})
+"""Fields that one of the two requests has, and those that the server takes for it in place of vLLM."""
+
+OWN_NAMES = frozenset({"model", "request_id", "session_id"})
+"""Fields of a request that change nothing in its tokens: beside the options a client's own may have such a name."""
+
+OPTIONS = (
+    SAMPLING
+    | CHAT_ONLY
+    | COMPLETION_ONLY
+    | RENAMED.keys()
+    | GUIDED.keys()
+    | {
+        "add_special_tokens",
+        "cache_salt",
+        "ec_transfer_params",
+        "echo",
+        "guided_decoding_backend",
+        "kv_transfer_params",
+        "logprob_token_ids",
+        "logprobs",
+        "mm_payload",
+        "priority",
+        "prompt_logprobs",
+        "repetition_detection",
+        "return_mm_kwargs",
+        "return_token_ids",
+        "return_token_offsets",
+        "return_tokens_as_token_ids",
+        "routed_experts_prompt_start",
+        "stream_interval",
+        "stream_options",
+        "truncation_side",
+        "user",
+        "watermarking",
+    }
+)
+"""All options of a chat completion and of a completion.
+
+Source: ChatCompletionRequest and CompletionRequest of vLLM 0.32.
+"""
+
+NATIVE_OPTIONS = SAMPLING | RENAMED.keys() | GUIDED.keys() | {"guided_decoding_backend"}
+"""What sampling_params take for an output of tokens. The last is refused with the reason."""
+
+NATIVE_PLACE, OPENAI_PLACE, ROUTE_PLACE = "input.sampling_params", "input.openai_input", "input.body"
+"""Where the options of the request are: beside prompt or messages, beside openai_route, beside route."""
+
+NATIVE = ("messages", "prompt", "sampling_params", "stream")
+"""What an input with prompt or messages has, and no other."""
+
+INPUT_NAMES = frozenset(
+    {
+        *NATIVE,
+        *BATCHING,
+        "apply_chat_template",
+        "body",
+        "method",
+        "openai_input",
+        "openai_route",
+        "route",
+        "whole_answer",
+    }
+)
+"""What an input of some form has beside a model."""
+
+NOTHING: tuple[Any, ...] = (None, "", [])
+"""Values that ask for nothing, wherever they stand."""
+
+OFF_BY_DEFAULT = ("echo", "logprobs", "prompt_logprobs")
+"""Options whose value false asks for nothing either."""
+
+MAX_COMPARED = 64
+"""Unknown names of an input that are compared with known ones, which takes time."""
+
+PLAIN_WORD = 5
+"""Letters up to which a name without an underscore is a word that a client may use for itself, such as stop."""
+
+
+def refuse_misplaced(content: Mapping[str, Any], place: str, more: set[str], *, raw: bool) -> None:
+    """Raise JobError for an option that has no effect where it stands, as RunPod's workers ignored it there.
+
+    A name that is no option, nor like one, is the client's own.
+
+    Args:
+        content: the input.
+        place: where the options of its form are.
+        more: what else belongs there, or has no effect, in this form.
+        raw: whether sampling_params have all fields of a request.
+    """
+    unknown = []
+    for name, value in content.items():
+        if value in NOTHING:
+            continue
+        if name in more or name in OPTIONS:
+            raise JobError(f"input.{name} has no effect where it stands: it belongs in {_place(name, place, raw)}.")
+        if name not in INPUT_NAMES and name not in OWN_NAMES:
+            unknown.append(name)
+    for name in islice(unknown, MAX_COMPARED):
+        if nearest := _find_like(name):
+            where = "" if nearest in INPUT_NAMES else f" It belongs in {_place(nearest, place, raw)}."
+            raise JobError(f"input.{name} is unknown. Did you mean {nearest}?{where}")
+
+
+def _place(name: str, place: str, raw: bool) -> str:
+    if place != NATIVE_PLACE or raw or name in NATIVE_OPTIONS:
+        return place
+    return f"{OPENAI_PLACE}, with input.openai_route"
+
+
+def _find_like(name: str) -> str:
+    """The name that `name` differs from by one letter, by case or by underscores; "" without one.
+
+    It is stricter than a suggestion, since clients have names of their own: userId is not user.
+    """
+    plain = _plain(name)
+    limit = int(len(plain) > PLAIN_WORD)
+    similar = [each for each in COMPARED if abs(len(each[0]) - len(plain)) <= limit]
+    distance, known = min(((edit_distance(plain, like, limit), each) for like, each in similar), default=(2, ""))
+    return known if distance <= limit else ""
+
+
+def _plain(name: str) -> str:
+    return name[:64].lower().replace("_", "").replace("-", "")
+
+
+COMPARED = tuple(
+    (_plain(name), name) for name in (OPTIONS | INPUT_NAMES) - {"documents"} if "_" in name or len(name) > PLAIN_WORD
+)
+"""The names that one of an input may be meant for, each with its letters alone."""
+
+
+def sampling_fields(parameters: Mapping[str, Any], path: str, *, raw: bool) -> dict[str, Any]:
+    """Sampling parameters as fields of a request to `path`. Raises JobError for one that would have no effect.
+
+    `raw`: they may be any field of the request, and there is no max_tokens where they have none.
+    """
+    fields: dict[str, Any] = {}
+    if not raw and "max_completion_tokens" not in parameters:
+        fields["max_tokens"] = DEFAULT_MAX_TOKENS
+    known = OPTIONS | OWN_NAMES | NO_EFFECT[path].keys() if raw else NATIVE_OPTIONS
+    for name, value in parameters.items():
+        if name in UNUSED:
+            continue
+        nothing = value in NOTHING or (value is False and name in (*OFF_BY_DEFAULT, "stream"))
+        if name in NATIVE or (name in OPTIONS and name not in known):
+            if not nothing:
+                raise JobError(_misplaced(name))
+        elif name not in known:
+            raise JobError(f"sampling_params has no {name}.{suggest(name, known)}")
+        else:
+            if not nothing:
+                _check_path(name, path)
+            fields[RENAMED.get(name, name)] = value
+    best_of = parameters.get("best_of")
+    if best_of not in (None, 1, parameters.get("n", 1)):
+        raise JobError(f"sampling_params: best_of={best_of} cannot be had: vLLM has removed it.")
+    return fields
+
+
+def _misplaced(name: str) -> str:
+    if name in NATIVE:
+        return f"sampling_params.{name} has no effect where it stands: it belongs in input.{name}."
+    return f"sampling_params.{name} has no effect: this output has no place for it. Use openai_input."
+
+
+def _check_path(name: str, path: str) -> None:
+    if path == COMPLETIONS and name in CHAT_ONLY:
+        raise JobError(f"sampling_params.{name} needs messages, or apply_chat_template with the prompt.")
+    if path == CHAT and name in COMPLETION_ONLY:
+        raise JobError(f"sampling_params.{name} needs a prompt without apply_chat_template.")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
-from openai.types.responses import response_create_params
+from openai.types.responses import ResponseTextConfig, response_create_params
+from openai.types.shared import Reasoning
 from pydantic import BaseModel, ConfigDict, Field
 
 from forebay_server.compat.incompatible import Incompatible
@@ -24,8 +25,7 @@ EFFECTIVE = {
     COMPLETIONS: "echo frequency_penalty logit_bias logprobs max_tokens model n presence_penalty prompt seed stop"
     " stream_options suffix temperature top_p",
     RESPONSES: "background include input instructions max_output_tokens metadata model parallel_tool_calls"
-    " previous_response_id prompt_cache_key reasoning safety_identifier store temperature text tool_choice tools"
-    " top_logprobs top_p truncation user",
+    " previous_response_id reasoning temperature text tool_choice tools top_p truncation",
     EMBEDDINGS: "dimensions encoding_format input model",
 }
 """What has an effect, or comes back in the answer."""
@@ -54,7 +54,34 @@ class Request(BaseModel):
     max_tokens: int | None = None
     temperature: float | None = None
     user: str | None = None
+    stream_options: dict[str, Any] | None = None
     schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+
+class ResponsesRequest(BaseModel):
+    """As vLLM's, whose parts are models of openai-python."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str | None = None
+    include: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    prompt_cache_key: str | None = None
+    reasoning: Reasoning | None = None
+    service_tier: str = "auto"
+    store: bool | None = True
+    text: ResponseTextConfig | None = None
+    top_logprobs: int = 0
+    user: str | None = None
+
+
+class Thinking(BaseModel):
+    type: str
+    display: str | None = None
+
+
+class OutputConfig(BaseModel):
+    effort: str | None = None
 
 
 class Strict(BaseModel):
@@ -62,6 +89,8 @@ class Strict(BaseModel):
 
     model: str
     metadata: dict[str, Any] | None = None
+    output_config: OutputConfig | None = None
+    thinking: Thinking | None = None
 
 
 def ignored(path: str = CHAT, **fields: Any) -> tuple[str, ...]:
@@ -82,10 +111,54 @@ def ignored(path: str = CHAT, **fields: Any) -> tuple[str, ...]:
         ({"max_token": 5}, {"max_token;suggestion=max_tokens"}),
         ({"enable_magic": True}, {"enable_magic"}),
         ({"enable_magic": None}, ()),
+        ({"stream_options": {"include_usage": True}}, ()),
+        ({"stream_options": {"include_obfuscation": False}}, ()),
+        ({"stream_options": {"include_obfuscation": True}}, {"stream_options.include_obfuscation"}),
     ],
 )
 def test_what_has_no_effect_is_named_with_what_was_meant(fields: dict[str, Any], named: Any) -> None:
     assert set(ignored(**fields)) == set(named)
+
+
+LOGPROBS = {"include": ["message.output_text.logprobs"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"text": {"verbosity": "low"}, "user": "u"}, {"text.verbosity", "user"}),
+        ({"text": {"format": {"type": "text"}, "verbosity": "medium"}, "store": False, "reasoning": None}, ()),
+        ({"store": True, "prompt_cache_key": "k", "metadata": {"a": "b"}}, {"store", "prompt_cache_key"}),
+        ({"reasoning": {"effort": "low", "summary": "auto"}}, {"reasoning.summary"}),
+        ({"reasoning": {"context": "all_turns", "mode": "pro"}}, {"reasoning.context", "reasoning.mode"}),
+        ({"reasoning": {"effort": "low", "context": "auto", "mode": "standard"}}, ()),
+        ({"service_tier": "flex"}, {"service_tier"}),
+        ({"top_logprobs": 2}, {"top_logprobs"}),
+        ({"top_logprobs": 2, **LOGPROBS}, ()),
+        ({"top_logprobs": 0}, ()),
+    ],
+)
+def test_parts_of_a_response_that_have_no_effect_are_named(fields: dict[str, Any], named: Any) -> None:
+    body = ResponsesRequest.model_validate(fields)
+    assert set(find_ignored(RESPONSES, body, body.model_extra or {})) == set(named)
+
+
+def test_store_has_an_effect_where_answers_are_stored() -> None:
+    assert find_ignored(RESPONSES, ResponsesRequest(store=True), {}, stores=True) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"thinking": {"type": "adaptive", "display": "omitted"}}, ("thinking.display",)),
+        ({"thinking": {"type": "adaptive", "display": "summarized"}}, ()),
+        ({"output_config": {"effort": "low"}}, ()),
+        ({"output_config": {"task_budget": {"type": "tokens", "total": 9}}}, ("output_config.task_budget",)),
+    ],
+)
+def test_parts_of_a_message_are_those_that_were_sent(fields: dict[str, Any], named: Any) -> None:
+    sent = {"model": "m", **fields}
+    assert find_ignored(MESSAGES, Strict.model_validate(sent), sent) == named
 
 
 def test_a_model_that_drops_what_it_does_not_know_is_compared_with_the_body() -> None:

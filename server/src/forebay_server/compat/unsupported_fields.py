@@ -6,7 +6,7 @@ answer, and one that is not known, is named in the header: clients that send it 
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from forebay_protocol.spelling import find_nearest
@@ -36,6 +36,9 @@ _CACHE = {
     "prompt_cache_retention": "prompts are cached as long as there is room",
 }
 
+_PADDING = "stream_options.include_obfuscation"
+_LOGPROBS = "message.output_text.logprobs"
+
 NO_EFFECT: Mapping[str, Mapping[str, str]] = {
     CHAT: {
         **_ACCOUNT,
@@ -43,20 +46,33 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
         "audio": "answers are text",
         "moderation": "answers are not moderated",
         "prediction": "it is a matter of speed only",
+        _PADDING: "events are not padded",
         "verbosity": "say in the prompt how long the answer should be",
         "web_search_options": "the model searches nothing",
     },
-    COMPLETIONS: {**_ACCOUNT, **_CACHE, "best_of": "each of the n answers is returned"},
+    COMPLETIONS: {
+        **_ACCOUNT,
+        **_CACHE,
+        "best_of": "each of the n answers is returned",
+        _PADDING: "events are not padded",
+    },
     RESPONSES: {
-        **{name: why for name, why in _CACHE.items() if name != "prompt_cache_key"},
+        **{name: why for name, why in _ACCOUNT.items() if name != "metadata"},
+        **_CACHE,
         "access_programs": "there are none",
         "background_options": "background has none",
         "context_management": "the conversation is used as it is sent",
         "image": "answers are text",
         "max_tool_calls": "the client runs the tools",
         "moderation": "answers are not moderated",
-        "service_tier": "all requests are served alike",
+        "reasoning.context": "the conversation is used as it is sent",
+        "reasoning.generate_summary": "reasoning is returned in full",
+        "reasoning.mode": "reasoning.effort is all that the model is told",
+        "reasoning.summary": "reasoning is returned in full",
+        "store": "answers are stored only where VLLM_ENABLE_RESPONSES_API_STORE=1 is in spec.env",
         "stream_options": "events are not padded",
+        "text.verbosity": "say in the prompt how long the answer should be",
+        "top_logprobs": f"include has to name {_LOGPROBS} too",
     },
     EMBEDDINGS: {"user": "it is not recorded"},
     MESSAGES: {
@@ -66,11 +82,15 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
         "inference_geo": "the server stands where it stands",
         "mcp_servers": "the server calls none: its tools are not told to the model",
         "metadata": "nothing is stored",
+        "output_config.task_budget": "the model is not told of it",
         "service_tier": "all requests are served alike",
         "speed": "all requests are served alike",
+        "thinking.display": "reasoning is returned in full",
     },
 }
 """Path -> field of the vendor's API that the server takes and ignores -> why it does no harm, or what to do.
+
+A part of a field has the field's name before a dot. metadata of the Responses API comes back in the answer.
 
 Source: the parameters of openai-python 3.57 and of Anthropic's Messages API, compared with the models of vLLM 0.32.
 """
@@ -78,24 +98,43 @@ Source: the parameters of openai-python 3.57 and of Anthropic's Messages API, co
 _DEFAULTS = {
     "service_tier": ("auto", "default", "standard_only"),
     "speed": ("standard",),
+    "thinking.display": ("summarized",),
+    "top_logprobs": (0,),
     "verbosity": ("medium",),
+    "text.verbosity": ("medium",),
+    "reasoning.context": ("auto",),
+    "reasoning.mode": ("standard",),
     "best_of": (1,),
 }
 """Values that ask for nothing else than what happens."""
 
 
-def find_ignored(path: str, body: Any, others: Mapping[str, Any]) -> tuple[str, ...]:
+def find_ignored(path: str, body: Any, others: Mapping[str, Any], *, stores: bool = False) -> tuple[str, ...]:
     """The fields of a request that have no effect, at most MAX_NAMED, each as an item for the header.
 
     Args:
         path: as vLLM knows it.
         body: the request as vLLM parsed it, a pydantic.BaseModel.
         others: what was sent besides the fields that it has.
+        stores: whether answers of the Responses API are stored.
     """
     model: Any = type(body)
     fields = model.model_fields
     sent = {**others, **{name: getattr(body, name) for name in body.model_fields_set if name in fields}}
-    return tuple(islice(_ignored(NO_EFFECT.get(path, {}), sent, _names_of(model)), MAX_NAMED))
+    if path == RESPONSES:
+        for name in _effective(sent, stores):
+            sent.pop(name, None)
+    no_effect = NO_EFFECT.get(path, {})
+    names = chain(_ignored(no_effect, sent, _names_of(model)), _ignored_parts(no_effect, {**sent, **others}))
+    return tuple(islice(names, MAX_NAMED))
+
+
+def _effective(sent: Mapping[str, Any], stores: bool) -> Iterator[str]:
+    """The fields of a request to the Responses API that have an effect for once."""
+    if stores:
+        yield "store"
+    if _LOGPROBS in (sent.get("include") or ()):
+        yield "top_logprobs"
 
 
 @cache
@@ -112,6 +151,16 @@ def _ignored(no_effect: Mapping[str, str], sent: Mapping[str, Any], known: Colle
         elif name not in known and value is not None and name != MARKER:
             nearest = find_nearest(name, known) if len(name) <= MAX_NAME else ""
             yield f"{name[:MAX_NAME]};suggestion={nearest}" if nearest else name[:MAX_NAME]
+
+
+def _ignored_parts(no_effect: Mapping[str, str], sent: Mapping[str, Any]) -> Iterator[str]:
+    for name in no_effect:
+        field, dot, part = name.partition(".")
+        if dot and field in sent:
+            value = sent[field]
+            value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+            if not _asks_for_nothing(name, value):
+                yield name
 
 
 def _asks_for_nothing(name: str, value: Any) -> bool:

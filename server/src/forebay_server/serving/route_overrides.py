@@ -112,7 +112,8 @@ async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
     if not hasattr(body, "model_fields_set"):
         return ()
     others = await request.json() if body.model_extra is None else body.model_extra  # parsed once already
-    return find_ignored(routes.read_path(request.url.path).path, body, others)
+    stores = getattr(getattr(request.app.state, "openai_serving_responses", None), "enable_store", False)
+    return find_ignored(routes.read_path(request.url.path).path, body, others, stores=stores)
 
 
 def _is_ours(path: str) -> bool:

@@ -212,3 +212,23 @@ def test_what_would_be_lost_is_refused(path: str, fields: dict[str, Any], param:
 )
 def test_what_asks_for_nothing_is_taken(path: str, fields: dict[str, Any], left: dict[str, Any]) -> None:
     assert adapted(path, **fields) == left
+
+
+TEXT = {"type": "text", "media_type": "text/plain", "data": "x"}
+CITED = {"type": "document", "source": TEXT, "citations": {"enabled": True}}
+
+
+@pytest.mark.parametrize(
+    ("path", "blocks", "named"),
+    [
+        (MESSAGES, [CITED], ("messages.citations",)),
+        (MESSAGES, [{"type": "search_result", "content": [], "citations": {"enabled": True}}], ("messages.citations",)),
+        (MESSAGES, [{"type": "tool_result", "tool_use_id": "t", "content": [CITED]}], ("messages.citations",)),
+        (MESSAGES, [{**CITED, "citations": {"enabled": False}}, {**CITED, "citations": 3}], ()),
+        (MESSAGES, [{"type": "document", "source": TEXT}, {"type": "text", "text": "x", "citations": []}], ()),
+        (f"{MESSAGES}/count_tokens", [CITED], ()),
+    ],
+)
+def test_documents_that_ask_to_be_cited_are_named(path: str, blocks: list[Any], named: tuple[str, ...]) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": blocks}, "odd"]}
+    assert adapt_body(path, json.dumps(body).encode()).ignored == named

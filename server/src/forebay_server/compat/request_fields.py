@@ -12,7 +12,7 @@ from typing import Any
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.legacy_functions import adapt_functions
 from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
-from forebay_server.compat.unsupported_fields import refuse_audio, refuse_conversation
+from forebay_server.compat.unsupported_fields import find_citations, refuse_audio, refuse_conversation
 from forebay_server.compat.vendor_history import (
     ANSWERED_CALLS,
     DOCUMENTS,
@@ -55,10 +55,11 @@ _BACKEND = "guided_decoding_backend"
 
 @dataclass(frozen=True)
 class AdaptedBody:
-    """A request's body for vLLM, and the names of the tools that it does without."""
+    """A request's body for vLLM, the names of the tools that it does without, and of fields without effect."""
 
     content: bytes
     left_out: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 def adapt_body(path: str, body: bytes) -> AdaptedBody:
@@ -83,7 +84,7 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
         content = json.dumps(adapted).encode()
     except RecursionError:
         raise Incompatible("The request's body is nested too deeply.") from None
-    return AdaptedBody(content, left_out)
+    return AdaptedBody(content, left_out, find_citations(path, fields))
 
 
 def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:

@@ -36,6 +36,7 @@ _CACHE = {
     "prompt_cache_retention": "prompts are cached as long as there is room",
 }
 
+CITATIONS = "messages.citations"
 _PADDING = "stream_options.include_obfuscation"
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -81,6 +82,7 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
         "context_management": "the conversation is used as it is sent",
         "inference_geo": "the server stands where it stands",
         "mcp_servers": "the server calls none: its tools are not told to the model",
+        CITATIONS: "the model cites nothing: those of a document or search_result are dropped",
         "metadata": "nothing is stored",
         "output_config.task_budget": "the model is not told of it",
         "service_tier": "all requests are served alike",
@@ -167,6 +169,29 @@ def _asks_for_nothing(name: str, value: Any) -> bool:
     if name == "web_search_options":
         return value is None
     return value is None or value is False or value in ("", [], {}) or value in _DEFAULTS.get(name, ())
+
+
+def find_citations(path: str, fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """The name for the header where a document in a request's messages, as the client sent them, asks to be cited."""
+    if path != MESSAGES:
+        return ()
+    blocks = [block for message in _dicts(fields, "messages") for block in _dicts(message, "content")]
+    within = [part for block in blocks if block.get("type") == "tool_result" for part in _dicts(block, "content")]
+    return (CITATIONS,) if any(_asks_to_be_cited(part) for part in (*blocks, *within)) else ()
+
+
+def _dicts(holder: Mapping[str, Any], name: str) -> list[Fields]:
+    value = holder.get(name)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _asks_to_be_cited(block: Fields) -> bool:
+    citations = block.get("citations")
+    return (
+        block.get("type") in ("document", "search_result")
+        and isinstance(citations, dict)
+        and bool(citations.get("enabled"))
+    )
 
 
 def refuse_audio(fields: Fields) -> Fields:

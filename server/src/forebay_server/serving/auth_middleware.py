@@ -91,6 +91,7 @@ class AuthMiddleware:
         """What gives vLLM the body, once it has come whole. Raises BodyRefused, Disconnected and Incompatible."""
         body = adapt_body(path, await read_body(scope, receive, self.limits))
         scope["state"][response_headers.LEFT_OUT_STATE] = body.left_out
+        scope["state"][response_headers.IGNORED_STATE] = body.ignored
         return replaying(body.content, receive)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -39,7 +39,7 @@ async def run(parsed: argparse.Namespace) -> None:
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
     limits = fit_connections(limits, raise_descriptors())
     client = open_valkey() if parsed.jobs == "valkey" else None
-    open_bucket(parsed, b"")  # settings that cannot be end the process here
+    open_bucket(parsed, bytes)  # settings that cannot be end the process here
     stop = ShutdownSignal()
     api = await ApiClient.connect()
     async with ReadinessProbe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:

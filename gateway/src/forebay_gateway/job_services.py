@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,26 +110,32 @@ async def _open(
         await documents.settle()
 
 
-def open_bucket(parsed: argparse.Namespace, secret: bytes) -> Bucket | None:
+def open_bucket(parsed: argparse.Namespace, secret: Callable[[], bytes]) -> Bucket | None:
     """The bucket for files; None where there is none. Ends the process where the settings cannot be.
 
-    Each installation has a folder of its own, named by its secret, so that none deletes what is another's.
+    Each installation has a folder of its own, named by its secret, so that none deletes what is another's. Before the
+    operator has made that there is no folder, and the bucket does not answer.
     """
     if not parsed.files_bucket:
         return None
-    own = hashlib.sha256(b"forebay: folder of files " + secret).hexdigest()[:16]
     settings = BucketSettings(
         parsed.files_bucket,
         parsed.files_endpoint,
         parsed.files_region,
-        "/".join(filter(None, (parsed.files_prefix.strip("/"), own))),
+        parsed.files_prefix.strip("/"),
         path_style=parsed.files_style == "path",
         seconds=parsed.bucket_seconds,
     )
     try:
-        return Bucket(settings)
+        return Bucket(settings, partial(_find_folder, secret))
     except ValueError as error:
         raise SystemExit(f"the bucket for files cannot be: {error}") from None
+
+
+def _find_folder(secret: Callable[[], bytes]) -> str | None:
+    """The folder of this installation; None before its secret is known."""
+    known = secret()
+    return hashlib.sha256(b"forebay: folder of files " + known).hexdigest()[:16] if known else None
 
 
 @asynccontextmanager
@@ -161,7 +167,7 @@ async def open_job_services(
     """Take jobs and batches and have pods do them until the context ends."""
     cipher = KeyCipher(keys.secret)
     receivers = Receivers(parsed.webhook_networks, parsed.webhook_namespaces)
-    bucket = open_bucket(parsed, keys.secret())
+    bucket = open_bucket(parsed, keys.secret)
     async with (
         _open(parsed, client, cipher) as (store, rates, documents),
         _reaping(files := FileStore(documents, bucket)),

@@ -8,8 +8,8 @@ that a store must know.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -70,26 +70,30 @@ class StoredObject:
 
 
 class Bucket:
-    """Objects below the prefix of one installation. All of it may raise Unavailable.
+    """Objects below the prefix, and in the folder there that `find_folder` tells. All of it may raise Unavailable, as
+    it does while the folder is not known (None).
 
     Raises ValueError where the settings cannot be.
     """
 
-    def __init__(self, settings: BucketSettings) -> None:
+    def __init__(self, settings: BucketSettings, find_folder: Callable[[], str | None] = str) -> None:
         if settings.prefix and not _PREFIX.fullmatch(settings.prefix):
             raise ValueError(f"the prefix {settings.prefix!r} must be words with single slashes between them")
-        self._store = _open_store(settings)
+        self._settings = settings
+        self._find_folder = find_folder
+        self._folder = ""
+        self._opened = _open_store(settings)
         self._seconds = settings.seconds
         self._away = False
 
     async def put(self, name: str, data: bytes) -> None:
         """Write an object whole."""
-        await self._try(obstore.put_async(self._store, name, data, use_multipart=False))
+        await self._try(obstore.put_async(self._open(), name, data, use_multipart=False))
 
     async def read(self, name: str, start: int, length: int) -> bytes:
         """So many bytes of an object. Raises ContentGone."""
         try:
-            found = await self._try(obstore.get_range_async(self._store, name, start=start, length=length))
+            found = await self._try(obstore.get_range_async(self._open(), name, start=start, length=length))
         except FileNotFoundError as error:
             raise ContentGone from error
         return bytes(found)
@@ -97,11 +101,11 @@ class Bucket:
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects that may be there."""
         if names:
-            await self._try(obstore.delete_async(self._store, names))
+            await self._try(obstore.delete_async(self._open(), names))
 
     async def objects(self, folder: str) -> AsyncIterator[StoredObject]:
         """All objects below a folder, in the order of their names."""
-        pages = obstore.list(self._store, prefix=folder)
+        pages = obstore.list(self._open(), prefix=folder)
         while True:
             try:
                 page = await self._try(anext(pages))
@@ -109,6 +113,16 @@ class Bucket:
                 return
             for each in page:
                 yield StoredObject(each["path"], each["last_modified"])
+
+    def _open(self) -> S3Store:
+        """The store with the folder as it is known now."""
+        folder = self._find_folder()
+        if folder is None:
+            raise self._unavailable(LookupError("the Secret that names the gateways' folder is not known yet"))
+        if folder != self._folder:
+            prefix = "/".join(filter(None, (self._settings.prefix, folder)))
+            self._folder, self._opened = folder, _open_store(replace(self._settings, prefix=prefix))
+        return self._opened
 
     async def _try(self, asked: Awaitable[T]) -> T:
         """Raises Unavailable, and FileNotFoundError for an object that is read."""

@@ -4,7 +4,9 @@ import json
 import time
 from collections.abc import AsyncIterator
 
+import obstore
 import pytest
+from obstore.store import S3Store
 
 from forebay_gateway.batches import objects
 from forebay_gateway.batches.bucket import Bucket, BucketSettings, ContentGone
@@ -210,23 +212,53 @@ async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
     await client.aclose()
 
 
-async def test_results_without_room_in_the_store_go_to_the_bucket_at_once(
+async def test_results_without_room_in_the_store_become_parts_all_the_same(
     bucket: Bucket, bucket_server: BucketServer
 ) -> None:
     files = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=MOST), bucket)
+    requests, _ = await read_requests(TextContent(lines(101).decode()), ROUTE)
     results = await new_results(files)
-    await results.undone(3)
-    for number in range(3):
-        await results.add(number, True, f"{number} {'x' * 300}")
-    assert bucket_server.objects()
-    assert await results.undone(3) == []
+    await results.undone(101)
+    padding = "x" * (RESULTS_PART_BYTES // 20)
+    for number in range(100):
+        await results.add(number, True, f"{number} {padding}")
+    assert 4 <= len(bucket_server.objects()) <= 6, "a few large ones"
+    assert await results.undone(101) == [100]
+    await results.write_files(requests, "cancelled")
+    assert [line.split()[0] for line in await read_file(files, "file-a-output")] == [str(n) for n in range(100)]
+    await files.clear(KEY)
+
+
+async def test_results_without_room_in_the_bucket_are_in_the_output_all_the_same(bucket: Bucket) -> None:
     full = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=10), bucket)
+    requests, _ = await read_requests(TextContent(lines(2).decode()), ROUTE)
     results = await new_results(full)
-    await results.undone(3)
+    await results.undone(2)
     with pytest.raises(Full):
-        await results.add(0, True, "x" * 600)
-    for store in (files, full):
-        await store.clear(KEY)
+        await results.add(0, True, "x" * 2 * RESULTS_PART_BYTES)
+    await results.write_files(requests, "failed")
+    assert len(await read_file(full, "file-a-output")) == 1
+    assert results._batch["request_counts"]["completed"] == 1
+    await full.clear(KEY)
+
+
+@pytest.mark.parametrize("there", [0, 1, 2])
+async def test_an_object_that_is_gone_is_as_good_as_deleted(
+    bucket: Bucket, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch, there: int
+) -> None:
+    """Also in a store that answers 404, unlike S3."""
+    delete = obstore.delete_async
+
+    async def delete_known(store: S3Store, names: str | list[str]) -> None:
+        for name in [names] if isinstance(names, str) else names:
+            await obstore.head_async(store, name)
+            await delete(store, name)
+
+    monkeypatch.setattr(obstore, "delete_async", delete_known)
+    names = ["a", "b", "c"]
+    await bucket.put(names[there], b"x")
+    await bucket.delete(names)
+    assert bucket_server.objects() == []
 
 
 async def test_what_belongs_to_no_file_is_deleted_in_time(files: FileStore, bucket_server: BucketServer) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from forebay_gateway.batches import objects, processor
-from forebay_gateway.batches.document_store import MemoryDocumentStore
+from forebay_gateway.batches.document_store import PROGRESS, STORED, MemoryDocumentStore
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.processor import BATCHES_AT_ONCE, BatchProcessor
 from forebay_gateway.fairness.pacing import FairScheduler
@@ -49,3 +49,37 @@ async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancel
     for key in (many, few, processor.ALL_ENDPOINTS):
         await documents.clear(key)
         await store.forget(key)
+
+
+def status_of(documents: MemoryDocumentStore, key: EndpointKey, batch_id: str) -> str:
+    return str(json.loads(documents._documents[key, "batch"][batch_id])["status"])
+
+
+@pytest.mark.parametrize("kind", [STORED, PROGRESS])
+async def test_a_batch_with_something_in_the_bucket_is_left_to_a_gateway_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Until nobody has it any more."""
+    monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
+    documents, store, key = MemoryDocumentStore(1 << 20, bucket_bytes=1 << 20), MemoryJobStore(1 << 20), ("team", "one")
+    leases: list[float] = []
+
+    async def lease(name: str, seconds: float) -> bool:
+        leases.append(seconds)
+        return True
+
+    monkeypatch.setattr(documents, "lease", lease)
+    works = BatchProcessor(FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler())
+    (batch_id,) = await submit(documents, works, key, 1)
+    await documents.put(key, kind, "file-x" if kind == STORED else batch_id, "[]", 60)
+    async with works:
+        await until(lambda: len(leases) > 6)
+        assert status_of(documents, key, batch_id) == "validating"
+        assert set(leases[1::2]) == {processor.RETURNED_LEASE}, "another may have it at once"
+        batch = json.loads(await documents.get(key, "batch", batch_id) or "") | {"expires_at": 0}
+        await documents.put(key, "batch", batch_id, json.dumps(batch), 60)
+        await until(lambda: status_of(documents, key, batch_id) == "failed")
+        await until(lambda: not works._tasks)
+    assert await documents.get(key, PROGRESS, batch_id) is None
+    for each in (key, processor.ALL_ENDPOINTS):
+        await documents.clear(each)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -101,7 +102,12 @@ class Bucket:
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects that may be there."""
         if names:
-            await self._try(obstore.delete_async(self._open(), names))
+            try:
+                await self._try(obstore.delete_async(self._open(), names))
+            except FileNotFoundError:  # as some stores say of one that is not there; the others may be
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        await self._try(obstore.delete_async(self._open(), name))
 
     async def objects(self, folder: str) -> AsyncIterator[StoredObject]:
         """All objects below a folder, in the order of their names."""
@@ -125,7 +131,7 @@ class Bucket:
         return self._opened
 
     async def _try(self, asked: Awaitable[T]) -> T:
-        """Raises Unavailable, and FileNotFoundError for an object that is read."""
+        """Raises Unavailable, and FileNotFoundError for an object that is not there."""
         try:
             async with asyncio.timeout(2 * self._seconds):
                 answer = await asked

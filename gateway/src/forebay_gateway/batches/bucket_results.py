@@ -1,5 +1,6 @@
 """The answers of a batch whose files are in the bucket. A few of them are in documents at a time: as soon as these have
-a MiB they become a part of the output and a part of the error file, and `Progress` tells of both.
+a MiB they become a part of the output and a part of the error file, and `Progress` tells of both. Where documents have
+no room for them they are in memory meanwhile; of one that is lost with its gateway the job has the answer.
 
 A gateway that dies between two steps loses nothing. Parts that no progress tells of are the reaper's; a result that is
 in a part and still in a document counts once.
@@ -8,6 +9,7 @@ in a part and still in a document counts once.
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +26,9 @@ from forebay_kube.endpoint_key import EndpointKey
 
 RESULTS_PART_BYTES = MIB
 """Bytes of results that become parts together. S3 wants no least size of an object."""
+
+MOST_HELD_SECONDS = 300.0
+"""Seconds for which results are in memory alone while others come: well below those for which a job is kept."""
 
 
 @dataclass
@@ -72,6 +77,8 @@ class BucketResults(Results):
         super().__init__(files, key, batch)
         self._turn = turn
         self._pending_bytes = 0
+        self._held: dict[int, str] = {}
+        self._held_since = 0.0
         self._writing = asyncio.Lock()
         self._progress = Progress(bytearray())
 
@@ -80,13 +87,12 @@ class BucketResults(Results):
         async with self._turn:
             pending = await self._pending()
             self._pending_bytes = sum(map(len, pending.values()))
-        counts = self._batch["request_counts"]
-        for sign, name in (("+", "completed"), ("-", "failed")):
-            counts[name] = self._progress.counts[sign] + sum(each[0] == sign for each in pending.values())
+        self._count(pending)
         return [number for number in range(total) if number not in pending and not self._progress.has(number)]
 
     async def write_files(self, requests: BatchRequests, status: str) -> None:
-        await self._flush({}, bounded=False)
+        await self._flush(bounded=False)
+        self._count({})
         unanswered: dict[int, str] = {}
         size = 0
         for number in range(len(requests)):
@@ -105,32 +111,40 @@ class BucketResults(Results):
                 await self._files.put_parts(self._key, file, parts, bounded=False)
                 self._batch[name_of_field] = file["id"]
 
-    async def close(self) -> None:
-        await super().close()
-        await self._documents.delete(self._key, PROGRESS, self._batch["id"])
-
     async def _keep(self, number: int, result: str) -> None:
         try:
             await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_KEPT)
-        except Full:  # of the results of other batches, which leave in a moment
-            await self._flush({number: result})
-            return
+        except Full:
+            self._held_since = self._held_since if self._held else time.monotonic()
+            self._held[number] = result
         self._pending_bytes += len(result)
-        if self._pending_bytes > RESULTS_PART_BYTES and not self._writing.locked():
-            await self._flush({})
+        late = self._held and time.monotonic() - self._held_since > MOST_HELD_SECONDS
+        if (self._pending_bytes > RESULTS_PART_BYTES or late) and not self._writing.locked():
+            await self._flush()
+        elif number in self._held and self._pending_bytes > RESULTS_PART_BYTES:
+            async with self._writing:  # what is in memory grows no more meanwhile
+                pass
 
     async def _pending(self) -> dict[int, str]:
-        """The results that are in documents, and not in the bucket."""
+        """The results that are in documents or in memory, and not in the bucket."""
         found = await self._documents.all(self._key, self._kind)
-        return {int(name): text for name, text in found.items() if not self._progress.has(int(name))}
+        every = {int(name): text for name, text in found.items()} | self._held
+        return {number: text for number, text in every.items() if not self._progress.has(number)}
 
-    async def _flush(self, more: Mapping[int, str], *, bounded: bool = True) -> None:
-        """Move the results that are in documents into the bucket, with `more`. Raises Full where that is bounded."""
+    async def _flush(self, *, bounded: bool = True) -> None:
+        """Move the results that are in documents or in memory into the bucket. Raises Full where that is bounded."""
         async with self._writing, self._turn:
             self._pending_bytes = 0
             pending = await self._pending()
-            await self._write({**pending, **more}, bounded=bounded)
+            await self._write(pending, bounded=bounded)
+            self._held = {number: text for number, text in self._held.items() if number not in pending}
             await self._documents.discard(self._key, self._kind, [str(number) for number in pending])
+
+    def _count(self, pending: Mapping[int, str]) -> None:
+        """Have the batch's counts be those of the results in the bucket and of these."""
+        counts = self._batch["request_counts"]
+        for sign, name in (("+", "completed"), ("-", "failed")):
+            counts[name] = self._progress.counts[sign] + sum(each[0] == sign for each in pending.values())
 
     async def _write(self, results: Mapping[int, str], *, bounded: bool) -> None:
         """Write results as a part of each file that they belong to. Raises Full where that is bounded."""

@@ -21,7 +21,7 @@ from forebay_gateway.batches.contents import (
     read_parts,
     render_parts,
 )
-from forebay_gateway.batches.document_store import STORED, DocumentStore
+from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
@@ -45,6 +45,13 @@ class FileStore:
 
     async def is_in_bucket(self, key: EndpointKey, file_id: str) -> bool:
         return await self.documents.get(key, STORED, file_id) is not None
+
+    async def lacks_bucket(self, key: EndpointKey, batch: ApiObject) -> bool:
+        """Whether a batch has its input or its results in the bucket, and this gateway has none."""
+        return self.bucket is None and (
+            await self.is_in_bucket(key, batch["input_file_id"])
+            or await self.documents.get(key, PROGRESS, batch["id"]) is not None
+        )
 
     async def open(self, key: EndpointKey, file_id: str) -> Content:
         """The content of a file; of one in a document it is in memory whole. Raises ContentGone."""

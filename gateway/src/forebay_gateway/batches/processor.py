@@ -59,6 +59,12 @@ BATCH_LEASE = 10.0
 BATCH_POLL_INTERVAL = 1.0
 """Seconds between two looks for batches to do, and between two times that the progress of one is kept."""
 
+RETURNED_LEASE = 0.001
+"""Seconds of a lease that is given back."""
+
+BUCKET_WAIT = 3600.0
+"""Seconds after a batch's end for which one that needs the bucket is left to gateways that have it."""
+
 BATCH_GONE = "gone"
 """How a batch ends whose endpoint is gone."""
 
@@ -81,6 +87,7 @@ class BatchProcessor:
         *,
         longest_line: int = LONGEST_LINE,
     ) -> None:
+        self._files = files
         self._documents = files.documents
         self._scheduler = scheduler
         self._store = store
@@ -147,9 +154,20 @@ class BatchProcessor:
         return bool(time.time() >= record.get("expires_at", 0))
 
     async def _begin(self, key: EndpointKey, batch_id: str) -> None:
-        if await self._documents.lease(batch_id, BATCH_LEASE):
-            self._running.update((key, key[0]))
-            self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
+        if not await self._documents.lease(batch_id, BATCH_LEASE):
+            return
+        if await self._is_for_others(key, batch_id):
+            await self._documents.lease(batch_id, RETURNED_LEASE)
+            return
+        self._running.update((key, key[0]))
+        self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
+
+    async def _is_for_others(self, key: EndpointKey, batch_id: str) -> bool:
+        """Whether a batch needs the bucket that this gateway does not have yet, or not any more."""
+        batch = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")
+        if time.time() >= batch.get("expires_at", 0) + BUCKET_WAIT:
+            return False
+        return await self._files.lacks_bucket(key, batch)
 
     async def _process(self, key: EndpointKey, batch_id: str) -> None:
         """Do a batch for as long as the lease is this gateway's."""
@@ -249,6 +267,8 @@ class _Batch:
 
     async def _process(self) -> str:
         """Do the batch; the state in which it ends. Raises ContentGone."""
+        if await self._files.lacks_bucket(self._key, self._batch):
+            raise ContentGone
         begun = self._batch["status"] != "validating"
         file, route = self._batch["input_file_id"], self._batch["endpoint"]
         requests, errors = await self._inputs.read(self._key, file, route, begun=begun)

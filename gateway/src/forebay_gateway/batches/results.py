@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from forebay_gateway.batches import objects
+from forebay_gateway.batches.document_store import PROGRESS
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.jsonl import BatchRequests, render_unanswered
 from forebay_gateway.batches.objects import ApiObject
@@ -49,6 +50,7 @@ class Results(ABC):
     async def close(self) -> None:
         """Delete what is no file."""
         await self._documents.clear(self._key, self._kind)
+        await self._documents.delete(self._key, PROGRESS, self._batch["id"])
 
     @abstractmethod
     async def _keep(self, number: int, result: str) -> None: ...

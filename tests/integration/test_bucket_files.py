@@ -15,7 +15,7 @@ from forebay_gateway.batches.bucket_results import RESULTS_PART_BYTES, BucketRes
 from forebay_gateway.batches.contents import PART_BYTES, Content, TextContent, read_pieces
 from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
 from forebay_gateway.batches.file_store import FileStore
-from forebay_gateway.batches.jsonl import read_requests
+from forebay_gateway.batches.jsonl import LineBounds, read_requests
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
 from forebay_gateway.fairness.quotas import TenantLocks
@@ -98,7 +98,7 @@ async def test_a_file_is_read_from_its_parts(files: FileStore, bucket_server: Bu
 
 async def test_a_line_that_is_too_long_ends_the_reading(files: FileStore) -> None:
     await upload(files, lines(1) + b"\n" + b"x" * 3_000_000)
-    _, errors = await read_requests(await files.open(KEY, "file-a"), ROUTE, longest_line=2_000_000)
+    _, errors = await read_requests(await files.open(KEY, "file-a"), ROUTE, LineBounds(line=2_000_000))
     assert [(each["code"], each["line"]) for each in errors] == [("line_too_long", 2)]
 
 

@@ -57,16 +57,17 @@ async def test_what_they_keep_is_bounded_and_given_back(documents: DocumentStore
 
 async def test_what_they_tell_of_the_bucket_has_a_budget_of_its_own(documents: DocumentStore) -> None:
     await documents.put(KEY, "content", "a", "x" * (MOST - MARGIN), 60)
-    await documents.put(KEY, STORED, "a", "parts", 60, size=MOST - 10)
-    await documents.put(KEY, STORED, "a", "more parts", 60, size=MOST)
+    for text in ("parts", "more parts"):
+        await documents.put(KEY, STORED, "a", text, 60, objects_size=MOST - MARGIN)
     with pytest.raises(Full):
-        await documents.put(KEY, PROGRESS, "b", "", 60, size=1)
-    await documents.put(KEY, PROGRESS, "b", "", 60, size=1, bounded=False)
+        await documents.put(KEY, PROGRESS, "b", "", 60, objects_size=MARGIN)
+    await documents.put(KEY, PROGRESS, "b", "", 60, objects_size=MARGIN, bounded=False)
     await documents.delete(KEY, STORED, "a")
-    await documents.put(KEY, STORED, "c", "parts", 60, size=MOST - 1)
-    assert await documents.get(KEY, STORED, "c") == "parts"
     await documents.clear(KEY)
-    await documents.put(KEY, STORED, "a", "parts", 60, size=MOST)
+    await documents.put(KEY, STORED, "a", "parts", 60, objects_size=MOST - MARGIN)
+    assert await documents.get(KEY, STORED, "a") == "parts"
+    with pytest.raises(Full):
+        await documents.put(KEY, STORED, "b", "x" * MOST, 60)  # what tells of them counts too
 
 
 async def test_some_documents_are_discarded(documents: DocumentStore) -> None:

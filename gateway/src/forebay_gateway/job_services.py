@@ -174,7 +174,7 @@ async def open_job_services(
         Webhooks(store, answers, scheduler, receivers, share=parsed.namespace_share) as webhooks,
         JobExecutor(store, balancer, answers, scheduler) as executor,
         Dispatcher(store, directory, balancer, activator, executor) as dispatcher,
-        BatchProcessor(files, store, cipher, scheduler, longest_line=parsed.body_bytes) as worker,
+        BatchProcessor(files, store, cipher, scheduler, answers, longest_line=parsed.body_bytes) as worker,
     ):
         api = JobApi(store, directory, answers, scheduler, rates)
         batches = BatchApi(files, worker, answers, scheduler, most_file_bytes=parsed.file_bytes)

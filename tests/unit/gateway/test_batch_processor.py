@@ -9,6 +9,7 @@ from forebay_gateway.batches.document_store import PROGRESS, STORED, MemoryDocum
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.processor import BATCHES_AT_ONCE, BatchProcessor
 from forebay_gateway.fairness.pacing import FairScheduler
+from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_kube.endpoint_key import EndpointKey
@@ -16,6 +17,10 @@ from tests.waiting import until
 
 COMPLETIONS = "/v1/completions"
 LINE = json.dumps({"custom_id": "a", "method": "POST", "url": COMPLETIONS, "body": {"prompt": "x"}})
+
+
+def build(documents: MemoryDocumentStore, store: MemoryJobStore) -> BatchProcessor:
+    return BatchProcessor(FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler(), Quota(1 << 20))
 
 
 async def submit(documents: MemoryDocumentStore, works: BatchProcessor, key: EndpointKey, count: int) -> list[str]:
@@ -33,7 +38,9 @@ async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancel
     monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
     documents, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
     many, few = ("team", "many"), ("team", "few")
-    async with BatchProcessor(FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler()) as works:
+    async with BatchProcessor(
+        FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler(), Quota(1 << 20)
+    ) as works:
         ids = await submit(documents, works, many, BATCHES_AT_ONCE)
         await until(lambda: len(works._tasks) == BATCHES_AT_ONCE // 2)
         await submit(documents, works, few, 1)
@@ -69,7 +76,7 @@ async def test_a_batch_with_something_in_the_bucket_is_left_to_a_gateway_that_ha
         return True
 
     monkeypatch.setattr(documents, "lease", lease)
-    works = BatchProcessor(FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler())
+    works = build(documents, store)
     (batch_id,) = await submit(documents, works, key, 1)
     await documents.put(key, kind, "file-x" if kind == STORED else batch_id, "[]", 60)
     async with works:

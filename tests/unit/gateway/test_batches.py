@@ -3,14 +3,25 @@
 import asyncio
 import json
 import time
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from forebay_gateway.batches.contents import TextContent
-from forebay_gateway.batches.jsonl import Request, job_input, read_requests, render_result, render_unanswered
+from forebay_gateway.batches.jsonl import (
+    LineBounds,
+    Request,
+    job_input,
+    read_requests,
+    render_result,
+    render_unanswered,
+)
 from forebay_gateway.batches.objects import new_batch, new_file, page
 from forebay_gateway.batches.upload import BadUpload, read_upload
+from forebay_gateway.fairness.quotas import TEXT_OVERHEAD, memory_of, memory_of_utf8
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import read_submission
 
@@ -93,6 +104,43 @@ async def test_others_run_while_an_input_file_is_read() -> None:
         longest = max(longest, time.process_time() - began)
     assert len((await reading)[0]) == 20_000
     assert longest < 0.1
+
+
+async def test_a_line_whose_job_never_has_room_is_told() -> None:
+    """By what it takes in memory: an emoji makes each character take four bytes."""
+    plain, wide = ({"prompt": "x" * 100_000 + end} for end in ("", "\N{GRINNING FACE}"))
+    content = "\n".join(
+        json.dumps({"custom_id": f"r-{number}", "method": "POST", "url": CHAT, "body": body}, ensure_ascii=False)
+        for number, body in enumerate([plain, wide])
+    )
+    (error,) = (await read_requests(TextContent(content), CHAT, LineBounds(input=200_000)))[1]
+    assert (error["code"], error["line"]) == ("line_too_large", 2)
+    assert "jobs_bytes" in error["message"]
+    assert (await read_requests(TextContent(content), CHAT, LineBounds(input=500_000)))[1] == []
+
+
+async def test_a_large_line_is_checked_as_bytes_in_a_long_step() -> None:
+    content = TextContent(json.dumps(json.loads(line(body={"prompt": "x" * (8 << 20) + "😀"})), ensure_ascii=False))
+    steps: list[None] = []
+
+    @asynccontextmanager
+    async def long_step() -> AsyncIterator[None]:
+        steps.append(None)
+        yield
+
+    tracemalloc.start()
+    try:
+        _, errors = await read_requests(content, CHAT, long_step=long_step)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (errors, len(steps)) == ([], 1)
+    assert peak < 24 << 20, f"{peak} bytes"
+
+
+@pytest.mark.parametrize("text", ["", "abc", "aüé", "a\u0100z", "漢字", "x\N{GRINNING FACE}", "ÿ" * 1000])
+def test_what_a_text_takes_is_known_from_its_bytes(text: str) -> None:
+    assert memory_of(text) <= memory_of_utf8(text.encode()) <= memory_of(text) + TEXT_OVERHEAD
 
 
 def test_results_are_told_as_openai_does() -> None:

@@ -164,7 +164,7 @@ async def test_requests_about_files_and_batches(
     documents, store = MemoryDocumentStore(1 << 20), MemoryJobStore(1 << 20)
     api = BatchApi(
         FileStore(documents),
-        BatchProcessor(FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler()),
+        BatchProcessor(FileStore(documents), store, KeyCipher(lambda: b"secret"), FairScheduler(), Quota(1 << 20)),
         Quota(1 << 20),
         FairScheduler(),
     )

@@ -182,7 +182,7 @@ class BucketResults(Results):
             progress.render(),
             objects.BATCH_KEPT,
             bounded=bounded,
-            size=progress.size,
+            objects_size=progress.size,
             lease=self._batch["id"],
         )
         self._progress = progress

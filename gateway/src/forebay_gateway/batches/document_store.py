@@ -15,7 +15,7 @@ STORED, PROGRESS = "stored", "progress"
 """Kinds of documents that tell of objects in the bucket: the parts of a file, and those of a batch that runs."""
 
 BUCKET_KINDS = frozenset({STORED, PROGRESS})
-"""These count against the budget of the bucket, with the bytes of the objects. In documents.lua too."""
+"""These count against the budget of the bucket, with their text and the bytes of the objects. In documents.lua too."""
 
 
 class DocumentStore(ABC):
@@ -31,13 +31,13 @@ class DocumentStore(ABC):
         seconds: float,
         *,
         bounded: bool = True,
-        size: int | None = None,
+        objects_size: int = 0,
         lease: str = "",
     ) -> None:
         """Keep a document, in place of the one of that name, for so long. Raises Full where it is bounded.
 
         Args:
-            size: bytes by which it counts, where these are not those of its text.
+            objects_size: bytes of the objects that it tells of, which count with its text.
             lease: the name of a lease that this gateway must still have. Raises Lost where it has not.
         """
 
@@ -94,10 +94,10 @@ class MemoryDocumentStore(DocumentStore):
         seconds: float,
         *,
         bounded: bool = True,
-        size: int | None = None,
+        objects_size: int = 0,
         lease: str = "",
     ) -> None:
-        new = size_of(text) if size is None else size
+        new = size_of(text) + objects_size
         more = new - self._sizes.get((key, kind, name), 0)
         if not bounded:
             self._quota(kind).give(key[0], -more)

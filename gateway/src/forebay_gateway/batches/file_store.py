@@ -79,7 +79,7 @@ class FileStore:
         """Store a file whose parts are in the bucket. Raises Full where it is bounded."""
         seconds = file["expires_at"] - time.time()
         text, size = render_parts(parts), file["bytes"]
-        await self.documents.put(key, STORED, file["id"], text, seconds, bounded=bounded, size=size)
+        await self.documents.put(key, STORED, file["id"], text, seconds, bounded=bounded, objects_size=size)
         await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=bounded)
 
     async def extend(self, key: EndpointKey, file: ApiObject, seconds: int) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import json
+import sys
 import uuid
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +16,7 @@ import msgspec
 
 from forebay_gateway.batches.contents import Content, read_pieces
 from forebay_gateway.batches.objects import ApiObject
+from forebay_gateway.fairness.quotas import memory_of_utf8
 from forebay_gateway.http.raw_json import NO_VALUE, read_text
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
@@ -34,8 +37,14 @@ LONGEST_LINE = 32 * MIB
 WINDOW_BYTES = 256 << 10
 """Bytes of an input file that are in memory while its batch runs, where a line is not longer."""
 
+LONG_CHECK_BYTES = MIB
+"""Bytes of a line from which on its check is a long step of the event loop."""
+
 LONGEST_ID = 512
 """Characters of a custom_id. It is told of in errors, and stands in each line of the output."""
+
+INPUT_MARGIN = 1024
+"""Bytes that a job's input has at most besides the body."""
 
 LINE = 256
 """Bytes that a line counts besides its own, for what each line costs."""
@@ -43,6 +52,18 @@ LINE = 256
 
 BYTE_ORDER_MARK = "\ufeff".encode()
 """What Windows' programs write at the beginning of a file in UTF-8."""
+
+
+@dataclass(frozen=True)
+class LineBounds:
+    """What a line may have: characters of its custom_id, bytes, and bytes that its body takes in memory as a text."""
+
+    custom_id: int = LONGEST_ID
+    line: int = LONGEST_LINE
+    input: int = sys.maxsize
+
+
+UNBOUNDED = LineBounds(sys.maxsize, sys.maxsize, sys.maxsize)
 
 
 @dataclass(frozen=True)
@@ -99,7 +120,7 @@ class BatchRequests:
     async def read(self, number: int) -> Request:
         """Raises Unavailable and ContentGone."""
         asked = _LINE.decode(await self._line(self._starts[number], self._lengths[number]))
-        return Request(read_text(asked.custom_id), bytes(asked.body).decode())
+        return Request(read_text(asked.custom_id), str(memoryview(asked.body), "utf-8", "replace"))
 
     async def _line(self, start: int, length: int) -> bytes:
         if length > WINDOW_BYTES:
@@ -112,22 +133,26 @@ class BatchRequests:
 
 
 async def read_requests(
-    content: Content, endpoint: str, longest_id: int = LONGEST_ID, longest_line: int = LONGEST_LINE
+    content: Content,
+    endpoint: str,
+    bounds: LineBounds = LineBounds(),
+    long_step: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> tuple[BatchRequests, list[ApiObject]]:
     """The requests of an input file, and what is wrong with its lines, as a batch object tells it. Other tasks run
-    between its slices. Raises Unavailable and ContentGone."""
+    between its slices, and a large line is checked in a `long_step`. Raises Unavailable and ContentGone."""
     requests = BatchRequests(content)
     errors: list[ApiObject] = []
     seen: set[bytes] = set()
     number, cost = 0, 0
-    async for start, line in _read_lines(content, longest_line):
+    async for start, line in _read_lines(content, bounds.line):
         number += 1
-        if len(line) > longest_line:
-            errors.append(batch_error("line_too_long", f"A line has at most {longest_line} bytes.", line=number))
+        if len(line) > bounds.line:
+            errors.append(batch_error("line_too_long", f"A line has at most {bounds.line} bytes.", line=number))
             break
-        text = line.decode(errors="replace")
-        if not text.isspace() and text:
-            if trouble := _check_line(text, endpoint, seen, longest_id):
+        if line and not line.isspace():
+            async with long_step() if len(line) > LONG_CHECK_BYTES else nullcontext():
+                trouble = _check_line(line, endpoint, seen, bounds)
+            if trouble:
                 errors.append(batch_error(*trouble, line=number))
             else:
                 requests.add(start, len(line))
@@ -148,7 +173,7 @@ async def read_requests(
     return requests, errors
 
 
-async def _read_lines(content: Content, longest: int) -> AsyncIterator[tuple[int, bytes]]:
+async def _read_lines(content: Content, longest: int) -> AsyncIterator[tuple[int, bytearray]]:
     """Where each line begins, and the line. One that is longer than `longest` is the last, and not read to its end."""
     start, left = 0, bytearray()
     if await content.read(0, len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK:
@@ -158,14 +183,14 @@ async def _read_lines(content: Content, longest: int) -> AsyncIterator[tuple[int
             first, *lines = piece[place : place + BYTES_PER_STEP].split(b"\n")
             left += first
             for line in lines:
-                whole = bytes(left)
-                yield start, whole
-                start += len(whole) + 1
+                size = len(left)
+                yield start, left
+                start += size + 1
                 left = bytearray(line)
         if len(left) > longest:
             break
     if left:
-        yield start, bytes(left)
+        yield start, left
 
 
 def batch_error(code: str, message: str, param: str | None = None, line: int | None = None) -> ApiObject:
@@ -173,7 +198,9 @@ def batch_error(code: str, message: str, param: str | None = None, line: int | N
     return {"code": code, "line": line, "message": message, "param": param}
 
 
-def _check_line(line: str, endpoint: str, seen: set[bytes], longest_id: int) -> tuple[str, str, str | None] | None:
+def _check_line(
+    line: bytearray, endpoint: str, seen: set[bytes], bounds: LineBounds
+) -> tuple[str, str, str | None] | None:
     """Code, message and param of what is wrong with it."""
     try:
         asked = _LINE.decode(line)
@@ -184,8 +211,8 @@ def _check_line(line: str, endpoint: str, seen: set[bytes], longest_id: int) -> 
     custom_id = read_text(asked.custom_id)
     if not custom_id:
         return "missing_required_parameter", "Each line needs a custom_id.", "custom_id"
-    if len(custom_id) > longest_id:
-        return "invalid_value", f"A custom_id has at most {longest_id} characters.", "custom_id"
+    if len(custom_id) > bounds.custom_id:
+        return "invalid_value", f"A custom_id has at most {bounds.custom_id} characters.", "custom_id"
     digest = hashlib.blake2b(custom_id.encode(errors="surrogatepass"), digest_size=16).digest()
     if digest in seen:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used more than once.", "custom_id"
@@ -194,11 +221,15 @@ def _check_line(line: str, endpoint: str, seen: set[bytes], longest_id: int) -> 
         return "invalid_method", "The method of each line must be POST.", "method"
     if read_text(asked.url) != endpoint:
         return "invalid_url", f"The url of each line must be the batch's endpoint, {endpoint}.", "url"
-    body = bytes(asked.body)
-    if not body.startswith(b"{"):
+    body = memoryview(asked.body)
+    if bytes(body[:1]) != b"{":
         return "missing_required_parameter", "Each line needs a body, a JSON object.", "body"
     if bytes(_BODY.decode(body).stream) not in (b"", b"false", b"null"):
         return "invalid_request", "A request of a batch cannot be streamed.", "body.stream"
+    # a character takes at most four bytes, so that of few lines more is to be known
+    if len(body) > bounds.input // 4 - INPUT_MARGIN and memory_of_utf8(body) > bounds.input - INPUT_MARGIN:
+        text = f"As a job this body takes more than the {bounds.input} bytes of jobs_bytes that a namespace may have."
+        return "line_too_large", f"{text} Make it shorter, or raise the gateway's jobs_bytes.", "body"
     return None
 
 

@@ -10,32 +10,30 @@ import json
 import logging
 import math
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
-from weakref import WeakValueDictionary
 
 from forebay_gateway.batches import objects
 from forebay_gateway.batches.bucket import ContentGone
 from forebay_gateway.batches.bucket_results import BucketResults
 from forebay_gateway.batches.file_store import FileStore
+from forebay_gateway.batches.input_files import InputFiles
 from forebay_gateway.batches.jsonl import (
-    LONGEST_ID,
     LONGEST_LINE,
     BatchRequests,
+    LineBounds,
     Request,
     batch_error,
     job_input,
-    read_requests,
     render_result,
 )
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.batches.results import DocumentResults, Results
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.pacing import FairScheduler
-from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, TenantLocks
+from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.store import JOB_RECHECK_INTERVAL, Full, JobStore, Lost, Unavailable
@@ -84,6 +82,7 @@ class BatchProcessor:
         store: JobStore,
         cipher: KeyCipher,
         scheduler: FairScheduler,
+        answers: Quota,
         *,
         longest_line: int = LONGEST_LINE,
     ) -> None:
@@ -93,7 +92,8 @@ class BatchProcessor:
         self._store = store
         self._cipher = cipher
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._inputs = InputFiles(files, longest_line)
+        bounds = LineBounds(line=longest_line, input=store.most_input)
+        self._inputs = InputFiles(files, scheduler, answers, bounds)
         self._running: Counter[str | EndpointKey] = Counter()
         """How many batches of each namespace and of each endpoint run here."""
 
@@ -191,36 +191,6 @@ class BatchProcessor:
             del self._tasks[batch_id]
             self._running.subtract((key, key[0]))
             self._running += Counter()  # without those that have none
-
-
-class InputFiles:
-    """The input files of the batches that run. Those in documents are in memory, each once: so they have no more bytes
-    than the store may. Of those in the bucket a window is."""
-
-    def __init__(self, files: FileStore, longest_line: int) -> None:
-        self.turns = TenantLocks()
-        """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
-        self.files = files
-        self._longest_line = longest_line
-        self._checks = TenantLocks()
-        self._read: WeakValueDictionary[tuple[EndpointKey, str, str], BatchRequests] = WeakValueDictionary()
-
-    async def read(
-        self, key: EndpointKey, file: str, route: str, *, begun: bool
-    ) -> tuple[BatchRequests, list[ApiObject]]:
-        """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then. Raises
-        ContentGone."""
-        longest = (sys.maxsize, sys.maxsize) if begun else (LONGEST_ID, self._longest_line)
-        if await self.files.is_in_bucket(key, file):
-            async with self._checks.of(key[0]):
-                return await read_requests(await self.files.open(key, file), route, *longest)
-        async with self.turns.of(key[0]):
-            if (found := self._read.get((key, file, route))) is not None:
-                return found, []
-            requests, errors = await read_requests(await self.files.open(key, file), route, *longest)
-            if not errors:
-                self._read[key, file, route] = requests
-            return requests, errors
 
 
 class _Batch:
@@ -356,7 +326,7 @@ class _Batch:
         with self._store.changes(job_id) as changed:
             while True:
                 try:
-                    async with self._turn if large else nullcontext():
+                    async with self._inputs.room(self._key, requests.size(number)) if large else nullcontext():
                         request = await requests.read(number)
                         custom_id = request.custom_id
                         await self._submit(job_id, request, api_key)

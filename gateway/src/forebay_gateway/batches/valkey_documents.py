@@ -35,11 +35,11 @@ class ValkeyDocumentStore(DocumentStore):
         seconds: float,
         *,
         bounded: bool = True,
-        size: int | None = None,
+        objects_size: int = 0,
         lease: str = "",
     ) -> None:
         budget = self._bucket_bytes if kind in BUCKET_KINDS else self._most_bytes
-        after, counted = round(seconds * 1000), size_of(text) if size is None else size
+        after, counted = round(seconds * 1000), size_of(text) + objects_size
         arguments = (kind, name, budget if bounded else -1, self._share, after, counted, text)
         holder = (lease, self._gateway) if lease else ("", "")
         answer = await self._scripts.run("put", format_key(key), *arguments, *holder, growing=bounded)

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from weakref import WeakValueDictionary
 
-from forebay_gateway.settings import Network
+from forebay_gateway.settings import MIB, Network
+
+TEXT_OVERHEAD = 96
+"""Bytes that a text takes at most besides its characters, with its place in a list."""
 
 UNCOUNTED_BYTES = 64 << 10
 """Bytes of a body, an output or an answer that are not counted: so many are under way of every request."""
@@ -33,6 +36,11 @@ class Quota:
     freed: set[asyncio.Event] = field(default_factory=set)
     """Set when something becomes free."""
     _by_tenant: dict[Hashable, int] = field(default_factory=dict)
+
+    @property
+    def most_of_one(self) -> int:
+        """What one tenant may use while there are no others."""
+        return max(self.floor, int(self.share * self.limit))
 
     def take(self, tenant: Hashable, size: int = 1) -> bool:
         """Whether the tenant may use `size` more; if so it counts from now on. What it has may always become less."""
@@ -65,6 +73,22 @@ class Quota:
 def memory_of(text: str) -> int:
     """Bytes that a text takes in memory, with its place in a list."""
     return sys.getsizeof(text) + 8
+
+
+_WIDE, _WIDEST, _FOLLOWING = bytes(range(0xC4)), bytes(range(0xF0)), bytes(range(0x80, 0xC0))
+"""Bytes of UTF-8: of characters that take one byte in memory, of those that take up to two, and all but the first ones
+of a character."""
+
+
+def memory_of_utf8(data: bytes | bytearray | memoryview) -> int:
+    """What `memory_of` would be of the text, which is not made; a little more than that."""
+    width, characters = 1, 0
+    for start in range(0, len(data), MIB):
+        piece = bytes(data[start : start + MIB])
+        characters += len(piece.translate(None, _FOLLOWING))
+        if width < 4 and not piece.isascii():
+            width = 4 if piece.translate(None, _WIDEST) else 2 if piece.translate(None, _WIDE) else width
+    return width * characters + TEXT_OVERHEAD
 
 
 class Reservation:

@@ -11,7 +11,7 @@ from itertools import islice
 from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, memory_of
-from forebay_gateway.jobs.job import Job, State
+from forebay_gateway.jobs.job import JOB_OVERHEAD, Job, State
 from forebay_gateway.jobs.store import STREAM_ITEM_BYTES, Counts, Delivery, Full, JobStore, Lost, StreamedItems
 from forebay_gateway.jobs.submission import Submission
 from forebay_kube.endpoint_key import EndpointKey
@@ -55,6 +55,10 @@ class MemoryJobStore(JobStore):
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._webhooks: dict[str, _Webhook] = {}
         self._due: dict[EndpointKey, deque[_Webhook]] = {}
+
+    @property
+    def most_input(self) -> int:
+        return self._bytes.most_of_one - JOB_OVERHEAD
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         job = Job(job_id, key, submission, api_key, self._now())

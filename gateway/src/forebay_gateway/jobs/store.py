@@ -109,6 +109,11 @@ class JobStore(ABC):
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     @property
+    @abstractmethod
+    def most_input(self) -> int:
+        """Bytes of memory that the input of a job may take where a namespace has no other job."""
+
+    @property
     def trouble(self) -> str:
         """Why the store does not answer, for a person; "" while it does."""
         return ""

@@ -81,6 +81,11 @@ class ValkeyJobStore(JobStore):
         await self._client.aclose()
 
     @property
+    def most_input(self) -> int:
+        most, share = self._place
+        return int(most * share) - JOB_OVERHEAD
+
+    @property
     def trouble(self) -> str:
         return self._scripts.trouble  # reaping asks every second
 

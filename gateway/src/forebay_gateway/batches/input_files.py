@@ -1,0 +1,75 @@
+"""The input files of the batches that run."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from weakref import WeakValueDictionary
+
+from forebay_gateway.batches.file_store import FileStore
+from forebay_gateway.batches.jsonl import UNBOUNDED, BatchRequests, LineBounds, read_requests
+from forebay_gateway.batches.objects import ApiObject
+from forebay_gateway.fairness.pacing import FairScheduler
+from forebay_gateway.fairness.quotas import Quota, Reservation, TenantLocks
+from forebay_gateway.jobs.store import Full, Unavailable
+from forebay_kube.endpoint_key import EndpointKey
+
+ROOM_SECONDS = 60.0
+"""For which one waits for memory; then it waits as for a store that does not answer."""
+
+COPIES = 9
+"""Times the bytes of a line that it takes, at most, until it is a job: as bytes, and twice as a text of which each
+character has four."""
+
+
+class InputFiles:
+    """The input files of the batches that run. Those in documents are in memory, each once: so they have no more bytes
+    than the store may. Of those in the bucket a window is."""
+
+    def __init__(self, files: FileStore, scheduler: FairScheduler, answers: Quota, bounds: LineBounds) -> None:
+        self.turns = TenantLocks()
+        """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
+        self.files = files
+        self._scheduler = scheduler
+        self._answers = answers
+        self._bounds = bounds
+        self._read: WeakValueDictionary[tuple[EndpointKey, str, str], BatchRequests] = WeakValueDictionary()
+
+    async def read(
+        self, key: EndpointKey, file: str, route: str, *, begun: bool
+    ) -> tuple[BatchRequests, list[ApiObject]]:
+        """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then. Raises
+        ContentGone and Unavailable."""
+        bounds, long_step = UNBOUNDED if begun else self._bounds, partial(self._scheduler.exclusive_step, key[0])
+        async with self.turns.of(key[0]):
+            if await self.files.is_in_bucket(key, file):
+                return await self._read_from_bucket(key, file, route, bounds)
+            if (found := self._read.get((key, file, route))) is not None:
+                return found, []
+            requests, errors = await read_requests(await self.files.open(key, file), route, bounds, long_step)
+            if not errors:
+                self._read[key, file, route] = requests
+            return requests, errors
+
+    @asynccontextmanager
+    async def room(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
+        """Have a large line of so many bytes in memory, until it is a job. Raises Full."""
+        async with self.turns.of(key[0]), self._reserve(key, COPIES * size):
+            yield
+
+    async def _read_from_bucket(
+        self, key: EndpointKey, file: str, route: str, bounds: LineBounds
+    ) -> tuple[BatchRequests, list[ApiObject]]:
+        content = await self.files.open(key, file)
+        try:
+            async with self._reserve(key, min(content.size, self._bounds.line)):
+                return await read_requests(content, route, bounds, partial(self._scheduler.exclusive_step, key[0]))
+        except Full as error:
+            raise Unavailable from error
+
+    @asynccontextmanager
+    async def _reserve(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
+        """Count so many bytes, but no more than half of what one namespace may ever have. Raises Full."""
+        with Reservation(self._answers, key[0]) as kept:
+            if not await kept.grow(min(size, self._answers.most_of_one // 2), ROOM_SECONDS):
+                raise Full
+            yield

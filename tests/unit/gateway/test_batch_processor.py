@@ -1,17 +1,20 @@
 """How many batches run at once, and what becomes of those that wait."""
 
 import json
+import time
 
 import pytest
 
 from forebay_gateway.batches import objects, processor
 from forebay_gateway.batches.document_store import PROGRESS, STORED, MemoryDocumentStore
 from forebay_gateway.batches.file_store import FileStore
+from forebay_gateway.batches.input_files import InputFiles
 from forebay_gateway.batches.processor import BATCHES_AT_ONCE, BatchProcessor
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
+from forebay_gateway.jobs.store import Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 from tests.waiting import until
 
@@ -88,5 +91,26 @@ async def test_a_batch_with_something_in_the_bucket_is_left_to_a_gateway_that_ha
         await until(lambda: status_of(documents, key, batch_id) == "failed")
         await until(lambda: not works._tasks)
     assert await documents.get(key, PROGRESS, batch_id) is None
+    for each in (key, processor.ALL_ENDPOINTS):
+        await documents.clear(each)
+
+
+async def test_a_batch_whose_store_does_not_answer_begins_again_later_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.01)
+    monkeypatch.setattr(processor, "SHORTEST_PAUSE", 0.1)
+    documents, key, begun = MemoryDocumentStore(1 << 20), ("team", "one"), list[float]()
+
+    async def read(*_: object, **__: object) -> None:
+        begun.append(time.monotonic())
+        raise Unavailable
+
+    monkeypatch.setattr(InputFiles, "read", read)
+    async with build(documents, MemoryJobStore(1 << 20)) as works:
+        await submit(documents, works, key, 1)
+        await until(lambda: len(begun) == 3)
+    assert begun[1] - begun[0] >= 0.1
+    assert begun[2] - begun[1] >= 0.2
     for each in (key, processor.ALL_ENDPOINTS):
         await documents.clear(each)

@@ -236,6 +236,7 @@ class ApplyingApiServer(FakeApiServer):
             if self.refuses_to_disown:
                 raise ApiServerError(403, "Forbidden", "the chart is older than the operator")
             self.disowned = body[-1]["path"]
+            assert {"op": "test", "path": f"{self.disowned}/subresource", "value": "scale"} in body
         answer = await super().request(method, path, body, **options)
         if method == "GET" and path.endswith(f"/{names.PLURAL}/{NAME}"):
             ours = {"manager": labels.FIELD_MANAGER, "operation": "Update", "subresource": "scale"}

@@ -63,6 +63,9 @@ RETURNED_LEASE = 0.001
 BUCKET_WAIT = 3600.0
 """Seconds after a batch's end for which one that needs the bucket is left to gateways that have it."""
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
+"""Seconds until a batch whose store or bucket did not answer begins again: twice as many each time."""
+
 BATCH_GONE = "gone"
 """How a batch ends whose endpoint is gone."""
 
@@ -96,6 +99,8 @@ class BatchProcessor:
         self._inputs = InputFiles(files, scheduler, answers, bounds)
         self._running: Counter[str | EndpointKey] = Counter()
         """How many batches of each namespace and of each endpoint run here."""
+        self._pauses: dict[str, tuple[float, float]] = {}
+        """Of batches that wait for a store: until when, by the loop's clock, and for how long."""
 
     async def __aenter__(self) -> "BatchProcessor":
         self._poll_task = asyncio.create_task(self._poll())
@@ -125,9 +130,12 @@ class BatchProcessor:
             waiting: list[tuple[EndpointKey, str]] = []
             try:
                 await self._documents.expire_documents()
-                for batch_id, name in (await self._documents.all(ALL_ENDPOINTS, "open")).items():
+                opened = await self._documents.all(ALL_ENDPOINTS, "open")
+                self._pauses = {name: pause for name, pause in self._pauses.items() if name in opened}
+                now = asyncio.get_running_loop().time()
+                for batch_id, name in opened.items():
                     key = parse_key(name)
-                    if batch_id in self._tasks:
+                    if batch_id in self._tasks or now < self._pauses.get(batch_id, (0.0, 0.0))[0]:
                         continue
                     if self._is_full(key):
                         waiting.append((key, batch_id))
@@ -180,6 +188,8 @@ class BatchProcessor:
                 doing.result()
         except Unavailable:
             logger.info("batch %s waits: the store does not answer", batch_id)
+            pause = min(2 * self._pauses.get(batch_id, (0.0, SHORTEST_PAUSE / 2))[1], LONGEST_PAUSE)
+            self._pauses[batch_id] = asyncio.get_running_loop().time() + pause, pause
         except Lost:
             logger.info("batch %s is another gateway's by now", batch_id)
         except Exception:

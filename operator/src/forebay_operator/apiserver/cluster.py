@@ -172,15 +172,17 @@ class Cluster:
 
     async def disown(self, manifest: Manifest, entry: int) -> None:
         """No longer own the fields in this place among the object's managedFields. Their values stay."""
-        await self._change_ownership(manifest, entry, {"op": "remove", "path": f"/metadata/managedFields/{entry}"})
+        found, place = manifest["metadata"]["managedFields"][entry], f"/metadata/managedFields/{entry}"
+        same = [{"op": "test", "path": f"{place}/subresource", "value": found.get("subresource")}]
+        await self._change_ownership(manifest, entry, *same, {"op": "remove", "path": place})
 
-    async def _change_ownership(self, manifest: Manifest, entry: int, change: Manifest) -> None:
+    async def _change_ownership(self, manifest: Manifest, entry: int, *changes: Manifest) -> None:
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         patch = [
             {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
             {"op": "test", "path": f"/metadata/managedFields/{entry}/manager", "value": FIELD_MANAGER},
-            change,
+            *changes,
         ]
         await self._api.request("PATCH", path, body=patch, query=_manager(), content_type="application/json-patch+json")
 

@@ -235,6 +235,7 @@ async def test_one_namespace_leaves_memory_for_anothers(monkeypatch: pytest.Monk
 
 async def test_at_the_end_what_is_being_delivered_is_waited_for_and_nothing_more_begun() -> None:
     async with receiving() as receiver, running() as gateway:
+        gateway.store.outlives_gateway = True  # type: ignore[misc]
         receiver.may_answer.clear()
         await gateway.finish_job(receiver.url)
         await until(lambda: receiver.told)
@@ -249,6 +250,19 @@ async def test_at_the_end_what_is_being_delivered_is_waited_for_and_nothing_more
         assert delivery
         assert delivery.job.id == "later"
         await gateway.store.end_delivery(delivery)
+
+
+async def test_the_end_delivers_all_that_is_due_where_nobody_else_will() -> None:
+    count = 3 * CONCURRENT_WEBHOOKS
+    async with receiving() as receiver, running() as gateway:
+        receiver.may_answer.clear()
+        for number in range(count):
+            await gateway.finish_job(receiver.url, job_id=f"job-{number}")
+        await until(lambda: len(receiver.told) == CONCURRENT_WEBHOOKS)
+        draining = asyncio.create_task(gateway.webhooks.drain())
+        receiver.may_answer.set()
+        await draining
+        assert len(receiver.told) == count
 
 
 async def test_what_is_broken_off_is_due_at_once_and_does_not_count_as_tried() -> None:

@@ -180,7 +180,7 @@ class BatchProcessor:
     async def _process(self, key: EndpointKey, batch_id: str) -> None:
         """Do a batch for as long as the lease is this gateway's."""
         batch = _Batch(self._inputs, self._store, self._cipher, self._scheduler, key=key, batch_id=batch_id)
-        doing = asyncio.create_task(batch.run())
+        doing, began = asyncio.create_task(batch.run()), asyncio.get_running_loop().time()
         try:
             while not doing.done() and await self._documents.lease(batch_id, BATCH_LEASE):
                 await asyncio.wait({doing}, timeout=BATCH_POLL_INTERVAL)
@@ -188,8 +188,11 @@ class BatchProcessor:
                 doing.result()
         except Unavailable:
             logger.info("batch %s waits: the store does not answer", batch_id)
+            now = asyncio.get_running_loop().time()
+            if now - began > LONGEST_PAUSE:  # it went well meanwhile
+                self._pauses.pop(batch_id, None)
             pause = min(2 * self._pauses.get(batch_id, (0.0, SHORTEST_PAUSE / 2))[1], LONGEST_PAUSE)
-            self._pauses[batch_id] = asyncio.get_running_loop().time() + pause, pause
+            self._pauses[batch_id] = now + pause, pause
         except Lost:
             logger.info("batch %s is another gateway's by now", batch_id)
         except Exception:

@@ -47,6 +47,7 @@ class MemoryJobStore(JobStore):
     (quotas.Quota)."""
 
     location = "in the memory of one gateway: a restart loses jobs"
+    outlives_gateway = False
 
     def __init__(self, most_bytes: int, share: float = 0.5) -> None:
         super().__init__()

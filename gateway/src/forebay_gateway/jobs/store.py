@@ -95,6 +95,9 @@ class JobStore(ABC):
     location: ClassVar[str]
     """Where the jobs are, for a person."""
 
+    outlives_gateway: ClassVar[bool] = True
+    """Whether another gateway goes on with what this one leaves."""
+
     def __init__(self) -> None:
         self.queued = Observers[[EndpointKey]]()
         """An endpoint's queue may have jobs."""

@@ -100,7 +100,10 @@ class Webhooks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def drain(self) -> None:
-        """Claim nothing more, and wait until what is being delivered is done with."""
+        """Claim nothing more, and wait until what is being delivered is done with. What no other gateway will deliver
+        is delivered before, as far as it is due."""
+        while self._tasks and not self._store.outlives_gateway:
+            await asyncio.wait(self._tasks)
         self._draining = True
         while self._tasks:
             await asyncio.wait(self._tasks)

@@ -114,3 +114,17 @@ async def test_a_batch_whose_store_does_not_answer_begins_again_later_each_time(
     assert begun[2] - begun[1] >= 0.2
     for each in (key, processor.ALL_ENDPOINTS):
         await documents.clear(each)
+
+
+async def test_all_namespaces_together_have_so_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
+    documents, store = MemoryDocumentStore(8 << 20), MemoryJobStore(8 << 20)
+    keys = [(f"team-{number}", name) for number in range(4) for name in ("one", "two")]
+    async with build(documents, store) as works:
+        for key in keys:
+            await submit(documents, works, key, BATCHES_AT_ONCE // 2)
+        await until(lambda: len({key[0] for key in works._running}) == 4)
+        assert len(works._tasks) <= processor.MOST_BATCHES
+    for key in (*keys, processor.ALL_ENDPOINTS):
+        await documents.clear(key)
+        await store.forget(key)

@@ -50,6 +50,9 @@ JOBS_PER_BATCH = 64
 BATCHES_AT_ONCE = 32
 """Batches of one namespace that a gateway does, of one endpoint half as many; the others wait for their turn."""
 
+MOST_BATCHES = 2 * BATCHES_AT_ONCE
+"""Batches that a gateway does. One may take 2 MiB. A namespace has half of what the others leave, and one at least."""
+
 LOOKED_AT = 50
 """Of those that wait, so many are looked at in a round, whether they are over."""
 
@@ -97,8 +100,9 @@ class BatchProcessor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         bounds = LineBounds(line=longest_line, input=store.most_input)
         self._inputs = InputFiles(files, scheduler, answers, bounds)
-        self._running: Counter[str | EndpointKey] = Counter()
-        """How many batches of each namespace and of each endpoint run here."""
+        self._places = Quota(MOST_BATCHES, share=0.5, floor=1)
+        self._running: Counter[EndpointKey] = Counter()
+        """How many batches of each endpoint run here."""
         self._pauses: dict[str, tuple[float, float]] = {}
         """Of batches that wait for a store: until when, by the loop's clock, and for how long."""
 
@@ -152,7 +156,7 @@ class BatchProcessor:
 
     def _is_full(self, key: EndpointKey) -> bool:
         """Whether the batches of a namespace, or of an endpoint, that run are as many as may."""
-        return self._running[key[0]] >= BATCHES_AT_ONCE or self._running[key] >= BATCHES_AT_ONCE // 2
+        return not self._places.has_room(key[0], 1) or self._running[key] >= BATCHES_AT_ONCE // 2
 
     async def _is_over(self, key: EndpointKey, batch_id: str) -> bool:
         """Whether a batch that waits for its turn is cancelled, expired or gone, so that it only is to be closed."""
@@ -167,7 +171,8 @@ class BatchProcessor:
         if await self._is_for_others(key, batch_id):
             await self._documents.lease(batch_id, RETURNED_LEASE)
             return
-        self._running.update((key, key[0]))
+        self._places.give(key[0], -1)  # also of one that is over, and has no place
+        self._running[key] += 1
         self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
 
     async def _is_for_others(self, key: EndpointKey, batch_id: str) -> bool:
@@ -202,7 +207,8 @@ class BatchProcessor:
             with suppress(asyncio.CancelledError, Exception):
                 await doing
             del self._tasks[batch_id]
-            self._running.subtract((key, key[0]))
+            self._places.give(key[0])
+            self._running[key] -= 1
             self._running += Counter()  # without those that have none
 
 

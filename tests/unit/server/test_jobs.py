@@ -43,6 +43,21 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_
                 Form.TOKENS,
             ),
         ),
+        *[
+            (
+                {"prompt": "Hi", "sampling_params": parameters},
+                (
+                    "POST",
+                    COMPLETIONS,
+                    {"model": "m", "max_tokens": 100, "structured_outputs": {"regex": "a"}, "prompt": "Hi"},
+                    Form.TOKENS,
+                ),
+            )
+            for parameters in (
+                {"structured_outputs": {"regex": "a"}, "guided_decoding": None},
+                {"guided_decoding": {"regex": "a"}, "structured_outputs": None},
+            )
+        ],
         (
             {"openai_route": "/v1/completions", "openai_input": {"prompt": "Hi"}},
             ("POST", COMPLETIONS, {"prompt": "Hi"}, Form.OPENAI),
@@ -131,6 +146,17 @@ def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], 
         ({"prompt": "Hi", "sampling_params": {"best_of": 2}}, "best_of=2 cannot be had"),
         ({"prompt": "Hi", "sampling_params": {"temprature": 1}}, "has no temprature. Did you mean temperature?"),
         ({"prompt": "Hi", "sampling_params": {"enable_magic": 1}}, "sampling_params has no enable_magic."),
+        (
+            {
+                "prompt": "Hi",
+                "sampling_params": {"guided_decoding": {"regex": "a"}, "structured_outputs": {"json": {}}},
+            },
+            "send guided_decoding or structured_outputs, not both.",
+        ),
+        (
+            {"prompt": "Hi", "sampling_params": {"guided_decoding": {"regex": "a", "backend": "outlines"}}},
+            "guided_decoding.backend cannot be set",
+        ),
         ({"prompt": "Hi", "sampling_params": {"stream": True}}, "it belongs in input.stream."),
         ({"prompt": "Hi", "sampling_params": {"messages": MESSAGES}}, "it belongs in input.messages."),
         ({"messages": MESSAGES, "sampling_params": {"prompt": "Hi"}}, "it belongs in input.prompt."),

@@ -42,6 +42,42 @@ def test_guided_fields_are_structured_outputs(path: str, given: dict[str, Any], 
     assert adapted(path, **given, seed=1) == {"structured_outputs": structured, "seed": 1}
 
 
+def json_format(**more: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, **more}}
+
+
+@pytest.mark.parametrize("path", [CHAT, f"{CHAT}/batch", COMPLETIONS])
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"type": "json_object", "schema": SCHEMA}, json_format()),
+        ({"type": "json_schema", "schema": SCHEMA}, json_format()),
+        ({"type": "json_schema", "name": "n", "strict": True, "schema": SCHEMA}, json_format(name="n", strict=True)),
+        ({"type": "json_schema", "schema": {}, "json_schema": {"name": "n"}}, None),
+        ({"type": "json_object", "schema": "x"}, None),
+        ({"type": "json_object"}, None),
+        ({"type": "structural_tag", "schema": SCHEMA}, None),
+        ("json", None),
+    ],
+)
+def test_a_schema_beside_the_type_of_a_format_counts(path: str, given: Any, wanted: dict[str, Any] | None) -> None:
+    assert adapted(path, response_format=given) == {"response_format": wanted or given}
+
+
+def test_a_format_that_asks_for_text_goes_with_a_constraint() -> None:
+    given = {"response_format": {"type": "text"}, "guided_regex": "a"}
+    assert adapted(CHAT, **given)["structured_outputs"] == {"regex": "a"}
+
+
+def test_output_format_is_the_output_format_of_the_messages_api() -> None:
+    layout = {"type": "json_schema", "schema": SCHEMA}
+    assert adapted(MESSAGES, output_format=layout) == {"output_config": {"format": layout}}
+    assert adapted(MESSAGES, output_format=layout, output_config={"effort": "low"})["output_config"] == {
+        "effort": "low",
+        "format": layout,
+    }
+
+
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 @pytest.mark.parametrize(
     ("given", "wanted"),
@@ -207,6 +243,16 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (CHAT, {"guided_json": SCHEMA, "guided_regex": "a"}, "one of guided_json and guided_regex", "guided_regex"),
         (CHAT, {"guided_regex": "a", "structured_outputs": {"regex": "b"}}, "not both", "structured_outputs"),
         (CHAT, {"guided_decoding_backend": "outlines"}, "STRUCTURED_OUTPUTS_CONFIG", "guided_decoding_backend"),
+        (CHAT, {"guided_json": SCHEMA, "response_format": json_format()}, "Send guided_json or", "response_format"),
+        (CHAT, {"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex or", "response_format"),
+        (
+            COMPLETIONS,
+            {"structured_outputs": {"json": SCHEMA}, "response_format": json_format()},
+            "Send structured_outputs or",
+            "response_format",
+        ),
+        (CHAT, {"guided_whitespace_pattern": " "}, "with guided_json only", "guided_whitespace_pattern"),
+        (MESSAGES, {"output_format": {}, "output_config": {"format": {}}}, "not both", "output_format"),
         (RESPONSES, {"tools": [WEB], "tool_choice": "required"}, "no tool of the type web_search here", "tool_choice"),
         (
             RESPONSES,

@@ -11,6 +11,7 @@ from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.legacy_functions import adapt_functions
+from forebay_server.compat.output_formats import adapt_output_format, adapt_response_format
 from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from forebay_server.compat.unsupported_fields import find_citations, refuse_audio, refuse_conversation
 from forebay_server.compat.vendor_history import (
@@ -119,6 +120,8 @@ def adapt_guided(fields: Fields) -> Fields:
     constraints = [name for name in given if name not in _OPTIONS]
     if rest.get("structured_outputs") is not None:
         raise Incompatible(f"Send {next(iter(given))} or structured_outputs, not both.", "structured_outputs")
+    if not constraints:
+        raise Incompatible(f"{next(iter(given))} has an effect with guided_json only.", next(iter(given)))
     if len(constraints) > 1:
         raise Incompatible(f"Send one of {' and '.join(constraints)}, not both.", constraints[1])
     return {**rest, "structured_outputs": {GUIDED[name]: value for name, value in given.items()}}
@@ -130,6 +133,11 @@ def _without_guided(fields: Fields) -> Fields:
 
 def _says_nothing(constraint: Any) -> bool:
     return constraint is None or constraint is False or constraint == ""
+
+
+def adapt_format(fields: Fields) -> Fields:
+    """response_format as OpenAI has it, and no other constraint beside it."""
+    return adapt_response_format(fields, (*GUIDED, "structured_outputs"))
 
 
 def adapt_greedy(fields: Fields) -> Fields:
@@ -178,11 +186,11 @@ def adapt_guided_messages(fields: Fields) -> Fields:
 Adapt = Callable[[Fields], Fields]
 
 _ADAPTERS: Mapping[str, Collection[Adapt]] = {
-    CHAT: (adapt_guided, adapt_greedy, adapt_functions, refuse_audio),
-    f"{CHAT}/batch": (adapt_guided, adapt_greedy),
-    COMPLETIONS: (adapt_guided, adapt_greedy, adapt_suffix),
+    CHAT: (adapt_format, adapt_guided, adapt_greedy, adapt_functions, refuse_audio),
+    f"{CHAT}/batch": (adapt_format, adapt_guided, adapt_greedy),
+    COMPLETIONS: (adapt_format, adapt_guided, adapt_greedy, adapt_suffix),
     RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_history, refuse_conversation),
-    MESSAGES: (adapt_guided_messages, adapt_anthropic_history),
+    MESSAGES: (adapt_output_format, adapt_guided_messages, adapt_anthropic_history),
     f"{MESSAGES}/count_tokens": (adapt_anthropic_history,),
 }
 
@@ -192,10 +200,13 @@ _TOOL_ADAPTERS: Mapping[str, Callable[[Fields], Adapted]] = {
 }
 """These come last, as tools are found in the history too."""
 
-_FOR_OPENAI = re.compile(rb'"(?:guided_|suffix"|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])')
+_FOR_OPENAI = re.compile(
+    rb'"(?:guided_|response_format"|suffix"|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])'
+)
 _OF_ANTHROPIC = (
     "guided_",
     'file"',
+    'output_format"',
     r'tools"\s*:\s*\[\s*\]',
     "[a-z_]{1,40}" + RESULT + '"',
     "computer_",

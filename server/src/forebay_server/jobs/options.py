@@ -55,6 +55,9 @@ SAMPLING = frozenset(
 
 RENAMED = {"guided_decoding": "structured_outputs"}
 
+REMOVED_PARTS = ("backend", "disable_fallback")
+"""Of guided_decoding: vLLM drops them from structured_outputs, and chooses the backend itself."""
+
 UNUSED = frozenset({"best_of", "detokenize", "early_stopping", "output_kind"})
 """Those that vLLM has no more. best_of must not ask for more than n."""
 
@@ -231,13 +234,30 @@ def sampling_fields(parameters: Mapping[str, Any], path: str, *, raw: bool) -> d
         elif name not in known:
             raise JobError(f"sampling_params has no {name}.{suggest(name, known)}")
         else:
+            if nothing and name in (*RENAMED, *RENAMED.values()):
+                continue
             if not nothing:
                 _check_path(name, path)
+            if name in RENAMED:
+                _check_renamed(name, parameters)
             fields[RENAMED.get(name, name)] = value
     best_of = parameters.get("best_of")
     if best_of not in (None, 1, parameters.get("n", 1)):
         raise JobError(f"sampling_params: best_of={best_of} cannot be had: vLLM has removed it.")
     return fields
+
+
+def _check_renamed(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raise JobError for a parameter by its old name that would take the place of the new one, or have a part that vLLM
+    has no more."""
+    if parameters.get(RENAMED[name]) not in NOTHING:
+        raise JobError(f"sampling_params: send {name} or {RENAMED[name]}, not both.")
+    value = parameters[name]
+    for part in REMOVED_PARTS:
+        if isinstance(value, dict) and value.get(part):
+            raise JobError(
+                f"sampling_params.{name}.{part} cannot be set: it is the server's (STRUCTURED_OUTPUTS_CONFIG)."
+            )
 
 
 def _misplaced(name: str) -> str:

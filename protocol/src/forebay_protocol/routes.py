@@ -49,6 +49,9 @@ ROUTES = frozenset(
 """What comes after /v1/ for any pod, besides models/MODEL, whose name may have slashes, responses/ID and
 responses/ID/cancel. What changes the state of vLLM (load_lora_adapter, …) is not here."""
 
+MAX_PARTS = max(route.count("/") for route in ROUTES) + 1
+"""Parts of the longest route."""
+
 COHERE = frozenset({"embed", "rerank"})
 """What cohere's clients ask for under /v2/. vLLM answers /v2/rerank as /v1/rerank, and has /v2/embed for itself."""
 
@@ -78,7 +81,7 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
     """What a path names, in whichever way a client has put it together; None where nothing is there.
 
     Base URLs are the root, /v1, /openai and /openai/v1, and each of them under /v2/ID. So a client may be given any of
-    them, whether or not it adds /v1 by itself. Slashes may be doubled, and one may be at the end.
+    them, whether or not it adds /v1 or /openai/v1 by itself. Slashes may be doubled, and one may be at the end.
 
     Args:
         path: percent-encoded or not.
@@ -106,12 +109,14 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
 def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
     """For a path that is not there: what is unknown below a base URL that is right, else how one would end."""
     asked = shorten(path)
-    if below := _below(path, base_urls):
+    below = _below(path, base_urls)
+    route = _route_in_base_url(below)
+    if below and not route:
         similar = suggest(below, map("/{}".format, ROUTES))
         below = shorten(below)
         text = f"Invalid URL ({method} {asked}): the base URL is right, and there is no {below} below it.{similar}"
         return ApiError(404, text, "unknown_url")
-    endings = " or ".join(base_urls)
+    endings = " or ".join(base_urls) + (f", without {route}" if route else "")
     return ApiError(404, f"Invalid URL ({method} {asked}). The base URL ends with {endings}.", "unknown_url")
 
 
@@ -132,12 +137,14 @@ def _names_endpoint(raw: list[str]) -> bool:
 
 def _without_version(parts: list[str]) -> list[str]:
     """What comes after a base URL, for the parts of a path without /v2/ID."""
-    return list(dropwhile("v1".__eq__, parts[1:] if parts[:1] == ["openai"] else parts))
+    return list(dropwhile(("openai", "v1").__contains__, parts))
 
 
 def _is_route(parts: list[str]) -> bool:
     match parts:
-        case ["models", _, *_] | ["responses", _] | ["responses", _, "cancel"]:
+        case ["models", _, *_] | ["responses", _, "cancel"]:
+            return True
+        case ["responses", name] if name not in ROUTES:
             return True
     return "/".join(parts) in ROUTES
 
@@ -149,6 +156,17 @@ def _below(path: str, base_urls: Sequence[str]) -> str:
         words = base.removeprefix("/").split("/")
         if len(parts) > len(words) and all(word in ("ID", part) for word, part in zip(words, parts, strict=False)):
             return "/" + "/".join(parts[len(words) :])
+    return ""
+
+
+def _route_in_base_url(below: str) -> str:
+    """The route at the beginning of a path below a base URL where another follows; "" for any other path. Somebody
+    gave a client the URL of one route as its base URL, and the client added the path of a route."""
+    parts = _without_version(_without_empty(below.split("/")))
+    for count in range(1, MAX_PARTS + 1):
+        route, rest = "/".join(parts[:count]), _without_version(parts[count:])
+        if route in ROUTES and rest and (_is_route(rest) or _is_coheres(rest)):
+            return f"/{route}"
     return ""
 
 

@@ -23,6 +23,11 @@ SPELLINGS = {
     # a client that adds /v1 to a base URL that has it
     "/v1/v1/messages": ("", "/v1/messages"),
     "/v2/one/openai/v1/v1/messages": ("one", "/v1/messages"),
+    # one that adds /openai/v1 to a base URL that has it
+    "/openai/openai/v1/models": ("", MODELS),
+    "/v1/openai/v1/chat/completions": ("", CHAT),
+    "/v2/one/openai/v1/openai/v1/chat/completions": ("one", CHAT),
+    "/v2/one/openai/openai/v2/rerank": ("one", RERANK),
     # slashes that came together, and one at the end
     "//v1/models": ("", MODELS),
     "/v1//models": ("", MODELS),
@@ -81,7 +86,7 @@ def test_what_is_no_route_of_the_api_is_left_to_the_job_api(path: str, endpoint:
         "/sleep", "/v1/load_lora_adapter", "/v1/../metrics", "/v2/x/openai/v1/../../metrics", "/v1/%2e%2e/metrics",
         "/V1/models", "/v10/models", "/x/v1/models", "/v1/embed", "/v1/files", "/tokenize/x", "/v1/chat", "/v1/audio",
         "/v1/chat/completions/x", "/v1/completions/x", "/v1/responses/a/b", "/v1/responses/a/cancel/b", "/rerank/x",
-        "/v1/openapi.json/x", "/v1/messages/batches",
+        "/v1/openapi.json/x", "/v1/messages/batches", "/v1/responses/responses", "/v1/responses/models",
     ],
 )  # fmt: skip
 def test_nothing_else_is_there(path: str) -> None:
@@ -147,6 +152,24 @@ def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> Non
 )
 def test_the_shape_of_errors_follows_a_path_that_is_not_there(base: str, below: str, api: ApiDialect) -> None:
     assert dialect_of(base + below) is api
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/chat/completions/chat/completions", "/chat/completions"),
+        ("/v1/chat/completions/v1/chat/completions/", "/chat/completions"),
+        ("/v1/chat/completions/batch/models", "/chat/completions/batch"),
+        ("/v2/one/openai/v1/completions/models", "/completions"),
+        ("/v1/messages/v1/messages", "/messages"),
+        ("/v1/responses/responses", "/responses"),
+        ("/v1/rerank/v2/rerank", "/rerank"),
+        ("/v1/completions/tokenize", "/completions"),
+    ],
+)
+def test_the_url_of_a_route_is_no_base_url(path: str, route: str) -> None:
+    message = not_found("POST", path, OWN_URLS).message
+    assert message == f"Invalid URL (POST {path}). The base URL ends with /v1 or /v2/ID/openai/v1, without {route}."
 
 
 def test_a_long_path_is_not_repeated_whole() -> None:

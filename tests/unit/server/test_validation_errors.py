@@ -82,6 +82,32 @@ def test_a_page_that_came_as_text_becomes_its_first_sentence() -> None:
     assert clean("3 validation errors are too many") == "3 validation errors are too many"
 
 
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "1 validation error for Responses\n  Value error, no [type=value_error, input_value={'a': 1}]\n    For",
+            "no.",
+        ),
+        (
+            "1 validation error for list[function-wrap[log()]]\n0.url\n  Field required [type=missing, input_value={}]",
+            "0.url: Field required.",
+        ),
+        (
+            "You must use one kind of structured outputs constraint but none are specified: {'json': None, '_b': None}",
+            "You must use one kind of structured outputs constraint but none are specified.",
+        ),
+        (
+            "1 validation error for Params\n  Value error, Only one structured outputs constraint but "
+            "multiple are specified: {'json': {'a': '\\n'}, 'regex': 'x'} [type=value_error, input_value=ArgsKwargs()]",
+            "Only one structured outputs constraint but multiple are specified.",
+        ),
+    ],
+)
+def test_no_form_of_a_page_is_passed_on(said: str, sentence: str) -> None:
+    assert clean(said) == sentence
+
+
 def test_a_long_list_of_wrong_items_takes_time_in_proportion() -> None:
     body = {"input": ["a", 1] * 20_000}
     errors = [

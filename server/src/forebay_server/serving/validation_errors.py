@@ -7,9 +7,12 @@ from typing import Any
 from forebay_protocol.errors import ApiError
 
 _PAGE = re.compile(
-    r"\A\d+ validation errors? for [\w\[\],. -]+\n(?P<place>\S+)\n\s+(?P<sentence>.+?) \[type=",
+    r"\A\d+ validation errors? for [^\n]+\n(?:(?P<place>\S+)\n)?\s+(?P<sentence>.+?) \[type=",
 )
-"""How a pydantic.ValidationError reads that vLLM answered with as text."""
+"""How a pydantic.ValidationError reads that vLLM answered with as text; without a place where it is of the whole."""
+
+_OWN_FIELDS = re.compile(r"(?<=structured outputs constraint but )(\w+ are specified): \{.*\Z", re.DOTALL)
+"""What vLLM says of a constraint, with all fields of its own object behind."""
 
 MOST = 100
 """Errors that are looked at: a list of wrong items has one and more for each."""
@@ -51,9 +54,9 @@ def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
 
 def of_text(message: str) -> str:
     """`message`, or the sentence for the first error where it is a page of pydantic's."""
-    if not (page := _PAGE.match(message)):
-        return message
-    return _shorten(_join(page["place"], page["sentence"].removeprefix("Value error, ")))
+    if page := _PAGE.match(message):
+        message = _shorten(_join(page["place"] or "", page["sentence"].removeprefix("Value error, ")))
+    return _OWN_FIELDS.sub(r"\1.", message)
 
 
 def _find_place(error: Mapping[str, Any], body: Any) -> list[str | int]:

@@ -39,7 +39,7 @@ class Recorder:
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    seen = {"path": scope["path"], "raw_path": scope["raw_path"].decode()}
+    seen = {"path": scope["path"], "raw_path": scope["raw_path"].decode(), "method": scope["method"]}
     await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
 
 
@@ -106,12 +106,17 @@ async def no_message() -> Message:
     ],
 )
 async def test_both_base_urls_reach_the_same_routes(path: str, reached: str) -> None:
-    assert (await call(path)).json == {"path": reached, "raw_path": reached}
+    assert (await call(path)).json == {"path": reached, "raw_path": reached, "method": "GET"}
 
 
 async def test_an_escaped_path_stays_escaped() -> None:
     reply = await call("/v2/a b/openai/v1/models/a b", raw_path="/v2/a%20b/openai/v1/models/a%20b")
-    assert reply.json == {"path": "/v1/models/a b", "raw_path": "/v1/models/a%20b"}
+    assert reply.json == {"path": "/v1/models/a b", "raw_path": "/v1/models/a%20b", "method": "GET"}
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "//v1/models/"])
+async def test_head_is_answered_by_the_route_for_get(path: str) -> None:
+    assert (await call(path, method="HEAD")).json["method"] == "GET"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +255,7 @@ async def test_the_port_opens_only_after_the_model_has_answered(works: bool, tol
 
 @pytest.mark.parametrize("path", ["/v1/tokenize", "/v2/x/openai/v1/tokenize", "/v2/v1/openai/v1/tokenize"])
 async def test_what_vllm_has_outside_v1_is_found_under_it(path: str) -> None:
-    assert (await call(path, method="POST")).json == {"path": "/tokenize", "raw_path": "/tokenize"}
+    assert (await call(path, method="POST")).json["path"] == "/tokenize"
 
 
 async def test_anthropics_clients_send_their_key_another_way() -> None:

@@ -146,6 +146,9 @@ def _key(scope: Scope) -> str:
 
 
 def _as_vllm_knows_it(scope: Scope, route: routes.RequestedRoute) -> Scope:
+    """The request under the path that vLLM knows. vLLM's routes have no HEAD: it is a GET whose body uvicorn drops."""
+    if scope.get("method") == "HEAD":
+        scope = {**scope, "method": "GET"}
     if route.path == scope["path"]:
         return scope
     return {**scope, "path": route.path, "raw_path": quote(route.path).encode()}

@@ -24,7 +24,7 @@ def adapted(path: str, **fields: Any) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("path", [CHAT, f"{CHAT}/batch", COMPLETIONS, RESPONSES])
+@pytest.mark.parametrize("path", [CHAT, f"{CHAT}/batch", f"{CHAT}/render", COMPLETIONS, RESPONSES])
 @pytest.mark.parametrize(
     ("given", "structured"),
     [
@@ -36,6 +36,7 @@ def adapted(path: str, **fields: Any) -> dict[str, Any]:
         ({"guided_json_object": True}, {"json_object": True}),
         ({"guided_json": SCHEMA, "guided_whitespace_pattern": " "}, {"json": SCHEMA, "whitespace_pattern": " "}),
         ({"guided_json": SCHEMA, "guided_regex": None}, {"json": SCHEMA}),
+        ({"guided_json": SCHEMA, "guided_decoding_backend": "auto"}, {"json": SCHEMA}),
     ],
 )
 def test_guided_fields_are_structured_outputs(path: str, given: dict[str, Any], structured: dict[str, Any]) -> None:
@@ -67,6 +68,12 @@ def test_a_schema_beside_the_type_of_a_format_counts(path: str, given: Any, want
 def test_a_format_that_asks_for_text_goes_with_a_constraint() -> None:
     given = {"response_format": {"type": "text"}, "guided_regex": "a"}
     assert adapted(CHAT, **given)["structured_outputs"] == {"regex": "a"}
+
+
+@pytest.mark.parametrize("constraint", [{"guided_regex": "a"}, {"structured_outputs": {"regex": "a"}}])
+def test_the_text_of_a_response_goes_with_a_constraint(constraint: dict[str, Any]) -> None:
+    made = adapted(RESPONSES, **constraint, text={"format": {"type": "text"}, "verbosity": "low"})
+    assert made == {"text": {"verbosity": "low"}, "structured_outputs": {"regex": "a"}}
 
 
 def test_output_format_is_the_output_format_of_the_messages_api() -> None:
@@ -251,6 +258,7 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
             "Send structured_outputs or",
             "response_format",
         ),
+        (RESPONSES, {"guided_json": SCHEMA, "text": {"format": {"type": "json_object"}}}, "not both", "text.format"),
         (CHAT, {"guided_whitespace_pattern": " "}, "with guided_json only", "guided_whitespace_pattern"),
         (MESSAGES, {"output_format": {}, "output_config": {"format": {}}}, "not both", "output_format"),
         (RESPONSES, {"tools": [WEB], "tool_choice": "required"}, "no tool of the type web_search here", "tool_choice"),
@@ -307,6 +315,7 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (MESSAGES, {"guided_regex": "a"}, "/v1/chat/completions with structured_outputs", "guided_regex"),
         (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
         (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),
+        (MESSAGES, {"tools": [{"type": "new_thing_20301231", "name": "new"}]}, "The tool new has the type", "tools"),
         (MESSAGES, {"tools": [{"type": "computer_20250124", "name": "computer"}]}, "The tool computer has", "tools"),
         (
             MESSAGES,
@@ -328,6 +337,12 @@ def test_tools_of_anthropics_servers_are_left_out_and_named() -> None:
     assert (json.loads(body.content), body.left_out) == ({"tools": [OWN]}, ("web_search",))
     body = adapt_body(MESSAGES, json.dumps({"tools": [SEARCH], "tool_choice": {"type": "auto"}}).encode())
     assert (json.loads(body.content), body.left_out) == ({}, ("web_search",))
+
+
+@pytest.mark.parametrize("kind", ["advisor_20260301", "code_execution_20260120", "tool_search_tool_regex_20251119"])
+def test_every_kind_of_tool_that_anthropics_servers_run_is_left_out(kind: str) -> None:
+    body = adapt_body(MESSAGES, json.dumps({"tools": [OWN, {"type": kind, "name": "named"}]}).encode())
+    assert (json.loads(body.content), body.left_out) == ({"tools": [OWN]}, ("named",))
 
 
 @pytest.mark.parametrize("kind", ["bash_20250124", "text_editor_20250728", "memory_20250818"])

@@ -25,15 +25,36 @@ def adapt_response_format(fields: Fields, constraints: Collection[str]) -> Field
     layout = fields.get("response_format")
     if not isinstance(layout, dict) or layout.get("type") == "text":
         return fields
-    for name in constraints:
-        if fields.get(name) not in (None, False, ""):
-            raise Incompatible(f"Send {name} or response_format, not both.", "response_format")
+    if name := _first_given(fields, constraints):
+        raise Incompatible(f"Send {name} or response_format, not both.", "response_format")
     schema = layout.get("schema")
     if layout.get("type") not in _JSON or not isinstance(schema, dict) or layout.get("json_schema") is not None:
         return fields
     rest = {name: layout[name] for name in ("name", "description", "strict") if layout.get(name) is not None}
     wanted = {"type": "json_schema", "json_schema": {"name": "answer", **rest, "schema": schema}}
     return {**fields, "response_format": wanted}
+
+
+def adapt_text_format(fields: Fields, constraints: Collection[str]) -> Fields:
+    """`text` of the Responses API without a format that asks for text, where there is a constraint: vLLM 0.32 refuses
+    any format beside one.
+
+    Raises:
+        Incompatible: it has a format that asks for something else.
+    """
+    text = fields.get("text")
+    layout = text.get("format") if isinstance(text, dict) else None
+    name = _first_given(fields, constraints)
+    if not isinstance(layout, dict) or not name:
+        return fields
+    if layout.get("type") != "text":
+        raise Incompatible(f"Send {name} or text.format, not both.", "text.format")
+    return {**fields, "text": {each: value for each, value in text.items() if each != "format"}}
+
+
+def _first_given(fields: Fields, names: Collection[str]) -> str:
+    """The first of these fields that asks for something; "" for none."""
+    return next((name for name in names if fields.get(name) not in (None, False, "")), "")
 
 
 def adapt_output_format(fields: Fields) -> Fields:

@@ -11,7 +11,7 @@ from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.legacy_functions import adapt_functions
-from forebay_server.compat.output_formats import adapt_output_format, adapt_response_format
+from forebay_server.compat.output_formats import adapt_output_format, adapt_response_format, adapt_text_format
 from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from forebay_server.compat.unsupported_fields import find_citations, refuse_audio, refuse_conversation
 from forebay_server.compat.vendor_history import (
@@ -51,7 +51,12 @@ GUIDED = {
 _OPTIONS = frozenset({"guided_whitespace_pattern"})
 """Those that are no constraint by themselves."""
 
+RENDER = "/render"
+"""How the paths end whose answer is a request as the engine gets it. They take the same fields."""
+
 _BACKEND = "guided_decoding_backend"
+_SERVERS_CHOICE = (None, "", "auto")
+"""Values of it that leave the backend to the server."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
     Raises:
         Incompatible: it asks for something that cannot be done here.
     """
-    marker = _MARKERS.get(path)
+    marker = _MARKERS.get(path.removesuffix(RENDER))
     if marker is None or not marker.search(body):
         return AdaptedBody(body)
     try:
@@ -98,6 +103,7 @@ def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:
 
 
 def _adapt(path: str, fields: Mapping[str, Any]) -> Adapted:
+    path = path.removesuffix(RENDER)
     adapted = dict(fields)
     for adapt in _ADAPTERS.get(path, ()):
         adapted = adapt(adapted)
@@ -109,7 +115,7 @@ def adapt_guided(fields: Fields) -> Fields:
     """guided_json and the like as structured_outputs."""
     given = {name: value for name in GUIDED if not _says_nothing(value := fields.get(name))}
     rest = _without_guided(fields)
-    if fields.get(_BACKEND) is not None:
+    if fields.get(_BACKEND) not in _SERVERS_CHOICE:
         raise Incompatible(
             f"{_BACKEND} cannot be set for a request: vLLM chooses the backend. Set STRUCTURED_OUTPUTS_CONFIG in "
             "spec.env for the whole server.",
@@ -140,6 +146,11 @@ def adapt_format(fields: Fields) -> Fields:
     return adapt_response_format(fields, (*GUIDED, "structured_outputs"))
 
 
+def adapt_text(fields: Fields) -> Fields:
+    """The `text` of the Responses API, with no other constraint beside its format."""
+    return adapt_text_format(fields, (*GUIDED, "structured_outputs"))
+
+
 def adapt_greedy(fields: Fields) -> Fields:
     """Several choices at temperature 0, and top_p 0, as the one most likely token: OpenAI takes both, vLLM neither."""
     adapted = dict(fields)
@@ -167,7 +178,8 @@ def adapt_guided_messages(fields: Fields) -> Fields:
     """guided_json as the output format of the Messages API, which has no other constraint."""
     rest = _without_guided(fields)
     for name in (*GUIDED, _BACKEND):
-        if name != "guided_json" and not _says_nothing(fields.get(name)):
+        says_nothing = fields.get(name) in _SERVERS_CHOICE if name == _BACKEND else _says_nothing(fields.get(name))
+        if name != "guided_json" and not says_nothing:
             raise Incompatible(f"The Messages API has nothing for {name}. Use {CHAT} with structured_outputs.", name)
     schema = fields.get("guided_json")
     if _says_nothing(schema):
@@ -189,7 +201,7 @@ _ADAPTERS: Mapping[str, Collection[Adapt]] = {
     CHAT: (adapt_format, adapt_guided, adapt_greedy, adapt_functions, refuse_audio),
     f"{CHAT}/batch": (adapt_format, adapt_guided, adapt_greedy),
     COMPLETIONS: (adapt_format, adapt_guided, adapt_greedy, adapt_suffix),
-    RESPONSES: (adapt_guided, adapt_greedy, adapt_openai_history, refuse_conversation),
+    RESPONSES: (adapt_text, adapt_guided, adapt_greedy, adapt_openai_history, refuse_conversation),
     MESSAGES: (adapt_output_format, adapt_guided_messages, adapt_anthropic_history),
     f"{MESSAGES}/count_tokens": (adapt_anthropic_history,),
 }
@@ -209,7 +221,7 @@ _OF_ANTHROPIC = (
     'output_format"',
     r'tools"\s*:\s*\[\s*\]',
     "[a-z_]{1,40}" + RESULT + '"',
-    "computer_",
+    r"[a-z_]{1,40}_20\d{6}\"",
     *SERVER_TOOLS,
     *CLIENT_TOOLS,
     *SERVER_CALLS,
@@ -223,6 +235,7 @@ _FOR_CHAT = re.compile(
 
 _OF_OPENAI = (
     'grammar"',
+    'structured_outputs"',
     'namespace"',
     'encrypted_content"',
     r'conversation"\s*:',

@@ -8,6 +8,7 @@ from forebay_server.compat.incompatible import Incompatible
 Fields = dict[str, Any]
 
 SERVER_TOOLS = (
+    "advisor_",
     "code_execution_",
     "mcp_toolset",
     "tool_search_",

@@ -42,12 +42,10 @@ def adapt_text_format(fields: Fields, constraints: Collection[str]) -> Fields:
     Raises:
         Incompatible: it has a format that asks for something else.
     """
-    text = fields.get("text")
-    layout = text.get("format") if isinstance(text, dict) else None
-    name = _first_given(fields, constraints)
-    if not isinstance(layout, dict) or not name:
+    text, name = fields.get("text"), _first_given(fields, constraints)
+    if not name or not isinstance(text, dict) or not isinstance(text.get("format"), dict):
         return fields
-    if layout.get("type") != "text":
+    if text["format"].get("type") != "text":
         raise Incompatible(f"Send {name} or text.format, not both.", "text.format")
     return {**fields, "text": {each: value for each, value in text.items() if each != "format"}}
 

@@ -107,6 +107,7 @@ SCHEMA = WEATHER["function"]["parameters"]
         ({"structured_outputs": {"grammar": 'root ::= "a" "b"'}}, lambda text: text == "ab"),
         ({"structured_outputs": {"json": SCHEMA}}, is_city),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA}}}, is_city),
+        ({"response_format": {"type": "json_object", "schema": SCHEMA}}, is_city),
         ({"guided_choice": ["yes", "no"]}, lambda text: text in ("yes", "no")),
         ({"guided_regex": "[0-9]{4}"}, lambda text: re.fullmatch("[0-9]{4}", text)),
         ({"guided_grammar": 'root ::= "a" "b"'}, lambda text: text == "ab"),

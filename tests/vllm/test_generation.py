@@ -119,6 +119,7 @@ SCHEMA = WEATHER["function"]["parameters"]
         "grammar",
         "json",
         "json_schema",
+        "json_object",
         "guided_choice",
         "guided_regex",
         "guided_grammar",

@@ -155,7 +155,8 @@ def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
     try:
         given = parser.parse_args(["--model=any", *setting.arguments])
     except vllm_compat.UsageError as error:
-        return invalid_values.describe(label, setting.flag, setting.value, error, vllm_compat.config_keys)
+        value = env_resolver.value_text(setting.flag, setting.value)
+        return invalid_values.describe(label, setting.flag, value, error, vllm_compat.config_keys)
     value = getattr(given, _dest(setting.flag))
     if problem := vllm_compat.value_problem(setting.flag.group, _dest(setting.flag), value):
         return f"{label}: {invalid_values.describe_problem(problem)}."

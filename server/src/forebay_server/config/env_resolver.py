@@ -17,6 +17,9 @@ from forebay_server.config.vllm_flags import Flag, FlagKind, upper_case
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 
+_PAIR = re.compile(r"\s*(?P<name>[\w.-]+)\s*=\s*(?P<value>[\w.+-]+)\s*")
+"""A part of a dictionary in its older spelling."""
+
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 
 
@@ -149,11 +152,30 @@ def option_arguments(flag: Flag, value: str) -> list[str]:
             return [flag.negation] if flag.kind is FlagKind.BOOLEAN else []
         raise ValueError(f"expected {flag.expected}")
     if flag.kind is FlagKind.VALUE:
-        return [f"{flag.option}={value}"]
+        return [f"{flag.option}={value_text(flag, value)}"]
     items = list_items(value)
     if flag.kind is FlagKind.REPEATED:
         return [f"{flag.option}={item}" for item in items]
     return [flag.option, *items]
+
+
+def value_text(flag: Flag, value: str) -> str:
+    """A value as vLLM's parser takes it: for a dictionary the JSON of pairs such as image=2,video=1, the form that
+    LIMIT_MM_PER_PROMPT had in older versions; any other value as it is."""
+    if flag.type != "json":
+        return value
+    pairs = [_PAIR.fullmatch(part) for part in value.split(",")]
+    if not all(pairs):
+        return value
+    return json.dumps({pair["name"]: _read_value(pair["value"]) for pair in pairs if pair})
+
+
+def _read_value(text: str) -> object:
+    """A number, true, false or null as JSON has it; any other text as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def list_items(value: str) -> list[str]:

@@ -95,6 +95,47 @@ def test_where_jobs_are(helm: Helm, values: list[str], jobs: str, secret: str | 
     assert [role["metadata"]["name"] for role in named] == (["forebay-gateways"] if made else [])
 
 
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("llm", "llm-forebay"),
+        ("forebay.prod", "forebay-prod"),
+        ("forebay-" + 45 * "a", "forebay-" + 37 * "a"),
+        (44 * "a", 44 * "a"),
+    ],
+)
+def test_any_release_name_makes_names_that_kubernetes_takes(helm: Helm, release: str, name: str) -> None:
+    rendered = list(yaml.safe_load_all(helm("template", release, str(CHART), f"--set={REPOSITORY}").stdout))
+    named = {each["kind"]: each["metadata"]["name"] for each in rendered if each["kind"] in {"Service", "StatefulSet"}}
+    assert named == {"Service": f"{name}-valkey", "StatefulSet": f"{name}-valkey"}
+    assert f"--gateway-service={name}-gateway" in read_container(rendered, name)["args"]
+    assert {
+        each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in rendered if each["kind"] == "Role"
+    } == {release}
+
+
+def test_a_release_name_that_services_cannot_have_is_refused(helm: Helm) -> None:
+    refused = helm("template", "1forebay", str(CHART), f"--set={REPOSITORY}")
+    assert "must begin with a letter" in refused.stderr
+    assert helm("template", "1forebay", str(CHART), f"--set={REPOSITORY}", "--set=fullnameOverride=a").returncode == 0
+
+
+def test_names_that_yaml_would_read_as_numbers_or_booleans_stay_text(helm: Helm) -> None:
+    texts = ("valkey.existingSecret=1", "gateway.files.s3.existingSecret=2")
+    settings = [f"--set-string={each}" for each in texts]
+    values = f"--set={REPOSITORY},gateway.files.s3.bucket=files", '--set-json=watchNamespaces=["3","no"]', *settings
+    rendered = list(yaml.safe_load_all(helm("template", "forebay", str(CHART), "--namespace=123", *values).stdout))
+    assert {each["metadata"].get("namespace") for each in rendered} == {None, "123", "3", "no"}
+    subjects = [subject for each in rendered for subject in each.get("subjects", ())]
+    assert {subject["namespace"] for subject in subjects} == {"123"}
+    variables = [each.get("valueFrom", {}) for each in read_container(rendered, "forebay-gateway")["env"]]
+    assert {each["secretKeyRef"]["name"] for each in variables if "secretKeyRef" in each} == {"1", "2"}
+    classed = f"--set={REPOSITORY}", "--set-string=valkey.storageClassName=4"
+    valkey = list(yaml.safe_load_all(helm("template", "forebay", str(CHART), *classed).stdout))
+    (found,) = [each["spec"] for each in valkey if each["kind"] == "StatefulSet"]
+    assert found["volumeClaimTemplates"][0]["spec"]["storageClassName"] == "4"
+
+
 def read_container(rendered: list[Manifest], deployment: str) -> Manifest:
     """The one container of a Deployment."""
     (found,) = [

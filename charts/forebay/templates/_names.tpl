@@ -1,12 +1,19 @@
-{{/* The name of everything that the chart makes for the operator. */}}
+{{/* The name of everything that the chart makes for the operator. With a suffix it names Services and a StatefulSet: so it
+begins with a letter, has no dots, and has at most 45 characters, which leaves room for the labels of Valkey's pod. */}}
 {{- define "forebay.name" -}}
-{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride }}
-{{- else if contains "forebay" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-forebay{{ end }}
+{{- $name := .Values.fullnameOverride | default .Release.Name }}
+{{- if not (or .Values.fullnameOverride (contains "forebay" $name)) }}
+{{- $name = printf "%s-forebay" $name }}
+{{- end }}
+{{- if not (regexMatch "^[a-z]" $name) }}
+{{- fail "the release's name must begin with a letter, as Services are named after it; or set fullnameOverride" }}
+{{- end }}
+{{- $name | replace "." "-" | trunc 45 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "forebay.selector" -}}
 app.kubernetes.io/name: forebay-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "forebay.labels" -}}
@@ -24,7 +31,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- define "forebay.gateway.selector" -}}
 app.kubernetes.io/name: forebay-gateway
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: gateway
 {{- end }}
 
@@ -37,7 +44,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- define "forebay.valkey.selector" -}}
 app.kubernetes.io/name: forebay-valkey
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: valkey
 {{- end }}
 

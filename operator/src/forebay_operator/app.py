@@ -81,13 +81,27 @@ class Operator:
                 raise SystemExit(
                     "the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true"
                 )
-            identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-            self._candidate = candidate = Candidate(cluster, parsed.namespace, LEASE_NAME, identity)
-            await _first(candidate.acquire(), stop)
-            if stop.is_set():
-                await candidate.release()
-                return
-            await self._lead(cluster, candidate)
+            async with asyncio.TaskGroup() as group:
+                # by each operator, as the one that leads may be of another release (docs/lifecycle.md)
+                password = group.create_task(self._keep_valkey_password(cluster))
+                try:
+                    await self._stand_by(cluster)
+                finally:
+                    password.cancel()
+
+    async def _keep_valkey_password(self, cluster: Cluster) -> None:
+        if service := self._parsed.valkey_service:
+            await keep_valkey_password(cluster, self._parsed.namespace, service)
+
+    async def _stand_by(self, cluster: Cluster) -> None:
+        """Wait for the lease, then lead."""
+        identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        self._candidate = candidate = Candidate(cluster, self._parsed.namespace, LEASE_NAME, identity)
+        await _first(candidate.acquire(), self._stop)
+        if self._stop.is_set():
+            await candidate.release()
+            return
+        await self._lead(cluster, candidate)
 
     async def _lead(self, cluster: Cluster, candidate: Candidate) -> None:
         """Run all parts until the stop, or until the lease is lost, which raises SystemExit."""
@@ -141,8 +155,6 @@ class LeadingOperator:
         self._synced = False
         """Whether every endpoint that there was at the beginning has been reconciled."""
         self._namespaces = parsed.watch_namespaces
-        self._own_namespace = parsed.namespace
-        self._valkey_service = parsed.valkey_service
         self._resync_interval = parsed.resync_interval
         self._cache = build_cache(source.stores)
         self._seen = set[EndpointKey]()
@@ -217,8 +229,6 @@ class LeadingOperator:
     def _workers(self) -> list[Coroutine[Any, Any, None]]:
         """What writes to the API server, and pauses while the lease cannot be renewed."""
         workers = [work(self._queue, self._reconciler, self._seen) for _ in range(WORKERS)]
-        if self._valkey_service:
-            workers.append(keep_valkey_password(self._cluster, self._own_namespace, self._valkey_service))
         if self._digests:
             workers.append(self._digests.run())
         if self._gateways:

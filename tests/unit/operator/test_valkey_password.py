@@ -4,11 +4,15 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from forebay_kube import names
+from forebay_operator.__main__ import build_parser
 from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.app import Operator
 from forebay_operator.controller import valkey_password
 from forebay_operator.controller.valkey_password import keep_valkey_password
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer
@@ -98,3 +102,33 @@ async def test_a_request_without_an_answer_is_tried_again(request_number: int, t
     async with leading(server):
         await until(lambda: len(server.methods) > 10)
     assert server.writes == 1
+
+
+class LedByAnother(FakeApiServer):
+    """One on which an operator of another release holds the lease."""
+
+    async def request(self, method: str, path: str, *arguments: Any, **options: Any) -> Any:
+        if "/leases/" in path:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            spec = {"holderIdentity": "another", "leaseDurationSeconds": 15, "renewTime": now}
+            return {"metadata": {"name": "forebay-operator", "resourceVersion": now}, "spec": spec}
+        if path.startswith("/apis/forebay.dev/"):
+            return {"resources": [{"name": names.PLURAL}]}
+        return await super().request(method, path, *arguments, **options)
+
+
+async def test_an_operator_that_stands_by_makes_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = LedByAnother({})
+
+    async def connect() -> Cluster:
+        return Cluster(server)
+
+    monkeypatch.setattr(Cluster, "connect", connect)
+    arguments = f"--namespace={NAMESPACE}", f"--valkey-service={NAME}", "--health-address=127.0.0.1:0"
+    operator = Operator(build_parser().parse_args(arguments))
+    running = asyncio.create_task(operator.run())
+    await until(lambda: PLACE in server.objects)
+    assert not operator.health().leads
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

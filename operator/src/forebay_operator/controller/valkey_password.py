@@ -1,4 +1,7 @@
-"""Makes the password of the chart's own Valkey. Valkey and the gateways wait for its Secret: their pods name it."""
+"""Makes the password of the chart's own Valkey. Valkey and the gateways wait for its Secret: their pods name it.
+
+Each operator does this, not only the one that leads: the leader may be of another release, with a Valkey of its own.
+"""
 
 import asyncio
 import logging

@@ -95,6 +95,21 @@ def test_where_jobs_are(helm: Helm, values: list[str], jobs: str, secret: str | 
     assert [role["metadata"]["name"] for role in named] == (["forebay-gateways"] if made else [])
 
 
+@pytest.mark.parametrize("values", [[], ["valkey.storage="]])
+def test_every_pod_passes_the_restricted_pod_security_standard(helm: Helm, values: list[str]) -> None:
+    settings = [f"--set={value}" for value in (REPOSITORY, *values)]
+    rendered = yaml.safe_load_all(helm("template", "forebay", str(CHART), *settings).stdout)
+    pods = [each["spec"]["template"]["spec"] for each in rendered if each["kind"] in {"Deployment", "StatefulSet"}]
+    assert len(pods) == 3
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert {kind for volume in pod.get("volumes", ()) for kind in volume} <= {"name", "secret", "emptyDir"}
+        assert [each["securityContext"] for each in pod["containers"]] == [
+            {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        ]
+
+
 @pytest.mark.parametrize(
     ("release", "name"),
     [

@@ -287,7 +287,7 @@ class Reconciler:
         secret, replaced = await self._create_keys(endpoint, exists)
         self._slice_writer.put_keys(key, secret)
         if replaced:
-            found = "the Secret with the key was gone; it was made anew with another key, which callers need now"
+            found = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
             self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
         await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
         for child in unwatched:

@@ -17,7 +17,7 @@ PASSWORD_CHECK_INTERVAL = 5.0
 
 
 async def keep_valkey_password(cluster: Cluster, namespace: str, service: str) -> None:
-    """Create the Secret whenever it is missing, for ever. One that exists is never changed, whoever made it."""
+    """Create the Secret whenever it is missing, until cancelled. An existing Secret is never changed."""
     while True:
         try:
             if await cluster.get("Secret", namespace, service) is None:

@@ -243,7 +243,7 @@ def test_an_upload_that_the_client_breaks_off_leaves_nothing(gateway: Gateway, b
         (FORM_START.replace(b"batch", b"assistants") + b"x" * 9 * MIB + FORM_END, "purpose must be batch"),
         (FORM_START + FORM_END[:5] + FORM_START[3:] + FORM_END, "more than one file"),
         (FORM_START + b"x" * 9 * MIB, "has no end"),
-        (FORM_START.replace(b'"file"', b'"other"') + b"x" * 9 * MIB + FORM_END, "longer than 512"),
+        (FORM_START.replace(b'"file"', b'"other"') + b"x" * 9 * MIB + FORM_END, "has no file"),
         (FORM_START.replace(b'"file"', b'"other"') + FORM_END, "no file"),
     ],
 )

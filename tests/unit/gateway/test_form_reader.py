@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.http.form_reader import FormReader
-from forebay_gateway.http.multipart import LONGEST_PART_HEAD, read_parts
+from forebay_gateway.http.multipart import LONGEST_PART_HEAD, read_part_head, read_parts
 from tests.fuzz import fuzzed
 
 FORM = "multipart/form-data; boundary=x"
@@ -51,6 +51,24 @@ def test_it_is_the_same_however_it_is_cut(contents: list[bytes], preamble: bytes
 
 def test_a_part_without_headers_is_read() -> None:
     assert read_in_pieces(b"--x\r\n\r\nword\r\n--x--") == [("", None, b"word")]
+
+
+@pytest.mark.parametrize(
+    ("written", "filename"),
+    [
+        ('filename="résumé 日本.jsonl"', "résumé 日本.jsonl"),  # as curl, browsers and httpx write it
+        ("filename*=UTF-8''r%C3%A9sum%C3%A9.jsonl", "résumé.jsonl"),
+        ("filename*=utf-7''%2B2AA-.jsonl", "?.jsonl"),  # a lone surrogate is no text
+        ("filename=in.jsonl", "in.jsonl"),
+        ('filename="a;b\\"c.jsonl"', 'a;b"c.jsonl'),
+        ('filename="in.jsonl"\r\nContent-Transfer-Encoding:  Binary ', "in.jsonl"),
+        ('filename=""', ""),
+        ("x=y", None),
+    ],
+)
+def test_a_filename_is_read_as_each_client_writes_it(written: str, filename: str | None) -> None:
+    head = f'Content-Disposition: form-data; name="file"; {written}'
+    assert read_part_head(head.encode()) == ("file", filename)
 
 
 def test_of_a_long_content_no_more_than_what_came_stays() -> None:

@@ -29,6 +29,8 @@ NOT_A_FORM = "Files are uploaded as multipart/form-data with the fields file and
 NO_FILE = "The form has no file."
 NOT_UTF8 = "The file is no UTF-8 text."
 KEPT_FIELD = "expires_after[seconds]"
+READ_FIELDS = frozenset({KEPT_FIELD, "purpose"})
+"""Besides the file. Others, such as LiteLLM's own, are passed over."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class _IncomingForm:
                 raise Refused(file_too_large(self._most_bytes))
             self._decoder.decode(piece)
             await self._writer.write(piece)
+            return
+        if field.name not in READ_FIELDS:
             return
         # each field begins with an empty piece, so of two of a name the last counts
         self._fields[field.name] = value = self._fields[field.name] + piece if piece else b""

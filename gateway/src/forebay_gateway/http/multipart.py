@@ -96,10 +96,16 @@ def _read_part(body: bytes | bytearray, view: memoryview, start: int, end: int) 
 
 
 def read_part_head(head: bytes) -> tuple[str, str | None]:
-    """Name and filename by the headers of a part. Raises ValueError."""
-    message = email.message_from_bytes(head)
+    """Name and filename by the headers of a part, which are UTF-8 (RFC 7578, 5.1.1). Raises ValueError."""
+    message = email.message_from_string(head.decode(errors="replace"))
     for encoding in ("content-transfer-encoding", "content-encoding"):
-        if str(message.get(encoding, "binary")).lower() not in ("binary", "8bit", "7bit", "identity"):
+        if str(message.get(encoding, "binary")).strip().lower() not in ("binary", "8bit", "7bit", "identity"):
             raise ValueError(f"a part has a {encoding}, which forms do not have")
-    name = message.get_param("name", "", "content-disposition")
-    return name if isinstance(name, str) else name[2], message.get_filename()
+    name, filename = message.get_param("name", "", "content-disposition"), message.get_filename()
+    name = name if isinstance(name, str) else name[2]
+    return _without_surrogates(name), None if filename is None else _without_surrogates(filename)
+
+
+def _without_surrogates(text: str) -> str:
+    """A text that can be written as UTF-8: some charsets of `filename*` have lone surrogates."""
+    return text.encode(errors="replace").decode()

@@ -67,6 +67,26 @@ def test_a_policy() -> None:
     assert (found.timeout, found.ttl, found.low) == (5, 10, True)
 
 
+def test_what_is_null_or_empty_says_nothing() -> None:
+    policy = {"executionTimeout": None, "ttl": None, "lowPriority": None}
+    assert submission(policy=policy, webhook="", s3Config={}) == submission(policy=None, webhook=None, s3Config=None)
+    assert read_submission(b'{"input": 1, "s3Config": { }, "policy": { }}', sync=False).webhook == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:p%40ss@example.com:8080/x?y=z",
+        "https://[2001:db8::1]:8443/x",
+        "http://xn--bcher-kva.example/",
+        "http://example.com./",
+        " http://exa_mple.com/ ",
+    ],
+)
+def test_a_webhook_is_any_url_of_http(url: str) -> None:
+    assert submission(webhook=url).webhook == url.strip()
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -88,6 +108,12 @@ def test_a_policy() -> None:
         (b'{"input": 1, "webhook": "ftp://example.com"}', "webhook must be"),
         (b'{"input": 1, "webhook": "http://[::1"}', "webhook must be"),
         (b'{"input": 1, "webhook": 3}', "webhook must be"),
+        (b'{"input": 1, "webhook": "http://example.com:99999/"}', "webhook must be"),
+        (b'{"input": 1, "webhook": "http://example.com:port/"}', "webhook must be"),
+        (b'{"input": 1, "webhook": "http://exam ple.com/"}', "webhook must be"),
+        (b'{"input": 1, "webhook": "http://user@/"}', "webhook must be"),
+        (b'{"input": 1, "webhook": 1e400}', "webhook cannot be read"),
+        (b'{"input": 1, "policy": {"ttl": 1e400}}', "policy cannot be read"),
         (b'{"input": "' + b"x" * 10_000_000 + b'"}', "larger than 10 MB"),
     ],
 )

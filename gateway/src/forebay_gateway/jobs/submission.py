@@ -1,11 +1,13 @@
 """What a client sends to have a job done, read and checked: pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
+from yarl import URL
 
 from forebay_gateway.http.raw_json import NO_VALUE
 
@@ -83,7 +85,7 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
         raise BadJob("The body is no JSON.") from None
     if not whole or bytes(memoryview(asked.input)[:4]) in (b"", b"null"):
         raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')
-    if _says(asked.s3Config):
+    if _read_small(asked.s3Config, "s3Config"):
         raise BadJob("s3Config is not supported: leave it out, and take the output from /status.")
     policy = _read_small(asked.policy, "policy") or {}
     if not isinstance(policy, dict):
@@ -98,15 +100,16 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
     )
 
 
-def _says(raw: msgspec.Raw) -> bool:
-    return bytes(memoryview(raw)[:5]) not in (b"", b"null", b"{}")
-
-
 def _read_small(raw: msgspec.Raw, name: str) -> Any:
     """The value of a field that has few bytes. Raises BadJob."""
     if len(memoryview(raw)) > MAX_FIELD_BYTES:
         raise BadJob(f"{name} is longer than {MAX_FIELD_BYTES} bytes.")
-    return msgspec.json.decode(raw) if _says(raw) else None
+    if not memoryview(raw):
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:  # such as 1e400, which JSON has
+        raise BadJob(f"{name} cannot be read: {error}.") from None
 
 
 def read_wait(query: str) -> float:
@@ -138,20 +141,21 @@ def _seconds(value: object, name: str, bounds: tuple[float, float, float]) -> fl
 
 
 def _flag(policy: Mapping[str, Any], name: str) -> bool:
-    value = policy.get(name, False)
-    if not isinstance(value, bool):
+    value = policy.get(name)
+    if value is not None and not isinstance(value, bool):
         raise BadJob(f"policy.{name} must be true or false.")
-    return value
+    return bool(value)
 
 
 def _url(value: object) -> str:
-    if value is None or value == "":
+    """The URL that is told, as the client that calls it reads URLs. Raises BadJob."""
+    if not value:
         return ""
     try:
-        place = urlsplit(value) if isinstance(value, str) and len(value) <= LONGEST_URL else None
-        usable = place is not None and place.scheme in ("http", "https") and bool(place.hostname)
+        place = URL(value.strip()) if isinstance(value, str) and len(value) <= LONGEST_URL else URL()
+        usable = place.scheme in ("http", "https") and place.raw_host and not re.search(r"[\s%]", place.raw_host)
     except ValueError:
         usable = False
     if not usable:
         raise BadJob("webhook must be an http or https URL.")
-    return str(value)
+    return str(place)

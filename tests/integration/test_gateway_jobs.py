@@ -18,7 +18,7 @@ from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.fetch import fetch
 from tests.integration import canned_pod
-from tests.integration.asking import condition, ready_pod
+from tests.integration.asking import condition, ready_pod, send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import KEY, Gateway, pod_name
 from tests.integration.job_pods import finish
@@ -348,7 +348,9 @@ def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) 
         ("cancel/nothing", b"", 404, "no such job"),
         ("retry/nothing", b"", 404, "no such job"),
         ("stream/nothing", None, 404, "no such job"),
-        ("status", None, 404, "Invalid URL"),
+        ("status", None, 404, "/status/ID"),
+        ("stream/a:b", None, 404, "/stream/ID"),
+        ("health/x", None, 404, "/health"),
         ("run", None, 405, "POST"),
     ],
 )
@@ -358,10 +360,26 @@ def test_bad_input_gets_runpods_shape_and_starts_nothing(
     if gateway.kubectl.get("iep", "refusing") is None:
         gateway.endpoint("refusing")
     found, told = JobApiClient(gateway, "refusing").ask(path, content)
-    error = told["error"] if isinstance(told["error"], str) else told["error"]["message"]
     assert found == status
-    assert said in error
+    assert said in told["error"]
     assert (gateway.replicas("refusing"), gateway.held("refusing")) == (0, {})
+
+
+def test_other_methods_are_told_which_there_are(gateway: Gateway) -> None:
+    gateway.endpoint("methods")
+    expected = {
+        ("GET", "run"): (405, "POST"),
+        ("HEAD", "stream/x"): (405, "GET, POST"),
+        ("HEAD", "health"): (200, None),
+        ("PUT", "openai/v1/files"): (405, "GET, POST"),
+        ("HEAD", "openai/v1/files"): (200, None),
+        ("PATCH", "openai/v1/files/x"): (405, "DELETE, GET"),
+        ("GET", "openai/v1/batches/x/cancel"): (405, "POST"),
+        ("GET", "openai/v1/batches/x/y"): (404, None),
+    }
+    for (method, path), (status, allowed) in expected.items():
+        found, headers, body = send(gateway.port, method, f"/v2/{gateway.prefix}methods/{path}")
+        assert (found, headers.get("allow"), bool(body)) == (status, allowed, method != "HEAD"), path
 
 
 def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from forebay_protocol.errors import ApiError
+from forebay_gateway.http.job_operations import needs_id
+from forebay_protocol.errors import ApiError, shorten
 
 
 class Refused(Exception):
@@ -66,6 +67,12 @@ def method_not_allowed(method: str, allowed: Iterable[str]) -> ApiError:
     listed = ", ".join(sorted(allowed))
     headers = (("allow", listed),)
     return ApiError(405, f"The method {method} is none of {listed}.", "method_not_allowed", headers=headers)
+
+
+def bad_operation(method: str, path: str, operation: str) -> ApiError:
+    """For a path of the job API that cannot be."""
+    after = f"/{operation}/ID, where ID is a job's" if needs_id(operation) else f"/{operation}"
+    return ApiError(404, f"Invalid URL ({method} {shorten(path)}). It ends with {after}.", "unknown_url")
 
 
 def head_too_large(limit: int) -> ApiError:

@@ -2,6 +2,8 @@
 
 import re
 
+from forebay_protocol.routes import locate
+
 OPERATION_METHODS = {
     "run": {"POST"},
     "runsync": {"POST"},
@@ -18,6 +20,18 @@ OPERATION_METHODS = {
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _NEEDS_ID = {"status", "status-sync", "stream", "cancel", "retry"}
+
+
+def asked_operation(path: str) -> str:
+    """The operation that a path was to ask for, though it may lack an ID, or have one that cannot be; "" for none."""
+    location = locate(path)
+    operation = location.rest.partition("/")[0] if location and not location.path else ""
+    return operation if operation in OPERATION_METHODS else ""
+
+
+def needs_id(operation: str) -> bool:
+    """Whether the ID of a job comes after it."""
+    return operation in _NEEDS_ID
 
 
 def read_operation(rest: str) -> str:

@@ -69,10 +69,13 @@ class JobApi:
     async def answer(self, call: JobApiCall) -> bytes:
         """The JSON that answers. Raises Refused."""
         key, operation = call.key, call.operation
-        if call.method not in OPERATION_METHODS[operation]:
-            raise Refused(
-                ApiError(405, f"/{operation} takes {' and '.join(sorted(OPERATION_METHODS[operation]))} only.")
-            )
+        allowed = sorted(OPERATION_METHODS[operation])
+        method = (
+            "GET" if call.method == "HEAD" and operation != "stream" else call.method
+        )  # /stream takes what it tells
+        if method not in allowed:
+            text = f"/{operation} takes {' and '.join(allowed)} only."
+            raise Refused(ApiError(405, text, headers=(("allow", ", ".join(allowed)),)))
         if self._directory.endpoint(key) is None:
             raise Refused(no_endpoint(self._directory.id_of(key)))
         answer = await self._do(call)

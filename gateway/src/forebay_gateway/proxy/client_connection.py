@@ -235,11 +235,12 @@ class ClientConnection(asyncio.Protocol):
         """Answer with so many bytes, a piece when the client has taken those before. Only the first may be refused."""
         async with aclosing(pieces):
             piece = await anext(pieces, b"")
+            bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
             headers = ((request_id.HEADER, self._request_id), ("content-type", content_type))
             ANSWERS.labels("200").inc()
             self.write(render_head(200, headers, size=size, origin=self._origin))
             self._state = ConnectionState.ANSWERED
-            while piece:
+            while piece and not bodiless:
                 self.write(piece)
                 if self._slow:
                     await self._taken.wait()

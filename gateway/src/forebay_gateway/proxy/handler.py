@@ -19,6 +19,7 @@ from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http import errors
 from forebay_gateway.http.body import Fields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
+from forebay_gateway.http.job_operations import asked_operation
 from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
 from forebay_gateway.http.parser import BodyLimit
 from forebay_gateway.http.routes import RouteKind, is_upload, read_path
@@ -92,6 +93,8 @@ class RequestHandler:
             authorized = self._authorized_endpoints(head)
         else:
             port, authorized = self._find_endpoint(unquote(path.endpoint), head), frozenset()
+        if path is None and not own and (operation := asked_operation(head.path)):
+            raise Refused(errors.bad_operation(head.method, head.path, operation))
         if path is None:
             raise Refused(not_found(head.method, head.path, OWN_URLS if own else SHARED_URLS))
         return Admission(
@@ -236,9 +239,10 @@ class RequestHandler:
                 raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.authorized]))
             (key,) = admission.authorized
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
+        method = "GET" if head.method == "HEAD" else head.method
         query = head.target.partition(b"?")[2].decode("latin-1")
         asked = batches.BatchApiCall(
-            key, head.method, parts, query, head.get(b"content-type"), self._key_for(key, head), client.body_to_read()
+            key, method, parts, query, head.get(b"content-type"), self._key_for(key, head), client.body_to_read()
         )
         answer = await self.jobs.batches.answer(asked)
         if answer.pieces is None:

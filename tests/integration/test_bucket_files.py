@@ -10,7 +10,7 @@ from obstore.store import S3Store
 
 from forebay_gateway.batches import objects
 from forebay_gateway.batches.bucket import Bucket, BucketSettings, ContentGone
-from forebay_gateway.batches.bucket_reaper import REAP_AFTER, reap
+from forebay_gateway.batches.bucket_reaper import reap
 from forebay_gateway.batches.bucket_results import RESULTS_PART_BYTES, BucketResults
 from forebay_gateway.batches.contents import PART_BYTES, Content, TextContent, read_pieces
 from forebay_gateway.batches.document_store import DocumentStore, MemoryDocumentStore
@@ -27,6 +27,7 @@ from tests.integration.valkey_process import ValkeyServer
 KEY, OTHER = ("home", "one"), ("home", "two")
 ROUTE = "/v1/completions"
 MOST = 100 << 20
+REAP_AFTER = 7200.0
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ async def test_results_become_parts_and_another_gateway_goes_on(files: FileStore
     assert {each["error"]["code"] for each in unanswered} == {"batch_cancelled"}
     await second.close()
     assert await files.documents.all(KEY, "progress") == {}
-    assert await reap(files.documents, files.bucket, time.time() + REAP_AFTER) == 0  # type: ignore[arg-type]
+    assert await reap(files.documents, files.bucket, time.time() + REAP_AFTER, REAP_AFTER) == 0  # type: ignore[arg-type]
 
 
 async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
@@ -206,7 +207,7 @@ async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
     await other.write_files(requests, "completed")
     assert len(await read_file(two, "file-a-output")) == 2
     assert len(bucket_server.objects()) == 2
-    assert await reap(two.documents, bucket, time.time() + REAP_AFTER + 60) == 1
+    assert await reap(two.documents, bucket, time.time() + REAP_AFTER + 60, REAP_AFTER) == 1
     assert len(await read_file(two, "file-a-output")) == 2
     await client.flushall()
     await client.aclose()
@@ -271,11 +272,11 @@ async def test_what_belongs_to_no_file_is_deleted_in_time(files: FileStore, buck
     await results.undone(2)
     await results.add(0, True, "x" * 2 * RESULTS_PART_BYTES)
     await files.bucket.put("files/odd", b"")
-    assert await reap(files.documents, files.bucket, time.time()) == 0, "it may still be written"
+    assert await reap(files.documents, files.bucket, time.time(), REAP_AFTER) == 0, "it may still be written"
     later = time.time() + REAP_AFTER + 1
-    assert await reap(files.documents, files.bucket, later) == 1
-    assert await reap(files.documents, files.bucket, later) == 0
+    assert await reap(files.documents, files.bucket, later, REAP_AFTER) == 1
+    assert await reap(files.documents, files.bucket, later, REAP_AFTER) == 0
     assert await whole(await files.open(KEY, "file-a")) == b"kept"
     await files.documents.clear(KEY)  # as when their time is over
-    assert await reap(files.documents, files.bucket, later) == 2
+    assert await reap(files.documents, files.bucket, later, REAP_AFTER) == 2
     assert bucket_server.objects() == ["own/files/odd"], "what it did not write it does not delete"

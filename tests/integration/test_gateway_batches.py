@@ -102,7 +102,8 @@ def test_files_are_kept_listed_and_deleted(gateway: Gateway) -> None:
 def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
     gateway.endpoint("batching")
     client = gateway.client(gateway.url("batching"))
-    batch = begin(client, requests(100), metadata={"for": "a test"})
+    kept = {"anchor": "created_at", "seconds": 7200}
+    batch = begin(client, requests(100), metadata={"for": "a test"}, output_expires_after=kept)
     assert (batch.status, batch.endpoint, batch.metadata) == ("validating", CHAT, {"for": "a test"})
     wait_for(lambda: gateway.replicas("batching") == 1, "it is started")
     with CannedPod() as pod:
@@ -113,6 +114,8 @@ def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
         assert counts
         assert (counts.total, counts.completed, counts.failed) == (100, 80, 20)
         output, errors = read(client, done.output_file_id), read(client, done.error_file_id)
+        for file in (client.files.retrieve(str(each)) for each in (done.output_file_id, done.error_file_id)):
+            assert file.expires_at == file.created_at + 7200
         assert set(output) == {f"request-{number}" for number in range(100) if number % 10 < 8}
         assert all(
             line["response"]["body"] == {"object": "chat.completion", "route": CHAT, "text": f"Question {name[8:]}"}
@@ -198,6 +201,10 @@ def test_a_bad_input_file_fails_the_batch_and_tells_the_line(gateway: Gateway, c
         ({"input_file_id": 3}, "input_file_id must be"),
         ({"input_file_id": "file-none"}, "No such File"),
         ({"metadata": {"a": 1}}, "metadata must be"),
+        ({"output_expires_after": 3600}, "output_expires_after must have"),
+        ({"output_expires_after": {"seconds": 3600}}, "the anchor created_at"),
+        ({"output_expires_after": {"anchor": "created_at", "seconds": 3599}}, "seconds from 3600 to 2592000"),
+        ({"output_expires_after": {"anchor": "created_at", "seconds": True}}, "seconds from 3600"),
         (b"{", "no JSON object"),
     ],
 )

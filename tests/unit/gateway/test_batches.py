@@ -6,11 +6,15 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from forebay_gateway.batches.contents import TextContent
+from forebay_gateway.batches.bucket import Bucket
+from forebay_gateway.batches.contents import PART_BYTES, TextContent
+from forebay_gateway.batches.document_store import MemoryDocumentStore
+from forebay_gateway.batches.file_store import FileStore
+from forebay_gateway.batches.http_api import BatchApi, BatchApiCall
 from forebay_gateway.batches.jsonl import (
     LineBounds,
     Request,
@@ -20,10 +24,15 @@ from forebay_gateway.batches.jsonl import (
     render_unanswered,
 )
 from forebay_gateway.batches.objects import new_batch, new_file, page
-from forebay_gateway.batches.upload import BadUpload, read_upload
-from forebay_gateway.fairness.quotas import TEXT_OVERHEAD, memory_of, memory_of_utf8
+from forebay_gateway.batches.upload import BadUpload, longest_upload, read_upload
+from forebay_gateway.fairness.pacing import FairScheduler
+from forebay_gateway.fairness.quotas import TEXT_OVERHEAD, Quota, memory_of, memory_of_utf8
+from forebay_gateway.http.body_stream import BodyStream
+from forebay_gateway.http.errors import Refused
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.submission import read_submission
+from forebay_gateway.settings import MIB
+from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
 EXPIRES = "expires_after[seconds]"
@@ -245,3 +254,36 @@ def test_a_large_file_is_read(size: int) -> None:
 def test_a_bad_upload_is_refused(content_type: str, body: bytes, said: str) -> None:
     with pytest.raises(BadUpload, match=said):
         read_upload(content_type, body)
+
+
+class _Objects:
+    """The objects of a bucket."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    async def put(self, name: str, data: bytes) -> None:
+        self.names.add(name)
+
+    async def delete(self, names: list[str]) -> None:
+        self.names.difference_update(names)
+
+
+async def test_an_upload_that_takes_too_long_ends_and_leaves_nothing() -> None:
+    """The reaper takes the objects of a longer one for a dead gateway's."""
+    stored = _Objects()
+    files = FileStore(MemoryDocumentStore(MIB, bucket_bytes=MIB), cast(Bucket, stored))
+    api = BatchApi(files, cast(Any, None), Quota(MIB), FairScheduler(), most_file_bytes=1 << 30, upload_seconds=0.05)
+    body = BodyStream(lambda: None, lambda: None)
+    body.feed(form(('name="file"', b"x" * (PART_BYTES + MIB)))[:-10])
+    call = BatchApiCall(("home", "one"), "POST", ("files",), "", "multipart/form-data; boundary=x", "", body)
+    answer = asyncio.create_task(api.answer(call))
+    await until(lambda: bool(stored.names))
+    with pytest.raises(Refused, match="did not arrive in time"):
+        await answer
+    assert stored.names == set()
+
+
+def test_the_longest_upload_follows_the_settings() -> None:
+    assert longest_upload(200 * MIB, body_seconds=60, bucket_seconds=30) == 3600
+    assert longest_upload(2000 * MIB, body_seconds=600, bucket_seconds=30) == 252 * 660

@@ -19,18 +19,19 @@ logger = logging.getLogger(__name__)
 REAP_INTERVAL = 3600.0
 """Seconds between two looks at all objects."""
 
-REAP_AFTER = 2 * 3600.0
-"""Seconds after which an object that belongs to no file is deleted. The longest upload takes less: settings.Limits."""
+REAP_MARGIN = 3600.0
+"""More seconds than the longest upload takes after which an object that belongs to no file is deleted: clocks differ,
+and the store may not answer at once."""
 
 REAPED_AT_ONCE = 100
 
 
-async def reap_forever(files: FileStore, bucket: Bucket) -> None:
-    """Reap from time to time, beginning at once, until it is cancelled."""
+async def reap_forever(files: FileStore, bucket: Bucket, upload_seconds: float) -> None:
+    """Reap from time to time, beginning at once, until it is cancelled. No upload takes longer than so many seconds."""
     while True:
         try:
             if await files.documents.lease("reap-bucket", 2 * REAP_INTERVAL):
-                await reap(files.documents, bucket, time.time())
+                await reap(files.documents, bucket, time.time(), upload_seconds + REAP_MARGIN)
         except Unavailable:
             logger.info("what belongs to no file stays in the bucket for now")
         except Exception:
@@ -38,13 +39,13 @@ async def reap_forever(files: FileStore, bucket: Bucket) -> None:
         await asyncio.sleep(REAP_INTERVAL)
 
 
-async def reap(documents: DocumentStore, bucket: Bucket, now: float) -> int:
-    """Delete the objects that belong to no file and are old enough; how many. Raises Unavailable."""
+async def reap(documents: DocumentStore, bucket: Bucket, now: float, after: float) -> int:
+    """Delete the objects that belong to no file and are older than `after` seconds; how many. Raises Unavailable."""
     count, orphans, folder = 0, list[str](), ""
     parts: frozenset[str] = frozenset()
     async for each in bucket.objects(FILES_FOLDER):
         place = each.name.split("/")
-        if len(place) != 5 or now - each.written.timestamp() < REAP_AFTER:
+        if len(place) != 5 or now - each.written.timestamp() < after:
             continue
         _, namespace, endpoint, file_id, part = place
         if folder != f"{namespace}/{endpoint}/{file_id}":

@@ -4,7 +4,7 @@ endpoint's."""
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -23,15 +23,13 @@ from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused, retry_after
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_protocol.errors import ApiError
+from forebay_protocol.errors import SLOW_BODY, ApiError, shorten
 
 MOST_FILES, MOST_BATCHES = 10_000, 100
 """In one page of a list."""
 
 RECORDS_PER_STEP = 500
 """Records that are read in one step of the event loop."""
-
-LEAST_KEPT, MOST_KEPT = objects.HOUR, 30 * objects.DAY
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,13 @@ class BatchApi:
         scheduler: FairScheduler,
         *,
         most_file_bytes: int = 0,
+        upload_seconds: float = 0.0,
     ) -> None:
         self._files = files
         self._documents = files.documents
         self._worker = worker
         self._most_file_bytes = most_file_bytes
+        self._upload_seconds = upload_seconds
         self._answers = answers
         self._scheduler = scheduler
         self._turns = TenantLocks()
@@ -130,7 +130,11 @@ class BatchApi:
                 return await self._batch(call.key, name)
             case "POST", "batches", name, "cancel":
                 return await self._cancel(call.key, name)
-        raise Refused(ApiError(404, f"Invalid URL ({call.method} /v1/{'/'.join(call.parts)})", "unknown_url"))
+        path = shorten(f"/v1/{'/'.join(call.parts)}")
+        if allowed := _allowed_methods(call.parts):
+            text, headers = f"Not allowed to {call.method} on {path}.", (("allow", ", ".join(sorted(allowed))),)
+            raise Refused(ApiError(405, text, "method_not_supported", headers=headers))
+        raise Refused(ApiError(404, f"Invalid URL ({call.method} {path})", "unknown_url"))
 
     def _turn(self, key: EndpointKey) -> asyncio.Lock:
         """To be held by what has all of a file, or all records of a kind, in memory."""
@@ -187,9 +191,13 @@ class BatchApi:
         file_id = objects.new_file_id()
         writer = self._files.writer(call.key, file_id)
         try:
-            upload = await receive_upload(call.content_type, body, writer, self._most_file_bytes)
-            file = _new_file(upload, writer.size, file_id)
-            await writer.finish()
+            async with asyncio.timeout(self._upload_seconds):
+                upload = await receive_upload(call.content_type, body, writer, self._most_file_bytes)
+                file = _new_file(upload, writer.size, file_id)
+                await writer.finish()
+        except TimeoutError:
+            await self._files.abandon(writer)
+            raise Refused(SLOW_BODY) from None
         except BadUpload as error:
             await self._files.abandon(writer)
             raise _bad(str(error), error.param) from None
@@ -247,10 +255,11 @@ class BatchApi:
             raise _bad("input_file_id must be the ID of an uploaded file.", "input_file_id")
         if metadata is not None and not _is_metadata(metadata):
             raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
+        kept = _read_output_kept(content.get("output_expires_after"))
         found = await self._file(call.key, file)
         if found["purpose"] != "batch":
             raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
-        batch = objects.new_batch(endpoint, file, metadata, time.time())
+        batch = objects.new_batch(endpoint, file, metadata, time.time(), output_kept=kept)
         await asyncio.shield(self._begin(call, batch, found))
         return batch
 
@@ -272,6 +281,20 @@ class BatchApi:
         return await self._batch(key, name)
 
 
+def _allowed_methods(parts: Sequence[str]) -> set[str]:
+    """The methods that a path is asked by; none for a path that is not there."""
+    match parts:
+        case ["files"] | ["batches"]:
+            return {"GET", "POST"}
+        case ["files", _]:
+            return {"DELETE", "GET"}
+        case ["batches", _] | ["files", _, "content"]:
+            return {"GET"}
+        case ["batches", _, "cancel"]:
+            return {"POST"}
+    return set()
+
+
 def _show(batch: ApiObject, cancelled: str | None) -> ApiObject:
     """A batch as a client sees it. `cancelled`: when it was asked to end, if it was."""
     if cancelled and batch["status"] in objects.OPEN_STATUSES:
@@ -288,9 +311,21 @@ def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
     if upload.purpose != "batch":
         raise _bad("Files are for batches here: purpose must be batch.", "purpose")
     kept = objects.FILE_KEPT if upload.kept is None else upload.kept
-    if not LEAST_KEPT <= kept <= MOST_KEPT:
-        raise _bad(f"expires_after[seconds] must be from {LEAST_KEPT} to {MOST_KEPT}.", "expires_after")
+    if not objects.LEAST_KEPT <= kept <= objects.MOST_KEPT:
+        text = f"expires_after[seconds] must be from {objects.LEAST_KEPT} to {objects.MOST_KEPT}."
+        raise _bad(text, "expires_after")
     return objects.new_file(upload.filename, "batch", size, time.time(), kept=kept, file_id=file_id)
+
+
+def _read_output_kept(asked: object) -> int | None:
+    """For how many seconds a batch's files are to be kept; None where nothing is said. Raises Refused."""
+    if asked is None:
+        return None
+    seconds = asked.get("seconds") if isinstance(asked, dict) and asked.get("anchor") == objects.ANCHOR else None
+    if type(seconds) is not int or not objects.LEAST_KEPT <= seconds <= objects.MOST_KEPT:
+        bounds = f"seconds from {objects.LEAST_KEPT} to {objects.MOST_KEPT}"
+        raise _bad(f"output_expires_after must have the anchor {objects.ANCHOR}, and {bounds}.", "output_expires_after")
+    return seconds
 
 
 def _gone(name: str) -> ApiError:

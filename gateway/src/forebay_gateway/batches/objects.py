@@ -12,6 +12,12 @@ HOUR, DAY = 3600, 86400
 FILE_KEPT = 30 * DAY
 """Seconds for which a file is kept where nothing else is asked for."""
 
+LEAST_KEPT, MOST_KEPT = HOUR, 30 * DAY
+"""What may be asked for, as at OpenAI."""
+
+ANCHOR = "created_at"
+"""From when on these seconds count; there is no other."""
+
 BATCH_KEPT = 30 * DAY
 """Seconds for which it is told of a batch."""
 
@@ -42,7 +48,10 @@ def new_file(name: str, purpose: str, size: int, now: float, *, kept: int = FILE
     }
 
 
-def new_batch(endpoint: str, input_file: str, metadata: Mapping[str, str] | None, now: float) -> ApiObject:
+def new_batch(
+    endpoint: str, input_file: str, metadata: Mapping[str, str] | None, now: float, *, output_kept: int | None = None
+) -> ApiObject:
+    """`output_kept`: seconds for which its files are kept, where that was asked for."""
     none = ("output_file_id", "error_file_id", "errors", "in_progress_at", "finalizing_at", "completed_at", "failed_at")
     return {
         "id": f"batch_{uuid.uuid4().hex}",
@@ -56,7 +65,13 @@ def new_batch(endpoint: str, input_file: str, metadata: Mapping[str, str] | None
         **dict.fromkeys((*none, "expired_at", "cancelling_at", "cancelled_at")),
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "metadata": dict(metadata) if metadata else None,
+        **({"output_expires_after": {"anchor": ANCHOR, "seconds": output_kept}} if output_kept else {}),
     }
+
+
+def output_kept(batch: ApiObject) -> int:
+    """Seconds for which the output and error files of a batch are kept."""
+    return int(batch.get("output_expires_after", {}).get("seconds", FILE_KEPT))
 
 
 def move(batch: ApiObject, status: str, now: float) -> None:

@@ -58,7 +58,12 @@ class Results(ABC):
     def _new_file(self, name: str, size: int) -> ApiObject:
         batch_id = self._batch["id"]
         return objects.new_file(
-            f"{batch_id}_{name}.jsonl", "batch_output", size, time.time(), file_id=result_file_id(batch_id, name)
+            f"{batch_id}_{name}.jsonl",
+            "batch_output",
+            size,
+            time.time(),
+            kept=objects.output_kept(self._batch),
+            file_id=result_file_id(batch_id, name),
         )
 
 

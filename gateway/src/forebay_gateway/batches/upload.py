@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay_gateway.batches.contents import FileWriter
+from forebay_gateway.batches.contents import PART_BYTES, FileWriter
 from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused, file_too_large
 from forebay_gateway.http.form_reader import FormField, FormReader
@@ -15,6 +15,16 @@ LONGEST_UPLOAD_FIELD = 512
 """Bytes of a field that is no file."""
 
 MOST_SIZE_DIGITS = 9
+
+LEAST_UPLOAD_SECONDS = 3600.0
+"""What an upload may take in any case."""
+
+
+def longest_upload(file_bytes: int, body_seconds: float, bucket_seconds: float) -> float:
+    """Seconds that an upload into the bucket may take: an hour, or more by the gateway's settings, which give each part
+    so long to come and to be written."""
+    parts = file_bytes // PART_BYTES + 2  # the last, and the form around the file
+    return max(LEAST_UPLOAD_SECONDS, parts * (body_seconds + 2 * bucket_seconds))  # as bucket.Bucket waits
 
 
 class BadUpload(Exception):

@@ -15,7 +15,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.integration.asking import ready_pod
+from tests.integration.asking import ready_pod, send
 from tests.integration.bucket_server import BucketServer
 from tests.integration.canned_pod import Exchange
 from tests.integration.faulty_proxy import Cut, FaultyProxy, Refusal, Rule
@@ -122,6 +122,9 @@ def test_a_file_of_64_mib_goes_through_the_memory_in_parts(gateway: Gateway, buc
     assert len(bucket.objects()) >= len(content) // (8 * MIB)
     assert bucket.uploads() == 0
     assert client.files.content(file.id).content == content
+    path = f"/v2/{gateway.prefix}large/openai/v1/files/{file.id}/content"
+    status, headers, body = send(gateway.port, "HEAD", path)
+    assert (status, headers["content-length"], body) == (200, str(len(content)), b"")
     used = peak_memory(gateway) - before
     assert used < 40 * MIB, f"{used / MIB:.0f} MiB for a file of {len(content) / MIB:.0f}"
     assert client.files.delete(file.id).deleted

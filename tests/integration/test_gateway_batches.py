@@ -82,6 +82,8 @@ def test_files_are_kept_listed_and_deleted(gateway: Gateway) -> None:
     made = [client.files.create(file=(f"{name}.jsonl", b"{}\n"), purpose="batch") for name in "abc"]
     assert (made[0].object, made[0].bytes, made[0].filename, made[0].purpose) == ("file", 3, "a.jsonl", "batch")
     assert {each.id for each in client.files.list(limit=2)} == {each.id for each in made}, "page by page"
+    with pytest.raises(openai.BadRequestError, match="order must be"):
+        client.files.list(extra_query={"order": "sideways"})
     assert client.files.retrieve(made[1].id) == made[1]
     assert client.files.content(made[1].id).text == "{}\n"
     assert client.files.delete(made[1].id).deleted

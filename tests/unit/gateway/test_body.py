@@ -29,6 +29,13 @@ def test_model_and_stream_are_read() -> None:
     assert (found.valid, found.model, found.stream) == (True, "m", True)
 
 
+def test_a_byte_order_mark_is_passed_over_as_a_pod_does() -> None:
+    body = bytearray(b'\xef\xbb\xbf{"model": "m", "stream": true}')
+    found = read_fields("application/json", body)
+    assert (found.valid, found.model, found.stream) == (True, "m", True)
+    body += b" "  # nothing holds it
+
+
 def test_a_form_is_read_too() -> None:
     found = read_fields('multipart/form-data; boundary="b"', FORM)
     assert (found.valid, found.model, found.stream) == (True, "whisper", True)

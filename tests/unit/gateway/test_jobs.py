@@ -60,6 +60,7 @@ def test_defaults_of_a_submission() -> None:
     )
     assert read_submission(b'{"input": "x"}', sync=True).kept == 60
     assert read_submission(b'{"input": {}}', sync=True).input == "{}"
+    assert read_submission(b'\xef\xbb\xbf{"input": {}}', sync=True).input == "{}", "from behind a byte order mark"
 
 
 def test_a_policy() -> None:

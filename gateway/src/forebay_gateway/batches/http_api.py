@@ -363,10 +363,12 @@ def _is_metadata(metadata: object) -> bool:
 
 
 def _page(found: list[ApiObject], query: str, most: int, default: int) -> ApiObject:
+    if (order := _one(query, "order")) not in ("", "asc", "desc"):
+        raise _bad("order must be asc or desc.", "order")
     text = _one(query, "limit") or str(default)
     if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         raise _bad(f"limit must be from 1 to {most}.", "limit")
-    return objects.page(found, _one(query, "after"), int(text), ascending=_one(query, "order") == "asc")
+    return objects.page(found, _one(query, "after"), int(text), ascending=order == "asc")
 
 
 def _one(query: str, name: str) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from forebay_gateway.batches.contents import Content, read_pieces
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.fairness.quotas import memory_of_utf8
-from forebay_gateway.http.raw_json import NO_VALUE, read_text
+from forebay_gateway.http.raw_json import BYTE_ORDER_MARK, NO_VALUE, read_text
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 
@@ -48,10 +48,6 @@ INPUT_MARGIN = 1024
 
 LINE = 256
 """Bytes that a line counts besides its own, for what each line costs."""
-
-
-BYTE_ORDER_MARK = "\ufeff".encode()
-"""What Windows' programs write at the beginning of a file in UTF-8."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from forebay_gateway.http.multipart import is_form, read_parts
-from forebay_gateway.http.raw_json import NO_VALUE, read_text
+from forebay_gateway.http.raw_json import NO_VALUE, read_text, without_mark
 
 MOST_PARTS = 64
 """Of a form: of the fields behind them nothing is known."""
@@ -80,7 +80,7 @@ def read_fields(content_type: str, body: bytes | bytearray) -> Fields:
     if _is_dense(body):
         return Fields(dense=True)
     try:
-        content = _BODY.decode(body)
+        content = _BODY.decode(without_mark(body))
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return Fields(valid=False)
     stream = bytes(content.stream) == b"true"

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 from yarl import URL
 
-from forebay_gateway.http.raw_json import NO_VALUE
+from forebay_gateway.http.raw_json import NO_VALUE, without_mark
 
 MINUTE, DAY = 60.0, 86400.0
 
@@ -78,7 +78,7 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
     if len(body) > most:
         raise BadJob(f"The body is larger than {most // 1_000_000} MB.", 413)
     try:
-        asked, whole = _ASKED.decode(body), True
+        asked, whole = _ASKED.decode(without_mark(body)), True
     except msgspec.ValidationError:
         asked, whole = _Asked(), False
     except (msgspec.DecodeError, RecursionError, UnicodeError):

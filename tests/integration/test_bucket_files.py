@@ -22,6 +22,7 @@ from forebay_gateway.fairness.quotas import TenantLocks
 from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import Full, Lost, Unavailable
 from tests.integration.bucket_server import BUCKET, BucketServer
+from tests.integration.document_stores import DOCUMENT_STORES, empty_documents
 from tests.integration.valkey_process import ValkeyServer
 
 KEY, OTHER = ("home", "one"), ("home", "two")
@@ -39,16 +40,10 @@ def bucket(bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch) -> Buck
     return Bucket(BucketSettings(BUCKET, bucket_server.url, prefix="own", seconds=10))
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=DOCUMENT_STORES)
 async def documents(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
-    if request.param == "memory":
-        yield MemoryDocumentStore(MOST, share=1.0, bucket_bytes=MOST)
-        return
-    client = connect(valkey_server.url)
-    await client.flushall()
-    yield ValkeyDocumentStore(client, MOST, share=1.0, bucket_bytes=MOST)
-    await client.flushall()
-    await client.aclose()
+    async with empty_documents(request.param, valkey_server, MOST) as store:
+        yield store
 
 
 @pytest.fixture

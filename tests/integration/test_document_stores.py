@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore, MemoryDocumentStore
+from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
 from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import Full
+from tests.integration.document_stores import DOCUMENT_STORES, empty_documents
 from tests.integration.valkey_process import ValkeyServer
 
 KEY, OTHER = ("home", "one"), ("home", "two")
@@ -17,16 +18,10 @@ MARGIN = 500
 """More than a document counts besides its text in either."""
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=DOCUMENT_STORES)
 async def documents(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
-    if request.param == "memory":
-        yield MemoryDocumentStore(MOST, share=1.0, bucket_bytes=MOST)
-        return
-    client = connect(valkey_server.url)
-    await client.flushall()  # other files' gateways leave jobs in it, which count
-    yield ValkeyDocumentStore(client, MOST, share=1.0, bucket_bytes=MOST)
-    await client.flushall()
-    await client.aclose()
+    async with empty_documents(request.param, valkey_server, MOST) as store:
+        yield store
 
 
 async def test_documents_are_kept_by_endpoint_and_kind(documents: DocumentStore) -> None:

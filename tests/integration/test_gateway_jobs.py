@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import queue
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from tests.integration.asking import condition, ready_pod, send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import KEY, Gateway, pod_name
 from tests.integration.job_pods import finish
+from tests.integration.webhook_receiver import receiving_webhooks
 from tests.kubectl import wait_for
 
 JOB = {"input": {"prompt": "Hello"}}
@@ -290,25 +289,13 @@ def test_health_tells_of_pods_that_wait_for_gpus_or_fail(gateway: Gateway) -> No
 def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
     gateway.endpoint("telling")
     api = JobApiClient(gateway, "telling")
-    told: queue.Queue[Any] = queue.Queue()
-
-    class Told(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Told) as server, ready_pod(gateway, "telling") as pod:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with receiving_webhooks() as receiver, ready_pod(gateway, "telling") as pod:
+        receiver.may_answer.set()
         pod.answer = run_job
-        job = api.run({**JOB, "webhook": f"http://127.0.0.1:{server.server_port}/done"})
-        found = told.get(timeout=20)
+        job = api.run({**JOB, "webhook": receiver.url})
+        _, found = receiver.received.get(timeout=20)
         assert found == api.ask(f"status/{job}")[1]
         assert (found["id"], found["status"], found["output"]) == (job, "COMPLETED", [ITEM])
-        server.shutdown()
 
 
 def test_a_server_from_before_the_lines_does_jobs_too(gateway: Gateway) -> None:

@@ -1,11 +1,8 @@
 """Two gateways on one Valkey: what one leaves undone the other does, and together they allow no more than one."""
 
 import json
-import queue
 import signal
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from tests.integration.canned_pod import Exchange
 from tests.integration.gateway_process import Gateway, namespaced_gateway, running_gateway
 from tests.integration.job_pods import finish
 from tests.integration.valkey_process import ValkeyServer
+from tests.integration.webhook_receiver import receiving_webhooks
 from tests.kubectl import Kubectl, wait_for
 
 FAILOVER_SECONDS = 20.0
@@ -62,34 +60,18 @@ def test_requests_to_both_count_together(gateway: Gateway, other: Gateway) -> No
 def test_a_webhook_that_a_killed_gateway_was_delivering_is_delivered_by_the_other(
     gateway: Gateway, other: Gateway
 ) -> None:
-    told: queue.Queue[tuple[str, Any]] = queue.Queue()
-    may_answer = threading.Event()
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            told.put((self.headers["webhook-id"], json.loads(body)))
-            may_answer.wait(FAILOVER_SECONDS)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
     gateway.endpoint("telling")
     wait_for(lambda: knows(other, "telling"), "the other knows it")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server, ready_pod(gateway, "telling") as pod:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with receiving_webhooks() as receiver, ready_pod(gateway, "telling") as pod:
         pod.answer = run_job
         gateway.process.send_signal(signal.SIGSTOP)  # so that it is the other that delivers
         try:
-            _, job = ask(other, "telling/run", {"input": 1, "webhook": f"http://127.0.0.1:{server.server_port}/told"})
-            first = told.get(timeout=FAILOVER_SECONDS)
+            _, job = ask(other, "telling/run", {"input": 1, "webhook": receiver.url})
+            first = receiver.received.get(timeout=FAILOVER_SECONDS)
             other.process.kill()
         finally:
             gateway.process.send_signal(signal.SIGCONT)
-        second = told.get(timeout=FAILOVER_SECONDS)
-        may_answer.set()
+        second = receiver.received.get(timeout=FAILOVER_SECONDS)
+        receiver.may_answer.set()
         assert second == first
         assert (second[1]["id"], second[1]["status"], second[1]["output"]) == (job["id"], "COMPLETED", ["out"])
-        server.shutdown()

@@ -14,7 +14,7 @@ from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable
 from forebay_gateway.jobs.submission import read_submission
-from forebay_gateway.jobs.valkey_store import CLAIM_LEASE
+from forebay_gateway.jobs.valkey_store import CLAIM_LEASE, ValkeyJobStore
 from tests.integration.stored_jobs import (
     KEY,
     MOST,
@@ -30,6 +30,20 @@ from tests.integration.stored_jobs import (
 )
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.waiting import until
+
+
+async def outlast_lease(store: ValkeyJobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for longer than a lease of 1 s, by its renewals each 0.2 s."""
+    renewals = 0
+    renew = store._renew_claims
+
+    async def counted(claims: Sequence[tuple[str, str]]) -> None:
+        nonlocal renewals
+        await renew(claims)
+        renewals += 1
+
+    monkeypatch.setattr(store, "_renew_claims", counted)
+    await until(lambda: renewals > 8)
 
 
 async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
@@ -70,16 +84,7 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
         assert "went away" in ended[0].error
         await submit(living, "kept")
         job = await claim(living)
-        beats = 0
-        hold = living._renew_claims
-
-        async def counted(claims: Sequence[tuple[str, str]]) -> None:
-            nonlocal beats
-            await hold(claims)
-            beats += 1
-
-        monkeypatch.setattr(living, "_renew_claims", counted)
-        await until(lambda: beats > 8)  # longer than its lease
+        await outlast_lease(living, monkeypatch)
         assert await state(living, "kept") is State.IN_PROGRESS, "it is beaten for"
         await living.finish(job, State.COMPLETED)
     await dead._client.aclose()
@@ -104,16 +109,7 @@ async def test_a_webhook_of_a_gateway_that_died_is_anothers_within_its_lease(
         assert (delivery.job.output, delivery.tries) == (['"x"'], 0)
         assert await dead.read_delivery(lost) is None
         await dead.end_delivery(lost)
-        beats = 0
-        hold = living._renew_claims
-
-        async def counted(claims: Sequence[tuple[str, str]]) -> None:
-            nonlocal beats
-            await hold(claims)
-            beats += 1
-
-        monkeypatch.setattr(living, "_renew_claims", counted)
-        await until(lambda: beats > 8)  # longer than its lease
+        await outlast_lease(living, monkeypatch)
         assert await living.claim_delivery(KEY) == (None, 0), "it is beaten for"
         await living.end_delivery(delivery)
         assert await living._client.keys("forebay:webhooks*") == []

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tests.vllm.asking import SECONDS
+from tests.vllm.routes import HELLO
 from tests.vllm.server import KEY, NAME, Server
 
 pytestmark = pytest.mark.gate
 
 PAGE = "https://app.example.com"
 SHORT = {"model": NAME, "max_tokens": 2}
-HELLO = [{"role": "user", "content": "Hello"}]
 
 
 def headers_of(server: Server, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str]]:

@@ -22,7 +22,7 @@ def serve_ops(
 ) -> AbstractAsyncContextManager[None]:
     """Answer /healthz, /readyz, /metrics and /held on HOST:PORT (no host: every address) until the context ends.
 
-    /readyz tells `job_trouble` beside its 200: without its store of jobs a gateway serves all other requests.
+    While the job store is away, /readyz still answers 200, with `job_trouble` as its text: other requests are served.
     """
 
     async def healthz(_: web.Request) -> web.Response:

@@ -71,8 +71,9 @@ class StoredObject:
 
 
 class Bucket:
-    """Objects below the prefix, and in the folder there that `find_folder` tells. All of it may raise Unavailable, as
-    it does while the folder is not known (None).
+    """Objects below the prefix, in the folder that `find_folder` returns.
+
+    Every method raises Unavailable where the bucket does not answer, and while the folder is unknown (None).
 
     Raises ValueError where the settings cannot be.
     """

@@ -1,8 +1,10 @@
-"""The answers of a batch whose files are in the bucket. A few of them are in documents at a time: as soon as these have
-a MiB they become a part of the output and a part of the error file, and `Progress` tells of both. Where documents have
-no room for them they are in memory meanwhile; of one that is lost with its gateway the job has the answer.
+"""The answers of a batch whose files are in the bucket.
 
-A gateway that dies between two steps loses nothing. Parts that no progress tells of are the reaper's; a result that is
+Answers collect in documents. At one MiB they become a part of the output file and a part of the error file, which
+`Progress` lists. Where the documents have no room, answers collect in memory; after the gateway died, the next one reads
+them from their jobs.
+
+A gateway that dies between two steps loses nothing. The reaper deletes parts that no `Progress` lists. A result that is
 in a part and still in a document counts once.
 """
 

@@ -12,7 +12,7 @@ DOCUMENT_OVERHEAD = 400
 """Bytes that a document takes besides its text, in memory."""
 
 STORED, PROGRESS = "stored", "progress"
-"""Kinds of documents that tell of objects in the bucket: the parts of a file, and those of a batch that runs."""
+"""Kinds of documents that list objects in the bucket: the parts of a file, and those of a batch that runs."""
 
 BUCKET_KINDS = frozenset({STORED, PROGRESS})
 """These count against the budget of the bucket, with their text and the bytes of the objects. In documents.lua too."""
@@ -37,7 +37,7 @@ class DocumentStore(ABC):
         """Keep a document, in place of the one of that name, for so long. Raises Full where it is bounded.
 
         Args:
-            objects_size: bytes of the objects that it tells of, which count with its text.
+            objects_size: bytes of the objects that it lists, which count with its text.
             lease: the name of a lease that this gateway must still have. Raises Lost where it has not.
         """
 
@@ -76,7 +76,7 @@ def size_of(text: str) -> int:
 
 class MemoryDocumentStore(DocumentStore):
     """In the memory of one gateway; `most_bytes` bounds all documents together, and `bucket_bytes` the objects that
-    they tell of. `share` tells a namespace's part of each (quotas.Quota)."""
+    they list. A namespace may use `share` of what the others leave free (quotas.Quota)."""
 
     def __init__(self, most_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
         self._bytes = Quota(most_bytes, share)

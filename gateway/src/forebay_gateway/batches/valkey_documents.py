@@ -17,7 +17,7 @@ DISCARDED_AT_ONCE = 500
 
 class ValkeyDocumentStore(DocumentStore):
     """`most_bytes` bounds all documents together, whichever gateway keeps them there, and `bucket_bytes` the objects
-    that they tell of. `share` tells a namespace's part of each (quotas.Quota)."""
+    that they list. A namespace may use `share` of what the others leave free (quotas.Quota)."""
 
     def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())

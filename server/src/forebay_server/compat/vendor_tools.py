@@ -15,7 +15,7 @@ SERVER_TOOLS = (
     "web_fetch_",
     "web_search_",
 )
-"""How the types of Anthropic's tools begin that its own servers run. The model is not told of them here."""
+"""How the types of Anthropic's tools begin that its own servers run. The model does not see them here."""
 
 CLIENT_TOOLS = {
     "bash_": {

@@ -85,7 +85,6 @@ class Bucket:
         self._find_folder = find_folder
         self._folder = ""
         self._opened = _open_store(settings)
-        self._seconds = settings.seconds
         self._away = False
 
     async def put(self, name: str, data: bytes) -> None:
@@ -134,7 +133,7 @@ class Bucket:
     async def _try(self, asked: Awaitable[T]) -> T:
         """Raises Unavailable, and FileNotFoundError for an object that is not there."""
         try:
-            async with asyncio.timeout(2 * self._seconds):
+            async with asyncio.timeout(2 * self._settings.seconds):
                 answer = await asked
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):

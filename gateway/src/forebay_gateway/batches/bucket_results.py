@@ -1,7 +1,7 @@
 """The answers of a batch whose files are in the bucket.
 
 Answers collect in documents. At one MiB they become a part of the output file and a part of the error file, which
-`Progress` lists. Where the documents have no room, answers collect in memory; after the gateway died, the next one reads
+`Progress` lists. Where the documents have no room, answers collect in memory. If that gateway dies, the next one reads
 them from their jobs.
 
 A gateway that dies between two steps loses nothing. The reaper deletes parts that no `Progress` lists. A result that is
@@ -73,11 +73,10 @@ def read_progress(text: str | None, total: int) -> Progress:
 
 
 class BucketResults(Results):
-    """`turn` has what takes a MiB of memory happen for one batch at a time."""
+    """About a MiB of them is in memory when a part is made."""
 
     def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
-        super().__init__(files, key, batch)
-        self._turn = turn
+        super().__init__(files, key, batch, turn)
         self._pending_bytes = 0
         self._held: dict[int, str] = {}
         self._held_since = 0.0

@@ -177,6 +177,8 @@ class BatchProcessor:
 
     async def _is_for_others(self, key: EndpointKey, batch_id: str) -> bool:
         """Whether a batch needs the bucket that this gateway does not have yet, or not any more."""
+        if self._files.bucket:
+            return False
         batch = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")
         if time.time() >= batch.get("expires_at", 0) + BUCKET_WAIT:
             return False
@@ -322,9 +324,8 @@ class _Batch:
     async def _work(self, requests: BatchRequests, left: Iterator[int], api_key: str) -> None:
         for number in left:
             job_id = f"{self._id}-{number}"
-            large = requests.size(number) > UNCOUNTED_BYTES
             try:
-                job, custom_id = await self._do_one(job_id, requests, number, api_key, large=large)
+                job, custom_id = await self._do_one(job_id, requests, number, api_key)
             except asyncio.CancelledError:
                 if await self._ended_early():
                     await self._store.cancel(self._key, job_id)
@@ -338,14 +339,13 @@ class _Batch:
                         well, line = render_result(custom_id, whole)
                     await self._results.add(number, well, line)
 
-    async def _do_one(
-        self, job_id: str, requests: BatchRequests, number: int, api_key: str, *, large: bool
-    ) -> tuple[Job | None, str]:
+    async def _do_one(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> tuple[Job | None, str]:
         """The job when it is over, None where it is gone; and the request's custom_id."""
+        size = requests.size(number)
         with self._store.changes(job_id) as changed:
             while True:
                 try:
-                    async with self._inputs.room(self._key, requests.size(number)) if large else nullcontext():
+                    async with self._inputs.room(self._key, size) if size > UNCOUNTED_BYTES else nullcontext():
                         request = await requests.read(number)
                         custom_id = request.custom_id
                         await self._submit(job_id, request, api_key)

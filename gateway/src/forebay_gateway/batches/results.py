@@ -24,14 +24,18 @@ FILES_OF_RESULTS = {"+": ("output_file_id", "output"), "-": ("error_file_id", "e
 
 
 class Results(ABC):
-    """Of one batch, which `batch` tells of. All of it may raise Unavailable, and Lost where another gateway does it."""
+    """Of one batch. All of it may raise Unavailable, and Lost where another gateway does the batch.
 
-    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject) -> None:
+    `turn` has what takes much memory happen for one batch at a time.
+    """
+
+    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
         self._files = files
         self._documents = files.documents
         self._key = key
         self._batch = batch
         self._kind = f"results-{batch['id']}"
+        self._turn = turn
 
     @abstractmethod
     async def undone(self, total: int) -> list[int]:
@@ -68,11 +72,7 @@ class Results(ABC):
 
 
 class DocumentResults(Results):
-    """All of them are in memory when the files are made, so `turn` has that happen for one batch at a time."""
-
-    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
-        super().__init__(files, key, batch)
-        self._turn = turn
+    """All of them are in memory when the files are made."""
 
     async def undone(self, total: int) -> list[int]:
         async with self._turn:

@@ -41,8 +41,7 @@ class ValkeyDocumentStore(DocumentStore):
         budget = self._bucket_bytes if kind in BUCKET_KINDS else self._most_bytes
         after, counted = round(seconds * 1000), size_of(text) + objects_size
         arguments = (kind, name, budget if bounded else -1, self._share, after, counted, text)
-        holder = (lease, self._gateway) if lease else ("", "")
-        answer = await self._scripts.run("put", format_key(key), *arguments, *holder, growing=bounded)
+        answer = await self._scripts.run("put", format_key(key), *arguments, lease, self._gateway, growing=bounded)
         if answer == -1:
             raise Lost
         if not answer:

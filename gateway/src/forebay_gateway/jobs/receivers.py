@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from forebay_gateway.settings import Network
+
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 """IPv6 addresses that end with an IPv4 address (RFC 6052, RFC 4291, RFC 2765); of others ipaddress knows."""
 
@@ -62,8 +64,6 @@ API_SERVER_NAME = ("kubernetes", "default")
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Receivers:

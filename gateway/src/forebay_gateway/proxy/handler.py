@@ -68,6 +68,7 @@ class RequestHandler:
 
     def __post_init__(self) -> None:
         self.limits = self.budgets.limits
+        self._body_limit = BodyLimit(self.limits.body_bytes, body_too_large(self.limits.body_bytes))
 
     def attach_jobs(self, jobs: JobServices) -> None:
         """Answer requests of the job and batch APIs by these from now on."""
@@ -112,9 +113,9 @@ class RequestHandler:
 
     def body_limit(self, port: EndpointKey | None, head: Head) -> BodyLimit:
         """How much a request may have in its body."""
-        most, most_of_file = self.limits.body_bytes, self.limits.file_bytes
         if not is_upload(head.method, head.target, shared=port is None):
-            return BodyLimit(most, body_too_large(most))
+            return self._body_limit
+        most, most_of_file = self.limits.body_bytes, self.limits.file_bytes
         if self._has_bucket:
             return BodyLimit(most_of_file + LONGEST_FORM, errors.file_too_large(most_of_file))
         return BodyLimit(most, errors.file_too_large_for_store(most, most_of_file))

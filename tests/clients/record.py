@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients.recorder import recording
+from tests.clients.recordings import RECORDED
 from tests.clients.scenarios import SCENARIOS, Scenario
 from tests.clients.trimming import trim_request
-
-RECORDED = Path(__file__).parent / "recorded"
 
 MODEL = "forebay"
 SECONDS = 60

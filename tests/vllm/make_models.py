@@ -62,10 +62,7 @@ def adapter(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
 def thinker(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
     """The tiny chat model, whose tokenizer has the marks of reasoning; for canned answers."""
     tokenizer.add_tokens(["<think>", "</think>"])
-    shutil.copytree(tokenizer.name_or_path, target)
-    tokenizer.save_pretrained(target)
-    config = json.loads((target / "config.json").read_text())
-    (target / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer)}))
+    _save_with_more_tokens(tokenizer, target)
 
 
 def coder(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
@@ -73,6 +70,11 @@ def coder(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
     tokenizer.add_special_tokens(
         {"additional_special_tokens": ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"]}
     )
+    _save_with_more_tokens(tokenizer, target)
+
+
+def _save_with_more_tokens(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """The model that the tokenizer came with, beside a tokenizer that got more tokens since."""
     shutil.copytree(tokenizer.name_or_path, target)
     tokenizer.save_pretrained(target)
     config = json.loads((target / "config.json").read_text())

@@ -133,7 +133,7 @@ def check(*, as_json: bool) -> int:
         _take_baked_in_model()
         own = settings.Settings.from_environment(os.environ)
         plan = launch.plan(os.environ)
-        caches = settings.cache_environment(own.base_path, os.environ, plan.model)
+        caches = settings.cache_environment(own.base_path, os.environ, *repositories(os.environ))
         plan = launch.add_parsers(plan, _hub_cache({**caches, **os.environ}), automatic=own.auto_tool_call_parser)
     except StartError as error:
         print(inspection.refused(error.failure, as_json=as_json), file=sys.stdout if as_json else sys.stderr)

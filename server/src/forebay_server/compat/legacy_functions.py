@@ -3,13 +3,11 @@
 Clients that send it read the answer in the same form. Pure: what changes a reply changes it in place.
 """
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
-
-JsonObject = dict[str, Any]
+from forebay_server.compat.openai import JsonObject, rewrite_chunks
 
 MARKER = "forebay_functions"
 """A field of the request for vLLM, which ignores it: its answer is to have the older form."""
@@ -81,11 +79,6 @@ def restore_function_calls(reply: JsonObject) -> JsonObject:
     return reply
 
 
-async def with_function_calls(events: AsyncIterator[str]) -> AsyncIterator[str]:
+def with_function_calls(events: AsyncIterator[str]) -> AsyncIterator[str]:
     """The events of a streamed chat completion, with function calls in place of tool calls."""
-    async for event in events:
-        if '"tool_calls"' not in event:
-            yield event
-            continue
-        chunk = restore_function_calls(json.loads(event.removeprefix("data: ")))
-        yield f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    return rewrite_chunks(events, '"tool_calls"', restore_function_calls)

@@ -5,7 +5,7 @@ always present. Pure: what changes a reply as it was dumped changes it in place.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -32,16 +32,27 @@ def add_reasoning_content(part: JsonObject) -> None:
         part["reasoning_content"] = part["reasoning"]
 
 
-async def with_reasoning_content(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """The events of a streamed chat completion, with the reasoning of each delta by both names."""
+async def rewrite_chunks(
+    events: AsyncIterator[str], mark: str, change: Callable[[JsonObject], object]
+) -> AsyncIterator[str]:
+    """The events of a streamed chat completion. `change` is applied to the chunks that have `mark` in their text."""
     async for event in events:
-        if '"reasoning":' not in event:
+        if mark not in event:
             yield event
             continue
         chunk = json.loads(event.removeprefix("data: "))
+        change(chunk)
+        yield f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def with_reasoning_content(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The events of a streamed chat completion, with the reasoning of each delta by both names."""
+
+    def add(chunk: JsonObject) -> None:
         for choice in chunk.get("choices", ()):
             add_reasoning_content(choice.get("delta", {}))
-        yield f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+    return rewrite_chunks(events, '"reasoning":', add)
 
 
 def complete_text(reply: JsonObject) -> JsonObject:

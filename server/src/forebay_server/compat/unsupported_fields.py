@@ -13,6 +13,7 @@ from forebay_protocol.spelling import find_nearest
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.legacy_functions import MARKER
 from forebay_server.compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
+from forebay_server.compat.vendor_tools import list_of
 
 Fields = dict[str, Any]
 
@@ -181,8 +182,7 @@ def find_citations(path: str, fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _dicts(holder: Mapping[str, Any], name: str) -> list[Fields]:
-    value = holder.get(name)
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [each for each in list_of(holder, name) if isinstance(each, dict)]
 
 
 def _asks_to_be_cited(block: Fields) -> bool:

@@ -108,7 +108,7 @@ def adapt_anthropic_tools(fields: Fields) -> Adapted:
     """
     tools = fields.get("tools")
     choice = fields.get("tool_choice")
-    if tools == [] and (choice is None or (isinstance(choice, dict) and choice.get("type") in ("auto", "none"))):
+    if tools == [] and (choice is None or kind_of(choice) in ("auto", "none")):
         return _without_tools(fields), ()
     if not isinstance(tools, list) or all(not isinstance(tool, dict) or "input_schema" in tool for tool in tools):
         return fields, ()
@@ -218,7 +218,7 @@ def _free_custom_tools(tool: Any) -> list[Any]:
 
 def _describe_grammar(tool: Any) -> Any:
     """A custom tool whose input has a grammar, with the grammar in its description: the model reads it there."""
-    layout = tool.get("format") if isinstance(tool, dict) and tool.get("type") == "custom" else None
+    layout = tool.get("format") if kind_of(tool) == "custom" else None
     if not isinstance(layout, dict) or layout.get("type") != "grammar":
         return tool
     rest = {name: value for name, value in tool.items() if name != "format"}

@@ -44,8 +44,7 @@ def choose_parsers(
         registered: the names that this vLLM has for the flag TOOL_CALL_PARSER or REASONING_PARSER.
         automatic: whether the tool parser may be set.
     """
-    parsers = find_parsers(files)
-    if parsers is None or getattr(given, "runner", None) == "pooling":
+    if getattr(given, "runner", None) == "pooling" or (parsers := find_parsers(files)) is None:
         return ParserChoice()
     chosen: tuple[str, ...] = ()
     notes = []

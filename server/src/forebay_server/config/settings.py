@@ -12,6 +12,7 @@ from forebay_server.config.env_resolver import FALSE, TRUE
 from forebay_server.config.vllm_flags import EXPECTED
 from forebay_server.failure import StartError, invalid_configuration
 from forebay_server.lifecycle.liveness import Patience
+from forebay_server.lifecycle.model_files import repository_folder
 from forebay_server.serving.limits import BodyLimits
 
 HTTP_PORT, OPS_PORT = pod.API_PORT, pod.OPS_PORT
@@ -197,8 +198,8 @@ def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: st
         return variables | {"HF_HUB_CACHE": env["HUGGINGFACE_HUB_CACHE"]}
     if env.get("HF_HOME"):
         return variables
-    for folder in (f"models--{each.replace('/', '--')}" for each in repositories):
-        places = [place for place in (home, home / "hub") if (place / folder).is_dir()]
+    for each in repositories:
+        places = [place for place in (home, home / "hub") if repository_folder(place, each).is_dir()]
         if len(places) == 1:
             return variables | {"HF_HUB_CACHE": str(places[0])}
     return variables | {"HF_HUB_CACHE": str(home)}

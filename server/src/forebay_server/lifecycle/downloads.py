@@ -22,6 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from forebay_server.failure import EXIT_FAILURE, Failure, StartError, causes
+from forebay_server.lifecycle.model_files import repository_folder
 from forebay_server.lifecycle.startup import Download, Step
 from forebay_server.lifecycle.state import ServerState
 
@@ -108,7 +109,7 @@ class Repository:
 
     @property
     def folder(self) -> Path:
-        return self.hub_cache / f"models--{self.name.replace('/', '--')}"
+        return repository_folder(self.hub_cache, self.name)
 
     def blob(self, file: RemoteFile) -> Path:
         return self.folder / "blobs" / file.etag
@@ -187,7 +188,7 @@ def is_unreachable(error: BaseException) -> bool:
 def cached_folder(source: DownloadSource, hub_cache: Path) -> Path | None:
     """Where the cache has the model with weights. Whether every file of them is there is seen when they are loaded:
     huggingface_hub calls each snapshot incomplete that lacks a file nobody asked for."""
-    folder = hub_cache / f"models--{source.model.replace('/', '--')}"
+    folder = repository_folder(hub_cache, source.model)
     revision = source.revision or "main"
     ref = folder / "refs" / revision
     snapshot = folder / "snapshots" / (ref.read_text("ascii") if ref.is_file() else revision)

@@ -60,6 +60,11 @@ def read_model_files(name: str, folder: Path | None, tokenizer: Path | None, cha
     return ModelFiles(name, _kinds(folder), template, tokenizer)
 
 
+def repository_folder(hub_cache: Path, name: str) -> Path:
+    """Where huggingface_hub keeps a repository in its cache."""
+    return hub_cache / f"models--{name.replace('/', '--')}"
+
+
 def find_model_folder(name: str, revision: str | None, hub_cache: Path) -> Path | None:
     """Where the files of a model are on this machine: its own path, or in the hub's cache. None: not here."""
     try:
@@ -67,7 +72,7 @@ def find_model_folder(name: str, revision: str | None, hub_cache: Path) -> Path 
             return folder
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
             return None
-        repository = hub_cache / f"models--{name.replace('/', '--')}"
+        repository = repository_folder(hub_cache, name)
         wanted = revision or "main"
         ref = repository / "refs" / wanted
         commit = (_read(ref, 128) or b"").decode("ascii").strip() if ref.is_file() else wanted

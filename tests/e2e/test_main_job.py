@@ -73,9 +73,7 @@ def test_an_edited_service_is_mended_and_serves_on(endpoint: Kubectl, clients: C
     before = endpoint.get("service", NAME)
     assert before is not None
     endpoint.patch("service", NAME, {"spec": {"selector": {"forebay.dev/endpoint": "nobody"}}})
-    wait_for(
-        lambda: (endpoint.get("service", NAME) or {}).get("spec") == before["spec"], "the Service is mended", timeout=10
-    )
+    wait_for(lambda: (endpoint.get("service", NAME) or {}).get("spec") == before["spec"], "the Service is mended")
     wait_for(lambda: len(ready_addresses(endpoint)) == 1, "the pod is behind the Service again", timeout=60)
     url = f"http://{NAME}.{endpoint.namespace}.svc/v1"
     assert "Paris" in clients.run_inside(PROGRAMS / "check.py", url, read_key(endpoint, NAME), NAME)

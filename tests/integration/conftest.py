@@ -15,13 +15,14 @@ from forebay_gateway.jobs.scripts import connect
 from forebay_gateway.jobs.store import JobStore
 from tests.integration.audit import keep_log
 from tests.integration.bucket_server import BucketServer, running_bucket
-from tests.integration.control_plane import ControlPlane, start_control_plane
+from tests.integration.control_plane import ControlPlane, free_ports, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
 from tests.integration.gateway_process import Gateway, namespaced_gateway
 from tests.integration.operator_process import give_access, running_operator
+from tests.integration.ops_port import leads
 from tests.integration.stored_jobs import MOST, opened
 from tests.integration.valkey_process import ValkeyServer, running_valkey
-from tests.kubectl import Kubectl
+from tests.kubectl import Kubectl, wait_for
 
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 
@@ -52,9 +53,11 @@ def operators_kubectl(control_plane: Kubectl, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An operator for the whole module; yields its log."""
+    """An operator for the whole module, which leads; yields its log."""
     log = tmp_path_factory.mktemp("operator") / "log"
-    with running_operator(operators_kubectl, log) as process:
+    (port,) = free_ports(1)
+    with running_operator(operators_kubectl, log, port=port) as process:
+        wait_for(lambda: leads(port), "the operator leads")
         yield log
         assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
     assert "Traceback" not in log.read_text()

@@ -124,7 +124,7 @@ class TestContract:
         start(kubectl, auth={"mode": "None"})
         assert kubectl.get("secret", "one-api-key") is None
         kubectl.patch("iep", "one", {"spec": {"auth": {"mode": "APIKey"}}})
-        wait_for(exists(kubectl, "secret", "one-api-key"), "the key is made", timeout=8)
+        wait_for(exists(kubectl, "secret", "one-api-key"), "the key is made")
 
     def test_a_services_type_goes_back_and_forth(self, kubectl: Kubectl, operator: Path) -> None:
         start(kubectl)

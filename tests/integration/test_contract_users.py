@@ -46,7 +46,7 @@ def test_the_roles_for_people_are_those_of_the_namespace(people: Kubectl) -> Non
     reading = {resource: set(READ) for resource in (ENDPOINTS, SCALE, STATUS)}
     changing = {ENDPOINTS: {*READ, *WRITE}, SCALE: {*READ, "update", "patch"}, STATUS: set(READ)}
     for user, expected in (("view", reading), ("edit", changing), ("admin", changing)):
-        wait_for(has_rights(people, user, expected), f"{user} may do {expected} and no more", timeout=10)
+        wait_for(has_rights(people, user, expected), f"{user} may do {expected} and no more")
 
 
 FORBIDDEN_IN_PODS = [

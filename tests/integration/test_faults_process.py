@@ -78,7 +78,7 @@ def wait_for_count(kubectl: Kubectl, count: int, timeout: float) -> None:
     """Wait until the status counts so many pods; as a part of a start this is told once in 10 s."""
     wait_for(replicas_are(kubectl, count), "there are so many pods", timeout)
     words = "the status counts them, and none that is gone"
-    wait_for(lambda: (kubectl.get("iep", "one") or {})["status"].get("replicas") == count, words, timeout=15)
+    wait_for(lambda: (kubectl.get("iep", "one") or {})["status"].get("replicas") == count, words)
 
 
 def wait_for_start(kubectl: Kubectl) -> None:

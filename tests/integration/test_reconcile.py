@@ -113,7 +113,7 @@ class TestDrift:
         start(kubectl)
         before = wait_for(exists(kubectl, kind, name), f"the {kind} is made")
         kubectl.delete(kind, name)
-        after = wait_for(exists(kubectl, kind, name), f"the {kind} comes back", timeout=10)
+        after = wait_for(exists(kubectl, kind, name), f"the {kind} comes back")
         assert after["metadata"]["uid"] != before["metadata"]["uid"]
 
     @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ class TestDrift:
             assert found
             return bool(found["spec"] == before["spec"] and found["metadata"]["labels"] == before["metadata"]["labels"])
 
-        wait_for(mended, f"the {kind} is mended", timeout=10)
+        wait_for(mended, f"the {kind} is mended")
 
     def test_what_others_add_stays(self, kubectl: Kubectl) -> None:
         start(kubectl, cache={"size": "1Gi"})

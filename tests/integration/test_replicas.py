@@ -20,9 +20,6 @@ APPLIES = {"client-side": (), "server-side": ("--server-side", "--force-conflict
 OPTIONS = {**APPLIES, "server-side without force": ("--server-side",)}
 """How people apply besides."""
 
-FILL_IN_SECONDS = 5
-"""Within which an absent number is there again."""
-
 
 def replicas_are(kubectl: Kubectl, number: int) -> Callable[[], bool]:
     return lambda: (kubectl.get("iep", "one") or {})["spec"].get("replicas") == number
@@ -30,7 +27,7 @@ def replicas_are(kubectl: Kubectl, number: int) -> Callable[[], bool]:
 
 def fill_in(kubectl: Kubectl, number: int) -> Manifest:
     """Wait until the number is there, and the operator has done all that follows from it. Returns the endpoint."""
-    wait_for(replicas_are(kubectl, number), f"there are {number} replicas", timeout=FILL_IN_SECONDS, interval=0.05)
+    wait_for(replicas_are(kubectl, number), f"there are {number} replicas")
 
     def is_observed() -> Manifest | None:
         found = kubectl.get("iep", "one") or {}
@@ -47,7 +44,7 @@ def scale(kubectl: Kubectl, number: int) -> None:
     def is_remembered() -> bool:
         return bool((kubectl.get("iep", "one") or {})["status"].get("desiredReplicas") == number)
 
-    wait_for(is_remembered, "the status remembers the number", timeout=5)
+    wait_for(is_remembered, "the status remembers the number")
 
 
 def apply(kubectl: Kubectl, how: str, **spec: Any) -> None:

@@ -203,7 +203,7 @@ def test_the_last_replica_sleeps_instead_and_a_request_wakes_it(operator: Stage)
         wait_for(lambda: send(read_port(operator.slice()), "GET", "/v1/models", key=operator.key())[0] == 200, "a key")
         with ThreadPoolExecutor() as pool:
             asking = pool.submit(ask, operator.client(read_port(operator.slice())))
-            wait_for(lambda: not load.asleep, "it is woken", timeout=15)
+            wait_for(lambda: not load.asleep, "it is woken")
             play_readiness(operator, name, ready=True)
             with reachable(operator):
                 assert asking.result(30) == TEXT

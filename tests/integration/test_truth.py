@@ -129,4 +129,4 @@ def test_a_secret_that_is_gone_comes_back_as_soon_as_a_pod_misses_it(
             "state": {"waiting": waiting},
         }  # fmt: skip
         play_kubelet(kubectl, name, {"containerStatuses": [server]})
-        wait_for(lambda: kubectl.get("secret", "one-api-key"), "the Secret is made anew", timeout=10)
+        wait_for(lambda: kubectl.get("secret", "one-api-key"), "the Secret is made anew")

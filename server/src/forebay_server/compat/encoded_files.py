@@ -3,8 +3,6 @@
 import re
 from typing import Any
 
-from forebay_server.compat.incompatible import Incompatible
-
 _ENCODED = ("blob", "data", "file_data")
 """Fields that hold a file, as Anthropic's sources, OpenAI's parts and the contents of MCP have them."""
 
@@ -18,19 +16,12 @@ def leave_out_files(content: Any) -> Any:
     """`content` with "(PDF left out)" and the like in place of each file.
 
     Raises:
-        Incompatible: it is nested too deeply.
+        RecursionError: it is nested too deeply.
     """
-    try:
-        return _leave_out(content)
-    except RecursionError:
-        raise Incompatible("The request's body is nested too deeply.") from None
-
-
-def _leave_out(content: Any) -> Any:
     if isinstance(content, str):
         return _DATA_URL.sub(lambda found: _placeholder(found["type"]), content)
     if isinstance(content, list):
-        return [_leave_out(each) for each in content]
+        return [leave_out_files(part) for part in content]
     if not isinstance(content, dict):
         return content
     kind = content.get("media_type") or content.get("mimeType")
@@ -38,7 +29,7 @@ def _leave_out(content: Any) -> Any:
     return {
         name: _placeholder(kind)
         if isinstance(value, str) and name in _ENCODED and (encoded or name == "file_data")
-        else _leave_out(value)
+        else leave_out_files(value)
         for name, value in content.items()
     }
 

@@ -5,7 +5,8 @@ The gate asks for every body, and the job runner for what a job's input stands f
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,15 +82,13 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
         fields = json.loads(body)
     except (ValueError, RecursionError):
         return AdaptedBody(body)
-    try:
-        if not isinstance(fields, dict):
-            return AdaptedBody(body)
+    if not isinstance(fields, dict):
+        return AdaptedBody(body)
+    with _nesting_refused():
         adapted, left_out = _adapt(path, fields)
         if adapted == fields:
             return AdaptedBody(body)
         content = json.dumps(adapted).encode()
-    except RecursionError:
-        raise Incompatible("The request's body is nested too deeply.") from None
     return AdaptedBody(content, left_out, find_citations(path, fields))
 
 
@@ -99,7 +98,17 @@ def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:
     Raises:
         Incompatible: they ask for something that cannot be done here.
     """
-    return _adapt(path, fields)[0]
+    with _nesting_refused():
+        return _adapt(path, fields)[0]
+
+
+@contextmanager
+def _nesting_refused() -> Iterator[None]:
+    """Raise Incompatible for fields that are nested too deeply for the adapters."""
+    try:
+        yield
+    except RecursionError:
+        raise Incompatible("The request's body is nested too deeply.") from None
 
 
 def _adapt(path: str, fields: Mapping[str, Any]) -> Adapted:

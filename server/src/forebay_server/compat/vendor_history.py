@@ -207,10 +207,7 @@ def _is_text(part: Any) -> bool:
 def _dump(content: Any) -> str:
     """The JSON of a result, its parts without the fields that only their author can decipher."""
     parts = [_without_secrets(part) for part in content] if isinstance(content, list) else _without_secrets(content)
-    try:
-        return json.dumps(parts, ensure_ascii=False)
-    except RecursionError:
-        raise Incompatible("The request's body is nested too deeply.") from None
+    return json.dumps(parts, ensure_ascii=False)
 
 
 def _without_secrets(part: Any) -> Any:

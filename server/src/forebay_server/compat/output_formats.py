@@ -64,8 +64,23 @@ def adapt_output_format(fields: Fields) -> Fields:
     layout = fields.get("output_format")
     if layout is None:
         return fields
+    rest = {name: value for name, value in fields.items() if name != "output_format"}
+    return set_output_format(rest, layout, "output_format", "output_format")
+
+
+def set_output_format(fields: Fields, layout: Any, source: str, param: str) -> Fields:
+    """The fields of the Messages API with this output_config.format.
+
+    Args:
+        fields: the fields without `source`.
+        layout: the format.
+        source: the field that the client gave the format in.
+        param: the parameter that the error names.
+
+    Raises:
+        Incompatible: the fields have a format already.
+    """
     config = fields.get("output_config") or {}
     if not isinstance(config, dict) or config.get("format") is not None:
-        raise Incompatible("Send output_format or output_config.format, not both.", "output_format")
-    rest = {name: value for name, value in fields.items() if name != "output_format"}
-    return {**rest, "output_config": {**config, "format": layout}}
+        raise Incompatible(f"Send {source} or output_config.format, not both.", param)
+    return {**fields, "output_config": {**config, "format": layout}}

@@ -12,7 +12,12 @@ from typing import Any
 
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.legacy_functions import adapt_functions
-from forebay_server.compat.output_formats import adapt_output_format, adapt_response_format, adapt_text_format
+from forebay_server.compat.output_formats import (
+    adapt_output_format,
+    adapt_response_format,
+    adapt_text_format,
+    set_output_format,
+)
 from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from forebay_server.compat.unsupported_fields import find_citations, refuse_audio, refuse_conversation
 from forebay_server.compat.vendor_history import (
@@ -198,10 +203,7 @@ def adapt_guided_messages(fields: Fields) -> Fields:
             schema = json.loads(schema)
         except (ValueError, RecursionError):
             raise Incompatible("guided_json is no JSON.", "guided_json") from None
-    config = rest.get("output_config") or {}
-    if not isinstance(config, dict) or config.get("format") is not None:
-        raise Incompatible("Send guided_json or output_config.format, not both.", "output_config")
-    return {**rest, "output_config": {**config, "format": {"type": "json_schema", "schema": schema}}}
+    return set_output_format(rest, {"type": "json_schema", "schema": schema}, "guided_json", "output_config")
 
 
 Adapt = Callable[[Fields], Fields]

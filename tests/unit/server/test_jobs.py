@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from forebay_server.asgi_client import AppReply
-from forebay_server.compat.request_fields import CHAT, COMPLETIONS
+from forebay_server.compat.paths import CHAT, COMPLETIONS
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, JobError, call_of
 from forebay_server.jobs.outputs import OutputBatches, emit

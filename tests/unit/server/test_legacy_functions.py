@@ -14,7 +14,8 @@ from forebay_server.compat.legacy_functions import (
     wants_functions,
     with_function_calls,
 )
-from forebay_server.compat.request_fields import CHAT, adapt_body
+from forebay_server.compat.paths import CHAT
+from forebay_server.compat.request_fields import adapt_body
 
 FUNCTION = {"name": "weather", "parameters": {"type": "object"}}
 TOOL = {"type": "function", "function": FUNCTION}

@@ -42,8 +42,6 @@ from forebay_server.compat.vendor_tools import (
     adapt_openai_tools,
 )
 
-__all__ = ["CHAT", "COMPLETIONS", "GUIDED", "MESSAGES", "RESPONSES", "AdaptedBody", "adapt_body", "adapt_fields"]
-
 GUIDED = {
     "guided_json": "json",
     "guided_regex": "regex",

@@ -5,7 +5,8 @@ from itertools import islice
 from typing import Any
 
 from forebay_protocol.spelling import edit_distance, suggest
-from forebay_server.compat.request_fields import CHAT, COMPLETIONS, GUIDED
+from forebay_server.compat.paths import CHAT, COMPLETIONS
+from forebay_server.compat.request_fields import GUIDED
 from forebay_server.compat.unsupported_fields import NO_EFFECT
 
 

@@ -20,26 +20,26 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_
 @pytest.mark.parametrize(
     ("content", "call"),
     [
-        ({"prompt": "Hi"}, ("POST", COMPLETIONS, {"model": "m", "max_tokens": 100, "prompt": "Hi"}, Form.TOKENS)),
+        ({"prompt": "Hi"}, ("POST", COMPLETIONS, {"model": None, "max_tokens": 100, "prompt": "Hi"}, Form.TOKENS)),
         (
             {"prompt": "Hi", "apply_chat_template": True},
-            ("POST", CHAT, {"model": "m", "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS),
+            ("POST", CHAT, {"model": None, "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS),
         ),
-        ({"messages": MESSAGES}, ("POST", CHAT, {"model": "m", "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS)),
+        ({"messages": MESSAGES}, ("POST", CHAT, {"model": None, "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS)),
         (
             {"prompt": MESSAGES, "model": "lora"},
             ("POST", CHAT, {"model": "lora", "max_tokens": 100, "messages": MESSAGES}, Form.TOKENS),
         ),
         (
             {"prompt": "Hi", "stream": True, "sampling_params": {"max_tokens": 5, "top_k": 2, "logprobs": None}},
-            ("POST", COMPLETIONS, {"model": "m", "max_tokens": 5, "top_k": 2, **STREAM, "prompt": "Hi"}, Form.TOKENS),
+            ("POST", COMPLETIONS, {"model": None, "max_tokens": 5, "top_k": 2, **STREAM, "prompt": "Hi"}, Form.TOKENS),
         ),
         (
             {"prompt": "Hi", "sampling_params": {"guided_decoding": {"regex": "a"}, "best_of": 1}},
             (
                 "POST",
                 COMPLETIONS,
-                {"model": "m", "max_tokens": 100, "structured_outputs": {"regex": "a"}, "prompt": "Hi"},
+                {"model": None, "max_tokens": 100, "structured_outputs": {"regex": "a"}, "prompt": "Hi"},
                 Form.TOKENS,
             ),
         ),
@@ -49,7 +49,7 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_
                 (
                     "POST",
                     COMPLETIONS,
-                    {"model": "m", "max_tokens": 100, "structured_outputs": {"regex": "a"}, "prompt": "Hi"},
+                    {"model": None, "max_tokens": 100, "structured_outputs": {"regex": "a"}, "prompt": "Hi"},
                     Form.TOKENS,
                 ),
             )
@@ -77,23 +77,23 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_
 def test_every_form_of_input_stands_for_one_request(
     content: dict[str, Any], call: tuple[str, str, dict[str, Any] | None, Form]
 ) -> None:
-    assert call_of(content, "m") == Call(*call)
+    assert call_of(content) == Call(*call)
 
 
 @pytest.mark.parametrize(
     ("content", "path", "body"),
     [
-        ({"prompt": "Hi"}, COMPLETIONS, {"model": "m", "prompt": "Hi", "stream": False}),
-        ({"messages": MESSAGES, "prompt": "no"}, CHAT, {"model": "m", "messages": MESSAGES, "stream": False}),
+        ({"prompt": "Hi"}, COMPLETIONS, {"model": None, "prompt": "Hi", "stream": False}),
+        ({"messages": MESSAGES, "prompt": "no"}, CHAT, {"model": None, "messages": MESSAGES, "stream": False}),
         (
             {"prompt": "Hi", "apply_chat_template": True},
             CHAT,
-            {"model": "m", "messages": MESSAGES, "stream": False},
+            {"model": None, "messages": MESSAGES, "stream": False},
         ),
         (
             {"prompt": "Hi", "stream": True, "sampling_params": {"logprobs": 2, "echo": True, "best_of": 2, "n": 2}},
             COMPLETIONS,
-            {"model": "m", "logprobs": 2, "echo": True, "n": 2, "prompt": "Hi", "stream": True},
+            {"model": None, "logprobs": 2, "echo": True, "n": 2, "prompt": "Hi", "stream": True},
         ),
         (
             {"messages": MESSAGES, "model": "lora", "sampling_params": {"tools": [], "stream": False, "prompt": ""}},
@@ -107,7 +107,7 @@ def test_every_form_of_input_stands_for_one_request(
             },
             CHAT,
             {
-                "model": "m",
+                "model": None,
                 "structured_outputs": {"json": {}},
                 "guided_regex": "a",
                 "user": "u",
@@ -123,7 +123,7 @@ def test_every_form_of_input_stands_for_one_request(
             },
             COMPLETIONS,
             {
-                "model": "m",
+                "model": None,
                 "stream_options": {"include_usage": True},
                 "store": 1,
                 "prompt": "Hi",
@@ -134,7 +134,7 @@ def test_every_form_of_input_stands_for_one_request(
 )
 def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], path: str, body: Any) -> None:
     """With RAW_VLLM_OUTPUT: no max_tokens of the worker's own, and sampling_params are the fields of the request."""
-    assert call_of(content, "m", raw=True) == Call("POST", path, body, Form.ROUTE)
+    assert call_of(content, raw=True) == Call("POST", path, body, Form.ROUTE)
 
 
 @pytest.mark.parametrize(
@@ -166,14 +166,14 @@ def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], 
 )
 def test_what_has_no_effect_is_told_for_todays_worker_too(content: dict[str, Any], message: str) -> None:
     with pytest.raises(JobError) as error:
-        call_of(content, "m", raw=True)
+        call_of(content, raw=True)
     assert message in str(error.value)
 
 
 def test_batch_sizes_of_the_input_are_kept() -> None:
     content = {"prompt": "Hi", "max_batch_size": 10, "min_batch_size": "2", "batch_size_growth_factor": None}
-    assert call_of(content, "m").batching == {"max_batch_size": 10.0, "min_batch_size": 2.0}
-    assert call_of({"openai_input": {"prompt": "Hi"}, "max_batch_size": 3}, "m").batching == {"max_batch_size": 3.0}
+    assert call_of(content).batching == {"max_batch_size": 10.0, "min_batch_size": 2.0}
+    assert call_of({"openai_input": {"prompt": "Hi"}, "max_batch_size": 3}).batching == {"max_batch_size": 3.0}
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -186,13 +186,13 @@ def test_batch_sizes_of_the_input_are_kept() -> None:
 )
 def test_what_belongs_to_the_client_alone_is_left_alone(own: str, raw: bool) -> None:
     for content in ({"prompt": "Hi"}, {"openai_input": {"prompt": "Hi"}}, {"route": "/tokenize", "body": {}}):
-        assert call_of({**content, own: 3, "max_tokens": None}, "m", raw=raw) == call_of(content, "m", raw=raw)
+        assert call_of({**content, own: 3, "max_tokens": None}, raw=raw) == call_of(content, raw=raw)
 
 
 def test_many_names_of_a_client_take_no_time() -> None:
     content = {"prompt": "Hi", **{f"max_tokns_{number}": 1 for number in range(200_000)}}
     began = time.perf_counter()
-    call_of(content, "m")
+    call_of(content)
     assert time.perf_counter() - began < 1
 
 
@@ -259,10 +259,10 @@ def test_many_names_of_a_client_take_no_time() -> None:
 )
 def test_an_input_that_cannot_be_fails_with_the_reason(content: object, message: str | None) -> None:
     if message is None:
-        assert call_of(content, "m").form is Form.TOKENS
+        assert call_of(content).form is Form.TOKENS
         return
     with pytest.raises(JobError) as error:
-        call_of(content, "m")
+        call_of(content)
     assert message in str(error.value)
 
 

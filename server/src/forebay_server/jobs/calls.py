@@ -50,11 +50,16 @@ STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 """Each chunk then counts the tokens so far."""
 
 
-def call_of(content: object, model: str, *, raw: bool = False) -> Call:
-    """The request for the input of a job; `model` where the input names none. Raises JobError.
+def call_of(content: object, *, raw: bool = False) -> Call:
+    """The request that a job's input stands for. Its model is None where neither input nor sampling_params name one.
 
-    `raw` (RAW_VLLM_OUTPUT): prompt and messages are what RunPod's worker makes of them since 2026-08: the request has
-    what sampling_params says and nothing else, and its answer is the output as it is.
+    Args:
+        content: the input.
+        raw: RAW_VLLM_OUTPUT, for prompt and messages, as RunPod's worker treats them since 2026-08. The request has the
+            fields of sampling_params and no others, and its answer is the job's output unchanged.
+
+    Raises:
+        JobError: the input is not valid.
     """
     if not isinstance(content, dict):
         raise JobError("input must be an object.")
@@ -72,7 +77,7 @@ def call_of(content: object, model: str, *, raw: bool = False) -> Call:
         form = Form.WHOLE_ANSWER if content.get("whole_answer") else Form.ROUTE
         return _call(method.upper(), content["route"], body, form)
     refuse_misplaced(content, NATIVE_PLACE, set(), raw=raw)
-    return _native(content, model, raw=raw)
+    return _native(content, raw=raw)
 
 
 def _call(method: str, path: object, body: object, form: Form, batching: dict[str, float] | None = None) -> Call:
@@ -83,7 +88,7 @@ def _call(method: str, path: object, body: object, form: Form, batching: dict[st
     return Call(method, "/" + path.removeprefix("/"), body, form, batching or {})
 
 
-def _native(content: Mapping[str, Any], model: str, *, raw: bool) -> Call:
+def _native(content: Mapping[str, Any], *, raw: bool) -> Call:
     prompt = content.get("messages") or content.get("prompt")
     if not prompt:
         raise JobError("input needs one of prompt, messages, openai_input and route.")
@@ -95,7 +100,7 @@ def _native(content: Mapping[str, Any], model: str, *, raw: bool) -> Call:
         raise JobError("sampling_params must be an object.")
     path, field_name = (CHAT, "messages") if chat else (COMPLETIONS, "prompt")
     fields = sampling_fields(parameters, path, raw=raw)
-    body: dict[str, Any] = {**fields, "model": content.get("model") or model or fields.get("model")}
+    body: dict[str, Any] = {**fields, "model": content.get("model") or fields.get("model")}
     if raw:
         body["stream"] = bool(content.get("stream"))
     elif content.get("stream"):

@@ -140,7 +140,7 @@ async def resolve(content: object, transport: Transport, *, raw: bool = False) -
         JobError: there is no such request.
         RefusedCall: it is refused, and the job asks for the whole answer.
     """
-    call = call_of(content, "", raw=raw)
+    call = call_of(content, raw=raw)
     path, _, query = call.path.partition("?")
     route = routes.read_path(path)
     if not route.served or route.open or routes.RUNSYNC.match(route.path):

@@ -2,7 +2,7 @@
 
 import json
 from argparse import Namespace
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,22 @@ def test_the_tool_parser_is_set_and_the_reasoning_parser_advised() -> None:
 )
 def test_what_the_user_sets_for_tools_stays_alone(argument: str) -> None:
     assert choose(["org/model", argument]).arguments == ()
+
+
+class UnreadFiles(ModelFiles):
+    """Files of a model whose tokenizer must not be read."""
+
+    def has_tokens(self, tokens: Iterable[str]) -> bool:
+        raise AssertionError("the tokenizer's files are read")
+
+
+@pytest.mark.parametrize(("argument", "automatic"), [("--tool-call-parser=pythonic", True), ("--seed=1", False)])
+def test_the_tokenizer_is_not_read_where_no_tool_parser_is_wanted(argument: str, automatic: bool) -> None:
+    files = UnreadFiles("org/model", frozenset({"llama"}), LLAMA)
+    registered = {"TOOL_CALL_PARSER": ["llama3_json"], "REASONING_PARSER": []}.__getitem__
+    assert choose_parsers(files, ["org/model", argument], UNSET, registered, automatic=automatic) == ParserChoice()
+    with pytest.raises(AssertionError, match="are read"):
+        choose_parsers(files, ["org/model"], UNSET, registered, automatic=True)
 
 
 def test_the_setting_turns_it_off_and_leaves_the_advice() -> None:

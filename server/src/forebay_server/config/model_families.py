@@ -250,25 +250,28 @@ class SuitableParsers:
     reasoning_parser: str
 
 
-def find_parsers(files: ModelFiles) -> SuitableParsers | None:
-    """The parsers for a model; None where its family is not known."""
+def find_parsers(files: ModelFiles, *, tools: bool = True) -> SuitableParsers | None:
+    """Find the parsers for a model. Returns None where its family is not known.
+
+    `tools`: whether a tool parser is wanted. Only then may the tokenizer's files be read, which are large.
+    """
     if not files.kinds:
-        return _find_by_name(files.name)
+        return _find_by_name(files.name, tools=tools)
     family = next((family for family in FAMILIES if _matches(family, files)), None)
     if family is None:
         return None
     template = files.template or ""
-    told = family.rendered_by_vllm or _RENDERS_TOOLS.search(template) or _is_mistrals_own(family, files)
-    works = told and files.has_tokens(family.tokens)
+    renders_tools = family.rendered_by_vllm or _RENDERS_TOOLS.search(template) or _is_mistrals_own(family, files)
+    works = tools and renders_tools and files.has_tokens(family.tokens)
     thinks = family.thinks in template
     return SuitableParsers(family.title, family.tool_parser if works else "", family.reasoning_parser if thinks else "")
 
 
-def _find_by_name(name: str) -> SuitableParsers | None:
-    """By the vendor's repository. Whether a member thinks is not told by that."""
+def _find_by_name(name: str, *, tools: bool) -> SuitableParsers | None:
+    """Find the parsers by the vendor's repository. Its name does not say whether the model thinks."""
     for family in FAMILIES:
         if family.repositories and re.match(family.repositories, name):
-            return SuitableParsers(family.title, family.tool_parser, "")
+            return SuitableParsers(family.title, family.tool_parser if tools else "", "")
     return None
 
 

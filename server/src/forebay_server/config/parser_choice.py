@@ -44,12 +44,15 @@ def choose_parsers(
         registered: the names that this vLLM has for the flag TOOL_CALL_PARSER or REASONING_PARSER.
         automatic: whether the tool parser may be set.
     """
-    if getattr(given, "runner", None) == "pooling" or (parsers := find_parsers(files)) is None:
+    if getattr(given, "runner", None) == "pooling":
+        return ParserChoice()
+    parsers = find_parsers(files, tools=automatic and not _has_chosen_tools(arguments, given))
+    if parsers is None:
         return ParserChoice()
     chosen: tuple[str, ...] = ()
     notes = []
     tools = parsers.tool_parser
-    if automatic and not _has_chosen_tools(arguments, given) and tools and tools in registered("TOOL_CALL_PARSER"):
+    if tools and tools in registered("TOOL_CALL_PARSER"):
         chosen = ("--enable-auto-tool-choice", f"--tool-call-parser={tools}")
         notes.append(f"Tool calls are read by the parser {tools}, as {parsers.family} needs. {SETTING}=0 turns it off.")
     reasoning = "" if getattr(given, "reasoning_parser", None) else parsers.reasoning_parser

@@ -1,1 +1,1 @@
-"""Requests as vLLM takes them and replies as the specifications have them, for what clients really send. Pure."""
+"""Converts clients' requests to what vLLM accepts, and vLLM's replies to what the APIs specify. Pure."""

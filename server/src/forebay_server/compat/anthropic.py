@@ -1,4 +1,4 @@
-"""Anthropic's Messages API: its specification requires the fields that have no value too, as null."""
+"""Replies of Anthropic's Messages API. Its specification requires fields without a value to be present, as null."""
 
 from forebay_server.compat.openai import JsonObject
 
@@ -15,7 +15,7 @@ USAGE = (
 
 
 def complete_message(reply: JsonObject) -> JsonObject:
-    """A message, changed in place."""
+    """Complete a message, in place."""
     for name in MESSAGE:
         reply.setdefault(name, None)
     for name in USAGE:

@@ -1,10 +1,10 @@
-"""Files in Base64 within what becomes text for the model, which would be many tokens without a meaning. Pure."""
+"""Replaces Base64 files in content that becomes text for the model: as text they are many useless tokens. Pure."""
 
 import re
 from typing import Any
 
 _ENCODED = ("blob", "data", "file_data")
-"""Fields that hold a file, as Anthropic's sources, OpenAI's parts and the contents of MCP have them."""
+"""Fields with a file in Anthropic's sources, OpenAI's parts and MCP's contents."""
 
 _DATA_URL = re.compile(
     r"data:(?P<type>[\w.+-]{1,99}/[\w.+-]{1,99})?(?:;[\w.+-]{1,99}=[^;,\s\"]{0,99}){0,9};base64,[\w+/=%-]*",
@@ -19,7 +19,7 @@ def leave_out_files(content: Any) -> Any:
         RecursionError: it is nested too deeply.
     """
     if isinstance(content, str):
-        return _DATA_URL.sub(lambda found: _placeholder(found["type"]), content)
+        return _DATA_URL.sub(lambda match: _placeholder(match["type"]), content)
     if isinstance(content, list):
         return [leave_out_files(part) for part in content]
     if not isinstance(content, dict):
@@ -35,7 +35,7 @@ def leave_out_files(content: Any) -> Any:
 
 
 def _placeholder(media_type: Any) -> str:
-    """What stands for a file, such as "(PDF left out)", "(image left out)"."""
+    """The placeholder for a file, such as "(PDF left out)" or "(image left out)"."""
     family, _, kind = media_type.partition("/") if isinstance(media_type, str) else ("", "", "")
     if re.fullmatch("[a-z0-9]{1,8}", kind):
         return f"({kind.upper()} left out)"

@@ -1,7 +1,7 @@
-"""`suffix` of completions: the prompt that has a model fill in between two texts. Pure.
+"""`suffix` of completions: renders a prompt that makes a model fill in the text between two texts. Pure.
 
-The tokenizer decides which row of the table is the model's: families have no tokens in common, except for those that
-fill in alike. A model that was never taught to fill in, and has the tokens all the same, answers poorly.
+The tokenizer decides which row of the table applies. Families share tokens only where they fill in alike. A model that
+has the tokens without being trained to fill in answers poorly.
 """
 
 from collections.abc import Callable
@@ -11,26 +11,25 @@ from typing import Any
 from forebay_server.compat.incompatible import Incompatible
 
 STATE = "forebay_fill_in"
-"""In the app's state: how the model fills in, or None."""
-
+"""Name in the app's state: a FillIn, or None where the model cannot fill in."""
 
 MAX_CHARACTERS = 32 << 20
-"""Of the suffix, over all prompts that share it: as much as the largest body has by default."""
+"""Limit of the suffix's length times the number of prompts. It equals the default limit of a body in bytes."""
 
 
 @dataclass(frozen=True)
 class FillInTokens:
-    """The tokens of a family of models, in the text of a prompt."""
+    """The special tokens that a family of models fills in by."""
 
     before: str
-    """Stands before the prompt."""
+    """Precedes the prompt."""
     after: str
-    """Stands before the suffix."""
+    """Precedes the suffix."""
     middle: str = ""
-    """Ends the prompt: the answer follows."""
+    """Ends the rendered prompt. The answer follows."""
     suffix_first: bool = False
     ends: tuple[str, ...] = ()
-    """Tokens that end an answer besides the model's own end, where the tokenizer has them."""
+    """Tokens that end an answer besides the model's own end token. The tokenizer may lack them."""
 
 
 TOKENS = {
@@ -64,29 +63,31 @@ class FillIn:
     stop_token_ids: tuple[int, ...]
 
     def render(self, prompt: str, suffix: str) -> str:
-        """The text that the model goes on from."""
+        """The text that the model continues."""
         tokens = self.tokens
         before, after = f"{tokens.before}{prompt}", f"{tokens.after}{suffix}"
         return f"{after}{before}{tokens.middle}" if tokens.suffix_first else f"{before}{after}{tokens.middle}"
 
 
 def find_fill_in(token_id: Callable[[str], int | None]) -> FillIn | None:
-    """How a model fills in; None where its tokenizer has the tokens of no family. `token_id`: the number of the one
-    token that a text is read as, None where it is read as several."""
+    """Find how a model fills in. Returns None if its tokenizer lacks the tokens of every family.
+
+    `token_id` returns the ID of the token that encodes a text, or None where several tokens encode it.
+    """
     for tokens in TOKENS.values():
-        own = [token for token in (tokens.before, tokens.after, tokens.middle) if token]
-        numbers = [token_id(token) for token in own]
-        if None not in numbers:
+        required = [token for token in (tokens.before, tokens.after, tokens.middle) if token]
+        ids = [token_id(token) for token in required]
+        if None not in ids:
             ends = (token_id(token) for token in tokens.ends)
-            return FillIn(tokens, tuple(number for number in (*numbers, *ends) if number is not None))
+            return FillIn(tokens, tuple(number for number in (*ids, *ends) if number is not None))
     return None
 
 
 def apply_suffix(request: Any, fill_in: FillIn | None) -> None:
-    """Put the suffix of a completions request into its prompt, in place. Without `fill_in` it is vLLM's to answer.
+    """Put the suffix of a completions request into its prompt, in place. Without `fill_in` the request stays unchanged.
 
     Raises:
-        Incompatible: it has something that does not go with a suffix.
+        Incompatible: the request has a field or a prompt that cannot be used with a suffix.
     """
     if request.suffix is None or fill_in is None:
         return

@@ -3,13 +3,14 @@
 from typing import Any
 
 FORCED = frozenset({"any", "function", "required", "tool"})
-"""How a request says that a tool must be called: the choice itself or its type, in OpenAI's and Anthropic's words."""
+"""Values of tool_choice, or of its type, that force a call in OpenAI's and Anthropic's APIs."""
 
 
 def bind_arguments(request: Any) -> None:
-    """Hold the arguments of a forced call to the tool's schema, in place, where the tool does not say `strict` itself.
+    """Set `strict` on the tools of a request that forces a call, in place. A tool that sets it itself keeps its value.
 
-    vLLM 0.32 and later leave them free then, so that a model may write a text where an object is meant.
+    Without `strict`, vLLM 0.32 and later do not constrain the arguments to the tool's schema. A model may then write a
+    string where the schema wants an object.
     """
     choice = getattr(request, "tool_choice", None)
     if getattr(choice, "type", choice) not in FORCED:

@@ -1,10 +1,10 @@
-"""The refusal of a request that asks for something which cannot be done here."""
+"""The error for a request that this server cannot fulfil."""
 
 from forebay_protocol.errors import ApiError
 
 
 class Incompatible(Exception):
-    """The request asks for something that cannot be done here; carries the answer."""
+    """The request asks for something that this server cannot do. Carries the answer."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
-"""`functions` and `function_call`, the form that tools had in OpenAI's API before November 2023, to tools and back.
+"""Converts `functions` and `function_call`, which OpenAI's API had before November 2023, to tools and back.
 
-Clients that send it read the answer in the same form. Pure: what changes a reply changes it in place.
+Clients that send this form expect it in the answer too. Pure: functions that change a reply change it in place.
 """
 
 from collections.abc import AsyncIterator
@@ -10,14 +10,14 @@ from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.openai import JsonObject, rewrite_chunks
 
 MARKER = "forebay_functions"
-"""A field of the request for vLLM, which ignores it: its answer is to have the older form."""
+"""A field added to the request, which vLLM ignores. It marks that the answer must have the older form."""
 
 
 def adapt_functions(fields: JsonObject) -> JsonObject:
-    """A chat completion's functions as tools, in the conversation too.
+    """Convert a chat completion's functions to tools, also in its messages.
 
     Raises:
-        Incompatible: it has both forms.
+        Incompatible: the request has both forms, or its functions are not valid.
     """
     rest = {name: value for name, value in fields.items() if name not in ("functions", "function_call")}
     if isinstance(messages := fields.get("messages"), list):
@@ -42,32 +42,32 @@ def adapt_functions(fields: JsonObject) -> JsonObject:
 
 
 def _adapt_messages(messages: list[Any]) -> list[Any]:
-    """A conversation with the calls and results of functions as those of tools."""
+    """Convert the calls and results of functions in a conversation to those of tools."""
     adapted: list[Any] = []
-    identity = ""
+    call_id = ""
     for number, message in enumerate(messages):
         call = message.get("function_call") if isinstance(message, dict) else None
         if isinstance(call, dict):
-            identity = f"call_{number}"
+            call_id = f"call_{number}"
             others = {name: value for name, value in message.items() if name != "function_call"}
-            calls = others.get("tool_calls") or [{"id": identity, "type": "function", "function": call}]
+            calls = others.get("tool_calls") or [{"id": call_id, "type": "function", "function": call}]
             if isinstance(calls, list) and isinstance(calls[0], dict):
-                identity = str(calls[0].get("id") or identity)
+                call_id = str(calls[0].get("id") or call_id)
             adapted.append({**others, "tool_calls": calls})
         elif isinstance(message, dict) and message.get("role") == "function":
-            adapted.append({**message, "role": "tool", "tool_call_id": identity or f"call_{number}"})
+            adapted.append({**message, "role": "tool", "tool_call_id": call_id or f"call_{number}"})
         else:
             adapted.append(message)
     return adapted
 
 
 def wants_functions(request: Any) -> bool:
-    """Whether the answer is to have the older form. `request`: as vLLM parsed it."""
+    """Whether the answer must have the older form. `request`: as vLLM parsed it."""
     return bool((getattr(request, "model_extra", None) or {}).get(MARKER))
 
 
 def restore_function_calls(reply: JsonObject) -> JsonObject:
-    """A chat completion, or a chunk of one, with its tool call as a function call."""
+    """Convert the tool call of a chat completion, or of a chunk of one, to a function call."""
     for choice in reply.get("choices") or ():
         part = choice.get("message") or choice.get("delta") or {}
         first = next((call for call in part.pop("tool_calls", None) or () if not call.get("index")), None)
@@ -80,5 +80,5 @@ def restore_function_calls(reply: JsonObject) -> JsonObject:
 
 
 def with_function_calls(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """The events of a streamed chat completion, with function calls in place of tool calls."""
+    """Convert tool calls in the events of a streamed chat completion to function calls."""
     return rewrite_chunks(events, '"tool_calls"', restore_function_calls)

@@ -1,16 +1,16 @@
-"""max_tokens as an upper bound: agents send one that is larger than the context of the model."""
+"""Lowers max_tokens to the model's context, because agents send larger values."""
 
 from typing import Any
 
 FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-"""What the APIs call it."""
+"""The names of the limit in the APIs."""
 
 STRICT = "forebay_strict_max_tokens"
-"""In the app's state: whether vLLM's own rule counts, which refuses such a request."""
+"""Name in the app's state: whether vLLM's own rule applies, which rejects such a request."""
 
 
 def clamp_max_tokens(request: Any, context: int) -> None:
-    """Lower the request's bound to the context (tokens). vLLM leaves out of it what the prompt takes."""
+    """Lower the request's limit to `context` (tokens). vLLM then subtracts the prompt's tokens from it."""
     for name in FIELDS:
         value = getattr(request, name, None)
         if isinstance(value, int) and value > context:

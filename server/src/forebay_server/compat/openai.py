@@ -1,7 +1,7 @@
-"""Chat completions and completions as OpenAI's specification has them.
+"""Converts chat completions and completions to the form of OpenAI's specification.
 
-vLLM sends every optional field it has nothing for as null; there a field that has no value is left out, and a few are
-always present. Pure: what changes a reply as it was dumped changes it in place.
+vLLM sends optional fields without a value as null. The specification omits them, and always requires a few others.
+Pure: functions that change a dumped reply change it in place.
 """
 
 import json
@@ -12,7 +12,7 @@ JsonObject = dict[str, Any]
 
 
 def complete_chat(reply: JsonObject) -> JsonObject:
-    """A chat.completion. Fields of vLLM's own stay where they hold something."""
+    """Complete a chat.completion. vLLM's own fields stay where they have a value."""
     _drop_nulls(reply, keep=())
     reply.setdefault("service_tier", "default")
     for choice in reply["choices"]:
@@ -27,7 +27,7 @@ def complete_chat(reply: JsonObject) -> JsonObject:
 
 
 def add_reasoning_content(part: JsonObject) -> None:
-    """The reasoning of a message or a delta by the name that it had before vLLM 0.16, which many clients still read."""
+    """Add the reasoning of a message or a delta under its name before vLLM 0.16, which many clients still read."""
     if part.get("reasoning") is not None:
         part["reasoning_content"] = part["reasoning"]
 
@@ -35,7 +35,7 @@ def add_reasoning_content(part: JsonObject) -> None:
 async def rewrite_chunks(
     events: AsyncIterator[str], mark: str, change: Callable[[JsonObject], object]
 ) -> AsyncIterator[str]:
-    """The events of a streamed chat completion. `change` is applied to the chunks that have `mark` in their text."""
+    """Apply `change` to those chunks of a streamed chat completion whose text contains `mark`. Other events pass."""
     async for event in events:
         if mark not in event:
             yield event
@@ -46,7 +46,7 @@ async def rewrite_chunks(
 
 
 def with_reasoning_content(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """The events of a streamed chat completion, with the reasoning of each delta by both names."""
+    """Add the reasoning of each delta under its older name to the events of a streamed chat completion."""
 
     def add(chunk: JsonObject) -> None:
         for choice in chunk.get("choices", ()):
@@ -56,7 +56,7 @@ def with_reasoning_content(events: AsyncIterator[str]) -> AsyncIterator[str]:
 
 
 def complete_text(reply: JsonObject) -> JsonObject:
-    """A text_completion."""
+    """Complete a text_completion."""
     _drop_nulls(reply, keep=())
     for choice in reply["choices"]:
         _drop_nulls(choice, keep=("logprobs", "finish_reason"))
@@ -65,7 +65,7 @@ def complete_text(reply: JsonObject) -> JsonObject:
 
 
 def complete_model(card: JsonObject) -> JsonObject:
-    """One entry of the list of models, without permissions, which nobody has here, and without a path of the image."""
+    """Complete an entry of the list of models. Permissions do not exist here, and paths of the image are hidden."""
     root = card.get("root")
     if isinstance(root, str) and root.startswith("/"):
         card["root"] = None

@@ -1,4 +1,4 @@
-"""The format of an answer, as clients of other servers and of older APIs write it, put as vLLM takes it. Pure."""
+"""Converts answer formats that clients write for other servers or older APIs to vLLM's form. Pure."""
 
 from collections.abc import Collection
 from typing import Any
@@ -11,69 +11,70 @@ _JSON = ("json_object", "json_schema")
 
 
 def adapt_response_format(fields: Fields, constraints: Collection[str]) -> Fields:
-    """`response_format` with the schema where OpenAI has it.
+    """Move the schema of `response_format` to where OpenAI's API has it.
 
-    llama.cpp, Together and Fireworks have `schema` beside the type. vLLM 0.32 drops it there, and any JSON would do.
+    llama.cpp, Together and Fireworks have `schema` beside the type. vLLM 0.32 ignores it there, and accepts any JSON.
 
     Args:
-        fields: of a chat completion or a completion.
-        constraints: the names of fields that constrain the answer too. vLLM 0.32 lets response_format replace one.
+        fields: the fields of a chat completion or a completion.
+        constraints: names of other fields that constrain the answer. In vLLM 0.32 response_format replaces them.
 
     Raises:
-        Incompatible: it has such a field too.
+        Incompatible: the request has such a field too.
     """
-    layout = fields.get("response_format")
-    if not isinstance(layout, dict) or layout.get("type") == "text":
+    requested = fields.get("response_format")
+    if not isinstance(requested, dict) or requested.get("type") == "text":
         return fields
     if name := _first_given(fields, constraints):
         raise Incompatible(f"Send {name} or response_format, not both.", "response_format")
-    schema = layout.get("schema")
-    if layout.get("type") not in _JSON or not isinstance(schema, dict) or layout.get("json_schema") is not None:
+    schema = requested.get("schema")
+    if requested.get("type") not in _JSON or not isinstance(schema, dict) or requested.get("json_schema") is not None:
         return fields
-    rest = {name: layout[name] for name in ("name", "description", "strict") if layout.get(name) is not None}
-    wanted = {"type": "json_schema", "json_schema": {"name": "answer", **rest, "schema": schema}}
-    return {**fields, "response_format": wanted}
+    rest = {name: requested[name] for name in ("name", "description", "strict") if requested.get(name) is not None}
+    converted = {"type": "json_schema", "json_schema": {"name": "answer", **rest, "schema": schema}}
+    return {**fields, "response_format": converted}
 
 
 def adapt_text_format(fields: Fields, constraints: Collection[str]) -> Fields:
-    """`text` of the Responses API without a format that asks for text, where there is a constraint: vLLM 0.32 refuses
-    any format beside one.
+    """Remove the format "text" from `text` of the Responses API where the request has a constraint.
+
+    vLLM 0.32 rejects any format beside a constraint.
 
     Raises:
-        Incompatible: it has a format that asks for something else.
+        Incompatible: the format asks for something else than text.
     """
     text, name = fields.get("text"), _first_given(fields, constraints)
     if not name or not isinstance(text, dict) or not isinstance(text.get("format"), dict):
         return fields
     if text["format"].get("type") != "text":
         raise Incompatible(f"Send {name} or text.format, not both.", "text.format")
-    return {**fields, "text": {each: value for each, value in text.items() if each != "format"}}
+    return {**fields, "text": {key: value for key, value in text.items() if key != "format"}}
 
 
 def _first_given(fields: Fields, names: Collection[str]) -> str:
-    """The first of these fields that asks for something; "" for none."""
+    """The name of the first of these fields that is set; "" if none is."""
     return next((name for name in names if fields.get(name) not in (None, False, "")), "")
 
 
 def adapt_output_format(fields: Fields) -> Fields:
-    """`output_format` of the Messages API's beta of 2025-11 as `output_config.format`.
+    """Convert `output_format`, of the Messages API's beta of 2025-11, to `output_config.format`.
 
     Raises:
-        Incompatible: it has both.
+        Incompatible: the request has both.
     """
-    layout = fields.get("output_format")
-    if layout is None:
+    output_format = fields.get("output_format")
+    if output_format is None:
         return fields
     rest = {name: value for name, value in fields.items() if name != "output_format"}
-    return set_output_format(rest, layout, "output_format", "output_format")
+    return set_output_format(rest, output_format, "output_format", "output_format")
 
 
-def set_output_format(fields: Fields, layout: Any, source: str, param: str) -> Fields:
-    """The fields of the Messages API with this output_config.format.
+def set_output_format(fields: Fields, output_format: Any, source: str, param: str) -> Fields:
+    """Set output_config.format of the Messages API.
 
     Args:
         fields: the fields without `source`.
-        layout: the format.
+        output_format: the format.
         source: the field that the client gave the format in.
         param: the parameter that the error names.
 
@@ -83,4 +84,4 @@ def set_output_format(fields: Fields, layout: Any, source: str, param: str) -> F
     config = fields.get("output_config") or {}
     if not isinstance(config, dict) or config.get("format") is not None:
         raise Incompatible(f"Send {source} or output_config.format, not both.", param)
-    return {**fields, "output_config": {**config, "format": layout}}
+    return {**fields, "output_config": {**config, "format": output_format}}

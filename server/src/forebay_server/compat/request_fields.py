@@ -1,6 +1,6 @@
-"""What clients send by other names than vLLM's, put as vLLM takes it, or refused by name.
+"""Converts fields that clients send under other names than vLLM's, or rejects them by name.
 
-The gate asks for every body, and the job runner for what a job's input stands for. Pure.
+The authentication middleware calls it for every body, the job runner for the request of a job. Pure.
 """
 
 import json
@@ -24,9 +24,9 @@ from forebay_server.compat.vendor_history import (
     ANSWERED_CALLS,
     DOCUMENTS,
     FINISHED_CALLS,
+    REMOVED_ITEMS,
     RESULT,
     SERVER_CALLS,
-    SPENT_ITEMS,
     adapt_anthropic_history,
     adapt_openai_history,
 )
@@ -50,22 +50,28 @@ GUIDED = {
     "guided_json_object": "json_object",
     "guided_whitespace_pattern": "whitespace_pattern",
 }
-"""Fields of vLLM before 0.12 -> the part of structured_outputs that has taken their place."""
+"""Field of vLLM before 0.12 -> the part of structured_outputs that has replaced it."""
 
 _OPTIONS = frozenset({"guided_whitespace_pattern"})
-"""Those that are no constraint by themselves."""
+"""The fields of GUIDED that do not constrain an answer by themselves."""
 
 RENDER = "/render"
-"""How the paths end whose answer is a request as the engine gets it. They take the same fields."""
+"""Suffix of the paths that answer with the request as the engine gets it. They take the same fields."""
 
 _BACKEND = "guided_decoding_backend"
 _SERVERS_CHOICE = (None, "", "auto")
-"""Values of it that leave the backend to the server."""
+"""Values of guided_decoding_backend that leave the choice to the server."""
 
 
 @dataclass(frozen=True)
 class AdaptedBody:
-    """A request's body for vLLM, the names of the tools that it does without, and of fields without effect."""
+    """A request's body for vLLM.
+
+    Attributes:
+        content: the body.
+        left_out: names of the tools that were removed from it.
+        ignored: names of its fields that have no effect.
+    """
 
     content: bytes
     left_out: tuple[str, ...] = ()
@@ -73,10 +79,10 @@ class AdaptedBody:
 
 
 def adapt_body(path: str, body: bytes) -> AdaptedBody:
-    """A request's body for vLLM. `path` is as vLLM knows it. A body that is no JSON object is vLLM's to refuse.
+    """Convert a request's body for vLLM. `path` is as vLLM knows it. vLLM itself rejects a body that is no JSON object.
 
     Raises:
-        Incompatible: it asks for something that cannot be done here.
+        Incompatible: the request asks for something that this server cannot do.
     """
     marker = _MARKERS.get(path.removesuffix(RENDER))
     if marker is None or not marker.search(body):
@@ -96,10 +102,10 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
 
 
 def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:
-    """The fields of a request as vLLM takes them.
+    """Convert the fields of a request for vLLM.
 
     Raises:
-        Incompatible: they ask for something that cannot be done here.
+        Incompatible: the request asks for something that this server cannot do.
     """
     with _nesting_refused():
         return _adapt(path, fields)[0]
@@ -124,8 +130,8 @@ def _adapt(path: str, fields: Mapping[str, Any]) -> Adapted:
 
 
 def adapt_guided(fields: Fields) -> Fields:
-    """guided_json and the like as structured_outputs."""
-    given = {name: value for name in GUIDED if not _says_nothing(value := fields.get(name))}
+    """Convert guided_json and similar fields to structured_outputs."""
+    guided = {name: value for name in GUIDED if not _is_unset(value := fields.get(name))}
     rest = _without_guided(fields)
     if fields.get(_BACKEND) not in _SERVERS_CHOICE:
         raise Incompatible(
@@ -133,38 +139,38 @@ def adapt_guided(fields: Fields) -> Fields:
             "spec.env for the whole server.",
             _BACKEND,
         )
-    if not given:
+    if not guided:
         return rest
-    constraints = [name for name in given if name not in _OPTIONS]
+    constraints = [name for name in guided if name not in _OPTIONS]
     if rest.get("structured_outputs") is not None:
-        raise Incompatible(f"Send {next(iter(given))} or structured_outputs, not both.", "structured_outputs")
+        raise Incompatible(f"Send {next(iter(guided))} or structured_outputs, not both.", "structured_outputs")
     if not constraints:
-        raise Incompatible(f"{next(iter(given))} has an effect with guided_json only.", next(iter(given)))
+        raise Incompatible(f"{next(iter(guided))} has an effect with guided_json only.", next(iter(guided)))
     if len(constraints) > 1:
         raise Incompatible(f"Send one of {' and '.join(constraints)}, not both.", constraints[1])
-    return {**rest, "structured_outputs": {GUIDED[name]: value for name, value in given.items()}}
+    return {**rest, "structured_outputs": {GUIDED[name]: value for name, value in guided.items()}}
 
 
 def _without_guided(fields: Fields) -> Fields:
     return {name: value for name, value in fields.items() if name not in GUIDED and name != _BACKEND}
 
 
-def _says_nothing(constraint: Any) -> bool:
+def _is_unset(constraint: Any) -> bool:
     return constraint is None or constraint is False or constraint == ""
 
 
 def adapt_format(fields: Fields) -> Fields:
-    """response_format as OpenAI has it, and no other constraint beside it."""
+    """Convert response_format to OpenAI's form. Reject another constraint beside it."""
     return adapt_response_format(fields, (*GUIDED, "structured_outputs"))
 
 
 def adapt_text(fields: Fields) -> Fields:
-    """The `text` of the Responses API, with no other constraint beside its format."""
+    """Convert `text` of the Responses API. Reject another constraint beside its format."""
     return adapt_text_format(fields, (*GUIDED, "structured_outputs"))
 
 
 def adapt_greedy(fields: Fields) -> Fields:
-    """Several choices at temperature 0, and top_p 0, as the one most likely token: OpenAI takes both, vLLM neither."""
+    """Convert temperature 0 with several choices, and top_p 0, to top_k 1. OpenAI accepts both, vLLM neither."""
     adapted = dict(fields)
     if fields.get("use_beam_search"):
         return adapted
@@ -182,19 +188,19 @@ def _is_zero(value: Any) -> bool:
 
 
 def adapt_suffix(fields: Fields) -> Fields:
-    """Without a suffix that says nothing, which vLLM refuses for most models."""
+    """Remove an empty suffix, which vLLM rejects for most models."""
     return {name: value for name, value in fields.items() if name != "suffix" or value not in ("", None)}
 
 
 def adapt_guided_messages(fields: Fields) -> Fields:
-    """guided_json as the output format of the Messages API, which has no other constraint."""
+    """Convert guided_json to the output format of the Messages API, which has no other constraint."""
     rest = _without_guided(fields)
     for name in (*GUIDED, _BACKEND):
-        says_nothing = fields.get(name) in _SERVERS_CHOICE if name == _BACKEND else _says_nothing(fields.get(name))
-        if name != "guided_json" and not says_nothing:
+        unset = fields.get(name) in _SERVERS_CHOICE if name == _BACKEND else _is_unset(fields.get(name))
+        if name != "guided_json" and not unset:
             raise Incompatible(f"The Messages API has nothing for {name}. Use {CHAT} with structured_outputs.", name)
     schema = fields.get("guided_json")
-    if _says_nothing(schema):
+    if _is_unset(schema):
         return rest
     if isinstance(schema, str):
         try:
@@ -219,7 +225,7 @@ _TOOL_ADAPTERS: Mapping[str, Callable[[Fields], Adapted]] = {
     RESPONSES: adapt_openai_tools,
     **dict.fromkeys((MESSAGES, f"{MESSAGES}/count_tokens"), adapt_anthropic_tools),
 }
-"""These come last, as tools are found in the history too."""
+"""These run last, because the conversion of a history may add tools."""
 
 _FOR_OPENAI = re.compile(
     rb'"(?:guided_|response_format"|suffix"|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])'
@@ -252,7 +258,7 @@ _OF_OPENAI = (
     *(f'{kind}"' for kind in TOOL_SERVER_TOOLS),
     *ANSWERED_CALLS,
     *FINISHED_CALLS,
-    *SPENT_ITEMS,
+    *REMOVED_ITEMS,
     *TOOL_ITEMS,
 )
 _FOR_RESPONSES = re.compile(b'%s|"(?:%s)' % (_FOR_OPENAI.pattern, "|".join(_OF_OPENAI).encode()))
@@ -263,4 +269,4 @@ _MARKERS: Mapping[str, re.Pattern[bytes]] = {
     RESPONSES: _FOR_RESPONSES,
     **dict.fromkeys((MESSAGES, f"{MESSAGES}/count_tokens"), _FOR_ANTHROPIC),
 }
-"""What is in every body that an adapter may change: a body without it is not read here."""
+"""Path -> a pattern in every body that an adapter may change. A body without a match is not parsed."""

@@ -1,5 +1,8 @@
-"""The Responses API as openresponses.org and OpenAI specify it: one resource with every field present, and a stream of
-events whose parts hold no null where a list is meant. Pure functions over what vLLM dumps."""
+"""Converts replies of the Responses API to the form that openresponses.org and OpenAI specify.
+
+A response has every field. Parts of events have an empty list where vLLM sends null. Pure: functions that change a
+dumped reply change it in place.
+"""
 
 import time
 from typing import Any
@@ -10,7 +13,7 @@ LIFECYCLE = frozenset({"response.created", "response.in_progress", "response.com
 ITEMS = frozenset({"response.output_item.added", "response.output_item.done"})
 PART_EVENTS = frozenset({"response.content_part.added", "response.content_part.done"})
 CORRECTED = LIFECYCLE | ITEMS | PART_EVENTS
-"""The events that come once for an answer or for a part of it. Those with a delta pass as vLLM has them."""
+"""The events that come once for an answer or for a part of it. Events with a delta pass unchanged."""
 
 ABSENT_FIELDS: JsonObject = {
     "completed_at": None,
@@ -27,17 +30,17 @@ ABSENT_FIELDS: JsonObject = {
     "top_logprobs": 0,
     "usage": None,
 }
-"""Field of a response -> its value when there is nothing to say. Each has to be there."""
+"""Field that a response must have -> its value where vLLM has none."""
 
 TOOL_OUTPUTS = ("function_call_output", "custom_tool_call_output")
-"""The items that bring what a tool of the client's gave."""
+"""Items with the output of a client's tool."""
 
 OPTIONAL = ("ec_transfer_params", "input_messages", "kv_transfer_params", "output_messages", "prompt", "user")
-"""Left out when null."""
+"""Fields that are omitted when null."""
 
 
 def complete_response(reply: JsonObject, request: JsonObject) -> JsonObject:
-    """A response; `request` gives what vLLM does not repeat."""
+    """Complete a response. `request` has the fields that vLLM does not repeat."""
     for name, value in ABSENT_FIELDS.items():
         if reply.get(name) is None:
             reply[name] = {} if name == "metadata" else value
@@ -63,7 +66,7 @@ def complete_response(reply: JsonObject, request: JsonObject) -> JsonObject:
 
 
 def complete_item(item: JsonObject) -> JsonObject:
-    """One item of the output."""
+    """Complete one item of the output."""
     for name in [name for name, value in item.items() if value is None]:
         del item[name]
     if item.get("type") == "function_call":
@@ -76,14 +79,14 @@ def complete_item(item: JsonObject) -> JsonObject:
 
 
 def complete_part(part: JsonObject) -> JsonObject:
-    """One part of a message's content."""
+    """Complete one part of a message's content."""
     if part.get("type") == "output_text" and part.get("logprobs") is None:
         part["logprobs"] = []
     return part
 
 
 def complete_event(event: JsonObject, request: JsonObject) -> JsonObject:
-    """An event of CORRECTED. An answer cut short ends with response.incomplete."""
+    """Complete an event of CORRECTED. A truncated answer ends with response.incomplete."""
     kind = event["type"]
     if kind in LIFECYCLE:
         response = complete_response(event["response"], request)
@@ -97,11 +100,11 @@ def complete_event(event: JsonObject, request: JsonObject) -> JsonObject:
 
 
 def make_readable(request: Any) -> None:
-    """Put what vLLM cannot read of a request's input into a form that it can, in place.
+    """Convert items of a request's input that vLLM cannot read, in place.
 
-    An item that comes back with every field that it had in an answer is parsed as an object of the client's library.
-    Of such a one vLLM reads only the first part of a message, and none but text (IndexError or AttributeError without
-    one), and no parts of what a tool gave (AssertionError; all seen with 0.32).
+    vLLM parses an item that has every field of an answer's item as an object of OpenAI's library. Of such a message it
+    reads only the first part, which must be text (otherwise IndexError or AttributeError). It cannot read the parts of
+    a tool's output (AssertionError). All seen with 0.32.
     """
     items = getattr(request, "input", None)
     if isinstance(items, list):
@@ -109,7 +112,7 @@ def make_readable(request: Any) -> None:
 
 
 def _readable(item: Any) -> Any:
-    """An item as vLLM takes it from a client that writes its own."""
+    """Convert an item to the form in which clients write items themselves."""
     if item.type == "message":
         text = "".join(part.refusal if part.type == "refusal" else part.text for part in item.content)
         return {**item.model_dump(exclude_none=True), "content": text}
@@ -119,5 +122,5 @@ def _readable(item: Any) -> Any:
 
 
 def request_fields(request: Any) -> JsonObject:
-    """What complete_response needs of a request as vLLM parsed it."""
+    """The fields of a request, as vLLM parsed it, that complete_response needs."""
     return {name: getattr(request, name, None) for name in ("store", "safety_identifier", "prompt_cache_key")}

@@ -1,6 +1,6 @@
-"""A budget of thinking tokens in the Messages API, for models that vLLM cannot count it for. Pure.
+"""Removes the budget of thinking tokens from requests of the Messages API where vLLM cannot enforce it. Pure.
 
-Claude Code and Anthropic's examples send one whatever the model is.
+Claude Code and Anthropic's examples send a budget for every model.
 """
 
 from typing import Any
@@ -9,11 +9,11 @@ NAME = "thinking.budget_tokens"
 
 
 def drop_unenforceable_budget(request: Any, engine: Any) -> tuple[str, ...]:
-    """Take the budget out of a request, in place, where vLLM 0.32 would refuse the request for it.
+    """Remove the budget from a request, in place, where vLLM 0.32 would reject the request because of it.
 
     vLLM counts the tokens between the marks of a reasoning parser, so it needs one.
 
-    Returns the names of the fields that have no effect therefore.
+    Returns the names of the fields that thereby have no effect.
 
     Args:
         request: as vLLM parsed it.

@@ -1,7 +1,7 @@
-"""Fields of OpenAI's and Anthropic's requests that have no effect here: named in a header, or refused. Pure.
+"""Fields of OpenAI's and Anthropic's requests that have no effect here: named in a header, or rejected. Pure.
 
-A field is refused where a client would take the answer for something else than it is. One that changes nothing in the
-answer, and one that is not known, is named in the header: clients that send it to everybody go on working.
+A field is rejected where the client would misread the answer. Fields that would change nothing in the answer, and
+unknown fields, are named in the header, so that clients that send them to every server work.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -18,10 +18,10 @@ from forebay_server.compat.vendor_tools import list_of
 Fields = dict[str, Any]
 
 MAX_NAMED = 16
-"""Fields that the header names."""
+"""The most fields that the header names."""
 
 MAX_NAME = 64
-"""Characters of a name in the header, and of one that is compared with known ones."""
+"""The most characters of a name in the header, and of a name that is compared with known names."""
 
 _ACCOUNT = {
     "metadata": "nothing is stored",
@@ -93,7 +93,7 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
 }
 """Path -> field of the vendor's API that the server takes and ignores -> why it does no harm, or what to do.
 
-A part of a field has the field's name before a dot. metadata of the Responses API comes back in the answer.
+A name with a dot stands for a part of a field. The Responses API returns metadata in the answer.
 
 Source: the parameters of openai-python 3.57 and of Anthropic's Messages API, compared with the models of vLLM 0.32.
 """
@@ -109,7 +109,7 @@ _DEFAULTS = {
     "reasoning.mode": ("standard",),
     "best_of": (1,),
 }
-"""Values that ask for nothing else than what happens."""
+"""Values that ask for what the server does anyway."""
 
 
 def find_ignored(path: str, body: Any, others: Mapping[str, Any], *, stores: bool = False) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def find_ignored(path: str, body: Any, others: Mapping[str, Any], *, stores: boo
     Args:
         path: as vLLM knows it.
         body: the request as vLLM parsed it, a pydantic.BaseModel.
-        others: what was sent besides the fields that it has.
+        others: further fields that the client sent.
         stores: whether answers of the Responses API are stored.
     """
     model: Any = type(body)
@@ -133,7 +133,7 @@ def find_ignored(path: str, body: Any, others: Mapping[str, Any], *, stores: boo
 
 
 def _effective(sent: Mapping[str, Any], stores: bool) -> Iterator[str]:
-    """The fields of a request to the Responses API that have an effect for once."""
+    """The fields of NO_EFFECT that have an effect in this request to the Responses API."""
     if stores:
         yield "store"
     if _LOGPROBS in (sent.get("include") or ()):
@@ -143,7 +143,7 @@ def _effective(sent: Mapping[str, Any], stores: bool) -> Iterator[str]:
 @cache
 def _names_of(model: Any) -> frozenset[str]:
     """The names that a model's fields have in a body."""
-    return frozenset(each for name, field in model.model_fields.items() for each in (name, field.alias) if each)
+    return frozenset(key for name, field in model.model_fields.items() for key in (name, field.alias) if key)
 
 
 def _ignored(no_effect: Mapping[str, str], sent: Mapping[str, Any], known: Collection[str]) -> Iterator[str]:
@@ -173,16 +173,16 @@ def _asks_for_nothing(name: str, value: Any) -> bool:
 
 
 def find_citations(path: str, fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """The name for the header where a document in a request's messages, as the client sent them, asks to be cited."""
+    """CITATIONS where a document in a request's messages, as the client sent them, asks to be cited."""
     if path != MESSAGES:
         return ()
     blocks = [block for message in _dicts(fields, "messages") for block in _dicts(message, "content")]
-    within = [part for block in blocks if block.get("type") == "tool_result" for part in _dicts(block, "content")]
-    return (CITATIONS,) if any(_asks_to_be_cited(part) for part in (*blocks, *within)) else ()
+    nested = [part for block in blocks if block.get("type") == "tool_result" for part in _dicts(block, "content")]
+    return (CITATIONS,) if any(_asks_to_be_cited(part) for part in (*blocks, *nested)) else ()
 
 
 def _dicts(holder: Mapping[str, Any], name: str) -> list[Fields]:
-    return [each for each in list_of(holder, name) if isinstance(each, dict)]
+    return [item for item in list_of(holder, name) if isinstance(item, dict)]
 
 
 def _asks_to_be_cited(block: Fields) -> bool:
@@ -195,16 +195,16 @@ def _asks_to_be_cited(block: Fields) -> bool:
 
 
 def refuse_audio(fields: Fields) -> Fields:
-    """Chat completions that want text, which is all that vLLM answers with."""
+    """Reject modalities other than text, as vLLM answers with text only. Remove the field otherwise."""
     modalities = fields.get("modalities")
-    asked = modalities if isinstance(modalities, list) else [modalities]
-    if modalities is not None and any(each != "text" for each in asked):
+    requested = modalities if isinstance(modalities, list) else [modalities]
+    if modalities is not None and any(modality != "text" for modality in requested):
         raise Incompatible('Answers are text only: send modalities as ["text"], or not at all.', "modalities")
     return {name: value for name, value in fields.items() if name != "modalities" or modalities is None}
 
 
 def refuse_conversation(fields: Fields) -> Fields:
-    """Responses that bring their conversation."""
+    """Reject a reference to a stored conversation, as conversations are not stored here."""
     if fields.get("conversation") is not None:
         raise Incompatible("Conversations are not stored here. Send the whole conversation as input.", "conversation")
     return fields

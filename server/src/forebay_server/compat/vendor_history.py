@@ -1,6 +1,6 @@
-"""Conversations that Anthropic's or OpenAI's servers began: what only they write becomes what vLLM takes.
+"""Converts the blocks and items that only Anthropic's or OpenAI's servers write into a conversation. Pure.
 
-vLLM 0.32 refuses a request for one such block or item anywhere in its history. Pure.
+vLLM 0.32 rejects a request with one such block or item anywhere in its history.
 """
 
 import json
@@ -12,21 +12,21 @@ from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of, merge_tools
 
 SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
-"""Blocks of Anthropic's with a call of a tool that its servers ran."""
+"""Anthropic's blocks with a call of a tool that its servers ran."""
 
 RESULT = "_tool_result"
-"""How the types of Anthropic's blocks end that hold the result of such a call, as in web_search_tool_result."""
+"""Suffix of the types of Anthropic's blocks with the result of such a call, as in web_search_tool_result."""
 
 DOCUMENTS = ("document", "search_result", "container_upload", "compaction")
-"""Further blocks of Anthropic's that vLLM does not know."""
+"""Further blocks of Anthropic's API that vLLM does not know."""
 
 ANSWERED_CALLS = {"local_shell_call": "local_shell", "shell_call": "shell", "apply_patch_call": "apply_patch"}
-"""Items of the Responses API whose result is an item of its own, its type with _output -> the name of the tool."""
+"""Items of the Responses API whose result is an item of its own (suffix _output) -> the name of the tool."""
 
 FINISHED_CALLS = ("code_interpreter_call", "file_search_call", "mcp_call")
-"""Items of the Responses API that hold a call and its result."""
+"""Items of the Responses API with both a call and its result."""
 
-SPENT_ITEMS = (
+REMOVED_ITEMS = (
     "configuration_update",
     "image_generation_call",
     "mcp_approval_request",
@@ -35,17 +35,17 @@ SPENT_ITEMS = (
     "tool_search_call",
     "web_search_call",
 )
-"""Items of the Responses API that say nothing which the messages around them do not say, or nothing in text."""
+"""Items of the Responses API that add no text to the messages around them. They are removed."""
 
 NOT_INCLUDABLE = ("web_search_call.action.sources", "web_search_call.results")
-"""What vLLM refuses of OpenAI's values of `include` of the Responses API: nothing makes it here."""
+"""OpenAI's values of `include` that vLLM rejects. This server never has such data."""
 
 
 def adapt_anthropic_history(fields: Fields) -> Fields:
-    """The messages of the Messages API in blocks that vLLM knows.
+    """Convert the messages of the Messages API to blocks that vLLM knows.
 
     Raises:
-        Incompatible: there is a document or a file that cannot be read here.
+        Incompatible: the messages have a document or a file that cannot be read here.
     """
     messages = fields.get("messages")
     if not isinstance(messages, list):
@@ -54,18 +54,18 @@ def adapt_anthropic_history(fields: Fields) -> Fields:
 
 
 def _with_content(holder: Any, adapt: Any) -> Any:
-    """A message or a block, its list of blocks adapted."""
+    """Convert the list of blocks of a message or a block by `adapt`."""
     if not isinstance(holder, dict) or not isinstance(holder.get("content"), list):
         return holder
     return {**holder, "content": adapt(holder["content"])}
 
 
 def _adapt_blocks(blocks: list[Any]) -> list[Any]:
-    return [made for block in blocks for made in _adapt_block(block)]
+    return [converted for block in blocks for converted in _adapt_block(block)]
 
 
 def _adapt_block(block: Any) -> list[Any]:
-    """What stands for a block of a message."""
+    """The blocks that replace a block of a message."""
     kind = kind_of(block)
     if kind == "tool_result":
         return [_with_content(block, _adapt_parts)]
@@ -77,25 +77,25 @@ def _adapt_block(block: Any) -> list[Any]:
 
 
 def _adapt_parts(parts: list[Any]) -> list[Any]:
-    """Text, images and documents, as a message and the result of a client's tool have them."""
-    made = []
+    """Convert the text, images and documents of a message or of the result of a client's tool."""
+    converted = []
     for part in parts:
         kind = kind_of(part)
         _refuse_file(part)
         if kind == "document":
-            made += _read_document(part)
+            converted += _read_document(part)
         elif kind == "search_result":
             title = " ".join(_as_text(part[name]) for name in ("title", "source") if part.get(name))
-            made.append(_text(f"{title}\n{_as_text(part.get('content'))}"))
+            converted.append(_text(f"{title}\n{_as_text(part.get('content'))}"))
         elif kind == "compaction":
-            made.append(_text(part.get("content")))
+            converted.append(_text(part.get("content")))
         else:
-            made.append(part)
-    return made
+            converted.append(part)
+    return converted
 
 
 def _refuse_file(part: Any) -> None:
-    """Raises Incompatible for a part that names a file of Anthropic's."""
+    """Raise Incompatible for a part that refers to a file of Anthropic's Files API."""
     kind = kind_of(part)
     source = part.get("source") if kind in ("document", "image") else None
     if kind == "container_upload" or kind_of(source) == "file":
@@ -103,7 +103,7 @@ def _refuse_file(part: Any) -> None:
 
 
 def _read_document(document: Mapping[str, Any]) -> list[Any]:
-    """A document of text as blocks."""
+    """The blocks of a text document."""
     source = document.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     head = [_text(document[name]) for name in ("title", "context") if document.get(name)]
@@ -122,26 +122,26 @@ def _read_document(document: Mapping[str, Any]) -> list[Any]:
 
 
 def adapt_openai_history(fields: Fields) -> Fields:
-    """The input of the Responses API in items that vLLM knows, with the tools that come within it among the others."""
+    """Convert the input of the Responses API to items that vLLM knows. Add the tools in it to the request's tools."""
     adapted = dict(fields)
     include = fields.get("include")
     if isinstance(include, list):
-        adapted["include"] = [each for each in include if each not in NOT_INCLUDABLE]
+        adapted["include"] = [value for value in include if value not in NOT_INCLUDABLE]
     items = fields.get("input")
     if not isinstance(items, list):
         return adapted
-    adapted["input"] = [made for item in items for made in _adapt_item(item)]
-    brought = [tool for item in items if kind_of(item) in TOOL_ITEMS for tool in list_of(item, "tools")]
+    adapted["input"] = [converted for item in items for converted in _adapt_item(item)]
+    added = [tool for item in items if kind_of(item) in TOOL_ITEMS for tool in list_of(item, "tools")]
     tools = fields.get("tools") or []
-    if brought and isinstance(tools, list):
-        adapted["tools"] = merge_tools([*tools, *brought])
+    if added and isinstance(tools, list):
+        adapted["tools"] = merge_tools([*tools, *added])
     return adapted
 
 
 def _adapt_item(item: Any) -> list[Any]:
-    """What stands for an item of the input."""
+    """The items that replace an item of the input."""
     kind = kind_of(item)
-    if kind in SPENT_ITEMS or kind in TOOL_ITEMS:
+    if kind in REMOVED_ITEMS or kind in TOOL_ITEMS:
         return []
     if kind == "reasoning":
         return _read_reasoning(item)
@@ -151,32 +151,32 @@ def _adapt_item(item: Any) -> list[Any]:
         return [_output(item, item.get("output") or item.get("status"))]
     if kind in FINISHED_CALLS:
         name = item.get("name") or kind.removesuffix("_call")
-        asked = item.get("arguments") or item.get("code") or item.get("queries")
-        given = item.get("output") or item.get("outputs") or item.get("results") or item.get("error")
-        return [_call(item, _as_text(name), asked), _output(item, given)]
+        call_input = item.get("arguments") or item.get("code") or item.get("queries")
+        result = item.get("output") or item.get("outputs") or item.get("results") or item.get("error")
+        return [_call(item, _as_text(name), call_input), _output(item, result)]
     return [item]
 
 
 def _read_reasoning(item: Mapping[str, Any]) -> list[Any]:
-    """Reasoning without what only its author can decipher; nothing where nothing else is in it."""
+    """Remove the encrypted part of reasoning, or the item if it has no other part."""
     rest = {name: value for name, value in item.items() if name != "encrypted_content"}
     hidden = item.get("encrypted_content") and not item.get("content") and not item.get("summary")
     return [] if hidden else [rest]
 
 
-def _call(item: Mapping[str, Any], name: str, asked: Any) -> Fields:
-    """A call as of a function. vLLM wants its arguments as the JSON of an object."""
-    if isinstance(asked, str):
+def _call(item: Mapping[str, Any], name: str, call_input: Any) -> Fields:
+    """Convert a call to the call of a function. vLLM requires its arguments to be the JSON of an object."""
+    if isinstance(call_input, str):
         try:
-            asked = json.loads(asked)
+            call_input = json.loads(call_input)
         except (ValueError, RecursionError):
-            asked = {"input": asked}
-    arguments = _dump(leave_out_files(asked if isinstance(asked, dict) else {"input": asked}))
+            call_input = {"input": call_input}
+    arguments = _dump(leave_out_files(call_input if isinstance(call_input, dict) else {"input": call_input}))
     return {"type": "function_call", "call_id": _call_id(item), "name": name, "arguments": arguments}
 
 
-def _output(item: Mapping[str, Any], given: Any) -> Fields:
-    return {"type": "function_call_output", "call_id": _call_id(item), "output": _as_text(given)}
+def _output(item: Mapping[str, Any], result: Any) -> Fields:
+    return {"type": "function_call_output", "call_id": _call_id(item), "output": _as_text(result)}
 
 
 def _call_id(item: Mapping[str, Any]) -> str:
@@ -184,12 +184,12 @@ def _call_id(item: Mapping[str, Any]) -> str:
 
 
 def _text(content: Any) -> Fields:
-    """A block of text. What is text already stays as it is."""
+    """A block of text. A string stays as it is."""
     return {"type": "text", "text": content if isinstance(content, str) else _as_text(content)}
 
 
 def _as_text(content: Any) -> str:
-    """Text, parts of text joined, anything else as JSON without what is encrypted; all without encoded files."""
+    """Convert content to text without encoded files: join parts of text, and write anything else as JSON."""
     if content is None:
         return ""
     content = leave_out_files(content)
@@ -205,7 +205,7 @@ def _is_text(part: Any) -> bool:
 
 
 def _dump(content: Any) -> str:
-    """The JSON of a result, its parts without the fields that only their author can decipher."""
+    """Write content as JSON, its parts without the fields that only their author can decipher."""
     parts = [_without_secrets(part) for part in content] if isinstance(content, list) else _without_secrets(content)
     return json.dumps(parts, ensure_ascii=False)
 

@@ -1,4 +1,4 @@
-"""Tools of Anthropic and OpenAI that have a type in place of a schema: dropped, given a schema, or refused. Pure."""
+"""Anthropic's and OpenAI's tools with a type instead of a schema: removed, given a schema, or rejected. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ SERVER_TOOLS = (
     "web_fetch_",
     "web_search_",
 )
-"""How the types of Anthropic's tools begin that its own servers run. The model does not see them here."""
+"""Prefixes of the types of Anthropic's tools that its own servers run. The model does not see them here."""
 
 CLIENT_TOOLS = {
     "bash_": {
@@ -67,7 +67,7 @@ CLIENT_TOOLS = {
         },
     },
 }
-"""How the types of Anthropic's tools begin that a client runs -> what its own models know of them.
+"""Prefix of the types of Anthropic's tools that a client runs -> what Anthropic's models know of them.
 
 Source: https://docs.claude.com/en/docs/agents-and-tools/tool-use
 """
@@ -83,28 +83,26 @@ FOREIGN_TOOLS = (
     "tool_search",
     "web_search",
 )
-"""How the types of the Responses API's tools begin that OpenAI's servers run, or that only its own models know: vLLM
-leaves them out and says nothing."""
+"""Prefixes of the types of Responses API tools that OpenAI's servers run, or that only its models know. vLLM removes
+them without an error."""
 
 TOOL_SERVER_TOOLS = ("code_interpreter", "container", "mcp", "web_search_preview")
-"""Those that vLLM itself runs where TOOL_SERVER is set; they are left to it."""
-
+"""Tools that vLLM itself runs where TOOL_SERVER is set. They stay in the request."""
 
 TOOL_ITEMS = ("additional_tools", "tool_search_output")
-"""Items of the Responses API that bring tools in the middle of a conversation, as Codex sends them for some models."""
-
+"""Items of the Responses API that add tools in the middle of a conversation. Codex sends them for some models."""
 
 Adapted = tuple[Fields, tuple[str, ...]]
-"""The fields of a request, and the names of the tools that they had and have no more."""
+"""The fields of a request, and the names of the tools that were removed from them."""
 
 
 def adapt_anthropic_tools(fields: Fields) -> Adapted:
-    """Tools of the Messages API that have a type of Anthropic's in place of a schema; no tools where the list is empty.
+    """Convert tools of the Messages API that have one of Anthropic's types instead of a schema. Remove an empty list.
+
+    vLLM 0.32 treats an empty list as tools that the model may call, and rejects it where no tool parser is set.
 
     Raises:
-        Incompatible: a tool is forced, or described, that cannot be used here.
-
-    vLLM 0.32 takes an empty list for tools that the model may call, and refuses it where there is no parser for calls.
+        Incompatible: the request describes or forces a tool that cannot be used here.
     """
     tools = fields.get("tools")
     choice = fields.get("tool_choice")
@@ -119,7 +117,7 @@ def adapt_anthropic_tools(fields: Fields) -> Adapted:
             adapted.append(tool)
         elif kind.startswith(SERVER_TOOLS):
             left_out.append(str(tool.get("name") or kind))
-        elif known := next((CLIENT_TOOLS[each] for each in CLIENT_TOOLS if kind.startswith(each)), None):
+        elif known := next((CLIENT_TOOLS[prefix] for prefix in CLIENT_TOOLS if kind.startswith(prefix)), None):
             adapted.append({"name": tool.get("name"), **known})
         else:
             name = tool.get("name") or kind
@@ -139,10 +137,10 @@ def adapt_anthropic_tools(fields: Fields) -> Adapted:
 
 
 def adapt_openai_tools(fields: Fields) -> Adapted:
-    """Tools of the Responses API without those that nobody runs here, and without grammars, which vLLM refuses.
+    """Remove the tools of the Responses API that this server cannot run, and grammars, which vLLM rejects.
 
     Raises:
-        Incompatible: a tool is forced that nobody runs here, or any tool where none is left.
+        Incompatible: the request forces a removed tool, or any tool where all are removed.
     """
     tools = fields.get("tools")
     offered = tools if isinstance(tools, list) else []
@@ -153,13 +151,13 @@ def adapt_openai_tools(fields: Fields) -> Adapted:
     if left_out and not kept:
         return _without_tools(adapted, choice in (None, "auto", "none")), left_out
     if isinstance(tools, list):
-        tools = [_describe_grammar(each) for tool in kept for each in _free_custom_tools(tool)]
+        tools = [_describe_grammar(freed) for tool in kept for freed in _free_custom_tools(tool)]
         adapted = {**adapted, "tools": tools}
     return adapted, left_out
 
 
 def _adapt_choice(choice: Any, kinds: Collection[str], left_out: Sequence[str]) -> Any:
-    """What a request says of the tools to call, where tools of these kinds are left."""
+    """The tool_choice of a request whose remaining tools have these kinds."""
     forced = kind_of(choice)
     none_left = bool(left_out) and not kinds
     if forced != "allowed_tools" or not isinstance(choice.get("tools"), list):
@@ -178,7 +176,7 @@ def _adapt_choice(choice: Any, kinds: Collection[str], left_out: Sequence[str]) 
 
 
 def _is_absent(part: Any, kinds: Collection[str]) -> bool:
-    """Whether a choice means a tool that some server runs, and that is not among those that are left."""
+    """Whether a choice means a tool that a server runs and that is not of the remaining kinds."""
     kind = kind_of(part)
     return kind.startswith((*FOREIGN_TOOLS, *TOOL_SERVER_TOOLS)) and kind not in kinds
 
@@ -188,12 +186,12 @@ def _no_tool(kind: str) -> Incompatible:
 
 
 def _without_tools(fields: Fields, choice_too: bool = True) -> Fields:
-    gone = ("tools", "tool_choice") if choice_too else ("tools",)
-    return {name: value for name, value in fields.items() if name not in gone}
+    removed = ("tools", "tool_choice") if choice_too else ("tools",)
+    return {name: value for name, value in fields.items() if name not in removed}
 
 
 def kind_of(part: Any) -> str:
-    """The type of a tool, a block or an item; "" where it has none."""
+    """The type of a tool, a block or an item; "" if it has none."""
     kind = part.get("type") if isinstance(part, dict) else None
     return kind if isinstance(kind, str) else ""
 
@@ -204,43 +202,43 @@ def _is_foreign(tool: Any) -> bool:
 
 
 def _free_custom_tools(tool: Any) -> list[Any]:
-    """A namespace without its custom tools, and these beside it: within, vLLM 0.32 does not tell the model of them.
+    """Move the custom tools of a namespace beside it. vLLM 0.32 does not show them to the model inside.
 
-    Codex takes a call of such a tool by its name alone.
+    Codex accepts a call of such a tool by its name alone.
     """
-    within = list_of(tool, "tools") if kind_of(tool) == "namespace" else []
-    custom = [each for each in within if kind_of(each) == "custom"]
+    members = list_of(tool, "tools") if kind_of(tool) == "namespace" else []
+    custom = [member for member in members if kind_of(member) == "custom"]
     if not custom:
         return [tool]
-    rest = [each for each in within if kind_of(each) != "custom"]
+    rest = [member for member in members if kind_of(member) != "custom"]
     return [*([{**tool, "tools": rest}] if rest else []), *custom]
 
 
 def _describe_grammar(tool: Any) -> Any:
-    """A custom tool whose input has a grammar, with the grammar in its description: the model reads it there."""
-    layout = tool.get("format") if kind_of(tool) == "custom" else None
-    if not isinstance(layout, dict) or layout.get("type") != "grammar":
+    """Move the grammar of a custom tool's input to its description, where the model reads it."""
+    grammar = tool.get("format") if kind_of(tool) == "custom" else None
+    if not isinstance(grammar, dict) or grammar.get("type") != "grammar":
         return tool
     rest = {name: value for name, value in tool.items() if name != "format"}
-    rule = f"The input follows this grammar ({layout.get('syntax')}):\n{layout.get('definition')}"
+    rule = f"The input follows this grammar ({grammar.get('syntax')}):\n{grammar.get('definition')}"
     return {**rest, "description": f"{tool.get('description') or ''}\n{rule}".strip()}
 
 
 def merge_tools(tools: list[Any]) -> list[Any]:
-    """Of tools with one type and one name the last, in the place of the first; namespaces of one name as one."""
+    """Merge tools of one type and name: the last takes the place of the first. Join namespaces of one name."""
     merged: dict[Any, Any] = {}
     for number, tool in enumerate(tools):
         key = _identity(tool, number)
         if kind_of(tool) == "namespace" and isinstance(tool.get("tools"), list):
-            within = list_of(merged.get(key, {}), "tools")
-            within.extend(tool["tools"])
-            merged[key] = {**tool, "tools": within}
+            members = list_of(merged.get(key, {}), "tools")
+            members.extend(tool["tools"])
+            merged[key] = {**tool, "tools": members}
         else:
             merged[key] = tool
-    return [_without_doubles(tool) if kind_of(tool) == "namespace" else tool for tool in merged.values()]
+    return [_without_duplicates(tool) if kind_of(tool) == "namespace" else tool for tool in merged.values()]
 
 
-def _without_doubles(namespace: Fields) -> Fields:
+def _without_duplicates(namespace: Fields) -> Fields:
     tools = namespace.get("tools")
     if not isinstance(tools, list):
         return namespace
@@ -248,7 +246,7 @@ def _without_doubles(namespace: Fields) -> Fields:
 
 
 def _identity(tool: Any, number: int) -> tuple[str, object]:
-    """What two declarations of the same tool have in common; `number` for what is no tool."""
+    """The key that two declarations of one tool share. `number` makes the key of anything else unique."""
     if not kind_of(tool):
         return "", number
     name = tool.get("name") or tool.get("server_label")
@@ -256,6 +254,6 @@ def _identity(tool: Any, number: int) -> tuple[str, object]:
 
 
 def list_of(part: Mapping[str, Any], name: str) -> list[Any]:
-    """A field that should be a list; an empty one where it is none."""
+    """A field that should be a list; [] if it is not one."""
     value = part.get(name)
     return value if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""The types of the ASGI specification (asgi.readthedocs.io), as far as they are used here."""
+"""Types of the ASGI specification (asgi.readthedocs.io), and readers of a request's scope."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -10,8 +10,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DIRECT = "forebay.send"
-"""Key of a request's scope: the server's own `send`, which passes every layer between. For the body of an answer only,
-after its head has gone the usual way."""
+"""Key of a request's scope: the HTTP server's own `send`, which bypasses all middleware.
+
+It is for the body of an answer only, after its head was sent through the middleware."""
 
 
 def header(scope: Scope, name: bytes) -> str:
@@ -23,5 +24,5 @@ def header(scope: Scope, name: bytes) -> str:
 
 
 def is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks what it may send (a CORS preflight request), which it does without a key."""
+    """Whether this is a CORS preflight request, which browsers send without a key."""
     return scope.get("method") == "OPTIONS" and bool(header(scope, b"access-control-request-method"))

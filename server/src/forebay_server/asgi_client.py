@@ -1,4 +1,4 @@
-"""A request to vLLM's app from within this process: the server's own at the start, and those of jobs."""
+"""Sends requests to vLLM's app from within this process: warm-up requests and the requests of jobs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from forebay_server.asgi import App, Message, Scope
 
 LEAVE_SECONDS = 5.0
-"""How long a request that is ended early may take to notice. vLLM ends what it generates when the client disconnects;
-a cancelled request would go on generating in a task of its own."""
+"""How long a request that is ended early may take to stop. vLLM stops generating when the client disconnects. After a
+cancellation it would go on generating in a separate task."""
 
 
 @dataclass(frozen=True)
 class AppReply:
-    """An answer whose body may still be on its way."""
+    """An answer whose body may not be complete yet."""
 
     status: int
     content_type: str
@@ -30,24 +30,24 @@ class AppReply:
 
 
 @asynccontextmanager
-async def asked(app: App, scope: Scope, body: bytes) -> AsyncIterator[AppReply]:
-    """Send the request that `scope` describes to `app`. To leave the context ends the request, finished or not.
+async def open_request(app: App, scope: Scope, body: bytes) -> AsyncIterator[AppReply]:
+    """Send the request that `scope` describes to `app`. Leaving the context ends the request, finished or not.
 
-    Until then the client is there: vLLM gives up a request whose client has gone, and answers it with 200 and null.
-    Raises what the app raises, and RuntimeError when it ends without an answer.
+    Until then the client counts as connected. vLLM aborts a request whose client has disconnected, and answers it with
+    200 and null. Raises what the app raises, and RuntimeError if it ends without an answer.
     """
     requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     messages: asyncio.Queue[Message | None] = asyncio.Queue()
-    gone = asyncio.Event()
+    disconnected = asyncio.Event()
 
     async def receive() -> Message:
         if requests:
             return requests.pop()
-        await gone.wait()
+        await disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def put(message: Message) -> None:
-        if gone.is_set():
+        if disconnected.is_set():
             raise OSError("Nobody waits for the answer any more.")
         messages.put_nowait(message)
 
@@ -61,7 +61,7 @@ async def asked(app: App, scope: Scope, body: bytes) -> AsyncIterator[AppReply]:
         types = [value for name, value in head.get("headers", ()) if name.lower() == b"content-type"]
         yield AppReply(head["status"], types[0].decode("latin-1") if types else "", _body(messages, running))
     finally:
-        gone.set()
+        disconnected.set()
         try:
             await asyncio.wait((running,), timeout=LEAVE_SECONDS)
         finally:
@@ -70,7 +70,7 @@ async def asked(app: App, scope: Scope, body: bytes) -> AsyncIterator[AppReply]:
 
 
 def content_headers(body: bytes, content_type: str = "application/json") -> list[tuple[bytes, bytes]]:
-    """The headers that go with `body`; none with none."""
+    """The headers for `body`; none for an empty body."""
     if not body:
         return []
     return [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]

@@ -1,4 +1,4 @@
-"""Which request to the OpenAI API a job's input stands for: pure."""
+"""Converts a job's input to a request to the OpenAI API. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,17 +21,17 @@ __all__ = ["Call", "Form", "JobError", "call_of"]
 
 
 class Form(StrEnum):
-    """What the job's output looks like."""
+    """The form of a job's output."""
 
     TOKENS = "tokens"
     """{"choices": [{"tokens": […]}], "usage": {"input", "output"}}: for prompt and messages."""
     OPENAI = "openai"
     """OpenAI's object, or its stream as RAW_OPENAI_OUTPUT says: for openai_route and openai_input."""
     ROUTE = "route"
-    """What the route answers, or its events one by one: for route, and for prompt and messages with RAW_VLLM_OUTPUT."""
+    """The route's answer, or its events one by one: for route, and for prompt and messages with RAW_VLLM_OUTPUT."""
     WHOLE_ANSWER = "whole answer"
-    """{"status_code", "body"} of what the route answers, errors too: for route with whole_answer, as the gateway sends
-    the lines of batches."""
+    """{"status_code", "body"} of the route's answer, also of an error: for route with whole_answer, which the gateway
+    sends for the lines of batches."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Call:
     body: dict[str, Any] | None
     form: Form
     batching: dict[str, float] = field(default_factory=dict)
-    """What the input says of batch sizes: any of the keys of BATCHING."""
+    """The batch sizes that the input sets, by keys of BATCHING."""
 
 
 STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
-"""Each chunk then counts the tokens so far."""
+"""With these options each chunk has the number of tokens so far."""
 
 
 def call_of(content: object, *, raw: bool = False) -> Call:

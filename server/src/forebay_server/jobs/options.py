@@ -1,4 +1,4 @@
-"""The options of a job: which ones a request takes, and where each belongs. Pure."""
+"""The options of a job: which options a request has, and where they belong in the input. Pure."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -15,7 +15,7 @@ class JobError(Exception):
 
 
 DEFAULT_MAX_TOKENS = 100
-"""Of prompt and messages: what worker-vllm took (its documentation says 16)."""
+"""The default for prompt and messages in worker-vllm's code (its documentation says 16)."""
 
 BATCHING = ("max_batch_size", "min_batch_size", "batch_size_growth_factor")
 
@@ -52,15 +52,15 @@ SAMPLING = frozenset(
         "vllm_xargs",
     }
 )
-"""Sampling parameters that OpenAI's API of vLLM takes by the same name."""
+"""Sampling parameters that have the same name in vLLM's OpenAI API."""
 
 RENAMED = {"guided_decoding": "structured_outputs"}
 
 REMOVED_PARTS = ("backend", "disable_fallback")
-"""Of guided_decoding: vLLM drops them from structured_outputs, and chooses the backend itself."""
+"""Parts of guided_decoding that structured_outputs lacks. vLLM chooses the backend itself."""
 
 UNUSED = frozenset({"best_of", "detokenize", "early_stopping", "output_kind"})
-"""Those that vLLM has no more. best_of must not ask for more than n."""
+"""Sampling parameters that vLLM has removed. best_of must not exceed n."""
 
 CHAT_ONLY = frozenset(
     {
@@ -85,10 +85,10 @@ CHAT_ONLY = frozenset(
     }
 )
 COMPLETION_ONLY = frozenset({"prompt_embeds", "suffix"})
-"""Fields that one of the two requests has, and those that the server takes for it in place of vLLM."""
+"""Fields that only one of the two requests has, also those that the server handles instead of vLLM."""
 
 OWN_NAMES = frozenset({"model", "request_id", "session_id"})
-"""Fields of a request that change nothing in its tokens: beside the options a client's own may have such a name."""
+"""Fields of a request that do not change its tokens. Clients may have fields of their own by these names."""
 
 OPTIONS = (
     SAMPLING
@@ -127,13 +127,13 @@ Source: ChatCompletionRequest and CompletionRequest of vLLM 0.32.
 """
 
 NATIVE_OPTIONS = SAMPLING | RENAMED.keys() | GUIDED.keys() | {"guided_decoding_backend"}
-"""What sampling_params take for an output of tokens. The last is refused with the reason."""
+"""The sampling_params for an output of tokens. The last one is rejected with the reason."""
 
 NATIVE_PLACE, OPENAI_PLACE, ROUTE_PLACE = "input.sampling_params", "input.openai_input", "input.body"
-"""Where the options of the request are: beside prompt or messages, beside openai_route, beside route."""
+"""Where the options belong: with prompt or messages, with openai_route, with route."""
 
 NATIVE = ("messages", "prompt", "sampling_params", "stream")
-"""What an input with prompt or messages has, and no other."""
+"""The fields of an input with prompt or messages, which other forms lack."""
 
 INPUT_NAMES = frozenset(
     {
@@ -148,30 +148,30 @@ INPUT_NAMES = frozenset(
         "whole_answer",
     }
 )
-"""What an input of some form has beside a model."""
+"""All fields of all forms of an input, besides model."""
 
 NOTHING: tuple[Any, ...] = (None, "", [])
-"""Values that ask for nothing, wherever they stand."""
+"""Values that count as unset for every option."""
 
 OFF_BY_DEFAULT = ("echo", "logprobs", "prompt_logprobs")
-"""Options whose value false asks for nothing either."""
+"""Options for which false counts as unset too."""
 
 MAX_COMPARED = 64
-"""Unknown names of an input that are compared with known ones, which takes time."""
+"""The most unknown names of an input that are compared with known names, as a comparison takes time."""
 
 PLAIN_WORD = 5
-"""Letters up to which a name without an underscore is a word that a client may use for itself, such as stop."""
+"""The most letters of a name without an underscore that counts as the client's own word, such as stop."""
 
 
 def refuse_misplaced(content: Mapping[str, Any], place: str, more: set[str], *, raw: bool) -> None:
-    """Raise JobError for an option that has no effect where it stands, as RunPod's workers ignored it there.
+    """Raise JobError for an option at a place where it has no effect. RunPod's workers ignored it there.
 
-    A name that is no option, nor like one, is the client's own.
+    A name that is neither an option nor similar to one is the client's own.
 
     Args:
         content: the input.
-        place: where the options of its form are.
-        more: what else belongs there, or has no effect, in this form.
+        place: where the options belong in this form of an input.
+        more: further fields that belong at `place`, or have no effect, in this form.
         raw: whether sampling_params have all fields of a request.
     """
     unknown = []
@@ -195,15 +195,16 @@ def _place(name: str, place: str, raw: bool) -> str:
 
 
 def _find_like(name: str) -> str:
-    """The name that `name` differs from by one letter, by case or by underscores; "" without one.
+    """Find a known name that differs from `name` by one letter, by case or by underscores. Returns "" if none does.
 
-    It is stricter than a suggestion, since clients have names of their own: userId is not user.
+    This is stricter than a suggestion, since clients have names of their own: userId is not user.
     """
     plain = _plain(name)
     limit = int(len(plain) > PLAIN_WORD)
-    similar = [each for each in COMPARED if abs(len(each[0]) - len(plain)) <= limit]
-    distance, known = min(((edit_distance(plain, like, limit), each) for like, each in similar), default=(2, ""))
-    return known if distance <= limit else ""
+    similar = [(letters, known) for letters, known in COMPARED if abs(len(letters) - len(plain)) <= limit]
+    distances = ((edit_distance(plain, letters, limit), known) for letters, known in similar)
+    distance, nearest = min(distances, default=(2, ""))
+    return nearest if distance <= limit else ""
 
 
 def _plain(name: str) -> str:
@@ -213,13 +214,15 @@ def _plain(name: str) -> str:
 COMPARED = tuple(
     (_plain(name), name) for name in (OPTIONS | INPUT_NAMES) - {"documents"} if "_" in name or len(name) > PLAIN_WORD
 )
-"""The names that one of an input may be meant for, each with its letters alone."""
+"""(letters alone, name) of the known names that an unknown name is compared with."""
 
 
 def sampling_fields(parameters: Mapping[str, Any], path: str, *, raw: bool) -> dict[str, Any]:
-    """Sampling parameters as fields of a request to `path`. Raises JobError for one that would have no effect.
+    """Convert sampling parameters to fields of a request to `path`.
 
-    `raw`: they may be any field of the request, and there is no max_tokens where they have none.
+    With `raw` they may be any field of the request, and max_tokens gets no default.
+
+    Raises JobError for a parameter that would have no effect.
     """
     fields: dict[str, Any] = {}
     if not raw and "max_completion_tokens" not in parameters:
@@ -249,8 +252,7 @@ def sampling_fields(parameters: Mapping[str, Any], path: str, *, raw: bool) -> d
 
 
 def _check_renamed(name: str, parameters: Mapping[str, Any]) -> None:
-    """Raise JobError for a parameter by its old name that would take the place of the new one, or have a part that vLLM
-    has no more."""
+    """Raise JobError for an old name if the new name is set too, or if the value has a part that vLLM has removed."""
     if parameters.get(RENAMED[name]) not in NOTHING:
         raise JobError(f"sampling_params: send {name} or {RENAMED[name]}, not both.")
     value = parameters[name]

@@ -1,4 +1,4 @@
-"""The output of a job, item by item, made of the answer that the OpenAI API gave."""
+"""Converts an answer of the OpenAI API to the output of a job, item by item."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -12,28 +12,28 @@ DONE = "[DONE]"
 
 
 class OutputBatches:
-    """How many tokens or chunks an item has: the least, then so many times more each time, up to the most.
+    """The sizes of consecutive items, in tokens or chunks. They grow by the factor `growth` up to `max_size`.
 
-    With the defaults: 1, 3, 9, 27, 50, 50, … As in worker-vllm all items have the most when the numbers do not grow.
+    With the defaults: 1, 3, 9, 27, 50, 50, … As in worker-vllm, all items have `max_size` where the sizes cannot grow.
     """
 
-    def __init__(self, most: float, least: float, growth: float) -> None:
-        self._most = most
+    def __init__(self, max_size: float, min_size: float, growth: float) -> None:
+        self._max_size = max_size
         self._growth = growth
-        self._grows = growth > 1 and least >= 1 and most > least
-        self._size = least if self._grows else most
+        self._grows = growth > 1 and min_size >= 1 and max_size > min_size
+        self._size = min_size if self._grows else max_size
 
     def full(self, count: int) -> bool:
-        """Whether an item with `count` is complete; if so the next may be larger."""
+        """Whether an item of `count` tokens or chunks is complete. If it is, the next one may be larger."""
         if count < self._size:
             return False
         if self._grows:
-            self._size = min(self._size * self._growth, self._most)
+            self._size = min(self._size * self._growth, self._max_size)
         return True
 
 
 def batches(call: Call, settings: JobSettings) -> OutputBatches:
-    """The job's own batch sizes, or the server's. Events of a route come one by one where the job has none."""
+    """The batch sizes of the job, else of the server. Events of a route come one by one unless the job sets sizes."""
     if call.form is Form.ROUTE and not call.batching:
         return OutputBatches(1, 1, 1)
     return OutputBatches(
@@ -44,7 +44,7 @@ def batches(call: Call, settings: JobSettings) -> OutputBatches:
 
 
 async def emit(call: Call, reply: AppReply, settings: JobSettings) -> AsyncGenerator[object, None]:
-    """The items of the job's output as they come to be.
+    """Yield the items of the job's output as the answer arrives.
 
     Raises JobError for an error, at once or within a stream, unless the call asks for the whole answer.
     """
@@ -81,28 +81,28 @@ async def _grouped(reply: AppReply, sizes: OutputBatches) -> AsyncIterator[list[
 
 
 async def _token_items(reply: AppReply, sizes: OutputBatches, choices: int) -> AsyncIterator[dict[str, Any]]:
-    """Items with a list of tokens for each of the `choices`, and the usage from the first item to this one."""
+    """Yield items with a list of tokens for each of the `choices`, and the usage up to this item."""
     tokens: list[list[str]] = [[] for _ in range(choices)]
-    written = [0] * choices
-    read = count = 0
+    output_tokens = [0] * choices
+    input_tokens = count = 0
 
     def item() -> dict[str, Any]:
         lists = [{"tokens": texts} for texts in tokens]
-        return {"choices": lists, "usage": {"input": read, "output": sum(written)}}
+        return {"choices": lists, "usage": {"input": input_tokens, "output": sum(output_tokens)}}
 
     async for event in _events(reply):
         if event == DONE:
             continue
         chunk = json.loads(event)
         usage = chunk.get("usage") or {}
-        read = usage.get("prompt_tokens", read)
+        input_tokens = usage.get("prompt_tokens", input_tokens)
         for choice in chunk.get("choices", ()):
             text = _text(choice)
             if text is None:
                 continue
             index = choice["index"]
             tokens[index].append(text)
-            written[index] = usage.get("completion_tokens") or written[index] + 1
+            output_tokens[index] = usage.get("completion_tokens") or output_tokens[index] + 1
             count += 1
         if count and sizes.full(count):
             yield item()
@@ -113,7 +113,7 @@ async def _token_items(reply: AppReply, sizes: OutputBatches, choices: int) -> A
 
 
 def _text(choice: dict[str, Any]) -> str | None:
-    """The new text of a choice; None where a chat's chunk has none, such as the first, which has only the role."""
+    """The new text of a choice. None for a chat's chunk without text, such as the first, which has only the role."""
     if "text" in choice:
         return str(choice["text"])
     delta = choice.get("delta", {})
@@ -122,7 +122,7 @@ def _text(choice: dict[str, Any]) -> str | None:
 
 
 def _tokens(content: dict[str, Any]) -> dict[str, Any]:
-    """A completion or chat completion as worker-vllm gave it: the whole text is one token."""
+    """Convert a completion or chat completion to worker-vllm's form: the whole text is one token."""
     choices = sorted(content["choices"], key=lambda choice: int(choice["index"]))
     texts = [choice["text"] if "text" in choice else choice["message"].get("content") or "" for choice in choices]
     usage = content["usage"]
@@ -133,7 +133,7 @@ def _tokens(content: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _events(reply: AppReply) -> AsyncIterator[str]:
-    """The data of server-sent events, whatever pieces they arrive in. Raises JobError for an error among them."""
+    """Yield the data of server-sent events, which may arrive in any pieces. Raises JobError for an error event."""
     rest = b""
     async for piece in reply.body:
         *complete, rest = (rest + piece).split(b"\n\n")
@@ -151,7 +151,7 @@ async def _all(reply: AppReply) -> bytes:
 
 
 def _parsed(body: bytes) -> Any:
-    """JSON, or the text of a route that answers in another way."""
+    """Parse JSON. Returns other answers as text."""
     try:
         return json.loads(body)
     except ValueError:

@@ -29,7 +29,7 @@ JOB_LINES = pod.JOB_LINES.encode()
 
 
 class RunSync:
-    """Takes jobs, at most `settings.max_concurrency` at once; everything else goes to `app` as it is."""
+    """Runs jobs, at most `settings.max_concurrency` at once. Passes all other requests to `app`."""
 
     def __init__(self, app: App, settings: JobSettings) -> None:
         self._app = app
@@ -63,8 +63,8 @@ class RunSync:
                 raise ValueError("it has no input")
             seconds = _time_limit(job, self._settings)
         except ValueError as error:
-            wrong = ApiError(400, f'The body must be JSON such as {{"input": {{"prompt": "Hello"}}}}: {error}.')
-            await send_error(wrong, send)
+            invalid = ApiError(400, f'The body must be JSON such as {{"input": {{"prompt": "Hello"}}}}: {error}.')
+            await send_error(invalid, send)
             return
         transport = WithinProcess(self._app, scope)
         if (b"accept", JOB_LINES) in scope["headers"]:
@@ -72,15 +72,15 @@ class RunSync:
         else:
             answering = _send_whole(send, run(job["input"], transport, self._settings, seconds), arrived)
         running = asyncio.create_task(answering)
-        left = asyncio.create_task(_disconnected(receive))
+        disconnected = asyncio.create_task(_disconnected(receive))
         try:
-            await asyncio.wait((running, left), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((running, disconnected), return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 await running
         finally:
-            for task in (running, left):
+            for task in (running, disconnected):
                 task.cancel()
-            await asyncio.gather(running, left, return_exceptions=True)
+            await asyncio.gather(running, disconnected, return_exceptions=True)
 
 
 def too_many(limit: int) -> ApiError:
@@ -90,7 +90,7 @@ def too_many(limit: int) -> ApiError:
 
 
 class RefusedCall(Exception):
-    """The request that a job stands for is refused before it is sent; the job asks for the whole answer."""
+    """The request of a job is rejected before it is sent, and the job asks for the whole answer."""
 
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.message)
@@ -98,7 +98,7 @@ class RefusedCall(Exception):
 
 
 async def run(content: object, transport: Transport, settings: JobSettings, seconds: float) -> dict[str, Any]:
-    """Run one job to its end. Returns {"output", "status": "COMPLETED"}, or {"error", "status"} of one that failed."""
+    """Run a job to its end. Returns {"output", "status": "COMPLETED"}, or {"error", "status"} if it fails."""
     output: list[object] = []
 
     async def take(item: object) -> None:
@@ -115,7 +115,7 @@ async def run_to(
     settings: JobSettings,
     seconds: float,
 ) -> dict[str, Any]:
-    """Run one job, whose output is taken item by item. Returns {"status"}, and {"error"} of one that failed."""
+    """Run a job and call `take` with each item of its output. Returns {"status"}, with {"error"} if it fails."""
     try:
         async with asyncio.timeout(seconds):
             call = await resolve(content, transport, raw=settings.raw_vllm_output)
@@ -134,11 +134,11 @@ async def run_to(
 
 
 async def resolve(content: object, transport: Transport, *, raw: bool = False) -> Call:
-    """The request that the job stands for, with a model, under a path that the pod serves. `raw` is call_of's.
+    """Find the request of a job, with a model, under a path that the pod serves. `raw` is call_of's.
 
     Raises:
-        JobError: there is no such request.
-        RefusedCall: it is refused, and the job asks for the whole answer.
+        JobError: the input or its path is not valid.
+        RefusedCall: the request is rejected, and the job asks for the whole answer.
     """
     call = call_of(content, raw=raw)
     path, _, query = call.path.partition("?")
@@ -158,7 +158,7 @@ async def resolve(content: object, transport: Transport, *, raw: bool = False) -
 
 
 async def served_model(transport: Transport) -> str:
-    """The name of the model that a job without one means: the first that is served."""
+    """The name of the first served model, which a job without a model uses."""
     async with transport.send("GET", "/v1/models", None) as reply:
         models = json.loads(b"".join([piece async for piece in reply.body]))
     return str(models["data"][0]["id"])
@@ -176,17 +176,17 @@ async def _emit_to(
 
 
 def envelope(outcome: dict[str, Any], arrived: float) -> dict[str, Any]:
-    """RunPod's answer for a job that is over; times are in milliseconds, and a pod lets no job wait.
+    """RunPod's answer for a finished job. Times are in milliseconds. The delay is 0, as a pod does not queue jobs.
 
-    `workerId` is the pod's name, as the gateway's answers have it.
+    `workerId` is the pod's name, as in the gateway's answers.
     """
-    took = round((time.monotonic() - arrived) * 1000)
-    told = {"delayTime": 0, "executionTime": took, "id": f"sync-{uuid.uuid4()}"}
-    return {**told, **outcome, "workerId": WORKER[1].decode()}
+    execution_time = round((time.monotonic() - arrived) * 1000)
+    times = {"delayTime": 0, "executionTime": execution_time, "id": f"sync-{uuid.uuid4()}"}
+    return {**times, **outcome, "workerId": WORKER[1].decode()}
 
 
 def _time_limit(job: dict[str, Any], settings: JobSettings) -> float:
-    """Seconds: REQUEST_TIMEOUT, or less where the job's policy says so. Raises ValueError."""
+    """The job's time limit in seconds: REQUEST_TIMEOUT, or less if the job's policy sets less. Raises ValueError."""
     policy = job.get("policy") or {}
     milliseconds = policy.get("executionTimeout") if isinstance(policy, dict) else None
     if milliseconds is None:
@@ -197,7 +197,7 @@ def _time_limit(job: dict[str, Any], settings: JobSettings) -> float:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The request's body; None when the client left before it was complete."""
+    """Read the request's body. Returns None if the client disconnects before it is complete."""
     body = bytearray()
     while (message := await receive())["type"] == "http.request":
         body += message.get("body", b"")
@@ -216,7 +216,7 @@ async def _send_whole(send: Send, running: Awaitable[dict[str, Any]], arrived: f
 
 
 async def _send_lines(send: Send, content: object, transport: Transport, settings: JobSettings, seconds: float) -> None:
-    """Answer with a line for each item of the output as it comes, and one for the end."""
+    """Send a line for each item of the output when it arrives, and a last line with the status."""
 
     async def write(line: dict[str, Any]) -> None:
         text = json.dumps(line, ensure_ascii=False) + "\n"

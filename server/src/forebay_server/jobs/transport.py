@@ -1,4 +1,4 @@
-"""What carries the requests of a job: within this process here, over HTTP elsewhere."""
+"""Sends the requests of jobs: here within this process. Another runner may send them over HTTP."""
 
 import json
 from collections.abc import AsyncIterator
@@ -6,20 +6,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from forebay_server.asgi import DIRECT, App, Scope
-from forebay_server.asgi_client import AppReply, asked, content_headers
+from forebay_server.asgi_client import AppReply, content_headers, open_request
 
 PASSED_ON = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"user-agent"})
-"""Headers of the job's own request that the request within has too."""
+"""Headers that are copied from the job's request to the inner request."""
 
 
 class Transport(Protocol):
-    """Carries one request. To leave the context ends the request, finished or not."""
+    """Sends one request. Leaving the context ends the request, finished or not."""
 
     def send(self, method: str, path: str, body: dict[str, Any] | None) -> AbstractAsyncContextManager[AppReply]: ...
 
 
 class WithinProcess:
-    """Asks an ASGI app, in the scope of the request that brought the job."""
+    """Sends requests to an ASGI app, in the scope of the job's request."""
 
     def __init__(self, app: App, scope: Scope) -> None:
         self._app = app
@@ -28,7 +28,7 @@ class WithinProcess:
     @asynccontextmanager
     async def send(self, method: str, path: str, body: dict[str, Any] | None) -> AsyncIterator[AppReply]:
         content = b"" if body is None else json.dumps(body).encode()
-        async with asked(self._app, self._inner_scope(method, path, content), content) as reply:
+        async with open_request(self._app, self._inner_scope(method, path, content), content) as reply:
             yield reply
 
     def _inner_scope(self, method: str, path: str, content: bytes) -> Scope:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from forebay_server.asgi import App, Scope
-from forebay_server.asgi_client import asked, content_headers
+from forebay_server.asgi_client import content_headers, open_request
 
 BOUNDARY = "forebay-warm-up"
 
@@ -89,7 +89,7 @@ async def ask(app: App, lifespan: Scope, request: WarmUp) -> None:
         "state": dict(lifespan.get("state", {})),
     }
     try:
-        async with asked(app, scope, request.body) as reply:
+        async with open_request(app, scope, request.body) as reply:
             answer = await reply.read()
     except Exception as error:
         message = f"POST {request.path} was answered with {type(error).__name__}: {error}"

@@ -1,6 +1,6 @@
-"""The parts of this process that vLLM meets by import path: it makes the middleware and the plugin itself.
+"""Composes the parts of this process. vLLM creates the middleware and the plugin by their import paths.
 
-`begin` is called once by the command line before vLLM runs.
+The command line calls `begin` once before vLLM runs.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from forebay_server.serving.key_ring import KeyRing, has_keys
 from forebay_server.serving.limits import BodyLimits
 
 MIDDLEWARE = f"{__name__}.ForebayMiddleware"
-"""For vLLM's --middleware."""
+"""The value of vLLM's --middleware."""
 
 PLUGIN = "forebay"
 """The name of the entry point in vllm.endpoint_plugins, for VLLM_PLUGINS."""
@@ -33,7 +33,7 @@ PLUGIN = "forebay"
 
 @dataclass
 class ServerProcess:
-    """What the gate and the plugin share."""
+    """The objects that the middleware and the plugin share."""
 
     state: ServerState
     keys: KeyRing | None
@@ -41,25 +41,25 @@ class ServerProcess:
     limits: BodyLimits
     jobs: JobSettings
     tasks: Collection[str] | None = None
-    """What the model can do, in vLLM's words; set by the plugin."""
+    """The model's tasks, as vLLM names them. The plugin sets them."""
     strict_max_tokens: bool = False
-    """Whether a max_tokens above the context is refused."""
+    """Whether a max_tokens above the context is rejected."""
     patience: Patience = field(default_factory=Patience)
     watch: EngineWatch | None = None
-    """Of the engine, from when there is one."""
+    """The watch of the engine; None before the engine exists."""
     control: Control = field(default_factory=lambda: Control(None))
     model: str = ""
-    """The name it is served by."""
+    """The name that the model is served by."""
     fork_engine: bool = False
-    """Whether the engine's process is to be forked: see launch.may_fork."""
+    """Whether the engine's process must be forked: see launch.may_fork."""
     chat_template: bool = False
-    """Whether the user gave a chat template: it must work."""
+    """Whether the user gave a chat template. The warm-up then checks it."""
     _requests: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
-    """Those that showed at the start that the model works; the first is the probe."""
+    """The warm-up requests. The first one is the probe of the idle engine."""
     _keeper: asyncio.Task[None] | None = None
 
     def observe(self, engine_client: Any, app_state: Any, arguments: Any) -> None:
-        """Called by the plugin, on vLLM's event loop, once its engine runs."""
+        """Attach the engine. The plugin calls it on vLLM's event loop, once the engine runs."""
         self.watch = EngineWatch(self.patience, vllm_compat.requests_by_engine(engine_client))
         self.state.attach_engine(
             dead=lambda: bool(engine_client.errored),
@@ -109,8 +109,8 @@ _current: ServerProcess | None = None
 
 
 def begin(settings: Settings, state: ServerState) -> ServerProcess:
-    """Raises StartError when the keys cannot be used."""
-    global _current  # noqa: PLW0603 - vLLM gives its plugins no other way to what was made before it
+    """Create the objects of this process. Raises StartError if the keys cannot be used."""
+    global _current  # noqa: PLW0603 - vLLM's plugins have no other way to objects created before vLLM
     keys = KeyRing(settings.keys_dir) if settings.auth == "APIKey" else None
     control = Control(KeyRing(settings.control_dir) if has_keys(settings.control_dir) else None)
     drain = Drain(state, settings.drain_seconds)
@@ -128,14 +128,14 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
 
 
 def current() -> ServerProcess:
-    """Raises RuntimeError where `begin` was not called, so that no server runs without its key check."""
+    """The objects that `begin` created. Raises RuntimeError without them, so that no server runs without key check."""
     if _current is None:
         raise RuntimeError("This vLLM was not started by forebay-server.")
     return _current
 
 
 class ForebayMiddleware(AuthMiddleware):
-    """The middleware as vLLM makes it, with RunPod's jobs behind it."""
+    """The middleware as vLLM creates it, with RunPod's jobs behind it."""
 
     def __init__(self, app: App) -> None:
         process = current()

@@ -1,8 +1,8 @@
-"""vLLM's entry point vllm.stat_logger_plugins: called in the API server's process after each step of an engine.
+"""vLLM's entry point vllm.stat_logger_plugins. vLLM calls it in the API server's process after each engine step.
 
-vLLM loads it right before it starts the engine's process, which is the moment to choose how. It makes vLLM gather the
-statistics of each step even where DISABLE_LOG_STATS is set; that is what shows that a long prompt is being worked on
-when no token comes of it yet.
+vLLM loads it right before it starts the engine's process, so the start method is set here. With this plugin vLLM
+collects the statistics of each step even where DISABLE_LOG_STATS is set. Steps show that the engine processes a long
+prompt before its first token.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ if current().fork_engine:
 
 
 class StepListener(AggregateStatLoggerBase):  # type: ignore[misc]
-    """Tells the watch of steps, and of sleep. See vLLM's StatLoggerManager for the methods."""
+    """Reports the engine's steps and sleep to the watch. See vLLM's StatLoggerManager for the methods."""
 
     def __init__(self, vllm_config: Any, engine_indexes: list[int]) -> None:
         self._process = current()
@@ -31,4 +31,4 @@ class StepListener(AggregateStatLoggerBase):  # type: ignore[misc]
             watch.slept(bool(sleep))
 
     def log_engine_initialized(self) -> None:
-        """Nothing to say."""
+        """Required by vLLM. Nothing to do."""

@@ -1,6 +1,6 @@
-"""Why the server could not start, as data: {"reason", "message", "remedy"} for the operator and for a person.
+"""Start failures as data, {"reason", "message", "remedy"}, for the operator and for people.
 
-The line goes to the pod's termination log, from where it reaches the endpoint's status.
+The server writes them as one line to the pod's termination log. The operator copies it to the endpoint's status.
 """
 
 import json
@@ -14,7 +14,7 @@ from forebay_protocol.pod import EXIT_CONFIGURATION
 EXIT_FAILURE = 1
 
 TERMINATION_LOG_BYTES = 4096
-"""What the kubelet keeps of a termination log."""
+"""The size of a termination log that the kubelet keeps."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Failure:
     exit_status: int = EXIT_CONFIGURATION
 
     def line(self) -> str:
-        """One line of JSON that fits the termination log; a long message is cut, never the remedy."""
+        """Render one line of JSON that fits the termination log. A long message is truncated, the remedy never."""
 
         def render(message: str) -> str:
             return json.dumps({"reason": self.reason, "message": message, "remedy": self.remedy})
@@ -35,10 +35,10 @@ class Failure:
         excess = len(render(self.message)) - (TERMINATION_LOG_BYTES - 1)
         if excess <= 0:
             return render(self.message)
-        kept = self.message
-        while len(render(kept + "…")) > TERMINATION_LOG_BYTES - 1:
-            kept = kept[: len(kept) * 3 // 4]
-        return render(kept + "…")
+        message = self.message
+        while len(render(message + "…")) > TERMINATION_LOG_BYTES - 1:
+            message = message[: len(message) * 3 // 4]
+        return render(message + "…")
 
 
 class StartError(Exception):
@@ -50,12 +50,12 @@ class StartError(Exception):
 
 
 def invalid_configuration(message: str, remedy: str) -> StartError:
-    """The StartError for a setting that is wrong."""
+    """The StartError for an invalid setting."""
     return StartError(Failure("InvalidConfiguration", message, remedy))
 
 
 def report(failure: Failure, termination_log: Path) -> None:
-    """Write the failure to the termination log and to stderr. A log that cannot be written is said on stderr."""
+    """Write the failure to the termination log and to stderr. Reports on stderr if the log cannot be written."""
     print(failure.line(), file=sys.stderr, flush=True)
     try:
         termination_log.write_text(failure.line() + "\n", encoding="utf-8")
@@ -64,7 +64,7 @@ def report(failure: Failure, termination_log: Path) -> None:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what it was raised from, outermost first."""
+    """Yield `error` and its causes, outermost first."""
     seen: set[int] = set()
     following: BaseException | None = error
     while following is not None and id(following) not in seen:

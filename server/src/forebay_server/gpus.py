@@ -1,4 +1,4 @@
-"""The GPUs that the pod sees, asked without starting CUDA in this process: vLLM's own processes do that."""
+"""Reads the memory of the pod's GPUs without initializing CUDA in this process, as vLLM's processes do that."""
 # ruff: noqa: PLC0415 - importing vLLM takes seconds
 
 import logging
@@ -7,7 +7,7 @@ log = logging.getLogger(__name__)
 
 
 def memory() -> list[int]:
-    """Bytes of each GPU; none on a CPU or where vLLM cannot tell."""
+    """Bytes of each GPU; [] on a CPU or where vLLM cannot read them."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cuda_alike():
@@ -16,6 +16,6 @@ def memory() -> list[int]:
 
     try:
         return [int(current_platform.get_device_total_memory(number)) for number in range(torch.cuda.device_count())]
-    except Exception as error:  # noqa: BLE001 - whatever NVML raises (a driver too old, …): vLLM will meet and say it
+    except Exception as error:  # noqa: BLE001 - whatever NVML raises (a driver too old, …): vLLM will report it
         log.warning("The memory of the GPUs could not be asked for: %r", error)
         return []

@@ -1,4 +1,4 @@
-"""What `forebay-server check` and `forebay-server flags` print. Nothing is started."""
+"""Renders the output of `forebay-server check` and `forebay-server flags`, which start nothing."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from forebay_server.launch import Launch
 
 
 def checked(plan: Launch, *, as_json: bool) -> str:
-    """What the environment resolves to: the command of vLLM, what is ignored, what may be misspelt."""
+    """Render what the environment resolves to: vLLM's command, ignored variables, names that may be misspelt."""
     if as_json:
         content = {
             "model": plan.model,
@@ -27,12 +27,12 @@ def checked(plan: Launch, *, as_json: bool) -> str:
 
 
 def refused(failure: Failure, *, as_json: bool) -> str:
-    """Why the server would not start; as JSON it is the line of the termination log."""
+    """Render why the server would not start, as JSON in the form of the termination log."""
     return failure.line() if as_json else f"error: {failure.message} {failure.remedy}"
 
 
 def listed(entries: list[FlagEntry], *, as_json: bool) -> str:
-    """Every variable that can be set."""
+    """Render every variable that can be set."""
     if as_json:
         return json.dumps(entries, indent=1)
     return "\n".join(f"{entry['name']:45} {entry['status']:9} {_about(entry)}".rstrip() for entry in entries)

@@ -1,4 +1,4 @@
-"""From the environment to the arguments that vLLM is started with, checked by vLLM's own parser."""
+"""Converts the environment to the arguments of `vllm serve`, and checks them with vLLM's own parser."""
 
 import argparse
 from collections.abc import Mapping
@@ -25,24 +25,27 @@ class Launch:
 
     model: str
     arguments: list[str]
-    """Of `vllm serve`, the model first."""
+    """The arguments of `vllm serve`, the model first."""
     given: argparse.Namespace = field(default_factory=argparse.Namespace)
-    """The same as vLLM's parser reads them, without the defaults for a CPU."""
+    """The arguments as vLLM's parser reads them, without the defaults for a CPU."""
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables to set for vLLM."""
     fork_engine: bool = False
-    """Whether the engine's process is forked, so that it imports nothing again."""
+    """Whether the engine's process is forked, so that it need not import vLLM again."""
     ignored: tuple[str, ...] = ()
-    """What is set and has no effect, a sentence each."""
+    """A sentence for each variable that has no effect."""
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """What follows from the model's files, a sentence each."""
+    """A sentence for each consequence of the model's files."""
     reasoning_parser: str = ""
-    """The one that the model's family needs, where the user has set none: advice."""
+    """The reasoning parser to recommend: the model's family needs it, and the user has set none."""
 
 
 def plan(env: Mapping[str, str]) -> Launch:
-    """Raises StartError (InvalidConfiguration) naming the variable that is wrong. Imports vLLM, which takes seconds."""
+    """Plan the start of vLLM. Imports vLLM, which takes seconds.
+
+    Raises StartError (InvalidConfiguration), which names the invalid variable.
+    """
     parser = vllm_compat.serve_parser()
     flags = flags_of(parser)
     resolution = resolve(env, parser, flags)
@@ -75,9 +78,9 @@ def plan(env: Mapping[str, str]) -> Launch:
 
 
 def add_parsers(launch: Launch, hub_cache: Path, *, automatic: bool) -> Launch:
-    """`launch` with the tool parser of the model's family, where the user has chosen none and vLLM has it.
+    """Add the tool parser of the model's family to `launch`, if the user has chosen none and vLLM has it.
 
-    Called when the model's small files are here. Where they are not, the family is known by the vendor's name only.
+    Call it when the model's small files are here. Without them only the repository's name tells the family.
     """
     choice = choose_parsers(
         find_model_files(launch, hub_cache),
@@ -91,7 +94,7 @@ def add_parsers(launch: Launch, hub_cache: Path, *, automatic: bool) -> Launch:
 
 
 def find_model_files(launch: Launch, hub_cache: Path) -> ModelFiles:
-    """What is known of the model; its name only where it is no model that writes."""
+    """Read the model's small files. Returns an empty ModelFiles for a model that gives vectors."""
     given = launch.given
     folder = find_model_folder(launch.model, given.revision, hub_cache)
     if embeds(folder):
@@ -101,17 +104,17 @@ def find_model_files(launch: Launch, hub_cache: Path) -> ModelFiles:
 
 
 def cors_defaults(env: Mapping[str, str]) -> list[str]:
-    """Arguments that let the pages of every site call an endpoint with keys: a page needs a key as everybody does.
+    """Arguments that let the web pages of every site call an endpoint with keys. A page needs a key like any client.
 
-    vLLM's own default is no site, which it stays for an endpoint that asks for no key: there any page in the browser of
-    somebody who reaches it could use it.
+    An endpoint without keys keeps vLLM's default, which allows no site. Otherwise every page in the browser of somebody
+    who can reach the endpoint could use it.
     """
-    asks_for_a_key = env.get("FOREBAY_AUTH") == "APIKey"
-    return ['--allowed-origins=["*"]'] if asks_for_a_key and not env.get("ALLOWED_ORIGINS") else []
+    requires_key = env.get("FOREBAY_AUTH") == "APIKey"
+    return ['--allowed-origins=["*"]'] if requires_key and not env.get("ALLOWED_ORIGINS") else []
 
 
 def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:
-    """env_resolver.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
+    """Call env_resolver.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
     try:
         return env_resolver.resolve(
             env,
@@ -128,7 +131,7 @@ def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapp
 
 
 def parse(parser: argparse.ArgumentParser, resolution: Resolution) -> argparse.Namespace:
-    """What vLLM's parser makes of the arguments. Raises StartError naming every variable with a wrong value."""
+    """Parse the arguments with vLLM's parser. Raises StartError, which names every variable with a wrong value."""
     errors = [error for setting in resolution.settings if (error := setting_error(parser, setting))]
     for label, arguments in (
         (variable_names.CONFIG_FILE, resolution.file_arguments),
@@ -148,7 +151,7 @@ def parse(parser: argparse.ArgumentParser, resolution: Resolution) -> argparse.N
 
 
 def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
-    """What is wrong with the value of one variable; "" for nothing."""
+    """The error in the value of one variable; "" if it is right."""
     label = f"{setting.variable}={setting.value!r}"
     if setting.flag.name == "MODEL":
         return ""
@@ -168,7 +171,7 @@ def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
 
 
 def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list[str]) -> str:
-    """What is wrong with arguments that no variable of their own sets; "" for nothing."""
+    """The error in the arguments of a config file or of VLLM_EXTRA_ARGS; "" if they are right."""
     flags = {flag.option: flag for flag in flags_of(parser).values()}
     try:
         given = parser.parse_args(["--model=any", *arguments])
@@ -190,7 +193,7 @@ def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list
 
 
 def dictionary_error(label: str, group: str, value: Mapping[str, object]) -> str:
-    """What the configuration class `group` has against a JSON object that the parser takes as it is."""
+    """The error of the configuration class `group` for a JSON object that the parser does not check; "" for none."""
     keys = vllm_compat.config_keys(group)
     for key, item in value.items():
         if keys and key not in keys:
@@ -201,7 +204,7 @@ def dictionary_error(label: str, group: str, value: Mapping[str, object]) -> str
 
 
 def combination_errors(given: argparse.Namespace) -> list[str]:
-    """What is wrong with flags that are each right."""
+    """The errors of flags that are each right but cannot be combined, and of names that vLLM does not know."""
     errors = [
         f"{name} needs {needed}."
         for name, needed in variable_names.NEEDS.items()
@@ -221,16 +224,16 @@ def combination_errors(given: argparse.Namespace) -> list[str]:
 
 
 def plugins(wanted: str | None, installed: list[str]) -> str:
-    """VLLM_PLUGINS with ours in it. Not set, it would mean every plugin but those that add routes."""
+    """VLLM_PLUGINS with our plugin. If unset, vLLM would load every plugin except those that add routes."""
     chosen = installed if wanted is None else [name for name in wanted.split(",") if name]
     return ",".join(dict.fromkeys([*chosen, PLUGIN]))
 
 
 def cpu_defaults(given: argparse.Namespace, env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Arguments (of the lowest precedence) and variables that make vLLM start fast and stay small on a CPU.
+    """Arguments (of the lowest precedence) and variables that make vLLM start fast and use little memory on a CPU.
 
-    Without dynamo the first request for logprobs does not compile for 20 s; a worker within the engine's process
-    saves one more process with an import of torch. Measured with SmolLM2-135M on two cores: 35 s to ready become 20.
+    Without dynamo, the first request for logprobs does not compile for 20 s. A worker in the engine's process saves a
+    further process that imports torch. With SmolLM2-135M on two cores the server is ready after 20 s instead of 35 s.
     """
     arguments = ["--enforce-eager"]
     variables = {"TORCHDYNAMO_DISABLE": "1"}
@@ -244,9 +247,9 @@ def cpu_defaults(given: argparse.Namespace, env: Mapping[str, str]) -> tuple[lis
 
 
 def may_fork(given: argparse.Namespace, env: Mapping[str, str]) -> bool:
-    """Whether an engine on the CPU can be a fork of the server: one process, and the user has not chosen.
+    """Whether an engine on the CPU can be a fork of the server: it has one process, and the user set no start method.
 
-    Not on a GPU: CUDA does not survive a fork, and vLLM spawns where it has been touched.
+    On a GPU it cannot: CUDA does not survive a fork, and vLLM spawns the engine once CUDA is initialized.
     """
     processes = given.tensor_parallel_size * given.pipeline_parallel_size * given.data_parallel_size
     return bool(processes == 1 and not getattr(given, "numa_bind", False) and not env.get(vllm_compat.START_METHOD))

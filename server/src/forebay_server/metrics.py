@@ -1,4 +1,4 @@
-"""The server's own metrics in Prometheus' text format, put before those of vLLM."""
+"""The server's own metrics in Prometheus' text format. The ops port sends them before vLLM's metrics."""
 
 from collections.abc import Iterable
 
@@ -9,15 +9,15 @@ LabelledValue = tuple[dict[str, str], float]
 
 
 def metrics(state: ServerState) -> bytes:
-    """Every figure of the startup report, and whether the server is well."""
+    """Render the numbers of the startup report, and the state of the server."""
     step = state.step
     seconds = state.startup.seconds()
     families = [
-        _family("forebay_startup_step", "1 for the current step.", [({"step": each}, each is step) for each in Step]),
+        _family("forebay_startup_step", "1 for the current step.", [({"step": name}, name is step) for name in Step]),
         _family(
             "forebay_startup_step_seconds",
             "Seconds spent in each step of the start.",
-            [({"step": each}, spent) for each, spent in seconds.items()],
+            [({"step": name}, spent) for name, spent in seconds.items()],
         ),
         _family("forebay_ready", "1 while requests may come.", [({}, not state.not_ready_because())]),
         _family("forebay_sleeping", "1 while the engine sleeps.", [({}, state.asleep)]),

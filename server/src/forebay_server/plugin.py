@@ -1,4 +1,4 @@
-"""The endpoint plugin that vLLM loads by its entry point: our routes, errors in shape, the engine's health."""
+"""The endpoint plugin that vLLM loads by its entry point. It adds our routes, error shapes and engine watch."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -37,26 +37,28 @@ class ForebayPlugin:
         add_routes(app)
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
-        """vLLM has set its handlers of exceptions by now: what they answer is put into shape."""
+        """Wrap vLLM's exception handlers, which exist by now, and attach the engine."""
         handlers: dict[Any, ExceptionHandler] = self._app.exception_handlers
         for kind, handler in list(handlers.items()):
             self._app.add_exception_handler(kind, in_shape(handler))
         self._app.add_exception_handler(HTTPException, router_error)
         self._app.add_exception_handler(ClientError, media_error)
         self._app.add_exception_handler(RequestValidationError, validation_error)
-        # What vLLM takes from SageMaker's library has built the stack with the old handlers already.
+        # SageMaker's library, which vLLM uses, has already built the stack with the old handlers.
         self._app.middleware_stack = self._app.build_middleware_stack()
         process = current()
         setattr(state, STRICT, process.strict_max_tokens)
         process.observe(engine_client, state, args)
         tap_engine(engine_client)
         process.tasks = await engine_client.get_supported_tasks()
-        writes = "generate" in process.tasks
-        setattr(state, fill_in.STATE, fill_in.find_fill_in(vllm_compat.token_id_of(engine_client)) if writes else None)
+        generates = "generate" in process.tasks
+        setattr(
+            state, fill_in.STATE, fill_in.find_fill_in(vllm_compat.token_id_of(engine_client)) if generates else None
+        )
 
 
 def in_shape(handler: ExceptionHandler) -> ExceptionHandler:
-    """`handler` of vLLM, whose answer is put into the shape of the API called."""
+    """Wrap a handler of vLLM, so that its answer has the shape of the called API."""
 
     async def shaped(request: Request, error: Exception) -> Response:
         answer = await handler(request, error)
@@ -71,15 +73,17 @@ def in_shape(handler: ExceptionHandler) -> ExceptionHandler:
 
 
 async def media_error(request: Request, error: Exception) -> Response:
-    """The answer where an image, a sound or a video that a request names by its URL could not be fetched. It does not
-    say why: what this pod can reach is not a client's to learn."""
+    """Answer a request with the URL of an image, a sound or a video that could not be fetched.
+
+    The answer omits the cause, so that clients cannot probe what this pod can reach.
+    """
     answer = error_response(MEDIA_NOT_FETCHED, request.url.path)
     answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
     return answer
 
 
 async def validation_error(request: Request, error: Exception) -> Response:
-    """The answer to a request whose fields are not those of the route."""
+    """Answer a request whose fields do not match the route."""
     assert isinstance(error, RequestValidationError)
     answer = error_response(of_validation(error.errors(), error.body), request.url.path)
     answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
@@ -87,5 +91,5 @@ async def validation_error(request: Request, error: Exception) -> Response:
 
 
 def is_local_file(error: Exception) -> bool:
-    """Whether vLLM refused the URL of a file of this pod, for which it raises RuntimeError."""
+    """Whether vLLM rejected the URL of a file in this pod, by RuntimeError."""
     return isinstance(error, RuntimeError) and str(error).startswith("Cannot load local files")

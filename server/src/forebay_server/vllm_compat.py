@@ -1,4 +1,4 @@
-"""The only module that imports what moves between vLLM's versions. Seen working with 0.26, 0.32 and 0.33."""
+"""The only module with imports that move between vLLM's versions. Tested with 0.26, 0.32 and 0.33."""
 # ruff: noqa: PLC0415 - importing this module must not import vLLM, which takes seconds
 
 import argparse
@@ -17,18 +17,18 @@ START_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 
 
 class UsageError(Exception):
-    """vLLM's parser refused an argument; the message is the parser's, and what it failed with is the context."""
+    """vLLM's parser rejected an argument. The message is the parser's, and the context is the parser's exception."""
 
     @property
     def option(self) -> str:
-        """The option whose value was refused, by its first long name; "" when it was something else."""
-        refused = self.__context__
-        named = (refused.argument_name or "") if isinstance(refused, argparse.ArgumentError) else ""
-        return next((option for option in named.split("/") if option.startswith("--")), "")
+        """The first long name of the option whose value was rejected; "" for another error."""
+        context = self.__context__
+        names = (context.argument_name or "") if isinstance(context, argparse.ArgumentError) else ""
+        return next((option for option in names.split("/") if option.startswith("--")), "")
 
 
 def serve_parser() -> argparse.ArgumentParser:
-    """The parser of `vllm serve`, that raises UsageError where it would end the process."""
+    """The parser of `vllm serve`. It raises UsageError where vLLM's would end the process."""
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     class RaisingParser(FlexibleArgumentParser):  # type: ignore[misc]
@@ -40,7 +40,7 @@ def serve_parser() -> argparse.ArgumentParser:
 
 
 def _cli_args() -> ModuleType:
-    """vLLM's module of the arguments of `vllm serve`."""
+    """vLLM's module for the arguments of `vllm serve`."""
     return _first_module(
         "vllm.entrypoints.common.cli_args",  # 0.33
         "vllm.entrypoints.launchers.cli_args",  # 0.29 to 0.32
@@ -68,9 +68,9 @@ def config_file_arguments(parser: argparse.ArgumentParser, path: str) -> list[st
 
 
 def value_problem(group: str, name: str, value: object) -> str:
-    """What the configuration class `group` of vLLM has against `value` for its field `name`; "" for nothing.
+    """The error of vLLM's configuration class `group` for the `value` of its field `name`; "" for none.
 
-    vLLM states ranges there and checks them when it builds the whole configuration, for which it reads the model's.
+    vLLM has ranges there. It checks them only when it builds the whole configuration, after it has read the model's.
     """
     import vllm.config
     from pydantic import TypeAdapter, ValidationError
@@ -84,7 +84,7 @@ def value_problem(group: str, name: str, value: object) -> str:
     if isinstance(declared[name].default, FieldInfo):
         kind = Annotated[kind, declared[name].default]
     elif not any(get_origin(part) is Literal for part in (kind, *get_args(kind))):
-        return ""  # other types take what only vLLM's own validators turn into them
+        return ""  # values of other types need the conversion by vLLM's own validators
     try:
         TypeAdapter(kind).validate_python(value)
     except PydanticUserError:
@@ -95,7 +95,7 @@ def value_problem(group: str, name: str, value: object) -> str:
 
 
 def config_keys(group: str) -> list[str]:
-    """The fields of a configuration class of vLLM; [] when there is no such class."""
+    """The fields of a configuration class of vLLM; [] if there is no such class."""
     import vllm.config
 
     return [field.name for field in fields(getattr(vllm.config, group, _NoConfig))]
@@ -107,7 +107,7 @@ class _NoConfig:
 
 
 def problem_between(given: argparse.Namespace) -> str:
-    """What vLLM has against flags that do not go together, or against the chat template; "" for nothing."""
+    """vLLM's error for a combination of flags, or for the chat template; "" for none."""
     try:
         _cli_args().validate_parsed_serve_args(given)
     except Exception as error:  # noqa: BLE001 - TypeError, ValueError or vLLM's own: it is the flags that are wrong
@@ -116,8 +116,10 @@ def problem_between(given: argparse.Namespace) -> str:
 
 
 def registered(name: str) -> list[str]:
-    """What the flag `name`, which the parser takes any text for, may be in this vLLM and its plugins; [] where vLLM has
-    no list of it. vLLM itself looks only once it has read the model's configuration, or its weights."""
+    """The values that this vLLM and its plugins know for the flag `name`; [] if vLLM has no list of them.
+
+    vLLM's parser accepts any text. vLLM itself checks it only after it has read the model's configuration or weights.
+    """
     from vllm.plugins import load_general_plugins
 
     load_general_plugins()
@@ -156,7 +158,7 @@ def is_cpu() -> bool:
 
 
 def plugin_names() -> list[str]:
-    """Every plugin of vLLM that is installed: VLLM_PLUGINS filters all groups at once."""
+    """All installed plugins of vLLM. VLLM_PLUGINS filters all groups at once."""
     groups = (group for group in entry_points().groups if group.startswith("vllm."))
     return sorted({entry.name for group in groups for entry in entry_points(group=group)})
 
@@ -177,13 +179,13 @@ def quick_imports() -> Iterator[None]:
 
 
 def import_server() -> None:
-    """Import what run() would import, to be called within quick_imports."""
+    """Import the modules that run() would import. Call it within quick_imports."""
     import vllm.entrypoints.cli.main
     import vllm.entrypoints.cli.serve  # noqa: F401 - with the API server and the engine's client
 
 
 def run(arguments: list[str]) -> None:
-    """`vllm serve` with `arguments`, in this process. Returns when the server has stopped."""
+    """Run `vllm serve` with `arguments` in this process. Returns when the server has stopped."""
     from vllm.entrypoints.cli.main import main
 
     sys.argv = ["vllm", "serve", *arguments]
@@ -191,28 +193,30 @@ def run(arguments: list[str]) -> None:
 
 
 def prometheus_metrics() -> bytes:
-    """What vLLM has recorded, in Prometheus' text format."""
+    """vLLM's metrics in Prometheus' text format."""
     from prometheus_client import generate_latest
 
     return bytes(generate_latest())
 
 
 async def load_adapter(models: Any, fields: Mapping[str, Any]) -> tuple[int, str]:
-    """Have vLLM's OpenAIServingModels load a LoRA adapter. Returns an HTTP status and what vLLM says; raises ValueError
-    for wrong fields."""
+    """Load a LoRA adapter by vLLM's OpenAIServingModels. Returns an HTTP status and vLLM's message.
+
+    Raises ValueError for wrong fields.
+    """
     from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 
-    return _said(await models.load_lora_adapter(LoadLoRAAdapterRequest(**fields)))
+    return _status_and_message(await models.load_lora_adapter(LoadLoRAAdapterRequest(**fields)))
 
 
 async def unload_adapter(models: Any, fields: Mapping[str, Any]) -> tuple[int, str]:
-    """As load_adapter, to take one away."""
+    """Unload a LoRA adapter; as load_adapter."""
     from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
 
-    return _said(await models.unload_lora_adapter(UnloadLoRAAdapterRequest(**fields)))
+    return _status_and_message(await models.unload_lora_adapter(UnloadLoRAAdapterRequest(**fields)))
 
 
-def _said(answer: Any) -> tuple[int, str]:
+def _status_and_message(answer: Any) -> tuple[int, str]:
     return (int(answer.error.code), str(answer.error.message)) if is_error(answer) else (200, str(answer))
 
 
@@ -226,8 +230,11 @@ def is_error(answer: Any) -> bool:
 
 
 def requests_by_engine(engine_client: Any) -> Callable[[], dict[int, int]]:
-    """The unfinished requests of each engine, for EngineWatch. With data parallelism within one API server the client
-    of the engines keeps who works on what (DPLBAsyncMPClient.reqs_in_flight in vLLM 0.26 to 0.33)."""
+    """Returns a function that counts the unfinished requests of each engine, for EngineWatch.
+
+    With data parallelism in one API server, the engines' client knows which engine has which request
+    (DPLBAsyncMPClient.reqs_in_flight in vLLM 0.26 to 0.33).
+    """
     core = engine_client.engine_core
     if getattr(core, "reqs_in_flight", None) is None:
         counts_all = hasattr(engine_client, "get_num_unfinished_requests")
@@ -246,13 +253,13 @@ def requests_by_engine(engine_client: Any) -> Callable[[], dict[int, int]]:
 
 
 async def wake_up(engine_client: Any, tags: list[str] | None) -> bool:
-    """Wake what `tags` name of the sleeping engine, or all. Returns whether the whole engine is awake."""
+    """Wake the parts of the sleeping engine that `tags` name, or all. Returns whether the whole engine is awake."""
     awake = await engine_client.wake_up(tags)
     return not await engine_client.is_sleeping() if awake is None else bool(awake)  # 0.26 to 0.30 return None
 
 
 def token_id_of(engine_client: Any) -> Callable[[str], int | None]:
-    """Gives the number of the one token that the model's tokenizer reads a text as, None where it reads several."""
+    """Returns a function that finds the ID of the token for a text; None if the tokenizer splits it into several."""
     try:
         tokenizer = engine_client.get_tokenizer()
     except ValueError:  # --skip-tokenizer-init
@@ -260,21 +267,21 @@ def token_id_of(engine_client: Any) -> Callable[[str], int | None]:
 
     def token_id(text: str) -> int | None:
         try:
-            numbers = list(tokenizer.encode(text, add_special_tokens=False))
-        except Exception:  # noqa: BLE001 - tokenizers are anybody's code: one that cannot read this has no such token
+            ids = list(tokenizer.encode(text, add_special_tokens=False))
+        except Exception:  # noqa: BLE001 - tokenizers are third-party code: one that cannot encode this has no such token
             return None
-        return int(numbers[0]) if len(numbers) == 1 and numbers[0] != _unknown(tokenizer) else None
+        return int(ids[0]) if len(ids) == 1 and ids[0] != _unknown(tokenizer) else None
 
     return token_id
 
 
 def _unknown(tokenizer: Any) -> int | None:
-    """The number that stands for every text that a tokenizer does not know, where it has one."""
+    """The ID that a tokenizer has for unknown text; None if it has none."""
     return getattr(tokenizer, "unk_token_id", None)
 
 
 def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """`endpoint` as vLLM decorates its own: stopped when the client leaves, and counted in the server's load."""
+    """Decorate `endpoint` like vLLM's own: it stops when the client disconnects, and counts in the server's load."""
     from vllm.entrypoints.serve.utils.api_utils import load_aware_call, with_cancellation
 
     decorated: Callable[..., Awaitable[Any]] = with_cancellation(load_aware_call(endpoint))
@@ -282,7 +289,7 @@ def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callab
 
 
 def counted_as_load(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """`endpoint` counted in the server's load only: its answer stops by itself when the client leaves."""
+    """Count `endpoint` in the server's load only. Its answer stops by itself when the client disconnects."""
     from vllm.entrypoints.serve.utils.api_utils import load_aware_call
 
     counted: Callable[..., Awaitable[Any]] = load_aware_call(endpoint)
@@ -301,9 +308,10 @@ def inspect_models_here() -> None:
 
 
 def fork_engine() -> None:
-    """Have the engine's process forked; to be called right before it is started, for vLLM's CPU platform says spawn.
+    """Make vLLM fork the engine's process. Call it right before the start, as vLLM's CPU platform sets "spawn".
 
-    Like a spawned one it loads the general plugins, after it has set up its log anew: the journal listens to that.
+    Like a spawned process, the fork loads the general plugins again after it has set up its log again. The journal then
+    listens to that log.
     """
     from vllm import plugins
 

@@ -1,1 +1,1 @@
-"""The configuration of a server: variables, flags of vLLM, and what is wrong with them."""
+"""The configuration of a server: environment variables, vLLM's flags, and messages about wrong values."""

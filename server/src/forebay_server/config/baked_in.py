@@ -1,4 +1,4 @@
-"""A model that is baked into the image, as RunPod's worker does it: a JSON file of variables that stand above all."""
+"""A model in the image, as RunPod's worker has it: a JSON file of variables that override the environment."""
 
 import json
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from forebay_server.failure import StartError, invalid_configuration
 FILE = Path("/local_model_args.json")
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-"""The weights are in the image, so the hub is not asked for anything."""
+"""The weights are in the image, so no request goes to the hub."""
 
 
 def variables(file: Path) -> dict[str, str]:
-    """What the file sets: MODEL_NAME, TOKENIZER_NAME, QUANTIZATION …, and the hub offline. {} when there is no file.
+    """Read the variables of the file: MODEL_NAME, TOKENIZER_NAME, QUANTIZATION …, and OFFLINE. {} if there is no file.
 
     Raises StartError (InvalidConfiguration) for a file that is no JSON object or names no model.
     """
@@ -32,7 +32,7 @@ def variables(file: Path) -> dict[str, str]:
 
 
 def replaced(env: Mapping[str, str], baked: Mapping[str, str]) -> list[str]:
-    """One sentence for each variable of `env` that the image's own value takes the place of."""
+    """One sentence for each variable of `env` that the image overrides."""
     return [
         f"{name}={env[name]!r} is ignored: {FILE} of the image sets {value!r}."
         for name, value in baked.items()

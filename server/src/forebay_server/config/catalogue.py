@@ -1,4 +1,4 @@
-"""Every environment variable that the server knows, as data for the documentation and for the operator."""
+"""A list of all environment variables that the server knows, for the documentation and for the operator."""
 
 from collections.abc import Iterable, Mapping
 

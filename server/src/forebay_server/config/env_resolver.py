@@ -1,7 +1,7 @@
-"""The environment as arguments of `vllm serve`: a pure function of the environment and vLLM's flags.
+"""Converts the environment to arguments of `vllm serve`: a pure function of the environment and vLLM's flags.
 
 Precedence, lowest first: vLLM's defaults, VLLM_CONFIG_FILE, flags in UPPER_CASE, RunPod's aliases, VLLM_EXTRA_ARGS.
-A model that is baked into the image stands above all (baked_in.py).
+A model that is baked into the image overrides all of them (baked_in.py).
 """
 
 import json
@@ -18,14 +18,14 @@ TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 
 _PAIR = re.compile(r"\s*(?P<name>[\w.-]+)\s*=\s*(?P<value>[\w.+-]+)\s*")
-"""A part of a dictionary in its older spelling."""
+"""One pair of a dictionary in the older spelling."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A flag that a variable sets."""
+    """A variable that sets a flag."""
 
     variable: str
     value: str
@@ -35,16 +35,16 @@ class Setting:
 
 @dataclass
 class Resolution:
-    """What the environment asks of vLLM."""
+    """The environment, resolved for vLLM."""
 
     model: str = ""
     arguments: list[str] = field(default_factory=list)
-    """Everything but the model."""
+    """The arguments except the model."""
     settings: list[Setting] = field(default_factory=list)
     file_arguments: list[str] = field(default_factory=list)
-    """Those of VLLM_CONFIG_FILE."""
+    """The arguments of VLLM_CONFIG_FILE."""
     extra_arguments: list[str] = field(default_factory=list)
-    """Those of VLLM_EXTRA_ARGS."""
+    """The arguments of VLLM_EXTRA_ARGS."""
     ignored: list[str] = field(default_factory=list)
     """One sentence for each variable that is set and has no effect."""
     warnings: list[str] = field(default_factory=list)
@@ -59,8 +59,15 @@ def resolve(
     own_variables: Iterable[str],
     read_config_file: Callable[[str], list[str]],
 ) -> Resolution:
-    """`flags` by UPPER_CASE name; `vllm_variables` and `own_variables` are known names that set no flag;
-    `read_config_file` gives the arguments in a file that VLLM_CONFIG_FILE names."""
+    """Resolve the environment.
+
+    Args:
+        env: the environment.
+        flags: vLLM's flags by UPPER_CASE name.
+        vllm_variables: vLLM's variables that set no flag.
+        own_variables: the server's variables that set no flag.
+        read_config_file: returns the arguments in the file that VLLM_CONFIG_FILE names.
+    """
     result = Resolution()
     env = {name: value for name, value in env.items() if value.strip()}
     if path := env.get(variable_names.CONFIG_FILE):
@@ -98,7 +105,7 @@ def resolve(
 
 
 def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str, str]:
-    """The variable that sets the flag `name`, and its value: an alias stands above the name itself."""
+    """The variable that sets the flag `name`, and its value. An alias overrides the name itself."""
     own = "" if name in variable_names.RESERVED else env.get(name, "")
     aliases = [alias for alias, target in variable_names.ALIASES.items() if target == name and alias in env]
     if not aliases:
@@ -109,7 +116,7 @@ def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str,
 
 
 def _is_unset(flag: Flag, value: str) -> bool:
-    """The worker's templates have 0 and None for what is not set."""
+    """Whether a value counts as unset. RunPod's templates have 0 and None for unset variables."""
     word = value.strip()
     return (
         not word
@@ -119,7 +126,7 @@ def _is_unset(flag: Flag, value: str) -> bool:
 
 
 def _with_speculative_config(env: dict[str, str], result: Resolution) -> dict[str, str]:
-    """`env` with the parts of SPECULATIVE_CONFIG put together."""
+    """`env` with SPECULATIVE_CONFIG composed of its parts."""
     parts = speculative.parts_set(env)
     if not parts:
         return env
@@ -143,7 +150,7 @@ def settable(flags: Mapping[str, Flag]) -> dict[str, Flag]:
 
 
 def option_arguments(flag: Flag, value: str) -> list[str]:
-    """`value` of an environment variable as arguments for `flag`. Raises ValueError saying what was expected."""
+    """Convert the value of a variable to arguments for `flag`. Raises ValueError with the expected form."""
     if flag.kind in (FlagKind.BOOLEAN, FlagKind.SWITCH):
         word = value.strip().lower()
         if word in TRUE:
@@ -160,8 +167,10 @@ def option_arguments(flag: Flag, value: str) -> list[str]:
 
 
 def value_text(flag: Flag, value: str) -> str:
-    """A value as vLLM's parser takes it: for a dictionary the JSON of pairs such as image=2,video=1, the form that
-    LIMIT_MM_PER_PROMPT had in older versions; any other value as it is."""
+    """Convert a dictionary of pairs such as image=2,video=1 to JSON. Returns any other value as it is.
+
+    LIMIT_MM_PER_PROMPT had this form in older versions of vLLM.
+    """
     if flag.type != "json":
         return value
     pairs = [_PAIR.fullmatch(part) for part in value.split(",")]
@@ -171,7 +180,7 @@ def value_text(flag: Flag, value: str) -> str:
 
 
 def _read_value(text: str) -> object:
-    """A number, true, false or null as JSON has it; any other text as it is."""
+    """Parse a number, true, false or null as JSON. Returns any other text as it is."""
     try:
         return json.loads(text)
     except ValueError:
@@ -196,7 +205,7 @@ def list_items(value: str) -> list[str]:
 
 
 def take_model(arguments: list[str]) -> tuple[str, list[str]]:
-    """The value of the last --model, and the arguments without any: `vllm serve` wants the model as its first one."""
+    """Split arguments into the value of the last --model and the others. `vllm serve` wants the model first."""
     model = ""
     rest: list[str] = []
     following = iter(arguments)
@@ -211,7 +220,7 @@ def take_model(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def refused_options(given: Mapping[str, object], defaults: Mapping[str, object]) -> list[str]:
-    """Errors for parsed flags (by UPPER_CASE name) that would switch off a promise, whatever set them."""
+    """Errors for parsed flags (by UPPER_CASE name) that would break a promise of the endpoint, whatever set them."""
     return [
         f"--{name.lower().replace('_', '-')} cannot be set: {why}."
         for name, why in variable_names.REFUSED_FLAGS.items()
@@ -234,7 +243,7 @@ def _refusals(env: Mapping[str, str], flags: Mapping[str, Flag]) -> list[str]:
 
 
 def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], result: Resolution) -> None:
-    """Say what is set and has no effect, and what is probably misspelt."""
+    """Report variables that have no effect, and names that are probably misspelt."""
     right_names = known - variable_names.REFUSED_FLAGS.keys() - variable_names.RESERVED.keys()
     negations = {upper_case(flag.negation): flag.name for flag in flags.values() if flag.negation}
     for name in sorted(env):

@@ -1,4 +1,4 @@
-"""What to say about a value that vLLM does not take, in a person's words: pure."""
+"""Messages about values that vLLM rejects, written for people. Pure."""
 
 import argparse
 import json
@@ -10,12 +10,19 @@ from forebay_server.config.vllm_flags import EXPECTED, Flag
 from forebay_server.failure import causes
 
 SHOWN_CHOICES = 20
-"""Of a longer list only so many are said; `forebay-server flags` has them all."""
+"""The most choices that a message lists. `forebay-server flags` lists all of them."""
 
 
 def describe(label: str, flag: Flag, value: str, error: BaseException, keys: Callable[[str], Iterable[str]]) -> str:
-    """One sentence or two: `label` says where the value of `flag` stands; `error` is what vLLM's parser raised;
-    `keys` gives the fields of a configuration class of vLLM."""
+    """Describe a rejected value in one or two sentences.
+
+    Args:
+        label: where the value is.
+        flag: the flag that has it.
+        value: the value.
+        error: the exception of vLLM's parser.
+        keys: returns the fields of a configuration class of vLLM.
+    """
     raised = list(causes(error))
     if not any(isinstance(cause, argparse.ArgumentError) for cause in raised):
         return f"{label}: {error}."
@@ -27,13 +34,13 @@ def describe(label: str, flag: Flag, value: str, error: BaseException, keys: Cal
         if isinstance(cause, ValueError) and callable(errors := getattr(cause, "errors", None)):  # of pydantic
             known = keys(getattr(cause, "title", ""))
             return no_json(label, value) or f"{label}: {' '.join(_field_problem(item, known) for item in errors())}"
-    said = [str(cause).rstrip(".") for cause in raised if isinstance(cause, argparse.ArgumentTypeError)]
-    detail = f" {said[-1]}." if said and "cannot be converted" not in said[-1] else ""
+    messages = [str(cause).rstrip(".") for cause in raised if isinstance(cause, argparse.ArgumentTypeError)]
+    detail = f" {messages[-1]}." if messages and "cannot be converted" not in messages[-1] else ""
     return f"{label}: expected {flag.expected}.{detail.replace('?.', '?')}"
 
 
 def no_json(label: str, text: str) -> str:
-    """That `text` is no JSON, and where it stops being it; "" when it is."""
+    """A message if `text` is not valid JSON, with the position of the error; "" if it is valid."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
@@ -42,29 +49,29 @@ def no_json(label: str, text: str) -> str:
 
 
 def looks_like_json(text: str) -> bool:
-    """Whether `text` begins as a JSON object does, and not as a template of Jinja."""
+    """Whether `text` begins like a JSON object, and not like a Jinja template."""
     start = text.lstrip()
     return start.startswith("{") and not start.startswith(("{{", "{%", "{#"))
 
 
 def not_among(label: str, value: str, choices: Iterable[str]) -> str:
-    """That `value`, which `label` says where it stands, is none of `choices`, and which is the nearest."""
-    all_of_them = sorted(choices, key=lambda choice: (int(choice) if choice.isdigit() else 0, choice))
-    shown = ", ".join(all_of_them[:SHOWN_CHOICES])
-    more = len(all_of_them) - SHOWN_CHOICES
+    """A message that `value` is not one of `choices`, with the nearest choice. `label` says where the value is."""
+    ordered = sorted(choices, key=lambda choice: (int(choice) if choice.isdigit() else 0, choice))
+    shown = ", ".join(ordered[:SHOWN_CHOICES])
+    more = len(ordered) - SHOWN_CHOICES
     where = label if repr(value) in label else f"{label}={value!r}"
-    return f"{where}: expected one of {shown}{f' and {more} more' if more > 0 else ''}.{suggest(value, all_of_them)}"
+    return f"{where}: expected one of {shown}{f' and {more} more' if more > 0 else ''}.{suggest(value, ordered)}"
 
 
 def unknown_options(message: str, options: Iterable[str]) -> str:
-    """What argparse says of arguments that belong to no flag, with the nearest flag of the first."""
+    """A message about arguments that belong to no flag, with the flag nearest to the first. `message`: argparse's."""
     words = message.removeprefix("unrecognized arguments: ").split()
     first = words[0].partition("=")[0].replace("_", "-") if words else ""
     return f"vLLM has no {' '.join(words)}.{suggest(first, options)}"
 
 
 def describe_problem(problem: str) -> str:
-    """What pydantic says of a value, without its word for it."""
+    """Rewrite pydantic's message about a value without pydantic's terms."""
     return problem.removeprefix("Value error, ").replace("Input should be", "it must be", 1)
 
 

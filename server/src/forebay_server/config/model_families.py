@@ -1,4 +1,4 @@
-"""Which of vLLM's parsers understands what models of a family write: data, and how a family is known.
+"""A table of model families with vLLM's parsers for their tool calls and reasoning, and how to find a model's family.
 
 Sources: vLLM's docs/features/tool_calling.md and reasoning_outputs.md (0.26 to 0.33), its parsers, and the models' own
 chat templates. tests/vllm compares the names with the parsers that vLLM has.
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from forebay_server.lifecycle.model_files import ModelFiles
 
 THINKS = "</think>"
-"""In the chat template of nearly every model that thinks before it answers."""
+"""A text in the chat template of nearly every model that thinks before it answers."""
 
 _RENDERS_TOOLS = re.compile(r"\{[{%][^{}%]*(?<![\w'\"\[.])tools(?![\w'\"])")
-"""The variable `tools` in a chat template. A template without it does not tell the model of its tools."""
+"""The variable `tools` in a chat template. A template without it does not show the tools to the model."""
 
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """Models that write tool calls and reasoning in one way."""
+    """Models that write tool calls and reasoning in the same format."""
 
     title: str
     kinds: tuple[str, ...]
@@ -26,19 +26,19 @@ class ModelFamily:
     tool_parser: str = ""
     reasoning_parser: str = ""
     marks: tuple[str, ...] = ()
-    """Texts that the chat template has, each of them: how the model is asked to write tool calls."""
+    """Texts that the chat template must have, all of them. They tell the model how to write tool calls."""
     lacks: tuple[str, ...] = ()
-    """Texts that it has not."""
+    """Texts that the chat template must not have."""
     thinks: str = THINKS
-    """A text that the chat template has where the model thinks; "" where every member does."""
+    """A text that the chat template has if the model thinks; "" if every member of the family does."""
     tokens: tuple[str, ...] = ()
-    """Tokens without which vLLM's parser fails when the server starts."""
+    """Tokens that the tokenizer must have. Without them vLLM's tool parser fails when the server starts."""
     named: str = ""
-    """A regular expression for the model's name, where its files do not tell it from others."""
+    """A regular expression for the model's name, if its files do not distinguish it from other families."""
     repositories: str = ""
-    """A regular expression for the names of the vendor's repositories, for models whose files are not here."""
+    """A regular expression for the names of the vendor's repositories. It finds models whose files are not here."""
     rendered_by_vllm: bool = False
-    """Whether vLLM writes the prompt itself, so that no chat template is needed."""
+    """Whether vLLM renders the prompt itself, without a chat template."""
 
 
 _DEEPSEEK_TOKENS = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>")
@@ -237,13 +237,14 @@ FAMILIES = (
     ModelFamily("LongCat", ("longcat_flash",), "longcat", marks=("<longcat_tool_call>",)),
     ModelFamily("Apertus", ("apertus",), "apertus", marks=("<|tools_prefix|>",)),
 )
-"""The first that matches counts, so a row with more marks stands before one with fewer. Families are left out whose
-parser needs what the image has not (cohere_melody), or whose official chat template does not know tools."""
+"""The first family that matches applies, so a row with more marks precedes a row with fewer. Two kinds of families are
+omitted: their parser needs a library that the image lacks (cohere_melody), or their official chat template has no
+tools."""
 
 
 @dataclass(frozen=True)
 class SuitableParsers:
-    """What fits one model; "" for nothing."""
+    """The parsers for one model; "" for no parser."""
 
     family: str
     tool_parser: str
@@ -285,5 +286,5 @@ def _matches(family: ModelFamily, files: ModelFiles) -> bool:
 
 
 def _is_mistrals_own(family: ModelFamily, files: ModelFiles) -> bool:
-    """Whether Mistral's own tokenizer writes the prompt: its repositories need no chat template then."""
+    """Whether Mistral's own tokenizer renders the prompt. Such repositories need no chat template."""
     return family.tool_parser == "mistral" and files.template is None

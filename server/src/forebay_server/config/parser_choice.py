@@ -1,4 +1,4 @@
-"""Which of vLLM's parsers the server sets by itself, and which it advises: a pure function of what is known."""
+"""Chooses the tool parser that the server sets, and the reasoning parser that it recommends. Pure."""
 
 import argparse
 from collections.abc import Callable, Collection, Sequence
@@ -12,19 +12,19 @@ SETTING = "AUTO_TOOL_CALL_PARSER"
 TOOL_OPTIONS = frozenset(
     {"--enable-auto-tool-choice", "--no-enable-auto-tool-choice", "--tool-call-parser", "--tool-parser-plugin"}
 )
-"""A user who gives one of these has chosen; the server then sets none."""
+"""If the user gives one of these arguments, the server sets no tool parser."""
 
 
 @dataclass(frozen=True)
 class ParserChoice:
-    """What follows from the model's family."""
+    """The parsers that the model's family needs."""
 
     arguments: tuple[str, ...] = ()
-    """For `vllm serve`."""
+    """Further arguments of `vllm serve`."""
     notes: tuple[str, ...] = ()
     """A sentence on each parser, for the log."""
     reasoning_parser: str = ""
-    """The one to advise: the model thinks, and no parser is set."""
+    """The parser to recommend, where the model thinks and the user has set none."""
 
 
 def choose_parsers(
@@ -35,13 +35,13 @@ def choose_parsers(
     *,
     automatic: bool,
 ) -> ParserChoice:
-    """The parsers for a model.
+    """Choose the parsers for a model.
 
     Args:
-        files: what is known of the model.
-        arguments: those of the user, for `vllm serve`.
-        given: the same as vLLM's parser reads them.
-        registered: the names that this vLLM has for the flag TOOL_CALL_PARSER or REASONING_PARSER.
+        files: the model's small files.
+        arguments: the user's arguments of `vllm serve`.
+        given: these arguments as vLLM's parser reads them.
+        registered: returns the names that this vLLM has for the flag TOOL_CALL_PARSER or REASONING_PARSER.
         automatic: whether the tool parser may be set.
     """
     if getattr(given, "runner", None) == "pooling":

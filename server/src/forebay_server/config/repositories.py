@@ -1,4 +1,4 @@
-"""The repositories of the Hugging Face hub that an endpoint needs, by its variables."""
+"""Finds the repositories of the Hugging Face hub that an endpoint's variables name."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from forebay_server.config.env_resolver import list_items
 
 LONGEST = 200
-"""Characters of ORG/NAME: the hub has 96 for each, and a folder can have 255."""
+"""The most characters of ORG/NAME. The hub allows 96 for each, and a folder's name can have 255."""
 
 
 def repositories(env: Mapping[str, str]) -> list[str]:
-    """ORG/NAME of the model, its tokenizer, its draft model and its adapters, in this order. What a variable has of
-    another form, such as a path, may be among them; vLLM's own check says what is wrong with it."""
+    """ORG/NAME of the model, its tokenizer, its draft model and its adapters, in this order.
+
+    Values of another form, such as a path, may be among them. vLLM itself reports invalid ones.
+    """
     named = [env.get(name, "") for name in ("MODEL_NAME", "TOKENIZER_NAME", "SPECULATIVE_MODEL")]
     return [name for name in (*named, *_adapters(env.get("LORA_MODULES", ""))) if 0 < len(name) <= LONGEST]
 

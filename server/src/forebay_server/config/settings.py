@@ -1,4 +1,4 @@
-"""The server's own settings: what is not a flag of vLLM."""
+"""The server's own settings, which are not flags of vLLM."""
 
 import math
 from collections.abc import Mapping
@@ -75,12 +75,12 @@ OTHER_SPELLINGS = {
     "DEFAULT_MIN_BATCH_SIZE": "MIN_BATCH_SIZE",
     "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "BATCH_SIZE_GROWTH_FACTOR",
 }
-"""The name that RunPod's documentation gives -> the one that the code of its worker read. The first stands above."""
+"""Name in RunPod's documentation -> name that its worker's code read. The first overrides the second."""
 
 
 @dataclass(frozen=True)
 class JobSettings:
-    """How RunPod's jobs are taken and answered."""
+    """Settings of RunPod's jobs."""
 
     max_concurrency: int = 30
     timeout: float = 3600.0
@@ -93,7 +93,7 @@ class JobSettings:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "JobSettings":
-        """Raises StartError (InvalidConfiguration) for a value that cannot be."""
+        """Read the settings of jobs. Raises StartError (InvalidConfiguration) for an invalid value."""
         return cls(
             max_concurrency=int(_number(env, "MAX_CONCURRENCY", 1, 100_000, whole=True)),
             timeout=_seconds(env, "REQUEST_TIMEOUT"),
@@ -107,7 +107,7 @@ class JobSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Read from the environment once, at the start. DESCRIPTIONS says what each means."""
+    """Settings that are read from the environment once, at the start. DESCRIPTIONS has their meaning."""
 
     endpoint: str
     auth: AuthMode
@@ -126,7 +126,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
-        """Raises StartError (InvalidConfiguration) for a value that cannot be."""
+        """Read all settings. Raises StartError (InvalidConfiguration) for an invalid value."""
         auth = env.get("FOREBAY_AUTH", "")
         if auth not in ("APIKey", "None"):
             raise invalid_configuration(
@@ -164,26 +164,27 @@ VLLM_DEFAULTS = {
     "VLLM_MAX_STOP_STRINGS": "64",
     "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "120",
 }
-"""Variables of vLLM for a server with clients of all kinds, where the user sets no others.
+"""Defaults of vLLM's variables for a server with clients of all kinds. The user may set other values.
 
-Nothing is told to vLLM's authors. The URL of an image does not lead on to another host than ALLOWED_MEDIA_DOMAINS
-allows. One request has at most 128 answers (`n`; OpenAI's own limit), where vLLM allows 16,384, and 64 stop strings:
-agents and evaluation harnesses send more than OpenAI's 4. Idle connections stay open for longer than proxies and
-clients keep them to use them again: 60 s for an AWS load balancer, 75 s for nginx, 90 s for Go's HTTP client. The
-server must not be the first to close, as it would reset requests that are on their way."""
+vLLM sends no usage statistics. The URL of an image cannot redirect to a host that ALLOWED_MEDIA_DOMAINS does not allow.
+A request has at most 128 answers (`n`; OpenAI's own limit), where vLLM allows 16,384. It has at most 64 stop strings:
+agents and evaluation harnesses send more than OpenAI's 4.
+
+Idle connections stay open longer than proxies and clients keep them: 60 s for an AWS load balancer, 75 s for nginx,
+90 s for Go's HTTP client. If the server closed first, it would reset requests that arrive at that moment."""
 
 
 def termination_log(env: Mapping[str, str]) -> Path:
-    """Where a fatal start error goes: known before, and whatever, the other settings are."""
+    """The file for a fatal start error. It does not depend on the other settings, which may be invalid."""
     return Path(_read(env, "FOREBAY_TERMINATION_LOG"))
 
 
 def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: str) -> dict[str, str]:
-    """Variables that send every cache of the libraries to the cache volume; the root file system is read-only.
+    """Variables that move all caches of the libraries to the cache volume, as the root file system is read-only.
 
-    HF_HOME and the hub's cache are one folder, as RunPod's workers set them, so that a volume which they filled is
-    found. Releases of Forebay before had the hub's cache in the folder `hub` within: it stays the cache where the first
-    of the `repositories` that is in only one of the two is there. What `env` has of these variables is the user's.
+    HF_HOME and the hub's cache are one folder, as in RunPod's workers, so that their volumes can be used. Earlier
+    releases of Forebay had the hub's cache in its subfolder `hub`. That subfolder stays the cache if it has the first
+    of the `repositories` that is in only one of the two folders. Variables in `env` keep the user's values.
     """
     home = base_path / "huggingface-cache" / "hub"
     variables = {
@@ -194,14 +195,14 @@ def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: st
         "XDG_CACHE_HOME": str(base_path / "xdg"),
         "XDG_CONFIG_HOME": str(base_path / "xdg-config"),
     }
-    if env.get("HUGGINGFACE_HUB_CACHE"):  # its name before
+    if env.get("HUGGINGFACE_HUB_CACHE"):  # its older name
         return variables | {"HF_HUB_CACHE": env["HUGGINGFACE_HUB_CACHE"]}
     if env.get("HF_HOME"):
         return variables
-    for each in repositories:
-        places = [place for place in (home, home / "hub") if repository_folder(place, each).is_dir()]
-        if len(places) == 1:
-            return variables | {"HF_HUB_CACHE": str(places[0])}
+    for repository in repositories:
+        caches = [cache for cache in (home, home / "hub") if repository_folder(cache, repository).is_dir()]
+        if len(caches) == 1:
+            return variables | {"HF_HUB_CACHE": str(caches[0])}
     return variables | {"HF_HUB_CACHE": str(home)}
 
 
@@ -223,15 +224,15 @@ def _seconds(env: Mapping[str, str], name: str) -> float:
 
 
 def _number(
-    env: Mapping[str, str], name: str, least: int, most: int, *, whole: bool = False, unit: str = "a number"
+    env: Mapping[str, str], name: str, minimum: int, maximum: int, *, whole: bool = False, unit: str = "a number"
 ) -> float:
     raw = _read(env, name)
     try:
         number = float(raw)
     except ValueError:
         number = math.nan
-    if not least <= number <= most or (whole and number != int(number)):
-        raise _wrong(name, raw, f"{'a whole number' if whole else unit} from {least} to {most}")
+    if not minimum <= number <= maximum or (whole and number != int(number)):
+        raise _wrong(name, raw, f"{'a whole number' if whole else unit} from {minimum} to {maximum}")
     return number
 
 

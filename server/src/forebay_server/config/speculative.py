@@ -1,4 +1,4 @@
-"""RunPod's variables for the parts of speculative decoding, as the one JSON that vLLM takes."""
+"""Composes vLLM's SPECULATIVE_CONFIG of RunPod's variables for its parts."""
 
 import json
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ CONFIG_FIELDS: dict[str, tuple[str, type[str] | type[int]]] = {
     "SPECULATIVE_DRAFT_TENSOR_PARALLEL_SIZE": ("draft_tensor_parallel_size", int),
     "SPECULATIVE_MAX_MODEL_LEN": ("max_model_len", int),
 }
-"""Variable -> the key of SPECULATIVE_CONFIG that it sets. The last two are of the worker's first generation."""
+"""Variable -> the key of SPECULATIVE_CONFIG that it sets. The worker's first generation has the last two."""
 
 NGRAM_MODEL = "[ngram]"
-"""What earlier versions of vLLM called the model of the n-gram method."""
+"""The model of the n-gram method in earlier versions of vLLM."""
 
 
 def parts_set(env: Mapping[str, str]) -> dict[str, str]:
-    """The parts that are set to something: 0 means unset, as in the worker's templates."""
+    """The parts that are set. 0 means unset, as in the worker's templates."""
     return {name: value for name in CONFIG_FIELDS if (value := env.get(name, "").strip()) not in ("", "0", "None")}
 
 
 def compose(parts: Mapping[str, str]) -> str:
-    """SPECULATIVE_CONFIG from its parts, of which there is at least one. Raises ValueError saying what is wrong."""
+    """Compose SPECULATIVE_CONFIG of its parts, at least one. Raises ValueError with what is wrong."""
     config: dict[str, object] = {}
     for name, value in parts.items():
         key, kind = CONFIG_FIELDS[name]

@@ -1,4 +1,4 @@
-"""The environment variables that are not simply a flag of vLLM: data, no code.
+"""Tables of environment variables that are more than a flag of vLLM. Data, no code.
 
 Sources: RunPod's documentation of its serverless vLLM workers and the code of worker-vllm, before and after 2026-07.
 """
@@ -25,7 +25,7 @@ ZERO_IS_UNSET = frozenset(
         "NUM_GPU_BLOCKS_OVERRIDE",
     }
 )
-"""Flags of which the worker's templates carry a 0 that vLLM would refuse."""
+"""Flags that the worker's templates set to 0, which vLLM would reject."""
 
 NEEDS = {
     "LORA_MODULES": "ENABLE_LORA=true",
@@ -33,7 +33,7 @@ NEEDS = {
     "ENABLE_AUTO_TOOL_CHOICE": "TOOL_CALL_PARSER",
     "ENABLE_LOG_OUTPUTS": "ENABLE_LOG_REQUESTS=true",
 }
-"""Flags that do not work without another, which vLLM itself says only after it has loaded the model, if at all."""
+"""Flag -> another flag that it needs. vLLM checks this only after it has loaded the model, or never."""
 
 REGISTERED = {
     "LOAD_FORMAT": "",
@@ -41,16 +41,19 @@ REGISTERED = {
     "REASONING_PARSER": "REASONING_PARSER_PLUGIN",
     "TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN",
 }
-"""Flags that vLLM's parser takes any text for and that must be a name which vLLM, or a plugin, knows -> the flag that
-names a file with more of them, read later."""
+"""Flag whose value must be a name that vLLM or a plugin knows -> flag of a file with more names, which is read later.
+
+vLLM's parser accepts any text for these flags."""
 
 LIBRARIES = {
     "HF_TOKEN": "the Hugging Face token for gated and private repositories",
     "HF_ENDPOINT": "the address of the Hugging Face hub, or of a mirror",
     "HF_HUB_OFFLINE": "1: use only files that are in the cache",
 }
-"""Read by the libraries from the environment itself. HF_TOKEN is a flag of vLLM too, but a secret is never put into
-the process's arguments, where everyone on the machine can read it."""
+"""Variables that the libraries read from the environment themselves -> their meaning.
+
+HF_TOKEN is a flag of vLLM too. But a secret is never put into the arguments of the process, which everyone on the
+machine can read."""
 
 RESERVED = {
     "HOST": "",
@@ -64,13 +67,13 @@ RESERVED = {
     "PORT_HEALTH": "Kubernetes asks for the server's health on its port 8001.",
     "VLLM_PORT": "The server listens on its port 8000. To vLLM it would be the port of its own processes.",
 }
-"""Names that are everyone's, so they never set a flag of vLLM; with what to do instead where one may be missed.
+"""Common names, which never set a flag of vLLM -> what to do instead; "" if nobody would miss the flag.
 
 RunPod's pod templates set the last two; Kubernetes sets VLLM_PORT too, to a URL, where a Service is called vllm.
 """
 
 UNSET = ("VLLM_PORT",)
-"""Those that vLLM would read from the environment itself."""
+"""Variables that are removed from the environment, because vLLM would read them itself."""
 
 REFUSED_FLAGS = {
     "HOST": "the Service reaches the server on every address of the pod",
@@ -89,14 +92,14 @@ REFUSED_FLAGS = {
     "SSL_CIPHERS": "TLS ends before the pod",
     "ENABLE_SSL_REFRESH": "TLS ends before the pod",
 }
-"""Flags of vLLM that would switch off a promise of the endpoint -> why."""
+"""Flags of vLLM that would break a promise of the endpoint -> why."""
 
 REFUSED_ENVIRONMENT = {
     "VLLM_API_KEY": "keys come from the endpoint's Secret and are checked before vLLM",
     "VLLM_USE_RUST_FRONTEND": "that front-end has no key check, no /v2 path and no drain",
     "VLLM_SERVER_DEV_MODE": "it opens routes that stop or change the server",
 }
-"""vLLM's own environment variables that would switch off a promise, when set to anything but "" and 0 -> why."""
+"""vLLM's environment variables that would break a promise if set to anything but "" and 0 -> why."""
 
 REMOVED = {
     "CUDA_GRAPH_SIZES": "CUDAGRAPH_CAPTURE_SIZES",
@@ -154,5 +157,6 @@ REMOVED = {
     "VLLM_ATTENTION_BACKEND": "ATTENTION_BACKEND",
     "WORKER_USE_RAY": "DISTRIBUTED_EXECUTOR_BACKEND=ray",
 }
-"""Flags that earlier versions of vLLM, or RunPod's workers, had -> what to set now ("": nothing takes its place).
-Warned about and ignored, unless the vLLM of the image has such a flag."""
+"""Flags of earlier versions of vLLM or of RunPod's workers -> what to set now ("" if nothing replaces it).
+
+The server warns about them and ignores them, unless the image's vLLM has such a flag."""

@@ -1,4 +1,4 @@
-"""vLLM's flags as its own parser has them, so that none is missing by construction."""
+"""Reads vLLM's flags from its own parser, so that all flags are known."""
 
 import argparse
 import inspect
@@ -31,15 +31,15 @@ class Flag:
     option: str
     kind: FlagKind
     type: str
-    """bool, int, float, str or json: what a value, or each item of a list, is."""
+    """The type of a value, or of each item of a list: bool, int, float, str or json."""
     default: object
     choices: tuple[str, ...] = ()
     negation: str = ""
     """The option that sets a BOOLEAN to false."""
     group: str = ""
-    """The title of its group: the name of the configuration class of vLLM that it belongs to, for most."""
+    """The title of its group: for most flags the name of their configuration class of vLLM."""
     expected: str = ""
-    """What a value must be, in a person's words: "expected …"."""
+    """The form of a value for people, used as "expected …"."""
 
 
 EXPECTED = {
@@ -49,7 +49,7 @@ EXPECTED = {
     "str": "text",
     "json": 'JSON, such as {"name": "value"}',
 }
-"""Type -> what a value of it must be."""
+"""Type -> the form of a value for people."""
 
 READERS = {
     "int": ("int", EXPECTED["int"]),
@@ -60,11 +60,11 @@ READERS = {
     "human_readable_int": ("int", "a whole number, such as 8192, 8k (8,000) or 8K (8,192)"),
     "human_readable_int_or_auto": ("int", "a whole number, such as 8192, 8k (8,000) or 8K (8,192), or auto"),
 }
-"""The function that reads a value in vLLM -> type, and what that function takes."""
+"""Name of vLLM's function that reads a value -> type and form of the value."""
 
 
 def flags_of(parser: argparse.ArgumentParser) -> dict[str, Flag]:
-    """Every flag of `parser` by its UPPER_CASE name, but for --help and positional arguments."""
+    """Every flag of `parser` by its UPPER_CASE name, except --help and positional arguments."""
     groups = {action: group.title or "" for group in parser._action_groups for action in group._group_actions}
     actions = (action for action in parser._actions if action.option_strings and action.dest != "help")
     flags = (_flag(action, groups.get(action, "")) for action in actions)
@@ -115,7 +115,7 @@ def _negation(action: argparse.Action, option: str) -> str:
 
 
 def _reading(action: argparse.Action, kind: FlagKind) -> tuple[str, str]:
-    """Type and expectation. A reading function of vLLM that is not in READERS leaves it to the default's type."""
+    """Type and form of a value. The default's type decides if vLLM's reading function is not in READERS."""
     if kind in (FlagKind.BOOLEAN, FlagKind.SWITCH):
         return "bool", EXPECTED["bool"]
     if reader := READERS.get(getattr(_unwrapped(action.type), "__name__", "str")):
@@ -125,7 +125,7 @@ def _reading(action: argparse.Action, kind: FlagKind) -> tuple[str, str]:
 
 
 def _unwrapped(reader: object) -> object:
-    """vLLM wraps the function that reads an optional or JSON value in another, which has it as `return_type`."""
+    """Unwrap vLLM's function that reads a value. The wrapper for optional and JSON values has it as `return_type`."""
     while inspect.isfunction(reader):
         inner = inspect.getclosurevars(reader).nonlocals.get("return_type")
         if inner is None:
@@ -141,7 +141,7 @@ def _type_of_default(default: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """`value` as JSON can hold it."""
+    """Convert a value to one that JSON can represent."""
     if isinstance(value, set | frozenset):
         return sorted(str(item) for item in value)
     try:

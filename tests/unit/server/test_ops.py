@@ -11,7 +11,7 @@ import pytest
 
 from forebay_server.lifecycle.startup import Download, Step
 from forebay_server.lifecycle.state import ServerState
-from forebay_server.serving.ops_server import MOST_CONNECTIONS, OpsServer, any_address, reply
+from forebay_server.serving.ops_server import MAX_CONNECTIONS, OpsServer, any_address, reply
 
 STARTING = ServerState()
 DOWNLOADING = ServerState(step=Step.DOWNLOADING, download=Download(100))
@@ -57,13 +57,13 @@ def test_connections_that_say_nothing_keep_no_probe_out() -> None:
     with OpsServer("127.0.0.1", 0, ServerState(), bytes) as server, ExitStack() as stack:
         server.start()
         address = "127.0.0.1", server.server_address[1]
-        silent = [stack.enter_context(socket.create_connection(address)) for _ in range(MOST_CONNECTIONS + 10)]
+        silent = [stack.enter_context(socket.create_connection(address)) for _ in range(MAX_CONNECTIONS + 10)]
         for each in silent[:10]:
             each.settimeout(5)
             assert each.recv(1) == b"", "the oldest are let go"
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}/startup", timeout=5) as response:
             assert response.status == 200
-        assert len(server._open) <= MOST_CONNECTIONS
+        assert len(server._open) <= MAX_CONNECTIONS
         server.shutdown()
 
 

@@ -1,1 +1,1 @@
-"""Replies as the specifications have them, made where they are serialised: routes in the place of vLLM's own."""
+"""The HTTP servers of the pod: middleware, routes that replace vLLM's own, errors, ops port and engine control."""

@@ -1,7 +1,7 @@
-"""The one ASGI middleware around vLLM's app: URLs, the key check, the limits, the drain, and readiness.
+"""The ASGI middleware around vLLM's app: URLs, key check, limits, drain and readiness.
 
-The body of a request is searched for fields that vLLM does not take as they are, and rewritten where it has one. The
-head of an answer gets a few more lines, and what vLLM streams passes to the socket untouched.
+It rewrites the body of a request that has fields in a form that vLLM does not accept. It adds a few headers to an
+answer. Streams of vLLM pass to the socket unchanged.
 """
 
 import logging
@@ -33,17 +33,17 @@ log = logging.getLogger(__name__)
 
 
 class Lifecycle(Protocol):
-    """What happens around the time in which requests are served."""
+    """Hooks before and after the start of serving."""
 
     async def warm_up(self, app: App, scope: Scope) -> None:
-        """Returns once the model has answered; raises when it cannot."""
+        """Returns once the model has answered; raises if it cannot answer."""
 
     def serving(self) -> None:
-        """Called when requests may come in."""
+        """Called when the server accepts requests."""
 
 
 class AuthMiddleware:
-    """Lets in what may come in, under the path that vLLM knows. `keys` None: anyone may call."""
+    """Passes authorized requests to `app` under the path that vLLM knows. If `keys` is None, no key is required."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class AuthMiddleware:
         if error := self._refusal(scope, route):
             await answer_with_cors(refusal(error, route.api), scope, receive, send)
             return
-        # by what was begun an autoscaler tells an idle server: who only looks at the models does not keep it up
+        # autoscalers detect an idle server by the requests begun: listing models must not keep it running
         with self.state.in_flight.one(needs_engine=scope["method"] == "POST"):
             try:
                 if scope["method"] not in BODILESS:
@@ -88,7 +88,7 @@ class AuthMiddleware:
                 await self.app(_as_vllm_knows_it(scope, route), receive, send)
 
     async def _with_body(self, scope: Scope, path: str, receive: Receive) -> Receive:
-        """What gives vLLM the body, once it has come whole. Raises BodyRefused, Disconnected and Incompatible."""
+        """A `receive` with the whole, converted body for vLLM. Raises BodyRefused, Disconnected and Incompatible."""
         body = adapt_body(path, await read_body(scope, receive, self.limits))
         scope["state"][response_headers.LEFT_OUT_STATE] = body.left_out
         scope["state"][response_headers.IGNORED_STATE] = body.ignored
@@ -103,7 +103,7 @@ class AuthMiddleware:
             await self.app(_as_vllm_knows_it(scope, route), receive, send)
 
     def _refusal(self, scope: Scope, route: routes.RequestedRoute) -> ApiError | None:
-        """Why the request may not come in. The key is asked for first, so that nothing is learnt without one."""
+        """Why the request is rejected; None if it is not. The key is checked first, so that routes cannot be probed."""
         if self.state.draining:
             return errors.DRAINING
         if self.state.asleep:
@@ -146,7 +146,7 @@ def _key(scope: Scope) -> str:
 
 
 def _as_vllm_knows_it(scope: Scope, route: routes.RequestedRoute) -> Scope:
-    """The request under the path that vLLM knows. vLLM's routes have no HEAD: it is a GET whose body uvicorn drops."""
+    """The request under the path that vLLM knows. HEAD, which vLLM lacks, becomes GET; uvicorn drops the body."""
     if scope.get("method") == "HEAD":
         scope = {**scope, "method": "GET"}
     if route.path == scope["path"]:

@@ -1,4 +1,4 @@
-"""What can be done to the running engine besides asking it: sleep, adapters, the profiler. Who may: see control."""
+"""Operations on the running engine: sleep, adapters, the profiler. engine_control checks who may call them."""
 
 import asyncio
 import logging
@@ -17,15 +17,14 @@ log = logging.getLogger(__name__)
 ControlAnswer = dict[str, object]
 
 MODES = ("wait", "abort", "keep")
-"""What becomes of running requests when the engine goes to sleep: they finish, they are cut, they go on after it."""
-
+"""How sleep treats running requests: they finish before it, are aborted, or continue after it."""
 
 IDLE_POLL_INTERVAL = 0.1
-"""Between two looks whether a request came."""
+"""Seconds between two checks for new requests."""
 
 
 class EngineRefused(Exception):
-    """An operation that was not done."""
+    """The operation was not done. Carries the error to answer with."""
 
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.message)
@@ -34,12 +33,12 @@ class EngineRefused(Exception):
 
 @dataclass(frozen=True)
 class Abilities:
-    """What the engine was started with."""
+    """The operations that the engine's configuration allows."""
 
     sleep_mode: bool = False
-    """Sleep gives the GPU's memory back (ENABLE_SLEEP_MODE)."""
+    """Whether sleep frees the GPU's memory (ENABLE_SLEEP_MODE)."""
     cpu: bool = False
-    """There is no GPU: sleep stops the engine, and its memory stays."""
+    """Whether there is no GPU. Sleep then stops the engine, which keeps its memory."""
     adapters: bool = False
     profiler: bool = False
 
@@ -54,7 +53,7 @@ class Abilities:
 
 
 class Engine:
-    """vLLM's engine, to be used on its event loop. One operation runs at a time; all raise EngineRefused."""
+    """vLLM's engine, for use on its event loop. One operation runs at a time. All of them may raise EngineRefused."""
 
     def __init__(
         self,
@@ -66,8 +65,16 @@ class Engine:
         watch: EngineWatch,
         ask: Callable[[], Awaitable[None]],
     ) -> None:
-        """`client` is vLLM's EngineClient, `models` gives its OpenAIServingModels, and `ask` asks the model something
-        and raises what went wrong."""
+        """Wrap vLLM's engine.
+
+        Args:
+            client: vLLM's EngineClient.
+            models: returns vLLM's OpenAIServingModels.
+            abilities: what the engine's configuration allows.
+            state: the server's state.
+            watch: the watch of the engine.
+            ask: sends the model a request, and raises the error if it fails.
+        """
         self._client = client
         self._models = models
         self._abilities = abilities
@@ -81,9 +88,14 @@ class Engine:
         return {"is_sleeping": bool(await self._client.is_sleeping())}
 
     async def sleep(self, level: int, mode: str, after: float = 0.0) -> ControlAnswer:
-        """Level 0 stops the engine, 1 moves the weights to the host's memory and drops the KV cache, 2 drops both.
-        Requests are refused from then on; those that run are treated by `mode`, one of MODES. With `after` it says for
-        so many seconds that it is not ready, and answers still; a request that comes meanwhile keeps it awake."""
+        """Put the engine to sleep. From then on the server rejects requests.
+
+        Args:
+            level: 0 stops the engine, 1 moves the weights to the host's memory and drops the KV cache, 2 drops both.
+            mode: how running requests are treated, one of MODES.
+            after: seconds before the sleep in which the server is not ready, but answers. A request in this time keeps
+                the engine awake.
+        """
         if level and not (self._abilities.sleep_mode or self._abilities.cpu):
             raise _not_started_with("ENABLE_SLEEP_MODE=true", "give memory back while it sleeps; level=0 only stops it")
         async with self._busy:
@@ -101,7 +113,7 @@ class Engine:
         return {"status": "sleeping", "level": level}
 
     async def _stays_idle(self, seconds: float) -> bool:
-        """Whether no request came for so long, in which it is not ready, so that requests go elsewhere in the end."""
+        """Whether no request arrives for `seconds`. Meanwhile the server is not ready, so requests go elsewhere."""
         requests, end = self._state.in_flight, time.monotonic() + seconds
         begun, self._state.leaving = requests.begun, True
         try:
@@ -115,8 +127,11 @@ class Engine:
         return False
 
     async def wake_up(self, tags: Sequence[str]) -> ControlAnswer:
-        """Wake what `tags` name (weights, kv_cache), or all. Requests come in again once the whole engine is awake and
-        the model has answered one; weights that level 2 dropped are loaded before."""
+        """Wake the parts that `tags` name (weights, kv_cache), or all.
+
+        Weights that level 2 dropped are loaded first. The server accepts requests again once the whole engine is awake
+        and the model has answered a request.
+        """
         async with self._busy:
             try:
                 awake = await self._wake(tags)
@@ -139,12 +154,14 @@ class Engine:
         return await vllm_compat.wake_up(self._client, list(tags) or None)
 
     async def load_adapter(self, fields: Mapping[str, Any]) -> ControlAnswer:
-        """Load the adapter that `fields` describe, in vLLM's words: lora_name, lora_path (a folder or a repository),
-        load_inplace. It is a model of its own from now on."""
+        """Load an adapter by vLLM's fields lora_name, lora_path (a folder or a repository) and load_inplace.
+
+        From then on it is served as a model of its own.
+        """
         return await self._change_adapters(vllm_compat.load_adapter, fields)
 
     async def unload_adapter(self, fields: Mapping[str, Any]) -> ControlAnswer:
-        """Take away the adapter lora_name."""
+        """Unload the adapter lora_name."""
         return await self._change_adapters(vllm_compat.unload_adapter, fields)
 
     async def _change_adapters(
@@ -157,7 +174,7 @@ class Engine:
                 status, message = await change(self._models(), fields)
             except ValueError as error:  # of pydantic: a field is missing or wrong
                 raise EngineRefused(ApiError(400, str(error))) from error
-        if status >= 400:  # 500 is vLLM's word for an adapter that its engine could not load
+        if status >= 400:  # vLLM answers 500 for an adapter that its engine could not load
             raise EngineRefused(ApiError(400 if status == 500 else status, message))
         return {"status": message}
 

@@ -1,4 +1,4 @@
-"""The door to the engine's controls on the ops port: a token of its own, which is never a user's key, and vLLM's paths.
+"""Engine control on the ops port, under vLLM's paths. It has its own token, which is never a user's key.
 
 The threads of the ops port call `answer`; the operation itself runs on vLLM's event loop.
 """
@@ -16,11 +16,11 @@ from forebay_protocol.errors import ApiError
 from forebay_server.serving.engine import MODES, ControlAnswer, Engine, EngineRefused
 from forebay_server.serving.key_check import KeyCheck
 
-LONGEST_WAIT = 300
-"""Seconds before it falls asleep."""
+MAX_SLEEP_DELAY = 300
+"""The most seconds that a client may set for `after`."""
 
 CONTROL_TIMEOUT = 600.0
-"""How long the answer to one operation is waited for: running requests finish before the engine sleeps."""
+"""Seconds that an operation may take, as running requests may finish before the engine sleeps."""
 
 BODY_BYTES = 1 << 16
 
@@ -40,20 +40,20 @@ TOO_LARGE = ApiError(413, f"The body is larger than {BODY_BYTES} bytes.", "reque
 
 @dataclass(frozen=True)
 class ControlRequest:
-    """One for a path of CONTROL_OPERATIONS."""
+    """A request for a path of CONTROL_OPERATIONS."""
 
     method: str
     target: str
     """Path and query."""
     authorization: str
     length: int
-    """Of the body."""
+    """Bytes of the body."""
     read: Callable[[int], bytes]
-    """Gives the body: called only for one who has a token."""
+    """Reads the body. It is called only after the token was checked."""
 
 
 class Control:
-    """Let in who has a token. `tokens` None: nobody."""
+    """Runs operations for clients with a token. If `tokens` is None, control is off."""
 
     def __init__(self, tokens: KeyCheck | None) -> None:
         self._tokens = tokens
@@ -61,11 +61,11 @@ class Control:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, engine: Callable[[], Engine | None], loop: asyncio.AbstractEventLoop) -> None:
-        """From now on operations reach `engine`, while it gives one, on `loop`."""
+        """Run operations from now on by the engine that `engine` returns, on `loop`. None: there is no engine now."""
         self._engine, self._loop = engine, loop
 
     def answer(self, request: ControlRequest) -> tuple[HTTPStatus, dict[str, object], tuple[tuple[str, str], ...]]:
-        """Status, body and headers of the answer to a request for a path of CONTROL_OPERATIONS."""
+        """Perform a request. Returns status, body and headers of the answer."""
         try:
             return HTTPStatus.OK, self._perform(request), ()
         except EngineRefused as refused:
@@ -84,12 +84,12 @@ class Control:
             raise EngineRefused(ApiError(405, f"{path} takes {method} only.", headers=(("allow", method),)))
         if request.length > BODY_BYTES:
             raise EngineRefused(TOO_LARGE)
-        asked = operation(query, _fields(request.read(request.length)))
+        run = operation(query, _fields(request.read(request.length)))
         engine = self._engine()
         if engine is None or self._loop is None:
             raise EngineRefused(NO_ENGINE)
         try:
-            return asyncio.run_coroutine_threadsafe(asked(engine), self._loop).result(CONTROL_TIMEOUT)
+            return asyncio.run_coroutine_threadsafe(run(engine), self._loop).result(CONTROL_TIMEOUT)
         except TimeoutError as error:
             raise EngineRefused(UNFINISHED) from error
         except CancelledError as error:
@@ -98,7 +98,7 @@ class Control:
 
 Query = Mapping[str, list[str]]
 ControlFields = Mapping[str, Any]
-Asked = Callable[[Engine], Coroutine[Any, Any, ControlAnswer]]
+EngineOperation = Callable[[Engine], Coroutine[Any, Any, ControlAnswer]]
 
 
 def _fields(body: bytes) -> ControlFields:
@@ -111,28 +111,28 @@ def _fields(body: bytes) -> ControlFields:
     return content
 
 
-def _sleep(query: Query, fields: ControlFields) -> Asked:
+def _sleep(query: Query, fields: ControlFields) -> EngineOperation:
     level, mode = query.get("level", ["1"])[-1], query.get("mode", [MODES[0]])[-1]
     if level not in ("0", "1", "2"):
         raise EngineRefused(ApiError(400, f"level is {level!r}; it must be 0, 1 or 2.", None, "level"))
     if mode not in MODES:
         raise EngineRefused(ApiError(400, f"mode is {mode!r}; it must be one of {', '.join(MODES)}.", None, "mode"))
     after = query.get("after", ["0"])[-1]
-    if not after.isdecimal() or len(after) > len(str(LONGEST_WAIT)) or int(after) > LONGEST_WAIT:
+    if not after.isdecimal() or len(after) > len(str(MAX_SLEEP_DELAY)) or int(after) > MAX_SLEEP_DELAY:
         raise EngineRefused(
-            ApiError(400, f"after is {after!r}; it must be 0 to {LONGEST_WAIT} seconds.", None, "after")
+            ApiError(400, f"after is {after!r}; it must be 0 to {MAX_SLEEP_DELAY} seconds.", None, "after")
         )
     return lambda engine: engine.sleep(int(level), mode, float(after))
 
 
-def _wake_up(query: Query, fields: ControlFields) -> Asked:
+def _wake_up(query: Query, fields: ControlFields) -> EngineOperation:
     tags = query.get("tags", [])
     if wrong := [tag for tag in tags if tag not in ("weights", "kv_cache")]:
         raise EngineRefused(ApiError(400, f"tags has {wrong[0]!r}; there are weights and kv_cache.", None, "tags"))
     return lambda engine: engine.wake_up(tags)
 
 
-CONTROL_OPERATIONS: dict[str, tuple[str, Callable[[Query, ControlFields], Asked]]] = {
+CONTROL_OPERATIONS: dict[str, tuple[str, Callable[[Query, ControlFields], EngineOperation]]] = {
     "/is_sleeping": ("GET", lambda query, fields: lambda engine: engine.is_sleeping()),
     "/sleep": ("POST", _sleep),
     "/wake_up": ("POST", _wake_up),
@@ -141,4 +141,6 @@ CONTROL_OPERATIONS: dict[str, tuple[str, Callable[[Query, ControlFields], Asked]
     "/start_profile": ("POST", lambda query, fields: lambda engine: engine.profile(start=True)),
     "/stop_profile": ("POST", lambda query, fields: lambda engine: engine.profile(start=False)),
 }
-"""Path, as in vLLM -> method and what to ask of the engine. To build it may raise EngineRefused."""
+"""Path, as in vLLM -> method, and function that validates a request and returns the operation.
+
+The function may raise EngineRefused."""

@@ -1,4 +1,4 @@
-"""The errors that a pod answers with. Those that the gateway answers with as well are forebay_protocol's."""
+"""The errors of a pod. forebay_protocol has the errors that pod and gateway share."""
 
 import json
 import re
@@ -19,7 +19,7 @@ INTERNAL = ApiError(500, "The server had an error while processing your request.
 _FLAG = re.compile(
     r"(?<![\w/='\"-])`?--(?P<negated>no-)?(?P<name>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?:\.[\w.-]+\b)?`?(?!['\"])"
 )
-"""A flag of vLLM in one of its messages. What stands in quotes came from the client."""
+"""A flag of vLLM in one of its messages. Text in quotes is the client's, and does not match."""
 
 _PLACES = re.compile(
     r" at 0x[0-9a-fA-F]+(?=>)"
@@ -30,7 +30,7 @@ _PLACES = re.compile(
 
 
 def refusal(error: ApiError, api: ApiDialect) -> App:
-    """Answers every request with this error."""
+    """An app that answers every request with this error."""
 
     async def refuse(_: Scope, __: Receive, send: Send) -> None:
         await send_error(error, send, api)
@@ -79,25 +79,25 @@ def too_large(limit: int) -> ApiError:
 
 
 def not_available(operation: str, switch: str = "") -> ApiError:
-    """For a part of the API that the loaded model, or this server, has nothing for.
+    """The error for a part of the API that the loaded model, or this server, does not support.
 
-    `switch`: the variable that makes it available.
+    `switch`: the variable that makes it available; "" for none.
     """
     remedy = f" Set {switch}=true in spec.env to have it." if switch else ""
     return ApiError(404, f"{operation} is not available for this model.{remedy}", "not_available_for_model")
 
 
 def of_status(status: int, detail: str, method: str, path: str) -> ApiError:
-    """The error for a status that the web framework answers by itself, such as 405 for a route's other methods."""
+    """The error for a status that the web framework itself answers with, such as 405 for a wrong method."""
     if status == 405:
         return ApiError(405, f"Not allowed to {method} on {errors.shorten(path)}.", "method_not_supported")
     return ApiError(status, clean(detail) or HTTPStatus(status).phrase)
 
 
 def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) -> ApiError:
-    """vLLM's own error reply, whose type is the name of an exception class and whose code is the HTTP status."""
-    found = body.get("error")
-    error: Mapping[str, Any] = found if isinstance(found, Mapping) else {"message": body.get("detail", found)}
+    """Convert vLLM's error reply. Its type is the name of an exception class, and its code the HTTP status."""
+    reply = body.get("error")
+    error: Mapping[str, Any] = reply if isinstance(reply, Mapping) else {"message": body.get("detail", reply)}
     message = clean(str(error.get("message") or HTTPStatus(status).phrase))
     param = error.get("param")
     param = param.removeprefix("body.") if isinstance(param, str) else None
@@ -119,7 +119,7 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
 
 
 def name_left_out(error: ApiError, tools: Sequence[str]) -> ApiError:
-    """The refusal of a request's tools, with those of them that the model would not be told of in any case."""
+    """Add the tools that were removed from the request to an error about its tools."""
     if not tools or "TOOL_CALL_PARSER" not in error.message:
         return error
     names = ", ".join(name[:64] for name in tools[:16])
@@ -127,14 +127,16 @@ def name_left_out(error: ApiError, tools: Sequence[str]) -> ApiError:
 
 
 def clean(message: str) -> str:
-    """`message` in a sentence, without tracebacks, addresses in memory and paths of the image; variables are named, not
-    flags."""
+    """Rewrite `message` as a sentence, without tracebacks, memory addresses and paths of the image.
+
+    It names variables instead of flags.
+    """
     return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
 
 
-def of_validation(found: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
-    """What pydantic found in a request's body. See validation_errors.of_errors for the arguments."""
-    error = validation_errors.of_errors(found, body)
+def of_validation(details: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
+    """The error for pydantic's errors in a request's body. See validation_errors.of_errors for the arguments."""
+    error = validation_errors.of_errors(details, body)
     return error if error.code else of_vllm(error.status, {"error": {"message": error.message, "param": error.param}})
 
 
@@ -144,6 +146,6 @@ def _name_variable(flag: re.Match[str]) -> str:
 
 
 def name_variables(message: str) -> str:
-    """`message`, in which vLLM names its flags, with the variables of spec.env that set them."""
+    """Replace vLLM's flags in `message` by the variables of spec.env that set them."""
     named, count = _FLAG.subn(_name_variable, message)
     return f"{named.rstrip('.')} (in spec.env of the endpoint)." if count else message

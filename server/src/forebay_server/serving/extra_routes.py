@@ -1,4 +1,4 @@
-"""Routes that vLLM has not: one model, moderation, and a clear word for what the loaded model cannot do."""
+"""Routes that vLLM lacks: one model, moderation, and errors for what the loaded model cannot do."""
 
 import json
 from collections.abc import Collection
@@ -18,25 +18,25 @@ from forebay_server.serving.route_overrides import error_response, model_cards, 
 
 
 def add_routes(app: FastAPI) -> None:
-    """Called once, after vLLM has attached its routes."""
-    app.router.redirect_slashes = False  # a redirect would lose the host and the prefix that proxies have taken away
-    there = {route.path for route in app.routes if isinstance(route, APIRoute | APIWebSocketRoute)}
+    """Add the routes. Call it once, after vLLM has attached its own."""
+    app.router.redirect_slashes = False  # a redirect would lose the host and the prefix that proxies remove
+    paths = {route.path for route in app.routes if isinstance(route, APIRoute | APIWebSocketRoute)}
     app.add_api_route("/v1/models/{model:path}", retrieve_model, methods=["GET"], response_model=None)
-    if "/classify" in there:
+    if "/classify" in paths:
         app.add_api_route("/v1/moderations", moderate(app), methods=["POST"], response_model=None)
-        there.add("/v1/moderations")
+        paths.add("/v1/moderations")
     answer_document = served_document(app)
     for path in routes.DOCUMENT:
         app.router.routes = [route for route in app.router.routes if getattr(route, "path", "") != path]
         app.add_api_route(path, answer_document, methods=["GET"], response_model=None, include_in_schema=False)
-    for path in missing(there):
+    for path in missing(paths):
         methods = ["GET" if path in routes.BY_GET else "POST"]
         app.add_api_route(path, not_available, methods=methods, response_model=None, include_in_schema=False)
 
 
-def missing(there: Collection[str]) -> list[str]:
-    """The operations that an OpenAI client may ask for and that no route answers."""
-    return sorted(set(routes.OPERATIONS) - set(there))
+def missing(paths: Collection[str]) -> list[str]:
+    """The operations of OpenAI's API without a route among `paths`."""
+    return sorted(set(routes.OPERATIONS) - set(paths))
 
 
 async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
@@ -49,13 +49,13 @@ async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
 
 
 async def not_available(raw_request: Request) -> JSONResponse:
-    """The answer of an operation that the model is not made for."""
+    """Answer an operation that the model does not support."""
     path = raw_request.url.path
     return error_response(errors.not_available(routes.OPERATIONS[path], routes.SWITCHES.get(path, "")), path)
 
 
 def moderate(app: FastAPI) -> Any:
-    """The endpoint of /v1/moderations for a model that classifies: each label is a category, flagged from 0.5 on."""
+    """The endpoint of /v1/moderations for a classifier. Each label is a category, which is flagged from 0.5 on."""
     classify = next(route for route in app.routes if isinstance(route, APIRoute) and route.path == "/classify")
 
     async def create_moderation(raw_request: Request) -> Response:
@@ -74,8 +74,8 @@ def moderate(app: FastAPI) -> Any:
         raw_request.state.understood = True
         request_type = next(iter(_body_types(classify)))
         names = [card["id"] for card in await model_cards(raw_request)]
-        wanted = body.get("model")
-        request = request_type.model_validate({"model": wanted if wanted in names else names[0], "input": texts})
+        model = body.get("model")
+        request = request_type.model_validate({"model": model if model in names else names[0], "input": texts})
         answer: Response = await classify.endpoint(request, raw_request)
         if answer.status_code >= 400:
             return reshape(answer, raw_request)
@@ -86,12 +86,12 @@ def moderate(app: FastAPI) -> Any:
 
 
 def moderation(classified: dict[str, Any], labels: dict[int, str]) -> dict[str, Any]:
-    """vLLM's classification as OpenAI's moderation. The first label stands for harmless where its name says so."""
+    """Convert vLLM's classification to OpenAI's moderation. Labels that mean harmless do not flag the text."""
     results = []
     for item in classified["data"]:
         scores = {labels.get(number, str(number)): float(score) for number, score in enumerate(item["probs"])}
         categories = {label: score >= 0.5 for label, score in scores.items()}
-        flagged = any(found for label, found in categories.items() if not is_harmless(label))
+        flagged = any(exceeded for label, exceeded in categories.items() if not is_harmless(label))
         results.append({"flagged": flagged, "categories": categories, "category_scores": scores})
     return {"id": f"modr-{classified['id']}", "model": classified["model"], "results": results}
 
@@ -102,19 +102,19 @@ def is_harmless(label: str) -> bool:
 
 
 def _body_types(route: APIRoute) -> list[Any]:
-    """ClassificationRequest is a union of the requests with texts and with messages: the one with texts is meant."""
+    """The types of a route's body that have texts. ClassificationRequest is a union with a type that has messages."""
     types = [field.field_info.annotation for field in route.dependant.body_params]
-    return [kind for each in types for kind in _alternatives(each) if "input" in kind.model_fields]
+    return [member for kind in types for member in _alternatives(kind) if "input" in member.model_fields]
 
 
 def _alternatives(kind: Any) -> list[Any]:
-    """The classes that a union of them, annotated or not, is made of."""
+    """The classes of a union, annotated or not."""
     parts = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
-    return [each for part in parts for each in _alternatives(part)] or [kind]
+    return [member for part in parts for member in _alternatives(part)] or [kind]
 
 
 async def router_error(request: Request, error: Exception) -> JSONResponse:
-    """A 404 or 405 of the router; vLLM leaves those as {"detail": …}."""
+    """Answer a 404 or 405 of the router. vLLM itself answers with {"detail": …}."""
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 404:

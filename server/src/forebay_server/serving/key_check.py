@@ -1,10 +1,10 @@
-"""Who asks whether a key, or a token, is valid."""
+"""The interface of a check of keys or tokens."""
 
 from typing import Protocol
 
 
 class KeyCheck(Protocol):
-    """A key ring, or what a test has in its place."""
+    """A key ring, or its substitute in a test."""
 
     def accepts(self, key: str) -> bool:
         """Whether `key` is valid now."""

@@ -1,4 +1,4 @@
-"""The API keys: files in a mounted Secret, each holding one valid key, read again when they change."""
+"""The API keys: files in a mounted Secret with one valid key each. They are read again when they change."""
 
 import hashlib
 import hmac
@@ -13,16 +13,16 @@ from forebay_server.failure import Failure, StartError
 log = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 1.0
-"""How often the folder is looked at while requests come in. The kubelet itself takes up to a minute to update it."""
+"""The least seconds between two checks of the folder. The kubelet itself takes up to a minute to update it."""
 
 Signature = tuple[tuple[str, int, int], ...]
 
 
 class KeyRing:
-    """The keys that are valid now. Only their SHA-256 digests are kept."""
+    """The keys that are valid now. It stores only their SHA-256 digests."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises StartError (InvalidKeys) when the folder holds no key or one that is too short."""
+        """Read the keys. Raises StartError (InvalidKeys) if the folder has no key, or one that is too short."""
         self._folder = folder
         self._clock = clock
         self._checked = clock()
@@ -39,14 +39,14 @@ class KeyRing:
         self._digests = _digests(keys)
 
     def accepts(self, key: str) -> bool:
-        """Whether `key` is valid now; the time it takes says nothing about the keys."""
+        """Whether `key` is valid now. The time of the check does not depend on the keys."""
         self._refresh()
         digest = hashlib.sha256(key.encode()).digest()
         matches = [hmac.compare_digest(digest, valid) for valid in self._digests]
         return any(matches)
 
     def _refresh(self) -> None:
-        """Take over changed files. A key that is too short, or a folder that cannot be read, opens nothing."""
+        """Read changed files. A key that is too short is not valid. If the folder cannot be read, no key is valid."""
         now = self._clock()
         if now - self._checked < RECHECK_SECONDS:
             return
@@ -69,17 +69,17 @@ class KeyRing:
 
 
 def has_keys(folder: Path) -> bool:
-    """Whether there is a Secret with anything in it; an optional one that is missing is an empty folder."""
+    """Whether the folder has a key. A missing optional Secret is an empty folder."""
     return folder.is_dir() and bool(_key_files(folder))
 
 
 def _key_files(folder: Path) -> list[Path]:
-    """The Secret's files; names that begin with two dots are the kubelet's own."""
+    """The Secret's files. Files whose names begin with two dots are the kubelet's own."""
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".."))
 
 
 def _signature(folder: Path) -> Signature:
-    """Changes whenever a key's file does: the kubelet swaps a link, so the file behind a name is another one."""
+    """A value that changes with every key file. The kubelet swaps a link, so a name then refers to another file."""
     states = ((path.name, path.stat()) for path in _key_files(folder))
     return tuple((name, state.st_ino, state.st_mtime_ns) for name, state in states)
 

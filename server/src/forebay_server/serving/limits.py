@@ -1,4 +1,4 @@
-"""What one pod takes on at once, and how large and how slow a request's body may be."""
+"""Limits of a pod: requests in flight, and the size and the duration of a request's body."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,8 @@ from forebay_server.serving import errors
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 LINGER_SECONDS = 5.0
-"""How long the rest of a body that was refused is still read: a client that writes before it reads would else see its
-connection reset in place of the answer."""
+"""Seconds for which the rest of a rejected body is read. Otherwise a client that writes before it reads would get a
+connection reset instead of the answer."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class BodyLimits:
 
 
 class BodyRefused(Exception):
-    """The body is too large or too slow; carries the answer."""
+    """The body is too large or too slow. Carries the error to answer with."""
 
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.message)
@@ -33,11 +33,11 @@ class BodyRefused(Exception):
 
 
 class Disconnected(Exception):
-    """The client left before its request was complete."""
+    """The client disconnected before its request was complete."""
 
 
 async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes:
-    """Wait for the whole body. Raises BodyRefused and Disconnected."""
+    """Read the whole body. Raises BodyRefused and Disconnected."""
     declared = header(scope, b"content-length")
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > limits.body_bytes):
         raise BodyRefused(errors.too_large(limits.body_bytes))
@@ -49,7 +49,7 @@ async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body as one message, then what comes after it."""
+    """A `receive` that returns the body as one message, then the messages of the original `receive`."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
@@ -59,7 +59,7 @@ def replaying(body: bytes, receive: Receive) -> Receive:
 
 
 def lingering_refusal(error: ApiError, api: ApiDialect) -> App:
-    """Answers with `error` while the rest of the body is thrown away; then the connection closes."""
+    """An app that answers with `error`, discards the rest of the body, and then closes the connection."""
 
     async def refuse(_: Scope, receive: Receive, send: Send) -> None:
         async def hold_back_the_end(message: Message) -> None:

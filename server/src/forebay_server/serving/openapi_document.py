@@ -1,4 +1,4 @@
-"""The OpenAPI document of what is really served: vLLM's request bodies, our errors, both base URLs, jobs."""
+"""The OpenAPI document of the served API: vLLM's request bodies, our errors, both base URLs, jobs."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -42,7 +42,7 @@ ERROR = {
 }
 
 SWITCHED_OFF = "disabled_scale_out"
-"""The name of vLLM's routes whose only answer is that a flag switches them on."""
+"""The name of vLLM's routes that only answer that a flag enables them."""
 
 JOB = {
     "type": "object",
@@ -54,22 +54,22 @@ JOB = {
 
 
 def served_document(app: FastAPI) -> Callable[[Request], Coroutine[Any, Any, JSONResponse]]:
-    """The endpoint that answers with the document. It is made at the first request, beside the event loop."""
-    made: list[Document] = []
+    """The endpoint that answers with the document. The first request creates it in a thread."""
+    cached: list[Document] = []
 
     async def openapi_document(raw_request: Request) -> JSONResponse:
-        if not made:
-            made.append(await asyncio.to_thread(make_document, app.routes, app.version))
-        made[0]["components"]["schemas"]["ServedModel"]["enum"] = [
+        if not cached:
+            cached.append(await asyncio.to_thread(make_document, app.routes, app.version))
+        cached[0]["components"]["schemas"]["ServedModel"]["enum"] = [
             card["id"] for card in await model_cards(raw_request)
         ]
-        return JSONResponse(made[0])
+        return JSONResponse(cached[0])
 
     return openapi_document
 
 
 def make_document(served: Iterable[Any], version: str) -> Document:
-    """The document for those of `served` that the gate lets in."""
+    """The document for those routes of `served` that clients can reach."""
     routed = [route for route in served if isinstance(route, APIRoute) and route.name != SWITCHED_OFF]
     ours = [route for route in routed if is_public(route.path)]
     document: Document = get_openapi(title="Forebay", version=version, description=ABOUT, routes=ours, servers=SERVERS)
@@ -103,17 +103,17 @@ def make_document(served: Iterable[Any], version: str) -> Document:
 
 
 def is_public(path: str) -> bool:
-    """Whether a path of vLLM's app can be asked for."""
+    """Whether clients can reach a path of vLLM's app."""
     return routes.is_reached(path)
 
 
 def public(path: str) -> str:
-    """The path that clients use for one that vLLM knows."""
+    """The clients' path for a path that vLLM knows."""
     return f"/v1{path}" if path.removeprefix("/") in routes.ROOT_ROUTES else path
 
 
 def runsync() -> Document:
-    """The path item of a job that is answered at once."""
+    """The path item of runsync."""
     operation = {
         "operationId": "runsync",
         "summary": "A job in the form of RunPod's serverless API, answered with its output",

@@ -1,4 +1,4 @@
-"""The second port: probes, startup report, metrics and engine control, from the first second of the process.
+"""The ops port: probes, startup report, metrics and engine control, from the first second of the process.
 
 It runs in a thread of its own, so that it answers while vLLM is imported and while the event loop is busy.
 """
@@ -22,17 +22,17 @@ from forebay_server.serving.engine_control import CONTROL_OPERATIONS, Control, C
 JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
-MOST_CONNECTIONS = 64
-"""At once, each with a thread: kubelet, operator, gateways and monitoring need a few."""
+MAX_CONNECTIONS = 64
+"""The most connections at once, each with a thread. Kubelet, operator, gateways and monitoring need a few."""
 
-MOST_LENGTH_DIGITS = 10
-"""Of a Content-Length that are read: more are too many bytes by any of them."""
+MAX_LENGTH_DIGITS = 10
+"""The digits of a Content-Length that are read. A number with more digits exceeds every limit by these alone."""
 
 OpsAnswer = tuple[HTTPStatus, str, bytes]
 
 
 def any_address() -> str:
-    """The address to listen on for every interface: IPv6 with IPv4 mapped into it where the machine does that."""
+    """The address to listen on for every interface: "::" where IPv6 sockets accept IPv4 too, else "0.0.0.0"."""
     if not socket.has_dualstack_ipv6():
         return "0.0.0.0"
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
@@ -46,10 +46,11 @@ def any_address() -> str:
 
 
 def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> OpsAnswer:
-    """What GET `path` is answered with.
+    """The answer to GET `path`.
 
-    /startupz 200 once the model has answered, /readyz 200 while requests may come, /livez 200 unless only a restart
-    can help, /startup the report, /metrics ours and vLLM's (which `metrics` gives) in Prometheus' text format.
+    /startupz is 200 once the model has answered, /readyz while the server accepts requests, /livez unless only a
+    restart can help. /startup is the report. /metrics has the server's metrics in Prometheus' text format, and vLLM's,
+    which `metrics` returns.
     """
     if path == "/metrics":
         return HTTPStatus.OK, PROMETHEUS, own_metrics(state) + metrics()
@@ -74,8 +75,10 @@ def _json(good: bool, content: dict[str, object]) -> OpsAnswer:
 
 
 class OpsServer(ThreadingHTTPServer):
-    """Answers GET by `reply`, and the paths of engine control by `control`. Where there are too many connections, the
-    one that has been open for longest ends: who sends a byte now and then keeps no probe out."""
+    """Answers GET by `reply`, and the paths of engine control by `control`.
+
+    At MAX_CONNECTIONS a new connection closes the oldest one, so that slow clients cannot block the probes.
+    """
 
     daemon_threads = True
 
@@ -89,17 +92,17 @@ class OpsServer(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def attach_control(self, control: Control) -> None:
-        """Answer the paths of engine control by this, once the settings are known."""
+        """Answer the paths of engine control by `control`. Call it once the settings are known."""
         self.control = control
 
     def start(self) -> None:
-        """Serve in the background until the process ends. A process forked from it does not hold the port."""
+        """Serve in a thread until the process ends. Forked processes close the port."""
         os.register_at_fork(after_in_child=self.socket.close)
         threading.Thread(target=self.serve_forever, name="ops", daemon=True).start()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changing:
-            if len(self._open) == MOST_CONNECTIONS:
+            if len(self._open) == MAX_CONNECTIONS:
                 oldest = next(iter(self._open))
                 del self._open[oldest]
                 with suppress(OSError):  # it has ended by itself
@@ -141,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.command,
             self.path,
             self.headers.get("Authorization", ""),
-            int(length[:MOST_LENGTH_DIGITS]) if length.isdecimal() else 0,
+            int(length[:MAX_LENGTH_DIGITS]) if length.isdecimal() else 0,
             self.rfile.read,
         )
         status, content, headers = self.server.control.answer(request)
@@ -157,4 +160,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Probes come every few seconds: not logged."""
+        """Log nothing, as probes come every few seconds."""

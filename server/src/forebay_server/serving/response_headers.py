@@ -1,4 +1,4 @@
-"""The headers that every answer gets, whoever made it: the gate, vLLM's app, or a stream."""
+"""The headers of every answer, whether the middleware, vLLM's app or a stream creates it."""
 
 import re
 import socket
@@ -9,51 +9,51 @@ from forebay_protocol import pod, request_id
 from forebay_server.asgi import Message, Scope, Send, header
 
 REQUEST_ID = request_id.HEADER.encode()
-"""So that a client's report can be found in the log. vLLM makes its own ids of it."""
+"""The request ID, by which a client's report can be found in the log. vLLM derives its own IDs from it."""
 
 STATE = "forebay_request_id"
-"""The id's name in the request's state: an exception that nobody handles is answered outside of the gate."""
+"""The ID's name in the request's state. Answers to unhandled exceptions do not pass the middleware."""
 
 UNBUFFERED = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no"}
-"""What keeps proxies from holding a stream back; the second is nginx's and what follows it."""
+"""Headers that keep proxies from buffering a stream. nginx and compatible proxies read the second."""
 
 LEFT_OUT = b"x-forebay-tools-left-out"
-"""On an answer: tools that only the API owner's servers can run, so that the model was not told of them."""
+"""Header of an answer: tools that only the API vendor's servers can run, so the model did not see them."""
 
 IGNORED = b"x-forebay-ignored"
-"""On an answer: fields of the request that had no effect (unsupported_fields)."""
+"""Header of an answer: fields of the request that had no effect (unsupported_fields)."""
 
 LEFT_OUT_STATE, IGNORED_STATE = "forebay_left_out", "forebay_ignored"
-"""Where both are in the request's state."""
+"""The names of both lists in the request's state."""
 
 _UNFIT_ITEM = re.compile(r"[^A-Za-z0-9_.;=-]")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
-"""What an item with its suggestion, or a name, may have that a header must not."""
+"""Characters that are replaced in a header: in an item with its suggestion, and in a name."""
 
 WORKER = (pod.WORKER_ID.encode(), _UNFIT.sub("?", socket.gethostname()).encode())
-"""Which pod answers: Kubernetes makes its name that of the host. RunPod's load balancer names the worker so."""
+"""The name of the pod, which is its host name in Kubernetes. RunPod's load balancer has this header too."""
 
 _READABLE = (REQUEST_ID, b"retry-after", LEFT_OUT, IGNORED, WORKER[0])
 EXPOSED = (b"access-control-expose-headers", b", ".join(_READABLE))
-"""What pages of other sites may read besides the body, where they may read the answer at all (CORS)."""
+"""The headers that pages of other sites may read, where CORS lets them read the answer."""
 
 
 def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
-    """The request with exactly one id, the client's or a new one, and a `send` that completes the answer's headers.
+    """The request with exactly one ID, the client's or a new one, and a `send` that completes the answer's headers.
 
-    The wrapped `send` is no coroutine of its own: a streamed token costs one plain call more.
+    The returned `send` is not a coroutine function, so a streamed token costs only one more plain call.
     """
-    given = header(scope, REQUEST_ID)
-    identity = request_id.choose_id(given)
-    line = (REQUEST_ID, identity.encode())
-    scope.setdefault("state", {})[STATE] = identity
-    if identity != given:
-        scope = {**scope, "headers": [*(each for each in scope["headers"] if each[0] != REQUEST_ID), line]}
+    client_id = header(scope, REQUEST_ID)
+    chosen_id = request_id.choose_id(client_id)
+    line = (REQUEST_ID, chosen_id.encode())
+    scope.setdefault("state", {})[STATE] = chosen_id
+    if chosen_id != client_id:
+        scope = {**scope, "headers": [*(pair for pair in scope["headers"] if pair[0] != REQUEST_ID), line]}
 
     def send_completed(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            headers = [each for each in message.get("headers", ()) if each[0].lower() != REQUEST_ID]
-            missing = _missing({name.lower(): it for name, it in headers})
+            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != REQUEST_ID]
+            missing = _missing({name.lower(): value for name, value in headers})
             if left_out := scope["state"].get(LEFT_OUT_STATE):
                 value = ", ".join(_UNFIT.sub("?", name[:64]) for name in left_out[:16])
                 missing.append((LEFT_OUT, value.encode()))
@@ -67,13 +67,13 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
 
 
 def add_ignored(state: Any, names: tuple[str, ...]) -> None:
-    """Name further fields without effect in the `state` of their request."""
+    """Add further fields without effect to the `state` of their request."""
     if names:
         setattr(state, IGNORED_STATE, (*getattr(state, IGNORED_STATE, ()), *names))
 
 
 def _missing(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """The headers that an answer with these needs besides."""
+    """The headers that an answer with these `headers` lacks."""
     needed = [WORKER, *([EXPOSED] if b"access-control-allow-origin" in headers else [])]
     if headers.get(b"content-type", b"").startswith(b"text/event-stream"):
         needed += UNBUFFERED.items()

@@ -1,6 +1,6 @@
-"""Routes in the place of vLLM's own, which it finds by path and method. Only how an answer is written differs.
+"""Routes that replace vLLM's own by path and method. They differ only in how an answer is written.
 
-vLLM's handlers are called as its routes call them; what streams text that is right already is left to its route.
+They call vLLM's handlers as vLLM's routes do. vLLM's own route answers where its stream of text is right already.
 """
 
 import functools
@@ -32,12 +32,12 @@ logger = logging.getLogger(__name__)
 RouteHandler = Callable[..., Awaitable[Any]]
 
 LOAD_HEADER = "endpoint-load-metrics-format"
-"""A request that has it asks for vLLM's load in the head of the answer, which only vLLM's own route gives."""
+"""A request header that asks for vLLM's load in the answer's headers. Only vLLM's own route supports it."""
 
 
 def replace_routes(app: FastAPI) -> None:
-    """Called once, after vLLM has attached its routes."""
-    for route in [each for each in app.routes if isinstance(each, APIRoute) and _is_ours(each.path)]:
+    """Replace the routes. Call it once, after vLLM has attached its own."""
+    for route in [route for route in app.routes if isinstance(route, APIRoute) and _is_ours(route.path)]:
         make = REPLACED.get((route.path, *sorted(route.methods)))
         endpoint = make(route.endpoint) if make else route.endpoint
         app.add_api_route(
@@ -52,17 +52,19 @@ def replace_routes(app: FastAPI) -> None:
 
 
 class ShapedError(JSONResponse):  # type: ignore[misc]
-    """An error that is in the shape of the API called."""
+    """An error in the shape of the called API."""
 
 
 def error_response(error: ApiError, path: str) -> JSONResponse:
-    """`error` as an answer to a request for `path`."""
+    """The answer with `error` to a request for `path`."""
     return ShapedError(error.content(routes.read_path(path).api), error.status, dict(error.headers))
 
 
 def reshape(response: Response, request: Request | None) -> Response:
-    """An error that vLLM made, in the shape of the API called; any other answer as it is. OpenAI's shape without a
-    request."""
+    """Convert vLLM's error to the shape of the called API, or to OpenAI's without a request.
+
+    Returns other answers as they are.
+    """
     if response.status_code < 400 or not isinstance(response, JSONResponse) or isinstance(response, ShapedError):
         return response
     body = json.loads(bytes(response.body))
@@ -79,7 +81,7 @@ def _vllm_error(status: int, content: Mapping[str, Any], request: Request | None
 
 
 def not_understood(request: Request) -> Response | None:
-    """The answer to a request whose body made vLLM's parsing fail; None where the parsing was over.
+    """The answer to a request whose body vLLM failed to parse; None if the body was parsed.
 
     vLLM's validators raise AttributeError for some wrong types (seen with 0.32: "structured_outputs": true).
     """
@@ -90,25 +92,26 @@ def not_understood(request: Request) -> Response | None:
 
 
 def in_openais_shape(endpoint: RouteHandler) -> RouteHandler:
-    """`endpoint`, with the errors that it returns as a reply put into shape."""
-    name = next((each for each in inspect.signature(endpoint).parameters if each in ("raw_request", "request")), "")
+    """Wrap `endpoint`, so that the errors that it returns have the shape of the called API."""
+    names = inspect.signature(endpoint).parameters
+    request_name = next((name for name in names if name in ("raw_request", "request")), "")
 
     @functools.wraps(endpoint)
     async def shaped(*args: Any, **kwargs: Any) -> Any:
-        asked = kwargs.get("raw_request") or kwargs.get(name)
-        if isinstance(asked, Request):
-            asked.state.understood = True
-            response_headers.add_ignored(asked.state, await _ignored(kwargs.get("request"), asked))
+        request = kwargs.get("raw_request") or kwargs.get(request_name)
+        if isinstance(request, Request):
+            request.state.understood = True
+            response_headers.add_ignored(request.state, await _ignored(kwargs.get("request"), request))
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
-            return reshape(answer, asked if isinstance(asked, Request) else None)
+            return reshape(answer, request if isinstance(request, Request) else None)
         return answer
 
     return shaped
 
 
 async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
-    """The fields of a request that have no effect. `body`: as vLLM parsed it."""
+    """The fields of a request that have no effect. `body`: the body as vLLM parsed it."""
     if not hasattr(body, "model_fields_set"):
         return ()
     others = await request.json() if body.model_extra is None else body.model_extra  # parsed once already
@@ -131,11 +134,17 @@ def _writes(
     model_required: bool = True,
     fills_in: bool = False,
 ) -> Callable[[RouteHandler], RouteHandler]:
-    """An endpoint whose answer, where it is no error, comes from `write`(what vLLM's handler returned, request).
+    """Returns a function that makes our endpoint of vLLM's.
 
-    `handler` is its name in the app's state. Without `stream` a streamed answer is left to vLLM's route, but
-    for one of plain text where `text` names the text's key in a chunk. `reasons`: its deltas may have reasoning.
-    `fills_in`: its request may have a suffix.
+    Args:
+        handler: the name of vLLM's handler in the app's state.
+        method: the handler's method.
+        write: makes the answer of the method's result, unless that is an error, and the request.
+        stream: whether `write` can write streams. Otherwise vLLM's route writes them, except plain text with `text`.
+        text: the JSON key of the text in a chunk, with its colon.
+        reasons: whether deltas may have reasoning.
+        model_required: whether a request must name a model.
+        fills_in: whether a request may have a suffix.
     """
 
     def make(core: RouteHandler) -> RouteHandler:
@@ -166,7 +175,7 @@ def _writes(
         @functools.wraps(core)
         async def either(request: Any, raw_request: Request) -> Any:
             state = raw_request.app.state
-            if not getattr(state, STRICT, False) and raw_request.scope.get(DIRECT) is not None:  # None: it is a job's
+            if not getattr(state, STRICT, False) and raw_request.scope.get(DIRECT) is not None:  # None: from a job
                 clamp_max_tokens(request, state.vllm_config.model_config.max_model_len)
             try:
                 if fills_in:
@@ -186,7 +195,7 @@ def _writes(
 
 
 def _error(answer: Any, raw_request: Request) -> Response | None:
-    """The error that vLLM's handler returned in place of a reply, in shape; None for a reply."""
+    """The answer for an error that vLLM's handler returned; None for a reply."""
     if not vllm_compat.is_error(answer):
         return None
     return _vllm_error(answer.error.code, {"error": answer.error.model_dump()}, raw_request)
@@ -238,7 +247,7 @@ def _models(core: RouteHandler) -> RouteHandler:
 
 
 async def model_cards(request: Request) -> list[dict[str, Any]]:
-    """What /v1/models lists."""
+    """The models that /v1/models lists."""
     listed = await request.app.state.openai_serving_models.show_available_models()
     return [openai.complete_model(card.model_dump()) for card in listed.data]
 
@@ -259,4 +268,4 @@ REPLACED: dict[tuple[str, ...], Callable[[RouteHandler], RouteHandler]] = {
     ("/v1/responses", "POST"): _writes("openai_serving_responses", "create_responses", _write_response, stream=True),
     ("/v1/messages", "POST"): _writes("anthropic_serving_messages", "create_messages", _write_message),
 }
-"""Path and method -> what makes its endpoint, from vLLM's."""
+"""Path and method -> function that makes our endpoint of vLLM's."""

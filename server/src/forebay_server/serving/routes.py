@@ -1,4 +1,4 @@
-"""Which paths the HTTP port answers. What is not named here is not there, whatever a new vLLM adds."""
+"""The paths that the HTTP port answers. Other paths get 404, also those that a new vLLM adds."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from forebay_protocol.errors import ApiDialect
 from forebay_protocol.routes import PROBES, dialect_of, locate
 
 ROOT_ROUTES = frozenset({"classify", "detokenize", "pooling", "tokenize", "tokenizer_info"})
-"""Served under /v1/ here, known to vLLM without it."""
+"""Routes that clients call under /v1/, and that vLLM has at the root."""
 
 ABSENT_PARTS = {
     "assistants": "The Assistants API",
@@ -23,7 +23,7 @@ ABSENT_PARTS = {
     "vector_stores": "The Vector stores API",
     "videos": "Video generation",
 }
-"""Parts of OpenAI's API that an inference server has nothing for -> how they are called."""
+"""First part of the paths of OpenAI APIs that an inference server lacks -> name of the API."""
 
 OPERATIONS = {
     "/v1/audio/speech": "Speech synthesis",
@@ -47,32 +47,32 @@ OPERATIONS = {
     "/tokenizer_info": "The description of the tokenizer",
     "/v2/embed": "Embedding",
 }
-"""Path as vLLM knows it -> what it does, for the answer where the loaded model cannot do it."""
+"""Path as vLLM knows it -> its operation, for the error if the loaded model does not support it."""
 
 BY_GET = frozenset({"/tokenizer_info"})
-"""Those of the operations that are asked for by GET; the others are by POST."""
+"""The operations with the method GET. The others have POST."""
 
 SWITCHES = {"/tokenizer_info": "ENABLE_TOKENIZER_INFO_ENDPOINT"}
-"""Operations that vLLM has only where a variable is true -> the variable."""
+"""Operation that vLLM has only if a variable is true -> the variable."""
 
 DOCUMENT = ("/openapi.json", "/v1/openapi.json")
-"""Where the OpenAPI document is, behind the key."""
+"""The paths of the OpenAPI document, which require a key."""
 
 RUNSYNC = re.compile(r"^/v2/[^/]+/runsync$")
-"""Where RunPod's clients send a job and wait for its output."""
+"""The path for RunPod's clients that send a job and wait for its output."""
 
 _ABSENT = frozenset(ABSENT_PARTS)
 
 
 @dataclass(frozen=True)
 class RequestedRoute:
-    """What a client asks for by a path.
+    """The route that a client's path names.
 
     Attributes:
-        path: as vLLM knows it; the client's own where nothing is there.
-        served: whether it belongs to the API, is a probe, or takes jobs.
-        api: whose errors it answers with.
-        absent: the part of OpenAI's API that it belongs to and that is not there; else "".
+        path: the path as vLLM knows it; the client's own if there is no such route.
+        served: whether the route belongs to the API, is a probe, or accepts jobs.
+        api: the API whose errors it answers with.
+        absent: the name of the missing OpenAI API that it belongs to; else "".
     """
 
     path: str
@@ -82,12 +82,12 @@ class RequestedRoute:
 
     @property
     def open(self) -> bool:
-        """Whether it needs no key."""
+        """Whether the route requires no key."""
         return self.path in PROBES
 
 
 def read_path(path: str) -> RequestedRoute:
-    """What a path asks for, in any of the spellings that clients use."""
+    """Find the route that a path names, in any of the clients' spellings."""
     location = locate(path, _ABSENT)
     if location is None:
         return RequestedRoute(path, served=False, api=dialect_of(path))
@@ -104,6 +104,6 @@ def read_path(path: str) -> RequestedRoute:
 
 
 def is_reached(path: str) -> bool:
-    """Whether a path of vLLM's app is what some path of a client stands for."""
+    """Whether clients can reach a path of vLLM's app."""
     route = read_path(path)
     return route.served and route.path == path

@@ -1,11 +1,11 @@
 """Streamed text, written from the engine to the socket.
 
-vLLM builds an object for each token, dumps it as JSON and hands it through every layer of the app. Of one answer's
-chunks nearly all differ in their text only. So vLLM's own generator writes the first ones, the last one, and whatever
-is not plain text; what it wrote around the first text is the frame for the texts between, which are sent as they come
-out of the engine, one chunk for one result as vLLM does it. Nothing of a chunk's form is known here.
+vLLM builds an object for each token, dumps it as JSON and passes it through every layer of the app. But nearly all
+chunks of an answer differ in their text only. So vLLM's own generator writes the first chunks, the last one, and all
+that are not plain text. Its first chunk with text is the frame for the texts between. These go to the socket as they
+leave the engine, one chunk for each result, like in vLLM. This module knows nothing about the form of a chunk.
 
-The seam is the engine client's `generate` (vLLM's EngineClient protocol), tapped on the one object that vLLM made.
+It taps `generate` (vLLM's EngineClient protocol) of the one engine client that vLLM creates.
 """
 
 import asyncio
@@ -62,15 +62,15 @@ PLAIN_FIELDS = frozenset(
         "user",
     }
 )
-"""What a request may ask for so that its chunks differ in text only. What a new vLLM adds is left to vLLM, and fields
-that vLLM does not know have no effect."""
+"""The fields of a request whose chunks differ in their text only. vLLM's generator writes the chunks of a request with
+other fields of vLLM, also with fields that a new vLLM adds. Fields that vLLM does not know have no effect."""
 
 HARMLESS_MIDDLEWARE = ("vllm.", "forebay_server.", "prometheus_fastapi_instrumentator.", "starlette.middleware.cors")
-"""Modules whose middleware looks at the head of an answer only."""
+"""Prefixes of the modules whose middleware reads only the head of an answer."""
 
 
 class TextStream:
-    """One answer: what passes between the engine, vLLM's generator and the client.
+    """One streamed answer on its way from the engine to vLLM's generator and to the client.
 
     `key` is the JSON key of the text in a chunk, with its colon.
     """
@@ -83,12 +83,12 @@ class TextStream:
         self._send: Send | None = None
 
     def tap(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        """`results` of the engine for vLLM's generator, less those that are sent from here."""
+        """The engine's `results` for vLLM's generator, without those that are sent directly."""
         self._taps += 1
         return self._left_to_vllm(results)
 
     async def _left_to_vllm(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        """The tokens of what is sent count: the next result has them too, as if it had come late."""
+        """Send plain text directly and yield the rest. The next result also gets the sent tokens, so they count."""
         sent: list[int] = []
         async for result in results:
             if self._frame is not None and self._send is not None and (output := _plain(result)) is not None:
@@ -104,11 +104,11 @@ class TextStream:
             yield result
 
     def begin(self, send: Send) -> None:
-        """The head of the answer is sent: chunks may follow by `send`. Several prompts share no frame."""
+        """Call it when the head of the answer is sent. Chunks then go to `send`, unless there are several prompts."""
         self._send = send if self._taps == 1 else None
 
     def learn(self, chunk: str) -> None:
-        """vLLM's generator made this chunk."""
+        """Learn the frame from a chunk of vLLM's generator, if it is the first one with text."""
         if self._frame is None and self._text:
             before, text, after = chunk.partition(self._key + _encode(self._text))
             if text:
@@ -116,7 +116,7 @@ class TextStream:
 
 
 class TextStreamResponse(StreamingResponse):  # type: ignore[misc]
-    """vLLM's chunks, with those of `stream` between them; bodies by `direct` where it is given."""
+    """Sends vLLM's chunks, with those of `stream` between them. It sends the body by `direct`, if that is set."""
 
     def __init__(self, chunks: AsyncIterator[str], stream: TextStream, direct: Send | None) -> None:
         super().__init__(chunks, media_type="text/event-stream")
@@ -124,26 +124,26 @@ class TextStreamResponse(StreamingResponse):  # type: ignore[misc]
         self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As Starlette's, with one task of asyncio where it takes a task group."""
+        """Answer like Starlette's class, but with one asyncio task instead of a task group."""
         writer = asyncio.current_task()
         assert writer is not None
-        over = left = False
+        finished = disconnected = False
 
-        async def stop_when_the_client_leaves() -> None:
-            nonlocal left
+        async def stop_on_disconnect() -> None:
+            nonlocal disconnected
             await self.listen_for_disconnect(receive)
-            if not over:
-                left = True
+            if not finished:
+                disconnected = True
                 writer.cancel()
 
-        listening = asyncio.create_task(stop_when_the_client_leaves())
+        listening = asyncio.create_task(stop_on_disconnect())
         try:
             await self.stream_response(send)
         except asyncio.CancelledError:
-            if not left or writer.uncancel():
+            if not disconnected or writer.uncancel():
                 raise
         finally:
-            over = True
+            finished = True
             listening.cancel()
         if self.background is not None:
             await self.background()
@@ -163,7 +163,7 @@ _stream: ContextVar[TextStream | None] = ContextVar("forebay_text_stream", defau
 
 
 def tap_engine(engine_client: Any) -> None:
-    """Let what this engine client generates be tapped by the stream of the request, where it has one."""
+    """Let the TextStream of a request tap the results that this engine client generates for it."""
     generate = engine_client.generate
 
     @functools.wraps(generate)
@@ -178,7 +178,7 @@ def tap_engine(engine_client: Any) -> None:
 async def answer(
     ask: Callable[[Any, Request], Awaitable[Any]], request: Any, raw_request: Request, stream: TextStream
 ) -> Any:
-    """What vLLM's handler answers: a TextStreamResponse, or the error that it returned."""
+    """Call vLLM's handler. Returns a TextStreamResponse, or the error that the handler returned."""
     restore = _stream.set(stream)
     try:
         chunks = await ask(request, raw_request)
@@ -191,7 +191,7 @@ async def answer(
 
 
 def is_plain(request: Any, serving: Any, state: Any) -> bool:
-    """Whether the chunks of the answer differ in text only. `state` is the app's; what is not known means no."""
+    """Whether the answer's chunks differ in their text only. `state` is the app's. False if that is not certain."""
     options = request.stream_options
     arguments = getattr(state, "args", None)
     return bool(
@@ -210,8 +210,8 @@ def is_plain(request: Any, serving: Any, state: Any) -> bool:
 def _passes_text(parser: Any) -> bool:
     """Whether vLLM's parser of answers leaves the text of a request without tools as it is.
 
-    True for one that is put together from a tool parser alone, where that does not take text apart as it comes (seen
-    with 0.26 and 0.32: DelegatingParser).
+    True for a parser that consists of a tool parser alone, unless that parses text while it streams (DelegatingParser,
+    seen with 0.26 and 0.32).
     """
     if parser is None:
         return True
@@ -223,16 +223,16 @@ def _passes_text(parser: Any) -> bool:
 
 
 def only_harmless(app: Any) -> bool:
-    """Whether no middleware of the user's could want to see the body of an answer."""
-    return all(each.cls.__module__.startswith(HARMLESS_MIDDLEWARE) for each in app.user_middleware)
+    """False if the user has added middleware, which may read the body of an answer."""
+    return all(middleware.cls.__module__.startswith(HARMLESS_MIDDLEWARE) for middleware in app.user_middleware)
 
 
 _encode = json.encoder.encode_basestring
-"""Text as JSON, in UTF-8 as vLLM has it: the C function where there is one."""
+"""Encodes text as JSON without ASCII escapes, like vLLM. It is a C function where Python has one."""
 
 
 def _plain(result: Any) -> Any:
-    """The one output of a result that is text and no end; None for any other."""
+    """The only output of a result, if it has tokens and does not end the answer; else None."""
     outputs = result.outputs
     if len(outputs) == 1 and outputs[0].finish_reason is None and outputs[0].token_ids and not result.finished:
         return outputs[0]

@@ -1,4 +1,4 @@
-"""One sentence for what pydantic says of a request in pages. Pure."""
+"""Condenses pydantic's errors of a request to one sentence. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,36 +9,36 @@ from forebay_protocol.errors import ApiError
 _PAGE = re.compile(
     r"\A\d+ validation errors? for [^\n]+\n(?:(?P<place>\S+)\n)?\s+(?P<sentence>.+?) \[type=",
 )
-"""How a pydantic.ValidationError reads that vLLM answered with as text; without a place where it is of the whole."""
+"""The text of a pydantic.ValidationError in an answer of vLLM. It has no place if it is about the whole value."""
 
 _OWN_FIELDS = re.compile(r"(?<=structured outputs constraint but )(\w+ are specified): \{.*\Z", re.DOTALL)
-"""What vLLM says of a constraint, with all fields of its own object behind."""
+"""vLLM's message about a constraint, followed by all fields of vLLM's object."""
 
-MOST = 100
-"""Errors that are looked at: a list of wrong items has one and more for each."""
+MAX_ERRORS = 100
+"""The most errors that are read. A list of wrong items has one or more for each item."""
 
-LONGEST = 500
-"""Characters of a message: some of pydantic's name every member of a union."""
+MAX_MESSAGE_LENGTH = 500
+"""The most characters of a message. Some of pydantic's messages name every member of a union."""
 
 
 def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
-    """The error for what a request's validation found.
+    """The error for the validation errors of a request.
 
-    Of the forms that a value may have, that one counts whose error is deepest in what was sent: it is most likely the
-    form that was meant.
+    A value may have several forms, each with an error. The error that is deepest in the body applies, as the client
+    most likely meant that form.
 
     Args:
-        errors: what pydantic.ValidationError.errors() gives, with the locations of FastAPI ("body" first), or
-            sentences, as vLLM has them in places.
+        errors: the items of pydantic.ValidationError.errors(), with the locations of FastAPI ("body" first). vLLM has
+            sentences instead of some items.
         body: the request's body as it was parsed, or None.
     """
-    errors = errors[:MOST]
+    errors = errors[:MAX_ERRORS]
     if sentences := [error for error in errors if isinstance(error, str)]:
         return ApiError(400, _shorten(_join("", sentences[0])))
-    found = [(_find_place(error, body), error) for error in errors if not isinstance(error, str)]
-    if not found:
+    located = [(_find_place(error, body), error) for error in errors if not isinstance(error, str)]
+    if not located:
         return ApiError(400, "The request is not valid.")
-    parts, error = max(found, key=lambda each: len(each[0]))
+    parts, error = max(located, key=lambda pair: len(pair[0]))
     place = _shorten(".".join(map(str, parts)))
     context = error.get("ctx") or {}
     kind, why = error.get("type"), context.get("error")
@@ -53,14 +53,14 @@ def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
 
 
 def of_text(message: str) -> str:
-    """`message`, or the sentence for the first error where it is a page of pydantic's."""
+    """Condense the text of a pydantic.ValidationError to its first error. Returns other messages as they are."""
     if page := _PAGE.match(message):
         message = _shorten(_join(page["place"] or "", page["sentence"].removeprefix("Value error, ")))
     return _OWN_FIELDS.sub(r"\1.", message)
 
 
 def _find_place(error: Mapping[str, Any], body: Any) -> list[str | int]:
-    """Where in the body the error is. A location of pydantic's names the members of unions too; those are left out."""
+    """Find the place of an error in the body. Members of unions, which pydantic's locations have too, are omitted."""
     location = list(error.get("loc", ()))
     if location and location[0] in ("body", "query", "path", "header"):
         del location[0]
@@ -87,4 +87,4 @@ def _join(place: str, sentence: str) -> str:
 
 
 def _shorten(sentence: str) -> str:
-    return sentence if len(sentence) <= LONGEST else f"{sentence[: LONGEST - 1]}…"
+    return sentence if len(sentence) <= MAX_MESSAGE_LENGTH else f"{sentence[: MAX_MESSAGE_LENGTH - 1]}…"

@@ -1,1 +1,1 @@
-"""What a client meets, whoever answers: pod or gateway. It needs nothing but Python, as both images have it."""
+"""The parts of the API that pod and gateway share. They need only Python's own library, as both images have them."""

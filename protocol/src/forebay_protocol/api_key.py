@@ -1,14 +1,14 @@
-"""Where a request has its key, and how long a key is at least."""
+"""Reads the API key of a request, and defines the minimum length of keys."""
 
 MIN_KEY_LENGTH = 16
-"""Characters of a key. A shorter one could be guessed, and is no key."""
+"""The least characters of a key. Shorter keys could be guessed, and are not valid."""
 
 
 def read_key(authorization: str, x_api_key: str) -> str:
-    """The key that a client sent, by the values of its two headers; "" for none.
+    """Read a client's key from the values of its two headers. Returns "" if there is none.
 
     OpenAI's clients send "Authorization: Bearer KEY", Anthropic's "x-api-key: KEY". Code for RunPod also sends
-    "Authorization: KEY", which its API takes.
+    "Authorization: KEY", which RunPod's API accepts.
     """
     if not authorization.strip():
         return x_api_key.strip()

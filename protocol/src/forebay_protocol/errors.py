@@ -1,8 +1,8 @@
-"""Errors in the shape of the API that was called, as a whole answer and as the last event of a stream.
+"""Errors in the shape of the called API, as a whole answer and as the last event of a stream.
 
-OpenAI's are {"error": {"message", "type", "param", "code"}}, with its types and codes. The official clients pick their
-exception by the HTTP status; programs look at `code`. Both are as api.openai.com answers: type invalid_request_error
-for everything that the caller can mend, 401 and 404 included.
+OpenAI's errors are {"error": {"message", "type", "param", "code"}}, with its types and codes. The official clients
+choose their exception by the HTTP status, and programs read `code`. Both are as in answers of api.openai.com. The type
+is invalid_request_error for all errors that the caller can fix, also for 401 and 404.
 """
 
 import json
@@ -21,14 +21,14 @@ ANTHROPIC_TYPES = {
     413: "request_too_large",
     429: "rate_limit_error",
 }
-"""HTTP status -> error type of Anthropic's API; "api_error" from 500 on, else invalid_request_error."""
+"""HTTP status -> error type of Anthropic's API. Others are "api_error" from 500 on, else invalid_request_error."""
 
 MAX_ECHOED = 200
-"""Characters of a path or a name that a message repeats."""
+"""The most characters of a path or a name that a message repeats."""
 
 
 class ApiDialect(Enum):
-    """Whose API a path belongs to, as far as the shape of an error depends on it."""
+    """The APIs whose errors have different shapes."""
 
     OPENAI = "openai"
     RESPONSES = "responses"
@@ -38,7 +38,7 @@ class ApiDialect(Enum):
 
 @dataclass(frozen=True)
 class ApiError:
-    """One error. `type` "" stands for the one that the status asks for."""
+    """One error. If `type` is "", the status decides the type."""
 
     status: int
     message: str
@@ -48,7 +48,7 @@ class ApiError:
     headers: tuple[tuple[str, str], ...] = ()
 
     def content(self, api: ApiDialect = ApiDialect.OPENAI) -> dict[str, Any]:
-        """The body of an answer. The one for Anthropic's clients has their `type` in both places."""
+        """The body of an answer. In Anthropic's shape both objects have a `type`."""
         if api is ApiDialect.RUNPOD:
             return {"error": self.message}
         kind = self.type or (SERVER_ERROR if self.status >= 500 else INVALID_REQUEST)
@@ -58,10 +58,10 @@ class ApiError:
         return {"type": "error", "error": error} if api is ApiDialect.ANTHROPIC else {"error": error}
 
     def event(self, api: ApiDialect = ApiDialect.OPENAI) -> bytes:
-        """The last event of a stream that was begun before the error.
+        """The last event of a stream that began before the error.
 
-        The Responses API has its fields at the top (openai.types.responses.ResponseErrorEvent); `error` beside them is
-        what makes OpenAI's clients raise. `status` is the HTTP status that came too late.
+        The Responses API has the fields at the top level (openai.types.responses.ResponseErrorEvent). OpenAI's clients
+        raise because of `error` beside them. `status` is the HTTP status, which cannot be sent any more.
         """
         content = self.content(api)
         if api is not ApiDialect.RUNPOD:
@@ -85,9 +85,9 @@ SLOW_BODY = ApiError(408, "The request's body did not arrive in time.", "request
 MODEL_MISSING = ApiError(400, "you must provide a model parameter", "missing_required_parameter", "model")
 
 
-def shorten(said: str) -> str:
-    """What a client said, as a message repeats it."""
-    return said if len(said) <= MAX_ECHOED else f"{said[:MAX_ECHOED]}…"
+def shorten(text: str) -> str:
+    """Shorten a client's text for a message to MAX_ECHOED characters."""
+    return text if len(text) <= MAX_ECHOED else f"{text[:MAX_ECHOED]}…"
 
 
 def body_too_large(limit: int) -> ApiError:

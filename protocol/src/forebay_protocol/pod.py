@@ -1,16 +1,16 @@
-"""How operator and gateway reach a pod, and what its end says."""
+"""The interface of a pod to operator and gateway: ports, exit status, headers."""
 
 API_PORT = 8000
-"""The OpenAI API: what the endpoint's Service exposes."""
+"""The port of the OpenAI API, which the endpoint's Service exposes."""
 
 OPS_PORT = 8001
-"""Probes, startup report, metrics and engine control: never exposed by the Service."""
+"""The port of probes, startup report, metrics and engine control. The Service never exposes it."""
 
 EXIT_CONFIGURATION = 78
-"""Exit status of a server that another start would not help: EX_CONFIG of sysexits.h."""
+"""Exit status of a server that a restart would not fix: EX_CONFIG of sysexits.h."""
 
 WORKER_ID = "x-runpod-worker-id"
-"""On an answer that the gateway relays: the pod's name. A request that has it goes to this pod again."""
+"""Header with the pod's name. Answers have it, and the gateway sends a request that has it to this pod again."""
 
 JOB_LINES = "application/x-ndjson"
-"""What the gateway accepts from /runsync, to get a job's output as it comes to be: one JSON object a line."""
+"""The media type by which the gateway gets the items of a job's output from /runsync one by one, as lines of JSON."""

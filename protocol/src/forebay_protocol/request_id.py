@@ -1,19 +1,19 @@
-"""x-request-id: on every answer, whoever gives it, so that a client's report can be found in the logs."""
+"""x-request-id: a header of every answer of pod and gateway, by which a client's report can be found in the logs."""
 
 import random
 import re
 
 HEADER = "x-request-id"
 
-_GOOD = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""What is taken over from the client; anything else could fake lines of the log."""
+_VALID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""A client's ID that is used. Other IDs could fake lines of the log."""
 
 
-def choose_id(given: str) -> str:
-    """The client's own, or a new one where it gave none that may be logged."""
-    return given if _GOOD.fullmatch(given) else new_id()
+def choose_id(client_id: str) -> str:
+    """The client's ID, or a new one if the client's cannot be logged."""
+    return client_id if _VALID.fullmatch(client_id) else new_id()
 
 
 def new_id() -> str:
-    """One that nobody else has: 128 random bits in hexadecimal."""
+    """A unique ID: 128 random bits in hexadecimal."""
     return f"{random.getrandbits(128):032x}"

@@ -1,6 +1,6 @@
-"""Which URLs clients use for which route. Pod and gateway read a path by the same table.
+"""Finds the route of a client's URL. Pod and gateway share the table of routes.
 
-vLLM's own app is compared with it by tests/vllm/test_routes.py; docs/api.md has the table of spellings.
+tests/vllm/test_routes.py compares it with vLLM's own app. docs/api.md has the table of spellings.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from forebay_protocol.errors import ApiDialect, ApiError, shorten
 from forebay_protocol.spelling import suggest
 
 PROBES = frozenset({"/health", "/ping"})
-"""Answered without a key: they say that the server is up, and nothing else."""
+"""Paths that require no key. They only say that the server is up."""
 
 ROUTES = frozenset(
     {
@@ -46,30 +46,30 @@ ROUTES = frozenset(
         "tokenizer_info",
     }
 )
-"""What comes after /v1/ for any pod, besides models/MODEL, whose name may have slashes, responses/ID and
-responses/ID/cancel. What changes the state of vLLM (load_lora_adapter, …) is not here."""
+"""The paths after /v1/ that pods have. Three more have a variable part: models/MODEL (the name may have slashes),
+responses/ID and responses/ID/cancel. Routes that change vLLM's state (load_lora_adapter, …) are not included."""
 
 MAX_PARTS = max(route.count("/") for route in ROUTES) + 1
-"""Parts of the longest route."""
+"""The number of parts of the longest route."""
 
 COHERE = frozenset({"embed", "rerank"})
-"""What cohere's clients ask for under /v2/. vLLM answers /v2/rerank as /v1/rerank, and has /v2/embed for itself."""
+"""Routes that Cohere's clients call under /v2/. vLLM answers /v2/rerank like /v1/rerank, and has a route /v2/embed."""
 
 OWN_URLS = ("/v1", "/v2/ID/openai/v1")
-"""How the base URLs of one endpoint end; ID stands for any ID."""
+"""The endings of the base URLs of one endpoint. ID stands for any ID."""
 
 SHARED_URLS = ("/v2/ID/openai/v1", "/openai/v1")
-"""How the base URLs of the gateway end: for the endpoint of an ID, and for the endpoint that serves the model."""
+"""The endings of the gateway's base URLs: for the endpoint with an ID, and for the endpoint that serves the model."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """What a path names.
+    """The endpoint and the route that a path names.
 
     Attributes:
-        endpoint: the ID in /v2/ID/…; "" where it names none.
-        path: one spelling for all: /v1/… for the routes of the API, or a probe's; "" for what is none of them.
-        rest: what comes after /v2/ID/ where that is no route of the API, such as run or status/JOB.
+        endpoint: the ID in /v2/ID/…; "" if the path has no ID.
+        path: the canonical path of a route of the API (/v1/…) or of a probe; "" for other paths.
+        rest: the part after /v2/ID/ that is not a route of the API, such as run or status/JOB.
     """
 
     endpoint: str
@@ -78,14 +78,14 @@ class Location:
 
 
 def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
-    """What a path names, in whichever way a client has put it together; None where nothing is there.
+    """Find what a path names, in any of the clients' spellings. Returns None if nothing has this path.
 
-    Base URLs are the root, /v1, /openai and /openai/v1, and each of them under /v2/ID. So a client may be given any of
-    them, whether or not it adds /v1 or /openai/v1 by itself. Slashes may be doubled, and one may be at the end.
+    Base URLs are the root, /v1, /openai and /openai/v1, and each of them under /v2/ID. So each of them works for a
+    client, whether or not it adds /v1 or /openai/v1 by itself. Slashes may be doubled, and may be at the end.
 
     Args:
-        path: percent-encoded or not.
-        extra: first parts after /v1/ besides those of a pod, with whatever comes below them.
+        path: the path, percent-encoded or not.
+        extra: further first parts after /v1/. All paths below them are routes.
     """
     if not {".", ".."}.isdisjoint(unquote(path).split("/")):
         return None
@@ -99,7 +99,7 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
             return None
     after = _without_empty(raw)
     parts = _without_version(after)
-    if _is_coheres(parts):
+    if _is_cohere_path(parts):
         return Location(endpoint, "/v1/rerank" if parts[1] == "rerank" else f"/v2/{parts[1]}")
     if parts and (parts[0] in extra or _is_route(parts)):
         return Location(endpoint, f"/v1/{'/'.join(parts)}")
@@ -107,21 +107,21 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
 
 
 def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
-    """For a path that is not there: what is unknown below a base URL that is right, else how one would end."""
-    asked = shorten(path)
+    """The error for an unknown path. It names the unknown part after a valid base URL, or the endings of base URLs."""
+    shown_path = shorten(path)
     below = _below(path, base_urls)
     route = _route_in_base_url(below)
     if below and not route:
         similar = suggest(below, map("/{}".format, ROUTES))
         below = shorten(below)
-        text = f"Invalid URL ({method} {asked}): the base URL is right, and there is no {below} below it.{similar}"
+        text = f"Invalid URL ({method} {shown_path}): the base URL is right, and there is no {below} below it.{similar}"
         return ApiError(404, text, "unknown_url")
     endings = " or ".join(base_urls) + (f", without {route}" if route else "")
-    return ApiError(404, f"Invalid URL ({method} {asked}). The base URL ends with {endings}.", "unknown_url")
+    return ApiError(404, f"Invalid URL ({method} {shown_path}). The base URL ends with {endings}.", "unknown_url")
 
 
 def dialect_of(path: str) -> ApiDialect:
-    """Whose errors a path answers with, in any spelling, and whether or not something is there."""
+    """The API whose errors a path answers with, in any spelling, also for an unknown path."""
     raw = path.lstrip("/").split("/")
     parts = _without_version(_without_empty(raw[2:] if _names_endpoint(raw) else raw))
     return _DIALECTS.get(parts[0], ApiDialect.OPENAI) if parts else ApiDialect.OPENAI
@@ -131,12 +131,12 @@ _DIALECTS = {"messages": ApiDialect.ANTHROPIC, "responses": ApiDialect.RESPONSES
 
 
 def _names_endpoint(raw: list[str]) -> bool:
-    """Whether a path begins with /v2/ID. `raw`: its parts, the empty ones too."""
-    return raw[0] == "v2" and not _is_coheres(_without_empty(raw))
+    """Whether a path begins with /v2/ID. `raw`: its parts, also empty ones."""
+    return raw[0] == "v2" and not _is_cohere_path(_without_empty(raw))
 
 
 def _without_version(parts: list[str]) -> list[str]:
-    """What comes after a base URL, for the parts of a path without /v2/ID."""
+    """The parts after a base URL, of the parts of a path without /v2/ID."""
     return list(dropwhile(("openai", "v1").__contains__, parts))
 
 
@@ -150,7 +150,7 @@ def _is_route(parts: list[str]) -> bool:
 
 
 def _below(path: str, base_urls: Sequence[str]) -> str:
-    """What of a path comes after one of the base URLs; "" where it has none."""
+    """The part of a path after one of the base URLs; "" if it has none."""
     parts = _without_empty(path.split("/"))
     for base in base_urls:
         words = base.removeprefix("/").split("/")
@@ -160,17 +160,19 @@ def _below(path: str, base_urls: Sequence[str]) -> str:
 
 
 def _route_in_base_url(below: str) -> str:
-    """The route at the beginning of a path below a base URL where another follows; "" for any other path. Somebody
-    gave a client the URL of one route as its base URL, and the client added the path of a route."""
+    """The first of two routes in a path below a base URL; "" if there are not two.
+
+    A path has two routes if a client got the URL of a route as its base URL, and added the path of a route to it.
+    """
     parts = _without_version(_without_empty(below.split("/")))
     for count in range(1, MAX_PARTS + 1):
         route, rest = "/".join(parts[:count]), _without_version(parts[count:])
-        if route in ROUTES and rest and (_is_route(rest) or _is_coheres(rest)):
+        if route in ROUTES and rest and (_is_route(rest) or _is_cohere_path(rest)):
             return f"/{route}"
     return ""
 
 
-def _is_coheres(parts: list[str]) -> bool:
+def _is_cohere_path(parts: list[str]) -> bool:
     return len(parts) == 2 and parts[0] == "v2" and parts[1] in COHERE
 
 

@@ -1,27 +1,27 @@
-"""Which name somebody probably meant by one that is misspelt."""
+"""Suggests the known name for a misspelt one."""
 
 from collections.abc import Iterable
 
 SHORT, MEDIUM = 2, 5
-"""Letters of a name up to which no edit, and up to which one edit, counts as a misspelling; two for longer ones."""
+"""The most letters of a name that allow no edit, and that allow one edit. Longer names allow two edits."""
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that `name` is a misspelling of; "" when there is none.
+    """Find the known name that `name` is a misspelling of. Returns "" if there is none.
 
-    Of several equally near the first in the alphabet.
+    Of several names with the same distance it is the first in the alphabet.
     """
     limit = (len(name) > SHORT) + (len(name) > MEDIUM)
     similar = (other for other in known if abs(len(name) - len(other)) <= limit)
-    distance, other = min(((edit_distance(name, each, limit), each) for each in similar), default=(limit + 1, ""))
+    distance, other = min(((edit_distance(name, like, limit), like) for like in similar), default=(limit + 1, ""))
     return other if distance <= limit else ""
 
 
 def edit_distance(left: str, right: str, limit: int) -> int:
-    """The least number of letters to insert, delete, replace or swap with the next; limit + 1 when it is more.
+    """The number of letters to insert, delete, replace or swap with the next; limit + 1 if it is more than `limit`.
 
-    This is the optimal string alignment distance. difflib, Python's own, has no distance but a ratio, by which the
-    names of one vendor's variables are all alike.
+    This is the optimal string alignment distance. Python's difflib has a ratio instead. By that the names of one
+    vendor's variables are all similar.
     """
     before: list[int] = []
     row = list(range(len(right) + 1))
@@ -39,6 +39,6 @@ def edit_distance(left: str, right: str, limit: int) -> int:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """The sentence " Did you mean …?" with a blank before it, or nothing."""
+    """The sentence " Did you mean …?" with a space before it, or ""."""
     nearest = find_nearest(word, known)
     return f" Did you mean {nearest}?" if nearest else ""

@@ -105,14 +105,16 @@ def serve() -> int:
 
 
 def _bring(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
-    """Fetch what comes from the hub, and stop before the weights where the model cannot fit."""
+    """Fetch a model of the hub. Raises StartError before the weights are fetched or loaded if the model cannot fit."""
     from forebay_server import gpus
     from forebay_server.lifecycle import memory_fit
 
-    seen = gpus.memory()
+    gpu_bytes = gpus.memory()
 
     def check_fit(config: Path, size: int) -> None:
-        memory_fit.check(memory_fit.need_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), seen)
+        memory_fit.check(
+            memory_fit.need_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), gpu_bytes
+        )
 
     if downloads.comes_from_hub(plan.model, os.environ):
         source = downloads.DownloadSource(plan.model, plan.given.revision, plan.given.load_format)
@@ -126,7 +128,7 @@ def _hub_cache(env: Mapping[str, str]) -> Path:
 
 
 def check(*, as_json: bool) -> int:
-    """Print what the environment resolves to, and start nothing."""
+    """Print what the environment resolves to, without starting the server. Returns the exit status."""
     from forebay_server import inspection, launch
 
     try:
@@ -143,7 +145,7 @@ def check(*, as_json: bool) -> int:
 
 
 def print_flags(*, as_json: bool) -> int:
-    """Print every variable that can be set."""
+    """Print every variable that can be set. Returns the exit status."""
     from forebay_server import inspection, vllm_compat
     from forebay_server.config import catalogue
     from forebay_server.config.vllm_flags import flags_of

@@ -1,1 +1,1 @@
-"""The life of a server: download, start, warm-up, liveness, drain and the diagnosis of failures."""
+"""The lifecycle of a server: download, start, warm-up, liveness, drain and the diagnosis of failures."""

@@ -1,8 +1,8 @@
-"""Why a start failed: small rules from what was raised or logged to {reason, message, remedy}.
+"""Diagnoses failed starts: small rules convert exceptions and logged errors to {reason, message, remedy}.
 
-The texts are those of vLLM 0.32 and 0.33, torch 2.13 and huggingface_hub 2.4; where one changes, its rule no longer
-matches and the reason is StartFailed with the text itself, so nothing is lost. docs/lifecycle.md lists the rules; its
-table is written by `python -m forebay_server.lifecycle.diagnosis`.
+The patterns match texts of vLLM 0.32 and 0.33, torch 2.13 and huggingface_hub 2.4. If a text changes, its rule no
+longer matches. The reason is then StartFailed with the text itself, so nothing is lost. docs/lifecycle.md lists the
+rules. `python -m forebay_server.lifecycle.diagnosis` writes its table.
 """
 
 import re
@@ -15,13 +15,13 @@ from forebay_server.failure import EXIT_FAILURE, Failure, StartError, causes
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one error."""
+    """The classes and the text of one error."""
 
     names: frozenset[str]
-    """Names of the classes of the exceptions, of what they derive from and of what they were raised from. Exceptions of
-    huggingface_hub are told by these, since vLLM and transformers wrap them."""
+    """Names of the classes of the exception and its causes, and of their base classes. Rules find exceptions of
+    huggingface_hub by these names, since vLLM and transformers wrap them."""
     text: str
-    """The texts of the exceptions, outermost first."""
+    """The texts of the exception and its causes, outermost first."""
 
     @classmethod
     def of(cls, error: BaseException) -> "Evidence":
@@ -32,8 +32,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Rule:
-    """Matches by the name of an exception or by a pattern in the text. `message` and `remedy` are formatted with the
-    pattern's named groups and {model}."""
+    """A rule that matches by the name of an exception, by a pattern in the text, or by both.
+
+    `message` and `remedy` are formatted with the pattern's named groups and {model}.
+    """
 
     reason: str
     message: str
@@ -45,12 +47,12 @@ class Rule:
     def match(self, evidence: Evidence, model: str) -> Failure | None:
         if self.exception and self.exception not in evidence.names:
             return None
-        found = re.search(self.pattern, evidence.text, re.DOTALL) if self.pattern else None
-        if self.pattern and not found:
+        match = re.search(self.pattern, evidence.text, re.DOTALL) if self.pattern else None
+        if self.pattern and not match:
             return None
-        named = found.groupdict() if found else {}
-        words = {"model": model, **{name: " ".join(word.split()) for name, word in named.items()}}
-        return Failure(self.reason, self.message.format(**words), self.remedy.format(**words), self.exit_status)
+        groups = match.groupdict() if match else {}
+        values = {"model": model, **{name: " ".join(text.split()) for name, text in groups.items()}}
+        return Failure(self.reason, self.message.format(**values), self.remedy.format(**values), self.exit_status)
 
 
 RULES = (
@@ -304,18 +306,21 @@ RULES = (
 )
 
 GONE = re.compile(r"Failed core proc\(s\): \{\}")
-"""vLLM saw that the engine's process had ended, too early to see how. One that tells of no error was killed."""
+"""vLLM's message if the engine's process ended before vLLM could read its exit code. Without an error it was killed."""
 
 
 def explain(error: BaseException, model: str, engine: Sequence[Evidence] = ()) -> Failure:
-    """The Failure that `error`, raised while starting `model`, stands for. `engine`: what the processes of the
-    engine met, the earliest first; they come before `error`, which then only says that the engine failed."""
+    """The Failure for `error`, which was raised while `model` started.
+
+    `engine`: the errors of the engine's processes, the earliest first. They precede `error`, which then only says that
+    the engine failed.
+    """
     if isinstance(error, StartError):
         return error.failure
     last = Evidence.of(error)
     collected = [*engine, last]
-    if "failed to be inspected" in last.text:  # what vLLM logged tells more, but only of this
-        collected = [replace(last, text="\n".join([last.text, *(met.text for met in engine)]))]
+    if "failed to be inspected" in last.text:  # the logged errors explain this error only
+        collected = [replace(last, text="\n".join([last.text, *(evidence.text for evidence in engine)]))]
     if failure := _by_rule(collected, model):
         return failure
     if len(collected) == 1 and GONE.search(collected[0].text):
@@ -325,7 +330,7 @@ def explain(error: BaseException, model: str, engine: Sequence[Evidence] = ()) -
 
 
 def stopped(model: str, engine: Sequence[Evidence]) -> Failure:
-    """The Failure for a server that ended without being asked to. `engine` as above."""
+    """The Failure for a server that stopped unexpectedly. `engine`: as for `explain`."""
     if failure := _by_rule(engine, model):
         return failure
     why = f": {engine[-1].text.strip()}" if engine else "."
@@ -344,7 +349,7 @@ def _by_rule(collected: Iterable[Evidence], model: str) -> Failure | None:
 
 
 def table() -> str:
-    """The rules as a table in Markdown."""
+    """Render the rules as a Markdown table."""
     rows = ["| reason | what it says | what to do |", "|---|---|---|"]
     rows += [f"| {rule.reason} | {_cell(rule.message)} | {_cell(rule.remedy)} |" for rule in RULES]
     return "\n".join(rows) + "\n"

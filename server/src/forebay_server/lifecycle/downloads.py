@@ -1,8 +1,8 @@
-"""The model's files, from the hub to the cache volume, before vLLM asks for them.
+"""Downloads the model's files from the hub to the cache volume, before vLLM needs them.
 
-huggingface_hub does the work: it goes on after a cut connection, keeps what is complete over a restart of the pod, and
-locks each file, so that pods can share a volume. Here is decided what to fetch; progress is read off the disk, so what
-another pod fetches counts too; and what has arrived is checked against its SHA-256, which huggingface_hub leaves out.
+huggingface_hub fetches the files. It continues after a lost connection, keeps complete files over a restart of the pod,
+and locks each file, so that pods can share a volume. This module selects the files. It measures progress on the disk,
+so that downloads of other pods count too. It checks the SHA-256 of the files, which huggingface_hub does not check.
 """
 # ruff: noqa: PLC0415 - huggingface_hub takes a moment to import, and is not there where the unit tests run
 
@@ -38,30 +38,30 @@ WEIGHTS = {
     "npcache": ("*.bin",),
     "pt": ("*.pt",),
 }
-"""--load-format -> patterns of weights; the first that matches any file is taken. As in vLLM 0.32 and 0.33
+"""--load-format -> patterns of weight files. The first pattern that matches a file applies, as in vLLM 0.32 and 0.33
 (model_executor/model_loader/default_loader.py). With another format vLLM fetches the weights itself."""
 
 NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "trainer_state.json")
-"""Left behind by training; vLLM drops them too."""
+"""Files of a training, which vLLM ignores too."""
 
 SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py", "*.yaml")
-"""Configuration, tokenizer and chat template."""
+"""Patterns of configuration, tokenizer and chat template."""
 
 NO_HUB = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_USE_MODELSCOPE")
-"""Variables that keep vLLM from the hub."""
+"""Variables by which vLLM does not use the hub."""
 
 UNREACHABLE = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ReadTimeout", "TimeoutException"})
 
 SAMPLE_SECONDS = 0.5
 
 STALE_SECONDS = 3600.0
-"""A partial file that nothing was written to for so long belongs to a pod that was killed: it is never continued, since
-huggingface_hub gives each attempt a name of its own, and would fill the volume."""
+"""A partial file without writes for this time belongs to a killed pod, and is removed, as it would fill the volume.
+huggingface_hub never continues it, since each attempt has its own file name."""
 
 
 @dataclass(frozen=True)
 class DownloadSource:
-    """Where a model comes from, as vLLM is told."""
+    """The source of a model, as in vLLM's arguments."""
 
     model: str
     revision: str | None
@@ -76,12 +76,12 @@ class RemoteFile:
     name: str
     size: int
     etag: str
-    """The name of its content in the cache: the SHA-256 of a large file, git's id of another."""
+    """The name of its content in the cache: the SHA-256 of a large file, the Git object ID of another."""
     large: bool
 
 
 def wanted(files: Sequence[RemoteFile], load_format: str) -> list[RemoteFile]:
-    """What vLLM will ask for, out of a repository's files."""
+    """Select the files that vLLM needs from a repository's files."""
     top = [file for file in files if "/" not in file.name]
     small = [file for file in top if _matches(file, SMALL) and not _matches(file, NOT_WEIGHTS)]
     patterns = WEIGHTS.get(load_format, ())
@@ -99,7 +99,7 @@ def _matches(file: RemoteFile, patterns: Iterable[str]) -> bool:
 
 @dataclass(frozen=True)
 class Repository:
-    """A model on the hub and its place in the cache."""
+    """A model on the hub, and its folder in the cache."""
 
     name: str
     revision: str | None
@@ -115,7 +115,7 @@ class Repository:
         return self.folder / "blobs" / file.etag
 
     def bytes_here(self, files: Iterable[RemoteFile]) -> int:
-        """How much of `files` has arrived, whole and in part."""
+        """The bytes of `files` that are in the cache, in complete and partial files."""
         return sum(self._bytes_of(file) for file in files)
 
     def _bytes_of(self, file: RemoteFile) -> int:
@@ -127,7 +127,7 @@ class Repository:
 
 
 def look_up(name: str, revision: str | None, hub_cache: Path) -> Repository:
-    """What the hub says of a repository. Raises huggingface_hub's errors, see diagnosis."""
+    """Query the hub for a repository. Raises huggingface_hub's errors, see diagnosis."""
     from huggingface_hub import HfApi
 
     info = HfApi().model_info(name, revision=revision, files_metadata=True)
@@ -144,7 +144,7 @@ def look_up(name: str, revision: str | None, hub_cache: Path) -> Repository:
 
 
 def comes_from_hub(model: str, env: Mapping[str, str]) -> bool:
-    """Whether `model` names a repository that is to be fetched from the hub now."""
+    """Whether `model` names a repository that must be fetched from the hub."""
     elsewhere = any(env.get(name, "").lower() in ("1", "true", "yes", "on") for name in NO_HUB)
     return not elsewhere and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model) is not None and not Path(model).exists()
 
@@ -155,11 +155,10 @@ def bring(
     state: ServerState,
     check: Callable[[Path, int], None] = lambda config, size: None,
 ) -> None:
-    """Fetch what vLLM will ask for. `check` is called with the model's config.json and the bytes of its weights once
-    these are known, before the weights come, and may raise.
+    """Fetch the files that vLLM needs. If the hub cannot be reached and the cache has the model, fetch nothing.
 
-    Where the hub cannot be reached and the cache has the model, nothing is fetched. Raises StartError and
-    huggingface_hub's errors.
+    Before the weights are fetched, `check` is called with the model's config.json and the size of its weights in bytes.
+    It may raise. Raises StartError and huggingface_hub's errors.
     """
     try:
         repository = look_up(source.model, source.revision, hub_cache)
@@ -181,13 +180,16 @@ def bring(
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether the hub did not answer at all. Told by name: the HTTP library under huggingface_hub has changed."""
+    """Whether the hub did not answer at all. Compares class names, as huggingface_hub has changed its HTTP library."""
     return any(type(cause).__name__ in UNREACHABLE for cause in causes(error))
 
 
 def cached_folder(source: DownloadSource, hub_cache: Path) -> Path | None:
-    """Where the cache has the model with weights. Whether every file of them is there is seen when they are loaded:
-    huggingface_hub calls each snapshot incomplete that lacks a file nobody asked for."""
+    """Find the model with weights in the cache.
+
+    Missing files of the weights show only when vLLM loads them. huggingface_hub's own check does not help: it calls a
+    snapshot incomplete that lacks a file which nobody needs.
+    """
     folder = repository_folder(hub_cache, source.model)
     revision = source.revision or "main"
     ref = folder / "refs" / revision
@@ -199,7 +201,7 @@ def cached_folder(source: DownloadSource, hub_cache: Path) -> Path | None:
 
 
 def fetch(repository: Repository, files: Sequence[RemoteFile], download: Download) -> Path:
-    """Bring `files` to the cache, whole and right, and keep `download` up to date. Returns the folder they are in.
+    """Fetch `files` to the cache, check them, and keep `download` up to date. Returns their folder.
 
     Raises StartError (DiskFull, CorruptDownload) and huggingface_hub's errors.
     """
@@ -214,20 +216,20 @@ def fetch(repository: Repository, files: Sequence[RemoteFile], download: Downloa
     with _measured(repository, files, download):
         try:
             folder = _get(repository, files)
-            wrong = _check(repository, files, unchecked)
-            if wrong:
-                log.warning("Fetched again, since what came is not what the hub has: %s", ", ".join(wrong))
+            corrupt = _check(repository, files, unchecked)
+            if corrupt:
+                log.warning("Fetched again, since what came is not what the hub has: %s", ", ".join(corrupt))
                 _get(repository, files)
-                wrong = _check(repository, files, unchecked)
+                corrupt = _check(repository, files, unchecked)
         except OSError as error:
             if full := disk_full(error, repository.hub_cache):
                 raise StartError(full) from error
             raise
-    if wrong:
+    if corrupt:
         raise StartError(
             Failure(
                 "CorruptDownload",
-                f"{', '.join(wrong)} of {repository.name} arrived twice with a content that is not the hub's.",
+                f"{', '.join(corrupt)} of {repository.name} arrived twice with a content that is not the hub's.",
                 "Look for a proxy or a mirror (HF_ENDPOINT) that changes files, or a volume that loses data.",
                 EXIT_FAILURE,
             )
@@ -248,8 +250,10 @@ def _get(repository: Repository, files: Sequence[RemoteFile]) -> Path:
 
 
 def _check(repository: Repository, files: Iterable[RemoteFile], unchecked: Path) -> list[str]:
-    """The names of the files whose content is wrong; they are taken away. A file stays marked until it was found right,
-    over a restart too; files that were there before are trusted."""
+    """Check the marked files, and delete files with a wrong content. Returns the names of the deleted files.
+
+    A file stays marked until its content was checked, also over a restart. Files without a mark are trusted.
+    """
 
     def is_right(file: RemoteFile) -> bool:
         blob = repository.blob(file)
@@ -266,7 +270,7 @@ def _check(repository: Repository, files: Iterable[RemoteFile], unchecked: Path)
 
 @contextmanager
 def _measured(repository: Repository, files: Sequence[RemoteFile], download: Download) -> Iterator[None]:
-    """Keeps `download` up to date while the block runs."""
+    """Keep `download` up to date while the block runs."""
     ended = threading.Event()
 
     def measure() -> None:
@@ -285,7 +289,7 @@ def _measured(repository: Repository, files: Sequence[RemoteFile], download: Dow
 
 
 def _check_space(repository: Repository, missing: Iterable[RemoteFile]) -> None:
-    """Raises StartError (DiskFull) where the files cannot fit, before the first byte."""
+    """Raise StartError (DiskFull) if the files do not fit on the volume."""
     files = list(missing)
     needed = sum(file.size for file in files) - repository.bytes_here(files)
     repository.hub_cache.mkdir(parents=True, exist_ok=True)
@@ -305,7 +309,7 @@ def _disk_full(what: str, repository: Repository) -> Failure:
 
 
 def disk_full(error: OSError, folder: Path) -> Failure | None:
-    """The Failure for a write that met a full disk (or quota), None for another error."""
+    """The Failure for a full disk or quota; None for another error."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     free = shutil.disk_usage(folder).free

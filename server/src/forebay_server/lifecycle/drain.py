@@ -1,5 +1,7 @@
-"""SIGTERM: while the server starts, it ends at once; later no new requests come in, the running ones finish, and then
-vLLM stops as it does on Ctrl-C."""
+"""Handles SIGTERM. During the start it ends the server at once.
+
+Later the server accepts no new requests, finishes the running ones, and then stops vLLM as Ctrl-C does.
+"""
 
 import asyncio
 import logging
@@ -16,11 +18,11 @@ log = logging.getLogger(__name__)
 
 
 class SigtermHold:
-    """Takes the place of signal.signal, and leaves SIGTERM alone from `begin` to `end`.
+    """Replaces signal.signal, and keeps the handler of SIGTERM from `begin` to `end`.
 
-    vLLM sets a handler that raises KeyboardInterrupt, which is lost while it waits for its engine (seen with 0.32): a
-    pod deleted during its start would stay until it is killed. It stays in place after `end`, since uvloop keeps the
-    function it found. Only this process is concerned: those of the engine have handlers of their own.
+    vLLM sets a handler that raises KeyboardInterrupt, which is lost while vLLM waits for its engine (seen with 0.32). A
+    pod that is deleted during its start would then run until it is killed. This object stays in place after `end`,
+    since uvloop keeps a reference to it. It affects only this process: the engine's processes have their own handlers.
     """
 
     def __init__(self) -> None:
@@ -45,12 +47,12 @@ _hold = SigtermHold()
 
 
 def stop_at_once_on_sigterm() -> None:
-    """For the time before requests are served. A process with id 1 would not even notice SIGTERM by default."""
+    """Set the handler for the start. By default a process with PID 1 ignores SIGTERM."""
     _hold.begin(_stop_at_once)
 
 
 def _stop_at_once(*_: object) -> None:
-    """Nothing is unwound: what raises an exception here is at the mercy of whatever code runs just now."""
+    """End the process without an exception, which the code that runs at this moment could catch."""
     log.info("Stopping before the server was ready")
     for child in multiprocessing.active_children():
         child.terminate()
@@ -60,27 +62,27 @@ def _stop_at_once(*_: object) -> None:
 
 
 def stop_vllm() -> None:
-    """vLLM's own handler of SIGINT ends its engine, and its HTTP server once no request is being answered."""
+    """Send SIGINT to this process. vLLM's handler ends its engine, and its HTTP server after the last answer."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
 class Drain:
-    """Takes SIGTERM over from vLLM, which would cut the running streams or answer new requests with 500."""
+    """Handles SIGTERM instead of vLLM, which would cut running streams or answer new requests with 500."""
 
     def __init__(self, state: ServerState, seconds: float, stop: Callable[[], None] = stop_vllm) -> None:
-        """`seconds` is how long running requests may go on."""
+        """`seconds`: the time in which running requests may finish."""
         self._state = state
         self._seconds = seconds
         self._stop = stop
         self._task: asyncio.Task[None] | None = None
 
     def install(self) -> None:
-        """Call on vLLM's event loop, after vLLM has set its own handlers."""
+        """Install the handler. Call it on vLLM's event loop, after vLLM has set its own handlers."""
         _hold.end()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.terminate)
 
     def terminate(self) -> None:
-        """The first call begins the drain, a second one ends it."""
+        """Begin the drain at the first call, end it at the second."""
         if self._task is None:
             self._state.draining = True
             self._task = asyncio.get_running_loop().create_task(self._finish())

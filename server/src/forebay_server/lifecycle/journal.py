@@ -1,8 +1,8 @@
-"""What the processes of vLLM tell the server's main process while they start: steps and errors, as lines in a file.
+"""The journal: a file in which vLLM's processes report steps and errors of the start to the server's main process.
 
-vLLM loads `listen` in each of its processes by the entry point vllm.general_plugins; it hears vLLM's log there. Only so
-is the real cause of a failed start known: what vLLM itself passes on is "Engine core initialization failed. See root
-cause above".
+vLLM loads `listen` in each of its processes by the entry point vllm.general_plugins. It reads vLLM's log there. The
+main process would not learn the cause of a failed start otherwise. It gets only "Engine core initialization failed. See
+root cause above" from vLLM.
 """
 
 import json
@@ -20,7 +20,7 @@ from forebay_server.lifecycle.diagnosis import Evidence
 from forebay_server.lifecycle.startup import Step
 
 VARIABLE = "FOREBAY_JOURNAL"
-"""Names the file to the processes of the engine; set by `begin` for them, not by users."""
+"""The variable with the path of the file. `begin` sets it for the engine's processes; users do not."""
 
 LOG_STEPS = (
     (Step.LOADING_WEIGHTS, r"Starting to load model "),
@@ -30,28 +30,28 @@ LOG_STEPS = (
         r"|Profiling CUDA graph memory|Warming up model for the compilation",
     ),
 )
-"""Step -> what vLLM (0.32, 0.33) logs when it begins, if it begins."""
+"""(step, pattern of the message that vLLM 0.32 and 0.33 log when the step begins). A start may lack a step."""
 
 FATAL = re.compile(r"failed to start|fatal error|WorkerProc failed")
-"""What vLLM logs, with the exception, when one of its processes ends."""
+"""The messages that vLLM logs, with the exception, when one of its processes ends."""
 
 REGISTRY = "vllm.model_executor.models.registry"
-"""The logger to which vLLM says UNREAD_CLASS."""
+"""The logger for UNREAD_CLASS."""
 
 UNREAD_CLASS = "Error in inspecting model architecture"
-"""What vLLM (0.32, 0.33) logs in the main process, with the exception, when it could not import a model's class; what
-it raises is only "failed to be inspected. Please check the logs"."""
+"""The message that vLLM 0.32 and 0.33 log in the main process, with the exception, if they cannot import a model class.
+The exception that they raise only says "failed to be inspected. Please check the logs"."""
 
 OTHER_ERRORS = 5
-"""How many errors that do not end a process are kept of each: one may be the reason of what comes later."""
+"""The most errors of a process that do not end it. They are kept, as one may be the cause of a later error."""
 
 TEXT_LENGTH = 3000
-"""Characters that are kept of an error: from its beginning and, as tracebacks say at their end what it was, its end."""
+"""The characters of an error that are kept: its beginning, and its end, where tracebacks have the error itself."""
 
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """One line. `at` is in seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
+    """One line of the file. `at` is in seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
 
     at: float
     step: Step | None = None
@@ -59,17 +59,17 @@ class JournalEntry:
 
 
 class Journal:
-    """The main process's end of the file."""
+    """Reads the file in the main process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
         self._lock = threading.Lock()
         self.errors: list[Evidence] = []
-        """All that was read so far, the earliest first."""
+        """All errors read so far, the earliest first."""
 
     def news(self) -> list[tuple[Step, float]]:
-        """Steps that have begun since the last call. Errors go to `errors`."""
+        """The steps that have begun since the last call, with their times. Adds new errors to `errors`."""
         steps = []
         with self._lock:
             for entry in self._read():
@@ -91,7 +91,7 @@ class Journal:
 
 
 def begin() -> Journal:
-    """Open a new journal, for this process and those that it will start."""
+    """Open a new journal for this process and its future children."""
     handle, path = tempfile.mkstemp(prefix="forebay-journal-")
     os.close(handle)
     os.environ[VARIABLE] = f"{os.getpid()}:{path}"
@@ -99,8 +99,10 @@ def begin() -> Journal:
 
 
 def listen() -> None:
-    """Have the log of this process written to the journal: in a process of an engine of ours all that matters, in the
-    main process, which itself catches what it raises, only what UNREAD_CLASS says."""
+    """Write relevant records of this process's log to the journal.
+
+    The main process writes only records with UNREAD_CLASS, because it catches its own exceptions.
+    """
     owner, _, path = os.environ.get(VARIABLE, "").partition(":")
     if not path:
         return
@@ -109,17 +111,17 @@ def listen() -> None:
         logging.getLogger("vllm").addHandler(handler)
         return
 
-    def hear(record: logging.LogRecord) -> bool:
+    def handle(record: logging.LogRecord) -> bool:
         if str(record.msg).startswith(UNREAD_CLASS):
             handler.handle(record)
         return True
 
-    # vLLM 0.33 sets its log up again once it has read its arguments, which takes handlers away and leaves filters
-    logging.getLogger(REGISTRY).addFilter(hear)
+    # vLLM 0.33 configures its log again after it has read its arguments: that removes handlers and keeps filters
+    logging.getLogger(REGISTRY).addFilter(handle)
 
 
 class JournalHandler(logging.Handler):
-    """Writes what matters of the log."""
+    """Writes steps and errors of the log to the journal."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(logging.INFO)
@@ -129,7 +131,7 @@ class JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._emit(record)
-        except Exception:  # noqa: BLE001 - as every handler of logging does: what it cannot write must not end a model
+        except Exception:  # noqa: BLE001 - as in every handler of logging: an unwritable record must not end a model
             self.handleError(record)
 
     def _emit(self, record: logging.LogRecord) -> None:
@@ -156,7 +158,7 @@ class JournalHandler(logging.Handler):
 
 
 def shortened(text: str) -> str:
-    """At most TEXT_LENGTH characters and a mark of what is left out."""
+    """Shorten `text` to TEXT_LENGTH characters and an ellipsis for the omitted part."""
     half = TEXT_LENGTH // 2
     return text if len(text) <= TEXT_LENGTH else f"{text[:half]} … {text[-half:]}"
 

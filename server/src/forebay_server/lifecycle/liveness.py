@@ -1,7 +1,7 @@
-"""Whether the engine makes progress. A server whose engine hangs looks alive from outside: its port answers.
+"""Detects an engine that makes no progress. The port of its server still answers, so it looks alive from outside.
 
-The judgement rests on finished steps of the engine, never on how long a request takes: a pod under full load, with a
-queue of minutes, finishes a step every few milliseconds.
+The check counts finished steps of the engine, never the duration of requests. A pod under full load with a queue of
+minutes finishes a step every few milliseconds.
 """
 
 import asyncio
@@ -16,26 +16,26 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 
 UNWATCHED_SECONDS = 30.0
-"""Time in which nobody looked for so long does not count: the whole machine was stopped, or the clock jumped."""
+"""A gap of this length between two checks does not count: the machine was stopped, or the clock jumped."""
 
 FAILED_PROBES = 2
-"""So many in a row, on an idle engine, and the server counts as ill."""
+"""Consecutive failed probes of an idle engine after which the server counts as unhealthy."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """In seconds."""
+    """Time limits in seconds."""
 
     stuck: float = 120.0
-    """Requests running, and no step finished for so long: wedged."""
+    """The engine is stuck if requests run and no step finishes for this time."""
     probe: float = 60.0
-    """An engine that has not worked for so long is asked something. 0: never."""
+    """An engine that is idle for this time gets a probe. 0: never."""
 
 
 class EngineWatch:
-    """What is seen of the engines, by their number (there is one, or one for each part of a data-parallel group).
+    """Watches the engines by their number. There is one, or one for each rank of a data-parallel group.
 
-    `requests` gives the unfinished requests of each engine; it and the methods may be called from any thread.
+    `requests` returns the number of unfinished requests of each engine. It and the methods are safe in any thread.
     """
 
     def __init__(
@@ -49,32 +49,32 @@ class EngineWatch:
         self._clock = clock
         self._last_step: dict[int, float] = {}
         self._last_idle: dict[int, float] = {}
-        self._looked = self._last_work = clock()
+        self._last_check = self._last_work = clock()
         self._failed_probes = 0
         self._last_failure = ""
         self._asleep = False
 
     def stepped(self, engine: int) -> None:
-        """`engine` has finished a step."""
+        """Record that `engine` has finished a step."""
         self._last_step[engine] = self._last_work = self._clock()
 
     def slept(self, asleep: bool) -> None:
-        """The engine was put to sleep on purpose, or woken."""
+        """Record that the engine was put to sleep, or woken."""
         self._asleep = asleep
         self._last_work = self._clock()
 
     def probed(self, failure: str) -> None:
-        """A probe was answered; `failure` is "" when rightly."""
+        """Record the result of a probe; `failure` is "" for success."""
         self._failed_probes = self._failed_probes + 1 if failure else 0
         self._last_failure = failure
         self._last_work = self._clock()
 
     def stuck(self) -> str:
-        """Why the engine counts as wedged, in a few words; "" while it does not. To be called every few seconds."""
+        """Why the engine counts as stuck, in a few words; "" if it does not. Call it every few seconds."""
         now = self._clock()
         running = self._requests()
-        unwatched = now - self._looked > UNWATCHED_SECONDS
-        self._looked = now
+        unwatched = now - self._last_check > UNWATCHED_SECONDS
+        self._last_check = now
         for engine, count in running.items():
             if count == 0 or unwatched or self._asleep:
                 self._last_idle[engine] = now
@@ -89,23 +89,22 @@ class EngineWatch:
         return ""
 
     def wants_probe(self) -> bool:
-        """Whether the engine is idle, and has been for long enough to be asked."""
+        """Whether the engine has been idle for long enough for a probe."""
         if not self._patience.probe or self._asleep or any(self._requests().values()):
             return False
         return self._clock() - self._last_work >= self._patience.probe
 
     def seconds_since_work(self) -> float:
-        """Since a step was finished, or a probe answered."""
+        """Seconds since a step was finished or a probe answered."""
         return self._clock() - self._last_work
 
 
 async def keep_watch(
     watch: EngineWatch, probe: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], bool] = lambda: False
 ) -> None:
-    """Look at the engine each second, and send `probe` (which raises what went wrong) when it has been idle, until
-    `ended`.
+    """Check the engine each second until `ended`, and send `probe` if it is idle. `probe` raises its error.
 
-    While a probe runs it is one of the engine's requests, so a hanging one is judged like any other.
+    A running probe is one of the engine's requests, so a probe that hangs shows like any other request.
     """
     running: asyncio.Task[None] | None = None
     while not ended():

@@ -1,7 +1,7 @@
-"""Whether a model fits the GPUs, from its config alone: before its weights are fetched or loaded.
+"""Estimates from a model's config whether it fits the GPUs, before its weights are fetched or loaded.
 
-Estimates are lower bounds where something is not known (activations, CUDA graphs, adapters, a draft model), so that
-nothing is refused that would run; what they let pass, vLLM measures. Checked by tests/vllm/test_fit.py against the
+Estimates are lower bounds, as some sizes are unknown (activations, CUDA graphs, adapters, a draft model). So a model
+that would run is never rejected. vLLM measures the others. tests/vllm/test_fit.py compares the estimates with the
 parameters that transformers counts and the KV cache that vLLM plans.
 """
 
@@ -22,43 +22,43 @@ Config = Mapping[str, Any]
 GIB = 1 << 30
 
 FIT_TOLERANCE = 0.98
-"""Estimates are this close; a model is refused only when it would not fit even then."""
+"""Estimates may be too large by 2%. A model is rejected only if this part of its estimate does not fit."""
 
 BYTES = {"float32": 4.0, "float": 4.0, "float16": 2.0, "half": 2.0, "bfloat16": 2.0}
 KV_BYTES = {"fp8": 1.0, "fp8_e4m3": 1.0, "fp8_e5m2": 1.0, "fp8_inc": 1.0, **BYTES}
 QUANTIZED_BYTES = {"fp8": 1.0, "fp8_per_tensor": 1.0, "fp8_per_block": 1.0, "bitsandbytes": 0.5}
-"""Of a weight, for quantizations that vLLM makes while it loads."""
+"""Quantization that vLLM applies while it loads -> bytes of a weight."""
 
 QKV_BIAS = frozenset({"qwen2", "qwen2_moe"})
 HEAD_NORMS = frozenset({"qwen3", "qwen3_moe", "gemma3_text"})
-"""A norm on each head of the queries and the keys."""
+"""model_type of models with a norm on each head of queries and keys."""
 FOUR_NORMS = frozenset({"gemma2", "gemma3_text"})
 EXPERTS = frozenset({"mixtral", "qwen2_moe", "qwen3_moe"})
 KNOWN = frozenset({"llama", "mistral", "phi3", "gemma", *QKV_BIAS, *HEAD_NORMS, *FOUR_NORMS, *EXPERTS})
-"""model_type of those whose parameters and KV cache are counted."""
+"""model_type of the models whose parameters and KV cache can be counted."""
 
 TIED = frozenset({"gemma", "gemma2", "gemma3_text"})
-"""Whose output layer is the embedding, when the config does not say."""
+"""model_type of models whose output layer is the embedding unless the config says otherwise."""
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """What is asked for."""
+    """A model, and the settings that decide how much memory it needs."""
 
     model: str
     config: Config
     weight_file_bytes: int = 0
-    """Of the files of weights; 0 where not known."""
+    """Bytes of the weight files; 0 if unknown."""
     dtype: str = "auto"
     quantization: str | None = None
     kv_cache_dtype: str = "auto"
     max_model_len: int | None = None
-    """None: what the config allows."""
+    """Tokens; None for the config's limit."""
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     gpu_memory_utilization: float = 0.92
     max_num_batched_tokens: int = 8192
-    """vLLM's default on large GPUs (0.32, 0.33); matters to sliding windows only."""
+    """The default of vLLM 0.32 and 0.33 on large GPUs. It affects sliding windows only."""
     block_size: int = 16
 
 
@@ -69,7 +69,7 @@ def text_config(config: Config) -> Config:
 
 
 def parameters(config: Config) -> int | None:
-    """How many numbers the model has; None where its architecture is not known."""
+    """Count the model's parameters. Returns None for an unknown architecture."""
     config = text_config(config)
     kind = config.get("model_type")
     if kind not in KNOWN:
@@ -106,7 +106,7 @@ def _feed_forward(config: Config, layer: int) -> int:
 
 
 def _heads(config: Config) -> tuple[int, int, int]:
-    """Heads of queries, heads of keys, size of one."""
+    """Number of query heads, number of key heads, size of a head."""
     heads = int(config["num_attention_heads"])
     return (
         heads,
@@ -116,15 +116,15 @@ def _heads(config: Config) -> tuple[int, int, int]:
 
 
 def weight_bytes(need: MemoryNeed) -> int | None:
-    """Of all weights, over all GPUs; None where nothing is known."""
+    """Bytes of all weights on all GPUs together; None if unknown."""
     inner = text_config(need.config)
     stored = str(need.config.get("dtype") or need.config.get("torch_dtype") or inner.get("dtype") or "float16")
-    wanted = stored if need.dtype == "auto" else need.dtype
-    if wanted == "float32" and need.dtype == "auto":
-        wanted = "bfloat16"  # as vLLM does
+    dtype = stored if need.dtype == "auto" else need.dtype
+    if dtype == "float32" and need.dtype == "auto":
+        dtype = "bfloat16"  # as vLLM does
     if need.config.get("quantization_config"):
         return need.weight_file_bytes or None
-    size = BYTES.get(wanted, 2.0)
+    size = BYTES.get(dtype, 2.0)
     if need.weight_file_bytes:
         in_memory = need.weight_file_bytes * size / BYTES.get(stored, size)
     elif (count := parameters(need.config)) is not None:
@@ -135,14 +135,14 @@ def weight_bytes(need: MemoryNeed) -> int | None:
 
 
 def longest(config: Config) -> int | None:
-    """The tokens that the config allows for one request."""
+    """The most tokens of a request that the config allows; None if it has no limit."""
     config = text_config(config)
     length = config.get("max_position_embeddings")
     return int(length) if length else None
 
 
 def kv_bytes(need: MemoryNeed, tokens: int) -> int:
-    """Of the KV cache of one request of `tokens`, on one GPU; 0 where the architecture is not known."""
+    """Bytes on one GPU of the KV cache of a request of `tokens`; 0 for an unknown architecture."""
     config = text_config(need.config)
     if config.get("model_type") not in KNOWN:
         return 0
@@ -153,11 +153,11 @@ def kv_bytes(need: MemoryNeed, tokens: int) -> int:
     window = _window(config)
     total = 0.0
     for layer in range(config["num_hidden_layers"]):
-        kept = ceil(tokens / need.block_size)
+        blocks = ceil(tokens / need.block_size)
         if window and _slides(config, layer):
-            most = min(window - 1 + need.max_num_batched_tokens, tokens)
-            kept = min(kept, ceil(most / need.block_size) + 1)
-        total += kept * need.block_size * per_token
+            visible = min(window - 1 + need.max_num_batched_tokens, tokens)
+            blocks = min(blocks, ceil(visible / need.block_size) + 1)
+        total += blocks * need.block_size * per_token
     return int(total / need.pipeline_parallel)
 
 
@@ -179,7 +179,7 @@ def _slides(config: Config, layer: int) -> bool:
 
 
 def assess_fit(need: MemoryNeed, gpus: Sequence[int]) -> Failure | None:
-    """Why the model cannot fit `gpus` (bytes of each), with what would; None where it may."""
+    """The Failure for a model that cannot fit `gpus` (bytes of each), with advice; None if it may fit."""
     weights = weight_bytes(need)
     if not gpus or weights is None:
         return None
@@ -205,14 +205,14 @@ def assess_fit(need: MemoryNeed, gpus: Sequence[int]) -> Failure | None:
 
 
 def fits(need: MemoryNeed, gpu: int, tokens: int) -> bool:
-    """Whether weights and one request of `tokens` fit GPUs of `gpu` bytes."""
+    """Whether the weights and a request of `tokens` fit GPUs of `gpu` bytes."""
     weights = weight_bytes(need) or 0
     share = weights / (need.tensor_parallel * need.pipeline_parallel)
     return share + kv_bytes(need, tokens) <= gpu * need.gpu_memory_utilization
 
 
 def longest_that_fits(need: MemoryNeed, gpu: int, limit: int) -> int:
-    """Tokens, in steps of 256; 0 where not even these fit."""
+    """The most tokens of a request that fit, in steps of 256; 0 if not even 256 fit."""
     low, high = 0, limit // 256
     while low < high:
         middle = (low + high + 1) // 2
@@ -221,10 +221,10 @@ def longest_that_fits(need: MemoryNeed, gpu: int, limit: int) -> int:
 
 
 def _advice(need: MemoryNeed, gpus: Sequence[int], tokens: int) -> str:
-    """Each change that would do by itself."""
+    """A sentence with the changes of which each would suffice."""
     ways = []
     gpu = min(gpus)
-    heads = int(text_config(need.config).get("num_attention_heads") or 0)  # 0: not known, any count may do
+    heads = int(text_config(need.config).get("num_attention_heads") or 0)  # 0: unknown, any count may do
     for count in (2, 4, 8):
         more = replace(need, tensor_parallel=count)
         if count > need.tensor_parallel and heads % count == 0 and fits(more, gpu, tokens):
@@ -254,7 +254,7 @@ def _gib(size: float) -> str:
 
 
 def need_of(model: str, config: Config, weight_file_bytes: int, given: argparse.Namespace) -> MemoryNeed | None:
-    """What is asked for by vLLM's parsed arguments; None where they make it something else than the config says."""
+    """The MemoryNeed for vLLM's parsed arguments; None if they change the model so that its config does not apply."""
     if given.hf_overrides or getattr(given, "cpu_offload_gb", 0) or given.load_format == "dummy":
         return None
     length = given.max_model_len
@@ -274,7 +274,7 @@ def need_of(model: str, config: Config, weight_file_bytes: int, given: argparse.
 
 
 def check(need: MemoryNeed | None, gpus: Sequence[int]) -> None:
-    """Raises StartError for what cannot fit. A config that lacks what is counted here is left to vLLM to judge."""
+    """Raise StartError for a model that cannot fit. vLLM itself checks a model whose config lacks fields."""
     try:
         failure = assess_fit(need, gpus) if need is not None else None
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

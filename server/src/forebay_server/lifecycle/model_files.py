@@ -1,6 +1,6 @@
-"""What the small files of a model say of it, read before vLLM starts: config.json, chat template, tokens.
+"""Reads the small files of a model before vLLM starts: config.json, chat template, tokens.
 
-The files come from whoever made the model. Each is read to a bound, and one that cannot be read counts as absent.
+The model's author may be anybody. So each file is read up to a limit, and an unreadable file counts as absent.
 """
 
 import json
@@ -16,24 +16,24 @@ MAX_TOKENIZER_BYTES = 64 << 20
 """The tokenizer.json of Gemma 3 has 33 MB."""
 
 MAX_TEMPLATES = 8
-"""A repository may have several chat templates, one of them for tools."""
+"""The most chat templates that are read. A repository may have several, one of them for tools."""
 
 MAX_KIND = 64
-"""Characters of a model_type."""
+"""The most characters of a model_type."""
 
 TOKENIZER_FILES = ("tokenizer_config.json", "added_tokens.json", "tokenizer.json", "tekken.json", "tokenizer.model*")
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What is known of a model."""
+    """The content of a model's small files."""
 
     name: str
-    """As vLLM is told: a repository, or a path."""
+    """The name in vLLM's arguments: a repository, or a path."""
     kinds: frozenset[str] = frozenset()
-    """`model_type` in config.json, of the model and of its language model; empty where there is no such file here."""
+    """`model_type` in config.json, of the model and of its language model. Empty if there is no such file here."""
     template: str | None = None
-    """Its chat templates, one after another; None where it has none."""
+    """Its chat templates, joined; None if it has none."""
     tokenizer: Path | None = None
     """The folder of its tokenizer."""
 
@@ -51,31 +51,33 @@ class ModelFiles:
 
 
 def read_model_files(name: str, folder: Path | None, tokenizer: Path | None, chat_template: str | None) -> ModelFiles:
-    """What the files in `folder` and in the folder `tokenizer` say. `chat_template` is the user's own: a path, a
-    template, or the name of one of the model's."""
+    """Read the files in `folder` and in the folder `tokenizer`.
+
+    `chat_template` is the user's setting: a path, a template, or the name of one of the model's templates.
+    """
     if folder is None:
         return ModelFiles(name)
-    own = _user_template(chat_template)
-    template = own if own is not None else "\n".join(_templates(tokenizer)) or None
+    user_template = _user_template(chat_template)
+    template = user_template if user_template is not None else "\n".join(_templates(tokenizer)) or None
     return ModelFiles(name, _kinds(folder), template, tokenizer)
 
 
 def repository_folder(hub_cache: Path, name: str) -> Path:
-    """Where huggingface_hub keeps a repository in its cache."""
+    """The folder of a repository in huggingface_hub's cache."""
     return hub_cache / f"models--{name.replace('/', '--')}"
 
 
 def find_model_folder(name: str, revision: str | None, hub_cache: Path) -> Path | None:
-    """Where the files of a model are on this machine: its own path, or in the hub's cache. None: not here."""
+    """Find the files of a model on this machine: at its path, or in the hub's cache. None: they are not here."""
     try:
         if (folder := Path(name)).is_dir():
             return folder
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
             return None
         repository = repository_folder(hub_cache, name)
-        wanted = revision or "main"
-        ref = repository / "refs" / wanted
-        commit = (_read(ref, 128) or b"").decode("ascii").strip() if ref.is_file() else wanted
+        reference = revision or "main"
+        ref = repository / "refs" / reference
+        commit = (_read(ref, 128) or b"").decode("ascii").strip() if ref.is_file() else reference
         snapshot = repository / "snapshots" / commit
         return snapshot if commit and snapshot.is_dir() else None
     except (OSError, ValueError):  # a name that no file can have
@@ -83,7 +85,7 @@ def find_model_folder(name: str, revision: str | None, hub_cache: Path) -> Path 
 
 
 def embeds(folder: Path | None) -> bool:
-    """Whether sentence-transformers wrote the model: such a one gives vectors, whatever its architecture."""
+    """Whether sentence-transformers wrote the model. Such a model gives vectors, whatever its architecture."""
     return folder is not None and (folder / "modules.json").is_file()
 
 
@@ -92,12 +94,12 @@ def _kinds(folder: Path) -> frozenset[str]:
     if not config and (folder / "params.json").is_file():
         return frozenset({"mistral"})  # Mistral's own format has no model_type
     inner = config.get("text_config")
-    found = [config.get("model_type"), inner.get("model_type") if isinstance(inner, dict) else None]
-    return frozenset(kind for kind in found if isinstance(kind, str) and 0 < len(kind) <= MAX_KIND)
+    kinds = [config.get("model_type"), inner.get("model_type") if isinstance(inner, dict) else None]
+    return frozenset(kind for kind in kinds if isinstance(kind, str) and 0 < len(kind) <= MAX_KIND)
 
 
 def _user_template(given: str | None) -> str | None:
-    """The user's chat template, as vLLM reads it: a file, or the template itself."""
+    """Read the user's chat template as vLLM does: a file, or the template itself. None for a name or nothing."""
     if not given:
         return None
     try:
@@ -111,23 +113,23 @@ def _user_template(given: str | None) -> str | None:
 def _templates(folder: Path | None) -> Iterator[str]:
     if folder is None:
         return
-    found = False
+    has_files = False
     for path in [
         folder / "chat_template.jinja",
         *sorted(folder.glob("additional_chat_templates/*.jinja"))[:MAX_TEMPLATES],
     ]:
         if content := _read(path, MAX_TEMPLATE_BYTES):
-            found = True
+            has_files = True
             yield content.decode("utf-8", "replace")
-    if found:
+    if has_files:
         return
     for name in ("chat_template.json", "tokenizer_config.json"):
         templates = _read_object(folder / name, MAX_CONFIG_BYTES).get("chat_template")
         if isinstance(templates, str):
             yield templates
-        for each in (templates if isinstance(templates, list) else [])[:MAX_TEMPLATES]:
-            if isinstance(each, dict) and isinstance(each.get("template"), str):
-                yield each["template"]
+        for entry in (templates if isinstance(templates, list) else [])[:MAX_TEMPLATES]:
+            if isinstance(entry, dict) and isinstance(entry.get("template"), str):
+                yield entry["template"]
 
 
 def _read_object(path: Path, limit: int) -> Mapping[str, Any]:
@@ -139,7 +141,7 @@ def _read_object(path: Path, limit: int) -> Mapping[str, Any]:
 
 
 def _read(path: Path, limit: int) -> bytes | None:
-    """None for what is no file, cannot be read, or has more than `limit` bytes."""
+    """Read a file. Returns None if there is none, or if it cannot be read or has more than `limit` bytes."""
     try:
         if not path.is_file():
             return None
@@ -151,5 +153,5 @@ def _read(path: Path, limit: int) -> bytes | None:
 
 
 def _forms(token: str) -> tuple[bytes, bytes]:
-    """A token as a file may have it: in UTF-8, or as JSON in ASCII."""
+    """The forms of a token in a file: UTF-8, and JSON in ASCII."""
     return token.encode(), json.dumps(token)[1:-1].encode()

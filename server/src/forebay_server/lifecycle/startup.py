@@ -1,4 +1,4 @@
-"""How far the start is: the steps, the seconds spent in each, and the progress of a download."""
+"""The progress of a start: its steps, the seconds spent in each, and the progress of a download."""
 
 import threading
 import time
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 RATE_WINDOW_SECONDS = 15.0
-"""The rate of a download is that of its last seconds, so that it follows the network and does not jump."""
+"""The rate of a download is the mean over this time. So it follows the network and does not jump."""
 
 
 class Step(StrEnum):
-    """The steps of a start, in their order. One that is not needed is left out."""
+    """The steps of a start, in their order. A start may skip steps."""
 
     IMPORTING = "Importing"
     DOWNLOADING = "Downloading"
@@ -26,7 +26,7 @@ _ORDER = list(Step)
 
 
 class Startup:
-    """The step that the start is in, and how long each has taken. Safe to use from any thread."""
+    """The current step of the start, and the duration of each step. Safe in any thread."""
 
     def __init__(self, step: Step = Step.IMPORTING, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -38,15 +38,17 @@ class Startup:
         return self._since[-1][0]
 
     def enter(self, step: Step, at: float | None = None) -> None:
-        """`step` has begun, now or `at` (seconds of the clock). A start never goes back: an earlier step changes
-        nothing, which matters for what the processes of the engine tell of later than it happened."""
+        """Record that `step` has begun, now or `at` (seconds of the clock).
+
+        A start never goes back: an earlier step has no effect. The engine's processes may report steps late.
+        """
         with self._lock:
             current, since = self._since[-1]
             if _ORDER.index(step) > _ORDER.index(current):
                 self._since.append((step, max(since, self._clock() if at is None else at)))
 
     def seconds(self) -> dict[Step, float]:
-        """Step -> seconds spent in it, for those that have begun; Ready is no step that takes time."""
+        """Step -> seconds spent in it, for the steps that have begun. Ready is not a step that takes time."""
         with self._lock:
             entered = list(self._since)
         ends = [since for _, since in entered[1:]] + [self._clock()]
@@ -55,12 +57,12 @@ class Startup:
 
 @dataclass(frozen=True)
 class Progress:
-    """Of a download, in bytes and seconds."""
+    """The progress of a download, in bytes and seconds."""
 
     done: int
     total: int
     rate: float
-    """Bytes a second, lately; 0 while nothing comes."""
+    """Bytes a second over RATE_WINDOW_SECONDS; 0 if no data arrives."""
 
     @property
     def percent(self) -> int:
@@ -68,12 +70,12 @@ class Progress:
 
     @property
     def eta_seconds(self) -> int | None:
-        """None while nothing comes."""
+        """Seconds until the end of the download; None if no data arrives."""
         return round((self.total - self.done) / self.rate) if self.rate else None
 
 
 class Download:
-    """Bytes that have arrived, told from time to time by whoever looks at the files."""
+    """Samples of the bytes that have arrived, from which the progress is computed."""
 
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
@@ -81,7 +83,7 @@ class Download:
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, done: int) -> None:
-        """`done` bytes of the total are here now."""
+        """Record that `done` bytes of the total have arrived by now."""
         now = self._clock()
         self._samples.append((now, done))
         while len(self._samples) > 2 and self._samples[1][0] <= now - RATE_WINDOW_SECONDS:
@@ -97,9 +99,11 @@ class Download:
 
 
 def report(startup: Startup, download: Download | None, reasoning_parser: str = "") -> dict[str, object]:
-    """The startup report as JSON holds it: {"step", "seconds": {step: s}}, and while the model is on its way
-    "percent", "bytes", "totalBytes", "bytesPerSecond" and (once it is known) "etaSeconds". "reasoningParser" is the one
-    that the model's family needs, where none is set."""
+    """The startup report as a JSON object: {"step", "seconds": {step: s}}.
+
+    During the download it also has "percent", "bytes", "totalBytes", "bytesPerSecond" and, once known, "etaSeconds".
+    "reasoningParser" is the parser that the model's family needs, if none is set.
+    """
     step = startup.step
     content: dict[str, object] = {
         "step": step,

@@ -1,4 +1,4 @@
-"""VLLM_STARTUP_TIMEOUT: a start that takes longer ends, and says so."""
+"""VLLM_STARTUP_TIMEOUT: ends a start that takes longer, and reports it."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ def too_slow(seconds: float, step: str) -> Failure:
 
 
 def watch(seconds: float, waiting_at: Callable[[], str], termination_log: Path) -> None:
-    """End the process after `seconds` unless `waiting_at`, which names the step of the start, then gives ""."""
+    """End the process after `seconds`, unless `waiting_at` then returns "" instead of the step of the start."""
 
     def end_if_late() -> None:
         if step := waiting_at():

@@ -1,4 +1,4 @@
-"""What the server is doing, shared by its two ports: written where it happens, read by the probes."""
+"""The state of the server. Its parts write it, and the probes of the ops port read it."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -19,9 +19,9 @@ class InFlight:
         self._idle = asyncio.Event()
         self._idle.set()
         self.begun = 0
-        """How many there have been that need the engine; the server's own questions to it do not count."""
+        """The number of requests so far that need the engine, without the server's own requests."""
         self.working = 0
-        """How many of those there are now."""
+        """The number of requests that need the engine and run now."""
 
     @property
     def count(self) -> int:
@@ -29,7 +29,7 @@ class InFlight:
 
     @contextmanager
     def one(self, *, needs_engine: bool = True) -> Iterator[None]:
-        """Counts one request, answered by the current task, for as long as the block runs."""
+        """Count a request, which the current task answers, while the block runs."""
         task = asyncio.current_task()
         self.begun += needs_engine
         self.working += needs_engine
@@ -44,18 +44,18 @@ class InFlight:
                 self._idle.set()
 
     async def idle(self) -> None:
-        """Returns once no request is being answered."""
+        """Wait until no request is being answered."""
         await self._idle.wait()
 
     def cancel(self) -> None:
-        """Cut every request short; its client sees the connection close."""
+        """Cancel every request. Its client's connection closes."""
         for task in self._tasks:
             if task is not None:
                 task.cancel()
 
 
 class ServerState:
-    """One per process."""
+    """The state of the server. There is one in each process."""
 
     def __init__(
         self,
@@ -67,35 +67,35 @@ class ServerState:
         download: Download | None = None,
         steps_since_last_call: Callable[[], Iterable[tuple[Step, float]]] = tuple,
     ) -> None:
-        """`steps_since_last_call`: those that vLLM's processes have begun, and when: see journal."""
+        """`steps_since_last_call` returns the steps that vLLM's processes have begun, with times: see journal."""
         self.startup = Startup(step)
         self._steps_since_last_call = steps_since_last_call
         self.draining = draining
         self.asleep = False
-        """Whether the engine was put to sleep, or is on its way there or back: see engine."""
+        """Whether the engine sleeps, or is going to sleep or waking up: see engine."""
         self.leaving = False
-        """Whether it is about to fall asleep unless a request comes: not ready, but it answers."""
+        """Whether the engine will sleep unless a request arrives. Meanwhile the server is not ready, but answers."""
         self.failure: Failure | None = None
-        """Set by what runs inside vLLM when the start has to stop."""
+        """The reason to stop the start. Code that runs inside vLLM sets it."""
         self._engine_dead = engine_dead
         self._engine_stuck = engine_stuck
         self.seconds_since_work: Callable[[], float] | None = None
-        """Since the engine finished a step; None before there is an engine."""
+        """Returns the seconds since the engine finished a step; None before there is an engine."""
         self.download = download
-        """The model's way from the hub, while it is on its way."""
+        """The download of the model, if there is one."""
         self.reasoning_parser = ""
-        """The one that the model's family needs and nobody has set: advice for the endpoint's status."""
+        """The reasoning parser to recommend in the endpoint's status: the model's family needs it, and none is set."""
         self.in_flight = InFlight()
 
     def attach_engine(
         self, *, dead: Callable[[], bool], stuck: Callable[[], str], seconds_since_work: Callable[[], float]
     ) -> None:
-        """Ask vLLM's engine from now on.
+        """Read the state of vLLM's engine from now on.
 
         Args:
-            dead: whether it has stopped for good.
-            stuck: why it counts as wedged, "" while it works: see liveness.
-            seconds_since_work: since it finished a step.
+            dead: returns whether it has stopped for good.
+            stuck: returns why it counts as stuck, "" while it works: see liveness.
+            seconds_since_work: returns the seconds since it finished a step.
         """
         self._engine_dead, self._engine_stuck, self.seconds_since_work = dead, stuck, seconds_since_work
 
@@ -120,7 +120,7 @@ class ServerState:
         return self._engine_stuck()
 
     def not_ready_because(self) -> str:
-        """Why no request should come here now, in a few words; "" when one may."""
+        """Why the server is not ready for requests, in a few words; "" if it is."""
         if self.draining:
             return "shutting down"
         if sick := self.unhealthy_reason():

@@ -1,4 +1,4 @@
-"""The request that a model must answer before its pod is called ready, sent to vLLM's app within the process."""
+"""The requests that a model must answer before its pod is ready. They are sent to vLLM's app in this process."""
 
 import io
 import json
@@ -51,7 +51,7 @@ REQUESTS = {
     "token_embed": _json("/pooling", input="Hello", task="token_embed"),
     "token_classify": _json("/pooling", input="Hello", task="token_classify"),
 }
-"""Task of the model, as vLLM names it -> the request that shows it works. The first that the model can do is sent."""
+"""Task of the model, as vLLM names it -> warm-up request. The server sends the first that the model supports."""
 
 
 def _chat(model: str) -> WarmUp:
@@ -64,8 +64,10 @@ class WarmUpError(Exception):
 
 
 def for_tasks(tasks: Collection[str], model: str, chat_template: bool = False) -> list[WarmUp]:
-    """The requests for a model, served as `model`, that can do `tasks`; none for tasks that no plain request shows.
-    `chat_template`: one was given by the user, which vLLM reads only when the first chat comes."""
+    """The warm-up requests for a model with these `tasks`, served as `model`; none for tasks without such a request.
+
+    `chat_template`: whether the user gave one. vLLM reads it only for the first chat, so a chat is among the requests.
+    """
     requests = [request for task, request in REQUESTS.items() if task in tasks][:1]
     return [*requests, _chat(model)] if chat_template and "generate" in tasks else requests
 

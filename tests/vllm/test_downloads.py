@@ -26,7 +26,7 @@ state = ServerState()
 source = downloads.DownloadSource(sys.argv[1], None, "auto")
 checked = []
 try:
-    downloads.bring(source, Path(sys.argv[2]), state, lambda config, size: checked.append((config.name, size)))
+    downloads.download_model(source, Path(sys.argv[2]), state, lambda config, size: checked.append((config.name, size)))
 except Exception as error:
     failure = diagnosis.explain(error, sys.argv[1])
     print(json.dumps({"reason": failure.reason, "message": failure.message, "exit": failure.exit_status}))

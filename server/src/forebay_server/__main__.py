@@ -51,7 +51,7 @@ def serve() -> int:
     env = os.environ
     model = env.get("MODEL_NAME", "")
     engine = journal.begin()
-    state = ServerState(steps_since_last_call=engine.news)
+    state = ServerState(steps_since_last_call=engine.new_steps)
     try:
         ops = ops_server.OpsServer(ops_server.any_address(), settings.OPS_PORT, state, _metrics)
         ops.start()
@@ -81,7 +81,7 @@ def serve() -> int:
             serving.fork_engine = True
             vllm_compat.inspect_models_here()
         hub_cache = _hub_cache(env)
-        _bring(plan, hub_cache, state)
+        _download_and_check_fit(plan, hub_cache, state)
         plan = launch.add_parsers(plan, hub_cache, automatic=own.auto_tool_call_parser)
         for note in plan.notes:
             log.info(note)
@@ -91,7 +91,7 @@ def serve() -> int:
     except (Exception, SystemExit) as error:
         if state.draining:
             return 0
-        engine.news()
+        engine.new_steps()
         reason = state.failure or diagnosis.explain(error, model, engine.errors)
         if reason.exit_status == EXIT_FAILURE:
             log.exception("The start failed")
@@ -100,11 +100,11 @@ def serve() -> int:
         return 0
     if state.draining:
         return 0
-    engine.news()
+    engine.new_steps()
     return _fail(state.failure or diagnosis.stopped(model, engine.errors))
 
 
-def _bring(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
+def _download_and_check_fit(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
     """Fetch a model of the hub. Raises StartError before the weights are fetched or loaded if the model cannot fit."""
     from forebay_server import gpus
     from forebay_server.lifecycle import memory_fit
@@ -113,12 +113,12 @@ def _bring(plan: "Launch", hub_cache: Path, state: ServerState) -> None:
 
     def check_fit(config: Path, size: int) -> None:
         memory_fit.check(
-            memory_fit.need_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.given), gpu_bytes
+            memory_fit.need_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.parsed), gpu_bytes
         )
 
     if downloads.comes_from_hub(plan.model, os.environ):
-        source = downloads.DownloadSource(plan.model, plan.given.revision, plan.given.load_format)
-        downloads.bring(source, hub_cache, state, check_fit)
+        source = downloads.DownloadSource(plan.model, plan.parsed.revision, plan.parsed.load_format)
+        downloads.download_model(source, hub_cache, state, check_fit)
     elif (config := Path(plan.model, "config.json")).is_file():
         check_fit(config, sum(file.stat().st_size for file in Path(plan.model).glob("*.safetensors")))
 

@@ -26,7 +26,7 @@ class Launch:
     model: str
     arguments: list[str]
     """The arguments of `vllm serve`, the model first."""
-    given: argparse.Namespace = field(default_factory=argparse.Namespace)
+    parsed: argparse.Namespace = field(default_factory=argparse.Namespace)
     """The arguments as vLLM's parser reads them, without the defaults for a CPU."""
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables to set for vLLM."""
@@ -51,8 +51,8 @@ def plan(env: Mapping[str, str]) -> Launch:
     resolution = resolve(env, parser, flags)
     if resolution.errors:
         raise invalid_configuration(" ".join(resolution.errors), REMEDY)
-    given = parse(parser, resolution)
-    values = {name: getattr(given, _dest(flag), None) for name, flag in flags.items()}
+    parsed = parse(parser, resolution)
+    values = {name: getattr(parsed, _dest(flag), None) for name, flag in flags.items()}
     defaults = {name: parser.get_default(_dest(flag)) for name, flag in flags.items()}
     if refused := env_resolver.refused_options(values, defaults):
         remedy = (
@@ -62,16 +62,16 @@ def plan(env: Mapping[str, str]) -> Launch:
     arguments: list[str] = []
     variables = {"VLLM_PLUGINS": plugins(env.get("VLLM_PLUGINS"), vllm_compat.plugin_names())}
     if vllm_compat.is_cpu():
-        arguments, cpu_variables = cpu_defaults(given, env)
+        arguments, cpu_variables = cpu_defaults(parsed, env)
         variables |= cpu_variables
     own = ["--host", any_address(), "--port", str(settings.HTTP_PORT), "--api-server-count", "1"]
     own += ["--middleware", MIDDLEWARE]
     return Launch(
         model=resolution.model,
         arguments=[resolution.model, *arguments, *cors_defaults(env), *resolution.arguments, *own],
-        given=given,
+        parsed=parsed,
         variables=variables,
-        fork_engine=may_fork(given, env) if vllm_compat.is_cpu() else False,
+        fork_engine=may_fork(parsed, env) if vllm_compat.is_cpu() else False,
         ignored=tuple(resolution.ignored),
         warnings=tuple(resolution.warnings),
     )
@@ -85,7 +85,7 @@ def add_parsers(launch: Launch, hub_cache: Path, *, automatic: bool) -> Launch:
     choice = choose_parsers(
         find_model_files(launch, hub_cache),
         launch.arguments,
-        launch.given,
+        launch.parsed,
         vllm_compat.registered,
         automatic=automatic,
     )
@@ -95,12 +95,14 @@ def add_parsers(launch: Launch, hub_cache: Path, *, automatic: bool) -> Launch:
 
 def find_model_files(launch: Launch, hub_cache: Path) -> ModelFiles:
     """Read the model's small files. Returns an empty ModelFiles for a model that gives vectors."""
-    given = launch.given
-    folder = find_model_folder(launch.model, given.revision, hub_cache)
+    parsed = launch.parsed
+    folder = find_model_folder(launch.model, parsed.revision, hub_cache)
     if embeds(folder):
         return ModelFiles("")
-    tokenizer = find_model_folder(given.tokenizer, given.tokenizer_revision, hub_cache) if given.tokenizer else folder
-    return read_model_files(launch.model, folder, tokenizer, given.chat_template)
+    tokenizer = (
+        find_model_folder(parsed.tokenizer, parsed.tokenizer_revision, hub_cache) if parsed.tokenizer else folder
+    )
+    return read_model_files(launch.model, folder, tokenizer, parsed.chat_template)
 
 
 def cors_defaults(env: Mapping[str, str]) -> list[str]:
@@ -142,12 +144,12 @@ def parse(parser: argparse.ArgumentParser, resolution: Resolution) -> argparse.N
     if errors:
         raise invalid_configuration(" ".join(errors), REMEDY)
     try:
-        given = parser.parse_args([f"--model={resolution.model}", *resolution.arguments])
+        parsed = parser.parse_args([f"--model={resolution.model}", *resolution.arguments])
     except vllm_compat.UsageError as error:
         raise invalid_configuration(f"vLLM does not take the arguments: {error}", REMEDY) from error
-    if errors := combination_errors(given):
+    if errors := combination_errors(parsed):
         raise invalid_configuration(" ".join(errors), REMEDY)
-    return given
+    return parsed
 
 
 def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
@@ -156,11 +158,11 @@ def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
     if setting.flag.name == "MODEL":
         return ""
     try:
-        given = parser.parse_args(["--model=any", *setting.arguments])
+        parsed = parser.parse_args(["--model=any", *setting.arguments])
     except vllm_compat.UsageError as error:
         value = env_resolver.value_text(setting.flag, setting.value)
         return invalid_values.describe(label, setting.flag, value, error, vllm_compat.config_keys)
-    value = getattr(given, _dest(setting.flag))
+    value = getattr(parsed, _dest(setting.flag))
     if problem := vllm_compat.value_problem(setting.flag.group, _dest(setting.flag), value):
         return f"{label}: {invalid_values.describe_problem(problem)}."
     if isinstance(value, str) and invalid_values.looks_like_json(value):
@@ -174,7 +176,7 @@ def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list
     """The error in the arguments of a config file or of VLLM_EXTRA_ARGS; "" if they are right."""
     flags = {flag.option: flag for flag in flags_of(parser).values()}
     try:
-        given = parser.parse_args(["--model=any", *arguments])
+        parsed = parser.parse_args(["--model=any", *arguments])
     except vllm_compat.UsageError as error:
         if flag := flags.get(error.option):
             where = f"{label}: {flag.option}"
@@ -182,11 +184,11 @@ def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list
         if str(error).startswith("unrecognized arguments"):
             return f"{label}: {invalid_values.unknown_options(str(error), flags)}"
         return f"{label}: {error}."
-    if given.model_tag is not None:
-        return f"{label}: {given.model_tag!r} belongs to no flag. Name the model by MODEL_NAME."
+    if parsed.model_tag is not None:
+        return f"{label}: {parsed.model_tag!r} belongs to no flag. Name the model by MODEL_NAME."
     for option in dict.fromkeys(argument.partition("=")[0].replace("_", "-") for argument in arguments):
         if flag := flags.get(option):
-            value = getattr(given, _dest(flag))
+            value = getattr(parsed, _dest(flag))
             if problem := vllm_compat.value_problem(flag.group, _dest(flag), value):
                 return f"{label}: {option}={value!r}: {invalid_values.describe_problem(problem)}."
     return ""
@@ -203,33 +205,33 @@ def dictionary_error(label: str, group: str, value: Mapping[str, object]) -> str
     return ""
 
 
-def combination_errors(given: argparse.Namespace) -> list[str]:
+def combination_errors(parsed: argparse.Namespace) -> list[str]:
     """The errors of flags that are each right but cannot be combined, and of names that vLLM does not know."""
     errors = [
         f"{name} needs {needed}."
         for name, needed in variable_names.NEEDS.items()
-        if getattr(given, name.lower(), None) and not getattr(given, needed.partition("=")[0].lower(), None)
+        if getattr(parsed, name.lower(), None) and not getattr(parsed, needed.partition("=")[0].lower(), None)
     ]
     for name, plugin in variable_names.REGISTERED.items():
-        value = getattr(given, name.lower(), None)
-        if not value or (plugin and getattr(given, plugin.lower(), None)):
+        value = getattr(parsed, name.lower(), None)
+        if not value or (plugin and getattr(parsed, plugin.lower(), None)):
             continue
         known = vllm_compat.registered(name)
         if known and value not in known:
             errors.append(invalid_values.not_among(name, value, known))
-    if not errors and (problem := vllm_compat.problem_between(given)):
-        label = f"CUSTOM_CHAT_TEMPLATE={given.chat_template!r}: " if "chat template" in problem else ""
+    if not errors and (problem := vllm_compat.problem_between(parsed)):
+        label = f"CUSTOM_CHAT_TEMPLATE={parsed.chat_template!r}: " if "chat template" in problem else ""
         errors.append(f"{label}{problem.rstrip('.')}.")
     return errors
 
 
-def plugins(wanted: str | None, installed: list[str]) -> str:
+def plugins(requested: str | None, installed: list[str]) -> str:
     """VLLM_PLUGINS with our plugin. If unset, vLLM would load every plugin except those that add routes."""
-    chosen = installed if wanted is None else [name for name in wanted.split(",") if name]
+    chosen = installed if requested is None else [name for name in requested.split(",") if name]
     return ",".join(dict.fromkeys([*chosen, PLUGIN]))
 
 
-def cpu_defaults(given: argparse.Namespace, env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+def cpu_defaults(parsed: argparse.Namespace, env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Arguments (of the lowest precedence) and variables that make vLLM start fast and use little memory on a CPU.
 
     Without dynamo, the first request for logprobs does not compile for 20 s. A worker in the engine's process saves a
@@ -237,22 +239,22 @@ def cpu_defaults(given: argparse.Namespace, env: Mapping[str, str]) -> tuple[lis
     """
     arguments = ["--enforce-eager"]
     variables = {"TORCHDYNAMO_DISABLE": "1"}
-    if given.kv_cache_memory_bytes is None and not env.get("VLLM_CPU_KVCACHE_SPACE"):
+    if parsed.kv_cache_memory_bytes is None and not env.get("VLLM_CPU_KVCACHE_SPACE"):
         arguments.append("--kv-cache-memory-bytes=1G")
-    processes = given.tensor_parallel_size * given.pipeline_parallel_size * given.data_parallel_size
-    if processes == 1 and given.distributed_executor_backend is None:
+    processes = parsed.tensor_parallel_size * parsed.pipeline_parallel_size * parsed.data_parallel_size
+    if processes == 1 and parsed.distributed_executor_backend is None:
         arguments.append("--distributed-executor-backend=uni")
         variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return arguments, {name: value for name, value in variables.items() if not env.get(name)}
 
 
-def may_fork(given: argparse.Namespace, env: Mapping[str, str]) -> bool:
+def may_fork(parsed: argparse.Namespace, env: Mapping[str, str]) -> bool:
     """Whether an engine on the CPU can be a fork of the server: it has one process, and the user set no start method.
 
     On a GPU it cannot: CUDA does not survive a fork, and vLLM spawns the engine once CUDA is initialized.
     """
-    processes = given.tensor_parallel_size * given.pipeline_parallel_size * given.data_parallel_size
-    return bool(processes == 1 and not getattr(given, "numa_bind", False) and not env.get(vllm_compat.START_METHOD))
+    processes = parsed.tensor_parallel_size * parsed.pipeline_parallel_size * parsed.data_parallel_size
+    return bool(processes == 1 and not getattr(parsed, "numa_bind", False) and not env.get(vllm_compat.START_METHOD))
 
 
 def _value_of(flag: Flag, arguments: list[str]) -> str:

@@ -106,10 +106,10 @@ class _NoConfig:
     pass
 
 
-def problem_between(given: argparse.Namespace) -> str:
+def problem_between(parsed: argparse.Namespace) -> str:
     """vLLM's error for a combination of flags, or for the chat template; "" for none."""
     try:
-        _cli_args().validate_parsed_serve_args(given)
+        _cli_args().validate_parsed_serve_args(parsed)
     except Exception as error:  # noqa: BLE001 - TypeError, ValueError or vLLM's own: it is the flags that are wrong
         return str(error).removeprefix("Error: ")
     return ""

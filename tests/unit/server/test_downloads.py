@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay_server.lifecycle.downloads import RemoteFile, Repository, comes_from_hub, wanted
+from forebay_server.lifecycle.downloads import RemoteFile, Repository, comes_from_hub, select_files
 
 
 def files(*names: str) -> list[RemoteFile]:
@@ -24,7 +24,7 @@ def files(*names: str) -> list[RemoteFile]:
 )
 def test_the_weights_that_vllm_will_load_are_chosen(load_format: str, there: list[str], chosen: list[str]) -> None:
     small = ["config.json", "tokenizer.json", "chat_template.jinja"]
-    assert [file.name for file in wanted(files(*small, *there), load_format)] == small + chosen
+    assert [file.name for file in select_files(files(*small, *there), load_format)] == small + chosen
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_a_step_is_told_by_what_vllm_logs(path: Path, log: logging.Logger, messa
     before = time.monotonic()
     log.info(message)
     log.info("Loading weights took 2.10 seconds")
-    ((told, at),) = Journal(path).news()
+    ((told, at),) = Journal(path).new_steps()
     assert told is step
     assert before <= at <= time.monotonic()
 
@@ -52,13 +52,13 @@ def test_a_step_is_told_by_what_vllm_logs(path: Path, log: logging.Logger, messa
 def test_news_are_told_once_and_only_whole_lines(path: Path, log: logging.Logger) -> None:
     read = Journal(path)
     log.info("Starting to load model x...")
-    assert len(read.news()) == 1
+    assert len(read.new_steps()) == 1
     with path.open("a") as file:
         file.write('{"at": 1.0, "st')
-    assert read.news() == []
+    assert read.new_steps() == []
     with path.open("a") as file:
         file.write('ep": "Compiling"}\n')
-    assert read.news() == [(Step.COMPILING, 1.0)]
+    assert read.new_steps() == [(Step.COMPILING, 1.0)]
 
 
 def test_errors_come_with_their_causes_and_not_without_end(path: Path, log: logging.Logger) -> None:
@@ -72,7 +72,7 @@ def test_errors_come_with_their_causes_and_not_without_end(path: Path, log: logg
     except MemoryError:
         log.exception("EngineCore failed to start.")
     read = Journal(path)
-    read.news()
+    read.new_steps()
     assert len(read.errors) == journal.OTHER_ERRORS + 1
     assert read.errors[0].text == "outer\ncause 0"
     assert {"OSError", "ValueError"} <= read.errors[0].names
@@ -85,7 +85,7 @@ def test_of_a_long_error_the_end_is_kept(path: Path, log: logging.Logger) -> Non
     except RuntimeError:
         log.exception("Error in inspecting model architecture '%s'", "Llava")
     read = Journal(path)
-    read.news()
+    read.new_steps()
     assert read.errors[0].text.startswith("Error raised")
     assert read.errors[0].text.endswith("No module named 'torchvision'")
     assert len(read.errors[0].text) < journal.TEXT_LENGTH + 9
@@ -117,5 +117,5 @@ def test_of_the_main_process_only_what_it_does_not_raise_is_heard_even_when_its_
         except ImportError:
             registry.exception(message)
     subprocess.run([sys.executable, "-c", script], check=True)
-    assert [step for step, _ in read.news()] == [Step.LOADING_WEIGHTS]
+    assert [step for step, _ in read.new_steps()] == [Step.LOADING_WEIGHTS]
     assert [error.text for error in read.errors] == ["Error in inspecting model architecture 'Llava'"]

@@ -219,12 +219,12 @@ def take_model(arguments: list[str]) -> tuple[str, list[str]]:
     return model, rest
 
 
-def refused_options(given: Mapping[str, object], defaults: Mapping[str, object]) -> list[str]:
+def refused_options(values: Mapping[str, object], defaults: Mapping[str, object]) -> list[str]:
     """Errors for parsed flags (by UPPER_CASE name) that would break a promise of the endpoint, whatever set them."""
     return [
         f"--{name.lower().replace('_', '-')} cannot be set: {why}."
         for name, why in variable_names.REFUSED_FLAGS.items()
-        if name in given and given[name] != defaults.get(name)
+        if name in values and values[name] != defaults.get(name)
     ]
 
 

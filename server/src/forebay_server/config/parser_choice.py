@@ -30,7 +30,7 @@ class ParserChoice:
 def choose_parsers(
     files: ModelFiles,
     arguments: Sequence[str],
-    given: argparse.Namespace,
+    parsed: argparse.Namespace,
     registered: Callable[[str], Collection[str]],
     *,
     automatic: bool,
@@ -40,13 +40,13 @@ def choose_parsers(
     Args:
         files: the model's small files.
         arguments: the user's arguments of `vllm serve`.
-        given: these arguments as vLLM's parser reads them.
+        parsed: these arguments as vLLM's parser reads them.
         registered: returns the names that this vLLM has for the flag TOOL_CALL_PARSER or REASONING_PARSER.
         automatic: whether the tool parser may be set.
     """
-    if getattr(given, "runner", None) == "pooling":
+    if getattr(parsed, "runner", None) == "pooling":
         return ParserChoice()
-    parsers = find_parsers(files, tools=automatic and not _has_chosen_tools(arguments, given))
+    parsers = find_parsers(files, tools=automatic and not _has_chosen_tools(arguments, parsed))
     if parsers is None:
         return ParserChoice()
     chosen: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ def choose_parsers(
     if tools and tools in registered("TOOL_CALL_PARSER"):
         chosen = ("--enable-auto-tool-choice", f"--tool-call-parser={tools}")
         notes.append(f"Tool calls are read by the parser {tools}, as {parsers.family} needs. {SETTING}=0 turns it off.")
-    reasoning = "" if getattr(given, "reasoning_parser", None) else parsers.reasoning_parser
+    reasoning = "" if getattr(parsed, "reasoning_parser", None) else parsers.reasoning_parser
     if reasoning and reasoning not in registered("REASONING_PARSER"):
         reasoning = ""
     if reasoning:
@@ -65,10 +65,10 @@ def choose_parsers(
     return ParserChoice(chosen, tuple(notes), reasoning)
 
 
-def _has_chosen_tools(arguments: Sequence[str], given: argparse.Namespace) -> bool:
+def _has_chosen_tools(arguments: Sequence[str], parsed: argparse.Namespace) -> bool:
     options = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
     return bool(
         options & TOOL_OPTIONS
-        or getattr(given, "tool_call_parser", None)
-        or getattr(given, "enable_auto_tool_choice", False)
+        or getattr(parsed, "tool_call_parser", None)
+        or getattr(parsed, "enable_auto_tool_choice", False)
     )

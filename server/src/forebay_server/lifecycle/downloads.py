@@ -80,7 +80,7 @@ class RemoteFile:
     large: bool
 
 
-def wanted(files: Sequence[RemoteFile], load_format: str) -> list[RemoteFile]:
+def select_files(files: Sequence[RemoteFile], load_format: str) -> list[RemoteFile]:
     """Select the files that vLLM needs from a repository's files."""
     top = [file for file in files if "/" not in file.name]
     small = [file for file in top if _matches(file, SMALL) and not _matches(file, NOT_WEIGHTS)]
@@ -149,7 +149,7 @@ def comes_from_hub(model: str, env: Mapping[str, str]) -> bool:
     return not elsewhere and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model) is not None and not Path(model).exists()
 
 
-def bring(
+def download_model(
     source: DownloadSource,
     hub_cache: Path,
     state: ServerState,
@@ -167,7 +167,7 @@ def bring(
             log.warning("The hub cannot be reached (%s): starting with the files in %s", error, cached)
             return
         raise
-    files = wanted(repository.files, source.load_format)
+    files = select_files(repository.files, source.load_format)
     small = [file for file in files if not file.large]
     download = Download(sum(file.size for file in files))
     if repository.bytes_here(files) < download.total:

@@ -68,7 +68,7 @@ class Journal:
         self.errors: list[Evidence] = []
         """All errors read so far, the earliest first."""
 
-    def news(self) -> list[tuple[Step, float]]:
+    def new_steps(self) -> list[tuple[Step, float]]:
         """The steps that have begun since the last call, with their times. Adds new errors to `errors`."""
         steps = []
         with self._lock:

@@ -253,23 +253,23 @@ def _gib(size: float) -> str:
     return f"{size / GIB:.1f}"
 
 
-def need_of(model: str, config: Config, weight_file_bytes: int, given: argparse.Namespace) -> MemoryNeed | None:
+def need_of(model: str, config: Config, weight_file_bytes: int, parsed: argparse.Namespace) -> MemoryNeed | None:
     """The MemoryNeed for vLLM's parsed arguments; None if they change the model so that its config does not apply."""
-    if given.hf_overrides or getattr(given, "cpu_offload_gb", 0) or given.load_format == "dummy":
+    if parsed.hf_overrides or getattr(parsed, "cpu_offload_gb", 0) or parsed.load_format == "dummy":
         return None
-    length = given.max_model_len
+    length = parsed.max_model_len
     return MemoryNeed(
         model=model,
         config=config,
         weight_file_bytes=weight_file_bytes,
-        dtype=str(given.dtype),
-        quantization=given.quantization,
-        kv_cache_dtype=str(given.kv_cache_dtype),
+        dtype=str(parsed.dtype),
+        quantization=parsed.quantization,
+        kv_cache_dtype=str(parsed.kv_cache_dtype),
         max_model_len=256 if length == -1 else length,  # -1: vLLM takes the longest that fits
-        tensor_parallel=given.tensor_parallel_size,
-        pipeline_parallel=given.pipeline_parallel_size,
-        gpu_memory_utilization=given.gpu_memory_utilization,
-        max_num_batched_tokens=given.max_num_batched_tokens or MemoryNeed.max_num_batched_tokens,
+        tensor_parallel=parsed.tensor_parallel_size,
+        pipeline_parallel=parsed.pipeline_parallel_size,
+        gpu_memory_utilization=parsed.gpu_memory_utilization,
+        max_num_batched_tokens=parsed.max_num_batched_tokens or MemoryNeed.max_num_batched_tokens,
     )
 
 

@@ -98,16 +98,16 @@ def _kinds(folder: Path) -> frozenset[str]:
     return frozenset(kind for kind in kinds if isinstance(kind, str) and 0 < len(kind) <= MAX_KIND)
 
 
-def _user_template(given: str | None) -> str | None:
+def _user_template(setting: str | None) -> str | None:
     """Read the user's chat template as vLLM does: a file, or the template itself. None for a name or nothing."""
-    if not given:
+    if not setting:
         return None
     try:
-        if Path(given).is_file():
-            return (_read(Path(given), MAX_TEMPLATE_BYTES) or b"").decode("utf-8", "replace")
+        if Path(setting).is_file():
+            return (_read(Path(setting), MAX_TEMPLATE_BYTES) or b"").decode("utf-8", "replace")
     except (OSError, ValueError):
         pass  # too long for a path: it is the template itself
-    return given if any(sign in given for sign in "{}\n") else None
+    return setting if any(sign in setting for sign in "{}\n") else None
 
 
 def _templates(folder: Path | None) -> Iterator[str]:

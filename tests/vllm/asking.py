@@ -22,8 +22,8 @@ def request(
 ) -> tuple[int, str]:
     """The status and the text of the answer; "" is no key."""
     headers = {"content-type": kind} | ({"authorization": f"Bearer {key}"} if key else {})
-    asked = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", body, headers, method=method)
-    return fetch(asked, SECONDS)
+    http_request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", body, headers, method=method)
+    return fetch(http_request, SECONDS)
 
 
 def post(server: Server, path: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
@@ -42,7 +42,7 @@ def events(server: Server, path: str, **body: Any) -> list[dict[str, Any]]:
     status, text = post(server, path, json.dumps({**body, "stream": True}).encode())
     assert status == 200, text
     data = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
-    return [json.loads(each) for each in data if each != "[DONE]"]
+    return [json.loads(event) for event in data if event != "[DONE]"]
 
 
 def send_file(server: Server, path: str, file: bytes, **fields: str) -> tuple[int, str]:

@@ -81,12 +81,12 @@ def set_rightly(parser: argparse.ArgumentParser, flags: dict[str, Flag], flag: F
     else:
         samples = [*flag.choices[:1], *SAMPLES]
         expected = [(sample, value) for sample in samples if (value := plain(parser, flag, sample)) is not REFUSED]
-    for value, wanted in expected:
+    for value, reading in expected:
         result = resolved(flags, **{flag.name: value})
-        found = getattr(parser.parse_args(["--model=any", *result.arguments]), dest)
+        parsed = getattr(parser.parse_args(["--model=any", *result.arguments]), dest)
         tried += 1
-        if _without_ids(found) != _without_ids(wanted) or result.errors:
-            problems.append(f"{flag.name}={value}: {found!r} in place of {wanted!r} {result.errors}")
+        if _without_ids(parsed) != _without_ids(reading) or result.errors:
+            problems.append(f"{flag.name}={value}: {parsed!r} in place of {reading!r} {result.errors}")
     if not tried:
         problems.append(f"{flag.name}: takes none of {SAMPLES}")
     return problems, tried

@@ -213,9 +213,9 @@ def rows(model: str) -> list[Route]:
 
 def mismatches(table: Iterable[Route], app: Iterable[tuple[str, str, bool]]) -> list[str]:
     """The routes that only the app has or only the table has, one message each."""
-    wanted, found = {route.key for route in table}, set(app)
-    return [f"{describe(key)} has no row" for key in sorted(found - wanted)] + [
-        f"{describe(key)} is gone from the app" for key in sorted(wanted - found)
+    listed, served = {route.key for route in table}, set(app)
+    return [f"{describe(key)} has no row" for key in sorted(served - listed)] + [
+        f"{describe(key)} is gone from the app" for key in sorted(listed - served)
     ]
 
 

@@ -106,10 +106,10 @@ class Server:
             assert self.process.poll() is None, self.log.read_text()[-5000:]
             assert time.monotonic() < deadline, self.log.read_text()[-5000:]
             try:
-                found, body = self.ops(path)
+                answered, body = self.ops(path)
             except OSError:
-                found, body = 0, ""
-            if found == status:
+                answered, body = 0, ""
+            if answered == status:
                 return body
             time.sleep(0.1)
 

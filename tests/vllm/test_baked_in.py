@@ -36,9 +36,9 @@ def test_a_baked_in_model_stands_above_the_variables(
     status, refused = ask(server, "/v1/completions", **{**body, "max_tokens": 600})
     assert status == 400, "512 tokens is what the file says"
     assert "512" in refused["error"]["message"]
-    said = server.log.read_text()
-    assert "MODEL_NAME='acme/of-the-hub' is ignored: /local_model_args.json of the image sets" in said
-    assert "MAX_MODEL_LEN='4096' is ignored" in said
+    log = server.log.read_text()
+    assert "MODEL_NAME='acme/of-the-hub' is ignored: /local_model_args.json of the image sets" in log
+    assert "MAX_MODEL_LEN='4096' is ignored" in log
 
 
 def test_a_file_that_names_no_model_is_told(serve: Callable[..., Server], baked: Path) -> None:

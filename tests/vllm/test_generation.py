@@ -171,8 +171,8 @@ def test_tools_of_anthropics_servers_are_left_out(writer: Server) -> None:
 
 def test_a_budget_for_thinking_is_no_error_where_the_model_does_not_think(writer: Server) -> None:
     budget = {"type": "enabled", "budget_tokens": 1024}
-    asked = {"messages": HELLO, "guided_json": SCHEMA, "max_tokens": 2000, "thinking": budget}
-    status, reply = ask(writer, "/v1/messages", model=NAME, **asked)
+    fields = {"messages": HELLO, "guided_json": SCHEMA, "max_tokens": 2000, "thinking": budget}
+    status, reply = ask(writer, "/v1/messages", model=NAME, **fields)
     assert status == 200, reply
     assert is_city(reply["content"][-1]["text"])
 
@@ -189,11 +189,11 @@ def test_tools_that_openais_clients_send_are_taken(writer: Server) -> None:
 
 def test_functions_are_called_in_the_form_that_they_are_sent(writer: Server) -> None:
     forced = {"functions": [WEATHER["function"]], "function_call": {"name": "weather"}}
-    asked: dict[str, Any] = {**forced, "max_tokens": 128, "seed": 7}
-    message = chat(writer, **asked)["choices"][0]["message"]
+    fields: dict[str, Any] = {**forced, "max_tokens": 128, "seed": 7}
+    message = chat(writer, **fields)["choices"][0]["message"]
     assert message["function_call"]["name"] == "weather"
     assert is_city(message["function_call"]["arguments"])
-    body = {"model": NAME, "messages": HELLO, **asked}
+    body = {"model": NAME, "messages": HELLO, **fields}
     deltas = [event["choices"][0]["delta"] for event in events(writer, "/v1/chat/completions", **body)]
     calls = [delta["function_call"] for delta in deltas if "function_call" in delta]
     assert calls[0]["name"] == "weather"
@@ -233,11 +233,11 @@ def test_a_conversation_that_is_not_stored_must_be_sent_whole(writer: Server) ->
 @both_urls
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_tools_are_called_when_they_must_be(writer: Server, base: str, choice: Any) -> None:
-    asked = {"tools": [WEATHER], "tool_choice": choice, "max_tokens": 128, "seed": 7}  # by others it may never end
-    (call,) = chat(writer, base, **asked)["choices"][0]["message"]["tool_calls"][:1]
+    fields = {"tools": [WEATHER], "tool_choice": choice, "max_tokens": 128, "seed": 7}  # by others it may never end
+    (call,) = chat(writer, base, **fields)["choices"][0]["message"]["tool_calls"][:1]
     assert call["function"]["name"] == "weather"
     assert is_city(call["function"]["arguments"])
-    body = {"model": NAME, "messages": HELLO, **asked}
+    body = {"model": NAME, "messages": HELLO, **fields}
     deltas = [event["choices"][0]["delta"] for event in events(writer, f"{base}/chat/completions", **body)]
     parts = [part for delta in deltas for part in delta.get("tool_calls") or () if part["index"] == 0]
     assert parts[0]["function"]["name"] == "weather"
@@ -318,8 +318,8 @@ def test_reasoning_is_apart_from_the_answer(canned: Server, base: str) -> None:
     message = chat(canned, base, max_tokens=200)["choices"][0]["message"]
     assert message["reasoning"] == message["reasoning_content"] == "It is asked."
     assert message["content"].startswith("<tool_call>")
-    asked = {"model": NAME, "messages": HELLO, "max_tokens": 200}
-    deltas = [event["choices"][0]["delta"] for event in events(canned, f"{base}/chat/completions", **asked)]
+    fields = {"model": NAME, "messages": HELLO, "max_tokens": 200}
+    deltas = [event["choices"][0]["delta"] for event in events(canned, f"{base}/chat/completions", **fields)]
     for name in ("reasoning", "reasoning_content"):
         assert "".join(delta.get(name) or "" for delta in deltas) == "It is asked."
     assert "".join(delta.get("content") or "" for delta in deltas).startswith("<tool_call>")
@@ -327,11 +327,11 @@ def test_reasoning_is_apart_from_the_answer(canned: Server, base: str) -> None:
 
 @both_urls
 def test_a_model_may_call_tools_of_its_own_will(canned: Server, base: str) -> None:
-    asked = {"model": NAME, "messages": HELLO, "tools": [WEATHER], "tool_choice": "auto", "max_tokens": 200}
-    choice = chat(canned, base, **asked)["choices"][0]
+    fields = {"model": NAME, "messages": HELLO, "tools": [WEATHER], "tool_choice": "auto", "max_tokens": 200}
+    choice = chat(canned, base, **fields)["choices"][0]
     (call,) = choice["message"]["tool_calls"]
     assert (call["function"]["name"], choice["finish_reason"]) == ("weather", "tool_calls")
     assert is_city(call["function"]["arguments"])
-    deltas = [event["choices"][0]["delta"] for event in events(canned, f"{base}/chat/completions", **asked)]
+    deltas = [event["choices"][0]["delta"] for event in events(canned, f"{base}/chat/completions", **fields)]
     arguments = (part["function"].get("arguments") or "" for d in deltas for part in d.get("tool_calls") or ())
     assert is_city("".join(arguments))

@@ -32,9 +32,9 @@ LETTERS = {"regex": "[a-z]{12}"}
 def check_sizes(items: list[Any], sizes: list[int]) -> None:
     """Each item is as large as it should be, and the last one at most. vLLM puts tokens together that nobody took yet,
     so on a busy machine there are fewer of them than letters."""
-    found = [len(item["choices"][0]["tokens"]) for item in items]
-    assert found[:-1] == sizes[: len(found) - 1]
-    assert 1 <= found[-1] <= sizes[len(found) - 1]
+    lengths = [len(item["choices"][0]["tokens"]) for item in items]
+    assert lengths[:-1] == sizes[: len(lengths) - 1]
+    assert 1 <= lengths[-1] <= sizes[len(lengths) - 1]
     assert len("".join(token for item in items for token in item["choices"][0]["tokens"])) == 12
 
 

@@ -32,8 +32,8 @@ def send(server: Server, recording: Recording) -> tuple[str, str | None]:
     headers = {**recording.headers, "authorization": f"Bearer {KEY}"}
     body = json.dumps({**recording.body, "model": NAME}).encode()
     address = f"http://127.0.0.1:{server.port}{recording.target}"
-    asked = urllib.request.Request(address, body, headers, method=recording.method)
-    with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
+    request = urllib.request.Request(address, body, headers, method=recording.method)
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         return answer.read().decode(), answer.headers["x-forebay-tools-left-out"]
 
 

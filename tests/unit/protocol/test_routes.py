@@ -90,8 +90,8 @@ def test_what_is_no_route_of_the_api_is_left_to_the_job_api(path: str, endpoint:
     ],
 )  # fmt: skip
 def test_nothing_else_is_there(path: str) -> None:
-    found = locate(path)
-    assert found is None or not found.path
+    location = locate(path)
+    assert location is None or not location.path
 
 
 def test_the_gateway_has_files_besides() -> None:
@@ -181,9 +181,9 @@ def test_the_table_for_people_says_the_same() -> None:
     rows = re.findall(r"^\| `(/\S+)` \| `(/\S+)` \|", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     assert len(rows) > 12
     for written, canonical in rows:
-        found = locate(written)
-        assert found is not None
-        assert found.path == canonical, written
+        location = locate(written)
+        assert location is not None
+        assert location.path == canonical, written
 
 
 def test_a_path_of_many_parts_takes_time_in_proportion() -> None:

@@ -231,9 +231,9 @@ def test_what_the_hub_refuses_is_told_by_the_exception(name: str, reason: str) -
 
 
 def test_every_rule_over_a_text_has_a_text() -> None:
-    said = [evidence(text) for text, *_ in TEXTS]
+    evidences = [evidence(text) for text, *_ in TEXTS]
     by_text = [rule for rule in RULES if rule.pattern and rule.reason != "HubFailed"]
-    assert [rule for rule in by_text if not any(rule.match(each, "m") for each in said)] == []
+    assert [rule for rule in by_text if not any(rule.match(known, "m") for known in evidences)] == []
 
 
 def test_the_engines_first_word_comes_before_the_rest() -> None:

@@ -90,10 +90,10 @@ def sigterm() -> Iterator[None]:
 async def test_sigterm_begins_the_drain_whatever_handlers_were_set_before(sigterm: None) -> None:
     state, stops, finished = ServerState(), Stops(), asyncio.Event()
     stop_at_once_on_sigterm()
-    kept = signal.signal
+    before = signal.signal
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, finished.set)
     Drain(state, 60, stops).install()
-    assert signal.signal is kept, "uvloop keeps what it found when it was imported"
+    assert signal.signal is before, "uvloop keeps what it found when it was imported"
     request = asyncio.create_task(answer(state, finished))
     await settle()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -299,8 +299,8 @@ def test_the_port_asks_for_the_token(bench: Bench, path: str, token: str, status
         request = urllib.request.Request(base + path, b"[]" if status == 400 else b"", headers, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
-                found: tuple[int, str | None] = answer.status, None
+                outcome: tuple[int, str | None] = answer.status, None
         except urllib.error.HTTPError as error:
             with error:
-                found = error.code, error.headers["WWW-Authenticate"]
-    assert found == (status, "Bearer" if status == 401 else None)
+                outcome = error.code, error.headers["WWW-Authenticate"]
+    assert outcome == (status, "Bearer" if status == 401 else None)

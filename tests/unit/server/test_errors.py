@@ -30,11 +30,11 @@ from forebay_server.serving.errors import clean, name_left_out, name_variables, 
 def test_vllms_errors_get_openais_type_and_code(
     status: int, error: dict[str, object], expected: tuple[int, str | None, str | None]
 ) -> None:
-    made = of_vllm(status, {"error": error})
-    assert (made.status, made.code, made.param) == expected
-    kind = "server_error" if made.status >= 500 else "invalid_request_error"
-    assert made.content()["error"]["type"] == kind
-    assert "secret" not in made.message
+    converted = of_vllm(status, {"error": error})
+    assert (converted.status, converted.code, converted.param) == expected
+    kind = "server_error" if converted.status >= 500 else "invalid_request_error"
+    assert converted.content()["error"]["type"] == kind
+    assert "secret" not in converted.message
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_other_bodies_are_understood(body: dict[str, object]) -> None:
 
 
 def test_a_wrong_method_is_an_error_of_the_request() -> None:
-    made = of_status(405, "", "GET", "/v1/embeddings")
-    assert (made.status, made.code) == (405, "method_not_supported")
+    converted = of_status(405, "", "GET", "/v1/embeddings")
+    assert (converted.status, converted.code) == (405, "method_not_supported")
     assert len(of_status(405, "", "GET", f"/v1/models/{'x' * 60_000}").message) < 300
 
 

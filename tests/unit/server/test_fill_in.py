@@ -39,10 +39,10 @@ def request(**fields: Any) -> SimpleNamespace:
     ],
 )
 def test_the_tokens_of_the_tokenizer_decide_how_the_prompt_is_written(tokens: tuple[str, ...], prompt: str) -> None:
-    asked = request()
-    apply_suffix(asked, fill_in(*tokens))
-    assert (asked.prompt, asked.suffix) == (prompt, None)
-    assert asked.stop_token_ids == list(range(len(tokens)))
+    completion = request()
+    apply_suffix(completion, fill_in(*tokens))
+    assert (completion.prompt, completion.suffix) == (prompt, None)
+    assert completion.stop_token_ids == list(range(len(tokens)))
 
 
 def test_a_tokenizer_with_a_part_of_the_tokens_fills_in_nothing() -> None:
@@ -51,15 +51,15 @@ def test_a_tokenizer_with_a_part_of_the_tokens_fills_in_nothing() -> None:
 
 
 def test_an_answer_ends_where_the_family_ends_it() -> None:
-    asked = request(stop_token_ids=[99])
-    apply_suffix(asked, fill_in("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"))
-    assert asked.stop_token_ids == [99, 0, 1, 2, 3]
+    completion = request(stop_token_ids=[99])
+    apply_suffix(completion, fill_in("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"))
+    assert completion.stop_token_ids == [99, 0, 1, 2, 3]
 
 
 def test_several_prompts_share_the_suffix() -> None:
-    asked = request(prompt=["a", "b"])
-    apply_suffix(asked, fill_in(*QWEN))
-    assert asked.prompt == [f"<|fim_prefix|>{text}<|fim_suffix|>)<|fim_middle|>" for text in "ab"]
+    completion = request(prompt=["a", "b"])
+    apply_suffix(completion, fill_in(*QWEN))
+    assert completion.prompt == [f"<|fim_prefix|>{text}<|fim_suffix|>)<|fim_middle|>" for text in "ab"]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_a_request_without_a_suffix_and_a_model_without_tokens_are_left_to_vllm(
     without = request(suffix=None, echo=True)
     apply_suffix(without, fill_in(*QWEN))
     assert without == request(suffix=None, echo=True)
-    asked = request()
-    apply_suffix(asked, None)
-    assert asked == request()
+    completion = request()
+    apply_suffix(completion, None)
+    assert completion == request()
 
 
 def test_no_two_families_have_their_tokens_in_common() -> None:

@@ -44,8 +44,8 @@ def test_a_step_is_told_by_what_vllm_logs(path: Path, log: logging.Logger, messa
     before = time.monotonic()
     log.info(message)
     log.info("Loading weights took 2.10 seconds")
-    ((told, at),) = Journal(path).new_steps()
-    assert told is step
+    ((reported, at),) = Journal(path).new_steps()
+    assert reported is step
     assert before <= at <= time.monotonic()
 
 

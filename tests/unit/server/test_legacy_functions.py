@@ -51,13 +51,13 @@ def test_what_names_no_function_is_left_out(fields: dict[str, Any]) -> None:
 
 
 def test_a_conversation_with_functions_becomes_one_with_tools() -> None:
-    asked = {"role": "user", "content": "Weather?"}
+    question = {"role": "user", "content": "Weather?"}
     called = {"role": "assistant", "content": None, "function_call": CALL}
     result = {"role": "function", "name": "weather", "content": "sunny"}
-    messages = adapted(messages=[asked, called, result])["messages"]
+    messages = adapted(messages=[question, called, result])["messages"]
     call = {"id": "call_1", "type": "function", "function": CALL}
     assert messages == [
-        asked,
+        question,
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "name": "weather", "content": "sunny", "tool_call_id": "call_1"},
     ]

@@ -84,11 +84,11 @@ def test_a_family_is_known_by_its_config_and_its_chat_template(
 
 
 def test_the_name_tells_what_files_do_not(tokenizer: Path) -> None:
-    found = [
+    choices = [
         find_parsers(ModelFiles(name, frozenset({"llama"}), LLAMA, tokenizer))
         for name in ("Salesforce/Llama-xLAM-2-8b-fc-r", "org/llama")
     ]
-    assert [parsers and parsers.tool_parser for parsers in found] == ["xlam", "llama3_json"]
+    assert [parsers and parsers.tool_parser for parsers in choices] == ["xlam", "llama3_json"]
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,9 @@ def test_connections_that_say_nothing_keep_no_probe_out() -> None:
         server.start()
         address = "127.0.0.1", server.server_address[1]
         silent = [stack.enter_context(socket.create_connection(address)) for _ in range(MAX_CONNECTIONS + 10)]
-        for each in silent[:10]:
-            each.settimeout(5)
-            assert each.recv(1) == b"", "the oldest are let go"
+        for connection in silent[:10]:
+            connection.settimeout(5)
+            assert connection.recv(1) == b"", "the oldest are closed"
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}/startup", timeout=5) as response:
             assert response.status == 200
         assert len(server._open) <= MAX_CONNECTIONS

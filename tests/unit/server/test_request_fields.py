@@ -73,8 +73,8 @@ def test_a_format_that_asks_for_text_goes_with_a_constraint() -> None:
 
 @pytest.mark.parametrize("constraint", [{"guided_regex": "a"}, {"structured_outputs": {"regex": "a"}}])
 def test_the_text_of_a_response_goes_with_a_constraint(constraint: dict[str, Any]) -> None:
-    made = adapted(RESPONSES, **constraint, text={"format": {"type": "text"}, "verbosity": "low"})
-    assert made == {"text": {"verbosity": "low"}, "structured_outputs": {"regex": "a"}}
+    result = adapted(RESPONSES, **constraint, text={"format": {"type": "text"}, "verbosity": "low"})
+    assert result == {"text": {"verbosity": "low"}, "structured_outputs": {"regex": "a"}}
 
 
 def test_output_format_is_the_output_format_of_the_messages_api() -> None:
@@ -186,8 +186,8 @@ def test_tools_of_openais_servers_are_left_out_and_named(
 
 def test_a_choice_among_tools_keeps_those_that_are_left() -> None:
     choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "read"}, WEB]}
-    made = adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice=choice)
-    assert made["tool_choice"]["tools"] == [{"type": "function", "name": "read"}]
+    result = adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice=choice)
+    assert result["tool_choice"]["tools"] == [{"type": "function", "name": "read"}]
     free = {**choice, "mode": "auto"}
     assert adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice={**free, "tools": [WEB]})["tool_choice"] == "none"
     assert adapted(RESPONSES, tools=[WEB], tool_choice=free) == {}
@@ -221,8 +221,8 @@ def test_a_tool_that_is_left_out_is_named_though_another_has_its_name() -> None:
 def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
     grammar = {"type": "grammar", "syntax": "lark", "definition": 'start: "*** Begin Patch"'}
     tool = {"type": "custom", "name": "apply_patch", "description": "Edit files.", "format": grammar}
-    (made,) = adapted(RESPONSES, tools=[tool])["tools"]
-    assert made == {
+    (result,) = adapted(RESPONSES, tools=[tool])["tools"]
+    assert result == {
         "type": "custom",
         "name": "apply_patch",
         "description": 'Edit files.\nThe input follows this grammar (lark):\nstart: "*** Begin Patch"',

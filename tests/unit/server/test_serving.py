@@ -120,8 +120,8 @@ async def test_reasoning_has_both_of_its_names_in_a_stream_too() -> None:
         yield 'data: {"choices": [], "usage": {}}\n\n'
         yield "data: [DONE]\n\n"
 
-    first, thought, said, usage, done = [event async for event in with_reasoning_content(events())]
+    first, thought, answer, usage, done = [event async for event in with_reasoning_content(events())]
     delta = json.loads(thought.removeprefix("data: "))["choices"][0]["delta"]
     assert delta == {"reasoning": 'a "quoted" ü', "reasoning_content": 'a "quoted" ü'}
-    assert "reasoning_content" not in first + said + usage + done
-    assert json.loads(said.removeprefix("data: "))["choices"][0]["delta"]["content"] == '"reasoning":'
+    assert "reasoning_content" not in first + answer + usage + done
+    assert json.loads(answer.removeprefix("data: "))["choices"][0]["delta"]["content"] == '"reasoning":'

@@ -41,8 +41,8 @@ PARAMETERS = {
 @pytest.mark.parametrize("path", PARAMETERS)
 def test_every_parameter_of_openais_client_has_an_effect_or_is_told(path: str) -> None:
     parameters = set(PARAMETERS[path].__annotations__)
-    told = NO_EFFECT[path].keys() | REFUSED.get(path, set())
-    assert parameters - told == set(EFFECTIVE[path].split())
+    handled = NO_EFFECT[path].keys() | REFUSED.get(path, set())
+    assert parameters - handled == set(EFFECTIVE[path].split())
 
 
 class Request(BaseModel):
@@ -172,8 +172,8 @@ def test_a_model_that_drops_what_it_does_not_know_is_compared_with_the_body() ->
 
 def test_the_names_are_bounded() -> None:
     fields: dict[str, Any] = {f"{'x' * 100_000}{number}": 1 for number in range(100)}
-    found = ignored("/v1/chat/completions", **fields)
-    assert (len(found), max(map(len, found))) == (16, 64)
+    names = ignored("/v1/chat/completions", **fields)
+    assert (len(names), max(map(len, names))) == (16, 64)
 
 
 def adapted(path: str, **fields: Any) -> dict[str, Any]:

@@ -54,8 +54,8 @@ class Refused(ValueError):
 def test_one_sentence_says_what_is_wrong_and_where(
     errors: list[dict[str, Any] | str], body: Any, expected: tuple[str, str | None, str | None]
 ) -> None:
-    made = of_validation(errors, body)
-    assert (made.status, (made.message, made.code, made.param)) == (400, expected)
+    error = of_validation(errors, body)
+    assert (error.status, (error.message, error.code, error.param)) == (400, expected)
 
 
 def test_of_a_unions_forms_the_one_that_was_meant_is_named() -> None:
@@ -67,9 +67,9 @@ def test_of_a_unions_forms_the_one_that_was_meant_is_named() -> None:
         {"type": "string_type", "loc": (*content, "list[Part]", 0, "Text", "text"), "msg": "Input should be a string"},
         {"type": "missing", "loc": (*content, "list[Part]", 0, "Image"), "msg": "Field required"},
     ]
-    made = of_validation(errors, body)
-    assert made.message == "messages.0.content.0.text: Input should be a string."
-    assert made.param == "messages.0.content.0.text"
+    error = of_validation(errors, body)
+    assert error.message == "messages.0.content.0.text: Input should be a string."
+    assert error.param == "messages.0.content.0.text"
 
 
 def test_a_page_that_came_as_text_becomes_its_first_sentence() -> None:
@@ -119,6 +119,6 @@ def test_a_long_list_of_wrong_items_takes_time_in_proportion() -> None:
 
 def test_a_sentence_has_a_longest_length() -> None:
     name = "x" * 3 * MAX_MESSAGE_LENGTH
-    made = of_validation([{"type": "extra_forbidden", "loc": ("body", name), "msg": "Not permitted"}], {name: 1})
-    assert len(made.message) <= MAX_MESSAGE_LENGTH
-    assert len(made.param or "") <= MAX_MESSAGE_LENGTH
+    error = of_validation([{"type": "extra_forbidden", "loc": ("body", name), "msg": "Not permitted"}], {name: 1})
+    assert len(error.message) <= MAX_MESSAGE_LENGTH
+    assert len(error.param or "") <= MAX_MESSAGE_LENGTH

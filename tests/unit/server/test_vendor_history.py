@@ -33,7 +33,7 @@ def document(**source: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", [MESSAGES, f"{MESSAGES}/count_tokens"])
 @pytest.mark.parametrize(
-    ("block", "made"),
+    ("block", "converted"),
     [
         (SEARCHED, [text('Called web_search with {"query": "dams"}')]),
         (
@@ -78,17 +78,23 @@ def document(**source: Any) -> dict[str, Any]:
         ({"type": "of-next-year"}, [{"type": "of-next-year"}]),
     ],
 )
-def test_blocks_of_anthropics_servers_are_text(path: str, block: dict[str, Any], made: list[dict[str, Any]]) -> None:
+def test_blocks_of_anthropics_servers_are_text(
+    path: str, block: dict[str, Any], converted: list[dict[str, Any]]
+) -> None:
     messages = [QUESTION, {"role": "assistant", "content": [TEXT, block]}, QUESTION]
     content = json.loads(adapt_body(path, json.dumps({"messages": messages}).encode()).content)
-    assert content["messages"] == [QUESTION, {"role": "assistant", "content": [TEXT, *made]}, QUESTION]
+    assert content["messages"] == [QUESTION, {"role": "assistant", "content": [TEXT, *converted]}, QUESTION]
 
 
 def test_the_result_of_a_clients_tool_keeps_its_documents() -> None:
-    found = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [document(type="text", data="Water."), IMAGE]}
-    messages = [{"role": "user", "content": [found]}]
+    tool_result = {
+        "type": "tool_result",
+        "tool_use_id": "toolu_1",
+        "content": [document(type="text", data="Water."), IMAGE],
+    }
+    messages = [{"role": "user", "content": [tool_result]}]
     content = json.loads(adapt_body(MESSAGES, json.dumps({"messages": messages}).encode()).content)
-    assert content["messages"][0]["content"] == [{**found, "content": [text("Dams"), text("Water."), IMAGE]}]
+    assert content["messages"][0]["content"] == [{**tool_result, "content": [text("Dams"), text("Water."), IMAGE]}]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +130,7 @@ EXEC = {"type": "exec", "command": ["ls"], "env": {}}
 
 
 @pytest.mark.parametrize(
-    ("item", "made"),
+    ("item", "converted"),
     [
         ({**THOUGHT, "encrypted_content": "Zm9v"}, [THOUGHT]),
         ({**THOUGHT, "summary": [], "encrypted_content": "Zm9v"}, []),
@@ -172,10 +178,10 @@ EXEC = {"type": "exec", "command": ["ls"], "env": {}}
         ({"type": "item_reference", "id": "msg_1"}, [{"type": "item_reference", "id": "msg_1"}]),
     ],
 )
-def test_items_of_openais_servers_are_calls_or_nothing(item: dict[str, Any], made: list[dict[str, Any]]) -> None:
+def test_items_of_openais_servers_are_calls_or_nothing(item: dict[str, Any], converted: list[dict[str, Any]]) -> None:
     fields = {"input": [QUESTION, item, QUESTION], "tools": [FUNCTION]}
     content = json.loads(adapt_body(RESPONSES, json.dumps(fields).encode()).content)
-    assert content == {**fields, "input": [QUESTION, *made, QUESTION]}
+    assert content == {**fields, "input": [QUESTION, *converted, QUESTION]}
 
 
 @pytest.mark.parametrize("kind", ["additional_tools", "tool_search_output"])
@@ -195,25 +201,27 @@ def test_of_tools_with_one_name_the_last_counts() -> None:
     other = {"type": "custom", "name": "read"}
     servers = [{"type": "mcp", "server_label": label} for label in "ab"]
     item = {"type": "tool_search_output", "tools": [newer, other, *servers]}
-    made = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item, item], "tools": [FUNCTION]}).encode()).content)
-    assert made["tools"] == [newer, other, *servers]
+    converted = json.loads(
+        adapt_body(RESPONSES, json.dumps({"input": [item, item], "tools": [FUNCTION]}).encode()).content
+    )
+    assert converted["tools"] == [newer, other, *servers]
 
 
 def test_searches_in_one_namespace_add_to_it() -> None:
-    def found(*names: str) -> dict[str, Any]:
+    def namespace_of(*names: str) -> dict[str, Any]:
         tools = [{**FUNCTION, "name": name} for name in names]
         return {"type": "namespace", "name": "mail", "tools": tools}
 
-    items = [{"type": "tool_search_output", "tools": [found(*names)]} for names in (("read",), ("send", "read"))]
-    made = json.loads(adapt_body(RESPONSES, json.dumps({"input": items, "tools": [FUNCTION, 7]}).encode()).content)
-    assert made["tools"] == [FUNCTION, 7, found("read", "send")]
+    items = [{"type": "tool_search_output", "tools": [namespace_of(*names)]} for names in (("read",), ("send", "read"))]
+    converted = json.loads(adapt_body(RESPONSES, json.dumps({"input": items, "tools": [FUNCTION, 7]}).encode()).content)
+    assert converted["tools"] == [FUNCTION, 7, namespace_of("read", "send")]
 
 
 def test_many_tools_within_the_input_take_time_in_proportion() -> None:
     namespace = {"type": "namespace", "name": "mail", "tools": [FUNCTION]}
     item = {"type": "additional_tools", "tools": [namespace] * 100_000}
-    made = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item]}).encode()).content)
-    assert made["tools"] == [namespace]
+    converted = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item]}).encode()).content)
+    assert converted["tools"] == [namespace]
 
 
 def test_what_nothing_makes_here_is_not_asked_for() -> None:

@@ -12,25 +12,25 @@ from forebay_server import vllm_compat
 
 
 class Engine:
-    """vLLM's engine client: `said` is what its wake_up returns."""
+    """vLLM's engine client: `returned` is what its wake_up returns."""
 
-    def __init__(self, said: bool | None, sleeps: bool) -> None:
-        self.said, self.sleeps = said, sleeps
+    def __init__(self, returned: bool | None, sleeps: bool) -> None:
+        self.returned, self.sleeps = returned, sleeps
 
     async def wake_up(self, tags: list[str] | None) -> bool | None:
-        return self.said
+        return self.returned
 
     async def is_sleeping(self) -> bool:
         return self.sleeps
 
 
 @pytest.mark.parametrize(
-    ("said", "sleeps", "awake"),
+    ("returned", "sleeps", "awake"),
     [(True, False, True), (False, True, False), (None, False, True), (None, True, False)],
     ids=["0.31", "0.31, in part", "0.26", "0.26, in part"],
 )
-def test_whether_the_whole_engine_is_awake(said: bool | None, sleeps: bool, awake: bool) -> None:
-    assert asyncio.run(vllm_compat.wake_up(Engine(said, sleeps), None)) is awake
+def test_whether_the_whole_engine_is_awake(returned: bool | None, sleeps: bool, awake: bool) -> None:
+    assert asyncio.run(vllm_compat.wake_up(Engine(returned, sleeps), None)) is awake
 
 
 def counting(number: int) -> Any:

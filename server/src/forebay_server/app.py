@@ -16,7 +16,8 @@ from forebay_server.jobs.runsync import RunSync
 from forebay_server.lifecycle import diagnosis
 from forebay_server.lifecycle.drain import Drain
 from forebay_server.lifecycle.liveness import EngineWatch, Patience, keep_watch
-from forebay_server.lifecycle.state import ServerState, Step
+from forebay_server.lifecycle.startup import Step
+from forebay_server.lifecycle.state import ServerState
 from forebay_server.lifecycle.warmup import WarmUpError, ask, for_tasks
 from forebay_server.serving.auth_middleware import AuthMiddleware
 from forebay_server.serving.engine import Abilities, Engine

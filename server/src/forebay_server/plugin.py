@@ -14,7 +14,7 @@ from forebay_server import vllm_compat
 from forebay_server.app import PLUGIN, current
 from forebay_server.compat import fill_in
 from forebay_server.compat.max_tokens import STRICT
-from forebay_server.lifecycle.state import Step
+from forebay_server.lifecycle.startup import Step
 from forebay_server.serving import response_headers
 from forebay_server.serving.errors import MEDIA_NOT_FETCHED, of_validation
 from forebay_server.serving.extra_routes import add_routes, router_error

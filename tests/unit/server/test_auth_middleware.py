@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from forebay_server.asgi import App, Message, Receive, Scope, Send
-from forebay_server.lifecycle.state import ServerState, Step
+from forebay_server.lifecycle.startup import Step
+from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving.auth_middleware import AuthMiddleware
 from forebay_server.serving.limits import BodyLimits
 

@@ -9,7 +9,8 @@ import pytest
 from forebay_server.asgi_client import AppReply
 from forebay_server.compat.paths import CHAT, COMPLETIONS
 from forebay_server.config.settings import JobSettings
-from forebay_server.jobs.calls import Call, Form, JobError, call_of
+from forebay_server.jobs.calls import Call, Form, call_of
+from forebay_server.jobs.options import JobError
 from forebay_server.jobs.outputs import OutputBatches, emit
 from tests.unit.server.test_runsync import pieces
 

@@ -17,8 +17,6 @@ from forebay_server.jobs.options import (
     sampling_fields,
 )
 
-__all__ = ["Call", "Form", "JobError", "call_of"]
-
 
 class Form(StrEnum):
     """The form of a job's output."""

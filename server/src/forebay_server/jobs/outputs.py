@@ -6,7 +6,8 @@ from typing import Any
 
 from forebay_server.asgi_client import AppReply
 from forebay_server.config.settings import JobSettings
-from forebay_server.jobs.calls import Call, Form, JobError
+from forebay_server.jobs.calls import Call, Form
+from forebay_server.jobs.options import JobError
 
 DONE = "[DONE]"
 

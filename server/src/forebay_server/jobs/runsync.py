@@ -15,7 +15,8 @@ from forebay_server.asgi import App, Receive, Scope, Send
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.request_fields import adapt_fields
 from forebay_server.config.settings import JobSettings
-from forebay_server.jobs.calls import Call, Form, JobError, call_of
+from forebay_server.jobs.calls import Call, Form, call_of
+from forebay_server.jobs.options import JobError
 from forebay_server.jobs.outputs import emit
 from forebay_server.jobs.transport import Transport, WithinProcess
 from forebay_server.serving import routes

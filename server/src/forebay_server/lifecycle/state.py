@@ -8,8 +8,6 @@ from typing import Any
 from forebay_server.failure import Failure
 from forebay_server.lifecycle.startup import Download, Startup, Step
 
-__all__ = ["InFlight", "ServerState", "Step"]
-
 
 class InFlight:
     """The requests being answered. Used on the event loop only; `count` may be read from any thread."""

@@ -14,7 +14,8 @@ from forebay_protocol.routes import OWN_URLS, not_found
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.request_fields import adapt_body
-from forebay_server.lifecycle.state import ServerState, Step
+from forebay_server.lifecycle.startup import Step
+from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving import errors, response_headers, routes
 from forebay_server.serving.cors import answer_with_cors
 from forebay_server.serving.errors import refusal

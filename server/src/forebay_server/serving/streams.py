@@ -232,9 +232,13 @@ _encode = json.encoder.encode_basestring
 
 
 def _plain(result: Any) -> Any:
-    """The only output of a result, if it has tokens and does not end the answer; else None."""
+    """The only output of a result, if it has text and does not end the answer; else None.
+
+    A token that is a part of a character has no text. With a tool parser, vLLM sends no chunk for it; without one, it
+    sends an empty chunk.
+    """
     outputs = result.outputs
-    if len(outputs) == 1 and outputs[0].finish_reason is None and outputs[0].token_ids and not result.finished:
+    if len(outputs) == 1 and outputs[0].finish_reason is None and outputs[0].text and not result.finished:
         return outputs[0]
     return None
 

@@ -13,9 +13,10 @@ RUNPOD = ROOT / "docs/runpod.md"
 
 
 def test_each_row_of_the_comparison_with_runpod_names_a_test_that_is_there() -> None:
-    table = RUNPOD.read_text().partition("## What is the same, better, and not there")[2]
-    rows = re.findall(r"^\| (?:the same|better|different|not there) \|.*$", table, re.MULTILINE)
+    table = RUNPOD.read_text().partition("## Compatibility with RunPod")[2]
+    rows = re.findall(r"^\| (?:Same|Better|Different|Not supported) \|.*$", table, re.MULTILINE)
     assert len(rows) > 15
+    assert len(rows) == table.count("\n| ") - 1, "all rows but the head begin with one of these"
     for row in rows:
         named = re.search(r"\| `(tests/\S+\.py)::(test_\w+)` \|$", row)
         assert named, row

@@ -12,8 +12,10 @@ from forebay_protocol.errors import WRONG_KEY, ApiDialect
 from forebay_server.compat.fill_in import TOKENS, FillIn
 from forebay_server.compat.request_fields import CHAT, COMPLETIONS, adapt_fields
 from forebay_server.compat.unsupported_fields import NO_EFFECT
+from forebay_server.jobs.calls import Form, call_of
 
 API = ROOT / "docs/api.md"
+CONFIGURATION = ROOT / "docs/configuration.md"
 RUNPOD = ROOT / "docs/runpod.md"
 
 
@@ -52,6 +54,8 @@ def test_the_examples_of_jobs_are_taken() -> None:
     assert [{"policy"}, {"webhook"}] == [each.keys() - {"input"} for each in jobs]
     for each in jobs:
         read_submission(json.dumps(each).encode(), sync=False)
+    inputs = [each["input"] for block in _json_blocks(CONFIGURATION.read_text()) for each in block if "input" in each]
+    assert {call_of(each, "model").form for each in inputs} == {Form.TOKENS, Form.OPENAI, Form.ROUTE}
 
 
 def test_the_table_of_prompts_for_filling_in_is_that_of_the_server() -> None:

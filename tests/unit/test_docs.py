@@ -101,7 +101,7 @@ MESSAGE_PLACE = {"ApiError": 1, "Incompatible": 0}
 
 
 def _text(node: ast.expr, texts: Mapping[str, str]) -> str:
-    """A text as it stands in the code, "…" for what is computed."""
+    """A text of the code, with … for computed parts."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -124,7 +124,7 @@ def _rows(page: str, begin: str, end: str) -> list[list[str]]:
 
 
 def _json_blocks(page: str) -> Iterator[list[Any]]:
-    """The values of each block of JSON; several of one block stand in a line each."""
+    """The values of each block of JSON. A block has one value, or one value in each line."""
     for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL):
         lines = block.splitlines()
         yield [json.loads(each) for each in lines] if block.count("\n{") else [json.loads(block)]

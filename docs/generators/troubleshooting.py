@@ -53,7 +53,7 @@ TAIL = """
 
 A server that cannot start leaves reason, message and remedy behind, and the endpoint repeats them: a gated repository,
 an unknown flag, a model that does not fit the GPU, an adapter that does not match, and more. The list is in
-[lifecycle.md](lifecycle.md#why-a-start-failed). Where the operator may list nodes, it adds to what does not fit which
+[lifecycle.md](lifecycle.md#startup-failures). Where the operator may list nodes, it adds to what does not fit which
 nodes have GPUs that could hold the model, by the labels of GPU feature discovery.
 
 ## Where a start spends its time

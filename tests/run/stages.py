@@ -51,6 +51,7 @@ STAGES = (
     Stage("format", (PYTHON, "-m", "ruff", "format", "--check"), gates=True),
     Stage("imports", (str(Path(PYTHON).with_name("lint-imports")), "--no-cache", "--no-logo"), gates=True),
     Stage("types", (PYTHON, "-m", "mypy"), gates=True),
+    Stage("links", (PYTHON, "-m", "tests.lint.links"), gates=True),
     Stage("unit", pytest("tests/unit", workers=2), gates=True),
     Stage("integration", pytest("tests/integration", "-m", SHORT, workers=4), needs=("tools",), yields=True),
     Stage("rights", pytest("tests/integration/test_rights.py", "-m", "rights"), needs=("integration",)),

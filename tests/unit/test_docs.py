@@ -1,21 +1,29 @@
 """What the docs claim has a test."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from cluster.pins import ROOT
+from forebay_gateway.jobs.submission import read_submission
+from forebay_protocol.errors import WRONG_KEY, ApiDialect
 from forebay_server.compat.fill_in import TOKENS, FillIn
+from forebay_server.compat.request_fields import CHAT, COMPLETIONS, adapt_fields
 from forebay_server.compat.unsupported_fields import NO_EFFECT
+from forebay_server.jobs.calls import Form, call_of
 
 API = ROOT / "docs/api.md"
+CONFIGURATION = ROOT / "docs/configuration.md"
 RUNPOD = ROOT / "docs/runpod.md"
 
 
 def test_each_row_of_the_comparison_with_runpod_names_a_test_that_is_there() -> None:
-    table = RUNPOD.read_text().partition("## What is the same, better, and not there")[2]
-    rows = re.findall(r"^\| (?:the same|better|different|not there) \|.*$", table, re.MULTILINE)
+    table = RUNPOD.read_text().partition("## Compatibility with RunPod")[2]
+    rows = re.findall(r"^\| (?:Same|Better|Different|Not supported) \|.*$", table, re.MULTILINE)
     assert len(rows) > 15
+    assert len(rows) == table.count("\n| ") - 1, "all rows but the head begin with one of these"
     for row in rows:
         named = re.search(r"\| `(tests/\S+\.py)::(test_\w+)` \|$", row)
         assert named, row
@@ -24,14 +32,34 @@ def test_each_row_of_the_comparison_with_runpod_names_a_test_that_is_there() -> 
 
 def test_the_table_of_fields_without_effect_is_that_of_the_server() -> None:
     told: dict[str, set[tuple[str, str]]] = {}
-    for name, apis, why in _rows(API.read_text(), "## Fields without effect", "Refused,"):
+    for name, apis, why in _rows(API.read_text(), "## Ignored fields", "\n## "):
         for api in apis.split(", "):
             told.setdefault(f"/v1{api.strip('`')}", set()).add((name.strip("`"), why))
     assert told == {path: set(fields.items()) for path, fields in NO_EFFECT.items()}
 
 
+def test_the_examples_of_structured_outputs_mean_the_same() -> None:
+    section = API.read_text().partition("## Structured outputs")[2].partition("\n## ")[0]
+    for (older, newer), path in zip(_json_blocks(section), (COMPLETIONS, CHAT), strict=True):
+        assert adapt_fields(path, older) == newer == adapt_fields(path, newer)
+
+
+def test_the_examples_of_errors_are_what_is_answered() -> None:
+    section = API.read_text().partition("## Errors")[2].partition("\n## ")[0]
+    assert list(_json_blocks(section)) == [[WRONG_KEY.content()], [WRONG_KEY.content(ApiDialect.ANTHROPIC)]]
+
+
+def test_the_examples_of_jobs_are_taken() -> None:
+    jobs = [each for block in _json_blocks(RUNPOD.read_text()) for each in block if "input" in each]
+    assert [{"policy"}, {"webhook"}] == [each.keys() - {"input"} for each in jobs]
+    for each in jobs:
+        read_submission(json.dumps(each).encode(), sync=False)
+    inputs = [each["input"] for block in _json_blocks(CONFIGURATION.read_text()) for each in block if "input" in each]
+    assert {call_of(each, "model").form for each in inputs} == {Form.TOKENS, Form.OPENAI, Form.ROUTE}
+
+
 def test_the_table_of_prompts_for_filling_in_is_that_of_the_server() -> None:
-    told = dict(_rows(API.read_text(), "## Filling in", "## "))
+    told = dict(_rows(API.read_text(), "## Fill-in-the-middle", "\n## "))
     assert list(told.values()) == [f"`{FillIn(each, ()).render('PROMPT', 'SUFFIX')}`" for each in TOKENS.values()]
     for family, described in zip(TOKENS, told, strict=True):
         assert described.startswith(family)
@@ -50,7 +78,9 @@ SOURCES = [
 
 def test_every_error_message_of_the_server_is_explained() -> None:
     written = {message for source in SOURCES for message in _messages(ast.parse(source.read_text()))}
-    explained = [message for _, message, _ in _rows(API.read_text(), "### Messages", "\n## ")]
+    page = API.read_text()
+    explained = [message for _, message, _ in _rows(page, "### Error messages", "\n## ")]
+    explained += re.findall(r"^- (`.+`) \(\d{3}\)\n  \S", page.partition("These messages are longer:")[2], re.MULTILINE)
     assert len(explained) == len(set(explained))
     assert {message.strip("`") for message in explained} == written
 
@@ -71,7 +101,7 @@ MESSAGE_PLACE = {"ApiError": 1, "Incompatible": 0}
 
 
 def _text(node: ast.expr, texts: Mapping[str, str]) -> str:
-    """A text as it stands in the code, "…" for what is computed."""
+    """A text of the code, with … for computed parts."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -91,6 +121,13 @@ def _rows(page: str, begin: str, end: str) -> list[list[str]]:
     table = page.partition(begin)[2].partition(end)[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")]
     return [[cell.replace("\\|", "|") for cell in re.split(r" (?<!\\)\| ", line[2:-2])] for line in lines[1:]]
+
+
+def _json_blocks(page: str) -> Iterator[list[Any]]:
+    """The values of each block of JSON. A block has one value, or one value in each line."""
+    for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL):
+        lines = block.splitlines()
+        yield [json.loads(each) for each in lines] if block.count("\n{") else [json.loads(block)]
 
 
 def _functions(path: str) -> set[str]:

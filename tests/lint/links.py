@@ -1,0 +1,65 @@
+"""Checks the links and anchors of all Markdown pages: `python -m tests.lint.links`, a part of `make lint`.
+
+Links to other sites are not checked, as that would need a network.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+from tests.lint.pages import read_anchors, read_links
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+"""How a link with a scheme begins, such as https: or mailto:."""
+
+
+def read_pages() -> dict[str, str]:
+    """The Markdown pages of the repository: path and text."""
+    return {path: (ROOT / path).read_text() for path in list_files() if path.endswith(".md")}
+
+
+def list_files() -> list[str]:
+    """The files of the repository, also new ones that git does not ignore."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [name for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+def find_broken_links(pages: Mapping[str, str], files: list[str]) -> Iterator[str]:
+    """A sentence for each link that leads nowhere.
+
+    Args:
+        pages: path and text of the pages to check.
+        files: paths of all files that links may lead to, the pages among them.
+    """
+    targets = {""} | {str(parent) for name in files for parent in (Path(name), *Path(name).parents)}
+    anchors = {path: read_anchors(text) for path, text in pages.items()}
+    for page, text in pages.items():
+        for line, link in read_links(text):
+            if ELSEWHERE.match(link):
+                continue
+            path, _, anchor = unquote(link).partition("#")
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
+            if target not in targets:
+                yield f"{page}:{line}: {link}: there is no {target}"
+            elif anchor and target in anchors and anchor not in anchors[target]:
+                yield f"{page}:{line}: {link}: {target} has no heading with the anchor {anchor}"
+
+
+def main() -> int:
+    """Print what is wrong; returns the exit code."""
+    broken = list(find_broken_links(read_pages(), list_files()))
+    print(*broken, sep="\n", end="\n" if broken else "")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -109,8 +109,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def list_files(names: Sequence[str]) -> list[str]:
-    """The files that git tracks, relative to the repository; with names only those, or those below them."""
-    command = ["git", "ls-files", "-z", "--", *names]
+    """The files of the repository, also new ones that git does not ignore; with names only those, or those below them."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     return [name for name in listed.split("\0") if name and (ROOT / name).is_file() and not (ROOT / name).is_symlink()]
 

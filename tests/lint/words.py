@@ -109,7 +109,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def list_files(names: Sequence[str]) -> list[str]:
-    """The files of the repository, also new ones that git does not ignore; with names only those, or those below them."""
+    """The files of the repository, also new ones; with names only those, or those below them."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     return [name for name in listed.split("\0") if name and (ROOT / name).is_file() and not (ROOT / name).is_symlink()]

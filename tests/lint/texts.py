@@ -29,7 +29,7 @@ class Text:
 
     Attributes:
         line: number of its first line in the file, from 1.
-        content: as it stands in the file, with its line breaks. Quoted code is replaced by underscores.
+        content: as it is in the file, with its line breaks. Quoted code is replaced by underscores.
     """
 
     line: int

@@ -22,6 +22,8 @@ COMMENT_MARKS = {".lua": "--", ".go": "//", ".mjs": "//", ".toml": "#", ".sh": "
 NO_TEXT = re.compile(r"```.*?(?:```|\Z)|``.*?``|`[^`\n]*`|https?://\S+", re.DOTALL)
 """Quoted code and addresses."""
 
+INDENT = re.compile(r"\n[ \t]+")
+
 
 @dataclass(frozen=True)
 class Text:
@@ -29,7 +31,7 @@ class Text:
 
     Attributes:
         line: number of its first line in the file, from 1.
-        content: as it is in the file, with its line breaks. Quoted code is replaced by underscores.
+        content: with the line breaks of the file, and without indents. Quoted code is replaced by underscores.
     """
 
     line: int
@@ -52,7 +54,7 @@ def find_texts(path: str, content: str) -> Iterator[Text]:
     elif (mark := COMMENT_MARKS.get(suffix)) is not None:
         found = _join_comments(_find_comments(content, mark))
     for text in found:
-        yield Text(text.line, NO_TEXT.sub(_blank, text.content))
+        yield Text(text.line, INDENT.sub("\n", NO_TEXT.sub(_blank, text.content)))
 
 
 def _find_in_python(content: str, with_messages: bool) -> Iterator[Text]:

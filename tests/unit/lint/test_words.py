@@ -75,7 +75,8 @@ def test_the_table_finds_what_it_is_for_and_takes_the_plain_form() -> None:
     private = "Whoever mends it is told anew, by itself. What is left out, nobody reads. None of them leaves."
     words = {"Whoever", "mends", "told", "anew", "by itself", "What is", "left out", "nobody", "None"}
     plain = (
-        "| What happens | What it limits |\n\nThe operator repairs it, so long work starts again.\n"
+        "A caller\n  who can reach it.\n| What happens | What it limits |\n\n"
+        "The operator repairs it, so long work starts again.\n"
         "Which fields does no client read? Values are None."
     )
     assert {finding.word for finding in table.check("docs/a.md", private)} == words

@@ -15,7 +15,7 @@ DESCRIPTION = f"""\
 Make a kind cluster on this machine, and the images that run in it.
 
 Public images are used where they can be pulled; otherwise they are made here, from Go modules, Debian packages and
-PyPI. Build results stay in {pins.cache()} ($FOREBAY_CACHE) and in the docker engine; running a
+PyPI. What was built is kept in {pins.cache()} ($FOREBAY_CACHE) and in the docker engine; running a
 command again does only what is missing.
 """
 
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "gpu", "let a node say that it has GPUs, so that pods which ask for one are scheduled; nothing backs them"
     )
     gpu.add_argument("node", metavar="NODE", help="such as forebay-control-plane")
-    gpu.add_argument("count", metavar="COUNT", type=int, help="how many; 0 removes them")
+    gpu.add_argument("count", metavar="COUNT", type=int, help="how many; 0 takes them away")
     return top
 
 
@@ -130,7 +130,7 @@ def show(chosen: Sequence[images.Image]) -> None:
 
 
 def main() -> int:
-    """Run one command; 1 when it failed, after it printed the reason."""
+    """Run one command; 1 when it failed, with the reason told."""
     asked = parser().parse_args()
     unknown = set(getattr(asked, "only", ())) - images.IMAGES.keys()
     if unknown:

@@ -1,4 +1,4 @@
-"""What endpoints at zero cost operator and gateway: `python -m bench.asleep`."""
+"""Measures how much memory and CPU endpoints at zero cost the operator and the gateway: `python -m bench.asleep`."""
 
 import argparse
 import asyncio
@@ -29,7 +29,7 @@ SPAN = 10
 """Seconds in which an operator at rest looks at no more than as many endpoints: it does at one every two seconds."""
 
 ANOTHER = "192.0.2.1"
-"""The address of a second gateway, which nobody asks anything that would matter."""
+"""The address of a second gateway, which gets no requests that matter."""
 
 
 def main() -> None:
@@ -56,8 +56,8 @@ def main() -> None:
 
 @contextmanager
 def standing(folder: Path) -> Iterator[tuple[Kubectl, int, int, int]]:
-    """A control plane with an operator and a gateway: an administrator's access, the port on which the operator, which
-    works by now, tells of itself, and their processes."""
+    """A control plane with an operator and a gateway: an administrator's access, the port with the metrics of the
+    operator, which has started to work, and their processes."""
     with ExitStack() as stack:
         home = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
         home.run("create", "namespace", "home")

@@ -1,8 +1,8 @@
-"""What the operator makes of pods that answer it as no server would: `python -m bench.hostile_pods`.
+"""Measures how the operator copes with pods that send it hostile answers: `python -m bench.hostile_pods`.
 
 A tenant has many endpoints that scale, all of whose pods answer alike; a neighbour makes endpoints in another
-namespace. Told is the neighbour's wait for a Deployment, the operator's CPU, the most memory that it needed, and the
-longest that its event loop was late, beside those with pods that answer as they should.
+namespace. The table has the neighbour's wait for a Deployment, and of the operator its CPU, its peak memory and the
+longest delay of its event loop. The first row is for pods that answer as they should.
 """
 
 import argparse

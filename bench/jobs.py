@@ -1,4 +1,4 @@
-"""What the queue of jobs costs, in memory and in Valkey: `python -m bench.jobs`.
+"""Measures the cost of the job queue, in memory and in Valkey: `python -m bench.jobs`.
 
 /runsync through the gateway against the same job given to the pod directly, turn by turn; /run until /status says
 COMPLETED; and how fast jobs are taken in while no pod runs, and what memory each of them takes. The pod is canned;

@@ -24,7 +24,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the clients of one round saw.
+    """The results of the clients of one round.
 
     Attributes:
         tokens: tokens received by all of them, as the usage at the end of each stream counts them.

@@ -1,4 +1,4 @@
-"""What a tenant notices while another attacks the gateway that both share: `python -m bench.neighbours`.
+"""Measures how far one tenant slows another when it attacks the gateway that both share: `python -m bench.neighbours`.
 
 Every attack runs for some seconds in a process of its own, as nice as it can be, since it is the gateway that is to be
 measured and not this machine. Compared is one run with itself: the neighbour's p99 before each attack, while another
@@ -86,7 +86,7 @@ async def send(place: Place, data: bytes, *, reads: bool = True) -> None:
 
 
 async def again_and_again(place: Place, data: bytes, at_once: int = 2, *, reads: bool = True) -> None:
-    """So many at once; the first ones begin one after the other."""
+    """Run this many at the same time; the first ones start one after the other."""
 
     async def one(number: int) -> None:
         await asyncio.sleep(number / BEGUN)
@@ -228,7 +228,7 @@ LINES = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n"
 
 
 async def answer_as(pod: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """What each pod of the attacker's does with a request."""
+    """Answer a request as a pod of the attacker does."""
     if pod == "silent":
         await asyncio.sleep(3600)
     await reader.readuntil(b"\r\n\r\n")
@@ -272,7 +272,7 @@ async def attack(name: str, place: Place) -> None:
 
 
 async def measure(port: int, seconds: float) -> list[float]:
-    """What the neighbour's requests take, in ms, begun at a steady rate whatever becomes of them."""
+    """Latencies of the neighbour's requests in ms. They start at a steady rate, whatever becomes of them."""
     body = b'{"model": "org/model", "messages": []}'
     data = head("POST", "/v2/neighbour/openai/v1/chat/completions", len(body), key=KEY) + body
     taken: list[float] = []
@@ -310,12 +310,12 @@ def longest(before: dict[str, float], after: dict[str, float]) -> str:
 
 
 def forget_peak(pid: int) -> None:
-    """Have the kernel count anew what a process has needed at most (proc(5), clear_refs)."""
+    """Reset the peak memory that the kernel counts for a process (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def peak_mib(pid: int) -> float:
-    """What a process has needed at most since then."""
+    """The peak memory of a process since then."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) / 1024

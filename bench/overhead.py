@@ -1,4 +1,6 @@
-"""What the composed server costs over plain `vllm serve`: both run at once, each round loads one and then the other.
+"""Measures the cost of the composed server compared with plain `vllm serve`.
+
+Both run at the same time, and each round puts load on one and then on the other.
 
     make bench     in the image with the canned executor, and in the server image with the real model
 

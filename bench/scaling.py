@@ -58,7 +58,7 @@ class Replica:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rule cost on a trace: replica-seconds too many, request-seconds in a queue; and what it asked for."""
+    """The cost of a rule on a trace: surplus replica-seconds, request-seconds in a queue; and its decisions."""
 
     over: float
     queued: float
@@ -98,7 +98,7 @@ def find_ideal(requests: list[Request], seconds: int) -> list[int]:
 
 
 def simulate(requests: list[Request], seconds: int, rule: Rule, start_seconds: int = START_SECONDS) -> Outcome:
-    """Let a rule scale from zero through all the requests. Whoever is at zero is woken by a request, by any rule."""
+    """Let a rule scale from zero through all the requests. With every rule, a request wakes a model at zero."""
     ideal, replicas, queue, coming = find_ideal(requests, seconds), list[Replica](), list[Request](), iter(requests)
     ends = list[tuple[float, int, Replica]]()
     following, over, queued, changes, longest, number = next(coming, None), 0, 0, 0, 0.0, 0
@@ -137,7 +137,7 @@ def simulate(requests: list[Request], seconds: int, rule: Rule, start_seconds: i
 
 
 def make_rules(idle: float) -> Mapping[str, Callable[[], Rule]]:
-    """Each rule, made anew for each trace."""
+    """Each rule, created again for each trace."""
     return {
         "Forebay": lambda: Forebay(Policy(0, MOST, TARGET, idle_timeout=idle)),
         "Forebay, idle 5m": lambda: Forebay(Policy(0, MOST, TARGET)),

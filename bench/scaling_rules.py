@@ -11,7 +11,7 @@ from forebay_operator.pods.load import GatewayLoad, PodLoad
 
 @dataclass(frozen=True)
 class Moment:
-    """What an autoscaler can see in one second: requests that wait, those in each ready replica, replicas asked for."""
+    """The load in one second, as an autoscaler sees it: waiting requests, those in each replica, wanted replicas."""
 
     at: int
     waiting: int

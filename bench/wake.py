@@ -45,7 +45,7 @@ STEPS: Mapping[str, tuple[str, Callable[[Manifest], bool]]] = {
         "/api/v1/namespaces/{}/pods",
         lambda found: condition(found, "PodScheduled").get("status") == "True",
     ),
-    "the container runs, as the kubelet tells": (
+    "the container runs, as the kubelet reports": (
         "/api/v1/namespaces/{}/pods",
         lambda found: any("running" in each["state"] for each in found["status"].get("containerStatuses") or ()),
     ),

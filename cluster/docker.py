@@ -1,4 +1,4 @@
-"""The docker engine: used where one answers, else installed and started here; and what is asked of it."""
+"""The docker engine: used where one answers, else installed and started here; and the commands that it gets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cluster import apt, pins, runtime
 from cluster.steps import Step, StepFailed, last_lines, output, say, step, wait_until
 
 INOTIFY = {"max_user_instances": 1024, "max_user_watches": 1048576}
-"""What kubelet, containerd and systemd in a node need at least (kind's "known issues": too many open files)."""
+"""The least that kubelet, containerd and systemd in a node need (kind's "known issues": too many open files)."""
 
 PULL_PATIENCE = 15.0
 """Seconds until a registry must have begun to answer a pull."""
@@ -156,7 +156,7 @@ def inspect_layers(names: Iterable[str]) -> dict[Layers, int]:
 def union_size(wanted: Iterable[Layers], known: Mapping[Layers, int]) -> int:
     """The bytes of the layers of the wanted images, by the sizes of all known ones.
 
-    What two images share counts once if a known image consists of just that, as a base does that was made here.
+    Layers that two images share count once if a known image has only these layers. A base that was built here is one.
     """
     parts = [layers for layers in known if any(each[: len(layers)] == layers for each in wanted)]
 
@@ -182,7 +182,7 @@ class Export:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
 
     def read(self) -> bytes:
-        """The next piece; empty at the end. Raises StepFailed with the engine's words where it broke off."""
+        """The next piece; empty at the end. Raises StepFailed with the engine's message if the stream was cut."""
         assert self._process.stdout
         piece = self._process.stdout.read(1 << 20)
         if not piece and self._process.wait():
@@ -214,9 +214,9 @@ def tag(reference: str, name: str) -> None:
 
 
 def pull(reference: str) -> bool:
-    """Pull an image that the engine lacks; False, and the reason is told, where no registry gives it.
+    """Pull an image that the engine lacks; False, after it printed the reason, if no registry has it.
 
-    Raises StepFailed when a pull that had begun breaks off.
+    Raises StepFailed if a pull stops after it started.
     """
     if has(reference):
         return True

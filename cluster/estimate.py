@@ -32,7 +32,7 @@ SECONDS_PER_WORK = 0.5
 """Seconds that a second of work takes on two cores: the estimate begins with it, before this machine shows its own."""
 
 NEARLY = 0.9
-"""The most that a running step counts as done where it can't tell how far it is."""
+"""The most that a running step counts as done while its progress is unknown."""
 
 
 class Estimate:
@@ -72,7 +72,7 @@ class Estimate:
             return (self._total - done) * self._pace(done, now)
 
     def _pace(self, done: float, now: float) -> float:
-        """Seconds that a second of work takes here. What this machine has shown counts more the more it has done."""
+        """Seconds that a second of work takes here. The more work is done, the more the measured speed counts."""
         trust = min(1.0, 4 * done / self._total)
         shown = (now - self._began) / done if done else SECONDS_PER_WORK
         return math.exp((1 - trust) * math.log(SECONDS_PER_WORK) + trust * math.log(max(shown, 1e-3)))

@@ -35,7 +35,7 @@ def volume(name: str, node_image: str) -> str:
 def claim(name: str, node_image: str) -> str:
     """Make the store of a new node ready and return its folder on the engine's machine.
 
-    What other node images or a dead node left is removed. A new volume gets what the node image has in its store.
+    Volumes of other node images or of a dead node are removed. A new volume gets the images of the node image.
     """
     wanted = volume(name, node_image)
     for found in volumes(name):

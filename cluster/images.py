@@ -65,7 +65,7 @@ def images(tests: bool = True) -> dict[str, str]:
 
 
 def wanted(tests: bool) -> list[Image]:
-    """The images to make where none is named, bases among them."""
+    """The images to build if the command names no image, bases among them."""
     return [image for image in IMAGES.values() if not image.only_named and (tests or not image.tests)]
 
 
@@ -81,7 +81,7 @@ def with_bases(names: Iterable[str]) -> list[Image]:
 
 
 def named(image: Image) -> str:
-    """What pods call the image: by its fixed tag where it has one."""
+    """The name of the image in pods, with its fixed tag if it has one."""
     return f"{pins.IMAGE_PREFIX}/{image.name}:{image.tag}" if image.tag else reference(image.name)
 
 
@@ -120,7 +120,7 @@ def inputs(image: Image) -> list[Path]:
 
 
 def sources(text: str) -> list[str]:
-    """What a Dockerfile copies from its context, as COPY and ADD name it; not what comes from another stage."""
+    """The files that a Dockerfile copies from its context, as COPY and ADD name them. Other stages do not count."""
     found = []
     for line in re.sub(r"\\\n", " ", text).splitlines():
         words = line.split()

@@ -1,4 +1,4 @@
-"""The kind cluster: made, checked, and taken away."""
+"""Creates, checks and deletes the kind cluster."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def ensure_engine() -> None:
 
 
 def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
-    """Have the cluster running and whole: nothing is done to one that is, another is made anew.
+    """Have the cluster running and whole: a complete one stays as it is, any other is created again.
 
     `load` brings images into the cluster while a new one still becomes whole. Its argument says whether it is new.
-    A record that is written last tells a whole cluster from what an interrupted run left. The engine must answer.
+    A record that is written last distinguishes a complete cluster from an interrupted run. The engine must answer.
     """
     image = node.image()
     tools.host_tools()
@@ -148,7 +148,7 @@ def stands(name: str) -> bool:
             checking.run(["kind", "export", "kubeconfig", "--name", name], env=environment(name))
             wait(checking, name)
     except StepFailed as failure:
-        say(f"{failure}\n    the cluster {name} is made anew")
+        say(f"{failure}\n    the cluster {name} is created again")
         return False
     return True
 
@@ -223,7 +223,7 @@ def copy(loading: Step, export: docker.Export, importing: Sequence[str]) -> None
 
 
 def advertise_gpus(name: str, target: str, count: int, resource: str = "nvidia.com/gpu") -> None:
-    """Let a node say that it has GPUs, so that pods which ask for one are scheduled on it; 0 takes them away.
+    """Let a node say that it has GPUs, so that pods which ask for one are scheduled on it; 0 removes them.
 
     Nothing backs them. The value outlives restarts of the kubelet.
     """

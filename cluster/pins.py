@@ -1,6 +1,6 @@
 """Every version that the cluster is made of, and where what was built from them is kept.
 
-Versions of Go programs stand in `go/go.mod`; this module reads them there.
+Versions of Go programs are in `go/go.mod`; this module reads them there.
 """
 
 from __future__ import annotations

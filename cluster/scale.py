@@ -1,4 +1,4 @@
-"""What runs pods on machines that do not exist: kube-scheduler, and kwok, which plays the nodes."""
+"""Runs pods on machines that do not exist: kube-scheduler, and kwok, which simulates the nodes."""
 
 from __future__ import annotations
 

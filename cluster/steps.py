@@ -98,7 +98,7 @@ def planned(names: Sequence[str]) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Tell the person; results go to standard output, this goes to standard error."""
+    """Print a message for the user to standard error. Results go to standard output."""
     with _printing:
         print(text, file=sys.stderr, flush=True)
 
@@ -159,7 +159,7 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
 
 
 def output(args: Sequence[str | Path], *, timeout: float = 30, env: Mapping[str, str] | None = None) -> str | None:
-    """What a short command prints, stripped; None when it fails, is not there or takes over `timeout` seconds."""
+    """The output of a short command, stripped; None when it fails, is not there or takes over `timeout` seconds."""
     try:
         done = subprocess.run(args, capture_output=True, text=True, timeout=timeout, env=env, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def install(env: Mapping[str, str]) -> None:
-    """Install the chart, or bring an installed one up to date. What is right already gets no new revision."""
+    """Install the chart, or bring an installed one up to date. An unchanged release gets no new revision."""
     values = chart_values(images())
     release = ["forebay", "--namespace=forebay-system"]
     chart = [*release, str(ROOT / "charts/forebay"), f"--set-json={json.dumps(values)}"]

@@ -83,7 +83,7 @@ class Connection:
         self._http = http.client.HTTPSConnection(host, timeout=SECONDS, context=context)
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """The status and the body. Raises NotAnswered where there is no connection to be had."""
+        """The status and the body. Raises NotAnswered if no connection is possible."""
         fresh = self._http.sock is None
         try:
             self._http.request("GET", path, headers=self._headers)
@@ -93,7 +93,7 @@ class Connection:
             self._http.close()
             if fresh:
                 raise NotAnswered(str(error)) from error
-        return self.get(path)  # a kept connection may have ended meanwhile
+        return self.get(path)  # a kept connection may have ended in between
 
     def close(self) -> None:
         """End it."""
@@ -116,7 +116,7 @@ _pool = threading.Lock()
 
 @contextmanager
 def connection(kubeconfig: Path) -> Iterator[Connection]:
-    """A connection to the API server of a kubeconfig, as its file is now, that nobody else uses meanwhile."""
+    """A connection to the API server of a kubeconfig, as its file is now. No other caller uses the connection."""
     key = (kubeconfig, kubeconfig.stat().st_mtime_ns)
     with _pool:
         idle = _idle.setdefault(key, [])
@@ -131,7 +131,7 @@ def connection(kubeconfig: Path) -> Iterator[Connection]:
 
 @atexit.register
 def close_connections() -> None:
-    """Close what is left open, since Python warns of sockets that nobody closed."""
+    """Close what is left open, since Python warns of sockets that were not closed."""
     for idle in _idle.values():
         for each in idle:
             each.close()

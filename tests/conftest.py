@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def collect_garbage() -> Iterator[None]:
-    """Have a connection that nobody closed fail the file that left it, not a later one."""
+    """Make an unclosed connection fail the file that left it, not a later one."""
     yield
     gc.collect()
 

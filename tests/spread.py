@@ -12,7 +12,7 @@ GROUPS = {
     # Each operator gives its endpoints the same ports of the gateways, from the first on.
     "tests/integration/test_scaling.py": "gateways of an operator",
     "tests/integration/test_jobs_chaos.py": "gateways of an operator",
-    # They give the node GPUs, and take them away.
+    # They give the node GPUs, and remove them.
     "tests/e2e/test_endpoints.py::TestGpus": "gpus",
     "tests/e2e/test_truth.py::test_gpus": "gpus",
     # Each takes half of the node's CPUs.

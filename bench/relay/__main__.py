@@ -1,4 +1,4 @@
-"""What stands between client and pod costs: the gateway and its peers, one after the other on this machine."""
+"""Measures proxies between client and pod: the gateway and its peers, one after the other on this machine."""
 
 import argparse
 import json

@@ -19,7 +19,7 @@ KEY = "bench-key-0123456789"
 
 @dataclass
 class Measured:
-    """What all streams of a run saw; microseconds."""
+    """The delays that all streams of a run saw, in microseconds."""
 
     first: list[int] = field(default_factory=list)
     chunks: list[int] = field(default_factory=list)

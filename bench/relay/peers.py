@@ -50,7 +50,7 @@ class Programs:
         return self.python.parent
 
     def versions(self) -> str:
-        """What the peers are, in one line."""
+        """The names and versions of the peers, in one line."""
         names = ("vllm-router", "aiohttp", "starlette", "httpx", "uvicorn", "litellm", "uvloop")
         code = "import sys, importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
         others = subprocess.run([self.python, "-c", code, *names], capture_output=True, text=True, check=True)

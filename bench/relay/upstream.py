@@ -1,7 +1,7 @@
 """A canned upstream: streams chat completions of ten chunks a second from one process, cheaply.
 
 Each chunk's text is "@STREAM:NUMBER:STAMP ", with the stream as the request's prompt named it, the chunk's number in it
-and the monotonic clock in microseconds when it was written, so that the client can tell order, loss and delay.
+and the monotonic clock in microseconds when it was written, so that the client can check order, loss and delay.
 """
 
 import asyncio

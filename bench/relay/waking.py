@@ -1,4 +1,4 @@
-"""What the gateway adds to a start: `python -m bench.relay.waking`.
+"""Measures the time that the gateway adds to a start: `python -m bench.relay.waking`.
 
 From a request until its endpoint is scaled, as a watch sees it; and from the moment a pod answers that it is ready
 until the first byte of the held request's answer. The pod is canned, so its own start takes no time.

@@ -1,1 +1,1 @@
-"""What the operator costs at thousands of endpoints, on a real control plane whose nodes are played by kwok."""
+"""Measures the operator at thousands of endpoints, on a real control plane whose nodes are played by kwok."""

@@ -40,7 +40,7 @@ class Client:
         return str((await self.request("GET", path, limit="1"))["metadata"]["resourceVersion"])
 
     async def watch(self, path: str, version: str) -> AsyncIterator[Manifest]:
-        """Every object of a collection that changes after a version, as it is then; for ever."""
+        """Every object of a collection that changes after a version, as it is then. Never ends."""
         async with self._ask("GET", path, query={"watch": "true", "resourceVersion": version}) as response:
             async for line in response.content:
                 yield json.loads(line)["object"]

@@ -1,4 +1,4 @@
-"""What was used and asked: processor time and memory of processes, requests by the audit log and by the metrics."""
+"""Reads processor time and memory of processes, and requests from the audit log and the metrics."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete
 
 
 def read_audit(log: Path, begin: int = 0) -> tuple[Requests, int]:
-    """What the operator asked for since a place in the audit log, and the place where it ends now."""
+    """The requests of the operator since a place in the audit log, and the place where the log ends now."""
     found: Requests = Counter()
     with log.open("rb") as file:
         file.seek(begin)

@@ -36,7 +36,7 @@ def build_endpoint(namespace: str, number: int) -> Manifest:
 
 
 def build_children(endpoint: Manifest) -> list[Manifest]:
-    """What the operator makes of an endpoint, by its own builders; only the owner's uid is not known yet."""
+    """The children that the operator creates for an endpoint, by its own builders. Only the owner's uid is unknown."""
     parsed = parse_endpoint({**endpoint, "metadata": {**endpoint["metadata"], "uid": "", "generation": 1}})
     settings = Settings(GPU_IMAGE, "")
     unwatched = build_unwatched(parsed, settings)

@@ -20,7 +20,7 @@ QPS = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 
 GPUS_PER_NODE = 200
 POD_ADDRESS = "127.64.0.1"
-"""Of all pods, as stages.yaml says: one server of ours answers for them."""
+"""The address of all pods, as stages.yaml says. One server of the benchmark answers for them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Plane:
 def start_plane(folder: Path, pods: int) -> Iterator[Plane]:
     """Start it, with GPUs for so many pods, and end it with the context."""
     # no others: those of slices and of disruption budgets look at all of a namespace's for each pod
-    # one audit log, however long; no taint on new nodes, as the controller that would take it away is not here
+    # one audit log, however long; no taint on new nodes, as the controller that removes it does not run
     api_server_flags = "--audit-log-maxsize=100000", "--disable-admission-plugins=TaintNodesByCondition"
     with ExitStack() as stack:
         plane = stack.enter_context(

@@ -12,7 +12,7 @@ def report(found: Round) -> str:
     phases = {
         "bare client: applied to available": found.bare,
         "applied to Ready": found.apply,
-        "then, until nothing is written": found.told,
+        "then, until nothing is written": found.trailing,
         "every spec changed to Ready": found.update,
         "then, until nothing is written any more": found.settle,
         "idle": found.idle,
@@ -23,7 +23,7 @@ def report(found: Round) -> str:
          str(writes(each.requests).total())]
         for name, each in phases.items()
     ]  # fmt: skip
-    asked = [each.requests for each in (found.apply, found.told, found.update, found.settle)]
+    asked = [each.requests for each in (found.apply, found.trailing, found.update, found.settle)]
     kinds = sorted({key for each in asked for key in each if key[1] != "leases"})
     requests = [[f"{verb} {kind}", *(f"{each[verb, kind] / count:.2f}" for each in asked)] for verb, kind in kinds]
     idle, peak = found.idle, found.memory[2]

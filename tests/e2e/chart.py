@@ -1,4 +1,4 @@
-"""Installing the chart, and taking it away."""
+"""Installing the chart, and removing it."""
 
 from tests.e2e.forebay import helm
 from tests.endpoints import endpoint, exists

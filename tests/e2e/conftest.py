@@ -1,6 +1,6 @@
 """A real kind cluster with Forebay installed by Helm, and a pod with the official clients.
 
-`python -m tests.run` makes the cluster before the tests and takes it away after them. pytest alone makes it where it is
+`python -m tests.run` makes the cluster before the tests and removes it after them. pytest alone makes it where it is
 missing, and leaves it up.
 """
 

@@ -133,7 +133,7 @@ def client_pod() -> Manifest:
 
 
 def wait_for_key(clients: Clients, url: str, key: str) -> None:
-    """Wait until the gateway takes an endpoint's key, which the operator has to tell it."""
+    """Wait until the gateway accepts an endpoint's key, whose digest the operator writes."""
     assert clients.run_inside(PROGRAMS / "models.py", url, key).strip() == "200"
 
 

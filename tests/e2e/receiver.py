@@ -1,4 +1,4 @@
-"""A receiver of webhooks, on port 8080. Run by stand_in; prints what it is told, a line for each."""
+"""A receiver of webhooks, on port 8080. Run by stand_in; prints the body of each request on a line."""
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +8,7 @@ from typing import Any
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        sys.stdout.write(f"{body.decode()}\n")  # at once, as several tell it at a time
+        sys.stdout.write(f"{body.decode()}\n")  # in one write, because requests come at the same time
         sys.stdout.flush()
         self.send_response(200)
         self.end_headers()

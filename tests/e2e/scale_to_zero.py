@@ -67,7 +67,7 @@ def replicas(kubectl: Kubectl, name: str) -> int:
 
 
 def is_idle(kubectl: Kubectl, name: str) -> None:
-    """Wait until nothing is left of the endpoint's pods and the gateways stand in."""
+    """Wait until the endpoint has no pods, and its Service leads to the gateways."""
     wait_for(reason_is(kubectl, "Idle", name), f"{name} is idle", timeout=300)
     wait_for(lambda: pods(kubectl, name) == [], f"{name} has no pods", timeout=180)
 

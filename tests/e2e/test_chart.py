@@ -1,4 +1,4 @@
-"""The chart's life: installed, upgraded, taken away, installed again; with the CRD in it or from elsewhere.
+"""The chart's life: installed, upgraded, removed, installed again; with the CRD in it or from elsewhere.
 
 These tests take the installed chart apart, so they come first and leave it installed, with the CRD from the chart.
 """

@@ -1,4 +1,4 @@
-"""Endpoints of every kind: on GPUs, from a hub, misspelt, wrong. The canned server stands in where no answer counts."""
+"""Endpoints of every kind: on GPUs, from a hub, misspelt, wrong. The canned server runs where no answer counts."""
 
 from collections.abc import Iterator
 

@@ -173,7 +173,7 @@ def ask_job_api(clients: Clients, url: str, key: str, content: Any = None) -> An
 
 
 def states_told(kubectl: Kubectl) -> dict[str, str]:
-    """What the receiver of the webhooks was told: states by IDs of jobs."""
+    """The states that the receiver of webhooks got, by job ID."""
     lines = map(json.loads, kubectl.run("logs", "receiver").splitlines())
     return {line["id"]: line["status"] for line in lines}
 

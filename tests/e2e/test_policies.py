@@ -17,7 +17,7 @@ from tests.kubectl import Kubectl, Manifest
 pytestmark = pytest.mark.soak
 
 METADATA = "169.254.169.254"
-"""Where clouds tell a node's credentials."""
+"""The address at which clouds serve a node's credentials."""
 
 
 def connects(pods: Kubectl, name: str, *places: str) -> list[bool]:

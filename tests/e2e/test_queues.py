@@ -1,4 +1,4 @@
-"""Scaling by the requests that wait inside engines: what Prometheus tells KEDA of them, and `queueDelay`.
+"""Scaling by the requests that wait inside engines: what KEDA reads of them from Prometheus, and `queueDelay`.
 
 Both tests use one endpoint, and the second changes nothing of its pod.
 """

@@ -100,7 +100,7 @@ def writers(kubectl: Kubectl, name: str) -> set[str]:
 def test_an_hpa_scales_an_endpoint_by_its_cpu_and_the_operator_leaves_the_replicas_to_it(
     kubectl: Kubectl, clients: Clients, tmp_path: Path
 ) -> None:
-    # With a number from the beginning: over /scale the API server notes no writer of one that nobody wrote before.
+    # With a number from the beginning: over /scale the API server records no owner of a number without an owner.
     kubectl.apply(canned("by-hpa", replicas=1, env=[SERVED], resources={**SMALL, "requests": {"cpu": "100m"}}))
     target = {"apiVersion": "forebay.dev/v1alpha1", "kind": "InferenceEndpoint", "name": "by-hpa"}
     cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 25}}}

@@ -49,7 +49,7 @@ def test_a_misspelt_variable_is_a_warning_and_the_seconds_of_a_start_are_told(ku
 
 
 def reasons(kubectl: Kubectl, name: str) -> set[str]:
-    """The reasons of the events that are told of an object."""
+    """The reasons of the events of an object."""
     return {each["reason"] for each in kubectl.list("events") if each["involvedObject"]["name"] == name}
 
 

@@ -25,7 +25,7 @@ def total_mib() -> float:
 
 
 def used_mib(server: Server) -> float:
-    """MiB that are taken of the GPU, by whomever; without a GPU, of the machine by the server's processes."""
+    """MiB of the GPU that all processes use; without a GPU, of the machine that the server's processes use."""
     if answer := ask_driver("memory.used"):
         return float(answer[0])
     return server.memory_bytes() / 2**20

@@ -38,7 +38,7 @@ _next_gateway_port = itertools.count(25_000 + 500 * _WORKER)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on and that were not given before."""
+    """Ports of the loopback address that are free and were not given before."""
     return list(itertools.islice(filter(is_free, _next_port), count))
 
 
@@ -48,7 +48,7 @@ def free_gateway_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port, on any address."""
+    """Whether a port is free on every address."""
     with socket.socket() as found:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -40,7 +40,7 @@ class FaultyApi(ApiClient):
     Attributes:
         hit: whether there was an n-th.
         writes: how many requests since `arm` the API server took that were no mere questions.
-        made: the paths of the objects that were made, ever, whether the operator was told or not.
+        made: the paths of the objects that were made, ever, whether the operator got the answer or not.
         statuses: each status that was written, ever.
         meanwhile: what happens just before the n-th, such as a user's deletion; the request itself then goes on.
     """

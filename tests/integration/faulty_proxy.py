@@ -69,7 +69,7 @@ class Ending(Enum):
     """The connection breaks in the middle of an event."""
 
     EXPIRED = 410
-    """The API server says it: what happened since is forgotten. A watch that is tried after it is told so, too."""
+    """The API server says it: it has forgotten the events since then. A watch that starts there again gets the same."""
 
     FAILED = 500
     TIMED_OUT = 504
@@ -82,7 +82,7 @@ class FaultyProxy:
     Attributes:
         rule: what happens to each request.
         delay: seconds for which events of watches are held back.
-        listen: is told of each request that reaches the API server and is answered.
+        listen: is called with each request that reaches the API server and is answered.
         when_cut: is called when the rule has cut a request.
     """
 

@@ -75,7 +75,7 @@ class Gateway:
         return next(float(value) for each, _, value in (line.partition(" ") for line in lines) if each == name)
 
     def held(self, name: str) -> dict[str, Any]:
-        """What the operator is told of an endpoint; {} before any request."""
+        """The entry of an endpoint in /held, which the operator reads; {} before any request."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ops_port}/held", timeout=5) as reply:
             return dict(json.load(reply)["endpoints"].get(f"{self.kubectl.namespace}/{name}", {}))
 
@@ -174,8 +174,8 @@ def running_gateway(
 ) -> Iterator[Gateway]:
     """Run a gateway for the namespace of this kubectl; `system` is where the digests are. It has the chart's access.
 
-    `digest_key` is the install key that is put there, none where an operator makes it. `ops_host` is the address on
-    which it tells of itself. Its jobs are in Valkey where that has a URL, the contents of files in a bucket likewise.
+    `digest_key` is the install key that is put there, none where an operator makes it. `ops_host` is the address of
+    its ops port. Its jobs are in Valkey where that has a URL, the contents of files in a bucket likewise.
     """
     port, ops_port, pod_ops_port = free_ports(3)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in {**LIMITS, **limits}.items()]

@@ -44,7 +44,7 @@ CHILDREN = {
 """Kinds of which an endpoint may have objects, with their place in the API."""
 
 GATEWAY = "198.51.100.1"
-"""The address of a gateway that nobody asks anything."""
+"""The address of a gateway that gets no requests."""
 
 MAX_ROUNDS = 10
 """Reconciles within which a fixed point is reached, whatever happens in one of them."""

@@ -31,7 +31,7 @@ _hosts = (f"127.94.0.{number}" for number in itertools.count(1))
 
 @dataclass
 class Load:
-    """What a server tells of its requests. `told` False: it does not answer."""
+    """The load that a server reports. `told` False: it does not answer."""
 
     in_flight: int = 0
     begun: int = 0

@@ -1,4 +1,4 @@
-"""What the operator's account may write, whoever has its token: only what belongs to an endpoint. The chart's admission
+"""The operator's account may write only objects that belong to an endpoint. The chart's admission
 policy says so, to a real API server."""
 
 import asyncio

@@ -66,7 +66,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[Cluster]:
-    """Without any release in it; the CRD is there, and belongs to none."""
+    """Without any release in it; the CRD exists, and belongs to no release."""
     mark = uuid.uuid4().hex[:8]
     system, endpoints = control_plane.within(f"system-{mark}"), control_plane.within(f"endpoints-{mark}")
     for each in (system, endpoints):

@@ -1,4 +1,4 @@
-"""Helm itself refuses values that can't work, with a sentence; it needs no cluster for that."""
+"""Helm itself rejects invalid values and says why. It needs no cluster for that."""
 
 import json
 import subprocess

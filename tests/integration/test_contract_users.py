@@ -71,7 +71,7 @@ def test_there_is_no_field_for_what_a_restricted_pod_may_not_do(control_plane: K
 
 @pytest.mark.usefixtures("operator")
 def test_a_namespaces_admission_and_quota_judge_the_pods_of_endpoints_as_any_others(kubectl: Kubectl) -> None:
-    """The operator's rights help nobody past them: its pods are made by the ReplicaSet's controller."""
+    """The operator's rights do not bypass them: the ReplicaSet controller creates its pods."""
     quota = {"requests.cpu": "1", "requests.memory": "1Gi", "requests.nvidia.com/gpu": "1"}
     hard = ",".join(f"{name}={value}" for name, value in quota.items())
     kubectl.run("create", "quota", "small", f"--hard={hard}")

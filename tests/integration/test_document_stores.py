@@ -1,4 +1,4 @@
-"""What the two shelves of files and batches promise alike; Valkey is a real server."""
+"""The behaviour that both document stores of files and batches share. Valkey is a real server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -62,7 +62,7 @@ async def test_what_they_tell_of_the_bucket_has_a_budget_of_its_own(documents: D
     await documents.put(KEY, STORED, "a", "parts", 60, objects_size=MOST - MARGIN)
     assert await documents.get(KEY, STORED, "a") == "parts"
     with pytest.raises(Full):
-        await documents.put(KEY, STORED, "b", "x" * MOST, 60)  # what tells of them counts too
+        await documents.put(KEY, STORED, "b", "x" * MOST, 60)  # the documents about them count too
 
 
 async def test_some_documents_are_discarded(documents: DocumentStore) -> None:

@@ -60,7 +60,7 @@ def test_an_operator_killed_at_a_request_is_gone_on_from(
     killed = kill_at(number, cut, proxy, operator, kubectl)
     assert killed or number > 7
     key = kubectl.get("secret", "one-api-key")
-    # that the lease ends by itself is shown elsewhere
+    # another test shows that the lease expires
     kubectl.within("forebay-system").patch("lease", "forebay-operator", {"spec": {"holderIdentity": ""}})
     with running_operator(access, tmp_path / "log", "--resync-interval", LONG):
         wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")

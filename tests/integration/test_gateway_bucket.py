@@ -1,5 +1,5 @@
 """Files in a bucket: a real gateway before a stand-in for S3. Of a large file the gateway never has more than parts in
-its memory, and what is broken off leaves nothing."""
+its memory, and an interrupted transfer leaves nothing."""
 
 import http.client
 import itertools

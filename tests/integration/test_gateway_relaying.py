@@ -31,7 +31,7 @@ from tests.kubectl import wait_for
 
 
 def test_the_answer_passes_untouched(gateway: Gateway) -> None:
-    """Spelling and order included; the head of the answer tells of its end, that of the request leaves out the hop."""
+    """Spelling and order included. The answer's head ends the connection, the request's omits hop-by-hop lines."""
     port = gateway.endpoint("untouched")
     answer = b"HTTP/1.1 418 I am a Teapot\r\nX-b: 2\r\nx-A:1\r\nContent-Length: 3\r\n\r\n\x00\xff\n"
 
@@ -160,7 +160,7 @@ def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
 def test_answers_that_nobody_takes_keep_no_more_than_a_share(
     gateway: Gateway, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The gateway lets go of clients that take nothing before they keep more, and others notice nothing of it."""
+    """The gateway drops clients that read nothing before they use more memory. Other clients notice nothing."""
     log = tmp_path_factory.mktemp("unread") / "log"
     gateway.endpoint("unread")
 

@@ -1,5 +1,5 @@
-"""Jobs in Valkey while gateways, pods, the operator and Valkey itself are killed and started again at random: none is
-lost, none ends twice, each has its own output, and each webhook is told of the end."""
+"""Jobs in Valkey while gateways, pods, the operator and Valkey itself are killed and started again at random. No job is
+lost or ends twice, each has its own output, and each webhook gets the end."""
 
 import asyncio
 import base64
@@ -43,7 +43,7 @@ FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 
 
 async def run_job(exchange: Exchange) -> None:
-    """As long as a short generation, in three items; every fiftieth job fails by itself."""
+    """As long as a short generation, in three items; every fiftieth job fails on purpose."""
     number = json.loads(await exchange.read_body())["input"]["number"]
     await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n")
     for item in (number, "middle", "end"):
@@ -54,7 +54,7 @@ async def run_job(exchange: Exchange) -> None:
 
 
 class Webhooks:
-    """Receives them. What each job's was told, by ID, and how often one was told again."""
+    """Receives webhooks. Keeps the content for each job, by ID, and the number of repeated deliveries."""
 
     def __init__(self) -> None:
         self.told: dict[str, Any] = {}
@@ -62,7 +62,7 @@ class Webhooks:
         self.url = ""
 
     async def take(self, request: web.Request) -> web.Response:
-        """As long as a short handler, so that gateways die meanwhile."""
+        """As long as a short handler, so that gateways die in this time."""
         content = await request.json()
         await asyncio.sleep(random.uniform(0, 0.1))
         self.again += content["id"] in self.told

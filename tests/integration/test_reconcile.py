@@ -1,4 +1,6 @@
-"""The operator, as a process, against a real API server: it makes what is desired, mends it, and says what it sees.
+"""The operator, as a process, against a real API server.
+
+It creates the desired objects, repairs them, and reports what it sees.
 
 There are no nodes here, so a kubelet is played by writing the status of pods and Deployments where a test needs one.
 """

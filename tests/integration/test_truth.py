@@ -1,4 +1,4 @@
-"""A whole start as the status tells it, and what telling it costs: counted in the API server's own log."""
+"""A whole start as the status reports it, and the cost of these reports, counted in the API server's own log."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A Valkey, or here Redis, that keeps what it is told on disk and can be killed and started again."""
+"""A Valkey, or here Redis, that keeps its data on disk, and can be killed and started again."""
 
 import socket
 from collections.abc import Iterator

@@ -153,7 +153,7 @@ def progress(log: Path) -> str:
 
 
 def last_words(log: Path) -> list[str]:
-    """The end of a log, from the first failure on where pytest tells of failures."""
+    """The end of a log, from the first failure on if pytest reports failures."""
     lines = log.read_text(errors="replace").splitlines()
     begin = next((at for at, line in enumerate(lines) if re.match(r"=+ (FAILURES|ERRORS) =+", line)), 0)
     return lines[begin:][-SHOWN:]

@@ -50,7 +50,7 @@ def write(content: dict[str, Any]) -> None:
 
 
 def rows(route: Any) -> list[list[str]]:
-    """One row for each method. MOUNT and WEBSOCKET count as methods; HEAD is left out, as it comes with GET."""
+    """One row for each method. MOUNT and WEBSOCKET count as methods; HEAD is omitted, as it comes with GET."""
     kinds = {kind.__name__ for kind in type(route).__mro__}
     if "Route" in kinds:
         methods = set(route.methods) - {"HEAD"}

@@ -72,7 +72,7 @@ def test_a_connection_that_was_idle_takes_another_request(writer: Server) -> Non
         time.sleep(pause)
         connection.request("GET", "/health")
         assert connection.getresponse().read() == b""
-        connection.auto_open = 0  # http.client would connect again by itself
+        connection.auto_open = 0  # http.client would connect again automatically
     connection.close()
 
 

@@ -1,4 +1,4 @@
-"""Keys and tokens on a real run: what they open, and that nothing tells them."""
+"""Keys and tokens on a real run: what they open, and that nothing shows them."""
 
 import json
 import urllib.error

@@ -85,7 +85,7 @@ def test_a_wedged_engine_is_seen_and_one_that_goes_on_is_well_again(serve: Serve
     "variables", [ONE_PROCESS, WORKERS, ENGINES], ids=["one process", "an engine with two workers", "two engines"]
 )
 def test_a_dead_process_is_seen_at_once(serve: Serve, variables: dict[str, str]) -> None:
-    """Nothing else can show it: no request runs, and nobody probes the idle engine. The limit is for a busy machine."""
+    """Nothing else can show it: no request runs, and nothing probes an idle engine. The limit is for a busy machine."""
     server = serve(**variables)
     server.wait_for("/readyz")
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The parsers that a model family gets by itself are vLLM's, and a server with one answers."""
+"""The parsers that a model family gets automatically are vLLM's, and a server with one answers."""
 
 import json
 import subprocess

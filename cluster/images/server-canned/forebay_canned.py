@@ -20,7 +20,7 @@ from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
 TEXT = "This is a canned answer."
 
 KV_CACHE_BYTES = 1 << 30
-"""What the scheduler believes to have; nothing is allocated."""
+"""The memory that the scheduler believes to have. Nothing is allocated."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class CannedExecutor(Executor):  # type: ignore[misc]
         kwargs: dict[str, Any] | None = None,
         non_block: bool = False,
     ) -> Any:
-        """What the engine asks of its workers while it starts; anything else is answered with None."""
+        """Answer the calls that the engine makes to its workers while it starts. Any other call gets None."""
         block_size = self.cache_config.block_size
         replies: dict[str, Any] = {
             "get_kv_cache_spec": {
@@ -92,7 +92,7 @@ class CannedExecutor(Executor):  # type: ignore[misc]
         return [token]
 
     def check_health(self) -> None:
-        """There is nothing that could be ill."""
+        """Always healthy."""
 
     def shutdown(self) -> None:
         """There is nothing to stop."""

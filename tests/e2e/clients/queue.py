@@ -1,8 +1,8 @@
-"""Have jobs done, whatever is killed meanwhile: python queue.py URL KEY COUNT TEXT [WEBHOOK]
+"""Submit jobs, and check their results while pods and gateways are killed: python queue.py URL KEY COUNT TEXT [WEBHOOK]
 
 Submits COUNT jobs, sixteen at a time, asks for each until it is over, and asks once more at the end. What a gateway
 does not answer is asked again. Prints one JSON object: how many were accepted, their states, how many have TEXT as
-their output, and how many were told of otherwise later.
+their output, and how many were reported differently later.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Talk to endpoints again and again until standard input ends: python traffic.py MODEL URL KEY TEXT [URL KEY TEXT …]
 
-Each endpoint is asked by two clients at once. One is the official client as it comes: it keeps its connections, and
-tries again by itself. The other makes a new connection for each request, and never tries again. Either sends a chat and
-a streamed chat in turn, at most five requests in a second. It wants exactly TEXT, or any text where that is empty.
+Each endpoint has two clients at the same time. One is the official client with its defaults: it keeps its connections
+and retries. The other makes a new connection for each request, and never retries. Both send a chat and
+a streamed chat in turn, at most five requests in a second. They expect exactly TEXT, or any text where that is empty.
 Prints one JSON object: how many were sent, how many answered, by endpoint, client and kind, and what failed.
 """
 

@@ -1,4 +1,4 @@
-"""Sleep levels 1 and 2: seconds to sleep and to wake, and the memory that is given back meanwhile."""
+"""Sleep levels 1 and 2: seconds to sleep and to wake, and the memory that is free in between."""
 
 import secrets
 import time

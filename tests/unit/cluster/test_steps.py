@@ -1,4 +1,4 @@
-"""A step tells how it went, and leaves nothing half made behind."""
+"""A step reports its result, and leaves no incomplete result."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How requests wait for pods: woken once, let go together, or told why not."""
+"""Requests wait for pods: they wake an endpoint once, and are released together or refused with a reason."""
 
 import asyncio
 

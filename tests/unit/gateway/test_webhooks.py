@@ -1,4 +1,4 @@
-"""Webhooks: what receivers are told, that they are asked again, and that none holds up another's."""
+"""Webhooks: their content, their retries, and that a slow receiver does not delay those of others."""
 
 import asyncio
 import json

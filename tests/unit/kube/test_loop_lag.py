@@ -1,4 +1,4 @@
-"""A step of the event loop that takes long is told of, and how much of it is CPU time."""
+"""A long step of the event loop is measured, and the part of it that is CPU time."""
 
 import asyncio
 import time

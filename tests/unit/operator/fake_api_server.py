@@ -2,7 +2,7 @@
 
 It keeps what the operator relies on and nothing else: uids, resource versions, generations, `AlreadyExists`, conflicts,
 preconditions, and server-side apply in its simplest form, in which the fields of the apply before that are no longer
-there are taken away. It validates nothing but the status of endpoints, by the CRD's own schema.
+there are removed. It validates nothing but the status of endpoints, by the CRD's own schema.
 """
 
 import copy

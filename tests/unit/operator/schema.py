@@ -45,7 +45,7 @@ GOOD: Mapping[str, tuple[str, ...]] = {
     "type": ("Ready", "Reconciling", "Stalled", "ModelLoaded", "EnvRecognized", "RouteReady", "Other"),
     "reason": ("Ready", "Scheduling", "RouteAccepted", "RouteWaiting", "Pending", "Other"),
 }
-"""Words for fields whose form the schema tells by rules (CEL)."""
+"""Words for fields whose form the schema defines by rules (CEL)."""
 
 BAD = ("", "a b", "99h", "/model", "MODEL_NAME", "FOREBAY_X", "gpu", "forebay.dev/x", "..", "s3://bucket/a", "-1")
 """Words that such a rule refuses somewhere."""

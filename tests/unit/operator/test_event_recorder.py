@@ -10,7 +10,7 @@ from tests.waiting import until
 
 
 class Api:
-    """Takes what is written; fails or knows nothing of what is there when it is told to."""
+    """Accepts writes. On demand it fails, or knows no object."""
 
     def __init__(self) -> None:
         self.created: list[Manifest] = []

@@ -243,7 +243,7 @@ class Reconciling(RuleBasedStateMachine):
         self.server.put(place[0], {"metadata": metadata, "spec": spec})
 
     def edit(self, place: tuple[str, str], kept: int) -> None:
-        """Fields are taken away or get other values, as far as Kubernetes lets anybody."""
+        """Fields are removed or get other values, as far as Kubernetes allows it."""
         if live := copy.deepcopy(self.server.objects.get(place)):
             spec = live.get("spec") or {}
             for number, field in enumerate(sorted(set(spec) - {"template", "ports", "parentRefs"})):
@@ -286,7 +286,7 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule(events=st.lists(events, max_size=3))
     def tell(self, events: list[Object]) -> None:
-        """Kubernetes tells events of the pods."""
+        """Kubernetes records events of the pods."""
         self.server.events = events
 
     def lose_pods(self) -> None:
@@ -297,7 +297,7 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule(gateways=st.none() | st.sets(st.sampled_from(["10.1.0.1", "10.1.0.2", "fd00::1"])), listed=st.booleans())
     def stand_by(self, gateways: set[str] | None, listed: bool) -> None:
-        """Gateways come and go, and Kubernetes lists pods in its own time."""
+        """Gateways are added and removed, and Kubernetes lists pods in its own time."""
         self.gateways.addresses = None if gateways is None else tuple(sorted(gateways))
         self.server.lists_pods = listed
 
@@ -325,7 +325,7 @@ class Reconciling(RuleBasedStateMachine):
 
     def find_untouchable(self) -> dict[tuple[str, str], Object]:
         """What a reconcile must leave as it is: all that is not the endpoint's own, and the content of Secrets. An
-        endpoint that is gone counts as long as the cache has it: what is made for it then, Kubernetes takes away."""
+        endpoint that is gone counts as long as the cache has it: Kubernetes removes what is created for it then."""
         endpoints = [self.server.objects.get((names.PLURAL, NAME)), self.cache.endpoint(KEY)]
         uids = {each["metadata"]["uid"] for each in endpoints if each}
         found = {}

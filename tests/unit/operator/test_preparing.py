@@ -1,5 +1,5 @@
-"""Why a pod's volumes, network or sandbox do not come: from its events, as captured on a cluster, or as they stand in
-the source of what writes them."""
+"""Why a pod's volumes, network or sandbox do not come: from its events, as captured on a cluster, or as they are in
+the source of the programs that write them."""
 
 from datetime import UTC, datetime
 

@@ -226,7 +226,7 @@ async def test_a_status_is_written_although_the_crd_is_of_an_older_release() -> 
 
 
 class ApplyingApiServer(FakeApiServer):
-    """One where somebody applies endpoints on the server side, which tells who owns their fields."""
+    """One where somebody applies endpoints on the server side, which records the owners of their fields."""
 
     disowned: str = ""
     refuses_to_disown: bool = False

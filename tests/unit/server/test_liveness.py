@@ -23,7 +23,7 @@ class Engine:
         return EngineWatch(Patience(stuck=120, probe=60), lambda: dict(self.requests), self.clock)
 
     def pass_time(self, watch: EngineWatch, seconds: int) -> str:
-        """Look each second, as the pod is; the last verdict."""
+        """Check once a second in the pod's state. Returns the last result."""
         verdict = ""
         for _ in range(seconds):
             self.now += 1

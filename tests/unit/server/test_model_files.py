@@ -1,4 +1,4 @@
-"""What a model's small files say, whoever wrote them."""
+"""The content of a model's small files, which may be hostile."""
 
 import json
 import os

@@ -1,0 +1,146 @@
+"""Checks that texts use the words of the field: `python -m tests.lint.words [FILE…]`, a part of `make lint`.
+
+`words.toml` is the table of words and replacements. `texts.py` finds the texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lint.texts import find_texts
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TABLE = Path(__file__).with_name("words.toml")
+
+SHOWN = 30
+"""How many findings are printed. The rest is counted."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table.
+
+    Attributes:
+        pattern: what a text must not contain. A space in it matches any white space.
+        use: what to write instead.
+        allowed: a match is no finding where one of these covers it.
+        where: the paths in which the rule holds.
+    """
+
+    pattern: re.Pattern[str]
+    use: str
+    allowed: tuple[re.Pattern[str], ...]
+    where: re.Pattern[str]
+
+    def find(self, text: str) -> Iterator[re.Match[str]]:
+        """The matches in a text that no exception covers."""
+        allowed = [each.span() for pattern in self.allowed for each in pattern.finditer(text)]
+        for found in self.pattern.finditer(text):
+            if not any(begin <= found.start() and found.end() <= end for begin, end in allowed):
+                yield found
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A word that is to be replaced."""
+
+    path: str
+    line: int
+    word: str
+    use: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.word}: use {self.use}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The content of `words.toml`.
+
+    Attributes:
+        skipped: files that are not checked, because others wrote them or they quote what others write.
+    """
+
+    rules: tuple[Rule, ...]
+    skipped: re.Pattern[str]
+
+    def check(self, path: str, content: str) -> list[Finding]:
+        """The findings in a file, in the order of its lines."""
+        if self.skipped.search(path):
+            return []
+        findings = [
+            Finding(path, text.line + text.content.count("\n", 0, found.start()), " ".join(found[0].split()), rule.use)
+            for text in find_texts(path, content)
+            for rule in self.rules
+            if rule.where.search(path)
+            for found in rule.find(text.content)
+        ]
+        return sorted(findings, key=lambda finding: finding.line)
+
+
+def read_table(text: str) -> Table:
+    """Parse the table.
+
+    Raises:
+        KeyError: a row lacks `not` or `use`.
+        re.error: a pattern is no regular expression.
+    """
+    table = tomllib.loads(text)
+    rules = tuple(map(_read_rule, table["rule"]))
+    return Table(rules, re.compile("|".join(table["skipped"]) or r"(?!)"))
+
+
+def _read_rule(row: dict[str, Any]) -> Rule:
+    allowed = tuple(_compile(pattern) for pattern in row.get("except", ()))
+    return Rule(_compile(row["not"]), row["use"], allowed, re.compile(row.get("where", "")))
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])".replace(" ", r"\s+"))
+
+
+def list_files(names: Sequence[str]) -> list[str]:
+    """The files of the repository, also new ones; with names only those, or those below them."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [name for name in listed.split("\0") if name and (ROOT / name).is_file() and not (ROOT / name).is_symlink()]
+
+
+def report(findings: Sequence[Finding], shown: int) -> str:
+    """The first findings, and how many there are in each folder."""
+    folders = Counter("/".join(Path(each.path).parts[:-1][:2]) or "." for each in findings)
+    lines = [str(finding) for finding in findings[:shown]]
+    if len(findings) > shown:
+        lines.append(f"… and {len(findings) - shown} more; python -m tests.lint.words --all shows them")
+    counted = ", ".join(f"{folder} {count}" for folder, count in sorted(folders.items()))
+    lines.append(f"{len(findings)} words to replace{': ' if counted else ''}{counted}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Check the files; 0 if nothing is found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.lint.words", description="Check the words of all texts.")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="check only these files and folders")
+    parser.add_argument("--all", action="store_true", help=f"show every finding, not only the first {SHOWN}")
+    asked = parser.parse_args()
+    table = read_table(TABLE.read_text())
+    findings = [
+        finding
+        for name in list_files(asked.files)
+        for finding in table.check(name, (ROOT / name).read_text(errors="replace"))
+    ]
+    print(report(findings, len(findings) if asked.all else SHOWN))
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -55,7 +55,7 @@ def test_the_examples_of_jobs_are_taken() -> None:
     for each in jobs:
         read_submission(json.dumps(each).encode(), sync=False)
     inputs = [each["input"] for block in _json_blocks(CONFIGURATION.read_text()) for each in block if "input" in each]
-    assert {call_of(each, "model").form for each in inputs} == {Form.TOKENS, Form.OPENAI, Form.ROUTE}
+    assert {call_of(each).form for each in inputs} == {Form.TOKENS, Form.OPENAI, Form.ROUTE}
 
 
 def test_the_table_of_prompts_for_filling_in_is_that_of_the_server() -> None:

@@ -9,12 +9,20 @@ SHORT, MEDIUM = 2, 5
 def find_nearest(name: str, known: Iterable[str]) -> str:
     """The known name that `name` is a misspelling of; "" when there is none.
 
-    Of several equally near the first in the alphabet.
+    Of several equally near the first in the alphabet. One that differs by case, hyphens or blanks alone is the nearest.
     """
+    known, folded = list(known), fold(name)
+    if alike := min((other for other in known if other != name and fold(other) == folded), default=""):
+        return alike
     limit = (len(name) > SHORT) + (len(name) > MEDIUM)
     similar = (other for other in known if abs(len(name) - len(other)) <= limit)
     distance, other = min(((edit_distance(name, each, limit), each) for each in similar), default=(limit + 1, ""))
     return other if distance <= limit else ""
+
+
+def fold(name: str) -> str:
+    """What is left of a name's spelling when case, hyphens, dots and blanks around it do not count."""
+    return name.strip().upper().replace("-", "_").replace(".", "_")
 
 
 def edit_distance(left: str, right: str, limit: int) -> int:

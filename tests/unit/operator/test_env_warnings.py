@@ -19,6 +19,8 @@ KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "re
         ("NCCL_DEBUG", None),
         ("HTTP_PROXY", None),
         ("DTPYE", "DTYPE"),
+        ("max_model_len", "MAX_MODEL_LEN"),
+        ("Gpu-Memory-Utilization ", "GPU_MEMORY_UTILIZATION"),
         ("DYTP", None),
     ],
 )

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from forebay_protocol.spelling import suggest
+from forebay_protocol.spelling import fold, suggest
 from forebay_server.config import speculative, variable_names
 from forebay_server.config.vllm_flags import Flag, FlagKind, upper_case
 
@@ -247,5 +247,7 @@ def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], 
             result.ignored.append(f"{name} is ignored: vLLM has removed it. {remedy}")
         elif name in negations and name not in known:
             result.ignored.append(f"{name} has no effect here. Set {negations[name]}, to false or to true.")
-        elif name not in known and _NAME.fullmatch(name) and (suggestion := suggest(name, right_names)):
+        elif name in known or not (_NAME.fullmatch(name) or fold(name) in right_names):
+            continue
+        elif suggestion := suggest(name, right_names):
             result.warnings.append(f"{name} is not known.{suggestion}")

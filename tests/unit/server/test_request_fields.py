@@ -316,6 +316,12 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
         (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),
         (MESSAGES, {"tools": [{"type": "new_thing_20301231", "name": "new"}]}, "The tool new has the type", "tools"),
+        (
+            MESSAGES,
+            {"tools": [{"type": "new_thing_20301231", "name": "y" * 1000}]},
+            f"The tool {'y' * 200}… has the type",
+            "tools",
+        ),
         (MESSAGES, {"tools": [{"type": "computer_20250124", "name": "computer"}]}, "The tool computer has", "tools"),
         (
             MESSAGES,

@@ -80,7 +80,7 @@ def head_too_large(limit: int) -> ApiError:
 
 
 def no_endpoint(name: str) -> ApiError:
-    return ApiError(404, f"There is no endpoint '{name}' that this key opens.", "endpoint_not_found")
+    return ApiError(404, f"There is no endpoint '{shorten(name)}' that this key opens.", "endpoint_not_found")
 
 
 def file_too_large(limit: int) -> ApiError:
@@ -99,7 +99,7 @@ def file_too_large_for_store(limit: int, most: int) -> ApiError:
 
 
 def no_model(name: str) -> ApiError:
-    return ApiError(404, f"The model `{name}` does not exist.", "model_not_found", "model")
+    return ApiError(404, f"The model `{shorten(name)}` does not exist.", "model_not_found", "model")
 
 
 def ambiguous(model: str, ids: list[str]) -> ApiError:

@@ -29,6 +29,10 @@ _PLACES = re.compile(
 )
 
 
+LONGEST_MESSAGE = 2000
+"""Characters of a message of vLLM's."""
+
+
 def refusal(error: ApiError, api: ApiDialect) -> App:
     """Answers every request with this error."""
 
@@ -128,7 +132,9 @@ def name_left_out(error: ApiError, tools: Sequence[str]) -> ApiError:
 
 def clean(message: str) -> str:
     """`message` in a sentence, without tracebacks, addresses in memory and paths of the image; variables are named, not
-    flags."""
+    flags. Of a long one beginning and end: vLLM repeats what a client sent, and a pattern may take the square of it."""
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[: LONGEST_MESSAGE // 2]}…{message[1 - LONGEST_MESSAGE // 2 :]}"
     return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
 
 

@@ -210,6 +210,14 @@ async def test_a_body_that_is_no_job_is_a_bad_request(body: bytes) -> None:
     assert "input" in answer["error"]["message"]
 
 
+@pytest.mark.parametrize("name", ["webhook", "s3Config"])
+async def test_what_only_the_job_api_does_is_refused_by_name(name: str) -> None:
+    app = App()
+    status, answer = await Client({"input": {"prompt": "Hi"}, name: {"a": 1}}).ask(RunSync(app, JobSettings()))
+    assert (status, answer["error"]["param"], app.seen) == (400, name, [])
+    assert (await Client({"input": {"prompt": "Hi"}, name: None}).ask(RunSync(app, JobSettings())))[0] == 200
+
+
 async def test_only_post_is_taken() -> None:
     status, _ = await Client({}, method="GET").ask(RunSync(App(), JobSettings()))
     assert status == 405

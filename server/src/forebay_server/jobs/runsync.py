@@ -28,6 +28,13 @@ JOB_LINES = pod.JOB_LINES.encode()
 """Each line is {"output": ITEM}, and the last the job's {"status"}, with {"error"} where it failed."""
 
 
+NOT_HERE = {
+    "webhook": "webhook has no effect at a pod: leave it out, or send the job to a gateway that has the job API.",
+    "s3Config": "s3Config is not supported: leave it out.",
+}
+"""Fields of a job beside its input that RunPod has and a pod has not -> what to do."""
+
+
 class RunSync:
     """Takes jobs, at most `settings.max_concurrency` at once; everything else goes to `app` as it is."""
 
@@ -65,6 +72,9 @@ class RunSync:
         except (ValueError, RecursionError) as error:
             wrong = ApiError(400, f'The body must be JSON such as {{"input": {{"prompt": "Hello"}}}}: {error}.')
             await send_error(wrong, send)
+            return
+        if asked := next((name for name in NOT_HERE if job.get(name)), ""):
+            await send_error(ApiError(400, NOT_HERE[asked], "unsupported_parameter", asked), send)
             return
         transport = WithinProcess(self._app, scope)
         if (b"accept", JOB_LINES) in scope["headers"]:

@@ -22,7 +22,7 @@ from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import asked_operation
 from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
 from forebay_gateway.http.parser import BodyLimit
-from forebay_gateway.http.routes import RouteKind, is_upload, read_path
+from forebay_gateway.http.routes import Path, RouteKind, is_upload, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
 from forebay_gateway.metrics import RELAYED
@@ -84,6 +84,8 @@ class RequestHandler:
             raise Refused(errors.DRAINING)
         own = port is not None
         path = read_path(head.method, head.target, shared=not own)
+        if path is None and head.is_preflight:  # so that a page can read the 404 that follows
+            path = Path("", "/", head.target, RouteKind.PASSIVE)
         if path and (path.kind is RouteKind.PROBE or head.is_preflight):  # neither needs a key
             if head.has_body:
                 raise Refused(errors.NO_BODY)

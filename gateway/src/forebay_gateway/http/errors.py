@@ -108,9 +108,9 @@ def ambiguous(model: str, ids: list[str]) -> ApiError:
     return ApiError(409, text, "ambiguous_model", "model")
 
 
-def no_one_endpoint(ids: list[str]) -> ApiError:
+def no_one_endpoint(why: str, ids: list[str]) -> ApiError:
     listed = " or ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
-    text = f"Files and batches belong to an endpoint, and this key opens more than one. Use the URL of one: {listed}."
+    text = f"{why}, and there is more than one endpoint that may be meant. Use the URL of one: {listed}."
     return ApiError(409, text, "ambiguous_endpoint")
 
 

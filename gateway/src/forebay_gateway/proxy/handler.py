@@ -176,8 +176,11 @@ class RequestHandler:
             return
         fields = None
         if key is None:
-            fields = await self._read(client, admission, body)
-            key = self._by_model(fields.model, admission)
+            if path.kind is RouteKind.PASSIVE and not body:
+                key = self._only_endpoint(admission, "This request names no model")
+            else:
+                fields = await self._read(client, admission, body)
+                key = self._by_model(fields.model, admission)
             client.charge(key[0])
         worker = read_worker(admission.head)
         self._check_worker(key, worker)
@@ -237,10 +240,7 @@ class RequestHandler:
         head, key = admission.head, admission.key
         if self.jobs is None:
             raise Refused(errors.NO_FILES)
-        if key is None:
-            if len(admission.authorized) > 1:
-                raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.authorized]))
-            (key,) = admission.authorized
+        key = key or self._only_endpoint(admission, "Files and batches belong to an endpoint")
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         method = "GET" if head.method == "HEAD" else head.method
         query = head.target.partition(b"?")[2].decode("latin-1")
@@ -267,6 +267,13 @@ class RequestHandler:
         if not fields.model and (admission.key is None or admission.path.canonical in NEEDS_MODEL):
             raise Refused(MODEL_MISSING)
         return fields
+
+    def _only_endpoint(self, admission: Admission, why: str) -> EndpointKey:
+        """The one endpoint that a request without a model may mean. Raises Refused, saying `why`, for several."""
+        if len(admission.authorized) > 1:
+            raise Refused(errors.no_one_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
+        (key,) = admission.authorized
+        return key
 
     def _by_model(self, model: str, admission: Admission) -> EndpointKey:
         endpoints = [self.directory.endpoint(key) for key in admission.authorized]

@@ -134,7 +134,7 @@ def clean(message: str) -> str:
     """`message` in a sentence, without tracebacks, addresses in memory and paths of the image; variables are named, not
     flags. Of a long one beginning and end: vLLM repeats what a client sent, and a pattern may take the square of it."""
     if len(message) > LONGEST_MESSAGE:
-        message = f"{message[: LONGEST_MESSAGE // 2]}…{message[1 - LONGEST_MESSAGE // 2 :]}"
+        message = "…".join((message[: LONGEST_MESSAGE // 2], message[1 - LONGEST_MESSAGE // 2 :]))
     return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
 
 

@@ -106,6 +106,11 @@ def test_greedy_sampling_is_asked_for_as_vllm_takes_it(
     assert adapted(path, **given) == wanted
 
 
+@pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
+def test_every_api_takes_a_top_p_of_0(path: str) -> None:
+    assert adapted(path, top_p=0.0, temperature=1) == {"temperature": 1, "top_k": 1}
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [

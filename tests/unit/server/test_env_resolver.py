@@ -77,6 +77,10 @@ def resolved(**env: str) -> Resolution:
         ({"HF_TOKEN": "hf_secret"}, []),
         ({"HOST": "1.2.3.4", "PORT": "80", "HELP": "1"}, []),
         ({"QUANTIZATION": "None"}, []),
+        ({"QUANTIZATION": " awq\n"}, ["--quantization=awq"]),
+        ({"CHAT_TEMPLATE": "  {{ a }}\n"}, ["--chat-template=  {{ a }}\n"]),
+        ({"LORA_MODULES": "[]"}, []),
+        ({"LORA_MODULES": " [ ] "}, []),
         ({"QUANTIZATION": "  "}, []),
         ({"MAX_CPU_LORAS": "0"}, []),
         ({"RESPONSE_ROLE": "None"}, ["--response-role=None"]),
@@ -110,6 +114,7 @@ def test_precedence_is_file_then_flag_then_alias_then_extra_arguments() -> None:
     ("env", "model"),
     [
         ({"MODEL_NAME": "a/b"}, "a/b"),
+        ({"MODEL_NAME": " a/b\n"}, "a/b"),
         ({"MODEL": "everyone's"}, ""),
         ({"MODEL_NAME": "a/b", "VLLM_CONFIG_FILE": "f.yaml"}, "a/b"),
         ({"VLLM_CONFIG_FILE": "f.yaml"}, "from/file"),

@@ -140,6 +140,7 @@ def test_models_that_runpod_or_an_earlier_release_fetched_are_found(
         ({}, []),
         ({"TOKENIZER_NAME": "org/t", "MODEL_NAME": "org/m"}, ["org/m", "org/t"]),
         ({"SPECULATIVE_MODEL": "org/draft"}, ["org/draft"]),
+        ({"MODEL_NAME": "org/m\n"}, ["org/m"]),
         ({"LORA_MODULES": '[{"name": "a", "path": "org/a"}, {"name": "b", "path": "org/b"}]'}, ["org/a", "org/b"]),
         ({"LORA_MODULES": '{"name": "a", "path": "org/a"}'}, ["org/a"]),
         ({"LORA_MODULES": "a=org/a b=/volume/b"}, ["org/a", "/volume/b"]),

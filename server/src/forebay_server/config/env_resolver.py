@@ -20,6 +20,8 @@ FALSE = frozenset({"false", "0", "no", "off"})
 _PAIR = re.compile(r"\s*(?P<name>[\w.-]+)\s*=\s*(?P<value>[\w.+-]+)\s*")
 """A part of a dictionary in its older spelling."""
 
+_EMPTY_LIST = re.compile(r"\[\s*\]")
+
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 
 
@@ -109,12 +111,13 @@ def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str,
 
 
 def _is_unset(flag: Flag, value: str) -> bool:
-    """The worker's templates have 0 and None for what is not set."""
+    """The worker's templates have 0, None and [] for what is not set."""
     word = value.strip()
     return (
         not word
         or (flag.name in variable_names.ZERO_IS_UNSET and word == "0")
         or (flag.default is None and word == "None")
+        or (flag.kind in (FlagKind.LIST, FlagKind.REPEATED) and _EMPTY_LIST.fullmatch(word) is not None)
     )
 
 
@@ -161,9 +164,10 @@ def option_arguments(flag: Flag, value: str) -> list[str]:
 
 def value_text(flag: Flag, value: str) -> str:
     """A value as vLLM's parser takes it: for a dictionary the JSON of pairs such as image=2,video=1, the form that
-    LIMIT_MM_PER_PROMPT had in older versions; any other value as it is."""
+    LIMIT_MM_PER_PROMPT had in older versions; of any other value the text without blanks around it, but for a template,
+    which may begin with some."""
     if flag.type != "json":
-        return value
+        return value if flag.name == "CHAT_TEMPLATE" else value.strip()
     pairs = [_PAIR.fullmatch(part) for part in value.split(",")]
     if not all(pairs):
         return value
@@ -187,7 +191,7 @@ def list_items(value: str) -> list[str]:
     if text.startswith("["):
         try:
             items = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"expected a JSON list: {error}") from error
         return [item if isinstance(item, str) else json.dumps(item) for item in items]
     if text.startswith("{"):

@@ -12,7 +12,7 @@ LONGEST = 200
 def repositories(env: Mapping[str, str]) -> list[str]:
     """ORG/NAME of the model, its tokenizer, its draft model and its adapters, in this order. What a variable has of
     another form, such as a path, may be among them; vLLM's own check says what is wrong with it."""
-    named = [env.get(name, "") for name in ("MODEL_NAME", "TOKENIZER_NAME", "SPECULATIVE_MODEL")]
+    named = [env.get(name, "").strip() for name in ("MODEL_NAME", "TOKENIZER_NAME", "SPECULATIVE_MODEL")]
     return [name for name in (*named, *_adapters(env.get("LORA_MODULES", ""))) if 0 < len(name) <= LONGEST]
 
 

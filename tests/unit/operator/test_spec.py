@@ -40,6 +40,11 @@ def test_models(model: str, parsed: Source, served: str) -> None:
         ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "my-model"}, ("my-model",)),
         ({"SERVED_MODEL_NAME": "a,b c"}, ("a", "b", "c")),
         ({"SERVED_MODEL_NAME": "a", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "b"}, ("b",)),
+        ({"SERVED_MODEL_NAME": "a", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": " "}, ("a",)),
+        ({"SERVED_MODEL_NAME": '["a", "b c"]'}, ("a", "b c")),
+        ({"SERVED_MODEL_NAME": "'b c', d"}, ("b c", "d")),
+        ({"SERVED_MODEL_NAME": "[]"}, ("org/model",)),
+        ({"SERVED_MODEL_NAME": "['a']"}, ("org/model",)),
         ({"MAX_MODEL_LEN": "64"}, ("org/model",)),
     ],
 )

@@ -3,10 +3,12 @@ with the same defaults, words and bounds; tests/unit/operator/test_contract.py c
 each field."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from forebay_operator.json_text import parse_json
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
@@ -206,8 +208,12 @@ class Endpoint(Spec):
         """What clients may write as `model` for the model itself; none when only a Secret or a ConfigMap knows."""
         given = {variable["name"]: variable for variable in self.env}
         for name in SERVED_NAME_VARIABLES:
-            if name in given:
-                return tuple(given[name].get("value", "").replace(",", " ").split())
+            if "valueFrom" in given.get(name, {}):
+                return ()
+            if value := given.get(name, {}).get("value", "").strip():
+                if names := read_names(value):
+                    return names
+                break
         return (self.model.source if self.model.kind == "hub" else self.name,)
 
     @property
@@ -225,6 +231,17 @@ class Endpoint(Spec):
     def sources(self) -> tuple[Source, ...]:
         """Where the model and the adapters come from."""
         return self.model, *(adapter.source for adapter in self.adapters)
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """The names in a list, as the server reads it (env_resolver.list_items): a JSON array, or words with commas or
+    blanks between them, in quotes where they have some. None in what it refuses."""
+    try:
+        if text.startswith("["):
+            return tuple(name for name in parse_json(text) if isinstance(name, str))
+        return tuple(shlex.split(text.replace(",", " ")))
+    except ValueError:
+        return ()
 
 
 def read_duration(text: str) -> int:

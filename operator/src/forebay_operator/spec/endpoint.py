@@ -23,6 +23,8 @@ FIRST_REPLICAS = 1
 MAX_REPLICAS = 1000
 """The schema's maximum of spec.replicas and of status.desiredReplicas."""
 
+ADAPTERS_VARIABLE = "LORA_MODULES"
+
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -219,7 +221,14 @@ class Endpoint(Spec):
     @property
     def served_names(self) -> tuple[str, ...]:
         """What clients may write as `model`, adapters included."""
-        return self.model_names + tuple(adapter.name for adapter in self.adapters)
+        return self.model_names + (tuple(adapter.name for adapter in self.adapters) or self._adapters_in_env)
+
+    @property
+    def _adapters_in_env(self) -> tuple[str, ...]:
+        """The names of the adapters that env has, as in RunPod's templates; none where the model's is not known, as
+        a list without it would be wrong."""
+        values = [str(variable.get("value", "")) for variable in self.env if variable["name"] == ADAPTERS_VARIABLE]
+        return read_adapter_names(values[-1].strip()) if values and self.model_names else ()
 
     @property
     def url(self) -> str:
@@ -242,6 +251,19 @@ def read_names(text: str) -> tuple[str, ...]:
         return tuple(shlex.split(text.replace(",", " ")))
     except ValueError:
         return ()
+
+
+def read_adapter_names(text: str) -> tuple[str, ...]:
+    """The names in LORA_MODULES: of a JSON array of objects, of one object, or of words NAME=PATH."""
+    try:
+        modules = parse_json(text) if text.startswith(("[", "{")) else []
+    except ValueError:
+        return ()
+    if isinstance(modules, dict):
+        modules = [modules]
+    named = [module.get("name") for module in modules if isinstance(module, dict)]
+    words = [word.partition("=")[0] for word in read_names(text) if "=" in word] if not text.startswith("{") else []
+    return tuple(name for name in [*named, *words] if isinstance(name, str) and name)
 
 
 def read_duration(text: str) -> int:

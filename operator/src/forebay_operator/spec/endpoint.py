@@ -3,12 +3,11 @@ with the same defaults, words and bounds; tests/unit/operator/test_contract.py c
 each field."""
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from forebay_operator.json_text import parse_json
+from forebay_operator.spec.served_names import find_names_in_arguments, read_adapter_names, read_names
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
@@ -24,6 +23,8 @@ MAX_REPLICAS = 1000
 """The schema's maximum of spec.replicas and of status.desiredReplicas."""
 
 ADAPTERS_VARIABLE = "LORA_MODULES"
+ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
+"""What it says stands above all other variables."""
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -209,6 +210,8 @@ class Endpoint(Spec):
     def model_names(self) -> tuple[str, ...]:
         """What clients may write as `model` for the model itself; none when only a Secret or a ConfigMap knows."""
         given = {variable["name"]: variable for variable in self.env}
+        if names := find_names_in_arguments(given.get(ARGUMENTS_VARIABLE, {}).get("value", "")):
+            return names
         for name in SERVED_NAME_VARIABLES:
             if "valueFrom" in given.get(name, {}):
                 return ()
@@ -240,30 +243,6 @@ class Endpoint(Spec):
     def sources(self) -> tuple[Source, ...]:
         """Where the model and the adapters come from."""
         return self.model, *(adapter.source for adapter in self.adapters)
-
-
-def read_names(text: str) -> tuple[str, ...]:
-    """The names in a list, as the server reads it (env_resolver.list_items): a JSON array, or words with commas or
-    blanks between them, in quotes where they have some. None in what it refuses."""
-    try:
-        if text.startswith("["):
-            return tuple(name for name in parse_json(text) if isinstance(name, str))
-        return tuple(shlex.split(text.replace(",", " ")))
-    except ValueError:
-        return ()
-
-
-def read_adapter_names(text: str) -> tuple[str, ...]:
-    """The names in LORA_MODULES: of a JSON array of objects, of one object, or of words NAME=PATH."""
-    try:
-        modules = parse_json(text) if text.startswith(("[", "{")) else []
-    except ValueError:
-        return ()
-    if isinstance(modules, dict):
-        modules = [modules]
-    named = [module.get("name") for module in modules if isinstance(module, dict)]
-    words = [word.partition("=")[0] for word in read_names(text) if "=" in word] if not text.startswith("{") else []
-    return tuple(name for name in [*named, *words] if isinstance(name, str) and name)
 
 
 def read_duration(text: str) -> int:

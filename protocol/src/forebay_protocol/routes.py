@@ -94,7 +94,7 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
         return Location("", probe)
     endpoint = ""
     if _names_endpoint(raw):
-        endpoint, raw = "".join(raw[1:2]), raw[2:]
+        endpoint, raw = _take_endpoint(raw)
         if not endpoint:
             return None
     after = _without_empty(raw)
@@ -123,9 +123,12 @@ def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
 def dialect_of(path: str) -> ApiDialect:
     """The API whose errors a path answers with, in any spelling, also for an unknown path."""
     raw = path.lstrip("/").split("/")
-    parts = _without_version(_without_empty(raw[2:] if _names_endpoint(raw) else raw))
+    parts = _without_version(_without_empty(_take_endpoint(raw)[1] if _names_endpoint(raw) else raw))
     return _DIALECTS.get(parts[0], ApiDialect.OPENAI) if parts else ApiDialect.OPENAI
 
+
+_BASES = ("openai", "v1")
+"""What base URLs are made of, besides /v2/ID."""
 
 _DIALECTS = {"messages": ApiDialect.ANTHROPIC, "responses": ApiDialect.RESPONSES}
 
@@ -135,9 +138,16 @@ def _names_endpoint(raw: list[str]) -> bool:
     return raw[0] == "v2" and not _is_cohere_path(_without_empty(raw))
 
 
+def _take_endpoint(raw: list[str]) -> tuple[str, list[str]]:
+    """The ID of a path that begins with /v2/ID, and what comes after it. "" for none, as where a client has an empty ID
+    before /openai/v1; any other slashes before the ID came together."""
+    endpoint, *rest = _without_empty(raw[1:]) or [""]
+    return ("", raw[2:]) if raw[1:2] == [""] and endpoint in _BASES else (endpoint, rest)
+
+
 def _without_version(parts: list[str]) -> list[str]:
     """The parts after a base URL, of the parts of a path without /v2/ID."""
-    return list(dropwhile(("openai", "v1").__contains__, parts))
+    return list(dropwhile(_BASES.__contains__, parts))
 
 
 def _is_route(parts: list[str]) -> bool:

@@ -9,12 +9,21 @@ SHORT, MEDIUM = 2, 5
 def find_nearest(name: str, known: Iterable[str]) -> str:
     """Find the known name that `name` is a misspelling of. Returns "" if there is none.
 
-    Of several names with the same distance it is the first in the alphabet.
+    A name that differs only by case, hyphens or spaces is the nearest. Of several names with the same distance it is the
+    first in the alphabet.
     """
+    known, folded = list(known), fold(name)
+    if alike := min((other for other in known if other != name and fold(other) == folded), default=""):
+        return alike
     limit = (len(name) > SHORT) + (len(name) > MEDIUM)
     similar = (other for other in known if abs(len(name) - len(other)) <= limit)
     distance, other = min(((edit_distance(name, like, limit), like) for like in similar), default=(limit + 1, ""))
     return other if distance <= limit else ""
+
+
+def fold(name: str) -> str:
+    """What is left of a name's spelling when case, hyphens, dots and blanks around it do not count."""
+    return name.strip().upper().replace("-", "_").replace(".", "_")
 
 
 def edit_distance(left: str, right: str, limit: int) -> int:

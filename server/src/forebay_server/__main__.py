@@ -49,7 +49,7 @@ def serve() -> int:
     _log_to_stderr()
     drain.stop_at_once_on_sigterm()
     env = os.environ
-    model = env.get("MODEL_NAME", "")
+    model = env.get("MODEL_NAME", "").strip()
     engine = journal.begin()
     state = ServerState(steps_since_last_call=engine.new_steps)
     try:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.http.form_reader import FormReader
-from forebay_gateway.http.multipart import LONGEST_PART_HEAD, read_part_head, read_parts
+from forebay_gateway.http.multipart import LONGEST_PART_HEAD, read_boundary, read_part_head, read_parts
 from tests.fuzz import fuzzed
 
 FORM = "multipart/form-data; boundary=x"
@@ -69,6 +69,14 @@ def test_a_part_without_headers_is_read() -> None:
 def test_a_filename_is_read_as_each_client_writes_it(written: str, filename: str | None) -> None:
     head = f'Content-Disposition: form-data; name="file"; {written}'
     assert read_part_head(head.encode()) == ("file", filename)
+
+
+@pytest.mark.parametrize("name", ["name", "filename"])
+def test_a_parameter_that_is_there_whole_and_in_sections_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="whole and in sections"):
+        read_part_head(f"Content-Disposition: form-data; {name}*=a; {name}*0=b".encode())
+    with pytest.raises(ValueError, match="whole and in sections"):
+        read_boundary("multipart/form-data; boundary*=a; boundary*0=b")
 
 
 def test_of_a_long_content_no_more_than_what_came_stays() -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -124,6 +126,33 @@ async def test_the_key_decides_before_anything_is_told(row: tuple[Any, str, str,
         with pytest.raises(Refused) as raised:
             handler.admit(port, head)
         assert raised.value.error.status == status
+
+
+@pytest.mark.parametrize("port", [None, CLOSED, OPEN])
+@pytest.mark.parametrize("path", [V1, "/nowhere", "/v2/none/run", "/v2/one/run/x", "*"])
+async def test_a_browser_may_ask_before_any_request(port: Any, path: str) -> None:
+    """Else its page could not read the refusal of the request itself."""
+    head = Head("OPTIONS", path.encode(), "1.1", [(b"access-control-request-method", b"POST")])
+    answers: list[int] = []
+    client = SimpleNamespace(answer=lambda status, *_: answers.append(status))
+    handler = handler_of_two()
+    await handler.serve(cast(ClientConnection, client), handler.admit(port, head))
+    assert answers == [200]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("path", ["/openai/v1/tokenizer_info", "/tokenizer_info", "/v1/responses/resp_1"])
+async def test_a_request_without_a_model_goes_to_the_only_endpoint(method: str, path: str) -> None:
+    charged: list[str] = []
+    client = cast(ClientConnection, SimpleNamespace(take_body=bytearray, charge=charged.append, tenant="team"))
+    handler, head = handler_of_two(), read_head(method, path, "a")
+    admission = handler.admit(None, head)
+    with pytest.raises(Refused) as raised:
+        await handler.serve(client, admission)
+    assert (raised.value.error.code, charged) == ("endpoint_not_ready", ["team"])
+    with pytest.raises(Refused) as raised:
+        await handler.serve(client, replace(admission, authorized=frozenset({OPEN, CLOSED})))
+    assert (raised.value.error.status, raised.value.error.code) == (409, "ambiguous_endpoint")
 
 
 async def test_a_gateway_that_drains_admits_nothing() -> None:

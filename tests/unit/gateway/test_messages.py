@@ -38,6 +38,11 @@ def test_a_pods_answer_that_is_no_error_of_openai_is_told_by_its_status(body: by
     assert "799" in errors.of_pod(799, body).message
 
 
+def test_a_message_repeats_the_beginning_of_a_name_only() -> None:
+    for error in (errors.no_model("😀" * 10_000_000), errors.no_endpoint("x" * 60_000)):
+        assert len(error.message) < 300
+
+
 def head(*lines: tuple[bytes, bytes], method: str = "POST") -> Head:
     return Head(method, b"/v1/x", "1.1", list(lines))
 

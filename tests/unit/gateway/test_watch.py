@@ -109,6 +109,7 @@ async def test_no_answer_ends_a_watch(failure: Any, monkeypatch: pytest.MonkeyPa
     ("value", "jobs"),
     [
         ("7", 7),
+        (" 7\n", 7),
         ("0", DEFAULT_JOBS),
         ("-1", DEFAULT_JOBS),
         ("²", DEFAULT_JOBS),

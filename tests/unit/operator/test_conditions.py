@@ -10,7 +10,7 @@ import yaml
 
 from cluster.pins import ROOT
 from forebay_operator.spec import parse_endpoint
-from forebay_operator.status.conditions import assess_invalid, find_transition, is_mere_progress
+from forebay_operator.status.conditions import MAX_MODELS, assess_invalid, find_transition, is_mere_progress
 from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.observed import Observed
 from forebay_operator.status.start_progress import Report, find_unread
@@ -316,3 +316,10 @@ def test_an_invalid_spec_is_a_stall_and_what_ran_before_still_counts(
     assert condition({"status": status}, "Stalled")["status"] == "True"
     assert (status["observedGeneration"], status["readyReplicas"]) == (3, len(pods))
     assert status["url"] == before["url"]
+
+
+def test_a_status_has_as_many_models_as_the_schema_allows() -> None:
+    value = " ".join(["x" * 600, *(f"m{number}" for number in range(300))])
+    endpoint = parse_endpoint(endpoint_manifest(env=[{"name": "SERVED_MODEL_NAME", "value": value}]))
+    models = find_status(endpoint, Observed(D, []), {}, NOW)["models"]
+    assert (len(models), models[0]) == (MAX_MODELS, "m0")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_operator.status.env_warnings import find_env_warnings, known_names, settable_names
+from forebay_operator.status.env_warnings import MAX_COMPARED, find_env_warnings, known_names, settable_names
 
 SETTABLE = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
 KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "reserved", "ROOT_PATH": "refused"}
@@ -19,6 +19,8 @@ KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "re
         ("NCCL_DEBUG", None),
         ("HTTP_PROXY", None),
         ("DTPYE", "DTYPE"),
+        ("max_model_len", "MAX_MODEL_LEN"),
+        ("Gpu-Memory-Utilization ", "GPU_MEMORY_UTILIZATION"),
         ("DYTP", None),
     ],
 )
@@ -37,3 +39,10 @@ def test_the_names_of_the_server_are_known() -> None:
     assert {"MODEL_NAME", "MAX_MODEL_LEN", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "HF_TOKEN"} <= settable_names()
     assert known_names()["ROOT_PATH"] == "refused"
     assert not {"ROOT_PATH", "HOST", "SWAP_SPACE"} & settable_names()
+
+
+def test_of_many_unknown_names_the_first_are_compared() -> None:
+    env = [{"name": f"MAX_MODEL_LE{letter}{number}"} for number in range(9) for letter in "ABCDEFGHIJKL"]
+    found = find_env_warnings([*env, {"name": "SWAP_SPACE"}], KNOWN, SETTABLE)
+    assert len(found) == MAX_COMPARED + 1
+    assert found[-1].startswith("spec.env: SWAP_SPACE has no effect")

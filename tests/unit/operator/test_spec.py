@@ -40,6 +40,15 @@ def test_models(model: str, parsed: Source, served: str) -> None:
         ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "my-model"}, ("my-model",)),
         ({"SERVED_MODEL_NAME": "a,b c"}, ("a", "b", "c")),
         ({"SERVED_MODEL_NAME": "a", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "b"}, ("b",)),
+        ({"SERVED_MODEL_NAME": "a", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": " "}, ("a",)),
+        ({"SERVED_MODEL_NAME": '["a", "b c"]'}, ("a", "b c")),
+        ({"SERVED_MODEL_NAME": "'b c', d"}, ("b c", "d")),
+        ({"SERVED_MODEL_NAME": "[]"}, ("org/model",)),
+        ({"SERVED_MODEL_NAME": "a", "VLLM_EXTRA_ARGS": "--served-model-name b 'c d' --seed 1"}, ("b", "c d")),
+        ({"VLLM_EXTRA_ARGS": "--seed 1 --served_model_name=b x"}, ("b",)),
+        ({"VLLM_EXTRA_ARGS": "--served-model-name 'b"}, ("org/model",)),
+        ({"VLLM_EXTRA_ARGS": "--seed 1"}, ("org/model",)),
+        ({"SERVED_MODEL_NAME": "['a']"}, ("org/model",)),
         ({"MAX_MODEL_LEN": "64"}, ("org/model",)),
     ],
 )
@@ -48,9 +57,29 @@ def test_the_served_names_can_be_set(env: dict[str, str], served: tuple[str, ...
     assert parse_endpoint(endpoint_manifest(env=variables)).served_names == served
 
 
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ('[{"name": "a", "path": "org/a"}, {"name": "b", "path": "/b"}]', ("a", "b")),
+        ('{"name": "a", "path": "org/a"}', ("a",)),
+        ("a=org/a b=/volume/b", ("a", "b")),
+        ('["a=org/a"]', ("a",)),
+        ("[]", ()),
+        (" ", ()),
+        ('[{"name"', ()),
+        ('[{"name": 5}, 7, null]', ()),
+        ("no-path", ()),
+    ],
+)
+def test_adapters_in_env_are_served_names_too(value: str, names: tuple[str, ...]) -> None:
+    env = [{"name": "LORA_MODULES", "value": value}]
+    assert parse_endpoint(endpoint_manifest(env=env)).served_names == ("org/model", *names)
+
+
 def test_a_served_name_from_a_secret_is_not_known_here() -> None:
     override = {"name": "SERVED_MODEL_NAME", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
-    assert parse_endpoint(endpoint_manifest(env=[override])).served_names == ()
+    adapters = {"name": "LORA_MODULES", "value": "a=org/a"}
+    assert parse_endpoint(endpoint_manifest(env=[override, adapters])).served_names == ()
 
 
 @pytest.mark.parametrize(

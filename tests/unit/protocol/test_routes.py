@@ -33,6 +33,7 @@ SPELLINGS = {
     "/v1//models": ("", MODELS),
     "/v1//chat//completions/": ("", CHAT),
     "/v2/one/openai//v1/models/": ("one", MODELS),
+    "/v2//one/openai/v1/models": ("one", MODELS),
     "/v1/models/org/model": ("", "/v1/models/org/model"),
     "/v1/models/org%2Fmodel": ("", "/v1/models/org%2Fmodel"),
     # rerankers: Jina and LiteLLM, cohere's client of each version
@@ -70,6 +71,8 @@ def test_every_spelling_of_a_url_is_understood(path: str) -> None:
     [
         ("/v2/one/run", "one", "run"),
         ("/v2/one//status/job-1/", "one", "status/job-1"),
+        ("/v2//one/run", "one", "run"),
+        ("//v2///one//status/job-1", "one", "status/job-1"),
         ("/v2/one/health", "one", "health"),
         ("/v2/team.one/openai/v10/models", "team.one", "openai/v10/models"),
         ("/v2/one/y/openai/v1/models", "one", "y/openai/v1/models"),
@@ -82,7 +85,8 @@ def test_what_is_no_route_of_the_api_is_left_to_the_job_api(path: str, endpoint:
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "", "/v1", "/v1/", "/v2", "/v2/", "/v2/one", "/v2/one/", "/v2//openai/v1/models", "/metrics", "/docs",
+        "/", "", "/v1", "/v1/", "/v2", "/v2/", "/v2/one", "/v2/one/", "/v2//openai/v1/models",
+        "/v2//v1/models", "/v2//run", "/metrics", "/docs",
         "/sleep", "/v1/load_lora_adapter", "/v1/../metrics", "/v2/x/openai/v1/../../metrics", "/v1/%2e%2e/metrics",
         "/V1/models", "/v10/models", "/x/v1/models", "/v1/embed", "/v1/files", "/tokenize/x", "/v1/chat", "/v1/audio",
         "/v1/chat/completions/x", "/v1/completions/x", "/v1/responses/a/b", "/v1/responses/a/cancel/b", "/rerank/x",
@@ -139,7 +143,7 @@ def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> Non
 
 
 @pytest.mark.parametrize(
-    "base", ["", "/v1", "/v1//v1", "/openai/v1", "/v2/one/openai/v1", "/v2/one/openai", "//v2/one/v1"]
+    "base", ["", "/v1", "/v1//v1", "/openai/v1", "/v2/one/openai/v1", "/v2/one/openai", "//v2/one/v1", "/v2//one/v1"]
 )
 @pytest.mark.parametrize(
     ("below", "api"),

@@ -32,6 +32,9 @@ def test_edit_distance_stops_at_its_limit(left: str, right: str, distance: int) 
         ("7", ["8", "16"], ""),
         ("", ["SEED"], ""),
         ("X" * 100_000, ["SEED"], ""),
+        ("max_model_len", ["MAX_MODEL_LEN", "MAX_MODEL_LEM"], "MAX_MODEL_LEN"),
+        (" Max-Model-Len", ["MAX_MODEL_LEN"], "MAX_MODEL_LEN"),
+        ("topp", ["TOP_P", "TOP_K"], ""),
     ],
 )
 def test_short_names_are_compared_strictly(name: str, known: list[str], nearest: str) -> None:

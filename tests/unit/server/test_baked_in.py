@@ -19,6 +19,15 @@ def test_the_file_sets_variables_and_takes_the_hub_offline(tmp_path: Path) -> No
     }
 
 
+def test_values_that_are_no_text_become_json(tmp_path: Path) -> None:
+    file = tmp_path / "local_model_args.json"
+    file.write_text(
+        '{"MODEL_NAME": "/models/a", "HF_OVERRIDES": {"a": [1]}, "ENFORCE_EAGER": true, "MAX_MODEL_LEN": 8}'
+    )
+    found = variables(file)
+    assert (found["HF_OVERRIDES"], found["ENFORCE_EAGER"], found["MAX_MODEL_LEN"]) == ('{"a": [1]}', "true", "8")
+
+
 def test_no_file_sets_nothing(tmp_path: Path) -> None:
     assert variables(tmp_path / "none.json") == {}
 

@@ -1,9 +1,11 @@
 """Errors in OpenAI's shape."""
 
+import time
+
 import pytest
 
 from forebay_protocol.errors import ApiError
-from forebay_server.serving.errors import clean, name_left_out, name_variables, of_status, of_vllm
+from forebay_server.serving.errors import LONGEST_MESSAGE, clean, name_left_out, name_variables, of_status, of_vllm
 
 
 @pytest.mark.parametrize(
@@ -11,6 +13,7 @@ from forebay_server.serving.errors import clean, name_left_out, name_variables, 
     [
         (400, {"message": "bad", "type": "BadRequestError", "param": "body.n", "code": 400}, (400, None, "n")),
         (404, {"message": "The model `x` does not exist."}, (404, "model_not_found", "model")),
+        (404, {"message": f"The model `{'x' * 9000}` does not exist."}, (404, "model_not_found", "model")),
         (
             404,
             {"message": "Response with id 'resp_1' not found.", "param": "response_id"},
@@ -79,6 +82,13 @@ def test_a_wrong_method_is_an_error_of_the_request() -> None:
 )
 def test_nothing_of_the_image_reaches_a_client(message: str, cleaned: str) -> None:
     assert clean(message) == cleaned
+
+
+@pytest.mark.parametrize("said", [" ", "\n", "x", "1 validation error for m\nx\n" + " " * 60_000 + "b"])
+def test_a_message_of_any_length_takes_no_time(said: str) -> None:
+    began = time.process_time()
+    assert len(clean(f"{said * 60_000 if len(said) == 1 else said} does not exist.")) <= LONGEST_MESSAGE
+    assert time.process_time() - began < 1
 
 
 def test_tools_that_are_left_out_are_named_where_tools_are_refused() -> None:

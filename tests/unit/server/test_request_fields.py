@@ -107,6 +107,11 @@ def test_greedy_sampling_is_asked_for_as_vllm_takes_it(
     assert adapted(path, **given) == wanted
 
 
+@pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
+def test_every_api_takes_a_top_p_of_0(path: str) -> None:
+    assert adapted(path, top_p=0.0, temperature=1) == {"temperature": 1, "top_k": 1}
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
@@ -317,6 +322,12 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
         (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),
         (MESSAGES, {"tools": [{"type": "new_thing_20301231", "name": "new"}]}, "The tool new has the type", "tools"),
+        (
+            MESSAGES,
+            {"tools": [{"type": "new_thing_20301231", "name": "y" * 1000}]},
+            f"The tool {'y' * 200}… has the type",
+            "tools",
+        ),
         (MESSAGES, {"tools": [{"type": "computer_20250124", "name": "computer"}]}, "The tool computer has", "tools"),
         (
             MESSAGES,

@@ -10,7 +10,7 @@ import pytest
 
 from forebay_server.asgi import Message, Receive, Scope, Send
 from forebay_server.config.settings import JobSettings
-from forebay_server.jobs.runsync import RunSync
+from forebay_server.jobs.runsync import RunSync, run
 from forebay_server.jobs.transport import WithinProcess
 
 
@@ -179,6 +179,11 @@ async def test_the_gateway_that_leaves_ends_the_job() -> None:
         ({"route": "/v2/x/runsync", "body": {"input": {}}}, "There is no POST /v2/x/runsync here."),
         ({"route": "/v1/load_lora_adapter", "body": {"a": 1}}, "There is no POST /v1/load_lora_adapter here."),
         ({"openai_route": "/v1/../metrics"}, "There is no GET /v1/../metrics here."),
+        ({"route": "/v1/models/\ud800"}, "The route must be a path"),
+        ({"route": "/v1/models\n"}, "The route must be a path"),
+        ({"route": "/x", "method": "\ud800"}, "There is no ? /x here."),
+        ({"prompt": "Hi", "sampling_params": {"\ud800": 1}}, "sampling_params has no ?."),
+        ({"prompt": "Hi", "sampling_params": {"x" * 1000: 1}}, f"sampling_params has no {'x' * 200}…."),
     ],
 )
 async def test_a_failed_job_says_why(content: object, error: str) -> None:
@@ -189,11 +194,28 @@ async def test_a_failed_job_says_why(content: object, error: str) -> None:
     assert error in answer["error"]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"input": {}, "policy": {"executionTimeout": "x"}}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"input": {}, "policy": {"executionTimeout": "x"}}',
+        b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
 async def test_a_body_that_is_no_job_is_a_bad_request(body: bytes) -> None:
     status, answer = await Client(body).ask(RunSync(App(), JobSettings()))
     assert status == 400
     assert "input" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["webhook", "s3Config"])
+async def test_what_only_the_job_api_does_is_refused_by_name(name: str) -> None:
+    app = App()
+    status, answer = await Client({"input": {"prompt": "Hi"}, name: {"a": 1}}).ask(RunSync(app, JobSettings()))
+    assert (status, answer["error"]["param"], app.seen) == (400, name, [])
+    assert (await Client({"input": {"prompt": "Hi"}, name: None}).ask(RunSync(app, JobSettings())))[0] == 200
 
 
 async def test_only_post_is_taken() -> None:
@@ -244,3 +266,21 @@ async def test_an_app_that_answers_nothing_is_an_error() -> None:
     with pytest.raises(RuntimeError):
         async with WithinProcess(silent, Client({}).scope).send("GET", "/", None):
             pass
+
+
+async def test_half_of_a_surrogate_pair_in_an_output_is_no_error() -> None:
+    _, answer = await Client({"input": {"prompt": "Hi \ud83d"}}).ask(RunSync(App(), JobSettings()))
+    assert answer["output"][0]["choices"] == [{"tokens": ["served: Hi ?"]}]
+    client = Client({"input": {"prompt": "Hi \ud83d"}})
+    client.scope["headers"].append((b"accept", b"application/x-ndjson"))
+    await RunSync(App(), JobSettings())(client.scope, client.receive, client.send)
+    assert json.loads(client.sent[-2]["body"]) == {"status": "COMPLETED"}
+
+
+async def test_an_input_that_is_nested_too_deeply_is_said_so() -> None:
+    messages: list[Any] = []
+    for _ in range(100_000):
+        messages = [messages]
+    transport = WithinProcess(App(), Client({}).scope)
+    outcome = await run({"openai_input": {"messages": messages}}, transport, JobSettings(), seconds=60)
+    assert outcome == {"error": "The input is nested too deeply.", "status": "FAILED"}

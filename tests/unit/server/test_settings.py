@@ -61,6 +61,11 @@ def test_every_variable_is_described() -> None:
         ({"DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "1.5"}, "batch_size_growth_factor", 1.5),
         ({"BATCH_SIZE_GROWTH_FACTOR": "2"}, "batch_size_growth_factor", 2.0),
         ({"MAX_CONCURRENCY": ""}, "max_concurrency", 30),
+        ({"MAX_CONCURRENCY": " 8\n"}, "max_concurrency", 8),
+        ({"MAX_CONCURRENCY": " "}, "max_concurrency", 30),
+        ({"REQUEST_TIMEOUT": "\n"}, "timeout", 3600.0),
+        ({"RAW_OPENAI_OUTPUT": " "}, "raw_openai_output", True),
+        ({"DEFAULT_MIN_BATCH_SIZE": " ", "MIN_BATCH_SIZE": "5"}, "min_batch_size", 5),
     ],
 )
 def test_both_spellings_of_the_job_settings_are_read(env: dict[str, str], attribute: str, value: object) -> None:
@@ -70,6 +75,12 @@ def test_both_spellings_of_the_job_settings_are_read(env: dict[str, str], attrib
 def test_the_start_is_limited_when_asked() -> None:
     settings = Settings.from_environment({"FOREBAY_AUTH": "None", "VLLM_STARTUP_TIMEOUT": "1200"})
     assert settings.startup_timeout == 1200
+    assert Settings.from_environment({"FOREBAY_AUTH": "None", "VLLM_STARTUP_TIMEOUT": " "}).startup_timeout is None
+
+
+def test_blanks_are_no_part_of_a_path() -> None:
+    for given, path in ((" ", "/cache"), ("/runpod-volume\n", "/runpod-volume")):
+        assert Settings.from_environment({"FOREBAY_AUTH": "None", "BASE_PATH": given}).base_path == Path(path)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +140,7 @@ def test_models_that_runpod_or_an_earlier_release_fetched_are_found(
         ({}, []),
         ({"TOKENIZER_NAME": "org/t", "MODEL_NAME": "org/m"}, ["org/m", "org/t"]),
         ({"SPECULATIVE_MODEL": "org/draft"}, ["org/draft"]),
+        ({"MODEL_NAME": "org/m\n"}, ["org/m"]),
         ({"LORA_MODULES": '[{"name": "a", "path": "org/a"}, {"name": "b", "path": "org/b"}]'}, ["org/a", "org/b"]),
         ({"LORA_MODULES": '{"name": "a", "path": "org/a"}'}, ["org/a"]),
         ({"LORA_MODULES": "a=org/a b=/volume/b"}, ["org/a", "/volume/b"]),

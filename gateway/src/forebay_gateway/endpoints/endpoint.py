@@ -111,7 +111,7 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
 
 def _jobs(env: Iterable[Manifest]) -> int:
     values = [str(each.get("value", "")) for each in env if each.get("name") == "MAX_CONCURRENCY"]
-    given = values[-1] if values else ""
+    given = values[-1].strip() if values else ""
     if not given.isdecimal() or given == "0":
         return DEFAULT_JOBS
     return int(given) if len(given) < len(str(MOST_JOBS)) else MOST_JOBS

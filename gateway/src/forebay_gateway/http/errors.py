@@ -80,7 +80,7 @@ def head_too_large(limit: int) -> ApiError:
 
 
 def no_endpoint(name: str) -> ApiError:
-    return ApiError(404, f"There is no endpoint '{name}' that this key opens.", "endpoint_not_found")
+    return ApiError(404, f"There is no endpoint '{shorten(name)}' that this key opens.", "endpoint_not_found")
 
 
 def file_too_large(limit: int) -> ApiError:
@@ -99,7 +99,7 @@ def file_too_large_for_store(limit: int, most: int) -> ApiError:
 
 
 def no_model(name: str) -> ApiError:
-    return ApiError(404, f"The model `{name}` does not exist.", "model_not_found", "model")
+    return ApiError(404, f"The model `{shorten(name)}` does not exist.", "model_not_found", "model")
 
 
 def ambiguous(model: str, ids: list[str]) -> ApiError:
@@ -108,9 +108,9 @@ def ambiguous(model: str, ids: list[str]) -> ApiError:
     return ApiError(409, text, "ambiguous_model", "model")
 
 
-def no_one_endpoint(ids: list[str]) -> ApiError:
+def no_one_endpoint(why: str, ids: list[str]) -> ApiError:
     listed = " or ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
-    text = f"Files and batches belong to an endpoint, and this key opens more than one. Use the URL of one: {listed}."
+    text = f"{why}, and there is more than one endpoint that may be meant. Use the URL of one: {listed}."
     return ApiError(409, text, "ambiguous_endpoint")
 
 

@@ -5,6 +5,7 @@
 
 import email
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 
@@ -78,7 +79,8 @@ def read_boundary(content_type: str) -> bytes:
         raise ValueError(f"its Content-Type has more than {LONGEST_PART_HEAD} characters")
     header = Message()
     header["content-type"] = content_type
-    boundary = header.get_boundary("")
+    with _whole_parameters():
+        boundary = header.get_boundary("")
     if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
         raise ValueError(f"its boundary is missing or longer than {LONGEST_BOUNDARY} characters")
     return boundary.encode()
@@ -101,9 +103,20 @@ def read_part_head(head: bytes) -> tuple[str, str | None]:
     for encoding in ("content-transfer-encoding", "content-encoding"):
         if str(message.get(encoding, "binary")).strip().lower() not in ("binary", "8bit", "7bit", "identity"):
             raise ValueError(f"a part has a {encoding}, which forms do not have")
-    name, filename = message.get_param("name", "", "content-disposition"), message.get_filename()
+    with _whole_parameters():
+        name, filename = message.get_param("name", "", "content-disposition"), message.get_filename()
     name = name if isinstance(name, str) else name[2]
     return _without_surrogates(name), None if filename is None else _without_surrogates(filename)
+
+
+@contextmanager
+def _whole_parameters() -> Iterator[None]:
+    """Raises ValueError where Python's parser of headers raises TypeError: for a parameter (RFC 2231) that is there
+    whole and in sections."""
+    try:
+        yield
+    except TypeError:
+        raise ValueError("a parameter of a header is there whole and in sections") from None
 
 
 def _without_surrogates(text: str) -> str:

@@ -27,6 +27,9 @@ MOST_FIELDS = 64
 MAX_FIELD_BYTES = 16 << 10
 """Bytes of the JSON of a field besides the input."""
 
+_NO_HOST = re.compile(r"[^!-$&-~]|\.\.|^\.")
+"""In what cannot be looked up: blanks, control characters, a zone, an empty label."""
+
 _TIMEOUT = (600.0, 5.0, 7 * DAY)
 _TTL = (DAY, 10.0, 7 * DAY)
 _WAIT = (90.0, 1.0, 300.0)
@@ -153,7 +156,8 @@ def _url(value: object) -> str:
         return ""
     try:
         place = URL(value.strip()) if isinstance(value, str) and len(value) <= LONGEST_URL else URL()
-        usable = place.scheme in ("http", "https") and place.raw_host and not re.search(r"[\s%]", place.raw_host)
+        host = place.raw_host
+        usable = place.scheme in ("http", "https") and host and place.port and not _NO_HOST.search(host)
     except ValueError:
         usable = False
     if not usable:

@@ -22,7 +22,7 @@ from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import asked_operation
 from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
 from forebay_gateway.http.parser import BodyLimit
-from forebay_gateway.http.routes import RouteKind, is_upload, read_path
+from forebay_gateway.http.routes import Path, RouteKind, is_upload, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
 from forebay_gateway.metrics import RELAYED
@@ -84,6 +84,8 @@ class RequestHandler:
             raise Refused(errors.DRAINING)
         own = port is not None
         path = read_path(head.method, head.target, shared=not own)
+        if path is None and head.is_preflight:  # so that a page can read the 404 that follows
+            path = Path("", "/", head.target, RouteKind.PASSIVE)
         if path and (path.kind is RouteKind.PROBE or head.is_preflight):  # neither needs a key
             if head.has_body:
                 raise Refused(errors.NO_BODY)
@@ -174,8 +176,11 @@ class RequestHandler:
             return
         fields = None
         if key is None:
-            fields = await self._read(client, admission, body)
-            key = self._by_model(fields.model, admission)
+            if path.kind is RouteKind.PASSIVE and not body:
+                key = self._only_endpoint(admission, "This request names no model")
+            else:
+                fields = await self._read(client, admission, body)
+                key = self._by_model(fields.model, admission)
             client.charge(key[0])
         worker = read_worker(admission.head)
         self._check_worker(key, worker)
@@ -235,10 +240,7 @@ class RequestHandler:
         head, key = admission.head, admission.key
         if self.jobs is None:
             raise Refused(errors.NO_FILES)
-        if key is None:
-            if len(admission.authorized) > 1:
-                raise Refused(errors.no_one_endpoint([self.directory.id_of(each) for each in admission.authorized]))
-            (key,) = admission.authorized
+        key = key or self._only_endpoint(admission, "Files and batches belong to an endpoint")
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         method = "GET" if head.method == "HEAD" else head.method
         query = head.target.partition(b"?")[2].decode("latin-1")
@@ -265,6 +267,13 @@ class RequestHandler:
         if not fields.model and (admission.key is None or admission.path.canonical in NEEDS_MODEL):
             raise Refused(MODEL_MISSING)
         return fields
+
+    def _only_endpoint(self, admission: Admission, why: str) -> EndpointKey:
+        """The one endpoint that a request without a model may mean. Raises Refused, saying `why`, for several."""
+        if len(admission.authorized) > 1:
+            raise Refused(errors.no_one_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
+        (key,) = admission.authorized
+        return key
 
     def _by_model(self, model: str, admission: Admission) -> EndpointKey:
         endpoints = [self.directory.endpoint(key) for key in admission.authorized]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from forebay_operator.spec.served_names import find_names_in_arguments, read_adapter_names, read_names
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
@@ -20,6 +21,10 @@ FIRST_REPLICAS = 1
 
 MAX_REPLICAS = 1000
 """The schema's maximum of spec.replicas and of status.desiredReplicas."""
+
+ADAPTERS_VARIABLE = "LORA_MODULES"
+ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
+"""What it says stands above all other variables."""
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -205,15 +210,28 @@ class Endpoint(Spec):
     def model_names(self) -> tuple[str, ...]:
         """What clients may write as `model` for the model itself; none when only a Secret or a ConfigMap knows."""
         given = {variable["name"]: variable for variable in self.env}
+        if names := find_names_in_arguments(given.get(ARGUMENTS_VARIABLE, {}).get("value", "")):
+            return names
         for name in SERVED_NAME_VARIABLES:
-            if name in given:
-                return tuple(given[name].get("value", "").replace(",", " ").split())
+            if "valueFrom" in given.get(name, {}):
+                return ()
+            if value := given.get(name, {}).get("value", "").strip():
+                if names := read_names(value):
+                    return names
+                break
         return (self.model.source if self.model.kind == "hub" else self.name,)
 
     @property
     def served_names(self) -> tuple[str, ...]:
         """What clients may write as `model`, adapters included."""
-        return self.model_names + tuple(adapter.name for adapter in self.adapters)
+        return self.model_names + (tuple(adapter.name for adapter in self.adapters) or self._adapters_in_env)
+
+    @property
+    def _adapters_in_env(self) -> tuple[str, ...]:
+        """The names of the adapters that env has, as in RunPod's templates; none where the model's is not known, as
+        a list without it would be wrong."""
+        values = [str(variable.get("value", "")) for variable in self.env if variable["name"] == ADAPTERS_VARIABLE]
+        return read_adapter_names(values[-1].strip()) if values and self.model_names else ()
 
     @property
     def url(self) -> str:

@@ -13,6 +13,9 @@ from forebay_operator.status.observed import Observed, has_loaded
 from forebay_operator.status.readiness import STEPS, Readiness, compute_readiness
 from forebay_operator.status.start_progress import find_last_start
 
+MAX_MODELS, MAX_MODEL_NAME = 256, 512
+"""Names of models, and characters of one, that the schema allows in a status; with more nothing is written."""
+
 MAX_MESSAGE = 32768
 """Characters of a condition's message that the API conventions allow."""
 
@@ -33,7 +36,7 @@ def assess(
     status: dict[str, Any] = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
-        "models": list(endpoint.served_names),
+        "models": [name for name in endpoint.served_names if len(name) <= MAX_MODEL_NAME][:MAX_MODELS],
         "selector": labels.selector_string(endpoint.name),
         "desiredReplicas": endpoint.replicas,
         **_count(observed, wanted),

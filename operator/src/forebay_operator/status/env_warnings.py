@@ -8,6 +8,7 @@ mean something to a library in the pod, so it passes.
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from importlib import resources
+from itertools import islice
 
 from forebay_operator.spec import Manifest
 from forebay_protocol.spelling import find_nearest
@@ -20,6 +21,10 @@ NO_EFFECT = {
 """Status of a name that the server knows and ignores, with the reason."""
 
 NO_SUGGESTION = {*NO_EFFECT, "refused"}
+
+
+MAX_COMPARED = 64
+"""Unknown names of one endpoint that are compared with the settable ones, which takes a millisecond for each."""
 
 
 @cache
@@ -38,10 +43,12 @@ def settable_names() -> frozenset[str]:
 def find_env_warnings(env: Iterable[Manifest], known: Mapping[str, str], settable: frozenset[str]) -> list[str]:
     """One sentence for each variable without effect, and for each that is not known but near one that can be set."""
     sentences = []
-    for name in (variable["name"] for variable in env):
+    names = [variable["name"] for variable in env]
+    compared = set(islice((name for name in names if name not in known), MAX_COMPARED))
+    for name in names:
         if reason := NO_EFFECT.get(known.get(name, "")):
             sentences.append(f"spec.env: {name} has no effect: {reason}")
-        elif name not in known and (nearest := _find_nearest(name, settable)):
+        elif name in compared and (nearest := _find_nearest(name, settable)):
             sentences.append(f"spec.env: {name} is not known to the server; did you mean {nearest}?")
     return sentences
 

@@ -217,7 +217,7 @@ _ADAPTERS: Mapping[str, Collection[Adapt]] = {
     f"{CHAT}/batch": (adapt_format, adapt_guided, adapt_greedy),
     COMPLETIONS: (adapt_format, adapt_guided, adapt_greedy, adapt_suffix),
     RESPONSES: (adapt_text, adapt_guided, adapt_greedy, adapt_openai_history, refuse_conversation),
-    MESSAGES: (adapt_output_format, adapt_guided_messages, adapt_anthropic_history),
+    MESSAGES: (adapt_output_format, adapt_guided_messages, adapt_greedy, adapt_anthropic_history),
     f"{MESSAGES}/count_tokens": (adapt_anthropic_history,),
 }
 
@@ -227,11 +227,11 @@ _TOOL_ADAPTERS: Mapping[str, Callable[[Fields], Adapted]] = {
 }
 """These run last, because the conversion of a history may add tools."""
 
-_FOR_OPENAI = re.compile(
-    rb'"(?:guided_|response_format"|suffix"|n"\s*:\s*(?:[2-9]|1\d)|top_p"\s*:\s*0(?:\.0*)?\s*[,}])'
-)
+_TOP_P_0 = r'top_p"\s*:\s*0(?:\.0*)?\s*[,}]'
+_FOR_OPENAI = re.compile(rb'"(?:guided_|response_format"|suffix"|n"\s*:\s*(?:[2-9]|1\d)|%s)' % _TOP_P_0.encode())
 _OF_ANTHROPIC = (
     "guided_",
+    _TOP_P_0,
     'file"',
     'output_format"',
     r'tools"\s*:\s*\[\s*\]',

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from forebay_protocol.errors import shorten
 from forebay_server.compat.incompatible import Incompatible
 
 Fields = dict[str, Any]
@@ -120,16 +121,16 @@ def adapt_anthropic_tools(fields: Fields) -> Adapted:
         elif known := next((CLIENT_TOOLS[prefix] for prefix in CLIENT_TOOLS if kind.startswith(prefix)), None):
             adapted.append({"name": tool.get("name"), **known})
         else:
-            name = tool.get("name") or kind
+            name = shorten(str(tool.get("name") or kind))
             raise Incompatible(
-                f"The tool {name} has the type {kind}, which only Anthropic's own models know. Describe it by "
+                f"The tool {name} has the type {shorten(kind)}, which only Anthropic's own models know. Describe it by "
                 "input_schema.",
                 "tools",
             )
     forces = kind_of(choice) in ("any", "tool")
     forced = choice.get("name") if isinstance(choice, dict) and choice.get("type") == "tool" else None
     if forces and (forced in left_out or (left_out and not adapted)):
-        name = forced if forced in left_out else left_out[0]
+        name = shorten(forced if forced in left_out else left_out[0])
         raise Incompatible(f"The tool {name} is one that Anthropic's servers run; there is none here.", "tool_choice")
     if left_out and not adapted:
         return _without_tools(fields, choice is None or kind_of(choice) in ("auto", "none")), tuple(left_out)

@@ -25,7 +25,8 @@ def variables(file: Path) -> dict[str, str]:
         raise _wrong(file, f"cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise _wrong(file, "is not a JSON object")
-    baked = {name: str(value) for name, value in content.items() if value not in (None, "")}
+    given = {name: value for name, value in content.items() if value not in (None, "")}
+    baked = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
     if "MODEL_NAME" not in baked:
         raise _wrong(file, "has no MODEL_NAME")
     return baked | OFFLINE

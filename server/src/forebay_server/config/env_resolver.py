@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from forebay_protocol.spelling import suggest
+from forebay_protocol.spelling import fold, suggest
 from forebay_server.config import speculative, variable_names
 from forebay_server.config.vllm_flags import Flag, FlagKind, upper_case
 
@@ -19,6 +19,8 @@ FALSE = frozenset({"false", "0", "no", "off"})
 
 _PAIR = re.compile(r"\s*(?P<name>[\w.-]+)\s*=\s*(?P<value>[\w.+-]+)\s*")
 """One pair of a dictionary in the older spelling."""
+
+_EMPTY_LIST = re.compile(r"\[\s*\]")
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 
@@ -116,12 +118,13 @@ def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str,
 
 
 def _is_unset(flag: Flag, value: str) -> bool:
-    """Whether a value counts as unset. RunPod's templates have 0 and None for unset variables."""
+    """Whether a value counts as unset. RunPod's templates have 0, None and [] for unset variables."""
     word = value.strip()
     return (
         not word
         or (flag.name in variable_names.ZERO_IS_UNSET and word == "0")
         or (flag.default is None and word == "None")
+        or (flag.kind in (FlagKind.LIST, FlagKind.REPEATED) and _EMPTY_LIST.fullmatch(word) is not None)
     )
 
 
@@ -167,12 +170,13 @@ def option_arguments(flag: Flag, value: str) -> list[str]:
 
 
 def value_text(flag: Flag, value: str) -> str:
-    """Convert a dictionary of pairs such as image=2,video=1 to JSON. Returns any other value as it is.
+    """A value as vLLM's parser accepts it.
 
-    LIMIT_MM_PER_PROMPT had this form in older versions of vLLM.
+    A dictionary of pairs such as image=2,video=1 becomes JSON. LIMIT_MM_PER_PROMPT had this form in older versions of
+    vLLM. Any other value loses the spaces around it, except a chat template, which may begin with some.
     """
     if flag.type != "json":
-        return value
+        return value if flag.name == "CHAT_TEMPLATE" else value.strip()
     pairs = [_PAIR.fullmatch(part) for part in value.split(",")]
     if not all(pairs):
         return value
@@ -196,7 +200,7 @@ def list_items(value: str) -> list[str]:
     if text.startswith("["):
         try:
             items = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"expected a JSON list: {error}") from error
         return [item if isinstance(item, str) else json.dumps(item) for item in items]
     if text.startswith("{"):
@@ -256,5 +260,7 @@ def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], 
             result.ignored.append(f"{name} is ignored: vLLM has removed it. {remedy}")
         elif name in negations and name not in known:
             result.ignored.append(f"{name} has no effect here. Set {negations[name]}, to false or to true.")
-        elif name not in known and _NAME.fullmatch(name) and (suggestion := suggest(name, right_names)):
+        elif name in known or not (_NAME.fullmatch(name) or fold(name) in right_names):
+            continue
+        elif suggestion := suggest(name, right_names):
             result.warnings.append(f"{name} is not known.{suggestion}")

@@ -14,7 +14,7 @@ def repositories(env: Mapping[str, str]) -> list[str]:
 
     Values of another form, such as a path, may be among them. vLLM itself reports invalid ones.
     """
-    named = [env.get(name, "") for name in ("MODEL_NAME", "TOKENIZER_NAME", "SPECULATIVE_MODEL")]
+    named = [env.get(name, "").strip() for name in ("MODEL_NAME", "TOKENIZER_NAME", "SPECULATIVE_MODEL")]
     return [name for name in (*named, *_adapters(env.get("LORA_MODULES", ""))) if 0 < len(name) <= LONGEST]
 
 

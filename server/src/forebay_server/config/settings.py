@@ -145,7 +145,7 @@ class Settings:
                 stuck=_number(env, "FOREBAY_ENGINE_STUCK_SECONDS", 1, 86400),
                 probe=_seconds(env, "FOREBAY_ENGINE_PROBE_SECONDS"),
             ),
-            startup_timeout=_seconds(env, "VLLM_STARTUP_TIMEOUT") if env.get("VLLM_STARTUP_TIMEOUT") else None,
+            startup_timeout=_seconds(env, "VLLM_STARTUP_TIMEOUT") if _read(env, "VLLM_STARTUP_TIMEOUT") else None,
             auto_tool_call_parser=_boolean(env, parser_choice.SETTING),
             strict_max_tokens=_boolean(env, "STRICT_MAX_TOKENS"),
             jobs=JobSettings.from_environment(env),
@@ -207,14 +207,16 @@ def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: st
 
 
 def _read(env: Mapping[str, str], name: str) -> str:
-    return env.get(name) or env.get(OTHER_SPELLINGS.get(name, name)) or DEFAULTS[name]
+    """The value without blanks around it. One of blanks alone is not set, as with the flags of vLLM."""
+    given = (env.get(each, "").strip() for each in (name, OTHER_SPELLINGS.get(name, name)))
+    return next(filter(None, given), DEFAULTS[name])
 
 
 def _boolean(env: Mapping[str, str], name: str) -> bool:
     raw = _read(env, name)
-    if raw.strip().lower() in TRUE:
+    if raw.lower() in TRUE:
         return True
-    if raw.strip().lower() in FALSE:
+    if raw.lower() in FALSE:
         return False
     raise _wrong(name, raw, EXPECTED["bool"])
 

@@ -79,7 +79,7 @@ def call_of(content: object, *, raw: bool = False) -> Call:
 
 
 def _call(method: str, path: object, body: object, form: Form, batching: dict[str, float] | None = None) -> Call:
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str) or not path.isprintable() or not path:
         raise JobError("The route must be a path such as /v1/chat/completions.")
     if body is not None and not isinstance(body, dict):
         raise JobError("The body of the request must be an object.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from forebay_protocol.errors import shorten
 from forebay_protocol.spelling import edit_distance, suggest
 from forebay_server.compat.paths import CHAT, COMPLETIONS
 from forebay_server.compat.request_fields import GUIDED
@@ -236,7 +237,7 @@ def sampling_fields(parameters: Mapping[str, Any], path: str, *, raw: bool) -> d
             if not nothing:
                 raise JobError(_misplaced(name))
         elif name not in known:
-            raise JobError(f"sampling_params has no {name}.{suggest(name, known)}")
+            raise JobError(f"sampling_params has no {shorten(name)}.{suggest(name, known)}")
         else:
             if nothing and name in (*RENAMED, *RENAMED.values()):
                 continue

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any
 
 from forebay_protocol import pod
-from forebay_protocol.errors import ApiError
+from forebay_protocol.errors import ApiError, shorten
 from forebay_server.asgi import App, Receive, Scope, Send
 from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.request_fields import adapt_fields
@@ -27,6 +27,13 @@ log = logging.getLogger(__name__)
 
 JOB_LINES = pod.JOB_LINES.encode()
 """Each line is {"output": ITEM}, and the last the job's {"status"}, with {"error"} where it failed."""
+
+
+NOT_HERE = {
+    "webhook": "webhook has no effect at a pod: leave it out, or send the job to a gateway that has the job API.",
+    "s3Config": "s3Config is not supported: leave it out.",
+}
+"""Fields of a job beside its input that RunPod has and a pod has not -> what to do."""
 
 
 class RunSync:
@@ -63,9 +70,12 @@ class RunSync:
             if not isinstance(job, dict) or "input" not in job:
                 raise ValueError("it has no input")
             seconds = _time_limit(job, self._settings)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             invalid = ApiError(400, f'The body must be JSON such as {{"input": {{"prompt": "Hello"}}}}: {error}.')
             await send_error(invalid, send)
+            return
+        if asked := next((name for name in NOT_HERE if job.get(name)), ""):
+            await send_error(ApiError(400, NOT_HERE[asked], "unsupported_parameter", asked), send)
             return
         transport = WithinProcess(self._app, scope)
         if (b"accept", JOB_LINES) in scope["headers"]:
@@ -129,6 +139,8 @@ async def run_to(
         return {"error": str(error), "status": "FAILED"}
     except TimeoutError:
         return {"error": f"The job took longer than {seconds:g} s.", "status": "TIMED_OUT"}
+    except RecursionError:
+        return {"error": "The input is nested too deeply.", "status": "FAILED"}
     except Exception:
         log.exception("A job failed")
         return {"error": "The server had an error while it ran the job.", "status": "FAILED"}
@@ -145,7 +157,7 @@ async def resolve(content: object, transport: Transport, *, raw: bool = False) -
     path, _, query = call.path.partition("?")
     route = routes.read_path(path)
     if not route.served or route.open or routes.RUNSYNC.match(route.path):
-        raise JobError(f"There is no {call.method} {call.path} here.")
+        raise JobError(f"There is no {shorten(call.method)} {shorten(call.path)} here.")
     path = route.path + (f"?{query}" if query else "")
     body = call.body
     if body is not None:
@@ -220,8 +232,7 @@ async def _send_lines(send: Send, content: object, transport: Transport, setting
     """Send a line for each item of the output when it arrives, and a last line with the status."""
 
     async def write(line: dict[str, Any]) -> None:
-        text = json.dumps(line, ensure_ascii=False) + "\n"
-        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": _encode(line) + b"\n", "more_body": True})
 
     headers = [(b"content-type", JOB_LINES)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -230,7 +241,12 @@ async def _send_lines(send: Send, content: object, transport: Transport, setting
 
 
 async def _send_json(send: Send, content: dict[str, Any]) -> None:
-    body = json.dumps(content, ensure_ascii=False).encode()
+    body = _encode(content)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    """JSON. Half of a surrogate pair, as clients that cut text write it, becomes a question mark."""
+    return json.dumps(content, ensure_ascii=False).encode(errors="replace")

@@ -29,6 +29,10 @@ _PLACES = re.compile(
 )
 
 
+LONGEST_MESSAGE = 2000
+"""Characters of a message of vLLM's."""
+
+
 def refusal(error: ApiError, api: ApiDialect) -> App:
     """An app that answers every request with this error."""
 
@@ -129,8 +133,11 @@ def name_left_out(error: ApiError, tools: Sequence[str]) -> ApiError:
 def clean(message: str) -> str:
     """Rewrite `message` as a sentence, without tracebacks, memory addresses and paths of the image.
 
-    It names variables instead of flags.
+    It names variables instead of flags. A long message is cut to its beginning and its end: vLLM repeats what a client
+    sent, and a pattern may take quadratic time over it.
     """
+    if len(message) > LONGEST_MESSAGE:
+        message = "…".join((message[: LONGEST_MESSAGE // 2], message[1 - LONGEST_MESSAGE // 2 :]))
     return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
 
 

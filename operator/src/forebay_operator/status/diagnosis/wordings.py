@@ -75,6 +75,9 @@ FORBIDDEN_WORDINGS: Wordings = (*REFUSALS[:-1], (r"", reasons.FORBIDDEN))
 """Of objects that it does not let the operator make."""
 
 
+MAX_SEARCHED = 4096
+"""Characters of a text that are searched, which may take the square of it: users put words of theirs into it."""
+
 _ID = re.compile(r"(?<![\w:])[0-9a-f]{64}\b")
 """Of a container or a sandbox; a digest of an image comes after a colon."""
 
@@ -87,5 +90,6 @@ def quote(text: str, limit: int = 1000) -> str:
 
 def recognize(wordings: Wordings, text: str, limit: int = 1000) -> Diagnosis:
     """The first reason whose pattern is in the text, with the text itself, cut to `limit` characters, as message."""
-    reason = next(reason for pattern, reason in wordings if re.search(pattern, text, re.DOTALL))
+    searched = text[:MAX_SEARCHED]
+    reason = next(reason for pattern, reason in wordings if re.search(pattern, searched, re.DOTALL))
     return reason.diagnose(quote(text, limit))

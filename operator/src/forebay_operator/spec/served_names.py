@@ -1,0 +1,48 @@
+"""The names that clients may write as `model`, in the values of variables, read as the server reads them. Pure."""
+
+import shlex
+
+from forebay_operator.json_text import parse_json
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """The names in a list, as the server reads it (env_resolver.list_items): a JSON array, or words with commas or
+    blanks between them, in quotes where they have some. None in what it refuses."""
+    try:
+        if text.startswith("["):
+            return tuple(name for name in parse_json(text) if isinstance(name, str))
+        return tuple(shlex.split(text.replace(",", " ")))
+    except ValueError:
+        return ()
+
+
+def find_names_in_arguments(text: str) -> tuple[str, ...]:
+    """The names that --served-model-name has in arguments of `vllm serve`; none where it is not there."""
+    try:
+        words = shlex.split(text) if "served" in text else []
+    except ValueError:
+        return ()
+    names: list[str] = []
+    follows = False
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option.replace("_", "-") == "--served-model-name":
+            names, follows = [value] if equals else [], not equals
+        elif word.startswith("-"):
+            follows = False
+        elif follows:
+            names.append(word)
+    return tuple(names)
+
+
+def read_adapter_names(text: str) -> tuple[str, ...]:
+    """The names in LORA_MODULES: of a JSON array of objects, of one object, or of words NAME=PATH."""
+    try:
+        modules = parse_json(text) if text.startswith(("[", "{")) else []
+    except ValueError:
+        return ()
+    if isinstance(modules, dict):
+        modules = [modules]
+    named = [module.get("name") for module in modules if isinstance(module, dict)]
+    words = [word.partition("=")[0] for word in read_names(text) if "=" in word] if not text.startswith("{") else []
+    return tuple(name for name in [*named, *words] if isinstance(name, str) and name)

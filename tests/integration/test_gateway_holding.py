@@ -125,6 +125,14 @@ def refusing(gateway: Gateway) -> Iterator[int]:
     assert gateway.replicas("refusing") == 0
 
 
+def test_a_model_name_that_may_be_in_a_secret_wakes_its_endpoint(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    gateway.endpoint("hidden", envFrom=[{"secretRef": {"name": "settings"}}])
+    asking = pool.submit(gateway.client(gateway.url("hidden")).chat.completions.create, model="mine", messages=HELLO)
+    wait_for(lambda: gateway.replicas("hidden") == 1, "it is started")
+    with ready_pod(gateway, "hidden"):
+        assert asking.result(30).choices[0].message.content == TEXT
+
+
 def test_the_official_client_raises_what_it_raises_with_openai(gateway: Gateway, refusing: int) -> None:
     base = gateway.url("refusing")
     with pytest.raises(openai.AuthenticationError):

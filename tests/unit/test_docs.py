@@ -10,7 +10,8 @@ from cluster.pins import ROOT
 from forebay_gateway.jobs.submission import read_submission
 from forebay_protocol.errors import WRONG_KEY, ApiDialect
 from forebay_server.compat.fill_in import TOKENS, FillIn
-from forebay_server.compat.request_fields import CHAT, COMPLETIONS, adapt_fields
+from forebay_server.compat.paths import CHAT, COMPLETIONS
+from forebay_server.compat.request_fields import adapt_fields
 from forebay_server.compat.unsupported_fields import NO_EFFECT
 from forebay_server.jobs.calls import Form, call_of
 

@@ -63,6 +63,23 @@ def test_stalled_counts_only_for_the_latest_change(observed: int, stalled: bool)
 
 
 @pytest.mark.parametrize(
+    ("spec", "models", "all_models"),
+    [
+        ({"env": [{"name": "SERVED_MODEL_NAME", "value": "a"}]}, ["a"], True),
+        ({}, [], False),
+        ({"envFrom": [{"secretRef": {"name": "settings"}}]}, ["a"], False),
+        ({"env": [{"name": "LORA_MODULES", "valueFrom": {"secretKeyRef": {}}}]}, ["a"], False),
+        ({"env": [{"name": "VLLM_CONFIG_FILE", "value": "/config/vllm.yaml"}]}, ["a"], False),
+        ({"env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {}}}]}, ["a"], True),
+    ],
+)
+def test_names_of_models_may_be_hidden_in_a_secret_or_a_file(
+    spec: dict[str, Any], models: list[str], all_models: bool
+) -> None:
+    assert read_endpoint(manifest(spec, status={"models": models})).all_models is all_models
+
+
+@pytest.mark.parametrize(
     ("startup", "told"),
     [
         ({"step": "Importing"}, "Importing"),

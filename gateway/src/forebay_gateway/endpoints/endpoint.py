@@ -21,6 +21,11 @@ DEFAULT_JOBS = 30
 MOST_JOBS = 1000
 """That run on one pod at once, whatever its manifest says."""
 
+NAME_VARIABLES = frozenset(
+    {"OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME", "LORA_MODULES", "VLLM_EXTRA_ARGS", "VLLM_CONFIG_FILE"}
+)
+"""Variables that can give models names."""
+
 
 _POD_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
@@ -33,6 +38,8 @@ class Endpoint:
         replicas: None while spec.replicas is absent, which the operator fills in within seconds.
         scales: spec.scaling is there, so that a request may start it.
         open: no key is asked for.
+        models: the names of its models that the operator knows.
+        all_models: `models` has every name, as no Secret, ConfigMap or file can add one.
         step, percent, eta: how far the start is; "" and -1 for what is not known. `eta` in seconds.
         stalled: nothing but a change by the user helps, and the operator has seen the latest change.
         ready, reason, message: of the Ready condition.
@@ -54,6 +61,7 @@ class Endpoint:
     step: str
     percent: int
     eta: int
+    all_models: bool = True
     jobs: int = DEFAULT_JOBS
     ready: bool = False
     pods: int = 0
@@ -97,6 +105,9 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
         suspended=bool(spec.get("suspend")),
         open=(spec.get("auth") or {}).get("mode") == "None",
         models=tuple(status.get("models") or ()),
+        all_models=bool(status.get("models"))
+        and not spec.get("envFrom")
+        and not _has_hidden_names(spec.get("env") or ()),
         reason=ready.get("reason", ""),
         message=ready.get("message", ""),
         stalled=stalled.get("status") == "True" and current,
@@ -107,6 +118,12 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
         ready=ready.get("status") == "True",
         pods=int(status.get("replicas") or 0),
     )
+
+
+def _has_hidden_names(env: Iterable[Manifest]) -> bool:
+    """Whether a Secret, a ConfigMap or a file may have a name of a model."""
+    named = [variable for variable in env if variable.get("name") in NAME_VARIABLES]
+    return any("valueFrom" in variable or variable["name"] == "VLLM_CONFIG_FILE" for variable in named)
 
 
 def _jobs(env: Iterable[Manifest]) -> int:

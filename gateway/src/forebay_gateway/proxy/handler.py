@@ -344,7 +344,7 @@ class RequestHandler:
         if fields is None:
             fields = request.fields = await self._read(request.client, request.admission, request.body)
         endpoint = self.directory.endpoint(key)
-        if endpoint and fields.model and endpoint.models and fields.model not in endpoint.models:
+        if endpoint and fields.model and endpoint.all_models and fields.model not in endpoint.models:
             raise Refused(errors.no_model(fields.model))
         head = request.admission.head
         streams = fields.stream and head.version == "1.1"  # HTTP/1.0 knows no chunks

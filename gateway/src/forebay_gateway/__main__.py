@@ -16,6 +16,7 @@ from forebay_gateway.job_services import VALKEY_URL
 from forebay_gateway.jobs.receivers import read_namespaces, read_networks
 from forebay_gateway.process_limits import give_back_memory
 from forebay_gateway.settings import Limits
+from forebay_kube.name_list import read_names
 from forebay_kube.own_namespace import read_own_namespace
 
 LIMIT_OPTIONS = {
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("namespace", own, "the operator's namespace, where the digests of keys are")
     add("home_namespace", "default", "namespace whose endpoints have their bare name as id")
     watched = "namespaces to watch, separated by commas; none means all"
-    add("watch_namespaces", "", watched, type=lambda text: [each for name in text.split(",") if (each := name.strip())])
+    add("watch_namespaces", "", watched, type=read_names)
     add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
     where = "where jobs are: in the memory of this one gateway, in Valkey for any number of gateways, or nowhere"
     add("jobs", "memory", where, choices=("memory", "valkey", "off"))

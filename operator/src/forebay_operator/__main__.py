@@ -8,9 +8,10 @@ from typing import Any
 
 import uvloop
 
+from forebay_kube.name_list import read_names
 from forebay_kube.own_namespace import read_own_namespace
 from forebay_operator.app import Operator
-from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
+from forebay_operator.arguments import read_boolean, read_cidrs, read_peers, read_share
 from forebay_operator.controller.workers import RESYNC_INTERVAL
 from forebay_protocol.pod import OPS_PORT
 

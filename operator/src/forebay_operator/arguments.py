@@ -4,6 +4,7 @@ import argparse
 import json
 from ipaddress import ip_network
 
+from forebay_kube.name_list import read_names
 from forebay_operator.spec import Manifest
 
 
@@ -42,8 +43,3 @@ def read_share(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and up to 1")
     return share
-
-
-def read_names(text: str) -> list[str]:
-    """Words that are separated by commas."""
-    return [name for each in text.split(",") if (name := each.strip())]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay_gateway.settings import Network
+from forebay_kube.name_list import read_names
 
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 """IPv6 addresses that end with an IPv4 address (RFC 6052, RFC 4291, RFC 2765); of others ipaddress knows."""
@@ -142,13 +143,13 @@ def _address_or_none(text: str) -> Any:
 
 
 def read_networks(text: str) -> list[Network]:
-    """Of CIDRs, separated by commas. Raises ValueError."""
-    return [ipaddress.ip_network(each.strip()) for each in text.split(",") if each.strip()]
+    """The networks in a list of CIDRs, separated by commas. Raises ValueError for another text."""
+    return [ipaddress.ip_network(each) for each in read_names(text)]
 
 
 def read_namespaces(text: str) -> list[str]:
-    """Of names, separated by commas. Raises ValueError."""
-    names = [each.strip() for each in text.split(",") if each.strip()]
+    """The namespaces in a list of names, separated by commas. Raises ValueError for what can be no namespace."""
+    names = read_names(text)
     if wrong := [each for each in names if not re.fullmatch(_LABEL, each)]:
         raise ValueError(f"{wrong[0]!r} is no name of a namespace")
     return names

@@ -18,7 +18,7 @@ from forebay_gateway.batches.document_store import DocumentStore, MemoryDocument
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.http_api import BatchApi
 from forebay_gateway.batches.processor import BatchProcessor
-from forebay_gateway.batches.upload import longest_upload
+from forebay_gateway.batches.upload import max_upload_seconds
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
 from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.balancer import Balancer
@@ -169,14 +169,14 @@ async def open_job_services(
     cipher = KeyCipher(keys.secret)
     receivers = Receivers(parsed.webhook_networks, parsed.webhook_namespaces)
     bucket = open_bucket(parsed, keys.secret)
-    upload_seconds = longest_upload(parsed.file_bytes, parsed.body_seconds, parsed.bucket_seconds)
+    upload_seconds = max_upload_seconds(parsed.file_bytes, parsed.body_seconds, parsed.bucket_seconds)
     async with (
         _open(parsed, client, cipher) as (store, rates, documents),
         _reaping(files := FileStore(documents, bucket), upload_seconds),
         Webhooks(store, answers, scheduler, receivers, share=parsed.namespace_share) as webhooks,
         JobExecutor(store, balancer, answers, scheduler) as executor,
         Dispatcher(store, directory, balancer, activator, executor) as dispatcher,
-        BatchProcessor(files, store, cipher, scheduler, answers, longest_line=parsed.body_bytes) as worker,
+        BatchProcessor(files, store, cipher, scheduler, answers, max_line_bytes=parsed.body_bytes) as worker,
     ):
         api = JobApi(store, directory, answers, scheduler, rates)
         batches = BatchApi(
@@ -184,7 +184,7 @@ async def open_job_services(
             worker,
             answers,
             scheduler,
-            most_file_bytes=parsed.file_bytes,
+            max_file_bytes=parsed.file_bytes,
             upload_seconds=upload_seconds,
         )
         services = JobServices(store, api, batches, worker, dispatcher, executor, webhooks)

@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 OTHER_DESCRIPTORS = 512
 """Open files for all but clients and their pods: watches, jobs, Valkey, webhooks, the ports that are listened on."""
 
-LEAST_CONNECTIONS = 128
+MIN_CONNECTIONS = 128
 
-MOST_DESCRIPTORS = 1 << 20
+MAX_DESCRIPTORS = 1 << 20
 """Linux' own limit for a process, where nothing else is said (fs.nr_open)."""
 
 M_MMAP_THRESHOLD, LARGE_PIECE = -3, 1 << 20
@@ -25,7 +25,7 @@ M_MMAP_THRESHOLD, LARGE_PIECE = -3, 1 << 20
 def raise_descriptors() -> int:
     """Raise the soft limit of open files to the hard one, and return it: a container may begin with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
@@ -37,9 +37,9 @@ def fit_connections(limits: Limits, descriptors: int) -> Limits:
     Raises SystemExit where that would be hardly any.
     """
     fitting = (descriptors - OTHER_DESCRIPTORS) // 2
-    if fitting < LEAST_CONNECTIONS:
+    if fitting < MIN_CONNECTIONS:
         raise SystemExit(
-            f"a gateway needs {OTHER_DESCRIPTORS + 2 * LEAST_CONNECTIONS} open files, and may have {descriptors}: "
+            f"a gateway needs {OTHER_DESCRIPTORS + 2 * MIN_CONNECTIONS} open files, and may have {descriptors}: "
             "raise the limit (ulimit -n, or LimitNOFILE of the container runtime)"
         )
     if fitting >= limits.connections:

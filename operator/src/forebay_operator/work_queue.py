@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
 
-FIRST_DELAY = 0.1
-MAX_DELAY = 60.0
+FIRST_REQUEUE_DELAY = 0.1
+MAX_REQUEUE_DELAY = 60.0
 """Seconds before the first retry and at most between two; each delay is twice the one before."""
 
 
@@ -99,7 +99,7 @@ class WorkQueue(Generic[Item]):
             self._failures.pop(key, None)
             return None
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
+        delay = min(MAX_REQUEUE_DELAY, FIRST_REQUEUE_DELAY * 2.0 ** min(failures - 1, 16))
         self._retries[key] = asyncio.get_running_loop().call_later(delay, self._retry, key)
         return delay
 

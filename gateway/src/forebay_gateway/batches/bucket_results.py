@@ -1,11 +1,11 @@
 """The answers of a batch whose files are in the bucket.
 
 Answers collect in documents. At one MiB they become a part of the output file and a part of the error file, which
-`Progress` lists. Where the documents have no room, answers collect in memory. If that gateway dies, the next one reads
-them from their jobs.
+`BucketProgress` lists. Where the documents have no room, answers collect in memory. If that gateway dies, the next one
+reads them from their jobs.
 
-A gateway that dies between two steps loses nothing. The reaper deletes parts that no `Progress` lists. A result that is
-in a part and still in a document counts once.
+A gateway that dies between two steps loses nothing. The reaper deletes parts that no `BucketProgress` lists. A result
+that is in a part and still in a document counts once.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from forebay_kube.endpoint_key import EndpointKey
 RESULTS_PART_BYTES = MIB
 """Bytes of results that become parts together. S3 wants no least size of an object."""
 
-MOST_HELD_SECONDS = 300.0
+MAX_HELD_SECONDS = 300.0
 """Seconds for which results are in memory alone while others come: well below those for which a job is kept."""
 
 
 @dataclass
-class Progress:
+class BucketProgress:
     """The results of a batch that are in the bucket.
 
     Attributes:
@@ -63,13 +63,13 @@ class Progress:
         return json.dumps({"done": base64.b64encode(self.done).decode(), "parts": parts, "counts": self.counts})
 
 
-def read_progress(text: str | None, total: int) -> Progress:
+def read_progress(text: str | None, total: int) -> BucketProgress:
     """The progress of a batch of so many requests, of which a document may tell."""
     if text is None:
-        return Progress(bytearray((total + 7) // 8))
+        return BucketProgress(bytearray((total + 7) // 8))
     found = json.loads(text)
     parts = {sign: [ContentPart(name, size) for name, size in each] for sign, each in found["parts"].items()}
-    return Progress(bytearray(base64.b64decode(found["done"])), parts, found["counts"])
+    return BucketProgress(bytearray(base64.b64decode(found["done"])), parts, found["counts"])
 
 
 class BucketResults(Results):
@@ -81,7 +81,7 @@ class BucketResults(Results):
         self._held: dict[int, str] = {}
         self._held_since = 0.0
         self._writing = asyncio.Lock()
-        self._progress = Progress(bytearray())
+        self._progress = BucketProgress(bytearray())
 
     async def undone(self, total: int) -> list[int]:
         self._progress = read_progress(await self._documents.get(self._key, PROGRESS, self._batch["id"]), total)
@@ -114,12 +114,12 @@ class BucketResults(Results):
 
     async def _keep(self, number: int, result: str) -> None:
         try:
-            await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_KEPT)
+            await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_RETENTION)
         except Full:
             self._held_since = self._held_since if self._held else time.monotonic()
             self._held[number] = result
         self._pending_bytes += len(result)
-        late = self._held and time.monotonic() - self._held_since > MOST_HELD_SECONDS
+        late = self._held and time.monotonic() - self._held_since > MAX_HELD_SECONDS
         if (self._pending_bytes > RESULTS_PART_BYTES or late) and not self._writing.locked():
             await self._flush()
         elif number in self._held and self._pending_bytes > RESULTS_PART_BYTES:
@@ -164,9 +164,9 @@ class BucketResults(Results):
         if added:
             await self._save(self._with(results, added), bounded=bounded)
 
-    def _with(self, results: Mapping[int, str], added: Mapping[str, ContentPart]) -> Progress:
+    def _with(self, results: Mapping[int, str], added: Mapping[str, ContentPart]) -> BucketProgress:
         """The progress when these results, which are in these parts, count."""
-        found = Progress(bytearray(self._progress.done), {}, dict(self._progress.counts))
+        found = BucketProgress(bytearray(self._progress.done), {}, dict(self._progress.counts))
         for number, result in results.items():
             found.mark(number)
             found.counts[result[0]] += 1
@@ -175,13 +175,13 @@ class BucketResults(Results):
         }
         return found
 
-    async def _save(self, progress: Progress, *, bounded: bool) -> None:
+    async def _save(self, progress: BucketProgress, *, bounded: bool) -> None:
         await self._documents.put(
             self._key,
             PROGRESS,
             self._batch["id"],
             progress.render(),
-            objects.BATCH_KEPT,
+            objects.BATCH_RETENTION,
             bounded=bounded,
             objects_size=progress.size,
             lease=self._batch["id"],

@@ -75,11 +75,11 @@ def size_of(text: str) -> int:
 
 
 class MemoryDocumentStore(DocumentStore):
-    """In the memory of one gateway; `most_bytes` bounds all documents together, and `bucket_bytes` the objects that
+    """In the memory of one gateway; `max_bytes` bounds all documents together, and `bucket_bytes` the objects that
     they list. A namespace may use `share` of what the others leave free (quotas.Quota)."""
 
-    def __init__(self, most_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
-        self._bytes = Quota(most_bytes, share)
+    def __init__(self, max_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
+        self._bytes = Quota(max_bytes, share)
         self._bucket_bytes = Quota(bucket_bytes, share)
         self._sizes: dict[tuple[EndpointKey, str, str], int] = {}
         self._documents: dict[tuple[EndpointKey, str], dict[str, str]] = {}

@@ -25,7 +25,7 @@ from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import SLOW_BODY, ApiError, shorten
 
-MOST_FILES, MOST_BATCHES = 10_000, 100
+MAX_FILES_PER_PAGE, MAX_BATCHES_PER_PAGE = 10_000, 100
 """In one page of a list."""
 
 RECORDS_PER_STEP = 500
@@ -58,11 +58,11 @@ class BatchAnswer:
 
 OCTETS = "application/octet-stream"
 
-_AWAY = ApiError(
+_STORE_UNAVAILABLE = ApiError(
     503, "The store of files and batches does not answer. Try again.", "service_unavailable", headers=retry_after(5)
 )
 
-LONGEST_OBJECT = 64 << 10
+MAX_BATCH_REQUEST_BYTES = 64 << 10
 """Bytes of what describes a batch."""
 
 
@@ -76,13 +76,13 @@ class BatchApi:
         answers: Quota,
         scheduler: FairScheduler,
         *,
-        most_file_bytes: int = 0,
+        max_file_bytes: int = 0,
         upload_seconds: float = 0.0,
     ) -> None:
         self._files = files
         self._documents = files.documents
         self._worker = worker
-        self._most_file_bytes = most_file_bytes
+        self._most_file_bytes = max_file_bytes
         self._upload_seconds = upload_seconds
         self._answers = answers
         self._scheduler = scheduler
@@ -102,7 +102,7 @@ class BatchApi:
             text = f"There is no place for more files. Delete some, or raise the gateway's {setting}."
             raise Refused(ApiError(429, text, "files_full", headers=retry_after(60))) from None
         except Unavailable:
-            raise Refused(_AWAY) from None
+            raise Refused(_STORE_UNAVAILABLE) from None
         return content if isinstance(content, BatchAnswer) else BatchAnswer(json.dumps(content).encode())
 
     async def forget(self, key: EndpointKey) -> None:
@@ -125,7 +125,7 @@ class BatchApi:
                 return await self._create(call)
             case "GET", "batches":
                 async with self._turn(call.key):
-                    return _page(await self._batches(call.key), call.query, MOST_BATCHES, 20)
+                    return _page(await self._batches(call.key), call.query, MAX_BATCHES_PER_PAGE, 20)
             case "GET", "batches", name:
                 return await self._batch(call.key, name)
             case "POST", "batches", name, "cancel":
@@ -166,7 +166,7 @@ class BatchApi:
             except ContentGone:
                 raise Refused(_gone(name)) from None
             except Unavailable:
-                raise Refused(_AWAY) from None
+                raise Refused(_STORE_UNAVAILABLE) from None
 
     async def _upload(self, call: BatchApiCall) -> ApiObject:
         if isinstance(call.body, BodyStream):
@@ -221,7 +221,7 @@ class BatchApi:
         purpose = _one(call.query, "purpose")
         async with self._turn(call.key):
             files = [each for each in await self._records(call.key, "file") if purpose in ("", each["purpose"])]
-            return _page(files, call.query, MOST_FILES, MOST_FILES)
+            return _page(files, call.query, MAX_FILES_PER_PAGE, MAX_FILES_PER_PAGE)
 
     async def _file(self, key: EndpointKey, name: str) -> ApiObject:
         return _found(await self._documents.get(key, "file", name), "File", name)
@@ -274,7 +274,7 @@ class BatchApi:
     async def _cancel(self, key: EndpointKey, name: str) -> ApiObject:
         batch = await self._batch(key, name)
         if batch["status"] in objects.OPEN_STATUSES:
-            await self._documents.put(key, "cancel", name, str(int(time.time())), objects.BATCH_KEPT)
+            await self._documents.put(key, "cancel", name, str(int(time.time())), objects.BATCH_RETENTION)
         elif batch["status"] != "cancelling":
             text = f"The batch {name} is {batch['status']}, and cannot be cancelled."
             raise Refused(ApiError(409, text, "batch_over"))
@@ -310,9 +310,9 @@ def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
     """The object of an uploaded file of so many bytes. Raises Refused."""
     if upload.purpose != "batch":
         raise _bad("Files are for batches here: purpose must be batch.", "purpose")
-    kept = objects.FILE_KEPT if upload.kept is None else upload.kept
-    if not objects.LEAST_KEPT <= kept <= objects.MOST_KEPT:
-        text = f"expires_after[seconds] must be from {objects.LEAST_KEPT} to {objects.MOST_KEPT}."
+    kept = objects.FILE_RETENTION if upload.kept is None else upload.kept
+    if not objects.MIN_RETENTION <= kept <= objects.MAX_RETENTION:
+        text = f"expires_after[seconds] must be from {objects.MIN_RETENTION} to {objects.MAX_RETENTION}."
         raise _bad(text, "expires_after")
     return objects.new_file(upload.filename, "batch", size, time.time(), kept=kept, file_id=file_id)
 
@@ -322,8 +322,8 @@ def _read_output_kept(asked: object) -> int | None:
     if asked is None:
         return None
     seconds = asked.get("seconds") if isinstance(asked, dict) and asked.get("anchor") == objects.ANCHOR else None
-    if type(seconds) is not int or not objects.LEAST_KEPT <= seconds <= objects.MOST_KEPT:
-        bounds = f"seconds from {objects.LEAST_KEPT} to {objects.MOST_KEPT}"
+    if type(seconds) is not int or not objects.MIN_RETENTION <= seconds <= objects.MAX_RETENTION:
+        bounds = f"seconds from {objects.MIN_RETENTION} to {objects.MAX_RETENTION}"
         raise _bad(f"output_expires_after must have the anchor {objects.ANCHOR}, and {bounds}.", "output_expires_after")
     return seconds
 
@@ -343,8 +343,10 @@ def _bad(message: str, param: str | None = None) -> Refused:
 
 
 def _object(body: bytes | bytearray) -> Mapping[str, Any]:
-    if len(body) > LONGEST_OBJECT:
-        raise Refused(ApiError(413, f"The request's body has more than {LONGEST_OBJECT} bytes.", "request_too_large"))
+    if len(body) > MAX_BATCH_REQUEST_BYTES:
+        raise Refused(
+            ApiError(413, f"The request's body has more than {MAX_BATCH_REQUEST_BYTES} bytes.", "request_too_large")
+        )
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):

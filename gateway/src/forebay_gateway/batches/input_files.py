@@ -16,7 +16,7 @@ from forebay_kube.endpoint_key import EndpointKey
 ROOM_SECONDS = 60.0
 """For which one waits for memory; then it waits as for a store that does not answer."""
 
-COPIES = 9
+LINE_COPIES = 9
 """Times the bytes of a line that it takes, at most, until it is a job: as bytes, and twice as a text of which each
 character has four."""
 
@@ -53,7 +53,7 @@ class InputFiles:
     @asynccontextmanager
     async def room(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
         """Have a large line of so many bytes in memory, until it is a job. Raises Full."""
-        async with self.turns.of(key[0]), self._reserve(key, COPIES * size):
+        async with self.turns.of(key[0]), self._reserve(key, LINE_COPIES * size):
             yield
 
     async def _read_from_bucket(
@@ -70,6 +70,6 @@ class InputFiles:
     async def _reserve(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
         """Count so many bytes, but no more than half of what one namespace may ever have. Raises Full."""
         with Reservation(self._answers, key[0]) as kept:
-            if not await kept.grow(min(size, self._answers.most_of_one // 2), ROOM_SECONDS):
+            if not await kept.grow(min(size, self._answers.max_per_tenant // 2), ROOM_SECONDS):
                 raise Full
             yield

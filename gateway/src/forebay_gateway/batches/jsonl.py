@@ -21,17 +21,17 @@ from forebay_gateway.http.raw_json import BYTE_ORDER_MARK, NO_VALUE, read_text
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 
-MOST_REQUESTS = 50_000
-MOST_BATCH_LINES = 2 * MOST_REQUESTS
+MAX_BATCH_REQUESTS = 50_000
+MAX_BATCH_LINES = 2 * MAX_BATCH_REQUESTS
 """With those that are empty."""
 
-MOST_ERRORS = 50
+MAX_FILE_ERRORS = 50
 """Errors reported for one input file; reading stops after that many."""
 
 BYTES_PER_STEP = 256 << 10
 """Bytes that are read in one step of the event loop."""
 
-LONGEST_LINE = 32 * MIB
+MAX_LINE_BYTES = 32 * MIB
 """Bytes of a line: those that a request's body may have (settings.Limits.body_bytes)."""
 
 WINDOW_BYTES = 256 << 10
@@ -40,13 +40,13 @@ WINDOW_BYTES = 256 << 10
 LONG_CHECK_BYTES = MIB
 """Bytes of a line from which on its check is a long step of the event loop."""
 
-LONGEST_ID = 512
+MAX_CUSTOM_ID_LENGTH = 512
 """Characters of a custom_id. It is told of in errors, and stands in each line of the output."""
 
 INPUT_MARGIN = 1024
 """Bytes that a job's input has at most besides the body."""
 
-LINE = 256
+LINE_OVERHEAD = 256
 """Bytes that a line counts besides its own, for what each line costs."""
 
 
@@ -54,8 +54,8 @@ LINE = 256
 class LineBounds:
     """What a line may have: characters of its custom_id, bytes, and bytes that its body takes in memory as a text."""
 
-    custom_id: int = LONGEST_ID
-    line: int = LONGEST_LINE
+    custom_id: int = MAX_CUSTOM_ID_LENGTH
+    line: int = MAX_LINE_BYTES
     input: int = sys.maxsize
 
 
@@ -152,15 +152,15 @@ async def read_requests(
                 errors.append(batch_error(*trouble, line=number))
             else:
                 requests.add(start, len(line))
-        if len(requests) > MOST_REQUESTS:
-            errors.append(batch_error("too_many_requests", f"{MOST_REQUESTS} requests are the most in one file."))
+        if len(requests) > MAX_BATCH_REQUESTS:
+            errors.append(batch_error("too_many_requests", f"{MAX_BATCH_REQUESTS} requests are the most in one file."))
             break
-        if number > MOST_BATCH_LINES:
-            errors.append(batch_error("too_many_lines", f"{MOST_BATCH_LINES} lines are the most in one file."))
+        if number > MAX_BATCH_LINES:
+            errors.append(batch_error("too_many_lines", f"{MAX_BATCH_LINES} lines are the most in one file."))
             break
-        if len(errors) == MOST_ERRORS:
+        if len(errors) == MAX_FILE_ERRORS:
             break
-        cost += len(line) + LINE
+        cost += len(line) + LINE_OVERHEAD
         if cost > BYTES_PER_STEP:
             cost = 0
             await asyncio.sleep(0)

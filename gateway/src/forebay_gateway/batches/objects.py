@@ -9,16 +9,16 @@ ApiObject = dict[str, Any]
 
 HOUR, DAY = 3600, 86400
 
-FILE_KEPT = 30 * DAY
+FILE_RETENTION = 30 * DAY
 """Seconds for which a file is kept where nothing else is asked for."""
 
-LEAST_KEPT, MOST_KEPT = HOUR, 30 * DAY
+MIN_RETENTION, MAX_RETENTION = HOUR, 30 * DAY
 """What may be asked for, as at OpenAI."""
 
 ANCHOR = "created_at"
 """From when on these seconds count; there is no other."""
 
-BATCH_KEPT = 30 * DAY
+BATCH_RETENTION = 30 * DAY
 """Seconds for which it is told of a batch."""
 
 WINDOW = "24h"
@@ -34,7 +34,9 @@ def new_file_id() -> str:
     return f"file-{uuid.uuid4().hex}"
 
 
-def new_file(name: str, purpose: str, size: int, now: float, *, kept: int = FILE_KEPT, file_id: str = "") -> ApiObject:
+def new_file(
+    name: str, purpose: str, size: int, now: float, *, kept: int = FILE_RETENTION, file_id: str = ""
+) -> ApiObject:
     """`size` is in bytes."""
     return {
         "id": file_id or new_file_id(),
@@ -71,7 +73,7 @@ def new_batch(
 
 def output_kept(batch: ApiObject) -> int:
     """Seconds for which the output and error files of a batch are kept."""
-    return int(batch.get("output_expires_after", {}).get("seconds", FILE_KEPT))
+    return int(batch.get("output_expires_after", {}).get("seconds", FILE_RETENTION))
 
 
 def move(batch: ApiObject, status: str, now: float) -> None:

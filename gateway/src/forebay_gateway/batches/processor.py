@@ -21,7 +21,7 @@ from forebay_gateway.batches.bucket_results import BucketResults
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.input_files import InputFiles
 from forebay_gateway.batches.jsonl import (
-    LONGEST_LINE,
+    MAX_LINE_BYTES,
     BatchRequests,
     LineBounds,
     Request,
@@ -50,10 +50,10 @@ JOBS_PER_BATCH = 64
 BATCHES_AT_ONCE = 32
 """Batches of one namespace that a gateway does, of one endpoint half as many; the others wait for their turn."""
 
-MOST_BATCHES = 2 * BATCHES_AT_ONCE
+MAX_RUNNING_BATCHES = 2 * BATCHES_AT_ONCE
 """Batches that a gateway does. One may take 2 MiB. A namespace has half of what the others leave, and one at least."""
 
-LOOKED_AT = 50
+CHECKED_PER_POLL = 50
 """Of those that wait, so many are looked at in a round, whether they are over."""
 
 BATCH_LEASE = 10.0
@@ -66,7 +66,7 @@ RETURNED_LEASE = 0.001
 BUCKET_WAIT = 3600.0
 """Seconds after a batch's end for which one that needs the bucket is left to gateways that have it."""
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
+MIN_BATCH_RETRY_DELAY, MAX_BATCH_RETRY_DELAY = 2.0, 60.0
 """Seconds until a batch whose store or bucket did not answer begins again: twice as many each time."""
 
 BATCH_GONE = "gone"
@@ -75,7 +75,7 @@ BATCH_GONE = "gone"
 ALL_ENDPOINTS: EndpointKey = ("", "")
 """Whose documents tell which batches are open, of all endpoints."""
 
-KEPT, BATCH_JOB_TIMEOUT = 1800.0, 600.0
+BATCH_JOB_RETENTION, BATCH_JOB_TIMEOUT = 1800.0, 600.0
 """Seconds for which a job's result is kept, and for which it may run: those of /run."""
 
 
@@ -90,7 +90,7 @@ class BatchProcessor:
         scheduler: FairScheduler,
         answers: Quota,
         *,
-        longest_line: int = LONGEST_LINE,
+        max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:
         self._files = files
         self._documents = files.documents
@@ -98,9 +98,9 @@ class BatchProcessor:
         self._store = store
         self._cipher = cipher
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        bounds = LineBounds(line=longest_line, input=store.most_input)
+        bounds = LineBounds(line=max_line_bytes, input=store.max_input_bytes)
         self._inputs = InputFiles(files, scheduler, answers, bounds)
-        self._places = Quota(MOST_BATCHES, share=0.5, floor=1)
+        self._places = Quota(MAX_RUNNING_BATCHES, share=0.5, floor=1)
         self._running: Counter[EndpointKey] = Counter()
         """How many batches of each endpoint run here."""
         self._pauses: dict[str, tuple[float, float]] = {}
@@ -122,11 +122,11 @@ class BatchProcessor:
     async def submit(self, key: EndpointKey, batch: ApiObject, api_key: str) -> None:
         """Take a batch in. Raises Full."""
         await self._documents.put(
-            key, "key", batch["id"], self._cipher.encrypt(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
+            key, "key", batch["id"], self._cipher.encrypt(api_key, _owner(key, batch["id"])), objects.BATCH_RETENTION
         )
-        await self._documents.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_KEPT, bounded=False)
+        await self._documents.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_RETENTION, bounded=False)
         await self._documents.put(
-            ALL_ENDPOINTS, "open", batch["id"], format_key(key), objects.BATCH_KEPT, bounded=False
+            ALL_ENDPOINTS, "open", batch["id"], format_key(key), objects.BATCH_RETENTION, bounded=False
         )
 
     async def _poll(self) -> None:
@@ -145,7 +145,7 @@ class BatchProcessor:
                         waiting.append((key, batch_id))
                     else:
                         await self._begin(key, batch_id)
-                for key, batch_id in random.sample(waiting, min(LOOKED_AT, len(waiting))):
+                for key, batch_id in random.sample(waiting, min(CHECKED_PER_POLL, len(waiting))):
                     if await self._is_over(key, batch_id):
                         await self._begin(key, batch_id)
             except Unavailable:
@@ -196,9 +196,9 @@ class BatchProcessor:
         except Unavailable:
             logger.info("batch %s waits: the store does not answer", batch_id)
             now = asyncio.get_running_loop().time()
-            if now - began > LONGEST_PAUSE:  # it went well meanwhile
+            if now - began > MAX_BATCH_RETRY_DELAY:  # it went well meanwhile
                 self._pauses.pop(batch_id, None)
-            pause = min(2 * self._pauses.get(batch_id, (0.0, SHORTEST_PAUSE / 2))[1], LONGEST_PAUSE)
+            pause = min(2 * self._pauses.get(batch_id, (0.0, MIN_BATCH_RETRY_DELAY / 2))[1], MAX_BATCH_RETRY_DELAY)
             self._pauses[batch_id] = now + pause, pause
         except Lost:
             logger.info("batch %s is another gateway's by now", batch_id)
@@ -358,12 +358,12 @@ class _Batch:
     async def _submit(self, job_id: str, request: Request, api_key: str) -> None:
         """Raises Full."""
         given = job_input(self._batch["endpoint"], request)
-        submission = Submission(given, BATCH_JOB_TIMEOUT, DAY, KEPT, low=False, webhook="")
+        submission = Submission(given, BATCH_JOB_TIMEOUT, DAY, BATCH_JOB_RETENTION, low=False, webhook="")
         await self._store.submit(self._key, job_id, submission, api_key)
 
     async def _save(self) -> None:
         text = json.dumps(self._batch)
-        await self._documents.put(self._key, "batch", self._id, text, objects.BATCH_KEPT, bounded=False)
+        await self._documents.put(self._key, "batch", self._id, text, objects.BATCH_RETENTION, bounded=False)
 
     async def _close(self) -> None:
         """Nothing is left to do."""

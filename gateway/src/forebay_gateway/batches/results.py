@@ -101,7 +101,7 @@ class DocumentResults(Results):
                     self._batch[field] = file["id"]
 
     async def _keep(self, number: int, result: str) -> None:
-        await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_KEPT)
+        await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_RETENTION)
 
     def _count(self, done: Mapping[str, str]) -> None:
         counts = self._batch["request_counts"]

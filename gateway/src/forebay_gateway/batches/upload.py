@@ -10,21 +10,21 @@ from forebay_gateway.http.errors import Refused, file_too_large
 from forebay_gateway.http.form_reader import FormField, FormReader
 from forebay_gateway.http.multipart import Part, is_form, read_parts
 
-MOST_UPLOAD_PARTS = 16
-LONGEST_UPLOAD_FIELD = 512
+MAX_UPLOAD_PARTS = 16
+MAX_UPLOAD_FIELD_BYTES = 512
 """Bytes of a field that is no file."""
 
-MOST_SIZE_DIGITS = 9
+MAX_SECONDS_DIGITS = 9
 
-LEAST_UPLOAD_SECONDS = 3600.0
+MIN_UPLOAD_SECONDS = 3600.0
 """What an upload may take in any case."""
 
 
-def longest_upload(file_bytes: int, body_seconds: float, bucket_seconds: float) -> float:
+def max_upload_seconds(file_bytes: int, body_seconds: float, bucket_seconds: float) -> float:
     """Seconds that an upload into the bucket may take: an hour, or more by the gateway's settings, which give each part
     so long to come and to be written."""
     parts = file_bytes // PART_BYTES + 2  # the last, and the form around the file
-    return max(LEAST_UPLOAD_SECONDS, parts * (body_seconds + 2 * bucket_seconds))  # as bucket.Bucket waits
+    return max(MIN_UPLOAD_SECONDS, parts * (body_seconds + 2 * bucket_seconds))  # as bucket.Bucket waits
 
 
 class BadUpload(Exception):
@@ -64,7 +64,7 @@ def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
     if not is_form(content_type):
         raise BadUpload(NOT_A_FORM)
     try:
-        parts = {part.name: part for part in read_parts(content_type, body, MOST_UPLOAD_PARTS)}
+        parts = {part.name: part for part in read_parts(content_type, body, MAX_UPLOAD_PARTS)}
     except ValueError as error:
         raise BadUpload(f"The form cannot be read: {error}.") from None
     file = parts.pop("file", None)
@@ -78,13 +78,13 @@ def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
     return Upload(file.filename or "file", purpose, _read_seconds(kept), content)
 
 
-async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter, most_bytes: int) -> UploadFields:
-    """Read a form while it comes and write its file, of up to `most_bytes`. Raises BadUpload, Refused, Unavailable."""
+async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter, max_bytes: int) -> UploadFields:
+    """Read a form while it comes and write its file, of up to `max_bytes`. Raises BadUpload, Refused, Unavailable."""
     if not is_form(content_type):
         raise BadUpload(NOT_A_FORM)
-    form = _IncomingForm(writer, most_bytes)
+    form = _IncomingForm(writer, max_bytes)
     try:
-        reader = FormReader(content_type, MOST_UPLOAD_PARTS)
+        reader = FormReader(content_type, MAX_UPLOAD_PARTS)
         while data := await body.read():
             for field, piece in reader.feed(data):
                 await form.take(field, piece)
@@ -99,9 +99,9 @@ async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter
 class _IncomingForm:
     """What has come of a form by now."""
 
-    def __init__(self, writer: FileWriter, most_bytes: int) -> None:
+    def __init__(self, writer: FileWriter, max_bytes: int) -> None:
         self._writer = writer
-        self._most_bytes = most_bytes
+        self._most_bytes = max_bytes
         self._file: FormField | None = None
         self._fields: dict[str, bytes] = {}
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -121,7 +121,7 @@ class _IncomingForm:
             return
         # each field begins with an empty piece, so of two of a name the last counts
         self._fields[field.name] = value = self._fields[field.name] + piece if piece else b""
-        if len(value) > LONGEST_UPLOAD_FIELD:
+        if len(value) > MAX_UPLOAD_FIELD_BYTES:
             raise _too_long(field.name)
 
     def finish(self) -> UploadFields:
@@ -135,18 +135,18 @@ class _IncomingForm:
 
 def _read_seconds(text: str) -> int | None:
     """For how long a file is to be kept. Raises BadUpload."""
-    if text and not (text.isdecimal() and len(text) <= MOST_SIZE_DIGITS):
-        raise BadUpload(f"{KEPT_FIELD} must be a number of up to {MOST_SIZE_DIGITS} digits.", "expires_after")
+    if text and not (text.isdecimal() and len(text) <= MAX_SECONDS_DIGITS):
+        raise BadUpload(f"{KEPT_FIELD} must be a number of up to {MAX_SECONDS_DIGITS} digits.", "expires_after")
     return int(text) if text else None
 
 
 def _read_field(parts: Mapping[str, Part], name: str) -> str:
     if name not in parts:
         return ""
-    if len(parts[name].content) > LONGEST_UPLOAD_FIELD:
+    if len(parts[name].content) > MAX_UPLOAD_FIELD_BYTES:
         raise _too_long(name)
     return bytes(parts[name].content).decode(errors="replace")
 
 
 def _too_long(name: str) -> BadUpload:
-    return BadUpload(f"{name[:LONGEST_UPLOAD_FIELD]} is longer than {LONGEST_UPLOAD_FIELD} bytes.", name)
+    return BadUpload(f"{name[:MAX_UPLOAD_FIELD_BYTES]} is longer than {MAX_UPLOAD_FIELD_BYTES} bytes.", name)

@@ -16,12 +16,12 @@ DISCARDED_AT_ONCE = 500
 
 
 class ValkeyDocumentStore(DocumentStore):
-    """`most_bytes` bounds all documents together, whichever gateway keeps them there, and `bucket_bytes` the objects
+    """`max_bytes` bounds all documents together, whichever gateway keeps them there, and `bucket_bytes` the objects
     that they list. A namespace may use `share` of what the others leave free (quotas.Quota)."""
 
-    def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
+    def __init__(self, client: valkey.Redis, max_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())
-        self._most_bytes = most_bytes
+        self._most_bytes = max_bytes
         self._bucket_bytes = bucket_bytes
         self._share = share
         self._gateway = uuid.uuid4().hex

@@ -15,10 +15,10 @@ Manifest = Mapping[str, Any]
 PORT_NAME = "http"
 """The name of the port of a Service, and of its slices."""
 
-DEFAULT_JOBS = 30
+DEFAULT_JOBS_PER_POD = 30
 """MAX_CONCURRENCY's default (forebay_server.config.settings.JobSettings)."""
 
-MOST_JOBS = 1000
+MAX_JOBS_PER_POD = 1000
 """That run on one pod at once, whatever its manifest says."""
 
 
@@ -54,7 +54,7 @@ class Endpoint:
     step: str
     percent: int
     eta: int
-    jobs: int = DEFAULT_JOBS
+    jobs: int = DEFAULT_JOBS_PER_POD
     ready: bool = False
     pods: int = 0
 
@@ -113,8 +113,8 @@ def _jobs(env: Iterable[Manifest]) -> int:
     values = [str(each.get("value", "")) for each in env if each.get("name") == "MAX_CONCURRENCY"]
     given = values[-1] if values else ""
     if not given.isdecimal() or given == "0":
-        return DEFAULT_JOBS
-    return int(given) if len(given) < len(str(MOST_JOBS)) else MOST_JOBS
+        return DEFAULT_JOBS_PER_POD
+    return int(given) if len(given) < len(str(MAX_JOBS_PER_POD)) else MAX_JOBS_PER_POD
 
 
 class Address(NamedTuple):

@@ -18,7 +18,7 @@ from forebay_kube.endpoint_key import format_key, key_of_endpoint
 logger = logging.getLogger(__name__)
 
 PAGE = "500"
-LONGEST_WATCH_PAUSE = 30.0
+MAX_WATCH_RETRY_DELAY = 30.0
 """Seconds between two tries while the API server does not answer."""
 
 
@@ -57,7 +57,7 @@ class Watch:
                     logger.exception("%s: the watch begins anew", self.path)
                 if not isinstance(error, ApiServerError) or error.status == 410:
                     version = ""
-                pause = min(LONGEST_WATCH_PAUSE, max(0.5, pause * 2))
+                pause = min(MAX_WATCH_RETRY_DELAY, max(0.5, pause * 2))
                 logger.warning("%s: %s; again in %.1f s", self.path, error, pause)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
 

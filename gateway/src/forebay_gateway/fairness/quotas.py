@@ -38,7 +38,7 @@ class Quota:
     _by_tenant: dict[Hashable, int] = field(default_factory=dict)
 
     @property
-    def most_of_one(self) -> int:
+    def max_per_tenant(self) -> int:
         """What one tenant may use while there are no others."""
         return max(self.floor, int(self.share * self.limit))
 

@@ -13,25 +13,25 @@ import msgspec
 from forebay_gateway.http.multipart import is_form, read_parts
 from forebay_gateway.http.raw_json import NO_VALUE, read_text, without_mark
 
-MOST_PARTS = 64
+MAX_FORM_PARTS = 64
 """Of a form: of the fields behind them nothing is known."""
 
 MAX_FIELD_LENGTH = 512
 """Bytes of a field of a form that is read."""
 
-MOST_VALUES = 2_000_000
+MAX_JSON_VALUES = 2_000_000
 """Of a body that is scanned, which takes 7 ns for each. Commas and brackets are counted, also those in texts."""
 
 COUNT_SLICE = 1 << 20
 """Bytes in which they are counted at a time."""
 
-OPENING = 2048
+OPENING_LENGTH = 2048
 """Characters of a plain prompt that tell conversations apart."""
 
-LONGEST_TURNS = 4 << 20
+MAX_TURNS_BYTES = 4 << 20
 """Bytes of the turns of a conversation that are looked into."""
 
-MOST_COMMAS = 100_000
+MAX_TURNS_COMMAS = 100_000
 """In them. A list is made of them, and each place in it takes 64 bytes."""
 
 
@@ -56,7 +56,7 @@ _TURN = msgspec.json.Decoder(_Turn)
 
 
 @dataclass(frozen=True)
-class Fields:
+class BodyFields:
     """Of a body.
 
     Attributes:
@@ -73,47 +73,47 @@ class Fields:
     affinity: bytes = b""
 
 
-def read_fields(content_type: str, body: bytes | bytearray) -> Fields:
+def read_fields(content_type: str, body: bytes | bytearray) -> BodyFields:
     """Of a JSON object, or of the form by which audio is sent."""
     if is_form(content_type):
         return _read_form(content_type, body)
     if _is_dense(body):
-        return Fields(dense=True)
+        return BodyFields(dense=True)
     try:
         content = _BODY.decode(without_mark(body))
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return Fields(valid=False)
+        return BodyFields(valid=False)
     stream = bytes(content.stream) == b"true"
-    return Fields(model=read_text(content.model), stream=stream, affinity=_affinity(content))
+    return BodyFields(model=read_text(content.model), stream=stream, affinity=_affinity(content))
 
 
 def _is_dense(body: bytes | bytearray) -> bool:
     found = 0
     for place in range(0, len(body), COUNT_SLICE):
         found += sum(body.count(token, place, place + COUNT_SLICE) for token in (b",", b"[", b"{"))
-        if found > MOST_VALUES:
+        if found > MAX_JSON_VALUES:
             return True
     return False
 
 
-def read_query(target: bytes) -> Fields:
+def read_query(target: bytes) -> BodyFields:
     """Of a web socket, which has no body: its target names the model."""
     query = target.partition(b"?")[2].decode("latin-1")
     try:
-        return Fields(model=next(iter(parse_qs(query, max_num_fields=MOST_PARTS).get("model", ())), ""))
+        return BodyFields(model=next(iter(parse_qs(query, max_num_fields=MAX_FORM_PARTS).get("model", ())), ""))
     except ValueError:
-        return Fields(valid=False)
+        return BodyFields(valid=False)
 
 
-def _read_form(content_type: str, body: bytes | bytearray) -> Fields:
+def _read_form(content_type: str, body: bytes | bytearray) -> BodyFields:
     found: dict[str, str] = {}
     try:
-        for part in read_parts(content_type, body, MOST_PARTS):
+        for part in read_parts(content_type, body, MAX_FORM_PARTS):
             if part.name in ("model", "stream") and part.filename is None and len(part.content) <= MAX_FIELD_LENGTH:
                 found.setdefault(part.name, bytes(part.content).decode(errors="replace"))
     except ValueError:
-        return Fields(valid=False)
-    return Fields(model=found.get("model", ""), stream=found.get("stream", "").lower() in ("true", "1"))
+        return BodyFields(valid=False)
+    return BodyFields(model=found.get("model", ""), stream=found.get("stream", "").lower() in ("true", "1"))
 
 
 def _affinity(content: _Body) -> bytes:
@@ -123,11 +123,11 @@ def _affinity(content: _Body) -> bytes:
         return _digest([own.encode()])
     turns = next((raw for raw in (content.messages, content.input, content.prompt) if _says(raw)), NO_VALUE)
     kind, size = _start(turns)[:1], len(memoryview(turns))
-    if size > LONGEST_TURNS:
+    if size > MAX_TURNS_BYTES:
         return b""
     if kind == b'"':
-        return _digest([bytes(content.instructions), read_text(turns)[:OPENING].encode()])
-    if kind != b"[" or bytes(turns).count(b",") > MOST_COMMAS:
+        return _digest([bytes(content.instructions), read_text(turns)[:OPENING_LENGTH].encode()])
+    if kind != b"[" or bytes(turns).count(b",") > MAX_TURNS_COMMAS:
         return b""
     return _digest([bytes(content.system), bytes(content.instructions), *_read_opening(_TURNS.decode(turns))])
 

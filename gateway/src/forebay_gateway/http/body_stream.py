@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from forebay_gateway.http.errors import Refused
 
-MOST_UNREAD = 256 << 10
+MAX_UNREAD_BYTES = 256 << 10
 """Bytes that wait for the reader before the client has to."""
 
 
@@ -24,7 +24,7 @@ class BodyStream:
     def feed(self, data: bytes | bytearray) -> None:
         self._unread += data
         self._changed.set()
-        if len(self._unread) > MOST_UNREAD and not self.paused:
+        if len(self._unread) > MAX_UNREAD_BYTES and not self.paused:
             self.paused = True
             self._pause()
 

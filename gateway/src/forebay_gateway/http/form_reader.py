@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from forebay_gateway.http.multipart import LONGEST_PART_HEAD, MOST_LIKE_IT, read_boundary, read_part_head
+from forebay_gateway.http.multipart import MAX_FALSE_BOUNDARIES, MAX_PART_HEAD_BYTES, read_boundary, read_part_head
 
 AFTER_DELIMITER = b"\r- \t"
 """What may follow a boundary that ends a part (RFC 2046, 5.1.1); anything else is content."""
@@ -33,9 +33,9 @@ class _Expected(Enum):
 class FormReader:
     """Feed it what comes, then close it. Both raise ValueError, with a message for the client, as `read_parts` does."""
 
-    def __init__(self, content_type: str, most_parts: int) -> None:
+    def __init__(self, content_type: str, max_parts: int) -> None:
         self._delimiter = b"\r\n--" + read_boundary(content_type)
-        self._most = most_parts
+        self._most = max_parts
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
         self._expected = _Expected.BEGINNING
         self._field = FormField(-1, "", None)
@@ -84,7 +84,7 @@ class FormReader:
                 del self._buffer[: len(self._delimiter)]
                 return piece, True
             self._unlike += 1
-            if self._unlike > MOST_LIKE_IT:
+            if self._unlike > MAX_FALSE_BOUNDARIES:
                 raise ValueError("its boundary occurs in what it contains")
             place = end
         # a delimiter may have begun in the last bytes, but not before what was looked at
@@ -95,9 +95,9 @@ class FormReader:
         if len(self._buffer) >= 2 and self._buffer.startswith(b"--"):
             self._expected = _Expected.NOTHING
             return True
-        end = self._buffer.find(b"\r\n", 0, LONGEST_PART_HEAD)
+        end = self._buffer.find(b"\r\n", 0, MAX_PART_HEAD_BYTES)
         if end < 0:
-            if len(self._buffer) >= LONGEST_PART_HEAD:
+            if len(self._buffer) >= MAX_PART_HEAD_BYTES:
                 raise ValueError("a line of its boundary has no end")
             return False
         if self._field.number + 1 == self._most:
@@ -108,10 +108,10 @@ class FormReader:
 
     def _take_head(self) -> bool:
         """Whether the headers of a part were there."""
-        end = self._buffer.find(b"\r\n\r\n", 0, LONGEST_PART_HEAD)
+        end = self._buffer.find(b"\r\n\r\n", 0, MAX_PART_HEAD_BYTES)
         if end < 0:
-            if len(self._buffer) >= LONGEST_PART_HEAD:
-                raise ValueError(f"the headers of a part have no end, or more than {LONGEST_PART_HEAD} bytes")
+            if len(self._buffer) >= MAX_PART_HEAD_BYTES:
+                raise ValueError(f"the headers of a part have no end, or more than {MAX_PART_HEAD_BYTES} bytes")
             return False
         name, filename = read_part_head(bytes(self._buffer[2:end]))
         self._field = FormField(self._field.number + 1, name, filename)

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
 
-LONGEST_BOUNDARY = 70
+MAX_BOUNDARY_LENGTH = 70
 """RFC 2046, 5.1.1."""
 
-LONGEST_PART_HEAD = 2 << 10
+MAX_PART_HEAD_BYTES = 2 << 10
 """Bytes of the headers of one part, and of a Content-Type: reading them takes the square of it."""
 
-MOST_LIKE_IT = 1000
+MAX_FALSE_BOUNDARIES = 1000
 """Places that look like the boundary and go on otherwise. A client chooses one that is nowhere in what it sends."""
 
 
@@ -43,7 +43,7 @@ def read_parts(content_type: str, body: bytes | bytearray, most: int) -> Iterato
     for _ in range(most):
         if body[place : place + 2] == b"--":
             return
-        start = body.find(b"\r\n", place, place + LONGEST_PART_HEAD)
+        start = body.find(b"\r\n", place, place + MAX_PART_HEAD_BYTES)
         end, place = next(delimiters)
         if not 0 <= start <= end:
             raise ValueError("a line of its boundary has no end")
@@ -60,7 +60,7 @@ def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple
     if body.startswith(opening):
         place = len(opening)
         yield 0, place
-    while unlike <= MOST_LIKE_IT:
+    while unlike <= MAX_FALSE_BOUNDARIES:
         found = body.find(delimiter, place)
         if found < 0:
             raise ValueError("it has no end, or not the boundary that its Content-Type names")
@@ -74,23 +74,23 @@ def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple
 
 def read_boundary(content_type: str) -> bytes:
     """The boundary that a Content-Type names. Raises ValueError."""
-    if len(content_type) > LONGEST_PART_HEAD:
-        raise ValueError(f"its Content-Type has more than {LONGEST_PART_HEAD} characters")
+    if len(content_type) > MAX_PART_HEAD_BYTES:
+        raise ValueError(f"its Content-Type has more than {MAX_PART_HEAD_BYTES} characters")
     header = Message()
     header["content-type"] = content_type
     boundary = header.get_boundary("")
-    if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
-        raise ValueError(f"its boundary is missing or longer than {LONGEST_BOUNDARY} characters")
+    if not boundary or len(boundary) > MAX_BOUNDARY_LENGTH or not boundary.isascii() or not boundary.isprintable():
+        raise ValueError(f"its boundary is missing or longer than {MAX_BOUNDARY_LENGTH} characters")
     return boundary.encode()
 
 
 def _read_part(body: bytes | bytearray, view: memoryview, start: int, end: int) -> Part:
     """The part whose headers begin at `start`, and which ends before its delimiter at `end`."""
     head_end = (
-        start - 2 if body[start : start + 2] == b"\r\n" else body.find(b"\r\n\r\n", start, start + LONGEST_PART_HEAD)
+        start - 2 if body[start : start + 2] == b"\r\n" else body.find(b"\r\n\r\n", start, start + MAX_PART_HEAD_BYTES)
     )
     if not start - 2 <= head_end < end:
-        raise ValueError(f"the headers of a part have no end, or more than {LONGEST_PART_HEAD} bytes")
+        raise ValueError(f"the headers of a part have no end, or more than {MAX_PART_HEAD_BYTES} bytes")
     name, filename = read_part_head(bytes(body[start : max(start, head_end)]))
     return Part(name, filename, view[min(head_end + 4, end) : end])
 

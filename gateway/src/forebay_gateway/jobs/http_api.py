@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.workers import count_workers
+from forebay_gateway.endpoints.worker_counts import count_workers
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
@@ -23,10 +23,10 @@ from forebay_protocol.errors import ApiError
 
 T = TypeVar("T")
 
-STREAM_WAITS = 1.0
+STREAM_WAIT_SECONDS = 1.0
 """Seconds that /stream waits for something new; RunPod's clients ask again every second."""
 
-LARGEST_STREAM = 1 << 20
+MAX_STREAM_BYTES = 1 << 20
 """Bytes of output in one answer of /stream; a larger item comes alone."""
 
 
@@ -135,7 +135,7 @@ class JobApi:
         with self._store.changes(call.job_id) as changed:
             taken, answer = await self._take_stream(call)
             if not taken.items and not taken.larger and not taken.state.final:
-                await wait_for_event(changed, STREAM_WAITS)
+                await wait_for_event(changed, STREAM_WAIT_SECONDS)
                 taken, answer = await self._take_stream(call)
         if taken.larger:
             async with self._store.turns.of(call.key[0]):
@@ -197,7 +197,7 @@ class JobApi:
             return ""
         return job.error if job else ""
 
-    async def _take_stream(self, call: JobApiCall, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:
+    async def _take_stream(self, call: JobApiCall, most: int = MAX_STREAM_BYTES) -> tuple[StreamedItems, bytes]:
         """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
         Refused."""
         with Reservation(self._answers, call.key[0]) as room:

@@ -18,7 +18,7 @@ JOB_OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""
 
 
-LARGEST_COUNTED = 64 << 10
+MAX_USAGE_SEARCH_LENGTH = 64 << 10
 """Characters of an item that is searched for the tokens that it counts."""
 
 
@@ -149,7 +149,7 @@ def _metrics(item: str, index: int) -> dict[str, Any]:
     """What RunPod's documentation has beside an item of a stream, as far as it is known here: the item's place, and the
     tokens so far where the item counts them. The load of the pod is not known."""
     found: dict[str, Any] = {"scenario": "stream", "stream_index": index}
-    if not item.startswith("{") or len(item) > LARGEST_COUNTED:
+    if not item.startswith("{") or len(item) > MAX_USAGE_SEARCH_LENGTH:
         return found
     with suppress(ValueError, RecursionError):
         if usage := _COUNTED.decode(item).usage:

@@ -43,23 +43,23 @@ class _Webhook:
 
 
 class MemoryJobStore(JobStore):
-    """`most_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
+    """`max_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
     (quotas.Quota)."""
 
     location = "in the memory of one gateway: a restart loses jobs"
     outlives_gateway = False
 
-    def __init__(self, most_bytes: int, share: float = 0.5) -> None:
+    def __init__(self, max_bytes: int, share: float = 0.5) -> None:
         super().__init__()
-        self._bytes = Quota(most_bytes, share)
+        self._bytes = Quota(max_bytes, share)
         self._endpoints: dict[EndpointKey, _EndpointJobs] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._webhooks: dict[str, _Webhook] = {}
         self._due: dict[EndpointKey, deque[_Webhook]] = {}
 
     @property
-    def most_input(self) -> int:
-        return self._bytes.most_of_one - JOB_OVERHEAD
+    def max_input_bytes(self) -> int:
+        return self._bytes.max_per_tenant - JOB_OVERHEAD
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         job = Job(job_id, key, submission, api_key, self._now())

@@ -15,7 +15,7 @@ from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 from forebay_protocol.pod import JOB_LINES
 
-LONGEST_LINE = 1 << 24
+MAX_OUTPUT_ITEM_BYTES = 1 << 24
 """Bytes of an item of the output."""
 
 OUTPUT_ROOM_SECONDS = 60.0
@@ -24,10 +24,10 @@ OUTPUT_ROOM_SECONDS = 60.0
 BODY_SLICE = 64 << 10
 """Characters of a body that are encoded at a time."""
 
-COPIES = 2
+OUTPUT_COPIES = 2
 """How often what is received is in memory at a time: as bytes and as text."""
 
-LONGEST_ERROR = 1 << 20
+MAX_ERROR_BODY_BYTES = 1 << 20
 """Bytes of an answer that is an error."""
 
 ITEMS_PER_WRITE = 500
@@ -62,7 +62,7 @@ NO_OUTCOME = Outcome(State.FAILED, "The server's answer is none of a job.")
 
 NO_ROOM = Outcome(State.FAILED, "The gateway has no room for more of the output now (kept_bytes). Try again.")
 
-LONGEST_TEXT = 10_000
+MAX_ERROR_LENGTH = 10_000
 """Characters of an error that are kept."""
 
 
@@ -78,7 +78,7 @@ async def run(
     async def take(before: bytearray, data: bytes) -> bool:
         """Add what came, once there is room for it; the pod waits meanwhile."""
         before += data
-        if len(before) > UNCOUNTED_BYTES and not await received.grow(COPIES * len(before), OUTPUT_ROOM_SECONDS):
+        if len(before) > UNCOUNTED_BYTES and not await received.grow(OUTPUT_COPIES * len(before), OUTPUT_ROOM_SECONDS):
             return False
         if len(data) > LARGE_READ_BYTES:
             await scheduler.turn(job.endpoint[0])
@@ -94,13 +94,18 @@ async def run(
             if answer.status in (429, 503):
                 raise Busy
             if answer.status != 200:
-                yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR, take) or b""))
+                yield (
+                    (),
+                    Outcome(
+                        State.FAILED, _error(answer.status, await _read(answer, MAX_ERROR_BODY_BYTES, take) or b"")
+                    ),
+                )
                 return
             if JOB_LINES not in answer.headers.get("Content-Type", ""):
-                whole = await _read(answer, LONGEST_LINE, take)
+                whole = await _read(answer, MAX_OUTPUT_ITEM_BYTES, take)
                 if whole is None:
                     yield (), NO_ROOM
-                elif len(whole) > LONGEST_LINE:
+                elif len(whole) > MAX_OUTPUT_ITEM_BYTES:
                     yield (), OUTPUT_TOO_LARGE
                 else:
                     yield _read_whole(whole)
@@ -110,7 +115,7 @@ async def run(
                 if not await take(rest, data):
                     yield (), NO_ROOM
                     return
-                if len(rest) > LONGEST_LINE:
+                if len(rest) > MAX_OUTPUT_ITEM_BYTES:
                     yield (), OUTPUT_TOO_LARGE
                     return
                 if b"\n" not in data:
@@ -212,11 +217,11 @@ def _outcome(line: _OutputLine) -> Outcome:
     state = State(line.status)
     if not state.final:
         raise ValueError(line.status)
-    return Outcome(state, line.error[:LONGEST_TEXT])
+    return Outcome(state, line.error[:MAX_ERROR_LENGTH])
 
 
 def _error(status: int, body: bytes | bytearray) -> str:
     try:
-        return _ERROR.decode(body).error.message[:LONGEST_TEXT]
+        return _ERROR.decode(body).error.message[:MAX_ERROR_LENGTH]
     except (ValueError, RecursionError):
         return f"The server answered {status}."

@@ -31,12 +31,12 @@ end
 
 local steps = {}
 
--- Allots up to `wanted` requests of those that are left of `most` in this window, and has the gateway hold up to `slots`,
--- but no less than `needed`, of `most_at_once`. 0 is no limit. Tells 1, how many requests, ms until these are forfeit, and
+-- Allots up to `wanted` requests of those that are left of `most` in this window. The gateway then holds up to `slots`,
+-- but no less than `needed`, of `max_concurrent`. 0 is no limit. Tells 1, how many requests, ms until these are forfeit, and
 -- slots; or 0, and the ms after which to ask again.
-function steps.take(name, gateway, wanted, most, window, needed, slots, most_at_once, lease, busy)
-  if most_at_once + 0 > 0 then
-    slots = math.min(slots, most_at_once - slots_of_others(name, gateway))
+function steps.take(name, gateway, wanted, most, window, needed, slots, max_concurrent, lease, busy)
+  if max_concurrent + 0 > 0 then
+    slots = math.min(slots, max_concurrent - slots_of_others(name, gateway))
     if slots < needed + 0 then return {0, busy + 0} end
   end
   local left = 0
@@ -51,7 +51,7 @@ function steps.take(name, gateway, wanted, most, window, needed, slots, most_at_
     if wanted <= 0 then return {0, left} end
     call('INCRBY', counted, wanted)
   end
-  if most_at_once + 0 > 0 then set_slots(name, gateway, slots, lease) end
+  if max_concurrent + 0 > 0 then set_slots(name, gateway, slots, lease) end
   return {1, wanted + 0, left, slots + 0}
 end
 

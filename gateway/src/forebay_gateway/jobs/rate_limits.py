@@ -62,8 +62,8 @@ class MemoryRateLimits(RateLimits):
 
     @asynccontextmanager
     async def admit(self, key: EndpointKey, operation: str, pods: int) -> AsyncIterator[float]:
-        most_at_once = CONCURRENT_REQUESTS.get(operation, 0) * max(1, pods)
-        if most_at_once and self._answering[key, operation] >= most_at_once:
+        max_concurrent = CONCURRENT_REQUESTS.get(operation, 0) * max(1, pods)
+        if max_concurrent and self._answering[key, operation] >= max_concurrent:
             yield BUSY_RETRY_INTERVAL
             return
         if later := self._take(key, operation, pods):

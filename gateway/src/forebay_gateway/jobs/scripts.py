@@ -32,10 +32,10 @@ SCRIPT_RETRY_INTERVAL = 0.2
 
 MAX_VALKEY_CONNECTIONS = 32
 
-_AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, InvalidResponse, OSError)
+_CONNECTION_ERRORS = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, InvalidResponse, OSError)
 """An InvalidResponse is another program's: while a Service has no pod, its address may be anybody's."""
 
-_PASSING = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "UNKILLABLE")
+_TRANSIENT_REFUSALS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "UNKILLABLE")
 """Refusals that end by themselves or by an administrator: a failover, a disk that is full, another's long script."""
 
 
@@ -119,6 +119,6 @@ def connect(url: str) -> valkey.Redis:
 
 def is_away(error: Exception) -> bool:
     """Whether it says that Valkey can do nothing now; RuntimeError is uvloop's for a connection that was closed."""
-    if isinstance(error, ResponseError) and not isinstance(error, _AWAY):
-        return str(error).startswith(_PASSING)
-    return isinstance(error, _AWAY) or (isinstance(error, RuntimeError) and "closed" in str(error))
+    if isinstance(error, ResponseError) and not isinstance(error, _CONNECTION_ERRORS):
+        return str(error).startswith(_TRANSIENT_REFUSALS)
+    return isinstance(error, _CONNECTION_ERRORS) or (isinstance(error, RuntimeError) and "closed" in str(error))

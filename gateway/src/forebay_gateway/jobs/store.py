@@ -113,7 +113,7 @@ class JobStore(ABC):
 
     @property
     @abstractmethod
-    def most_input(self) -> int:
+    def max_input_bytes(self) -> int:
         """Bytes of memory that the input of a job may take where a namespace has no other job."""
 
     @property

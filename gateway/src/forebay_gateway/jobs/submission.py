@@ -16,12 +16,12 @@ MINUTE, DAY = 60.0, 86400.0
 RUN_BYTES, RUNSYNC_BYTES = 10_000_000, 20_000_000
 """The largest body of /run and of /runsync."""
 
-RUN_KEPT, RUNSYNC_KEPT = 30 * MINUTE, 1 * MINUTE
+RUN_RETENTION, RUNSYNC_RETENTION = 30 * MINUTE, 1 * MINUTE
 """Seconds for which a result is kept."""
 
-LONGEST_URL = 2048
+MAX_WEBHOOK_URL_LENGTH = 2048
 
-MOST_FIELDS = 64
+MAX_QUERY_FIELDS = 64
 """Of a query."""
 
 MAX_FIELD_BYTES = 16 << 10
@@ -94,7 +94,7 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
         input=str(memoryview(asked.input), "utf-8", "replace"),
         timeout=_seconds(policy.get("executionTimeout"), "policy.executionTimeout", _TIMEOUT),
         ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
-        kept=RUNSYNC_KEPT if sync else RUN_KEPT,
+        kept=RUNSYNC_RETENTION if sync else RUN_RETENTION,
         low=_flag(policy, "lowPriority"),
         webhook=_url(_read_small(asked.webhook, "webhook")),
     )
@@ -125,9 +125,9 @@ def read_ttl(query: str) -> float | None:
 
 def _asked(query: str, name: str) -> float | str | None:
     try:
-        value = next(iter(parse_qs(query, max_num_fields=MOST_FIELDS).get(name, ())), None)
+        value = next(iter(parse_qs(query, max_num_fields=MAX_QUERY_FIELDS).get(name, ())), None)
     except ValueError:
-        raise BadJob(f"The query has more than {MOST_FIELDS} fields.") from None
+        raise BadJob(f"The query has more than {MAX_QUERY_FIELDS} fields.") from None
     return float(value) if value is not None and value.isdecimal() else value
 
 
@@ -152,7 +152,7 @@ def _url(value: object) -> str:
     if not value:
         return ""
     try:
-        place = URL(value.strip()) if isinstance(value, str) and len(value) <= LONGEST_URL else URL()
+        place = URL(value.strip()) if isinstance(value, str) and len(value) <= MAX_WEBHOOK_URL_LENGTH else URL()
         usable = place.scheme in ("http", "https") and place.raw_host and not re.search(r"[\s%]", place.raw_host)
     except ValueError:
         usable = False

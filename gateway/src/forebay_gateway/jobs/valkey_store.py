@@ -53,18 +53,18 @@ RUN_STEP = "return steps[ARGV[1]](unpack(ARGV, 2))"
 
 
 class ValkeyJobStore(JobStore):
-    """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in; of
+    """Use it as an async context manager. `max_bytes` bounds what all jobs keep, whichever gateway took them in; of
     them `share` tells a namespace's part (quotas.Quota)."""
 
     location = "in Valkey, for all gateways"
 
-    def __init__(self, client: valkey.Redis, cipher: KeyCipher, most_bytes: int, share: float = 0.5) -> None:
+    def __init__(self, client: valkey.Redis, cipher: KeyCipher, max_bytes: int, share: float = 0.5) -> None:
         super().__init__()
         self._client = client
         self._cipher = cipher
         files = [resources.files(__package__).joinpath(name).read_text() for name in SCRIPT_FILES]
         self._scripts = Scripts(client, "\n".join([*files, RUN_STEP]))
-        self._place = most_bytes, share
+        self._place = max_bytes, share
         self._claims: dict[str, str] = {}
         self._backlog: Mapping[EndpointKey, Backlog] = {}
 
@@ -81,7 +81,7 @@ class ValkeyJobStore(JobStore):
         await self._client.aclose()
 
     @property
-    def most_input(self) -> int:
+    def max_input_bytes(self) -> int:
         most, share = self._place
         return int(most * share) - JOB_OVERHEAD
 

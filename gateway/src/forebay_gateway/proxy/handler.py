@@ -17,7 +17,7 @@ from forebay_gateway.endpoints.key_refresh import KeyRefreshRequests, peek_model
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http import errors
-from forebay_gateway.http.body import Fields, read_fields, read_query
+from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import asked_operation
 from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
@@ -37,10 +37,10 @@ from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, body_
 from forebay_protocol.request_id import choose_id
 from forebay_protocol.routes import OWN_URLS, SHARED_URLS, not_found
 
-LONGEST_FORM = 64 << 10
+MAX_FORM_OVERHEAD = 64 << 10
 """Bytes of the form around a file: more than its 16 parts of 2 KiB headers and 512 bytes."""
 
-LONGEST_FOR_AFFINITY = 4 << 20
+MAX_AFFINITY_BODY_BYTES = 4 << 20
 """Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -115,10 +115,10 @@ class RequestHandler:
         """How much a request may have in its body."""
         if not is_upload(head.method, head.target, shared=port is None):
             return self._body_limit
-        most, most_of_file = self.limits.body_bytes, self.limits.file_bytes
+        most, max_file_bytes = self.limits.body_bytes, self.limits.file_bytes
         if self._has_bucket:
-            return BodyLimit(most_of_file + LONGEST_FORM, errors.file_too_large(most_of_file))
-        return BodyLimit(most, errors.file_too_large_for_store(most, most_of_file))
+            return BodyLimit(max_file_bytes + MAX_FORM_OVERHEAD, errors.file_too_large(max_file_bytes))
+        return BodyLimit(most, errors.file_too_large_for_store(most, max_file_bytes))
 
     def _authorize(self, key: EndpointKey, head: Head) -> None:
         if key in self.directory.open():
@@ -251,7 +251,7 @@ class RequestHandler:
         else:
             await client.answer_in_pieces(answer.content_type, answer.size, answer.pieces)
 
-    async def _read(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> Fields:
+    async def _read(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> BodyFields:
         """What a body says that has to make sense before anything is started for it. Raises Refused."""
         if admission.web_socket:
             fields = read_query(admission.head.target)
@@ -310,7 +310,7 @@ class RequestHandler:
         if worker.strict:
             pods = [*self.directory.ready(key), *self.directory.unready(key)]
             if not worker.name or all(pod.name != worker.name for pod in pods):
-                raise Refused(worker_affinity.GONE)
+                raise Refused(worker_affinity.WORKER_GONE)
 
     async def _wait_for_worker(self, request: "_Request") -> Address:
         """The pod that a request asks for, once it may be tried. Raises Refused."""
@@ -323,7 +323,7 @@ class RequestHandler:
                     return pod
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise Refused(worker_affinity.LATE)
+                    raise Refused(worker_affinity.WORKER_LATE)
                 await wait_for_event(changed, min(left, SUSPECT_SECONDS))
 
     async def _hold(self, request: "_Request") -> list[Address]:
@@ -351,7 +351,7 @@ class _Request:
     admission: Admission
     key: EndpointKey
     body: bytes | bytearray
-    fields: Fields | None
+    fields: BodyFields | None
     began: float
     worker: AskedWorker = ANY_WORKER
 
@@ -369,6 +369,6 @@ class _Request:
 
     def affinity(self, pods: int) -> bytes:
         """What tells its conversation, where that matters."""
-        if self.fields is None and pods > 1 and 0 < len(self.body) <= LONGEST_FOR_AFFINITY:
+        if self.fields is None and pods > 1 and 0 < len(self.body) <= MAX_AFFINITY_BODY_BYTES:
             self.fields = read_fields(self.admission.head.get(b"content-type"), self.body)
         return self.fields.affinity if self.fields else b""

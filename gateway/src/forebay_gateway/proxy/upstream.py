@@ -31,10 +31,10 @@ WAITS_FOR_TURN = "turn"
 HIGH_WATER = 64 << 10
 """Bytes for a pod above which its client is not read from, until the pod has taken all of them."""
 
-LONGEST_HEAD = 64 << 10
+MAX_ANSWER_HEAD_BYTES = 64 << 10
 """Bytes of an answer's head, and of what informs of it before."""
 
-LONGEST_REPLY = 1 << 20
+MAX_EVENT_ANSWER_BYTES = 1 << 20
 """Bytes of a pod's answer that is told as an event."""
 
 
@@ -80,7 +80,7 @@ class Sink(Protocol):
     def detach(self, error: Exception | None) -> None: ...
 
 
-_PASSING = frozenset({AnswerState.RELAYING, AnswerState.SWITCHED})
+_RELAYING = frozenset({AnswerState.RELAYING, AnswerState.SWITCHED})
 _COLLECTING = frozenset({AnswerState.AWAITING_HEAD, AnswerState.COLLECTING})
 
 
@@ -187,7 +187,7 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE_READ_BYTES:
             self._take_turn()
-        if self._state in _PASSING:
+        if self._state in _RELAYING:
             self._pass(data)
         elif not self.ended.done():  # else it was under way when the answer failed
             self._begin(data)
@@ -222,7 +222,7 @@ class Upstream(asyncio.Protocol):
                 self._state = AnswerState.RELAYING
                 return end_connection(head, self._worker) + b"\r\n\r\n" + received
             self._informed += len(head)
-        if len(received) + self._informed > LONGEST_HEAD:
+        if len(received) + self._informed > MAX_ANSWER_HEAD_BYTES:
             raise ValueError("the head of the answer is too long")
         self._head = received
         return b""
@@ -296,7 +296,9 @@ class LateUpstream(Upstream):
             else:
                 del self._received[: end + len(END_OF_HEAD)]
                 looked = 0
-        if len(self._received) > (LONGEST_REPLY if self._state is AnswerState.COLLECTING else LONGEST_HEAD):
+        if len(self._received) > (
+            MAX_EVENT_ANSWER_BYTES if self._state is AnswerState.COLLECTING else MAX_ANSWER_HEAD_BYTES
+        ):
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:

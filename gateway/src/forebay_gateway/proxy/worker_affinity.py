@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from forebay_gateway.http.messages import WORKER_ID, Head
 from forebay_protocol.errors import ApiError
 
-_ASKED = re.compile(r"(strict(?:-resume)? )?([-.a-z0-9]{0,253})")
+_WORKER_ID_FORM = re.compile(r"(strict(?:-resume)? )?([-.a-z0-9]{0,253})")
 
-GONE = ApiError(404, "The pod that X-Runpod-Worker-Id names is not there (any more).", "affinity_worker_gone")
-LATE = ApiError(400, "The pod that X-Runpod-Worker-Id names did not become ready in time.", "worker_timeout")
+WORKER_GONE = ApiError(404, "The pod that X-Runpod-Worker-Id names is not there (any more).", "affinity_worker_gone")
+WORKER_LATE = ApiError(400, "The pod that X-Runpod-Worker-Id names did not become ready in time.", "worker_timeout")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def read_worker(head: Head) -> AskedWorker:
     """What a request asks for. A value that is none of RunPod's forms asks for nothing, or for a pod
     that cannot be there."""
     value = head.get(WORKER_ID)
-    asked = _ASKED.fullmatch(value)
+    asked = _WORKER_ID_FORM.fullmatch(value)
     if not asked:
         return AskedWorker(strict=value.startswith(("strict ", "strict-resume ")))
     return AskedWorker(asked[2], strict=bool(asked[1]))

@@ -37,7 +37,7 @@ _MADE = {"Deployment", "Service", "EndpointSlice"}
 CHUNK_SIZE = 100
 """Objects of one kind in one answer of a list: all five kinds are listed at once, and a parsed one takes 60 kB."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
+MIN_RESTART_DELAY, MAX_RESTART_DELAY = 1.0, 5.0
 """Seconds before kopf is started again; they double while it ends at once."""
 
 LONG_RUN_SECONDS = 10.0
@@ -98,7 +98,7 @@ class EventSource:
 
     async def run(self) -> None:
         """Watch, for ever."""
-        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
+        loop, pause = asyncio.get_running_loop(), MIN_RESTART_DELAY
         while True:
             began, stop, its_loop = loop.time(), asyncio.Event(), uvloop.new_event_loop()
             its_loop.set_exception_handler(_ignore)  # of tasks that fail together one is asked for
@@ -111,7 +111,7 @@ class EventSource:
             finally:
                 with suppress(RuntimeError):  # its loop is closed: it has ended
                     its_loop.call_soon_threadsafe(stop.set)
-            pause = FIRST_PAUSE if loop.time() - began > LONG_RUN_SECONDS else min(LONGEST_PAUSE, 2 * pause)
+            pause = MIN_RESTART_DELAY if loop.time() - began > LONG_RUN_SECONDS else min(MAX_RESTART_DELAY, 2 * pause)
             self.trouble = f"the watches ended and begin again: {why}"
             logger.warning("%s, in %.0f s", self.trouble, pause)
             await asyncio.sleep(pause)

@@ -43,7 +43,7 @@ fails twice, every 2 s), and its Service leads elsewhere."""
 CONCURRENT_LOAD_READS, CONCURRENT_LOAD_READS_OF_NAMESPACE = 128, 8
 """Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
 
-MOST_BYTES = 512 << 10
+MAX_METRICS_BYTES = 512 << 10
 """Of a server's metrics."""
 
 RecordEvent = Callable[[EndpointKey, str, str, str, bool], None]
@@ -231,7 +231,7 @@ class Autoscaler:
 
         async def ask(address: str) -> PodLoad | None:
             async with limit, self._limit:  # the time for an answer begins behind them
-                text = await get_text(session, address, self._port, "/metrics", MOST_BYTES)
+                text = await get_text(session, address, self._port, "/metrics", MAX_METRICS_BYTES)
                 return parse_load(text) if text else None
 
         return dict(zip(pods, await asyncio.gather(*map(ask, pods.values())), strict=True))

@@ -15,7 +15,7 @@ from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import NodeList
-from forebay_operator.apiserver.replicas import fill_in_replicas
+from forebay_operator.apiserver.replicas_defaulting import fill_in_replicas
 from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
 from forebay_operator.controller.http_routes import HTTPRoutes
 from forebay_operator.controller.status_writer import StatusWriter
@@ -28,7 +28,7 @@ from forebay_operator.resources import (
     list_obsolete,
 )
 from forebay_operator.resources.meta import digest, find_controller
-from forebay_operator.resources.pod import choose_image
+from forebay_operator.resources.pod_spec import choose_image
 from forebay_operator.resources.route import ROUTE_CONDITION
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings

@@ -34,7 +34,7 @@ DIGEST_SYNC_INTERVAL = 1.0
 RETRY_INTERVAL = 5.0
 """Seconds until what failed is tried again."""
 
-MOST_KEYS = 64
+MAX_KEYS_PER_ENDPOINT = 64
 """Keys of one endpoint that the gateways know. A Secret holds 1 MiB, which is 15,000 digests."""
 
 KEY_READ_INTERVAL = 300.0
@@ -255,9 +255,9 @@ def _read_keys(key: EndpointKey, secret: Manifest | None) -> Collection[bytes]:
     first in the order of their names count, since all endpoints share the room in the digests' Secrets."""
     values = [value.strip() for _, value in sorted(_decode((secret or {}).get("data") or {}).items())]
     found = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MIN_KEY_LENGTH))
-    if len(found) > MOST_KEYS:
-        logger.warning("endpoint %s/%s: the gateways know %d of its %d keys", *key, MOST_KEYS, len(found))
-    return found[:MOST_KEYS]
+    if len(found) > MAX_KEYS_PER_ENDPOINT:
+        logger.warning("endpoint %s/%s: the gateways know %d of its %d keys", *key, MAX_KEYS_PER_ENDPOINT, len(found))
+    return found[:MAX_KEYS_PER_ENDPOINT]
 
 
 def _secret(namespace: str, name: str, data: dict[str, bytes]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ SLEEPING = "forebay_sleeping"
 """Metrics of a server. The first two count requests over HTTP, the others what the engine makes of them: of one
 request with several prompts, several. Those of vLLM have a line for each of its engines."""
 
-MOST_METRIC_LINES = 320
+MAX_METRIC_LINES = 320
 """Of these metrics: five for each of 64 engines."""
 
 _LINE = re.compile(
@@ -62,14 +62,14 @@ class GatewayLoad:
         return self.waiting > 0 or self.queued > 0
 
 
-MOST_NAMED = 10_000
+MAX_REREAD_ENDPOINTS = 10_000
 """Endpoints that one gateway may name: there are no more ports."""
 
 
 def parse_load(text: str) -> PodLoad | None:
     """The load in a server's metrics, or None where they tell of none."""
     found: dict[str, float] = {}
-    for line in islice(_LINE.finditer(text), MOST_METRIC_LINES):
+    for line in islice(_LINE.finditer(text), MAX_METRIC_LINES):
         name, value = line.groups()
         try:
             found[name] = found.get(name, 0.0) + float(value)
@@ -107,7 +107,7 @@ def parse_reread(text: str) -> list[EndpointKey]:
     """The endpoints whose Secret with keys a gateway would have read again; none where it tells of something else."""
     try:
         reread = parse_json(text)["reread"]
-        return [parse_key(name) for name in reread if isinstance(name, str)][:MOST_NAMED]
+        return [parse_key(name) for name in reread if isinstance(name, str)][:MAX_REREAD_ENDPOINTS]
     except (ValueError, KeyError, TypeError):
         return []
 

@@ -41,7 +41,7 @@ POLL_PAUSE = 0.2
 POLL_TIMEOUT = 2.0
 """Seconds for an answer; the server gives it from memory, in a thread of its own."""
 
-MAX_BYTES = 65536
+MAX_REPORT_BYTES = 65536
 
 
 @dataclass
@@ -143,7 +143,7 @@ class StartupPoller:
         return endpoint is not None and endpoint.runs.get(name) is run
 
     async def _ask(self, session: aiohttp.ClientSession, name: str, run: _PolledRun) -> None:
-        report = _parse(await get_text(session, run.address, self._port, "/startup", MAX_BYTES))
+        report = _parse(await get_text(session, run.address, self._port, "/startup", MAX_REPORT_BYTES))
         if not self._is_followed(name, run):
             return
         if report is None:

@@ -4,7 +4,7 @@ from collections.abc import Set
 
 from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, digest, with_applied_digest
-from forebay_operator.resources.pod import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
+from forebay_operator.resources.pod_spec import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 
 from forebay_operator.spec.endpoint import Endpoint, Manifest, read_duration
 
-MAX_NAME = 40
-_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+MAX_NAME_LENGTH = 40
+_ENDPOINT_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SECRET_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?")
 
 MODEL_FORMS = "a Hugging Face id, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
@@ -92,8 +92,9 @@ MAX_DURATION_SECONDS = 24 * 3600
 
 def find_in_name(name: str) -> Iterator[str]:
     """One sentence for a name that Services and URLs cannot be made of."""
-    if len(name) > MAX_NAME or not _NAME.fullmatch(name):
-        yield f"metadata.name: {name!r} is not a DNS label of at most {MAX_NAME} characters that begins with a letter"
+    if len(name) > MAX_NAME_LENGTH or not _ENDPOINT_NAME.fullmatch(name):
+        form = f"a DNS label of at most {MAX_NAME_LENGTH} characters that begins with a letter"
+        yield f"metadata.name: {name!r} is not {form}"
 
 
 def find_problems(endpoint: Endpoint) -> Iterator[str]:

@@ -12,14 +12,14 @@ from importlib import resources
 from forebay_operator.spec import Manifest
 from forebay_protocol.spelling import find_nearest
 
-NO_EFFECT = {
+NO_EFFECT_REASONS = {
     "removed": "vLLM has removed it",
     "reserved": "it never sets a flag of vLLM",
     "not-yet": "it is not supported yet",
 }
 """Status of a name that the server knows and ignores, with the reason."""
 
-NO_SUGGESTION = {*NO_EFFECT, "refused"}
+NO_SUGGESTION = {*NO_EFFECT_REASONS, "refused"}
 
 
 @cache
@@ -39,7 +39,7 @@ def find_env_warnings(env: Iterable[Manifest], known: Mapping[str, str], settabl
     """One sentence for each variable without effect, and for each that is not known but near one that can be set."""
     sentences = []
     for name in (variable["name"] for variable in env):
-        if reason := NO_EFFECT.get(known.get(name, "")):
+        if reason := NO_EFFECT_REASONS.get(known.get(name, "")):
             sentences.append(f"spec.env: {name} has no effect: {reason}")
         elif name not in known and (nearest := _find_nearest(name, settable)):
             sentences.append(f"spec.env: {name} is not known to the server; did you mean {nearest}?")

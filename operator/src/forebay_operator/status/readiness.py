@@ -20,7 +20,7 @@ from forebay_operator.status.diagnosis import (
     explain_end,
 )
 from forebay_operator.status.diagnosis.gpus import add_nodes
-from forebay_operator.status.diagnosis.pods import has_ended
+from forebay_operator.status.diagnosis.pod_checks import has_ended
 from forebay_operator.status.diagnosis.reasons import GPUS_TAKEN, NO_GATEWAY, QUOTA_EXCEEDED, UNSCHEDULABLE
 from forebay_operator.status.diagnosis.rollout import replaces
 from forebay_operator.status.observed import Observed

@@ -1,7 +1,7 @@
 """Why an endpoint does not serve: tables of checks and of words, from what Kubernetes reports to reason and remedy."""
 
 from forebay_operator.status.diagnosis import reasons
-from forebay_operator.status.diagnosis.pods import diagnose_pods, explain_end, has_ended
+from forebay_operator.status.diagnosis.pod_checks import diagnose_pods, explain_end, has_ended
 from forebay_operator.status.diagnosis.preparing import diagnose_preparation
 from forebay_operator.status.diagnosis.reasons import FAILURES, Diagnosis, Reason
 from forebay_operator.status.diagnosis.rollout import diagnose_refusal, diagnose_standstill

@@ -98,10 +98,10 @@ class ApiClient:
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
         """The events of a watch until the API server ends it. Raises ApiServerError."""
-        asked = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_TIMEOUT)}
+        full_query = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_TIMEOUT)}
         headers = {"Accept": "application/json"}
         seconds = WATCH_TIMEOUT + REQUEST_TIMEOUT
-        response = (await self._send("GET", path, None, query=asked, headers=headers, seconds=seconds)).response
+        response = (await self._send("GET", path, None, query=full_query, headers=headers, seconds=seconds)).response
         rest = b""
         try:
             if response.status >= 400:
@@ -111,8 +111,8 @@ class ApiClient:
                 for line in lines:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
-                        told = event["object"]
-                        raise ApiServerError(told.get("code", 0), told.get("reason", ""), told.get("message", ""))
+                        status = event["object"]
+                        raise ApiServerError(status.get("code", 0), status.get("reason", ""), status.get("message", ""))
                     yield event
         except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ApiServerError(0, "Unreachable", f"the watch broke off: {error!r}") from error
@@ -202,9 +202,9 @@ def _read_message(answer: Mapping[str, Any]) -> str:
     written for ever: here they are sorted."""
     message = str(answer.get("message", ""))
     causes = (answer.get("details") or {}).get("causes") or []
-    told = sorted(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
+    listed = sorted(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
     begin, bracket, rest = message.partition(": [")
-    return f"{begin}: [{', '.join(told)}]" if bracket and rest.endswith("]") and len(told) > 1 else message
+    return f"{begin}: [{', '.join(listed)}]" if bracket and rest.endswith("]") and len(listed) > 1 else message
 
 
 def _read_error(status: int, data: bytes) -> ApiServerError:

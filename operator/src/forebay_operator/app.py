@@ -166,8 +166,8 @@ class LeadingOperator:
         self._digests: KeyDigestSync | None = None
         if service := parsed.gateway_service:
             self._gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
-            living = WatchedEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
-            self._digests = KeyDigestSync(cluster, parsed.namespace, living)
+            watched = WatchedEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
+            self._digests = KeyDigestSync(cluster, parsed.namespace, watched)
         self._slice_writer = SliceWriter(cluster, self._cache, self._gateways, self._digests, parsed.namespace_share)
         self._autoscaler = Autoscaler(cluster, self._gateways, self._events.record, self._queue.add, parsed.ops_port)
         self._reconciler = Reconciler(

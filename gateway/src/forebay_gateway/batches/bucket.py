@@ -94,10 +94,10 @@ class Bucket:
     async def read(self, name: str, start: int, length: int) -> bytes:
         """So many bytes of an object. Raises ContentGone."""
         try:
-            found = await self._try(obstore.get_range_async(self._open(), name, start=start, length=length))
+            data = await self._try(obstore.get_range_async(self._open(), name, start=start, length=length))
         except FileNotFoundError as error:
             raise ContentGone from error
-        return bytes(found)
+        return bytes(data)
 
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects that may be there."""
@@ -190,6 +190,6 @@ def _open_store(settings: BucketSettings) -> S3Store:
 
 def _describe(error: Exception) -> str:
     """What an error says, of the store's own answer only the code: the rest may tell of a key."""
-    said, _, answer = str(error).partition("\n\nDebug source")[0].partition("<")
+    message, _, answer = str(error).partition("\n\nDebug source")[0].partition("<")
     code = _CODE.search(answer)
-    return f"{said}{code[1] if code else ''}".strip() or type(error).__name__
+    return f"{message}{code[1] if code else ''}".strip() or type(error).__name__

@@ -66,7 +66,7 @@ async def _known_parts(documents: DocumentStore, key: EndpointKey, file_id: str)
     to be."""
     progress = await documents.get(key, PROGRESS, batch_of_file(file_id))
     stored = await documents.get(key, STORED, file_id)
-    found = read_parts(stored) if stored else []
+    parts = read_parts(stored) if stored else []
     if progress:
-        found += [part for parts in read_progress(progress, 0).parts.values() for part in parts]
-    return frozenset(part.name for part in found)
+        parts += [part for result_parts in read_progress(progress, 0).parts.values() for part in result_parts]
+    return frozenset(part.name for part in parts)

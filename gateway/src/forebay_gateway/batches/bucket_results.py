@@ -67,9 +67,9 @@ def read_progress(text: str | None, total: int) -> BucketProgress:
     """The progress of a batch of so many requests, of which a document may tell."""
     if text is None:
         return BucketProgress(bytearray((total + 7) // 8))
-    found = json.loads(text)
-    parts = {sign: [ContentPart(name, size) for name, size in each] for sign, each in found["parts"].items()}
-    return BucketProgress(bytearray(base64.b64decode(found["done"])), parts, found["counts"])
+    document = json.loads(text)
+    parts = {sign: [ContentPart(name, size) for name, size in each] for sign, each in document["parts"].items()}
+    return BucketProgress(bytearray(base64.b64decode(document["done"])), parts, document["counts"])
 
 
 class BucketResults(Results):
@@ -128,8 +128,8 @@ class BucketResults(Results):
 
     async def _pending(self) -> dict[int, str]:
         """The results that are in documents or in memory, and not in the bucket."""
-        found = await self._documents.all(self._key, self._kind)
-        every = {int(name): text for name, text in found.items()} | self._held
+        documents = await self._documents.all(self._key, self._kind)
+        every = {int(name): text for name, text in documents.items()} | self._held
         return {number: text for number, text in every.items() if not self._progress.has(number)}
 
     async def _flush(self, *, bounded: bool = True) -> None:
@@ -166,14 +166,14 @@ class BucketResults(Results):
 
     def _with(self, results: Mapping[int, str], added: Mapping[str, ContentPart]) -> BucketProgress:
         """The progress when these results, which are in these parts, count."""
-        found = BucketProgress(bytearray(self._progress.done), {}, dict(self._progress.counts))
+        progress = BucketProgress(bytearray(self._progress.done), {}, dict(self._progress.counts))
         for number, result in results.items():
-            found.mark(number)
-            found.counts[result[0]] += 1
-        found.parts = {
+            progress.mark(number)
+            progress.counts[result[0]] += 1
+        progress.parts = {
             sign: [*parts, added[sign]] if sign in added else parts for sign, parts in self._progress.parts.items()
         }
-        return found
+        return progress
 
     async def _save(self, progress: BucketProgress, *, bounded: bool) -> None:
         await self._documents.put(

@@ -63,9 +63,9 @@ class BucketContent:
         self.size = self._ends[-1] if parts else 0
 
     async def read(self, start: int, length: int) -> bytes:
-        found = bytearray()
+        data = bytearray()
         end = min(start + length, self.size)
-        while (place := start + len(found)) < end:
+        while (place := start + len(data)) < end:
             number = bisect_right(self._ends, place)
             part = self._parts[number]
             inside = place - (self._ends[number] - part.size)
@@ -73,8 +73,8 @@ class BucketContent:
             piece = await self._bucket.read(f"{self._folder}/{part.name}", inside, size)
             if len(piece) != size:
                 raise Unavailable
-            found += piece
-        return bytes(found)
+            data += piece
+        return bytes(data)
 
 
 async def read_pieces(content: Content, start: int = 0) -> AsyncIterator[bytes]:

@@ -232,12 +232,12 @@ class BatchApi:
 
     async def _records(self, key: EndpointKey, kind: str) -> list[ApiObject]:
         """All of a kind. Other tasks run between slices of them."""
-        found: list[ApiObject] = []
+        records: list[ApiObject] = []
         for text in (await self._documents.all(key, kind)).values():
-            found.append(json.loads(text))
-            if len(found) % RECORDS_PER_STEP == 0:
+            records.append(json.loads(text))
+            if len(records) % RECORDS_PER_STEP == 0:
                 await asyncio.sleep(0)
-        return found
+        return records
 
     async def _batch(self, key: EndpointKey, name: str) -> ApiObject:
         text = await self._documents.get(key, "batch", name)
@@ -256,11 +256,11 @@ class BatchApi:
         if metadata is not None and not _is_metadata(metadata):
             raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
         kept = _read_output_kept(content.get("output_expires_after"))
-        found = await self._file(call.key, file)
-        if found["purpose"] != "batch":
+        input_file = await self._file(call.key, file)
+        if input_file["purpose"] != "batch":
             raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
         batch = objects.new_batch(endpoint, file, metadata, time.time(), output_kept=kept)
-        await asyncio.shield(self._begin(call, batch, found))
+        await asyncio.shield(self._begin(call, batch, input_file))
         return batch
 
     async def _begin(self, call: BatchApiCall, batch: ApiObject, file: ApiObject) -> None:
@@ -364,13 +364,13 @@ def _is_metadata(metadata: object) -> bool:
     )
 
 
-def _page(found: list[ApiObject], query: str, most: int, default: int) -> ApiObject:
+def _page(records: list[ApiObject], query: str, max_limit: int, default: int) -> ApiObject:
     if (order := _one(query, "order")) not in ("", "asc", "desc"):
         raise _bad("order must be asc or desc.", "order")
     text = _one(query, "limit") or str(default)
-    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
-        raise _bad(f"limit must be from 1 to {most}.", "limit")
-    return objects.page(found, _one(query, "after"), int(text), ascending=order == "asc")
+    if not text.isdecimal() or len(text) > len(str(max_limit)) or not 1 <= int(text) <= max_limit:
+        raise _bad(f"limit must be from 1 to {max_limit}.", "limit")
+    return objects.page(records, _one(query, "after"), int(text), ascending=order == "asc")
 
 
 def _one(query: str, name: str) -> str:

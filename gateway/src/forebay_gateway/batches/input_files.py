@@ -43,8 +43,8 @@ class InputFiles:
         async with self.turns.of(key[0]):
             if await self.files.is_in_bucket(key, file):
                 return await self._read_from_bucket(key, file, route, bounds)
-            if (found := self._read.get((key, file, route))) is not None:
-                return found, []
+            if (known := self._read.get((key, file, route))) is not None:
+                return known, []
             requests, errors = await read_requests(await self.files.open(key, file), route, bounds, long_step)
             if not errors:
                 self._read[key, file, route] = requests

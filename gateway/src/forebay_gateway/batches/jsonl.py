@@ -147,9 +147,9 @@ async def read_requests(
             break
         if line and not line.isspace():
             async with long_step() if len(line) > LONG_CHECK_BYTES else nullcontext():
-                trouble = _check_line(line, endpoint, seen, bounds)
-            if trouble:
-                errors.append(batch_error(*trouble, line=number))
+                problem = _check_line(line, endpoint, seen, bounds)
+            if problem:
+                errors.append(batch_error(*problem, line=number))
             else:
                 requests.add(start, len(line))
         if len(requests) > MAX_BATCH_REQUESTS:

@@ -48,17 +48,17 @@ class ValkeyDocumentStore(DocumentStore):
             raise Full
 
     async def get(self, key: EndpointKey, kind: str, name: str) -> str | None:
-        found: str | None = await self._scripts.run("get", format_key(key), kind, name)
-        return found
+        text: str | None = await self._scripts.run("get", format_key(key), kind, name)
+        return text
 
     async def all(self, key: EndpointKey, kind: str) -> Mapping[str, str]:
-        found: dict[str, str] = {}
+        documents: dict[str, str] = {}
         cursor = "0"
         while True:
             cursor, flat = await self._scripts.run("some", format_key(key), kind, cursor)
-            found |= zip(flat[::2], flat[1::2], strict=True)
+            documents |= zip(flat[::2], flat[1::2], strict=True)
             if cursor == "0":
-                return found
+                return documents
 
     async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
         return bool(await self._scripts.run("delete", format_key(key), kind, name))

@@ -23,8 +23,8 @@ SUSPECT_SECONDS = 2.0
 def pick(pods: Sequence[Address], outstanding: Mapping[Address, int], affinity: bytes) -> Address:
     """One of `pods`, which are not none. `affinity` is the same for requests of one conversation, b"" for none."""
     if not affinity:
-        least = min(outstanding.get(pod, 0) for pod in pods)
-        return random.choice([pod for pod in pods if outstanding.get(pod, 0) == least])
+        fewest = min(outstanding.get(pod, 0) for pod in pods)
+        return random.choice([pod for pod in pods if outstanding.get(pod, 0) == fewest])
     share = math.ceil(LOAD_BOUND * (sum(outstanding.get(pod, 0) for pod in pods) + 1) / len(pods))
     ordered = sorted(
         pods, key=lambda pod: hashlib.sha256(b"%s %s %d" % (affinity, pod.host.encode(), pod.port)).digest()

@@ -44,13 +44,13 @@ class Directory:
             self.endpoint_removed.notify(key)
         self._notify_watchers(key)
 
-    def put_slice(self, name: str, found: Slice) -> None:
+    def put_slice(self, name: str, new: Slice) -> None:
         """`name` is the slice's own, which is unique in its namespace."""
-        before = self._slices.setdefault(found.key, {}).get(name)
-        self._slices[found.key][name] = found
-        if found.claim != (before.claim if before else ()):
+        before = self._slices.setdefault(new.key, {}).get(name)
+        self._slices[new.key][name] = new
+        if new.claim != (before.claim if before else ()):
             self.ports_changed.notify()
-        self._notify_watchers(found.key)
+        self._notify_watchers(new.key)
 
     def drop_slice(self, name: str, key: EndpointKey) -> None:
         slices = self._slices.get(key, {})
@@ -99,15 +99,15 @@ class Directory:
             for each in slices.values():
                 if each.gateway_port and endpoint and each.owner == endpoint.uid:
                     claims.setdefault(each.gateway_port, []).append((each.created, key))
-        found = {}
+        ports = {}
         for port, claimed in claims.items():
             created, first = min(claimed)
             others = [key for when, key in claimed if key != first and when == created]
             if len({key for _, key in claimed}) > 1:
                 logger.error("port %d is claimed by %s", port, sorted({key for _, key in claimed}))
             if not others:
-                found[port] = first
-        return found
+                ports[port] = first
+        return ports
 
     @contextmanager
     def changes(self, key: EndpointKey) -> Iterator[asyncio.Event]:

@@ -192,5 +192,5 @@ def _pod_name(entry: Manifest) -> str:
 def _owner(metadata: Manifest, kind: str, name: str) -> str:
     """The uid of the controller, if that is of this kind and name; "" else."""
     owners = [each for each in metadata.get("ownerReferences") or () if each.get("controller")]
-    found = [each["uid"] for each in owners if (each["kind"], each["name"]) == (kind, name)]
-    return str(found[0]) if found else ""
+    uids = [each["uid"] for each in owners if (each["kind"], each["name"]) == (kind, name)]
+    return str(uids[0]) if uids else ""

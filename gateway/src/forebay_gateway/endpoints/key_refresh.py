@@ -39,5 +39,5 @@ class KeyRefreshRequests:
 
 def peek_model(body: bytes | bytearray) -> str:
     """The model that the beginning of a JSON body seems to name; "" where it names none."""
-    found = _MODEL.search(body[:PEEKED_BYTES])
-    return found[1].decode(errors="replace") if found else ""
+    match = _MODEL.search(body[:PEEKED_BYTES])
+    return match[1].decode(errors="replace") if match else ""

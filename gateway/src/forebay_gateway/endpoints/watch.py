@@ -101,8 +101,8 @@ def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Seq
     """All that the gateway follows. `own` is its namespace, where the Secrets are; no `namespaces` means all."""
 
     def put_slice(manifest: Manifest) -> None:
-        if found := read_slice(manifest):
-            directory.put_slice(manifest["metadata"]["name"], found)
+        if parsed := read_slice(manifest):
+            directory.put_slice(manifest["metadata"]["name"], parsed)
         else:
             drop_slice(manifest)
 

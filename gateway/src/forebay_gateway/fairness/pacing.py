@@ -76,10 +76,10 @@ class FairScheduler:
             try:
                 yield
             finally:
-                spent = time.thread_time() - began
-                if spent > SHORT_STEP_SECONDS:
+                cpu_seconds = time.thread_time() - began
+                if cpu_seconds > SHORT_STEP_SECONDS:
                     self._free_at = {each: at for each, at in self._free_at.items() if at > clock()}
-                    self._free_at[tenant] = clock() + self._cooldown_factor * spent
+                    self._free_at[tenant] = clock() + self._cooldown_factor * cpu_seconds
 
     def _run_round(self) -> None:
         due = [line.popleft() for line in self._waiting.values()]

@@ -181,9 +181,9 @@ class SourceQuota:
 
     def _source_of(self, address: str) -> IPv4Address | IPv6Network | None:
         """None for a trusted proxy."""
-        found = ip_address(address.partition("%")[0])
-        if isinstance(found, IPv6Address) and found.ipv4_mapped:
-            found = found.ipv4_mapped
-        if any(found in network for network in self._trusted):
+        parsed = ip_address(address.partition("%")[0])
+        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+            parsed = parsed.ipv4_mapped
+        if any(parsed in network for network in self._trusted):
             return None
-        return found if isinstance(found, IPv4Address) else IPv6Network((found, 64), strict=False)
+        return parsed if isinstance(parsed, IPv4Address) else IPv6Network((parsed, 64), strict=False)

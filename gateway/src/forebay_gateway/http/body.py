@@ -88,10 +88,10 @@ def read_fields(content_type: str, body: bytes | bytearray) -> BodyFields:
 
 
 def _is_dense(body: bytes | bytearray) -> bool:
-    found = 0
+    count = 0
     for place in range(0, len(body), COUNT_SLICE):
-        found += sum(body.count(token, place, place + COUNT_SLICE) for token in (b",", b"[", b"{"))
-        if found > MAX_JSON_VALUES:
+        count += sum(body.count(token, place, place + COUNT_SLICE) for token in (b",", b"[", b"{"))
+        if count > MAX_JSON_VALUES:
             return True
     return False
 
@@ -106,14 +106,14 @@ def read_query(target: bytes) -> BodyFields:
 
 
 def _read_form(content_type: str, body: bytes | bytearray) -> BodyFields:
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     try:
         for part in read_parts(content_type, body, MAX_FORM_PARTS):
             if part.name in ("model", "stream") and part.filename is None and len(part.content) <= MAX_FIELD_LENGTH:
-                found.setdefault(part.name, bytes(part.content).decode(errors="replace"))
+                fields.setdefault(part.name, bytes(part.content).decode(errors="replace"))
     except ValueError:
         return BodyFields(valid=False)
-    return BodyFields(model=found.get("model", ""), stream=found.get("stream", "").lower() in ("true", "1"))
+    return BodyFields(model=fields.get("model", ""), stream=fields.get("stream", "").lower() in ("true", "1"))
 
 
 def _affinity(content: _Body) -> bytes:

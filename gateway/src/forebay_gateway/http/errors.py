@@ -127,8 +127,8 @@ def too_many_held(name: str) -> ApiError:
 def of_pod(status: int, body: bytes) -> ApiError:
     """The error that a pod answered, to be told as an event; its words are passed on."""
     try:
-        found = json.loads(body)
-        error = found["error"]
+        content = json.loads(body)
+        error = content["error"]
         return ApiError(
             status, str(error["message"]), error.get("code"), error.get("param"), str(error.get("type") or "")
         )

@@ -49,10 +49,10 @@ class FormReader:
         while True:
             match self._expected:
                 case _Expected.BEGINNING | _Expected.CONTENT:
-                    piece, found = self._take_content()
+                    piece, at_delimiter = self._take_content()
                     if piece and self._expected is _Expected.CONTENT:
                         yield self._field, piece
-                    if not found:
+                    if not at_delimiter:
                         return
                     self._expected = _Expected.DELIMITER_END
                 case _Expected.DELIMITER_END:
@@ -74,12 +74,12 @@ class FormReader:
     def _take_content(self) -> tuple[bytes, bool]:
         """The content up to the next delimiter, or as much as is surely content; whether a delimiter is next."""
         place = 0
-        while (found := self._buffer.find(self._delimiter, place)) >= 0:
-            end = found + len(self._delimiter)
+        while (start := self._buffer.find(self._delimiter, place)) >= 0:
+            end = start + len(self._delimiter)
             if end == len(self._buffer):
-                return self._cut(found), False  # the next byte decides
+                return self._cut(start), False  # the next byte decides
             if self._buffer[end] in AFTER_DELIMITER:
-                piece = self._cut(found)
+                piece = self._cut(start)
                 self._before = 0
                 del self._buffer[: len(self._delimiter)]
                 return piece, True

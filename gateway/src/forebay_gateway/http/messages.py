@@ -101,10 +101,10 @@ def read_status(head: bytes) -> int:
     Raises ValueError where it is none, or a line in it ends for one reader and not for another.
     """
     first, *others = head.split(b"\r\n")
-    found = _STATUS_LINE.fullmatch(first)
-    if not found or head.count(b"\r") != len(others) or head.count(b"\n") != len(others) or b"\0" in head:
+    match = _STATUS_LINE.fullmatch(first)
+    if not match or head.count(b"\r") != len(others) or head.count(b"\n") != len(others) or b"\0" in head:
         raise ValueError("no head of an answer")
-    return int(found[1])
+    return int(match[1])
 
 
 def end_connection(head: bytes, worker: str = "") -> bytes:

@@ -32,15 +32,15 @@ def is_form(content_type: str) -> bool:
     return content_type.lower().startswith("multipart/form-data")
 
 
-def read_parts(content_type: str, body: bytes | bytearray, most: int) -> Iterator[Part]:
+def read_parts(content_type: str, body: bytes | bytearray, max_parts: int) -> Iterator[Part]:
     """The parts of a form, in their order, each when it is asked for.
 
-    Raises ValueError, with a message for the client: this is no such form, or it has more than `most` parts.
+    Raises ValueError, with a message for the client: this is no such form, or it has more than `max_parts` parts.
     """
     delimiters = _find_delimiters(body, read_boundary(content_type))
     view = memoryview(body)
     _, place = next(delimiters)
-    for _ in range(most):
+    for _ in range(max_parts):
         if body[place : place + 2] == b"--":
             return
         start = body.find(b"\r\n", place, place + MAX_PART_HEAD_BYTES)
@@ -49,7 +49,7 @@ def read_parts(content_type: str, body: bytes | bytearray, most: int) -> Iterato
             raise ValueError("a line of its boundary has no end")
         yield _read_part(body, view, start + 2, end)
     if body[place : place + 2] != b"--":
-        raise ValueError(f"it has more than {most} parts")
+        raise ValueError(f"it has more than {max_parts} parts")
 
 
 def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple[int, int]]:
@@ -61,12 +61,12 @@ def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple
         place = len(opening)
         yield 0, place
     while unlike <= MAX_FALSE_BOUNDARIES:
-        found = body.find(delimiter, place)
-        if found < 0:
+        start = body.find(delimiter, place)
+        if start < 0:
             raise ValueError("it has no end, or not the boundary that its Content-Type names")
-        place = found + len(delimiter)
+        place = start + len(delimiter)
         if body[place : place + 1] in (b"\r", b"-", b" ", b"\t", b""):
-            yield found, place
+            yield start, place
         else:
             unlike += 1
     raise ValueError("its boundary occurs in what it contains")

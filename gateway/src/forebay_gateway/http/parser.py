@@ -106,8 +106,8 @@ class RequestReader:
         self._followed = False
 
     def _refuse(self, error: Exception) -> errors.Refused:
-        found = error.__context__  # what a callback raised
-        return found if isinstance(found, errors.Refused) else errors.Refused(errors.BAD_REQUEST)
+        cause = error.__context__  # what a callback raised
+        return cause if isinstance(cause, errors.Refused) else errors.Refused(errors.BAD_REQUEST)
 
     def on_url(self, part: bytes) -> None:
         if self.head is None:

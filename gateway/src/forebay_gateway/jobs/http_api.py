@@ -133,13 +133,13 @@ class JobApi:
 
     async def _stream(self, call: JobApiCall) -> object:
         with self._store.changes(call.job_id) as changed:
-            taken, answer = await self._take_stream(call)
-            if not taken.items and not taken.larger and not taken.state.final:
+            streamed, answer = await self._take_stream(call)
+            if not streamed.items and not streamed.larger and not streamed.state.final:
                 await wait_for_event(changed, STREAM_WAIT_SECONDS)
-                taken, answer = await self._take_stream(call)
-        if taken.larger:
+                streamed, answer = await self._take_stream(call)
+        if streamed.larger:
             async with self._store.turns.of(call.key[0]):
-                _, answer = await self._take_stream(call, taken.larger)
+                _, answer = await self._take_stream(call, streamed.larger)
         return answer
 
     async def _cancel(self, call: JobApiCall) -> object:
@@ -192,23 +192,27 @@ class JobApi:
     async def _read_error(self, call: JobApiCall) -> str:
         """Why the job failed; "" where that cannot be read now, for the items that were taken must be answered."""
         try:
-            job = await self._store.find(call.key, call.job_id, most=0)
+            job = await self._store.find(call.key, call.job_id, max_bytes=0)
         except Unavailable:
             return ""
         return job.error if job else ""
 
-    async def _take_stream(self, call: JobApiCall, most: int = MAX_STREAM_BYTES) -> tuple[StreamedItems, bytes]:
+    async def _take_stream(self, call: JobApiCall, max_bytes: int = MAX_STREAM_BYTES) -> tuple[StreamedItems, bytes]:
         """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
         Refused."""
-        with Reservation(self._answers, call.key[0]) as room:
-            if not room.resize(most):
+        with Reservation(self._answers, call.key[0]) as reserved:
+            if not reserved.resize(max_bytes):
                 raise Refused(errors.TOO_MANY)
-            taken = _found(await self._store.take_stream(call.key, call.job_id, most))
+            streamed = _found(await self._store.take_stream(call.key, call.job_id, max_bytes))
             error = ""
-            if taken.state.retryable and not taken.more:  # it failed, and a client that only streams learns it here
+            if (
+                streamed.state.retryable and not streamed.more
+            ):  # it failed, and a client that only streams learns it here
                 error = await self._read_error(call)
-            told = describe_stream(taken.state, taken.items, more=taken.more, error=error, first=taken.first)
-            return taken, render(told)
+            described = describe_stream(
+                streamed.state, streamed.items, more=streamed.more, error=error, first=streamed.first
+            )
+            return streamed, render(described)
 
 
 def _found(what: T | None) -> T:

@@ -148,15 +148,15 @@ _COUNTED = msgspec.json.Decoder(_Counted)
 def _metrics(item: str, index: int) -> dict[str, Any]:
     """What RunPod's documentation has beside an item of a stream, as far as it is known here: the item's place, and the
     tokens so far where the item counts them. The load of the pod is not known."""
-    found: dict[str, Any] = {"scenario": "stream", "stream_index": index}
+    metrics: dict[str, Any] = {"scenario": "stream", "stream_index": index}
     if not item.startswith("{") or len(item) > MAX_USAGE_SEARCH_LENGTH:
-        return found
+        return metrics
     with suppress(ValueError, RecursionError):
         if usage := _COUNTED.decode(item).usage:
             read = usage.prompt_tokens if usage.input is None else usage.input
             written = usage.completion_tokens if usage.output is None else usage.output
-            found |= {"input_tokens": read or 0, "output_tokens": written or 0}
-    return found
+            metrics |= {"input_tokens": read or 0, "output_tokens": written or 0}
+    return metrics
 
 
 def _raw(items: Iterable[str]) -> list[msgspec.Raw]:

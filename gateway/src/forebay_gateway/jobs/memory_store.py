@@ -68,21 +68,21 @@ class MemoryJobStore(JobStore):
         self._expire(job, submission.ttl)
         self._enqueue(job)
 
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
         endpoint = self._endpoints.get(key)
         return endpoint.jobs.get(job_id) if endpoint else None
 
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
+    async def take_stream(self, key: EndpointKey, job_id: str, max_bytes: int) -> StreamedItems | None:
         job = await self.find(key, job_id)
         if job is None:
             return None
         items: list[str] = []
         size = 0
         for item in islice(job.output, job.streamed, None):
-            if not items and len(item) > most:
+            if not items and len(item) > max_bytes:
                 return StreamedItems(job.state, True, [], len(item))
             size += len(item) + STREAM_ITEM_BYTES
-            if items and size > most:
+            if items and size > max_bytes:
                 break
             items.append(item)
         first, job.streamed = job.streamed, job.streamed + len(items)
@@ -92,8 +92,8 @@ class MemoryJobStore(JobStore):
         return self._endpoints[key].counts if key in self._endpoints else Counts()
 
     def backlog(self) -> Mapping[EndpointKey, Backlog]:
-        found = {key: each.counts for key, each in self._endpoints.items()}
-        return {key: counts for key, counts in found.items() if counts.queued or counts.running}
+        counts_by_key = {key: each.counts for key, each in self._endpoints.items()}
+        return {key: counts for key, counts in counts_by_key.items() if counts.queued or counts.running}
 
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         endpoint = self._endpoints.get(key, _EndpointJobs())
@@ -143,7 +143,7 @@ class MemoryJobStore(JobStore):
         job = await self.find(key, job_id)
         if job is None or not job.state.retryable:
             return job.state if job else None
-        found = job.state
+        state_before = job.state
         self._webhooks.pop(job.id, None)  # of an end that is none any more
         self._endpoints[key].counts.retried += 1
         self._forget_output(job)
@@ -152,7 +152,7 @@ class MemoryJobStore(JobStore):
         job.attempts = 0
         self._expire(job, job.submission.ttl)
         self._enqueue(job)
-        return found
+        return state_before
 
     async def purge(self, key: EndpointKey) -> int:
         endpoint = self._endpoints.get(key, _EndpointJobs())

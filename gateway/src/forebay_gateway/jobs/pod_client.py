@@ -124,8 +124,8 @@ async def run(
                 *lines, last = rest.split(b"\n")
                 rest = bytearray(last)
                 async with scheduler.exclusive_step(job.endpoint[0]) if size > MIB else nullcontext():
-                    found = list(_read_lines(lines))
-                for items, outcome in found:
+                    batches = list(_read_lines(lines))
+                for items, outcome in batches:
                     yield items, outcome
                     if outcome:
                         return
@@ -149,13 +149,14 @@ def _count_bytes(text: str) -> int:
     return sum(len(text[start : start + BODY_SLICE].encode()) for start in range(0, len(text), BODY_SLICE))
 
 
-async def _read(answer: aiohttp.ClientResponse, most: int, take: Take) -> bytearray | None:
-    """The body of an answer, of a longer one a little more than `most` bytes; None where there is no room for it."""
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int, take: Take) -> bytearray | None:
+    """Read the body of an answer. Of a longer one a little more than `max_bytes` is read. Returns None where there is
+    no room for it."""
     body = bytearray()
     async for data in answer.content.iter_any():
         if not await take(body, data):
             return None
-        if len(body) > most:
+        if len(body) > max_bytes:
             break
     return body
 

@@ -78,12 +78,12 @@ class MemoryRateLimits(RateLimits):
                 del self._answering[key, operation]
 
     def _take(self, key: EndpointKey, operation: str, pods: int) -> float:
-        most = RATES.get(operation, 0) * max(1, pods)
+        limit = RATES.get(operation, 0) * max(1, pods)
         now = self._clock()
         began, count = self._windows.get((key, operation), (now, 0))
         if now - began >= RATE_LIMIT_WINDOW:
             began, count = now, 0
-        if most and count >= most:
+        if limit and count >= limit:
             return began + RATE_LIMIT_WINDOW - now
         self._windows[key, operation] = began, count + 1
         return 0.0

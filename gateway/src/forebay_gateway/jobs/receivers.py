@@ -81,20 +81,20 @@ class Receivers:
     def is_service(self, host: str, own_namespace: str) -> bool:
         """Whether a host is the name of a Service that jobs of this namespace may tell of their end. Any other host is
         judged by its address."""
-        found = self._service.fullmatch(host)
-        if not found or (found["name"].lower(), found["namespace"].lower()) == API_SERVER_NAME:
+        match = self._service.fullmatch(host)
+        if not match or (match["name"].lower(), match["namespace"].lower()) == API_SERVER_NAME:
             return False
-        namespace = found["namespace"].lower()
+        namespace = match["namespace"].lower()
         if namespace == own_namespace and OWN_NAMESPACE in self._namespaces:
             return True
         return namespace in self._namespaces - {OWN_NAMESPACE}
 
     def service_name(self, host: str) -> str:
         """The full name of a Service in the cluster's DNS. Raises OSError."""
-        found = self._service.fullmatch(host)
-        if not found:
+        match = self._service.fullmatch(host)
+        if not match:
             raise OSError(f"{host} is no name of a Service")
-        return f"{found['name']}.{found['namespace']}.svc.{self._domain}".lower()
+        return f"{match['name']}.{match['namespace']}.svc.{self._domain}".lower()
 
     def check_address(self, address: str) -> None:
         """Raises OSError where a webhook may not go to an address."""
@@ -109,29 +109,29 @@ class Receivers:
             raise OSError(f"{address} is no address of a Service")
 
     def _check(self, address: str) -> None:
-        found = _real_address(address)
-        if found == self._api_server:
+        real = _real_address(address)
+        if real == self._api_server:
             raise OSError(f"{address} is the API server's")
-        if any(found in network for network in METADATA):
+        if any(real in network for network in METADATA):
             raise OSError(f"{address} is a metadata service's")
 
 
 def is_allowed(address: str, networks: Sequence[Network]) -> bool:
     """Whether a webhook may go to an address: one of the internet, or of these networks."""
-    found = _real_address(address)
-    public = found.is_global and not found.is_multicast and not getattr(found, "is_site_local", False)
-    public = public and not any(found in network for network in INSIDE)
-    return public or any(found in network for network in networks)
+    real = _real_address(address)
+    public = real.is_global and not real.is_multicast and not getattr(real, "is_site_local", False)
+    public = public and not any(real in network for network in INSIDE)
+    return public or any(real in network for network in networks)
 
 
 def _real_address(address: str) -> Any:
     """The address that packets go to: the IPv4 address that an IPv6 address embeds, or the address itself."""
-    found: Any = ipaddress.ip_address(address.partition("%")[0])
-    if found.version == 6:
-        if any(found in network for network in EMBEDDING):
-            return ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        return found.ipv4_mapped or found.sixtofour or found
-    return found
+    parsed: Any = ipaddress.ip_address(address.partition("%")[0])
+    if parsed.version == 6:
+        if any(parsed in network for network in EMBEDDING):
+            return ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        return parsed.ipv4_mapped or parsed.sixtofour or parsed
+    return parsed
 
 
 def _address_or_none(text: str) -> Any:

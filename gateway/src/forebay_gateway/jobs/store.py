@@ -168,14 +168,19 @@ class JobStore(ABC):
         """Take a job in. Raises Full."""
 
     @abstractmethod
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
-        """What is known of an endpoint's job; the output only where it is completed, and has no more than `most` bytes,
-        or is here anyway."""
+    async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
+        """Look up a job of an endpoint. Returns None where there is none.
+
+        The output comes with it only where the job is completed and the output has at most `max_bytes`. A store in
+        memory always returns it.
+        """
 
     @abstractmethod
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
-        """The output that was not taken yet, up to `most` bytes. Nothing where the next item has more, unless it is
-        here anyway."""
+    async def take_stream(self, key: EndpointKey, job_id: str, max_bytes: int) -> StreamedItems | None:
+        """Take the output that was not taken before, up to `max_bytes`. Returns None where there is no such job.
+
+        Where the next item alone is larger, nothing is taken, and `larger` of the result has its size.
+        """
 
     @abstractmethod
     async def counts(self, key: EndpointKey) -> Counts: ...

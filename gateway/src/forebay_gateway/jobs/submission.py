@@ -74,9 +74,9 @@ _ASKED = msgspec.json.Decoder(_Asked)
 
 def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
     """The input is kept as it was written, and nothing is built of it. Raises BadJob."""
-    most = RUNSYNC_BYTES if sync else RUN_BYTES
-    if len(body) > most:
-        raise BadJob(f"The body is larger than {most // 1_000_000} MB.", 413)
+    max_bytes = RUNSYNC_BYTES if sync else RUN_BYTES
+    if len(body) > max_bytes:
+        raise BadJob(f"The body is larger than {max_bytes // 1_000_000} MB.", 413)
     try:
         asked, whole = _ASKED.decode(without_mark(body)), True
     except msgspec.ValidationError:
@@ -132,11 +132,11 @@ def _asked(query: str, name: str) -> float | str | None:
 
 
 def _seconds(value: object, name: str, bounds: tuple[float, float, float]) -> float:
-    default, least, most = bounds
+    default, lowest, highest = bounds
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least * 1000 <= value <= most * 1000:
-        raise BadJob(f"{name} must be milliseconds from {least * 1000:.0f} to {most * 1000:.0f}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest * 1000 <= value <= highest * 1000:
+        raise BadJob(f"{name} must be milliseconds from {lowest * 1000:.0f} to {highest * 1000:.0f}.")
     return value / 1000
 
 

@@ -66,8 +66,8 @@ class _Allotted:
     later: float | None = 0.0
     used: bool = True
 
-    def has_request(self, most: int) -> bool:
-        return not most or (self.requests > 0 and _now() < self.window_ends)
+    def has_request(self, limit: int) -> bool:
+        return not limit or (self.requests > 0 and _now() < self.window_ends)
 
     def has_slot(self, max_concurrent: int) -> bool:
         return not max_concurrent or self.answering < self.slots
@@ -100,13 +100,13 @@ class ValkeyRateLimits(RateLimits):
 
     @asynccontextmanager
     async def admit(self, key: EndpointKey, operation: str, pods: int) -> AsyncIterator[float]:
-        most, max_concurrent = (limits.get(operation, 0) * max(1, pods) for limits in (RATES, CONCURRENT_REQUESTS))
-        if not most and not max_concurrent:
+        limit, max_concurrent = (limits.get(operation, 0) * max(1, pods) for limits in (RATES, CONCURRENT_REQUESTS))
+        if not limit and not max_concurrent:
             yield 0.0
             return
         name = f"{operation}:{format_key(key)}"
         allotted = self._allotted.setdefault(name, _Allotted())
-        if later := await self._take(name, allotted, most, max_concurrent):
+        if later := await self._take(name, allotted, limit, max_concurrent):
             yield later
             return
         try:
@@ -120,38 +120,38 @@ class ValkeyRateLimits(RateLimits):
     def forget(self, key: EndpointKey) -> None:
         """Nothing to do: what is counted ends by itself."""
 
-    async def _take(self, name: str, allotted: _Allotted, most: int, max_concurrent: int) -> float:
+    async def _take(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int) -> float:
         """0 where another request is being answered from now on, else the seconds after which one may come."""
         arrived = _now()
         allotted.used = True
         allotted.waiting += 1
         try:
-            while not (allotted.has_request(most) and allotted.has_slot(max_concurrent)):
+            while not (allotted.has_request(limit) and allotted.has_slot(max_concurrent)):
                 if allotted.refused_at >= arrived:
                     if allotted.later is None:
                         raise Unavailable
                     return allotted.later
                 # a client that leaves meanwhile must not leave what is allotted unknown
-                await asyncio.shield(self._ask(name, allotted, most, max_concurrent, arrived))
-            allotted.requests -= bool(most)
+                await asyncio.shield(self._ask(name, allotted, limit, max_concurrent, arrived))
+            allotted.requests -= bool(limit)
             allotted.answering += 1
             return 0.0
         finally:
             allotted.waiting -= 1
 
-    async def _ask(self, name: str, allotted: _Allotted, most: int, max_concurrent: int, arrived: float) -> None:
+    async def _ask(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int, arrived: float) -> None:
         """Have enough allotted for one more request, or be refused, unless that was so while this one waited."""
         async with allotted.lock:
-            has_request, has_slot = allotted.has_request(most), allotted.has_slot(max_concurrent)
+            has_request, has_slot = allotted.has_request(limit), allotted.has_slot(max_concurrent)
             if not (has_request and has_slot) and allotted.refused_at < arrived:
-                await self._allot(name, allotted, most, max_concurrent)
+                await self._allot(name, allotted, limit, max_concurrent)
 
-    async def _allot(self, name: str, allotted: _Allotted, most: int, max_concurrent: int) -> None:
-        began, has_request = _now(), allotted.has_request(most)
+    async def _allot(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int) -> None:
+        began, has_request = _now(), allotted.has_request(limit)
         spare, slots = max_concurrent // SPARE_PART, allotted.slots
         limits = {
-            "wanted": 0 if has_request else max(1, most // ALLOTTED_PART, allotted.waiting),
-            "most": most,
+            "wanted": 0 if has_request else max(1, limit // ALLOTTED_PART, allotted.waiting),
+            "most": limit,
             "window": round(RATE_LIMIT_WINDOW * 1000),
             "needed": allotted.answering + 1,
             "slots": slots if allotted.has_slot(max_concurrent) else allotted.answering + allotted.waiting + spare,
@@ -160,14 +160,14 @@ class ValkeyRateLimits(RateLimits):
             "busy": round(BUSY_RETRY_INTERVAL * 1000),
         }
         try:
-            fits, *told = await self._scripts.run("take", name, self._gateway, *limits.values())
+            fits, *answer = await self._scripts.run("take", name, self._gateway, *limits.values())
         except Unavailable:
             allotted.refused_at, allotted.later = _now(), None
             return
         if not fits:
-            allotted.refused_at, allotted.later = _now(), told[0] / 1000
+            allotted.refused_at, allotted.later = _now(), answer[0] / 1000
             return
-        requests, milliseconds, slots = told
+        requests, milliseconds, slots = answer
         if not has_request:
             allotted.requests, allotted.window_ends = requests, began + milliseconds / 1000
         if max_concurrent:

@@ -82,8 +82,8 @@ class ValkeyJobStore(JobStore):
 
     @property
     def max_input_bytes(self) -> int:
-        most, share = self._place
-        return int(most * share) - JOB_OVERHEAD
+        max_bytes, share = self._place
+        return int(max_bytes * share) - JOB_OVERHEAD
 
     @property
     def trouble(self) -> str:
@@ -106,13 +106,13 @@ class ValkeyJobStore(JobStore):
             raise Full
         self.queued.notify(key)
 
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
-        found = await self._scripts.run("find", job_id, format_key(key), most)
-        return self._job(*found) if found else None
+    async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
+        answer = await self._scripts.run("find", job_id, format_key(key), max_bytes)
+        return self._job(*answer) if answer else None
 
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
-        found = await self._scripts.run("take_stream", job_id, format_key(key), most, uuid.uuid4().hex)
-        return StreamedItems(State(found[0]), bool(found[1]), *found[2:]) if found else None
+    async def take_stream(self, key: EndpointKey, job_id: str, max_bytes: int) -> StreamedItems | None:
+        answer = await self._scripts.run("take_stream", job_id, format_key(key), max_bytes, uuid.uuid4().hex)
+        return StreamedItems(State(answer[0]), bool(answer[1]), *answer[2:]) if answer else None
 
     async def counts(self, key: EndpointKey) -> Counts:
         return Counts(*map(int, await self._scripts.run("counts", format_key(key))))
@@ -158,9 +158,9 @@ class ValkeyJobStore(JobStore):
 
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
         encrypted, call_id = self._cipher.encrypt(api_key, _owner(key, job_id)), uuid.uuid4().hex
-        found = await self._scripts.run("retry", job_id, format_key(key), encrypted, call_id, growing=True)
+        state = await self._scripts.run("retry", job_id, format_key(key), encrypted, call_id, growing=True)
         self.queued.notify(key)
-        return State(found) if found else None
+        return State(state) if state else None
 
     async def purge(self, key: EndpointKey) -> int:
         count = 0
@@ -223,16 +223,16 @@ class ValkeyJobStore(JobStore):
 
     async def _reap_stalled(self) -> None:
         lease = round(CLAIM_LEASE * 1000)
-        counts, ended, again, due, undelivered = await self._scripts.run("reap_stalled", lease, ATTEMPTS)
+        counts, ended, requeued, due, undelivered = await self._scripts.run("reap_stalled", lease, ATTEMPTS)
         backlog: dict[EndpointKey, Backlog] = {}
-        for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
+        for field, flat in zip(("queued", "waiting", "running"), counts, strict=True):
             for name, count in zip(flat[::2], flat[1::2], strict=True):
-                setattr(backlog.setdefault(parse_key(name), Backlog()), what, int(count))
+                setattr(backlog.setdefault(parse_key(name), Backlog()), field, int(count))
         self._backlog = backlog
         self._notify_ended(ended)
-        if again:
-            REQUEUED.labels("gateway").inc(again)
-            logger.warning("%d jobs of gateways that are gone are queued again", again)
+        if requeued:
+            REQUEUED.labels("gateway").inc(requeued)
+            logger.warning("%d jobs of gateways that are gone are queued again", requeued)
         if undelivered:
             WEBHOOKS.labels("failed").inc(undelivered)
             logger.warning("%d webhooks were not delivered, as no gateway came to it in time", undelivered)
@@ -251,13 +251,13 @@ class ValkeyJobStore(JobStore):
             while True:
                 message = await channel.get_message(timeout=HEARTBEAT_INTERVAL)
                 if message:
-                    word, _, what = message["data"].partition(" ")
-                    if word == "queued":
-                        self.queued.notify(parse_key(what))
+                    event, _, subject = message["data"].partition(" ")
+                    if event == "queued":
+                        self.queued.notify(parse_key(subject))
                     else:
-                        self._notify_watchers(what)
-                    if word == "ended" and what in self._claims:
-                        await self._renew_claims([(what, self._claims[what])])
+                        self._notify_watchers(subject)
+                    if event == "ended" and subject in self._claims:
+                        await self._renew_claims([(subject, self._claims[subject])])
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
         """Do something again and again."""

@@ -115,10 +115,10 @@ class RequestHandler:
         """How much a request may have in its body."""
         if not is_upload(head.method, head.target, shared=port is None):
             return self._body_limit
-        most, max_file_bytes = self.limits.body_bytes, self.limits.file_bytes
+        max_bytes, max_file_bytes = self.limits.body_bytes, self.limits.file_bytes
         if self._has_bucket:
             return BodyLimit(max_file_bytes + MAX_FORM_OVERHEAD, errors.file_too_large(max_file_bytes))
-        return BodyLimit(most, errors.file_too_large_for_store(most, max_file_bytes))
+        return BodyLimit(max_bytes, errors.file_too_large_for_store(max_bytes, max_file_bytes))
 
     def _authorize(self, key: EndpointKey, head: Head) -> None:
         if key in self.directory.open():
@@ -198,8 +198,8 @@ class RequestHandler:
             asked = head.get(b"access-control-request-headers")
             client.answer(200, None, (*local_answers.PREFLIGHT, ("access-control-allow-headers", asked)))
         elif path.kind is RouteKind.MODELS and not ready:
-            meant = [key] if key else sorted(admission.authorized)
-            endpoints = [found for each in meant if (found := self.directory.endpoint(each))]
+            keys = [key] if key else sorted(admission.authorized)
+            endpoints = [endpoint for each in keys if (endpoint := self.directory.endpoint(each))]
             name = unquote(path.canonical.removeprefix("/v1/models").removeprefix("/"))
             if not name:
                 client.answer(200, local_answers.list_models(endpoints, self.directory))
@@ -268,11 +268,11 @@ class RequestHandler:
 
     def _by_model(self, model: str, admission: Admission) -> EndpointKey:
         endpoints = [self.directory.endpoint(key) for key in admission.authorized]
-        found = [each.key for each in endpoints if each and model in each.models]
-        if len(found) > 1:
-            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in found]))
-        if found:
-            return found[0]
+        serving = [each.key for each in endpoints if each and model in each.models]
+        if len(serving) > 1:
+            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in serving]))
+        if serving:
+            return serving[0]
         raise Refused(errors.no_model(model) if admission.head.key else MISSING_KEY)
 
     async def _try(self, request: "_Request") -> bool:

@@ -21,8 +21,8 @@ def list_models(endpoints: Iterable[Endpoint], directory: Directory) -> dict[str
 
 def find_model(name: str, endpoints: Iterable[Endpoint], directory: Directory) -> dict[str, Any] | None:
     """One of them, by its name."""
-    found = (model for each in endpoints for model in _models(each, directory) if model["id"] == name)
-    return next(found, None)
+    models = (model for each in endpoints for model in _models(each, directory) if model["id"] == name)
+    return next(models, None)
 
 
 def health(endpoint: Endpoint | None, *, ready: bool, ping: bool) -> int:

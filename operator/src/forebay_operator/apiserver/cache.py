@@ -183,4 +183,4 @@ def _prune_pod_spec(spec: Manifest) -> Manifest:
 
 
 def _pick(index: Index, key: EndpointKey) -> Manifest | None:
-    return next((found for found in index.get(key, ()) if found["metadata"]["name"] == key[1]), None)
+    return next((manifest for manifest in index.get(key, ()) if manifest["metadata"]["name"] == key[1]), None)

@@ -69,8 +69,8 @@ async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) 
         secret = await cluster.get("Secret", endpoint.namespace, name)
         if secret is None:
             message = f"the Secret {name} that spec.auth.secretName names does not exist"
-            words = "each of its values is a key, 16 characters or more"
-            raise ReconcileError(reasons.SECRET_MISSING.diagnose(f"{message}; {words}"), retry=True)
+            form = "each of its values is a key, 16 characters or more"
+            raise ReconcileError(reasons.SECRET_MISSING.diagnose(f"{message}; {form}"), retry=True)
         return secret, False
     return await create_secret(cluster, endpoint, build_key_secret(endpoint), exists)
 

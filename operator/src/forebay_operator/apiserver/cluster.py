@@ -80,33 +80,33 @@ class Cluster:
     async def _discover(self, group_version: str) -> set[str]:
         """The resources of an API, by plural; none where it is not installed."""
         try:
-            found = await self._api.request("GET", f"/apis/{group_version}")
+            answer = await self._api.request("GET", f"/apis/{group_version}")
         except ApiServerError as error:
             if error.status == 404:
                 return set()
             raise
-        return {resource["name"] for resource in found["resources"]}
+        return {resource["name"] for resource in answer["resources"]}
 
     async def list_uids(self, kind: str, namespaces: Collection[str]) -> dict[tuple[str, str], str]:
         """All endpoints, or all children of a kind, in these namespaces or, for none, in all: by namespace and name
         the uid."""
-        found = await self._list_metadata(kind, namespaces, SELECTORS.get(kind, ""))
-        return {(metadata["namespace"], metadata["name"]): metadata["uid"] for metadata in found}
+        listed = await self._list_metadata(kind, namespaces, SELECTORS.get(kind, ""))
+        return {(metadata["namespace"], metadata["name"]): metadata["uid"] for metadata in listed}
 
     async def _list_metadata(self, kind: str, namespaces: Collection[str], selector: str) -> list[Manifest]:
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-        found: list[Manifest] = []
+        listed: list[Manifest] = []
         for namespace in namespaces or ("",):
             path = _path(kind, namespace) if namespace else _path(kind, "").replace("namespaces//", "")
             query = {"limit": str(LIST_LIMIT), **({"labelSelector": selector} if selector else {})}
             while True:
                 page = await self._api.request("GET", path, query=query, accept=accept)
-                found += (item["metadata"] for item in page["items"] or ())
+                listed += (item["metadata"] for item in page["items"] or ())
                 following = page["metadata"].get("continue")
                 if not following:
                     break
                 query["continue"] = following
-        return found
+        return listed
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object as it is now, or None."""
@@ -172,8 +172,8 @@ class Cluster:
 
     async def disown(self, manifest: Manifest, entry: int) -> None:
         """No longer own the fields in this place among the object's managedFields. Their values stay."""
-        found, place = manifest["metadata"]["managedFields"][entry], f"/metadata/managedFields/{entry}"
-        same = [{"op": "test", "path": f"{place}/subresource", "value": found.get("subresource")}]
+        owned, place = manifest["metadata"]["managedFields"][entry], f"/metadata/managedFields/{entry}"
+        same = [{"op": "test", "path": f"{place}/subresource", "value": owned.get("subresource")}]
         await self._change_ownership(manifest, entry, *same, {"op": "remove", "path": place})
 
     async def _change_ownership(self, manifest: Manifest, entry: int, *changes: Manifest) -> None:
@@ -267,15 +267,15 @@ class Cluster:
         # of version 0: what the API server has at hand, without a question to etcd
         query = {"labelSelector": f"{SERVICE_LABEL}={service}", "resourceVersion": "0"}
         answer = await self._api.request("GET", _path("EndpointSlice", namespace), query=query)
-        found: list[Manifest] = answer["items"]
-        return found
+        slices: list[Manifest] = answer["items"]
+        return slices
 
     async def list_events(self, namespace: str, uid: str) -> list[Manifest]:
         """The events of one object."""
         query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(LIST_LIMIT)}
         answer = await self._api.request("GET", _path("Event", namespace), query=query)
-        found: list[Manifest] = answer["items"]
-        return found
+        events: list[Manifest] = answer["items"]
+        return events
 
     async def list_nodes(self) -> list[Manifest]:
         """All nodes of the cluster, read in pieces."""

@@ -134,8 +134,8 @@ class EventRecorder:
 
     async def _write_event(self, event: Event) -> None:
         try:
-            again = event.build_patch() if event.count > 1 else None
-            if not await self._write(event.build(), again):
+            patch = event.build_patch() if event.count > 1 else None
+            if not await self._write(event.build(), patch):
                 # the API server keeps events for an hour; what is counted from here on is new
                 event = replace(event, first=event.last, count=1)
                 await self._write(event.build(), None)

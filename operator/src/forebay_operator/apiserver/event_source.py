@@ -153,7 +153,7 @@ class EventSource:
 
     async def _follow(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> str:
         """Have kopf call us until a part of it ends; why it did."""
-        where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
+        scope: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         # kopf would ask for the name of the user, and the user of a container has none
         identity: Any = labels.FIELD_MANAGER
         distrusted = asyncio.Event()
@@ -166,7 +166,7 @@ class EventSource:
         registry, settings = self._register(loop, self._notice_watches(loop), distrusts), build_kopf_settings()
         insights = Insights()
         parts = await kopf.spawn_tasks(
-            registry=registry, settings=settings, identity=identity, insights=insights, stop_flag=stop, **where
+            registry=registry, settings=settings, identity=identity, insights=insights, stop_flag=stop, **scope
         )
         known = asyncio.create_task(insights.ready_resources.wait())
         done, _ = await asyncio.wait({*parts, known}, return_when=asyncio.FIRST_COMPLETED)
@@ -183,12 +183,12 @@ class EventSource:
 
     def _notice_watches(self, loop: asyncio.AbstractEventLoop) -> aiohttp.TraceConfig:
         """Notice when everything is listed: then kopf watches each kind, in each namespace."""
-        begun: set[str] = set()
+        watched_paths: set[str] = set()
 
         async def notice(_: aiohttp.ClientSession, __: object, request: aiohttp.TraceRequestEndParams) -> None:
             if "watch" in request.url.query and request.response.status == HTTPStatus.OK:
-                begun.add(request.url.path)
-                if len(begun) == len(_RESOURCES) * max(1, len(self._namespaces)):
+                watched_paths.add(request.url.path)
+                if len(watched_paths) == len(_RESOURCES) * max(1, len(self._namespaces)):
                     loop.call_soon_threadsafe(self._settle)
 
         traced = aiohttp.TraceConfig()
@@ -204,13 +204,13 @@ class EventSource:
 
         @kopf.on.login(registry=registry)
         async def login(**arguments: Any) -> kopf.AiohttpSession | None:
-            found = kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
-            if not isinstance(found, kopf.ConnectionInfo):
+            credentials = kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+            if not isinstance(credentials, kopf.ConnectionInfo):
                 return None
             for info, session in opened:  # as credentials that failed before kopf knows the same again
-                if info == found:
+                if info == credentials:
                     return session
-            opened.append((found, _open_session(found, traced, distrusts)))
+            opened.append((credentials, _open_session(credentials, traced, distrusts)))
             return opened[-1][1]
 
         for kind, resource in _RESOURCES.items():
@@ -227,8 +227,8 @@ class EventSource:
             logger.exception("a %s cannot be read and is left out", kind)
             return
         for part in ("spec", "status"):  # kopf keeps bodies for a while, at a start those of all objects at once
-            if isinstance(found := body.get(part), dict):
-                found.clear()
+            if isinstance(section := body.get(part), dict):
+                section.clear()
         loop.call_soon_threadsafe(self._take, kind, type, kept)
 
     def _take(self, kind: str, type: str | None, kept: CachedObject) -> None:

@@ -89,10 +89,10 @@ class Candidate:
 
     async def acquire(self) -> None:
         """Stand by until the Lease is ours."""
-        taken = await self._try()
-        while not taken:
+        acquired = await self._try()
+        while not acquired:
             await asyncio.sleep(self._terms.retry)
-            taken = await self._try()
+            acquired = await self._try()
         await self._set_leader(True)
         logger.info("%s holds the lease %s/%s", self.identity, self._namespace, self._name)
 
@@ -108,19 +108,19 @@ class Candidate:
             left = self._terms.renew_deadline - (self._clock() - renewed)
             try:
                 async with asyncio.timeout(left if self.is_leader else self._terms.renew_deadline):
-                    kept = await self._try()
+                    renewed_now = await self._try()
             except TimeoutError:
-                kept = False
+                renewed_now = False
             if self._released:
                 return
-            if kept:
+            if renewed_now:
                 renewed = self._clock()
             elif self._sighting and self._sighting.spec.get("holderIdentity") not in (None, "", self.identity):
                 break
             is_leader = self._clock() - renewed < self._terms.renew_deadline
             if is_leader != self.is_leader:
-                words = "could be renewed again" if is_leader else "cannot be renewed; all work rests until it can"
-                logger.warning("the lease %s/%s %s", self._namespace, self._name, words)
+                change = "could be renewed again" if is_leader else "cannot be renewed; all work rests until it can"
+                logger.warning("the lease %s/%s %s", self._namespace, self._name, change)
                 await self._set_leader(is_leader)
         await self._set_leader(False)
         self.lost = True

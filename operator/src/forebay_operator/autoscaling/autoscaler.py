@@ -258,8 +258,8 @@ class Autoscaler:
             return
         finally:
             self._scaling.discard(key)
-        found = f"{sample.load} requests run or wait" if sample.load else f"no request for {sample.idle:.0f} s"
-        message = f"from {scaled.replicas} to {wanted} replicas: {found}"
+        cause = f"{sample.load} requests run or wait" if sample.load else f"no request for {sample.idle:.0f} s"
+        message = f"from {scaled.replicas} to {wanted} replicas: {cause}"
         logger.info("endpoint %s/%s: %s", *key, message)
         self._record(key, scaled.uid, "Scaled", message, False)
 

@@ -58,10 +58,10 @@ class History:
     ) -> Sample:
         """Take down what was said: pods and gateways by name, each None that did not answer."""
         loads = {name: load for name, load in pods.items() if load}
-        parked = {name: one for name, one in held if one}
+        answered = {name: one for name, one in held if one}
         counts = {
             **{name: (load.begun, load.begun - load.in_flight) for name, load in loads.items()},
-            **{name: (one.begun, 0) for name, one in parked.items()},
+            **{name: (one.begun, 0) for name, one in answered.items()},
         }
         begun = sum(count[0] - self._counts.get(name, (0, 0))[0] for name, count in counts.items())
         # of who was not there before it is not known how much of it is new
@@ -70,14 +70,16 @@ class History:
         first = not self.samples
         self._counts = {**{name: kept for name, kept in self._counts.items() if name in pods}, **counts}
         # each gateway tells of the same jobs
-        parking = sum(one.waiting for one in parked.values()) + max((one.queued for one in parked.values()), default=0)
+        parking = sum(one.waiting for one in answered.values()) + max(
+            (one.queued for one in answered.values()), default=0
+        )
         queued = sum(load.waiting for load in loads.values())
         load = parking + sum(load.total for load in loads.values())
         silent = len(pods) - len(loads)
-        unheard = silent > 0 or not ready or not held or len(parked) < len(held)
+        unheard = silent > 0 or not ready or not held or len(answered) < len(held)
         capacity = self.samples[-1].capacity if self.samples else 0.0
-        if full := [load.total - load.waiting for load in loads.values() if load.waiting]:
-            capacity = max(1.0, sum(full) / len(full))
+        if running_when_full := [load.total - load.waiting for load in loads.values() if load.waiting]:
+            capacity = max(1.0, sum(running_when_full) / len(running_when_full))
         if capacity:
             # a queue for a moment, as behind long prompts, says too little: what an engine runs, it can run
             capacity = max(capacity, *(float(load.running) for load in loads.values()), 0.0)
@@ -102,5 +104,5 @@ class History:
         self._finished.append((at, finished))
         while len(self._finished) > 2 and self._finished[1][0] <= at - REQUEST_RATE_WINDOW:
             self._finished.popleft()
-        spent = at - self._finished[0][0]
-        return sum(count for _, count in list(self._finished)[1:]) / spent if spent else 0.0
+        elapsed = at - self._finished[0][0]
+        return sum(count for _, count in list(self._finished)[1:]) / elapsed if elapsed else 0.0

@@ -19,21 +19,21 @@ class JobCounts:
     def of(self, key: EndpointKey) -> tuple[int, int]:
         return self._last_reported.get(key, (0, 0))
 
-    def take(self, said: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
+    def take(self, reports: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
         """Take over what gateways said; the endpoints of which there is something new to tell.
 
         While none of them answers, what was known holds. Every gateway knows all jobs: the most is the newest.
         """
-        answered = [held for held in said if held is not None]
+        answered = [held for held in reports if held is not None]
         if not answered:
             return []
-        found: dict[EndpointKey, tuple[int, int]] = {}
+        counts: dict[EndpointKey, tuple[int, int]] = {}
         for held in answered:
             for key, one in held.items():
-                found[key] = max(found.get(key, (0, 0)), one.jobs)
+                counts[key] = max(counts.get(key, (0, 0)), one.jobs)
         changed = []
-        for key in {*found, *self._last_reported}:
-            jobs = found.get(key, (0, 0))
+        for key in {*counts, *self._last_reported}:
+            jobs = counts.get(key, (0, 0))
             if jobs != self.of(key) and now - self._at.get(key, now - JOB_COUNT_INTERVAL) >= JOB_COUNT_INTERVAL:
                 self._last_reported[key], self._at[key] = jobs, now
                 changed.append(key)

@@ -72,10 +72,10 @@ def decide(policy: Policy, samples: Sequence[Sample], replicas: int) -> int:
         return policy.clamp(max(replicas, math.ceil(demand)))
     if samples[0].at > now - policy.scale_down_window:
         return policy.clamp(replicas)
-    enough = math.ceil(max(_smooth(policy, samples, now - policy.scale_down_window)))
+    needed = math.ceil(max(_smooth(policy, samples, now - policy.scale_down_window)))
     if samples[-1].idle < policy.idle_timeout:
-        enough = max(enough, 1)
-    return policy.clamp(min(replicas, enough))
+        needed = max(needed, 1)
+    return policy.clamp(min(replicas, needed))
 
 
 def find_demand(policy: Policy, sample: Sample) -> float:
@@ -87,12 +87,12 @@ def find_demand(policy: Policy, sample: Sample) -> float:
     fitting = running / sample.capacity if sample.capacity else max(sample.ready - 1.0, min(running, 1.0))
     if not sample.waiting:
         return fitting
-    most = fitting + sample.waiting / max(sample.capacity, 1.0)
+    to_take_all = fitting + sample.waiting / max(sample.capacity, 1.0)
     if not sample.ready:
-        return most if sample.capacity else 1.0
+        return to_take_all if sample.capacity else 1.0
     # a queue that lasts longer than it may asks for more in proportion, though not for more than take all of it at once
     wait = sample.waiting / sample.rate if sample.rate else math.inf
-    return max(fitting, min(sample.ready * wait / policy.queue_delay, most))
+    return max(fitting, min(sample.ready * wait / policy.queue_delay, to_take_all))
 
 
 def _smooth(policy: Policy, samples: Sequence[Sample], since: float) -> list[float]:

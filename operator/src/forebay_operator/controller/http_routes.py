@@ -29,9 +29,9 @@ class HTTPRoutes:
         try:
             return await self._apply_route(endpoint, previous, force_refresh)
         except ApiServerError as error:
-            words = f"the HTTPRoute could not be looked at or changed: {error.message}"
+            message = f"the HTTPRoute could not be looked at or changed: {error.message}"
             current = previous and previous.get("observedGeneration") == endpoint.generation
-            return previous if current else route_condition(False, "RouteFailed", words, endpoint.generation), False
+            return previous if current else route_condition(False, "RouteFailed", message, endpoint.generation), False
 
     async def _apply_route(
         self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool
@@ -41,20 +41,20 @@ class HTTPRoutes:
             if previous is not None or force_refresh:
                 await self._remove(endpoint)
             return None, True
-        taken = previous is not None and previous["status"] == "True"
-        if previous and taken and not force_refresh and previous.get("observedGeneration") == endpoint.generation:
+        accepted = previous is not None and previous["status"] == "True"
+        if previous and accepted and not force_refresh and previous.get("observedGeneration") == endpoint.generation:
             return previous, True
         if not await self._cluster.serves_routes():
-            words = f"the Gateway API ({labels.ROUTE_API}) is not installed here. Install it, or remove spec.route"
-            return route_condition(False, "RouteUnsupported", words, endpoint.generation), True
+            message = f"the Gateway API ({labels.ROUTE_API}) is not installed here. Install it, or remove spec.route"
+            return route_condition(False, "RouteUnsupported", message, endpoint.generation), True
         exists = previous is not None and previous["reason"] in (ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED)
         try:
             route = await apply_child(self._cluster, endpoint, desired, None, exists)
         except ReconcileError as error:
-            found = route_condition(False, error.diagnosis.reason, error.diagnosis.text, endpoint.generation)
-            return found, not error.retry
-        found = assess_route(route, endpoint.generation)
-        return found, found["status"] == "True"
+            condition = route_condition(False, error.diagnosis.reason, error.diagnosis.text, endpoint.generation)
+            return condition, not error.retry
+        condition = assess_route(route, endpoint.generation)
+        return condition, condition["status"] == "True"
 
     async def _remove(self, endpoint: Endpoint) -> None:
         if await self._cluster.serves_routes():

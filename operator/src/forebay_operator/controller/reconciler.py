@@ -175,9 +175,9 @@ class Reconciler:
     async def _make_route(self, run: "_Pass") -> None:
         """Make the HTTPRoute. Its failure is a condition of its own, and keeps nothing else from working."""
         previous = find_condition(run.before, ROUTE_CONDITION) or None
-        route, settled = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
+        condition, settled = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
         run.done = run.done and settled
-        run.observe(conditions=[route] if route else [])
+        run.observe(conditions=[condition] if condition else [])
 
     async def _observe(self, run: "_Pass") -> None:
         """Add what is known besides pods and Deployment."""
@@ -264,12 +264,12 @@ class Reconciler:
         if not choose_image(endpoint, self._settings):
             raise ReconcileError(_missing_image(endpoint), retry=False)
         unwatched = build_unwatched(endpoint, self._settings)
-        settled = digest({"auth": vars(endpoint.auth), "children": unwatched})
-        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, settled)
+        unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
+        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, unwatched_digest)
         if (
             force_refresh
             or not exists
-            or _unwatched_of(observed.deployment) != settled
+            or _unwatched_of(observed.deployment) != unwatched_digest
             or self._slice_writer.lacks_keys(key)
         ):
             await self._apply_unwatched(endpoint, unwatched, exists)
@@ -287,8 +287,8 @@ class Reconciler:
         secret, replaced = await self._create_keys(endpoint, exists)
         self._slice_writer.put_keys(key, secret)
         if replaced:
-            found = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
-            self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
+            message = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
+            self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", message, warning=True)
         await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
         for child in unwatched:
             await apply_child(self._cluster, endpoint, child, None, exists)
@@ -333,8 +333,8 @@ class Reconciler:
         if minor < IMAGE_VOLUME_MINOR:
             minor = await self._cluster.get_minor_version()
         if minor < IMAGE_VOLUME_MINOR:
-            found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
-            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.diagnose(found), retry=True)
+            message = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
+            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.diagnose(message), retry=True)
 
 
 @dataclass
@@ -353,9 +353,9 @@ class _Pass:
     status: Manifest = field(default_factory=dict)
     done: bool = True
 
-    def observe(self, **found: Any) -> None:
+    def observe(self, **observations: Any) -> None:
         """Add to what is observed."""
-        self.observed = replace(self.observed, **found)
+        self.observed = replace(self.observed, **observations)
 
 
 def _missing_image(endpoint: Endpoint) -> Diagnosis:

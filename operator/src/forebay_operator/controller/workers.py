@@ -135,11 +135,11 @@ async def purge_deleted(
         for kind, store in stores.items():
             known = store.uids()  # before the list, so that what is made meanwhile is not missed in it
             try:
-                living = await cluster.list_uids(kind, namespaces)
+                existing = await cluster.list_uids(kind, namespaces)
             except ApiServerError as error:
                 logger.warning("list of %s: %s", kind, error)
                 relisted.set()
                 break
             for name, uid in known.items():
-                if living.get(name) != uid and (key := store.drop(name, uid)):
+                if existing.get(name) != uid and (key := store.drop(name, uid)):
                     queue.add(key)

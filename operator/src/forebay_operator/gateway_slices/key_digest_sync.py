@@ -67,10 +67,10 @@ class WatchedEndpoints:
 class KeyDigestSync:
     """The digests of all endpoints. For one event loop; nothing is known before `run` has read what is written."""
 
-    def __init__(self, cluster: Cluster, namespace: str, living: WatchedEndpoints) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, endpoints: WatchedEndpoints) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._endpoints = living
+        self._endpoints = endpoints
         self._key = b""
         self._ready = False
         self._wanted: dict[str, dict[str, str]] = {name: {} for name in names.DIGEST_SECRETS}
@@ -145,13 +145,13 @@ class KeyDigestSync:
         for name in names.DIGEST_SECRETS:  # from when this operator led before
             self._stale_entries.update(self._find_due(name))
         await self._read()
-        living, namespaces = self._endpoints.keys(), self._endpoints.namespaces
+        existing, namespaces = self._endpoints.keys(), self._endpoints.namespaces
         for name, entries in self._written.items():
             wanted = self._wanted[name] = {}
             for entry, lines in entries.items():
                 namespace, _, endpoint = entry.partition(".")
                 others = namespaces and namespace not in namespaces
-                if lines != _STALE and (others or (namespace, endpoint) in living):
+                if lines != _STALE and (others or (namespace, endpoint) in existing):
                     wanted[entry] = lines
         self._ready = True
         self._request_missing()
@@ -178,16 +178,16 @@ class KeyDigestSync:
 
     async def _ensure_key(self) -> bytes:
         """The key under which the installation's API keys are digested."""
-        name, made = names.DIGEST_KEY_SECRET, {names.DIGEST_KEY_ENTRY: secrets.token_bytes(32)}
-        manifest = _secret(self._namespace, name, made)
-        found = await self._cluster.get("Secret", self._namespace, name)
-        if found is None:
+        name, new_key = names.DIGEST_KEY_SECRET, {names.DIGEST_KEY_ENTRY: secrets.token_bytes(32)}
+        manifest = _secret(self._namespace, name, new_key)
+        secret = await self._cluster.get("Secret", self._namespace, name)
+        if secret is None:
             created = await self._cluster.create(manifest)
-            found = created or await self._cluster.get("Secret", self._namespace, name)
-        key = _decode((found or {}).get("data") or {}).get(names.DIGEST_KEY_ENTRY, b"")
+            secret = created or await self._cluster.get("Secret", self._namespace, name)
+        key = _decode((secret or {}).get("data") or {}).get(names.DIGEST_KEY_ENTRY, b"")
         if len(key) < MIN_KEY_LENGTH:
             await self._cluster.merge(manifest, {"data": manifest["data"]})
-            return made[names.DIGEST_KEY_ENTRY]
+            return new_key[names.DIGEST_KEY_ENTRY]
         return key
 
     def _request_missing(self) -> None:
@@ -254,10 +254,10 @@ def _read_keys(key: EndpointKey, secret: Manifest | None) -> Collection[bytes]:
     """The valid keys in a Secret: a key is one value, without the white space around it, as the servers read it. The
     first in the order of their names count, since all endpoints share the room in the digests' Secrets."""
     values = [value.strip() for _, value in sorted(_decode((secret or {}).get("data") or {}).items())]
-    found = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MIN_KEY_LENGTH))
-    if len(found) > MAX_KEYS_PER_ENDPOINT:
-        logger.warning("endpoint %s/%s: the gateways know %d of its %d keys", *key, MAX_KEYS_PER_ENDPOINT, len(found))
-    return found[:MAX_KEYS_PER_ENDPOINT]
+    keys = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MIN_KEY_LENGTH))
+    if len(keys) > MAX_KEYS_PER_ENDPOINT:
+        logger.warning("endpoint %s/%s: the gateways know %d of its %d keys", *key, MAX_KEYS_PER_ENDPOINT, len(keys))
+    return keys[:MAX_KEYS_PER_ENDPOINT]
 
 
 def _secret(namespace: str, name: str, data: dict[str, bytes]) -> dict[str, Any]:

@@ -94,11 +94,11 @@ class KeyRefresher:
                 logger.info("pod %s/%s: %s", key[0], name, error)
 
 
-def pick_fairly(keys: Iterable[EndpointKey], most: int) -> list[EndpointKey]:
+def pick_fairly(keys: Iterable[EndpointKey], limit: int) -> list[EndpointKey]:
     """So many of the keys at most: of each namespace the first, then of each the second, and so on."""
     turns: Counter[str] = Counter()
     ranked = []
     for place, key in enumerate(keys):
         ranked.append((turns[key[0]], place, key))
         turns[key[0]] += 1
-    return [key for _, _, key in sorted(ranked)[:most]]
+    return [key for _, _, key in sorted(ranked)[:limit]]

@@ -33,8 +33,8 @@ class EndpointMetrics(Collector):
             "Seconds that each step of an endpoint's last start took, as status.lastStart has them.",
             labels=["namespace", "endpoint", "step"],
         )
-        for (namespace, name), found in self._cache.endpoints.items():
-            endpoints = list(found)  # each look unpacks them anew
+        for (namespace, name), manifests in self._cache.endpoints.items():
+            endpoints = list(manifests)  # each look unpacks them anew
             reasons += count_by_reason(endpoints)
             for step, seconds in find_start_seconds(endpoints):
                 starts.add_metric((namespace, name, step), seconds)

@@ -62,15 +62,15 @@ class Gateways:
         """Look who is ready, for ever. What was known stays while the API server does not answer."""
         while True:
             try:
-                found = find_ready(await self._cluster.list_slices(self._namespace, self._service))
+                addresses = find_ready(await self._cluster.list_slices(self._namespace, self._service))
             except ApiServerError as error:
                 logger.warning("gateways: %s", error)
             except Exception:  # of a slice that makes no sense
                 logger.exception("gateways")
             else:
-                if found != self.addresses:
-                    logger.info("gateways that are ready: %s", ", ".join(found) or "none")
-                    self.addresses = found
+                if addresses != self.addresses:
+                    logger.info("gateways that are ready: %s", ", ".join(addresses) or "none")
+                    self.addresses = addresses
                     self._others.set()
                 self._known.set()
             await asyncio.sleep(GATEWAY_LIST_INTERVAL)

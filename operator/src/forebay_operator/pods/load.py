@@ -68,16 +68,16 @@ MAX_REREAD_ENDPOINTS = 10_000
 
 def parse_load(text: str) -> PodLoad | None:
     """The load in a server's metrics, or None where they tell of none."""
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for line in islice(_LINE.finditer(text), MAX_METRIC_LINES):
         name, value = line.groups()
         try:
-            found[name] = found.get(name, 0.0) + float(value)
+            sums[name] = sums.get(name, 0.0) + float(value)
         except ValueError:
             return None
-    if not all(0 <= value <= MAX_COUNT for value in found.values()):
+    if not all(0 <= value <= MAX_COUNT for value in sums.values()):
         return None
-    numbers = {name: int(value) for name, value in found.items()}
+    numbers = {name: int(value) for name, value in sums.items()}
     if IN_FLIGHT not in numbers or BEGUN not in numbers:
         return None
     return PodLoad(

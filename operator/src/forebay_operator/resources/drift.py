@@ -75,8 +75,8 @@ def _same_quantity(live: Any, desired: Any) -> bool:
 def _covers_items(live: Sequence[Any], desired: Sequence[Any]) -> bool:
     for key in _IDENTITIES:
         if _tells_apart(key, desired):
-            found = {item[key]: item for item in live if isinstance(item.get(key), str)}
-            return all(covers(found.get(item[key]), item) for item in desired)
+            live_items = {item[key]: item for item in live if isinstance(item.get(key), str)}
+            return all(covers(live_items.get(item[key]), item) for item in desired)
     return len(live) == len(desired) and all(covers(one, other) for one, other in zip(live, desired, strict=True))
 
 

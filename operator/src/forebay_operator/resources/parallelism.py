@@ -28,13 +28,13 @@ def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
     arguments = str(given.get("VLLM_EXTRA_ARGS", {}).get("value", ""))
     if TENSOR_PARALLEL_SIZE in given or any(name in given for name in ELSEWHERE) or _IN_ARGUMENTS.search(arguments):
         return None
-    taken = 1
+    used = 1
     for name in OTHERS:
         if name in given:
             value = str(given[name].get("value", "")).strip()
             size = int(value) if value.isdecimal() and len(value) <= MAX_COUNT_DIGITS else 0
             if size < 1:
                 return None
-            taken *= size
-    size, rest = divmod(gpus, taken)
+            used *= size
+    size, rest = divmod(gpus, used)
     return size if size > 1 and not rest else None

@@ -64,11 +64,14 @@ def assess_route(live: Manifest, generation: int) -> dict[str, object]:
             condition = find_condition(answer, kind)
             if condition.get("status") == "False":
                 gateway = answer["parentRef"]["name"]
-                words = f"the Gateway {gateway} says {condition.get('reason')}: {condition.get('message', '')}"
-                return route_condition(False, ROUTE_REFUSED, words, generation)
-        taken = find_condition(answer, "Accepted")
-        accepted += taken.get("status") == "True" and taken.get("observedGeneration", current) >= current
+                message = f"the Gateway {gateway} says {condition.get('reason')}: {condition.get('message', '')}"
+                return route_condition(False, ROUTE_REFUSED, message, generation)
+        accepted_condition = find_condition(answer, "Accepted")
+        accepted += (
+            accepted_condition.get("status") == "True"
+            and accepted_condition.get("observedGeneration", current) >= current
+        )
     if accepted < wanted:
-        words = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
-        return route_condition(False, ROUTE_WAITING, words, generation)
+        message = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
+        return route_condition(False, ROUTE_WAITING, message, generation)
     return route_condition(True, ACCEPTED, "every Gateway of spec.route.parentRefs has taken it", generation)

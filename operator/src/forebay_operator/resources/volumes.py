@@ -40,26 +40,26 @@ class Volumes:
 
 def build_volumes(endpoint: Endpoint, settings: Settings) -> tuple[list[Manifest], list[Manifest]]:
     """Volumes and their mounts."""
-    made = Volumes()
-    made.mount("forebay-tmp", {"emptyDir": {}}, "/tmp")
+    pod_volumes = Volumes()
+    pod_volumes.mount("forebay-tmp", {"emptyDir": {}}, "/tmp")
     shared = {"medium": "Memory", "sizeLimit": shared_memory(endpoint.gpu.count)}
-    made.mount("forebay-shm", {"emptyDir": shared}, "/dev/shm")
+    pod_volumes.mount("forebay-shm", {"emptyDir": shared}, "/dev/shm")
     cache = endpoint.cache.claim_name or (labels.cache_claim_name(endpoint.name) if endpoint.cache.size else "")
     if cache:
-        made.mount_claim(cache, CACHE_MOUNT, read_only=False)
+        pod_volumes.mount_claim(cache, CACHE_MOUNT, read_only=False)
     else:
-        made.mount("forebay-cache", {"emptyDir": {}}, CACHE_MOUNT)
+        pod_volumes.mount("forebay-cache", {"emptyDir": {}}, CACHE_MOUNT)
     if endpoint.auth.mode == "APIKey":
         secret = endpoint.auth.secret_name or labels.key_secret_name(endpoint.name)
-        made.mount("forebay-keys", {"secret": {"secretName": secret}}, KEYS_MOUNT, read_only=True)
+        pod_volumes.mount("forebay-keys", {"secret": {"secretName": secret}}, KEYS_MOUNT, read_only=True)
     # Optional: without the token control is off, and the pod serves.
     control = {"secretName": labels.control_secret_name(endpoint.name), "optional": True}
-    made.mount("forebay-control", {"secret": control}, CONTROL_MOUNT, read_only=True)
-    _mount_source(made, "forebay-model", endpoint.model, MODEL_MOUNT, settings)
+    pod_volumes.mount("forebay-control", {"secret": control}, CONTROL_MOUNT, read_only=True)
+    _mount_source(pod_volumes, "forebay-model", endpoint.model, MODEL_MOUNT, settings)
     for place, adapter in enumerate(endpoint.adapters):
-        _mount_source(made, f"forebay-adapter-{place}", adapter.source, adapter_mount(adapter.name), settings)
-    volumes: list[Manifest] = [*made.volumes.values(), *map(_without_false, endpoint.pod.volumes)]
-    return volumes, [*made.mounts, *map(_without_false, endpoint.pod.volume_mounts)]
+        _mount_source(pod_volumes, f"forebay-adapter-{place}", adapter.source, adapter_mount(adapter.name), settings)
+    volumes: list[Manifest] = [*pod_volumes.volumes.values(), *map(_without_false, endpoint.pod.volumes)]
+    return volumes, [*pod_volumes.mounts, *map(_without_false, endpoint.pod.volume_mounts)]
 
 
 def adapter_mount(name: str) -> str:
@@ -83,11 +83,11 @@ def shared_memory(gpus: int) -> str:
     return f"{2 + max(0, gpus - 1)}Gi"
 
 
-def _mount_source(made: Volumes, name: str, source: Source, path: str, settings: Settings) -> None:
+def _mount_source(pod_volumes: Volumes, name: str, source: Source, path: str, settings: Settings) -> None:
     if source.kind == "image":
-        made.mount(name, {"image": {"reference": source.source, "pullPolicy": settings.pull_policy}}, path, True)
+        pod_volumes.mount(name, {"image": {"reference": source.source, "pullPolicy": settings.pull_policy}}, path, True)
     elif source.kind == "claim":
-        made.mount_claim(source.source, path, read_only=True)
+        pod_volumes.mount_claim(source.source, path, read_only=True)
 
 
 def _claim_of(volume: Manifest) -> str:

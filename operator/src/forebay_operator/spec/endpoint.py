@@ -233,8 +233,8 @@ def read_duration(text: str) -> int:
     Raises:
         ValueError: it is not of that form.
     """
-    found = _DURATION.fullmatch(text)
-    if not found:
+    match = _DURATION.fullmatch(text)
+    if not match:
         raise ValueError(f"{text!r} is not a duration such as 90s, 5m or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds

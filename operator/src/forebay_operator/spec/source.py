@@ -48,10 +48,10 @@ def parse_source(text: str) -> Source | None:
         _, _, rest = text.partition("://")
     else:
         rest = text
-    found = kind or ("path" if text.startswith("/") else "hub")
-    if not _FORMS[found].fullmatch(rest):
+    form = kind or ("path" if text.startswith("/") else "hub")
+    if not _FORMS[form].fullmatch(rest):
         return None
-    if found == "claim":
+    if form == "claim":
         claim, _, folder = rest.partition("/")
         return Source("claim", claim, folder)
-    return Source(found, rest)
+    return Source(form, rest)

@@ -175,14 +175,14 @@ def _find_in_rollout(endpoint: Endpoint) -> Iterator[str]:
     yield from _find_in_duration("spec.rollout.startupTimeout", endpoint.rollout.startup_timeout, 10)
 
 
-def _find_in_duration(field: str, text: str, least: int) -> Iterator[str]:
+def _find_in_duration(field: str, text: str, min_seconds: int) -> Iterator[str]:
     try:
         seconds = read_duration(text)
     except ValueError as error:
         yield f"{field}: {error}"
         return
-    if not least <= seconds <= MAX_DURATION_SECONDS:
-        yield f"{field}: {text} is not between {least}s and 24h"
+    if not min_seconds <= seconds <= MAX_DURATION_SECONDS:
+        yield f"{field}: {text} is not between {min_seconds}s and 24h"
 
 
 def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:

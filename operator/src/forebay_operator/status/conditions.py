@@ -81,8 +81,8 @@ def find_transition(before: Manifest, after: Manifest) -> Manifest | None:
 
 def _without_progress(status: Manifest) -> Manifest:
     def reduce(condition: Manifest) -> Manifest:
-        words = ("reason", "message") if condition["reason"] in STEPS else ()
-        return {key: value for key, value in condition.items() if key not in words}
+        changing = ("reason", "message") if condition["reason"] in STEPS else ()
+        return {key: value for key, value in condition.items() if key not in changing}
 
     starting = ("replicas",) if find_condition(status, "Ready").get("reason") in STEPS else ()
     kept = {key: value for key, value in status.items() if key not in ("startup", "lastStart", *starting)}

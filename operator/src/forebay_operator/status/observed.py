@@ -92,6 +92,6 @@ def has_loaded(pod: Manifest) -> bool:
     return is_ready(pod) or bool(container.get("started") and "running" in (container.get("state") or {}))
 
 
-def _revision(thing: Manifest) -> str | None:
-    found: str | None = (thing["metadata"].get("annotations") or {}).get(labels.REVISION_ANNOTATION)
-    return found
+def _revision(manifest: Manifest) -> str | None:
+    revision: str | None = (manifest["metadata"].get("annotations") or {}).get(labels.REVISION_ANNOTATION)
+    return revision

@@ -138,8 +138,8 @@ def _readiness_at_zero(observed: Observed, suspended: bool) -> Readiness:
     left = len(observed.active)
     if observed.scales and not suspended:
         if not observed.gateways:
-            found = NO_GATEWAY.diagnose("the endpoint is scaled to zero and no gateway is ready to hold requests")
-            return Readiness(False, found.reason, found.text, reconciling=True)
+            diagnosis = NO_GATEWAY.diagnose("the endpoint is scaled to zero and no gateway is ready to hold requests")
+            return Readiness(False, diagnosis.reason, diagnosis.text, reconciling=True)
         message = f"scaled to zero: {left} pods are leaving" if left else "scaled to zero: a request starts a server"
         return Readiness(True, "Idle", message, reconciling=bool(left))
     reason, cause = ("Suspended", "spec.suspend is true") if suspended else ("ScaledToZero", "spec.replicas is 0")
@@ -166,9 +166,9 @@ def _stage_from_status(status: Manifest) -> Stage | None:
     """The stage that a status tells of, if only a server can have reported it."""
     startup = dict(status.get("startup") or {})
     step = startup.pop("step", "")
-    words = find_condition(status, "Ready").get("message", "")
+    message = find_condition(status, "Ready").get("message", "")
     return (
-        Stage(FIRST_SERVER_STAGE, step, words.partition("; the pod before")[0], startup)
+        Stage(FIRST_SERVER_STAGE, step, message.partition("; the pod before")[0], startup)
         if step in SERVER_STEPS
         else None
     )

@@ -85,8 +85,8 @@ def run_of(pod: Manifest) -> str:
 def ended_run_of(pod: Manifest) -> str:
     """The run whose end the pod's status tells of: the one before, once the next is on its way."""
     container = server_status(pod)
-    again = "running" in (container.get("state") or {})
-    return f"{pod['metadata'].get('uid', '')}/{container.get('restartCount', 0) - again}"
+    is_restarted = "running" in (container.get("state") or {})
+    return f"{pod['metadata'].get('uid', '')}/{container.get('restartCount', 0) - is_restarted}"
 
 
 def find_furthest(pods: Sequence[Manifest], reports: Mapping[str, Report]) -> Stage:
@@ -101,8 +101,8 @@ def stage_of(pod: Manifest, report: Report | None) -> Stage:
     container = server_status(pod)
     if "running" in (container.get("state") or {}):
         if container.get("started"):
-            words = "the server runs but its readiness probe fails; it may be overloaded"
-            return Stage(FIRST_SERVER_STAGE + len(SERVER_STEPS), "NotAnswering", words)
+            message = "the server runs but its readiness probe fails; it may be overloaded"
+            return Stage(FIRST_SERVER_STAGE + len(SERVER_STEPS), "NotAnswering", message)
         if report is None or report.step == "Ready":
             return Stage(FIRST_SERVER_STAGE - 1, "Starting", "the server is loading the model")
         return _server_stage(report)
@@ -118,14 +118,14 @@ def stage_of(pod: Manifest, report: Report | None) -> Stage:
 
 def _server_stage(report: Report) -> Stage:
     percent, rate, eta = (report.progress.get(name) for name in ("percent", "bytesPerSecond", "etaSeconds"))
-    words = [
+    parts = [
         SERVER_STEPS[report.step][1],
         "" if percent is None else f"{percent} %",
         f"{rate / 1e6:.1f} MB/s" if rate else "",
         "" if eta is None else f"{eta} s left",
     ]
     number = FIRST_SERVER_STAGE + list(SERVER_STEPS).index(report.step)
-    return Stage(number, report.step, ", ".join(filter(None, words)), report.progress)
+    return Stage(number, report.step, ", ".join(filter(None, parts)), report.progress)
 
 
 def measure_start(pod: Manifest, report: Report) -> dict[str, int]:

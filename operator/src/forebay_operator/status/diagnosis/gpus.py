@@ -90,11 +90,11 @@ def add_nodes(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: 
     matching = [node for node in having if not wanted or node.product == wanted]
     asked = f"{gpu.count} {gpu.resource}" + (f" of product {wanted}" if wanted else "")
     if not matching:
-        found = f"no node has {asked}; the nodes have {summarize(nodes, gpu.resource)}"
-        return reasons.NO_SUCH_GPU.diagnose(f"{found}. The scheduler says: {diagnosis.message}")
+        message = f"no node has {asked}; the nodes have {summarize(nodes, gpu.resource)}"
+        return reasons.NO_SUCH_GPU.diagnose(f"{message}. The scheduler says: {diagnosis.message}")
     if f"Insufficient {gpu.resource}" in diagnosis.message:
-        found = f"nodes that have {asked} are full ({summarize(matching, gpu.resource)})"
-        return reasons.GPUS_TAKEN.diagnose(f"{found}. The scheduler says: {diagnosis.message}")
+        message = f"nodes that have {asked} are full ({summarize(matching, gpu.resource)})"
+        return reasons.GPUS_TAKEN.diagnose(f"{message}. The scheduler says: {diagnosis.message}")
     return diagnosis
 
 
@@ -109,34 +109,38 @@ def summarize(nodes: Iterable[Node], asked: str) -> str:
             memory = f", {gib:.0f} GiB each" if gib else ""
             product = f" ({node.product}{memory})" if node.product else ""
             kinds[f"{count} {resource}{product}"] += 1
-    words = [f"{kind} on {count} node{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items())]
-    rest = [f"{len(words) - MAX_KINDS} more kinds"] if len(words) > MAX_KINDS else []
-    return ", ".join(words[:MAX_KINDS] + rest) or "no GPUs at all"
+    parts = [f"{kind} on {count} node{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items())]
+    rest = [f"{len(parts) - MAX_KINDS} more kinds"] if len(parts) > MAX_KINDS else []
+    return ", ".join(parts[:MAX_KINDS] + rest) or "no GPUs at all"
 
 
 def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: str) -> Diagnosis:
     """Add the GPUs that could hold the model: as large as the server said, else larger than where it was tried."""
-    said = NEEDED.search(diagnosis.remedy)
+    needed = NEEDED.search(diagnosis.remedy)
     tried = next((node.memory_of(gpu.resource) for node in nodes if node.name == node_name), 0.0)
-    if not said and not tried:
+    if not needed and not tried:
         return diagnosis
     # a GPU of 80 GiB on paper has less: labels and the server's estimate both tell what it really has
-    enough = [
+    fitting = [
         node
         for node in nodes
         if node.usable
         and dict(node.gpus).get(gpu.resource, 0) >= gpu.count
-        and (node.memory_of(gpu.resource) >= int(said["gib"]) if said else node.memory_of(gpu.resource) > tried * 1.05)
+        and (
+            node.memory_of(gpu.resource) >= int(needed["gib"])
+            if needed
+            else node.memory_of(gpu.resource) > tried * 1.05
+        )
     ]
-    size = f"GPUs of {said['gib']} GiB or more" if said else f"GPUs of more than {tried:.0f} GiB"
-    if enough:
-        where = summarize(enough, gpu.resource)
-        advice = f"Nodes of this cluster that have {size}: {where}; pick them with spec.gpu.product"
+    size = f"GPUs of {needed['gib']} GiB or more" if needed else f"GPUs of more than {tried:.0f} GiB"
+    if fitting:
+        summary = summarize(fitting, gpu.resource)
+        advice = f"Nodes of this cluster that have {size}: {summary}; pick them with spec.gpu.product"
     else:
         advice = f"No node of this cluster has {size} in that number"
     return replace(diagnosis, remedy=f"{diagnosis.remedy.rstrip('. ')}. {advice}")
 
 
 def _parse_gib(text: str) -> float:
-    found = re.fullmatch(r"([0-9]{1,12})\s*([A-Za-z]{0,2})", text.upper().removesuffix("B"))
-    return round(int(found[1]) * _UNITS.get(found[2], 0.0), 1) if found else 0.0
+    match = re.fullmatch(r"([0-9]{1,12})\s*([A-Za-z]{0,2})", text.upper().removesuffix("B"))
+    return round(int(match[1]) * _UNITS.get(match[2], 0.0), 1) if match else 0.0

@@ -49,9 +49,9 @@ def diagnose_pods(pods: Iterable[Manifest], steps_seen: Mapping[str, str] = Mapp
     Pods that have ended for good, such as evicted ones, stay in the API; they speak only while nothing has replaced
     them. `steps_seen` has the step that each run of a server (start_progress.run_of) was last seen in.
     """
-    found = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
-    living = [pod for pod in found if not has_ended(pod)]
-    for pod in living or found:
+    newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
+    running = [pod for pod in newest_first if not has_ended(pod)]
+    for pod in running or newest_first:
         for check in CHECKS:
             if diagnosis := check(pod):
                 step = steps_seen.get(ended_run_of(pod))
@@ -113,11 +113,15 @@ def check_node(pod: Manifest) -> Diagnosis | None:
     status = pod.get("status") or {}
     if status.get("phase") != "Failed" or not status.get("reason"):
         return None
-    word = str(status["reason"])
-    message = f"{word}: {str(status.get('message', ''))[:MAX_MESSAGE_LENGTH]}"
-    if word == "Evicted":
+    reason = str(status["reason"])
+    message = f"{reason}: {str(status.get('message', ''))[:MAX_MESSAGE_LENGTH]}"
+    if reason == "Evicted":
         return reasons.EVICTED.diagnose(message)
-    refused = word.startswith("OutOf") or word in ("UnexpectedAdmissionError", "NodeAffinity", "TopologyAffinityError")
+    refused = reason.startswith("OutOf") or reason in (
+        "UnexpectedAdmissionError",
+        "NodeAffinity",
+        "TopologyAffinityError",
+    )
     return (reasons.NODE_REFUSED if refused else reasons.ENDED_BY_NODE).diagnose(message)
 
 
@@ -128,14 +132,14 @@ def check_termination_message(pod: Manifest) -> Diagnosis | None:
     """
     ended = _last_end(pod)
     try:
-        said = json.loads(ended.get("message", ""))
+        content = json.loads(ended.get("message", ""))
     except ValueError:
         return None
-    words = [said.get(name, "") for name in ("reason", "message", "remedy")] if isinstance(said, dict) else []
-    if not words or not all(isinstance(word, str) for word in words) or not REASON.fullmatch(words[0]):
+    texts = [content.get(name, "") for name in ("reason", "message", "remedy")] if isinstance(content, dict) else []
+    if not texts or not all(isinstance(word, str) for word in texts) or not REASON.fullmatch(texts[0]):
         return None
     stalled = ended.get("exitCode") == EXIT_CONFIGURATION
-    return Diagnosis(words[0], words[1][:MAX_MESSAGE_LENGTH], words[2][:MAX_MESSAGE_LENGTH], stalled)
+    return Diagnosis(texts[0], texts[1][:MAX_MESSAGE_LENGTH], texts[2][:MAX_MESSAGE_LENGTH], stalled)
 
 
 def check_out_of_memory(pod: Manifest) -> Diagnosis | None:
@@ -163,10 +167,10 @@ def check_crash(pod: Manifest) -> Diagnosis | None:
     ended = _last_end(pod)
     if not ended:
         return None
-    words = f": {_words(ended)}" if ended.get("message") else ""
+    cause = f": {_words(ended)}" if ended.get("message") else ""
     restarts = server_status(pod).get("restartCount", 0)
     times = f", {restarts + 1} times now" if restarts > 1 else ""
-    message = f"the server ended with exit code {ended.get('exitCode')}{times}{words}"
+    message = f"the server ended with exit code {ended.get('exitCode')}{times}{cause}"
     return reasons.SERVER_FAILED.diagnose(message, pod=pod["metadata"]["name"])
 
 
@@ -212,5 +216,5 @@ def _last_end(pod: Manifest) -> Manifest:
 
 
 def _container_state(pod: Manifest, when: str, state: str) -> Manifest:
-    found: Manifest = (server_status(pod).get(when) or {}).get(state) or {}
-    return found
+    details: Manifest = (server_status(pod).get(when) or {}).get(state) or {}
+    return details

@@ -26,8 +26,8 @@ VAGUE = "Unable to attach or mount volumes"
 
 def find_preparing(pods: Iterable[Manifest]) -> tuple[Manifest, datetime] | None:
     """Of the pods that have a node and no sandbox yet, the one that got its node first, with the moment of that."""
-    found = [(pod, moment) for pod in pods if (moment := _preparing_since(pod))]
-    return min(found, key=lambda one: one[1], default=None)
+    preparing = [(pod, moment) for pod in pods if (moment := _preparing_since(pod))]
+    return min(preparing, key=lambda one: one[1], default=None)
 
 
 def diagnose_preparation(events: Iterable[Manifest]) -> Diagnosis | None:
@@ -36,10 +36,10 @@ def diagnose_preparation(events: Iterable[Manifest]) -> Diagnosis | None:
     failures.sort(key=lambda one: (not str(one.get("message", "")).startswith(VAGUE), _last_seen(one)))
     if not failures:
         return None
-    words = str(failures[-1].get("message", ""))
+    message = str(failures[-1].get("message", ""))
     if failures[-1]["reason"] == SANDBOX_EVENT:
-        return reasons.SANDBOX_FAILED.diagnose(quote(words))
-    return recognize(VOLUMES, words)
+        return reasons.SANDBOX_FAILED.diagnose(quote(message))
+    return recognize(VOLUMES, message)
 
 
 def _preparing_since(pod: Manifest) -> datetime | None:

@@ -24,8 +24,8 @@ def diagnose_standstill(deployment: Manifest | None, pods: Iterable[Manifest], s
         return None
     name = newest_pod["metadata"]["name"]
     minutes = round((deployment or {})["spec"].get("progressDeadlineSeconds", 600) / 60)
-    found = f"the pod {name} is not ready after {minutes} minutes; it is at the step {step}"
-    return reasons.STUCK.diagnose(found, pod=name)
+    message = f"the pod {name} is not ready after {minutes} minutes; it is at the step {step}"
+    return reasons.STUCK.diagnose(message, pod=name)
 
 
 def is_behind(deployment: Manifest | None) -> bool:

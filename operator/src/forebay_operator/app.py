@@ -107,14 +107,14 @@ class Operator:
         """Run all parts until the stop, or until the lease is lost, which raises SystemExit."""
         parsed = self._parsed
         source = EventSource(WorkQueue(tenant_of=itemgetter(0)), parsed.watch_namespaces)
-        keeping = asyncio.create_task(candidate.keep())
-        keeping.add_done_callback(lambda _: self._stop.set())
+        renewing = asyncio.create_task(candidate.keep_renewing())
+        renewing.add_done_callback(lambda _: self._stop.set())
         try:
             settings = build_settings(parsed, await _ask_patiently(cluster.get_minor_version))
             self._leading = LeadingOperator(parsed, settings, cluster, candidate, source)
             await self._leading.run(self._stop)
         finally:
-            keeping.cancel()
+            renewing.cancel()
             await candidate.release()
             await source.ended()
         if candidate.lost:

@@ -57,10 +57,10 @@ async def test_events_during_the_patience_do_not_multiply_the_retries() -> None:
         queue.add("a")
         assert await queue.get() == "a"
         queue.done("a", failed=True)
-    timers = [handle for handle in queue._retries.values() if not handle.cancelled()]
+    timers = [handle for handle in queue._retry_timers.values() if not handle.cancelled()]
     assert len(timers) == 1
     queue.done("a")
-    assert not queue._retries
+    assert not queue._retry_timers
 
 
 async def test_a_queue_knows_how_long_it_made_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:

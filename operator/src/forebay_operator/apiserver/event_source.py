@@ -31,7 +31,7 @@ _RESOURCES = {
     "Pod": ("v1", "pods"),
     "EndpointSlice": ("discovery.k8s.io", "v1", "endpointslices"),
 }
-_MADE = {"Deployment", "Service", "EndpointSlice"}
+_OWNED_KINDS = {"Deployment", "Service", "EndpointSlice"}
 """Children that nobody but the operator makes."""
 
 CHUNK_SIZE = 100
@@ -56,7 +56,7 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.networking.error_backoffs = _Patience()
+    settings.networking.error_backoffs = _RetryDelays()
     settings.networking.request_timeout, settings.networking.connect_timeout = 60, 10
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = _NoProgress()
@@ -68,7 +68,7 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-class _Patience:
+class _RetryDelays:
     """Seconds before each further attempt of a list or a watch. They never end, as kopf would, with the operator."""
 
     def __iter__(self) -> Iterator[float]:
@@ -79,7 +79,7 @@ class EventSource:
     """Follows all that the operator watches, for one event loop.
 
     kopf runs in a thread and a loop of its own, because it ends by design at what passes: at an error that the API
-    server tells in a watch, at 401 for a while, where the CRD is deleted. And when it ends, it ends every task of its
+    server tells in a watch, at 401 for a while, scope the CRD is deleted. And when it ends, it ends every task of its
     loop. Here it is started again, and lists everything anew.
 
     Attributes:
@@ -100,17 +100,17 @@ class EventSource:
         """Watch, for ever."""
         loop, pause = asyncio.get_running_loop(), MIN_RESTART_DELAY
         while True:
-            began, stop, its_loop = loop.time(), asyncio.Event(), uvloop.new_event_loop()
-            its_loop.set_exception_handler(_ignore)  # of tasks that fail together one is asked for
+            began, stop, kopf_loop = loop.time(), asyncio.Event(), uvloop.new_event_loop()
+            kopf_loop.set_exception_handler(_ignore)  # of tasks that fail together one is asked for
             ended: asyncio.Future[str] = loop.create_future()
-            arguments = loop, its_loop, stop, ended
+            arguments = loop, kopf_loop, stop, ended
             self._thread = threading.Thread(target=self._run_kopf, args=arguments, name="kopf", daemon=True)
             self._thread.start()
             try:
                 why = await ended
             finally:
                 with suppress(RuntimeError):  # its loop is closed: it has ended
-                    its_loop.call_soon_threadsafe(stop.set)
+                    kopf_loop.call_soon_threadsafe(stop.set)
             pause = MIN_RESTART_DELAY if loop.time() - began > LONG_RUN_SECONDS else min(MAX_RESTART_DELAY, 2 * pause)
             self.trouble = f"the watches ended and begin again: {why}"
             logger.warning("%s, in %.0f s", self.trouble, pause)
@@ -121,7 +121,7 @@ class EventSource:
         if self._thread:
             await asyncio.to_thread(self._thread.join, END_TIMEOUT)
 
-    def _settle(self) -> None:
+    def _notice_listed(self) -> None:
         """All is listed again. What was deleted meanwhile is found by the purge."""
         if self.trouble:
             self.trouble = ""
@@ -130,7 +130,7 @@ class EventSource:
     def _run_kopf(
         self,
         loop: asyncio.AbstractEventLoop,
-        its_loop: asyncio.AbstractEventLoop,
+        kopf_loop: asyncio.AbstractEventLoop,
         stop: asyncio.Event,
         ended: asyncio.Future[str],
     ) -> None:
@@ -141,13 +141,13 @@ class EventSource:
                 ended.set_result(why)
 
         try:
-            why = its_loop.run_until_complete(self._follow(loop, stop))
+            why = kopf_loop.run_until_complete(self._follow(loop, stop))
         except (Exception, asyncio.CancelledError) as error:
             logger.debug("kopf ended", exc_info=True)
             why = f"{type(error).__name__}: {error}"
         finally:
-            its_loop.run_until_complete(its_loop.shutdown_asyncgens())
-            its_loop.close()
+            kopf_loop.run_until_complete(kopf_loop.shutdown_asyncgens())
+            kopf_loop.close()
         with suppress(RuntimeError):  # the loop is closed: the operator has ended
             loop.call_soon_threadsafe(set_reason)
 
@@ -156,14 +156,14 @@ class EventSource:
         scope: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         # kopf would ask for the name of the user, and the user of a container has none
         identity: Any = labels.FIELD_MANAGER
-        distrusted = asyncio.Event()
+        has_unknown_ca = asyncio.Event()
 
-        def distrusts() -> None:
+        def on_unknown_ca() -> None:
             """The file of CAs is read again at the next start."""
-            distrusted.set()
+            has_unknown_ca.set()
             stop.set()
 
-        registry, settings = self._register(loop, self._notice_watches(loop), distrusts), build_kopf_settings()
+        registry, settings = self._register(loop, self._notice_watches(loop), on_unknown_ca), build_kopf_settings()
         insights = Insights()
         parts = await kopf.spawn_tasks(
             registry=registry, settings=settings, identity=identity, insights=insights, stop_flag=stop, **scope
@@ -176,7 +176,7 @@ class EventSource:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             errors = [error for each in done if not each.cancelled() and (error := each.exception())]
             why = f"{type(errors[0]).__name__}: {errors[0]}"[:500] if errors else "it stopped"
-            if distrusted.is_set():
+            if has_unknown_ca.is_set():
                 why = "the API server's certificate is by a CA that is not known"
         await _end(parts)
         return why
@@ -189,14 +189,14 @@ class EventSource:
             if "watch" in request.url.query and request.response.status == HTTPStatus.OK:
                 watched_paths.add(request.url.path)
                 if len(watched_paths) == len(_RESOURCES) * max(1, len(self._namespaces)):
-                    loop.call_soon_threadsafe(self._settle)
+                    loop.call_soon_threadsafe(self._notice_listed)
 
         traced = aiohttp.TraceConfig()
         traced.on_request_end.append(notice)
         return traced
 
     def _register(
-        self, loop: asyncio.AbstractEventLoop, traced: aiohttp.TraceConfig, distrusts: Callable[[], None]
+        self, loop: asyncio.AbstractEventLoop, traced: aiohttp.TraceConfig, on_unknown_ca: Callable[[], None]
     ) -> kopf.OperatorRegistry:
         """An event handler for the endpoints and one for each kind of child."""
         registry = kopf.OperatorRegistry()
@@ -210,7 +210,7 @@ class EventSource:
             for info, session in opened:  # as credentials that failed before kopf knows the same again
                 if info == credentials:
                     return session
-            opened.append((credentials, _open_session(credentials, traced, distrusts)))
+            opened.append((credentials, _open_session(credentials, traced, on_unknown_ca)))
             return opened[-1][1]
 
         for kind, resource in _RESOURCES.items():
@@ -246,7 +246,7 @@ class EventSource:
             if type is None and kept.name in store.names:
                 self.relisted.set()
             key = store.put(kept)
-        if key and not (kind in _MADE and type == "ADDED"):
+        if key and not (kind in _OWNED_KINDS and type == "ADDED"):
             self.queue.add(key)
 
 
@@ -268,12 +268,12 @@ class _Response(aiohttp.ClientResponse):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """The same for the connections that wait for another request. Calls `distrusts` where the API server has a
+    """The same for the connections that wait for another request. Calls `on_unknown_ca` scope the API server has a
     certificate by no CA that is known."""
 
-    def __init__(self, context: ssl.SSLContext, distrusts: Callable[[], None]) -> None:
+    def __init__(self, context: ssl.SSLContext, on_unknown_ca: Callable[[], None]) -> None:
         super().__init__(limit=0, ssl=context)
-        self._distrusts = distrusts
+        self._distrusts = on_unknown_ca
 
     async def connect(self, *arguments: Any, **named: Any) -> aiohttp.connector.Connection:
         try:
@@ -287,10 +287,10 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _open_session(
-    info: kopf.ConnectionInfo, traced: aiohttp.TraceConfig, distrusts: Callable[[], None]
+    info: kopf.ConnectionInfo, traced: aiohttp.TraceConfig, on_unknown_ca: Callable[[], None]
 ) -> kopf.AiohttpSession:
     session = aiohttp.ClientSession(
-        connector=_Connector(info.as_ssl_context(), distrusts),
+        connector=_Connector(info.as_ssl_context(), on_unknown_ca),
         trace_configs=[traced],
         headers=info.as_http_headers(),
         response_class=_Response,

@@ -50,13 +50,13 @@ def may_take(observed_lease: ObservedLease, identity: str, now: float) -> bool:
     return not holder or holder == identity or now - observed_lease.at > spec.get("leaseDurationSeconds", 0)
 
 
-def next_spec(spec: Manifest, identity: str, terms: LeaseTimings, now: datetime) -> Manifest:
+def next_spec(spec: Manifest, identity: str, timings: LeaseTimings, now: datetime) -> Manifest:
     """The Lease as `identity` writes it, after `spec`; the number of transitions grows when the holder changes."""
     stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     held = spec.get("holderIdentity") == identity
     return {
         "holderIdentity": identity,
-        "leaseDurationSeconds": int(terms.duration),
+        "leaseDurationSeconds": int(timings.duration),
         "acquireTime": spec["acquireTime"] if held else stamp,
         "renewTime": stamp,
         "leaseTransitions": spec.get("leaseTransitions", 0) + (not held and bool(spec)),
@@ -73,7 +73,7 @@ class Candidate:
         name: str,
         identity: str,
         *,
-        terms: LeaseTimings | None = None,
+        timings: LeaseTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.identity = identity
@@ -81,22 +81,22 @@ class Candidate:
         self._cluster = cluster
         self._namespace = namespace
         self._name = name
-        self._terms = terms or LeaseTimings()
+        self._timings = timings or LeaseTimings()
         self._clock = clock
-        self._sighting: ObservedLease | None = None
+        self._observed_lease: ObservedLease | None = None
         self._released = False
-        self._turned = asyncio.Condition()
+        self._leader_changed = asyncio.Condition()
 
     async def acquire(self) -> None:
         """Stand by until the Lease is ours."""
         acquired = await self._try()
         while not acquired:
-            await asyncio.sleep(self._terms.retry)
+            await asyncio.sleep(self._timings.retry)
             acquired = await self._try()
         await self._set_leader(True)
         logger.info("%s holds the lease %s/%s", self.identity, self._namespace, self._name)
 
-    async def keep(self) -> None:
+    async def keep_renewing(self) -> None:
         """Renew the Lease for ever. Returns when it is lost: whoever holds it now works, so we must not.
 
         While it cannot be renewed, as the API server does not answer, `is_leader` is False from the deadline on. It is
@@ -104,10 +104,10 @@ class Candidate:
         """
         renewed = self._clock()
         while True:
-            await asyncio.sleep(self._terms.retry)
-            left = self._terms.renew_deadline - (self._clock() - renewed)
+            await asyncio.sleep(self._timings.retry)
+            left = self._timings.renew_deadline - (self._clock() - renewed)
             try:
-                async with asyncio.timeout(left if self.is_leader else self._terms.renew_deadline):
+                async with asyncio.timeout(left if self.is_leader else self._timings.renew_deadline):
                     renewed_now = await self._try()
             except TimeoutError:
                 renewed_now = False
@@ -115,9 +115,13 @@ class Candidate:
                 return
             if renewed_now:
                 renewed = self._clock()
-            elif self._sighting and self._sighting.spec.get("holderIdentity") not in (None, "", self.identity):
+            elif self._observed_lease and self._observed_lease.spec.get("holderIdentity") not in (
+                None,
+                "",
+                self.identity,
+            ):
                 break
-            is_leader = self._clock() - renewed < self._terms.renew_deadline
+            is_leader = self._clock() - renewed < self._timings.renew_deadline
             if is_leader != self.is_leader:
                 change = "could be renewed again" if is_leader else "cannot be renewed; all work rests until it can"
                 logger.warning("the lease %s/%s %s", self._namespace, self._name, change)
@@ -128,8 +132,8 @@ class Candidate:
 
     async def wait_until(self, is_leader: bool) -> None:
         """Wait until the Lease is ours, or until it is not."""
-        async with self._turned:
-            await self._turned.wait_for(lambda: self.is_leader == is_leader)
+        async with self._leader_changed:
+            await self._leader_changed.wait_for(lambda: self.is_leader == is_leader)
 
     async def release(self) -> None:
         """Hand the Lease over at once, if it is ours still. When that fails, it ends by itself."""
@@ -137,7 +141,7 @@ class Candidate:
             return
         self._released = True
         try:
-            async with asyncio.timeout(self._terms.retry):
+            async with asyncio.timeout(self._timings.retry):
                 await self._free()
         except (ApiServerError, TimeoutError) as error:
             logger.warning("the lease %s/%s could not be given back: %r", self._namespace, self._name, error)
@@ -157,9 +161,9 @@ class Candidate:
             logger.info("%s gave the lease %s/%s back", self.identity, self._namespace, self._name)
 
     async def _set_leader(self, is_leader: bool) -> None:
-        async with self._turned:
+        async with self._leader_changed:
             self.is_leader = is_leader
-            self._turned.notify_all()
+            self._leader_changed.notify_all()
 
     async def _try(self) -> bool:
         """Take or renew the Lease; whether it is ours now."""
@@ -168,17 +172,17 @@ class Candidate:
         try:
             lease = await self._cluster.get("Lease", self._namespace, self._name)
             spec = (lease or {}).get("spec") or {}
-            if self._sighting is None or self._sighting.spec != spec:
-                self._sighting = ObservedLease(spec, self._clock())
-            if lease and not may_take(self._sighting, self.identity, self._clock()):
+            if self._observed_lease is None or self._observed_lease.spec != spec:
+                self._observed_lease = ObservedLease(spec, self._clock())
+            if lease and not may_take(self._observed_lease, self.identity, self._clock()):
                 return False
-            wanted = next_spec(spec, self.identity, self._terms, datetime.now(UTC))
+            wanted = next_spec(spec, self.identity, self._timings, datetime.now(UTC))
             if lease is None:
                 metadata = {"name": self._name, "namespace": self._namespace}
                 kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
                 return await self._cluster.create({**kind, "metadata": metadata, "spec": wanted}) is not None
             written = await self._cluster.replace({**lease, "spec": wanted})
-            self._sighting = ObservedLease(written["spec"], self._clock())
+            self._observed_lease = ObservedLease(written["spec"], self._clock())
         except ApiServerError as error:
             logger.warning("lease %s/%s: %s", self._namespace, self._name, error)
             return False

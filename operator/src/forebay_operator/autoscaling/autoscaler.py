@@ -141,7 +141,7 @@ class Autoscaler:
     async def _check_all(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
         """Begin a check of each endpoint whose last check is over. No endpoint waits for another."""
         held = await self._gateways.read_held(session) if self._gateways else ()
-        for key in self._jobs.take([loads for _, loads in held], time.monotonic()):
+        for key in self._jobs.update([loads for _, loads in held], time.monotonic()):
             self._changed(key)
         for key, each in list(self._followed.items()):
             if key in self._checking:

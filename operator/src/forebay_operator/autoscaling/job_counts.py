@@ -19,7 +19,7 @@ class JobCounts:
     def of(self, key: EndpointKey) -> tuple[int, int]:
         return self._last_reported.get(key, (0, 0))
 
-    def take(self, reports: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
+    def update(self, reports: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
         """Take over what gateways said; the endpoints of which there is something new to tell.
 
         While none of them answers, what was known holds. Every gateway knows all jobs: the most is the newest.

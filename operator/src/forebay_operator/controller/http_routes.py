@@ -1,4 +1,7 @@
-"""Makes, mends and deletes an endpoint's HTTPRoute, and says what its Gateways make of it."""
+"""Applies and deletes the HTTPRoute of an endpoint, and turns the answers of its Gateways into a condition.
+
+The reconciler calls it.
+"""
 
 from forebay_kube.api_client import ApiServerError
 from forebay_operator import labels
@@ -11,7 +14,7 @@ from forebay_operator.spec import Endpoint, Manifest
 
 
 class HTTPRoutes:
-    """For all endpoints."""
+    """The HTTPRoutes of all endpoints."""
 
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
         self._cluster = cluster
@@ -20,11 +23,14 @@ class HTTPRoutes:
     async def apply_route(
         self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool
     ) -> tuple[Manifest | None, bool]:
-        """Make, mend or delete the route. Returns its condition (`previous`: the one of before), if it is to have one,
-        and whether that may stay. Nothing that happens here keeps the endpoint itself from working.
+        """Apply or delete the route. Returns its condition or None, and whether the condition is final.
 
-        Routes are not watched, since their API may be missing: one is looked at while its Gateways have not taken it,
-        after a change of the endpoint, and in the rounds.
+        A failure here never keeps the endpoint itself from working. Routes are not watched, because their API may be
+        missing. A route is read while its Gateways have not accepted it, after a change of the endpoint, and at a
+        resync.
+
+        Args:
+            previous: the condition until now.
         """
         try:
             return await self._apply_route(endpoint, previous, force_refresh)

@@ -78,7 +78,7 @@ class KeyDigestSync:
         """Lines by Secret and entry, as they are to be and as they are."""
         self._stale_entries: set[str] = set()
         """Entries that may be older than what was known once, and was never written."""
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def lacks(self, key: EndpointKey) -> bool:
         """Whether the keys of an endpoint are to be read, for its digests."""
@@ -97,7 +97,7 @@ class KeyDigestSync:
         before = self._wanted[name].get(entry)
         if self._ready and before != lines:
             self._wanted[name][entry] = lines
-            self._news.set()
+            self._changed.set()
         return self._ready and before not in (None, lines)
 
     def _has_room(self, name: str, entry: str, lines: str) -> bool:
@@ -115,7 +115,7 @@ class KeyDigestSync:
         """The endpoint is gone."""
         name, entry = _shard(key)
         if self._wanted[name].pop(entry, None) is not None:
-            self._news.set()
+            self._changed.set()
 
     async def run(self) -> None:
         """Keep the Secrets as they are to be, for ever, also where somebody else changes them. What was written before,
@@ -124,7 +124,7 @@ class KeyDigestSync:
         while True:
             try:
                 if not self._ready:
-                    await self._take_over()
+                    await self._adopt_written()
                     read = time.monotonic()
                 elif time.monotonic() - read > KEY_READ_INTERVAL:
                     await self._read()
@@ -133,17 +133,17 @@ class KeyDigestSync:
                 logger.warning("digests of keys: %s", error)
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
-            self._news.clear()
+            self._changed.clear()
             failed = [name for name in names.DIGEST_SECRETS if not await self._write(name)]
             await asyncio.sleep(RETRY_INTERVAL if failed else DIGEST_SYNC_INTERVAL)
             if not failed:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, read + KEY_READ_INTERVAL - time.monotonic())):
-                        await self._news.wait()
+                        await self._changed.wait()
 
-    async def _take_over(self) -> None:
+    async def _adopt_written(self) -> None:
         for name in names.DIGEST_SECRETS:  # from when this operator led before
-            self._stale_entries.update(self._find_due(name))
+            self._stale_entries.update(self._find_changes(name))
         await self._read()
         existing, namespaces = self._endpoints.keys(), self._endpoints.namespaces
         for name, entries in self._written.items():
@@ -195,7 +195,7 @@ class KeyDigestSync:
             if self.lacks(key):
                 self._endpoints.request_reconcile(key)
 
-    def _find_due(self, name: str) -> dict[str, str | None]:
+    def _find_changes(self, name: str) -> dict[str, str | None]:
         """The entries of one Secret that are to be written, None for those that go."""
         wanted, written = self._wanted[name], self._written[name]
         due: dict[str, str | None] = {entry: lines for entry, lines in wanted.items() if written.get(entry) != lines}
@@ -204,7 +204,7 @@ class KeyDigestSync:
 
     async def _write(self, name: str) -> bool:
         """Bring one Secret from what is written to what is wanted. Returns whether it is so."""
-        wanted, due = dict(self._wanted[name]), self._find_due(name)
+        wanted, due = dict(self._wanted[name]), self._find_changes(name)
         if not due:
             return True
         manifest = _secret(self._namespace, name, {})

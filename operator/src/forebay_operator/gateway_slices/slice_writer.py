@@ -64,7 +64,7 @@ class SliceWriter:
         while self._gateways:
             keys = iter(list(self._activated))
             await asyncio.gather(*(self._rewrite_slices(keys) for _ in range(CONCURRENT_SLICE_WRITES)))
-            await self._gateways.wait_for_others()
+            await self._gateways.wait_for_change()
 
     async def _rewrite_slices(self, keys: Iterable[EndpointKey]) -> None:
         for key in keys:

@@ -42,7 +42,7 @@ class Gateways:
         self._namespace = namespace
         self._service = service
         self._port = port
-        self._others = asyncio.Event()
+        self._changed = asyncio.Event()
         self._known = asyncio.Event()
         self.addresses: tuple[str, ...] | None = None
         self.reread: dict[EndpointKey, None] = {}
@@ -53,10 +53,10 @@ class Gateways:
             async with asyncio.timeout(GATEWAY_WAIT):
                 await self._known.wait()
 
-    async def wait_for_others(self) -> None:
+    async def wait_for_change(self) -> None:
         """Wait until other gateways are ready than at the last call."""
-        await self._others.wait()
-        self._others.clear()
+        await self._changed.wait()
+        self._changed.clear()
 
     async def run(self) -> None:
         """Look who is ready, for ever. What was known stays while the API server does not answer."""
@@ -71,7 +71,7 @@ class Gateways:
                 if addresses != self.addresses:
                     logger.info("gateways that are ready: %s", ", ".join(addresses) or "none")
                     self.addresses = addresses
-                    self._others.set()
+                    self._changed.set()
                 self._known.set()
             await asyncio.sleep(GATEWAY_LIST_INTERVAL)
 

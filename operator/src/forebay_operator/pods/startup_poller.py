@@ -73,7 +73,7 @@ class StartupPoller:
         self._endpoints: dict[EndpointKey, _PolledEndpoint] = {}
         self._due: list[tuple[float, int, str, _PolledRun]] = []
         self._count = 0
-        self._asked: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
         self._news = asyncio.Event()
 
     def of(self, key: EndpointKey) -> Mapping[str, Report]:
@@ -103,20 +103,20 @@ class StartupPoller:
         ):
             while True:
                 name, run = await self._next()
-                if self._asked[run.key[0]] >= CONCURRENT_POLLS_OF_NAMESPACE:
+                if self._in_flight[run.key[0]] >= CONCURRENT_POLLS_OF_NAMESPACE:
                     self._ask_in(POLL_PAUSE, name, run)
                     continue
                 await limit.acquire()
-                self._asked[run.key[0]] += 1
+                self._in_flight[run.key[0]] += 1
                 task = questions.create_task(self._ask(session, name, run))
-                task.add_done_callback(partial(self._answered, run.key[0], limit))
+                task.add_done_callback(partial(self._release, run.key[0], limit))
                 await asyncio.sleep(1.0 / POLLS_PER_SECOND)
 
-    def _answered(self, namespace: str, limit: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+    def _release(self, namespace: str, limit: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
         limit.release()
-        self._asked[namespace] -= 1
-        if not self._asked[namespace]:
-            del self._asked[namespace]
+        self._in_flight[namespace] -= 1
+        if not self._in_flight[namespace]:
+            del self._in_flight[namespace]
 
     def _ask_in(self, delay: float, name: str, run: _PolledRun) -> None:
         self._count += 1

@@ -1,6 +1,6 @@
 """From the manifest to an Endpoint.
 
-The schema of the CRD refuses most of what is refused here. It is checked again because an older schema may be
+The schema of the CRD refuses maximum of what is refused here. It is checked again because an older schema may be
 installed, and because an object that cannot be understood has to end in a status, never in a crash.
 """
 
@@ -114,6 +114,6 @@ def _read(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
 
 def _read_number(kind: type[int], bounds: Between, value: Any, path: str, problems: list[str]) -> int:
     number: int = _read(kind, value, path, problems)
-    if not bounds.least <= number <= bounds.most:
-        raise _Unreadable(f"{path}: {number} is not from {bounds.least} to {bounds.most}")
+    if not bounds.minimum <= number <= bounds.maximum:
+        raise _Unreadable(f"{path}: {number} is not from {bounds.minimum} to {bounds.maximum}")
     return number

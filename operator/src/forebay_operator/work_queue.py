@@ -14,18 +14,18 @@ MAX_REQUEUE_DELAY = 60.0
 
 
 class WorkQueue(Generic[Item]):
-    """Keys that wait for work. For one event loop.
+    """A queue of keys, for one event loop.
 
-    A key that is added while it waits is not queued twice; one that is added while a worker has it is queued again when
-    that worker is done, so no event is lost and no two workers have the same key. Tenants, which `tenant_of` tells,
-    take turns: who has thousands of keys in line does not keep others waiting.
+    A key that is added while it waits is not queued twice. A key that is added while a worker has it is queued again
+    when that worker is done. So no event is lost and no two workers have the same key. Tenants (`tenant_of`) take
+    turns, so a tenant with thousands of keys does not delay others.
     """
 
     def __init__(self, tenant_of: Callable[[Item], Hashable] = lambda _: None) -> None:
         self._tenant_of = tenant_of
         self._arrivals: asyncio.Queue[None] = asyncio.Queue()
         self._ready: dict[Hashable, deque[Item]] = {}
-        """The keys in line by tenant; the first tenant is next."""
+        """The queued keys by tenant. The first tenant is next."""
         self._waiting: set[Item] = set()
         self._working: set[Item] = set()
         self._later_timers: dict[Item, asyncio.TimerHandle] = {}
@@ -41,15 +41,15 @@ class WorkQueue(Generic[Item]):
 
     @property
     def retries(self) -> int:
-        """Keys that failed and wait for their next turn."""
+        """Keys that failed and wait for their retry."""
         return len(self._retry_timers)
 
     def stalled_for(self) -> float:
-        """Seconds since a key was last taken or handed back; 0 while there is nothing to do."""
+        """Seconds since a worker last got or returned a key; 0 while there is nothing to do."""
         return time.monotonic() - self._progress if self._waiting or self._working else 0.0
 
     def add(self, key: Item) -> None:
-        """Ask for the key to be worked on."""
+        """Queue a key."""
         if key in self._working:
             self._to_requeue.add(key)
         elif key not in self._waiting:
@@ -60,8 +60,8 @@ class WorkQueue(Generic[Item]):
             self._arrivals.put_nowait(None)
 
     def add_later(self, key: Item, delay: float) -> None:
-        """Ask for the key to be worked on in `delay` seconds. Of several delays for one key the one that is over first
-        counts, as with client-go's AddAfter."""
+        """Queue a key in `delay` seconds. Of several delays for one key the earliest counts, as with client-go's
+        AddAfter."""
         loop = asyncio.get_running_loop()
         if timer := self._later_timers.get(key):
             if timer.when() <= loop.time() + delay:
@@ -74,7 +74,7 @@ class WorkQueue(Generic[Item]):
         self.add(key)
 
     async def get(self) -> Item:
-        """The next key. The caller must hand it back with `done`, whatever happens."""
+        """Wait for the next key. The caller must return it with `done`, whatever happens."""
         await self._arrivals.get()
         tenant = next(iter(self._ready))
         line = self._ready.pop(tenant)
@@ -87,7 +87,7 @@ class WorkQueue(Generic[Item]):
         return key
 
     def done(self, key: Item, failed: bool = False) -> float | None:
-        """Hand a key back. Returns the delay in seconds after which a failed one comes again."""
+        """Return a key. Returns the seconds until a failed key is queued again."""
         self._working.discard(key)
         self._progress = time.monotonic()
         if retry := self._retry_timers.pop(key, None):
@@ -104,7 +104,7 @@ class WorkQueue(Generic[Item]):
         return delay
 
     def retry_now(self) -> None:
-        """Ask at once for all keys that failed: what they failed of is over."""
+        """Queue all failed keys at once, because the cause of their failure has passed."""
         for key, timer in list(self._retry_timers.items()):
             timer.cancel()
             self._failures.pop(key, None)

@@ -1,4 +1,4 @@
-"""How many jobs each endpoint has, as its status is to tell: from what the gateways say, and not too often."""
+"""Keeps the job counts for the status of each endpoint, from the gateways' reports. Changes are throttled. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,11 +6,11 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.pods.load import GatewayLoad
 
 JOB_COUNT_INTERVAL = 10.0
-"""Seconds between two changes that are told of one endpoint: each is a write of its status."""
+"""Seconds between two changes of one endpoint's counts, because each causes a write of its status."""
 
 
 class JobCounts:
-    """What was told last, by endpoint: jobs that wait, and jobs that run."""
+    """The counts that were reported last, by endpoint: queued jobs and running jobs."""
 
     def __init__(self) -> None:
         self._last_reported: dict[EndpointKey, tuple[int, int]] = {}
@@ -20,9 +20,9 @@ class JobCounts:
         return self._last_reported.get(key, (0, 0))
 
     def update(self, reports: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
-        """Take over what gateways said; the endpoints of which there is something new to tell.
+        """Update the counts from the gateways' reports. Returns the endpoints whose counts have changed.
 
-        While none of them answers, what was known holds. Every gateway knows all jobs: the most is the newest.
+        While no gateway answers, the counts stay. Every gateway knows all jobs, so the highest count is the newest.
         """
         answered = [held for held in reports if held is not None]
         if not answered:

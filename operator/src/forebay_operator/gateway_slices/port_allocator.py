@@ -1,4 +1,7 @@
-"""Gives each endpoint a port of its own at the gateways. The slices are the one record of it; this is what they say."""
+"""Gives each endpoint a port of its own at the gateways. The slice writer calls it.
+
+The endpoints' slices are the only record of the ports; a new leader reads them.
+"""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -13,14 +16,16 @@ from forebay_operator.spec import Manifest
 
 
 class NoPortLeft(Exception):
-    """All ports are taken, or all that one namespace may have."""
+    """All ports are in use, or all that one namespace may have."""
 
 
 class PortAllocator:
     """The ports of all endpoints.
 
-    `slices`: those that were made for gateways, and `endpoints`, both complete before the first question. `share`: the
-    part of the ports that the others leave free which one namespace may have.
+    Args:
+        slices: the slices that lead to gateways, by endpoint. Complete before the first call.
+        endpoints: all endpoints. Complete before the first call.
+        share: the part of the ports not used by other namespaces that one namespace may have.
     """
 
     def __init__(self, slices: Index, endpoints: Index, share: float = 0.5) -> None:
@@ -34,10 +39,10 @@ class PortAllocator:
         self._read = False
 
     def find(self, key: EndpointKey, uid: str, slices: Iterable[Manifest]) -> int:
-        """The port of an endpoint: that in its slices, or one that is free. What was free longest is given first.
+        """The port of an endpoint: the one in its slices, or else the port that has been free longest.
 
         Raises:
-            NoPortLeft: there is none.
+            NoPortLeft: no port is free for this namespace.
         """
         if not self._read:
             self._read_all()
@@ -61,7 +66,7 @@ class PortAllocator:
         return port
 
     def release(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Free the port of an endpoint that no longer exists."""
         port = self._by_endpoint.pop(key, None)
         if port is not None:
             del self._by_port[port]
@@ -69,7 +74,8 @@ class PortAllocator:
             self._free.append(port)
 
     def _take(self, port: int, key: EndpointKey) -> bool:
-        """Whether the endpoint has the port from now on: it is one of ours, and no other's. It has one at a time."""
+        """Try to give a port to an endpoint, in place of the one that it had. Returns whether the endpoint has it
+        now."""
         if port not in GATEWAY_PORTS or self._by_port.get(port, key) != key:
             return False
         if self._by_endpoint.get(key) != port:
@@ -79,9 +85,11 @@ class PortAllocator:
         return True
 
     def _read_all(self) -> None:
-        """Take over what the slices say, as the gateways do: of two endpoints that claim a port the one whose slice was
-        made first has it. After a restart it is not known which port was freed when: those above the highest in use
-        come first."""
+        """Read the ports from all slices.
+
+        Where two endpoints claim a port, the one with the older slice gets it, as at the gateways. After a restart it
+        is unknown when a port became free, so ports above the highest used one are given first.
+        """
         self._read = True
         claims: list[tuple[str, EndpointKey, int]] = []
         for key, slices in self._slices.items():

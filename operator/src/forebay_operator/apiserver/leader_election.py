@@ -1,9 +1,9 @@
-"""Leader election by a Lease: of any number of operators one works, the others stand by.
+"""Leader election by a Lease: one operator works, the others stand by. `app` calls it.
 
-The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): a candidate never compares clocks
-with the holder. It takes a Lease that it has seen unchanged for as long as the Lease says, by its own clock; and the
-holder rests before that time is over when it cannot renew. Unlike client-go's it does not end then: when the API server
-is away for all, whoever held the Lease before is as good as any other.
+The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection). A candidate never compares clocks
+with the holder. It takes a Lease that did not change for the duration in the Lease, by its own clock. A holder that
+cannot renew pauses before this time is over. Unlike client-go's holder it does not exit: while the API server is away
+for all, the former holder is as good as any other.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LeaseTimings:
-    """How long what lasts, in seconds.
+    """The timings of the lease in seconds, as in client-go's LeaderElectionConfig.
 
     Attributes:
-        duration: a Lease that was not renewed for so long may be taken.
-        renew_deadline: a holder that could not renew for so long rests; shorter than `duration`.
-        retry: between two looks at the Lease.
+        duration: another candidate may take a Lease that was not renewed for this time.
+        renew_deadline: the holder pauses where it could not renew for this time; shorter than `duration`.
+        retry: the time between two reads of the Lease.
     """
 
     duration: float = 10
@@ -37,21 +37,21 @@ class LeaseTimings:
 
 @dataclass(frozen=True)
 class ObservedLease:
-    """When a Lease was first seen as it is, by our own monotonic clock."""
+    """A Lease, and the time at which it was first seen in this form, by this process's monotonic clock."""
 
     spec: Manifest
     at: float
 
 
 def may_take(observed_lease: ObservedLease, identity: str, now: float) -> bool:
-    """Whether `identity` may write itself into a Lease that exists: it is free, its own, or its holder is gone."""
+    """Whether `identity` may take an existing Lease: it is free, already its own, or its holder is gone."""
     spec = observed_lease.spec
     holder = spec.get("holderIdentity")
     return not holder or holder == identity or now - observed_lease.at > spec.get("leaseDurationSeconds", 0)
 
 
 def next_spec(spec: Manifest, identity: str, timings: LeaseTimings, now: datetime) -> Manifest:
-    """The Lease as `identity` writes it, after `spec`; the number of transitions grows when the holder changes."""
+    """The spec of the Lease that `identity` writes after `spec`. The number of transitions grows with a new holder."""
     stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     held = spec.get("holderIdentity") == identity
     return {
@@ -64,7 +64,7 @@ def next_spec(spec: Manifest, identity: str, timings: LeaseTimings, now: datetim
 
 
 class Candidate:
-    """One operator that wants the Lease `name`, under an `identity` that no other has."""
+    """One operator that wants the Lease `name`. Its `identity` is unique."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Candidate:
         self._leader_changed = asyncio.Condition()
 
     async def acquire(self) -> None:
-        """Stand by until the Lease is ours."""
+        """Stand by until this operator holds the Lease."""
         acquired = await self._try()
         while not acquired:
             await asyncio.sleep(self._timings.retry)
@@ -97,10 +97,10 @@ class Candidate:
         logger.info("%s holds the lease %s/%s", self.identity, self._namespace, self._name)
 
     async def keep_renewing(self) -> None:
-        """Renew the Lease for ever. Returns when it is lost: whoever holds it now works, so we must not.
+        """Renew the Lease until another operator has taken it.
 
-        While it cannot be renewed, as the API server does not answer, `is_leader` is False from the deadline on. It is
-        True again once it can, unless another took it meanwhile.
+        While the API server does not answer, `is_leader` is False from the renew deadline on. It is True again after
+        the next renewal, unless another operator took the Lease.
         """
         renewed = self._clock()
         while True:
@@ -131,12 +131,12 @@ class Candidate:
         logger.error("%s lost the lease %s/%s", self.identity, self._namespace, self._name)
 
     async def wait_until(self, is_leader: bool) -> None:
-        """Wait until the Lease is ours, or until it is not."""
+        """Wait until this operator leads, or until it does not."""
         async with self._leader_changed:
             await self._leader_changed.wait_for(lambda: self.is_leader == is_leader)
 
     async def release(self) -> None:
-        """Hand the Lease over at once, if it is ours still. When that fails, it ends by itself."""
+        """Give the Lease back at once, if this operator still holds it. Where that fails, it expires."""
         if self._released or not self.is_leader:
             return
         self._released = True
@@ -154,7 +154,7 @@ class Candidate:
         try:
             await self._cluster.replace({**lease, "spec": freed})
         except ApiServerError as error:
-            if error.status != 409:  # else it was just being renewed
+            if error.status != 409:  # 409: it was renewed at the same time
                 raise
             await self._free()
         else:
@@ -166,7 +166,7 @@ class Candidate:
             self._leader_changed.notify_all()
 
     async def _try(self) -> bool:
-        """Take or renew the Lease; whether it is ours now."""
+        """Take or renew the Lease. Returns whether this operator holds it now."""
         if self._released:
             return False
         try:

@@ -1,4 +1,4 @@
-"""Answers the requests of RunPod's job API. The key has been checked by then, and is one of this endpoint's."""
+"""Answers the requests of RunPod's job API. The handler calls it after it has checked the endpoint's key."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -24,10 +24,10 @@ from forebay_protocol.errors import ApiError
 T = TypeVar("T")
 
 STREAM_WAIT_SECONDS = 1.0
-"""Seconds that /stream waits for something new; RunPod's clients ask again every second."""
+"""Seconds that /stream waits for new output. RunPod's clients poll every second."""
 
 MAX_STREAM_BYTES = 1 << 20
-"""Bytes of output in one answer of /stream; a larger item comes alone."""
+"""Bytes of output in one answer of /stream. A larger item is sent alone."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class JobApi:
         }
 
     async def answer(self, call: JobApiCall) -> bytes:
-        """The JSON that answers. Raises Refused."""
+        """Answer a request. Returns JSON. Raises Refused."""
         key, operation = call.key, call.operation
         allowed = sorted(OPERATION_METHODS[operation])
         method = (
             "GET" if call.method == "HEAD" and operation != "stream" else call.method
-        )  # /stream takes what it tells
+        )  # not /stream: it takes the items that it returns
         if method not in allowed:
             text = f"/{operation} takes {' and '.join(allowed)} only."
             raise Refused(ApiError(405, text, headers=(("allow", ", ".join(allowed)),)))
@@ -99,7 +99,7 @@ class JobApi:
             raise Refused(ApiError(503, text, headers=retry_after(5))) from None
 
     async def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Delete the jobs of an endpoint that no longer exists."""
         self._rates.forget(key)
         await self._store.forget(key)
 
@@ -123,7 +123,8 @@ class JobApi:
         return await self._describe(job)
 
     async def _status_sync(self, call: JobApiCall) -> object:
-        """The status once the job is over, or after `wait`: RunPod's JavaScript SDK asks so after /runsync."""
+        """Answer with the status once the job is over, or after `wait`. RunPod's JavaScript SDK calls it after
+        /runsync."""
         wait = read_wait(call.query)
         with self._store.changes(call.job_id) as changed:
             job = await self._find(call.key, call.job_id)
@@ -170,7 +171,7 @@ class JobApi:
         return {"jobs": jobs, "workers": workers, "store": self._store.location}
 
     async def _read(self, call: JobApiCall, *, sync: bool) -> Submission:
-        """Raises BadJob."""
+        """Read the submission in the body. Raises BadJob."""
         async with self._scheduler.exclusive_step(call.key[0]) if len(call.body) > MIB else nullcontext():
             return read_submission(call.body, sync=sync)
 
@@ -185,12 +186,12 @@ class JobApi:
                 return render(describe_job(whole))
 
     def _check_room(self, key: EndpointKey, size: int) -> None:
-        """Before an answer is read and written that would have no room then. Raises Refused."""
+        """Check the budget before an answer of this size is read. Raises Refused."""
         if size > UNCOUNTED_BYTES and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
     async def _read_error(self, call: JobApiCall) -> str:
-        """Why the job failed; "" where that cannot be read now, for the items that were taken must be answered."""
+        """The job's error; "" where it cannot be read now, because the items that were taken must be sent anyway."""
         try:
             job = await self._store.find(call.key, call.job_id, max_bytes=0)
         except Unavailable:
@@ -198,8 +199,10 @@ class JobApi:
         return job.error if job else ""
 
     async def _take_stream(self, call: JobApiCall, max_bytes: int = MAX_STREAM_BYTES) -> tuple[StreamedItems, bytes]:
-        """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
-        Refused."""
+        """Take the next items. Returns them and the JSON of the answer. Raises Refused.
+
+        Items that were taken are not returned again, so room for them is reserved first.
+        """
         with Reservation(self._answers, call.key[0]) as reserved:
             if not reserved.resize(max_bytes):
                 raise Refused(errors.TOO_MANY)

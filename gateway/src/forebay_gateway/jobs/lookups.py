@@ -1,5 +1,7 @@
-"""Looks up the names of webhooks' receivers, in threads of their own: a name server that does not answer must hold up
-neither another namespace's webhooks nor anything else that the gateway connects to."""
+"""Looks up the names of webhooks' receivers, in separate threads. The webhooks' HTTP sessions use it.
+
+So a name server that does not answer delays neither other namespaces' webhooks nor other connections of the gateway.
+"""
 
 import asyncio
 import socket
@@ -13,17 +15,17 @@ from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.jobs.receivers import Receivers
 
 MAX_LOOKUPS = 64
-"""At once, each in a thread. Of them a namespace has its share, as of other budgets."""
+"""Concurrent lookups, each in a thread. A namespace has a share of them, as of other budgets."""
 
 LOOKUPS_FLOOR = 2
-"""So many a namespace may have whatever the others do."""
+"""Concurrent lookups that a namespace may always have."""
 
 TENANT = ContextVar[str]("TENANT")
 """The namespace for which a task connects."""
 
 
 class Lookups:
-    """`share` tells a namespace's part of MAX_LOOKUPS."""
+    """The lookups of all namespaces. `share` is a namespace's part of MAX_LOOKUPS."""
 
     def __init__(self, share: float) -> None:
         self._places = Quota(MAX_LOOKUPS, share, LOOKUPS_FLOOR)

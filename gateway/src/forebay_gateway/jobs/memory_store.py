@@ -1,5 +1,7 @@
-"""The jobs of this gateway, in its memory: what is here ends with the process. One event loop uses it, so each call is
-whole."""
+"""The job store in the memory of one gateway. Its jobs are lost with the process.
+
+Only one event loop uses it, so each call is atomic.
+"""
 
 import asyncio
 import uuid
@@ -34,7 +36,7 @@ class _EndpointJobs:
 
 @dataclass(eq=False)
 class _Webhook:
-    """What is still to be delivered. `dropped`: it alone keeps the job."""
+    """A webhook that is still to be delivered. `dropped`: the job is kept only for it."""
 
     job: Job
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -43,8 +45,10 @@ class _Webhook:
 
 
 class MemoryJobStore(JobStore):
-    """`max_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
-    (quotas.Quota)."""
+    """A job store in memory.
+
+    `max_bytes` bounds the inputs and outputs of all jobs together. `share` is a namespace's part of it (quotas.Quota).
+    """
 
     location = "in the memory of one gateway: a restart loses jobs"
     outlives_gateway = False
@@ -144,7 +148,7 @@ class MemoryJobStore(JobStore):
         if job is None or not job.state.retryable:
             return job.state if job else None
         state_before = job.state
-        self._webhooks.pop(job.id, None)  # of an end that is none any more
+        self._webhooks.pop(job.id, None)  # the end that it reports is no longer true
         self._endpoints[key].counts.retried += 1
         self._forget_output(job)
         job.state, job.error, job.created, job.api_key = State.IN_QUEUE, "", self._now(), api_key
@@ -197,12 +201,12 @@ class MemoryJobStore(JobStore):
                 self._bytes.give(webhook.job.endpoint[0], webhook.job.size)
 
     def _webhook_of(self, delivery: Delivery) -> _Webhook | None:
-        """None where the job's end is none any more."""
+        """The webhook of a delivery; None where the job has been retried since."""
         webhook = self._webhooks.get(delivery.job.id)
         return webhook if webhook and webhook.token == delivery.token else None
 
     def _schedule(self, webhook: _Webhook) -> None:
-        """Have a webhook delivered."""
+        """Make a webhook due."""
         self._due.setdefault(webhook.job.endpoint, deque()).append(webhook)
         self.deliverable.notify(webhook.job.endpoint)
 
@@ -238,7 +242,7 @@ class MemoryJobStore(JobStore):
         endpoint.counts.pods = len(endpoint.pods)
 
     def _expire(self, job: Job, seconds: float) -> None:
-        """Have nothing left of a job so long from now."""
+        """Delete a job in `seconds` from now."""
         if timer := self._expiries.pop(job.id, None):
             timer.cancel()
         self._expiries[job.id] = asyncio.get_running_loop().call_later(max(0.0, seconds), self._drop, job)

@@ -1,4 +1,4 @@
-"""Runs one job at a pod, which gives its output line by line (forebay_server.jobs.runsync)."""
+"""Runs one job at a pod, which sends the output line by line (forebay_server.jobs.runsync). The executor calls it."""
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -16,37 +16,37 @@ from forebay_gateway.settings import MIB
 from forebay_protocol.pod import JOB_LINES
 
 MAX_OUTPUT_ITEM_BYTES = 1 << 24
-"""Bytes of an item of the output."""
+"""Bytes of one item of the output."""
 
 OUTPUT_ROOM_SECONDS = 60.0
-"""For which an item that is not small waits for room."""
+"""Seconds for which an item that is not small waits for room in the budget."""
 
 BODY_SLICE = 64 << 10
 """Characters of a body that are encoded at a time."""
 
 OUTPUT_COPIES = 2
-"""How often what is received is in memory at a time: as bytes and as text."""
+"""Copies of received data in memory at a time: as bytes and as text."""
 
 MAX_ERROR_BODY_BYTES = 1 << 20
-"""Bytes of an answer that is an error."""
+"""Bytes of an error answer that are read."""
 
 ITEMS_PER_WRITE = 500
-"""Items that are given together."""
+"""Items that are yielded together."""
 
 
 Take = Callable[[bytearray, bytes], Awaitable[bool]]
 
 
 class Busy(Exception):
-    """The pod takes no more jobs now."""
+    """The pod has no free slot for a job now."""
 
 
 class Gone(Exception):
-    """The pod went away, or never was there, before the job was over."""
+    """The connection to the pod ended before the job was over, or the pod was unreachable."""
 
 
 class Unreached(Gone):
-    """The pod took no connection: the job had nothing to do with it."""
+    """The pod accepted no connection. The job is not the cause."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,16 @@ MAX_ERROR_LENGTH = 10_000
 async def run(
     session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, scheduler: FairScheduler
 ) -> AsyncGenerator[tuple[Sequence[str], Outcome | None]]:
-    """Run a job; gives the items of its output, as JSON, as they come, and with the last ones how it ended. `received`
-    counts the bytes that are here until the next ones are asked for.
+    """Run a job. Yields the items of its output, as JSON, and the outcome with the last ones.
 
-    To close this ends the generation. Raises Busy, Unreached and Gone.
+    `received` counts the bytes in memory until the next items are requested. Closing the generator ends the generation.
+
+    Raises Busy, Unreached and Gone.
     """
 
     async def take(before: bytearray, data: bytes) -> bool:
-        """Add what came, once there is room for it; the pod waits meanwhile."""
+        """Add received data once there is room for it. The pod waits until then. Returns False where there is no
+        room."""
         before += data
         if len(before) > UNCOUNTED_BYTES and not await received.grow(OUTPUT_COPIES * len(before), OUTPUT_ROOM_SECONDS):
             return False
@@ -137,7 +139,7 @@ async def run(
 
 
 async def _encode(texts: Sequence[str]) -> AsyncGenerator[bytes]:
-    """A body in slices, so that a large one is in memory once while its pod takes it."""
+    """Encode a body in slices, so that a large body is in memory only once."""
     for text in texts:
         for start in range(0, len(text), BODY_SLICE):
             yield text[start : start + BODY_SLICE].encode()
@@ -162,7 +164,7 @@ async def _read(answer: aiohttp.ClientResponse, max_bytes: int, take: Take) -> b
 
 
 class _OutputLine(msgspec.Struct):
-    """What a server says in a line, or at the end: an item of the output, or all of them, and how the job ended."""
+    """A line of a server's answer, or the whole answer: an item of the output or all items, and the outcome."""
 
     output: msgspec.Raw = msgspec.Raw(b"")
     status: str = ""
@@ -184,7 +186,7 @@ _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome | None]]:
     items: list[str] = []
     lines.reverse()
-    while lines:  # each goes when it is read
+    while lines:  # each line is freed once it is read
         try:
             line = _LINE.decode(lines.pop())
             item, outcome = str(memoryview(line.output), "utf-8"), None
@@ -204,7 +206,7 @@ def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome
 
 
 def _read_whole(body: bytes | bytearray) -> tuple[Sequence[str], Outcome]:
-    """What a server from before the lines answers: the output at the end."""
+    """Read the answer of an older server, which sends the whole output at the end."""
     try:
         line = _LINE.decode(body)
         items = _ITEMS.decode(line.output) if bytes(memoryview(line.output)[:1]) == b"[" else []
@@ -214,7 +216,7 @@ def _read_whole(body: bytes | bytearray) -> tuple[Sequence[str], Outcome]:
 
 
 def _outcome(line: _OutputLine) -> Outcome:
-    """How the job ended. Raises ValueError where this is none of the ends."""
+    """The outcome in the last line. Raises ValueError where its state is not final."""
     state = State(line.status)
     if not state.final:
         raise ValueError(line.status)

@@ -1,4 +1,4 @@
-"""What a client sends to have a job done, read and checked: pure."""
+"""Parses and checks the body and the query of a job's submission. Pure; `http_api` calls it."""
 
 import re
 from collections.abc import Mapping
@@ -17,24 +17,24 @@ RUN_BYTES, RUNSYNC_BYTES = 10_000_000, 20_000_000
 """The largest body of /run and of /runsync."""
 
 RUN_RETENTION, RUNSYNC_RETENTION = 30 * MINUTE, 1 * MINUTE
-"""Seconds for which a result is kept."""
+"""Seconds for which the result of a job is kept."""
 
 MAX_WEBHOOK_URL_LENGTH = 2048
 
 MAX_QUERY_FIELDS = 64
-"""Of a query."""
+"""Fields of a query."""
 
 MAX_FIELD_BYTES = 16 << 10
-"""Bytes of the JSON of a field besides the input."""
+"""Bytes of the JSON of each field except the input."""
 
 _TIMEOUT = (600.0, 5.0, 7 * DAY)
 _TTL = (DAY, 10.0, 7 * DAY)
 _WAIT = (90.0, 1.0, 300.0)
-"""Default, least and most, in seconds."""
+"""Default, minimum and maximum, in seconds."""
 
 
 class BadJob(Exception):
-    """The request cannot be taken; the message is for the client. `status` is HTTP's."""
+    """The request is invalid. The message is for the client; `status` is the HTTP status."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -43,15 +43,15 @@ class BadJob(Exception):
 
 @dataclass(frozen=True)
 class Submission:
-    """A job as it was asked for.
+    """A job as submitted.
 
     Attributes:
         input: its JSON.
         timeout: seconds that it may run.
-        ttl: seconds from now after which nothing is left of it, whatever its state.
+        ttl: seconds from now after which it is deleted in any state.
         kept: seconds for which its result is kept.
-        low: it does not start or scale anything.
-        webhook: the URL that is told of its end; "" for none.
+        low: whether it has low priority: it neither starts nor scales an endpoint.
+        webhook: the URL that is notified of its end; "" for none.
     """
 
     input: str
@@ -73,7 +73,7 @@ _ASKED = msgspec.json.Decoder(_Asked)
 
 
 def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
-    """The input is kept as it was written, and nothing is built of it. Raises BadJob."""
+    """Parse a submission. The input stays unparsed JSON. Raises BadJob."""
     max_bytes = RUNSYNC_BYTES if sync else RUN_BYTES
     if len(body) > max_bytes:
         raise BadJob(f"The body is larger than {max_bytes // 1_000_000} MB.", 413)
@@ -101,7 +101,7 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
 
 
 def _read_small(raw: msgspec.Raw, name: str) -> Any:
-    """The value of a field that has few bytes. Raises BadJob."""
+    """Parse the value of a small field. Raises BadJob."""
     if len(memoryview(raw)) > MAX_FIELD_BYTES:
         raise BadJob(f"{name} is longer than {MAX_FIELD_BYTES} bytes.")
     if not memoryview(raw):
@@ -118,7 +118,7 @@ def read_wait(query: str) -> float:
 
 
 def read_ttl(query: str) -> float | None:
-    """Seconds that /status asks to keep the result; None where it asks nothing. Raises BadJob."""
+    """Seconds for which /status asks to keep the result; None where the query has no ttl. Raises BadJob."""
     asked = _asked(query, "ttl")
     return None if asked is None else _seconds(asked, "ttl", _TTL)
 
@@ -148,7 +148,7 @@ def _flag(policy: Mapping[str, Any], name: str) -> bool:
 
 
 def _url(value: object) -> str:
-    """The URL that is told, as the client that calls it reads URLs. Raises BadJob."""
+    """The URL of the webhook, normalized by the HTTP client that will call it. Raises BadJob."""
     if not value:
         return ""
     try:

@@ -1,8 +1,8 @@
-"""Jobs in Valkey, or Redis from 7.0 on, for any number of gateways; each step is one run of jobs.lua, and so whole.
+"""The job store in Valkey, or Redis from 7.0 on, for any number of gateways. Each step is one atomic run of jobs.lua.
 
-A gateway beats once a second for the jobs that it has claimed. Every gateway also sweeps once a second, and queues
-again what nobody has beaten for in CLAIM_LEASE: so a job of a gateway that died runs again within that and two seconds,
-and a webhook that it was delivering is delivered by another.
+A gateway sends a heartbeat every second for the jobs that it has claimed. Every gateway also reaps stalled jobs every
+second: it queues jobs again whose claim had no heartbeat for CLAIM_LEASE. So a job of a dead gateway runs again within
+this time and two seconds, and another gateway delivers its webhook.
 """
 
 import asyncio
@@ -36,25 +36,27 @@ from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
 logger = logging.getLogger(__name__)
 
 CLAIM_LEASE = 10.0
-"""Seconds after which a claim that is not renewed is over."""
+"""Seconds after which a claim without a heartbeat expires."""
 
 HEARTBEAT_INTERVAL = 1.0
 """Seconds between renewals of the claims, and between searches for stalled jobs."""
 
 HEARTBEAT_BATCH = 1000
-"""Claims in one step: a Lua function takes up to 8,000 arguments."""
+"""Claims in one step. A Lua function takes up to 8,000 arguments."""
 
 CHANNEL = "forebay:told"
 
 SCRIPT_FILES = ("jobs.lua", "webhooks.lua")
-"""One script: the later files have further steps."""
+"""The files of one script. The later ones have further steps."""
 
 RUN_STEP = "return steps[ARGV[1]](unpack(ARGV, 2))"
 
 
 class ValkeyJobStore(JobStore):
-    """Use it as an async context manager. `max_bytes` bounds what all jobs keep, whichever gateway took them in; of
-    them `share` tells a namespace's part (quotas.Quota)."""
+    """A job store in Valkey. Use it as an async context manager.
+
+    `max_bytes` bounds the bytes of all jobs of all gateways. `share` is a namespace's part of it (quotas.Quota).
+    """
 
     location = "in Valkey, for all gateways"
 
@@ -87,7 +89,7 @@ class ValkeyJobStore(JobStore):
 
     @property
     def trouble(self) -> str:
-        return self._scripts.trouble  # reaping asks every second
+        return self._scripts.trouble  # reaping calls Valkey every second
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         size = JOB_OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
@@ -207,13 +209,13 @@ class ValkeyJobStore(JobStore):
         self._drop_claim(delivery.job.id, delivery.token)
 
     async def _heartbeat(self) -> None:
-        """Hold on to what was claimed here."""
+        """Renew all claims of this gateway."""
         claims = list(self._claims.items())
         for first in range(0, len(claims), HEARTBEAT_BATCH):
             await self._renew_claims(claims[first : first + HEARTBEAT_BATCH])
 
     async def _renew_claims(self, claims: Sequence[tuple[str, str]]) -> None:
-        """Hold on to these claims, and stop what is not ours any more."""
+        """Renew these claims, and notify of those that this gateway has lost."""
         tokens = dict(claims)
         flat = [each for claim in claims for each in claim]
         for job_id in await self._scripts.run("renew_claims", round(CLAIM_LEASE * 1000), *flat):
@@ -243,7 +245,10 @@ class ValkeyJobStore(JobStore):
             self.deliverable.notify(parse_key(name))
 
     async def _listen(self) -> None:
-        """Pass on what other gateways do, until the connection ends. What was missed meanwhile may be anything."""
+        """Pass on the messages of other gateways until the connection ends.
+
+        Messages may have been missed before, so all watchers are notified at the beginning.
+        """
         async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(CHANNEL)
             for job_id in list(self._watchers):
@@ -260,7 +265,7 @@ class ValkeyJobStore(JobStore):
                         await self._renew_claims([(subject, self._claims[subject])])
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
-        """Do something again and again."""
+        """Call `work` in a loop, with `pause` seconds between two calls."""
         while True:
             try:
                 await work()
@@ -290,7 +295,7 @@ class ValkeyJobStore(JobStore):
     def _job(
         self, job_id: str, fields: list[str], output: Sequence[str] = (), omitted_bytes: int = 0, *, given: str = ""
     ) -> Job:
-        """A job of its fields, as jobs.lua gives them."""
+        """Build a job from the fields that jobs.lua returns."""
         known = dict(zip(fields[::2], fields[1::2], strict=True))
         submission = Submission(
             input=given,
@@ -322,5 +327,5 @@ class ValkeyJobStore(JobStore):
 
 
 def _owner(key: EndpointKey, job_id: str) -> str:
-    """Whose an API key is that is kept with a job."""
+    """The owner of an API key that is kept with a job, for KeyCipher."""
     return f"job {format_key(key)} {job_id}"

@@ -1,4 +1,4 @@
-"""The answers of a batch whose files are in the bucket.
+"""Stores the answers of a batch whose files are in the bucket. The batch processor calls it.
 
 Answers collect in documents. At one MiB they become a part of the output file and a part of the error file, which
 `BucketProgress` lists. Where the documents have no room, answers collect in memory. If that gateway dies, the next one
@@ -27,10 +27,10 @@ from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
 
 RESULTS_PART_BYTES = MIB
-"""Bytes of results that become parts together. S3 wants no least size of an object."""
+"""Bytes of results that become parts together. S3 has no minimum size of an object."""
 
 MAX_HELD_SECONDS = 300.0
-"""Seconds for which results are in memory alone while others come: well below those for which a job is kept."""
+"""Seconds for which results may be in memory only, while more arrive. Well below the time for which a job is kept."""
 
 
 @dataclass
@@ -38,9 +38,9 @@ class BucketProgress:
     """The results of a batch that are in the bucket.
 
     Attributes:
-        done: a bit for each request, the first the lowest of the first byte.
-        parts: of the output ("+") and of the error file ("-").
-        counts: how many results each has.
+        done: one bit for each request; the first is the lowest bit of the first byte.
+        parts: the parts of the output file ("+") and of the error file ("-").
+        counts: the number of results in each.
     """
 
     done: bytearray
@@ -64,7 +64,7 @@ class BucketProgress:
 
 
 def read_progress(text: str | None, total: int) -> BucketProgress:
-    """The progress of a batch of so many requests, of which a document may tell."""
+    """Parse the progress of a batch with `total` requests; a new one where there is no document."""
     if text is None:
         return BucketProgress(bytearray((total + 7) // 8))
     document = json.loads(text)
@@ -73,7 +73,7 @@ def read_progress(text: str | None, total: int) -> BucketProgress:
 
 
 class BucketResults(Results):
-    """About a MiB of them is in memory when a part is made."""
+    """Results in the bucket. About one MiB of them is in memory while a part is written."""
 
     def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
         super().__init__(files, key, batch, turn)
@@ -108,7 +108,7 @@ class BucketResults(Results):
         for sign, (name_of_field, name) in FILES_OF_RESULTS.items():
             if parts := self._progress.parts[sign]:
                 file = self._new_file(name, sum(part.size for part in parts))
-                # the progress, which was in bounds, makes place for them in the next moment
+                # not bounded: the progress, which counted these bytes, is deleted right after
                 await self._files.put_parts(self._key, file, parts, bounded=False)
                 self._batch[name_of_field] = file["id"]
 
@@ -123,7 +123,7 @@ class BucketResults(Results):
         if (self._pending_bytes > RESULTS_PART_BYTES or late) and not self._writing.locked():
             await self._flush()
         elif number in self._held and self._pending_bytes > RESULTS_PART_BYTES:
-            async with self._writing:  # what is in memory grows no more meanwhile
+            async with self._writing:  # waits, so that no more results collect in memory
                 pass
 
     async def _pending(self) -> dict[int, str]:
@@ -133,7 +133,7 @@ class BucketResults(Results):
         return {number: text for number, text in every.items() if not self._progress.has(number)}
 
     async def _flush(self, *, bounded: bool = True) -> None:
-        """Move the results that are in documents or in memory into the bucket. Raises Full where that is bounded."""
+        """Move the results in documents and in memory into the bucket. Raises Full where `bounded`."""
         async with self._writing, self._turn:
             self._pending_bytes = 0
             pending = await self._pending()
@@ -142,13 +142,13 @@ class BucketResults(Results):
             await self._documents.discard(self._key, self._kind, [str(number) for number in pending])
 
     def _count(self, pending: Mapping[int, str]) -> None:
-        """Have the batch's counts be those of the results in the bucket and of these."""
+        """Set the batch's counts from the results in the bucket and the pending ones."""
         counts = self._batch["request_counts"]
         for sign, name in (("+", "completed"), ("-", "failed")):
             counts[name] = self._progress.counts[sign] + sum(each[0] == sign for each in pending.values())
 
     async def _write(self, results: Mapping[int, str], *, bounded: bool) -> None:
-        """Write results as a part of each file that they belong to. Raises Full where that is bounded."""
+        """Write results as a part of the output file and a part of the error file. Raises Full where `bounded`."""
         lines: dict[str, list[str]] = {"+": [], "-": []}
         for number in sorted(results):
             lines[results[number][0]].append(results[number][1:])
@@ -165,7 +165,7 @@ class BucketResults(Results):
             await self._save(self._with(results, added), bounded=bounded)
 
     def _with(self, results: Mapping[int, str], added: Mapping[str, ContentPart]) -> BucketProgress:
-        """The progress when these results, which are in these parts, count."""
+        """The progress with these results, which are in the `added` parts."""
         progress = BucketProgress(bytearray(self._progress.done), {}, dict(self._progress.counts))
         for number, result in results.items():
             progress.mark(number)

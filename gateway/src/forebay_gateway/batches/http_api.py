@@ -1,5 +1,4 @@
-"""Answers the requests of OpenAI's /v1/files and /v1/batches. The key has been checked by then, and is one of the
-endpoint's."""
+"""Answers the requests of OpenAI's /v1/files and /v1/batches. The handler calls it after it has checked the key."""
 
 import asyncio
 import json
@@ -26,10 +25,10 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import SLOW_BODY, ApiError, shorten
 
 MAX_FILES_PER_PAGE, MAX_BATCHES_PER_PAGE = 10_000, 100
-"""In one page of a list."""
+"""Files and batches in one page of a list."""
 
 RECORDS_PER_STEP = 500
-"""Records that are read in one step of the event loop."""
+"""Records that are parsed in one step of the event loop."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class BatchApiCall:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """JSON, or the content of a file: whole, or in `pieces` that have `size` bytes together."""
+    """The body of an answer: JSON, or the content of a file, complete or in `pieces` with `size` bytes in all."""
 
     content: bytes
     content_type: str = "application/json"
@@ -63,7 +62,7 @@ _STORE_UNAVAILABLE = ApiError(
 )
 
 MAX_BATCH_REQUEST_BYTES = 64 << 10
-"""Bytes of what describes a batch."""
+"""Bytes of the request that creates a batch."""
 
 
 class BatchApi:
@@ -90,11 +89,11 @@ class BatchApi:
 
     @property
     def has_bucket(self) -> bool:
-        """Whether files are uploaded into a bucket, and so as a stream."""
+        """Whether files are uploaded into a bucket. Their bodies are then streams."""
         return self._files.bucket is not None
 
     async def answer(self, call: BatchApiCall) -> BatchAnswer:
-        """What is answered. Raises Refused."""
+        """Answer a request. Raises Refused."""
         try:
             content = await self._route(call)
         except Full:
@@ -106,7 +105,7 @@ class BatchApi:
         return content if isinstance(content, BatchAnswer) else BatchAnswer(json.dumps(content).encode())
 
     async def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Delete the files and batches of an endpoint that no longer exists."""
         await self._files.clear(key)
 
     async def _route(self, call: BatchApiCall) -> ApiObject | BatchAnswer:
@@ -137,7 +136,7 @@ class BatchApi:
         raise Refused(ApiError(404, f"Invalid URL ({call.method} {path})", "unknown_url"))
 
     def _turn(self, key: EndpointKey) -> asyncio.Lock:
-        """To be held by what has all of a file, or all records of a kind, in memory."""
+        """The lock for code that has a whole file, or all records of a kind, in memory."""
         return self._turns.of(key[0])
 
     async def _content(self, key: EndpointKey, name: str) -> BatchAnswer:
@@ -156,7 +155,7 @@ class BatchApi:
             return BatchAnswer(await whole.read(0, whole.size), OCTETS)
 
     async def _read_pieces(self, key: EndpointKey, name: str, content: Content) -> AsyncGenerator[bytes, None]:
-        """The content of a file in the bucket. Raises Refused."""
+        """Read the content of a file in the bucket. Raises Refused."""
         with Reservation(self._answers, key[0]) as reserved:
             if not reserved.resize(2 * PIECE_BYTES):
                 raise Refused(errors.TOO_MANY)
@@ -175,7 +174,7 @@ class BatchApi:
             return await self._take_file(call, call.body)
 
     async def _take_file(self, call: BatchApiCall, body: bytes | bytearray) -> ApiObject:
-        """Store a file that is there as a whole, in documents."""
+        """Store a file from a complete body, in documents."""
         async with self._scheduler.exclusive_step(call.key[0]):
             try:
                 upload = read_upload(call.content_type, body)
@@ -187,7 +186,7 @@ class BatchApi:
         return file
 
     async def _receive_file(self, call: BatchApiCall, body: BodyStream) -> ApiObject:
-        """Write a file into the bucket while it comes. Of one that does not come to its end nothing stays."""
+        """Write a file into the bucket while it arrives. The parts of an incomplete upload are deleted."""
         file_id = objects.new_file_id()
         writer = self._files.writer(call.key, file_id)
         try:
@@ -231,7 +230,7 @@ class BatchApi:
         return [_show(each, cancelled.get(each["id"])) for each in await self._records(key, "batch")]
 
     async def _records(self, key: EndpointKey, kind: str) -> list[ApiObject]:
-        """All of a kind. Other tasks run between slices of them."""
+        """All records of a kind. Other tasks run between slices of them."""
         records: list[ApiObject] = []
         for text in (await self._documents.all(key, kind)).values():
             records.append(json.loads(text))
@@ -264,7 +263,7 @@ class BatchApi:
         return batch
 
     async def _begin(self, call: BatchApiCall, batch: ApiObject, file: ApiObject) -> None:
-        """Take a batch in; its input is kept until it is over."""
+        """Queue a batch. The expiry of its input is extended so that the batch can end."""
         needed = 2 * objects.DAY
         if file["expires_at"] < time.time() + needed:
             async with self._turn(call.key):
@@ -282,7 +281,7 @@ class BatchApi:
 
 
 def _allowed_methods(parts: Sequence[str]) -> set[str]:
-    """The methods that a path is asked by; none for a path that is not there."""
+    """The methods of a path; empty for an unknown path."""
     match parts:
         case ["files"] | ["batches"]:
             return {"GET", "POST"}
@@ -296,7 +295,7 @@ def _allowed_methods(parts: Sequence[str]) -> set[str]:
 
 
 def _show(batch: ApiObject, cancelled: str | None) -> ApiObject:
-    """A batch as a client sees it. `cancelled`: when it was asked to end, if it was."""
+    """A batch in the form for clients. `cancelled`: the time of its cancellation, if any."""
     if cancelled and batch["status"] in objects.OPEN_STATUSES:
         return {**batch, "status": "cancelling", "cancelling_at": int(cancelled)}
     return batch
@@ -307,7 +306,7 @@ def _uses(batch: ApiObject, file: str) -> bool:
 
 
 def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
-    """The object of an uploaded file of so many bytes. Raises Refused."""
+    """Build the object of an uploaded file of `size` bytes. Raises Refused."""
     if upload.purpose != "batch":
         raise _bad("Files are for batches here: purpose must be batch.", "purpose")
     kept = objects.FILE_RETENTION if upload.kept is None else upload.kept
@@ -318,7 +317,7 @@ def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
 
 
 def _read_output_kept(asked: object) -> int | None:
-    """For how many seconds a batch's files are to be kept; None where nothing is said. Raises Refused."""
+    """The seconds for which a batch's files are kept; None where the request has none. Raises Refused."""
     if asked is None:
         return None
     seconds = asked.get("seconds") if isinstance(asked, dict) and asked.get("anchor") == objects.ANCHOR else None

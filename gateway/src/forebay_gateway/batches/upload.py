@@ -1,4 +1,5 @@
-"""Reads the form that a file is uploaded by (RFC 7578): one that is there as a whole, or one that still comes."""
+"""Reads the form of an uploaded file (RFC 7578): from a complete body, or while the body arrives. `http_api` calls
+it."""
 
 import codecs
 from collections.abc import Mapping
@@ -12,23 +13,23 @@ from forebay_gateway.http.multipart import Part, is_form, read_parts
 
 MAX_UPLOAD_PARTS = 16
 MAX_UPLOAD_FIELD_BYTES = 512
-"""Bytes of a field that is no file."""
+"""Bytes of a field that is not the file."""
 
 MAX_SECONDS_DIGITS = 9
 
 MIN_UPLOAD_SECONDS = 3600.0
-"""What an upload may take in any case."""
+"""Seconds that every upload may take."""
 
 
 def max_upload_seconds(file_bytes: int, body_seconds: float, bucket_seconds: float) -> float:
-    """Seconds that an upload into the bucket may take: an hour, or more by the gateway's settings, which give each part
-    so long to come and to be written."""
+    """Seconds that an upload into the bucket may take: at least an hour, and for each part the time to arrive and to be
+    written."""
     parts = file_bytes // PART_BYTES + 2  # the last, and the form around the file
     return max(MIN_UPLOAD_SECONDS, parts * (body_seconds + 2 * bucket_seconds))  # as bucket.Bucket waits
 
 
 class BadUpload(Exception):
-    """The form cannot be taken; the message is for the client. `param` names the field."""
+    """The form is invalid. The message is for the client; `param` names the field."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -40,12 +41,12 @@ NO_FILE = "The form has no file."
 NOT_UTF8 = "The file is no UTF-8 text."
 KEPT_FIELD = "expires_after[seconds]"
 READ_FIELDS = frozenset({KEPT_FIELD, "purpose"})
-"""Besides the file. Others, such as LiteLLM's own, are passed over."""
+"""Fields that are read besides the file. Others, such as LiteLLM's own, are ignored."""
 
 
 @dataclass(frozen=True)
 class UploadFields:
-    """What a form says of its file. `kept`: for how many seconds; None where nothing is said."""
+    """The fields of a form. `kept`: the seconds for which the file is kept; None where the form has none."""
 
     filename: str
     purpose: str
@@ -54,13 +55,13 @@ class UploadFields:
 
 @dataclass(frozen=True)
 class Upload(UploadFields):
-    """With the file."""
+    """The fields of a form and the content of its file."""
 
     content: str
 
 
 def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
-    """Raises BadUpload."""
+    """Read a form from a complete body. Raises BadUpload."""
     if not is_form(content_type):
         raise BadUpload(NOT_A_FORM)
     try:
@@ -79,7 +80,7 @@ def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
 
 
 async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter, max_bytes: int) -> UploadFields:
-    """Read a form while it comes and write its file, of up to `max_bytes`. Raises BadUpload, Refused, Unavailable."""
+    """Read a form while it arrives, and write its file of up to `max_bytes`. Raises BadUpload, Refused, Unavailable."""
     if not is_form(content_type):
         raise BadUpload(NOT_A_FORM)
     form = _IncomingForm(writer, max_bytes)
@@ -97,7 +98,7 @@ async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter
 
 
 class _IncomingForm:
-    """What has come of a form by now."""
+    """A form that is still arriving."""
 
     def __init__(self, writer: FileWriter, max_bytes: int) -> None:
         self._writer = writer
@@ -107,7 +108,7 @@ class _IncomingForm:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     async def take(self, field: FormField, piece: bytes) -> None:
-        """Raises BadUpload, Refused, UnicodeDecodeError and Unavailable."""
+        """Handle a piece of a field. Raises BadUpload, Refused, UnicodeDecodeError and Unavailable."""
         if field.name == "file":
             self._file = self._file or field
             if field != self._file:
@@ -119,13 +120,13 @@ class _IncomingForm:
             return
         if field.name not in READ_FIELDS:
             return
-        # each field begins with an empty piece, so of two of a name the last counts
+        # each field begins with an empty piece, so the last of two fields with one name counts
         self._fields[field.name] = value = self._fields[field.name] + piece if piece else b""
         if len(value) > MAX_UPLOAD_FIELD_BYTES:
             raise _too_long(field.name)
 
     def finish(self) -> UploadFields:
-        """Raises BadUpload and UnicodeDecodeError."""
+        """Check the complete form, and return its fields. Raises BadUpload and UnicodeDecodeError."""
         if self._file is None:
             raise BadUpload(NO_FILE, "file")
         self._decoder.decode(b"", final=True)
@@ -134,7 +135,7 @@ class _IncomingForm:
 
 
 def _read_seconds(text: str) -> int | None:
-    """For how long a file is to be kept. Raises BadUpload."""
+    """The seconds for which a file is kept; None for an empty text. Raises BadUpload."""
     if text and not (text.isdecimal() and len(text) <= MAX_SECONDS_DIGITS):
         raise BadUpload(f"{KEPT_FIELD} must be a number of up to {MAX_SECONDS_DIGITS} digits.", "expires_after")
     return int(text) if text else None

@@ -1,4 +1,4 @@
-"""Documents in Valkey, or Redis from 7.0 on, for any number of gateways."""
+"""The document store in Valkey, or Redis from 7.0 on, for any number of gateways."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,11 @@ DISCARDED_AT_ONCE = 500
 
 
 class ValkeyDocumentStore(DocumentStore):
-    """`max_bytes` bounds all documents together, whichever gateway keeps them there, and `bucket_bytes` the objects
-    that they list. A namespace may use `share` of what the others leave free (quotas.Quota)."""
+    """Documents in Valkey.
+
+    `max_bytes` bounds all documents of all gateways together, and `bucket_bytes` the objects that they list. A
+    namespace may use `share` of what the others leave free (quotas.Quota).
+    """
 
     def __init__(self, client: valkey.Redis, max_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())
@@ -78,5 +81,5 @@ class ValkeyDocumentStore(DocumentStore):
         await self._scripts.run("expire_documents")
 
     async def settle(self) -> None:
-        """Wait until nothing is asked any more, so that the client may be closed."""
+        """Wait for all running calls, so that the client can be closed."""
         await self._scripts.settle()

@@ -43,7 +43,7 @@ LIMIT_OPTIONS = {
     "connect_seconds": "seconds for the connection to a pod",
     "drain_seconds": "seconds that requests may go on after SIGTERM",
 }
-"""What settings.Limits can be set to, by flags and variables of these names."""
+"""The fields of settings.Limits that have a flag and a variable, with their help texts."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _read_limit(name: str, text: str) -> float:
-    """Raises ArgumentTypeError."""
+    """Parse the value of a limit. Raises ArgumentTypeError."""
     kind = type(getattr(Limits, name))
     try:
         value: float = kind(text)
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     parsed = build_parser().parse_args(arguments)
     logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    gc.freeze()  # what is imported stays: collections need not look at it again
+    gc.freeze()  # imported modules are never freed, so the collector need not scan them
     give_back_memory()
     uvloop.run(run(parsed))
 

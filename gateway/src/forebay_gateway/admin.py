@@ -1,4 +1,4 @@
-"""The second port: probes, metrics, and what the operator's autoscaler asks for."""
+"""The ops port: probes, metrics, and the held requests for the operator's autoscaler. `app` opens it."""
 
 import time
 from collections.abc import Callable

@@ -1,5 +1,7 @@
-"""Reads a form with files (multipart/form-data, RFC 7578) while it comes: of a part that is a file no more than a piece
-is ever in memory."""
+"""Reads a form with files (multipart/form-data, RFC 7578) while it arrives. Only a piece of a file is in memory.
+
+`batches.upload` calls it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,12 +10,12 @@ from enum import Enum, auto
 from forebay_gateway.http.multipart import MAX_FALSE_BOUNDARIES, MAX_PART_HEAD_BYTES, read_boundary, read_part_head
 
 AFTER_DELIMITER = b"\r- \t"
-"""What may follow a boundary that ends a part (RFC 2046, 5.1.1); anything else is content."""
+"""Bytes that may follow a boundary that ends a part (RFC 2046, 5.1.1). Before any other byte it is content."""
 
 
 @dataclass(frozen=True)
 class FormField:
-    """A field of the form. `number` counts from 0; `filename` is None where it is no file."""
+    """A field of the form. `number` counts from 0; `filename` is None for a field without a file."""
 
     number: int
     name: str
@@ -21,7 +23,7 @@ class FormField:
 
 
 class _Expected(Enum):
-    """What comes next."""
+    """The part of the form that is expected next."""
 
     BEGINNING = auto()
     DELIMITER_END = auto()
@@ -31,7 +33,7 @@ class _Expected(Enum):
 
 
 class FormReader:
-    """Feed it what comes, then close it. Both raise ValueError, with a message for the client, as `read_parts` does."""
+    """Reads a form: feed it the bytes, then close it. Both raise ValueError with a message for the client."""
 
     def __init__(self, content_type: str, max_parts: int) -> None:
         self._delimiter = b"\r\n--" + read_boundary(content_type)
@@ -44,7 +46,7 @@ class FormReader:
         """Bytes of the line end before the content that are still in the buffer: a delimiter may begin with it."""
 
     def feed(self, data: bytes) -> Iterator[tuple[FormField, bytes]]:
-        """The pieces of content that are complete by now, each with its field; each field begins with an empty one."""
+        """Add bytes. Yields pieces of content, each with its field. Each field begins with an empty piece."""
         self._buffer += data
         while True:
             match self._expected:
@@ -67,12 +69,15 @@ class FormReader:
                     return
 
     def close(self) -> None:
-        """The form is over."""
+        """Check that the form is complete."""
         if self._expected is not _Expected.NOTHING:
             raise ValueError("it has no end, or not the boundary that its Content-Type names")
 
     def _take_content(self) -> tuple[bytes, bool]:
-        """The content up to the next delimiter, or as much as is surely content; whether a delimiter is next."""
+        """Cut the content up to the next delimiter, or the bytes that are certainly content.
+
+        Returns it, and whether a delimiter follows.
+        """
         place = 0
         while (start := self._buffer.find(self._delimiter, place)) >= 0:
             end = start + len(self._delimiter)
@@ -87,11 +92,11 @@ class FormReader:
             if self._unlike > MAX_FALSE_BOUNDARIES:
                 raise ValueError("its boundary occurs in what it contains")
             place = end
-        # a delimiter may have begun in the last bytes, but not before what was looked at
+        # a delimiter may begin in the last bytes, but not before the place that was already checked
         return self._cut(max(place, len(self._buffer) - len(self._delimiter) + 1)), False
 
     def _take_delimiter_end(self) -> bool:
-        """Whether the line of a delimiter was there."""
+        """Take the end of a delimiter's line. Returns whether it was complete."""
         if len(self._buffer) >= 2 and self._buffer.startswith(b"--"):
             self._expected = _Expected.NOTHING
             return True
@@ -107,7 +112,7 @@ class FormReader:
         return True
 
     def _take_head(self) -> bool:
-        """Whether the headers of a part were there."""
+        """Take the headers of a part. Returns whether they were complete."""
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_PART_HEAD_BYTES)
         if end < 0:
             if len(self._buffer) >= MAX_PART_HEAD_BYTES:

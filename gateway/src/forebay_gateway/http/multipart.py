@@ -1,6 +1,6 @@
-"""Forms with files (multipart/form-data, RFC 7578), read in one pass: each byte is looked at once, parts are few.
+"""Parses forms with files (multipart/form-data, RFC 7578) in one pass over the bytes, with a limited number of parts.
 
-`read_parts` reads a form that is there as a whole, `form_reader` one that is still coming.
+`read_parts` reads a complete form. form_reader.py reads a form that is still arriving.
 """
 
 import email
@@ -12,15 +12,15 @@ MAX_BOUNDARY_LENGTH = 70
 """RFC 2046, 5.1.1."""
 
 MAX_PART_HEAD_BYTES = 2 << 10
-"""Bytes of the headers of one part, and of a Content-Type: reading them takes the square of it."""
+"""Bytes of the headers of one part, and of a Content-Type. The time to parse them grows with the square."""
 
 MAX_FALSE_BOUNDARIES = 1000
-"""Places that look like the boundary and go on otherwise. A client chooses one that is nowhere in what it sends."""
+"""Occurrences of the boundary in the content. A valid client chooses a boundary that does not occur there."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One field. `filename` is None where it is no file."""
+    """One field. `filename` is None for a field without a file."""
 
     name: str
     filename: str | None
@@ -28,12 +28,12 @@ class Part:
 
 
 def is_form(content_type: str) -> bool:
-    """Whether a Content-Type is that of such a form."""
+    """Whether a Content-Type is multipart/form-data."""
     return content_type.lower().startswith("multipart/form-data")
 
 
 def read_parts(content_type: str, body: bytes | bytearray, max_parts: int) -> Iterator[Part]:
-    """The parts of a form, in their order, each when it is asked for.
+    """Yield the parts of a form in their order.
 
     Raises ValueError, with a message for the client: this is no such form, or it has more than `max_parts` parts.
     """
@@ -53,8 +53,7 @@ def read_parts(content_type: str, body: bytes | bytearray, max_parts: int) -> It
 
 
 def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple[int, int]]:
-    """Where each delimiter begins, with the line end that belongs to it, and where it ends. Raises ValueError where
-    another is wanted and there is none."""
+    """Yield begin and end of each delimiter; it begins with the line end before it. Raises ValueError at the end."""
     opening, delimiter = b"--" + boundary, b"\r\n--" + boundary
     place, unlike = 0, 0
     if body.startswith(opening):
@@ -85,7 +84,7 @@ def read_boundary(content_type: str) -> bytes:
 
 
 def _read_part(body: bytes | bytearray, view: memoryview, start: int, end: int) -> Part:
-    """The part whose headers begin at `start`, and which ends before its delimiter at `end`."""
+    """Read the part from its headers at `start` to its delimiter at `end`."""
     head_end = (
         start - 2 if body[start : start + 2] == b"\r\n" else body.find(b"\r\n\r\n", start, start + MAX_PART_HEAD_BYTES)
     )

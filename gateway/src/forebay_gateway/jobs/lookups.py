@@ -32,7 +32,7 @@ class Lookups:
         self._threads = ThreadPoolExecutor(MAX_LOOKUPS, "webhooks-dns")
 
     async def look_up(self, name: str, port: int, family: int, flags: int) -> list[Any]:
-        """As socket.getaddrinfo. Raises OSError."""
+        """Look up a name, as socket.getaddrinfo does. Raises OSError."""
         tenant, loop = TENANT.get(), asyncio.get_running_loop()
         if not self._places.take(tenant):
             raise OSError(f"too many names are being looked up for webhooks of {tenant}")
@@ -51,7 +51,7 @@ class Lookups:
 
 
 class NameResolver(AbstractResolver):
-    """Resolves names for aiohttp, as programs do."""
+    """Resolves names for aiohttp with the system's resolver."""
 
     def __init__(self, lookups: Lookups) -> None:
         self._lookups = lookups
@@ -67,7 +67,7 @@ class NameResolver(AbstractResolver):
 
 
 class ServiceResolver(AbstractResolver):
-    """Resolves names of Services, and nothing else: by the cluster's DNS, without a search list or an alias."""
+    """Resolves only names of Services, by the cluster's DNS, without a search list or an alias."""
 
     def __init__(self, lookups: Lookups, receivers: Receivers) -> None:
         self._lookups = lookups

@@ -1,7 +1,4 @@
-"""The connection of a client: one request, one answer, then the end. The listeners create it.
-
-It enforces limits and time-outs. The handler decides the answer.
-"""
+"""The connection of a client: one request, one answer, then the end, within limits. The handler decides the answer."""
 
 import asyncio
 import logging
@@ -44,8 +41,7 @@ from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiError
 logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 5.0
-"""Seconds for which the rest of a refused request is still read. Otherwise a client that writes before it reads would
-see a connection reset instead of the answer."""
+"""Seconds for which a refused request is still read. A client that first writes would else see a connection reset."""
 
 SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Reasons to pause the reading from the other side."""
@@ -211,10 +207,7 @@ class ClientConnection(asyncio.Protocol):
         return self._state in (ConnectionState.STREAMING, ConnectionState.RELAYING_IN_STREAM)
 
     def comment(self, text: str) -> None:
-        """Write the progress as a comment to a client that waits for a stream. The first comment begins the stream.
-
-        Parsers of server-sent events ignore comments.
-        """
+        """Write the progress as a comment (server-sent events) to a waiting client. The first one begins the stream."""
         head = b""
         if not self.streams:
             self._state = ConnectionState.STREAMING
@@ -238,10 +231,7 @@ class ClientConnection(asyncio.Protocol):
         self.end()
 
     async def answer_in_pieces(self, content_type: str, size: int, pieces: AsyncGenerator[bytes, None]) -> None:
-        """Answer with `size` bytes. Each piece is written when the client has taken the previous ones.
-
-        Only the first piece may raise Refused.
-        """
+        """Answer with `size` bytes, piece by piece as the client takes them. Only the first piece may raise Refused."""
         async with aclosing(pieces):
             piece = await anext(pieces, b"")
             bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"

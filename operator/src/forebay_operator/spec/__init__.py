@@ -1,4 +1,4 @@
-"""The endpoint as the operator sees it: the manifest, parsed, defaulted and checked."""
+"""Parses the manifest of an endpoint: with defaults and checks. Pure; the reconciler calls it."""
 
 from forebay_operator.spec.endpoint import (
     SERVED_NAME_VARIABLES,

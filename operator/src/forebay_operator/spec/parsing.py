@@ -1,7 +1,7 @@
-"""From the manifest to an Endpoint.
+"""Parses a manifest into an Endpoint.
 
-The schema of the CRD refuses maximum of what is refused here. It is checked again because an older schema may be
-installed, and because an object that cannot be understood has to end in a status, never in a crash.
+The CRD's schema rejects most of what is rejected here. The checks are repeated because an older schema may be
+installed, and because an unreadable object must end in a status, never in a crash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,14 @@ class InvalidSpec(Exception):
 
 
 class _Unreadable(Exception):
-    """A value is not what its field can be; the sentence names the field."""
+    """A value has the wrong type or bounds for its field. The message names the field."""
 
 
 def parse_endpoint(manifest: Manifest) -> Endpoint:
-    """Read an InferenceEndpoint as the API server delivers it.
+    """Parse an InferenceEndpoint as the API server has it.
 
     Raises:
-        InvalidSpec: something in it cannot work; all problems found are named.
+        InvalidSpec: the spec cannot work. The exception names all problems.
     """
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
     if not isinstance(spec, Mapping):
@@ -69,7 +69,7 @@ def _hints(kind: type) -> Mapping[str, Any]:
 
 
 def _read_fields(kind: Any, given: Manifest, path: str, problems: list[str]) -> dict[str, Any]:
-    """The fields that are given, as arguments for the dataclass `kind`. What it does not know is ignored."""
+    """The given fields as arguments for the dataclass `kind`. Unknown fields are ignored."""
     values = {}
     for one in fields(kind):
         value, place = given.get(camel(one.name)), f"{path}.{camel(one.name)}"

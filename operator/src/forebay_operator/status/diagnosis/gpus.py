@@ -1,6 +1,6 @@
-"""Which nodes have the GPUs that an endpoint needs, where the operator may list nodes.
+"""Finds nodes with the GPUs that an endpoint needs, where the operator may list nodes.
 
-Nodes are told apart by the labels that their GPUs' vendors set.
+The labels of the GPU vendors tell what a node has. readiness.py calls it.
 """
 
 import re
@@ -14,20 +14,22 @@ from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis
 
 MEMORY_LABELS = ("nvidia.com/gpu.memory", "amd.com/gpu.vram")
-"""Of one GPU: NVIDIA's in MiB (k8s-device-plugin, docs/gpu-feature-discovery), AMD's in GiB with the unit G (192G; its
-k8s-device-plugin, cmd/k8s-node-labeller/main.go). Intel's plugin has set none since it gave up fractional resources."""
+"""Labels with the memory of one GPU. NVIDIA's is in MiB (k8s-device-plugin, docs/gpu-feature-discovery). AMD's is in
+GiB with the unit G (192G; its k8s-device-plugin, cmd/k8s-node-labeller/main.go). Intel's plugin sets none since it
+dropped fractional resources."""
 
 MAX_KINDS = 8
 """Kinds of nodes that a message names."""
 
 DOES_NOT_FIT = frozenset({"OutOfMemoryWeights", "OutOfMemoryKVCache", "MaxModelLenTooLarge", "OutOfMemoryWarmUp"})
-"""Reasons of the server for which a larger GPU would do."""
+"""Reasons of the server that a larger GPU would remove."""
 
 NEEDED = re.compile(r"GPUs of at least (?P<gib>\d+) GiB")
-"""How the server says what would hold the model: forebay_server.lifecycle.memory_fit, held together by a test."""
+"""The server's text for GPUs that would hold the model (forebay_server.lifecycle.memory_fit). A test compares the
+two."""
 
 _GPU = re.compile(r"gpu|/mig-|gaudi|/npu|/tpu|neuron")
-"""In the names of extended resources that are accelerators."""
+"""A pattern in the names of extended resources that are accelerators."""
 
 _SHARE = re.compile(r"/mig-\d+g\.(?P<gib>\d+)gb")
 
@@ -39,10 +41,10 @@ class Node:
     """What the operator keeps of a node.
 
     Attributes:
-        gpus: extended resource -> how many the node has in all, taken or not.
-        product: of its GPUs, "" when no label says.
-        gpu_gib: memory of one whole GPU, 0.0 when no label says.
-        usable: ready and not cordoned.
+        gpus: extended resource -> how many the node has in all, used or free.
+        product: the product of its GPUs; "" without a label.
+        gpu_gib: the memory of one whole GPU; 0.0 without a label.
+        usable: whether it is ready and not cordoned.
     """
 
     name: str
@@ -52,13 +54,13 @@ class Node:
     usable: bool = True
 
     def memory_of(self, resource: str) -> float:
-        """GiB of one unit of the resource: of a share what its name says, as NVIDIA names MIG profiles."""
+        """GiB of one unit of the resource. The name of a share says it, as NVIDIA names MIG profiles."""
         share = _SHARE.search(resource)
         return float(share["gib"]) if share else self.gpu_gib
 
 
 def parse_node(manifest: Manifest) -> Node:
-    """A node as the API server lists it."""
+    """Parse a node as the API server lists it."""
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     labels = metadata.get("labels") or {}
     gpus = {
@@ -73,14 +75,14 @@ def parse_node(manifest: Manifest) -> Node:
 
 
 def wants_nodes(diagnosis: Diagnosis | None, gpu: Gpu) -> bool:
-    """Whether the nodes could add something to what was found."""
+    """Whether the nodes could add something to the diagnosis."""
     if diagnosis is None or not gpu.count:
         return False
     return diagnosis.reason in DOES_NOT_FIT or diagnosis.reason == reasons.UNSCHEDULABLE.name
 
 
 def add_nodes(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: str = "") -> Diagnosis:
-    """The diagnosis with what the nodes have. `node_name`: where the pod ran, if it did."""
+    """Add the nodes' GPUs to the diagnosis. `node_name`: the node where the pod ran, if it did."""
     if diagnosis.reason in DOES_NOT_FIT:
         return _name_larger(diagnosis, gpu, nodes, node_name)
     if f"Insufficient {gpu.resource}" not in diagnosis.message and "node affinity" not in diagnosis.message:
@@ -99,7 +101,7 @@ def add_nodes(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: 
 
 
 def summarize(nodes: Iterable[Node], asked: str) -> str:
-    """What GPUs there are, in a few words that stay the same while the nodes do. `asked`: the resource asked for."""
+    """Summarize the nodes' GPUs in a text that changes only with the nodes. `asked`: the requested resource."""
     kinds: Counter[str] = Counter()
     for node in nodes:
         for resource, count in node.gpus:
@@ -115,12 +117,12 @@ def summarize(nodes: Iterable[Node], asked: str) -> str:
 
 
 def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: str) -> Diagnosis:
-    """Add the GPUs that could hold the model: as large as the server said, else larger than where it was tried."""
+    """Add the GPUs that could hold the model: as large as the server said, else larger than the GPU that was tried."""
     needed = NEEDED.search(diagnosis.remedy)
     tried = next((node.memory_of(gpu.resource) for node in nodes if node.name == node_name), 0.0)
     if not needed and not tried:
         return diagnosis
-    # a GPU of 80 GiB on paper has less: labels and the server's estimate both tell what it really has
+    # a GPU sold as 80 GiB has less; labels and the server's estimate both use the real size
     fitting = [
         node
         for node in nodes

@@ -189,7 +189,7 @@ def dump_yaml(content: Any) -> bytes:
     characters are escaped, because YAML rejects some of them or reads them as a line break.
     """
     text = json.dumps(content, ensure_ascii=False)
-    return re.sub("[\x7f-\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+    return re.sub("[\x7f-\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
 def resource_of(path: str) -> str:

@@ -79,8 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def shorten_kopf(record: logging.LogRecord) -> bool:
-    """Leave the lines of code out of what kopf logs: its watches end by what passes, and the message tells it. That it
-    minds no signals in a thread is as it should be."""
+    """Remove tracebacks from kopf's log records: its watches end with transient errors, and the message names them.
+
+    It also drops the record that kopf ignores signals, which is intended in a thread.
+    """
     if record.name.startswith("kopf."):
         record.exc_info = None
         return not record.msg.startswith("OS signals are ignored")

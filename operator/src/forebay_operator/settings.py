@@ -1,4 +1,4 @@
-"""What the operator is told when it starts."""
+"""The operator's settings for the children of endpoints, from its command line. `app` builds them."""
 
 from dataclasses import dataclass
 

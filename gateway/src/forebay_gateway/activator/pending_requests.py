@@ -133,7 +133,7 @@ class Activator:
         waiting = self._waiting.setdefault(key, set())
         waiting.add(future)
         if key not in self._tasks:
-            self._tasks[key] = asyncio.create_task(self._look_after(key))
+            self._tasks[key] = asyncio.create_task(self._serve_waiting(key))
         try:
             return await future
         finally:
@@ -159,7 +159,7 @@ class Activator:
             for jobs in [backlog.get(key, Backlog())]
         }
 
-    async def _look_after(self, key: EndpointKey) -> None:
+    async def _serve_waiting(self, key: EndpointKey) -> None:
         waiting = self._waiting[key]
         woken = 0.0
         try:

@@ -30,9 +30,9 @@ class ReadinessProbe:
 
     async def find_ready(self, pods: Sequence[Address]) -> list[Address]:
         """The pods that answer that they are ready. A pod that does not answer is not ready."""
-        asked = pods[:MAX_PROBED_PODS]
-        answers = await asyncio.gather(*map(self._is_ready, asked))
-        return [pod for pod, ready in zip(asked, answers, strict=True) if ready]
+        probed = pods[:MAX_PROBED_PODS]
+        answers = await asyncio.gather(*map(self._is_ready, probed))
+        return [pod for pod, ready in zip(probed, answers, strict=True) if ready]
 
     async def _is_ready(self, pod: Address) -> bool:
         try:

@@ -130,11 +130,11 @@ class Bucket:
             self._folder, self._opened = folder, _open_store(replace(self._settings, prefix=prefix))
         return self._opened
 
-    async def _try(self, asked: Awaitable[T]) -> T:
+    async def _try(self, request: Awaitable[T]) -> T:
         """Await a request. Raises Unavailable, and FileNotFoundError for a missing object."""
         try:
             async with asyncio.timeout(2 * self._settings.seconds):
-                answer = await asked
+                answer = await request
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
                 raise self._unavailable(error) from error

@@ -223,7 +223,7 @@ class BatchApi:
             return _page(files, call.query, MAX_FILES_PER_PAGE, MAX_FILES_PER_PAGE)
 
     async def _file(self, key: EndpointKey, name: str) -> ApiObject:
-        return _found(await self._documents.get(key, "file", name), "File", name)
+        return _require(await self._documents.get(key, "file", name), "File", name)
 
     async def _batches(self, key: EndpointKey) -> list[ApiObject]:
         cancelled = await self._documents.all(key, "cancel")
@@ -240,7 +240,7 @@ class BatchApi:
 
     async def _batch(self, key: EndpointKey, name: str) -> ApiObject:
         text = await self._documents.get(key, "batch", name)
-        return _show(_found(text, "Batch", name), await self._documents.get(key, "cancel", name))
+        return _show(_require(text, "Batch", name), await self._documents.get(key, "cancel", name))
 
     async def _create(self, call: BatchApiCall) -> ApiObject:
         content = _object(call.body if not isinstance(call.body, BodyStream) else b"")
@@ -254,11 +254,11 @@ class BatchApi:
             raise _bad("input_file_id must be the ID of an uploaded file.", "input_file_id")
         if metadata is not None and not _is_metadata(metadata):
             raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
-        kept = _read_output_kept(content.get("output_expires_after"))
+        output_kept = _read_output_kept(content.get("output_expires_after"))
         input_file = await self._file(call.key, file)
         if input_file["purpose"] != "batch":
             raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
-        batch = objects.new_batch(endpoint, file, metadata, time.time(), output_kept=kept)
+        batch = objects.new_batch(endpoint, file, metadata, time.time(), output_kept=output_kept)
         await asyncio.shield(self._begin(call, batch, input_file))
         return batch
 
@@ -316,11 +316,11 @@ def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
     return objects.new_file(upload.filename, "batch", size, time.time(), kept=kept, file_id=file_id)
 
 
-def _read_output_kept(asked: object) -> int | None:
+def _read_output_kept(expiry: object) -> int | None:
     """The seconds for which a batch's files are kept; None where the request has none. Raises Refused."""
-    if asked is None:
+    if expiry is None:
         return None
-    seconds = asked.get("seconds") if isinstance(asked, dict) and asked.get("anchor") == objects.ANCHOR else None
+    seconds = expiry.get("seconds") if isinstance(expiry, dict) and expiry.get("anchor") == objects.ANCHOR else None
     if type(seconds) is not int or not objects.MIN_RETENTION <= seconds <= objects.MAX_RETENTION:
         bounds = f"seconds from {objects.MIN_RETENTION} to {objects.MAX_RETENTION}"
         raise _bad(f"output_expires_after must have the anchor {objects.ANCHOR}, and {bounds}.", "output_expires_after")
@@ -331,7 +331,7 @@ def _gone(name: str) -> ApiError:
     return ApiError(404, f"The content of the file {name} is no longer in the bucket.", "not_found", "id")
 
 
-def _found(text: str | None, kind: str, name: str) -> ApiObject:
+def _require(text: str | None, kind: str, name: str) -> ApiObject:
     if text is None:
         raise Refused(ApiError(404, f"No such {kind} object: {name}", "not_found", "id"))
     return dict(json.loads(text))

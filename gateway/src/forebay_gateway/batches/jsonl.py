@@ -115,8 +115,8 @@ class BatchRequests:
 
     async def read(self, number: int) -> Request:
         """Read one request. Raises Unavailable and ContentGone."""
-        asked = _LINE.decode(await self._line(self._starts[number], self._lengths[number]))
-        return Request(read_text(asked.custom_id), str(memoryview(asked.body), "utf-8", "replace"))
+        line = _LINE.decode(await self._line(self._starts[number], self._lengths[number]))
+        return Request(read_text(line.custom_id), str(memoryview(line.body), "utf-8", "replace"))
 
     async def _line(self, start: int, length: int) -> bytes:
         if length > WINDOW_BYTES:
@@ -202,12 +202,12 @@ def _check_line(
 ) -> tuple[str, str, str | None] | None:
     """Check a line. Returns code, message and param of its error, None where it is valid."""
     try:
-        asked = _LINE.decode(line)
+        content = _LINE.decode(line)
     except msgspec.ValidationError:
         return "invalid_json_line", "This line is no JSON object.", None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return "invalid_json_line", "This line is not parseable as valid JSON.", None
-    custom_id = read_text(asked.custom_id)
+    custom_id = read_text(content.custom_id)
     if not custom_id:
         return "missing_required_parameter", "Each line needs a custom_id.", "custom_id"
     if len(custom_id) > bounds.custom_id:
@@ -216,11 +216,11 @@ def _check_line(
     if digest in seen:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used more than once.", "custom_id"
     seen.add(digest)
-    if read_text(asked.method) != "POST":
+    if read_text(content.method) != "POST":
         return "invalid_method", "The method of each line must be POST.", "method"
-    if read_text(asked.url) != endpoint:
+    if read_text(content.url) != endpoint:
         return "invalid_url", f"The url of each line must be the batch's endpoint, {endpoint}.", "url"
-    body = memoryview(asked.body)
+    body = memoryview(content.body)
     if bytes(body[:1]) != b"{":
         return "missing_required_parameter", "Each line needs a body, a JSON object.", "body"
     if bytes(_BODY.decode(body).stream) not in (b"", b"false", b"null"):

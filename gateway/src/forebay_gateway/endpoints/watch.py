@@ -89,14 +89,14 @@ class Watch:
             self.drop(manifest)
             return
         metadata = manifest["metadata"]
-        kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
-        self._known[key_of_endpoint(manifest)] = {"metadata": kept}
+        kept_metadata = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
+        self._known[key_of_endpoint(manifest)] = {"metadata": kept_metadata}
         try:
             self.put(manifest)
         except Exception:
             logger.exception("%s: %s cannot be parsed and is skipped", self.path, format_key(key_of_endpoint(manifest)))
             UNREADABLE.labels(self.path.rpartition("/")[2]).inc()
-            (self.leave_out or self.drop)({"metadata": kept})
+            (self.leave_out or self.drop)({"metadata": kept_metadata})
 
 
 def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:

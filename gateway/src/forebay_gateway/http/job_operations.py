@@ -17,12 +17,12 @@ OPERATION_METHODS = {
 }
 """Operation -> its methods."""
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _NEEDS_ID = {"status", "status-sync", "stream", "cancel", "retry"}
 
 
-def asked_operation(path: str) -> str:
+def named_operation(path: str) -> str:
     """The operation that a path names, even without a valid ID; "" for none."""
     location = locate(path)
     operation = location.rest.partition("/")[0] if location and not location.path else ""
@@ -39,6 +39,6 @@ def read_operation(rest: str) -> str:
     operation, slash, job_id = rest.partition("/")
     if operation not in OPERATION_METHODS or bool(slash) != (operation in _NEEDS_ID):
         return ""
-    if slash and not _ID.fullmatch(job_id):
+    if slash and not _JOB_ID.fullmatch(job_id):
         return ""
     return rest

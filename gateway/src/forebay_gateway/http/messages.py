@@ -115,7 +115,7 @@ def end_connection(head: bytes, worker: str = "") -> bytes:
     """Change the head of an answer so that it ends the connection, and add the pod's name (`worker`) where it is
     known."""
     first, *lines = head.split(b"\r\n")
-    kept, drops = [first], False
+    lines_kept, drops = [first], False
     dropped, added = _OF_ANSWERS, [b"connection: close"]
     if worker:
         dropped, added = _OF_ANSWERS | {WORKER_ID}, [_name_worker(worker), *added]
@@ -123,8 +123,8 @@ def end_connection(head: bytes, worker: str = "") -> bytes:
         if not line.startswith((b" ", b"\t")):  # otherwise it continues the previous header
             drops = line.partition(b":")[0].strip().lower() in dropped
         if not drops:
-            kept.append(line)
-    return b"\r\n".join([*kept, *added])
+            lines_kept.append(line)
+    return b"\r\n".join([*lines_kept, *added])
 
 
 def switch_protocols(head: bytes, worker: str = "") -> bytes:

@@ -112,7 +112,7 @@ class JobApi:
         wait, submission, job_id = read_wait(call.query), await self._read(call, sync=True), new_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(call.key, job_id, submission, call.api_key)
-            job = _found(await self._store.wait_for_end(call.key, job_id, changed, wait))
+            job = _require(await self._store.wait_for_end(call.key, job_id, changed, wait))
         return await self._describe(job)
 
     async def _status(self, call: JobApiCall) -> object:
@@ -129,7 +129,7 @@ class JobApi:
         with self._store.changes(call.job_id) as changed:
             job = await self._find(call.key, call.job_id)
             if not job.state.final:
-                job = _found(await self._store.wait_for_end(call.key, call.job_id, changed, wait))
+                job = _require(await self._store.wait_for_end(call.key, call.job_id, changed, wait))
         return await self._describe(job)
 
     async def _stream(self, call: JobApiCall) -> object:
@@ -144,11 +144,11 @@ class JobApi:
         return answer
 
     async def _cancel(self, call: JobApiCall) -> object:
-        job = _found(await self._store.cancel(call.key, call.job_id))
+        job = _require(await self._store.cancel(call.key, call.job_id))
         return describe_state(job.id, job.state)
 
     async def _retry(self, call: JobApiCall) -> object:
-        state = _found(await self._store.retry(call.key, call.job_id, call.api_key))
+        state = _require(await self._store.retry(call.key, call.job_id, call.api_key))
         if not state.retryable:
             raise BadJob(f"The job is {state}: only one that FAILED or TIMED_OUT can be tried again.")
         return describe_state(call.job_id, State.IN_QUEUE)
@@ -176,12 +176,12 @@ class JobApi:
             return read_submission(call.body, sync=sync)
 
     async def _find(self, key: EndpointKey, job_id: str) -> Job:
-        return _found(await self._store.find(key, job_id))
+        return _require(await self._store.find(key, job_id))
 
     async def _describe(self, job: Job) -> bytes:
         async with self._store.turn(job):
             self._check_room(job.endpoint, job.output_size)
-            whole = _found(await self._store.whole(job))
+            whole = _require(await self._store.whole(job))
             async with self._scheduler.exclusive_step(job.endpoint[0]) if job.output_size > MIB else nullcontext():
                 return render(describe_job(whole))
 
@@ -206,7 +206,7 @@ class JobApi:
         with Reservation(self._answers, call.key[0]) as reserved:
             if not reserved.resize(max_bytes):
                 raise Refused(errors.TOO_MANY)
-            streamed = _found(await self._store.take_stream(call.key, call.job_id, max_bytes))
+            streamed = _require(await self._store.take_stream(call.key, call.job_id, max_bytes))
             error = ""
             if (
                 streamed.state.retryable and not streamed.more
@@ -218,7 +218,7 @@ class JobApi:
             return streamed, render(described)
 
 
-def _found(what: T | None) -> T:
+def _require(what: T | None) -> T:
     if what is None:
         raise BadJob("There is no such job of this endpoint, or not any more.", 404)
     return what

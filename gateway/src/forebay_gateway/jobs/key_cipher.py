@@ -31,12 +31,12 @@ class KeyCipher:
         Pods then answer with 401.
         """
         try:
-            kept, _, api_key = (
+            stored_owner, _, api_key = (
                 self._fernet().decrypt(encrypted.encode()).decode().partition("\n") if encrypted else ("", "", "")
             )
         except InvalidToken:
             return ""
-        return api_key if kept == owner else ""
+        return api_key if stored_owner == owner else ""
 
     def _fernet(self) -> Fernet:
         derived = hmac.new(self._secret(), b"forebay: API keys of jobs", hashlib.sha256).digest()

@@ -41,9 +41,9 @@ class Lookups:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._places.give, tenant)
 
-        found: Future[Any] = self._threads.submit(socket.getaddrinfo, name, port, family, socket.SOCK_STREAM, 0, flags)
-        found.add_done_callback(give_back)
-        addresses: list[Any] = await asyncio.wrap_future(found)
+        lookup: Future[Any] = self._threads.submit(socket.getaddrinfo, name, port, family, socket.SOCK_STREAM, 0, flags)
+        lookup.add_done_callback(give_back)
+        addresses: list[Any] = await asyncio.wrap_future(lookup)
         return addresses
 
     def close(self) -> None:
@@ -78,20 +78,20 @@ class ServiceResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Raises OSError."""
         name = self._receivers.service_name(host)
-        found = await self._lookups.look_up(f"{name}.", port, family, socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
-        canonical = next((each for *_, each, _ in found if each), name).rstrip(".").lower()
+        addresses = await self._lookups.look_up(f"{name}.", port, family, socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
+        canonical = next((each for *_, each, _ in addresses if each), name).rstrip(".").lower()
         if canonical != name:
             raise OSError(f"{host} is an alias of {canonical}: only Services with addresses of their own are called")
-        return _results(host, port, found)
+        return _results(host, port, addresses)
 
     async def close(self) -> None:
         """The threads are another's."""
 
 
-def _results(host: str, port: int, found: list[Any]) -> list[ResolveResult]:
+def _results(host: str, port: int, addresses: list[Any]) -> list[ResolveResult]:
     return [
         ResolveResult(
             hostname=host, host=str(address[0]), port=port, family=family, proto=proto, flags=socket.AI_NUMERICHOST
         )
-        for family, _, proto, _, address in found
+        for family, _, proto, _, address in addresses
     ]

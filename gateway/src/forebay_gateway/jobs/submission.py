@@ -62,14 +62,14 @@ class Submission:
     webhook: str
 
 
-class _Asked(msgspec.Struct):
+class _SubmissionBody(msgspec.Struct):
     input: msgspec.Raw = NO_VALUE
     policy: msgspec.Raw = NO_VALUE
     webhook: msgspec.Raw = NO_VALUE
     s3Config: msgspec.Raw = NO_VALUE
 
 
-_ASKED = msgspec.json.Decoder(_Asked)
+_SUBMISSION = msgspec.json.Decoder(_SubmissionBody)
 
 
 def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
@@ -78,25 +78,25 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
     if len(body) > max_bytes:
         raise BadJob(f"The body is larger than {max_bytes // 1_000_000} MB.", 413)
     try:
-        asked, whole = _ASKED.decode(without_mark(body)), True
+        content, whole = _SUBMISSION.decode(without_mark(body)), True
     except msgspec.ValidationError:
-        asked, whole = _Asked(), False
+        content, whole = _SubmissionBody(), False
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise BadJob("The body is no JSON.") from None
-    if not whole or bytes(memoryview(asked.input)[:4]) in (b"", b"null"):
+    if not whole or bytes(memoryview(content.input)[:4]) in (b"", b"null"):
         raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')
-    if _read_small(asked.s3Config, "s3Config"):
+    if _read_small(content.s3Config, "s3Config"):
         raise BadJob("s3Config is not supported: leave it out, and take the output from /status.")
-    policy = _read_small(asked.policy, "policy") or {}
+    policy = _read_small(content.policy, "policy") or {}
     if not isinstance(policy, dict):
         raise BadJob("policy must be an object.")
     return Submission(
-        input=str(memoryview(asked.input), "utf-8", "replace"),
+        input=str(memoryview(content.input), "utf-8", "replace"),
         timeout=_seconds(policy.get("executionTimeout"), "policy.executionTimeout", _TIMEOUT),
         ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
         kept=RUNSYNC_RETENTION if sync else RUN_RETENTION,
         low=_flag(policy, "lowPriority"),
-        webhook=_url(_read_small(asked.webhook, "webhook")),
+        webhook=_url(_read_small(content.webhook, "webhook")),
     )
 
 
@@ -114,16 +114,16 @@ def _read_small(raw: msgspec.Raw, name: str) -> Any:
 
 def read_wait(query: str) -> float:
     """Seconds that /runsync waits. Raises BadJob."""
-    return _seconds(_asked(query, "wait"), "wait", _WAIT)
+    return _seconds(_read_query_field(query, "wait"), "wait", _WAIT)
 
 
 def read_ttl(query: str) -> float | None:
     """Seconds for which /status asks to keep the result; None where the query has no ttl. Raises BadJob."""
-    asked = _asked(query, "ttl")
-    return None if asked is None else _seconds(asked, "ttl", _TTL)
+    ttl = _read_query_field(query, "ttl")
+    return None if ttl is None else _seconds(ttl, "ttl", _TTL)
 
 
-def _asked(query: str, name: str) -> float | str | None:
+def _read_query_field(query: str, name: str) -> float | str | None:
     try:
         value = next(iter(parse_qs(query, max_num_fields=MAX_QUERY_FIELDS).get(name, ())), None)
     except ValueError:

@@ -189,8 +189,8 @@ class Webhooks:
     async def _try(self, delivery: Delivery) -> str:
         """Try to deliver. Returns what is wrong, "" where it was delivered."""
         job = delivery.job
-        with Reservation(self._answers, job.endpoint[0]) as kept:
-            if not await kept.grow(WEBHOOK_OVERHEAD + job.output_size, WEBHOOK_ROOM_SECONDS):
+        with Reservation(self._answers, job.endpoint[0]) as reserved:
+            if not await reserved.grow(WEBHOOK_OVERHEAD + job.output_size, WEBHOOK_ROOM_SECONDS):
                 return "there was no memory for it (kept_bytes)"
             content = await self._read(delivery)
             return await self._post(job, content) if content else "its result is gone"

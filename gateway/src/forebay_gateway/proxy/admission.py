@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from forebay_gateway.http.job_operations import asked_operation
+from forebay_gateway.http.job_operations import named_operation
 from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import WEB_SOCKETS, Path, read_path
 from forebay_kube.endpoint_key import EndpointKey
@@ -52,6 +52,6 @@ def api_of(head: Head | None, *, shared: bool) -> ApiDialect:
     if head is None:
         return ApiDialect.OPENAI
     path = read_path(head.method, head.target, shared=shared)
-    if path is None and shared and asked_operation(head.path):
+    if path is None and shared and named_operation(head.path):
         return ApiDialect.RUNPOD
     return path.api if path else dialect_of(head.path)

@@ -316,8 +316,8 @@ class ClientConnection(asyncio.Protocol):
         if not self._quota.move(namespace):
             raise Refused(errors.BUSY)
         self.tenant = namespace
-        for kept in (self._body, self._unsent):
-            if kept and not kept.move(namespace):
+        for reservation in (self._body, self._unsent):
+            if reservation and not reservation.move(namespace):
                 raise Refused(errors.TOO_MANY)
 
     async def ended(self) -> None:

@@ -22,7 +22,7 @@ from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http import errors
 from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.http.job_operations import asked_operation
+from forebay_gateway.http.job_operations import named_operation
 from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
 from forebay_gateway.http.parser import BodyLimit
 from forebay_gateway.http.routes import RouteKind, is_upload, read_path
@@ -97,7 +97,7 @@ class RequestHandler:
             authorized = self._authorized_endpoints(head)
         else:
             port, authorized = self._find_endpoint(unquote(path.endpoint), head), frozenset()
-        if path is None and not own and (operation := asked_operation(head.path)):
+        if path is None and not own and (operation := named_operation(head.path)):
             raise Refused(errors.bad_operation(head.method, head.path, operation))
         if path is None:
             raise Refused(not_found(head.method, head.path, OWN_URLS if own else SHARED_URLS))
@@ -205,8 +205,8 @@ class RequestHandler:
             status = local_answers.health(endpoint, ready=ready or key is None, ping=path.canonical == "/ping")
             client.answer(status, None)
         elif head.is_preflight:  # the same answer for existing and missing endpoints
-            asked = head.get(b"access-control-request-headers")
-            client.answer(200, None, (*local_answers.PREFLIGHT, ("access-control-allow-headers", asked)))
+            requested_headers = head.get(b"access-control-request-headers")
+            client.answer(200, None, (*local_answers.PREFLIGHT, ("access-control-allow-headers", requested_headers)))
         elif path.kind is RouteKind.MODELS and not ready:
             keys = [key] if key else sorted(admission.authorized)
             endpoints = [endpoint for each in keys if (endpoint := self.directory.endpoint(each))]
@@ -232,8 +232,8 @@ class RequestHandler:
                 return False
             raise Refused(errors.NO_JOBS)
         query = head.target.partition(b"?")[2].decode("latin-1")
-        asked = JobApiCall(key, head.method, operation, job_id, query, self._key_for(key, head), body)
-        client.answer(200, await self.jobs.api.answer(asked))
+        call = JobApiCall(key, head.method, operation, job_id, query, self._key_for(key, head), body)
+        client.answer(200, await self.jobs.api.answer(call))
         return True
 
     def _key_for(self, key: EndpointKey, head: Head) -> str:
@@ -252,10 +252,10 @@ class RequestHandler:
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         method = "GET" if head.method == "HEAD" else head.method
         query = head.target.partition(b"?")[2].decode("latin-1")
-        asked = batches.BatchApiCall(
+        call = batches.BatchApiCall(
             key, method, parts, query, head.get(b"content-type"), self._key_for(key, head), client.body_to_read()
         )
-        answer = await self.jobs.batches.answer(asked)
+        answer = await self.jobs.batches.answer(call)
         if answer.pieces is None:
             client.answer(200, answer.content, (("content-type", answer.content_type),))
         else:

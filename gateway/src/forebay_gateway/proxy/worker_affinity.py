@@ -31,7 +31,7 @@ def read_worker(head: Head) -> AskedWorker:
     """Read the pod that a request asks for. A value in another form than RunPod's asks for any pod, or, where it is
     strict, for a pod that cannot exist."""
     value = head.get(WORKER_ID)
-    asked = _WORKER_ID_FORM.fullmatch(value)
-    if not asked:
+    match = _WORKER_ID_FORM.fullmatch(value)
+    if not match:
         return AskedWorker(strict=value.startswith(("strict ", "strict-resume ")))
-    return AskedWorker(asked[2], strict=bool(asked[1]))
+    return AskedWorker(match[2], strict=bool(match[1]))

@@ -25,9 +25,9 @@ class WriteWatch:
         if left and left == before:
             self._transport.abort()
         elif left and not self._timer:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look_again, left)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._recheck, left)
 
-    def _look_again(self, before: int) -> None:
+    def _recheck(self, before: int) -> None:
         self._timer = None
         self._watch(before)
 

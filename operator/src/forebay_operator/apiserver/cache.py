@@ -111,7 +111,7 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
 
     def uids(self) -> dict[EndpointKey, str]:
         """The uid of every object, by namespace and name."""
-        return {name: kept.uid for name, kept in self._kept.items()}
+        return {name: cached.uid for name, cached in self._kept.items()}
 
     def put(self, new: CachedObject) -> EndpointKey | None:
         """Store an object. Returns the endpoint that it belongs to, or None where nothing has changed for it."""
@@ -125,16 +125,16 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
 
     def drop(self, name: EndpointKey, uid: str | None = None) -> EndpointKey | None:
         """Remove an object, unless another one has its name now. Returns the endpoint that it belonged to."""
-        kept = self._kept.get(name)
-        if kept is None or uid not in (None, kept.uid):
+        cached = self._kept.get(name)
+        if cached is None or uid not in (None, cached.uid):
             return None
         del self._kept[name]
-        if kept.owner:
-            names_left = self._names[kept.owner]
-            names_left.discard(name)
-            if not names_left:
-                del self._names[kept.owner]
-        return kept.owner
+        if cached.owner:
+            siblings = self._names[cached.owner]
+            siblings.discard(name)
+            if not siblings:
+                del self._names[cached.owner]
+        return cached.owner
 
 
 def pack(manifest: Manifest) -> tuple[bytes, int]:
@@ -172,9 +172,12 @@ def prune(manifest: Manifest) -> Manifest:
         return {**manifest, "metadata": metadata, "spec": _prune_pod_spec(manifest["spec"])}
     metadata["managedFields"] = [{field: entry.get(field) for field in _MANAGER} for entry in managers]
     status = manifest.get("status") or {}
-    kept = {"observedGeneration": status.get("observedGeneration", 0), "conditions": status.get("conditions") or []}
-    conditions = [{field: condition.get(field) for field in _CONDITION} for condition in kept["conditions"]]
-    return {**manifest, "metadata": metadata, "status": {**kept, "conditions": conditions}}
+    kept_status = {
+        "observedGeneration": status.get("observedGeneration", 0),
+        "conditions": status.get("conditions") or [],
+    }
+    conditions = [{field: condition.get(field) for field in _CONDITION} for condition in kept_status["conditions"]]
+    return {**manifest, "metadata": metadata, "status": {**kept_status, "conditions": conditions}}
 
 
 def _prune_pod_spec(spec: Manifest) -> Manifest:

@@ -71,8 +71,8 @@ class Cluster:
 
     async def serves_routes(self) -> bool:
         """Whether the Gateway API is installed. The answer is cached for DISCOVERY_AGE."""
-        asked, served = self._routes_served
-        if asked + DISCOVERY_AGE < time.monotonic():
+        read_at, served = self._routes_served
+        if read_at + DISCOVERY_AGE < time.monotonic():
             served = "httproutes" in await self._discover(ROUTE_API)
             self._routes_served = time.monotonic(), served
         return served

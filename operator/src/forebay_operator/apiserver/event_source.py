@@ -222,16 +222,16 @@ class EventSource:
     ) -> None:
         """Read an object in kopf's thread. An object that cannot be read is skipped."""
         try:
-            kept = CachedObject.of(body)
+            cached = CachedObject.of(body)
         except Exception:
             logger.exception("a %s cannot be read and is left out", kind)
             return
         for part in ("spec", "status"):  # kopf keeps bodies for a while; at a start it keeps those of all objects
             if isinstance(section := body.get(part), dict):
                 section.clear()
-        loop.call_soon_threadsafe(self._take, kind, type, kept)
+        loop.call_soon_threadsafe(self._take, kind, type, cached)
 
-    def _take(self, kind: str, type: str | None, kept: CachedObject) -> None:
+    def _take(self, kind: str, type: str | None, cached: CachedObject) -> None:
         """Store an object or remove it, and queue the endpoint where the change matters to it.
 
         An event without a change in the kept fields queues nothing, nor does the creation of a child by the operator.
@@ -240,11 +240,11 @@ class EventSource:
         """
         store = self.stores[kind]
         if type == "DELETED":
-            key = store.drop(kept.name, kept.uid)
+            key = store.drop(cached.name, cached.uid)
         else:
-            if type is None and kept.name in store.names:
+            if type is None and cached.name in store.names:
                 self.relisted.set()
-            key = store.put(kept)
+            key = store.put(cached)
         if key and not (kind in _OWNED_KINDS and type == "ADDED"):
             self.queue.add(key)
 

@@ -236,12 +236,12 @@ class Autoscaler:
     ) -> dict[str, PodLoad | None]:
         limit = self._limits.setdefault(key[0], asyncio.Semaphore(CONCURRENT_LOAD_READS_OF_NAMESPACE))
 
-        async def ask(address: str) -> PodLoad | None:
+        async def read(address: str) -> PodLoad | None:
             async with limit, self._limit:  # LOAD_TIMEOUT begins after both
                 text = await get_text(session, address, self._port, "/metrics", MAX_METRICS_BYTES)
                 return parse_load(text) if text else None
 
-        return dict(zip(pods, await asyncio.gather(*map(ask, pods.values())), strict=True))
+        return dict(zip(pods, await asyncio.gather(*map(read, pods.values())), strict=True))
 
     async def _scale(
         self, key: EndpointKey, scaled: ScaledEndpoint, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample

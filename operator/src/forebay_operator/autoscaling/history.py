@@ -75,7 +75,7 @@ class History:
         before = self._counts
         finished = sum(max(0, count[1] - before[name][1]) for name, count in counts.items() if name in before)
         first = not self.samples
-        self._counts = {**{name: kept for name, kept in self._counts.items() if name in pods}, **counts}
+        self._counts = {**{name: count for name, count in self._counts.items() if name in pods}, **counts}
         # every gateway reports the same jobs
         parking = sum(one.waiting for one in answered.values()) + max(
             (one.queued for one in answered.values()), default=0

@@ -182,8 +182,8 @@ class Reconciler:
     async def _make_route(self, run: "_Pass") -> None:
         """Apply the HTTPRoute. Its failure is a condition of its own and stops no other phase."""
         previous = find_condition(run.before, ROUTE_CONDITION) or None
-        condition, settled = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
-        run.done = run.done and settled
+        condition, is_final = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
+        run.done = run.done and is_final
         run.observe(conditions=[condition] if condition else [])
 
     async def _observe(self, run: "_Pass") -> None:
@@ -318,12 +318,12 @@ class Reconciler:
         asleep = self._autoscaler.is_asleep((endpoint.namespace, endpoint.name))
         serving = bool(endpoint.wanted) and observed.serving and not asleep
         try:
-            settled = await self._slice_writer.apply_slices(endpoint, serving, force_refresh, exists)
+            in_sync = await self._slice_writer.apply_slices(endpoint, serving, force_refresh, exists)
         except ReconcileError as error:
             if not endpoint.wanted:
                 raise
             return error
-        if not settled:
+        if not in_sync:
             self._status_writer.requeue_after((endpoint.namespace, endpoint.name), SWITCH_AGE)
         return None
 

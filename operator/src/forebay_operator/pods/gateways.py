@@ -80,16 +80,16 @@ class Gateways:
         self, session: aiohttp.ClientSession
     ) -> Sequence[tuple[str, Mapping[EndpointKey, GatewayLoad] | None]]:
         """Read the load of each gateway, by endpoint; None for a gateway that does not answer."""
-        asked = self.addresses or ()
+        addresses = self.addresses or ()
 
-        async def ask(address: str) -> Mapping[EndpointKey, GatewayLoad] | None:
+        async def read(address: str) -> Mapping[EndpointKey, GatewayLoad] | None:
             text = await get_text(session, address, self._port, "/held")
             if text is None:
                 return None
             self.reread.update(dict.fromkeys(parse_reread(text)))
             return parse_gateway_load(text)
 
-        return list(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
+        return list(zip(addresses, await asyncio.gather(*map(read, addresses)), strict=True))
 
 
 def find_ready(slices: Sequence[Manifest]) -> tuple[str, ...]:

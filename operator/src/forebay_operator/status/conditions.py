@@ -53,12 +53,12 @@ def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, n
     """Build the status of an endpoint whose spec cannot be used (`observed.error`). What ran before still runs."""
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
-    kept = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
-    kept |= remember_replicas(manifest, previous)
+    fields = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
+    fields |= remember_replicas(manifest, previous)
     readiness = compute_readiness(wanted, observed)
     counts = {**_count(observed, wanted), **_describe_start(observed, readiness, previous)}
     conditions = _build_conditions(readiness, observed, wanted, generation)
-    status = {**kept, **counts, "observedGeneration": generation}
+    status = {**fields, **counts, "observedGeneration": generation}
     return {**status, "conditions": _keep_times(conditions, previous, now)}
 
 
@@ -88,8 +88,8 @@ def _without_progress(status: Manifest) -> Manifest:
         return {key: value for key, value in condition.items() if key not in changing}
 
     starting = ("replicas",) if find_condition(status, "Ready").get("reason") in STEPS else ()
-    kept = {key: value for key, value in status.items() if key not in ("startup", "lastStart", *starting)}
-    return {**kept, "conditions": [reduce(condition) for condition in status.get("conditions") or ()]}
+    fields = {key: value for key, value in status.items() if key not in ("startup", "lastStart", *starting)}
+    return {**fields, "conditions": [reduce(condition) for condition in status.get("conditions") or ()]}
 
 
 def _count(observed: Observed, wanted: int) -> dict[str, object]:

@@ -90,22 +90,22 @@ def add_nodes(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: 
     having = [node for node in nodes if dict(node.gpus).get(gpu.resource, 0) >= gpu.count]
     wanted = gpu.product
     matching = [node for node in having if not wanted or node.product == wanted]
-    asked = f"{gpu.count} {gpu.resource}" + (f" of product {wanted}" if wanted else "")
+    request = f"{gpu.count} {gpu.resource}" + (f" of product {wanted}" if wanted else "")
     if not matching:
-        message = f"no node has {asked}; the nodes have {summarize(nodes, gpu.resource)}"
+        message = f"no node has {request}; the nodes have {summarize(nodes, gpu.resource)}"
         return reasons.NO_SUCH_GPU.diagnose(f"{message}. The scheduler says: {diagnosis.message}")
     if f"Insufficient {gpu.resource}" in diagnosis.message:
-        message = f"nodes that have {asked} are full ({summarize(matching, gpu.resource)})"
+        message = f"nodes that have {request} are full ({summarize(matching, gpu.resource)})"
         return reasons.GPUS_TAKEN.diagnose(f"{message}. The scheduler says: {diagnosis.message}")
     return diagnosis
 
 
-def summarize(nodes: Iterable[Node], asked: str) -> str:
-    """Summarize the nodes' GPUs in a text that changes only with the nodes. `asked`: the requested resource."""
+def summarize(nodes: Iterable[Node], requested: str) -> str:
+    """Summarize the nodes' GPUs in a text that changes only with the nodes. `requested`: the requested resource."""
     kinds: Counter[str] = Counter()
     for node in nodes:
         for resource, count in node.gpus:
-            if resource != asked and not _GPU.search(resource):
+            if resource != requested and not _GPU.search(resource):
                 continue
             gib = node.memory_of(resource)
             memory = f", {gib:.0f} GiB each" if gib else ""

@@ -74,14 +74,14 @@ FORBIDDEN_WORDINGS: Wordings = (*REFUSALS[:-1], (r"", reasons.FORBIDDEN))
 """For objects that the API server refuses to the operator."""
 
 
-_ID = re.compile(r"(?<![\w:])[0-9a-f]{64}\b")
+_CONTAINER_ID = re.compile(r"(?<![\w:])[0-9a-f]{64}\b")
 """The ID of a container or a sandbox. (The digest of an image follows a colon.)"""
 
 
 def quote(text: str, limit: int = 1000) -> str:
     """Quote another program's text: cut to `limit` characters, and without IDs that change at each attempt, because the
     status would change with them."""
-    return _ID.sub("…", text)[:limit]
+    return _CONTAINER_ID.sub("…", text)[:limit]
 
 
 def recognize(wordings: Wordings, text: str, limit: int = 1000) -> Diagnosis:

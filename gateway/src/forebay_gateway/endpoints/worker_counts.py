@@ -50,8 +50,10 @@ def _waits_for_capacity(endpoint: Endpoint) -> bool:
 
 
 def _fails(endpoint: Endpoint) -> bool:
-    """Whether the operator says of the pods that are not ready that they fail: it tells the step of a start that goes
-    on."""
+    """Whether the pods that are not ready fail, according to the operator.
+
+    The status has a step while a start is in progress; NOT_ANSWERING is the step of a failure.
+    """
     if endpoint.ready:
         return endpoint.reason == "Degraded"
     return endpoint.replicas != 0 and endpoint.reason not in ("", "Pending") and endpoint.step in ("", NOT_ANSWERING)

@@ -1,4 +1,4 @@
-"""Where weights come from."""
+"""Parses the address of weights: a Hugging Face ID, an image, a claim, a bucket or a path."""
 
 import re
 from dataclasses import dataclass

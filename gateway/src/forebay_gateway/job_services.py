@@ -109,7 +109,7 @@ async def _open(
     async with ValkeyJobStore(client, cipher, parsed.jobs_bytes, share) as store, ValkeyRateLimits(client) as rates:
         documents = ValkeyDocumentStore(client, *budgets)
         yield store, rates, documents
-        await documents.settle()
+        await documents.wait_until_idle()
 
 
 def open_bucket(parsed: argparse.Namespace, secret: Callable[[], bytes]) -> Bucket | None:

@@ -20,7 +20,7 @@ from forebay_operator.apiserver.leader_election import Candidate
 from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import StatusWriter
-from forebay_operator.controller.valkey_password import keep_valkey_password
+from forebay_operator.controller.valkey_password import ensure_valkey_password
 from forebay_operator.controller.workers import (
     WORKERS,
     purge_deleted,
@@ -83,15 +83,15 @@ class Operator:
                 )
             async with asyncio.TaskGroup() as group:
                 # every operator does it, because the leader may belong to another release (docs/lifecycle.md)
-                password = group.create_task(self._keep_valkey_password(cluster))
+                password = group.create_task(self._ensure_valkey_password(cluster))
                 try:
                     await self._stand_by(cluster)
                 finally:
                     password.cancel()
 
-    async def _keep_valkey_password(self, cluster: Cluster) -> None:
+    async def _ensure_valkey_password(self, cluster: Cluster) -> None:
         if service := self._parsed.valkey_service:
-            await keep_valkey_password(cluster, self._parsed.namespace, service)
+            await ensure_valkey_password(cluster, self._parsed.namespace, service)
 
     async def _stand_by(self, cluster: Cluster) -> None:
         """Wait for the lease, then lead."""

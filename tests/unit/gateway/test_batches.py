@@ -217,9 +217,14 @@ def form(*parts: tuple[str, bytes]) -> bytes:
 def test_an_upload_is_read() -> None:
     body = form(('name="purpose"', b"batch"), ('name="file"; filename="in.jsonl"', b'{"a": "\xc3\xbc"}\n'))
     found = read_upload("multipart/form-data; boundary=x", body)
-    assert (found.filename, found.purpose, found.content, found.kept) == ("in.jsonl", "batch", '{"a": "ü"}\n', None)
+    assert (found.filename, found.purpose, found.content, found.retention) == (
+        "in.jsonl",
+        "batch",
+        '{"a": "ü"}\n',
+        None,
+    )
     kept = form(('name="file"', b"x"), (f'name="{EXPIRES}"', b"3600"))
-    assert read_upload("multipart/form-data; boundary=x", kept).kept == 3600
+    assert read_upload("multipart/form-data; boundary=x", kept).retention == 3600
 
 
 @pytest.mark.parametrize("size", [3 << 20, 32 << 20])

@@ -51,14 +51,14 @@ def test_operations(path: str, read: str) -> None:
 
 def test_defaults_of_a_submission() -> None:
     found = submission()
-    assert (json.loads(found.input), found.timeout, found.ttl, found.kept, found.low) == (
+    assert (json.loads(found.input), found.timeout, found.ttl, found.retention, found.low) == (
         {"prompt": "Hi"},
         600,
         86400,
         1800,
         False,
     )
-    assert read_submission(b'{"input": "x"}', sync=True).kept == 60
+    assert read_submission(b'{"input": "x"}', sync=True).retention == 60
     assert read_submission(b'{"input": {}}', sync=True).input == "{}"
     assert read_submission(b'\xef\xbb\xbf{"input": {}}', sync=True).input == "{}", "from behind a byte order mark"
 

@@ -112,7 +112,7 @@ class BucketResults(Results):
                 await self._files.put_parts(self._key, file, parts, bounded=False)
                 self._batch[name_of_field] = file["id"]
 
-    async def _keep(self, number: int, result: str) -> None:
+    async def _store(self, number: int, result: str) -> None:
         try:
             await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_RETENTION)
         except Full:

@@ -112,7 +112,7 @@ class MemoryDocumentStore(DocumentStore):
             raise Full
         self._sizes[key, kind, name] = new
         self._documents.setdefault((key, kind), {})[name] = text
-        self._let_live(key, kind, name)
+        self._cancel_expiry(key, kind, name)
         later = asyncio.get_running_loop().call_later
         self._expiries[key, kind, name] = later(seconds, self._drop, key, kind, name)
 
@@ -141,7 +141,7 @@ class MemoryDocumentStore(DocumentStore):
         return
 
     def _drop(self, key: EndpointKey, kind: str, name: str) -> bool:
-        self._let_live(key, kind, name)
+        self._cancel_expiry(key, kind, name)
         place = self._documents.get((key, kind), {})
         if name not in place:
             return False
@@ -154,6 +154,6 @@ class MemoryDocumentStore(DocumentStore):
     def _quota(self, kind: str) -> Quota:
         return self._bucket_bytes if kind in BUCKET_KINDS else self._bytes
 
-    def _let_live(self, key: EndpointKey, kind: str, name: str) -> None:
+    def _cancel_expiry(self, key: EndpointKey, kind: str, name: str) -> None:
         if timer := self._expiries.pop((key, kind, name), None):
             timer.cancel()

@@ -254,11 +254,11 @@ class BatchApi:
             raise _bad("input_file_id must be the ID of an uploaded file.", "input_file_id")
         if metadata is not None and not _is_metadata(metadata):
             raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
-        output_kept = _read_output_kept(content.get("output_expires_after"))
+        output_retention = _read_output_retention(content.get("output_expires_after"))
         input_file = await self._file(call.key, file)
         if input_file["purpose"] != "batch":
             raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
-        batch = objects.new_batch(endpoint, file, metadata, time.time(), output_kept=output_kept)
+        batch = objects.new_batch(endpoint, file, metadata, time.time(), output_retention=output_retention)
         await asyncio.shield(self._begin(call, batch, input_file))
         return batch
 
@@ -309,14 +309,14 @@ def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
     """Build the object of an uploaded file of `size` bytes. Raises Refused."""
     if upload.purpose != "batch":
         raise _bad("Files are for batches here: purpose must be batch.", "purpose")
-    kept = objects.FILE_RETENTION if upload.kept is None else upload.kept
-    if not objects.MIN_RETENTION <= kept <= objects.MAX_RETENTION:
+    retention = objects.FILE_RETENTION if upload.retention is None else upload.retention
+    if not objects.MIN_RETENTION <= retention <= objects.MAX_RETENTION:
         text = f"expires_after[seconds] must be from {objects.MIN_RETENTION} to {objects.MAX_RETENTION}."
         raise _bad(text, "expires_after")
-    return objects.new_file(upload.filename, "batch", size, time.time(), kept=kept, file_id=file_id)
+    return objects.new_file(upload.filename, "batch", size, time.time(), retention=retention, file_id=file_id)
 
 
-def _read_output_kept(expiry: object) -> int | None:
+def _read_output_retention(expiry: object) -> int | None:
     """The seconds for which a batch's files are kept; None where the request has none. Raises Refused."""
     if expiry is None:
         return None

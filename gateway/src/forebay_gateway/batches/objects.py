@@ -35,15 +35,15 @@ def new_file_id() -> str:
 
 
 def new_file(
-    name: str, purpose: str, size: int, now: float, *, kept: int = FILE_RETENTION, file_id: str = ""
+    name: str, purpose: str, size: int, now: float, *, retention: int = FILE_RETENTION, file_id: str = ""
 ) -> ApiObject:
-    """Build a file object. `size` is in bytes; `kept` is the seconds until it expires."""
+    """Build a file object. `size` is in bytes; `retention` is the seconds until it expires."""
     return {
         "id": file_id or new_file_id(),
         "object": "file",
         "bytes": size,
         "created_at": int(now),
-        "expires_at": int(now) + kept,
+        "expires_at": int(now) + retention,
         "filename": name,
         "purpose": purpose,
         "status": "processed",
@@ -51,9 +51,15 @@ def new_file(
 
 
 def new_batch(
-    endpoint: str, input_file: str, metadata: Mapping[str, str] | None, now: float, *, output_kept: int | None = None
+    endpoint: str,
+    input_file: str,
+    metadata: Mapping[str, str] | None,
+    now: float,
+    *,
+    output_retention: int | None = None,
 ) -> ApiObject:
-    """Build a batch object. `output_kept`: the seconds for which its files are kept, where the request has them."""
+    """Build a batch object. `output_retention`: the seconds for which its files are kept, where the request has
+    them."""
     none = ("output_file_id", "error_file_id", "errors", "in_progress_at", "finalizing_at", "completed_at", "failed_at")
     return {
         "id": f"batch_{uuid.uuid4().hex}",
@@ -67,11 +73,11 @@ def new_batch(
         **dict.fromkeys((*none, "expired_at", "cancelling_at", "cancelled_at")),
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "metadata": dict(metadata) if metadata else None,
-        **({"output_expires_after": {"anchor": ANCHOR, "seconds": output_kept}} if output_kept else {}),
+        **({"output_expires_after": {"anchor": ANCHOR, "seconds": output_retention}} if output_retention else {}),
     }
 
 
-def output_kept(batch: ApiObject) -> int:
+def output_retention(batch: ApiObject) -> int:
     """Seconds for which the output and error files of a batch are kept."""
     return int(batch.get("output_expires_after", {}).get("seconds", FILE_RETENTION))
 

@@ -44,7 +44,7 @@ class Results(ABC):
 
     async def add(self, number: int, well: bool, line: str) -> None:
         """Store the result of a request. `well`: whether the request succeeded. Raises Full."""
-        await self._keep(number, f"{'+' if well else '-'}{line}")
+        await self._store(number, f"{'+' if well else '-'}{line}")
         self._batch["request_counts"]["completed" if well else "failed"] += 1
 
     @abstractmethod
@@ -57,7 +57,7 @@ class Results(ABC):
         await self._documents.delete(self._key, PROGRESS, self._batch["id"])
 
     @abstractmethod
-    async def _keep(self, number: int, result: str) -> None: ...
+    async def _store(self, number: int, result: str) -> None: ...
 
     def _new_file(self, name: str, size: int) -> ApiObject:
         batch_id = self._batch["id"]
@@ -66,7 +66,7 @@ class Results(ABC):
             "batch_output",
             size,
             time.time(),
-            kept=objects.output_kept(self._batch),
+            retention=objects.output_retention(self._batch),
             file_id=result_file_id(batch_id, name),
         )
 
@@ -100,7 +100,7 @@ class DocumentResults(Results):
                     await self._files.put_text(self._key, file, content, bounded=False)
                     self._batch[field] = file["id"]
 
-    async def _keep(self, number: int, result: str) -> None:
+    async def _store(self, number: int, result: str) -> None:
         await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_RETENTION)
 
     def _count(self, done: Mapping[str, str]) -> None:

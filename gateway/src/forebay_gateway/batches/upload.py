@@ -39,18 +39,18 @@ class BadUpload(Exception):
 NOT_A_FORM = "Files are uploaded as multipart/form-data with the fields file and purpose."
 NO_FILE = "The form has no file."
 NOT_UTF8 = "The file is no UTF-8 text."
-KEPT_FIELD = "expires_after[seconds]"
-READ_FIELDS = frozenset({KEPT_FIELD, "purpose"})
+EXPIRY_FIELD = "expires_after[seconds]"
+READ_FIELDS = frozenset({EXPIRY_FIELD, "purpose"})
 """Fields that are read besides the file. Others, such as LiteLLM's own, are ignored."""
 
 
 @dataclass(frozen=True)
 class UploadFields:
-    """The fields of a form. `kept`: the seconds for which the file is kept; None where the form has none."""
+    """The fields of a form. `retention`: the seconds for which the file is kept; None where the form has none."""
 
     filename: str
     purpose: str
-    kept: int | None
+    retention: int | None
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
         content = str(file.content, "utf-8")
     except UnicodeDecodeError:
         raise BadUpload(NOT_UTF8, "file") from None
-    kept, purpose = (_read_field(parts, name) for name in (KEPT_FIELD, "purpose"))
-    return Upload(file.filename or "file", purpose, _read_seconds(kept), content)
+    retention, purpose = (_read_field(parts, name) for name in (EXPIRY_FIELD, "purpose"))
+    return Upload(file.filename or "file", purpose, _read_seconds(retention), content)
 
 
 async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter, max_bytes: int) -> UploadFields:
@@ -130,14 +130,16 @@ class _IncomingForm:
         if self._file is None:
             raise BadUpload(NO_FILE, "file")
         self._decoder.decode(b"", final=True)
-        kept, purpose = (self._fields.get(name, b"").decode(errors="replace") for name in (KEPT_FIELD, "purpose"))
-        return UploadFields(self._file.filename or "file", purpose, _read_seconds(kept))
+        retention, purpose = (
+            self._fields.get(name, b"").decode(errors="replace") for name in (EXPIRY_FIELD, "purpose")
+        )
+        return UploadFields(self._file.filename or "file", purpose, _read_seconds(retention))
 
 
 def _read_seconds(text: str) -> int | None:
     """The seconds for which a file is kept; None for an empty text. Raises BadUpload."""
     if text and not (text.isdecimal() and len(text) <= MAX_SECONDS_DIGITS):
-        raise BadUpload(f"{KEPT_FIELD} must be a number of up to {MAX_SECONDS_DIGITS} digits.", "expires_after")
+        raise BadUpload(f"{EXPIRY_FIELD} must be a number of up to {MAX_SECONDS_DIGITS} digits.", "expires_after")
     return int(text) if text else None
 
 

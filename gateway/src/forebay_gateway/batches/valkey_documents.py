@@ -80,6 +80,6 @@ class ValkeyDocumentStore(DocumentStore):
     async def expire_documents(self) -> None:
         await self._scripts.run("expire_documents")
 
-    async def settle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait for all running calls, so that the client can be closed."""
-        await self._scripts.settle()
+        await self._scripts.wait_until_idle()

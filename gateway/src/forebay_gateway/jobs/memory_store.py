@@ -225,7 +225,7 @@ class MemoryJobStore(JobStore):
         counts.completed += state is State.COMPLETED
         counts.failed += state.retryable
         job.state, job.error, job.finished = state, error, self._now()
-        self._expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
+        self._expire(job, min(job.submission.retention, job.created + job.submission.ttl - self._now()))
         self._notify_watchers(job.id)
         if job.submission.webhook:
             webhook = self._webhooks[job.id] = _Webhook(job)

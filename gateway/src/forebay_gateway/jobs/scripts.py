@@ -56,7 +56,7 @@ class Scripts:
         self._asking: set[asyncio.Future[Any]] = set()
         self.trouble = ""
 
-    async def settle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait for all running calls, so that the client can be closed."""
         await asyncio.gather(*self._asking, return_exceptions=True)
 

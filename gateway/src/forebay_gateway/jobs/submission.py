@@ -49,7 +49,7 @@ class Submission:
         input: its JSON.
         timeout: seconds that it may run.
         ttl: seconds from now after which it is deleted in any state.
-        kept: seconds for which its result is kept.
+        retention: seconds for which its result is kept.
         low: whether it has low priority: it neither starts nor scales an endpoint.
         webhook: the URL that is notified of its end; "" for none.
     """
@@ -57,7 +57,7 @@ class Submission:
     input: str
     timeout: float
     ttl: float
-    kept: float
+    retention: float
     low: bool
     webhook: str
 
@@ -94,7 +94,7 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
         input=str(memoryview(content.input), "utf-8", "replace"),
         timeout=_seconds(policy.get("executionTimeout"), "policy.executionTimeout", _TIMEOUT),
         ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
-        kept=RUNSYNC_RETENTION if sync else RUN_RETENTION,
+        retention=RUNSYNC_RETENTION if sync else RUN_RETENTION,
         low=_flag(policy, "lowPriority"),
         webhook=_url(_read_small(content.webhook, "webhook")),
     )

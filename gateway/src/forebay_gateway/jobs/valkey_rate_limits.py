@@ -94,7 +94,7 @@ class ValkeyRateLimits(RateLimits):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._scripts.settle()
+        await self._scripts.wait_until_idle()
 
     @asynccontextmanager
     async def admit(self, key: EndpointKey, operation: str, pods: int) -> AsyncIterator[float]:

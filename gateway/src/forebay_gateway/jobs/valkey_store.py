@@ -79,7 +79,7 @@ class ValkeyJobStore(JobStore):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._scripts.settle()
+        await self._scripts.wait_until_idle()
         await self._client.aclose()
 
     @property
@@ -97,7 +97,7 @@ class ValkeyJobStore(JobStore):
             "endpoint": format_key(key),
             "timeout": submission.timeout,
             "ttl": round(submission.ttl * 1000),
-            "kept": round(submission.kept * 1000),
+            "kept": round(submission.retention * 1000),
             "low": int(submission.low),
             "webhook": submission.webhook,
             "api_key": self._cipher.encrypt(api_key, _owner(key, job_id)),
@@ -301,7 +301,7 @@ class ValkeyJobStore(JobStore):
             input=given,
             timeout=float(known["timeout"]),
             ttl=int(known["ttl"]) / 1000,
-            kept=int(known["kept"]) / 1000,
+            retention=int(known["kept"]) / 1000,
             low=known["low"] == "1",
             webhook=known["webhook"],
         )

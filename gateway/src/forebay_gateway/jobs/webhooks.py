@@ -170,9 +170,9 @@ class Webhooks:
         except Exception as error:
             logger.exception("the webhook of job %s", delivery.job.id)
             trouble = repr(error)
-        await retry_until_available(partial(self._settle, delivery, trouble))
+        await retry_until_available(partial(self._end_attempt, delivery, trouble))
 
-    async def _settle(self, delivery: Delivery, trouble: str) -> None:
+    async def _end_attempt(self, delivery: Delivery, trouble: str) -> None:
         """End a delivery, or make it due again where another attempt is left. `trouble` is "" where it was
         delivered."""
         if trouble and self._closing:

@@ -130,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
             ANSWERS.labels("left").inc()
             self._task.cancel()
         self.drop_body()
-        self._keep_unsent(0)
+        self._reserve_unsent(0)
         self._quota.release()
 
     def data_received(self, data: bytes) -> None:
@@ -163,13 +163,13 @@ class ClientConnection(asyncio.Protocol):
         self._writing.begin()
         if self._upstream:
             self._upstream.reader.pause(SLOW_CLIENT)
-        if not self._keep_unsent(self._transport.get_write_buffer_size() + 4 * SOCKET_BUFFER):
+        if not self._reserve_unsent(self._transport.get_write_buffer_size() + 4 * SOCKET_BUFFER):
             self._transport.abort()
 
     def resume_writing(self) -> None:
         self._slow = False
         self._taken.set()
-        self._keep_unsent(0)
+        self._reserve_unsent(0)
         if self._upstream:
             self._upstream.reader.release(SLOW_CLIENT)
 
@@ -220,7 +220,7 @@ class ClientConnection(asyncio.Protocol):
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
         headers = ((request_id.HEADER, self._request_id), *headers)
         head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
-        if len(body) > UNCOUNTED_BYTES and not self._keep_unsent(len(body)):
+        if len(body) > UNCOUNTED_BYTES and not self._reserve_unsent(len(body)):
             self.fail(errors.TOO_MANY)
             return
         ANSWERS.labels(str(status)).inc()
@@ -295,7 +295,7 @@ class ClientConnection(asyncio.Protocol):
             self._body.resize(0)
         self._reader.body = bytearray()
 
-    def _keep_unsent(self, size: int) -> bool:
+    def _reserve_unsent(self, size: int) -> bool:
         """Reserve `size` bytes that wait for the client. Returns whether there is room for them."""
         return self._unsent is None or self._unsent.resize(size)
 

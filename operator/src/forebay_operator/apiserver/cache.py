@@ -92,11 +92,11 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
     """The objects of one kind, by the endpoint that they belong to. Each access unpacks them again."""
 
     def __init__(self) -> None:
-        self._kept: dict[EndpointKey, CachedObject] = {}
+        self._objects: dict[EndpointKey, CachedObject] = {}
         self._names: dict[EndpointKey, set[EndpointKey]] = {}
 
     def __getitem__(self, key: EndpointKey) -> list[Manifest]:
-        return [json.loads(self._kept[name].packed) for name in self._names[key]]
+        return [json.loads(self._objects[name].packed) for name in self._names[key]]
 
     def __iter__(self) -> Iterator[EndpointKey]:
         return iter(self._names)
@@ -107,28 +107,28 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
     @property
     def names(self) -> Set[EndpointKey]:
         """Namespace and name of every object in the store: a live view."""
-        return self._kept.keys()
+        return self._objects.keys()
 
     def uids(self) -> dict[EndpointKey, str]:
         """The uid of every object, by namespace and name."""
-        return {name: cached.uid for name, cached in self._kept.items()}
+        return {name: cached.uid for name, cached in self._objects.items()}
 
     def put(self, new: CachedObject) -> EndpointKey | None:
         """Store an object. Returns the endpoint that it belongs to, or None where nothing has changed for it."""
-        before = self._kept.get(new.name)
+        before = self._objects.get(new.name)
         if before and before.owner != new.owner:
             self.drop(new.name)
-        self._kept[new.name] = new
+        self._objects[new.name] = new
         if new.owner:
             self._names.setdefault(new.owner, set()).add(new.name)
         return None if before and (before.uid, before.news) == (new.uid, new.news) else new.owner
 
     def drop(self, name: EndpointKey, uid: str | None = None) -> EndpointKey | None:
         """Remove an object, unless another one has its name now. Returns the endpoint that it belonged to."""
-        cached = self._kept.get(name)
+        cached = self._objects.get(name)
         if cached is None or uid not in (None, cached.uid):
             return None
-        del self._kept[name]
+        del self._objects[name]
         if cached.owner:
             siblings = self._names[cached.owner]
             siblings.discard(name)

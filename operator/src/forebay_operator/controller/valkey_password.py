@@ -16,7 +16,7 @@ PASSWORD_CHECK_INTERVAL = 5.0
 """Seconds between two reads of the Secret, which is not watched."""
 
 
-async def keep_valkey_password(cluster: Cluster, namespace: str, service: str) -> None:
+async def ensure_valkey_password(cluster: Cluster, namespace: str, service: str) -> None:
     """Create the Secret whenever it is missing, until cancelled. An existing Secret is never changed."""
     while True:
         try:

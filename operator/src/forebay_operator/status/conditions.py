@@ -46,7 +46,7 @@ def assess(
     advised = "" if _sets(endpoint, REASONING_PARSER) else status.get("lastStart", {}).get("reasoningParser", "")
     conditions.append(_build_env_condition(observed.env_warnings, advised, endpoint.generation))
     conditions += [dict(condition) for condition in observed.conditions]
-    return {**status, "conditions": _keep_times(conditions, previous, now)}
+    return {**status, "conditions": _set_transition_times(conditions, previous, now)}
 
 
 def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
@@ -59,7 +59,7 @@ def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, n
     counts = {**_count(observed, wanted), **_describe_start(observed, readiness, previous)}
     conditions = _build_conditions(readiness, observed, wanted, generation)
     status = {**fields, **counts, "observedGeneration": generation}
-    return {**status, "conditions": _keep_times(conditions, previous, now)}
+    return {**status, "conditions": _set_transition_times(conditions, previous, now)}
 
 
 def is_mere_progress(before: Manifest, after: Manifest) -> bool:
@@ -151,7 +151,7 @@ def _condition(kind: str, value: bool, reason: str, message: str, generation: in
     }
 
 
-def _keep_times(conditions: list[Condition], previous: Manifest, now: datetime) -> list[Condition]:
+def _set_transition_times(conditions: list[Condition], previous: Manifest, now: datetime) -> list[Condition]:
     """Set the transition time of each condition: the previous one while the status stays the same, else `now`."""
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     for condition in conditions:

@@ -13,7 +13,7 @@ import uvloop
 from bench.relay.upstream import CHUNKS_PER_SECOND
 
 _TEXT = re.compile(rb"@(\d+):(\d+):(\d+) ")
-_LONGEST_TEXT = 64
+_MAX_TEXT = 64
 KEY = "bench-key-0123456789"
 
 
@@ -68,7 +68,7 @@ class Stream(asyncio.Protocol):
             elif stamp > self._steady:
                 self._measured.chunks.append(now - stamp)
             self._next += 1
-        self._rest = data[max(end, len(data) - _LONGEST_TEXT) :]
+        self._rest = data[max(end, len(data) - _MAX_TEXT) :]
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._next == self._count and b"[DONE]" in self._rest:

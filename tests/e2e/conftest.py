@@ -25,7 +25,7 @@ from tests.kubectl import Kubectl, Refused
 REGISTRY = "127.0.0.1:5000"
 """Where the stand-in for a registry is, for the kubelet."""
 
-MOST_LINES = 150
+MAX_LINES = 150
 """Of the logs that are shown beside a failure."""
 
 
@@ -45,7 +45,7 @@ def read_troubles() -> str:
         text = system.run("logs", "--selector=app.kubernetes.io/instance", "--prefix", "--since=10m", "--tail=-1")
     except (Refused, OSError, subprocess.TimeoutExpired) as error:
         return f"not to be had: {error}"
-    return "\n".join([line for line in text.splitlines() if " INFO " not in line][-MOST_LINES:])
+    return "\n".join([line for line in text.splitlines() if " INFO " not in line][-MAX_LINES:])
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from forebay_gateway.job_services import VALKEY_URL
 from forebay_gateway.jobs.receivers import read_namespaces, read_networks
 from forebay_gateway.process_limits import give_back_memory
 from forebay_gateway.settings import Limits
+from forebay_kube.name_list import read_names
 from forebay_kube.own_namespace import read_own_namespace
 
 LIMIT_OPTIONS = {
@@ -42,7 +43,7 @@ LIMIT_OPTIONS = {
     "connect_seconds": "seconds for the connection to a pod",
     "drain_seconds": "seconds that requests may go on after SIGTERM",
 }
-"""What settings.Limits can be set to, by flags and variables of these names."""
+"""The fields of settings.Limits that have a flag and a variable, with their help texts."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("namespace", own, "the operator's namespace, where the digests of keys are")
     add("home_namespace", "default", "namespace whose endpoints have their bare name as id")
     watched = "namespaces to watch, separated by commas; none means all"
-    add("watch_namespaces", "", watched, type=lambda text: [each for name in text.split(",") if (each := name.strip())])
+    add("watch_namespaces", "", watched, type=read_names)
     add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
     where = "where jobs are: in the memory of this one gateway, in Valkey for any number of gateways, or nowhere"
     add("jobs", "memory", where, choices=("memory", "valkey", "off"))
@@ -95,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _read_limit(name: str, text: str) -> float:
-    """Raises ArgumentTypeError."""
+    """Parse the value of a limit. Raises ArgumentTypeError."""
     kind = type(getattr(Limits, name))
     try:
         value: float = kind(text)
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     parsed = build_parser().parse_args(arguments)
     logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    gc.freeze()  # what is imported stays: collections need not look at it again
+    gc.freeze()  # imported modules are never freed, so the collector need not scan them
     give_back_memory()
     uvloop.run(run(parsed))
 

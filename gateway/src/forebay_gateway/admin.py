@@ -1,4 +1,4 @@
-"""The second port: probes, metrics, and what the operator's autoscaler asks for."""
+"""The ops port: probes, metrics, and the held requests for the operator's autoscaler. `app` opens it."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from forebay_kube.ops_port import serve_ops_port
 
 SINCE = time.time()
 
-REMEDY = "Of the chart's own Valkey `kubectl get pods,pvc` shows whether it runs and its claim is bound."
+VALKEY_REMEDY = "Of the chart's own Valkey `kubectl get pods,pvc` shows whether it runs and its claim is bound."
 
 
 def serve_ops(
@@ -32,7 +32,9 @@ def serve_ops(
         if reason := not_ready_because():
             return web.Response(status=503, text=f"{reason}\n")
         trouble = job_trouble()
-        return web.Response(text=f"ready, but not for jobs and files: {trouble}. {REMEDY}\n" if trouble else "ready\n")
+        return web.Response(
+            text=f"ready, but not for jobs and files: {trouble}. {VALKEY_REMEDY}\n" if trouble else "ready\n"
+        )
 
     async def held_requests(_: web.Request) -> web.Response:
         return web.json_response({"endpoints": held(), "reread": reread(), "since": SINCE})

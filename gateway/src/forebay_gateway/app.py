@@ -1,4 +1,4 @@
-"""Wires the parts of the gateway, and runs them until SIGTERM or SIGINT."""
+"""Wires the parts of the gateway, and runs them until SIGTERM or SIGINT. `__main__` calls it."""
 
 import argparse
 import asyncio
@@ -39,7 +39,7 @@ async def run(parsed: argparse.Namespace) -> None:
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
     limits = fit_connections(limits, raise_descriptors())
     client = open_valkey() if parsed.jobs == "valkey" else None
-    open_bucket(parsed, bytes)  # settings that cannot be end the process here
+    open_bucket(parsed, bytes)  # ends the process here where the settings are invalid
     stop = ShutdownSignal()
     api = await ApiClient.connect()
     async with ReadinessProbe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
@@ -104,7 +104,7 @@ class GatewayApp:
             await close(self._connections)
 
     async def _serve(self) -> None:
-        """Serve once the cluster is known: before that every key would be wrong, also those of jobs that were kept."""
+        """Serve once the watches are synced. Before that every key would be wrong, also those of stored jobs."""
         for each in self._watches:
             await each.synced.wait()
         if self._parsed.jobs != "off":
@@ -138,18 +138,18 @@ class GatewayApp:
         )
 
     def _backlog(self) -> Mapping[EndpointKey, Backlog]:
-        """The jobs of each endpoint now; none before there is a store."""
+        """The jobs of each endpoint now; empty before the store is open."""
         return self._jobs.backlog() if self._jobs else {}
 
     async def _wake(self, key: EndpointKey) -> None:
         await wake(self._api, key)
 
     def _not_ready_because(self) -> str:
-        """Why the gateway is not ready; empty if it is."""
+        """The reason why the gateway is not ready; "" while it is."""
         if self._handler.draining:
             return "draining"
         return "" if all(each.synced.is_set() for each in self._watches) else "reading the cluster"
 
     def _job_trouble(self) -> str:
-        """Why the store of jobs does not answer; "" while it does. Requests need no store, so the gateway is ready."""
+        """The reason why the job store does not answer; "" while it does. Other requests need no store."""
         return self._jobs.store.trouble if self._jobs else ""

@@ -1,4 +1,5 @@
-"""The parts for jobs and batches put together: where they are, what gives them to pods, what tells of their end."""
+"""Wires the parts for jobs and batches: stores, dispatcher, executor, batch processor, webhooks and APIs. `app` opens
+it."""
 
 import argparse
 import asyncio
@@ -18,7 +19,7 @@ from forebay_gateway.batches.document_store import DocumentStore, MemoryDocument
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.http_api import BatchApi
 from forebay_gateway.batches.processor import BatchProcessor
-from forebay_gateway.batches.upload import longest_upload
+from forebay_gateway.batches.upload import max_upload_seconds
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
 from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.balancer import Balancer
@@ -43,12 +44,12 @@ from forebay_gateway.metrics import JOB_DELAY, JOB_EXECUTION, JOBS, JOBS_WAITING
 from forebay_kube.endpoint_key import EndpointKey
 
 VALKEY_URL = "FOREBAY_GATEWAY_VALKEY_URL"
-"""A variable, and no argument: it has a password in it."""
+"""A variable and not an argument, because it contains a password."""
 
 
 @dataclass(frozen=True)
 class JobServices:
-    """What answers requests for jobs and batches, and what does them."""
+    """The APIs of jobs and batches, and the parts that run them."""
 
     store: JobStore
     api: JobApi
@@ -64,20 +65,20 @@ class JobServices:
         return self.store.backlog()
 
     def forget(self, key: EndpointKey) -> None:
-        """Drop what is kept for an endpoint that is gone, however long the store does not answer."""
+        """Delete the jobs and files of an endpoint that is gone, with retries while the store does not answer."""
         task = asyncio.create_task(self._forget(key))
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)
 
     async def drain(self) -> None:
-        """Begin no more jobs, and wait until those that run are over, and told to their webhooks."""
+        """Start no more jobs. Wait until the running ones are over and their webhooks are delivered."""
         self.worker.drain()
         self.dispatcher.drain()
         await self.executor.wait_until_idle()
         await self.webhooks.drain()
 
     async def close(self) -> None:
-        """Give up what is still to be forgotten; the store drops it when its time is over."""
+        """Cancel pending deletions. The store deletes these jobs and files when they expire."""
         for task in self._forgetting:
             task.cancel()
         await asyncio.gather(*self._forgetting, return_exceptions=True)
@@ -88,8 +89,8 @@ class JobServices:
 
 
 def open_valkey() -> valkey.Redis:
-    """A client of the Valkey whose URL is in the variable; it connects when it is asked. Ends the process where it is
-    none."""
+    """A client for the URL in the variable. It connects at its first call. Ends the process where the URL is
+    invalid."""
     try:
         return connect(os.environ.get(VALKEY_URL, ""))
     except ValueError as error:
@@ -100,7 +101,7 @@ def open_valkey() -> valkey.Redis:
 async def _open(
     parsed: argparse.Namespace, client: valkey.Redis | None, cipher: KeyCipher
 ) -> AsyncIterator[tuple[JobStore, RateLimits, DocumentStore]]:
-    """Where jobs and files are kept and requests are counted: in Valkey where there is a client of it, or in memory."""
+    """Open the stores of jobs, rate limits and documents: in Valkey where there is a client, else in memory."""
     share, budgets = parsed.namespace_share, (parsed.files_bytes, parsed.namespace_share, parsed.bucket_bytes)
     if client is None:
         yield MemoryJobStore(parsed.jobs_bytes, share), MemoryRateLimits(), MemoryDocumentStore(*budgets)
@@ -108,14 +109,14 @@ async def _open(
     async with ValkeyJobStore(client, cipher, parsed.jobs_bytes, share) as store, ValkeyRateLimits(client) as rates:
         documents = ValkeyDocumentStore(client, *budgets)
         yield store, rates, documents
-        await documents.settle()
+        await documents.wait_until_idle()
 
 
 def open_bucket(parsed: argparse.Namespace, secret: Callable[[], bytes]) -> Bucket | None:
-    """The bucket for files; None where there is none. Ends the process where the settings cannot be.
+    """Open the bucket for files; None where none is configured. Ends the process where the settings are invalid.
 
-    Each installation has a folder of its own, named by its secret, so that none deletes what is another's. Before the
-    operator has made that there is no folder, and the bucket does not answer.
+    Each installation has its own folder, with a name from its secret, so that it cannot delete another's objects.
+    Before the operator has created the secret the folder is unknown, and the bucket raises Unavailable.
     """
     if not parsed.files_bucket:
         return None
@@ -134,14 +135,14 @@ def open_bucket(parsed: argparse.Namespace, secret: Callable[[], bytes]) -> Buck
 
 
 def _find_folder(secret: Callable[[], bytes]) -> str | None:
-    """The folder of this installation; None before its secret is known."""
+    """The name of this installation's folder; None before its secret is known."""
     known = secret()
     return hashlib.sha256(b"forebay: folder of files " + known).hexdigest()[:16] if known else None
 
 
 @asynccontextmanager
 async def _reaping(files: FileStore, upload_seconds: float) -> AsyncIterator[None]:
-    """Keep the bucket free of what belongs to no file until the context ends. No upload takes longer than that."""
+    """Delete orphaned objects in the bucket until the context ends. `upload_seconds`: the maximum time of an upload."""
     if files.bucket is None:
         yield
         return
@@ -165,18 +166,18 @@ async def open_job_services(
     answers: Quota,
     scheduler: FairScheduler,
 ) -> AsyncIterator[JobServices]:
-    """Take jobs and batches and have pods do them until the context ends."""
+    """Open the services for jobs and batches, and run them until the context ends."""
     cipher = KeyCipher(keys.secret)
     receivers = Receivers(parsed.webhook_networks, parsed.webhook_namespaces)
     bucket = open_bucket(parsed, keys.secret)
-    upload_seconds = longest_upload(parsed.file_bytes, parsed.body_seconds, parsed.bucket_seconds)
+    upload_seconds = max_upload_seconds(parsed.file_bytes, parsed.body_seconds, parsed.bucket_seconds)
     async with (
         _open(parsed, client, cipher) as (store, rates, documents),
         _reaping(files := FileStore(documents, bucket), upload_seconds),
         Webhooks(store, answers, scheduler, receivers, share=parsed.namespace_share) as webhooks,
         JobExecutor(store, balancer, answers, scheduler) as executor,
         Dispatcher(store, directory, balancer, activator, executor) as dispatcher,
-        BatchProcessor(files, store, cipher, scheduler, answers, longest_line=parsed.body_bytes) as worker,
+        BatchProcessor(files, store, cipher, scheduler, answers, max_line_bytes=parsed.body_bytes) as worker,
     ):
         api = JobApi(store, directory, answers, scheduler, rates)
         batches = BatchApi(
@@ -184,7 +185,7 @@ async def open_job_services(
             worker,
             answers,
             scheduler,
-            most_file_bytes=parsed.file_bytes,
+            max_file_bytes=parsed.file_bytes,
             upload_seconds=upload_seconds,
         )
         services = JobServices(store, api, batches, worker, dispatcher, executor, webhooks)

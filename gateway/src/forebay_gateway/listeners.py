@@ -1,4 +1,4 @@
-"""The ports: the shared one, and one for each endpoint that the slices name. They come and go as the slices do."""
+"""Listens on the shared port and on one port for each endpoint, as the slices say. `app` runs it."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ Accept = Callable[[EndpointKey | None], ClientConnection]
 
 
 class Listeners:
-    """What is listened on. `wanted` gives the endpoints' ports as they should be now."""
+    """The open listeners. `wanted` returns the endpoints' ports that should be open now."""
 
     def __init__(self, accept: Accept, wanted: Callable[[], Mapping[int, EndpointKey]]) -> None:
         self._accept = accept
@@ -25,15 +25,15 @@ class Listeners:
         self._open: dict[int, tuple[EndpointKey | None, asyncio.Server]] = {}
 
     def change(self) -> None:
-        """The wanted ports may be others now."""
+        """Check the wanted ports again, because they may have changed."""
         self._changed.set()
 
     async def open_shared(self, port: int) -> None:
-        """Listen for requests to all endpoints. Raises OSError where that can't be."""
+        """Listen on the shared port, for requests to all endpoints. Raises OSError where that fails."""
         self._open[port] = (None, await self._listen(port, None))
 
     async def run(self) -> None:
-        """Follow the wanted ports, for ever."""
+        """Open and close ports as wanted, forever."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -50,7 +50,7 @@ class Listeners:
                         logger.error("port %d of %s/%s cannot be listened on: %s", port, *key, error)
 
     def close(self) -> None:
-        """Take no new connections."""
+        """Accept no new connections."""
         for _, server in self._open.values():
             server.close()
         self._open.clear()

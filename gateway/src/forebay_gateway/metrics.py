@@ -1,4 +1,4 @@
-"""What Prometheus is told of the gateway. None of it grows with the number of endpoints."""
+"""Prometheus metrics of the gateway. Their number does not grow with the number of endpoints."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

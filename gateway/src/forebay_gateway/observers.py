@@ -1,4 +1,4 @@
-"""Telling others of an event without knowing them."""
+"""Callbacks for events, so that a module can notify others without importing them."""
 
 from collections.abc import Callable
 from typing import Generic, ParamSpec
@@ -7,16 +7,16 @@ P = ParamSpec("P")
 
 
 class Observers(Generic[P]):
-    """The callbacks of one kind of event, which gets the arguments P."""
+    """The callbacks of one kind of event. Each gets the arguments P."""
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[P, object]] = []
 
     def add(self, callback: Callable[P, object]) -> None:
-        """Have it called at each event from now on, after those that were added before."""
+        """Add a callback. Callbacks are called in the order in which they were added."""
         self._callbacks.append(callback)
 
     def notify(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call all of them."""
+        """Call all callbacks."""
         for callback in self._callbacks:
             callback(*args, **kwargs)

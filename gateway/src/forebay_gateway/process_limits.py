@@ -1,4 +1,4 @@
-"""Limits of the operating system for this process: open files, and memory that glibc keeps."""
+"""Adjusts the operating system's limits of this process: open files, and memory that glibc keeps. `app` calls it."""
 
 import ctypes
 import dataclasses
@@ -11,35 +11,35 @@ from forebay_gateway.settings import Limits
 logger = logging.getLogger(__name__)
 
 OTHER_DESCRIPTORS = 512
-"""Open files for all but clients and their pods: watches, jobs, Valkey, webhooks, the ports that are listened on."""
+"""Open files for everything except clients and their pods: watches, jobs, Valkey, webhooks, listeners."""
 
-LEAST_CONNECTIONS = 128
+MIN_CONNECTIONS = 128
 
-MOST_DESCRIPTORS = 1 << 20
-"""Linux' own limit for a process, where nothing else is said (fs.nr_open)."""
+MAX_DESCRIPTORS = 1 << 20
+"""Linux's own limit for a process by default (fs.nr_open)."""
 
 M_MMAP_THRESHOLD, LARGE_PIECE = -3, 1 << 20
-"""A number of glibc's malloc.h, and bytes."""
+"""The option's number in glibc's malloc.h, and its value in bytes."""
 
 
 def raise_descriptors() -> int:
     """Raise the soft limit of open files to the hard one, and return it: a container may begin with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
 
 
 def fit_connections(limits: Limits, descriptors: int) -> Limits:
-    """The limits, with no more connections than there are descriptors for: one for the client and one for the pod.
+    """Reduce the limit of connections to the available descriptors: one for the client and one for the pod.
 
-    Raises SystemExit where that would be hardly any.
+    Raises SystemExit where fewer than MIN_CONNECTIONS would be left.
     """
     fitting = (descriptors - OTHER_DESCRIPTORS) // 2
-    if fitting < LEAST_CONNECTIONS:
+    if fitting < MIN_CONNECTIONS:
         raise SystemExit(
-            f"a gateway needs {OTHER_DESCRIPTORS + 2 * LEAST_CONNECTIONS} open files, and may have {descriptors}: "
+            f"a gateway needs {OTHER_DESCRIPTORS + 2 * MIN_CONNECTIONS} open files, and may have {descriptors}: "
             "raise the limit (ulimit -n, or LimitNOFILE of the container runtime)"
         )
     if fitting >= limits.connections:
@@ -49,7 +49,9 @@ def fit_connections(limits: Limits, descriptors: int) -> Limits:
 
 
 def give_back_memory() -> None:
-    """Have glibc give large pieces of memory back to the system once they are free. By itself it keeps pieces of up to
-    32 MiB for the next time, behind what still is in use (mallopt(3), M_MMAP_THRESHOLD)."""
-    with suppress(OSError, AttributeError):  # it is no glibc
+    """Make glibc return large blocks of memory to the system once they are free.
+
+    By default it keeps blocks of up to 32 MiB behind memory that is in use (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_PIECE)

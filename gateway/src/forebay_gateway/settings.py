@@ -1,4 +1,4 @@
-"""What can be set, with its defaults."""
+"""The gateway's limits with their defaults. `__main__` has a flag and a variable for each."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -10,29 +10,29 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """How much the gateway takes on, and for how long.
+    """The limits of one gateway.
 
     Attributes:
-        head_bytes, head_seconds: of a request's head, from the first byte of the connection on.
-        body_bytes, body_seconds: of a request's body.
-        namespace_share: of what the others leave free of a budget, so much may be used by one namespace.
-        connections: clients at once.
-        unknown_connections, unknown_per_source: those that have not shown a valid key yet, of all and of one address.
+        head_bytes, head_seconds: size and time of a request's head, from the opening of the connection on.
+        body_bytes, body_seconds: size and time of a request's body.
+        namespace_share: the part of what the others leave free of a budget that one namespace may use.
+        connections: concurrent clients.
+        unknown_connections, unknown_per_source: concurrent clients without a valid key, in all and of one address.
         trusted_proxies: networks of proxies, whose addresses stand for many clients.
         held, held_per_endpoint: requests that wait for a pod.
-        kept_bytes: in memory: bodies until a pod has taken them, answers until a client has, outputs of jobs until they
-            are stored.
-        jobs_bytes: inputs and outputs of jobs, in memory or in Valkey.
-        files_bytes: files and results of batches, there too.
-        file_bytes: of one file in the bucket.
-        bucket_bytes: files and results of batches in the bucket.
-        bucket_seconds: for the bucket to answer a request, with all tries.
-        write_seconds: for a client, or a pod, to take anything of what is written to it.
-        hold_seconds: how long a request waits for a pod.
-        patience_seconds: how long a streamed request waits like any other, before it gets its 200 and comments.
-        heartbeat_seconds: from one comment to the next.
-        connect_seconds: for the connection to a pod.
-        drain_seconds: how long running and held requests may go on after SIGTERM.
+        kept_bytes: bytes in memory: bodies until a pod has taken them, answers until a client has taken them, outputs
+            of jobs until they are stored.
+        jobs_bytes: bytes of inputs and outputs of jobs, in memory or in Valkey.
+        files_bytes: bytes of files and results of batches, in memory or in Valkey.
+        file_bytes: bytes of one file in the bucket.
+        bucket_bytes: bytes of files and results of batches in the bucket.
+        bucket_seconds: time for a request to the bucket, with all retries.
+        write_seconds: time in which a client or a pod must take some bytes.
+        hold_seconds: time that a request waits for a pod.
+        patience_seconds: time that a streamed request waits before it gets its 200 and comments.
+        heartbeat_seconds: time from one comment to the next.
+        connect_seconds: time for the connection to a pod.
+        drain_seconds: time that running and held requests have after SIGTERM.
     """
 
     head_bytes: int = 32 << 10

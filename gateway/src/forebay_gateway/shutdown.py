@@ -1,4 +1,4 @@
-"""The end of the process: the signal, the drain of requests and jobs, and the last connections."""
+"""The shutdown of the process: the signal, the drain of requests and jobs, and the last connections. `app` calls it."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from forebay_gateway.proxy.client_connection import ClientConnection
 logger = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 1.0
-"""Seconds that clients have to take what was written to them before the process ends."""
+"""Seconds that clients have to take their last bytes before the process ends."""
 
 CLOSING_INTERVAL = 0.01
 
@@ -33,7 +33,7 @@ class ShutdownSignal:
         await self._again.wait()
 
     def failed(self, task: asyncio.Task[None]) -> None:
-        """To be called when a task of the gateway's own ends, which none does by itself."""
+        """Handle the end of one of the gateway's own tasks. None of them ends without a failure or a cancellation."""
         if not task.cancelled() and (error := task.exception()):
             logger.critical("a part of the gateway failed", exc_info=error)
             self.error = error
@@ -47,7 +47,7 @@ class ShutdownSignal:
 async def drain(
     connections: Collection[ClientConnection], jobs: JobServices | None, seconds: float, stop: ShutdownSignal
 ) -> None:
-    """Let the requests and jobs that are there end; what still is there after `seconds` is told so, or put back."""
+    """Wait for up to `seconds` until the current requests and jobs have ended."""
     busy = [each for each in connections if each.busy]
     logger.info("shutting down: waiting up to %g s for %d requests", seconds, len(busy))
     again = asyncio.create_task(stop.wait_again())
@@ -58,8 +58,10 @@ async def drain(
 
 
 async def close(connections: Set[ClientConnection]) -> None:
-    """Close the connections that are left. The loop may add more in its next rounds: those that were accepted just
-    before the listeners closed. A client whose request is unanswered gets the error for a gateway that shuts down."""
+    """Close the remaining connections. A client whose request is unanswered gets the error for a shutdown.
+
+    The loop may still add connections that were accepted just before the listeners closed.
+    """
     cancelled: set[ClientConnection] = set()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CLOSING_SECONDS

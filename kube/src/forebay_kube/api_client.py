@@ -1,4 +1,7 @@
-"""The client of the API server: credentials, time-outs, retries after 429, errors, and watches."""
+"""The HTTP client for the API server: credentials, time-outs, retries after 429, errors, and watches.
+
+The operator and the gateway use it.
+"""
 
 import asyncio
 import json
@@ -13,13 +16,13 @@ from kubernetes.aio import client, config
 logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 30
-"""Seconds that the API server has for an answer."""
+"""Seconds for an answer of the API server."""
 
 WATCH_TIMEOUT = 300
 """Seconds after which the API server ends a watch. The next watch continues from the last version."""
 
 MAX_RETRIES, MAX_RETRY_DELAY = 3, 10.0
-"""How often one request is retried after 429, and the most seconds before each retry, whatever Retry-After says."""
+"""Retries of one request after 429, and the maximum seconds before each retry, whatever Retry-After says."""
 
 
 class ApiServerError(Exception):
@@ -28,7 +31,7 @@ class ApiServerError(Exception):
     Attributes:
         status: the HTTP status, 0 when there was no answer.
         reason: the reason in Kubernetes' own CamelCase, such as AlreadyExists; may be empty.
-        message: the API server's own sentence.
+        message: the API server's own message.
     """
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -40,12 +43,15 @@ class ApiServerError(Exception):
 
 Connect = Callable[[], Awaitable[client.ApiClient]]
 Observe = Callable[[str, str, int], None]
-"""Is given the method, the resource and the HTTP status of each request besides watches; status 0: no answer."""
+"""Is called with the method, the resource and the HTTP status of each request except watches. Status 0: no answer."""
 
 
 class ApiClient:
-    """A connection to the API server. When the server shows a certificate of another CA than before, the connection is
-    opened again, and the file of CAs is read again."""
+    """A connection to the API server.
+
+    Where the server has a certificate from another CA than before, the connection is opened again with the current file
+    of CAs.
+    """
 
     def __init__(
         self, api: client.ApiClient, connect: Connect | None = None, observe: Observe = lambda *_: None
@@ -62,7 +68,7 @@ class ApiClient:
     async def close(self) -> None:
         """Abort all connections, including those of running requests and watches.
 
-        Call it before you cancel these: cancelling starts a TLS shutdown, which would still be open when the loop ends.
+        Call it before you cancel them: cancelling starts a TLS shutdown, which may not be over when the loop ends.
         """
         await self._api.close()
 
@@ -76,7 +82,7 @@ class ApiClient:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Any:
-        """Send a request, and return the JSON of the answer. After 429 it is retried when the API server says.
+        """Send a request, and return the JSON of the answer. After 429 it is retried at the time in Retry-After.
 
         Raises:
             ApiServerError: the API server refused, or did not answer.
@@ -93,15 +99,15 @@ class ApiClient:
             raise _read_error(code, data)
         try:
             return json.loads(data)
-        except ValueError as error:  # of a proxy before the API server
+        except ValueError as error:  # such as the page of a proxy in front of the API server
             raise ApiServerError(0, "Unreadable", f"the API server's answer is no JSON: {error}") from error
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
         """The events of a watch until the API server ends it. Raises ApiServerError."""
-        asked = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_TIMEOUT)}
+        full_query = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_TIMEOUT)}
         headers = {"Accept": "application/json"}
         seconds = WATCH_TIMEOUT + REQUEST_TIMEOUT
-        response = (await self._send("GET", path, None, query=asked, headers=headers, seconds=seconds)).response
+        response = (await self._send("GET", path, None, query=full_query, headers=headers, seconds=seconds)).response
         rest = b""
         try:
             if response.status >= 400:
@@ -111,8 +117,8 @@ class ApiClient:
                 for line in lines:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
-                        told = event["object"]
-                        raise ApiServerError(told.get("code", 0), told.get("reason", ""), told.get("message", ""))
+                        status = event["object"]
+                        raise ApiServerError(status.get("code", 0), status.get("reason", ""), status.get("message", ""))
                     yield event
         except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ApiServerError(0, "Unreachable", f"the watch broke off: {error!r}") from error
@@ -160,7 +166,7 @@ class ApiClient:
 
 
 async def _connect() -> client.ApiClient:
-    # aiohttp asks a thread for proxies and .netrc before each request that trusts the environment
+    # trust_env: with it aiohttp reads proxies and .netrc in a thread before each request
     configuration = client.Configuration(
         connection_pool_maxsize=0,  # no bound, as each watch holds a connection
         client_session_kwargs={"trust_env": False},
@@ -177,14 +183,17 @@ def _unreachable(error: Exception) -> ApiServerError:
 
 
 def dump_yaml(content: Any) -> bytes:
-    """JSON that is YAML as well. That knows no surrogate pairs, so what needs one stands as it is; all else that is not
-    ASCII is escaped, as some of it YAML does not take or takes for the end of a line."""
+    """Serialize as JSON that is also valid YAML.
+
+    YAML has no surrogate pairs, so characters outside the Basic Multilingual Plane stay literal. Other non-ASCII
+    characters are escaped, because YAML rejects some of them or reads them as a line break.
+    """
     text = json.dumps(content, ensure_ascii=False)
-    return re.sub("[\x7f-\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+    return re.sub("[\x7f-\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
 def resource_of(path: str) -> str:
-    """The resource that a path is of, such as deployments or inferenceendpoints/status; the path itself for others."""
+    """The resource of a path, such as deployments or inferenceendpoints/status. Without a namespace: its last part."""
     parts = path.strip("/").split("/")
     if "namespaces" not in parts:
         return parts[-1]
@@ -198,18 +207,20 @@ def _read_retry_delay(retry_after: str | None) -> float:
 
 
 def _read_message(answer: Mapping[str, Any]) -> str:
-    """The API server's sentence. Several causes it tells in another order each time, so a status with them would be
-    written for ever: here they are sorted."""
+    """The API server's message, with sorted causes.
+
+    The API server lists several causes in a random order. A status with them would change at each pass.
+    """
     message = str(answer.get("message", ""))
     causes = (answer.get("details") or {}).get("causes") or []
-    told = sorted(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
+    listed = sorted(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
     begin, bracket, rest = message.partition(": [")
-    return f"{begin}: [{', '.join(told)}]" if bracket and rest.endswith("]") and len(told) > 1 else message
+    return f"{begin}: [{', '.join(listed)}]" if bracket and rest.endswith("]") and len(listed) > 1 else message
 
 
 def _read_error(status: int, data: bytes) -> ApiServerError:
     try:
         answer = json.loads(data)
         return ApiServerError(status, str(answer.get("reason", "")), _read_message(answer))
-    except (ValueError, AttributeError):  # no JSON, or no object: a proxy's page
+    except (ValueError, AttributeError):  # not a JSON object, such as a proxy's page
         return ApiServerError(status, "", data.decode(errors="replace")[:500] or f"HTTP status {status}")

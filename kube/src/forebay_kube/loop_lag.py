@@ -1,4 +1,4 @@
-"""How late an event loop is. While one step of it takes long, everything else in the process waits."""
+"""Measures how late an event loop is. While one step of the loop takes long, everything else in the process waits."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ class LoopLag:
     """Two histograms: the lag, and the part of it that is CPU time of the loop's own thread.
 
     Args:
-        prefix: of their names.
+        prefix: the prefix of their names.
         interval: seconds between two samples.
     """
 

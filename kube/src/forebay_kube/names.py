@@ -1,4 +1,4 @@
-"""Names on which operator and gateway agree."""
+"""Names that operator and gateway share."""
 
 GROUP = "forebay.dev"
 VERSION = "v1alpha1"
@@ -8,15 +8,15 @@ PLURAL = "inferenceendpoints"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "forebay"
 MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
-"""Selects the children of endpoints, and the slices of Kubernetes for their Services, which inherit the labels."""
+"""Selects the children of endpoints, and Kubernetes' slices of their Services, which inherit the labels."""
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 SLICE_MANAGER = f"gateway.{GROUP}"
-"""On the slices that lead to the gateways. They tell the port of each endpoint there."""
+"""The manager of the slices that lead to the gateways. They have the port of each endpoint at the gateways."""
 
 KUBERNETES_SLICE_MANAGER = "endpointslice-controller.k8s.io"
-"""On the slices of pods. Kubernetes corrects what others write into them."""
+"""The manager of the slices of pods. Kubernetes corrects changes by others."""
 
 GATEWAY_PORTS = range(20000, 30000)
 """Ports of the gateways, one for each endpoint of the cluster."""
@@ -24,4 +24,4 @@ GATEWAY_PORTS = range(20000, 30000)
 DIGEST_KEY_SECRET = "forebay-gateway"
 DIGEST_KEY_ENTRY = "digest-key"
 DIGEST_SECRETS = tuple(f"forebay-gateway-keys-{digit:x}" for digit in range(16))
-"""In the namespace of the operator: the key under which API keys are digested, and the digests."""
+"""Secrets in the operator's namespace: the key for the digests of API keys, and the digests."""

@@ -1,4 +1,4 @@
-"""The port of a process for probes, metrics and what others of ours ask it."""
+"""The ops port of a process: probes, metrics, and requests from other parts of Forebay."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager

@@ -8,9 +8,10 @@ from typing import Any
 
 import uvloop
 
+from forebay_kube.name_list import read_names
 from forebay_kube.own_namespace import read_own_namespace
 from forebay_operator.app import Operator
-from forebay_operator.arguments import read_boolean, read_cidrs, read_names, read_peers, read_share
+from forebay_operator.arguments import read_boolean, read_cidrs, read_peers, read_share
 from forebay_operator.controller.workers import RESYNC_INTERVAL
 from forebay_protocol.pod import OPS_PORT
 
@@ -78,8 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def shorten_kopf(record: logging.LogRecord) -> bool:
-    """Leave the lines of code out of what kopf logs: its watches end by what passes, and the message tells it. That it
-    minds no signals in a thread is as it should be."""
+    """Remove tracebacks from kopf's log records: its watches end with transient errors, and the message names them.
+
+    It also drops the record that kopf ignores signals, which is intended in a thread.
+    """
     if record.name.startswith("kopf."):
         record.exc_info = None
         return not record.msg.startswith("OS signals are ignored")

@@ -1,4 +1,4 @@
-"""Wires the parts of the operator, and runs them while it leads."""
+"""Wires the parts of the operator, and runs them while it leads. `__main__` calls it."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ from forebay_operator.apiserver.leader_election import Candidate
 from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import StatusWriter
-from forebay_operator.controller.valkey_password import keep_valkey_password
+from forebay_operator.controller.valkey_password import ensure_valkey_password
 from forebay_operator.controller.workers import (
     WORKERS,
     purge_deleted,
@@ -47,11 +47,11 @@ T = TypeVar("T")
 
 LEASE_NAME = "forebay-operator"
 CONNECT_RETRY_INTERVAL = 2.0
-"""Seconds between two questions to an API server that does not answer yet."""
+"""Seconds between two requests to an API server that does not answer yet."""
 
 
 class Operator:
-    """The process: it stands by until the lease is its own, then it leads."""
+    """The process. It stands by until it holds the lease, then it leads."""
 
     def __init__(self, parsed: argparse.Namespace) -> None:
         self._parsed = parsed
@@ -60,17 +60,17 @@ class Operator:
         self._leading: LeadingOperator | None = None
 
     def health(self) -> Health:
-        """What the probes are answered from."""
+        """The state for the probes."""
         if self._leading:
             return self._leading.health()
         return Health(leads=self._candidate is not None and self._candidate.is_leader)
 
     async def run(self) -> None:
-        """Wait until the lease is ours, then watch and reconcile until `stop` is set.
+        """Wait for the lease, then watch and reconcile until `stop` is set.
 
         Raises:
-            SystemExit: the CRD is not installed, or another has taken the lease. An operator that was the leader
-                starts again from the beginning, so that nothing of its work goes on.
+            SystemExit: the CRD is not installed, or another operator has taken the lease. A former leader starts as a
+                new process, so that none of its work goes on.
         """
         parsed, stop = self._parsed, self._stop
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,16 +82,16 @@ class Operator:
                     "the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true"
                 )
             async with asyncio.TaskGroup() as group:
-                # by each operator, as the one that leads may be of another release (docs/lifecycle.md)
-                password = group.create_task(self._keep_valkey_password(cluster))
+                # every operator does it, because the leader may belong to another release (docs/lifecycle.md)
+                password = group.create_task(self._ensure_valkey_password(cluster))
                 try:
                     await self._stand_by(cluster)
                 finally:
                     password.cancel()
 
-    async def _keep_valkey_password(self, cluster: Cluster) -> None:
+    async def _ensure_valkey_password(self, cluster: Cluster) -> None:
         if service := self._parsed.valkey_service:
-            await keep_valkey_password(cluster, self._parsed.namespace, service)
+            await ensure_valkey_password(cluster, self._parsed.namespace, service)
 
     async def _stand_by(self, cluster: Cluster) -> None:
         """Wait for the lease, then lead."""
@@ -104,17 +104,17 @@ class Operator:
         await self._lead(cluster, candidate)
 
     async def _lead(self, cluster: Cluster, candidate: Candidate) -> None:
-        """Run all parts until the stop, or until the lease is lost, which raises SystemExit."""
+        """Run all parts until the stop. Raises SystemExit where the lease is lost."""
         parsed = self._parsed
         source = EventSource(WorkQueue(tenant_of=itemgetter(0)), parsed.watch_namespaces)
-        keeping = asyncio.create_task(candidate.keep())
-        keeping.add_done_callback(lambda _: self._stop.set())
+        renewing = asyncio.create_task(candidate.keep_renewing())
+        renewing.add_done_callback(lambda _: self._stop.set())
         try:
             settings = build_settings(parsed, await _ask_patiently(cluster.get_minor_version))
             self._leading = LeadingOperator(parsed, settings, cluster, candidate, source)
             await self._leading.run(self._stop)
         finally:
-            keeping.cancel()
+            renewing.cancel()
             await candidate.release()
             await source.ended()
         if candidate.lost:
@@ -122,7 +122,7 @@ class Operator:
 
 
 def build_settings(parsed: argparse.Namespace, kubernetes_minor: int) -> Settings:
-    """What the command line says about the children of endpoints."""
+    """The settings for the children of endpoints, from the command line."""
     return Settings(
         gpu_image=parsed.gpu_image,
         cpu_image=parsed.cpu_image,
@@ -153,12 +153,12 @@ class LeadingOperator:
         self._source = source
         self._queue = source.queue
         self._synced = False
-        """Whether every endpoint that there was at the beginning has been reconciled."""
+        """Whether every endpoint that existed at the start has been reconciled."""
         self._namespaces = parsed.watch_namespaces
         self._resync_interval = parsed.resync_interval
         self._cache = build_cache(source.stores)
         self._seen = set[EndpointKey]()
-        """Endpoints that were reconciled once."""
+        """Endpoints that have been reconciled at least once."""
         self._failed: list[BaseException] = []
         self._events = EventRecorder(cluster.write_event)
         self._startup_poller = StartupPoller(self._queue.add, parsed.ops_port)
@@ -166,8 +166,8 @@ class LeadingOperator:
         self._digests: KeyDigestSync | None = None
         if service := parsed.gateway_service:
             self._gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
-            living = WatchedEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
-            self._digests = KeyDigestSync(cluster, parsed.namespace, living)
+            watched = WatchedEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
+            self._digests = KeyDigestSync(cluster, parsed.namespace, watched)
         self._slice_writer = SliceWriter(cluster, self._cache, self._gateways, self._digests, parsed.namespace_share)
         self._autoscaler = Autoscaler(cluster, self._gateways, self._events.record, self._queue.add, parsed.ops_port)
         self._reconciler = Reconciler(
@@ -182,7 +182,7 @@ class LeadingOperator:
         observe(self._queue, self._cache)
 
     def health(self) -> Health:
-        """What the probes are answered from."""
+        """The state for the probes."""
         stalled = self._queue.stalled_for() if self._candidate.is_leader else 0.0
         return Health(leads=True, synced=self._synced, stalled_seconds=stalled, trouble=self._source.trouble)
 
@@ -206,7 +206,7 @@ class LeadingOperator:
             raise SystemExit(1)
 
     def _always(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """What runs as long as this operator leads, whether the lease can be renewed now or not."""
+        """The tasks that run as long as this operator leads, also while it cannot renew the lease."""
         source = self._source
         return (
             source.run(),
@@ -220,14 +220,14 @@ class LeadingOperator:
         )
 
     async def _reconcile(self) -> None:
-        """Work once everything is in the cache."""
+        """Start the workers once the cache is complete."""
         await wait_for_cache(self._cluster, self._namespaces, self._source.stores)
         if self._gateways:
             await self._gateways.wait_until_known()
         await work_while_leading(self._candidate, self._queue, self._workers)
 
     def _workers(self) -> list[Coroutine[Any, Any, None]]:
-        """What writes to the API server, and pauses while the lease cannot be renewed."""
+        """The tasks that write to the API server. They pause while the lease cannot be renewed."""
         workers = [work(self._queue, self._reconciler, self._seen) for _ in range(WORKERS)]
         if self._digests:
             workers.append(self._digests.run())
@@ -237,7 +237,7 @@ class LeadingOperator:
         return [*workers, self._events.run(), self._autoscaler.run(), self._slice_writer.run()]
 
     async def _see_all(self) -> None:
-        """Report readiness once every endpoint was reconciled."""
+        """Report readiness once every existing endpoint has been reconciled."""
         await wait_until_seen(self._cluster, KIND, self._namespaces, self._seen)
         self._synced = True
 
@@ -248,7 +248,7 @@ class LeadingOperator:
 
 
 async def _first(waiting: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
-    """Wait for either; the result, or None when the stop came first."""
+    """Wait for the coroutine or the stop. Returns the result, or None where the stop came first."""
     tasks = asyncio.create_task(waiting), asyncio.create_task(stop.wait())
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -257,7 +257,8 @@ async def _first(waiting: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | No
 
 
 async def _ask_patiently(question: Callable[[], Awaitable[T]]) -> T:
-    """Ask the API server until it answers; it may be up later than we are, and says 403 until it knows our rights."""
+    """Repeat a request until the API server answers. It may start after the operator, and answers 403 until RBAC is
+    ready."""
     while True:
         try:
             return await question()

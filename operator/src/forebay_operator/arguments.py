@@ -1,21 +1,22 @@
-"""What the values of the command line's arguments may be."""
+"""Parsers for the values of the command line's arguments, for argparse. `__main__` uses them."""
 
 import argparse
 import json
 from ipaddress import ip_network
 
+from forebay_kube.name_list import read_names
 from forebay_operator.spec import Manifest
 
 
 def read_boolean(text: str) -> bool:
-    """true or false. Raises ArgumentTypeError for anything else."""
+    """Parse true or false. Raises ArgumentTypeError for anything else."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return text.lower() == "true"
 
 
 def read_cidrs(text: str) -> tuple[str, ...]:
-    """Networks such as 10.0.0.0/8, separated by commas. Raises ArgumentTypeError for what is none."""
+    """Parse networks such as 10.0.0.0/8, separated by commas. Raises ArgumentTypeError for anything else."""
     try:
         return tuple(str(ip_network(each)) for each in read_names(text))
     except ValueError as error:
@@ -23,7 +24,7 @@ def read_cidrs(text: str) -> tuple[str, ...]:
 
 
 def read_peers(text: str) -> tuple[Manifest, ...]:
-    """A JSON list of objects; none for "". Raises ArgumentTypeError for anything else."""
+    """Parse a JSON list of objects; "" is an empty list. Raises ArgumentTypeError for anything else."""
     try:
         peers = json.loads(text or "[]")
     except ValueError as error:
@@ -34,7 +35,7 @@ def read_peers(text: str) -> tuple[Manifest, ...]:
 
 
 def read_share(text: str) -> float:
-    """A part of something. Raises ArgumentTypeError for what is none."""
+    """Parse a number above 0 and up to 1. Raises ArgumentTypeError for anything else."""
     try:
         share = float(text)
     except ValueError:
@@ -42,8 +43,3 @@ def read_share(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and up to 1")
     return share
-
-
-def read_names(text: str) -> list[str]:
-    """Words that are separated by commas."""
-    return [name for each in text.split(",") if (name := each.strip())]

@@ -1,16 +1,16 @@
-"""JSON that anybody may have written, such as an image of a tenant."""
+"""Parses JSON from an untrusted source, such as a tenant's image."""
 
 import json
 from typing import Any
 
 MAX_JSON_DIGITS = 19
-"""Of a whole number: those of 64 bits. Longer ones cost time, and no float takes them."""
+"""Digits of a whole number: enough for 64 bits. Longer numbers cost time, and no float holds them."""
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
-    Raises ValueError where it is none, is nested too deep or has a number of more than MAX_JSON_DIGITS digits.
+    Raises ValueError where it is not JSON, is nested too deep, or has a number of more than MAX_JSON_DIGITS digits.
     """
     try:
         return json.loads(text, parse_int=_parse_int)

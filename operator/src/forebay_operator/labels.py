@@ -1,4 +1,4 @@
-"""Labels, annotations and names of what the operator makes. All follow from the endpoint's immutable name."""
+"""Labels, annotations and names of the objects that the operator creates. All follow from the endpoint's name."""
 
 from forebay_kube.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SELECTOR, SLICE_MANAGER, SLICE_MANAGER_LABEL
 
@@ -7,13 +7,13 @@ FIELD_MANAGER = "forebay"
 
 ENDPOINT_LABEL = f"{GROUP}/endpoint"
 APPLIED_ANNOTATION = f"{GROUP}/applied"
-"""On every child: a digest of the manifest that was last applied, so that a restart needs no write to know it."""
+"""On every child: a digest of the manifest that was applied last. So a restarted operator knows it without a write."""
 
 REVISION_ANNOTATION = f"{GROUP}/revision"
-"""On every pod: a digest of the template that it was made from. Only pods of the newest template are diagnosed."""
+"""On every pod: a digest of its template. Only pods of the current template are diagnosed."""
 
 UNWATCHED_ANNOTATION = f"{GROUP}/companions"
-"""On every Deployment: a digest of the children that are not watched, as they were when it was last applied."""
+"""On every Deployment: a digest of the unwatched children, as they were when the Deployment was applied last."""
 
 ROUTE_API = "gateway.networking.k8s.io/v1"
 
@@ -23,27 +23,27 @@ SELECTORS = {
     "Pod": MANAGED_SELECTOR,
     "EndpointSlice": f"{SLICE_MANAGER_LABEL}={SLICE_MANAGER}",
 }
-"""What the operator watches of each kind besides endpoints. (Slices inherit the labels of their Services.)"""
+"""The label selector of the watch of each kind besides endpoints. (Slices inherit the labels of their Services.)"""
 
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
-"""On a pod: of those that may go, Kubernetes takes the one with the lowest first."""
+"""On a pod: when replicas are removed, Kubernetes removes the pod with the lowest cost first."""
 
 KEYS_ANNOTATION = f"{GROUP}/keys"
 """On a pod: changes when the keys of its endpoint do."""
 
 DIGEST_KEY_ANNOTATION = f"{GROUP}/digest-key"
-"""On the Secrets of digests: names the key under which they were made."""
+"""On the Secrets of digests: identifies the key that the digests were computed with."""
 
 CONTAINER = "server"
 
 
 def child_labels(endpoint: str) -> dict[str, str]:
-    """Labels of every object that belongs to the endpoint; what the operator watches by."""
+    """The labels of every child of the endpoint. The watches select by them."""
     return {"app.kubernetes.io/name": endpoint, MANAGED_BY_LABEL: MANAGED_BY, ENDPOINT_LABEL: endpoint}
 
 
 def selector_labels(endpoint: str) -> dict[str, str]:
-    """What selects the endpoint's pods. A Deployment's selector can never change, so this must not either."""
+    """The selector of the endpoint's pods. A Deployment's selector is immutable, so this must never change."""
     return {ENDPOINT_LABEL: endpoint}
 
 
@@ -53,20 +53,21 @@ def selector_string(endpoint: str) -> str:
 
 
 def key_secret_name(endpoint: str) -> str:
-    """The Secret that is made when the endpoint names none."""
+    """The name of the generated key Secret, for an endpoint that names no Secret."""
     return f"{endpoint}-api-key"
 
 
 def control_secret_name(endpoint: str) -> str:
-    """The Secret with the token for the engine control of the endpoint's pods."""
+    """The name of the Secret with the token for the engine control of the endpoint's pods."""
     return f"{endpoint}-control"
 
 
 def gateway_slice_name(endpoint: str, family: str) -> str:
-    """The EndpointSlice that leads to the gateways, for one family of addresses; that of IPv4 is always there."""
+    """The name of the EndpointSlice that leads to the gateways, for one address family. The one of IPv4 always
+    exists."""
     return f"{endpoint}-gateway" if family == "IPv4" else f"{endpoint}-gateway-{family.lower()}"
 
 
 def cache_claim_name(endpoint: str) -> str:
-    """The PersistentVolumeClaim that is made when the endpoint asks for one by size."""
+    """The name of the PersistentVolumeClaim that is created for an endpoint with spec.cache.size."""
     return f"{endpoint}-cache"

@@ -1,4 +1,4 @@
-"""What the operator is told when it starts."""
+"""The operator's settings for the children of endpoints, from its command line. `app` builds them."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ from forebay_operator.spec import Manifest
 
 @dataclass(frozen=True)
 class Settings:
-    """The operator's own configuration.
+    """The settings for the children of all endpoints.
 
     Attributes:
-        gpu_image: server image of endpoints with GPUs that name none themselves.
-        cpu_image: the same for endpoints with gpu.count 0.
-        nvidia_runtime_class: RuntimeClass of pods with NVIDIA GPUs that name none themselves; "" leaves it to the node.
-        pull_policy: imagePullPolicy of the server image and of model images.
-        home_namespace: endpoints there have their bare name as id, as at the gateway; others namespace.name.
-        kubernetes_minor: minor version of the API server, 35 for v1.35.
-        network_policies: endpoints get one each, unless they want none.
-        ops_peers: who may reach the servers' ops port, as a NetworkPolicy has it; none means everybody.
+        gpu_image: the default server image for endpoints with GPUs.
+        cpu_image: the default server image for endpoints with gpu.count 0.
+        nvidia_runtime_class: the default RuntimeClass of pods with NVIDIA GPUs; "" leaves it to the node.
+        pull_policy: the imagePullPolicy of server images and model images.
+        home_namespace: the namespace whose endpoints have the ID NAME, as at the gateway; others have NAMESPACE.NAME.
+        kubernetes_minor: the minor version of the API server, 35 for v1.35.
+        network_policies: whether endpoints get a NetworkPolicy, unless they want none.
+        ops_peers: the peers of a NetworkPolicy that may reach the servers' ops port; empty means everybody.
         cluster_cidrs: networks that servers must not reach.
-        allowed_cidrs: networks that they may reach all the same.
+        allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
     """
 
     gpu_image: str

@@ -8,30 +8,30 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
 
-FIRST_DELAY = 0.1
-MAX_DELAY = 60.0
+FIRST_REQUEUE_DELAY = 0.1
+MAX_REQUEUE_DELAY = 60.0
 """Seconds before the first retry and at most between two; each delay is twice the one before."""
 
 
 class WorkQueue(Generic[Item]):
-    """Keys that wait for work. For one event loop.
+    """A queue of keys, for one event loop.
 
-    A key that is added while it waits is not queued twice; one that is added while a worker has it is queued again when
-    that worker is done, so no event is lost and no two workers have the same key. Tenants, which `tenant_of` tells,
-    take turns: who has thousands of keys in line does not keep others waiting.
+    A key that is added while it waits is not queued twice. A key that is added while a worker has it is queued again
+    when that worker is done. So no event is lost and no two workers have the same key. Tenants (`tenant_of`) take
+    turns, so a tenant with thousands of keys does not delay others.
     """
 
     def __init__(self, tenant_of: Callable[[Item], Hashable] = lambda _: None) -> None:
         self._tenant_of = tenant_of
-        self._came: asyncio.Queue[None] = asyncio.Queue()
+        self._arrivals: asyncio.Queue[None] = asyncio.Queue()
         self._ready: dict[Hashable, deque[Item]] = {}
-        """The keys in line by tenant; the first tenant is next."""
+        """The queued keys by tenant. The first tenant is next."""
         self._waiting: set[Item] = set()
         self._working: set[Item] = set()
-        self._later: dict[Item, asyncio.TimerHandle] = {}
-        self._again: set[Item] = set()
+        self._later_timers: dict[Item, asyncio.TimerHandle] = {}
+        self._to_requeue: set[Item] = set()
         self._failures: dict[Item, int] = {}
-        self._retries: dict[Item, asyncio.TimerHandle] = {}
+        self._retry_timers: dict[Item, asyncio.TimerHandle] = {}
         self._progress = time.monotonic()
 
     @property
@@ -41,41 +41,41 @@ class WorkQueue(Generic[Item]):
 
     @property
     def retries(self) -> int:
-        """Keys that failed and wait for their next turn."""
-        return len(self._retries)
+        """Keys that failed and wait for their retry."""
+        return len(self._retry_timers)
 
     def stalled_for(self) -> float:
-        """Seconds since a key was last taken or handed back; 0 while there is nothing to do."""
+        """Seconds since a worker last got or returned a key; 0 while there is nothing to do."""
         return time.monotonic() - self._progress if self._waiting or self._working else 0.0
 
     def add(self, key: Item) -> None:
-        """Ask for the key to be worked on."""
+        """Queue a key."""
         if key in self._working:
-            self._again.add(key)
+            self._to_requeue.add(key)
         elif key not in self._waiting:
             if not self._waiting and not self._working:
                 self._progress = time.monotonic()
             self._waiting.add(key)
             self._ready.setdefault(self._tenant_of(key), deque()).append(key)
-            self._came.put_nowait(None)
+            self._arrivals.put_nowait(None)
 
     def add_later(self, key: Item, delay: float) -> None:
-        """Ask for the key to be worked on in `delay` seconds. Of several delays for one key the one that is over first
-        counts, as with client-go's AddAfter."""
+        """Queue a key in `delay` seconds. Of several delays for one key the earliest counts, as with client-go's
+        AddAfter."""
         loop = asyncio.get_running_loop()
-        if timer := self._later.get(key):
+        if timer := self._later_timers.get(key):
             if timer.when() <= loop.time() + delay:
                 return
             timer.cancel()
-        self._later[key] = loop.call_later(delay, self._add_due, key)
+        self._later_timers[key] = loop.call_later(delay, self._add_due, key)
 
     def _add_due(self, key: Item) -> None:
-        del self._later[key]
+        del self._later_timers[key]
         self.add(key)
 
     async def get(self) -> Item:
-        """The next key. The caller must hand it back with `done`, whatever happens."""
-        await self._came.get()
+        """Wait for the next key. The caller must return it with `done`, whatever happens."""
+        await self._arrivals.get()
         tenant = next(iter(self._ready))
         line = self._ready.pop(tenant)
         key = line.popleft()
@@ -87,29 +87,29 @@ class WorkQueue(Generic[Item]):
         return key
 
     def done(self, key: Item, failed: bool = False) -> float | None:
-        """Hand a key back. Returns the delay in seconds after which a failed one comes again."""
+        """Return a key. Returns the seconds until a failed key is queued again."""
         self._working.discard(key)
         self._progress = time.monotonic()
-        if retry := self._retries.pop(key, None):
+        if retry := self._retry_timers.pop(key, None):
             retry.cancel()
-        if key in self._again:
-            self._again.discard(key)
+        if key in self._to_requeue:
+            self._to_requeue.discard(key)
             self.add(key)
         if not failed:
             self._failures.pop(key, None)
             return None
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
-        self._retries[key] = asyncio.get_running_loop().call_later(delay, self._retry, key)
+        delay = min(MAX_REQUEUE_DELAY, FIRST_REQUEUE_DELAY * 2.0 ** min(failures - 1, 16))
+        self._retry_timers[key] = asyncio.get_running_loop().call_later(delay, self._retry, key)
         return delay
 
     def retry_now(self) -> None:
-        """Ask at once for all keys that failed: what they failed of is over."""
-        for key, timer in list(self._retries.items()):
+        """Queue all failed keys at once, because the cause of their failure has passed."""
+        for key, timer in list(self._retry_timers.items()):
             timer.cancel()
             self._failures.pop(key, None)
             self._retry(key)
 
     def _retry(self, key: Item) -> None:
-        del self._retries[key]
+        del self._retry_timers[key]
         self.add(key)

@@ -99,7 +99,7 @@ async def test_a_batch_whose_store_does_not_answer_begins_again_later_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.01)
-    monkeypatch.setattr(processor, "SHORTEST_PAUSE", 0.1)
+    monkeypatch.setattr(processor, "MIN_BATCH_RETRY_DELAY", 0.1)
     documents, key, begun = MemoryDocumentStore(1 << 20), ("team", "one"), list[float]()
 
     async def read(*_: object, **__: object) -> None:
@@ -124,7 +124,7 @@ async def test_all_namespaces_together_have_so_many_batches(monkeypatch: pytest.
         for key in keys:
             await submit(documents, works, key, BATCHES_AT_ONCE // 2)
         await until(lambda: len({key[0] for key in works._running}) == 4)
-        assert len(works._tasks) <= processor.MOST_BATCHES
+        assert len(works._tasks) <= processor.MAX_RUNNING_BATCHES
     for key in (*keys, processor.ALL_ENDPOINTS):
         await documents.clear(key)
         await store.forget(key)

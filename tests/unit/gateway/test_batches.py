@@ -24,7 +24,7 @@ from forebay_gateway.batches.jsonl import (
     render_unanswered,
 )
 from forebay_gateway.batches.objects import new_batch, new_file, page
-from forebay_gateway.batches.upload import BadUpload, longest_upload, read_upload
+from forebay_gateway.batches.upload import BadUpload, max_upload_seconds, read_upload
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import TEXT_OVERHEAD, Quota, memory_of, memory_of_utf8
 from forebay_gateway.http.body_stream import BodyStream
@@ -217,9 +217,14 @@ def form(*parts: tuple[str, bytes]) -> bytes:
 def test_an_upload_is_read() -> None:
     body = form(('name="purpose"', b"batch"), ('name="file"; filename="in.jsonl"', b'{"a": "\xc3\xbc"}\n'))
     found = read_upload("multipart/form-data; boundary=x", body)
-    assert (found.filename, found.purpose, found.content, found.kept) == ("in.jsonl", "batch", '{"a": "ü"}\n', None)
+    assert (found.filename, found.purpose, found.content, found.retention) == (
+        "in.jsonl",
+        "batch",
+        '{"a": "ü"}\n',
+        None,
+    )
     kept = form(('name="file"', b"x"), (f'name="{EXPIRES}"', b"3600"))
-    assert read_upload("multipart/form-data; boundary=x", kept).kept == 3600
+    assert read_upload("multipart/form-data; boundary=x", kept).retention == 3600
 
 
 @pytest.mark.parametrize("size", [3 << 20, 32 << 20])
@@ -273,7 +278,7 @@ async def test_an_upload_that_takes_too_long_ends_and_leaves_nothing() -> None:
     """The reaper takes the objects of a longer one for a dead gateway's."""
     stored = _Objects()
     files = FileStore(MemoryDocumentStore(MIB, bucket_bytes=MIB), cast(Bucket, stored))
-    api = BatchApi(files, cast(Any, None), Quota(MIB), FairScheduler(), most_file_bytes=1 << 30, upload_seconds=0.05)
+    api = BatchApi(files, cast(Any, None), Quota(MIB), FairScheduler(), max_file_bytes=1 << 30, upload_seconds=0.05)
     body = BodyStream(lambda: None, lambda: None)
     body.feed(form(('name="file"', b"x" * (PART_BYTES + MIB)))[:-10])
     call = BatchApiCall(("home", "one"), "POST", ("files",), "", "multipart/form-data; boundary=x", "", body)
@@ -285,5 +290,5 @@ async def test_an_upload_that_takes_too_long_ends_and_leaves_nothing() -> None:
 
 
 def test_the_longest_upload_follows_the_settings() -> None:
-    assert longest_upload(200 * MIB, body_seconds=60, bucket_seconds=30) == 3600
-    assert longest_upload(2000 * MIB, body_seconds=600, bucket_seconds=30) == 252 * 660
+    assert max_upload_seconds(200 * MIB, body_seconds=60, bucket_seconds=30) == 3600
+    assert max_upload_seconds(2000 * MIB, body_seconds=600, bucket_seconds=30) == 252 * 660

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay_gateway.http.body import Fields, read_fields, read_query
+from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.multipart import read_parts
 from tests.fuzz import fuzzed
 
@@ -20,7 +20,7 @@ FORM = (
 )
 
 
-def of(**content: Any) -> Fields:
+def of(**content: Any) -> BodyFields:
     return read_fields("application/json", json.dumps(content).encode())
 
 
@@ -205,8 +205,8 @@ def test_no_bytes_break_the_reader_of_forms(pieces: list[bytes]) -> None:
 
 
 def test_what_is_no_utf_8_names_no_model() -> None:
-    assert read_fields("application/json", b'{"model": "\xff"}') in (Fields(), Fields(valid=False))
+    assert read_fields("application/json", b'{"model": "\xff"}') in (BodyFields(), BodyFields(valid=False))
 
 
 def test_a_content_type_that_takes_long_to_read_is_none() -> None:
-    assert read_fields('multipart/form-data; x="' + ";" * 30_000, b"--b--") == Fields(valid=False)
+    assert read_fields('multipart/form-data; x="' + ";" * 30_000, b"--b--") == BodyFields(valid=False)

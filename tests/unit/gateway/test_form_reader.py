@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.http.form_reader import FormReader
-from forebay_gateway.http.multipart import LONGEST_PART_HEAD, read_boundary, read_part_head, read_parts
+from forebay_gateway.http.multipart import MAX_PART_HEAD_BYTES, read_boundary, read_part_head, read_parts
 from tests.fuzz import fuzzed
 
 FORM = "multipart/form-data; boundary=x"
@@ -95,8 +95,8 @@ def test_of_a_long_content_no_more_than_what_came_stays() -> None:
         ([b"nothing of it"], "no end"),
         ([b"--x\r\n\r\nword"], "no end"),
         ([b"--x\r\n\r\n\r\n--x\r\n\r\n\r\n--x--"], "more than 1 parts"),
-        ([b"--x\r\n", b"a" * 1000, b"a" * LONGEST_PART_HEAD], "headers of a part"),
-        ([b"--x " + b" " * LONGEST_PART_HEAD], "line of its boundary"),
+        ([b"--x\r\n", b"a" * 1000, b"a" * MAX_PART_HEAD_BYTES], "headers of a part"),
+        ([b"--x " + b" " * MAX_PART_HEAD_BYTES], "line of its boundary"),
         ([b"--x\r\n\r\n" + b"\r\n--xy" * 1001], "occurs in what it contains"),
         ([b"--x\r\nContent-Transfer-Encoding: base64\r\n\r\n\r\n--x--"], "content-transfer-encoding"),
     ],

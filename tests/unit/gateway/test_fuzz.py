@@ -21,7 +21,7 @@ from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
-from forebay_gateway.http.body import Fields, read_fields, read_query
+from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import OPERATION_METHODS
 from forebay_gateway.http.routes import read_path
@@ -32,7 +32,7 @@ from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import MemoryRateLimits
 from forebay_gateway.jobs.submission import BadJob, read_submission, read_ttl, read_wait
-from forebay_gateway.proxy.upstream import LONGEST_HEAD, LONGEST_REPLY, LateUpstream, Upstream
+from forebay_gateway.proxy.upstream import MAX_ANSWER_HEAD_BYTES, MAX_EVENT_ANSWER_BYTES, LateUpstream, Upstream
 from forebay_protocol.errors import ApiDialect
 from tests.fuzz import fuzzed, json_values
 from tests.unit.gateway.relaying import Client, connect
@@ -98,14 +98,14 @@ def written(value: Any) -> bytes:
 @fuzzed
 @given(st.binary(max_size=200) | json_values(*FIELDS).map(written))
 def test_bodies_of_the_api(body: bytes) -> None:
-    assert isinstance(read_fields("application/json", body), Fields)
-    assert isinstance(read_query(b"/v1/realtime?" + body), Fields)
+    assert isinstance(read_fields("application/json", body), BodyFields)
+    assert isinstance(read_query(b"/v1/realtime?" + body), BodyFields)
 
 
 @fuzzed
 @given(PIECES)
 def test_forms(body: bytes) -> None:
-    assert isinstance(read_fields(FORM, body), Fields)
+    assert isinstance(read_fields(FORM, body), BodyFields)
     with suppress(BadUpload):
         read_upload(FORM, body)
 
@@ -211,7 +211,7 @@ async def test_answers_of_pods(parts: list[bytes], web_socket: bool) -> None:
         connect(upstream)
         for part in parts:
             upstream.data_received(part)
-            assert len(upstream._head) <= LONGEST_HEAD + len(part)
+            assert len(upstream._head) <= MAX_ANSWER_HEAD_BYTES + len(part)
         upstream.connection_lost(None)
         error = await upstream.ended
         assert error is None or isinstance(error, Refused)
@@ -224,8 +224,8 @@ async def test_an_answer_that_becomes_an_event_is_bounded() -> None:
     upstream = LateUpstream(client, ApiDialect.OPENAI)
     transport = connect(upstream)
     while not transport.closed:
-        upstream.data_received(b"x" * (LONGEST_REPLY // 10))
-    assert len(upstream._received) <= 2 * LONGEST_REPLY
+        upstream.data_received(b"x" * (MAX_EVENT_ANSWER_BYTES // 10))
+    assert len(upstream._received) <= 2 * MAX_EVENT_ANSWER_BYTES
 
 
 def named(name: str, parts: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from forebay_gateway.fairness.quotas import Quota, Reservation
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
 from forebay_gateway.jobs.http_api import JobApi, JobApiCall
-from forebay_gateway.jobs.job import LARGEST_COUNTED, Job, State, describe_job, describe_stream, new_id, render
+from forebay_gateway.jobs.job import MAX_USAGE_SEARCH_LENGTH, Job, State, describe_job, describe_stream, new_id, render
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import MemoryRateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -51,14 +51,14 @@ def test_operations(path: str, read: str) -> None:
 
 def test_defaults_of_a_submission() -> None:
     found = submission()
-    assert (json.loads(found.input), found.timeout, found.ttl, found.kept, found.low) == (
+    assert (json.loads(found.input), found.timeout, found.ttl, found.retention, found.low) == (
         {"prompt": "Hi"},
         600,
         86400,
         1800,
         False,
     )
-    assert read_submission(b'{"input": "x"}', sync=True).kept == 60
+    assert read_submission(b'{"input": "x"}', sync=True).retention == 60
     assert read_submission(b'{"input": {}}', sync=True).input == "{}"
     assert read_submission(b'\xef\xbb\xbf{"input": {}}', sync=True).input == "{}", "from behind a byte order mark"
 
@@ -173,7 +173,7 @@ def test_an_item_is_told_before_the_end_is() -> None:
         ({"usage": [1]}, {}),
         ('data: {"usage": {"input": 5}}', {}),
         ([{"usage": {"input": 5}}], {}),
-        ({"text": "x" * LARGEST_COUNTED, "usage": {"input": 5, "output": 3}}, {}),
+        ({"text": "x" * MAX_USAGE_SEARCH_LENGTH, "usage": {"input": 5, "output": 3}}, {}),
     ],
 )
 def test_an_item_of_a_stream_has_its_place_and_the_tokens_that_it_counts(item: object, counted: dict[str, int]) -> None:

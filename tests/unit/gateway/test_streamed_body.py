@@ -6,7 +6,7 @@ import pytest
 
 from forebay_gateway.fairness.pacing import Reader
 from forebay_gateway.fairness.quotas import Quota, Reservation
-from forebay_gateway.http.body_stream import MOST_UNREAD
+from forebay_gateway.http.body_stream import MAX_UNREAD_BYTES
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.proxy.streamed_body import STREAMED_BYTES, STREAMED_STEP_BYTES, StreamedBody
 from tests.waiting import until
@@ -39,11 +39,11 @@ class Scene:
 
 async def test_a_client_waits_for_who_reads() -> None:
     scene = Scene()
-    scene.body.take(b"x" * MOST_UNREAD, complete=False)
+    scene.body.take(b"x" * MAX_UNREAD_BYTES, complete=False)
     assert scene.transport.reading
     scene.body.take(b"y", complete=False)
     paused = not scene.transport.reading
-    assert len(await scene.body.read()) == MOST_UNREAD + 1
+    assert len(await scene.body.read()) == MAX_UNREAD_BYTES + 1
     assert (paused, scene.transport.reading) == (True, True)
     scene.body.take(b"z", complete=True)
     assert [await scene.body.read() for _ in range(2)] == [b"z", b""]
@@ -62,7 +62,7 @@ async def test_it_counts_up_to_two_parts() -> None:
 
 async def test_a_slow_client_is_refused_and_one_that_waits_is_not() -> None:
     scene = Scene(seconds=0.05)
-    scene.body.take(bytes(MOST_UNREAD + 1), complete=False)
+    scene.body.take(bytes(MAX_UNREAD_BYTES + 1), complete=False)
     with pytest.raises(TimeoutError):
         await until(lambda: scene.refused, seconds=0.2)
     await scene.body.read()

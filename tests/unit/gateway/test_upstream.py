@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.proxy.upstream import LONGEST_HEAD, LateUpstream, Upstream
+from forebay_gateway.proxy.upstream import MAX_ANSWER_HEAD_BYTES, LateUpstream, Upstream
 from forebay_gateway.proxy.upstream import connect as dial
 from forebay_protocol.errors import ApiDialect
 from tests.fuzz import fuzzed
@@ -119,8 +119,8 @@ async def test_a_web_socket_that_the_pod_refuses_is_an_answer_like_any_other() -
     [
         b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX-A: 1\nConnection: keep-alive\r\n\r\n",
-        b"HTTP/1.1 200 OK\nConnection: keep-alive\n\n" + b"x" * LONGEST_HEAD,
-        b"HTTP/1.1 200 OK\r\nX-A: " + b"x" * LONGEST_HEAD,
+        b"HTTP/1.1 200 OK\nConnection: keep-alive\n\n" + b"x" * MAX_ANSWER_HEAD_BYTES,
+        b"HTTP/1.1 200 OK\r\nX-A: " + b"x" * MAX_ANSWER_HEAD_BYTES,
         b"HTTP/1.1 999 OK\r\n\r\n",
     ],
     ids=["another protocol", "a bare line feed", "bare line feeds only", "no end", "no status"],

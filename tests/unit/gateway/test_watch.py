@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.endpoint import DEFAULT_JOBS, MOST_JOBS, read_endpoint
+from forebay_gateway.endpoints.endpoint import DEFAULT_JOBS_PER_POD, MAX_JOBS_PER_POD, read_endpoint
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import Watch, watches
 from forebay_kube import names
@@ -95,7 +95,7 @@ async def test_an_object_that_cannot_be_read_takes_nothing_from_the_others() -> 
     ids=["nothing", "no name", "no items", "500", "401", "a bug"],
 )
 async def test_no_answer_ends_a_watch(failure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forebay_gateway.endpoints.watch.LONGEST_WATCH_PAUSE", 0.001)
+    monkeypatch.setattr("forebay_gateway.endpoints.watch.MAX_WATCH_RETRY_DELAY", 0.001)
     directory = Directory("team-a")
     watch = watch_of(directory, 0)
     api = ListingClient(failure, failure, listed(named("good")))
@@ -110,15 +110,15 @@ async def test_no_answer_ends_a_watch(failure: Any, monkeypatch: pytest.MonkeyPa
     [
         ("7", 7),
         (" 7\n", 7),
-        ("0", DEFAULT_JOBS),
-        ("-1", DEFAULT_JOBS),
-        ("²", DEFAULT_JOBS),
-        ("many", DEFAULT_JOBS),
-        ("", DEFAULT_JOBS),
+        ("0", DEFAULT_JOBS_PER_POD),
+        ("-1", DEFAULT_JOBS_PER_POD),
+        ("²", DEFAULT_JOBS_PER_POD),
+        ("many", DEFAULT_JOBS_PER_POD),
+        ("", DEFAULT_JOBS_PER_POD),
         ("999", 999),
-        ("1000", MOST_JOBS),
-        ("1" + 6000 * "0", MOST_JOBS),
-        ("9" * 5000, MOST_JOBS),
+        ("1000", MAX_JOBS_PER_POD),
+        ("1" + 6000 * "0", MAX_JOBS_PER_POD),
+        ("9" * 5000, MAX_JOBS_PER_POD),
     ],
     ids=lambda value: str(value)[:8],
 )

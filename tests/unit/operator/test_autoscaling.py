@@ -166,7 +166,7 @@ class TestJobs:
         said = [(0.0, (3, 1)), (2.0, (2, 1)), (9.0, (0, 0)), (10.0, (0, 0)), (12.0, (0, 0)), (30.0, (1, 0))]
         told = []
         for at, found in said:
-            changed = jobs.take([{self.KEY: GatewayLoad(jobs=found)}, {}], at)
+            changed = jobs.update([{self.KEY: GatewayLoad(jobs=found)}, {}], at)
             told.append((bool(changed), jobs.of(self.KEY)))
         assert told == [
             (True, (3, 1)), (False, (3, 1)), (False, (3, 1)), (True, (0, 0)), (False, (0, 0)), (True, (1, 0)),
@@ -174,10 +174,10 @@ class TestJobs:
 
     def test_what_was_known_holds_while_no_gateway_answers(self) -> None:
         jobs = JobCounts()
-        jobs.take([{self.KEY: GatewayLoad(jobs=(1, 1))}], 0.0)
-        assert jobs.take([None], 60.0) == []
+        jobs.update([{self.KEY: GatewayLoad(jobs=(1, 1))}], 0.0)
+        assert jobs.update([None], 60.0) == []
         assert jobs.of(self.KEY) == (1, 1)
-        assert jobs.take([{}, None], 60.0) == [self.KEY], "the endpoint has none any more"
+        assert jobs.update([{}, None], 60.0) == [self.KEY], "the endpoint has none any more"
         assert jobs.of(self.KEY) == (0, 0)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.pins import ROOT
 from forebay_operator.status.diagnosis import FAILURES, Diagnosis, diagnose_pods, diagnose_refusal, diagnose_standstill
-from forebay_operator.status.diagnosis.pods import REASON
+from forebay_operator.status.diagnosis.pod_checks import REASON
 from forebay_operator.status.diagnosis.wordings import FORBIDDEN_WORDINGS, recognize
 from tests.kubectl import Manifest
 from tests.unit.operator.builders import ended, gone, pod, unscheduled

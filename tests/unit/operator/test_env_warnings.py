@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_operator.status.env_warnings import MAX_COMPARED, find_env_warnings, known_names, settable_names
+from forebay_operator.status.env_warnings import MAX_COMPARED_NAMES, find_env_warnings, known_names, settable_names
 
 SETTABLE = frozenset({"MAX_MODEL_LEN", "GPU_MEMORY_UTILIZATION", "DTYPE"})
 KNOWN = {**dict.fromkeys(SETTABLE, "flag"), "SWAP_SPACE": "removed", "HOST": "reserved", "ROOT_PATH": "refused"}
@@ -44,5 +44,5 @@ def test_the_names_of_the_server_are_known() -> None:
 def test_of_many_unknown_names_the_first_are_compared() -> None:
     env = [{"name": f"MAX_MODEL_LE{letter}{number}"} for number in range(9) for letter in "ABCDEFGHIJKL"]
     found = find_env_warnings([*env, {"name": "SWAP_SPACE"}], KNOWN, SETTABLE)
-    assert len(found) == MAX_COMPARED + 1
+    assert len(found) == MAX_COMPARED_NAMES + 1
     assert found[-1].startswith("spec.env: SWAP_SPACE has no effect")

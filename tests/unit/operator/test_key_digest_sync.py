@@ -161,7 +161,7 @@ async def test_the_keys_of_one_endpoint_cannot_fill_the_room_of_all(server: Fake
         one.put(A, secret(*(f"one-of-very-many-keys-{number}" for number in range(1000))))
         await until(lambda: opened(server, "one-of-very-many-keys-0") == {A})
         lines = [base64.b64decode(value).split() for each in server.objects.values() for value in each["data"].values()]
-        assert max(map(len, lines)) == key_digest_sync.MOST_KEYS
+        assert max(map(len, lines)) == key_digest_sync.MAX_KEYS_PER_ENDPOINT
 
 
 async def test_the_keys_of_one_namespace_cannot_fill_the_room_of_all(

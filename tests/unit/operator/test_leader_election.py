@@ -50,9 +50,9 @@ def test_a_renewal_keeps_when_it_was_acquired_and_a_takeover_counts() -> None:
 
 
 def test_a_holder_stops_before_another_may_begin() -> None:
-    terms = LeaseTimings()
-    assert terms.renew_deadline + terms.retry < terms.duration
-    assert terms.duration + terms.retry < 15, "failover takes less than 15 s"
+    timings = LeaseTimings()
+    assert timings.renew_deadline + timings.retry < timings.duration
+    assert timings.duration + timings.retry < 15, "failover takes less than 15 s"
 
 
 QUICK = LeaseTimings(duration=10, renew_deadline=0.07, retry=0.01)
@@ -91,23 +91,23 @@ def leases() -> Leases:
 
 
 def candidate(leases: Leases, identity: str) -> Candidate:
-    return Candidate(leases, "system", "operator", identity, terms=QUICK)  # type: ignore[arg-type]
+    return Candidate(leases, "system", "operator", identity, timings=QUICK)  # type: ignore[arg-type]
 
 
 async def rest(leases: Leases) -> tuple[Candidate, asyncio.Task[None]]:
-    """A holder that has found the API server away, and its keeping of the lease."""
+    """A holder that has found the API server away, and its renewing of the lease."""
     one = candidate(leases, "one")
     await one.acquire()
-    keeping = asyncio.create_task(one.keep())
+    renewing = asyncio.create_task(one.keep_renewing())
     leases.down = True
     async with asyncio.timeout(5):
         await one.wait_until(is_leader=False)
-    return one, keeping
+    return one, renewing
 
 
 async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_is_back(leases: Leases) -> None:
-    one, keeping = await rest(leases)
-    assert not keeping.done()
+    one, renewing = await rest(leases)
+    assert not renewing.done()
     leases.down = False
     async with asyncio.timeout(5):
         await one.wait_until(is_leader=True)
@@ -115,18 +115,18 @@ async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_i
     assert leases.lease["spec"]["leaseTransitions"] == 0
     await one.release()
     async with asyncio.timeout(5):
-        await keeping
+        await renewing
     assert not one.lost
     assert leases.lease["spec"]["holderIdentity"] == ""
 
 
 async def test_a_holder_that_finds_another_ends(leases: Leases) -> None:
-    one, keeping = await rest(leases)
+    one, renewing = await rest(leases)
     assert leases.lease
     leases.lease["spec"]["holderIdentity"] = "other"
     leases.down = False
     async with asyncio.timeout(5):
-        await keeping
+        await renewing
     assert (one.lost, one.is_leader) == (True, False)
 
 
@@ -141,11 +141,11 @@ async def test_a_lease_that_cannot_be_given_back_is_no_error(leases: Leases, cap
 async def test_a_lease_that_somebody_deleted_or_freed_is_taken_again(leases: Leases) -> None:
     one = candidate(leases, "one")
     await one.acquire()
-    keeping = asyncio.create_task(one.keep())
+    renewing = asyncio.create_task(one.keep_renewing())
     version, leases.lease = leases.version, None
     async with asyncio.timeout(5):
         while leases.version == version:  # noqa: ASYNC110  what the holder does next is all that there is to wait for
             await asyncio.sleep(0.01)
     assert one.is_leader
     assert not one.lost
-    keeping.cancel()
+    renewing.cancel()

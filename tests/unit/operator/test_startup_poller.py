@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_operator.pods.startup_poller import MAX_BYTES, StartupPoller
+from forebay_operator.pods.startup_poller import MAX_REPORT_BYTES, StartupPoller
 from forebay_operator.status.start_progress import Report, parse_report
 from forebay_server.lifecycle.startup import Download, Step
 from forebay_server.lifecycle.state import ServerState
@@ -113,7 +113,7 @@ NONSENSE = [
     (b'{"step": ["Ready"]}', 200),
     (b'{"step": "Ready"}', 500),
     (b"[" * 60000, 200),
-    (b'{"step": "Ready", "more": "' + b"x" * MAX_BYTES + b'"}', 200),
+    (b'{"step": "Ready", "more": "' + b"x" * MAX_REPORT_BYTES + b'"}', 200),
 ]
 
 

@@ -14,7 +14,7 @@ from forebay_operator.__main__ import build_parser
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.app import Operator
 from forebay_operator.controller import valkey_password
-from forebay_operator.controller.valkey_password import keep_valkey_password
+from forebay_operator.controller.valkey_password import ensure_valkey_password
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer
 from tests.waiting import until
 
@@ -49,7 +49,7 @@ class Counting(FakeApiServer):
 async def leading(server: FakeApiServer, operators: int = 1) -> AsyncIterator[None]:
     """Operators that lead, each of which thinks that it is the only one."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(keep_valkey_password(Cluster(server), NAMESPACE, NAME)) for _ in range(operators)]
+        tasks = [group.create_task(ensure_valkey_password(Cluster(server), NAMESPACE, NAME)) for _ in range(operators)]
         yield
         for task in tasks:
             task.cancel()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from forebay_operator.work_queue import FIRST_DELAY, MAX_DELAY, WorkQueue
+from forebay_operator.work_queue import FIRST_REQUEUE_DELAY, MAX_REQUEUE_DELAY, WorkQueue
 
 
 async def test_a_key_waits_only_once() -> None:
@@ -35,12 +35,12 @@ async def test_a_failed_key_comes_again_later_and_later() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     assert await queue.get() == "a"
-    assert queue.done("a", failed=True) == FIRST_DELAY
+    assert queue.done("a", failed=True) == FIRST_REQUEUE_DELAY
     async with asyncio.timeout(5):
         assert await queue.get() == "a"
     delays = [queue.done("a", failed=True) for _ in range(20)]
-    assert delays[:2] == [FIRST_DELAY * 2, FIRST_DELAY * 4]
-    assert delays[-1] == MAX_DELAY
+    assert delays[:2] == [FIRST_REQUEUE_DELAY * 2, FIRST_REQUEUE_DELAY * 4]
+    assert delays[-1] == MAX_REQUEUE_DELAY
 
 
 async def test_success_ends_the_patience() -> None:
@@ -48,7 +48,7 @@ async def test_success_ends_the_patience() -> None:
     queue.done("a", failed=True)
     queue.done("a", failed=True)
     queue.done("a")
-    assert queue.done("a", failed=True) == FIRST_DELAY
+    assert queue.done("a", failed=True) == FIRST_REQUEUE_DELAY
 
 
 async def test_events_during_the_patience_do_not_multiply_the_retries() -> None:
@@ -57,10 +57,10 @@ async def test_events_during_the_patience_do_not_multiply_the_retries() -> None:
         queue.add("a")
         assert await queue.get() == "a"
         queue.done("a", failed=True)
-    timers = [handle for handle in queue._retries.values() if not handle.cancelled()]
+    timers = [handle for handle in queue._retry_timers.values() if not handle.cancelled()]
     assert len(timers) == 1
     queue.done("a")
-    assert not queue._retries
+    assert not queue._retry_timers
 
 
 async def test_a_queue_knows_how_long_it_made_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ async def test_what_failed_is_tried_at_once_when_its_cause_is_over() -> None:
     queue.retry_now()
     assert await queue.get() == "a"
     assert queue.retries == 0
-    assert queue.done("a", failed=True) == FIRST_DELAY, "and patience begins anew"
+    assert queue.done("a", failed=True) == FIRST_REQUEUE_DELAY, "and patience begins anew"
 
 
 @pytest.mark.parametrize("delays", [(0.01, 60.0), (60.0, 0.01)])

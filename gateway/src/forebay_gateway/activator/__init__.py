@@ -1,1 +1,1 @@
-"""Requests of endpoints that have no pod: they wait here while a pod starts."""
+"""Requests of endpoints without a ready pod wait here while a pod starts."""

@@ -1,5 +1,8 @@
-"""Holds requests until a pod of their endpoint is ready. For each endpoint with held requests one task looks after it:
-wakes it where it is at zero, asks its pods, and lets the requests go, or tells them why not."""
+"""Holds requests until a pod of their endpoint is ready. The handler and the job dispatcher call it.
+
+One task for each endpoint with waiting requests wakes it where it is at zero, probes its pods, and then releases or
+refuses the requests.
+"""
 
 import asyncio
 import math
@@ -22,10 +25,10 @@ from forebay_kube.endpoint_key import EndpointKey, format_key
 from forebay_protocol.errors import ApiError
 
 ASK_SECONDS = 0.2
-"""From one question to pods that start to the next."""
+"""Seconds between two probes of starting pods."""
 
 IDLE_SECONDS = 1.0
-"""How long is waited for a change while there is no pod to ask; then an endpoint still at zero is woken again."""
+"""Seconds of the wait for a change while there is no pod to probe. Then an endpoint still at zero is woken again."""
 
 Find = Callable[[Sequence[Address]], Awaitable[list[Address]]]
 Waking = Callable[[EndpointKey], Awaitable[None]]
@@ -33,11 +36,11 @@ Waking = Callable[[EndpointKey], Awaitable[None]]
 
 @dataclass
 class Usage:
-    """What the autoscaler is told of one endpoint: requests that need the engine, since the start of this process."""
+    """The report about one endpoint for the autoscaler: requests that need the engine, since this process started."""
 
     begun: int = 0
     since: dict[object, float] = field(default_factory=dict)
-    """When each held request came, by the monotonic clock."""
+    """The arrival of each held request, by the monotonic clock."""
 
 
 class Activator:
@@ -130,14 +133,14 @@ class Activator:
         waiting = self._waiting.setdefault(key, set())
         waiting.add(future)
         if key not in self._tasks:
-            self._tasks[key] = asyncio.create_task(self._look_after(key))
+            self._tasks[key] = asyncio.create_task(self._serve_waiting(key))
         try:
             return await future
         finally:
             waiting.discard(future)
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """What /held tells, by NAMESPACE/NAME."""
+        """The content of /held, by NAMESPACE/NAME."""
         now = time.monotonic()
         for key in [key for key, usage in self._usage.items() if not usage.since and not self._directory.endpoint(key)]:
             del self._usage[key]
@@ -156,7 +159,7 @@ class Activator:
             for jobs in [backlog.get(key, Backlog())]
         }
 
-    async def _look_after(self, key: EndpointKey) -> None:
+    async def _serve_waiting(self, key: EndpointKey) -> None:
         waiting = self._waiting[key]
         woken = 0.0
         try:
@@ -182,14 +185,14 @@ class Activator:
             del self._tasks[key], self._waiting[key]
 
     async def _find(self, key: EndpointKey) -> list[Address]:
-        """Pods that can be tried: ready ones, as Kubernetes says or as they say themselves."""
+        """Pods that can be tried: ready according to Kubernetes, or else according to their own answer."""
         if ready := self._balancer.usable(self._directory.ready(key)):
             return ready
         return await self._find_ready(self._balancer.usable(self._directory.unready(key)))
 
 
 def refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
-    """Why it is of no use to wait for an endpoint without ready pods; None where one should."""
+    """The reason not to wait for an endpoint without ready pods; None where a request should wait."""
     if endpoint is None:
         return errors.no_endpoint(name)
     if endpoint.off:
@@ -201,7 +204,7 @@ def refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
 
 
 def too_late(endpoint: Endpoint | None, name: str, seconds: float) -> ApiError:
-    """The answer for a request that has waited long enough."""
+    """The answer to a request whose wait has reached its limit."""
     if endpoint is None:
         return errors.no_endpoint(name)
     text = f"The endpoint '{name}' did not become ready within {seconds:g} s; it is at: {endpoint.progress}."

@@ -1,4 +1,4 @@
-"""Asks pods themselves whether they are ready, so that a held request need not wait for the kubelet and two watches."""
+"""Probes pods for readiness directly, so that a held request need not wait for the kubelet and two watches."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ import aiohttp
 from forebay_gateway.endpoints.endpoint import Address
 
 MAX_PROBED_PODS = 8
-"""Of one endpoint that are asked at a time."""
+"""Pods of one endpoint that are probed at a time."""
 
 PROBE_TIMEOUT = 1.0
-"""For an answer; the server gives it from memory, in a thread of its own."""
+"""Seconds for an answer. The server answers from memory, in a separate thread."""
 
 
 class ReadinessProbe:
-    """Asks on the ops port. Use it as an async context manager."""
+    """Probes the ops port of pods. Use it as an async context manager."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -29,10 +29,10 @@ class ReadinessProbe:
         await self._session.close()
 
     async def find_ready(self, pods: Sequence[Address]) -> list[Address]:
-        """Those that say that they are ready now. One that does not answer is not."""
-        asked = pods[:MAX_PROBED_PODS]
-        answers = await asyncio.gather(*map(self._is_ready, asked))
-        return [pod for pod, ready in zip(asked, answers, strict=True) if ready]
+        """The pods that answer that they are ready. A pod that does not answer is not ready."""
+        probed = pods[:MAX_PROBED_PODS]
+        answers = await asyncio.gather(*map(self._is_ready, probed))
+        return [pod for pod, ready in zip(probed, answers, strict=True) if ready]
 
     async def _is_ready(self, pod: Address) -> bool:
         try:

@@ -1,6 +1,6 @@
-"""Scales an endpoint from 0 to 1, as the scale subresource is meant to be written: only over the version that was read.
+"""Scales an endpoint from 0 to 1 through the scale subresource. The activator calls it.
 
-So it works while the operator is down, and never undoes what somebody else has decided meanwhile.
+It writes only over the version that was read. So it works while the operator is down, and never undoes another change.
 """
 
 import logging
@@ -14,11 +14,11 @@ from forebay_kube.endpoint_key import EndpointKey
 logger = logging.getLogger(__name__)
 
 GATEWAY_FIELD_MANAGER = "forebay-gateway"
-"""Who scales an endpoint up, in its managed fields."""
+"""The field manager of this write, in the endpoint's managedFields."""
 
 
 async def wake(api: ApiClient, key: EndpointKey) -> None:
-    """Scale to 1 where it is 0. A conflict, or no answer of the API server, is no error: the caller comes again."""
+    """Scale from 0 to 1. A conflict, or no answer of the API server, is no error: the caller tries again."""
     path = f"/apis/{names.GROUP}/{names.VERSION}/namespaces/{key[0]}/{names.PLURAL}/{key[1]}/scale"
     try:
         scale: dict[str, Any] = await api.request("GET", path)

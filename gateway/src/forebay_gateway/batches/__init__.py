@@ -1,5 +1,5 @@
 """OpenAI's Batch API over the queue of jobs: files of requests in, files of answers out.
 
-`objects` and `jsonl` say what a batch is and what is in its files. `document_store` keeps both, in memory or in Valkey.
+`objects` and `jsonl` define batches and the lines of their files. `document_store` keeps both, in memory or in Valkey.
 `processor` makes each line of an input file a job. `http_api` answers requests.
 """

@@ -1,8 +1,7 @@
-"""A bucket of S3, or of a store that speaks its protocol, for the contents of files: objects by name, by obstore.
+"""The bucket for the contents of files, in S3 or a store with its protocol (obstore). The file store calls it.
 
-A file is several objects of a few MiB, not one that S3 puts together of parts (a multipart upload). So what a gateway
-has written before it died is there for the next one, no upload is left open, and PUT, GET, DELETE and a list are all
-that a store must know.
+A file is several objects of a few MiB, not one S3 multipart upload. So the next gateway can use what a dead one has
+written, no upload stays open, and the store needs only PUT, GET, DELETE and lists.
 """
 
 import asyncio
@@ -32,10 +31,10 @@ BUCKET_CONNECT_SECONDS = 5
 BUCKET_RETRIES = 3
 
 _PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
-"""As the chart's schema has it: characters that every store takes as they are, and no `..`."""
+"""The same pattern as in the chart's schema: characters that every store keeps unchanged, and no `..`."""
 
 _CODE = re.compile(r"<Code>(\w{1,100})</Code>")
-"""In an error of S3."""
+"""The code in an error of S3."""
 
 
 class ContentGone(Exception):
@@ -44,14 +43,15 @@ class ContentGone(Exception):
 
 @dataclass(frozen=True)
 class BucketSettings:
-    """Where the bucket is. Credentials are in the environment, by the names of Amazon's SDKs: a key, or a web identity.
+    """The address of the bucket. Credentials are in the environment variables of Amazon's SDKs: a key or a web
+    identity.
 
     Attributes:
-        endpoint: a URL; "" for Amazon's.
-        region: "" for that of the environment, or us-east-1.
-        prefix: of the names of all objects.
-        path_style: the bucket is in the path of URLs, not in the name of the host.
-        seconds: for one request, with all tries.
+        endpoint: the URL of the store; "" for Amazon's.
+        region: "" for the region of the environment, or us-east-1.
+        prefix: the prefix of the names of all objects.
+        path_style: whether the bucket is in the path of URLs; otherwise it is in the host name.
+        seconds: the time for one request, with all retries.
     """
 
     bucket: str
@@ -75,7 +75,7 @@ class Bucket:
 
     Every method raises Unavailable where the bucket does not answer, and while the folder is unknown (None).
 
-    Raises ValueError where the settings cannot be.
+    Raises ValueError where the settings are invalid.
     """
 
     def __init__(self, settings: BucketSettings, find_folder: Callable[[], str | None] = str) -> None:
@@ -88,29 +88,29 @@ class Bucket:
         self._away = False
 
     async def put(self, name: str, data: bytes) -> None:
-        """Write an object whole."""
+        """Write an object."""
         await self._try(obstore.put_async(self._open(), name, data, use_multipart=False))
 
     async def read(self, name: str, start: int, length: int) -> bytes:
-        """So many bytes of an object. Raises ContentGone."""
+        """Read `length` bytes of an object from `start`. Raises ContentGone."""
         try:
-            found = await self._try(obstore.get_range_async(self._open(), name, start=start, length=length))
+            data = await self._try(obstore.get_range_async(self._open(), name, start=start, length=length))
         except FileNotFoundError as error:
             raise ContentGone from error
-        return bytes(found)
+        return bytes(data)
 
     async def delete(self, names: Sequence[str]) -> None:
-        """Delete objects that may be there."""
+        """Delete objects, whether they exist or not."""
         if names:
             try:
                 await self._try(obstore.delete_async(self._open(), names))
-            except FileNotFoundError:  # as some stores say of one that is not there; the others may be
+            except FileNotFoundError:  # some stores raise it for a missing object; the others may exist
                 for name in names:
                     with suppress(FileNotFoundError):
                         await self._try(obstore.delete_async(self._open(), name))
 
     async def objects(self, folder: str) -> AsyncIterator[StoredObject]:
-        """All objects below a folder, in the order of their names."""
+        """All objects below a folder, ordered by name."""
         pages = obstore.list(self._open(), prefix=folder)
         while True:
             try:
@@ -121,7 +121,7 @@ class Bucket:
                 yield StoredObject(each["path"], each["last_modified"])
 
     def _open(self) -> S3Store:
-        """The store with the folder as it is known now."""
+        """The store with the current folder."""
         folder = self._find_folder()
         if folder is None:
             raise self._unavailable(LookupError("the Secret that names the gateways' folder is not known yet"))
@@ -130,11 +130,11 @@ class Bucket:
             self._folder, self._opened = folder, _open_store(replace(self._settings, prefix=prefix))
         return self._opened
 
-    async def _try(self, asked: Awaitable[T]) -> T:
-        """Raises Unavailable, and FileNotFoundError for an object that is not there."""
+    async def _try(self, request: Awaitable[T]) -> T:
+        """Await a request. Raises Unavailable, and FileNotFoundError for a missing object."""
         try:
             async with asyncio.timeout(2 * self._settings.seconds):
-                answer = await asked
+                answer = await request
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
                 raise self._unavailable(error) from error
@@ -154,7 +154,7 @@ class Bucket:
 
 
 def _endpoint(settings: BucketSettings) -> str:
-    """The endpoint as obstore wants it: with the bucket in the name of the host where that is the style."""
+    """The endpoint in obstore's form: with the bucket in the host name for that style. Raises ValueError."""
     url = urlsplit(settings.endpoint)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(f"the endpoint {settings.endpoint!r} must be a URL such as https://s3.example.com")
@@ -164,8 +164,8 @@ def _endpoint(settings: BucketSettings) -> str:
 
 
 def _open_store(settings: BucketSettings) -> S3Store:
-    """Raises ValueError."""
-    config: S3Config = {}  # what is not in it the environment may say
+    """Open the store. Raises ValueError."""
+    config: S3Config = {}  # for missing settings obstore reads the environment
     if settings.endpoint:
         config["endpoint"] = _endpoint(settings)
     if settings.region:
@@ -175,7 +175,7 @@ def _open_store(settings: BucketSettings) -> S3Store:
             settings.bucket,
             prefix=settings.prefix or None,
             virtual_hosted_style_request=not settings.path_style,
-            disable_bulk_delete=True,  # which other stores do not all have
+            disable_bulk_delete=True,  # some stores do not have it
             client_options={
                 "allow_http": settings.endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=BUCKET_CONNECT_SECONDS),
@@ -189,7 +189,7 @@ def _open_store(settings: BucketSettings) -> S3Store:
 
 
 def _describe(error: Exception) -> str:
-    """What an error says, of the store's own answer only the code: the rest may tell of a key."""
-    said, _, answer = str(error).partition("\n\nDebug source")[0].partition("<")
+    """The text of an error. Of the store's answer only the code is kept, because the rest may contain a key."""
+    message, _, answer = str(error).partition("\n\nDebug source")[0].partition("<")
     code = _CODE.search(answer)
-    return f"{said}{code[1] if code else ''}".strip() or type(error).__name__
+    return f"{message}{code[1] if code else ''}".strip() or type(error).__name__

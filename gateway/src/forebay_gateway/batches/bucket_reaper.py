@@ -1,5 +1,7 @@
-"""Deletes objects that belong to no file: of files whose time is over, of endpoints that are gone, of gateways that
-died while they wrote. One gateway does it at a time, by a lease."""
+"""Deletes objects in the bucket that belong to no file: of expired files, deleted endpoints and dead gateways.
+
+The job services run it. A lease lets one gateway do it at a time.
+"""
 
 import asyncio
 import logging
@@ -17,17 +19,17 @@ from forebay_kube.endpoint_key import EndpointKey
 logger = logging.getLogger(__name__)
 
 REAP_INTERVAL = 3600.0
-"""Seconds between two looks at all objects."""
+"""Seconds between two passes over all objects."""
 
 REAP_MARGIN = 3600.0
-"""More seconds than the longest upload takes after which an object that belongs to no file is deleted: clocks differ,
-and the store may not answer at once."""
+"""Seconds that are added to the time of the longest upload. Only older objects without a file are deleted, because
+clocks differ and the store may answer late."""
 
 REAPED_AT_ONCE = 100
 
 
 async def reap_forever(files: FileStore, bucket: Bucket, upload_seconds: float) -> None:
-    """Reap from time to time, beginning at once, until it is cancelled. No upload takes longer than so many seconds."""
+    """Reap at once and then regularly, until cancelled. `upload_seconds` is the maximum time of an upload."""
     while True:
         try:
             if await files.documents.lease("reap-bucket", 2 * REAP_INTERVAL):
@@ -40,7 +42,7 @@ async def reap_forever(files: FileStore, bucket: Bucket, upload_seconds: float) 
 
 
 async def reap(documents: DocumentStore, bucket: Bucket, now: float, after: float) -> int:
-    """Delete the objects that belong to no file and are older than `after` seconds; how many. Raises Unavailable."""
+    """Delete objects without a file that are older than `after` seconds. Returns how many. Raises Unavailable."""
     count, orphans, folder = 0, list[str](), ""
     parts: frozenset[str] = frozenset()
     async for each in bucket.objects(FILES_FOLDER):
@@ -62,11 +64,13 @@ async def reap(documents: DocumentStore, bucket: Bucket, now: float, after: floa
 
 
 async def _known_parts(documents: DocumentStore, key: EndpointKey, file_id: str) -> frozenset[str]:
-    """The parts of a file, or of the results of a batch that runs. Both are asked for, in the order in which they come
-    to be."""
+    """The parts of a file, or of the results of a running batch.
+
+    The progress of the batch is read first, because the file is stored later.
+    """
     progress = await documents.get(key, PROGRESS, batch_of_file(file_id))
     stored = await documents.get(key, STORED, file_id)
-    found = read_parts(stored) if stored else []
+    parts = read_parts(stored) if stored else []
     if progress:
-        found += [part for parts in read_progress(progress, 0).parts.values() for part in parts]
-    return frozenset(part.name for part in found)
+        parts += [part for result_parts in read_progress(progress, 0).parts.values() for part in result_parts]
+    return frozenset(part.name for part in parts)

@@ -1,11 +1,11 @@
-"""The answers of a batch whose files are in the bucket.
+"""Stores the answers of a batch whose files are in the bucket. The batch processor calls it.
 
 Answers collect in documents. At one MiB they become a part of the output file and a part of the error file, which
-`Progress` lists. Where the documents have no room, answers collect in memory. If that gateway dies, the next one reads
-them from their jobs.
+`BucketProgress` lists. Where the documents have no room, answers collect in memory. If that gateway dies, the next one
+reads them from their jobs.
 
-A gateway that dies between two steps loses nothing. The reaper deletes parts that no `Progress` lists. A result that is
-in a part and still in a document counts once.
+A gateway that dies between two steps loses nothing. The reaper deletes parts that no `BucketProgress` lists. A result
+that is in a part and still in a document counts once.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
 
 RESULTS_PART_BYTES = MIB
-"""Bytes of results that become parts together. S3 wants no least size of an object."""
+"""Bytes of results that become parts together. S3 has no minimum size of an object."""
 
-MOST_HELD_SECONDS = 300.0
-"""Seconds for which results are in memory alone while others come: well below those for which a job is kept."""
+MAX_HELD_SECONDS = 300.0
+"""Seconds for which results may be in memory only, while more arrive. Well below the time for which a job is kept."""
 
 
 @dataclass
-class Progress:
+class BucketProgress:
     """The results of a batch that are in the bucket.
 
     Attributes:
-        done: a bit for each request, the first the lowest of the first byte.
-        parts: of the output ("+") and of the error file ("-").
-        counts: how many results each has.
+        done: one bit for each request; the first is the lowest bit of the first byte.
+        parts: the parts of the output file ("+") and of the error file ("-").
+        counts: the number of results in each.
     """
 
     done: bytearray
@@ -63,17 +63,17 @@ class Progress:
         return json.dumps({"done": base64.b64encode(self.done).decode(), "parts": parts, "counts": self.counts})
 
 
-def read_progress(text: str | None, total: int) -> Progress:
-    """The progress of a batch of so many requests, of which a document may tell."""
+def read_progress(text: str | None, total: int) -> BucketProgress:
+    """Parse the progress of a batch with `total` requests; a new one where there is no document."""
     if text is None:
-        return Progress(bytearray((total + 7) // 8))
-    found = json.loads(text)
-    parts = {sign: [ContentPart(name, size) for name, size in each] for sign, each in found["parts"].items()}
-    return Progress(bytearray(base64.b64decode(found["done"])), parts, found["counts"])
+        return BucketProgress(bytearray((total + 7) // 8))
+    document = json.loads(text)
+    parts = {sign: [ContentPart(name, size) for name, size in each] for sign, each in document["parts"].items()}
+    return BucketProgress(bytearray(base64.b64decode(document["done"])), parts, document["counts"])
 
 
 class BucketResults(Results):
-    """About a MiB of them is in memory when a part is made."""
+    """Results in the bucket. About one MiB of them is in memory while a part is written."""
 
     def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
         super().__init__(files, key, batch, turn)
@@ -81,7 +81,7 @@ class BucketResults(Results):
         self._held: dict[int, str] = {}
         self._held_since = 0.0
         self._writing = asyncio.Lock()
-        self._progress = Progress(bytearray())
+        self._progress = BucketProgress(bytearray())
 
     async def undone(self, total: int) -> list[int]:
         self._progress = read_progress(await self._documents.get(self._key, PROGRESS, self._batch["id"]), total)
@@ -108,32 +108,32 @@ class BucketResults(Results):
         for sign, (name_of_field, name) in FILES_OF_RESULTS.items():
             if parts := self._progress.parts[sign]:
                 file = self._new_file(name, sum(part.size for part in parts))
-                # the progress, which was in bounds, makes place for them in the next moment
+                # not bounded: the progress, which counted these bytes, is deleted right after
                 await self._files.put_parts(self._key, file, parts, bounded=False)
                 self._batch[name_of_field] = file["id"]
 
-    async def _keep(self, number: int, result: str) -> None:
+    async def _store(self, number: int, result: str) -> None:
         try:
-            await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_KEPT)
+            await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_RETENTION)
         except Full:
             self._held_since = self._held_since if self._held else time.monotonic()
             self._held[number] = result
         self._pending_bytes += len(result)
-        late = self._held and time.monotonic() - self._held_since > MOST_HELD_SECONDS
+        late = self._held and time.monotonic() - self._held_since > MAX_HELD_SECONDS
         if (self._pending_bytes > RESULTS_PART_BYTES or late) and not self._writing.locked():
             await self._flush()
         elif number in self._held and self._pending_bytes > RESULTS_PART_BYTES:
-            async with self._writing:  # what is in memory grows no more meanwhile
+            async with self._writing:  # waits, so that no more results collect in memory
                 pass
 
     async def _pending(self) -> dict[int, str]:
         """The results that are in documents or in memory, and not in the bucket."""
-        found = await self._documents.all(self._key, self._kind)
-        every = {int(name): text for name, text in found.items()} | self._held
+        documents = await self._documents.all(self._key, self._kind)
+        every = {int(name): text for name, text in documents.items()} | self._held
         return {number: text for number, text in every.items() if not self._progress.has(number)}
 
     async def _flush(self, *, bounded: bool = True) -> None:
-        """Move the results that are in documents or in memory into the bucket. Raises Full where that is bounded."""
+        """Move the results in documents and in memory into the bucket. Raises Full where `bounded`."""
         async with self._writing, self._turn:
             self._pending_bytes = 0
             pending = await self._pending()
@@ -142,13 +142,13 @@ class BucketResults(Results):
             await self._documents.discard(self._key, self._kind, [str(number) for number in pending])
 
     def _count(self, pending: Mapping[int, str]) -> None:
-        """Have the batch's counts be those of the results in the bucket and of these."""
+        """Set the batch's counts from the results in the bucket and the pending ones."""
         counts = self._batch["request_counts"]
         for sign, name in (("+", "completed"), ("-", "failed")):
             counts[name] = self._progress.counts[sign] + sum(each[0] == sign for each in pending.values())
 
     async def _write(self, results: Mapping[int, str], *, bounded: bool) -> None:
-        """Write results as a part of each file that they belong to. Raises Full where that is bounded."""
+        """Write results as a part of the output file and a part of the error file. Raises Full where `bounded`."""
         lines: dict[str, list[str]] = {"+": [], "-": []}
         for number in sorted(results):
             lines[results[number][0]].append(results[number][1:])
@@ -164,24 +164,24 @@ class BucketResults(Results):
         if added:
             await self._save(self._with(results, added), bounded=bounded)
 
-    def _with(self, results: Mapping[int, str], added: Mapping[str, ContentPart]) -> Progress:
-        """The progress when these results, which are in these parts, count."""
-        found = Progress(bytearray(self._progress.done), {}, dict(self._progress.counts))
+    def _with(self, results: Mapping[int, str], added: Mapping[str, ContentPart]) -> BucketProgress:
+        """The progress with these results, which are in the `added` parts."""
+        progress = BucketProgress(bytearray(self._progress.done), {}, dict(self._progress.counts))
         for number, result in results.items():
-            found.mark(number)
-            found.counts[result[0]] += 1
-        found.parts = {
+            progress.mark(number)
+            progress.counts[result[0]] += 1
+        progress.parts = {
             sign: [*parts, added[sign]] if sign in added else parts for sign, parts in self._progress.parts.items()
         }
-        return found
+        return progress
 
-    async def _save(self, progress: Progress, *, bounded: bool) -> None:
+    async def _save(self, progress: BucketProgress, *, bounded: bool) -> None:
         await self._documents.put(
             self._key,
             PROGRESS,
             self._batch["id"],
             progress.render(),
-            objects.BATCH_KEPT,
+            objects.BATCH_RETENTION,
             bounded=bounded,
             objects_size=progress.size,
             lease=self._batch["id"],

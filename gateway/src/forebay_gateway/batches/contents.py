@@ -1,4 +1,4 @@
-"""What is in files: in a document as a whole, or in a bucket in parts, which are read a piece at a time."""
+"""Reads and writes the contents of files: one document, or parts in a bucket, which are read piece by piece."""
 
 import asyncio
 import json
@@ -30,11 +30,11 @@ class Content(Protocol):
     size: int
 
     async def read(self, start: int, length: int) -> bytes:
-        """So many bytes from there on, fewer at the end. Raises Unavailable and ContentGone."""
+        """Read `length` bytes from `start`, fewer at the end. Raises Unavailable and ContentGone."""
 
 
 class TextContent:
-    """The content of a document."""
+    """The content of a file in a document."""
 
     def __init__(self, text: str) -> None:
         self._bytes = text.encode(errors="replace")
@@ -46,14 +46,14 @@ class TextContent:
 
 @dataclass(frozen=True)
 class ContentPart:
-    """One object of a file, by the last part of its name."""
+    """One object of a file. `name` is the last part of the object's name."""
 
     name: str
     size: int
 
 
 class BucketContent:
-    """The parts of a file, one behind the other."""
+    """The content of a file in a bucket: its parts in their order."""
 
     def __init__(self, bucket: Bucket, folder: str, parts: Sequence[ContentPart]) -> None:
         self._bucket = bucket
@@ -63,9 +63,9 @@ class BucketContent:
         self.size = self._ends[-1] if parts else 0
 
     async def read(self, start: int, length: int) -> bytes:
-        found = bytearray()
+        data = bytearray()
         end = min(start + length, self.size)
-        while (place := start + len(found)) < end:
+        while (place := start + len(data)) < end:
             number = bisect_right(self._ends, place)
             part = self._parts[number]
             inside = place - (self._ends[number] - part.size)
@@ -73,8 +73,8 @@ class BucketContent:
             piece = await self._bucket.read(f"{self._folder}/{part.name}", inside, size)
             if len(piece) != size:
                 raise Unavailable
-            found += piece
-        return bytes(found)
+            data += piece
+        return bytes(data)
 
 
 async def read_pieces(content: Content, start: int = 0) -> AsyncIterator[bytes]:
@@ -84,7 +84,7 @@ async def read_pieces(content: Content, start: int = 0) -> AsyncIterator[bytes]:
 
 
 class FileWriter:
-    """Writes a file into the bucket as its bytes come, a part at a time."""
+    """Writes a file into the bucket while its bytes arrive, part by part."""
 
     def __init__(self, bucket: Bucket, folder: str) -> None:
         self.parts: list[ContentPart] = []
@@ -95,25 +95,25 @@ class FileWriter:
         self._buffer = bytearray()
 
     async def write(self, data: bytes) -> None:
-        """Raises Unavailable."""
+        """Add bytes. Raises Unavailable."""
         self._buffer += data
         self.size += len(data)
         while len(self._buffer) >= PART_BYTES:
             await self._put(PART_BYTES)
 
     async def finish(self) -> None:
-        """Write what is left. Raises Unavailable."""
+        """Write the last part. Raises Unavailable."""
         if self._buffer:
             await self._put(len(self._buffer))
 
     async def delete(self) -> None:
-        """Have nothing of it stay: the upload is broken off. What the bucket does not delete now, the reaper does."""
+        """Delete all parts of an aborted upload. The reaper deletes what the bucket does not delete now."""
         with suppress(Unavailable):
             await self._bucket.delete(self._names)
 
     async def _put(self, size: int) -> None:
         name = part_name(len(self.parts))
-        self._names.append(f"{self._folder}/{name}")  # also one whose writing fails may come to be there
+        self._names.append(f"{self._folder}/{name}")  # before the write: a failed write may still create the object
         data = bytes(memoryview(self._buffer)[:size])
         del self._buffer[:size]
         await self._bucket.put(self._names[-1], data)
@@ -121,7 +121,7 @@ class FileWriter:
 
 
 def part_name(number: int) -> str:
-    """A name that no other writer of the same file ever uses, so that none overwrites what another has written."""
+    """A name that no other writer of the same file uses, so that none overwrites another's part."""
     return f"{number:05d}-{uuid.uuid4().hex[:12]}"
 
 
@@ -130,12 +130,12 @@ def endpoint_folder(key: EndpointKey) -> str:
 
 
 def file_folder(key: EndpointKey, file_id: str) -> str:
-    """Where the parts of a file are."""
+    """The folder with the parts of a file."""
     return f"{endpoint_folder(key)}/{file_id}"
 
 
 def render_parts(parts: Sequence[ContentPart]) -> str:
-    """As a document has them."""
+    """The list of parts in the form of a document."""
     return json.dumps([[part.name, part.size] for part in parts])
 
 

@@ -1,4 +1,7 @@
-"""Keeps files, batches and their results: documents of an endpoint, each of a kind and with a name."""
+"""The interface of document stores, and the one in memory. A document belongs to an endpoint, with a kind and a name.
+
+Documents hold files, batches and their results. valkey_documents.py has the store for several gateways.
+"""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -12,14 +15,15 @@ DOCUMENT_OVERHEAD = 400
 """Bytes that a document takes besides its text, in memory."""
 
 STORED, PROGRESS = "stored", "progress"
-"""Kinds of documents that list objects in the bucket: the parts of a file, and those of a batch that runs."""
+"""Kinds of documents that list objects in the bucket: the parts of a file, and those of a running batch's results."""
 
 BUCKET_KINDS = frozenset({STORED, PROGRESS})
-"""These count against the budget of the bucket, with their text and the bytes of the objects. In documents.lua too."""
+"""Kinds that count against the bucket's budget, with their text and the bytes of their objects. In documents.lua
+too."""
 
 
 class DocumentStore(ABC):
-    """All of it may raise Unavailable."""
+    """A store of documents. Every method may raise Unavailable."""
 
     @abstractmethod
     async def put(
@@ -34,11 +38,11 @@ class DocumentStore(ABC):
         objects_size: int = 0,
         lease: str = "",
     ) -> None:
-        """Keep a document, in place of the one of that name, for so long. Raises Full where it is bounded.
+        """Store a document for `seconds`. It replaces one of the same name. Raises Full where it is `bounded`.
 
         Args:
-            objects_size: bytes of the objects that it lists, which count with its text.
-            lease: the name of a lease that this gateway must still have. Raises Lost where it has not.
+            objects_size: the bytes of the objects that it lists, which count in addition to its text.
+            lease: the name of a lease that this gateway must still hold. Raises Lost where it does not.
         """
 
     @abstractmethod
@@ -50,11 +54,11 @@ class DocumentStore(ABC):
 
     @abstractmethod
     async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
-        """Whether there was one."""
+        """Delete a document. Returns whether it existed."""
 
     @abstractmethod
     async def discard(self, key: EndpointKey, kind: str, names: Sequence[str]) -> None:
-        """Delete those documents of a kind that are there."""
+        """Delete documents of a kind, whether they exist or not."""
 
     @abstractmethod
     async def clear(self, key: EndpointKey, kind: str = "") -> None:
@@ -62,24 +66,27 @@ class DocumentStore(ABC):
 
     @abstractmethod
     async def lease(self, name: str, seconds: float) -> bool:
-        """Whether this gateway may do something that only one may do, for so long or until it asks again."""
+        """Take or renew a lease for `seconds`. Returns whether this gateway holds it now."""
 
     @abstractmethod
     async def expire_documents(self) -> None:
-        """Delete what has been kept long enough, where that does not happen by itself. To be called now and then."""
+        """Delete expired documents, where the store does not do so by itself. To be called regularly."""
 
 
 def size_of(text: str) -> int:
-    """Bytes by which a document counts against the budget: its size in the memory of a gateway that reads it."""
+    """Bytes that a document counts against the budget: its size in the memory of a gateway that reads it."""
     return memory_of(text) + DOCUMENT_OVERHEAD
 
 
 class MemoryDocumentStore(DocumentStore):
-    """In the memory of one gateway; `most_bytes` bounds all documents together, and `bucket_bytes` the objects that
-    they list. A namespace may use `share` of what the others leave free (quotas.Quota)."""
+    """Documents in the memory of one gateway.
 
-    def __init__(self, most_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
-        self._bytes = Quota(most_bytes, share)
+    `max_bytes` bounds all documents together, and `bucket_bytes` the objects that they list. A namespace may use
+    `share` of what the others leave free (quotas.Quota).
+    """
+
+    def __init__(self, max_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
+        self._bytes = Quota(max_bytes, share)
         self._bucket_bytes = Quota(bucket_bytes, share)
         self._sizes: dict[tuple[EndpointKey, str, str], int] = {}
         self._documents: dict[tuple[EndpointKey, str], dict[str, str]] = {}
@@ -105,7 +112,7 @@ class MemoryDocumentStore(DocumentStore):
             raise Full
         self._sizes[key, kind, name] = new
         self._documents.setdefault((key, kind), {})[name] = text
-        self._let_live(key, kind, name)
+        self._cancel_expiry(key, kind, name)
         later = asyncio.get_running_loop().call_later
         self._expiries[key, kind, name] = later(seconds, self._drop, key, kind, name)
 
@@ -134,7 +141,7 @@ class MemoryDocumentStore(DocumentStore):
         return
 
     def _drop(self, key: EndpointKey, kind: str, name: str) -> bool:
-        self._let_live(key, kind, name)
+        self._cancel_expiry(key, kind, name)
         place = self._documents.get((key, kind), {})
         if name not in place:
             return False
@@ -147,6 +154,6 @@ class MemoryDocumentStore(DocumentStore):
     def _quota(self, kind: str) -> Quota:
         return self._bucket_bytes if kind in BUCKET_KINDS else self._bytes
 
-    def _let_live(self, key: EndpointKey, kind: str, name: str) -> None:
+    def _cancel_expiry(self, key: EndpointKey, kind: str, name: str) -> None:
         if timer := self._expiries.pop((key, kind, name), None):
             timer.cancel()

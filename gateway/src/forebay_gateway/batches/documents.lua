@@ -1,14 +1,14 @@
--- Documents in Valkey (or Redis 7): each step is one call of this script, and so whole.
+-- Documents in Valkey (or Redis 7). Each step is one call of this script, and so atomic.
 --
 -- forebay:shelf:ENDPOINT:KIND  hash    documents by name
 -- forebay:kinds:ENDPOINT       set     the kinds that an endpoint has
--- forebay:shelved              zset    when a document goes; its members are ENDPOINT KIND NAME
--- forebay:shelved:sizes        hash    what a document takes in the memory of a gateway that reads it, by that member
--- forebay:shelved:bytes        number  what all documents take
+-- forebay:shelved              zset    documents (ENDPOINT KIND NAME) by the time at which they expire
+-- forebay:shelved:sizes        hash    the size of a document in the memory of a gateway that reads it, by that member
+-- forebay:shelved:bytes        number  the bytes of all documents
 -- forebay:shelved:bytes-of     hash    the same by namespace
--- forebay:bucket:bytes         number  what the objects in the bucket take, of which documents of some kinds tell
+-- forebay:bucket:bytes         number  the bytes of the objects in the bucket that documents of some kinds list
 -- forebay:bucket:bytes-of      hash    the same by namespace
--- forebay:lease:NAME           string  which gateway has a lease
+-- forebay:lease:NAME           string  the gateway that holds a lease
 
 local PREFIX, OVERHEAD, BATCH = 'forebay:', 200, 500
 local call = redis.call
@@ -22,15 +22,15 @@ end
 
 local BUCKET_KINDS = {stored = true, progress = true}
 
--- The key of what documents of a kind take; with '-of' behind it by namespace.
+-- The key of the bytes of documents of a kind. With the suffix '-of' it is by namespace.
 local function bytes_of(kind)
   return PREFIX .. (BUCKET_KINDS[kind] and 'bucket:bytes' or 'shelved:bytes')
 end
 
--- What the documents of a namespace take becomes so much more.
+-- Adds to the bytes of all documents and to those of the endpoint's namespace.
 local function keep(endpoint, kind, by)
   local namespace, key = string.match(endpoint, '^[^/]*'), bytes_of(kind)
-  -- below 0: what was kept before namespaces were counted
+  -- below 0: these bytes are from before namespaces were counted
   if call('INCRBY', key, by) < 0 then call('SET', key, 0) end
   if call('HINCRBY', key .. '-of', namespace, by) <= 0 then call('HDEL', key .. '-of', namespace) end
 end
@@ -39,7 +39,7 @@ local function member_of(endpoint, kind, name)
   return endpoint .. ' ' .. kind .. ' ' .. name
 end
 
--- What a document takes, 0 where there is none. Another version of this script wrote no size.
+-- The size of a document, 0 where there is none. An older version of this script wrote no size.
 local function size_of(endpoint, kind, name)
   local place = place_of(endpoint, kind)
   if call('HEXISTS', place, name) == 0 then return 0 end
@@ -49,8 +49,8 @@ end
 
 local steps = {}
 
--- 0 where there is no place: a namespace has `share` of what the others leave free. -1 as the most: there always is.
--- -1 where a lease is named that the gateway does not have.
+-- Returns 0 where there is no room: a namespace may use `share` of what the others leave free of `most`. With `most` -1
+-- there is always room. Returns -1 where the gateway does not hold the named lease.
 function steps.put(endpoint, kind, name, most, share, after, size, text, lease, gateway)
   if lease ~= '' and call('GET', PREFIX .. 'lease:' .. lease) ~= gateway then return -1 end
   local by, member = size - size_of(endpoint, kind, name), member_of(endpoint, kind, name)
@@ -69,12 +69,12 @@ function steps.get(endpoint, kind, name)
   return call('HGET', place_of(endpoint, kind), name)
 end
 
--- Some documents of a kind, and where to go on (0: nowhere).
+-- Some documents of a kind, and the cursor to continue with (0: the end).
 function steps.some(endpoint, kind, cursor)
   return call('HSCAN', place_of(endpoint, kind), cursor, 'COUNT', BATCH)
 end
 
--- Whether there was one.
+-- Deletes a document. Returns whether it existed.
 function steps.delete(endpoint, kind, name)
   local place, member = place_of(endpoint, kind), member_of(endpoint, kind, name)
   if call('HEXISTS', place, name) == 0 then return 0 end
@@ -86,12 +86,12 @@ function steps.delete(endpoint, kind, name)
   return 1
 end
 
--- Deletes those of some documents of a kind that are there.
+-- Deletes some documents of a kind, whether they exist or not.
 function steps.discard(endpoint, kind, ...)
   for _, name in ipairs({...}) do steps.delete(endpoint, kind, name) end
 end
 
--- Deletes some documents of a kind, or of any ('' for that); whether there may be more.
+-- Deletes some documents of a kind ('' for all kinds). Returns whether there may be more.
 function steps.clear(endpoint, kind)
   local kinds = kind ~= '' and {kind} or call('SMEMBERS', PREFIX .. 'kinds:' .. endpoint)
   for _, each in ipairs(kinds) do
@@ -102,14 +102,14 @@ function steps.clear(endpoint, kind)
   return 0
 end
 
--- Deletes what has been kept long enough.
+-- Deletes expired documents.
 function steps.expire_documents()
   for _, member in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'shelved', '-inf', now, 'LIMIT', 0, BATCH)) do
     steps.delete(string.match(member, '^(%S*) (%S*) (.*)$'))
   end
 end
 
--- Whether this gateway has the lease from now on.
+-- Takes or renews a lease. Returns whether this gateway holds it.
 function steps.lease(name, gateway, after)
   local key = PREFIX .. 'lease:' .. name
   local holder = call('GET', key)

@@ -1,6 +1,6 @@
-"""Files with their contents: in documents as a whole, or in a bucket in parts, of which documents tell.
+"""Stores files with their contents: in one document, or in parts in a bucket, which a document lists.
 
-What is known of a file is a document in either case. A file from before there was a bucket stays where it is.
+The metadata of a file is a document in both cases. Files from before the bucket was configured stay in documents.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 
 ABANDON_SECONDS = 2.0
-"""How long a client waits, at most, until nothing of its upload is left."""
+"""Seconds for which a client waits, at most, until the parts of its aborted upload are deleted."""
 
 
 class FileStore:
-    """The files of all endpoints. All of it may raise Unavailable."""
+    """The files of all endpoints. Every method may raise Unavailable."""
 
     def __init__(self, documents: DocumentStore, bucket: Bucket | None = None) -> None:
         self.documents = documents
@@ -39,7 +39,7 @@ class FileStore:
         self._deleting: set[asyncio.Task[None]] = set()
 
     async def find(self, key: EndpointKey, file_id: str) -> ApiObject | None:
-        """What is known of a file."""
+        """The metadata of a file; None where there is no such file."""
         text = await self.documents.get(key, "file", file_id)
         return None if text is None else dict(json.loads(text))
 
@@ -47,14 +47,14 @@ class FileStore:
         return await self.documents.get(key, STORED, file_id) is not None
 
     async def lacks_bucket(self, key: EndpointKey, batch: ApiObject) -> bool:
-        """Whether a batch has its input or its results in the bucket, and this gateway has none."""
+        """Whether a batch has its input or its results in a bucket, and this gateway has no bucket."""
         return self.bucket is None and (
             await self.is_in_bucket(key, batch["input_file_id"])
             or await self.documents.get(key, PROGRESS, batch["id"]) is not None
         )
 
     async def open(self, key: EndpointKey, file_id: str) -> Content:
-        """The content of a file; of one in a document it is in memory whole. Raises ContentGone."""
+        """Open the content of a file. The content of a document is in memory completely. Raises ContentGone."""
         parts = await self.documents.get(key, STORED, file_id)
         if parts is None:
             return TextContent(await self.documents.get(key, "content", file_id) or "")
@@ -69,7 +69,7 @@ class FileStore:
         await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
 
     def writer(self, key: EndpointKey, file_id: str) -> FileWriter:
-        """To be used where there is a bucket."""
+        """A writer for a new file. The gateway must have a bucket."""
         assert self.bucket
         return FileWriter(self.bucket, file_folder(key, file_id))
 
@@ -83,7 +83,7 @@ class FileStore:
         await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=bounded)
 
     async def extend(self, key: EndpointKey, file: ApiObject, seconds: int) -> None:
-        """Keep a file for so long from now. Raises Full."""
+        """Keep a file for `seconds` from now. Raises Full."""
         file = {**file, "expires_at": int(time.time()) + seconds}
         parts = await self.documents.get(key, STORED, file["id"])
         if parts is None:
@@ -93,7 +93,7 @@ class FileStore:
             await self.put_parts(key, file, read_parts(parts))
 
     async def delete(self, key: EndpointKey, file_id: str) -> None:
-        """Delete a file. The documents go last, so that one that was deleted in part can be deleted again."""
+        """Delete a file. Its documents are deleted last, so that an interrupted deletion can be repeated."""
         if self.bucket and await self.is_in_bucket(key, file_id):
             await delete_folder(self.bucket, file_folder(key, file_id))
         for kind in (STORED, "content", "file"):
@@ -106,15 +106,17 @@ class FileStore:
             await delete_folder(self.bucket, endpoint_folder(key))
 
     async def abandon(self, writer: FileWriter) -> None:
-        """Delete what is written of an upload that does not come to its end. The client waits for it only for a while:
-        what stays is the reaper's."""
+        """Delete the parts of an aborted upload. The client waits for ABANDON_SECONDS at most.
+
+        The reaper deletes the rest.
+        """
         task = asyncio.create_task(writer.delete())
         self._deleting.add(task)
         task.add_done_callback(self._deleting.discard)
         await asyncio.wait({task}, timeout=ABANDON_SECONDS)
 
     async def commit(self, key: EndpointKey, file: ApiObject, writer: FileWriter) -> None:
-        """Store an uploaded file whose parts are written, or nothing of it. Raises Full."""
+        """Store an uploaded file whose parts are written. Where that fails, its parts are deleted. Raises Full."""
         try:
             await self.put_parts(key, file, writer.parts)
         except (Full, Unavailable):

@@ -1,5 +1,4 @@
-"""Answers the requests of OpenAI's /v1/files and /v1/batches. The key has been checked by then, and is one of the
-endpoint's."""
+"""Answers the requests of OpenAI's /v1/files and /v1/batches. The handler calls it after it has checked the key."""
 
 import asyncio
 import json
@@ -25,11 +24,11 @@ from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import SLOW_BODY, ApiError, shorten
 
-MOST_FILES, MOST_BATCHES = 10_000, 100
-"""In one page of a list."""
+MAX_FILES_PER_PAGE, MAX_BATCHES_PER_PAGE = 10_000, 100
+"""Files and batches in one page of a list."""
 
 RECORDS_PER_STEP = 500
-"""Records that are read in one step of the event loop."""
+"""Records that are parsed in one step of the event loop."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class BatchApiCall:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """JSON, or the content of a file: whole, or in `pieces` that have `size` bytes together."""
+    """The body of an answer: JSON, or the content of a file, complete or in `pieces` with `size` bytes in all."""
 
     content: bytes
     content_type: str = "application/json"
@@ -58,12 +57,12 @@ class BatchAnswer:
 
 OCTETS = "application/octet-stream"
 
-_AWAY = ApiError(
+_STORE_UNAVAILABLE = ApiError(
     503, "The store of files and batches does not answer. Try again.", "service_unavailable", headers=retry_after(5)
 )
 
-LONGEST_OBJECT = 64 << 10
-"""Bytes of what describes a batch."""
+MAX_BATCH_REQUEST_BYTES = 64 << 10
+"""Bytes of the request that creates a batch."""
 
 
 class BatchApi:
@@ -76,13 +75,13 @@ class BatchApi:
         answers: Quota,
         scheduler: FairScheduler,
         *,
-        most_file_bytes: int = 0,
+        max_file_bytes: int = 0,
         upload_seconds: float = 0.0,
     ) -> None:
         self._files = files
         self._documents = files.documents
         self._worker = worker
-        self._most_file_bytes = most_file_bytes
+        self._most_file_bytes = max_file_bytes
         self._upload_seconds = upload_seconds
         self._answers = answers
         self._scheduler = scheduler
@@ -90,11 +89,11 @@ class BatchApi:
 
     @property
     def has_bucket(self) -> bool:
-        """Whether files are uploaded into a bucket, and so as a stream."""
+        """Whether files are uploaded into a bucket. Their bodies are then streams."""
         return self._files.bucket is not None
 
     async def answer(self, call: BatchApiCall) -> BatchAnswer:
-        """What is answered. Raises Refused."""
+        """Answer a request. Raises Refused."""
         try:
             content = await self._route(call)
         except Full:
@@ -102,11 +101,11 @@ class BatchApi:
             text = f"There is no place for more files. Delete some, or raise the gateway's {setting}."
             raise Refused(ApiError(429, text, "files_full", headers=retry_after(60))) from None
         except Unavailable:
-            raise Refused(_AWAY) from None
+            raise Refused(_STORE_UNAVAILABLE) from None
         return content if isinstance(content, BatchAnswer) else BatchAnswer(json.dumps(content).encode())
 
     async def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Delete the files and batches of an endpoint that no longer exists."""
         await self._files.clear(key)
 
     async def _route(self, call: BatchApiCall) -> ApiObject | BatchAnswer:
@@ -125,7 +124,7 @@ class BatchApi:
                 return await self._create(call)
             case "GET", "batches":
                 async with self._turn(call.key):
-                    return _page(await self._batches(call.key), call.query, MOST_BATCHES, 20)
+                    return _page(await self._batches(call.key), call.query, MAX_BATCHES_PER_PAGE, 20)
             case "GET", "batches", name:
                 return await self._batch(call.key, name)
             case "POST", "batches", name, "cancel":
@@ -137,7 +136,7 @@ class BatchApi:
         raise Refused(ApiError(404, f"Invalid URL ({call.method} {path})", "unknown_url"))
 
     def _turn(self, key: EndpointKey) -> asyncio.Lock:
-        """To be held by what has all of a file, or all records of a kind, in memory."""
+        """The lock for code that has a whole file, or all records of a kind, in memory."""
         return self._turns.of(key[0])
 
     async def _content(self, key: EndpointKey, name: str) -> BatchAnswer:
@@ -156,7 +155,7 @@ class BatchApi:
             return BatchAnswer(await whole.read(0, whole.size), OCTETS)
 
     async def _read_pieces(self, key: EndpointKey, name: str, content: Content) -> AsyncGenerator[bytes, None]:
-        """The content of a file in the bucket. Raises Refused."""
+        """Read the content of a file in the bucket. Raises Refused."""
         with Reservation(self._answers, key[0]) as reserved:
             if not reserved.resize(2 * PIECE_BYTES):
                 raise Refused(errors.TOO_MANY)
@@ -166,7 +165,7 @@ class BatchApi:
             except ContentGone:
                 raise Refused(_gone(name)) from None
             except Unavailable:
-                raise Refused(_AWAY) from None
+                raise Refused(_STORE_UNAVAILABLE) from None
 
     async def _upload(self, call: BatchApiCall) -> ApiObject:
         if isinstance(call.body, BodyStream):
@@ -175,7 +174,7 @@ class BatchApi:
             return await self._take_file(call, call.body)
 
     async def _take_file(self, call: BatchApiCall, body: bytes | bytearray) -> ApiObject:
-        """Store a file that is there as a whole, in documents."""
+        """Store a file from a complete body, in documents."""
         async with self._scheduler.exclusive_step(call.key[0]):
             try:
                 upload = read_upload(call.content_type, body)
@@ -187,7 +186,7 @@ class BatchApi:
         return file
 
     async def _receive_file(self, call: BatchApiCall, body: BodyStream) -> ApiObject:
-        """Write a file into the bucket while it comes. Of one that does not come to its end nothing stays."""
+        """Write a file into the bucket while it arrives. The parts of an incomplete upload are deleted."""
         file_id = objects.new_file_id()
         writer = self._files.writer(call.key, file_id)
         try:
@@ -221,27 +220,27 @@ class BatchApi:
         purpose = _one(call.query, "purpose")
         async with self._turn(call.key):
             files = [each for each in await self._records(call.key, "file") if purpose in ("", each["purpose"])]
-            return _page(files, call.query, MOST_FILES, MOST_FILES)
+            return _page(files, call.query, MAX_FILES_PER_PAGE, MAX_FILES_PER_PAGE)
 
     async def _file(self, key: EndpointKey, name: str) -> ApiObject:
-        return _found(await self._documents.get(key, "file", name), "File", name)
+        return _require(await self._documents.get(key, "file", name), "File", name)
 
     async def _batches(self, key: EndpointKey) -> list[ApiObject]:
         cancelled = await self._documents.all(key, "cancel")
         return [_show(each, cancelled.get(each["id"])) for each in await self._records(key, "batch")]
 
     async def _records(self, key: EndpointKey, kind: str) -> list[ApiObject]:
-        """All of a kind. Other tasks run between slices of them."""
-        found: list[ApiObject] = []
+        """All records of a kind. Other tasks run between slices of them."""
+        records: list[ApiObject] = []
         for text in (await self._documents.all(key, kind)).values():
-            found.append(json.loads(text))
-            if len(found) % RECORDS_PER_STEP == 0:
+            records.append(json.loads(text))
+            if len(records) % RECORDS_PER_STEP == 0:
                 await asyncio.sleep(0)
-        return found
+        return records
 
     async def _batch(self, key: EndpointKey, name: str) -> ApiObject:
         text = await self._documents.get(key, "batch", name)
-        return _show(_found(text, "Batch", name), await self._documents.get(key, "cancel", name))
+        return _show(_require(text, "Batch", name), await self._documents.get(key, "cancel", name))
 
     async def _create(self, call: BatchApiCall) -> ApiObject:
         content = _object(call.body if not isinstance(call.body, BodyStream) else b"")
@@ -255,16 +254,16 @@ class BatchApi:
             raise _bad("input_file_id must be the ID of an uploaded file.", "input_file_id")
         if metadata is not None and not _is_metadata(metadata):
             raise _bad("metadata must be up to 16 strings by names of up to 64 characters.", "metadata")
-        kept = _read_output_kept(content.get("output_expires_after"))
-        found = await self._file(call.key, file)
-        if found["purpose"] != "batch":
+        output_retention = _read_output_retention(content.get("output_expires_after"))
+        input_file = await self._file(call.key, file)
+        if input_file["purpose"] != "batch":
             raise _bad(f"The file {file} was not uploaded with purpose batch.", "input_file_id")
-        batch = objects.new_batch(endpoint, file, metadata, time.time(), output_kept=kept)
-        await asyncio.shield(self._begin(call, batch, found))
+        batch = objects.new_batch(endpoint, file, metadata, time.time(), output_retention=output_retention)
+        await asyncio.shield(self._begin(call, batch, input_file))
         return batch
 
     async def _begin(self, call: BatchApiCall, batch: ApiObject, file: ApiObject) -> None:
-        """Take a batch in; its input is kept until it is over."""
+        """Queue a batch. The expiry of its input is extended so that the batch can end."""
         needed = 2 * objects.DAY
         if file["expires_at"] < time.time() + needed:
             async with self._turn(call.key):
@@ -274,7 +273,7 @@ class BatchApi:
     async def _cancel(self, key: EndpointKey, name: str) -> ApiObject:
         batch = await self._batch(key, name)
         if batch["status"] in objects.OPEN_STATUSES:
-            await self._documents.put(key, "cancel", name, str(int(time.time())), objects.BATCH_KEPT)
+            await self._documents.put(key, "cancel", name, str(int(time.time())), objects.BATCH_RETENTION)
         elif batch["status"] != "cancelling":
             text = f"The batch {name} is {batch['status']}, and cannot be cancelled."
             raise Refused(ApiError(409, text, "batch_over"))
@@ -282,7 +281,7 @@ class BatchApi:
 
 
 def _allowed_methods(parts: Sequence[str]) -> set[str]:
-    """The methods that a path is asked by; none for a path that is not there."""
+    """The methods of a path; empty for an unknown path."""
     match parts:
         case ["files"] | ["batches"]:
             return {"GET", "POST"}
@@ -296,7 +295,7 @@ def _allowed_methods(parts: Sequence[str]) -> set[str]:
 
 
 def _show(batch: ApiObject, cancelled: str | None) -> ApiObject:
-    """A batch as a client sees it. `cancelled`: when it was asked to end, if it was."""
+    """A batch in the form for clients. `cancelled`: the time of its cancellation, if any."""
     if cancelled and batch["status"] in objects.OPEN_STATUSES:
         return {**batch, "status": "cancelling", "cancelling_at": int(cancelled)}
     return batch
@@ -307,23 +306,23 @@ def _uses(batch: ApiObject, file: str) -> bool:
 
 
 def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
-    """The object of an uploaded file of so many bytes. Raises Refused."""
+    """Build the object of an uploaded file of `size` bytes. Raises Refused."""
     if upload.purpose != "batch":
         raise _bad("Files are for batches here: purpose must be batch.", "purpose")
-    kept = objects.FILE_KEPT if upload.kept is None else upload.kept
-    if not objects.LEAST_KEPT <= kept <= objects.MOST_KEPT:
-        text = f"expires_after[seconds] must be from {objects.LEAST_KEPT} to {objects.MOST_KEPT}."
+    retention = objects.FILE_RETENTION if upload.retention is None else upload.retention
+    if not objects.MIN_RETENTION <= retention <= objects.MAX_RETENTION:
+        text = f"expires_after[seconds] must be from {objects.MIN_RETENTION} to {objects.MAX_RETENTION}."
         raise _bad(text, "expires_after")
-    return objects.new_file(upload.filename, "batch", size, time.time(), kept=kept, file_id=file_id)
+    return objects.new_file(upload.filename, "batch", size, time.time(), retention=retention, file_id=file_id)
 
 
-def _read_output_kept(asked: object) -> int | None:
-    """For how many seconds a batch's files are to be kept; None where nothing is said. Raises Refused."""
-    if asked is None:
+def _read_output_retention(expiry: object) -> int | None:
+    """The seconds for which a batch's files are kept; None where the request has none. Raises Refused."""
+    if expiry is None:
         return None
-    seconds = asked.get("seconds") if isinstance(asked, dict) and asked.get("anchor") == objects.ANCHOR else None
-    if type(seconds) is not int or not objects.LEAST_KEPT <= seconds <= objects.MOST_KEPT:
-        bounds = f"seconds from {objects.LEAST_KEPT} to {objects.MOST_KEPT}"
+    seconds = expiry.get("seconds") if isinstance(expiry, dict) and expiry.get("anchor") == objects.ANCHOR else None
+    if type(seconds) is not int or not objects.MIN_RETENTION <= seconds <= objects.MAX_RETENTION:
+        bounds = f"seconds from {objects.MIN_RETENTION} to {objects.MAX_RETENTION}"
         raise _bad(f"output_expires_after must have the anchor {objects.ANCHOR}, and {bounds}.", "output_expires_after")
     return seconds
 
@@ -332,7 +331,7 @@ def _gone(name: str) -> ApiError:
     return ApiError(404, f"The content of the file {name} is no longer in the bucket.", "not_found", "id")
 
 
-def _found(text: str | None, kind: str, name: str) -> ApiObject:
+def _require(text: str | None, kind: str, name: str) -> ApiObject:
     if text is None:
         raise Refused(ApiError(404, f"No such {kind} object: {name}", "not_found", "id"))
     return dict(json.loads(text))
@@ -343,8 +342,10 @@ def _bad(message: str, param: str | None = None) -> Refused:
 
 
 def _object(body: bytes | bytearray) -> Mapping[str, Any]:
-    if len(body) > LONGEST_OBJECT:
-        raise Refused(ApiError(413, f"The request's body has more than {LONGEST_OBJECT} bytes.", "request_too_large"))
+    if len(body) > MAX_BATCH_REQUEST_BYTES:
+        raise Refused(
+            ApiError(413, f"The request's body has more than {MAX_BATCH_REQUEST_BYTES} bytes.", "request_too_large")
+        )
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -362,13 +363,13 @@ def _is_metadata(metadata: object) -> bool:
     )
 
 
-def _page(found: list[ApiObject], query: str, most: int, default: int) -> ApiObject:
+def _page(records: list[ApiObject], query: str, max_limit: int, default: int) -> ApiObject:
     if (order := _one(query, "order")) not in ("", "asc", "desc"):
         raise _bad("order must be asc or desc.", "order")
     text = _one(query, "limit") or str(default)
-    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
-        raise _bad(f"limit must be from 1 to {most}.", "limit")
-    return objects.page(found, _one(query, "after"), int(text), ascending=order == "asc")
+    if not text.isdecimal() or len(text) > len(str(max_limit)) or not 1 <= int(text) <= max_limit:
+        raise _bad(f"limit must be from 1 to {max_limit}.", "limit")
+    return objects.page(records, _one(query, "after"), int(text), ascending=order == "asc")
 
 
 def _one(query: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The input files of the batches that run."""
+"""Reads the input files of running batches. The batch processor calls it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,20 +14,23 @@ from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 
 ROOM_SECONDS = 60.0
-"""For which one waits for memory; then it waits as for a store that does not answer."""
+"""Seconds for which a batch waits for memory. Then it pauses as for a store that does not answer."""
 
-COPIES = 9
-"""Times the bytes of a line that it takes, at most, until it is a job: as bytes, and twice as a text of which each
-character has four."""
+LINE_COPIES = 9
+"""Memory of a large line until it is a job, as a multiple of its bytes: once as bytes, and twice as a text with up to
+four bytes for each character."""
 
 
 class InputFiles:
-    """The input files of the batches that run. Those in documents are in memory, each once: so they have no more bytes
-    than the store may. Of those in the bucket a window is."""
+    """The input files of running batches.
+
+    A file in a document is in memory once, so all of them take no more than the store's budget. Of a file in the bucket
+    only a window is in memory.
+    """
 
     def __init__(self, files: FileStore, scheduler: FairScheduler, answers: Quota, bounds: LineBounds) -> None:
         self.turns = TenantLocks()
-        """For whatever holds a whole file, or a large line, besides those: one at a time for each namespace."""
+        """Locks for code that copies a whole file or a large line: one at a time for each namespace."""
         self.files = files
         self._scheduler = scheduler
         self._answers = answers
@@ -37,14 +40,16 @@ class InputFiles:
     async def read(
         self, key: EndpointKey, file: str, route: str, *, begun: bool
     ) -> tuple[BatchRequests, list[ApiObject]]:
-        """The requests of a file, and what is wrong with it. `begun`: it was well before, by the rules of then. Raises
-        ContentGone and Unavailable."""
+        """Read the requests of a file. Returns them and the errors of the file. Raises ContentGone and Unavailable.
+
+        `begun`: the batch has been validated before, so the bounds of lines are not checked again.
+        """
         bounds, long_step = UNBOUNDED if begun else self._bounds, partial(self._scheduler.exclusive_step, key[0])
         async with self.turns.of(key[0]):
             if await self.files.is_in_bucket(key, file):
                 return await self._read_from_bucket(key, file, route, bounds)
-            if (found := self._read.get((key, file, route))) is not None:
-                return found, []
+            if (known := self._read.get((key, file, route))) is not None:
+                return known, []
             requests, errors = await read_requests(await self.files.open(key, file), route, bounds, long_step)
             if not errors:
                 self._read[key, file, route] = requests
@@ -52,8 +57,8 @@ class InputFiles:
 
     @asynccontextmanager
     async def room(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
-        """Have a large line of so many bytes in memory, until it is a job. Raises Full."""
-        async with self.turns.of(key[0]), self._reserve(key, COPIES * size):
+        """Reserve memory for a large line of `size` bytes until it is a job. Raises Full."""
+        async with self.turns.of(key[0]), self._reserve(key, LINE_COPIES * size):
             yield
 
     async def _read_from_bucket(
@@ -68,8 +73,8 @@ class InputFiles:
 
     @asynccontextmanager
     async def _reserve(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
-        """Count so many bytes, but no more than half of what one namespace may ever have. Raises Full."""
-        with Reservation(self._answers, key[0]) as kept:
-            if not await kept.grow(min(size, self._answers.most_of_one // 2), ROOM_SECONDS):
+        """Reserve `size` bytes, but at most half of what one namespace may use. Raises Full."""
+        with Reservation(self._answers, key[0]) as reserved:
+            if not await reserved.grow(min(size, self._answers.max_per_tenant // 2), ROOM_SECONDS):
                 raise Full
             yield

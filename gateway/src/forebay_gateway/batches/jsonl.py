@@ -1,4 +1,4 @@
-"""The lines of a batch's files: requests in, answers out."""
+"""Parses the lines of a batch's input file, and renders those of its output and error files."""
 
 import asyncio
 import hashlib
@@ -21,41 +21,41 @@ from forebay_gateway.http.raw_json import BYTE_ORDER_MARK, NO_VALUE, read_text
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 
-MOST_REQUESTS = 50_000
-MOST_BATCH_LINES = 2 * MOST_REQUESTS
-"""With those that are empty."""
+MAX_BATCH_REQUESTS = 50_000
+MAX_BATCH_LINES = 2 * MAX_BATCH_REQUESTS
+"""Lines of one input file, empty ones included."""
 
-MOST_ERRORS = 50
+MAX_FILE_ERRORS = 50
 """Errors reported for one input file; reading stops after that many."""
 
 BYTES_PER_STEP = 256 << 10
-"""Bytes that are read in one step of the event loop."""
+"""Bytes that are parsed in one step of the event loop."""
 
-LONGEST_LINE = 32 * MIB
-"""Bytes of a line: those that a request's body may have (settings.Limits.body_bytes)."""
+MAX_LINE_BYTES = 32 * MIB
+"""Bytes of a line, as of a request's body (settings.Limits.body_bytes)."""
 
 WINDOW_BYTES = 256 << 10
-"""Bytes of an input file that are in memory while its batch runs, where a line is not longer."""
+"""Bytes of an input file that are in memory while its batch runs, unless a line is longer."""
 
 LONG_CHECK_BYTES = MIB
-"""Bytes of a line from which on its check is a long step of the event loop."""
+"""Bytes of a line above which its check is a long step of the event loop."""
 
-LONGEST_ID = 512
-"""Characters of a custom_id. It is told of in errors, and stands in each line of the output."""
+MAX_CUSTOM_ID_LENGTH = 512
+"""Characters of a custom_id. It appears in errors and in each line of the output."""
 
 INPUT_MARGIN = 1024
-"""Bytes that a job's input has at most besides the body."""
+"""Bytes that a job's input has, at most, besides the body."""
 
-LINE = 256
-"""Bytes that a line counts besides its own, for what each line costs."""
+LINE_OVERHEAD = 256
+"""Bytes that are added to the size of each line, for the cost of a line."""
 
 
 @dataclass(frozen=True)
 class LineBounds:
-    """What a line may have: characters of its custom_id, bytes, and bytes that its body takes in memory as a text."""
+    """The bounds of a line: characters of its custom_id, bytes, and bytes of its body as a text in memory."""
 
-    custom_id: int = LONGEST_ID
-    line: int = LONGEST_LINE
+    custom_id: int = MAX_CUSTOM_ID_LENGTH
+    line: int = MAX_LINE_BYTES
     input: int = sys.maxsize
 
 
@@ -64,7 +64,7 @@ UNBOUNDED = LineBounds(sys.maxsize, sys.maxsize, sys.maxsize)
 
 @dataclass(frozen=True)
 class Request:
-    """One line of an input file. `body` is the JSON of an object, as it was written."""
+    """One line of an input file. `body` is the JSON of an object, unchanged."""
 
     custom_id: str
     body: str
@@ -91,7 +91,7 @@ _ANSWER = msgspec.json.Decoder(_WholeAnswer)
 
 
 class BatchRequests:
-    """The requests of an input file that was read. The place and the length of each are in memory, and a window."""
+    """The requests of an input file. Memory holds the offset and length of each request, and a window of the file."""
 
     def __init__(self, content: Content) -> None:
         self._content = content
@@ -102,7 +102,7 @@ class BatchRequests:
         self._turn = asyncio.Lock()
 
     def add(self, start: int, length: int) -> None:
-        """A request stands in the line that begins there and has so many bytes."""
+        """Add a request: its line begins at `start` and has `length` bytes."""
         self._starts.append(start)
         self._lengths.append(length)
 
@@ -114,9 +114,9 @@ class BatchRequests:
         return self._lengths[number]
 
     async def read(self, number: int) -> Request:
-        """Raises Unavailable and ContentGone."""
-        asked = _LINE.decode(await self._line(self._starts[number], self._lengths[number]))
-        return Request(read_text(asked.custom_id), str(memoryview(asked.body), "utf-8", "replace"))
+        """Read one request. Raises Unavailable and ContentGone."""
+        line = _LINE.decode(await self._line(self._starts[number], self._lengths[number]))
+        return Request(read_text(line.custom_id), str(memoryview(line.body), "utf-8", "replace"))
 
     async def _line(self, start: int, length: int) -> bytes:
         if length > WINDOW_BYTES:
@@ -134,8 +134,11 @@ async def read_requests(
     bounds: LineBounds = LineBounds(),
     long_step: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> tuple[BatchRequests, list[ApiObject]]:
-    """The requests of an input file, and what is wrong with its lines, as a batch object tells it. Other tasks run
-    between its slices, and a large line is checked in a `long_step`. Raises Unavailable and ContentGone."""
+    """Read an input file. Returns its requests, and the errors of its lines in the form of a batch object.
+
+    Other tasks run between slices of the file. A large line is checked in a `long_step`. Raises Unavailable and
+    ContentGone.
+    """
     requests = BatchRequests(content)
     errors: list[ApiObject] = []
     seen: set[bytes] = set()
@@ -147,20 +150,20 @@ async def read_requests(
             break
         if line and not line.isspace():
             async with long_step() if len(line) > LONG_CHECK_BYTES else nullcontext():
-                trouble = _check_line(line, endpoint, seen, bounds)
-            if trouble:
-                errors.append(batch_error(*trouble, line=number))
+                problem = _check_line(line, endpoint, seen, bounds)
+            if problem:
+                errors.append(batch_error(*problem, line=number))
             else:
                 requests.add(start, len(line))
-        if len(requests) > MOST_REQUESTS:
-            errors.append(batch_error("too_many_requests", f"{MOST_REQUESTS} requests are the most in one file."))
+        if len(requests) > MAX_BATCH_REQUESTS:
+            errors.append(batch_error("too_many_requests", f"{MAX_BATCH_REQUESTS} requests are the most in one file."))
             break
-        if number > MOST_BATCH_LINES:
-            errors.append(batch_error("too_many_lines", f"{MOST_BATCH_LINES} lines are the most in one file."))
+        if number > MAX_BATCH_LINES:
+            errors.append(batch_error("too_many_lines", f"{MAX_BATCH_LINES} lines are the most in one file."))
             break
-        if len(errors) == MOST_ERRORS:
+        if len(errors) == MAX_FILE_ERRORS:
             break
-        cost += len(line) + LINE
+        cost += len(line) + LINE_OVERHEAD
         if cost > BYTES_PER_STEP:
             cost = 0
             await asyncio.sleep(0)
@@ -170,7 +173,7 @@ async def read_requests(
 
 
 async def _read_lines(content: Content, longest: int) -> AsyncIterator[tuple[int, bytearray]]:
-    """Where each line begins, and the line. One that is longer than `longest` is the last, and not read to its end."""
+    """Yield the offset of each line, and the line. A line longer than `longest` is the last and incomplete."""
     start, left = 0, bytearray()
     if await content.read(0, len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK:
         start = len(BYTE_ORDER_MARK)
@@ -190,21 +193,21 @@ async def _read_lines(content: Content, longest: int) -> AsyncIterator[tuple[int
 
 
 def batch_error(code: str, message: str, param: str | None = None, line: int | None = None) -> ApiObject:
-    """What is wrong with a batch, or with a line of its input file, as a batch object tells it."""
+    """An error of a batch, or of a line of its input file, in the form of a batch object."""
     return {"code": code, "line": line, "message": message, "param": param}
 
 
 def _check_line(
     line: bytearray, endpoint: str, seen: set[bytes], bounds: LineBounds
 ) -> tuple[str, str, str | None] | None:
-    """Code, message and param of what is wrong with it."""
+    """Check a line. Returns code, message and param of its error, None where it is valid."""
     try:
-        asked = _LINE.decode(line)
+        content = _LINE.decode(line)
     except msgspec.ValidationError:
         return "invalid_json_line", "This line is no JSON object.", None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return "invalid_json_line", "This line is not parseable as valid JSON.", None
-    custom_id = read_text(asked.custom_id)
+    custom_id = read_text(content.custom_id)
     if not custom_id:
         return "missing_required_parameter", "Each line needs a custom_id.", "custom_id"
     if len(custom_id) > bounds.custom_id:
@@ -213,16 +216,16 @@ def _check_line(
     if digest in seen:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used more than once.", "custom_id"
     seen.add(digest)
-    if read_text(asked.method) != "POST":
+    if read_text(content.method) != "POST":
         return "invalid_method", "The method of each line must be POST.", "method"
-    if read_text(asked.url) != endpoint:
+    if read_text(content.url) != endpoint:
         return "invalid_url", f"The url of each line must be the batch's endpoint, {endpoint}.", "url"
-    body = memoryview(asked.body)
+    body = memoryview(content.body)
     if bytes(body[:1]) != b"{":
         return "missing_required_parameter", "Each line needs a body, a JSON object.", "body"
     if bytes(_BODY.decode(body).stream) not in (b"", b"false", b"null"):
         return "invalid_request", "A request of a batch cannot be streamed.", "body.stream"
-    # a character takes at most four bytes, so that of few lines more is to be known
+    # a character takes at most four bytes, so few lines need the exact size
     if len(body) > bounds.input // 4 - INPUT_MARGIN and memory_of_utf8(body) > bounds.input - INPUT_MARGIN:
         text = f"As a job this body takes more than the {bounds.input} bytes of jobs_bytes that a namespace may have."
         return "line_too_large", f"{text} Make it shorter, or raise the gateway's jobs_bytes.", "body"
@@ -230,16 +233,19 @@ def _check_line(
 
 
 def job_input(endpoint: str, request: Request) -> str:
-    """The input of the job that does a request. The server is asked for the status and the body of its answer."""
+    """The input of the job for a request. It requests the status and the body of the server's answer."""
     return f'{{"route": {json.dumps(endpoint)}, "method": "POST", "whole_answer": true, "body": {request.body}}}'
 
 
 def render_result(custom_id: str, job: Job | None) -> tuple[bool, str]:
-    """Whether a request was answered well, and its line of the output or error file. No job: it was purged or lost."""
+    """Render the line of a request in the output or error file. Returns whether the request succeeded, and the line.
+
+    `job` is None where the job was purged or lost.
+    """
     record: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id}
     if job and job.state is State.COMPLETED and len(job.output) == 1:
         status, body = _read_answer(job.output[0].encode(errors="replace"))
-        # the body is JSON that was read before, and is passed on as it is
+        # the body is valid JSON, and is inserted unchanged
         answer = {"status_code": status, "request_id": job.id, "body": body}
         line = msgspec.json.encode({**record, "response": answer, "error": None}).decode()
         return status < HTTPStatus.BAD_REQUEST, line
@@ -249,7 +255,8 @@ def render_result(custom_id: str, job: Job | None) -> tuple[bool, str]:
 
 
 def _read_answer(output: bytes) -> tuple[int, msgspec.Raw]:
-    """Status and body of what a server answered. One from before `whole_answer` gives the body of a good answer."""
+    """Status and body of a server's answer. An older server without `whole_answer` returns only the body of a
+    success."""
     try:
         answer = _ANSWER.decode(output)
     except (msgspec.DecodeError, RecursionError):
@@ -259,7 +266,7 @@ def _read_answer(output: bytes) -> tuple[int, msgspec.Raw]:
 
 
 def render_unanswered(custom_id: str, status: str) -> str:
-    """The line of a request that a batch which is cancelled or expired did not come to."""
+    """Render the line of a request that was not executed, because its batch was cancelled or expired."""
     error = {"code": f"batch_{status}", "message": f"This request was not executed as the batch is {status}."}
     record = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id, "response": None, "error": error}
     return json.dumps(record)

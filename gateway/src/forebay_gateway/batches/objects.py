@@ -1,4 +1,4 @@
-"""What is known of files and batches: OpenAI's own objects, as they are kept and told."""
+"""File and batch objects of OpenAI's API, in the form in which they are stored and returned."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -9,39 +9,41 @@ ApiObject = dict[str, Any]
 
 HOUR, DAY = 3600, 86400
 
-FILE_KEPT = 30 * DAY
-"""Seconds for which a file is kept where nothing else is asked for."""
+FILE_RETENTION = 30 * DAY
+"""Seconds for which a file is kept by default."""
 
-LEAST_KEPT, MOST_KEPT = HOUR, 30 * DAY
-"""What may be asked for, as at OpenAI."""
+MIN_RETENTION, MAX_RETENTION = HOUR, 30 * DAY
+"""Seconds for which a client may request to keep a file, as at OpenAI."""
 
 ANCHOR = "created_at"
-"""From when on these seconds count; there is no other."""
+"""The moment from which these seconds count. There is no other anchor."""
 
-BATCH_KEPT = 30 * DAY
-"""Seconds for which it is told of a batch."""
+BATCH_RETENTION = 30 * DAY
+"""Seconds for which a batch object is kept."""
 
 WINDOW = "24h"
-"""The only completion window that OpenAI has too."""
+"""The only completion window, as at OpenAI."""
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 
 OPEN_STATUSES = frozenset({"validating", "in_progress", "finalizing"})
-"""The states of a batch in which there is something left to do."""
+"""The states of a batch that is not over."""
 
 
 def new_file_id() -> str:
     return f"file-{uuid.uuid4().hex}"
 
 
-def new_file(name: str, purpose: str, size: int, now: float, *, kept: int = FILE_KEPT, file_id: str = "") -> ApiObject:
-    """`size` is in bytes."""
+def new_file(
+    name: str, purpose: str, size: int, now: float, *, retention: int = FILE_RETENTION, file_id: str = ""
+) -> ApiObject:
+    """Build a file object. `size` is in bytes; `retention` is the seconds until it expires."""
     return {
         "id": file_id or new_file_id(),
         "object": "file",
         "bytes": size,
         "created_at": int(now),
-        "expires_at": int(now) + kept,
+        "expires_at": int(now) + retention,
         "filename": name,
         "purpose": purpose,
         "status": "processed",
@@ -49,9 +51,15 @@ def new_file(name: str, purpose: str, size: int, now: float, *, kept: int = FILE
 
 
 def new_batch(
-    endpoint: str, input_file: str, metadata: Mapping[str, str] | None, now: float, *, output_kept: int | None = None
+    endpoint: str,
+    input_file: str,
+    metadata: Mapping[str, str] | None,
+    now: float,
+    *,
+    output_retention: int | None = None,
 ) -> ApiObject:
-    """`output_kept`: seconds for which its files are kept, where that was asked for."""
+    """Build a batch object. `output_retention`: the seconds for which its files are kept, where the request has
+    them."""
     none = ("output_file_id", "error_file_id", "errors", "in_progress_at", "finalizing_at", "completed_at", "failed_at")
     return {
         "id": f"batch_{uuid.uuid4().hex}",
@@ -65,30 +73,30 @@ def new_batch(
         **dict.fromkeys((*none, "expired_at", "cancelling_at", "cancelled_at")),
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "metadata": dict(metadata) if metadata else None,
-        **({"output_expires_after": {"anchor": ANCHOR, "seconds": output_kept}} if output_kept else {}),
+        **({"output_expires_after": {"anchor": ANCHOR, "seconds": output_retention}} if output_retention else {}),
     }
 
 
-def output_kept(batch: ApiObject) -> int:
+def output_retention(batch: ApiObject) -> int:
     """Seconds for which the output and error files of a batch are kept."""
-    return int(batch.get("output_expires_after", {}).get("seconds", FILE_KEPT))
+    return int(batch.get("output_expires_after", {}).get("seconds", FILE_RETENTION))
 
 
 def move(batch: ApiObject, status: str, now: float) -> None:
-    """Bring a batch into a state."""
+    """Set the state of a batch, and the time of this transition."""
     batch["status"] = status
     if f"{status}_at" in batch:
         batch[f"{status}_at"] = int(now)
 
 
 def fail(batch: ApiObject, errors: Sequence[ApiObject], now: float) -> None:
-    """A batch whose input file cannot be taken."""
+    """Set a batch to failed, with its errors."""
     batch["errors"] = {"object": "list", "data": list(errors)}
     move(batch, "failed", now)
 
 
 def page(records: Sequence[ApiObject], after: str, limit: int, *, ascending: bool = False) -> ApiObject:
-    """A list as OpenAI's clients go through it: the newest first, from behind the one with the ID `after`."""
+    """A page of a list in OpenAI's form: the newest first, after the object with the ID `after`."""
     ordered = sorted(records, key=lambda each: (each["created_at"], each["id"]), reverse=not ascending)
     if after:
         places = [number for number, each in enumerate(ordered) if each["id"] == after]

@@ -1,8 +1,7 @@
-"""Does batches: each line of an input file becomes a job of the queue, so many at once, and a line of an output file.
+"""Processes batches: each line of an input file becomes a job, and its result becomes a line of an output file.
 
-Any gateway may do any batch, one at a time, by a lease. What it has done is stored, so that another goes on from
-there: a line whose result is kept is not done again, and a job that was submitted is found by its ID, which its line
-tells.
+Any gateway may process any batch; a lease lets one gateway do it at a time. Results are stored, so another gateway can
+continue: a line with a result is not run again, and a submitted job is found by its ID, which follows from its line.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from forebay_gateway.batches.bucket_results import BucketResults
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.input_files import InputFiles
 from forebay_gateway.batches.jsonl import (
-    LONGEST_LINE,
+    MAX_LINE_BYTES,
     BatchRequests,
     LineBounds,
     Request,
@@ -45,42 +44,43 @@ from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
 logger = logging.getLogger(__name__)
 
 JOBS_PER_BATCH = 64
-"""Jobs of one batch that are queued or run: the others wait in the file, and not before clients' own jobs."""
+"""Jobs of one batch that are queued or run. Further lines wait in the file, so that they do not delay other jobs."""
 
 BATCHES_AT_ONCE = 32
-"""Batches of one namespace that a gateway does, of one endpoint half as many; the others wait for their turn."""
+"""Batches of one namespace that a gateway processes at once; half as many of one endpoint. Further ones wait."""
 
-MOST_BATCHES = 2 * BATCHES_AT_ONCE
-"""Batches that a gateway does. One may take 2 MiB. A namespace has half of what the others leave, and one at least."""
+MAX_RUNNING_BATCHES = 2 * BATCHES_AT_ONCE
+"""Batches that a gateway processes at once. Each may take 2 MiB. A namespace may have half of what the others leave,
+and at least one."""
 
-LOOKED_AT = 50
-"""Of those that wait, so many are looked at in a round, whether they are over."""
+CHECKED_PER_POLL = 50
+"""Waiting batches that are checked in one poll, whether they are over."""
 
 BATCH_LEASE = 10.0
 BATCH_POLL_INTERVAL = 1.0
-"""Seconds between two looks for batches to do, and between two times that the progress of one is kept."""
+"""Seconds between two polls for open batches, and between two writes of a batch's progress."""
 
 RETURNED_LEASE = 0.001
-"""Seconds of a lease that is given back."""
+"""Seconds of a lease that replaces one to give it back."""
 
 BUCKET_WAIT = 3600.0
-"""Seconds after a batch's end for which one that needs the bucket is left to gateways that have it."""
+"""Seconds after its expiry for which a batch that needs the bucket is left to gateways that have one."""
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
-"""Seconds until a batch whose store or bucket did not answer begins again: twice as many each time."""
+MIN_BATCH_RETRY_DELAY, MAX_BATCH_RETRY_DELAY = 2.0, 60.0
+"""Seconds until a batch is retried whose store or bucket did not answer. The delay doubles each time."""
 
 BATCH_GONE = "gone"
-"""How a batch ends whose endpoint is gone."""
+"""The result of a batch whose endpoint no longer exists."""
 
 ALL_ENDPOINTS: EndpointKey = ("", "")
-"""Whose documents tell which batches are open, of all endpoints."""
+"""The key of the documents that list the open batches of all endpoints."""
 
-KEPT, BATCH_JOB_TIMEOUT = 1800.0, 600.0
-"""Seconds for which a job's result is kept, and for which it may run: those of /run."""
+BATCH_JOB_RETENTION, BATCH_JOB_TIMEOUT = 1800.0, 600.0
+"""Seconds for which a job's result is kept, and for which it may run, as with /run."""
 
 
 class BatchProcessor:
-    """Use it as an async context manager."""
+    """Processes batches. Use it as an async context manager."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class BatchProcessor:
         scheduler: FairScheduler,
         answers: Quota,
         *,
-        longest_line: int = LONGEST_LINE,
+        max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:
         self._files = files
         self._documents = files.documents
@@ -98,13 +98,13 @@ class BatchProcessor:
         self._store = store
         self._cipher = cipher
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        bounds = LineBounds(line=longest_line, input=store.most_input)
+        bounds = LineBounds(line=max_line_bytes, input=store.max_input_bytes)
         self._inputs = InputFiles(files, scheduler, answers, bounds)
-        self._places = Quota(MOST_BATCHES, share=0.5, floor=1)
+        self._places = Quota(MAX_RUNNING_BATCHES, share=0.5, floor=1)
         self._running: Counter[EndpointKey] = Counter()
-        """How many batches of each endpoint run here."""
+        """The number of running batches of each endpoint."""
         self._pauses: dict[str, tuple[float, float]] = {}
-        """Of batches that wait for a store: until when, by the loop's clock, and for how long."""
+        """Batches that wait for a store: the end of the pause by the loop's clock, and its length."""
 
     async def __aenter__(self) -> "BatchProcessor":
         self._poll_task = asyncio.create_task(self._poll())
@@ -115,18 +115,18 @@ class BatchProcessor:
         await asyncio.gather(self._poll_task, *self._tasks.values(), return_exceptions=True)
 
     def drain(self) -> None:
-        """Leave the batches to other gateways, or to this one when it is there again."""
+        """Stop all batches. Another gateway, or this one after its restart, continues them."""
         for task in (self._poll_task, *self._tasks.values()):
             task.cancel()
 
     async def submit(self, key: EndpointKey, batch: ApiObject, api_key: str) -> None:
-        """Take a batch in. Raises Full."""
+        """Store a new batch and mark it as open. Raises Full."""
         await self._documents.put(
-            key, "key", batch["id"], self._cipher.encrypt(api_key, _owner(key, batch["id"])), objects.BATCH_KEPT
+            key, "key", batch["id"], self._cipher.encrypt(api_key, _owner(key, batch["id"])), objects.BATCH_RETENTION
         )
-        await self._documents.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_KEPT, bounded=False)
+        await self._documents.put(key, "batch", batch["id"], json.dumps(batch), objects.BATCH_RETENTION, bounded=False)
         await self._documents.put(
-            ALL_ENDPOINTS, "open", batch["id"], format_key(key), objects.BATCH_KEPT, bounded=False
+            ALL_ENDPOINTS, "open", batch["id"], format_key(key), objects.BATCH_RETENTION, bounded=False
         )
 
     async def _poll(self) -> None:
@@ -145,7 +145,7 @@ class BatchProcessor:
                         waiting.append((key, batch_id))
                     else:
                         await self._begin(key, batch_id)
-                for key, batch_id in random.sample(waiting, min(LOOKED_AT, len(waiting))):
+                for key, batch_id in random.sample(waiting, min(CHECKED_PER_POLL, len(waiting))):
                     if await self._is_over(key, batch_id):
                         await self._begin(key, batch_id)
             except Unavailable:
@@ -155,11 +155,11 @@ class BatchProcessor:
             await asyncio.sleep(BATCH_POLL_INTERVAL)
 
     def _is_full(self, key: EndpointKey) -> bool:
-        """Whether the batches of a namespace, or of an endpoint, that run are as many as may."""
+        """Whether the namespace or the endpoint has its maximum of running batches."""
         return not self._places.has_room(key[0], 1) or self._running[key] >= BATCHES_AT_ONCE // 2
 
     async def _is_over(self, key: EndpointKey, batch_id: str) -> bool:
-        """Whether a batch that waits for its turn is cancelled, expired or gone, so that it only is to be closed."""
+        """Whether a waiting batch is cancelled, expired or gone, so that it only has to be closed."""
         if await self._documents.get(key, "cancel", batch_id) is not None:
             return True
         record = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")
@@ -171,12 +171,12 @@ class BatchProcessor:
         if await self._is_for_others(key, batch_id):
             await self._documents.lease(batch_id, RETURNED_LEASE)
             return
-        self._places.give(key[0], -1)  # also of one that is over, and has no place
+        self._places.give(key[0], -1)  # unconditional: a batch that is over begins also where no place is free
         self._running[key] += 1
         self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
 
     async def _is_for_others(self, key: EndpointKey, batch_id: str) -> bool:
-        """Whether a batch needs the bucket that this gateway does not have yet, or not any more."""
+        """Whether a batch needs a bucket, and this gateway has none yet, or none any more."""
         if self._files.bucket:
             return False
         batch = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")
@@ -185,7 +185,7 @@ class BatchProcessor:
         return await self._files.lacks_bucket(key, batch)
 
     async def _process(self, key: EndpointKey, batch_id: str) -> None:
-        """Do a batch for as long as the lease is this gateway's."""
+        """Process a batch as long as this gateway holds its lease."""
         batch = _Batch(self._inputs, self._store, self._cipher, self._scheduler, key=key, batch_id=batch_id)
         doing, began = asyncio.create_task(batch.run()), asyncio.get_running_loop().time()
         try:
@@ -196,9 +196,9 @@ class BatchProcessor:
         except Unavailable:
             logger.info("batch %s waits: the store does not answer", batch_id)
             now = asyncio.get_running_loop().time()
-            if now - began > LONGEST_PAUSE:  # it went well meanwhile
+            if now - began > MAX_BATCH_RETRY_DELAY:  # it ran well for some time
                 self._pauses.pop(batch_id, None)
-            pause = min(2 * self._pauses.get(batch_id, (0.0, SHORTEST_PAUSE / 2))[1], LONGEST_PAUSE)
+            pause = min(2 * self._pauses.get(batch_id, (0.0, MIN_BATCH_RETRY_DELAY / 2))[1], MAX_BATCH_RETRY_DELAY)
             self._pauses[batch_id] = now + pause, pause
         except Lost:
             logger.info("batch %s is another gateway's by now", batch_id)
@@ -215,7 +215,7 @@ class BatchProcessor:
 
 
 class _Batch:
-    """One batch, from where it is to its end."""
+    """One batch, from its current state to its end."""
 
     def __init__(
         self,
@@ -238,7 +238,7 @@ class _Batch:
         self._id = batch_id
 
     async def run(self) -> None:
-        """Raises Unavailable, and Lost where another gateway does the batch by now."""
+        """Process the batch. Raises Unavailable, and Lost where another gateway processes it by now."""
         record = await self._documents.get(self._key, "batch", self._id)
         self._batch: ApiObject = json.loads(record or "{}") | {"id": self._id}
         kind = BucketResults if self._files.bucket else DocumentResults
@@ -257,7 +257,7 @@ class _Batch:
         BATCHES.labels(status).inc()
 
     async def _process(self) -> str:
-        """Do the batch; the state in which it ends. Raises ContentGone."""
+        """Process the batch. Returns the state in which it ends. Raises ContentGone."""
         if await self._files.lacks_bucket(self._key, self._batch):
             raise ContentGone
         begun = self._batch["status"] != "validating"
@@ -290,7 +290,7 @@ class _Batch:
         return "failed"
 
     async def _do(self, requests: BatchRequests) -> str:
-        """Have the requests done that were not; the state in which the batch ends."""
+        """Run the requests without a result. Returns the state in which the batch ends."""
         numbers = await self._results.undone(len(requests))
         if status := await self._ended_early():
             return status
@@ -314,7 +314,7 @@ class _Batch:
         return "completed"
 
     async def _ended_early(self) -> str:
-        """How the batch ends before it is done; "" where it goes on."""
+        """The state of a batch that ends before all requests have run; "" where it continues."""
         if await self._documents.get(self._key, "batch", self._id) is None:
             return BATCH_GONE
         if await self._documents.get(self._key, "cancel", self._id) is not None:
@@ -340,7 +340,7 @@ class _Batch:
                     await self._results.add(number, well, line)
 
     async def _do_one(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> tuple[Job | None, str]:
-        """The job when it is over, None where it is gone; and the request's custom_id."""
+        """Run one request. Returns its ended job, None where it is gone, and the request's custom_id."""
         size = requests.size(number)
         with self._store.changes(job_id) as changed:
             while True:
@@ -356,17 +356,17 @@ class _Batch:
             return await self._store.wait_for_end(self._key, job_id, changed, math.inf), custom_id
 
     async def _submit(self, job_id: str, request: Request, api_key: str) -> None:
-        """Raises Full."""
+        """Submit the job of a request. Raises Full."""
         given = job_input(self._batch["endpoint"], request)
-        submission = Submission(given, BATCH_JOB_TIMEOUT, DAY, KEPT, low=False, webhook="")
+        submission = Submission(given, BATCH_JOB_TIMEOUT, DAY, BATCH_JOB_RETENTION, low=False, webhook="")
         await self._store.submit(self._key, job_id, submission, api_key)
 
     async def _save(self) -> None:
         text = json.dumps(self._batch)
-        await self._documents.put(self._key, "batch", self._id, text, objects.BATCH_KEPT, bounded=False)
+        await self._documents.put(self._key, "batch", self._id, text, objects.BATCH_RETENTION, bounded=False)
 
     async def _close(self) -> None:
-        """Nothing is left to do."""
+        """Delete the batch's working documents, and remove it from the open batches."""
         await self._results.close()
         for kind in ("key", "cancel"):
             await self._documents.delete(self._key, kind, self._id)
@@ -374,5 +374,5 @@ class _Batch:
 
 
 def _owner(key: EndpointKey, batch_id: str) -> str:
-    """Whose an API key is that is kept with a batch."""
+    """The owner of an API key that is kept with a batch, for KeyCipher."""
     return f"batch {'/'.join(key)} {batch_id}"

@@ -1,7 +1,7 @@
-"""The answers of a batch, from the first to its output and error files. Each is kept at once, so that another gateway
-can go on.
+"""Stores the results of a batch, and writes its output and error files. The batch processor calls it.
 
-`DocumentResults` keeps them in documents until the end. `bucket_results` writes them into the bucket meanwhile.
+Each result is stored at once, so that another gateway can continue. `DocumentResults` keeps results in documents until
+the end. `bucket_results` writes them into the bucket before.
 """
 
 import asyncio
@@ -20,13 +20,14 @@ LINES_PER_STEP = 1000
 """Lines of the output that are written in one step of the event loop."""
 
 FILES_OF_RESULTS = {"+": ("output_file_id", "output"), "-": ("error_file_id", "error")}
-"""Where a result goes by its sign: the field of the batch and the name of the file."""
+"""Sign of a result -> the field of the batch and the name of the file."""
 
 
 class Results(ABC):
-    """Of one batch. All of it may raise Unavailable, and Lost where another gateway does the batch.
+    """The results of one batch.
 
-    `turn` has what takes much memory happen for one batch at a time.
+    Every method may raise Unavailable, and Lost where another gateway processes the batch. `turn` is the lock for steps
+    that need much memory.
     """
 
     def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
@@ -39,25 +40,24 @@ class Results(ABC):
 
     @abstractmethod
     async def undone(self, total: int) -> list[int]:
-        """The numbers of the requests without a result, of so many. From then on the batch's counts are right."""
+        """The numbers of the requests without a result, of `total`. It also sets the batch's counts."""
 
     async def add(self, number: int, well: bool, line: str) -> None:
-        """Keep the result of a request, which went well or not. Raises Full."""
-        await self._keep(number, f"{'+' if well else '-'}{line}")
+        """Store the result of a request. `well`: whether the request succeeded. Raises Full."""
+        await self._store(number, f"{'+' if well else '-'}{line}")
         self._batch["request_counts"]["completed" if well else "failed"] += 1
 
     @abstractmethod
     async def write_files(self, requests: BatchRequests, status: str) -> None:
-        """Make the output and the error file, each where there is something in it, of a batch that ends with this
-        status."""
+        """Write the output and the error file of a batch that ends with this status. Empty files are omitted."""
 
     async def close(self) -> None:
-        """Delete what is no file."""
+        """Delete everything except the files."""
         await self._documents.clear(self._key, self._kind)
         await self._documents.delete(self._key, PROGRESS, self._batch["id"])
 
     @abstractmethod
-    async def _keep(self, number: int, result: str) -> None: ...
+    async def _store(self, number: int, result: str) -> None: ...
 
     def _new_file(self, name: str, size: int) -> ApiObject:
         batch_id = self._batch["id"]
@@ -66,13 +66,13 @@ class Results(ABC):
             "batch_output",
             size,
             time.time(),
-            kept=objects.output_kept(self._batch),
+            retention=objects.output_retention(self._batch),
             file_id=result_file_id(batch_id, name),
         )
 
 
 class DocumentResults(Results):
-    """All of them are in memory when the files are made."""
+    """Results in documents. All of them are in memory while the files are written."""
 
     async def undone(self, total: int) -> list[int]:
         async with self._turn:
@@ -90,18 +90,18 @@ class DocumentResults(Results):
                 if record is None:
                     record = "-" + render_unanswered((await requests.read(number)).custom_id, status)
                 if number % LINES_PER_STEP == LINES_PER_STEP - 1:
-                    await asyncio.sleep(0)  # others run meanwhile
+                    await asyncio.sleep(0)  # lets other tasks run
                 lines[record[0]].append(record[1:])
             for sign, (field, name) in FILES_OF_RESULTS.items():
                 if lines[sign] and not self._batch[field]:
                     content = "\n".join(lines[sign]) + "\n"
                     file = self._new_file(name, len(content.encode()))
-                    # the results, which were in bounds, make place for them in the next moment
+                    # not bounded: the results, which counted these bytes, are deleted right after
                     await self._files.put_text(self._key, file, content, bounded=False)
                     self._batch[field] = file["id"]
 
-    async def _keep(self, number: int, result: str) -> None:
-        await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_KEPT)
+    async def _store(self, number: int, result: str) -> None:
+        await self._documents.put(self._key, self._kind, str(number), result, objects.BATCH_RETENTION)
 
     def _count(self, done: Mapping[str, str]) -> None:
         counts = self._batch["request_counts"]

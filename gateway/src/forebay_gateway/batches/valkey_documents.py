@@ -1,4 +1,4 @@
-"""Documents in Valkey, or Redis from 7.0 on, for any number of gateways."""
+"""The document store in Valkey, or Redis from 7.0 on, for any number of gateways."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,15 @@ DISCARDED_AT_ONCE = 500
 
 
 class ValkeyDocumentStore(DocumentStore):
-    """`most_bytes` bounds all documents together, whichever gateway keeps them there, and `bucket_bytes` the objects
-    that they list. A namespace may use `share` of what the others leave free (quotas.Quota)."""
+    """Documents in Valkey.
 
-    def __init__(self, client: valkey.Redis, most_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
+    `max_bytes` bounds all documents of all gateways together, and `bucket_bytes` the objects that they list. A
+    namespace may use `share` of what the others leave free (quotas.Quota).
+    """
+
+    def __init__(self, client: valkey.Redis, max_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())
-        self._most_bytes = most_bytes
+        self._most_bytes = max_bytes
         self._bucket_bytes = bucket_bytes
         self._share = share
         self._gateway = uuid.uuid4().hex
@@ -48,17 +51,17 @@ class ValkeyDocumentStore(DocumentStore):
             raise Full
 
     async def get(self, key: EndpointKey, kind: str, name: str) -> str | None:
-        found: str | None = await self._scripts.run("get", format_key(key), kind, name)
-        return found
+        text: str | None = await self._scripts.run("get", format_key(key), kind, name)
+        return text
 
     async def all(self, key: EndpointKey, kind: str) -> Mapping[str, str]:
-        found: dict[str, str] = {}
+        documents: dict[str, str] = {}
         cursor = "0"
         while True:
             cursor, flat = await self._scripts.run("some", format_key(key), kind, cursor)
-            found |= zip(flat[::2], flat[1::2], strict=True)
+            documents |= zip(flat[::2], flat[1::2], strict=True)
             if cursor == "0":
-                return found
+                return documents
 
     async def delete(self, key: EndpointKey, kind: str, name: str) -> bool:
         return bool(await self._scripts.run("delete", format_key(key), kind, name))
@@ -77,6 +80,6 @@ class ValkeyDocumentStore(DocumentStore):
     async def expire_documents(self) -> None:
         await self._scripts.run("expire_documents")
 
-    async def settle(self) -> None:
-        """Wait until nothing is asked any more, so that the client may be closed."""
-        await self._scripts.settle()
+    async def wait_until_idle(self) -> None:
+        """Wait for all running calls, so that the client can be closed."""
+        await self._scripts.wait_until_idle()

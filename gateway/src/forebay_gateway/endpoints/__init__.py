@@ -1,4 +1,4 @@
-"""What the gateway knows of the cluster: endpoints, their pods and API keys.
+"""The gateway's view of the cluster: endpoints, their pods and API keys.
 
-`watch` follows the API server; everything else is pure.
+`watch` follows the API server. Everything else is pure.
 """

@@ -1,11 +1,11 @@
-"""How many jobs an endpoint has: the store counts them, the activator reports them."""
+"""The number of jobs of an endpoint: the store counts them, the activator reports them."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class Backlog:
-    """Jobs of one endpoint now: in the queue, those of them that may start pods, and those that run."""
+    """The jobs of one endpoint now: `queued`, `waiting` (those queued that may start pods) and `running`."""
 
     queued: int = 0
     waiting: int = 0

@@ -1,4 +1,4 @@
-"""What the gateway knows of the cluster: endpoints, their pods, their ports. Filled by the watches (watch.py)."""
+"""The directory of endpoints, their pods and their ports. The watches fill it (watch.py); the handler reads it."""
 
 import asyncio
 import logging
@@ -16,16 +16,16 @@ class Directory:
     """Endpoints by their keys."""
 
     def __init__(self, home: str) -> None:
-        """`home` is the namespace whose endpoints have their bare name as id."""
+        """`home` is the namespace whose endpoints have their bare name as ID."""
         self._home = home
         self._endpoints: dict[EndpointKey, Endpoint] = {}
         self._slices: dict[EndpointKey, dict[str, Slice]] = {}
         self._open: set[EndpointKey] = set()
         self._watchers: dict[EndpointKey, set[asyncio.Event]] = {}
         self.ports_changed = Observers[[]]()
-        """The ports to listen on may be others now."""
+        """The ports to listen on may have changed."""
         self.endpoint_removed = Observers[[EndpointKey]]()
-        """An endpoint is gone from the cluster."""
+        """An endpoint was deleted from the cluster."""
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         before = self._endpoints.get(endpoint.key)
@@ -36,7 +36,7 @@ class Directory:
         self._notify_watchers(endpoint.key)
 
     def drop_endpoint(self, key: EndpointKey, *, gone: bool = True) -> None:
-        """It is not served any more. Where it is not gone, but cannot be read, what is kept for it stays."""
+        """Stop serving an endpoint. With `gone` False it exists but cannot be read, and its jobs and files stay."""
         self._endpoints.pop(key, None)
         self._open.discard(key)
         self.ports_changed.notify()
@@ -44,13 +44,13 @@ class Directory:
             self.endpoint_removed.notify(key)
         self._notify_watchers(key)
 
-    def put_slice(self, name: str, found: Slice) -> None:
-        """`name` is the slice's own, which is unique in its namespace."""
-        before = self._slices.setdefault(found.key, {}).get(name)
-        self._slices[found.key][name] = found
-        if found.claim != (before.claim if before else ()):
+    def put_slice(self, name: str, new: Slice) -> None:
+        """Add or replace a slice. `name` is the slice's own name, which is unique in its namespace."""
+        before = self._slices.setdefault(new.key, {}).get(name)
+        self._slices[new.key][name] = new
+        if new.claim != (before.claim if before else ()):
             self.ports_changed.notify()
-        self._notify_watchers(found.key)
+        self._notify_watchers(new.key)
 
     def drop_slice(self, name: str, key: EndpointKey) -> None:
         slices = self._slices.get(key, {})
@@ -65,7 +65,7 @@ class Directory:
         return self._endpoints.get(key)
 
     def open(self) -> frozenset[EndpointKey]:
-        """The endpoints that ask for no key."""
+        """The endpoints that need no key."""
         return frozenset(self._open)
 
     def serving(self, model: str) -> list[EndpointKey]:
@@ -73,45 +73,48 @@ class Directory:
         return [key for key, endpoint in self._endpoints.items() if model in endpoint.models]
 
     def find(self, name: str) -> Endpoint | None:
-        """The endpoint with an id: its name in the home namespace, NAMESPACE.NAME in any."""
+        """Look up an endpoint by ID: its name in the home namespace, or NAMESPACE.NAME."""
         namespace, dot, rest = name.partition(".")
         return self._endpoints.get((namespace, rest) if dot else (self._home, name))
 
     def id_of(self, key: EndpointKey) -> str:
-        """The id under which an endpoint is found."""
+        """The ID of an endpoint."""
         namespace, name = key
         return name if namespace == self._home else f"{namespace}.{name}"
 
     def ready(self, key: EndpointKey) -> list[Address]:
-        """The pods that Kubernetes takes for ready."""
+        """The pods that are ready according to Kubernetes."""
         return [address for each in self._slices.get(key, {}).values() for address in each.ready]
 
     def unready(self, key: EndpointKey) -> list[Address]:
-        """The pods that are not ready yet, or no more."""
+        """The pods that are not ready yet, or not any more."""
         return [address for each in self._slices.get(key, {}).values() for address in each.unready]
 
     def ports(self) -> dict[int, EndpointKey]:
-        """The ports on which the gateway stands in for endpoints. A slice counts if it belongs to the endpoint that is
-        there; of two that claim a port the one that was made first, of two of the same second neither."""
+        """The ports of endpoints at the gateway.
+
+        A slice counts only where it belongs to the existing endpoint. Where two endpoints claim a port, the one with
+        the older slice gets it; neither does where both slices are of the same second.
+        """
         claims: dict[int, list[tuple[str, EndpointKey]]] = {}
         for key, slices in self._slices.items():
             endpoint = self._endpoints.get(key)
             for each in slices.values():
                 if each.gateway_port and endpoint and each.owner == endpoint.uid:
                     claims.setdefault(each.gateway_port, []).append((each.created, key))
-        found = {}
+        ports = {}
         for port, claimed in claims.items():
             created, first = min(claimed)
             others = [key for when, key in claimed if key != first and when == created]
             if len({key for _, key in claimed}) > 1:
                 logger.error("port %d is claimed by %s", port, sorted({key for _, key in claimed}))
             if not others:
-                found[port] = first
-        return found
+                ports[port] = first
+        return ports
 
     @contextmanager
     def changes(self, key: EndpointKey) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something about an endpoint changes, for as long as the context lasts."""
+        """An event that is set whenever the endpoint or its pods change, while the context lasts."""
         event = asyncio.Event()
         self._watchers.setdefault(key, set()).add(event)
         try:

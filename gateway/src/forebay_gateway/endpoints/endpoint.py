@@ -1,4 +1,4 @@
-"""An endpoint, as far as the gateway needs to know it, and the addresses of its pods."""
+"""Parses endpoints and EndpointSlices, as far as the gateway needs them. Pure; the watches call it."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,13 +13,13 @@ from forebay_kube.object_conditions import find_condition
 Manifest = Mapping[str, Any]
 
 PORT_NAME = "http"
-"""The name of the port of a Service, and of its slices."""
+"""The name of the API's port in a Service and in its slices."""
 
-DEFAULT_JOBS = 30
+DEFAULT_JOBS_PER_POD = 30
 """MAX_CONCURRENCY's default (forebay_server.config.settings.JobSettings)."""
 
-MOST_JOBS = 1000
-"""That run on one pod at once, whatever its manifest says."""
+MAX_JOBS_PER_POD = 1000
+"""Jobs that run on one pod at once, at most, whatever the manifest says."""
 
 NAME_VARIABLES = frozenset(
     {"OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME", "LORA_MODULES", "VLLM_EXTRA_ARGS", "VLLM_CONFIG_FILE"}
@@ -32,19 +32,19 @@ _POD_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What an InferenceEndpoint says.
+    """An InferenceEndpoint.
 
     Attributes:
-        replicas: None while spec.replicas is absent, which the operator fills in within seconds.
-        scales: spec.scaling is there, so that a request may start it.
-        open: no key is asked for.
+        replicas: None while spec.replicas is absent. The operator fills it in within seconds.
+        scales: whether it has spec.scaling, so that a request may start it.
+        open: whether it needs no key.
         models: the names of its models that the operator knows.
-        all_models: `models` has every name, as no Secret, ConfigMap or file can add one.
-        step, percent, eta: how far the start is; "" and -1 for what is not known. `eta` in seconds.
-        stalled: nothing but a change by the user helps, and the operator has seen the latest change.
+        all_models: whether `models` has every name: no Secret, ConfigMap or file can add one.
+        step, percent, eta: the progress of its start; "" and -1 where it is unknown. `eta` is in seconds.
+        stalled: whether only a user's change helps. The operator has seen the latest change.
         ready, reason, message: of the Ready condition.
-        pods: that exist, ready or not, as the operator has counted them.
-        jobs: that one of its pods takes at once (MAX_CONCURRENCY), as far as its manifest tells.
+        pods: the number of its pods, ready or not, as counted by the operator.
+        jobs: the jobs that one of its pods takes at once (MAX_CONCURRENCY), from its manifest.
     """
 
     key: EndpointKey
@@ -62,25 +62,25 @@ class Endpoint:
     percent: int
     eta: int
     all_models: bool = True
-    jobs: int = DEFAULT_JOBS
+    jobs: int = DEFAULT_JOBS_PER_POD
     ready: bool = False
     pods: int = 0
 
     @property
     def off(self) -> str:
-        """Why no request may start it; "" where one may, or where it is meant to run."""
+        """The reason why no request may start it; "" where a request may, or where it should run."""
         if self.suspended:
             return "suspend: true"
         return "replicas: 0, without scaling" if self.replicas == 0 and not self.scales else ""
 
     @property
     def failed(self) -> bool:
-        """Whether only a change by the user lets it start."""
+        """Whether it can start only after a change by the user."""
         return self.stalled and self.replicas != 0
 
     @property
     def progress(self) -> str:
-        """The step of the start that was reached, for a person."""
+        """The progress of its start, for a person."""
         if not self.step:
             return self.reason or "Pending"
         parts = [self.step]
@@ -90,7 +90,7 @@ class Endpoint:
 
 
 def read_endpoint(manifest: Manifest) -> Endpoint:
-    """Of the object as the API server has it. What is missing counts as its default."""
+    """Parse an endpoint as the API server has it. Missing fields count as their defaults."""
     metadata, spec, status = manifest["metadata"], manifest.get("spec") or {}, manifest.get("status") or {}
     ready, stalled = find_condition(status, "Ready"), find_condition(status, "Stalled")
     startup = status.get("startup") or {}
@@ -130,12 +130,12 @@ def _jobs(env: Iterable[Manifest]) -> int:
     values = [str(each.get("value", "")) for each in env if each.get("name") == "MAX_CONCURRENCY"]
     given = values[-1].strip() if values else ""
     if not given.isdecimal() or given == "0":
-        return DEFAULT_JOBS
-    return int(given) if len(given) < len(str(MOST_JOBS)) else MOST_JOBS
+        return DEFAULT_JOBS_PER_POD
+    return int(given) if len(given) < len(str(MAX_JOBS_PER_POD)) else MAX_JOBS_PER_POD
 
 
 class Address(NamedTuple):
-    """Where a pod listens, and its name, which clients know as that of RunPod's worker; "" where it is not known."""
+    """The address of a pod, and its name, which clients see as the ID of RunPod's worker; "" where it is unknown."""
 
     host: str
     port: int
@@ -143,18 +143,18 @@ class Address(NamedTuple):
 
     @property
     def url_host(self) -> str:
-        """The host as URLs have it."""
+        """The host in the form of URLs."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What an EndpointSlice says: of the gateway's own, its port; of the others, the pods.
+    """An EndpointSlice: the port where it leads to the gateways, else the pods.
 
     Attributes:
         owner: the uid of the endpoint that a slice with a port belongs to.
-        created: when, in RFC 3339; only the API server writes that.
-        unready: pods that may become ready; those on their way out are in neither.
+        created: the creation time in RFC 3339. Only the API server writes it.
+        unready: pods that may become ready. Terminating pods are in neither list.
     """
 
     key: EndpointKey
@@ -166,13 +166,16 @@ class Slice:
 
     @property
     def claim(self) -> tuple[int, str, str] | tuple[()]:
-        """What decides whether the endpoint has the port; () for a slice of pods."""
+        """The fields that decide whether the endpoint gets the port; () for a slice of pods."""
         return (self.gateway_port, self.owner, self.created) if self.gateway_port else ()
 
 
 def read_slice(manifest: Manifest) -> Slice | None:
-    """Of the object as the API server has it; None for one that is neither the operator's nor of Kubernetes for a
-    Service, or without the port that counts. Others than these may write slices in a namespace."""
+    """Parse a slice as the API server has it.
+
+    Returns None unless the operator or Kubernetes manages it for a Service, because others may write slices too.
+    Returns None also for a slice without the API's port.
+    """
     metadata = manifest["metadata"]
     labels = metadata.get("labels") or {}
     service = labels.get(names.SERVICE_LABEL)
@@ -200,14 +203,14 @@ def read_slice(manifest: Manifest) -> Slice | None:
 
 
 def _pod_name(entry: Manifest) -> str:
-    """The name of the pod that an entry of a slice is of. It goes into a header, so nothing else is taken for one."""
+    """The name of the pod of an entry; "" where it is not a valid name. It is written into a header."""
     target = entry.get("targetRef") or {}
     name = str(target.get("name", "")) if target.get("kind") == "Pod" else ""
     return name if _POD_NAME.fullmatch(name) else ""
 
 
 def _owner(metadata: Manifest, kind: str, name: str) -> str:
-    """The uid of the controller, if that is of this kind and name; "" else."""
+    """The uid of the controller where it has this kind and name, else ""."""
     owners = [each for each in metadata.get("ownerReferences") or () if each.get("controller")]
-    found = [each["uid"] for each in owners if (each["kind"], each["name"]) == (kind, name)]
-    return str(found[0]) if found else ""
+    uids = [each["uid"] for each in owners if (each["kind"], each["name"]) == (kind, name)]
+    return str(uids[0]) if uids else ""

@@ -1,9 +1,9 @@
-"""The digests of API keys, and which endpoints a key opens.
+"""Decides which endpoints an API key opens, by digests of the keys. The watches fill it; the handler calls it.
 
-The operator keeps them in Secrets of its namespace: under an install key that is random, HMAC-SHA-256 of each API key,
-in hex, one a line, under `NAMESPACE.NAME` of its endpoint. The gateway never sees a key but in a request. The digests
-under a secret key tell nothing of the keys, and nobody without it can choose one, so looking one up leaks nothing by
-its time; the comparison is in constant time all the same.
+The operator writes the digests into Secrets of its namespace: HMAC-SHA-256 of each API key under a random key of the
+installation, in hex, one per line, in an entry `NAMESPACE.NAME`. The gateway sees a key only in requests. Without the
+secret key nobody can learn an API key from a digest or choose a digest, so a lookup leaks nothing by its time. The
+comparison takes constant time all the same.
 """
 
 import base64
@@ -17,7 +17,7 @@ from forebay_kube.endpoint_key import EndpointKey
 
 
 class KeyAuthorizer:
-    """Which keys are valid now."""
+    """The digests of all valid keys."""
 
     def __init__(self) -> None:
         self._secret = b""
@@ -25,7 +25,7 @@ class KeyAuthorizer:
         self._opened: dict[bytes, frozenset[EndpointKey]] = {}
 
     def put_secret(self, name: str, data: Mapping[str, str]) -> None:
-        """Take over a Secret's `data` as the API server has it, in base64."""
+        """Set the content of a Secret: its `data` in base64, as the API server has it."""
         if name == names.DIGEST_KEY_SECRET:
             self._secret = _decode(data.get(names.DIGEST_KEY_ENTRY, ""))
             return
@@ -37,7 +37,7 @@ class KeyAuthorizer:
         self._index()
 
     def drop_secret(self, name: str) -> None:
-        """The Secret is gone: what it held opens nothing."""
+        """Remove the content of a Secret that is gone."""
         if name == names.DIGEST_KEY_SECRET:
             self._secret = b""
         elif self._shards.pop(name, None):
@@ -48,7 +48,7 @@ class KeyAuthorizer:
         return self._secret
 
     def authorizes(self, presented: str, key: EndpointKey) -> bool:
-        """Whether an API key opens an endpoint; the time it takes says nothing about the right keys."""
+        """Whether an API key opens an endpoint. The time of the comparison does not depend on the valid keys."""
         digest = self._digest(presented)
         matches = [
             hmac.compare_digest(digest, valid) for shard in self._shards.values() for valid in shard.get(key, ())
@@ -72,7 +72,7 @@ class KeyAuthorizer:
 
 
 def _decode(value: str) -> bytes:
-    """What is no base64, which only somebody else can have written, opens nothing."""
+    """Decode base64. Returns b"" for anything else, which only somebody else can have written."""
     try:
         return base64.b64decode(value)
     except binascii.Error:

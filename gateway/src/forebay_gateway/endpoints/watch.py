@@ -1,4 +1,4 @@
-"""Keeps the directory and the keys like the cluster is: a list, then a watch from there on, for each kind of object."""
+"""Keeps the directory and the keys in sync with the cluster, by a list and a watch for each kind of object."""
 
 import asyncio
 import logging
@@ -18,17 +18,19 @@ from forebay_kube.endpoint_key import format_key, key_of_endpoint
 logger = logging.getLogger(__name__)
 
 PAGE = "500"
-LONGEST_WATCH_PAUSE = 30.0
-"""Seconds between two tries while the API server does not answer."""
+MAX_WATCH_RETRY_DELAY = 30.0
+"""Seconds between two attempts, at most, while the API server does not answer."""
 
 
 @dataclass
 class Watch:
-    """One collection of objects that is followed.
+    """The watch of one collection of objects.
 
     Attributes:
-        leave_out: instead of `drop`, for an object that is there and cannot be read.
-        synced: set once everything that there was has been taken in.
+        put: is called with each new or changed object.
+        drop: is called with each deleted object.
+        leave_out: is called instead of `drop` for an object that exists and cannot be parsed.
+        synced: is set once all existing objects are handled.
     """
 
     path: str
@@ -38,10 +40,10 @@ class Watch:
     leave_out: Callable[[Manifest], None] | None = None
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     _known: dict[tuple[str, str], Manifest] = field(default_factory=dict)
-    """What is needed to drop an object that went away while no watch ran: its metadata."""
+    """The metadata of each object, to drop it where it was deleted while no watch ran."""
 
     async def run(self, api: ApiClient) -> None:
-        """Follow, for ever. An API server that does not answer leaves all as it was."""
+        """Follow the collection, forever. While the API server does not answer, nothing changes."""
         version, pause = "", 0.0
         while True:
             try:
@@ -53,16 +55,16 @@ class Watch:
                     version = event["object"]["metadata"]["resourceVersion"]
                     self._take(event["type"], event["object"])
             except Exception as error:
-                if not isinstance(error, ApiServerError):  # an answer that makes no sense
+                if not isinstance(error, ApiServerError):  # an answer in an unexpected form
                     logger.exception("%s: the watch begins anew", self.path)
                 if not isinstance(error, ApiServerError) or error.status == 410:
                     version = ""
-                pause = min(LONGEST_WATCH_PAUSE, max(0.5, pause * 2))
+                pause = min(MAX_WATCH_RETRY_DELAY, max(0.5, pause * 2))
                 logger.warning("%s: %s; again in %.1f s", self.path, error, pause)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
 
     async def _list(self, api: ApiClient) -> str:
-        """Take in what there is, drop what is gone. Returns the version to watch from."""
+        """List the collection, and drop objects that are gone. Returns the version to watch from."""
         query = {**self.selector, "limit": PAGE}
         gone = dict(self._known)
         while True:
@@ -79,7 +81,7 @@ class Watch:
         return str(page["metadata"]["resourceVersion"])
 
     def _take(self, kind: str, manifest: Manifest) -> None:
-        """Take in one event. An object that cannot be read is left out, and nothing else suffers."""
+        """Handle one event. An object that cannot be parsed is skipped and affects no other."""
         if kind == "BOOKMARK":
             return
         if kind == "DELETED":
@@ -87,22 +89,22 @@ class Watch:
             self.drop(manifest)
             return
         metadata = manifest["metadata"]
-        kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
-        self._known[key_of_endpoint(manifest)] = {"metadata": kept}
+        kept_metadata = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
+        self._known[key_of_endpoint(manifest)] = {"metadata": kept_metadata}
         try:
             self.put(manifest)
         except Exception:
             logger.exception("%s: %s cannot be parsed and is skipped", self.path, format_key(key_of_endpoint(manifest)))
             UNREADABLE.labels(self.path.rpartition("/")[2]).inc()
-            (self.leave_out or self.drop)({"metadata": kept})
+            (self.leave_out or self.drop)({"metadata": kept_metadata})
 
 
 def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:
-    """All that the gateway follows. `own` is its namespace, where the Secrets are; no `namespaces` means all."""
+    """All watches of the gateway. `own` is its namespace, which has the Secrets. Empty `namespaces` mean all."""
 
     def put_slice(manifest: Manifest) -> None:
-        if found := read_slice(manifest):
-            directory.put_slice(manifest["metadata"]["name"], found)
+        if parsed := read_slice(manifest):
+            directory.put_slice(manifest["metadata"]["name"], parsed)
         else:
             drop_slice(manifest)
 
@@ -121,7 +123,7 @@ def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Seq
         )
         slices = f"/apis/discovery.k8s.io/v1{scope}/endpointslices"
         yield Watch(slices, {"labelSelector": names.MANAGED_SELECTOR}, put_slice, drop_slice)
-    # a role can allow one Secret by its name, and then a watch for this name alone
+    # a role can allow single Secrets by name, and then only a watch for one name is allowed
     for secret in (names.DIGEST_KEY_SECRET, *names.DIGEST_SECRETS):
         yield Watch(
             f"/api/v1/namespaces/{own}/secrets",

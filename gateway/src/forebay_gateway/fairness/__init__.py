@@ -1,1 +1,1 @@
-"""Budgets and turns, by which no tenant takes from another."""
+"""Budgets and turns, so that no tenant takes resources from another."""

@@ -1,4 +1,4 @@
-"""All that clients share in one gateway, by the limits of its command line."""
+"""The budgets that all clients of one gateway share, from the limits of its command line. `app` creates it."""
 
 from forebay_gateway.fairness.pacing import COOLDOWN_FACTOR, FairScheduler
 from forebay_gateway.fairness.quotas import Quota, SourceQuota
@@ -6,19 +6,19 @@ from forebay_gateway.metrics import KEPT_BYTES
 from forebay_gateway.settings import MIB, Limits
 
 FLOOR = 4 * MIB
-"""Bytes of bodies, and of answers, that each namespace may keep whatever the others do."""
+"""Bytes of bodies, and of answers, that each namespace may always keep."""
 
 
 class Budgets:
     """Memory, connections and turns.
 
     Attributes:
-        limits: what the command line says.
+        limits: the limits of the command line.
         bodies: bytes of requests that no pod has taken yet.
         answers: bytes of answers that no client has taken yet, and of outputs that are not stored yet.
-        known: connections that have shown a valid key, by namespace.
-        unknown: connections that have not, by the address that they come from.
-        pacer: the turns of namespaces in the event loop.
+        known: connections with a valid key, by namespace.
+        unknown: connections without one, by their address.
+        scheduler: the turns of namespaces in the event loop.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -1,5 +1,8 @@
-"""Who sends much at once waits for others: in one round of the event loop each tenant has one first or large read, and
-long steps of one tenant are apart. So a round is short whatever anybody sends, and nobody else's request is late."""
+"""Schedules tenants in the event loop, so that a tenant that sends much does not delay the requests of others.
+
+In one round of the loop each tenant has at most one first or large read. Long steps of one tenant have pauses between
+them. So every round is short.
+"""
 
 import asyncio
 import time
@@ -10,40 +13,40 @@ from contextlib import asynccontextmanager, suppress
 from forebay_gateway.fairness.quotas import TenantLocks
 
 LARGE_READ_BYTES = 32 << 10
-"""Bytes of one read that make it a large one. A token takes some hundred."""
+"""Bytes above which a read is large. A token takes a few hundred."""
 
 SHORT_STEP_SECONDS = 0.003
-"""Seconds of CPU time of a step of the event loop after which the same tenant may have another at once."""
+"""CPU seconds up to which a step is short. After a short step the same tenant may have another at once."""
 
 COOLDOWN_FACTOR = 200
-"""How many times as long as a longer step its tenant waits for the next: half a percent of the time is theirs."""
+"""After a longer step its tenant waits this many times as long as the step. So it gets half a percent of the time."""
 
 
 class Reader:
-    """The reading of one connection, which several may hold up, each for a reason of its own."""
+    """The reading of one connection. It pauses while at least one reason to pause exists."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._reasons: set[str] = set()
 
     def pause(self, reason: str) -> None:
-        """Read nothing more. The transport may have begun to read by itself since the last time."""
+        """Stop reading. It is repeated at each call, because the transport may have begun to read by itself."""
         self._reasons.add(reason)
         if not self._transport.is_closing():
-            with suppress(RuntimeError):  # as uvloop says of one that it closed in this very moment
+            with suppress(RuntimeError):  # uvloop raises it where it has just closed the transport
                 self._transport.pause_reading()
 
     def release(self, reason: str) -> None:
-        """Read on, if nobody else holds it up."""
+        """Read on, unless another reason to pause exists."""
         if reason in self._reasons:
             self._reasons.discard(reason)
             if not self._reasons and not self._transport.is_closing():
-                with suppress(RuntimeError):  # alike
+                with suppress(RuntimeError):  # as in `pause`
                     self._transport.resume_reading()
 
 
 class FairScheduler:
-    """Has what one tenant does wait for others. `cooldown_factor` 0: there are no others."""
+    """Gives tenants their turns. `cooldown_factor` 0 means that there is only one tenant."""
 
     def __init__(self, cooldown_factor: float = COOLDOWN_FACTOR) -> None:
         self._cooldown_factor = cooldown_factor
@@ -67,7 +70,7 @@ class FairScheduler:
 
     @asynccontextmanager
     async def exclusive_step(self, tenant: Hashable) -> AsyncIterator[None]:
-        """Wait until the tenant may have a long step, which is what the context does at once, without an await."""
+        """Wait until the tenant may have a long step. The context is this step and must not await anything."""
         async with self._turns.of(tenant):
             clock = asyncio.get_running_loop().time
             if (wait := self._free_at.get(tenant, 0.0) - clock()) > 0:
@@ -76,10 +79,10 @@ class FairScheduler:
             try:
                 yield
             finally:
-                spent = time.thread_time() - began
-                if spent > SHORT_STEP_SECONDS:
+                cpu_seconds = time.thread_time() - began
+                if cpu_seconds > SHORT_STEP_SECONDS:
                     self._free_at = {each: at for each, at in self._free_at.items() if at > clock()}
-                    self._free_at[tenant] = clock() + self._cooldown_factor * spent
+                    self._free_at[tenant] = clock() + self._cooldown_factor * cpu_seconds
 
     def _run_round(self) -> None:
         due = [line.popleft() for line in self._waiting.values()]

@@ -1,5 +1,8 @@
-"""Budgets that tenants share. A namespace is a tenant: it may use so much of what the others leave free, so that none
-can take all of it, and one alone is not held to a fixed part."""
+"""Budgets that tenants share. A tenant is a namespace.
+
+A tenant may use a share of what the others leave free. So no tenant can take all of a budget, and a single tenant is
+not limited to a fixed part.
+"""
 
 import asyncio
 import sys
@@ -13,10 +16,10 @@ from weakref import WeakValueDictionary
 from forebay_gateway.settings import MIB, Network
 
 TEXT_OVERHEAD = 96
-"""Bytes that a text takes at most besides its characters, with its place in a list."""
+"""Bytes that a text takes at most besides its characters, with its pointer in a list."""
 
 UNCOUNTED_BYTES = 64 << 10
-"""Bytes of a body, an output or an answer that are not counted: so many are under way of every request."""
+"""Bytes of a body, an output or an answer that are not counted, because every request has about as many in transit."""
 
 
 @dataclass
@@ -24,9 +27,9 @@ class Quota:
     """A budget of bytes, requests or connections.
 
     Attributes:
-        limit: of all tenants together.
-        share: the part of what the others leave free that one may use; 1 where tenants need no protection from another.
-        floor: so much each may use whatever the others do.
+        limit: the budget of all tenants together.
+        share: the part of what the others leave free that one tenant may use; 1 where tenants need no protection.
+        floor: what each tenant may always use.
     """
 
     limit: int
@@ -38,12 +41,12 @@ class Quota:
     _by_tenant: dict[Hashable, int] = field(default_factory=dict)
 
     @property
-    def most_of_one(self) -> int:
-        """What one tenant may use while there are no others."""
+    def max_per_tenant(self) -> int:
+        """What one tenant may use while it is alone."""
         return max(self.floor, int(self.share * self.limit))
 
     def take(self, tenant: Hashable, size: int = 1) -> bool:
-        """Whether the tenant may use `size` more; if so it counts from now on. What it has may always become less."""
+        """Count `size` more for the tenant. Returns whether there is room. A negative size always has room."""
         if size > 0 and not self.has_room(tenant, size):
             return False
         self._count(tenant, self._by_tenant.get(tenant, 0) + size)
@@ -55,7 +58,7 @@ class Quota:
         return own + size <= max(self.floor, self.share * (self.limit - (self.used - own)))
 
     def give(self, tenant: Hashable, size: int = 1) -> None:
-        """What `take` has counted is free again."""
+        """Free what `take` has counted."""
         self._count(tenant, self._by_tenant.get(tenant, 0) - size)
 
     def _count(self, tenant: Hashable, own: int) -> None:
@@ -71,7 +74,7 @@ class Quota:
 
 
 def memory_of(text: str) -> int:
-    """Bytes that a text takes in memory, with its place in a list."""
+    """Bytes that a text takes in memory, with its pointer in a list."""
     return sys.getsizeof(text) + 8
 
 
@@ -81,7 +84,7 @@ of a character."""
 
 
 def memory_of_utf8(data: bytes | bytearray | memoryview) -> int:
-    """What `memory_of` would be of the text, which is not made; a little more than that."""
+    """`memory_of` the decoded text, or a little more, without decoding it."""
     width, characters = 1, 0
     for start in range(0, len(data), MIB):
         piece = bytes(data[start : start + MIB])
@@ -92,7 +95,7 @@ def memory_of_utf8(data: bytes | bytearray | memoryview) -> int:
 
 
 class Reservation:
-    """What one piece of work has taken of a budget for its tenant; free again when the context ends."""
+    """The part of a budget that one task has taken for its tenant. It is freed when the context ends."""
 
     def __init__(self, shares: Quota, tenant: Hashable) -> None:
         self._shares = shares
@@ -100,14 +103,14 @@ class Reservation:
         self._size = 0
 
     def resize(self, size: int) -> bool:
-        """Whether the tenant may have so much in all for this work; if so it counts from now on."""
+        """Set the reserved size. Returns whether there is room."""
         if not self._shares.take(self._tenant, size - self._size):
             return False
         self._size = size
         return True
 
     def move(self, tenant: Hashable) -> bool:
-        """Whether it may go on the account of another tenant; if so it does from now on."""
+        """Count the reservation for another tenant. Returns whether there is room."""
         self._shares.give(self._tenant, self._size)
         if moved := self._shares.has_room(tenant, self._size):
             self._tenant = tenant
@@ -115,7 +118,7 @@ class Reservation:
         return moved
 
     async def grow(self, size: int, seconds: float) -> bool:
-        """Wait until the tenant may have so much in all for this work, for so long at most; whether it may."""
+        """Wait for up to `seconds` until the reserved size can be set. Returns whether it is."""
         freed = asyncio.Event()
         self._shares.freed.add(freed)
         try:
@@ -137,21 +140,21 @@ class Reservation:
 
 
 class TenantLocks:
-    """Has work that takes much memory done one at a time for each tenant."""
+    """Locks for tasks that need much memory: each tenant runs one at a time."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     def of(self, tenant: Hashable) -> asyncio.Lock:
-        """To be held meanwhile."""
+        """The tenant's lock, to be held during such a task."""
         return self._locks.setdefault(tenant, asyncio.Lock())
 
 
 class SourceQuota:
-    """Connections of which nothing is known yet but where they come from, bounded in all and for one source.
+    """Limits the connections without a valid key: in all, and for one source.
 
-    A source is an IPv4 address, or the network of 64 bits that one machine may have all of in IPv6. Proxies that are
-    trusted stand for many clients, and are bounded in all only.
+    A source is an IPv4 address, or an IPv6 network of 64 bits, because one machine may own all of it. Trusted proxies
+    stand for many clients, so only the limit in all applies to them.
     """
 
     def __init__(self, limit: int, per_source: int, trusted: Sequence[Network] = ()) -> None:
@@ -162,7 +165,7 @@ class SourceQuota:
         self._by_source: Counter[IPv4Address | IPv6Network] = Counter()
 
     def take(self, address: str) -> bool:
-        """Whether one more from this address may come in; if so it counts from now on."""
+        """Count a connection from an address. Returns whether there is room."""
         source = self._source_of(address)
         if self._count >= self._limit or (source and self._by_source[source] >= self._per_source):
             return False
@@ -172,7 +175,7 @@ class SourceQuota:
         return True
 
     def give(self, address: str) -> None:
-        """What `take` has counted is known now, or gone."""
+        """Free what `take` has counted: the connection has a valid key now, or is closed."""
         self._count -= 1
         if source := self._source_of(address):
             self._by_source[source] -= 1
@@ -181,9 +184,9 @@ class SourceQuota:
 
     def _source_of(self, address: str) -> IPv4Address | IPv6Network | None:
         """None for a trusted proxy."""
-        found = ip_address(address.partition("%")[0])
-        if isinstance(found, IPv6Address) and found.ipv4_mapped:
-            found = found.ipv4_mapped
-        if any(found in network for network in self._trusted):
+        parsed = ip_address(address.partition("%")[0])
+        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+            parsed = parsed.ipv4_mapped
+        if any(parsed in network for network in self._trusted):
             return None
-        return found if isinstance(found, IPv4Address) else IPv6Network((found, 64), strict=False)
+        return parsed if isinstance(parsed, IPv4Address) else IPv6Network((parsed, 64), strict=False)

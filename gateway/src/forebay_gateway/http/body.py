@@ -1,6 +1,6 @@
-"""What a request's body says that matters here: the model, whether it is to be streamed, and its conversation.
+"""Reads the fields of a request's body that the handler needs: the model, whether it streams, and its conversation.
 
-A body is scanned, not built: 32 MiB of JSON take some 20 ms and no memory, whatever is in them.
+The body is scanned without building objects: 32 MiB of JSON take about 20 ms and no memory, whatever they contain.
 """
 
 import hashlib
@@ -13,26 +13,26 @@ import msgspec
 from forebay_gateway.http.multipart import is_form, read_parts
 from forebay_gateway.http.raw_json import NO_VALUE, read_text, without_mark
 
-MOST_PARTS = 64
-"""Of a form: of the fields behind them nothing is known."""
+MAX_FORM_PARTS = 64
+"""Parts of a form that are read. Fields after them are ignored."""
 
 MAX_FIELD_LENGTH = 512
-"""Bytes of a field of a form that is read."""
+"""Bytes of a form's field up to which it is read."""
 
-MOST_VALUES = 2_000_000
-"""Of a body that is scanned, which takes 7 ns for each. Commas and brackets are counted, also those in texts."""
+MAX_JSON_VALUES = 2_000_000
+"""Values of a body that is scanned; each takes 7 ns. Commas and brackets are counted, also those within strings."""
 
 COUNT_SLICE = 1 << 20
-"""Bytes in which they are counted at a time."""
+"""Bytes of the slices in which they are counted."""
 
-OPENING = 2048
-"""Characters of a plain prompt that tell conversations apart."""
+OPENING_LENGTH = 2048
+"""Characters of a plain prompt that identify a conversation."""
 
-LONGEST_TURNS = 4 << 20
-"""Bytes of the turns of a conversation that are looked into."""
+MAX_TURNS_BYTES = 4 << 20
+"""Bytes of a conversation's turns up to which they are read."""
 
-MOST_COMMAS = 100_000
-"""In them. A list is made of them, and each place in it takes 64 bytes."""
+MAX_TURNS_COMMAS = 100_000
+"""Commas in the turns up to which they are read. They become a list, whose items take 64 bytes each."""
 
 
 class _Body(msgspec.Struct):
@@ -56,14 +56,14 @@ _TURN = msgspec.json.Decoder(_Turn)
 
 
 @dataclass(frozen=True)
-class Fields:
-    """Of a body.
+class BodyFields:
+    """The fields of a body.
 
     Attributes:
-        valid: it could be read.
-        dense: it has too many values to be read.
-        model: "" where none is named.
-        affinity: the same for requests of one conversation; b"" where nothing tells.
+        valid: whether it could be parsed.
+        dense: whether it has too many values to be parsed.
+        model: the model; "" where the body names none.
+        affinity: a digest that is the same for requests of one conversation; b"" where it is unknown.
     """
 
     valid: bool = True
@@ -73,61 +73,61 @@ class Fields:
     affinity: bytes = b""
 
 
-def read_fields(content_type: str, body: bytes | bytearray) -> Fields:
-    """Of a JSON object, or of the form by which audio is sent."""
+def read_fields(content_type: str, body: bytes | bytearray) -> BodyFields:
+    """Read the fields of a JSON object, or of a form with audio."""
     if is_form(content_type):
         return _read_form(content_type, body)
     if _is_dense(body):
-        return Fields(dense=True)
+        return BodyFields(dense=True)
     try:
         content = _BODY.decode(without_mark(body))
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return Fields(valid=False)
+        return BodyFields(valid=False)
     stream = bytes(content.stream) == b"true"
-    return Fields(model=read_text(content.model), stream=stream, affinity=_affinity(content))
+    return BodyFields(model=read_text(content.model), stream=stream, affinity=_affinity(content))
 
 
 def _is_dense(body: bytes | bytearray) -> bool:
-    found = 0
+    count = 0
     for place in range(0, len(body), COUNT_SLICE):
-        found += sum(body.count(token, place, place + COUNT_SLICE) for token in (b",", b"[", b"{"))
-        if found > MOST_VALUES:
+        count += sum(body.count(token, place, place + COUNT_SLICE) for token in (b",", b"[", b"{"))
+        if count > MAX_JSON_VALUES:
             return True
     return False
 
 
-def read_query(target: bytes) -> Fields:
-    """Of a web socket, which has no body: its target names the model."""
+def read_query(target: bytes) -> BodyFields:
+    """Read the fields of a web socket's target, which names the model, because a web socket has no body."""
     query = target.partition(b"?")[2].decode("latin-1")
     try:
-        return Fields(model=next(iter(parse_qs(query, max_num_fields=MOST_PARTS).get("model", ())), ""))
+        return BodyFields(model=next(iter(parse_qs(query, max_num_fields=MAX_FORM_PARTS).get("model", ())), ""))
     except ValueError:
-        return Fields(valid=False)
+        return BodyFields(valid=False)
 
 
-def _read_form(content_type: str, body: bytes | bytearray) -> Fields:
-    found: dict[str, str] = {}
+def _read_form(content_type: str, body: bytes | bytearray) -> BodyFields:
+    fields: dict[str, str] = {}
     try:
-        for part in read_parts(content_type, body, MOST_PARTS):
+        for part in read_parts(content_type, body, MAX_FORM_PARTS):
             if part.name in ("model", "stream") and part.filename is None and len(part.content) <= MAX_FIELD_LENGTH:
-                found.setdefault(part.name, bytes(part.content).decode(errors="replace"))
+                fields.setdefault(part.name, bytes(part.content).decode(errors="replace"))
     except ValueError:
-        return Fields(valid=False)
-    return Fields(model=found.get("model", ""), stream=found.get("stream", "").lower() in ("true", "1"))
+        return BodyFields(valid=False)
+    return BodyFields(model=fields.get("model", ""), stream=fields.get("stream", "").lower() in ("true", "1"))
 
 
 def _affinity(content: _Body) -> bytes:
-    """A digest of what stays the same while a conversation grows: the client's own word for it, else its beginning up
-    to the first turn of the user."""
+    """A digest of the part that stays the same while a conversation grows: the client's `prompt_cache_key`, or else the
+    beginning up to the user's first turn."""
     if own := read_text(content.prompt_cache_key):
         return _digest([own.encode()])
     turns = next((raw for raw in (content.messages, content.input, content.prompt) if _says(raw)), NO_VALUE)
     kind, size = _start(turns)[:1], len(memoryview(turns))
-    if size > LONGEST_TURNS:
+    if size > MAX_TURNS_BYTES:
         return b""
     if kind == b'"':
-        return _digest([bytes(content.instructions), read_text(turns)[:OPENING].encode()])
-    if kind != b"[" or bytes(turns).count(b",") > MOST_COMMAS:
+        return _digest([bytes(content.instructions), read_text(turns)[:OPENING_LENGTH].encode()])
+    if kind != b"[" or bytes(turns).count(b",") > MAX_TURNS_COMMAS:
         return b""
     return _digest([bytes(content.system), bytes(content.instructions), *_read_opening(_TURNS.decode(turns))])
 
@@ -137,7 +137,7 @@ def _start(raw: msgspec.Raw) -> bytes:
 
 
 def _says(raw: msgspec.Raw) -> bool:
-    """Whether it is more than null or an empty list or text."""
+    """Whether the value is neither null nor an empty list or string."""
     return _start(raw) not in (b"", b"nu", b"[]", b'""')
 
 

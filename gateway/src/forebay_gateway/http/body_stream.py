@@ -1,16 +1,16 @@
-"""A request's body that is read while it comes, with as much of it in memory as its reader leaves."""
+"""A request's body that is read while it arrives. The connection feeds it; the upload reads it."""
 
 import asyncio
 from collections.abc import Callable
 
 from forebay_gateway.http.errors import Refused
 
-MOST_UNREAD = 256 << 10
-"""Bytes that wait for the reader before the client has to."""
+MAX_UNREAD_BYTES = 256 << 10
+"""Bytes that wait for the reader above which the client is paused."""
 
 
 class BodyStream:
-    """The connection feeds it; one task reads it. `pause` and `resume` hold up the client."""
+    """The stream, with one reader. `pause` and `resume` stop and continue the reading from the client."""
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._pause = pause
@@ -24,22 +24,22 @@ class BodyStream:
     def feed(self, data: bytes | bytearray) -> None:
         self._unread += data
         self._changed.set()
-        if len(self._unread) > MOST_UNREAD and not self.paused:
+        if len(self._unread) > MAX_UNREAD_BYTES and not self.paused:
             self.paused = True
             self._pause()
 
     def end(self) -> None:
-        """The body is complete."""
+        """Mark the body as complete."""
         self.complete = True
         self._changed.set()
 
     def fail(self, refused: Refused) -> None:
-        """The rest of the body is not read; the reader learns why."""
+        """End the stream with an error, which the reader gets."""
         self._refused = refused
         self._changed.set()
 
     async def read(self) -> bytes:
-        """What has come since the last time; b"" at the end. Raises Refused."""
+        """Wait for the next bytes; b"" at the end. Raises Refused."""
         while not self._unread and not self.complete and not self._refused:
             self._changed.clear()
             await self._changed.wait()

@@ -1,4 +1,4 @@
-"""The errors that the gateway answers with. Those that a pod answers with as well are forebay_protocol's."""
+"""The errors of the gateway's answers. Errors that pods use too are in forebay_protocol."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from forebay_protocol.errors import ApiError, shorten
 
 
 class Refused(Exception):
-    """The request is answered with an error; carries it."""
+    """The request is answered with this error."""
 
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.message)
@@ -17,7 +17,7 @@ class Refused(Exception):
 
 
 def retry_after(seconds: float) -> tuple[tuple[str, str], ...]:
-    """The header that says when to come back."""
+    """The header with the seconds until a retry."""
     return (("retry-after", str(max(1, round(seconds)))),)
 
 
@@ -70,7 +70,7 @@ def method_not_allowed(method: str, allowed: Iterable[str]) -> ApiError:
 
 
 def bad_operation(method: str, path: str, operation: str) -> ApiError:
-    """For a path of the job API that cannot be."""
+    """The error for an invalid path of the job API."""
     after = f"/{operation}/ID, where ID is a job's" if needs_id(operation) else f"/{operation}"
     return ApiError(404, f"Invalid URL ({method} {shorten(path)}). It ends with {after}.", "unknown_url")
 
@@ -84,16 +84,16 @@ def no_endpoint(name: str) -> ApiError:
 
 
 def file_too_large(limit: int) -> ApiError:
-    """With a bucket."""
+    """The error for a file that is too large for the bucket."""
     text = f"A file has at most {limit} bytes here; file_bytes in gateway.settings of the chart raises that."
     return ApiError(413, text, "request_too_large", "file")
 
 
-def file_too_large_for_store(limit: int, most: int) -> ApiError:
-    """Without a bucket, with which a file has up to `most` bytes."""
+def file_too_large_for_store(limit: int, bucket_limit: int) -> ApiError:
+    """The error for a file that is too large without a bucket. With a bucket it may have `bucket_limit` bytes."""
     text = (
         f"A file has at most {limit} bytes here, with the form around it; body_bytes in gateway.settings of the chart "
-        f"raises that. With a bucket (gateway.files.s3.bucket in the chart) files have up to {most} bytes."
+        f"raises that. With a bucket (gateway.files.s3.bucket in the chart) files have up to {bucket_limit} bytes."
     )
     return ApiError(413, text, "request_too_large", "file")
 
@@ -125,10 +125,10 @@ def too_many_held(name: str) -> ApiError:
 
 
 def of_pod(status: int, body: bytes) -> ApiError:
-    """The error that a pod answered, to be told as an event; its words are passed on."""
+    """The error in a pod's answer, to be sent as an event. Its text is passed on."""
     try:
-        found = json.loads(body)
-        error = found["error"]
+        content = json.loads(body)
+        error = content["error"]
         return ApiError(
             status, str(error["message"]), error.get("code"), error.get("param"), str(error.get("type") or "")
         )

@@ -1,19 +1,21 @@
-"""Reads a form with files (multipart/form-data, RFC 7578) while it comes: of a part that is a file no more than a piece
-is ever in memory."""
+"""Reads a form with files (multipart/form-data, RFC 7578) while it arrives. Only a piece of a file is in memory.
+
+`batches.upload` calls it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from forebay_gateway.http.multipart import LONGEST_PART_HEAD, MOST_LIKE_IT, read_boundary, read_part_head
+from forebay_gateway.http.multipart import MAX_FALSE_BOUNDARIES, MAX_PART_HEAD_BYTES, read_boundary, read_part_head
 
 AFTER_DELIMITER = b"\r- \t"
-"""What may follow a boundary that ends a part (RFC 2046, 5.1.1); anything else is content."""
+"""Bytes that may follow a boundary that ends a part (RFC 2046, 5.1.1). Before any other byte it is content."""
 
 
 @dataclass(frozen=True)
 class FormField:
-    """A field of the form. `number` counts from 0; `filename` is None where it is no file."""
+    """A field of the form. `number` counts from 0; `filename` is None for a field without a file."""
 
     number: int
     name: str
@@ -21,7 +23,7 @@ class FormField:
 
 
 class _Expected(Enum):
-    """What comes next."""
+    """The part of the form that is expected next."""
 
     BEGINNING = auto()
     DELIMITER_END = auto()
@@ -31,11 +33,11 @@ class _Expected(Enum):
 
 
 class FormReader:
-    """Feed it what comes, then close it. Both raise ValueError, with a message for the client, as `read_parts` does."""
+    """Reads a form: feed it the bytes, then close it. Both raise ValueError with a message for the client."""
 
-    def __init__(self, content_type: str, most_parts: int) -> None:
+    def __init__(self, content_type: str, max_parts: int) -> None:
         self._delimiter = b"\r\n--" + read_boundary(content_type)
-        self._most = most_parts
+        self._most = max_parts
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
         self._expected = _Expected.BEGINNING
         self._field = FormField(-1, "", None)
@@ -44,15 +46,15 @@ class FormReader:
         """Bytes of the line end before the content that are still in the buffer: a delimiter may begin with it."""
 
     def feed(self, data: bytes) -> Iterator[tuple[FormField, bytes]]:
-        """The pieces of content that are complete by now, each with its field; each field begins with an empty one."""
+        """Add bytes. Yields pieces of content, each with its field. Each field begins with an empty piece."""
         self._buffer += data
         while True:
             match self._expected:
                 case _Expected.BEGINNING | _Expected.CONTENT:
-                    piece, found = self._take_content()
+                    piece, at_delimiter = self._take_content()
                     if piece and self._expected is _Expected.CONTENT:
                         yield self._field, piece
-                    if not found:
+                    if not at_delimiter:
                         return
                     self._expected = _Expected.DELIMITER_END
                 case _Expected.DELIMITER_END:
@@ -67,37 +69,40 @@ class FormReader:
                     return
 
     def close(self) -> None:
-        """The form is over."""
+        """Check that the form is complete."""
         if self._expected is not _Expected.NOTHING:
             raise ValueError("it has no end, or not the boundary that its Content-Type names")
 
     def _take_content(self) -> tuple[bytes, bool]:
-        """The content up to the next delimiter, or as much as is surely content; whether a delimiter is next."""
+        """Cut the content up to the next delimiter, or the bytes that are certainly content.
+
+        Returns it, and whether a delimiter follows.
+        """
         place = 0
-        while (found := self._buffer.find(self._delimiter, place)) >= 0:
-            end = found + len(self._delimiter)
+        while (start := self._buffer.find(self._delimiter, place)) >= 0:
+            end = start + len(self._delimiter)
             if end == len(self._buffer):
-                return self._cut(found), False  # the next byte decides
+                return self._cut(start), False  # the next byte decides
             if self._buffer[end] in AFTER_DELIMITER:
-                piece = self._cut(found)
+                piece = self._cut(start)
                 self._before = 0
                 del self._buffer[: len(self._delimiter)]
                 return piece, True
             self._unlike += 1
-            if self._unlike > MOST_LIKE_IT:
+            if self._unlike > MAX_FALSE_BOUNDARIES:
                 raise ValueError("its boundary occurs in what it contains")
             place = end
-        # a delimiter may have begun in the last bytes, but not before what was looked at
+        # a delimiter may begin in the last bytes, but not before the place that was already checked
         return self._cut(max(place, len(self._buffer) - len(self._delimiter) + 1)), False
 
     def _take_delimiter_end(self) -> bool:
-        """Whether the line of a delimiter was there."""
+        """Take the end of a delimiter's line. Returns whether it was complete."""
         if len(self._buffer) >= 2 and self._buffer.startswith(b"--"):
             self._expected = _Expected.NOTHING
             return True
-        end = self._buffer.find(b"\r\n", 0, LONGEST_PART_HEAD)
+        end = self._buffer.find(b"\r\n", 0, MAX_PART_HEAD_BYTES)
         if end < 0:
-            if len(self._buffer) >= LONGEST_PART_HEAD:
+            if len(self._buffer) >= MAX_PART_HEAD_BYTES:
                 raise ValueError("a line of its boundary has no end")
             return False
         if self._field.number + 1 == self._most:
@@ -107,11 +112,11 @@ class FormReader:
         return True
 
     def _take_head(self) -> bool:
-        """Whether the headers of a part were there."""
-        end = self._buffer.find(b"\r\n\r\n", 0, LONGEST_PART_HEAD)
+        """Take the headers of a part. Returns whether they were complete."""
+        end = self._buffer.find(b"\r\n\r\n", 0, MAX_PART_HEAD_BYTES)
         if end < 0:
-            if len(self._buffer) >= LONGEST_PART_HEAD:
-                raise ValueError(f"the headers of a part have no end, or more than {LONGEST_PART_HEAD} bytes")
+            if len(self._buffer) >= MAX_PART_HEAD_BYTES:
+                raise ValueError(f"the headers of a part have no end, or more than {MAX_PART_HEAD_BYTES} bytes")
             return False
         name, filename = read_part_head(bytes(self._buffer[2:end]))
         self._field = FormField(self._field.number + 1, name, filename)

@@ -1,4 +1,4 @@
-"""The operations of RunPod's job API: how their paths look."""
+"""The operations of RunPod's job API, and how to parse their paths."""
 
 import re
 
@@ -15,30 +15,30 @@ OPERATION_METHODS = {
     "purge-queue": {"POST"},
     "health": {"GET"},
 }
-"""Operation -> the methods that it is asked by."""
+"""Operation -> its methods."""
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _NEEDS_ID = {"status", "status-sync", "stream", "cancel", "retry"}
 
 
-def asked_operation(path: str) -> str:
-    """The operation that a path was to ask for, though it may lack an ID, or have one that cannot be; "" for none."""
+def named_operation(path: str) -> str:
+    """The operation that a path names, even without a valid ID; "" for none."""
     location = locate(path)
     operation = location.rest.partition("/")[0] if location and not location.path else ""
     return operation if operation in OPERATION_METHODS else ""
 
 
 def needs_id(operation: str) -> bool:
-    """Whether the ID of a job comes after it."""
+    """Whether the operation's path ends with a job's ID."""
     return operation in _NEEDS_ID
 
 
 def read_operation(rest: str) -> str:
-    """The operation, with its ID, of what comes after /v2/ENDPOINT/; "" for what is none."""
+    """Parse the path after /v2/ENDPOINT/. Returns the operation with its ID; "" for any other path."""
     operation, slash, job_id = rest.partition("/")
     if operation not in OPERATION_METHODS or bool(slash) != (operation in _NEEDS_ID):
         return ""
-    if slash and not _ID.fullmatch(job_id):
+    if slash and not _JOB_ID.fullmatch(job_id):
         return ""
     return rest

@@ -1,7 +1,7 @@
-"""Heads of HTTP/1.1 messages: what a client sent, what goes on to a pod, what the gateway answers itself.
+"""Heads of HTTP/1.1 messages: a client's request, the request for a pod, and the gateway's own answers.
 
-One connection carries one request. So nothing that is left over can ever count as another request, and the end of an
-answer is the end of its connection.
+One connection carries one request. So left-over bytes never count as another request, and the end of the connection is
+the end of the answer.
 """
 
 import json
@@ -20,7 +20,7 @@ WORKER_ID = pod.WORKER_ID.encode()
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-"""What is said to this hop alone (RFC 9110, 7.6.1). The body's length is written anew, and Expect has been answered."""
+"""Headers for this hop only (RFC 9110, 7.6.1). Content-Length is written again, and Expect has been answered."""
 
 _DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"http2-settings"}
 
@@ -32,7 +32,7 @@ _OF_ANSWERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"up
 
 @dataclass(frozen=True)
 class Head:
-    """A request's head. `target` is as the client wrote it; names of `headers` are too."""
+    """A request's head. `target` and the names in `headers` are unchanged from the client."""
 
     method: str
     target: bytes
@@ -50,7 +50,7 @@ class Head:
 
     @property
     def connection(self) -> frozenset[bytes]:
-        """The words of all Connection headers, in lower case: `upgrade`, `close`, names of headers of this hop."""
+        """The tokens of all Connection headers, in lower case: `upgrade`, `close`, names of headers for this hop."""
         values = (value for name, value in self.headers if name.lower() == b"connection")
         return frozenset(word.strip().lower() for value in values for word in value.split(b","))
 
@@ -66,18 +66,22 @@ class Head:
 
     @property
     def is_preflight(self) -> bool:
-        """Whether a browser asks what it may send (CORS), which it does without a key."""
+        """Whether it is a browser's CORS preflight, which has no key."""
         return self.method == "OPTIONS" and bool(self.get(b"access-control-request-method"))
 
     @property
     def key(self) -> str:
-        """The API key, in any of the ways that clients send it; "" for none."""
+        """The API key from any of the headers that clients use; "" for none."""
         return read_key(self.get(b"authorization"), self.get(b"x-api-key"))
 
 
 def render_request(head: Head, target: bytes, size: int, *, web_socket: bool = False, keys: bool = True) -> bytes:
-    """The head of a request with a body of so many bytes, as a pod gets it: the client's lines in their order, but for
-    what concerns the hop, and without the API key where the endpoint asks for none (`keys`), else behind `Bearer`."""
+    """Render the head of a request for a pod: the client's headers in their order, without those for this hop.
+
+    Args:
+        size: the bytes of the body.
+        keys: whether the pod gets the API key, behind `Bearer`.
+    """
     dropped = _DROPPED | (head.connection - {b"host"}) | (frozenset() if keys else _KEYS)
     lines = [f"{head.method} ".encode() + target + f" HTTP/{head.version}".encode()]
     for name, value in head.headers:
@@ -90,41 +94,41 @@ def render_request(head: Head, target: bytes, size: int, *, web_socket: bool = F
 
 
 def _with_scheme(authorization: bytes) -> bytes:
-    """A key that came without `Bearer`, as code for RunPod sends it, with it: pods of older releases ask for it."""
+    """Add `Bearer` to a key without it, as code for RunPod sends it. Pods of older releases need it."""
     words = authorization.split(maxsplit=1)
     return b"Bearer " + words[0] if len(words) == 1 and words[0].lower() != b"bearer" else authorization
 
 
 def read_status(head: bytes) -> int:
-    """The status of the head of an answer.
+    """Read the status of an answer's head.
 
-    Raises ValueError where it is none, or a line in it ends for one reader and not for another.
+    Raises ValueError where it is not a head, or where parsers may disagree about the end of a line.
     """
     first, *others = head.split(b"\r\n")
-    found = _STATUS_LINE.fullmatch(first)
-    if not found or head.count(b"\r") != len(others) or head.count(b"\n") != len(others) or b"\0" in head:
+    match = _STATUS_LINE.fullmatch(first)
+    if not match or head.count(b"\r") != len(others) or head.count(b"\n") != len(others) or b"\0" in head:
         raise ValueError("no head of an answer")
-    return int(found[1])
+    return int(match[1])
 
 
 def end_connection(head: bytes, worker: str = "") -> bytes:
-    """The head of an answer, which now says that its connection ends with it, and which pod it is of (`worker`, where
-    that is known), whatever it said before."""
+    """Change the head of an answer so that it ends the connection, and add the pod's name (`worker`) where it is
+    known."""
     first, *lines = head.split(b"\r\n")
-    kept, drops = [first], False
+    lines_kept, drops = [first], False
     dropped, added = _OF_ANSWERS, [b"connection: close"]
     if worker:
         dropped, added = _OF_ANSWERS | {WORKER_ID}, [_name_worker(worker), *added]
     for line in lines:
-        if not line.startswith((b" ", b"\t")):  # else it goes on with the header before
+        if not line.startswith((b" ", b"\t")):  # otherwise it continues the previous header
             drops = line.partition(b":")[0].strip().lower() in dropped
         if not drops:
-            kept.append(line)
-    return b"\r\n".join([*kept, *added])
+            lines_kept.append(line)
+    return b"\r\n".join([*lines_kept, *added])
 
 
 def switch_protocols(head: bytes, worker: str = "") -> bytes:
-    """The head of an answer that begins a web socket, which also says which pod it is of, where that is known."""
+    """Add the pod's name (`worker`), where it is known, to the head of an answer that begins a web socket."""
     return b"\r\n".join([head, _name_worker(worker)]) if worker else head
 
 
@@ -133,7 +137,7 @@ def _name_worker(worker: str) -> bytes:
 
 
 def replace_line(head: Head, name: bytes, value: str) -> Head:
-    """The head with one header that has this value, where it was or at the end."""
+    """The head with exactly one header of this name, with this value."""
     if [line[1] for line in head.headers if line[0].lower() == name] == [value.encode("latin-1")]:
         return head
     others = [line for line in head.headers if line[0].lower() != name]
@@ -141,15 +145,19 @@ def replace_line(head: Head, name: bytes, value: str) -> Head:
 
 
 OPEN_TO_PAGES = ("access-control-allow-origin: *", "access-control-expose-headers: x-request-id, retry-after")
-"""For the pages of other sites, as vLLM's servers answer them by default (CORS)."""
+"""CORS headers for pages of other sites, as vLLM's servers send them by default."""
 
 
 def render_answer(
     status: int, content: Any, headers: Sequence[tuple[str, str]] = (), *, origin: bool = False, bodiless: bool = False
 ) -> tuple[bytes, bytes]:
-    """Head and body of an answer of the gateway's own, with JSON as its body (None: no body; bytes are JSON already, or
-    what a header says). `origin`: a page of another site may read it, as with vLLM's default. `bodiless`: the head
-    alone, as HEAD asks for."""
+    """Render head and body of one of the gateway's own answers.
+
+    Args:
+        content: the body, which becomes JSON. None means no body. Bytes are used unchanged: JSON, or the type in a
+        header. origin: whether pages of other sites may read it, as by vLLM's default. bodiless: whether only the head
+        is sent, as for HEAD.
+    """
     body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
     if content is not None and "content-type" not in dict(headers):
         headers = (("content-type", "application/json"), *headers)
@@ -158,7 +166,7 @@ def render_answer(
 
 
 def render_head(status: int, headers: Sequence[tuple[str, str]], *, size: int | None, origin: bool) -> bytes:
-    """The head of such an answer with a body of so many bytes."""
+    """Render the head of one of the gateway's own answers. `size`: the bytes of its body."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
     if size is not None:
         lines.append(f"content-length: {size}")
@@ -171,11 +179,11 @@ STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
     b"x-request-id: %s\r\nx-accel-buffering: no\r\ntransfer-encoding: chunked\r\nconnection: close\r\n%s\r\n"
 )
-"""Of a stream that is begun before a pod has answered."""
+"""The head of a stream that begins before a pod has answered."""
 
 LAST_CHUNK = b"0\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk of a body in pieces (RFC 9112, 7.1)."""
+    """Render one chunk of a chunked body (RFC 9112, 7.1)."""
     return b"%x\r\n%s\r\n" % (len(data), data)

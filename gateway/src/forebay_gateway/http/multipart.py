@@ -1,6 +1,6 @@
-"""Forms with files (multipart/form-data, RFC 7578), read in one pass: each byte is looked at once, parts are few.
+"""Parses forms with files (multipart/form-data, RFC 7578) in one pass over the bytes, with a limited number of parts.
 
-`read_parts` reads a form that is there as a whole, `form_reader` one that is still coming.
+`read_parts` reads a complete form. form_reader.py reads a form that is still arriving.
 """
 
 import email
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 
-LONGEST_BOUNDARY = 70
+MAX_BOUNDARY_LENGTH = 70
 """RFC 2046, 5.1.1."""
 
-LONGEST_PART_HEAD = 2 << 10
-"""Bytes of the headers of one part, and of a Content-Type: reading them takes the square of it."""
+MAX_PART_HEAD_BYTES = 2 << 10
+"""Bytes of the headers of one part, and of a Content-Type. The time to parse them grows with the square."""
 
-MOST_LIKE_IT = 1000
-"""Places that look like the boundary and go on otherwise. A client chooses one that is nowhere in what it sends."""
+MAX_FALSE_BOUNDARIES = 1000
+"""Occurrences of the boundary in the content. A valid client chooses a boundary that does not occur there."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One field. `filename` is None where it is no file."""
+    """One field. `filename` is None for a field without a file."""
 
     name: str
     filename: str | None
@@ -29,45 +29,44 @@ class Part:
 
 
 def is_form(content_type: str) -> bool:
-    """Whether a Content-Type is that of such a form."""
+    """Whether a Content-Type is multipart/form-data."""
     return content_type.lower().startswith("multipart/form-data")
 
 
-def read_parts(content_type: str, body: bytes | bytearray, most: int) -> Iterator[Part]:
-    """The parts of a form, in their order, each when it is asked for.
+def read_parts(content_type: str, body: bytes | bytearray, max_parts: int) -> Iterator[Part]:
+    """Yield the parts of a form in their order.
 
-    Raises ValueError, with a message for the client: this is no such form, or it has more than `most` parts.
+    Raises ValueError, with a message for the client: this is no such form, or it has more than `max_parts` parts.
     """
     delimiters = _find_delimiters(body, read_boundary(content_type))
     view = memoryview(body)
     _, place = next(delimiters)
-    for _ in range(most):
+    for _ in range(max_parts):
         if body[place : place + 2] == b"--":
             return
-        start = body.find(b"\r\n", place, place + LONGEST_PART_HEAD)
+        start = body.find(b"\r\n", place, place + MAX_PART_HEAD_BYTES)
         end, place = next(delimiters)
         if not 0 <= start <= end:
             raise ValueError("a line of its boundary has no end")
         yield _read_part(body, view, start + 2, end)
     if body[place : place + 2] != b"--":
-        raise ValueError(f"it has more than {most} parts")
+        raise ValueError(f"it has more than {max_parts} parts")
 
 
 def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple[int, int]]:
-    """Where each delimiter begins, with the line end that belongs to it, and where it ends. Raises ValueError where
-    another is wanted and there is none."""
+    """Yield begin and end of each delimiter; it begins with the line end before it. Raises ValueError at the end."""
     opening, delimiter = b"--" + boundary, b"\r\n--" + boundary
     place, unlike = 0, 0
     if body.startswith(opening):
         place = len(opening)
         yield 0, place
-    while unlike <= MOST_LIKE_IT:
-        found = body.find(delimiter, place)
-        if found < 0:
+    while unlike <= MAX_FALSE_BOUNDARIES:
+        start = body.find(delimiter, place)
+        if start < 0:
             raise ValueError("it has no end, or not the boundary that its Content-Type names")
-        place = found + len(delimiter)
+        place = start + len(delimiter)
         if body[place : place + 1] in (b"\r", b"-", b" ", b"\t", b""):
-            yield found, place
+            yield start, place
         else:
             unlike += 1
     raise ValueError("its boundary occurs in what it contains")
@@ -75,24 +74,24 @@ def _find_delimiters(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple
 
 def read_boundary(content_type: str) -> bytes:
     """The boundary that a Content-Type names. Raises ValueError."""
-    if len(content_type) > LONGEST_PART_HEAD:
-        raise ValueError(f"its Content-Type has more than {LONGEST_PART_HEAD} characters")
+    if len(content_type) > MAX_PART_HEAD_BYTES:
+        raise ValueError(f"its Content-Type has more than {MAX_PART_HEAD_BYTES} characters")
     header = Message()
     header["content-type"] = content_type
     with _whole_parameters():
         boundary = header.get_boundary("")
-    if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
-        raise ValueError(f"its boundary is missing or longer than {LONGEST_BOUNDARY} characters")
+    if not boundary or len(boundary) > MAX_BOUNDARY_LENGTH or not boundary.isascii() or not boundary.isprintable():
+        raise ValueError(f"its boundary is missing or longer than {MAX_BOUNDARY_LENGTH} characters")
     return boundary.encode()
 
 
 def _read_part(body: bytes | bytearray, view: memoryview, start: int, end: int) -> Part:
-    """The part whose headers begin at `start`, and which ends before its delimiter at `end`."""
+    """Read the part from its headers at `start` to its delimiter at `end`."""
     head_end = (
-        start - 2 if body[start : start + 2] == b"\r\n" else body.find(b"\r\n\r\n", start, start + LONGEST_PART_HEAD)
+        start - 2 if body[start : start + 2] == b"\r\n" else body.find(b"\r\n\r\n", start, start + MAX_PART_HEAD_BYTES)
     )
     if not start - 2 <= head_end < end:
-        raise ValueError(f"the headers of a part have no end, or more than {LONGEST_PART_HEAD} bytes")
+        raise ValueError(f"the headers of a part have no end, or more than {MAX_PART_HEAD_BYTES} bytes")
     name, filename = read_part_head(bytes(body[start : max(start, head_end)]))
     return Part(name, filename, view[min(head_end + 4, end) : end])
 

@@ -1,4 +1,7 @@
-"""Reads one request from the bytes of a connection, within limits. Parsed by httptools (llhttp, strict)."""
+"""Parses one request from the bytes of a connection, within limits, with httptools (strict llhttp).
+
+The client connection calls it.
+"""
 
 import re
 from collections.abc import Callable
@@ -11,31 +14,33 @@ from forebay_gateway.http.messages import Head
 from forebay_protocol.errors import ApiError
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-"""What is answered. CONNECT and TRACE are for proxies; llhttp also reads those of RTSP and WebDAV."""
+"""The accepted methods. CONNECT and TRACE are for proxies; llhttp also accepts those of RTSP and WebDAV."""
 
 _REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")
-"""llhttp also takes several spaces, HTTP/2.0 and RTSP/1.0."""
+"""Stricter than llhttp, which also accepts several spaces, HTTP/2.0 and RTSP/1.0."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]*)?")
 """RFC 9110, 7.2."""
 
 _ONCE = (b"host", b"authorization", b"x-api-key")
-"""Said twice, two servers may read two different requests."""
+"""Headers that must not be repeated: two servers might then read two different requests."""
 
 _ABOUT_BODY = frozenset({b"content-length", b"transfer-encoding"})
 
 
 @dataclass(frozen=True)
 class BodyLimit:
-    """How many bytes the body of a request may have, and what answers one with more."""
+    """The maximum bytes of a request's body, and the error for a larger one."""
 
     bytes: int
     error: ApiError
 
 
 class RequestReader:
-    """Feed it; then look at `head`, which is there as soon as it is complete, and at `complete`. `body_limit` tells the
-    limit by the head."""
+    """Reads a request: feed it the bytes. `head` is set as soon as it is complete; `complete` once the body is.
+
+    `body_limit` returns the limit of the body for a head.
+    """
 
     def __init__(self, head_bytes: int, body_limit: Callable[[Head], BodyLimit]) -> None:
         self.head: Head | None = None
@@ -54,13 +59,13 @@ class RequestReader:
 
     @property
     def began(self) -> bool:
-        """Whether anything has come."""
+        """Whether any byte has arrived."""
         return self._seen > 0
 
     def feed(self, data: bytes) -> None:
-        """Take in what came. What follows a complete request is thrown away.
+        """Add bytes. Bytes after a complete request are dropped.
 
-        Raises Refused: it is no HTTP, or larger than the limits allow.
+        Raises Refused: the bytes are not valid HTTP, or exceed a limit.
         """
         if self.complete:
             return
@@ -83,12 +88,12 @@ class RequestReader:
             raise errors.Refused(self._limit.error)
 
     def take_body(self) -> bytearray:
-        """What has come of the body by now, which is the caller's alone from now on."""
+        """Hand over the part of the body that has arrived."""
         body, self.body = self.body, bytearray()
         return body
 
     def _take_line(self, data: bytes) -> None:
-        """Check the first line once it is there."""
+        """Check the first line once it is complete."""
         if self._line.endswith(b"\n"):
             return
         line, end, _ = (self._line + data).lstrip(b"\r\n").partition(b"\n")
@@ -97,8 +102,8 @@ class RequestReader:
             raise errors.Refused(errors.BAD_REQUEST)
 
     def _decline(self, head: Head) -> None:
-        """Read the body that comes with an offer to change the protocol (h2c), which is not taken: llhttp would take
-        it for the other protocol's bytes."""
+        """Ignore an offer to change the protocol (h2c), and read the body: llhttp would treat it as the new
+        protocol."""
         self.complete = False
         self._parser = httptools.HttpRequestParser(self)
         about = [b"%s: %s\r\n" % line for line in head.headers if line[0].lower() in _ABOUT_BODY]
@@ -106,8 +111,8 @@ class RequestReader:
         self._followed = False
 
     def _refuse(self, error: Exception) -> errors.Refused:
-        found = error.__context__  # what a callback raised
-        return found if isinstance(found, errors.Refused) else errors.Refused(errors.BAD_REQUEST)
+        cause = error.__context__  # what a callback raised
+        return cause if isinstance(cause, errors.Refused) else errors.Refused(errors.BAD_REQUEST)
 
     def on_url(self, part: bytes) -> None:
         if self.head is None:
@@ -143,7 +148,7 @@ class RequestReader:
 
 
 def _check(head: Head) -> None:
-    """Refuse what llhttp takes and another server may read otherwise."""
+    """Refuse heads that llhttp accepts and another server may read differently."""
     if head.method not in METHODS:
         raise errors.Refused(errors.method_not_allowed(head.method, METHODS))
     names = [name.lower() for name, _ in head.headers]
@@ -160,7 +165,7 @@ def _check(head: Head) -> None:
 
 
 def _origin_form(target: bytes) -> bytes:
-    """The target without scheme and host, which clients that take the gateway for a proxy put before the path."""
+    """The target without scheme and host, which a client adds where it uses the gateway as a proxy."""
     if target.startswith(b"/") or b"://" not in target:
         return target
     return b"/" + target.partition(b"://")[2].partition(b"/")[2]

@@ -1,23 +1,23 @@
-"""JSON of which only some fields are wanted: msgspec checks all of it and builds nothing; the fields are read later."""
+"""Helps to read single fields of large JSON: msgspec checks all of it without building objects."""
 
 import msgspec
 
 NO_VALUE = msgspec.Raw(b"")
-"""The default of a field that is not there."""
+"""The default for a missing field."""
 
 BYTE_ORDER_MARK = "\ufeff".encode()
-"""What Windows' programs write at the beginning of a file in UTF-8."""
+"""The bytes that Windows programs write at the beginning of a UTF-8 file."""
 
 _TEXT = msgspec.json.Decoder(str)
 
 
 def without_mark(body: bytes | bytearray) -> bytes | bytearray | memoryview:
-    """JSON from behind its byte order mark, which a pod passes over too."""
+    """The body without a byte order mark, which pods ignore too."""
     return memoryview(body)[len(BYTE_ORDER_MARK) :] if body.startswith(BYTE_ORDER_MARK) else body
 
 
 def read_text(raw: msgspec.Raw) -> str:
-    """A string; "" for anything else."""
+    """Parse a JSON string; "" for any other value."""
     try:
         return _TEXT.decode(raw)
     except (msgspec.DecodeError, UnicodeError):

@@ -1,4 +1,5 @@
-"""Which paths are answered, which endpoint they name, and which of them need the engine."""
+"""Parses paths: whether a path exists, which endpoint it names, and whether it needs the engine. The handler calls
+it."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,14 +9,13 @@ from forebay_protocol.errors import ApiDialect
 from forebay_protocol.routes import COHERE, PROBES, ROUTES, dialect_of, locate
 
 WEB_SOCKETS = frozenset({"/v1/realtime"})
-"""Paths that are asked for as web sockets; elsewhere such a request is answered like any other."""
+"""Paths of web sockets. A web socket request to another path is handled as an ordinary one."""
 
 _BATCHES = frozenset({"batches", "files"})
 
 _POSTED = frozenset(f"/v1/{path}" for path in ROUTES - {"models", "openapi.json", "realtime", "tokenizer_info"})
 _GENERATING = _POSTED | {f"/v2/{path}" for path in COHERE}
-"""Paths that a pod answers with its engine when they are posted to. Of a response (/v1/responses/ID) that was in a pod
-nothing is left in another."""
+"""Paths whose POST needs the engine of a pod. (/v1/responses/ID does not: another pod does not have that response.)"""
 
 
 class RouteKind(Enum):
@@ -28,7 +28,7 @@ class RouteKind(Enum):
     """By the gateway."""
 
     ENGINE = "engine"
-    """By a pod alone: this wakes an endpoint."""
+    """Only by a pod. It wakes an endpoint."""
 
     JOBS = "jobs"
     """By the gateway: RunPod's job API, on the shared port."""
@@ -37,16 +37,16 @@ class RouteKind(Enum):
     """By the gateway: OpenAI's files and batches, on the shared port."""
 
     PASSIVE = "passive"
-    """By a pod alone, and no reason to start one."""
+    """Only by a pod. It starts none."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """What a path asks for.
+    """A parsed path.
 
     Attributes:
-        endpoint: the id that it names; "" where it names none.
-        canonical: as vLLM knows it, such as /v1/chat/completions.
+        endpoint: the ID of the endpoint; "" where the path names none.
+        canonical: the path in vLLM's form, such as /v1/chat/completions.
         target: the target for a pod, with the query.
     """
 
@@ -61,7 +61,7 @@ class Path:
 
 
 def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
-    """Of the port that is shared by all endpoints, or of one endpoint's own; None for a path that is not there."""
+    """Parse a path of the shared port, or of one endpoint's own port. Returns None for an unknown path."""
     written, mark, query = target.decode("latin-1").partition("?")
     location = locate(written, _BATCHES if shared else frozenset())
     if location is None:
@@ -80,15 +80,15 @@ def read_path(method: str, target: bytes, *, shared: bool) -> Path | None:
 
 
 def is_upload(method: str, target: bytes, *, shared: bool) -> bool:
-    """Whether a request uploads a file, which the gateway takes itself."""
-    if method != "POST" or b"/files" not in target:  # most requests need no second look at their path
+    """Whether a request uploads a file to the gateway."""
+    if method != "POST" or b"/files" not in target:  # a cheap check, so that most paths are parsed only once
         return False
     path = read_path(method, target, shared=shared)
     return path is not None and path.kind is RouteKind.BATCHES and path.canonical.rstrip("/") == "/v1/files"
 
 
 def _kind(method: str, path: str, *, shared: bool) -> RouteKind | None:
-    """How a request for a path of the API, or a probe's, is answered."""
+    """The kind of a path of the API or of a probe."""
     if path in PROBES:
         return RouteKind.PROBE
     resource = path.split("/")[2]

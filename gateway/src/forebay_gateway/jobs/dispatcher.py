@@ -1,4 +1,4 @@
-"""Gives the jobs that are queued to pods: one task for each endpoint that has some."""
+"""Assigns queued jobs to pods: one task for each endpoint with queued jobs. The job services run it."""
 
 import asyncio
 import logging
@@ -17,11 +17,11 @@ from forebay_kube.endpoint_key import EndpointKey
 logger = logging.getLogger(__name__)
 
 DISPATCH_RETRY_INTERVAL = 1.0
-"""Seconds until what is not to be had is looked for again: a pod, a place at one, the store."""
+"""Seconds until the next attempt where no pod, no free slot at a pod, or no store is available."""
 
 
 class Dispatcher:
-    """For all endpoints. Use it as an async context manager."""
+    """The dispatcher of all endpoints. Use it as an async context manager."""
 
     def __init__(
         self, store: JobStore, directory: Directory, balancer: Balancer, activator: Activator, executor: JobExecutor
@@ -45,13 +45,13 @@ class Dispatcher:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def drain(self) -> None:
-        """Claim nothing more."""
+        """Claim no more jobs."""
         self._draining = True
         for task in self._tasks.values():
             task.cancel()
 
     def _wake(self, key: EndpointKey) -> None:
-        """The endpoint may have queued jobs, or a pod a place for one."""
+        """Dispatch an endpoint that may have queued jobs or a pod with a free slot."""
         if key in self._changed:
             self._changed[key].set()
         elif not self._draining:
@@ -59,7 +59,7 @@ class Dispatcher:
             self._tasks[key] = asyncio.create_task(self._dispatch(key))
 
     async def _dispatch(self, key: EndpointKey) -> None:
-        """Give jobs to pods until none is queued."""
+        """Assign jobs to pods until none is queued."""
         changed = self._changed[key]
         try:
             while True:
@@ -86,7 +86,7 @@ class Dispatcher:
         self._executor.begin(job)
 
     async def _wait_for_pods(self, key: EndpointKey) -> list[Address]:
-        """Pods that can be tried, after a start where none runs and a job asks for one; [] where nothing is queued."""
+        """Wait for pods that can be tried, and start one where a job may do so. Returns [] where no job is queued."""
         while True:
             if ready := self._balancer.usable(self._directory.ready(key)):
                 return ready
@@ -103,7 +103,7 @@ class Dispatcher:
                 await wait_for_event(changed, DISPATCH_RETRY_INTERVAL)
 
     async def _start(self, key: EndpointKey) -> list[Address]:
-        """The pods of an endpoint, which is started; [] once no job waits for that any more. Raises Refused."""
+        """Start an endpoint and wait for its pods. Returns [] once no job waits for them any more. Raises Refused."""
         starting = asyncio.ensure_future(self._activator.wait_for_pods(key))
         try:
             while True:

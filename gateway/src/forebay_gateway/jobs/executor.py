@@ -1,4 +1,4 @@
-"""The jobs that pods run for this gateway: one task for each."""
+"""Runs claimed jobs at pods: one task for each job. The dispatcher calls it."""
 
 import asyncio
 import logging
@@ -23,14 +23,16 @@ from forebay_gateway.observers import Observers
 from forebay_kube.endpoint_key import EndpointKey
 
 READ_BUFFER = 16 << 10
-"""Bytes of a pod's answer behind which no more are read, until these are taken."""
+"""Bytes of a pod's answer that are buffered. Reading pauses above it."""
 
 logger = logging.getLogger(__name__)
 
 
 class JobExecutor:
-    """Use it as an async context manager; what runs when it ends is put back into the queue. `answers` bounds what
-    is received and not stored yet."""
+    """Runs jobs. Use it as an async context manager; jobs that still run at its end go back to the queue.
+
+    `answers` bounds the output that is received and not stored yet.
+    """
 
     def __init__(self, store: JobStore, balancer: Balancer, answers: Quota, scheduler: FairScheduler) -> None:
         self._store = store
@@ -41,7 +43,7 @@ class JobExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.ended = Observers[[EndpointKey]]()
-        """A pod of an endpoint has a job less."""
+        """A job at a pod of an endpoint has ended."""
         store.claim_lost.add(self.stop)
 
     async def __aenter__(self) -> "JobExecutor":
@@ -62,18 +64,18 @@ class JobExecutor:
             await asyncio.wait(self._tasks)
 
     def accepting_pods(self, pods: Sequence[Address]) -> list[Address]:
-        """The pods that did not say just now that they have no place."""
+        """The pods that have not refused a job within the last seconds."""
         return self._accepting.usable(pods)
 
     def begin(self, job: Job) -> None:
-        """Have its pod run a job that was claimed."""
+        """Run a claimed job at its pod."""
         task = asyncio.create_task(self._run(job))
         self._tasks.add(task)
         self._generating[job.id, job.token] = task
         task.add_done_callback(lambda _: self._end(job, task))
 
     def stop(self, job_id: str, token: str) -> None:
-        """End the generation of a job that is over, or another gateway's."""
+        """Stop the generation of a job that is over, or that another gateway has claimed."""
         if task := self._generating.pop((job_id, token), None):
             task.cancel()
 
@@ -89,7 +91,7 @@ class JobExecutor:
             if not self._stop_tracking(job):
                 raise
             logger.info("job %s goes back to the queue, as this gateway ends", job.id)
-            with suppress(Unavailable):  # its claim is over then when nobody beats for it
+            with suppress(Unavailable):  # the claim then expires without heartbeats
                 await self._store.requeue(job, blamed=False)
         except Full:
             await self._finish(job, State.FAILED, "There is no place for more of the output (jobs_bytes).")
@@ -103,8 +105,10 @@ class JobExecutor:
             await self._store.release(job)
 
     async def _generate(self, job: Job, received: Reservation) -> None:
-        """Have a pod run a job, and bring it to its end. `received`: its output that is not stored yet. Raises Full and
-        Lost."""
+        """Run a job at its pod and finish it. `received` counts its output that is not stored yet.
+
+        Raises Full and Lost.
+        """
         assert job.pod, "it was claimed for one"
         await self._scheduler.turn(job.endpoint[0])
         try:
@@ -113,7 +117,7 @@ class JobExecutor:
                     outcome, items = await self._take_output(job, job.pod, received)
         except TimeoutError:
             await self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
-        except pod_client.Busy:  # it does clients' own jobs, beside the gateways'
+        except pod_client.Busy:  # the pod also runs jobs that clients send to it directly
             self._accepting.suspect(job.pod)
             await self._requeue(job, "busy", blamed=False)
         except pod_client.Unreached:
@@ -133,7 +137,7 @@ class JobExecutor:
     async def _take_output(
         self, job: Job, pod: Address, received: Reservation
     ) -> tuple[pod_client.Outcome, Sequence[str]]:
-        """Keep the output as it comes; how the job ended, and the last items."""
+        """Store the output as it arrives. Returns the outcome and the last items."""
         async with aclosing(pod_client.run(self._session, pod, job, received, self._scheduler)) as steps:
             async for items, outcome in steps:
                 if outcome:
@@ -154,12 +158,12 @@ class JobExecutor:
         await retry_until_available(partial(self._store.requeue, job, blamed=blamed))
 
     def _stop_tracking(self, job: Job) -> bool:
-        """Nothing stops it from here on; whether that was not done before."""
+        """Forget the task of a job, so that `stop` no longer cancels it. Returns whether it was known."""
         return self._generating.pop((job.id, job.token), None) is not None
 
 
 def _open(address: AddrInfoType) -> socket.socket:
-    """A socket whose other end the kernel looks after: a node that went away says nothing."""
+    """Open a socket with TCP keepalive, because a node that disappears sends nothing."""
     family, kind, protocol, *_ = address
     opened = socket.socket(family, kind, protocol)
     keep_alive(opened)

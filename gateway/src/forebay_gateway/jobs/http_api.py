@@ -1,4 +1,4 @@
-"""Answers the requests of RunPod's job API. The key has been checked by then, and is one of this endpoint's."""
+"""Answers the requests of RunPod's job API. The handler calls it after it has checked the endpoint's key."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.workers import count_workers
+from forebay_gateway.endpoints.worker_counts import count_workers
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
@@ -23,11 +23,11 @@ from forebay_protocol.errors import ApiError
 
 T = TypeVar("T")
 
-STREAM_WAITS = 1.0
-"""Seconds that /stream waits for something new; RunPod's clients ask again every second."""
+STREAM_WAIT_SECONDS = 1.0
+"""Seconds that /stream waits for new output. RunPod's clients poll every second."""
 
-LARGEST_STREAM = 1 << 20
-"""Bytes of output in one answer of /stream; a larger item comes alone."""
+MAX_STREAM_BYTES = 1 << 20
+"""Bytes of output in one answer of /stream. A larger item is sent alone."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class JobApi:
         }
 
     async def answer(self, call: JobApiCall) -> bytes:
-        """The JSON that answers. Raises Refused."""
+        """Answer a request. Returns JSON. Raises Refused."""
         key, operation = call.key, call.operation
         allowed = sorted(OPERATION_METHODS[operation])
         method = (
             "GET" if call.method == "HEAD" and operation != "stream" else call.method
-        )  # /stream takes what it tells
+        )  # not /stream: it takes the items that it returns
         if method not in allowed:
             text = f"/{operation} takes {' and '.join(allowed)} only."
             raise Refused(ApiError(405, text, headers=(("allow", ", ".join(allowed)),)))
@@ -99,7 +99,7 @@ class JobApi:
             raise Refused(ApiError(503, text, headers=retry_after(5))) from None
 
     async def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Delete the jobs of an endpoint that no longer exists."""
         self._rates.forget(key)
         await self._store.forget(key)
 
@@ -112,7 +112,7 @@ class JobApi:
         wait, submission, job_id = read_wait(call.query), await self._read(call, sync=True), new_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(call.key, job_id, submission, call.api_key)
-            job = _found(await self._store.wait_for_end(call.key, job_id, changed, wait))
+            job = _require(await self._store.wait_for_end(call.key, job_id, changed, wait))
         return await self._describe(job)
 
     async def _status(self, call: JobApiCall) -> object:
@@ -123,31 +123,32 @@ class JobApi:
         return await self._describe(job)
 
     async def _status_sync(self, call: JobApiCall) -> object:
-        """The status once the job is over, or after `wait`: RunPod's JavaScript SDK asks so after /runsync."""
+        """Answer with the status once the job is over, or after `wait`. RunPod's JavaScript SDK calls it after
+        /runsync."""
         wait = read_wait(call.query)
         with self._store.changes(call.job_id) as changed:
             job = await self._find(call.key, call.job_id)
             if not job.state.final:
-                job = _found(await self._store.wait_for_end(call.key, call.job_id, changed, wait))
+                job = _require(await self._store.wait_for_end(call.key, call.job_id, changed, wait))
         return await self._describe(job)
 
     async def _stream(self, call: JobApiCall) -> object:
         with self._store.changes(call.job_id) as changed:
-            taken, answer = await self._take_stream(call)
-            if not taken.items and not taken.larger and not taken.state.final:
-                await wait_for_event(changed, STREAM_WAITS)
-                taken, answer = await self._take_stream(call)
-        if taken.larger:
+            streamed, answer = await self._take_stream(call)
+            if not streamed.items and not streamed.larger and not streamed.state.final:
+                await wait_for_event(changed, STREAM_WAIT_SECONDS)
+                streamed, answer = await self._take_stream(call)
+        if streamed.larger:
             async with self._store.turns.of(call.key[0]):
-                _, answer = await self._take_stream(call, taken.larger)
+                _, answer = await self._take_stream(call, streamed.larger)
         return answer
 
     async def _cancel(self, call: JobApiCall) -> object:
-        job = _found(await self._store.cancel(call.key, call.job_id))
+        job = _require(await self._store.cancel(call.key, call.job_id))
         return describe_state(job.id, job.state)
 
     async def _retry(self, call: JobApiCall) -> object:
-        state = _found(await self._store.retry(call.key, call.job_id, call.api_key))
+        state = _require(await self._store.retry(call.key, call.job_id, call.api_key))
         if not state.retryable:
             raise BadJob(f"The job is {state}: only one that FAILED or TIMED_OUT can be tried again.")
         return describe_state(call.job_id, State.IN_QUEUE)
@@ -170,48 +171,54 @@ class JobApi:
         return {"jobs": jobs, "workers": workers, "store": self._store.location}
 
     async def _read(self, call: JobApiCall, *, sync: bool) -> Submission:
-        """Raises BadJob."""
+        """Read the submission in the body. Raises BadJob."""
         async with self._scheduler.exclusive_step(call.key[0]) if len(call.body) > MIB else nullcontext():
             return read_submission(call.body, sync=sync)
 
     async def _find(self, key: EndpointKey, job_id: str) -> Job:
-        return _found(await self._store.find(key, job_id))
+        return _require(await self._store.find(key, job_id))
 
     async def _describe(self, job: Job) -> bytes:
         async with self._store.turn(job):
             self._check_room(job.endpoint, job.output_size)
-            whole = _found(await self._store.whole(job))
+            whole = _require(await self._store.whole(job))
             async with self._scheduler.exclusive_step(job.endpoint[0]) if job.output_size > MIB else nullcontext():
                 return render(describe_job(whole))
 
     def _check_room(self, key: EndpointKey, size: int) -> None:
-        """Before an answer is read and written that would have no room then. Raises Refused."""
+        """Check the budget before an answer of this size is read. Raises Refused."""
         if size > UNCOUNTED_BYTES and not self._answers.has_room(key[0], size):
             raise Refused(errors.TOO_MANY)
 
     async def _read_error(self, call: JobApiCall) -> str:
-        """Why the job failed; "" where that cannot be read now, for the items that were taken must be answered."""
+        """The job's error; "" where it cannot be read now, because the items that were taken must be sent anyway."""
         try:
-            job = await self._store.find(call.key, call.job_id, most=0)
+            job = await self._store.find(call.key, call.job_id, max_bytes=0)
         except Unavailable:
             return ""
         return job.error if job else ""
 
-    async def _take_stream(self, call: JobApiCall, most: int = LARGEST_STREAM) -> tuple[StreamedItems, bytes]:
-        """What is told next, and its JSON. What is taken is not told again, so there must be room for it. Raises
-        Refused."""
-        with Reservation(self._answers, call.key[0]) as room:
-            if not room.resize(most):
+    async def _take_stream(self, call: JobApiCall, max_bytes: int = MAX_STREAM_BYTES) -> tuple[StreamedItems, bytes]:
+        """Take the next items. Returns them and the JSON of the answer. Raises Refused.
+
+        Items that were taken are not returned again, so room for them is reserved first.
+        """
+        with Reservation(self._answers, call.key[0]) as reserved:
+            if not reserved.resize(max_bytes):
                 raise Refused(errors.TOO_MANY)
-            taken = _found(await self._store.take_stream(call.key, call.job_id, most))
+            streamed = _require(await self._store.take_stream(call.key, call.job_id, max_bytes))
             error = ""
-            if taken.state.retryable and not taken.more:  # it failed, and a client that only streams learns it here
+            if (
+                streamed.state.retryable and not streamed.more
+            ):  # it failed, and a client that only streams learns it here
                 error = await self._read_error(call)
-            told = describe_stream(taken.state, taken.items, more=taken.more, error=error, first=taken.first)
-            return taken, render(told)
+            described = describe_stream(
+                streamed.state, streamed.items, more=streamed.more, error=error, first=streamed.first
+            )
+            return streamed, render(described)
 
 
-def _found(what: T | None) -> T:
+def _require(what: T | None) -> T:
     if what is None:
         raise BadJob("There is no such job of this endpoint, or not any more.", 404)
     return what

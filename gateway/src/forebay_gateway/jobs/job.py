@@ -1,4 +1,4 @@
-"""One job: its states, and how RunPod's API tells of it."""
+"""A job, its states, and its form in the answers of RunPod's API."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ JOB_OVERHEAD = 3000
 """Bytes of a job besides its input and output, as bench.jobs measures them."""
 
 
-LARGEST_COUNTED = 64 << 10
-"""Characters of an item that is searched for the tokens that it counts."""
+MAX_USAGE_SEARCH_LENGTH = 64 << 10
+"""Characters of an item up to which it is searched for token counts."""
 
 
 class State(StrEnum):
@@ -44,15 +44,15 @@ class Job:
     """A job of an endpoint.
 
     Attributes:
-        api_key: with which it came, for the pod that runs it.
+        api_key: the key of its submission, for the pod that runs it.
         created, started, finished: seconds by the store's clock; None until then.
-        output: the items, as JSON, that the pod has given so far; `streamed` of them /stream has answered with.
-        stored: items of the output that this claim has written to a store elsewhere.
-        omitted_bytes: bytes of an output that was too large to be read with the rest.
+        output: the items of the output so far, as JSON. /stream has returned the first `streamed` of them.
+        stored: the number of items that this claim has written to an external store.
+        omitted_bytes: the size of an output that was too large to be read with the job.
         attempts: how often a pod has begun it.
-        again: it goes first, as its pod is gone.
-        pod: where it runs, or ran last.
-        token: of the claim that a gateway has on it, where there are several.
+        again: whether it goes first in the queue, because its pod is gone.
+        pod: the pod that runs it, or ran it last.
+        token: the token of a gateway's claim on it, where there are several gateways.
     """
 
     id: str
@@ -75,28 +75,28 @@ class Job:
 
     @property
     def output_size(self) -> int:
-        """Characters of the output that is told, or bytes where that was left out: only of a completed job."""
+        """Characters of a completed job's output, or bytes where it was omitted; 0 for other jobs."""
         return self.omitted_bytes or sum(map(len, self.output)) if self.state is State.COMPLETED else 0
 
     @property
     def size(self) -> int:
-        """Bytes that it keeps, roughly."""
+        """Bytes that it takes in memory, roughly."""
         texts = (self.submission.input, self.submission.webhook, *self.output)
         return JOB_OVERHEAD + sum(map(memory_of, texts))
 
 
 def new_id(*, sync: bool) -> str:
-    """As RunPod's look: a UUID, with a prefix for those that somebody waits for, and the place at the end."""
+    """An ID in RunPod's form: a UUID, with the prefix `sync-` for /runsync, and a suffix for the place."""
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
 
 
 def describe_state(job_id: str, state: State) -> dict[str, Any]:
-    """What /run, /cancel and /retry answer."""
+    """The answer of /run, /cancel and /retry."""
     return {"id": job_id, "status": state}
 
 
 def describe_job(job: Job) -> dict[str, Any]:
-    """What /status and /runsync answer; times in milliseconds. `output` is JSON already."""
+    """The answer of /status and /runsync. Times are in milliseconds. `output` is inserted as JSON."""
     described: dict[str, Any] = {}
     if job.started is not None:
         described["delayTime"] = _milliseconds(job.created, job.started)
@@ -116,8 +116,12 @@ def describe_job(job: Job) -> dict[str, Any]:
 def describe_stream(
     state: State, items: Sequence[str], *, more: bool, error: str = "", first: int = 0
 ) -> dict[str, Any]:
-    """What /stream answers; `first`: the place of the first item in the output. Who reads until a final state must not
-    stop before the last item."""
+    """The answer of /stream. A client reads until a final state, so the state is not final while there are more items.
+
+    Args:
+        more: whether there are more items.
+        first: the index of the first item in the output.
+    """
     places = enumerate(zip(items, _raw(items), strict=True), first)
     stream = [{"metrics": _metrics(item, place), "output": output} for place, (item, output) in places]
     described = {"status": State.IN_PROGRESS if more else state, "stream": stream}
@@ -125,12 +129,12 @@ def describe_stream(
 
 
 def render(content: object) -> bytes:
-    """JSON, in which items of outputs stand as they are."""
+    """Encode as JSON. Items of outputs are inserted unchanged."""
     return msgspec.json.encode(content)
 
 
 class _Usage(msgspec.Struct):
-    """Tokens so far, as an item with tokens and as OpenAI's API has them."""
+    """Token counts, in the form of RunPod's items and in that of OpenAI's API."""
 
     input: int | None = None
     output: int | None = None
@@ -146,17 +150,20 @@ _COUNTED = msgspec.json.Decoder(_Counted)
 
 
 def _metrics(item: str, index: int) -> dict[str, Any]:
-    """What RunPod's documentation has beside an item of a stream, as far as it is known here: the item's place, and the
-    tokens so far where the item counts them. The load of the pod is not known."""
-    found: dict[str, Any] = {"scenario": "stream", "stream_index": index}
-    if not item.startswith("{") or len(item) > LARGEST_COUNTED:
-        return found
+    """The metrics of an item of a stream, as in RunPod's documentation: its index, and its token counts where it has
+    them.
+
+    The load of the pod is unknown here.
+    """
+    metrics: dict[str, Any] = {"scenario": "stream", "stream_index": index}
+    if not item.startswith("{") or len(item) > MAX_USAGE_SEARCH_LENGTH:
+        return metrics
     with suppress(ValueError, RecursionError):
         if usage := _COUNTED.decode(item).usage:
             read = usage.prompt_tokens if usage.input is None else usage.input
             written = usage.completion_tokens if usage.output is None else usage.output
-            found |= {"input_tokens": read or 0, "output_tokens": written or 0}
-    return found
+            metrics |= {"input_tokens": read or 0, "output_tokens": written or 0}
+    return metrics
 
 
 def _raw(items: Iterable[str]) -> list[msgspec.Raw]:

@@ -1,25 +1,25 @@
--- The jobs of all endpoints in Valkey (or Redis 7): each step is one call of this script, and so whole.
+-- The jobs of all endpoints in Valkey (or Redis 7). Each step is one call of this script, and so atomic.
 --
--- forebay:job:ID            hash    what is known of a job
+-- forebay:job:ID            hash    the fields of a job
 -- forebay:job:ID:input      string  its input
 -- forebay:job:ID:output     list    the items of its output
 -- forebay:jobs:ENDPOINT     set     the IDs of an endpoint's jobs
--- forebay:queue:ENDPOINT:Q  stream  Q is again (a pod or gateway is gone: these go first), normal or low. What a gateway
---                                   has claimed is pending in the consumer group until the job leaves IN_PROGRESS
--- forebay:pods:ENDPOINT     hash    how many jobs run at each pod
--- forebay:done:ENDPOINT     hash    how many completed, failed, were retried
--- forebay:queued, :waiting, :running  hashes  how many jobs, by endpoint; waiting are those that may start pods
--- forebay:expiries          zset    when nothing is left of a job
--- forebay:webhooks          set     the endpoints that have webhooks to deliver
--- forebay:webhooks:ENDPOINT zset    the jobs whose webhook is to be delivered, by when that is due. It counts as tried when a
---                                   gateway says so; what one has claimed is due again when its lease is over
--- forebay:bytes             number  what all jobs keep
+-- forebay:queue:ENDPOINT:Q  stream  Q is again (a pod or gateway is gone: these go first), normal or low. A claimed job is
+--                                   pending in the consumer group until it leaves IN_PROGRESS
+-- forebay:pods:ENDPOINT     hash    the number of running jobs by pod
+-- forebay:done:ENDPOINT     hash    the numbers of completed, failed and retried jobs
+-- forebay:queued, :waiting, :running  hashes  the number of jobs by endpoint; waiting jobs may start pods
+-- forebay:expiries          zset    jobs by the time at which they are deleted
+-- forebay:webhooks          set     the endpoints with webhooks to deliver
+-- forebay:webhooks:ENDPOINT zset    jobs with a webhook to deliver, by the time at which it is due. A gateway counts the
+--                                   attempts. A claimed delivery is due again when its lease expires
+-- forebay:bytes             number  the bytes of all jobs
 -- forebay:bytes-of          hash    the same by namespace
--- forebay:sizes             hash    "ENDPOINT BYTES" by job, to free what a job kept whose own hash is lost
--- forebay:swept             number  when reap_stalled ran last
--- forebay:told              channel what others may wait for: queued ENDPOINT, output ID, ended ID
+-- forebay:sizes             hash    "ENDPOINT BYTES" by job, to free the bytes of a job whose own hash is lost
+-- forebay:swept             number  the time of the last reap_stalled
+-- forebay:told              channel messages for other gateways: queued ENDPOINT, output ID, ended ID
 --
--- A claim has a token, of a delivery too. Who has lost it, to another gateway or to the job's end, can change nothing any more.
+-- Each claim of a job or of a delivery has a token. With a lost claim a gateway can change nothing any more.
 
 local PREFIX, GROUP = 'forebay:', 'gateways'
 local QUEUES = {'again', 'normal', 'low'}
@@ -59,7 +59,7 @@ local function set(id, ...)
   call('HSET', key_of(id), ...)
 end
 
--- How many there are of something, by endpoint or pod; what is none is not kept.
+-- Adds to a counter of an endpoint or a pod. A counter of 0 is deleted.
 local function count(key, field, by)
   local left = call('HINCRBY', key, field, by)
   if left == 0 then call('HDEL', key, field) end
@@ -70,15 +70,15 @@ local function keep_until(id, moment)
   call('ZADD', PREFIX .. 'expiries', moment, id)
 end
 
--- What the jobs of an endpoint keep, with those of its namespace, becomes so much more.
+-- Adds to the bytes of all jobs and to those of the endpoint's namespace.
 local function keep(endpoint, by)
-  -- what was kept before namespaces were counted goes, but was never added to theirs
+  -- below 0: these bytes are from before namespaces were counted, so they were never added
   local namespace = string.match(endpoint, '^[^/]*')
   if call('INCRBY', PREFIX .. 'bytes', by) < 0 then call('SET', PREFIX .. 'bytes', 0) end
   if count(PREFIX .. 'bytes-of', namespace, by) < 0 then call('HDEL', PREFIX .. 'bytes-of', namespace) end
 end
 
--- Whether a namespace may keep so much more: `share` of what the others leave free of `most`.
+-- Whether a namespace may keep `by` bytes more. It may use `share` of what the others leave free of `most`.
 local function has_place(endpoint, by, most, share)
   local own = (call('HGET', PREFIX .. 'bytes-of', string.match(endpoint, '^[^/]*')) or 0) + 0
   local others = (call('GET', PREFIX .. 'bytes') or 0) - own
@@ -104,7 +104,7 @@ local function dequeue(job)
   if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, -1) end
 end
 
--- It is queued no more, and nobody's: not to be claimed, not to run.
+-- Removes a job from its queue, and its claim.
 local function leave(job)
   local stream = queue_of(job.endpoint, job.queue)
   call('XACK', stream, GROUP, job.entry)
@@ -160,14 +160,14 @@ local function drop(id, endpoint, size)
   call('HDEL', PREFIX .. 'sizes', id)
 end
 
--- What is left of a job whose hash is gone, as it was evicted or somebody deleted it. What one kept that another version
--- of this script took in is not known.
+-- Deletes the rest of a job whose hash is gone, because it was evicted or deleted. For a job from an older version of this
+-- script the size is unknown.
 local function drop_remains(id, endpoint)
   local found, size = string.match(call('HGET', PREFIX .. 'sizes', id) or '', '^(%S+) (%d+)$')
   drop(id, found or endpoint or '', size or 0)
 end
 
--- The same for one that is queued, or that runs: at which pod only the others tell.
+-- The same for a queued or running job. Its pod is known only from the other jobs.
 local function lose(endpoint, name, entry, runs)
   local stream, id, low = queue_of(endpoint, name), entry[2][2], entry[2][4] == '1' or name == 'low'
   entry = entry[1]
@@ -191,7 +191,7 @@ local function snapshot(id)
   return {id, call('HGETALL', key_of(id))}
 end
 
--- Nothing is left of a job but what its webhook is to be told; in the end not even that.
+-- Hides a job whose webhook is still to be delivered, and deletes what the delivery does not need.
 local function hide(id, job)
   set(id, 'hidden', 1)
   call('DEL', key_of(id) .. ':input')
@@ -201,7 +201,7 @@ end
 
 local undelivered = 0
 
--- Nothing is left of a job, which ends before where it had not ended. One whose webhook is not delivered is hidden first.
+-- Ends a job, if it is not over, and deletes it. A job whose webhook is not delivered is first hidden, and deleted later.
 local function discard(id, state, why, ended, endpoint)
   local job = read(id)
   if not job then return drop_remains(id, endpoint) end
@@ -216,7 +216,7 @@ local function discard(id, state, why, ended, endpoint)
   drop(id, job.endpoint, job.size)
 end
 
--- The job, where it belongs to the endpoint.
+-- The job, unless it belongs to another endpoint or is hidden.
 local function find(id, endpoint)
   local job = read(id)
   if job and job.endpoint == endpoint and job.hidden ~= '1' then return job end
@@ -224,7 +224,7 @@ end
 
 local steps = {}
 
--- 1 where it is taken in, or was already; 0 where there is no place for it.
+-- Returns 1 where the job is queued now or was before; 0 where there is no room for it.
 function steps.submit(id, most, share, input, ...)
   if call('EXISTS', key_of(id)) == 1 then return 1 end
   set(id, 'created', now, 'attempts', 0, 'told', 0, 'size', 0, ...)
@@ -242,8 +242,8 @@ function steps.submit(id, most, share, input, ...)
   return 1
 end
 
--- What is told of a job, with the output of one that is completed, and the bytes of an output that is left out as it has
--- more than so many.
+-- Returns ID and fields of a job, with the output of a completed one. An output of more than `most` bytes is omitted, and
+-- its size is returned.
 local function describe(id, job, most)
   local size = job.state == 'COMPLETED' and job.size - job.bytes or 0
   local larger = size > most + 0
@@ -256,8 +256,8 @@ function steps.find(id, endpoint, most)
   return job and describe(id, job, most) or false
 end
 
--- The items that were not told yet, up to so many bytes, whether there are more, and the bytes of the next where it alone
--- has more. call_id is the same for a call that is made again, which gets the same items.
+-- Returns the next items, up to `most` bytes, whether there are more, and the size of the next item where it alone has
+-- more. A repeated call has the same call_id and gets the same items.
 function steps.take_stream(id, endpoint, most, call_id)
   local job = find(id, endpoint)
   if not job then return false end
@@ -275,7 +275,7 @@ function steps.take_stream(id, endpoint, most, call_id)
     end
   end
   if #items > 0 then set(id, 'told', told, 'taken_from', from, 'taken_by', call_id) end
-  return {job.state, more, items, larger, from} -- and how many were told before
+  return {job.state, more, items, larger, from} -- `from`: how many items were taken before
 end
 
 function steps.counts(endpoint)
@@ -288,8 +288,8 @@ function steps.counts(endpoint)
   return found
 end
 
--- How many are queued after this, and a job with its input where a pod has room for it: the one with the fewest. A pod is
--- told as "HOST PORT NAME".
+-- Claims a job for the pod with the fewest jobs, if one has room. Returns how many are still queued, and the job with its
+-- input. A pod has the form "HOST PORT NAME".
 function steps.claim(endpoint, token, at_once, ...)
   local pod, worker, least
   for _, each in ipairs({...}) do
@@ -323,7 +323,7 @@ function steps.claim(endpoint, token, at_once, ...)
   return {queued()}
 end
 
--- Holds on to claims of jobs and of deliveries, each an ID and a token; the IDs of those that are lost.
+-- Renews claims of jobs and of deliveries, each an ID and a token. Returns the IDs of lost ones.
 function steps.renew_claims(lease, ...)
   local lost, asked = {}, {...}
   for i = 1, #asked, 2 do
@@ -344,7 +344,7 @@ local function claimed(id, token)
   if job and job.token == token and job.state == 'IN_PROGRESS' then return job end
 end
 
--- blamed is 1 where the job may be the reason.
+-- Queues a claimed job again. `blamed` is 1 where the job may be the cause.
 function steps.requeue(id, token, blamed)
   local job = claimed(id, token)
   if not job then return 0 end
@@ -353,8 +353,8 @@ function steps.requeue(id, token, blamed)
   return 1
 end
 
--- Appends items to the first `from` ones: a call that is made again adds nothing. -1 where there is no place, 0 where some
--- of the first are missing.
+-- Appends items after the first `from` ones. A repeated call adds nothing. Returns -1 where there is no room, 0 where some
+-- of the first items are missing.
 local function append(id, job, from, most, share, items)
   local key = key_of(id) .. ':output'
   local skip, size = call('LLEN', key) - from, 0
@@ -366,7 +366,7 @@ local function append(id, job, from, most, share, items)
   return 1
 end
 
--- 0 where the claim is lost, -1 where there is no place.
+-- Returns 0 where the claim is lost, -1 where there is no room.
 function steps.add_output(id, token, most, share, from, ...)
   local job = claimed(id, token)
   if not job then return 0 end
@@ -375,8 +375,8 @@ function steps.add_output(id, token, most, share, from, ...)
   return added
 end
 
--- Ends a job that this claim has, with the last items of its output, and tells when; so does the same call once more.
--- 0 where the claim is lost, -1 where there is no place.
+-- Ends a claimed job, with the last items of its output. Returns the time of its end, also for a repeated call. Returns 0
+-- where the claim is lost, -1 where there is no room.
 function steps.finish(id, token, state, why, most, share, from, ...)
   local job = read(id)
   if job and job.token == token and job.state == state then return job.finished + 0 end
@@ -389,7 +389,7 @@ function steps.finish(id, token, state, why, most, share, from, ...)
   return added
 end
 
--- 1 where this ended it; nil where there is no such job.
+-- Returns 1 where this call ended the job; nil where there is no such job.
 function steps.cancel(id, endpoint)
   local job = find(id, endpoint)
   if not job then return false end
@@ -398,7 +398,7 @@ function steps.cancel(id, endpoint)
   return 1
 end
 
--- The state in which it was found; nil where there is no such job. call_id is the same for a call that is made again.
+-- Queues a failed job again. Returns its state before; nil where there is no such job. A repeated call has the same call_id.
 function steps.retry(id, endpoint, api_key, call_id)
   local job = find(id, endpoint)
   if not job then return false end
@@ -415,7 +415,7 @@ function steps.retry(id, endpoint, api_key, call_id)
   return job.state
 end
 
--- Forgets some of the queued jobs of a queue, and tells after which entry to go on ('' for none) and what they were.
+-- Deletes some of the jobs of a queue. Returns the entry after which to continue ('' at the end), and the ended jobs.
 function steps.purge(endpoint, name, after)
   local stream, gone, last = queue_of(endpoint, name), {}, ''
   local found = call('XRANGE', stream, after, '+', 'COUNT', BATCH)
@@ -432,7 +432,7 @@ function steps.purge(endpoint, name, after)
   return {#found == BATCH and last or '', gone}
 end
 
--- The endpoint is gone: ends and forgets some of its jobs. Whether there may be more, and what was ended.
+-- Ends and deletes some jobs of an endpoint that is gone. Returns whether there may be more, and the ended jobs.
 function steps.forget(endpoint)
   local ended, ids = {}, call('SRANDMEMBER', PREFIX .. 'jobs:' .. endpoint, BATCH)
   for _, id in ipairs(ids) do discard(id, 'CANCELLED', '', ended, endpoint) end
@@ -444,16 +444,16 @@ function steps.forget(endpoint)
   return {#ids, ended}
 end
 
--- Keeps a final result so much longer, but not past its time to live.
+-- Keeps the result of an ended job for `after` ms, but not past its time to live.
 function steps.expire(id, endpoint, after)
   local job = find(id, endpoint)
   if job and FINAL[job.state] then keep_until(id, math.min(now + after, job.created + job.ttl)) end
 end
 
--- What nobody does by itself: ends what is over its time, queues what was claimed by a gateway that is gone. Where nobody
--- has done this for a while, as Valkey was away, nobody could renew a claim either: then all claims get another lease.
--- How many jobs of each endpoint are queued, may start pods, and run; what was ended; how many were queued again; which
--- endpoints have webhooks that are due, and how many were given up.
+-- Ends jobs whose time is over, and queues jobs of dead gateways again. Where this has not run for a while, because Valkey
+-- was away, no gateway could renew its claims. Then all claims get another lease.
+-- Returns the numbers of queued, waiting and running jobs by endpoint, the ended jobs, the number of jobs queued again, the
+-- endpoints with due webhooks, and the number of webhooks that were given up.
 function steps.reap_stalled(lease, most_attempts)
   local ended, again = {}, 0
   for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do

@@ -1,5 +1,7 @@
-"""Looks up the names of webhooks' receivers, in threads of their own: a name server that does not answer must hold up
-neither another namespace's webhooks nor anything else that the gateway connects to."""
+"""Looks up the names of webhooks' receivers, in separate threads. The webhooks' HTTP sessions use it.
+
+So a name server that does not answer delays neither other namespaces' webhooks nor other connections of the gateway.
+"""
 
 import asyncio
 import socket
@@ -13,24 +15,24 @@ from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.jobs.receivers import Receivers
 
 MAX_LOOKUPS = 64
-"""At once, each in a thread. Of them a namespace has its share, as of other budgets."""
+"""Concurrent lookups, each in a thread. A namespace has a share of them, as of other budgets."""
 
 LOOKUPS_FLOOR = 2
-"""So many a namespace may have whatever the others do."""
+"""Concurrent lookups that a namespace may always have."""
 
 TENANT = ContextVar[str]("TENANT")
 """The namespace for which a task connects."""
 
 
 class Lookups:
-    """`share` tells a namespace's part of MAX_LOOKUPS."""
+    """The lookups of all namespaces. `share` is a namespace's part of MAX_LOOKUPS."""
 
     def __init__(self, share: float) -> None:
         self._places = Quota(MAX_LOOKUPS, share, LOOKUPS_FLOOR)
         self._threads = ThreadPoolExecutor(MAX_LOOKUPS, "webhooks-dns")
 
     async def look_up(self, name: str, port: int, family: int, flags: int) -> list[Any]:
-        """As socket.getaddrinfo. Raises OSError."""
+        """Look up a name, as socket.getaddrinfo does. Raises OSError."""
         tenant, loop = TENANT.get(), asyncio.get_running_loop()
         if not self._places.take(tenant):
             raise OSError(f"too many names are being looked up for webhooks of {tenant}")
@@ -39,9 +41,9 @@ class Lookups:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._places.give, tenant)
 
-        found: Future[Any] = self._threads.submit(socket.getaddrinfo, name, port, family, socket.SOCK_STREAM, 0, flags)
-        found.add_done_callback(give_back)
-        addresses: list[Any] = await asyncio.wrap_future(found)
+        lookup: Future[Any] = self._threads.submit(socket.getaddrinfo, name, port, family, socket.SOCK_STREAM, 0, flags)
+        lookup.add_done_callback(give_back)
+        addresses: list[Any] = await asyncio.wrap_future(lookup)
         return addresses
 
     def close(self) -> None:
@@ -49,7 +51,7 @@ class Lookups:
 
 
 class NameResolver(AbstractResolver):
-    """Resolves names for aiohttp, as programs do."""
+    """Resolves names for aiohttp with the system's resolver."""
 
     def __init__(self, lookups: Lookups) -> None:
         self._lookups = lookups
@@ -65,7 +67,7 @@ class NameResolver(AbstractResolver):
 
 
 class ServiceResolver(AbstractResolver):
-    """Resolves names of Services, and nothing else: by the cluster's DNS, without a search list or an alias."""
+    """Resolves only names of Services, by the cluster's DNS, without a search list or an alias."""
 
     def __init__(self, lookups: Lookups, receivers: Receivers) -> None:
         self._lookups = lookups
@@ -76,20 +78,20 @@ class ServiceResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Raises OSError."""
         name = self._receivers.service_name(host)
-        found = await self._lookups.look_up(f"{name}.", port, family, socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
-        canonical = next((each for *_, each, _ in found if each), name).rstrip(".").lower()
+        addresses = await self._lookups.look_up(f"{name}.", port, family, socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
+        canonical = next((each for *_, each, _ in addresses if each), name).rstrip(".").lower()
         if canonical != name:
             raise OSError(f"{host} is an alias of {canonical}: only Services with addresses of their own are called")
-        return _results(host, port, found)
+        return _results(host, port, addresses)
 
     async def close(self) -> None:
         """The threads are another's."""
 
 
-def _results(host: str, port: int, found: list[Any]) -> list[ResolveResult]:
+def _results(host: str, port: int, addresses: list[Any]) -> list[ResolveResult]:
     return [
         ResolveResult(
             hostname=host, host=str(address[0]), port=port, family=family, proto=proto, flags=socket.AI_NUMERICHOST
         )
-        for family, _, proto, _, address in found
+        for family, _, proto, _, address in addresses
     ]

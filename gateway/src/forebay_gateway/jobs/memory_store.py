@@ -1,5 +1,7 @@
-"""The jobs of this gateway, in its memory: what is here ends with the process. One event loop uses it, so each call is
-whole."""
+"""The job store in the memory of one gateway. Its jobs are lost with the process.
+
+Only one event loop uses it, so each call is atomic.
+"""
 
 import asyncio
 import uuid
@@ -34,7 +36,7 @@ class _EndpointJobs:
 
 @dataclass(eq=False)
 class _Webhook:
-    """What is still to be delivered. `dropped`: it alone keeps the job."""
+    """A webhook that is still to be delivered. `dropped`: the job is kept only for it."""
 
     job: Job
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -43,23 +45,25 @@ class _Webhook:
 
 
 class MemoryJobStore(JobStore):
-    """`most_bytes` bounds the inputs and outputs of all jobs together, of which `share` tells a namespace's part
-    (quotas.Quota)."""
+    """A job store in memory.
+
+    `max_bytes` bounds the inputs and outputs of all jobs together. `share` is a namespace's part of it (quotas.Quota).
+    """
 
     location = "in the memory of one gateway: a restart loses jobs"
     outlives_gateway = False
 
-    def __init__(self, most_bytes: int, share: float = 0.5) -> None:
+    def __init__(self, max_bytes: int, share: float = 0.5) -> None:
         super().__init__()
-        self._bytes = Quota(most_bytes, share)
+        self._bytes = Quota(max_bytes, share)
         self._endpoints: dict[EndpointKey, _EndpointJobs] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._webhooks: dict[str, _Webhook] = {}
         self._due: dict[EndpointKey, deque[_Webhook]] = {}
 
     @property
-    def most_input(self) -> int:
-        return self._bytes.most_of_one - JOB_OVERHEAD
+    def max_input_bytes(self) -> int:
+        return self._bytes.max_per_tenant - JOB_OVERHEAD
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         job = Job(job_id, key, submission, api_key, self._now())
@@ -68,21 +72,21 @@ class MemoryJobStore(JobStore):
         self._expire(job, submission.ttl)
         self._enqueue(job)
 
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
+    async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
         endpoint = self._endpoints.get(key)
         return endpoint.jobs.get(job_id) if endpoint else None
 
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
+    async def take_stream(self, key: EndpointKey, job_id: str, max_bytes: int) -> StreamedItems | None:
         job = await self.find(key, job_id)
         if job is None:
             return None
         items: list[str] = []
         size = 0
         for item in islice(job.output, job.streamed, None):
-            if not items and len(item) > most:
+            if not items and len(item) > max_bytes:
                 return StreamedItems(job.state, True, [], len(item))
             size += len(item) + STREAM_ITEM_BYTES
-            if items and size > most:
+            if items and size > max_bytes:
                 break
             items.append(item)
         first, job.streamed = job.streamed, job.streamed + len(items)
@@ -92,8 +96,8 @@ class MemoryJobStore(JobStore):
         return self._endpoints[key].counts if key in self._endpoints else Counts()
 
     def backlog(self) -> Mapping[EndpointKey, Backlog]:
-        found = {key: each.counts for key, each in self._endpoints.items()}
-        return {key: counts for key, counts in found.items() if counts.queued or counts.running}
+        counts_by_key = {key: each.counts for key, each in self._endpoints.items()}
+        return {key: counts for key, counts in counts_by_key.items() if counts.queued or counts.running}
 
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         endpoint = self._endpoints.get(key, _EndpointJobs())
@@ -143,8 +147,8 @@ class MemoryJobStore(JobStore):
         job = await self.find(key, job_id)
         if job is None or not job.state.retryable:
             return job.state if job else None
-        found = job.state
-        self._webhooks.pop(job.id, None)  # of an end that is none any more
+        state_before = job.state
+        self._webhooks.pop(job.id, None)  # the end that it reports is no longer true
         self._endpoints[key].counts.retried += 1
         self._forget_output(job)
         job.state, job.error, job.created, job.api_key = State.IN_QUEUE, "", self._now(), api_key
@@ -152,7 +156,7 @@ class MemoryJobStore(JobStore):
         job.attempts = 0
         self._expire(job, job.submission.ttl)
         self._enqueue(job)
-        return found
+        return state_before
 
     async def purge(self, key: EndpointKey) -> int:
         endpoint = self._endpoints.get(key, _EndpointJobs())
@@ -197,12 +201,12 @@ class MemoryJobStore(JobStore):
                 self._bytes.give(webhook.job.endpoint[0], webhook.job.size)
 
     def _webhook_of(self, delivery: Delivery) -> _Webhook | None:
-        """None where the job's end is none any more."""
+        """The webhook of a delivery; None where the job has been retried since."""
         webhook = self._webhooks.get(delivery.job.id)
         return webhook if webhook and webhook.token == delivery.token else None
 
     def _schedule(self, webhook: _Webhook) -> None:
-        """Have a webhook delivered."""
+        """Make a webhook due."""
         self._due.setdefault(webhook.job.endpoint, deque()).append(webhook)
         self.deliverable.notify(webhook.job.endpoint)
 
@@ -221,7 +225,7 @@ class MemoryJobStore(JobStore):
         counts.completed += state is State.COMPLETED
         counts.failed += state.retryable
         job.state, job.error, job.finished = state, error, self._now()
-        self._expire(job, min(job.submission.kept, job.created + job.submission.ttl - self._now()))
+        self._expire(job, min(job.submission.retention, job.created + job.submission.ttl - self._now()))
         self._notify_watchers(job.id)
         if job.submission.webhook:
             webhook = self._webhooks[job.id] = _Webhook(job)
@@ -238,7 +242,7 @@ class MemoryJobStore(JobStore):
         endpoint.counts.pods = len(endpoint.pods)
 
     def _expire(self, job: Job, seconds: float) -> None:
-        """Have nothing left of a job so long from now."""
+        """Delete a job in `seconds` from now."""
         if timer := self._expiries.pop(job.id, None):
             timer.cancel()
         self._expiries[job.id] = asyncio.get_running_loop().call_later(max(0.0, seconds), self._drop, job)

@@ -1,4 +1,4 @@
-"""Runs one job at a pod, which gives its output line by line (forebay_server.jobs.runsync)."""
+"""Runs one job at a pod, which sends the output line by line (forebay_server.jobs.runsync). The executor calls it."""
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -15,38 +15,38 @@ from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 from forebay_protocol.pod import JOB_LINES
 
-LONGEST_LINE = 1 << 24
-"""Bytes of an item of the output."""
+MAX_OUTPUT_ITEM_BYTES = 1 << 24
+"""Bytes of one item of the output."""
 
 OUTPUT_ROOM_SECONDS = 60.0
-"""For which an item that is not small waits for room."""
+"""Seconds for which an item that is not small waits for room in the budget."""
 
 BODY_SLICE = 64 << 10
 """Characters of a body that are encoded at a time."""
 
-COPIES = 2
-"""How often what is received is in memory at a time: as bytes and as text."""
+OUTPUT_COPIES = 2
+"""Copies of received data in memory at a time: as bytes and as text."""
 
-LONGEST_ERROR = 1 << 20
-"""Bytes of an answer that is an error."""
+MAX_ERROR_BODY_BYTES = 1 << 20
+"""Bytes of an error answer that are read."""
 
 ITEMS_PER_WRITE = 500
-"""Items that are given together."""
+"""Items that are yielded together."""
 
 
 Take = Callable[[bytearray, bytes], Awaitable[bool]]
 
 
 class Busy(Exception):
-    """The pod takes no more jobs now."""
+    """The pod has no free slot for a job now."""
 
 
 class Gone(Exception):
-    """The pod went away, or never was there, before the job was over."""
+    """The connection to the pod ended before the job was over, or the pod was unreachable."""
 
 
 class Unreached(Gone):
-    """The pod took no connection: the job had nothing to do with it."""
+    """The pod accepted no connection. The job is not the cause."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,25 @@ NO_OUTCOME = Outcome(State.FAILED, "The server's answer is none of a job.")
 
 NO_ROOM = Outcome(State.FAILED, "The gateway has no room for more of the output now (kept_bytes). Try again.")
 
-LONGEST_TEXT = 10_000
+MAX_ERROR_LENGTH = 10_000
 """Characters of an error that are kept."""
 
 
 async def run(
     session: aiohttp.ClientSession, pod: Address, job: Job, received: Reservation, scheduler: FairScheduler
 ) -> AsyncGenerator[tuple[Sequence[str], Outcome | None]]:
-    """Run a job; gives the items of its output, as JSON, as they come, and with the last ones how it ended. `received`
-    counts the bytes that are here until the next ones are asked for.
+    """Run a job. Yields the items of its output, as JSON, and the outcome with the last ones.
 
-    To close this ends the generation. Raises Busy, Unreached and Gone.
+    `received` counts the bytes in memory until the next items are requested. Closing the generator ends the generation.
+
+    Raises Busy, Unreached and Gone.
     """
 
     async def take(before: bytearray, data: bytes) -> bool:
-        """Add what came, once there is room for it; the pod waits meanwhile."""
+        """Add received data once there is room for it. The pod waits until then. Returns False where there is no
+        room."""
         before += data
-        if len(before) > UNCOUNTED_BYTES and not await received.grow(COPIES * len(before), OUTPUT_ROOM_SECONDS):
+        if len(before) > UNCOUNTED_BYTES and not await received.grow(OUTPUT_COPIES * len(before), OUTPUT_ROOM_SECONDS):
             return False
         if len(data) > LARGE_READ_BYTES:
             await scheduler.turn(job.endpoint[0])
@@ -94,13 +96,18 @@ async def run(
             if answer.status in (429, 503):
                 raise Busy
             if answer.status != 200:
-                yield (), Outcome(State.FAILED, _error(answer.status, await _read(answer, LONGEST_ERROR, take) or b""))
+                yield (
+                    (),
+                    Outcome(
+                        State.FAILED, _error(answer.status, await _read(answer, MAX_ERROR_BODY_BYTES, take) or b"")
+                    ),
+                )
                 return
             if JOB_LINES not in answer.headers.get("Content-Type", ""):
-                whole = await _read(answer, LONGEST_LINE, take)
+                whole = await _read(answer, MAX_OUTPUT_ITEM_BYTES, take)
                 if whole is None:
                     yield (), NO_ROOM
-                elif len(whole) > LONGEST_LINE:
+                elif len(whole) > MAX_OUTPUT_ITEM_BYTES:
                     yield (), OUTPUT_TOO_LARGE
                 else:
                     yield _read_whole(whole)
@@ -110,7 +117,7 @@ async def run(
                 if not await take(rest, data):
                     yield (), NO_ROOM
                     return
-                if len(rest) > LONGEST_LINE:
+                if len(rest) > MAX_OUTPUT_ITEM_BYTES:
                     yield (), OUTPUT_TOO_LARGE
                     return
                 if b"\n" not in data:
@@ -119,8 +126,8 @@ async def run(
                 *lines, last = rest.split(b"\n")
                 rest = bytearray(last)
                 async with scheduler.exclusive_step(job.endpoint[0]) if size > MIB else nullcontext():
-                    found = list(_read_lines(lines))
-                for items, outcome in found:
+                    batches = list(_read_lines(lines))
+                for items, outcome in batches:
                     yield items, outcome
                     if outcome:
                         return
@@ -132,7 +139,7 @@ async def run(
 
 
 async def _encode(texts: Sequence[str]) -> AsyncGenerator[bytes]:
-    """A body in slices, so that a large one is in memory once while its pod takes it."""
+    """Encode a body in slices, so that a large body is in memory only once."""
     for text in texts:
         for start in range(0, len(text), BODY_SLICE):
             yield text[start : start + BODY_SLICE].encode()
@@ -144,19 +151,20 @@ def _count_bytes(text: str) -> int:
     return sum(len(text[start : start + BODY_SLICE].encode()) for start in range(0, len(text), BODY_SLICE))
 
 
-async def _read(answer: aiohttp.ClientResponse, most: int, take: Take) -> bytearray | None:
-    """The body of an answer, of a longer one a little more than `most` bytes; None where there is no room for it."""
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int, take: Take) -> bytearray | None:
+    """Read the body of an answer. Of a longer one a little more than `max_bytes` is read. Returns None where there is
+    no room for it."""
     body = bytearray()
     async for data in answer.content.iter_any():
         if not await take(body, data):
             return None
-        if len(body) > most:
+        if len(body) > max_bytes:
             break
     return body
 
 
 class _OutputLine(msgspec.Struct):
-    """What a server says in a line, or at the end: an item of the output, or all of them, and how the job ended."""
+    """A line of a server's answer, or the whole answer: an item of the output or all items, and the outcome."""
 
     output: msgspec.Raw = msgspec.Raw(b"")
     status: str = ""
@@ -178,7 +186,7 @@ _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome | None]]:
     items: list[str] = []
     lines.reverse()
-    while lines:  # each goes when it is read
+    while lines:  # each line is freed once it is read
         try:
             line = _LINE.decode(lines.pop())
             item, outcome = str(memoryview(line.output), "utf-8"), None
@@ -198,7 +206,7 @@ def _read_lines(lines: list[bytearray]) -> Iterator[tuple[Sequence[str], Outcome
 
 
 def _read_whole(body: bytes | bytearray) -> tuple[Sequence[str], Outcome]:
-    """What a server from before the lines answers: the output at the end."""
+    """Read the answer of an older server, which sends the whole output at the end."""
     try:
         line = _LINE.decode(body)
         items = _ITEMS.decode(line.output) if bytes(memoryview(line.output)[:1]) == b"[" else []
@@ -208,15 +216,15 @@ def _read_whole(body: bytes | bytearray) -> tuple[Sequence[str], Outcome]:
 
 
 def _outcome(line: _OutputLine) -> Outcome:
-    """How the job ended. Raises ValueError where this is none of the ends."""
+    """The outcome in the last line. Raises ValueError where its state is not final."""
     state = State(line.status)
     if not state.final:
         raise ValueError(line.status)
-    return Outcome(state, line.error[:LONGEST_TEXT])
+    return Outcome(state, line.error[:MAX_ERROR_LENGTH])
 
 
 def _error(status: int, body: bytes | bytearray) -> str:
     try:
-        return _ERROR.decode(body).error.message[:LONGEST_TEXT]
+        return _ERROR.decode(body).error.message[:MAX_ERROR_LENGTH]
     except (ValueError, RecursionError):
         return f"The server answered {status}."

@@ -1,9 +1,9 @@
 -- Requests of each operation of an endpoint, counted once for all gateways, by the clock of Valkey alone.
 --
--- forebay:rate:NAME       number  requests that were allotted in a window, which begins with the first
--- forebay:answering:NAME  hash    by gateway "SLOTS MOMENT": how many requests it may answer at once, until that moment
+-- forebay:rate:NAME       number  allotted requests of a window, which begins with the first one
+-- forebay:answering:NAME  hash    "SLOTS MOMENT" by gateway: its slots for concurrent requests, until that moment
 --
--- NAME is OPERATION:NAMESPACE/ENDPOINT. A step that is made again tells the same, but may allot some that nobody uses.
+-- NAME is OPERATION:NAMESPACE/ENDPOINT. A repeated step returns the same, but may allot requests that are never used.
 
 local PREFIX = 'forebay:'
 local call = redis.call
@@ -17,7 +17,7 @@ local function set_slots(name, gateway, slots, lease)
   call('PEXPIRE', answering, lease)
 end
 
--- The slots of other gateways, without those that are gone.
+-- The slots of the other live gateways.
 local function slots_of_others(name, gateway)
   local answering, sum = PREFIX .. 'answering:' .. name, 0
   local flat = call('HGETALL', answering)
@@ -31,12 +31,12 @@ end
 
 local steps = {}
 
--- Allots up to `wanted` requests of those that are left of `most` in this window, and has the gateway hold up to `slots`,
--- but no less than `needed`, of `most_at_once`. 0 is no limit. Tells 1, how many requests, ms until these are forfeit, and
--- slots; or 0, and the ms after which to ask again.
-function steps.take(name, gateway, wanted, most, window, needed, slots, most_at_once, lease, busy)
-  if most_at_once + 0 > 0 then
-    slots = math.min(slots, most_at_once - slots_of_others(name, gateway))
+-- Allots up to `wanted` of the requests that are left of `most` in this window, and up to `slots`, at least `needed`, of
+-- `max_concurrent` slots. A limit of 0 means no limit. Returns 1, the requests, the ms until they expire, and the slots.
+-- Where there are too few, it returns 0 and the ms until a retry.
+function steps.take(name, gateway, wanted, most, window, needed, slots, max_concurrent, lease, busy)
+  if max_concurrent + 0 > 0 then
+    slots = math.min(slots, max_concurrent - slots_of_others(name, gateway))
     if slots < needed + 0 then return {0, busy + 0} end
   end
   local left = 0
@@ -51,11 +51,11 @@ function steps.take(name, gateway, wanted, most, window, needed, slots, most_at_
     if wanted <= 0 then return {0, left} end
     call('INCRBY', counted, wanted)
   end
-  if most_at_once + 0 > 0 then set_slots(name, gateway, slots, lease) end
+  if max_concurrent + 0 > 0 then set_slots(name, gateway, slots, lease) end
   return {1, wanted + 0, left, slots + 0}
 end
 
--- The gateway needs no more slots than these.
+-- Reduces the slots of a gateway.
 function steps.hold(name, gateway, slots, lease)
   if slots + 0 > 0 then
     set_slots(name, gateway, slots, lease)
@@ -64,7 +64,7 @@ function steps.hold(name, gateway, slots, lease)
   end
 end
 
--- The gateway lives, and holds what it holds of these names; where that is lost, as many slots as behind the name.
+-- Renews the slots of a gateway for these names. Where they are lost, it gets the slots that follow the name.
 function steps.renew(gateway, lease, ...)
   local asked = {...}
   for i = 1, #asked, 2 do

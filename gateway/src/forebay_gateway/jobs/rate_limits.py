@@ -1,4 +1,5 @@
-"""How often each operation of an endpoint may be asked for: RunPod's numbers, which grow with the ready pods."""
+"""Rate limits for the operations of the job API: RunPod's numbers, which grow with the ready pods. `http_api` calls
+it."""
 
 import time
 from abc import ABC, abstractmethod
@@ -9,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from forebay_kube.endpoint_key import EndpointKey
 
 RATE_LIMIT_WINDOW = 10.0
-"""Seconds."""
+"""Seconds of a window."""
 
 RATES = {
     "runsync": 2000,
@@ -21,7 +22,7 @@ RATES = {
     "purge-queue": 2,
     "retry": 100,
 }
-"""Requests in one window, for each ready pod and at least once."""
+"""Requests in one window for each ready pod; without a ready pod as for one."""
 
 CONCURRENT_REQUESTS = {
     "runsync": 400,
@@ -32,24 +33,28 @@ CONCURRENT_REQUESTS = {
     "cancel": 20,
     "retry": 20,
 }
-"""Requests that are being answered, for each ready pod and at least once."""
+"""Requests in progress for each ready pod; without a ready pod as for one."""
 
 BUSY_RETRY_INTERVAL = 1.0
-"""Seconds after which another may come where too many are being answered."""
+"""Seconds after which a client may retry where too many requests are in progress."""
 
 
 class RateLimits(ABC):
-    """Counts requests in windows that begin with a first one, and those that are being answered: in the memory of one
-    gateway, or in Valkey once for all (valkey_rate_limits.py)."""
+    """Counts requests in progress, and requests in windows. A window begins with its first request.
+
+    The counts are in the memory of one gateway, or in Valkey for all gateways (valkey_rate_limits.py).
+    """
 
     @abstractmethod
     def admit(self, key: EndpointKey, operation: str, pods: int) -> AbstractAsyncContextManager[float]:
-        """Count a request while it is answered: 0 where it may go on, else the seconds after which another may come.
-        May raise store.Unavailable."""
+        """Count a request while it is answered. Yields 0 where it is admitted, else the seconds until a retry.
+
+        May raise store.Unavailable.
+        """
 
     @abstractmethod
     def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Drop the counts of an endpoint that no longer exists."""
 
 
 class MemoryRateLimits(RateLimits):
@@ -62,8 +67,8 @@ class MemoryRateLimits(RateLimits):
 
     @asynccontextmanager
     async def admit(self, key: EndpointKey, operation: str, pods: int) -> AsyncIterator[float]:
-        most_at_once = CONCURRENT_REQUESTS.get(operation, 0) * max(1, pods)
-        if most_at_once and self._answering[key, operation] >= most_at_once:
+        max_concurrent = CONCURRENT_REQUESTS.get(operation, 0) * max(1, pods)
+        if max_concurrent and self._answering[key, operation] >= max_concurrent:
             yield BUSY_RETRY_INTERVAL
             return
         if later := self._take(key, operation, pods):
@@ -78,12 +83,12 @@ class MemoryRateLimits(RateLimits):
                 del self._answering[key, operation]
 
     def _take(self, key: EndpointKey, operation: str, pods: int) -> float:
-        most = RATES.get(operation, 0) * max(1, pods)
+        limit = RATES.get(operation, 0) * max(1, pods)
         now = self._clock()
         began, count = self._windows.get((key, operation), (now, 0))
         if now - began >= RATE_LIMIT_WINDOW:
             began, count = now, 0
-        if most and count >= most:
+        if limit and count >= limit:
             return began + RATE_LIMIT_WINDOW - now
         self._windows[key, operation] = began, count + 1
         return 0.0

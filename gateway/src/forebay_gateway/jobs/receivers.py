@@ -1,8 +1,8 @@
-"""Where webhooks may lead. A URL comes from a client, so it may lead only to where a client could go by itself:
-addresses of the internet; and to what the settings of the gateway allow: networks, and the Services of namespaces.
+"""Decides which addresses webhooks may connect to. The webhooks' HTTP sessions and their name lookups call it.
 
-The very address that is connected to is looked at, however the URL spells it. A Service is known by its name in the
-cluster's DNS, which must be no alias (ExternalName) of something else.
+A client gives the URL. So it may lead only to internet addresses, and to networks and Services that the gateway's
+settings allow. The address of the connection itself is checked, however the URL spells it. A Service is recognized by
+its name in the cluster's DNS, which must not be an alias (ExternalName).
 """
 
 import ipaddress
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from forebay_gateway.settings import Network
+from forebay_kube.name_list import read_names
 
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
-"""IPv6 addresses that end with an IPv4 address (RFC 6052, RFC 4291, RFC 2765); of others ipaddress knows."""
+"""IPv6 networks whose addresses end with an IPv4 address (RFC 6052, RFC 4291, RFC 2765). ipaddress knows the others."""
 
 INSIDE = tuple(
     map(
@@ -30,7 +31,7 @@ INSIDE = tuple(
         ),
     )
 )
-"""Networks that are not the internet, though Python 3.11 or 3.13 takes them for it."""
+"""Networks that are not part of the internet, although Python 3.11 or 3.13 treats them as global."""
 
 METADATA = tuple(
     map(
@@ -45,7 +46,7 @@ METADATA = tuple(
         ),
     )
 )
-"""Where a node's credentials are: no webhook leads there, whatever is allowed."""
+"""Metadata services, which have a node's credentials. No webhook may connect there, whatever the settings allow."""
 
 NO_SERVICE = tuple(
     map(
@@ -53,10 +54,10 @@ NO_SERVICE = tuple(
         ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "fe80::/10", "fec0::/10", "ff00::/8"),
     )
 )
-"""Where no Service is: loopback, link-local, multicast."""
+"""Networks without Services: loopback, link-local, multicast."""
 
 OWN_NAMESPACE = "own"
-"""Among the namespaces that webhooks may lead to: the one of the job's endpoint."""
+"""In the list of allowed namespaces: the namespace of the job's endpoint."""
 
 API_SERVER_VARIABLE = "KUBERNETES_SERVICE_HOST"
 API_SERVER_NAME = ("kubernetes", "default")
@@ -67,7 +68,13 @@ _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 
 
 class Receivers:
-    """What an installation allows. `namespaces` may have OWN_NAMESPACE; `domain` is the cluster's."""
+    """The receivers that an installation allows.
+
+    Args:
+        networks: allowed networks besides the internet.
+        namespaces: namespaces whose Services are allowed, or OWN_NAMESPACE.
+        domain: the cluster's DNS domain; "" to read it from resolv.conf.
+    """
 
     def __init__(self, networks: Sequence[Network] = (), namespaces: Collection[str] = (), domain: str = "") -> None:
         self._networks = networks
@@ -78,63 +85,65 @@ class Receivers:
         self._service = re.compile(rf"(?P<name>{_LABEL})\.(?P<namespace>{_LABEL})\.svc(\.{suffix})?\.?", re.IGNORECASE)
 
     def is_service(self, host: str, own_namespace: str) -> bool:
-        """Whether a host is the name of a Service that jobs of this namespace may tell of their end. Any other host is
-        judged by its address."""
-        found = self._service.fullmatch(host)
-        if not found or (found["name"].lower(), found["namespace"].lower()) == API_SERVER_NAME:
+        """Whether a host is the name of a Service that webhooks of jobs in `own_namespace` may use.
+
+        Any other host is checked by its address.
+        """
+        match = self._service.fullmatch(host)
+        if not match or (match["name"].lower(), match["namespace"].lower()) == API_SERVER_NAME:
             return False
-        namespace = found["namespace"].lower()
+        namespace = match["namespace"].lower()
         if namespace == own_namespace and OWN_NAMESPACE in self._namespaces:
             return True
         return namespace in self._namespaces - {OWN_NAMESPACE}
 
     def service_name(self, host: str) -> str:
         """The full name of a Service in the cluster's DNS. Raises OSError."""
-        found = self._service.fullmatch(host)
-        if not found:
+        match = self._service.fullmatch(host)
+        if not match:
             raise OSError(f"{host} is no name of a Service")
-        return f"{found['name']}.{found['namespace']}.svc.{self._domain}".lower()
+        return f"{match['name']}.{match['namespace']}.svc.{self._domain}".lower()
 
     def check_address(self, address: str) -> None:
-        """Raises OSError where a webhook may not go to an address."""
+        """Raise OSError where a webhook may not connect to an address."""
         self._check(address)
         if not is_allowed(address, self._networks):
             raise OSError(f"{address} is no address of the internet, and not in webhook_networks")
 
     def check_service_address(self, address: str) -> None:
-        """The same for an address of a Service that is allowed by its name."""
+        """Raise OSError where a webhook may not connect to an address of an allowed Service."""
         self._check(address)
         if any(_real_address(address) in network for network in NO_SERVICE):
             raise OSError(f"{address} is no address of a Service")
 
     def _check(self, address: str) -> None:
-        found = _real_address(address)
-        if found == self._api_server:
+        real = _real_address(address)
+        if real == self._api_server:
             raise OSError(f"{address} is the API server's")
-        if any(found in network for network in METADATA):
+        if any(real in network for network in METADATA):
             raise OSError(f"{address} is a metadata service's")
 
 
 def is_allowed(address: str, networks: Sequence[Network]) -> bool:
-    """Whether a webhook may go to an address: one of the internet, or of these networks."""
-    found = _real_address(address)
-    public = found.is_global and not found.is_multicast and not getattr(found, "is_site_local", False)
-    public = public and not any(found in network for network in INSIDE)
-    return public or any(found in network for network in networks)
+    """Whether an address belongs to the internet or to one of these networks."""
+    real = _real_address(address)
+    public = real.is_global and not real.is_multicast and not getattr(real, "is_site_local", False)
+    public = public and not any(real in network for network in INSIDE)
+    return public or any(real in network for network in networks)
 
 
 def _real_address(address: str) -> Any:
-    """The address that packets go to: the IPv4 address that an IPv6 address embeds, or the address itself."""
-    found: Any = ipaddress.ip_address(address.partition("%")[0])
-    if found.version == 6:
-        if any(found in network for network in EMBEDDING):
-            return ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        return found.ipv4_mapped or found.sixtofour or found
-    return found
+    """The address that packets are sent to: the embedded IPv4 address of an IPv6 address, or the address itself."""
+    parsed: Any = ipaddress.ip_address(address.partition("%")[0])
+    if parsed.version == 6:
+        if any(parsed in network for network in EMBEDDING):
+            return ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        return parsed.ipv4_mapped or parsed.sixtofour or parsed
+    return parsed
 
 
 def _address_or_none(text: str) -> Any:
-    """None for a name, as some clouds have one for the API server."""
+    """The address; None for a name, which some clouds use for the API server."""
     try:
         return _real_address(text)
     except ValueError:
@@ -142,20 +151,20 @@ def _address_or_none(text: str) -> Any:
 
 
 def read_networks(text: str) -> list[Network]:
-    """Of CIDRs, separated by commas. Raises ValueError."""
-    return [ipaddress.ip_network(each.strip()) for each in text.split(",") if each.strip()]
+    """The networks in a list of CIDRs, separated by commas. Raises ValueError for another text."""
+    return [ipaddress.ip_network(each) for each in read_names(text)]
 
 
 def read_namespaces(text: str) -> list[str]:
-    """Of names, separated by commas. Raises ValueError."""
-    names = [each.strip() for each in text.split(",") if each.strip()]
+    """The namespaces in a list of names, separated by commas. Raises ValueError for what can be no namespace."""
+    names = read_names(text)
     if wrong := [each for each in names if not re.fullmatch(_LABEL, each)]:
         raise ValueError(f"{wrong[0]!r} is no name of a namespace")
     return names
 
 
 def read_cluster_domain(path: Path = RESOLV_CONF) -> str:
-    """The domain of the cluster's Services, as the kubelet has it in the search list of each pod."""
+    """The domain of the cluster's Services, from the search list that the kubelet writes for each pod."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

@@ -1,5 +1,8 @@
-"""Steps in Valkey, or Redis from 7.0 on: each is one call of a script, and so whole. All of them may be made twice, as
-who asks again cannot know whether Valkey had done it when it went away."""
+"""Runs Lua scripts in Valkey, or Redis from 7.0 on, for the stores of jobs, rate limits and documents.
+
+Each step is one call of a script, and so atomic. Every step may run twice: after a lost connection it is unknown
+whether Valkey has done it.
+"""
 
 import asyncio
 import logging
@@ -25,22 +28,23 @@ from forebay_gateway.jobs.store import Full, Unavailable
 logger = logging.getLogger(__name__)
 
 SCRIPT_RETRY_TIMEOUT = 10.0
-"""Seconds for which a step is tried while Valkey does not answer: a restart takes less."""
+"""Seconds for which a step is retried while Valkey does not answer. A restart takes less."""
 
 SCRIPT_RETRY_INTERVAL = 0.2
 """Seconds between two tries."""
 
 MAX_VALKEY_CONNECTIONS = 32
 
-_AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, InvalidResponse, OSError)
-"""An InvalidResponse is another program's: while a Service has no pod, its address may be anybody's."""
+_CONNECTION_ERRORS = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, InvalidResponse, OSError)
+"""Errors of a lost connection. An InvalidResponse comes from another program: the address of a Service without pods may
+belong to one."""
 
-_PASSING = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "UNKILLABLE")
-"""Refusals that end by themselves or by an administrator: a failover, a disk that is full, another's long script."""
+_TRANSIENT_REFUSALS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "UNKILLABLE")
+"""Refusals that are temporary or need an administrator: a failover, a full disk, another client's long script."""
 
 
 class Scripts:
-    """The steps of one script.
+    """A script with its steps.
 
     Attributes:
         trouble: why Valkey does not answer; "" while it does.
@@ -52,18 +56,20 @@ class Scripts:
         self._asking: set[asyncio.Future[Any]] = set()
         self.trouble = ""
 
-    async def settle(self) -> None:
-        """Wait until nothing is asked any more, so that the client may be closed."""
+    async def wait_until_idle(self) -> None:
+        """Wait for all running calls, so that the client can be closed."""
         await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def run(self, step: str, *arguments: str | float, growing: bool = False) -> Any:
-        """What a step returns. One that is `growing` is refused where Valkey has no memory left. Raises Full and
-        Unavailable."""
+        """Run a step. Returns its result. Raises Full and Unavailable.
+
+        A step that is `growing` is refused where Valkey has no memory left.
+        """
         script = self._growing if growing else self._script
         return await self._try(lambda: script(args=[step, *arguments]))
 
     async def _try(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Ask Valkey, again where it does not answer."""
+        """Call Valkey, with retries while it does not answer."""
         deadline = asyncio.get_running_loop().time() + SCRIPT_RETRY_TIMEOUT
         while True:
             try:
@@ -86,7 +92,7 @@ class Scripts:
                 return answer
 
     async def _ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Whoever leaves meanwhile does not break off what is asked, which would cost the connection."""
+        """Shielded: cancelling a Redis command in flight would force its connection to be discarded."""
         task = asyncio.ensure_future(ask())
         self._asking.add(task)
         task.add_done_callback(self._asked)
@@ -95,11 +101,11 @@ class Scripts:
     def _asked(self, task: asyncio.Future[Any]) -> None:
         self._asking.discard(task)
         if not task.cancelled():
-            task.exception()  # which nobody may have waited for
+            task.exception()  # retrieved here, because the caller may have been cancelled
 
 
 def connect(url: str) -> valkey.Redis:
-    """A client for redis://, rediss://, valkey:// and valkeys:// URLs, with what redis-py takes in the query."""
+    """A client for redis://, rediss://, valkey:// and valkeys:// URLs. The query may have redis-py's options."""
     scheme = urlsplit(url).scheme
     url = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme) + url[len(scheme) :]
     pool = valkey.BlockingConnectionPool.from_url(
@@ -118,7 +124,7 @@ def connect(url: str) -> valkey.Redis:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether it says that Valkey can do nothing now; RuntimeError is uvloop's for a connection that was closed."""
-    if isinstance(error, ResponseError) and not isinstance(error, _AWAY):
-        return str(error).startswith(_PASSING)
-    return isinstance(error, _AWAY) or (isinstance(error, RuntimeError) and "closed" in str(error))
+    """Whether the error means that Valkey is unavailable now. uvloop raises RuntimeError for a closed connection."""
+    if isinstance(error, ResponseError) and not isinstance(error, _CONNECTION_ERRORS):
+        return str(error).startswith(_TRANSIENT_REFUSALS)
+    return isinstance(error, _CONNECTION_ERRORS) or (isinstance(error, RuntimeError) and "closed" in str(error))

@@ -1,6 +1,6 @@
 """The interface of job stores: in the memory of one gateway (memory_store.py), or in Valkey for many (valkey_store.py).
 
-A job is claimed by one gateway, reaches one final state, and is forgotten when its result has been kept long enough, or
+One gateway claims a job. The job reaches one final state, and is deleted when its result has been kept long enough, or
 at the end of its time to live.
 """
 
@@ -23,24 +23,25 @@ from forebay_kube.endpoint_key import EndpointKey
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""How many pods may go away over one job before it fails: it may be the job that ends them."""
+"""Pods that may disconnect while they run one job before it fails, because the job may be what crashes them."""
 
 JOB_RECHECK_INTERVAL = 5.0
-"""Seconds after which a job that is waited for is looked at again: word of its end can be lost with a connection."""
+"""Seconds after which a waiting client's job is read again. The message about its end can be lost with a connection."""
 
 STREAM_ITEM_BYTES = 200
-"""Bytes that an item of an output counts in /stream besides its own, so that one answer has not too many."""
+"""Bytes that an item of an output counts in /stream besides its own, so that one answer does not have too many
+items."""
 
 STORE_RETRY_INTERVAL = 1.0
-"""Seconds after which a store that did not answer is asked again by who insists."""
+"""Seconds after which `retry_until_available` calls a store again that did not answer."""
 
 
 class Full(Exception):
-    """There is no place for another job, or for more of a job's output."""
+    """The store has no room for another job, or for more of a job's output."""
 
 
 class Lost(Exception):
-    """The job is over, or another gateway has it: what this one did for it counts no more."""
+    """The job is over, or another gateway has claimed it. The caller's work for it no longer counts."""
 
 
 class Unavailable(Exception):
@@ -52,8 +53,8 @@ class Counts(Backlog):
     """Jobs of one endpoint.
 
     Attributes:
-        completed, failed, retried: since the store began.
-        pods: how many run a job now.
+        completed, failed, retried: since the store was created.
+        pods: the number of pods that run a job now.
     """
 
     completed: int = 0
@@ -64,12 +65,12 @@ class Counts(Backlog):
 
 @dataclass(frozen=True)
 class Delivery:
-    """A job's end that its webhook is to be told.
+    """The delivery of a job's end to its webhook.
 
     Attributes:
-        job: as it ended; a large output may be left out.
-        tries: how often the receiver was asked before.
-        token: of the claim that a gateway has on it, where there are several.
+        job: the ended job. A large output may be omitted.
+        tries: the number of earlier attempts.
+        token: the token of a gateway's claim on it, where there are several gateways.
     """
 
     job: Job
@@ -79,8 +80,14 @@ class Delivery:
 
 @dataclass(frozen=True)
 class StreamedItems:
-    """What /stream tells: items of the output as JSON, each told once, and whether there are more. `larger`: bytes of
-    the next item, where that is more than was asked for. `first`: the place of the first item in the output."""
+    """Items of an output for /stream. Each item is taken once.
+
+    Attributes:
+        more: whether there are more items.
+        items: the items as JSON.
+        larger: the size of the next item where it alone exceeds the limit of the call, else 0.
+        first: the index of the first item in the output.
+    """
 
     state: State
     more: bool
@@ -90,31 +97,31 @@ class StreamedItems:
 
 
 class JobStore(ABC):
-    """All of it may raise Unavailable."""
+    """A store of jobs. Every method may raise Unavailable."""
 
     location: ClassVar[str]
-    """Where the jobs are, for a person."""
+    """The place of the jobs, for a person."""
 
     outlives_gateway: ClassVar[bool] = True
-    """Whether another gateway goes on with what this one leaves."""
+    """Whether another gateway continues the jobs of this one after its end."""
 
     def __init__(self) -> None:
         self.queued = Observers[[EndpointKey]]()
-        """An endpoint's queue may have jobs."""
+        """Is notified where an endpoint's queue may have jobs."""
         self.finished = Observers[[Job]]()
-        """A job has come to its end, and this gateway ended it: once for each job."""
+        """Is notified once for each job that this gateway has ended."""
         self.claim_lost = Observers[[str, str]]()
-        """This gateway has no claim any more on the job of this ID by the claim of this token, if it had one."""
+        """Is notified with the job ID and the token of a claim that this gateway may have lost."""
         self.deliverable = Observers[[EndpointKey]]()
-        """Webhooks of an endpoint's jobs may be due."""
+        """Is notified where webhooks of an endpoint's jobs may be due."""
         self.turns = TenantLocks()
-        """One large output at a time is in memory for each namespace, until it is written or counts elsewhere."""
+        """Locks so that each namespace has one large output in memory at a time, until it is written or counted."""
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     @property
     @abstractmethod
-    def most_input(self) -> int:
-        """Bytes of memory that the input of a job may take where a namespace has no other job."""
+    def max_input_bytes(self) -> int:
+        """Bytes that the input of a job may take in memory where its namespace has no other job."""
 
     @property
     def trouble(self) -> str:
@@ -123,7 +130,7 @@ class JobStore(ABC):
 
     @contextmanager
     def changes(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when a job is over or has more output, for as long as the context lasts."""
+        """An event that is set when a job ends or has more output, while the context lasts."""
         event = asyncio.Event()
         self._watchers.setdefault(job_id, set()).add(event)
         try:
@@ -134,8 +141,10 @@ class JobStore(ABC):
                 del self._watchers[job_id]
 
     async def wait_for_end(self, key: EndpointKey, job_id: str, changed: asyncio.Event, seconds: float) -> Job | None:
-        """The job when it is over, or as it is after so long; None where it is gone. `changed` is of `changes`, and is
-        waited for before the first look."""
+        """Wait until a job is over, for up to `seconds`. Returns the job as it then is, None where it is gone.
+
+        `changed` comes from `changes`. It is awaited before the job is first read.
+        """
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
         while True:
@@ -146,15 +155,15 @@ class JobStore(ABC):
                 return job
 
     def turn(self, job: Job) -> AbstractAsyncContextManager[object]:
-        """To be held by what has a job's output in memory once more; it waits only where that is large."""
+        """A context for code that copies a job's output in memory. It waits only where the output is large."""
         return self.turns.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:
-        """A job with its output, however large that is; None where it is gone by now."""
+        """The job with its output of any size; None where it is gone."""
         return await self.find(job.endpoint, job.id, job.omitted_bytes) if job.omitted_bytes else job
 
     def _notify_finished(self, job: Job) -> None:
-        """This gateway ended a job."""
+        """Notify the observers of a job that this gateway has ended."""
         self.finished.notify(job)
         if job.submission.webhook:
             self.deliverable.notify(job.endpoint)
@@ -165,43 +174,51 @@ class JobStore(ABC):
 
     @abstractmethod
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
-        """Take a job in. Raises Full."""
+        """Queue a new job. Raises Full."""
 
     @abstractmethod
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
-        """What is known of an endpoint's job; the output only where it is completed, and has no more than `most` bytes,
-        or is here anyway."""
+    async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
+        """Look up a job of an endpoint. Returns None where there is none.
+
+        The output comes with it only where the job is completed and the output has at most `max_bytes`. A store in
+        memory always returns it.
+        """
 
     @abstractmethod
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
-        """The output that was not taken yet, up to `most` bytes. Nothing where the next item has more, unless it is
-        here anyway."""
+    async def take_stream(self, key: EndpointKey, job_id: str, max_bytes: int) -> StreamedItems | None:
+        """Take the output that was not taken before, up to `max_bytes`. Returns None where there is no such job.
+
+        Where the next item alone is larger, nothing is taken, and `larger` of the result has its size.
+        """
 
     @abstractmethod
     async def counts(self, key: EndpointKey) -> Counts: ...
 
     @abstractmethod
     def backlog(self) -> Mapping[EndpointKey, Backlog]:
-        """The endpoints that have jobs to do; the same from every gateway, and at most a second old."""
+        """The endpoints that have queued or running jobs. It is the same in every gateway, and at most a second old."""
 
     @abstractmethod
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
-        """The next job, in progress from now on at that of the pods which has the fewest, and how many more are queued.
+        """Claim the next job for the pod with the fewest jobs. Returns it, and how many more are queued.
 
-        No job where none is queued, or each pod has `at_once`.
+        Returns None for the job where none is queued, or where each pod has `at_once` jobs.
         """
 
     @abstractmethod
     async def release(self, job: Job) -> None:
-        """Nothing more is done here for a claimed job: where it is neither over nor back, another may have it."""
+        """Give up the claim on a job. Where it is neither over nor queued again, another gateway may claim it."""
 
     @abstractmethod
     async def requeue(self, job: Job, *, blamed: bool) -> None:
-        """The pod had no place, or is gone: the job goes first. It is `blamed` where it may be why."""
+        """Queue a claimed job again, before the others, because its pod was busy or is gone.
+
+        `blamed`: the job may be the cause, so the attempt counts.
+        """
 
     @abstractmethod
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
-        """The pod gave items of a claimed job's output, as JSON. Raises Full and Lost."""
+        """Store items of a claimed job's output, as JSON. Raises Full and Lost."""
 
     @abstractmethod
     async def finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
@@ -209,46 +226,47 @@ class JobStore(ABC):
 
     @abstractmethod
     async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
-        """End a job where that is still to be done, and return it."""
+        """Cancel a job unless it is over. Returns it, None where there is no such job."""
 
     @abstractmethod
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
-        """Queue a job that failed anew; the state in which it was found."""
+        """Queue a failed job again. Returns the state that it had, None where there is no such job."""
 
     @abstractmethod
     async def purge(self, key: EndpointKey) -> int:
-        """Forget all queued jobs of an endpoint; how many there were."""
+        """Delete all queued jobs of an endpoint. Returns how many there were."""
 
     @abstractmethod
     async def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone, and so are its jobs."""
+        """Delete all jobs of an endpoint that no longer exists."""
 
     @abstractmethod
     async def expire(self, key: EndpointKey, job_id: str, seconds: float) -> None:
-        """Keep the result of a job for so long from now, but not past its time to live."""
+        """Keep the result of a job for `seconds` from now, but not past its time to live."""
 
     @abstractmethod
     async def claim_delivery(self, key: EndpointKey) -> tuple[Delivery | None, int]:
-        """The webhook of an endpoint that is due longest, if any, for this gateway alone; and how many more are due.
+        """Claim the webhook that has been due longest. Returns it, None where none is due, and how many more are due.
 
-        A job is kept until its webhook is done with, but is not found any more once its time is over.
+        A job is kept until its delivery ends, but `find` no longer returns it after its time.
         """
 
     @abstractmethod
     async def read_delivery(self, delivery: Delivery) -> Job | None:
-        """The job with its output, however large that is; None where it is gone, or not over any more."""
+        """The job with its output of any size; None where it is gone, or was retried and is not over."""
 
     @abstractmethod
     async def postpone_delivery(self, delivery: Delivery, seconds: float, *, tried: bool) -> None:
-        """A claimed webhook is due again so long from now. `tried`: its receiver was asked."""
+        """Make a claimed webhook due again in `seconds`. `tried`: whether this attempt reached the receiver or tried
+        to."""
 
     @abstractmethod
     async def end_delivery(self, delivery: Delivery) -> None:
-        """A claimed webhook is done with."""
+        """End a claimed delivery, whether it succeeded or not."""
 
 
 async def retry_until_available(step: Callable[[], Awaitable[T]]) -> T:
-    """What the step returns, however long the store does not answer."""
+    """Call the step until the store answers. Returns its result."""
     while True:
         try:
             return await step()

@@ -1,4 +1,4 @@
-"""What a client sends to have a job done, read and checked: pure."""
+"""Parses and checks the body and the query of a job's submission. Pure; `http_api` calls it."""
 
 import re
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ MINUTE, DAY = 60.0, 86400.0
 RUN_BYTES, RUNSYNC_BYTES = 10_000_000, 20_000_000
 """The largest body of /run and of /runsync."""
 
-RUN_KEPT, RUNSYNC_KEPT = 30 * MINUTE, 1 * MINUTE
-"""Seconds for which a result is kept."""
+RUN_RETENTION, RUNSYNC_RETENTION = 30 * MINUTE, 1 * MINUTE
+"""Seconds for which the result of a job is kept."""
 
-LONGEST_URL = 2048
+MAX_WEBHOOK_URL_LENGTH = 2048
 
-MOST_FIELDS = 64
-"""Of a query."""
+MAX_QUERY_FIELDS = 64
+"""Fields of a query."""
 
 MAX_FIELD_BYTES = 16 << 10
-"""Bytes of the JSON of a field besides the input."""
+"""Bytes of the JSON of each field except the input."""
 
 _NO_HOST = re.compile(r"[^!-$&-~]|\.\.|^\.")
 """In what cannot be looked up: blanks, control characters, a zone, an empty label."""
@@ -33,11 +33,11 @@ _NO_HOST = re.compile(r"[^!-$&-~]|\.\.|^\.")
 _TIMEOUT = (600.0, 5.0, 7 * DAY)
 _TTL = (DAY, 10.0, 7 * DAY)
 _WAIT = (90.0, 1.0, 300.0)
-"""Default, least and most, in seconds."""
+"""Default, minimum and maximum, in seconds."""
 
 
 class BadJob(Exception):
-    """The request cannot be taken; the message is for the client. `status` is HTTP's."""
+    """The request is invalid. The message is for the client; `status` is the HTTP status."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -46,65 +46,65 @@ class BadJob(Exception):
 
 @dataclass(frozen=True)
 class Submission:
-    """A job as it was asked for.
+    """A job as submitted.
 
     Attributes:
         input: its JSON.
         timeout: seconds that it may run.
-        ttl: seconds from now after which nothing is left of it, whatever its state.
-        kept: seconds for which its result is kept.
-        low: it does not start or scale anything.
-        webhook: the URL that is told of its end; "" for none.
+        ttl: seconds from now after which it is deleted in any state.
+        retention: seconds for which its result is kept.
+        low: whether it has low priority: it neither starts nor scales an endpoint.
+        webhook: the URL that is notified of its end; "" for none.
     """
 
     input: str
     timeout: float
     ttl: float
-    kept: float
+    retention: float
     low: bool
     webhook: str
 
 
-class _Asked(msgspec.Struct):
+class _SubmissionBody(msgspec.Struct):
     input: msgspec.Raw = NO_VALUE
     policy: msgspec.Raw = NO_VALUE
     webhook: msgspec.Raw = NO_VALUE
     s3Config: msgspec.Raw = NO_VALUE
 
 
-_ASKED = msgspec.json.Decoder(_Asked)
+_SUBMISSION = msgspec.json.Decoder(_SubmissionBody)
 
 
 def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
-    """The input is kept as it was written, and nothing is built of it. Raises BadJob."""
-    most = RUNSYNC_BYTES if sync else RUN_BYTES
-    if len(body) > most:
-        raise BadJob(f"The body is larger than {most // 1_000_000} MB.", 413)
+    """Parse a submission. The input stays unparsed JSON. Raises BadJob."""
+    max_bytes = RUNSYNC_BYTES if sync else RUN_BYTES
+    if len(body) > max_bytes:
+        raise BadJob(f"The body is larger than {max_bytes // 1_000_000} MB.", 413)
     try:
-        asked, whole = _ASKED.decode(without_mark(body)), True
+        content, whole = _SUBMISSION.decode(without_mark(body)), True
     except msgspec.ValidationError:
-        asked, whole = _Asked(), False
+        content, whole = _SubmissionBody(), False
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise BadJob("The body is no JSON.") from None
-    if not whole or bytes(memoryview(asked.input)[:4]) in (b"", b"null"):
+    if not whole or bytes(memoryview(content.input)[:4]) in (b"", b"null"):
         raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')
-    if _read_small(asked.s3Config, "s3Config"):
+    if _read_small(content.s3Config, "s3Config"):
         raise BadJob("s3Config is not supported: leave it out, and take the output from /status.")
-    policy = _read_small(asked.policy, "policy") or {}
+    policy = _read_small(content.policy, "policy") or {}
     if not isinstance(policy, dict):
         raise BadJob("policy must be an object.")
     return Submission(
-        input=str(memoryview(asked.input), "utf-8", "replace"),
+        input=str(memoryview(content.input), "utf-8", "replace"),
         timeout=_seconds(policy.get("executionTimeout"), "policy.executionTimeout", _TIMEOUT),
         ttl=_seconds(policy.get("ttl"), "policy.ttl", _TTL),
-        kept=RUNSYNC_KEPT if sync else RUN_KEPT,
+        retention=RUNSYNC_RETENTION if sync else RUN_RETENTION,
         low=_flag(policy, "lowPriority"),
-        webhook=_url(_read_small(asked.webhook, "webhook")),
+        webhook=_url(_read_small(content.webhook, "webhook")),
     )
 
 
 def _read_small(raw: msgspec.Raw, name: str) -> Any:
-    """The value of a field that has few bytes. Raises BadJob."""
+    """Parse the value of a small field. Raises BadJob."""
     if len(memoryview(raw)) > MAX_FIELD_BYTES:
         raise BadJob(f"{name} is longer than {MAX_FIELD_BYTES} bytes.")
     if not memoryview(raw):
@@ -117,29 +117,29 @@ def _read_small(raw: msgspec.Raw, name: str) -> Any:
 
 def read_wait(query: str) -> float:
     """Seconds that /runsync waits. Raises BadJob."""
-    return _seconds(_asked(query, "wait"), "wait", _WAIT)
+    return _seconds(_read_query_field(query, "wait"), "wait", _WAIT)
 
 
 def read_ttl(query: str) -> float | None:
-    """Seconds that /status asks to keep the result; None where it asks nothing. Raises BadJob."""
-    asked = _asked(query, "ttl")
-    return None if asked is None else _seconds(asked, "ttl", _TTL)
+    """Seconds for which /status asks to keep the result; None where the query has no ttl. Raises BadJob."""
+    ttl = _read_query_field(query, "ttl")
+    return None if ttl is None else _seconds(ttl, "ttl", _TTL)
 
 
-def _asked(query: str, name: str) -> float | str | None:
+def _read_query_field(query: str, name: str) -> float | str | None:
     try:
-        value = next(iter(parse_qs(query, max_num_fields=MOST_FIELDS).get(name, ())), None)
+        value = next(iter(parse_qs(query, max_num_fields=MAX_QUERY_FIELDS).get(name, ())), None)
     except ValueError:
-        raise BadJob(f"The query has more than {MOST_FIELDS} fields.") from None
+        raise BadJob(f"The query has more than {MAX_QUERY_FIELDS} fields.") from None
     return float(value) if value is not None and value.isdecimal() else value
 
 
 def _seconds(value: object, name: str, bounds: tuple[float, float, float]) -> float:
-    default, least, most = bounds
+    default, lowest, highest = bounds
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least * 1000 <= value <= most * 1000:
-        raise BadJob(f"{name} must be milliseconds from {least * 1000:.0f} to {most * 1000:.0f}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest * 1000 <= value <= highest * 1000:
+        raise BadJob(f"{name} must be milliseconds from {lowest * 1000:.0f} to {highest * 1000:.0f}.")
     return value / 1000
 
 
@@ -151,11 +151,11 @@ def _flag(policy: Mapping[str, Any], name: str) -> bool:
 
 
 def _url(value: object) -> str:
-    """The URL that is told, as the client that calls it reads URLs. Raises BadJob."""
+    """The URL of the webhook, normalized by the HTTP client that will call it. Raises BadJob."""
     if not value:
         return ""
     try:
-        place = URL(value.strip()) if isinstance(value, str) and len(value) <= LONGEST_URL else URL()
+        place = URL(value.strip()) if isinstance(value, str) and len(value) <= MAX_WEBHOOK_URL_LENGTH else URL()
         host = place.raw_host
         usable = place.scheme in ("http", "https") and host and place.port and not _NO_HOST.search(host)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Requests to all gateways together, counted in Valkey, by its clock, as those of gateways differ.
+"""Rate limits for all gateways together, counted in Valkey by its clock, because the gateways' clocks differ.
 
-A gateway has requests of a window, and slots for requests at once, allotted to it, some more than it needs where the
-limit is large. So most requests cost no call, none more than one, and never are more allowed than the limit says. It
-says once a second which slots it holds: those of one that died are free after SLOTS_LEASE.
+Valkey allots requests of a window, and slots for concurrent requests, to each gateway. Where the limit is large, it
+allots some more than the gateway needs. So most requests need no call, and none needs more than one, and the limit is
+never exceeded. A gateway renews its slots every second. The slots of a dead gateway are free after SLOTS_LEASE.
 """
 
 import asyncio
@@ -29,30 +29,28 @@ from forebay_kube.endpoint_key import EndpointKey, format_key
 logger = logging.getLogger(__name__)
 
 SLOTS_LEASE = 10.0
-"""Seconds for which a gateway has its slots unless it says that it lives."""
+"""Seconds for which a gateway has its slots without a renewal."""
 
 SLOTS_RENEWAL_INTERVAL = 1.0
-"""Seconds. What is not used for so long is given back."""
+"""Seconds between renewals. What was not used in this time is given back."""
 
 ALLOTTED_PART, SPARE_PART = 100, 40
-"""A gateway asks for this part of a window's requests at once, and keeps this part of the slots when it needs none: of
-few, one and none, so that small limits are exact."""
+"""A gateway requests 1/ALLOTTED_PART of a window's requests at a time, and keeps 1/SPARE_PART of the slots while it
+needs none. For small limits that is one request and no slot, so that they are exact."""
 
 RENEWAL_BATCH = 1000
-"""Names in one call: a Lua function takes up to 8,000 arguments."""
+"""Names in one call. A Lua function takes up to 8,000 arguments."""
 
 
 @dataclass
 class _Allotted:
-    """What this gateway has of one operation of an endpoint.
+    """What is allotted to this gateway for one operation of an endpoint.
 
     Attributes:
-        requests, window_ends: how many may still come until then, by the loop's clock.
-        slots, spare: how many may be answered at once, and how many of them are kept when they are free.
-        answering, waiting: how many are being answered, and how many want to be.
-        refused_at, later: when the last was refused, and the seconds after which to come again; None where Valkey did
-            not answer.
-        used: since the last renewal.
+        requests, window_ends: the requests that are left until then, by the loop's clock. slots, spare: the slots for
+        concurrent requests, and how many free ones are kept. answering, waiting: the requests in progress, and those
+        that wait for admission. refused_at, later: the time of the last refusal, and the seconds until a retry; None
+        where Valkey did not answer. used: whether it was used since the last renewal.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -66,20 +64,20 @@ class _Allotted:
     later: float | None = 0.0
     used: bool = True
 
-    def has_request(self, most: int) -> bool:
-        return not most or (self.requests > 0 and _now() < self.window_ends)
+    def has_request(self, limit: int) -> bool:
+        return not limit or (self.requests > 0 and _now() < self.window_ends)
 
-    def has_slot(self, most_at_once: int) -> bool:
-        return not most_at_once or self.answering < self.slots
+    def has_slot(self, max_concurrent: int) -> bool:
+        return not max_concurrent or self.answering < self.slots
 
     @property
     def surplus(self) -> bool:
-        """Whether there are more slots than are needed and kept."""
+        """Whether it has more slots than it needs and keeps."""
         return self.slots > self.answering + self.waiting + self.spare
 
 
 class ValkeyRateLimits(RateLimits):
-    """Use it as an async context manager."""
+    """The rate limits in Valkey. Use it as an async context manager."""
 
     def __init__(self, client: valkey.Redis) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("rate_limits.lua").read_text())
@@ -96,17 +94,17 @@ class ValkeyRateLimits(RateLimits):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._scripts.settle()
+        await self._scripts.wait_until_idle()
 
     @asynccontextmanager
     async def admit(self, key: EndpointKey, operation: str, pods: int) -> AsyncIterator[float]:
-        most, most_at_once = (limits.get(operation, 0) * max(1, pods) for limits in (RATES, CONCURRENT_REQUESTS))
-        if not most and not most_at_once:
+        limit, max_concurrent = (limits.get(operation, 0) * max(1, pods) for limits in (RATES, CONCURRENT_REQUESTS))
+        if not limit and not max_concurrent:
             yield 0.0
             return
         name = f"{operation}:{format_key(key)}"
         allotted = self._allotted.setdefault(name, _Allotted())
-        if later := await self._take(name, allotted, most, most_at_once):
+        if later := await self._take(name, allotted, limit, max_concurrent):
             yield later
             return
         try:
@@ -118,59 +116,59 @@ class ValkeyRateLimits(RateLimits):
                 self._freed.set()
 
     def forget(self, key: EndpointKey) -> None:
-        """Nothing to do: what is counted ends by itself."""
+        """Do nothing: the counts in Valkey expire."""
 
-    async def _take(self, name: str, allotted: _Allotted, most: int, most_at_once: int) -> float:
-        """0 where another request is being answered from now on, else the seconds after which one may come."""
+    async def _take(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int) -> float:
+        """Admit a request. Returns 0 where it is admitted, else the seconds until a retry."""
         arrived = _now()
         allotted.used = True
         allotted.waiting += 1
         try:
-            while not (allotted.has_request(most) and allotted.has_slot(most_at_once)):
+            while not (allotted.has_request(limit) and allotted.has_slot(max_concurrent)):
                 if allotted.refused_at >= arrived:
                     if allotted.later is None:
                         raise Unavailable
                     return allotted.later
-                # a client that leaves meanwhile must not leave what is allotted unknown
-                await asyncio.shield(self._ask(name, allotted, most, most_at_once, arrived))
-            allotted.requests -= bool(most)
+                # shielded: a client that disconnects must not leave it unknown what Valkey has allotted
+                await asyncio.shield(self._ask(name, allotted, limit, max_concurrent, arrived))
+            allotted.requests -= bool(limit)
             allotted.answering += 1
             return 0.0
         finally:
             allotted.waiting -= 1
 
-    async def _ask(self, name: str, allotted: _Allotted, most: int, most_at_once: int, arrived: float) -> None:
-        """Have enough allotted for one more request, or be refused, unless that was so while this one waited."""
+    async def _ask(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int, arrived: float) -> None:
+        """Request enough for one more request, unless another call got it or was refused while this one waited."""
         async with allotted.lock:
-            has_request, has_slot = allotted.has_request(most), allotted.has_slot(most_at_once)
+            has_request, has_slot = allotted.has_request(limit), allotted.has_slot(max_concurrent)
             if not (has_request and has_slot) and allotted.refused_at < arrived:
-                await self._allot(name, allotted, most, most_at_once)
+                await self._allot(name, allotted, limit, max_concurrent)
 
-    async def _allot(self, name: str, allotted: _Allotted, most: int, most_at_once: int) -> None:
-        began, has_request = _now(), allotted.has_request(most)
-        spare, slots = most_at_once // SPARE_PART, allotted.slots
+    async def _allot(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int) -> None:
+        began, has_request = _now(), allotted.has_request(limit)
+        spare, slots = max_concurrent // SPARE_PART, allotted.slots
         limits = {
-            "wanted": 0 if has_request else max(1, most // ALLOTTED_PART, allotted.waiting),
-            "most": most,
+            "wanted": 0 if has_request else max(1, limit // ALLOTTED_PART, allotted.waiting),
+            "most": limit,
             "window": round(RATE_LIMIT_WINDOW * 1000),
             "needed": allotted.answering + 1,
-            "slots": slots if allotted.has_slot(most_at_once) else allotted.answering + allotted.waiting + spare,
-            "most_at_once": most_at_once,
+            "slots": slots if allotted.has_slot(max_concurrent) else allotted.answering + allotted.waiting + spare,
+            "max_concurrent": max_concurrent,
             "lease": round(SLOTS_LEASE * 1000),
             "busy": round(BUSY_RETRY_INTERVAL * 1000),
         }
         try:
-            fits, *told = await self._scripts.run("take", name, self._gateway, *limits.values())
+            fits, *answer = await self._scripts.run("take", name, self._gateway, *limits.values())
         except Unavailable:
             allotted.refused_at, allotted.later = _now(), None
             return
         if not fits:
-            allotted.refused_at, allotted.later = _now(), told[0] / 1000
+            allotted.refused_at, allotted.later = _now(), answer[0] / 1000
             return
-        requests, milliseconds, slots = told
+        requests, milliseconds, slots = answer
         if not has_request:
             allotted.requests, allotted.window_ends = requests, began + milliseconds / 1000
-        if most_at_once:
+        if max_concurrent:
             allotted.slots, allotted.spare = slots, spare
 
     async def _keep_giving_back(self) -> None:
@@ -202,7 +200,7 @@ class ValkeyRateLimits(RateLimits):
                 await self._tell("renew", self._gateway, round(SLOTS_LEASE * 1000), *flat)
 
     async def _give_back(self, name: str, allotted: _Allotted, spare: int) -> None:
-        """Free the slots that are not used, but for so many."""
+        """Free the unused slots except `spare` ones."""
         async with allotted.lock:
             slots = min(allotted.slots, allotted.answering + allotted.waiting + spare)
             if slots < allotted.slots:
@@ -210,7 +208,7 @@ class ValkeyRateLimits(RateLimits):
                 await self._tell("hold", name, self._gateway, slots, round(SLOTS_LEASE * 1000))
 
     async def _tell(self, step: str, *arguments: str | int) -> None:
-        """Say what this gateway holds. Where Valkey does not answer, the lease says it."""
+        """Report the slots of this gateway. Where Valkey does not answer, their lease expires."""
         try:
             await self._scripts.run(step, *arguments)
         except Unavailable:

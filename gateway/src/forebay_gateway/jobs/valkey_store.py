@@ -1,8 +1,8 @@
-"""Jobs in Valkey, or Redis from 7.0 on, for any number of gateways; each step is one run of jobs.lua, and so whole.
+"""The job store in Valkey, or Redis from 7.0 on, for any number of gateways. Each step is one atomic run of jobs.lua.
 
-A gateway beats once a second for the jobs that it has claimed. Every gateway also sweeps once a second, and queues
-again what nobody has beaten for in CLAIM_LEASE: so a job of a gateway that died runs again within that and two seconds,
-and a webhook that it was delivering is delivered by another.
+A gateway sends a heartbeat every second for the jobs that it has claimed. Every gateway also reaps stalled jobs every
+second: it queues jobs again whose claim had no heartbeat for CLAIM_LEASE. So a job of a dead gateway runs again within
+this time and two seconds, and another gateway delivers its webhook.
 """
 
 import asyncio
@@ -36,35 +36,37 @@ from forebay_kube.endpoint_key import EndpointKey, format_key, parse_key
 logger = logging.getLogger(__name__)
 
 CLAIM_LEASE = 10.0
-"""Seconds after which a claim that is not renewed is over."""
+"""Seconds after which a claim without a heartbeat expires."""
 
 HEARTBEAT_INTERVAL = 1.0
 """Seconds between renewals of the claims, and between searches for stalled jobs."""
 
 HEARTBEAT_BATCH = 1000
-"""Claims in one step: a Lua function takes up to 8,000 arguments."""
+"""Claims in one step. A Lua function takes up to 8,000 arguments."""
 
 CHANNEL = "forebay:told"
 
 SCRIPT_FILES = ("jobs.lua", "webhooks.lua")
-"""One script: the later files have further steps."""
+"""The files of one script. The later ones have further steps."""
 
 RUN_STEP = "return steps[ARGV[1]](unpack(ARGV, 2))"
 
 
 class ValkeyJobStore(JobStore):
-    """Use it as an async context manager. `most_bytes` bounds what all jobs keep, whichever gateway took them in; of
-    them `share` tells a namespace's part (quotas.Quota)."""
+    """A job store in Valkey. Use it as an async context manager.
+
+    `max_bytes` bounds the bytes of all jobs of all gateways. `share` is a namespace's part of it (quotas.Quota).
+    """
 
     location = "in Valkey, for all gateways"
 
-    def __init__(self, client: valkey.Redis, cipher: KeyCipher, most_bytes: int, share: float = 0.5) -> None:
+    def __init__(self, client: valkey.Redis, cipher: KeyCipher, max_bytes: int, share: float = 0.5) -> None:
         super().__init__()
         self._client = client
         self._cipher = cipher
         files = [resources.files(__package__).joinpath(name).read_text() for name in SCRIPT_FILES]
         self._scripts = Scripts(client, "\n".join([*files, RUN_STEP]))
-        self._place = most_bytes, share
+        self._place = max_bytes, share
         self._claims: dict[str, str] = {}
         self._backlog: Mapping[EndpointKey, Backlog] = {}
 
@@ -77,17 +79,17 @@ class ValkeyJobStore(JobStore):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._scripts.settle()
+        await self._scripts.wait_until_idle()
         await self._client.aclose()
 
     @property
-    def most_input(self) -> int:
-        most, share = self._place
-        return int(most * share) - JOB_OVERHEAD
+    def max_input_bytes(self) -> int:
+        max_bytes, share = self._place
+        return int(max_bytes * share) - JOB_OVERHEAD
 
     @property
     def trouble(self) -> str:
-        return self._scripts.trouble  # reaping asks every second
+        return self._scripts.trouble  # reaping calls Valkey every second
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         size = JOB_OVERHEAD + memory_of(submission.input) + memory_of(submission.webhook)
@@ -95,7 +97,7 @@ class ValkeyJobStore(JobStore):
             "endpoint": format_key(key),
             "timeout": submission.timeout,
             "ttl": round(submission.ttl * 1000),
-            "kept": round(submission.kept * 1000),
+            "kept": round(submission.retention * 1000),
             "low": int(submission.low),
             "webhook": submission.webhook,
             "api_key": self._cipher.encrypt(api_key, _owner(key, job_id)),
@@ -106,13 +108,13 @@ class ValkeyJobStore(JobStore):
             raise Full
         self.queued.notify(key)
 
-    async def find(self, key: EndpointKey, job_id: str, most: int = UNCOUNTED_BYTES) -> Job | None:
-        found = await self._scripts.run("find", job_id, format_key(key), most)
-        return self._job(*found) if found else None
+    async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
+        answer = await self._scripts.run("find", job_id, format_key(key), max_bytes)
+        return self._job(*answer) if answer else None
 
-    async def take_stream(self, key: EndpointKey, job_id: str, most: int) -> StreamedItems | None:
-        found = await self._scripts.run("take_stream", job_id, format_key(key), most, uuid.uuid4().hex)
-        return StreamedItems(State(found[0]), bool(found[1]), *found[2:]) if found else None
+    async def take_stream(self, key: EndpointKey, job_id: str, max_bytes: int) -> StreamedItems | None:
+        answer = await self._scripts.run("take_stream", job_id, format_key(key), max_bytes, uuid.uuid4().hex)
+        return StreamedItems(State(answer[0]), bool(answer[1]), *answer[2:]) if answer else None
 
     async def counts(self, key: EndpointKey) -> Counts:
         return Counts(*map(int, await self._scripts.run("counts", format_key(key))))
@@ -158,9 +160,9 @@ class ValkeyJobStore(JobStore):
 
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
         encrypted, call_id = self._cipher.encrypt(api_key, _owner(key, job_id)), uuid.uuid4().hex
-        found = await self._scripts.run("retry", job_id, format_key(key), encrypted, call_id, growing=True)
+        state = await self._scripts.run("retry", job_id, format_key(key), encrypted, call_id, growing=True)
         self.queued.notify(key)
-        return State(found) if found else None
+        return State(state) if state else None
 
     async def purge(self, key: EndpointKey) -> int:
         count = 0
@@ -207,13 +209,13 @@ class ValkeyJobStore(JobStore):
         self._drop_claim(delivery.job.id, delivery.token)
 
     async def _heartbeat(self) -> None:
-        """Hold on to what was claimed here."""
+        """Renew all claims of this gateway."""
         claims = list(self._claims.items())
         for first in range(0, len(claims), HEARTBEAT_BATCH):
             await self._renew_claims(claims[first : first + HEARTBEAT_BATCH])
 
     async def _renew_claims(self, claims: Sequence[tuple[str, str]]) -> None:
-        """Hold on to these claims, and stop what is not ours any more."""
+        """Renew these claims, and notify of those that this gateway has lost."""
         tokens = dict(claims)
         flat = [each for claim in claims for each in claim]
         for job_id in await self._scripts.run("renew_claims", round(CLAIM_LEASE * 1000), *flat):
@@ -223,16 +225,16 @@ class ValkeyJobStore(JobStore):
 
     async def _reap_stalled(self) -> None:
         lease = round(CLAIM_LEASE * 1000)
-        counts, ended, again, due, undelivered = await self._scripts.run("reap_stalled", lease, ATTEMPTS)
+        counts, ended, requeued, due, undelivered = await self._scripts.run("reap_stalled", lease, ATTEMPTS)
         backlog: dict[EndpointKey, Backlog] = {}
-        for what, flat in zip(("queued", "waiting", "running"), counts, strict=True):
+        for field, flat in zip(("queued", "waiting", "running"), counts, strict=True):
             for name, count in zip(flat[::2], flat[1::2], strict=True):
-                setattr(backlog.setdefault(parse_key(name), Backlog()), what, int(count))
+                setattr(backlog.setdefault(parse_key(name), Backlog()), field, int(count))
         self._backlog = backlog
         self._notify_ended(ended)
-        if again:
-            REQUEUED.labels("gateway").inc(again)
-            logger.warning("%d jobs of gateways that are gone are queued again", again)
+        if requeued:
+            REQUEUED.labels("gateway").inc(requeued)
+            logger.warning("%d jobs of gateways that are gone are queued again", requeued)
         if undelivered:
             WEBHOOKS.labels("failed").inc(undelivered)
             logger.warning("%d webhooks were not delivered, as no gateway came to it in time", undelivered)
@@ -243,7 +245,10 @@ class ValkeyJobStore(JobStore):
             self.deliverable.notify(parse_key(name))
 
     async def _listen(self) -> None:
-        """Pass on what other gateways do, until the connection ends. What was missed meanwhile may be anything."""
+        """Pass on the messages of other gateways until the connection ends.
+
+        Messages may have been missed before, so all watchers are notified at the beginning.
+        """
         async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(CHANNEL)
             for job_id in list(self._watchers):
@@ -251,16 +256,16 @@ class ValkeyJobStore(JobStore):
             while True:
                 message = await channel.get_message(timeout=HEARTBEAT_INTERVAL)
                 if message:
-                    word, _, what = message["data"].partition(" ")
-                    if word == "queued":
-                        self.queued.notify(parse_key(what))
+                    event, _, subject = message["data"].partition(" ")
+                    if event == "queued":
+                        self.queued.notify(parse_key(subject))
                     else:
-                        self._notify_watchers(what)
-                    if word == "ended" and what in self._claims:
-                        await self._renew_claims([(what, self._claims[what])])
+                        self._notify_watchers(subject)
+                    if event == "ended" and subject in self._claims:
+                        await self._renew_claims([(subject, self._claims[subject])])
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
-        """Do something again and again."""
+        """Call `work` in a loop, with `pause` seconds between two calls."""
         while True:
             try:
                 await work()
@@ -290,13 +295,13 @@ class ValkeyJobStore(JobStore):
     def _job(
         self, job_id: str, fields: list[str], output: Sequence[str] = (), omitted_bytes: int = 0, *, given: str = ""
     ) -> Job:
-        """A job of its fields, as jobs.lua gives them."""
+        """Build a job from the fields that jobs.lua returns."""
         known = dict(zip(fields[::2], fields[1::2], strict=True))
         submission = Submission(
             input=given,
             timeout=float(known["timeout"]),
             ttl=int(known["ttl"]) / 1000,
-            kept=int(known["kept"]) / 1000,
+            retention=int(known["kept"]) / 1000,
             low=known["low"] == "1",
             webhook=known["webhook"],
         )
@@ -322,5 +327,5 @@ class ValkeyJobStore(JobStore):
 
 
 def _owner(key: EndpointKey, job_id: str) -> str:
-    """Whose an API key is that is kept with a job."""
+    """The owner of an API key that is kept with a job, for KeyCipher."""
     return f"job {format_key(key)} {job_id}"

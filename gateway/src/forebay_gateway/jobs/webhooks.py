@@ -1,7 +1,7 @@
-"""Tells a job's webhook of its end: a POST with what /status answers, which must be answered with 200.
+"""Delivers the end of a job to its webhook: a POST with the answer of /status, which must be answered with 200.
 
-What is to be delivered is in the store, which gives each delivery to one gateway at a time: where that dies, another
-delivers. So a receiver is told at least once, and may be told twice. Redirects are not followed.
+The store gives each delivery to one gateway at a time; where that gateway dies, another delivers. So a receiver gets a
+delivery at least once, and possibly twice. Redirects are not followed.
 """
 
 import asyncio
@@ -30,34 +30,37 @@ logger = logging.getLogger(__name__)
 
 WEBHOOK_ATTEMPTS = 3
 WEBHOOK_RETRY_INTERVAL = 10.0
-"""Seconds between two tries, as at RunPod."""
+"""Seconds between two attempts, as at RunPod."""
 
 WEBHOOK_TIMEOUT = 10.0
-"""For a connection and the head of an answer; its body is not read."""
+"""Seconds for the connection and the head of the answer. The body is not read."""
 
 CONCURRENT_WEBHOOKS = 16
-"""Of one endpoint, by one gateway."""
+"""Concurrent deliveries of one endpoint by one gateway."""
 
 MAX_WEBHOOKS = 256
-"""Of all endpoints, by one gateway. Of them a namespace has its share, as of other budgets."""
+"""Concurrent deliveries of all endpoints by one gateway. A namespace has a share of them, as of other budgets."""
 
 WEBHOOKS_FLOOR = 2
-"""So many a namespace may have whatever the others do."""
+"""Concurrent deliveries that a namespace may always have."""
 
 WEBHOOK_ROOM_SECONDS = 60.0
-"""For which one waits for memory; then it counts as tried."""
+"""Seconds for which a delivery waits for memory. Then the attempt has failed."""
 
 WEBHOOK_OVERHEAD = 4 << 10
-"""Bytes of one besides its content."""
+"""Bytes of memory of one delivery besides its content."""
 
 ID_HEADER = "webhook-id"
-"""Alike when the same end of a job is told again (standardwebhooks.com)."""
+"""The header with an ID that is the same when the same end of a job is delivered again (standardwebhooks.com)."""
 
 
 class Webhooks:
-    """Use it as an async context manager; what is not delivered when it ends is due at once for other gateways.
+    """Delivers webhooks. Use it as an async context manager; undelivered ones are due at once for other gateways then.
 
-    `answers` bounds what is in memory; `share` tells a namespace's part of MAX_WEBHOOKS.
+    Args:
+        answers: the budget for the content in memory.
+        share: a namespace's part of MAX_WEBHOOKS.
+        pause: seconds between two attempts.
     """
 
     def __init__(
@@ -100,8 +103,10 @@ class Webhooks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def drain(self) -> None:
-        """Claim nothing more, and wait until what is being delivered is done with. What no other gateway will deliver
-        is delivered before, as far as it is due."""
+        """Claim no more deliveries, and wait for those in progress.
+
+        Where no other gateway would deliver them, the due ones are delivered first.
+        """
         while self._tasks and not self._store.outlives_gateway:
             await asyncio.wait(self._tasks)
         self._draining = True
@@ -109,7 +114,7 @@ class Webhooks:
             await asyncio.wait(self._tasks)
 
     def _wake(self, key: EndpointKey) -> None:
-        """Have one more task deliver the webhooks of an endpoint, as soon as its namespace has a place for it."""
+        """Start one more task that delivers the webhooks of an endpoint, as soon as its namespace has room for one."""
         if self._draining or self._at_once[key] >= CONCURRENT_WEBHOOKS:
             return
         if not self._places.take(key[0]):
@@ -129,7 +134,7 @@ class Webhooks:
         self._wake_passed_over()
 
     def _wake_passed_over(self) -> None:
-        """Have a namespace that has a place for it now deliver the webhooks of its next endpoint."""
+        """Start a task for the next endpoint of a namespace that has room again."""
         for namespace, keys in self._passed_over.items():
             if self._places.has_room(namespace, 1):
                 key = next(iter(keys))
@@ -140,7 +145,7 @@ class Webhooks:
                 return
 
     async def _deliver_due(self, key: EndpointKey) -> None:
-        """Deliver an endpoint's webhooks, one after the other, until none is due."""
+        """Deliver the webhooks of an endpoint one after the other until none is due."""
         TENANT.set(key[0])
         try:
             while not self._draining:
@@ -151,7 +156,7 @@ class Webhooks:
                     self._wake(key)
                 await self._deliver(delivery)
         except Unavailable:
-            return  # the store says again that some are due
+            return  # the store notifies again that some are due
         except Exception:
             logger.exception("delivering webhooks of %s/%s", *key)
 
@@ -159,16 +164,17 @@ class Webhooks:
         try:
             trouble = await self._try(delivery)
         except asyncio.CancelledError:
-            with suppress(Unavailable):  # it is due then when its claim is over
+            with suppress(Unavailable):  # it is due again when its claim expires
                 await self._store.postpone_delivery(delivery, 0, tried=False)
             raise
         except Exception as error:
             logger.exception("the webhook of job %s", delivery.job.id)
             trouble = repr(error)
-        await retry_until_available(partial(self._settle, delivery, trouble))
+        await retry_until_available(partial(self._end_attempt, delivery, trouble))
 
-    async def _settle(self, delivery: Delivery, trouble: str) -> None:
-        """Have a delivery tried again where that may help. `trouble` is "" where it was delivered."""
+    async def _end_attempt(self, delivery: Delivery, trouble: str) -> None:
+        """End a delivery, or make it due again where another attempt is left. `trouble` is "" where it was
+        delivered."""
         if trouble and self._closing:
             await self._store.postpone_delivery(delivery, 0, tried=False)
         elif trouble and delivery.tries + 1 < WEBHOOK_ATTEMPTS:
@@ -181,16 +187,16 @@ class Webhooks:
                 logger.warning("the webhook of job %s was not delivered: %s", delivery.job.id, trouble)
 
     async def _try(self, delivery: Delivery) -> str:
-        """What is wrong; "" where it was delivered."""
+        """Try to deliver. Returns what is wrong, "" where it was delivered."""
         job = delivery.job
-        with Reservation(self._answers, job.endpoint[0]) as kept:
-            if not await kept.grow(WEBHOOK_OVERHEAD + job.output_size, WEBHOOK_ROOM_SECONDS):
+        with Reservation(self._answers, job.endpoint[0]) as reserved:
+            if not await reserved.grow(WEBHOOK_OVERHEAD + job.output_size, WEBHOOK_ROOM_SECONDS):
                 return "there was no memory for it (kept_bytes)"
             content = await self._read(delivery)
             return await self._post(job, content) if content else "its result is gone"
 
     async def _read(self, delivery: Delivery) -> bytes:
-        """What is told of a job. Of large outputs each namespace reads one at a time. b"" where it is gone."""
+        """Render the content about a job; b"" where it is gone. Each namespace reads one large output at a time."""
         job = delivery.job
         if job.output_size <= UNCOUNTED_BYTES:
             return render(describe_job(job)) if job.state.final else b""
@@ -200,7 +206,7 @@ class Webhooks:
                 return render(describe_job(whole)) if whole else b""
 
     async def _post(self, job: Job, content: bytes) -> str:
-        """What is wrong; "" where it was answered with 200."""
+        """POST the content. Returns what is wrong, "" where the receiver answered 200."""
         ended = round((job.finished or 0) * 1000)
         headers = {"Content-Type": "application/json", ID_HEADER: f"{job.id}-{ended}"}
         try:

@@ -1,1 +1,1 @@
-"""The way of a request: from the connection of a client to a pod and back."""
+"""The path of a request: from a client's connection to a pod, and of the answer back."""

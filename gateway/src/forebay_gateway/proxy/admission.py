@@ -1,8 +1,8 @@
-"""What is decided of a request by its head."""
+"""The decision about a request from its head alone, before its body is read. The handler makes it."""
 
 from dataclasses import dataclass
 
-from forebay_gateway.http.job_operations import asked_operation
+from forebay_gateway.http.job_operations import named_operation
 from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import WEB_SOCKETS, Path, read_path
 from forebay_kube.endpoint_key import EndpointKey
@@ -12,14 +12,14 @@ from forebay_protocol.routes import dialect_of
 
 @dataclass(frozen=True)
 class Admission:
-    """Of a request that may come in.
+    """An admitted request.
 
     Attributes:
-        key: the endpoint; None where the body's model tells it, or where all are asked about.
-        authorized: in that case, the endpoints that may be meant.
-        request_id: the client's, or one that it is given.
-        streams_body: its body is read while it comes.
-        known: it has shown a valid key, or its endpoint asks for none; health checks and preflights have not.
+        key: the endpoint; None where the body's model names it, or where the request concerns all endpoints.
+        authorized: where `key` is None, the endpoints that the request may concern.
+        request_id: the client's ID, or a generated one.
+        streams_body: whether the body is processed while it arrives.
+        known: whether it has a valid key, or its endpoint needs none. False for health checks and preflights.
     """
 
     head: Head
@@ -32,7 +32,7 @@ class Admission:
 
     @property
     def tenant(self) -> str:
-        """The namespace on whose account it goes until its model is known; "" where that may be any."""
+        """The namespace that the request counts for until its model is known; "" where it may be any."""
         if self.key:
             return self.key[0]
         return min(self.authorized)[0] if self.authorized and self.head.key else ""
@@ -43,15 +43,15 @@ class Admission:
 
     @property
     def api(self) -> ApiDialect:
-        """Whose errors the client knows."""
+        """The API whose errors the client understands."""
         return self.path.api
 
 
 def api_of(head: Head | None, *, shared: bool) -> ApiDialect:
-    """Whose errors a client knows that was not admitted."""
+    """The API whose errors a client understands whose request was not admitted."""
     if head is None:
         return ApiDialect.OPENAI
     path = read_path(head.method, head.target, shared=shared)
-    if path is None and shared and asked_operation(head.path):
+    if path is None and shared and named_operation(head.path):
         return ApiDialect.RUNPOD
     return path.api if path else dialect_of(head.path)

@@ -1,4 +1,4 @@
-"""One client: one request, one answer, then the end. Limits and time-outs are here; the handler decides the answer."""
+"""The connection of a client: one request, one answer, then the end, within limits. The handler decides the answer."""
 
 import asyncio
 import logging
@@ -41,24 +41,23 @@ from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiError
 logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 5.0
-"""How long the rest of a request that was refused is still read: a client that writes before it reads would else see
-its connection reset in place of the answer."""
+"""Seconds for which a refused request is still read. A client that first writes would else see a connection reset."""
 
 SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
-"""Why nothing is read from the other side."""
+"""Reasons to pause the reading from the other side."""
 
 
 class ClientConnection(asyncio.Protocol):
-    """One client.
+    """The connection of one client.
 
     Args:
-        port: the endpoint whose port it is; None on the shared one.
-        budgets: what clients share.
-        connections: holds this one as long as it lives.
-        body_limit: how much a request with this head may have in its body.
-        admit: decides by the head alone, before the body is read. Raises Refused.
-        peek: looks which model the beginning of a body names whose key opens nothing; whether it names one.
-        serve: answers a request that is complete, or whose body is read while it comes. Raises Refused.
+        port: the endpoint whose own port it is; None on the shared port.
+        budgets: the budgets that all clients share.
+        connections: the open connections. It adds and removes itself.
+        body_limit: returns the limit of the body for a head.
+        admit: decides from the head alone, before the body is read. Raises Refused.
+        peek: looks for the model in the beginning of a body whose key is unknown. Returns whether it found one.
+        serve: answers a complete request, or one whose body is processed while it arrives. Raises Refused.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class ClientConnection(asyncio.Protocol):
         self._unsent: Reservation | None = None
         self._quota = ConnectionQuota(budgets)
         self.tenant = ""
-        """The namespace on whose account the request goes, or where it comes from while no namespace is known."""
+        """The namespace that the request counts for, or the client's address while no namespace is known."""
         self._source = ""
         self._state = ConnectionState.READING
         self._slow = False
@@ -115,7 +114,7 @@ class ClientConnection(asyncio.Protocol):
         source = str((self._transport.get_extra_info("peername") or ("::",))[0])
         if len(self._connections) > self._limits.connections or not self._quota.take_unknown(source):
             self.fail(errors.BUSY)
-            self._transport.close()  # without a look at what comes
+            self._transport.close()  # without reading anything
         else:
             self._source = source
             self._loop.call_soon(self._take_turn)  # once the transport has begun to read
@@ -131,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
             ANSWERS.labels("left").inc()
             self._task.cancel()
         self.drop_body()
-        self._keep_unsent(0)
+        self._reserve_unsent(0)
         self._quota.release()
 
     def data_received(self, data: bytes) -> None:
@@ -151,31 +150,31 @@ class ClientConnection(asyncio.Protocol):
             self._peek(data)
 
     def _peek(self, data: bytes | bytearray) -> None:
-        """Look for the model in the beginning of a body whose key opens nothing."""
+        """Look for the model in the beginning of a body whose key is unknown."""
         if self._peeked is not None:
             self._peeked += data[: PEEKED_BYTES - len(self._peeked)]
             if self._peek_model(self._peeked) or len(self._peeked) == PEEKED_BYTES:
                 self._peeked = None
 
     def pause_writing(self) -> None:
-        """What is written and not taken counts, until it is."""
+        """Count the bytes that the client has not taken yet, until it has."""
         self._slow = True
         self._taken.clear()
         self._writing.begin()
         if self._upstream:
             self._upstream.reader.pause(SLOW_CLIENT)
-        if not self._keep_unsent(self._transport.get_write_buffer_size() + 4 * SOCKET_BUFFER):
+        if not self._reserve_unsent(self._transport.get_write_buffer_size() + 4 * SOCKET_BUFFER):
             self._transport.abort()
 
     def resume_writing(self) -> None:
         self._slow = False
         self._taken.set()
-        self._keep_unsent(0)
+        self._reserve_unsent(0)
         if self._upstream:
             self._upstream.reader.release(SLOW_CLIENT)
 
     def pause_reading(self) -> None:
-        """Called while the pod takes nothing more of a web socket's or of a long body's bytes."""
+        """Stop reading from the client while the pod takes no more bytes of a web socket or of a long body."""
         self._reading.pause(SLOW_POD)
 
     def resume_reading(self) -> None:
@@ -186,11 +185,11 @@ class ClientConnection(asyncio.Protocol):
         self.wait_for_turn(partial(self._reading.release, WAITS_FOR_TURN))
 
     def wait_for_turn(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when it is the turn of this client's tenant to have another large read."""
+        """Call `callback` when this client's tenant may have another large read."""
         self._budgets.scheduler.wait(self.tenant or self._source, callback)
 
     def attach(self, upstream: Upstream) -> None:
-        """From now on `upstream` writes the answer. The body counts until the pod has taken it."""
+        """Let `upstream` write the answer from now on. The body counts until the pod has taken it."""
         self._upstream = upstream
         self._state = ConnectionState.RELAYING_IN_STREAM if self.streams else ConnectionState.RELAYING
         upstream.taken.add_done_callback(lambda _: self.drop_body())
@@ -198,17 +197,17 @@ class ClientConnection(asyncio.Protocol):
             upstream.reader.pause(SLOW_CLIENT)
 
     def release(self) -> None:
-        """The pod went away without a byte of an answer: the gateway may tell of it."""
+        """Let the gateway write the answer again: the pod went away without a byte of an answer."""
         self._upstream = None
         self._state = ConnectionState.STREAMING if self.streams else ConnectionState.WAITING
 
     @property
     def streams(self) -> bool:
-        """Whether the client has got the head of a stream from the gateway."""
+        """Whether the client has received the head of a stream from the gateway."""
         return self._state in (ConnectionState.STREAMING, ConnectionState.RELAYING_IN_STREAM)
 
     def comment(self, text: str) -> None:
-        """Tell a client that waits for a stream how far things are; its parser passes it over. The first begins it."""
+        """Write the progress as a comment (server-sent events) to a waiting client. The first one begins the stream."""
         head = b""
         if not self.streams:
             self._state = ConnectionState.STREAMING
@@ -217,11 +216,11 @@ class ClientConnection(asyncio.Protocol):
         self.write(head + chunk(f": {text}\n\n".encode()))
 
     def answer(self, status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Answer the request whole, with JSON."""
+        """Answer the request completely, with JSON."""
         bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
         headers = ((request_id.HEADER, self._request_id), *headers)
         head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
-        if len(body) > UNCOUNTED_BYTES and not self._keep_unsent(len(body)):
+        if len(body) > UNCOUNTED_BYTES and not self._reserve_unsent(len(body)):
             self.fail(errors.TOO_MANY)
             return
         ANSWERS.labels(str(status)).inc()
@@ -232,7 +231,7 @@ class ClientConnection(asyncio.Protocol):
         self.end()
 
     async def answer_in_pieces(self, content_type: str, size: int, pieces: AsyncGenerator[bytes, None]) -> None:
-        """Answer with so many bytes, a piece when the client has taken those before. Only the first may be refused."""
+        """Answer with `size` bytes, piece by piece as the client takes them. Only the first piece may raise Refused."""
         async with aclosing(pieces):
             piece = await anext(pieces, b"")
             bodiless = self._reader.head is not None and self._reader.head.method == "HEAD"
@@ -248,7 +247,7 @@ class ClientConnection(asyncio.Protocol):
         self.end()
 
     def fail(self, error: ApiError) -> None:
-        """Tell the error, in the way that is still possible."""
+        """Report the error, in the way that is still possible."""
         api = self._admission.api if self._admission else api_of(self._reader.head, shared=self._port is None)
         self.drop_body()
         if self._transport.is_closing():
@@ -263,7 +262,8 @@ class ClientConnection(asyncio.Protocol):
             self.answer(error.status, error.content(api), error.headers)
 
     def end(self) -> None:
-        """Close once everything is written, and, where the request was not read whole, the client has seen it."""
+        """Close once everything is written. Where the request was not read completely, the client first gets time to
+        read."""
         self._timer.cancel()
         if self._stream:
             self._stream.close()
@@ -275,32 +275,32 @@ class ClientConnection(asyncio.Protocol):
             self._timer = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
 
     def detach(self, error: Exception | None) -> None:
-        """The pod's answer is over, by an error or as it should be."""
+        """End the connection after the pod's answer, which ended with an error or normally (None)."""
         if error:
             self._transport.abort()
         else:
             self.end()
 
     def take_body(self) -> bytearray:
-        """The request's body, which is the caller's alone from now on, so that it can go as soon as it is written."""
+        """Hand the request's body over to the caller, so that its memory is free as soon as it is written."""
         return self._reader.take_body()
 
     def body_to_read(self) -> bytearray | BodyStream:
-        """The request's body: whole, or as a stream where it is read while it comes."""
+        """The request's body: complete, or as a stream where it is processed while it arrives."""
         return self._stream or self.take_body()
 
     def drop_body(self) -> None:
-        """The request's body is kept no longer."""
+        """Free the request's body."""
         if self._body:
             self._body.resize(0)
         self._reader.body = bytearray()
 
-    def _keep_unsent(self, size: int) -> bool:
-        """Whether so many bytes may wait for the client to take them; if so they count from now on."""
+    def _reserve_unsent(self, size: int) -> bool:
+        """Reserve `size` bytes that wait for the client. Returns whether there is room for them."""
         return self._unsent is None or self._unsent.resize(size)
 
     def _admit(self, head: Head) -> Admission:
-        """What is decided by the head. The connection is its tenant's from now on. Raises Refused."""
+        """Decide from the head. The connection counts for its tenant from now on. Raises Refused."""
         admission = self._admit_request(self._port, head)
         self.tenant = admission.tenant or self._source
         self._body = Reservation(self._budgets.bodies, self.tenant)
@@ -310,23 +310,23 @@ class ClientConnection(asyncio.Protocol):
         return admission
 
     def charge(self, namespace: str) -> None:
-        """The request goes on the account of this namespace from now on. Raises Refused where that has no room."""
+        """Count the request for this namespace from now on. Raises Refused where the namespace has no room."""
         if self.tenant == namespace:
             return
         if not self._quota.move(namespace):
             raise Refused(errors.BUSY)
         self.tenant = namespace
-        for kept in (self._body, self._unsent):
-            if kept and not kept.move(namespace):
+        for reservation in (self._body, self._unsent):
+            if reservation and not reservation.move(namespace):
                 raise Refused(errors.TOO_MANY)
 
     async def ended(self) -> None:
-        """Wait until the request is answered, in whatever way."""
+        """Wait until the request is answered, with or without success."""
         if self._task:
             await asyncio.wait({self._task})
 
     def cancel(self) -> None:
-        """End at once: the process stops."""
+        """End the request at once, because the process stops."""
         if self._task:
             self._task.cancel()
         if self.busy or self._reader.began:
@@ -335,7 +335,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once, whatever the client has not taken yet."""
+        """Close at once. Bytes that the client has not taken yet are lost."""
         self._transport.abort()
 
     @property
@@ -376,7 +376,7 @@ class ClientConnection(asyncio.Protocol):
             self._task = self._loop.create_task(self._serve(self._admission))
 
     def _refuse(self, refused: Refused) -> None:
-        """The request cannot be taken. What reads its body meanwhile ends first, and tells so."""
+        """Refuse the request. Where a task reads its body, that task gets the error first and reports it."""
         if self._stream and self.busy:
             self._state = ConnectionState.WAITING
             self._stream.fail(refused)

@@ -1,10 +1,10 @@
-"""Where a connection counts: with others of its address until it has shown a key, then with those of its tenant."""
+"""Counts a connection for its address until it has shown a valid key, then for its tenant."""
 
 from forebay_gateway.fairness.budgets import Budgets
 
 
 class ConnectionQuota:
-    """Of one connection."""
+    """The quota that one connection uses."""
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
@@ -12,14 +12,14 @@ class ConnectionQuota:
         self._tenant: str | None = None
 
     def take_unknown(self, source: str) -> bool:
-        """Whether one more from this address may come in; if so it counts from now on."""
+        """Count the connection for its address. Returns whether there is room."""
         if not self._budgets.unknown.take(source):
             return False
         self._source = source
         return True
 
     def take_known(self, tenant: str) -> bool:
-        """Whether it may count as the tenant's; if so it does from now on, and nowhere else."""
+        """Count the connection for the tenant only. Returns whether there is room."""
         if not self._budgets.known.take(tenant):
             return False
         self.release()
@@ -27,11 +27,11 @@ class ConnectionQuota:
         return True
 
     def move(self, tenant: str) -> bool:
-        """Whether it may count as another tenant's, where it counts as one's."""
+        """Count the connection for another tenant, if it counts for one. Returns whether there is room."""
         return self._tenant is None or self.take_known(tenant)
 
     def release(self) -> None:
-        """It counts no more where it did."""
+        """Stop counting the connection."""
         if self._source:
             self._budgets.unknown.give(self._source)
             self._source = ""

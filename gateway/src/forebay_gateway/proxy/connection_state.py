@@ -4,17 +4,17 @@ from enum import Enum, auto
 
 
 class ConnectionState(Enum):
-    """How far the answer to a request is."""
+    """The state of the answer to a request."""
 
     READING = auto()
     """The request is coming in."""
     WAITING = auto()
-    """The request is complete. Nothing of an answer is written."""
+    """The request is complete. No byte of an answer is written."""
     STREAMING = auto()
-    """The client waits for a stream: it has got the head of one, and comments."""
+    """The client waits for a stream. It has received the head of one, and comments."""
     RELAYING = auto()
     """A pod writes the answer."""
     RELAYING_IN_STREAM = auto()
-    """A pod writes the answer behind the head of a stream, which the client has got before."""
+    """A pod writes the answer after the head of a stream, which the client has received before."""
     ANSWERED = auto()
     """The gateway has written the answer."""

@@ -1,4 +1,7 @@
-"""What becomes of a request: the key first, then the endpoint, then an answer of our own, a pod, or the wait for it."""
+"""Handles a request: checks the key, finds the endpoint, and then answers itself or relays to a pod.
+
+Where no pod is ready, the request waits (activator). Client connections call it.
+"""
 
 import errno
 import time
@@ -17,9 +20,9 @@ from forebay_gateway.endpoints.key_refresh import KeyRefreshRequests, peek_model
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http import errors
-from forebay_gateway.http.body import Fields, read_fields, read_query
+from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
-from forebay_gateway.http.job_operations import asked_operation
+from forebay_gateway.http.job_operations import named_operation
 from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
 from forebay_gateway.http.parser import BodyLimit
 from forebay_gateway.http.routes import Path, RouteKind, is_upload, read_path
@@ -37,25 +40,25 @@ from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, body_
 from forebay_protocol.request_id import choose_id
 from forebay_protocol.routes import OWN_URLS, SHARED_URLS, not_found
 
-LONGEST_FORM = 64 << 10
-"""Bytes of the form around a file: more than its 16 parts of 2 KiB headers and 512 bytes."""
+MAX_FORM_OVERHEAD = 64 << 10
+"""Bytes of the form around a file: more than 16 parts of 2 KiB headers and 512 bytes."""
 
-LONGEST_FOR_AFFINITY = 4 << 20
-"""Bytes of a body that is read just to find its conversation: 10 ms of CPU."""
+MAX_AFFINITY_BODY_BYTES = 4 << 20
+"""Bytes of a body that is parsed only to find its conversation: 10 ms of CPU."""
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""What the system says where this process or machine has too many connections."""
+"""Errors of the system where this process or machine has too many connections."""
 
 COMMENTS = b"x-forebay-comments"
-"""A request whose header of this name says `none` gets no comments while it waits."""
+"""A request with the value `none` in this header gets no comments while it waits."""
 
 NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})
-"""As in forebay_server's routes, where /v1/completions takes the model that is served."""
+"""Paths that need a model, as in forebay_server's routes. /v1/completions uses the served model by default."""
 
 
 @dataclass
 class RequestHandler:
-    """Decides about every request of this process."""
+    """Handles all requests of this process."""
 
     directory: Directory
     keys: KeyAuthorizer
@@ -71,15 +74,15 @@ class RequestHandler:
         self._body_limit = BodyLimit(self.limits.body_bytes, body_too_large(self.limits.body_bytes))
 
     def attach_jobs(self, jobs: JobServices) -> None:
-        """Answer requests of the job and batch APIs by these from now on."""
+        """Use these services for the job and batch APIs from now on."""
         self.jobs = jobs
 
     def drain(self) -> None:
-        """Refuse new requests with 503: the gateway shuts down."""
+        """Refuse new requests with 503, because the gateway shuts down."""
         self.draining = True
 
     def admit(self, port: EndpointKey | None, head: Head) -> Admission:
-        """By the head alone. The key is asked for before anything is told. Raises Refused."""
+        """Decide from the head alone. The key is checked before any other error is reported. Raises Refused."""
         if self.draining:
             raise Refused(errors.DRAINING)
         own = port is not None
@@ -96,7 +99,7 @@ class RequestHandler:
             authorized = self._authorized_endpoints(head)
         else:
             port, authorized = self._find_endpoint(unquote(path.endpoint), head), frozenset()
-        if path is None and not own and (operation := asked_operation(head.path)):
+        if path is None and not own and (operation := named_operation(head.path)):
             raise Refused(errors.bad_operation(head.method, head.path, operation))
         if path is None:
             raise Refused(not_found(head.method, head.path, OWN_URLS if own else SHARED_URLS))
@@ -114,13 +117,13 @@ class RequestHandler:
         return self.jobs is not None and self.jobs.batches.has_bucket
 
     def body_limit(self, port: EndpointKey | None, head: Head) -> BodyLimit:
-        """How much a request may have in its body."""
+        """The limit of a request's body."""
         if not is_upload(head.method, head.target, shared=port is None):
             return self._body_limit
-        most, most_of_file = self.limits.body_bytes, self.limits.file_bytes
+        max_bytes, max_file_bytes = self.limits.body_bytes, self.limits.file_bytes
         if self._has_bucket:
-            return BodyLimit(most_of_file + LONGEST_FORM, errors.file_too_large(most_of_file))
-        return BodyLimit(most, errors.file_too_large_for_store(most, most_of_file))
+            return BodyLimit(max_file_bytes + MAX_FORM_OVERHEAD, errors.file_too_large(max_file_bytes))
+        return BodyLimit(max_bytes, errors.file_too_large_for_store(max_bytes, max_file_bytes))
 
     def _authorize(self, key: EndpointKey, head: Head) -> None:
         if key in self.directory.open():
@@ -132,9 +135,11 @@ class RequestHandler:
             raise Refused(WRONG_KEY)
 
     def _authorized_endpoints(self, head: Head) -> frozenset[EndpointKey]:
-        """The endpoints that may be meant by a request that names none: with a key those that it opens, without one
-        those that ask for none. So nobody can have others' requests sent to an endpoint of his, or make them
-        ambiguous."""
+        """The endpoints that a request without an endpoint in its URL may use. Raises Refused where there is none.
+
+        With a key these are the endpoints that it opens, without one those that need no key. So an endpoint of one
+        tenant can neither receive the requests of others nor make them ambiguous.
+        """
         authorized = self.keys.endpoints_for(head.key) if head.key else self.directory.open()
         if head.key:
             self.key_refreshes.note(authorized)
@@ -143,7 +148,10 @@ class RequestHandler:
         return authorized
 
     def _find_endpoint(self, name: str, head: Head) -> EndpointKey:
-        """The endpoint with an id. Who has no key that opens anything does not learn which there are."""
+        """Look up an endpoint by ID. Raises Refused.
+
+        A caller without a valid key gets 401, not 404, so that IDs cannot be probed.
+        """
         endpoint = self.directory.find(name)
         if endpoint and head.key:
             self.key_refreshes.note([endpoint.key])
@@ -156,8 +164,10 @@ class RequestHandler:
         raise Refused(errors.no_endpoint(name))
 
     def peek(self, body: bytes | bytearray) -> bool:
-        """Look which model the beginning of a body names whose key opens nothing: the operator may not have seen that
-        key yet. Whether it names one."""
+        """Look for the model in the beginning of a body whose key is unknown. Returns whether it names one.
+
+        The operator may not have read that key yet, so the Secrets of the model's endpoints are to be read again.
+        """
         model = peek_model(body)
         if model:
             self.key_refreshes.note(self.directory.serving(model))
@@ -192,19 +202,19 @@ class RequestHandler:
             pass
 
     def _answer(self, client: ClientConnection, admission: Admission) -> bool:
-        """Answer what the gateway can answer by itself; whether it did."""
+        """Answer the request where the gateway can do so itself. Returns whether it did."""
         key, path, head = admission.key, admission.path, admission.head
         ready = key is not None and bool(self.balancer.usable(self.directory.ready(key)))
         if path.kind is RouteKind.PROBE:
             endpoint = self.directory.endpoint(key) if key else None
             status = local_answers.health(endpoint, ready=ready or key is None, ping=path.canonical == "/ping")
             client.answer(status, None)
-        elif head.is_preflight:  # the same for an endpoint that is there and one that is not
-            asked = head.get(b"access-control-request-headers")
-            client.answer(200, None, (*local_answers.PREFLIGHT, ("access-control-allow-headers", asked)))
+        elif head.is_preflight:  # the same answer for existing and missing endpoints
+            requested_headers = head.get(b"access-control-request-headers")
+            client.answer(200, None, (*local_answers.PREFLIGHT, ("access-control-allow-headers", requested_headers)))
         elif path.kind is RouteKind.MODELS and not ready:
-            meant = [key] if key else sorted(admission.authorized)
-            endpoints = [found for each in meant if (found := self.directory.endpoint(each))]
+            keys = [key] if key else sorted(admission.authorized)
+            endpoints = [endpoint for each in keys if (endpoint := self.directory.endpoint(each))]
             name = unquote(path.canonical.removeprefix("/v1/models").removeprefix("/"))
             if not name:
                 client.answer(200, local_answers.list_models(endpoints, self.directory))
@@ -219,7 +229,7 @@ class RequestHandler:
     async def _answer_job(
         self, client: ClientConnection, admission: Admission, key: EndpointKey, body: bytes | bytearray
     ) -> bool:
-        """Answer a request of the job API; not /runsync where jobs are off, which a pod answers by itself."""
+        """Answer a request of the job API. Returns False for /runsync while jobs are off: a pod answers it then."""
         head = admission.head
         operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
         if self.jobs is None:
@@ -227,12 +237,12 @@ class RequestHandler:
                 return False
             raise Refused(errors.NO_JOBS)
         query = head.target.partition(b"?")[2].decode("latin-1")
-        asked = JobApiCall(key, head.method, operation, job_id, query, self._key_for(key, head), body)
-        client.answer(200, await self.jobs.api.answer(asked))
+        call = JobApiCall(key, head.method, operation, job_id, query, self._key_for(key, head), body)
+        client.answer(200, await self.jobs.api.answer(call))
         return True
 
     def _key_for(self, key: EndpointKey, head: Head) -> str:
-        """The API key that is kept for an endpoint's pods; "" where they ask for none."""
+        """The API key to store for an endpoint's pods; "" where they need none."""
         return "" if key in self.directory.open() else head.key
 
     async def _answer_batches(self, client: ClientConnection, admission: Admission) -> None:
@@ -244,17 +254,17 @@ class RequestHandler:
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
         method = "GET" if head.method == "HEAD" else head.method
         query = head.target.partition(b"?")[2].decode("latin-1")
-        asked = batches.BatchApiCall(
+        call = batches.BatchApiCall(
             key, method, parts, query, head.get(b"content-type"), self._key_for(key, head), client.body_to_read()
         )
-        answer = await self.jobs.batches.answer(asked)
+        answer = await self.jobs.batches.answer(call)
         if answer.pieces is None:
             client.answer(200, answer.content, (("content-type", answer.content_type),))
         else:
             await client.answer_in_pieces(answer.content_type, answer.size, answer.pieces)
 
-    async def _read(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> Fields:
-        """What a body says that has to make sense before anything is started for it. Raises Refused."""
+    async def _read(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> BodyFields:
+        """Read the fields of a body that must be valid before a pod is started for it. Raises Refused."""
         if admission.web_socket:
             fields = read_query(admission.head.target)
         else:
@@ -277,15 +287,15 @@ class RequestHandler:
 
     def _by_model(self, model: str, admission: Admission) -> EndpointKey:
         endpoints = [self.directory.endpoint(key) for key in admission.authorized]
-        found = [each.key for each in endpoints if each and model in each.models]
-        if len(found) > 1:
-            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in found]))
-        if found:
-            return found[0]
+        serving = [each.key for each in endpoints if each and model in each.models]
+        if len(serving) > 1:
+            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in serving]))
+        if serving:
+            return serving[0]
         raise Refused(errors.no_model(model) if admission.head.key else MISSING_KEY)
 
     async def _try(self, request: "_Request") -> bool:
-        """Send a request to a pod, after a wait where there is none; whether a pod took it. Raises Refused."""
+        """Relay a request to a pod, after a wait where none is ready. Returns whether a pod took it. Raises Refused."""
         ready: Sequence[Address] = self.balancer.usable(self.directory.ready(request.key))
         if not ready:
             ready = await self._hold(request)
@@ -304,7 +314,7 @@ class RequestHandler:
             try:
                 await connect(upstream, pod, self.limits.connect_seconds)
             except OSError as error:
-                if error.errno in OUT_OF_DESCRIPTORS:  # which says nothing of the pod
+                if error.errno in OUT_OF_DESCRIPTORS:  # not the pod's fault
                     raise Refused(errors.BUSY) from error
                 self.balancer.suspect(pod)
                 return False
@@ -315,14 +325,14 @@ class RequestHandler:
         return True
 
     def _check_worker(self, key: EndpointKey, worker: AskedWorker) -> None:
-        """Raise Refused where no pod but one will do, and that is not the endpoint's, or not any more."""
+        """Raise Refused where the request needs one particular pod, and the endpoint has no such pod."""
         if worker.strict:
             pods = [*self.directory.ready(key), *self.directory.unready(key)]
             if not worker.name or all(pod.name != worker.name for pod in pods):
-                raise Refused(worker_affinity.GONE)
+                raise Refused(worker_affinity.WORKER_GONE)
 
     async def _wait_for_worker(self, request: "_Request") -> Address:
-        """The pod that a request asks for, once it may be tried. Raises Refused."""
+        """Wait until the pod that a request asks for can be tried. Raises Refused."""
         deadline = request.began + self.limits.hold_seconds
         with self.directory.changes(request.key) as changed, self.activator.held(request.key):
             while True:
@@ -332,11 +342,11 @@ class RequestHandler:
                     return pod
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise Refused(worker_affinity.LATE)
+                    raise Refused(worker_affinity.WORKER_LATE)
                 await wait_for_event(changed, min(left, SUSPECT_SECONDS))
 
     async def _hold(self, request: "_Request") -> list[Address]:
-        """Wait for pods, unless the request could not be answered then either. Raises Refused."""
+        """Wait for pods. Raises Refused, at once where no pod could answer the request either."""
         key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
             raise Refused(errors.AT_ZERO)
@@ -347,37 +357,37 @@ class RequestHandler:
         if endpoint and fields.model and endpoint.all_models and fields.model not in endpoint.models:
             raise Refused(errors.no_model(fields.model))
         head = request.admission.head
-        streams = fields.stream and head.version == "1.1"  # HTTP/1.0 knows no chunks
+        streams = fields.stream and head.version == "1.1"  # HTTP/1.0 has no chunks
         streams = streams and head.get(COMMENTS).lower() != "none"
         return await self.activator.hold(key, request.began, comment=request.client.comment if streams else None)
 
 
 @dataclass
 class _Request:
-    """A complete request on its way to a pod."""
+    """A complete request for a pod."""
 
     client: ClientConnection
     admission: Admission
     key: EndpointKey
     body: bytes | bytearray
-    fields: Fields | None
+    fields: BodyFields | None
     began: float
     worker: AskedWorker = ANY_WORKER
 
     def render_head(self, *, keys: bool) -> bytes:
-        """The head as the pod gets it. `keys`: the pod checks the API key, so it gets it."""
+        """Render the head for the pod. `keys`: whether the pod checks the API key, and so gets it."""
         admission = self.admission
         head = replace_line(admission.head, REQUEST_ID, admission.request_id)
         size, web_socket = len(self.body), admission.web_socket
         return render_request(head, admission.path.target, size, web_socket=web_socket, keys=keys)
 
     def take_body(self) -> bytes | bytearray:
-        """The body, which is the caller's alone from now on."""
+        """Hand the body over to the caller."""
         body, self.body = self.body, b""
         return body
 
     def affinity(self, pods: int) -> bytes:
-        """What tells its conversation, where that matters."""
-        if self.fields is None and pods > 1 and 0 < len(self.body) <= LONGEST_FOR_AFFINITY:
+        """The digest of the request's conversation; b"" where it is unknown or there is only one pod."""
+        if self.fields is None and pods > 1 and 0 < len(self.body) <= MAX_AFFINITY_BODY_BYTES:
             self.fields = read_fields(self.admission.head.get(b"content-type"), self.body)
         return self.fields.affinity if self.fields else b""

@@ -1,4 +1,4 @@
-"""What the gateway answers by itself, of what it knows: models, health, ping, and a browser's question."""
+"""Answers that the gateway gives without a pod: models, health, ping, and CORS preflights. The handler calls it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,23 +11,25 @@ PREFLIGHT = (
     ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS"),
     ("access-control-max-age", "600"),
 )
-"""Every site may ask, and the headers that it asks for are allowed: the key decides."""
+"""Headers for a CORS preflight. Every site and every header is allowed, because the key protects the API."""
 
 
 def list_models(endpoints: Iterable[Endpoint], directory: Directory) -> dict[str, Any]:
-    """The models of endpoints, in OpenAI's form, with the endpoint's id and its state (the reason of Ready) beside."""
+    """The models of endpoints in OpenAI's form, with the endpoint's ID and its state (the reason of Ready)."""
     return {"object": "list", "data": [model for each in endpoints for model in _models(each, directory)]}
 
 
 def find_model(name: str, endpoints: Iterable[Endpoint], directory: Directory) -> dict[str, Any] | None:
-    """One of them, by its name."""
-    found = (model for each in endpoints for model in _models(each, directory) if model["id"] == name)
-    return next(found, None)
+    """One model by its name, in the same form; None where no endpoint serves it."""
+    models = (model for each in endpoints for model in _models(each, directory) if model["id"] == name)
+    return next(models, None)
 
 
 def health(endpoint: Endpoint | None, *, ready: bool, ping: bool) -> int:
-    """The status that tells a load balancer how an endpoint is: 200, 204 for one that would have to start (which ping
-    tells apart), 503 for one that cannot serve."""
+    """The HTTP status of a health check: 200 for a ready endpoint, 503 for one that cannot serve.
+
+    An endpoint that would have to start gets 204 from /ping, and 200 from the other checks.
+    """
     if ready:
         return 200
     if endpoint is None or endpoint.off or endpoint.failed:

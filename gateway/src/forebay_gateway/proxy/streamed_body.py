@@ -1,4 +1,7 @@
-"""A body that goes on while it comes: it counts, has a time of its own, and its client waits for who reads it."""
+"""A body that is processed while it arrives: it has a memory budget and a time limit, and it slows its client down.
+
+The client connection feeds it; the upload reads it.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -11,18 +14,24 @@ from forebay_gateway.http.errors import Refused
 from forebay_protocol.errors import SLOW_BODY
 
 STREAMED_BYTES = 20 << 20
-"""Bytes that count for it at most: two parts of a file, and what waits for them."""
+"""Bytes that are reserved for it at most: two parts of a file, and the bytes that wait for them."""
 
 STREAMED_STEP_BYTES = 8 << 20
-"""Bytes that must come in the time that a body may take."""
+"""Bytes that must arrive within the time limit of a body."""
 
 SLOW_STORE = "slow store"
-"""Why nothing is read from the client."""
+"""The reason to pause the reading from the client."""
 
 
 class StreamedBody(BodyStream):
-    """`seconds` is the time for each step; `refuse` is called where the client does not keep it. Time in which the
-    client waits does not count."""
+    """A body stream with a budget and a time limit.
+
+    Args:
+        reading: the reading of the client's connection.
+        reserved: the memory budget.
+        seconds: the time for each step of STREAMED_STEP_BYTES. Time in which the client is paused does not count.
+        refuse: is called where the client exceeds the time.
+    """
 
     def __init__(
         self, reading: Reader, reserved: Reservation, seconds: float, refuse: Callable[[Refused], None]
@@ -37,7 +46,7 @@ class StreamedBody(BodyStream):
         self._begin_step()
 
     def take(self, data: bytes | bytearray, *, complete: bool) -> None:
-        """More of it has come, or all. Raises Refused where there is no room for it."""
+        """Add bytes that have arrived. Raises Refused where there is no room for them."""
         step, self._size = self._size // STREAMED_STEP_BYTES, self._size + len(data)
         if not self._reserved.resize(min(self._size, STREAMED_BYTES)):
             raise Refused(errors.TOO_MANY)
@@ -49,7 +58,7 @@ class StreamedBody(BodyStream):
             self._begin_step()
 
     def close(self) -> None:
-        """The client need not send more; it is read all the same, so that it comes to read its answer."""
+        """Stop the time limit, and read on, so that the client finishes writing and reads its answer."""
         self._end_step()
         self._reading.release(SLOW_STORE)
 

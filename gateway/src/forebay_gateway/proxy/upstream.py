@@ -1,8 +1,7 @@
-"""The way of a request's bytes to a pod and of the answer's bytes back, which nobody looks at.
+"""Copies a request's bytes to a pod and the answer's bytes back, without parsing more than the head of the answer.
 
-The pod is asked to close its connection after the answer, so the end of the answer is the end of the connection,
-whatever its form. A slow client stops the reading from the pod. A client that leaves ends the pod's connection, and
-with it the generation.
+The pod is told to close its connection after the answer, so the end of the connection is the end of the answer. A slow
+client pauses the reading from the pod. A client that disconnects ends the pod's connection, and so the generation.
 """
 
 import asyncio
@@ -26,40 +25,40 @@ from forebay_gateway.metrics import ANSWERS
 from forebay_protocol.errors import ApiDialect
 
 WAITS_FOR_TURN = "turn"
-"""Why nothing is read for a moment: others have theirs."""
+"""The reason to pause reading until the tenant's next turn."""
 
 HIGH_WATER = 64 << 10
-"""Bytes for a pod above which its client is not read from, until the pod has taken all of them."""
+"""Bytes that wait for a pod above which its client is paused, until the pod has taken all of them."""
 
-LONGEST_HEAD = 64 << 10
-"""Bytes of an answer's head, and of what informs of it before."""
+MAX_ANSWER_HEAD_BYTES = 64 << 10
+"""Bytes of an answer's head, with the informational heads (1xx) before it."""
 
-LONGEST_REPLY = 1 << 20
-"""Bytes of a pod's answer that is told as an event."""
+MAX_EVENT_ANSWER_BYTES = 1 << 20
+"""Bytes of a pod's answer that becomes one event of a stream."""
 
 
 _INFORMS = (b"http/1.1 1", b"http/1.0 1")
-"""How a head begins, in lower case, that only informs: the answer is still to come."""
+"""The beginning of an informational head (1xx), in lower case. The answer follows it."""
 
 END_OF_HEAD = b"\r\n\r\n"
-"""Of a head."""
+"""The bytes that end a head."""
 
 
 class AnswerState(Enum):
-    """How far the pod's answer is."""
+    """The state of the pod's answer."""
 
     AWAITING_HEAD = auto()
-    """Nothing has gone to the client."""
+    """The client has received nothing."""
     COLLECTING = auto()
-    """The head has come. What follows is kept until it is whole, and goes to the client as one event."""
+    """The head has arrived. The body is collected, and the client gets it as one event at the end."""
     RELAYING = auto()
-    """The head has gone to the client, and what comes now goes as it is."""
+    """The client has received the head. All further bytes go to the client unchanged."""
     SWITCHED = auto()
-    """The same, and the connection is a web socket now."""
+    """As RELAYING, and the connection is a web socket now."""
     COLLECTED = auto()
-    """What was kept has gone to the client as one event."""
+    """The client has received the collected answer as one event."""
     FAILED = auto()
-    """The answer is of no use: nothing more of it goes to the client."""
+    """The answer is invalid. The client gets no more of it."""
 
 
 class Sink(Protocol):
@@ -80,22 +79,22 @@ class Sink(Protocol):
     def detach(self, error: Exception | None) -> None: ...
 
 
-_PASSING = frozenset({AnswerState.RELAYING, AnswerState.SWITCHED})
+_RELAYING = frozenset({AnswerState.RELAYING, AnswerState.SWITCHED})
 _COLLECTING = frozenset({AnswerState.AWAITING_HEAD, AnswerState.COLLECTING})
 
 
 class Upstream(asyncio.Protocol):
     """A connection to a pod.
 
-    Only the head of the answer is looked at: it is to end the client's connection, since what the client sends after
-    it must not come to this pod, even where a proxy shares that connection between clients.
+    Only the head of the answer is parsed and changed: it must end the client's connection. Further bytes of the client
+    must not reach this pod, even where a proxy shares that connection between clients.
 
     Attributes:
-        web_socket: the request asks for one.
-        worker: the pod's name, for the head of the answer; "" where it is not known.
-        reader: what reads from the pod.
-        taken: done when the pod has taken the whole request, or went away.
-        ended: its result is the error or None, when it is over.
+        web_socket: whether the request asks for a web socket.
+        worker: the pod's name, for the head of the answer; "" where it is unknown.
+        reader: the reading from the pod.
+        taken: is done when the pod has taken the whole request, or has disconnected.
+        ended: is done when the connection is over. Its result is the error, or None.
     """
 
     def __init__(self, client: Sink, *, web_socket: bool = False, worker: str = "") -> None:
@@ -103,13 +102,13 @@ class Upstream(asyncio.Protocol):
         self._write = client.write
         self._state = AnswerState.AWAITING_HEAD
         self.answered = False
-        """Whether something of the answer went to the client."""
+        """Whether the client has received a byte of the answer."""
         self._web_socket = web_socket
         self._worker = worker
         self._write_seconds = 0.0
         self._watching: asyncio.TimerHandle | None = None
         self._left: socket.socket | None = None
-        """The pod's connection once more, while a large body is on its way there."""
+        """A second descriptor of the pod's connection, while a large body is being written."""
         self._head = b""
         self._informed = 0
         self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -136,11 +135,11 @@ class Upstream(asyncio.Protocol):
         """Send a request to the pod, and its answer to the client.
 
         Args:
-            body: may be freed by the caller from now on.
-            seconds: a pod that takes nothing of what is written to it for so long is left.
+            body: its memory is freed as soon as it is written.
+            seconds: the connection ends where the pod takes no bytes for this time.
 
         Raises:
-            Refused: nothing of an answer has gone to the client.
+            Refused: the pod gave no valid answer, and the client has received nothing.
         """
         try:
             self.send(head, body, seconds)
@@ -156,7 +155,7 @@ class Upstream(asyncio.Protocol):
         self._client.detach(error)
 
     def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
-        """Write the request. A pod that takes nothing of what is written to it for so many seconds is left."""
+        """Write the request. The connection ends where the pod takes no bytes for `seconds`."""
         self._write_seconds = seconds
         if len(body) > SOCKET_BUFFER:
             with suppress(OSError):  # without a descriptor to spare it goes on without
@@ -165,7 +164,7 @@ class Upstream(asyncio.Protocol):
         self._watch_writing()
 
     def _watch_writing(self, before: int = 0) -> None:
-        """`before`: what was left to write when this was called last; nothing is added meanwhile."""
+        """End the connection where the pod takes no bytes. `before`: the bytes that were left at the last check."""
         self._stop_watching()
         left = self.transport.get_write_buffer_size()
         if not left:
@@ -187,13 +186,13 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE_READ_BYTES:
             self._take_turn()
-        if self._state in _PASSING:
+        if self._state in _RELAYING:
             self._pass(data)
-        elif not self.ended.done():  # else it was under way when the answer failed
+        elif not self.ended.done():  # otherwise these bytes arrived after the answer had failed
             self._begin(data)
 
     def _begin(self, data: bytes) -> None:
-        """Take what may still be of the head."""
+        """Handle bytes that may belong to the head."""
         try:
             data = self._read_head(self._head + data)
         except ValueError:
@@ -204,10 +203,12 @@ class Upstream(asyncio.Protocol):
             self._pass(data)
 
     def _read_head(self, received: bytes) -> bytes:
-        """What of the answer's beginning may go to the client. Raises ValueError for no answer.
+        """Read the answer's head. Returns the bytes for the client, b"" while the head is incomplete.
 
-        Answers before the final one (1xx) go no further. The gateway has answered Expect itself, and a proxy may take
-        one for final and its connection for free (nginx 1.22 does, after HEAD).
+        Raises ValueError where it is not a valid answer.
+
+        Informational answers (1xx) are dropped. The gateway has answered Expect itself. A proxy may take such an answer
+        for the final one and reuse its connection (nginx 1.22 does, after HEAD).
         """
         self._head = b""
         while b"\r\n\r\n" in received:
@@ -222,7 +223,7 @@ class Upstream(asyncio.Protocol):
                 self._state = AnswerState.RELAYING
                 return end_connection(head, self._worker) + b"\r\n\r\n" + received
             self._informed += len(head)
-        if len(received) + self._informed > LONGEST_HEAD:
+        if len(received) + self._informed > MAX_ANSWER_HEAD_BYTES:
             raise ValueError("the head of the answer is too long")
         self._head = received
         return b""
@@ -230,11 +231,11 @@ class Upstream(asyncio.Protocol):
     def _pass(self, data: bytes) -> None:
         try:
             self._write(data)
-        except RuntimeError:  # as uvloop says of a client's connection that it closed in this very moment
+        except RuntimeError:  # uvloop raises it where it has just closed the client's connection
             self.transport.abort()
 
     def _fail(self, error: Exception) -> None:
-        """The answer is of no use: the connection ends by this error."""
+        """End the connection with this error, because the answer is invalid."""
         self._state = AnswerState.FAILED
         if not self.ended.done():
             self.ended.set_result(error)
@@ -251,8 +252,10 @@ class Upstream(asyncio.Protocol):
             self.ended.set_result(error)
 
     def _read_left(self, connection: socket.socket) -> bool:
-        """Take what a pod answered before it read the whole body, and whether it did. It then ends the connection, so
-        that the next write fails, while its answer may still be with the kernel."""
+        """Read the answer of a pod that answered before it had read the whole body. Returns whether there was one.
+
+        Such a pod closes the connection, so the next write fails while the kernel may still hold its answer.
+        """
         with suppress(OSError):
             while data := connection.recv(SOCKET_BUFFER):
                 self.data_received(data)
@@ -269,10 +272,10 @@ class Upstream(asyncio.Protocol):
 
 
 class LateUpstream(Upstream):
-    """A connection to a pod for a client that has got a head and comments already, in chunks.
+    """A connection to a pod for a client that has already received the head of a stream and comments.
 
-    A streamed answer comes in chunks too, so after its head everything passes as it is. Any other answer becomes one
-    event: its error, or its JSON.
+    A streamed answer comes in chunks too, so its body is passed on unchanged. Any other answer becomes one event: its
+    error or its JSON.
     """
 
     def __init__(self, client: Sink, api: ApiDialect) -> None:
@@ -296,7 +299,9 @@ class LateUpstream(Upstream):
             else:
                 del self._received[: end + len(END_OF_HEAD)]
                 looked = 0
-        if len(self._received) > (LONGEST_REPLY if self._state is AnswerState.COLLECTING else LONGEST_HEAD):
+        if len(self._received) > (
+            MAX_EVENT_ANSWER_BYTES if self._state is AnswerState.COLLECTING else MAX_ANSWER_HEAD_BYTES
+        ):
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -320,6 +325,6 @@ def _as_event(answer: bytes, api: ApiDialect) -> bytes:
 
 
 async def connect(upstream: Upstream, pod: Address, seconds: float) -> None:
-    """Connect to a pod. Raises OSError, TimeoutError included, where it takes no connection."""
+    """Connect to a pod. Raises OSError, including TimeoutError, where it accepts no connection."""
     async with asyncio.timeout(seconds):
         await asyncio.get_running_loop().create_connection(lambda: upstream, pod.host, pod.port)

@@ -1,10 +1,10 @@
-"""Lets go of a client that takes nothing of what is written to it."""
+"""Aborts the connection of a client that takes no bytes. The client connection uses it."""
 
 import asyncio
 
 
 class WriteWatch:
-    """Of one connection. `seconds`: how long a client may take nothing."""
+    """The watch of one connection. `seconds`: how long a client may take no bytes."""
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
         self._transport = transport
@@ -12,7 +12,7 @@ class WriteWatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Watch as long as something is left that the client has not taken."""
+        """Watch until the client has taken all bytes."""
         self._watch(0)
 
     def end(self) -> None:
@@ -20,18 +20,18 @@ class WriteWatch:
             self._timer.cancel()
 
     def _watch(self, before: int) -> None:
-        """`before`: what was left then."""
+        """Abort where no byte was taken since the last check. `before`: the bytes that were left then."""
         left = self._transport.get_write_buffer_size()
         if left and left == before:
             self._transport.abort()
         elif left and not self._timer:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look_again, left)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._recheck, left)
 
-    def _look_again(self, before: int) -> None:
+    def _recheck(self, before: int) -> None:
         self._timer = None
         self._watch(before)
 
 
 def not_connected(data: bytes) -> None:
-    """Stands for the transport's write before there is one."""
+    """The placeholder for the transport's write before the connection is made."""
     raise ConnectionError(f"{len(data)} bytes for a client that is not connected yet")

@@ -1,5 +1,7 @@
-"""What the watches have seen. Of each object only what somebody reads is kept, as JSON: dicts would need eight times
-the memory."""
+"""The cache of the watched objects. The event source fills it; the reconciler and others read it.
+
+It keeps only the fields that are read, as JSON, because dicts would need eight times the memory.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -18,19 +20,19 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _MANAGER = ("manager", "operation")
 _CONDITION = ("type", "status", "reason", "message")
 _UNREAD = {"env", "envFrom", "volumeMounts", "livenessProbe", "readinessProbe", "lifecycle", "securityContext"}
-"""Fields of a pod's containers."""
+"""Fields of a pod's containers that are not kept."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Live views: objects by the endpoint that they belong to."""
+    """Live views of the objects, by the endpoint that they belong to."""
 
     endpoints: Index
     deployments: Index
     services: Index
     pods: Index
     slices: Index = field(default_factory=dict)
-    """Those that lead to the gateways; Kubernetes' own are not watched."""
+    """The slices that lead to the gateways. Kubernetes' own slices are not watched."""
 
     def endpoint(self, key: EndpointKey) -> Manifest | None:
         """The endpoint itself."""
@@ -50,7 +52,7 @@ class Cache:
 
 
 def key_of(manifest: Manifest) -> EndpointKey | None:
-    """The endpoint that an object belongs to: itself, the one that controls it, or the one that its label names."""
+    """The endpoint that an object belongs to: itself, its controller, or the one that its label names."""
     metadata = manifest["metadata"]
     if manifest.get("kind") == names.KIND:
         return key_of_endpoint(manifest)
@@ -63,13 +65,13 @@ def key_of(manifest: Manifest) -> EndpointKey | None:
 
 @dataclass(frozen=True, slots=True)
 class CachedObject:
-    """What is kept of an object.
+    """An object in the cache.
 
     Attributes:
         name: its namespace and name.
         owner: the endpoint that it belongs to, if any.
-        packed: as JSON, what somebody reads of it; of one without owner nothing.
-        news: a number that changes with what is new.
+        packed: the kept fields, as JSON; empty for an object without owner.
+        news: a number that changes when a change matters to the endpoint (`pack`).
     """
 
     name: EndpointKey
@@ -80,21 +82,21 @@ class CachedObject:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "CachedObject":
-        """Of an object as the API server has it."""
+        """Build it from an object as the API server has it."""
         metadata, owner = manifest["metadata"], key_of(manifest)
         packed, news = pack(manifest) if owner else (b"", 0)
         return cls((metadata["namespace"], metadata["name"]), metadata["uid"], owner, packed, news)
 
 
 class Store(Mapping[EndpointKey, Iterable[Manifest]]):
-    """The objects of one kind, by the endpoint that they belong to; unpacked anew whenever they are looked at."""
+    """The objects of one kind, by the endpoint that they belong to. Each access unpacks them again."""
 
     def __init__(self) -> None:
-        self._kept: dict[EndpointKey, CachedObject] = {}
+        self._objects: dict[EndpointKey, CachedObject] = {}
         self._names: dict[EndpointKey, set[EndpointKey]] = {}
 
     def __getitem__(self, key: EndpointKey) -> list[Manifest]:
-        return [json.loads(self._kept[name].packed) for name in self._names[key]]
+        return [json.loads(self._objects[name].packed) for name in self._names[key]]
 
     def __iter__(self) -> Iterator[EndpointKey]:
         return iter(self._names)
@@ -104,41 +106,41 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
 
     @property
     def names(self) -> Set[EndpointKey]:
-        """Namespace and name of every object that was seen; it changes with the store."""
-        return self._kept.keys()
+        """Namespace and name of every object in the store: a live view."""
+        return self._objects.keys()
 
     def uids(self) -> dict[EndpointKey, str]:
         """The uid of every object, by namespace and name."""
-        return {name: kept.uid for name, kept in self._kept.items()}
+        return {name: cached.uid for name, cached in self._objects.items()}
 
     def put(self, new: CachedObject) -> EndpointKey | None:
-        """Keep an object as it is now. Returns the endpoint that it belongs to when there is anything new for that."""
-        before = self._kept.get(new.name)
+        """Store an object. Returns the endpoint that it belongs to, or None where nothing has changed for it."""
+        before = self._objects.get(new.name)
         if before and before.owner != new.owner:
             self.drop(new.name)
-        self._kept[new.name] = new
+        self._objects[new.name] = new
         if new.owner:
             self._names.setdefault(new.owner, set()).add(new.name)
         return None if before and (before.uid, before.news) == (new.uid, new.news) else new.owner
 
     def drop(self, name: EndpointKey, uid: str | None = None) -> EndpointKey | None:
-        """Forget an object, unless by now there is another of its name. Returns the endpoint that it belonged to."""
-        kept = self._kept.get(name)
-        if kept is None or uid not in (None, kept.uid):
+        """Remove an object, unless another one has its name now. Returns the endpoint that it belonged to."""
+        cached = self._objects.get(name)
+        if cached is None or uid not in (None, cached.uid):
             return None
-        del self._kept[name]
-        if kept.owner:
-            names_left = self._names[kept.owner]
-            names_left.discard(name)
-            if not names_left:
-                del self._names[kept.owner]
-        return kept.owner
+        del self._objects[name]
+        if cached.owner:
+            siblings = self._names[cached.owner]
+            siblings.discard(name)
+            if not siblings:
+                del self._names[cached.owner]
+        return cached.owner
 
 
 def pack(manifest: Manifest) -> tuple[bytes, int]:
-    """What is kept of an object, and a number that changes when there is something new in it.
+    """Pack an object. Returns the kept fields as JSON, and a number that changes when one of them changes.
 
-    The status of an endpoint is ours, so it is nothing new unless somebody else has written to it.
+    The operator's own writes to the status of an endpoint do not change the number; those of others do.
     """
     pruned = prune(manifest)
     packed = _dump(pruned)
@@ -155,7 +157,7 @@ def _dump(content: object) -> bytes:
 
 
 def prune(manifest: Manifest) -> Manifest:
-    """An object without what nobody reads."""
+    """The object without the fields that are never read."""
     metadata = dict(manifest["metadata"])
     managers = metadata.pop("managedFields", None) or ()
     metadata["annotations"] = {
@@ -170,9 +172,12 @@ def prune(manifest: Manifest) -> Manifest:
         return {**manifest, "metadata": metadata, "spec": _prune_pod_spec(manifest["spec"])}
     metadata["managedFields"] = [{field: entry.get(field) for field in _MANAGER} for entry in managers]
     status = manifest.get("status") or {}
-    kept = {"observedGeneration": status.get("observedGeneration", 0), "conditions": status.get("conditions") or []}
-    conditions = [{field: condition.get(field) for field in _CONDITION} for condition in kept["conditions"]]
-    return {**manifest, "metadata": metadata, "status": {**kept, "conditions": conditions}}
+    kept_status = {
+        "observedGeneration": status.get("observedGeneration", 0),
+        "conditions": status.get("conditions") or [],
+    }
+    conditions = [{field: condition.get(field) for field in _CONDITION} for condition in kept_status["conditions"]]
+    return {**manifest, "metadata": metadata, "status": {**kept_status, "conditions": conditions}}
 
 
 def _prune_pod_spec(spec: Manifest) -> Manifest:
@@ -183,4 +188,4 @@ def _prune_pod_spec(spec: Manifest) -> Manifest:
 
 
 def _pick(index: Index, key: EndpointKey) -> Manifest | None:
-    return next((found for found in index.get(key, ()) if found["metadata"]["name"] == key[1]), None)
+    return next((manifest for manifest in index.get(key, ()) if manifest["metadata"]["name"] == key[1]), None)

@@ -1,4 +1,7 @@
-"""One child of an endpoint: make it, mend it, or leave it alone, and never touch what others made."""
+"""Creates, corrects and deletes one child of an endpoint. It never touches an object of another owner.
+
+The reconciler, the HTTPRoutes and the slice writer call it.
+"""
 
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -17,11 +20,11 @@ from forebay_operator.status.diagnosis.wordings import FORBIDDEN_WORDINGS, recog
 T = TypeVar("T")
 
 _NO_RIGHTS_YET = "RBAC: ["
-"""An API server that has just started says so, with the roles that it has not read yet."""
+"""In the message of an API server that has just started and has not read all roles yet."""
 
 
 class ReconcileError(Exception):
-    """Something that is desired could not be made; `diagnosis` tells the user, `retry` whether to try again soon."""
+    """A desired object could not be created. `diagnosis` is for the user; `retry` says whether to try again soon."""
 
     def __init__(self, diagnosis: Diagnosis, retry: bool) -> None:
         super().__init__(diagnosis.text)
@@ -32,9 +35,13 @@ class ReconcileError(Exception):
 async def apply_child(
     cluster: Cluster, endpoint: Owner, desired: Manifest, cached: Manifest | None, exists: bool
 ) -> Manifest:
-    """Make a child or mend it, and write nothing when it is right. One that was never there costs one request.
+    """Create or correct a child. Returns it as it is now.
 
-    `exists` says that it was there before, as far as is known. Returns the child as it is now.
+    Nothing is written where it is right. The creation of a new child takes one request.
+
+    Args:
+        cached: the child in the cache, if known.
+        exists: whether the child is known to have existed before.
 
     Raises:
         ReconcileError: the API server refused it, or its name is taken.
@@ -51,17 +58,19 @@ async def apply_child(
     check_owner(endpoint, live)
     if not needs_apply(desired, live):
         return live
-    # with the uid of what was looked at, the write fails on an object that took its place meanwhile
+    # with this uid the write fails where another object has the name by now
     aimed = {**desired, "metadata": {**desired["metadata"], "uid": live["metadata"]["uid"]}}
     return await explain_refusal(_apply(cluster, aimed, live), kind)
 
 
 async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) -> tuple[Manifest | None, bool]:
-    """Make the key Secret when it is missing, or see that the one that the endpoint names is there. Returns it, None
-    where no key is asked for, and whether one that was there before was made anew.
+    """Create the key Secret where it is missing, or read the one that the endpoint names.
+
+    Returns the Secret, None where the endpoint needs no key, and whether a Secret that existed before was created
+    again.
 
     Raises:
-        ReconcileError: the user's own Secret is missing, or the name of ours is taken.
+        ReconcileError: the user's own Secret is missing, or the name of the generated one is taken.
     """
     if endpoint.auth.mode == "None":
         return None, False
@@ -69,8 +78,8 @@ async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) 
         secret = await cluster.get("Secret", endpoint.namespace, name)
         if secret is None:
             message = f"the Secret {name} that spec.auth.secretName names does not exist"
-            words = "each of its values is a key, 16 characters or more"
-            raise ReconcileError(reasons.SECRET_MISSING.diagnose(f"{message}; {words}"), retry=True)
+            form = "each of its values is a key, 16 characters or more"
+            raise ReconcileError(reasons.SECRET_MISSING.diagnose(f"{message}; {form}"), retry=True)
         return secret, False
     return await create_secret(cluster, endpoint, build_key_secret(endpoint), exists)
 
@@ -78,8 +87,11 @@ async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) 
 async def create_secret(
     cluster: Cluster, endpoint: Endpoint, desired: Manifest, exists: bool
 ) -> tuple[Manifest | None, bool]:
-    """Make a Secret of ours when it is missing. One that exists keeps its content, whatever it holds. Returns it, None
-    where it went away meanwhile, and whether one that was there before (`exists`) was made again."""
+    """Create a generated Secret where it is missing. An existing one keeps its content.
+
+    Returns the Secret, None where it was deleted just now, and whether a Secret that existed before (`exists`) was
+    created again.
+    """
     name = desired["metadata"]["name"]
     live = await cluster.get("Secret", endpoint.namespace, name) if exists else None
     if live is None:
@@ -94,7 +106,7 @@ async def create_secret(
 
 
 async def remove(cluster: Cluster, endpoint: Endpoint, kind: str, name: str) -> None:
-    """Delete a child that is no longer desired; one that is not there, or not ours, is left as it is."""
+    """Delete a child that is no longer desired. Nothing happens where it is missing or has another owner."""
     live = await cluster.get(kind, endpoint.namespace, name)
     owner = find_controller(live) if live else None
     if live and owner and owner["uid"] == endpoint.uid:
@@ -102,21 +114,24 @@ async def remove(cluster: Cluster, endpoint: Endpoint, kind: str, name: str) -> 
 
 
 async def check_exists(cluster: Cluster, endpoint: Owner) -> None:
-    """Raise unless the endpoint is still there: children of one whose deletion was missed would come and go."""
+    """Raise ReconcileError unless the endpoint still exists.
+
+    A watch may have missed its deletion. Kubernetes would then delete each new child again.
+    """
     live = await cluster.get(names.KIND, endpoint.namespace, endpoint.name)
     if live is None or live["metadata"]["uid"] != endpoint.uid:
         raise ReconcileError(reasons.DELETED.diagnose("the endpoint was deleted"), retry=False)
 
 
 async def explain_refusal(request: Awaitable[T], kind: str) -> T:
-    """Await a write; when the API server refuses it for good, tell the user in its words."""
+    """Await a write. A refusal of the API server (400, 403 or 422) becomes a ReconcileError with its words."""
     try:
         return await request
     except ApiServerError as error:
         if error.status not in (400, 403, 422) or _NO_RIGHTS_YET in error.message:
             raise
         message = f"the {kind} was refused: {error.message}"
-        # 403 comes from a quota, a policy or a namespace that goes: it may pass without a change of the endpoint
+        # 403 comes from a quota, a policy or a namespace in deletion: it may pass without a change of the endpoint
         diagnosis = (
             recognize(FORBIDDEN_WORDINGS, message)
             if error.status == 403
@@ -126,9 +141,9 @@ async def explain_refusal(request: Awaitable[T], kind: str) -> T:
 
 
 def check_owner(endpoint: Owner, live: Manifest) -> None:
-    """Raise unless the object is this endpoint's own: what others made is never written to.
+    """Raise ReconcileError unless the object belongs to this endpoint: objects of others are never written.
 
-    A claim that an endpoint of this name left behind has no owner, and is taken up again.
+    A claim that a deleted endpoint of this name left behind has no owner. It is used again.
     """
     owner = find_controller(live)
     if owner and owner["uid"] == endpoint.uid:
@@ -146,11 +161,14 @@ def check_owner(endpoint: Owner, live: Manifest) -> None:
 
 
 async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifest:
-    """Server-side apply, and what it can't do.
+    """Write a child by server-side apply, with a workaround for each of its limits.
 
-    It takes away only fields that an apply has set, so those that came by `create` are made such fields first. And it
-    merges a Service's ports by number: one that somebody renumbered under our name makes it fail, one that somebody
-    added stays. Either way the ports are replaced whole. A slice is ours as a whole, and changes often: one merge does.
+    Apply removes only fields that it owns. So the ownership of fields set by `create` is transferred first.
+
+    Apply merges a Service's ports by number. It fails where somebody renumbered a port, and it keeps ports that
+    somebody added. In both cases the ports are replaced as a whole.
+
+    A slice changes often and belongs to the operator as a whole. One merge patch is enough for it.
     """
     if desired["kind"] == "EndpointSlice":
         try:
@@ -158,7 +176,7 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
         except ApiServerError as error:
             if error.status != 404:
                 raise
-            raise ApiServerError(409, "Conflict", "it went away meanwhile") from error  # as an apply with a uid says it
+            raise ApiServerError(409, "Conflict", "it went away meanwhile") from error  # as an apply with a uid fails
     created_by = find_creation(live)
     if created_by is not None:
         await cluster.own_as_applied(desired, created_by)

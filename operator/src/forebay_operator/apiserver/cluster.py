@@ -1,4 +1,4 @@
-"""All talk with the API server but the watching, which kopf does."""
+"""All requests of the operator to the API server, except the watches (event_source.py)."""
 
 import logging
 import math
@@ -15,13 +15,13 @@ from forebay_operator.spec import Manifest
 logger = logging.getLogger(__name__)
 
 LIST_LIMIT = 500
-"""Objects in one answer of a list."""
+"""Objects in one page of a list."""
 
 DISCOVERY_AGE = 5.0
-"""Seconds for which is believed what the API server said of the APIs that it serves."""
+"""Seconds for which the list of served APIs is cached."""
 
 _UNDECLARED_STATUS = re.compile(r"\.status\.(\w+): field not declared in schema")
-"""What the API server says of a field in a server-side apply that the CRD does not have."""
+"""The API server's message for a field of a server-side apply that the CRD does not have."""
 
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml; charset=utf-8"
@@ -47,7 +47,7 @@ class Cluster:
     def __init__(self, api: ApiClient) -> None:
         self._api = api
         self._routes_served = -math.inf, False
-        """When it was asked last (monotonic seconds), and the answer."""
+        """The time of the last request (monotonic seconds), and the answer."""
 
     @classmethod
     async def connect(cls) -> "Cluster":
@@ -61,7 +61,7 @@ class Cluster:
         await self._api.close()
 
     async def get_minor_version(self) -> int:
-        """Minor version of the API server: 37 for v1.37.2."""
+        """The minor version of the API server: 37 for v1.37.2."""
         version = await self._api.request("GET", "/version")
         return int("".join(filter(str.isdigit, version["minor"])))
 
@@ -70,43 +70,45 @@ class Cluster:
         return PLURAL in await self._discover(f"{GROUP}/{VERSION}")
 
     async def serves_routes(self) -> bool:
-        """Whether the Gateway API is installed; an answer counts for some seconds."""
-        asked, served = self._routes_served
-        if asked + DISCOVERY_AGE < time.monotonic():
+        """Whether the Gateway API is installed. The answer is cached for DISCOVERY_AGE."""
+        read_at, served = self._routes_served
+        if read_at + DISCOVERY_AGE < time.monotonic():
             served = "httproutes" in await self._discover(ROUTE_API)
             self._routes_served = time.monotonic(), served
         return served
 
     async def _discover(self, group_version: str) -> set[str]:
-        """The resources of an API, by plural; none where it is not installed."""
+        """The plural names of an API's resources; empty where it is not installed."""
         try:
-            found = await self._api.request("GET", f"/apis/{group_version}")
+            answer = await self._api.request("GET", f"/apis/{group_version}")
         except ApiServerError as error:
             if error.status == 404:
                 return set()
             raise
-        return {resource["name"] for resource in found["resources"]}
+        return {resource["name"] for resource in answer["resources"]}
 
     async def list_uids(self, kind: str, namespaces: Collection[str]) -> dict[tuple[str, str], str]:
-        """All endpoints, or all children of a kind, in these namespaces or, for none, in all: by namespace and name
-        the uid."""
-        found = await self._list_metadata(kind, namespaces, SELECTORS.get(kind, ""))
-        return {(metadata["namespace"], metadata["name"]): metadata["uid"] for metadata in found}
+        """The uids of all endpoints, or of all children of a kind, by namespace and name.
+
+        Empty `namespaces` mean all.
+        """
+        listed = await self._list_metadata(kind, namespaces, SELECTORS.get(kind, ""))
+        return {(metadata["namespace"], metadata["name"]): metadata["uid"] for metadata in listed}
 
     async def _list_metadata(self, kind: str, namespaces: Collection[str], selector: str) -> list[Manifest]:
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-        found: list[Manifest] = []
+        listed: list[Manifest] = []
         for namespace in namespaces or ("",):
             path = _path(kind, namespace) if namespace else _path(kind, "").replace("namespaces//", "")
             query = {"limit": str(LIST_LIMIT), **({"labelSelector": selector} if selector else {})}
             while True:
                 page = await self._api.request("GET", path, query=query, accept=accept)
-                found += (item["metadata"] for item in page["items"] or ())
+                listed += (item["metadata"] for item in page["items"] or ())
                 following = page["metadata"].get("continue")
                 if not following:
                     break
                 query["continue"] = following
-        return found
+        return listed
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object as it is now, or None."""
@@ -119,7 +121,7 @@ class Cluster:
             raise
 
     async def create(self, manifest: Manifest) -> Manifest | None:
-        """Create an object. Returns it, or None where one of its name already exists, which is left as it is."""
+        """Create an object. Returns it, or None where one with its name already exists, which stays unchanged."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"])
         try:
@@ -132,7 +134,8 @@ class Cluster:
         return created
 
     async def apply(self, manifest: Manifest) -> Manifest:
-        """Server-side apply: the fields in the manifest become ours, all others stay. Returns the result."""
+        """Server-side apply with force: takes the fields of the manifest over; other fields stay. Returns the
+        result."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         query = {**_manager(), "force": "true"}
@@ -141,9 +144,9 @@ class Cluster:
         return live
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """Put an object in the place of the version that it was read from. Returns the result.
+        """Replace an object over the version that was read. Returns the result.
 
-        Raises ApiServerError with status 409 when somebody wrote it meanwhile.
+        Raises ApiServerError with status 409 where the object has changed since.
         """
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
@@ -151,7 +154,7 @@ class Cluster:
         return written
 
     async def delete(self, manifest: Manifest) -> None:
-        """Delete this very object; one that is gone or was made anew meanwhile is no error."""
+        """Delete an object. It is no error where it is gone, or where another object has its name by now."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         try:
@@ -163,17 +166,17 @@ class Cluster:
         logger.info("deleted %s %s/%s", manifest["kind"], metadata["namespace"], metadata["name"])
 
     async def own_as_applied(self, manifest: Manifest, entry: int) -> None:
-        """Say of fields that `create` set that an apply has set them, so that the next apply can take them away.
+        """Hand fields set by `create` over to server-side apply, so that a later apply can remove them.
 
-        `entry` is their place among the object's managedFields. See client-go's util/csaupgrade for the same step.
+        `entry` is their index in the object's managedFields. client-go's util/csaupgrade does the same.
         """
         change = {"op": "replace", "path": f"/metadata/managedFields/{entry}/operation", "value": "Apply"}
         await self._change_ownership(manifest, entry, change)
 
     async def disown(self, manifest: Manifest, entry: int) -> None:
-        """No longer own the fields in this place among the object's managedFields. Their values stay."""
-        found, place = manifest["metadata"]["managedFields"][entry], f"/metadata/managedFields/{entry}"
-        same = [{"op": "test", "path": f"{place}/subresource", "value": found.get("subresource")}]
+        """Give up the ownership of the fields at an index of the object's managedFields. Their values stay."""
+        owned, place = manifest["metadata"]["managedFields"][entry], f"/metadata/managedFields/{entry}"
+        same = [{"op": "test", "path": f"{place}/subresource", "value": owned.get("subresource")}]
         await self._change_ownership(manifest, entry, *same, {"op": "remove", "path": place})
 
     async def _change_ownership(self, manifest: Manifest, entry: int, *changes: Manifest) -> None:
@@ -187,16 +190,17 @@ class Cluster:
         await self._api.request("PATCH", path, body=patch, query=_manager(), content_type="application/json-patch+json")
 
     async def merge(self, manifest: Manifest, patch: Manifest) -> Manifest:
-        """Change the object that the manifest names by a JSON merge patch, which replaces lists whole."""
+        """Change the object that the manifest names by a JSON merge patch, which replaces lists as a whole."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         live: Manifest = await self._api.request("PATCH", path, body=patch, query=_manager(), content_type=_MERGE)
         return live
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest | None:
-        """Replace what we said before in the status of an endpoint. Returns it as it is now, or None when it is gone
-        or was made anew meanwhile, which is no error. A field that the CRD does not have, because it is of an older
-        release, is omitted."""
+        """Apply the status of an endpoint. Returns the endpoint, or None where this one no longer exists.
+
+        A field that the CRD of an older release does not have is omitted.
+        """
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "InferenceEndpoint",
@@ -220,7 +224,7 @@ class Cluster:
             return None
 
     async def write_event(self, manifest: Manifest, patch: Manifest | None) -> bool:
-        """Make an event's object, or with a patch change the one that is there. False: there is none to change."""
+        """Create an event's object, or patch the existing one. Returns False where there is none to patch."""
         if patch is None:
             path = _path("Event", manifest["metadata"]["namespace"])
             await self._api.request("POST", path, body=manifest, query=_manager())
@@ -234,14 +238,15 @@ class Cluster:
         return True
 
     async def get_scale(self, namespace: str, name: str) -> Manifest | None:
-        """An endpoint's scale subresource, or None when it is gone."""
+        """An endpoint's scale subresource, or None where the endpoint is gone."""
         return await self.get("InferenceEndpoint", namespace, f"{name}/scale")
 
     async def scale(self, read: Manifest, replicas: int) -> bool:
-        """Set an endpoint's replicas, over the version of the endpoint or of its scale that was read. False when
-        somebody wrote it meanwhile, or it is gone.
+        """Set an endpoint's replicas over the version that was read, of the endpoint or of its scale subresource.
 
-        The API server takes this PATCH also while spec.replicas is absent, when it answers GET with 500."""
+        Returns False where the endpoint has changed since, or is gone. The API server accepts this PATCH also while
+        spec.replicas is absent, when it answers GET with 500.
+        """
         metadata = read["metadata"]
         path = _path("InferenceEndpoint", metadata["namespace"], metadata["name"]) + "/scale"
         patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"replicas": replicas}}
@@ -254,7 +259,10 @@ class Cluster:
         return True
 
     async def set_deletion_cost(self, namespace: str, name: str, cost: int) -> None:
-        """Say of a pod how late it should go when fewer are wanted; one that is gone is no error."""
+        """Set the deletion cost of a pod. When replicas are removed, cheaper pods are removed first.
+
+        A pod that is gone is no error.
+        """
         pod = {"kind": "Pod", "metadata": {"namespace": namespace, "name": name}}
         try:
             await self.merge(pod, {"metadata": {"annotations": {DELETION_COST_ANNOTATION: str(cost)}}})
@@ -264,21 +272,21 @@ class Cluster:
 
     async def list_slices(self, namespace: str, service: str) -> list[Manifest]:
         """The EndpointSlices of a Service."""
-        # of version 0: what the API server has at hand, without a question to etcd
+        # resource version 0: the API server answers from its cache, without etcd
         query = {"labelSelector": f"{SERVICE_LABEL}={service}", "resourceVersion": "0"}
         answer = await self._api.request("GET", _path("EndpointSlice", namespace), query=query)
-        found: list[Manifest] = answer["items"]
-        return found
+        slices: list[Manifest] = answer["items"]
+        return slices
 
     async def list_events(self, namespace: str, uid: str) -> list[Manifest]:
         """The events of one object."""
         query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(LIST_LIMIT)}
         answer = await self._api.request("GET", _path("Event", namespace), query=query)
-        found: list[Manifest] = answer["items"]
-        return found
+        events: list[Manifest] = answer["items"]
+        return events
 
     async def list_nodes(self) -> list[Manifest]:
-        """All nodes of the cluster, read in pieces."""
+        """All nodes of the cluster, read in pages."""
         nodes: list[Manifest] = []
         query = {"limit": str(LIST_LIMIT)}
         while True:

@@ -1,7 +1,7 @@
-"""Events of endpoints, as `kubectl describe` shows them: one object for each reason, counted when it comes again.
+"""Records events of endpoints, as `kubectl describe` shows them: one object for each reason, with a count.
 
-They are written in the background, never faster than a fixed rate. What is too much is dropped, and nothing of this
-ever fails a reconcile.
+The status writer and the autoscaler call it. Events are written in the background at a limited rate, and dropped above
+it. A failure never fails a reconcile.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from forebay_operator.status.readiness import STATES
 logger = logging.getLogger(__name__)
 
 EVENTS_PER_SECOND = 20.0
-"""Events that are written in a second, over all endpoints."""
+"""Events that are written per second, for all endpoints."""
 
 MAX_WAITING = 256
-"""Events that wait to be written; others are dropped."""
+"""Events that may wait to be written. Further ones are dropped."""
 
 MAX_REMEMBERED = 4096
-"""Events that can be counted on; older ones would be told as new objects."""
+"""Written events whose count is remembered. An older event that repeats becomes a new object."""
 
 MAX_EVENT_MESSAGE = 1024
-"""Bytes of an event's message that the API server takes; a condition's may be longer."""
+"""Bytes of an event's message that the API server accepts. A condition's message may be longer."""
 
 Id = tuple[str, str]
 """The uid of an endpoint and a reason."""
@@ -55,11 +55,11 @@ class Event:
 
     @property
     def name(self) -> str:
-        """Of the object: as client-go names them, by the endpoint and the time of the first in hex."""
+        """The name of the object, as client-go forms it: the endpoint and the time of the first event in hex."""
         return f"{self.endpoint}.{int(self.first.timestamp() * 1e9):x}"
 
     def build(self) -> Manifest:
-        """The object."""
+        """Build the object."""
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -80,7 +80,7 @@ class Event:
         }
 
     def build_patch(self) -> Manifest:
-        """What changes when it happens again."""
+        """Build the patch for an event that repeats."""
         return {"message": _cut(self.message), "lastTimestamp": _stamp(self.last), "count": self.count}
 
 
@@ -99,7 +99,7 @@ class EventRecorder:
         self._news = asyncio.Event()
 
     def record(self, key: EndpointKey, uid: str, reason: str, message: str, warning: bool) -> None:
-        """Something happened to an endpoint."""
+        """Record an event of an endpoint."""
         now = datetime.now(UTC)
         event = Event(*key, uid, reason, message, warning, first=now, last=now)
         before = self._waiting.get(event.id) or self._written.get(event.id)
@@ -112,18 +112,18 @@ class EventRecorder:
         self._news.set()
 
     def record_transition(self, key: EndpointKey, uid: str, ready: Manifest) -> None:
-        """The Ready condition of an endpoint has become another."""
+        """Record a transition of the Ready condition of an endpoint."""
         reason = str(ready["reason"])
         warning = reason not in STATES or reason in ("Degraded", "NotAnswering")
         self.record(key, uid, reason, str(ready["message"]), warning)
 
     @property
     def waiting(self) -> int:
-        """How many events are still to be written."""
+        """The number of events that are still to be written."""
         return len(self._waiting)
 
     async def run(self) -> None:
-        """Write what was recorded, for ever."""
+        """Write the recorded events, forever."""
         while True:
             await self._news.wait()
             while self._waiting:
@@ -134,9 +134,9 @@ class EventRecorder:
 
     async def _write_event(self, event: Event) -> None:
         try:
-            again = event.build_patch() if event.count > 1 else None
-            if not await self._write(event.build(), again):
-                # the API server keeps events for an hour; what is counted from here on is new
+            patch = event.build_patch() if event.count > 1 else None
+            if not await self._write(event.build(), patch):
+                # the API server deletes events after an hour, so the count begins again
                 event = replace(event, first=event.last, count=1)
                 await self._write(event.build(), None)
         except Exception as error:  # noqa: BLE001  an event that cannot be written is no reason to stop

@@ -1,4 +1,4 @@
-"""kopf watches; here its events become entries of the cache and keys in the work queue, and nothing else happens."""
+"""Watches the cluster with kopf. Its events become entries of the cache and keys in the work queue. `app` runs it."""
 
 import asyncio
 import logging
@@ -31,32 +31,32 @@ _RESOURCES = {
     "Pod": ("v1", "pods"),
     "EndpointSlice": ("discovery.k8s.io", "v1", "endpointslices"),
 }
-_MADE = {"Deployment", "Service", "EndpointSlice"}
-"""Children that nobody but the operator makes."""
+_OWNED_KINDS = {"Deployment", "Service", "EndpointSlice"}
+"""Kinds of children that only the operator creates."""
 
 CHUNK_SIZE = 100
-"""Objects of one kind in one answer of a list: all five kinds are listed at once, and a parsed one takes 60 kB."""
+"""Objects of one kind in one page of a list. All five kinds are listed at once, and a parsed object takes 60 kB."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
-"""Seconds before kopf is started again; they double while it ends at once."""
+MIN_RESTART_DELAY, MAX_RESTART_DELAY = 1.0, 5.0
+"""Seconds before kopf is started again. The delay doubles while kopf ends at once."""
 
 LONG_RUN_SECONDS = 10.0
-"""Seconds after which kopf did not end at once."""
+"""Seconds of a run after which kopf is not considered to have ended at once."""
 
 END_TRIES, END_TIMEOUT = 3, 5.0
-"""How often kopf's tasks are cancelled, a second apart, and the seconds in which all of it ends."""
+"""How often kopf's tasks are cancelled, one second apart, and the seconds that its end may take."""
 
 IDLE_TIMEOUT = 1.0
-"""Seconds for which kopf keeps a task, and with it the last body, for an object of which nothing is heard."""
+"""Seconds for which kopf keeps a task, with the last body, for an object without events."""
 
 
 def build_kopf_settings() -> kopf.OperatorSettings:
-    """kopf as a mere watcher: our label as selector, no events posted, no peering, no look-out for kinds."""
+    """Settings that reduce kopf to its watches: our label selectors, no events posted, no peering, no discovery."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.networking.error_backoffs = _Patience()
+    settings.networking.error_backoffs = _RetryDelays()
     settings.networking.request_timeout, settings.networking.connect_timeout = 60, 10
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = _NoProgress()
@@ -68,24 +68,24 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-class _Patience:
-    """Seconds before each further attempt of a list or a watch. They never end, as kopf would, with the operator."""
+class _RetryDelays:
+    """Seconds before each retry of a list or a watch. The sequence is endless; after its end kopf would exit."""
 
     def __iter__(self) -> Iterator[float]:
         return chain((0.5, 1.0, 2.0), repeat(3.0))
 
 
 class EventSource:
-    """Follows all that the operator watches, for one event loop.
+    """Follows all objects that the operator watches, for one event loop.
 
-    kopf runs in a thread and a loop of its own, because it ends by design at what passes: at an error that the API
-    server tells in a watch, at 401 for a while, where the CRD is deleted. And when it ends, it ends every task of its
-    loop. Here it is started again, and lists everything anew.
+    kopf runs in a separate thread and loop, because it exits at transient failures by design: at an error event of a
+    watch, at 401 for a while, or when the CRD is deleted. On its exit it ends every task of its loop. Then it is
+    started again and lists everything again.
 
     Attributes:
-        stores: what there is, by kind.
-        relisted: set when a watch has listed all its objects again.
-        trouble: why what is known may be old; "" while all is well.
+        stores: the watched objects, by kind.
+        relisted: is set when a watch has listed all its objects again.
+        trouble: why the cache may be outdated; "" while all is well.
     """
 
     def __init__(self, queue: WorkQueue[EndpointKey], namespaces: Sequence[str]) -> None:
@@ -97,32 +97,32 @@ class EventSource:
         self.trouble = ""
 
     async def run(self) -> None:
-        """Watch, for ever."""
-        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
+        """Watch, forever."""
+        loop, pause = asyncio.get_running_loop(), MIN_RESTART_DELAY
         while True:
-            began, stop, its_loop = loop.time(), asyncio.Event(), uvloop.new_event_loop()
-            its_loop.set_exception_handler(_ignore)  # of tasks that fail together one is asked for
+            began, stop, kopf_loop = loop.time(), asyncio.Event(), uvloop.new_event_loop()
+            kopf_loop.set_exception_handler(_ignore)  # where tasks fail together, kopf reads only one exception
             ended: asyncio.Future[str] = loop.create_future()
-            arguments = loop, its_loop, stop, ended
+            arguments = loop, kopf_loop, stop, ended
             self._thread = threading.Thread(target=self._run_kopf, args=arguments, name="kopf", daemon=True)
             self._thread.start()
             try:
                 why = await ended
             finally:
-                with suppress(RuntimeError):  # its loop is closed: it has ended
-                    its_loop.call_soon_threadsafe(stop.set)
-            pause = FIRST_PAUSE if loop.time() - began > LONG_RUN_SECONDS else min(LONGEST_PAUSE, 2 * pause)
+                with suppress(RuntimeError):  # its loop is closed: kopf has ended
+                    kopf_loop.call_soon_threadsafe(stop.set)
+            pause = MIN_RESTART_DELAY if loop.time() - began > LONG_RUN_SECONDS else min(MAX_RESTART_DELAY, 2 * pause)
             self.trouble = f"the watches ended and begin again: {why}"
             logger.warning("%s, in %.0f s", self.trouble, pause)
             await asyncio.sleep(pause)
 
     async def ended(self) -> None:
-        """Wait until kopf has ended, some seconds at most, when `run` was cancelled."""
+        """Wait until kopf has ended, for END_TIMEOUT at most. To be called after `run` was cancelled."""
         if self._thread:
             await asyncio.to_thread(self._thread.join, END_TIMEOUT)
 
-    def _settle(self) -> None:
-        """All is listed again. What was deleted meanwhile is found by the purge."""
+    def _notice_listed(self) -> None:
+        """Handle that everything is listed again. The purge finds the objects that were deleted in between."""
         if self.trouble:
             self.trouble = ""
             self.relisted.set()
@@ -130,87 +130,87 @@ class EventSource:
     def _run_kopf(
         self,
         loop: asyncio.AbstractEventLoop,
-        its_loop: asyncio.AbstractEventLoop,
+        kopf_loop: asyncio.AbstractEventLoop,
         stop: asyncio.Event,
         ended: asyncio.Future[str],
     ) -> None:
-        """Run kopf until it ends, in a thread and a loop of its own; `ended`, of our loop, gets the reason."""
+        """Run kopf in its own thread and loop until it ends. `ended`, a future of our loop, gets the reason."""
 
         def set_reason() -> None:
             if not ended.done():
                 ended.set_result(why)
 
         try:
-            why = its_loop.run_until_complete(self._follow(loop, stop))
+            why = kopf_loop.run_until_complete(self._follow(loop, stop))
         except (Exception, asyncio.CancelledError) as error:
             logger.debug("kopf ended", exc_info=True)
             why = f"{type(error).__name__}: {error}"
         finally:
-            its_loop.run_until_complete(its_loop.shutdown_asyncgens())
-            its_loop.close()
+            kopf_loop.run_until_complete(kopf_loop.shutdown_asyncgens())
+            kopf_loop.close()
         with suppress(RuntimeError):  # the loop is closed: the operator has ended
             loop.call_soon_threadsafe(set_reason)
 
     async def _follow(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> str:
-        """Have kopf call us until a part of it ends; why it did."""
-        where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
-        # kopf would ask for the name of the user, and the user of a container has none
+        """Run kopf's tasks until one of them ends. Returns why it ended."""
+        scope: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
+        # without it kopf reads the name of the user, and the user of a container may have none
         identity: Any = labels.FIELD_MANAGER
-        distrusted = asyncio.Event()
+        has_unknown_ca = asyncio.Event()
 
-        def distrusts() -> None:
-            """The file of CAs is read again at the next start."""
-            distrusted.set()
+        def on_unknown_ca() -> None:
+            """Stop kopf: it reads the file of CAs again at the next start."""
+            has_unknown_ca.set()
             stop.set()
 
-        registry, settings = self._register(loop, self._notice_watches(loop), distrusts), build_kopf_settings()
+        registry, settings = self._register(loop, self._notice_watches(loop), on_unknown_ca), build_kopf_settings()
         insights = Insights()
         parts = await kopf.spawn_tasks(
-            registry=registry, settings=settings, identity=identity, insights=insights, stop_flag=stop, **where
+            registry=registry, settings=settings, identity=identity, insights=insights, stop_flag=stop, **scope
         )
         known = asyncio.create_task(insights.ready_resources.wait())
         done, _ = await asyncio.wait({*parts, known}, return_when=asyncio.FIRST_COMPLETED)
-        if known in done and len(insights.watched_resources) < len(_RESOURCES):  # kopf would never look again
+        if known in done and len(insights.watched_resources) < len(_RESOURCES):  # kopf would never check again
             why = "the API server does not serve all kinds: is the CRD installed?"
         else:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             errors = [error for each in done if not each.cancelled() and (error := each.exception())]
             why = f"{type(errors[0]).__name__}: {errors[0]}"[:500] if errors else "it stopped"
-            if distrusted.is_set():
+            if has_unknown_ca.is_set():
                 why = "the API server's certificate is by a CA that is not known"
         await _end(parts)
         return why
 
     def _notice_watches(self, loop: asyncio.AbstractEventLoop) -> aiohttp.TraceConfig:
-        """Notice when everything is listed: then kopf watches each kind, in each namespace."""
-        begun: set[str] = set()
+        """A trace that notices when everything is listed: kopf then has a watch for each kind in each namespace."""
+        watched_paths: set[str] = set()
 
         async def notice(_: aiohttp.ClientSession, __: object, request: aiohttp.TraceRequestEndParams) -> None:
             if "watch" in request.url.query and request.response.status == HTTPStatus.OK:
-                begun.add(request.url.path)
-                if len(begun) == len(_RESOURCES) * max(1, len(self._namespaces)):
-                    loop.call_soon_threadsafe(self._settle)
+                watched_paths.add(request.url.path)
+                if len(watched_paths) == len(_RESOURCES) * max(1, len(self._namespaces)):
+                    loop.call_soon_threadsafe(self._notice_listed)
 
         traced = aiohttp.TraceConfig()
         traced.on_request_end.append(notice)
         return traced
 
     def _register(
-        self, loop: asyncio.AbstractEventLoop, traced: aiohttp.TraceConfig, distrusts: Callable[[], None]
+        self, loop: asyncio.AbstractEventLoop, traced: aiohttp.TraceConfig, on_unknown_ca: Callable[[], None]
     ) -> kopf.OperatorRegistry:
-        """An event handler for the endpoints and one for each kind of child."""
+        """Register one event handler for each kind."""
         registry = kopf.OperatorRegistry()
         opened: list[tuple[kopf.ConnectionInfo, kopf.AiohttpSession]] = []
 
         @kopf.on.login(registry=registry)
         async def login(**arguments: Any) -> kopf.AiohttpSession | None:
-            found = kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
-            if not isinstance(found, kopf.ConnectionInfo):
+            credentials = kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+            if not isinstance(credentials, kopf.ConnectionInfo):
                 return None
-            for info, session in opened:  # as credentials that failed before kopf knows the same again
-                if info == found:
+            for info, session in opened:  # kopf recognizes credentials that failed before only as the same object
+                if info == credentials:
                     return session
-            opened.append((found, _open_session(found, traced, distrusts)))
+            opened.append((credentials, _open_session(credentials, traced, on_unknown_ca)))
             return opened[-1][1]
 
         for kind, resource in _RESOURCES.items():
@@ -220,38 +220,37 @@ class EventSource:
     async def _read(
         self, loop: asyncio.AbstractEventLoop, kind: str, *, body: kopf.Body, type: str | None, **_: Any
     ) -> None:
-        """Read an object in kopf's thread. One that cannot be read is left out."""
+        """Read an object in kopf's thread. An object that cannot be read is skipped."""
         try:
-            kept = CachedObject.of(body)
+            cached = CachedObject.of(body)
         except Exception:
             logger.exception("a %s cannot be read and is left out", kind)
             return
-        for part in ("spec", "status"):  # kopf keeps bodies for a while, at a start those of all objects at once
-            if isinstance(found := body.get(part), dict):
-                found.clear()
-        loop.call_soon_threadsafe(self._take, kind, type, kept)
+        for part in ("spec", "status"):  # kopf keeps bodies for a while; at a start it keeps those of all objects
+            if isinstance(section := body.get(part), dict):
+                section.clear()
+        loop.call_soon_threadsafe(self._take, kind, type, cached)
 
-    def _take(self, kind: str, type: str | None, kept: CachedObject) -> None:
-        """Keep an object or forget it.
+    def _take(self, kind: str, type: str | None, cached: CachedObject) -> None:
+        """Store an object or remove it, and queue the endpoint where the change matters to it.
 
-        An event that tells nothing new puts no key into the queue: an object is as it was in all that somebody reads,
-        or it is one that we have just made. (Were one child looked at before the news of the next, that one would seem
-        to be missing.) kopf's own indices are not used: while they are filled, each object that comes wakes those of
-        all others.
+        An event without a change in the kept fields queues nothing, nor does the creation of a child by the operator.
+        (A pass that runs before the event of the next child would find that child missing.) kopf's own indices are not
+        used: while they are filled, each new object wakes the tasks of all others.
         """
         store = self.stores[kind]
         if type == "DELETED":
-            key = store.drop(kept.name, kept.uid)
+            key = store.drop(cached.name, cached.uid)
         else:
-            if type is None and kept.name in store.names:
+            if type is None and cached.name in store.names:
                 self.relisted.set()
-            key = store.put(kept)
-        if key and not (kind in _MADE and type == "ADDED"):
+            key = store.put(cached)
+        if key and not (kind in _OWNED_KINDS and type == "ADDED"):
             self.queue.add(key)
 
 
 class _Response(aiohttp.ClientResponse):
-    """An answer that ends with its connection, without TLS's farewell: its loop may be closed at once."""
+    """A response whose connection is aborted at its end, without a TLS shutdown: the loop may be closed at once."""
 
     def close(self) -> None:
         self._abort()
@@ -262,18 +261,20 @@ class _Response(aiohttp.ClientResponse):
         return super().release()
 
     def _abort(self) -> None:
-        """What was read to its end has given its connection back."""
+        """Abort the connection, unless the response was read completely and has released it."""
         if self.connection and self.connection.transport:
             self.connection.transport.abort()
 
 
 class _Connector(aiohttp.TCPConnector):
-    """The same for the connections that wait for another request. Calls `distrusts` where the API server has a
-    certificate by no CA that is known."""
+    """A connector that aborts idle connections in the same way.
 
-    def __init__(self, context: ssl.SSLContext, distrusts: Callable[[], None]) -> None:
+    It calls `on_unknown_ca` where the API server's certificate is signed by an unknown CA.
+    """
+
+    def __init__(self, context: ssl.SSLContext, on_unknown_ca: Callable[[], None]) -> None:
         super().__init__(limit=0, ssl=context)
-        self._distrusts = distrusts
+        self._distrusts = on_unknown_ca
 
     async def connect(self, *arguments: Any, **named: Any) -> aiohttp.connector.Connection:
         try:
@@ -287,10 +288,10 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _open_session(
-    info: kopf.ConnectionInfo, traced: aiohttp.TraceConfig, distrusts: Callable[[], None]
+    info: kopf.ConnectionInfo, traced: aiohttp.TraceConfig, on_unknown_ca: Callable[[], None]
 ) -> kopf.AiohttpSession:
     session = aiohttp.ClientSession(
-        connector=_Connector(info.as_ssl_context(), distrusts),
+        connector=_Connector(info.as_ssl_context(), on_unknown_ca),
         trace_configs=[traced],
         headers=info.as_http_headers(),
         response_class=_Response,
@@ -303,8 +304,10 @@ def _open_session(
 
 
 async def _end(parts: Collection[asyncio.Task[Any]]) -> None:
-    """End kopf: its parts end once they are cancelled, and close what they have opened, when the tasks below them have
-    ended. Of these one may have missed that it was cancelled, for which kopf's own end waits for ever."""
+    """End kopf's tasks (`parts`). Once cancelled, they close their resources when their subtasks have ended.
+
+    A subtask may have missed its cancellation, and kopf would wait for it forever. So subtasks are cancelled again.
+    """
     for part in parts:
         part.cancel()
     for _ in range(END_TRIES):
@@ -320,7 +323,7 @@ def _ignore(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 def build_cache(stores: Mapping[str, Store]) -> Cache:
-    """The cache over what the handlers fill."""
+    """The cache over the stores that the event handlers fill."""
     return Cache(
         endpoints=stores[names.KIND],
         deployments=stores["Deployment"],
@@ -331,7 +334,7 @@ def build_cache(stores: Mapping[str, Store]) -> Cache:
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """Finds no changes, as nobody asks for them: for that kopf would copy each object three times at every event."""
+    """Finds no changes, because no handler needs them. kopf would copy each object three times at every event."""
 
     def build(self, **_: Any) -> Any:
         return {}
@@ -344,7 +347,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
 
 
 class _NoProgress(kopf.ProgressStorage):
-    """Remembers no handlers: none of ours is ever repeated."""
+    """Remembers no progress of handlers, because no handler of ours is retried."""
 
     def fetch(self, **_: Any) -> None:
         return None

@@ -1,9 +1,9 @@
-"""Leader election by a Lease: of any number of operators one works, the others stand by.
+"""Leader election by a Lease: one operator works, the others stand by. `app` calls it.
 
-The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): a candidate never compares clocks
-with the holder. It takes a Lease that it has seen unchanged for as long as the Lease says, by its own clock; and the
-holder rests before that time is over when it cannot renew. Unlike client-go's it does not end then: when the API server
-is away for all, whoever held the Lease before is as good as any other.
+The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection). A candidate never compares clocks
+with the holder. It takes a Lease that did not change for the duration in the Lease, by its own clock. A holder that
+cannot renew pauses before this time is over. Unlike client-go's holder it does not exit: while the API server is away
+for all, the former holder is as good as any other.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LeaseTimings:
-    """How long what lasts, in seconds.
+    """The timings of the lease in seconds, as in client-go's LeaderElectionConfig.
 
     Attributes:
-        duration: a Lease that was not renewed for so long may be taken.
-        renew_deadline: a holder that could not renew for so long rests; shorter than `duration`.
-        retry: between two looks at the Lease.
+        duration: another candidate may take a Lease that was not renewed for this time.
+        renew_deadline: the holder pauses where it could not renew for this time; shorter than `duration`.
+        retry: the time between two reads of the Lease.
     """
 
     duration: float = 10
@@ -37,26 +37,26 @@ class LeaseTimings:
 
 @dataclass(frozen=True)
 class ObservedLease:
-    """When a Lease was first seen as it is, by our own monotonic clock."""
+    """A Lease, and the time at which it was first seen in this form, by this process's monotonic clock."""
 
     spec: Manifest
     at: float
 
 
 def may_take(observed_lease: ObservedLease, identity: str, now: float) -> bool:
-    """Whether `identity` may write itself into a Lease that exists: it is free, its own, or its holder is gone."""
+    """Whether `identity` may take an existing Lease: it is free, already its own, or its holder is gone."""
     spec = observed_lease.spec
     holder = spec.get("holderIdentity")
     return not holder or holder == identity or now - observed_lease.at > spec.get("leaseDurationSeconds", 0)
 
 
-def next_spec(spec: Manifest, identity: str, terms: LeaseTimings, now: datetime) -> Manifest:
-    """The Lease as `identity` writes it, after `spec`; the number of transitions grows when the holder changes."""
+def next_spec(spec: Manifest, identity: str, timings: LeaseTimings, now: datetime) -> Manifest:
+    """The spec of the Lease that `identity` writes after `spec`. The number of transitions grows with a new holder."""
     stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     held = spec.get("holderIdentity") == identity
     return {
         "holderIdentity": identity,
-        "leaseDurationSeconds": int(terms.duration),
+        "leaseDurationSeconds": int(timings.duration),
         "acquireTime": spec["acquireTime"] if held else stamp,
         "renewTime": stamp,
         "leaseTransitions": spec.get("leaseTransitions", 0) + (not held and bool(spec)),
@@ -64,7 +64,7 @@ def next_spec(spec: Manifest, identity: str, terms: LeaseTimings, now: datetime)
 
 
 class Candidate:
-    """One operator that wants the Lease `name`, under an `identity` that no other has."""
+    """One operator that wants the Lease `name`. Its `identity` is unique."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Candidate:
         name: str,
         identity: str,
         *,
-        terms: LeaseTimings | None = None,
+        timings: LeaseTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.identity = identity
@@ -81,63 +81,67 @@ class Candidate:
         self._cluster = cluster
         self._namespace = namespace
         self._name = name
-        self._terms = terms or LeaseTimings()
+        self._timings = timings or LeaseTimings()
         self._clock = clock
-        self._sighting: ObservedLease | None = None
+        self._observed_lease: ObservedLease | None = None
         self._released = False
-        self._turned = asyncio.Condition()
+        self._leader_changed = asyncio.Condition()
 
     async def acquire(self) -> None:
-        """Stand by until the Lease is ours."""
-        taken = await self._try()
-        while not taken:
-            await asyncio.sleep(self._terms.retry)
-            taken = await self._try()
+        """Stand by until this operator holds the Lease."""
+        acquired = await self._try()
+        while not acquired:
+            await asyncio.sleep(self._timings.retry)
+            acquired = await self._try()
         await self._set_leader(True)
         logger.info("%s holds the lease %s/%s", self.identity, self._namespace, self._name)
 
-    async def keep(self) -> None:
-        """Renew the Lease for ever. Returns when it is lost: whoever holds it now works, so we must not.
+    async def keep_renewing(self) -> None:
+        """Renew the Lease until another operator has taken it.
 
-        While it cannot be renewed, as the API server does not answer, `is_leader` is False from the deadline on. It is
-        True again once it can, unless another took it meanwhile.
+        While the API server does not answer, `is_leader` is False from the renew deadline on. It is True again after
+        the next renewal, unless another operator took the Lease.
         """
         renewed = self._clock()
         while True:
-            await asyncio.sleep(self._terms.retry)
-            left = self._terms.renew_deadline - (self._clock() - renewed)
+            await asyncio.sleep(self._timings.retry)
+            left = self._timings.renew_deadline - (self._clock() - renewed)
             try:
-                async with asyncio.timeout(left if self.is_leader else self._terms.renew_deadline):
-                    kept = await self._try()
+                async with asyncio.timeout(left if self.is_leader else self._timings.renew_deadline):
+                    renewed_now = await self._try()
             except TimeoutError:
-                kept = False
+                renewed_now = False
             if self._released:
                 return
-            if kept:
+            if renewed_now:
                 renewed = self._clock()
-            elif self._sighting and self._sighting.spec.get("holderIdentity") not in (None, "", self.identity):
+            elif self._observed_lease and self._observed_lease.spec.get("holderIdentity") not in (
+                None,
+                "",
+                self.identity,
+            ):
                 break
-            is_leader = self._clock() - renewed < self._terms.renew_deadline
+            is_leader = self._clock() - renewed < self._timings.renew_deadline
             if is_leader != self.is_leader:
-                words = "could be renewed again" if is_leader else "cannot be renewed; all work rests until it can"
-                logger.warning("the lease %s/%s %s", self._namespace, self._name, words)
+                change = "could be renewed again" if is_leader else "cannot be renewed; all work rests until it can"
+                logger.warning("the lease %s/%s %s", self._namespace, self._name, change)
                 await self._set_leader(is_leader)
         await self._set_leader(False)
         self.lost = True
         logger.error("%s lost the lease %s/%s", self.identity, self._namespace, self._name)
 
     async def wait_until(self, is_leader: bool) -> None:
-        """Wait until the Lease is ours, or until it is not."""
-        async with self._turned:
-            await self._turned.wait_for(lambda: self.is_leader == is_leader)
+        """Wait until this operator leads, or until it does not."""
+        async with self._leader_changed:
+            await self._leader_changed.wait_for(lambda: self.is_leader == is_leader)
 
     async def release(self) -> None:
-        """Hand the Lease over at once, if it is ours still. When that fails, it ends by itself."""
+        """Give the Lease back at once, if this operator still holds it. Where that fails, it expires."""
         if self._released or not self.is_leader:
             return
         self._released = True
         try:
-            async with asyncio.timeout(self._terms.retry):
+            async with asyncio.timeout(self._timings.retry):
                 await self._free()
         except (ApiServerError, TimeoutError) as error:
             logger.warning("the lease %s/%s could not be given back: %r", self._namespace, self._name, error)
@@ -150,35 +154,35 @@ class Candidate:
         try:
             await self._cluster.replace({**lease, "spec": freed})
         except ApiServerError as error:
-            if error.status != 409:  # else it was just being renewed
+            if error.status != 409:  # 409: it was renewed at the same time
                 raise
             await self._free()
         else:
             logger.info("%s gave the lease %s/%s back", self.identity, self._namespace, self._name)
 
     async def _set_leader(self, is_leader: bool) -> None:
-        async with self._turned:
+        async with self._leader_changed:
             self.is_leader = is_leader
-            self._turned.notify_all()
+            self._leader_changed.notify_all()
 
     async def _try(self) -> bool:
-        """Take or renew the Lease; whether it is ours now."""
+        """Take or renew the Lease. Returns whether this operator holds it now."""
         if self._released:
             return False
         try:
             lease = await self._cluster.get("Lease", self._namespace, self._name)
             spec = (lease or {}).get("spec") or {}
-            if self._sighting is None or self._sighting.spec != spec:
-                self._sighting = ObservedLease(spec, self._clock())
-            if lease and not may_take(self._sighting, self.identity, self._clock()):
+            if self._observed_lease is None or self._observed_lease.spec != spec:
+                self._observed_lease = ObservedLease(spec, self._clock())
+            if lease and not may_take(self._observed_lease, self.identity, self._clock()):
                 return False
-            wanted = next_spec(spec, self.identity, self._terms, datetime.now(UTC))
+            wanted = next_spec(spec, self.identity, self._timings, datetime.now(UTC))
             if lease is None:
                 metadata = {"name": self._name, "namespace": self._namespace}
                 kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
                 return await self._cluster.create({**kind, "metadata": metadata, "spec": wanted}) is not None
             written = await self._cluster.replace({**lease, "spec": wanted})
-            self._sighting = ObservedLease(written["spec"], self._clock())
+            self._observed_lease = ObservedLease(written["spec"], self._clock())
         except ApiServerError as error:
             logger.warning("lease %s/%s: %s", self._namespace, self._name, error)
             return False

@@ -1,4 +1,4 @@
-"""The cluster's nodes, read only when a diagnosis asks for them, and seldom."""
+"""Reads the cluster's nodes where a diagnosis needs them, and caches them. The reconciler calls it."""
 
 import asyncio
 import logging
@@ -11,10 +11,10 @@ from forebay_operator.status.diagnosis.gpus import Node, parse_node
 logger = logging.getLogger(__name__)
 
 MAX_NODE_LIST_AGE = 60.0
-"""Seconds for which one reading is good."""
+"""Seconds for which one list is used."""
 
 FORBIDDEN_RETRY = 600.0
-"""Seconds after which an operator that may not list nodes asks again."""
+"""Seconds until an operator without the right to list nodes tries again."""
 
 
 class NodeList:
@@ -27,10 +27,9 @@ class NodeList:
         self._good_until = 0.0
 
     async def read(self) -> tuple[Sequence[Node] | None, float]:
-        """All nodes, or None where they may not be listed or could not be: a diagnosis does without them.
+        """Read the nodes. Returns None for them where they cannot be listed; a diagnosis then does without them.
 
-        Besides, for a reading that was made for somebody before, the seconds after which there can be a newer one,
-        else 0.0.
+        The second value is 0.0 for a new list. For a cached list it is the seconds until it can be newer.
         """
         async with self._lock:
             now = asyncio.get_running_loop().time()
@@ -39,7 +38,7 @@ class NodeList:
             self._good_until = now + MAX_NODE_LIST_AGE
             try:
                 self._nodes = [parse_node(manifest) for manifest in await self._cluster.list_nodes()]
-            except ApiServerError as error:  # else than for good: what was read before is better than nothing
+            except ApiServerError as error:  # a transient error keeps the previous list
                 if error.status == 403:
                     self._nodes, self._good_until = None, now + FORBIDDEN_RETRY
                 logger.info("nodes are not read: %s", error)

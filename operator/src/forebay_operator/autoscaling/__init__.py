@@ -1,6 +1,6 @@
-"""How many replicas an endpoint should have: from what pods and gateways say of their requests to a number.
+"""Decides the number of replicas of endpoints with spec.scaling, from the loads of their pods and of the gateways.
 
-`history`, `job_counts` and `policy` are pure; `autoscaler` asks the pods and writes the number.
+`history`, `job_counts` and `policy` are pure. `autoscaler` reads the loads and writes the number.
 """
 
 from forebay_operator.autoscaling.history import History, Sample

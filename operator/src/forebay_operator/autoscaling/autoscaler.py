@@ -1,7 +1,7 @@
-"""Scales endpoints with their load: asks pods and gateways for it, and writes what is decided through /scale.
+"""Scales endpoints with their load: reads the loads of pods and gateways, and writes the replicas through /scale.
 
-The decision is in policy.py. One round looks at all endpoints but those at zero for which no gateway holds a request.
-Pods and gateways are asked over the network; a pod that does not answer is taken for one that is busy.
+policy.py decides. A round checks all endpoints, except those at zero for which no gateway holds a request. A pod that
+does not answer counts as busy.
 """
 
 import asyncio
@@ -31,20 +31,20 @@ from forebay_protocol.pod import OPS_PORT
 logger = logging.getLogger(__name__)
 
 SCALING_INTERVAL = 2.0
-"""Seconds from one round to the next; the bench of the decision (bench.scaling) has the same."""
+"""Seconds from one round to the next. bench.scaling uses the same interval."""
 
 LOAD_TIMEOUT = 1.0
-"""Seconds for an answer; pods and gateways give it from memory."""
+"""Seconds for an answer. Pods and gateways answer from memory."""
 
 QUIET_SECONDS = 8
-"""Seconds for which a server that is to sleep answers still: until Kubernetes has seen that it is not ready (its probe
-fails twice, every 2 s), and its Service leads elsewhere."""
+"""Grace period in seconds before an engine sleeps. In this time Kubernetes notices that the pod is not ready (its probe
+fails twice, every 2 s) and removes it from its Service."""
 
 CONCURRENT_LOAD_READS, CONCURRENT_LOAD_READS_OF_NAMESPACE = 128, 8
-"""Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
+"""Concurrent reads of loads: in all, and from the pods of one namespace, so that silent pods do not block others."""
 
-MOST_BYTES = 512 << 10
-"""Of a server's metrics."""
+MAX_METRICS_BYTES = 512 << 10
+"""Bytes of a server's metrics that are read."""
 
 RecordEvent = Callable[[EndpointKey, str, str, str, bool], None]
 """See EventRecorder.record."""
@@ -52,13 +52,14 @@ RecordEvent = Callable[[EndpointKey, str, str, str, bool], None]
 
 @dataclass(frozen=True)
 class ScaledEndpoint:
-    """An endpoint that scales.
+    """An endpoint with spec.scaling.
 
     Attributes:
-        replicas: as it asks for now.
-        pods: those that are ready, name to address.
-        sleeps: whether the last replica is put to sleep instead of ended.
-        stopped: pods that run and are not ready, where it sleeps: their engines may be asleep.
+        replicas: its spec.replicas.
+        pods: its ready pods, name -> address.
+        sleeps: whether its last replica sleeps instead of ending.
+        stopped: pods that have loaded and are not ready, name -> address. Their engines may be asleep. Only where
+            `sleeps` is set.
     """
 
     uid: str
@@ -74,12 +75,16 @@ class _Followed:
     scaled: ScaledEndpoint
     history: History = field(default_factory=lambda: History(0.0))
     asleep: bool | None = None
-    """Whether its engines sleep or are about to; None while nobody has looked."""
+    """Whether its engines sleep or are about to; None before the first check."""
 
 
 class Autoscaler:
-    """For one event loop. `gateways` None: there are none, so nothing is scaled to zero. `changed` is called with an
-    endpoint that sleeps from now on, or no longer does, or has other jobs."""
+    """Scales the endpoints that it follows, for one event loop.
+
+    Args:
+        gateways: None where there are none. Then no endpoint is scaled to zero.
+        changed: is called with an endpoint that falls asleep or wakes up, or whose job counts have changed.
+    """
 
     def __init__(
         self,
@@ -102,7 +107,7 @@ class Autoscaler:
         self._scaling: set[EndpointKey] = set()
 
     def follow(self, key: EndpointKey, scaled: ScaledEndpoint | None) -> None:
-        """From now on the endpoint is so, or does not scale (None). Call it as often as you like."""
+        """Set the state of an endpoint, None where it does not scale. Repeated calls are cheap."""
         if scaled is None:
             self._followed.pop(key, None)
             return
@@ -114,16 +119,16 @@ class Autoscaler:
         known.history.length = scaled.policy.scale_down_window + scaled.policy.scale_up_window
 
     def is_asleep(self, key: EndpointKey) -> bool | None:
-        """Whether an endpoint's engines sleep or are about to; None where that is not known yet."""
+        """Whether an endpoint's engines sleep or are about to; None before the first check."""
         known = self._followed.get(key)
         return known.asleep if known else None
 
     def jobs(self, key: EndpointKey) -> tuple[int, int]:
-        """How many jobs of an endpoint wait, and how many run."""
+        """The number of queued jobs of an endpoint, and of running ones."""
         return self._jobs.of(key)
 
     async def run(self) -> None:
-        """Go round, for ever. What was seen before this began does not count."""
+        """Check and scale the endpoints, forever. Samples from before the call do not count."""
         for each in self._followed.values():
             each.history = History(each.history.length)
         self._scaling.clear()
@@ -139,9 +144,9 @@ class Autoscaler:
                 await asyncio.sleep(max(0.0, began + SCALING_INTERVAL - time.monotonic()))
 
     async def _check_all(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
-        """Begin a check of each endpoint whose last check is over. No endpoint waits for another."""
+        """Start a check of each endpoint whose last check has ended. No endpoint waits for another."""
         held = await self._gateways.read_held(session) if self._gateways else ()
-        for key in self._jobs.take([loads for _, loads in held], time.monotonic()):
+        for key in self._jobs.update([loads for _, loads in held], time.monotonic()):
             self._changed(key)
         for key, each in list(self._followed.items()):
             if key in self._checking:
@@ -155,7 +160,7 @@ class Autoscaler:
                 each.history.samples.clear()
 
     async def _finish_check(self, key: EndpointKey, check: Callable[[], Awaitable[None]]) -> None:
-        """Run a check. Its failure is logged, and concerns no other endpoint."""
+        """Run a check. A failure is logged and affects no other endpoint."""
         try:
             await check()
         except Exception:
@@ -197,8 +202,10 @@ class Autoscaler:
         idle: bool,
         waiting: bool,
     ) -> None:
-        """Put engines to sleep that nobody asks, and wake them when a gateway holds a request. Before they sleep the
-        gateways stand in for them, which the reconciler sees to: so it is told a round before."""
+        """Put idle engines to sleep, and wake them when a gateway holds a request.
+
+        The reconciler is notified one round before, so that the gateways receive the requests before the engines sleep.
+        """
         asleep_now = bool(asleep) and not followed.scaled.pods
         on_the_way = key in self._scaling and bool(followed.asleep)
         before, followed.asleep = followed.asleep, idle or asleep_now or on_the_way
@@ -212,14 +219,14 @@ class Autoscaler:
             tasks.create_task(self._order(key, asleep, "/wake_up"))
 
     async def _order(self, key: EndpointKey, pods: Mapping[str, str], path: str) -> None:
-        """Have the engines of pods sleep or wake."""
+        """Order the engines of pods to sleep or to wake."""
         try:
             logger.info("endpoint %s/%s: %s for %s", *key, path, ", ".join(pods))
             token = read_control_token(await self._cluster.get("Secret", key[0], control_secret_name(key[1])))
             await asyncio.gather(*(post_order(address, self._port, path, token) for address in pods.values()))
         except ApiServerError as error:
             logger.warning("endpoint %s/%s: %s: %s", *key, path, error)
-        except Exception:  # whatever an object of theirs says, the other endpoints are scaled
+        except Exception:  # the Secret may have any content; the other endpoints are still scaled
             logger.exception("endpoint %s/%s: %s failed", *key, path)
         finally:
             self._scaling.discard(key)
@@ -229,24 +236,24 @@ class Autoscaler:
     ) -> dict[str, PodLoad | None]:
         limit = self._limits.setdefault(key[0], asyncio.Semaphore(CONCURRENT_LOAD_READS_OF_NAMESPACE))
 
-        async def ask(address: str) -> PodLoad | None:
-            async with limit, self._limit:  # the time for an answer begins behind them
-                text = await get_text(session, address, self._port, "/metrics", MOST_BYTES)
+        async def read(address: str) -> PodLoad | None:
+            async with limit, self._limit:  # LOAD_TIMEOUT begins after both
+                text = await get_text(session, address, self._port, "/metrics", MAX_METRICS_BYTES)
                 return parse_load(text) if text else None
 
-        return dict(zip(pods, await asyncio.gather(*map(ask, pods.values())), strict=True))
+        return dict(zip(pods, await asyncio.gather(*map(read, pods.values())), strict=True))
 
     async def _scale(
         self, key: EndpointKey, scaled: ScaledEndpoint, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
     ) -> None:
-        """Write the number, unless somebody has written another since; the idlest pods are named to go first."""
+        """Write the number of replicas, unless somebody has changed it since. Marks the idlest pods for removal."""
         try:
             scale = await self._cluster.get_scale(*key)
             if scale is None or scale["spec"].get("replicas", 0) != scaled.replicas:
                 return
             if 0 < wanted < scaled.replicas:
                 for name, load in loads.items():
-                    # one that does not answer may have any number of requests
+                    # a pod that does not answer may have any number of requests
                     await self._cluster.set_deletion_cost(key[0], name, load.total if load else 1_000_000)
             if not await self._cluster.scale(scale, wanted):
                 return
@@ -258,14 +265,14 @@ class Autoscaler:
             return
         finally:
             self._scaling.discard(key)
-        found = f"{sample.load} requests run or wait" if sample.load else f"no request for {sample.idle:.0f} s"
-        message = f"from {scaled.replicas} to {wanted} replicas: {found}"
+        cause = f"{sample.load} requests run or wait" if sample.load else f"no request for {sample.idle:.0f} s"
+        message = f"from {scaled.replicas} to {wanted} replicas: {cause}"
         logger.info("endpoint %s/%s: %s", *key, message)
         self._record(key, scaled.uid, "Scaled", message, False)
 
 
 def find_scaled_endpoint(endpoint: Endpoint, observed: Observed) -> ScaledEndpoint | None:
-    """What the scaler has to know of an endpoint, or None where the user says how many replicas there are."""
+    """The state of an endpoint for the autoscaler, or None where the user sets the number of replicas."""
     if endpoint.scaling is None or endpoint.suspend:
         return None
     pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}

@@ -1,4 +1,4 @@
-"""What pods and gateways have said of an endpoint's requests, as samples over time."""
+"""Turns the loads that pods and gateways report into samples over time, for the policy. Pure."""
 
 import math
 from collections import deque
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from forebay_operator.pods.load import GatewayLoad, PodLoad
 
 REQUEST_RATE_WINDOW = 30.0
-"""Seconds over which finished requests are counted to a rate."""
+"""Seconds over which finished requests are averaged to a rate."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment of an endpoint.
+    """The load of an endpoint at one moment.
 
     Attributes:
-        at: when, in seconds of a monotonic clock.
+        at: the moment, in seconds of a monotonic clock.
         load: requests that run or wait, in pods, gateways and queues.
         waiting: those of them that no engine has begun.
-        ready: replicas that answer requests.
-        silent: replicas that should have told of their requests and did not.
-        idle: seconds for which it is certain that no request was there and none came while a replica was ready.
-        capacity: requests that one replica had running the last time that others waited for it, or has had since; 0
-            while unknown.
-        rate: requests a second that were finished of late.
+        ready: ready replicas.
+        silent: replicas that did not answer when their load was read.
+        idle: seconds in which a replica was ready and certainly no request was there or came.
+        capacity: requests that one replica ran the last time that others waited for it, or more if it has run more
+            since; 0 while unknown.
+        rate: finished requests per second, over REQUEST_RATE_WINDOW.
     """
 
     at: float
@@ -39,47 +39,56 @@ class Sample:
 
 @dataclass
 class History:
-    """The samples of one endpoint, as far back as `length` seconds and one sample more.
+    """The samples of one endpoint in the last `length` seconds, and one sample more.
 
-    Time that nobody watched, as before an operator took over from another, counts as time in use.
+    Time without samples, such as before a change of the leader, counts as time in use.
     """
 
     length: float
     samples: deque[Sample] = field(default_factory=deque)
     _counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Requests begun and finished, by who counts them."""
+    """Begun and finished requests, by the pod or gateway that counts them."""
 
     _finished: deque[tuple[float, int]] = field(default_factory=deque)
     _used: float = -math.inf
-    """When it was last in use, or may have been."""
+    """The last time at which it was in use, or may have been."""
 
     def add(
         self, at: float, pods: Mapping[str, PodLoad | None], held: Sequence[tuple[str, GatewayLoad | None]], ready: int
     ) -> Sample:
-        """Take down what was said: pods and gateways by name, each None that did not answer."""
+        """Add a sample. Returns it.
+
+        Args:
+            at: the moment, in seconds of a monotonic clock.
+            pods: the load of each pod by name; None for a pod that did not answer.
+            held: the load of each gateway, with its name; None for a gateway that did not answer.
+            ready: the number of ready replicas.
+        """
         loads = {name: load for name, load in pods.items() if load}
-        parked = {name: one for name, one in held if one}
+        answered = {name: one for name, one in held if one}
         counts = {
             **{name: (load.begun, load.begun - load.in_flight) for name, load in loads.items()},
-            **{name: (one.begun, 0) for name, one in parked.items()},
+            **{name: (one.begun, 0) for name, one in answered.items()},
         }
         begun = sum(count[0] - self._counts.get(name, (0, 0))[0] for name, count in counts.items())
-        # of who was not there before it is not known how much of it is new
+        # a pod seen for the first time is skipped: how much of its counter is new is unknown
         before = self._counts
         finished = sum(max(0, count[1] - before[name][1]) for name, count in counts.items() if name in before)
         first = not self.samples
-        self._counts = {**{name: kept for name, kept in self._counts.items() if name in pods}, **counts}
-        # each gateway tells of the same jobs
-        parking = sum(one.waiting for one in parked.values()) + max((one.queued for one in parked.values()), default=0)
+        self._counts = {**{name: count for name, count in self._counts.items() if name in pods}, **counts}
+        # every gateway reports the same jobs
+        parking = sum(one.waiting for one in answered.values()) + max(
+            (one.queued for one in answered.values()), default=0
+        )
         queued = sum(load.waiting for load in loads.values())
         load = parking + sum(load.total for load in loads.values())
         silent = len(pods) - len(loads)
-        unheard = silent > 0 or not ready or not held or len(parked) < len(held)
+        unheard = silent > 0 or not ready or not held or len(answered) < len(held)
         capacity = self.samples[-1].capacity if self.samples else 0.0
-        if full := [load.total - load.waiting for load in loads.values() if load.waiting]:
-            capacity = max(1.0, sum(full) / len(full))
+        if running_when_full := [load.total - load.waiting for load in loads.values() if load.waiting]:
+            capacity = max(1.0, sum(running_when_full) / len(running_when_full))
         if capacity:
-            # a queue for a moment, as behind long prompts, says too little: what an engine runs, it can run
+            # a short queue, such as behind long prompts, says too little; an engine can run at least what it runs now
             capacity = max(capacity, *(float(load.running) for load in loads.values()), 0.0)
         if first or begun or load or unheard:
             self._used = at
@@ -102,5 +111,5 @@ class History:
         self._finished.append((at, finished))
         while len(self._finished) > 2 and self._finished[1][0] <= at - REQUEST_RATE_WINDOW:
             self._finished.popleft()
-        spent = at - self._finished[0][0]
-        return sum(count for _, count in list(self._finished)[1:]) / spent if spent else 0.0
+        elapsed = at - self._finished[0][0]
+        return sum(count for _, count in list(self._finished)[1:]) / elapsed if elapsed else 0.0

@@ -1,4 +1,4 @@
-"""How many jobs each endpoint has, as its status is to tell: from what the gateways say, and not too often."""
+"""Keeps the job counts for the status of each endpoint, from the gateways' reports. Changes are throttled. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,11 +6,11 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.pods.load import GatewayLoad
 
 JOB_COUNT_INTERVAL = 10.0
-"""Seconds between two changes that are told of one endpoint: each is a write of its status."""
+"""Seconds between two changes of one endpoint's counts, because each causes a write of its status."""
 
 
 class JobCounts:
-    """What was told last, by endpoint: jobs that wait, and jobs that run."""
+    """The counts that were reported last, by endpoint: queued jobs and running jobs."""
 
     def __init__(self) -> None:
         self._last_reported: dict[EndpointKey, tuple[int, int]] = {}
@@ -19,21 +19,21 @@ class JobCounts:
     def of(self, key: EndpointKey) -> tuple[int, int]:
         return self._last_reported.get(key, (0, 0))
 
-    def take(self, said: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
-        """Take over what gateways said; the endpoints of which there is something new to tell.
+    def update(self, reports: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
+        """Update the counts from the gateways' reports. Returns the endpoints whose counts have changed.
 
-        While none of them answers, what was known holds. Every gateway knows all jobs: the most is the newest.
+        While no gateway answers, the counts stay. Every gateway knows all jobs, so the highest count is the newest.
         """
-        answered = [held for held in said if held is not None]
+        answered = [held for held in reports if held is not None]
         if not answered:
             return []
-        found: dict[EndpointKey, tuple[int, int]] = {}
+        counts: dict[EndpointKey, tuple[int, int]] = {}
         for held in answered:
             for key, one in held.items():
-                found[key] = max(found.get(key, (0, 0)), one.jobs)
+                counts[key] = max(counts.get(key, (0, 0)), one.jobs)
         changed = []
-        for key in {*found, *self._last_reported}:
-            jobs = found.get(key, (0, 0))
+        for key in {*counts, *self._last_reported}:
+            jobs = counts.get(key, (0, 0))
             if jobs != self.of(key) and now - self._at.get(key, now - JOB_COUNT_INTERVAL) >= JOB_COUNT_INTERVAL:
                 self._last_reported[key], self._at[key] = jobs, now
                 changed.append(key)

@@ -1,9 +1,9 @@
-"""From the samples of a while to a number of replicas: a pure function. `python -m bench.scaling` measures it.
+"""Decides the number of replicas from recent samples: a pure function. `python -m bench.scaling` measures it.
 
-Each sample is turned into a demand, in replicas. More come when the mean demand of the last seconds is well above what
-is there; fewer when it has not needed as many for a while, which is HPA's stabilization window
-(https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/). A queue counts in full although a
-replica takes a minute to start: on a minute's backlog a replica too many costs less than the requests that wait.
+Each sample becomes a demand in replicas. Replicas are added when the mean demand of the last seconds is well above
+their number. They are removed when fewer were enough for a while, as with HPA's stabilization window
+(https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/). A queue counts in full, although
+a replica takes a minute to start: one replica too many costs less than a minute of waiting requests.
 """
 
 import math
@@ -14,8 +14,9 @@ from forebay_operator.autoscaling.history import Sample
 from forebay_operator.spec import Scaling, read_duration
 
 TOLERANCE = 0.3
-"""Share by which the demand must exceed the replicas before more come. A replica takes some more than its target, and
-a replica for every ripple would be gone before it has started; 0.1 costs 5 % more on the bench's traces."""
+"""Share by which the demand must exceed the replicas before some are added. A replica takes somewhat more than its
+target, and a replica for each short peak would be removed before it has started. 0.1 costs 5 % more on the bench's
+traces."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Policy:
     scale_down_window: float = 60.0
 
     def clamp(self, replicas: int) -> int:
-        """The nearest number that is allowed."""
+        """The nearest number within the bounds."""
         return min(max(replicas, self.min_replicas), self.max_replicas)
 
 
 def build_policy(scaling: Scaling) -> Policy:
-    """The policy that `spec.scaling` of an endpoint asks for."""
+    """Build the policy from `spec.scaling` of an endpoint."""
     return Policy(
         min_replicas=1 if scaling.sleeps else scaling.min_replicas,
         max_replicas=scaling.max_replicas,
@@ -58,10 +59,14 @@ def build_policy(scaling: Scaling) -> Policy:
 
 
 def decide(policy: Policy, samples: Sequence[Sample], replicas: int) -> int:
-    """How many replicas there should be. `samples`: the last of History, oldest first; `replicas`: as asked for now.
+    """Decide the number of replicas.
 
-    Fewer only when the samples reach back for the whole time in which more would have spoken against it, so nothing
-    goes soon after a start of the operator. A replica that did not answer counts as one that is needed.
+    Replicas are removed only where the samples cover the whole scale-down window, so none is removed soon after a start
+    of the operator. A replica that did not answer counts as needed.
+
+    Args:
+        samples: the samples of History, oldest first.
+        replicas: the current spec.replicas.
     """
     if not samples:
         return policy.clamp(replicas)
@@ -72,31 +77,31 @@ def decide(policy: Policy, samples: Sequence[Sample], replicas: int) -> int:
         return policy.clamp(max(replicas, math.ceil(demand)))
     if samples[0].at > now - policy.scale_down_window:
         return policy.clamp(replicas)
-    enough = math.ceil(max(_smooth(policy, samples, now - policy.scale_down_window)))
+    needed = math.ceil(max(_smooth(policy, samples, now - policy.scale_down_window)))
     if samples[-1].idle < policy.idle_timeout:
-        enough = max(enough, 1)
-    return policy.clamp(min(replicas, enough))
+        needed = max(needed, 1)
+    return policy.clamp(min(replicas, needed))
 
 
 def find_demand(policy: Policy, sample: Sample) -> float:
-    """Replicas that the requests of one moment ask for."""
+    """The replicas that the requests of one sample need."""
     if policy.concurrency:
         return sample.load / policy.concurrency
     running = sample.load - sample.waiting
-    # what one replica can run is not known before others have waited for it: without a queue, one fewer may do
+    # the capacity of a replica is unknown before requests have waited for one: without a queue, one fewer may do
     fitting = running / sample.capacity if sample.capacity else max(sample.ready - 1.0, min(running, 1.0))
     if not sample.waiting:
         return fitting
-    most = fitting + sample.waiting / max(sample.capacity, 1.0)
+    to_take_all = fitting + sample.waiting / max(sample.capacity, 1.0)
     if not sample.ready:
-        return most if sample.capacity else 1.0
-    # a queue that lasts longer than it may asks for more in proportion, though not for more than take all of it at once
+        return to_take_all if sample.capacity else 1.0
+    # a queue that lasts too long needs more replicas in proportion, but never more than take all of it at once
     wait = sample.waiting / sample.rate if sample.rate else math.inf
-    return max(fitting, min(sample.ready * wait / policy.queue_delay, most))
+    return max(fitting, min(sample.ready * wait / policy.queue_delay, to_take_all))
 
 
 def _smooth(policy: Policy, samples: Sequence[Sample], since: float) -> list[float]:
-    """The mean demand as it was at each sample since then, with those replicas that did not answer."""
+    """The mean demand at each sample after `since`. Replicas that did not answer are added."""
     seen = [sample for sample in samples if sample.at > since - policy.scale_up_window]
     demands = [find_demand(policy, sample) + sample.silent for sample in seen]
     means, first = list[float](), 0

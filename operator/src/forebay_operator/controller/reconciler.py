@@ -1,4 +1,7 @@
-"""Bring one endpoint from what is to what is desired, and say in its status what came of it."""
+"""Reconciles one endpoint: creates and corrects its children, diagnoses its pods, and writes its status.
+
+The workers call it. Its phases are the methods that `_run_phases` lists.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -15,7 +18,7 @@ from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import NodeList
-from forebay_operator.apiserver.replicas import fill_in_replicas
+from forebay_operator.apiserver.replicas_defaulting import fill_in_replicas
 from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
 from forebay_operator.controller.http_routes import HTTPRoutes
 from forebay_operator.controller.status_writer import StatusWriter
@@ -28,7 +31,7 @@ from forebay_operator.resources import (
     list_obsolete,
 )
 from forebay_operator.resources.meta import digest, find_controller
-from forebay_operator.resources.pod import choose_image
+from forebay_operator.resources.pod_spec import choose_image
 from forebay_operator.resources.route import ROUTE_CONDITION
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
@@ -46,13 +49,13 @@ from forebay_operator.status.start_progress import ended_run_of, find_unread, ru
 logger = logging.getLogger(__name__)
 
 SWITCH_AGE = 0.5
-"""Seconds until it is looked again whether a Service leads to its pods, so that the gateways may step back."""
+"""Seconds between two checks whether a Service already leads to its pods, so that its gateway slices can be emptied."""
 
 EVENTS_AGE = 20.0
 """Seconds after which the events of a pod that is still being prepared are read again."""
 
 MISSING_CHILD_REASONS = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISSING.name})
-"""Failures of pods by which a child may be gone that is not watched."""
+"""Failures of pods that a deleted child may cause, where this child is not watched."""
 
 IMAGE_VOLUME_MINOR = 35
 """Kubernetes 1.35 is the first that mounts images as volumes without a feature gate."""
@@ -82,17 +85,19 @@ class Reconciler:
         self._nodes = NodeList(cluster)
         self._routes = HTTPRoutes(cluster, settings)
         self._created: dict[EndpointKey, str] = {}
-        """Endpoints whose children were all there once, with their uid: what is missing then was taken away."""
+        """Uids of endpoints whose children all existed once. A child of theirs that is missing was deleted."""
         self._to_refresh: set[EndpointKey] = set()
-        """Endpoints that are to be looked at without trust in the cache the next time."""
+        """Endpoints whose next pass bypasses the cache."""
 
     def force_refresh(self, key: EndpointKey) -> None:
-        """Read the endpoint and its children from the API server instead of the cache, from the next pass over it until
-        one is done: a watch that was cut may have missed a deletion."""
+        """Bypass the cache for this endpoint and its children, until a pass has succeeded.
+
+        A watch that was interrupted may have missed a deletion.
+        """
         self._to_refresh.add(key)
 
     async def reconcile(self, key: EndpointKey) -> bool:
-        """Reconcile one endpoint. Returns whether all is done; if not, call again later.
+        """Reconcile one endpoint. Returns False where it has to be called again later.
 
         Raises:
             ApiServerError: the API server refused or did not answer.
@@ -146,8 +151,10 @@ class Reconciler:
     async def _fill_in_replicas(
         self, manifest: Manifest, before: Manifest, observed: Observed, force_refresh: bool
     ) -> bool:
-        """Write the number of replicas where the spec has none. Nothing else changes until the spec has it. Returns
-        whether it was written."""
+        """Write the number of replicas into a spec that has none. Returns whether it was written.
+
+        Nothing else is reconciled until the spec has the number.
+        """
         try:
             return await fill_in_replicas(self._cluster, manifest, choose_replicas(before))
         except ReconcileError as error:
@@ -157,14 +164,14 @@ class Reconciler:
     async def _report_unusable(
         self, manifest: Manifest, before: Manifest, observed: Observed, problem: Diagnosis, force_refresh: bool
     ) -> None:
-        """Write why nothing can be made of the spec. The children stay as they are."""
+        """Write a status that says why the spec cannot be used. The children stay as they are."""
         self._autoscaler.follow(key_of_endpoint(manifest), None)
         await self._slice_writer.maintain_slices(manifest, observed.serving, force_refresh)
         status = assess_invalid(manifest, replace(observed, error=problem), before, datetime.now(UTC))
         await self._status_writer.write(manifest, before, status)
 
     async def _make_children(self, run: "_Pass") -> None:
-        """Make the children. A refusal becomes a problem of the endpoint."""
+        """Apply the children. A refusal becomes `observed.error`."""
         try:
             run.observe(deployment=await self._apply_children(run))
         except ReconcileError as error:
@@ -173,14 +180,14 @@ class Reconciler:
             run.observe(error=error.diagnosis)
 
     async def _make_route(self, run: "_Pass") -> None:
-        """Make the HTTPRoute. Its failure is a condition of its own, and keeps nothing else from working."""
+        """Apply the HTTPRoute. Its failure is a condition of its own and stops no other phase."""
         previous = find_condition(run.before, ROUTE_CONDITION) or None
-        route, settled = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
-        run.done = run.done and settled
-        run.observe(conditions=[route] if route else [])
+        condition, is_final = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
+        run.done = run.done and is_final
+        run.observe(conditions=[condition] if condition else [])
 
     async def _observe(self, run: "_Pass") -> None:
-        """Add what is known besides pods and Deployment."""
+        """Add what is known besides pods and Deployment: warnings about env, gateways, sleep, jobs."""
         run.observe(
             env_warnings=find_env_warnings(run.endpoint.env, known_names(), settable_names()),
             scales=run.endpoint.scaling is not None,
@@ -190,7 +197,7 @@ class Reconciler:
         )
 
     async def _diagnose(self, run: "_Pass") -> None:
-        """Find the failure of the pods. Events and nodes are read only where they help."""
+        """Find the failure of the pods. Events and nodes are read only where they can add to it."""
         run.failure = find_pod_failure(run.observed)
         if run.failure is None:
             run.observe(events=await self._read_events(run.key, run.observed))
@@ -199,20 +206,20 @@ class Reconciler:
             nodes, newer_in = await self._nodes.read()
             run.observe(nodes=nodes)
             if nodes is not None and newer_in:
-                self._status_writer.again(run.key, newer_in)
+                self._status_writer.requeue_after(run.key, newer_in)
 
     async def _write_status(self, run: "_Pass") -> None:
         run.status = assess(run.endpoint, run.observed, run.failure, run.before, datetime.now(UTC))
         await self._status_writer.write(run.manifest, run.before, run.status)
 
     async def _follow_up(self, run: "_Pass") -> None:
-        """Say who is to look at the endpoint from now on: the startup poller, the autoscaler, or this again."""
+        """Update the startup poller and the autoscaler, and request another pass where one is needed."""
         self._request_refresh(run)
         self._follow_starts(run.key, run.observed, run.status)
         self._autoscaler.follow(run.key, find_scaled_endpoint(run.endpoint, run.observed))
 
     def _forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Drop the state of an endpoint that no longer exists."""
         self._created.pop(key, None)
         self._status_writer.forget(key)
         self._startup_poller.follow(key, {})
@@ -220,33 +227,38 @@ class Reconciler:
         self._autoscaler.follow(key, None)
 
     def _request_refresh(self, run: "_Pass") -> None:
-        """Read the endpoint again without the cache when pods miss what may be a child; later if it just was."""
+        """Request a pass without the cache where pods miss something that may be a child.
+
+        Where this pass already bypassed the cache, the next one waits for EVENTS_AGE.
+        """
         if run.observed.error is None and run.failure and run.failure.reason in MISSING_CHILD_REASONS:
             self.force_refresh(run.key)
-            self._status_writer.again(run.key, EVENTS_AGE if run.force_refresh else 0.0)
+            self._status_writer.requeue_after(run.key, EVENTS_AGE if run.force_refresh else 0.0)
 
     async def _read_events(self, key: EndpointKey, observed: Observed) -> Sequence[Manifest]:
-        """What was tried in vain for the pod that has waited longest for its volumes and its sandbox. Events are not
-        watched: while it waits they are read again and again."""
+        """Read the events of the pod that has waited longest for its volumes and its sandbox.
+
+        Events are not watched, so they are read again in intervals while the pod waits.
+        """
         preparing = find_preparing(observed.current_pods)
         if preparing is None:
             return ()
         pod, since = preparing
         waited = (datetime.now(UTC) - since).total_seconds()  # negative where our clock and the API server's disagree
         early = PREPARING_GRACE - waited if waited >= 0 else 0.0
-        self._status_writer.again(key, early if early > 0 else EVENTS_AGE)
+        self._status_writer.requeue_after(key, early if early > 0 else EVENTS_AGE)
         if early > 0:
             return ()
         try:
             return await self._cluster.list_events(pod["metadata"]["namespace"], pod["metadata"]["uid"])
         except ApiServerError as error:
-            if error.status != 403:  # what the status says stays, rather than come and go with the API server's health
+            if error.status != 403:  # raised: the status must not change with the health of the API server
                 raise
             logger.info("events of %s/%s are not read: %s", *key, error)
             return ()
 
     def _follow_starts(self, key: EndpointKey, observed: Observed, status: Manifest) -> None:
-        """Have those pods asked whose report matters."""
+        """Tell the startup poller which pods to poll."""
         unread = find_unread(observed.current_pods, status.get("lastStart") or {}, observed.reports)
         addresses = {run_of(pod): pod["status"]["podIP"] for pod in unread if pod["status"].get("podIP")}
         self._startup_poller.follow(
@@ -254,22 +266,22 @@ class Reconciler:
         )
 
     async def _apply_children(self, run: "_Pass") -> Manifest:
-        """Make all that the endpoint consists of. Returns its Deployment as it is now."""
+        """Create or correct all children of the endpoint. Returns its Deployment as it is now."""
         endpoint, observed, force_refresh, key = run.endpoint, run.observed, run.force_refresh, run.key
         if any(source.kind == "image" for source in endpoint.sources):
             await self._check_image_volumes()
         exists = observed.deployment is not None or self._created.get(key) == endpoint.uid
-        # before the Deployment: when the last pod goes, the gateways are there already
+        # before the Deployment: so the gateways receive requests before the last pod ends
         slice_error = await self._apply_gateway_slices(endpoint, observed, force_refresh, exists)
         if not choose_image(endpoint, self._settings):
             raise ReconcileError(_missing_image(endpoint), retry=False)
         unwatched = build_unwatched(endpoint, self._settings)
-        settled = digest({"auth": vars(endpoint.auth), "children": unwatched})
-        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, settled)
+        unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
+        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, unwatched_digest)
         if (
             force_refresh
             or not exists
-            or _unwatched_of(observed.deployment) != settled
+            or _unwatched_of(observed.deployment) != unwatched_digest
             or self._slice_writer.lacks_keys(key)
         ):
             await self._apply_unwatched(endpoint, unwatched, exists)
@@ -282,13 +294,13 @@ class Reconciler:
         return deployment
 
     async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], exists: bool) -> None:
-        """Make the children that are not watched: the Secrets, and those given. Remove those of a former spec."""
+        """Apply the children that are not watched: the Secrets and `unwatched`. Remove those of an earlier spec."""
         key = endpoint.namespace, endpoint.name
         secret, replaced = await self._create_keys(endpoint, exists)
         self._slice_writer.put_keys(key, secret)
         if replaced:
-            found = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
-            self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", found, warning=True)
+            message = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
+            self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", message, warning=True)
         await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
         for child in unwatched:
             await apply_child(self._cluster, endpoint, child, None, exists)
@@ -298,22 +310,25 @@ class Reconciler:
     async def _apply_gateway_slices(
         self, endpoint: Endpoint, observed: Observed, force_refresh: bool, exists: bool
     ) -> ReconcileError | None:
-        """Make the slices that lead to gateways. A refusal is returned, because the endpoint can run without them.
-        The refusal is raised where the endpoint goes to zero."""
+        """Write the slices that lead to gateways. Returns a refusal, because an endpoint with pods runs without them.
+
+        Raises:
+            ReconcileError: the API server refused, and the endpoint wants no pods.
+        """
         asleep = self._autoscaler.is_asleep((endpoint.namespace, endpoint.name))
         serving = bool(endpoint.wanted) and observed.serving and not asleep
         try:
-            settled = await self._slice_writer.apply_slices(endpoint, serving, force_refresh, exists)
+            in_sync = await self._slice_writer.apply_slices(endpoint, serving, force_refresh, exists)
         except ReconcileError as error:
             if not endpoint.wanted:
                 raise
             return error
-        if not settled:
-            self._status_writer.again((endpoint.namespace, endpoint.name), SWITCH_AGE)
+        if not in_sync:
+            self._status_writer.requeue_after((endpoint.namespace, endpoint.name), SWITCH_AGE)
         return None
 
     async def _create_keys(self, endpoint: Endpoint, exists: bool) -> tuple[Manifest | None, bool]:
-        """See create_key_secret. While the user's own Secret is missing, no key opens the endpoint."""
+        """Call create_key_secret. While the user's own Secret is missing, no key is valid for the endpoint."""
         try:
             return await create_key_secret(self._cluster, endpoint, exists)
         except ReconcileError:
@@ -321,25 +336,28 @@ class Reconciler:
             raise
 
     def _is_asleep(self, key: EndpointKey, endpoint: Endpoint, before: Manifest) -> bool:
-        """Whether the endpoint's engines sleep. Until the scaler has looked, what the status says holds."""
+        """Whether the endpoint's engines sleep. The status decides until the autoscaler has checked them."""
         if endpoint.scaling is None or not endpoint.scaling.sleeps:
             return False
         is_asleep = self._autoscaler.is_asleep(key)
         return find_condition(before, "Ready").get("reason") == "Idle" if is_asleep is None else is_asleep
 
     async def _check_image_volumes(self) -> None:
-        """Raise unless the cluster mounts images as volumes; its version is read again, as it may be upgraded."""
+        """Raise ReconcileError unless the cluster mounts images as volumes.
+
+        Its version is read again where it was too old, because the cluster may have been upgraded.
+        """
         minor = self._settings.kubernetes_minor
         if minor < IMAGE_VOLUME_MINOR:
             minor = await self._cluster.get_minor_version()
         if minor < IMAGE_VOLUME_MINOR:
-            found = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
-            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.diagnose(found), retry=True)
+            message = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
+            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.diagnose(message), retry=True)
 
 
 @dataclass
 class _Pass:
-    """One reconcile of one endpoint, on its way through the phases."""
+    """The state of one reconcile of one endpoint, which its phases pass on."""
 
     key: EndpointKey
     endpoint: Endpoint
@@ -349,13 +367,13 @@ class _Pass:
     force_refresh: bool
     observed: Observed
     failure: Diagnosis | None = None
-    """What keeps the pods from serving."""
+    """The reason why pods do not serve."""
     status: Manifest = field(default_factory=dict)
     done: bool = True
 
-    def observe(self, **found: Any) -> None:
-        """Add to what is observed."""
-        self.observed = replace(self.observed, **found)
+    def observe(self, **observations: Any) -> None:
+        """Set fields of `observed`."""
+        self.observed = replace(self.observed, **observations)
 
 
 def _missing_image(endpoint: Endpoint) -> Diagnosis:
@@ -364,12 +382,12 @@ def _missing_image(endpoint: Endpoint) -> Diagnosis:
 
 
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
-    """The child if it belongs to this very endpoint, not to a deleted one of the same name."""
+    """The child, or None where it belongs to another endpoint, such as a deleted one of the same name."""
     owner = find_controller(child) if child else None
     return child if owner and owner["uid"] == manifest["metadata"]["uid"] else None
 
 
 def _unwatched_of(deployment: Manifest | None) -> str | None:
-    """The digest of the children that are not watched, as they were when the Deployment was applied."""
+    """The digest of the unwatched children, from the annotation that was set when the Deployment was applied."""
     annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
     return annotations.get(labels.UNWATCHED_ANNOTATION)

@@ -1,4 +1,7 @@
-"""Writes what was decided about an endpoint: its status, when something is new, and an event for each transition."""
+"""Writes the status of an endpoint when it has changed, and records an event for each transition of Ready.
+
+The reconciler calls it. Mere progress is throttled (rate_limiter.py).
+"""
 
 import time
 from collections.abc import Callable
@@ -12,12 +15,12 @@ from forebay_operator.spec import Manifest
 from forebay_operator.status.conditions import find_transition, is_beginning, is_mere_progress
 
 FIRST_STATUS_DELAY = 1.0
-"""Seconds before a start is first told of. The pods are made meanwhile, so one write tells what would take two."""
+"""Seconds before the first status of a start is written. The pods are created in this time, so one write suffices."""
 
 
 @dataclass(frozen=True)
 class _Written:
-    """The status that was written last, while the cache may not have it yet."""
+    """The status that was written last. The cache may not have it yet."""
 
     uid: str
     version: int
@@ -25,27 +28,32 @@ class _Written:
 
 
 class StatusWriter:
-    """Writes statuses. `again` is called with a key and seconds after which it should be reconciled again. `clock`
-    returns monotonic seconds."""
+    """Writes statuses.
+
+    Args:
+        requeue_after: is called with a key and the seconds after which the endpoint is to be reconciled again.
+        clock: returns monotonic seconds.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
         events: EventRecorder,
-        again: Callable[[EndpointKey, float], None],
+        requeue_after: Callable[[EndpointKey, float], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self.events = events
-        self.again = again
+        self.requeue_after = requeue_after
         self._rate_limiter: RateLimiter[EndpointKey] = RateLimiter()
         self._written: dict[EndpointKey, _Written] = {}
 
     def status_before(self, manifest: Manifest) -> Manifest:
-        """The status that the endpoint has: the one written last where the manifest, from a cache, is older than that.
+        """The current status of an endpoint. Where the manifest comes from a cache that lags, it is the one written
+        last.
 
-        From an older one transition times would move again, and what was said before would be said again.
+        With an older status transition times would move again, and events would be recorded twice.
         """
         key, metadata = key_of_endpoint(manifest), manifest["metadata"]
         written = self._written.get(key)
@@ -56,7 +64,8 @@ class StatusWriter:
         return status
 
     async def write(self, manifest: Manifest, before: Manifest, status: Manifest) -> None:
-        """Write the status unless it is what it was before. Mere progress, and that a start begins, wait until due.
+        """Write the status unless it equals `before`. Mere progress and the beginning of a start wait until they are
+        due.
 
         Raises:
             ApiServerError: the API server refused or did not answer.
@@ -68,7 +77,7 @@ class StatusWriter:
         if beginning or is_mere_progress(before, status):
             wait = self._rate_limiter.wait(key, now, FIRST_STATUS_DELAY if beginning else 0.0)
             if wait:
-                self.again(key, wait)
+                self.requeue_after(key, wait)
                 return
         metadata = manifest["metadata"]
         live = await self._cluster.apply_status(metadata["namespace"], metadata["name"], metadata["uid"], status)
@@ -86,7 +95,9 @@ class StatusWriter:
 
 
 def _version(manifest: Manifest) -> int:
-    """The resource version as a number that grows with every write, which Kubernetes promises since 1.35 and all API
-    servers on etcd have kept before; 0 when it is none."""
+    """The resource version as a number, 0 where it is not one.
+
+    It grows with every write. Kubernetes promises this since 1.35, and all API servers on etcd did so before.
+    """
     version = str(manifest["metadata"].get("resourceVersion", ""))
     return int(version) if version.isdigit() else 0

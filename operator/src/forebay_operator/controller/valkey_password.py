@@ -1,6 +1,6 @@
-"""Makes the password of the chart's own Valkey. Valkey and the gateways wait for its Secret: their pods name it.
+"""Creates the Secret with the password of the chart's own Valkey. The pods of Valkey and of the gateways wait for it.
 
-Each operator does this, not only the one that leads: the leader may be of another release, with a Valkey of its own.
+Every operator does this, because the leader may belong to another release with a Valkey of its own.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from forebay_operator.resources.valkey_secret import build_valkey_secret
 logger = logging.getLogger(__name__)
 
 PASSWORD_CHECK_INTERVAL = 5.0
-"""Seconds between two looks at the Secret, which is not watched."""
+"""Seconds between two reads of the Secret, which is not watched."""
 
 
-async def keep_valkey_password(cluster: Cluster, namespace: str, service: str) -> None:
+async def ensure_valkey_password(cluster: Cluster, namespace: str, service: str) -> None:
     """Create the Secret whenever it is missing, until cancelled. An existing Secret is never changed."""
     while True:
         try:

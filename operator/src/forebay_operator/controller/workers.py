@@ -1,4 +1,4 @@
-"""Who takes keys from the queue, and who puts them in again from time to time."""
+"""Endless loops around the work queue: the workers, the resync, and the purge of deleted objects. `app` starts them."""
 
 import asyncio
 import logging
@@ -22,30 +22,31 @@ WORKERS = 4
 """Endpoints that are reconciled at once."""
 
 RESYNC_INTERVAL = 300.0
-"""Seconds in which endpoints are looked at once without trust in the cache, as Secrets are not watched at all."""
+"""Seconds in which up to RESYNC_SIZE endpoints are reconciled once without the cache, because Secrets are not
+watched."""
 
 RESYNC_SIZE = 150
-"""Endpoints that are looked at so in one interval: each takes half a dozen requests, and all of them together less than
-a hundredth of a core. Where there are more, a round takes several intervals: that of 5,000 endpoints 3 hours."""
+"""Endpoints that are resynced in one interval. Each takes half a dozen requests; all together take less than a
+hundredth of a core. With more endpoints a round takes several intervals: with 5,000 it takes 3 hours."""
 
 PURGE_INTERVAL = 300.0
 """Seconds between two purges of a cache of up to PURGE_SIZE objects, when no watch was restarted."""
 
 PURGE_SIZE = 2000
-"""Of more objects the purges are as much rarer, since a list of all of them takes its time: together they stay below a
+"""With more objects the interval grows in proportion, because a purge lists all of them. So purges take less than a
 thousandth of a core."""
 
 PURGE_DELAY = 1.0
-"""Seconds from a watch that begins again until deleted objects are purged: other watches often do so too."""
+"""Seconds from the restart of a watch to the purge of deleted objects. Other watches often restart at the same time."""
 
 UNCACHED_READ_INTERVAL = 2.0
-"""Seconds between two readings of what there is, until all of it was seen."""
+"""Seconds between two lists from the API server while some of the listed objects are still missing in the cache."""
 
 
 async def work_while_leading(
     candidate: Candidate, queue: WorkQueue[EndpointKey], works: Callable[[], Iterable[Coroutine[Any, Any, None]]]
 ) -> None:
-    """Have `works` done for ever, but only while the lease is ours; without it all of them are cancelled at once."""
+    """Run `works` whenever this operator leads. They are cancelled when it stops leading. Never returns."""
     while True:
         await candidate.wait_until(is_leader=True)
         LEADER.set(1)
@@ -61,7 +62,7 @@ async def work_while_leading(
 
 
 async def work(queue: WorkQueue[EndpointKey], reconciler: Reconciler, seen: set[EndpointKey]) -> None:
-    """Reconcile what the queue brings. No failure stops the others. Each key that was worked on is put into `seen`."""
+    """Reconcile keys from the queue, forever. A failure never stops the loop. Each handled key is added to `seen`."""
     while True:
         key = await queue.get()
         result, began = "error", time.monotonic()
@@ -80,13 +81,16 @@ async def work(queue: WorkQueue[EndpointKey], reconciler: Reconciler, seen: set[
 
 
 async def wait_for_cache(cluster: Cluster, namespaces: Collection[str], stores: Mapping[str, Store]) -> None:
-    """Wait until all that exists is in the cache (`stores`, by kind). `namespaces`: those watched; none for all."""
+    """Wait until the cache (`stores`, by kind) has all objects that exist.
+
+    `namespaces` are those that are watched; empty means all.
+    """
     for kind, store in stores.items():
         await wait_until_seen(cluster, kind, namespaces, store.names)
 
 
 async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[str], seen: Set[EndpointKey]) -> None:
-    """Wait until all objects of a kind that exist are among those that were seen, by namespace and name."""
+    """Wait until `seen` has the namespace and name of every existing object of a kind."""
     while True:
         try:
             missing = set(await cluster.list_uids(kind, namespaces))
@@ -103,7 +107,7 @@ async def wait_until_seen(cluster: Cluster, kind: str, namespaces: Collection[st
 
 
 async def resync(cache: Cache, refresh: Callable[[EndpointKey], None], interval: float = RESYNC_INTERVAL) -> None:
-    """Refresh all endpoints again and again, spread evenly over one interval (seconds) or several."""
+    """Refresh every endpoint once per round, forever. A round takes one `interval` (seconds) or several."""
     while True:
         keys = list(cache.endpoints)
         if not keys:
@@ -120,10 +124,10 @@ async def purge_deleted(
     namespaces: Collection[str],
     relisted: asyncio.Event,
 ) -> None:
-    """Take deleted objects out of the cache (`stores`, by kind) for ever: whenever a watch was restarted, and from
-    time to time.
+    """Remove deleted objects from the cache (`stores`, by kind), forever: after each restart of a watch, and regularly.
 
-    kopf does not miss objects that are not in a later list, and a watch that lists none tells nobody that it began.
+    kopf does not report objects that are missing in a later list. It also reports nothing when a watch that lists no
+    objects begins.
     """
     while True:
         objects = sum(len(store.names) for store in stores.values())
@@ -133,13 +137,13 @@ async def purge_deleted(
             await asyncio.sleep(PURGE_DELAY)
         relisted.clear()
         for kind, store in stores.items():
-            known = store.uids()  # before the list, so that what is made meanwhile is not missed in it
+            known = store.uids()  # before the list: an object created after it is then not taken for deleted
             try:
-                living = await cluster.list_uids(kind, namespaces)
+                existing = await cluster.list_uids(kind, namespaces)
             except ApiServerError as error:
                 logger.warning("list of %s: %s", kind, error)
                 relisted.set()
                 break
             for name, uid in known.items():
-                if living.get(name) != uid and (key := store.drop(name, uid)):
+                if existing.get(name) != uid and (key := store.drop(name, uid)):
                     queue.add(key)

@@ -1,8 +1,8 @@
-"""Keeps digests of the endpoints' API keys where the gateways read them, in Secrets of the operator's namespace.
+"""Writes digests of the endpoints' API keys into Secrets of the operator's namespace, where the gateways read them.
 
-Each of the sixteen has, under NAMESPACE.NAME of an endpoint, one line for each of its keys: HMAC-SHA-256 in hex, under
-a random key of the installation. So a gateway can tell a valid key without ever having seen one, and it needs no right
-on the keys.
+Each of the sixteen Secrets has an entry NAMESPACE.NAME for an endpoint, with one line for each of its keys:
+HMAC-SHA-256 in hex, under a random key of the installation. So a gateway recognizes a valid key without a right to read
+the keys.
 """
 
 import asyncio
@@ -29,34 +29,34 @@ from forebay_protocol.api_key import MIN_KEY_LENGTH
 logger = logging.getLogger(__name__)
 
 DIGEST_SYNC_INTERVAL = 1.0
-"""Seconds from one round of writes to the next: what changes meanwhile goes into one write for each Secret."""
+"""Seconds from one round of writes to the next. The changes of this time go into one write for each Secret."""
 
 RETRY_INTERVAL = 5.0
-"""Seconds until what failed is tried again."""
+"""Seconds until a failed read or write is retried."""
 
-MOST_KEYS = 64
+MAX_KEYS_PER_ENDPOINT = 64
 """Keys of one endpoint that the gateways know. A Secret holds 1 MiB, which is 15,000 digests."""
 
 KEY_READ_INTERVAL = 300.0
 """Seconds after which the Secrets are read again while nothing changes: they are not watched."""
 
 SECRET_BYTES = 900_000
-"""Of the entries of one Secret with their names: it holds 1 MiB with what Kubernetes adds."""
+"""Bytes of the entries of one Secret, with their names. A Secret holds 1 MiB, with the fields that Kubernetes adds."""
 
 NAMESPACE_SHARE = 0.5
-"""The part of what the others leave free of a Secret that one namespace may use."""
+"""The part of a Secret's bytes not used by other namespaces that one namespace may use."""
 
 _STALE = "made with another key"
 
 
 @dataclass(frozen=True)
 class WatchedEndpoints:
-    """The endpoints that there are.
+    """The endpoints that exist in the watched namespaces.
 
     Attributes:
-        keys: all of them, in the namespaces that are watched.
-        namespaces: those; none for all.
-        look: asks for one of them to be reconciled.
+        keys: returns the keys of all of them.
+        namespaces: the watched namespaces; empty means all.
+        request_reconcile: requests a reconcile of one of them.
     """
 
     keys: Callable[[], Collection[EndpointKey]]
@@ -65,29 +65,28 @@ class WatchedEndpoints:
 
 
 class KeyDigestSync:
-    """The digests of all endpoints. For one event loop; nothing is known before `run` has read what is written."""
+    """The digests of all endpoints, for one event loop. Nothing is known before `run` has read the Secrets."""
 
-    def __init__(self, cluster: Cluster, namespace: str, living: WatchedEndpoints) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, endpoints: WatchedEndpoints) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._endpoints = living
+        self._endpoints = endpoints
         self._key = b""
         self._ready = False
         self._wanted: dict[str, dict[str, str]] = {name: {} for name in names.DIGEST_SECRETS}
         self._written: dict[str, dict[str, str]] = {name: {} for name in names.DIGEST_SECRETS}
-        """Lines by Secret and entry, as they are to be and as they are."""
+        """Lines by Secret and entry: the desired ones, and those that the Secrets have."""
         self._stale_entries: set[str] = set()
-        """Entries that may be older than what was known once, and was never written."""
-        self._news = asyncio.Event()
+        """Entries that may be outdated: this operator led before, and lost the lease before it wrote them."""
+        self._changed = asyncio.Event()
 
     def lacks(self, key: EndpointKey) -> bool:
-        """Whether the keys of an endpoint are to be read, for its digests."""
+        """Whether the keys of an endpoint must be read, because their digests are missing or outdated."""
         name, entry = _shard(key)
         return self._ready and (entry not in self._wanted[name] or entry in self._stale_entries)
 
     def put(self, key: EndpointKey, secret: Manifest | None) -> bool:
-        """These are the keys of an endpoint, as its Secret has them; None for one that has no key. Returns whether it
-        had others before."""
+        """Set the keys of an endpoint from its Secret; None where it has no key. Returns whether they have changed."""
         name, entry = _shard(key)
         lines = "\n".join(sorted(_digest(self._key, each) for each in _read_keys(key, secret)))
         if not self._has_room(name, entry, lines):
@@ -97,11 +96,11 @@ class KeyDigestSync:
         before = self._wanted[name].get(entry)
         if self._ready and before != lines:
             self._wanted[name][entry] = lines
-            self._news.set()
+            self._changed.set()
         return self._ready and before not in (None, lines)
 
     def _has_room(self, name: str, entry: str, lines: str) -> bool:
-        """Whether a namespace leaves room for those of others in a Secret that they share."""
+        """Whether the namespace stays within its share of a Secret with these lines."""
         own, others, namespace = len(entry) + len(lines), 0, entry.partition(".")[0]
         for each, text in self._wanted[name].items():
             if each.partition(".")[0] != namespace:
@@ -112,19 +111,21 @@ class KeyDigestSync:
         return not grows or own <= NAMESPACE_SHARE * (SECRET_BYTES - others)
 
     def drop(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Remove the digests of an endpoint that no longer exists."""
         name, entry = _shard(key)
         if self._wanted[name].pop(entry, None) is not None:
-            self._news.set()
+            self._changed.set()
 
     async def run(self) -> None:
-        """Keep the Secrets as they are to be, for ever, also where somebody else changes them. What was written before,
-        by whichever operator led then, is taken over at first."""
+        """Keep the digest Secrets in sync and correct outside changes, forever.
+
+        It starts with the digests that the previous leader wrote.
+        """
         read, self._ready = -math.inf, False
         while True:
             try:
                 if not self._ready:
-                    await self._take_over()
+                    await self._adopt_written()
                     read = time.monotonic()
                 elif time.monotonic() - read > KEY_READ_INTERVAL:
                     await self._read()
@@ -133,31 +134,31 @@ class KeyDigestSync:
                 logger.warning("digests of keys: %s", error)
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
-            self._news.clear()
+            self._changed.clear()
             failed = [name for name in names.DIGEST_SECRETS if not await self._write(name)]
             await asyncio.sleep(RETRY_INTERVAL if failed else DIGEST_SYNC_INTERVAL)
             if not failed:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, read + KEY_READ_INTERVAL - time.monotonic())):
-                        await self._news.wait()
+                        await self._changed.wait()
 
-    async def _take_over(self) -> None:
-        for name in names.DIGEST_SECRETS:  # from when this operator led before
-            self._stale_entries.update(self._find_due(name))
+    async def _adopt_written(self) -> None:
+        for name in names.DIGEST_SECRETS:  # this operator may have led before and not written them
+            self._stale_entries.update(self._find_changes(name))
         await self._read()
-        living, namespaces = self._endpoints.keys(), self._endpoints.namespaces
+        existing, namespaces = self._endpoints.keys(), self._endpoints.namespaces
         for name, entries in self._written.items():
             wanted = self._wanted[name] = {}
             for entry, lines in entries.items():
                 namespace, _, endpoint = entry.partition(".")
                 others = namespaces and namespace not in namespaces
-                if lines != _STALE and (others or (namespace, endpoint) in living):
+                if lines != _STALE and (others or (namespace, endpoint) in existing):
                     wanted[entry] = lines
         self._ready = True
         self._request_missing()
 
     async def _read(self) -> None:
-        """Read what is written, and make the installation's key where there is none.
+        """Read the digest Secrets, and create the installation's key where it is missing.
 
         Raises:
             ApiServerError: the API server refused or did not answer.
@@ -178,16 +179,16 @@ class KeyDigestSync:
 
     async def _ensure_key(self) -> bytes:
         """The key under which the installation's API keys are digested."""
-        name, made = names.DIGEST_KEY_SECRET, {names.DIGEST_KEY_ENTRY: secrets.token_bytes(32)}
-        manifest = _secret(self._namespace, name, made)
-        found = await self._cluster.get("Secret", self._namespace, name)
-        if found is None:
+        name, new_key = names.DIGEST_KEY_SECRET, {names.DIGEST_KEY_ENTRY: secrets.token_bytes(32)}
+        manifest = _secret(self._namespace, name, new_key)
+        secret = await self._cluster.get("Secret", self._namespace, name)
+        if secret is None:
             created = await self._cluster.create(manifest)
-            found = created or await self._cluster.get("Secret", self._namespace, name)
-        key = _decode((found or {}).get("data") or {}).get(names.DIGEST_KEY_ENTRY, b"")
+            secret = created or await self._cluster.get("Secret", self._namespace, name)
+        key = _decode((secret or {}).get("data") or {}).get(names.DIGEST_KEY_ENTRY, b"")
         if len(key) < MIN_KEY_LENGTH:
             await self._cluster.merge(manifest, {"data": manifest["data"]})
-            return made[names.DIGEST_KEY_ENTRY]
+            return new_key[names.DIGEST_KEY_ENTRY]
         return key
 
     def _request_missing(self) -> None:
@@ -195,16 +196,16 @@ class KeyDigestSync:
             if self.lacks(key):
                 self._endpoints.request_reconcile(key)
 
-    def _find_due(self, name: str) -> dict[str, str | None]:
-        """The entries of one Secret that are to be written, None for those that go."""
+    def _find_changes(self, name: str) -> dict[str, str | None]:
+        """The entries of one Secret that must be written, with None for those that must be deleted."""
         wanted, written = self._wanted[name], self._written[name]
         due: dict[str, str | None] = {entry: lines for entry, lines in wanted.items() if written.get(entry) != lines}
         due.update(dict.fromkeys(written.keys() - wanted.keys()))
         return due
 
     async def _write(self, name: str) -> bool:
-        """Bring one Secret from what is written to what is wanted. Returns whether it is so."""
-        wanted, due = dict(self._wanted[name]), self._find_due(name)
+        """Write the changed entries of one Secret. Returns whether the Secret is in sync."""
+        wanted, due = dict(self._wanted[name]), self._find_changes(name)
         if not due:
             return True
         manifest = _secret(self._namespace, name, {})
@@ -239,25 +240,28 @@ def _digest(key: bytes, api_key: bytes) -> str:
 
 
 def _name_key(key: bytes) -> str:
-    """What tells one key of an installation from another, and nothing more of it."""
+    """A name for an installation's key. It identifies the key and reveals nothing of it."""
     return _digest(key, b"name")[:16]
 
 
 def _shard(key: EndpointKey) -> tuple[str, str]:
-    """The Secret in which an endpoint's digests are, and the entry there. Neither part of a key has a dot in it."""
+    """The Secret that holds an endpoint's digests, and the entry in it. Neither part of a key contains a dot."""
     entry = ".".join(key)
     digit = hashlib.sha256(entry.encode()).hexdigest()[0]
     return f"{names.DIGEST_SECRETS[0][:-1]}{digit}", entry
 
 
 def _read_keys(key: EndpointKey, secret: Manifest | None) -> Collection[bytes]:
-    """The valid keys in a Secret: a key is one value, without the white space around it, as the servers read it. The
-    first in the order of their names count, since all endpoints share the room in the digests' Secrets."""
+    """The valid keys in a Secret. Each value is one key, without surrounding white space, as the servers read it.
+
+    Only the first MAX_KEYS_PER_ENDPOINT keys count, in the order of their names, because all endpoints share the digest
+    Secrets.
+    """
     values = [value.strip() for _, value in sorted(_decode((secret or {}).get("data") or {}).items())]
-    found = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MIN_KEY_LENGTH))
-    if len(found) > MOST_KEYS:
-        logger.warning("endpoint %s/%s: the gateways know %d of its %d keys", *key, MOST_KEYS, len(found))
-    return found[:MOST_KEYS]
+    keys = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MIN_KEY_LENGTH))
+    if len(keys) > MAX_KEYS_PER_ENDPOINT:
+        logger.warning("endpoint %s/%s: the gateways know %d of its %d keys", *key, MAX_KEYS_PER_ENDPOINT, len(keys))
+    return keys[:MAX_KEYS_PER_ENDPOINT]
 
 
 def _secret(namespace: str, name: str, data: dict[str, bytes]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Reads the Secrets with keys again that gateways name, so that a key that was added or removed counts within a minute:
-for the gateways by its digest, for the pods as the kubelet looks at a Secret when something about its pod changes.
+"""Reads the Secrets with API keys again where gateways ask for it, so that an added or removed key counts in a minute.
 
-Secrets are not watched, which would need a right on all of them.
+The gateways then get new digests. The pods get an annotation, because a kubelet reads a Secret again when its pod
+changes. Secrets are not watched, because a watch would need a right on all of them.
 """
 
 import asyncio
@@ -23,15 +23,18 @@ from forebay_operator.spec import Manifest
 logger = logging.getLogger(__name__)
 
 MAX_KEY_AGE = 30.0
-"""Seconds for which what was read of a Secret is believed."""
+"""Seconds for which a Secret that was read is not read again."""
 
 KEY_REFRESH_INTERVAL = 1.0
 SECRETS_PER_ROUND = 20
-"""Seconds from one round to the next, and the most Secrets that are read in one. Namespaces take turns."""
+"""Seconds from one round to the next, and the maximum number of Secrets per round. Namespaces take turns."""
 
 
 class KeyRefresher:
-    """For one event loop. `request_refresh` is called with an endpoint whose own Secret is gone: it is made again."""
+    """Reads the Secrets, for one event loop.
+
+    `request_refresh` is called with an endpoint whose generated Secret is missing, so that it is created again.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class KeyRefresher:
         self._read_at: dict[EndpointKey, float] = {}
 
     async def run(self) -> None:
-        """Read what is due, for ever."""
+        """Read the requested Secrets, forever."""
         while True:
             now = time.monotonic()
             self._read_at = {key: at for key, at in self._read_at.items() if now - at < MAX_KEY_AGE}
@@ -63,12 +66,12 @@ class KeyRefresher:
                     await self._read(key)
                 except ApiServerError as error:
                     logger.warning("keys of endpoint %s/%s: %s", *key, error)
-                except Exception:  # of an object that makes no sense
+                except Exception:  # the object may have any content
                     logger.exception("keys of endpoint %s/%s", *key)
             await asyncio.sleep(max(0.0, now + KEY_REFRESH_INTERVAL - time.monotonic()))
 
     async def _read(self, key: EndpointKey) -> None:
-        """Raises ApiServerError."""
+        """Read the Secret of one endpoint. Raises ApiServerError."""
         endpoint = self._cache.endpoint(key)
         auth = (endpoint or {}).get("spec", {}).get("auth") or {}
         if endpoint is None or auth.get("mode") == "None":
@@ -82,7 +85,7 @@ class KeyRefresher:
             await self._annotate_pods(key, secret)
 
     async def _annotate_pods(self, key: EndpointKey, secret: Manifest | None) -> None:
-        """Have the kubelets look at the Secret again."""
+        """Annotate the pods, so that their kubelets read the Secret again."""
         version = ((secret or {}).get("metadata") or {}).get("resourceVersion", "")
         mark = hashlib.sha256(version.encode()).hexdigest()[:16]
         for pod in self._cache.pods_of(key):
@@ -90,15 +93,15 @@ class KeyRefresher:
             named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": key[0], "name": name}}
             try:
                 await self._cluster.merge(named, {"metadata": {"annotations": {labels.KEYS_ANNOTATION: mark}}})
-            except ApiServerError as error:  # it is gone, or its kubelet looks by itself
+            except ApiServerError as error:  # the pod is gone, or its kubelet reads the Secret later by itself
                 logger.info("pod %s/%s: %s", key[0], name, error)
 
 
-def pick_fairly(keys: Iterable[EndpointKey], most: int) -> list[EndpointKey]:
-    """So many of the keys at most: of each namespace the first, then of each the second, and so on."""
+def pick_fairly(keys: Iterable[EndpointKey], limit: int) -> list[EndpointKey]:
+    """Pick up to `limit` keys: the first of each namespace, then the second of each, and so on."""
     turns: Counter[str] = Counter()
     ranked = []
     for place, key in enumerate(keys):
         ranked.append((turns[key[0]], place, key))
         turns[key[0]] += 1
-    return [key for _, _, key in sorted(ranked)[:most]]
+    return [key for _, _, key in sorted(ranked)[:limit]]

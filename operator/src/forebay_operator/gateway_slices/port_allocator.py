@@ -1,4 +1,7 @@
-"""Gives each endpoint a port of its own at the gateways. The slices are the one record of it; this is what they say."""
+"""Gives each endpoint a port of its own at the gateways. The slice writer calls it.
+
+The endpoints' slices are the only record of the ports; a new leader reads them.
+"""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -13,85 +16,90 @@ from forebay_operator.spec import Manifest
 
 
 class NoPortLeft(Exception):
-    """All ports are taken, or all that one namespace may have."""
+    """All ports are in use, or all that one namespace may have."""
 
 
 class PortAllocator:
     """The ports of all endpoints.
 
-    `slices`: those that were made for gateways, and `endpoints`, both complete before the first question. `share`: the
-    part of the ports that the others leave free which one namespace may have.
+    Args:
+        slices: the slices that lead to gateways, by endpoint. Complete before the first call.
+        endpoints: all endpoints. Complete before the first call.
+        share: the part of the ports not used by other namespaces that one namespace may have.
     """
 
     def __init__(self, slices: Index, endpoints: Index, share: float = 0.5) -> None:
         self._slices = slices
         self._endpoints = endpoints
         self._share = share
-        self._taken: dict[int, EndpointKey] = {}
-        self._of: dict[EndpointKey, int] = {}
-        self._in: Counter[str] = Counter()
+        self._by_port: dict[int, EndpointKey] = {}
+        self._by_endpoint: dict[EndpointKey, int] = {}
+        self._namespace_counts: Counter[str] = Counter()
         self._free: deque[int] = deque()
         self._read = False
 
     def find(self, key: EndpointKey, uid: str, slices: Iterable[Manifest]) -> int:
-        """The port of an endpoint: that in its slices, or one that is free. What was free longest is given first.
+        """The port of an endpoint: the one in its slices, or else the port that has been free longest.
 
         Raises:
-            NoPortLeft: there is none.
+            NoPortLeft: no port is free for this namespace.
         """
         if not self._read:
             self._read_all()
         own = [read_port(each) for each in slices if _owner(each) == uid]
-        for port in (*own, self._of.get(key, 0)):
+        for port in (*own, self._by_endpoint.get(key, 0)):
             if self._take(port, key):
                 return port
         namespace, every = key[0], len(GATEWAY_PORTS)
-        if len(self._taken) == every:
+        if len(self._by_port) == every:
             raise NoPortLeft(f"all {every} ports of the gateways are taken")
-        others = len(self._taken) - self._in[namespace]
-        if self._in[namespace] + 1 > self._share * (every - others):
+        others = len(self._by_port) - self._namespace_counts[namespace]
+        if self._namespace_counts[namespace] + 1 > self._share * (every - others):
             raise NoPortLeft(
-                f"namespace {namespace} has {self._in[namespace]} of the {every} ports of the gateways, "
+                f"namespace {namespace} has {self._namespace_counts[namespace]} of the {every} ports of the gateways, "
                 f"others have {others}: one may have {self._share:g} of what the others leave"
             )
         port = self._free.popleft()
-        while port in self._taken:
+        while port in self._by_port:
             port = self._free.popleft()
         self._take(port, key)
         return port
 
     def release(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
-        port = self._of.pop(key, None)
+        """Free the port of an endpoint that no longer exists."""
+        port = self._by_endpoint.pop(key, None)
         if port is not None:
-            del self._taken[port]
-            self._in[key[0]] -= 1
+            del self._by_port[port]
+            self._namespace_counts[key[0]] -= 1
             self._free.append(port)
 
     def _take(self, port: int, key: EndpointKey) -> bool:
-        """Whether the endpoint has the port from now on: it is one of ours, and no other's. It has one at a time."""
-        if port not in GATEWAY_PORTS or self._taken.get(port, key) != key:
+        """Try to give a port to an endpoint, in place of the one that it had. Returns whether the endpoint has it
+        now."""
+        if port not in GATEWAY_PORTS or self._by_port.get(port, key) != key:
             return False
-        if self._of.get(key) != port:
+        if self._by_endpoint.get(key) != port:
             self.release(key)
-            self._taken[port], self._of[key] = key, port
-            self._in[key[0]] += 1
+            self._by_port[port], self._by_endpoint[key] = key, port
+            self._namespace_counts[key[0]] += 1
         return True
 
     def _read_all(self) -> None:
-        """Take over what the slices say, as the gateways do: of two endpoints that claim a port the one whose slice was
-        made first has it. After a restart it is not known which port was freed when: those above the highest in use
-        come first."""
+        """Read the ports from all slices.
+
+        Where two endpoints claim a port, the one with the older slice gets it, as at the gateways. After a restart it
+        is unknown when a port became free, so ports above the highest used one are given first.
+        """
         self._read = True
         claims: list[tuple[str, EndpointKey, int]] = []
         for key, slices in self._slices.items():
             uid = next((each["metadata"]["uid"] for each in self._endpoints.get(key, ())), None)
-            claims += [(_made(each), key, read_port(each)) for each in slices if _owner(each) == uid]
+            claims += [(_created_at(each), key, read_port(each)) for each in slices if _owner(each) == uid]
         for _, key, port in sorted(claims):
-            if key not in self._of:
+            if key not in self._by_endpoint:
                 self._take(port, key)
-        highest = max(self._taken, default=GATEWAY_PORTS.stop)
-        free = (port for port in GATEWAY_PORTS if port not in self._taken)
+        highest = max(self._by_port, default=GATEWAY_PORTS.stop)
+        free = (port for port in GATEWAY_PORTS if port not in self._by_port)
         self._free.extend(sorted(free, key=lambda port: (port <= highest, port)))
 
 
@@ -101,5 +109,5 @@ def _owner(manifest: Manifest) -> str | None:
     return str(owner["uid"]) if owner and owner["kind"] == names.KIND else None
 
 
-def _made(manifest: Manifest) -> str:
+def _created_at(manifest: Manifest) -> str:
     return str(manifest["metadata"].get("creationTimestamp", ""))

@@ -1,4 +1,7 @@
-"""What lets gateways stand in for an endpoint: the slices that lead its Service there, and the digests of its keys."""
+"""Writes the EndpointSlices that lead an endpoint's Service to the gateways while none of its pods is ready.
+
+The reconciler calls it. It also passes API keys on to the digest sync.
+"""
 
 import asyncio
 import logging
@@ -23,12 +26,12 @@ from forebay_operator.status.diagnosis import reasons
 logger = logging.getLogger(__name__)
 
 CONCURRENT_SLICE_WRITES = 16
-"""Endpoints whose slices are written at once when the gateways are others than before."""
+"""Endpoints whose slices are written concurrently after a change of the ready gateways."""
 
 
 @dataclass(frozen=True)
 class _Named:
-    """An endpoint, whatever its spec."""
+    """An endpoint without its spec, which may be invalid."""
 
     namespace: str
     name: str
@@ -36,7 +39,7 @@ class _Named:
 
 
 class SliceWriter:
-    """For all endpoints. Without gateways it only sees to it that no slice leads to any."""
+    """The gateway slices of all endpoints. Without `gateways` it only empties existing slices."""
 
     def __init__(
         self,
@@ -55,16 +58,18 @@ class SliceWriter:
 
     @property
     def gateways(self) -> int:
-        """How many gateways are ready."""
+        """The number of ready gateways."""
         return len(self._gateways.addresses or ()) if self._gateways else 0
 
     async def run(self) -> None:
-        """Lead the endpoints for which gateways stand in to those that are ready, for ever, as they come and go. That
-        does not wait for the work queue: a gateway that leaves serves on for some seconds only."""
+        """Rewrite the slices that lead to gateways whenever the ready gateways change, forever.
+
+        It does not wait for the work queue, because a terminating gateway serves only for some more seconds.
+        """
         while self._gateways:
             keys = iter(list(self._activated))
             await asyncio.gather(*(self._rewrite_slices(keys) for _ in range(CONCURRENT_SLICE_WRITES)))
-            await self._gateways.wait_for_others()
+            await self._gateways.wait_for_change()
 
     async def _rewrite_slices(self, keys: Iterable[EndpointKey]) -> None:
         for key in keys:
@@ -77,12 +82,14 @@ class SliceWriter:
                 logger.warning("endpoint %s/%s: %s", *key, error)
 
     async def apply_slices(self, endpoint: Owner, serving: bool, force_refresh: bool, exists: bool) -> bool:
-        """Have the slices list the gateways, or nobody while pods of the endpoint serve. Returns whether that is so;
-        if not, call again in a moment.
+        """Write the slices of an endpoint: with the ready gateways, or empty while its pods serve (`serving`).
+
+        Returns False where the slices are still needed, because the Service does not lead to a pod yet. Call again in a
+        moment then.
 
         Raises:
             ApiServerError: the API server did not answer.
-            ReconcileError: it refused, a name is taken, or no port is left.
+            ReconcileError: the API server refused, a name is taken, or no port is left.
         """
         key = endpoint.namespace, endpoint.name
         (self._activated.discard if serving else self._activated.add)(key)
@@ -99,38 +106,38 @@ class SliceWriter:
             raise ReconcileError(reasons.NO_PORT_LEFT.diagnose(str(error)), retry=True) from error
         for family in ("IPv4", "IPv6"):
             name, listed = labels.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
-            if family == "IPv4" or listed or name in slices:  # that of IPv4 has the port in any case
+            if family == "IPv4" or listed or name in slices:  # the one of IPv4 always exists: it records the port
                 desired = build_gateway_slice(endpoint, family, port, () if serving else listed)
                 await apply_child(self._cluster, endpoint, desired, None if force_refresh else slices.get(name), exists)
         return True
 
     async def maintain_slices(self, manifest: Manifest, serving: bool, force_refresh: bool) -> None:
-        """The same for an endpoint whose spec cannot work: its slices must not lead to gateways that are gone."""
+        """Update the slices of an endpoint with an invalid spec, so that they do not lead to gateways that are gone."""
         metadata = manifest["metadata"]
         named = _Named(metadata["namespace"], metadata["name"], metadata["uid"])
         if list(self._cache.slices.get((named.namespace, named.name), ())):
             try:
                 await self.apply_slices(named, serving, force_refresh, True)
-            except ReconcileError as error:  # of the two troubles the status tells the other
+            except ReconcileError as error:  # logged only: the status reports the invalid spec
                 logger.warning("endpoint %s/%s: %s", named.namespace, named.name, error)
 
     async def _leads_to_pods(self, key: EndpointKey) -> bool:
-        """Whether Kubernetes' own slices lead to a ready pod by now: without that the Service would lead to nobody."""
+        """Whether Kubernetes' own slices lead to a ready pod. Otherwise the Service would lead nowhere."""
         slices = await self._cluster.list_slices(*key)
         label, own = names.SLICE_MANAGER_LABEL, names.KUBERNETES_SLICE_MANAGER
         return bool(find_ready([one for one in slices if (one["metadata"].get("labels") or {}).get(label) == own]))
 
     def lacks_keys(self, key: EndpointKey) -> bool:
-        """Whether the gateways do not know the keys of an endpoint."""
+        """Whether the digests of an endpoint's keys are missing."""
         return self._digests is not None and self._digests.lacks(key)
 
     def put_keys(self, key: EndpointKey, secret: Manifest | None) -> bool:
-        """These are the keys of an endpoint, as its Secret has them; None where there are none. Returns whether it had
-        others before, as far as the gateways know."""
+        """Set the keys of an endpoint from its Secret; None where it has none. Returns whether their digests
+        changed."""
         return self._digests is not None and self._digests.put(key, secret)
 
     def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Drop the state of an endpoint that no longer exists."""
         self._activated.discard(key)
         self._ports.release(key)
         if self._digests:

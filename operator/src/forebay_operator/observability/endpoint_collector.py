@@ -1,4 +1,4 @@
-"""Metrics of all endpoints and of the work queue, which Prometheus reads at a scrape."""
+"""Metrics of all endpoints and of the work queue, computed at each scrape of Prometheus. `app` registers them."""
 
 from collections import Counter as Count
 from collections.abc import Iterable, Iterator
@@ -16,10 +16,10 @@ from forebay_operator.work_queue import WorkQueue
 
 
 class EndpointMetrics(Collector):
-    """Tells what the status of the endpoints says, when Prometheus asks.
+    """Metrics from the status of the endpoints.
 
-    Of status.lastStart there are at most eight series for each endpoint, which go with it: 5,000 endpoints make 40,000,
-    which are 4 MB of text and 0.2 s of CPU for each scrape, besides reading the endpoints from the cache.
+    status.lastStart gives at most eight series for each endpoint. 5,000 endpoints give 40,000 series: 4 MB of text and
+    0.2 s of CPU for each scrape, besides reading the endpoints from the cache.
     """
 
     def __init__(self, cache: Cache) -> None:
@@ -33,8 +33,8 @@ class EndpointMetrics(Collector):
             "Seconds that each step of an endpoint's last start took, as status.lastStart has them.",
             labels=["namespace", "endpoint", "step"],
         )
-        for (namespace, name), found in self._cache.endpoints.items():
-            endpoints = list(found)  # each look unpacks them anew
+        for (namespace, name), manifests in self._cache.endpoints.items():
+            endpoints = list(manifests)  # each iteration unpacks them again
             reasons += count_by_reason(endpoints)
             for step, seconds in find_start_seconds(endpoints):
                 starts.add_metric((namespace, name, step), seconds)
@@ -47,20 +47,20 @@ class EndpointMetrics(Collector):
 
 
 def observe(queue: WorkQueue[EndpointKey], cache: Cache) -> None:
-    """Take gauges from the working parts. Called once."""
+    """Register the metrics of these parts. Called once."""
     QUEUE_DEPTH.set_function(lambda: queue.depth)
     QUEUE_RETRIES.set_function(lambda: queue.retries)
     REGISTRY.register(EndpointMetrics(cache))
 
 
 def count_by_reason(endpoints: Iterable[Manifest]) -> Count[tuple[str, str]]:
-    """How many endpoints have each status and reason of Ready."""
+    """Count the endpoints by status and reason of Ready."""
     conditions = (find_condition(endpoint.get("status"), "Ready") for endpoint in endpoints)
     return Count((condition["status"], condition["reason"]) for condition in conditions if condition)
 
 
 def find_start_seconds(endpoints: Iterable[Manifest]) -> Iterator[tuple[str, float]]:
-    """Step and seconds of each endpoint's last start, where one is known."""
+    """Step and seconds of each endpoint's last start, where it is known."""
     for endpoint in endpoints:
         last = (endpoint.get("status") or {}).get("lastStart") or {}
         yield from (last.get("seconds") or {}).items()

@@ -1,4 +1,4 @@
-"""The operator's own port: probes and metrics, answered by standing-by operators too."""
+"""The operator's own port for probes and metrics. Operators that stand by answer it too."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -9,19 +9,19 @@ from aiohttp import web
 from forebay_kube.ops_port import serve_ops_port
 
 MAX_STALL = 300.0
-"""Seconds without any progress of a queue that has work before the operator counts as hung: more than one reconcile
-takes when each of its requests runs into its time-out."""
+"""Seconds without progress after which a work queue with keys counts as hung. One reconcile takes less, even where each
+of its requests times out."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """What the probes are answered from.
+    """The state that the probes report.
 
     Attributes:
         leads: whether this operator holds the lease and works.
-        synced: whether it has reconciled every endpoint that there was when it began.
-        stalled_seconds: for how long the work queue has made no progress.
-        trouble: why what it knows of the cluster may be old; "" while all is well.
+        synced: whether it has reconciled every endpoint that existed at its start.
+        stalled_seconds: seconds without progress of the work queue.
+        trouble: why its cache may be outdated; "" while all is well.
     """
 
     leads: bool = False
@@ -30,12 +30,13 @@ class Health:
     trouble: str = ""
 
     def live(self) -> tuple[bool, str]:
-        """Whether the operator works, and the sentence for whoever asks."""
+        """Whether the operator is alive, and a sentence that says why."""
         stalled = self.stalled_seconds
         return stalled <= MAX_STALL, f"the work queue made no progress for {stalled:.0f} s" if stalled else "ok"
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the operator is of use: it stands by, or has seen every endpoint."""
+        """Whether the operator is ready, and a sentence that says why. It is while it stands by, or once it is
+        synced."""
         if not self.leads:
             return True, "standing by"
         if self.trouble:

@@ -1,4 +1,4 @@
-"""HTTP to pods: the requests that servers and gateways report, and the progress of starts.
+"""HTTP to pods: the loads that servers and gateways report, and the progress of starts.
 
-`load` is pure: it reads what was answered. The others ask.
+`load` is pure and parses the answers. The others send requests.
 """

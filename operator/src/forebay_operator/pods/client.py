@@ -1,6 +1,7 @@
-"""Questions and orders over HTTP to a pod, bounded in time and in the size of its answers.
+"""The HTTP client for pods: GET of metrics and reports, POST of orders. Time and the size of answers are bounded.
 
-Any image may listen there, so whatever it answers is no error of the operator's.
+Any image may listen at a pod's address, so no answer is an error of the operator. Called by the autoscaler, the startup
+poller and `gateways`.
 """
 
 import logging
@@ -17,22 +18,24 @@ logger = logging.getLogger(__name__)
 
 
 async def get_text(
-    session: aiohttp.ClientSession, address: str, port: int, path: str, most: int = 1 << 20
+    session: aiohttp.ClientSession, address: str, port: int, path: str, max_bytes: int = 1 << 20
 ) -> str | None:
-    """What a pod answers, if that is 200 and of `most` bytes; None else. The session has the time-out. Bytes that are
-    no UTF-8 are replaced."""
+    """GET a text from a pod. Returns None unless it answers 200 with at most `max_bytes`.
+
+    The session sets the time-out. Bytes that are not UTF-8 are replaced.
+    """
     url = _url(address, port, path)
     try:
         async with session.get(url, allow_redirects=False) as response:
-            body = await _read(response, most)
-            return body.decode(errors="replace") if response.status == 200 and len(body) <= most else None
+            body = await _read(response, max_bytes)
+            return body.decode(errors="replace") if response.status == 200 and len(body) <= max_bytes else None
     except Exception:
         logger.debug("%s did not answer", url, exc_info=True)
         return None
 
 
 async def post_order(address: str, port: int, path: str, token: str) -> None:
-    """Tell a server's engine control to do something. Whether it did is seen in its metrics."""
+    """POST an order to a server's engine control. The server's metrics show later whether it obeyed."""
     timeout, url = aiohttp.ClientTimeout(total=ORDER_TIMEOUT), _url(address, port, path)
     headers = {"Authorization": f"Bearer {token}"}
     try:
@@ -41,20 +44,20 @@ async def post_order(address: str, port: int, path: str, token: str) -> None:
             session.post(url, headers=headers, allow_redirects=False) as response,
         ):
             if response.status != 200:
-                said = (await _read(response, MAX_LOGGED_BYTES))[:MAX_LOGGED_BYTES].decode(errors="replace")
-                logger.warning("%s: %d %r", url, response.status, said)
+                text = (await _read(response, MAX_LOGGED_BYTES))[:MAX_LOGGED_BYTES].decode(errors="replace")
+                logger.warning("%s: %d %r", url, response.status, text)
     except (OSError, aiohttp.ClientError, TimeoutError) as error:
         logger.warning("%s: %r", url, error)
     except Exception:
         logger.exception("%s failed", url)
 
 
-async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body of an answer; of a longer one a little more than `most` bytes."""
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Read the body of an answer. Of a longer one a little more than `max_bytes` is read."""
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece
-        if len(body) > most:
+        if len(body) > max_bytes:
             break
     return bytes(body)
 

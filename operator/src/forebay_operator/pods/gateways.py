@@ -1,6 +1,6 @@
-"""The gateways that are ready: where they are, and what they hold. They are asked over the network.
+"""Finds the ready gateways, and reads the requests that they hold. The slice writer and the autoscaler call it.
 
-A gateway that does not answer is no error: what it holds is not known then, and nothing goes to zero for that long.
+A gateway that does not answer is no error. What it holds is unknown then, so no endpoint is scaled to zero.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from forebay_protocol.pod import OPS_PORT
 logger = logging.getLogger(__name__)
 
 GATEWAY_WAIT = 10.0
-"""Seconds after which the work begins without knowing the gateways."""
+"""Seconds after which the work begins although the gateways are unknown."""
 
 GATEWAY_LIST_INTERVAL = 1.0
-"""Seconds between two looks at the Service's slices. On its way out a gateway serves on for 10 s (the chart's preStop),
-in which the endpoints' slices have to be written without it (slice_writer.py)."""
+"""Seconds between two reads of the Service's slices. A terminating gateway serves for 10 s more (the chart's preStop).
+In this time the endpoints' slices must be written without it (slice_writer.py)."""
 
 
 class Gateways:
     """The ready pods of the gateways' Service.
 
     Attributes:
-        addresses: theirs, or None until the API server has told of them.
-        reread: endpoints whose Secret with keys they want read again (key_refresh.py), oldest first.
+        addresses: their addresses; None until they were read once.
+        reread: endpoints whose key Secret they request to be read again (key_refresh.py), oldest first.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, service: str, port: int = OPS_PORT) -> None:
@@ -42,63 +42,64 @@ class Gateways:
         self._namespace = namespace
         self._service = service
         self._port = port
-        self._others = asyncio.Event()
+        self._changed = asyncio.Event()
         self._known = asyncio.Event()
         self.addresses: tuple[str, ...] | None = None
         self.reread: dict[EndpointKey, None] = {}
 
     async def wait_until_known(self) -> None:
-        """Wait until the API server has told of them, but not for ever: endpoints without a gateway are served too."""
+        """Wait until the gateways were read once, for GATEWAY_WAIT at most: endpoints are served without gateways
+        too."""
         with suppress(TimeoutError):
             async with asyncio.timeout(GATEWAY_WAIT):
                 await self._known.wait()
 
-    async def wait_for_others(self) -> None:
-        """Wait until other gateways are ready than at the last call."""
-        await self._others.wait()
-        self._others.clear()
+    async def wait_for_change(self) -> None:
+        """Wait until the ready gateways have changed since the last call."""
+        await self._changed.wait()
+        self._changed.clear()
 
     async def run(self) -> None:
-        """Look who is ready, for ever. What was known stays while the API server does not answer."""
+        """Follow the ready gateways, forever. The addresses stay while the API server does not answer."""
         while True:
             try:
-                found = find_ready(await self._cluster.list_slices(self._namespace, self._service))
+                addresses = find_ready(await self._cluster.list_slices(self._namespace, self._service))
             except ApiServerError as error:
                 logger.warning("gateways: %s", error)
-            except Exception:  # of a slice that makes no sense
+            except Exception:  # a slice may have any content
                 logger.exception("gateways")
             else:
-                if found != self.addresses:
-                    logger.info("gateways that are ready: %s", ", ".join(found) or "none")
-                    self.addresses = found
-                    self._others.set()
+                if addresses != self.addresses:
+                    logger.info("gateways that are ready: %s", ", ".join(addresses) or "none")
+                    self.addresses = addresses
+                    self._changed.set()
                 self._known.set()
             await asyncio.sleep(GATEWAY_LIST_INTERVAL)
 
     async def read_held(
         self, session: aiohttp.ClientSession
     ) -> Sequence[tuple[str, Mapping[EndpointKey, GatewayLoad] | None]]:
-        """What each gateway holds, by endpoint; None for one that does not answer."""
-        asked = self.addresses or ()
+        """Read the load of each gateway, by endpoint; None for a gateway that does not answer."""
+        addresses = self.addresses or ()
 
-        async def ask(address: str) -> Mapping[EndpointKey, GatewayLoad] | None:
+        async def read(address: str) -> Mapping[EndpointKey, GatewayLoad] | None:
             text = await get_text(session, address, self._port, "/held")
             if text is None:
                 return None
             self.reread.update(dict.fromkeys(parse_reread(text)))
             return parse_gateway_load(text)
 
-        return list(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
+        return list(zip(addresses, await asyncio.gather(*map(read, addresses)), strict=True))
 
 
 def find_ready(slices: Sequence[Manifest]) -> tuple[str, ...]:
-    """The addresses that a Service's EndpointSlices list as ready, in order."""
+    """The addresses that a Service's EndpointSlices list as ready, sorted."""
     listed = (one for each in slices for one in each.get("endpoints") or ())
     ready = {one["addresses"][0] for one in listed if (one.get("conditions") or {}).get("ready") is not False}
     return tuple(sorted(ready))
 
 
 def of_family(addresses: Sequence[str], family: str) -> list[str]:
-    """Those of IPv4 or of IPv6."""
+    """The addresses of one family, IPv4 or IPv6."""
     version = 4 if family == "IPv4" else 6
     return [address for address in addresses if ipaddress.ip_address(address).version == version]

@@ -1,4 +1,4 @@
-"""What a pod and a gateway say of their requests, read from their answers."""
+"""Parses the loads that pods and gateways report. Pure; the autoscaler and `gateways` call it."""
 
 import re
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from forebay_kube.endpoint_key import EndpointKey, parse_key
 from forebay_operator.json_text import parse_json
 
 MAX_COUNT = 2**53
-"""No number that a server tells is larger."""
+"""The largest number that a server may report."""
 
 IN_FLIGHT = "forebay_requests_in_flight"
 BEGUN = "forebay_requests_total"
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 SLEEPING = "forebay_sleeping"
-"""Metrics of a server. The first two count requests over HTTP, the others what the engine makes of them: of one
-request with several prompts, several. Those of vLLM have a line for each of its engines."""
+"""Metrics of a server. The first two count requests over HTTP. The next two count the engine's requests, several for
+one HTTP request with several prompts; they have a line for each engine."""
 
-MOST_METRIC_LINES = 320
-"""Of these metrics: five for each of 64 engines."""
+MAX_METRIC_LINES = 320
+"""Lines of these metrics that are read: five for each of 64 engines."""
 
 _LINE = re.compile(
     rf"^({IN_FLIGHT}|{BEGUN}|{RUNNING}|{WAITING}|{SLEEPING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$",
@@ -30,7 +30,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class PodLoad:
-    """The requests of one pod: those over HTTP that it answers, all that it ever began, and those of its engine."""
+    """The requests of one pod: HTTP requests in flight, all begun since its start, and those of its engine."""
 
     in_flight: int
     begun: int
@@ -40,15 +40,16 @@ class PodLoad:
 
     @property
     def total(self) -> int:
-        """Requests that the pod works at or will."""
+        """Requests that run or wait in the pod."""
         return max(self.in_flight, self.running + self.waiting)
 
 
 @dataclass(frozen=True)
 class GatewayLoad:
-    """What one gateway has for one endpoint: requests that wait there, and all that ever began.
+    """The requests of one endpoint at one gateway: those that wait, and all begun since its start.
 
-    Of jobs every gateway tells alike: `queued` wait for a pod and may start one, `jobs` are all that wait and that run.
+    Every gateway reports the same job counts. `queued` are jobs that wait for a pod and may start one; `jobs` are all
+    queued jobs and all running ones.
     """
 
     waiting: int = 0
@@ -62,22 +63,22 @@ class GatewayLoad:
         return self.waiting > 0 or self.queued > 0
 
 
-MOST_NAMED = 10_000
-"""Endpoints that one gateway may name: there are no more ports."""
+MAX_REREAD_ENDPOINTS = 10_000
+"""Endpoints that one gateway may request to be read again: as many as it has ports."""
 
 
 def parse_load(text: str) -> PodLoad | None:
-    """The load in a server's metrics, or None where they tell of none."""
-    found: dict[str, float] = {}
-    for line in islice(_LINE.finditer(text), MOST_METRIC_LINES):
+    """Parse a server's metrics. Returns None where they have no load."""
+    sums: dict[str, float] = {}
+    for line in islice(_LINE.finditer(text), MAX_METRIC_LINES):
         name, value = line.groups()
         try:
-            found[name] = found.get(name, 0.0) + float(value)
+            sums[name] = sums.get(name, 0.0) + float(value)
         except ValueError:
             return None
-    if not all(0 <= value <= MAX_COUNT for value in found.values()):
+    if not all(0 <= value <= MAX_COUNT for value in sums.values()):
         return None
-    numbers = {name: int(value) for name, value in found.items()}
+    numbers = {name: int(value) for name, value in sums.items()}
     if IN_FLIGHT not in numbers or BEGUN not in numbers:
         return None
     return PodLoad(
@@ -90,7 +91,7 @@ def parse_load(text: str) -> PodLoad | None:
 
 
 def parse_gateway_load(text: str) -> Mapping[EndpointKey, GatewayLoad] | None:
-    """What a gateway's /held tells, by endpoint; None where it is something else."""
+    """Parse the loads in a gateway's /held, by endpoint. Returns None where the text has another form."""
     try:
         endpoints = parse_json(text)["endpoints"]
         return {
@@ -104,10 +105,10 @@ def parse_gateway_load(text: str) -> Mapping[EndpointKey, GatewayLoad] | None:
 
 
 def parse_reread(text: str) -> list[EndpointKey]:
-    """The endpoints whose Secret with keys a gateway would have read again; none where it tells of something else."""
+    """Parse the endpoints whose key Secret a gateway wants read again. Empty where the text has another form."""
     try:
         reread = parse_json(text)["reread"]
-        return [parse_key(name) for name in reread if isinstance(name, str)][:MOST_NAMED]
+        return [parse_key(name) for name in reread if isinstance(name, str)][:MAX_REREAD_ENDPOINTS]
     except (ValueError, KeyError, TypeError):
         return []
 

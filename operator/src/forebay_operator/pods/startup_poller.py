@@ -1,7 +1,8 @@
-"""Asks loading pods how far they are. Pods are asked over the network, so this module is one of the few that do I/O.
+"""Polls loading pods for the report of their start. The reconciler says which pods; a changed report queues the
+endpoint.
 
-A pod that does not answer, or answers nonsense, is no error: its endpoint's status then says only what Kubernetes
-knows. Requests are bounded in number, in time and in the size of their answers.
+A pod that does not answer, or answers nonsense, is no error. The status then has only what Kubernetes knows. Requests
+are bounded in number, in time and in the size of their answers.
 """
 
 import asyncio
@@ -24,29 +25,29 @@ from forebay_protocol.pod import OPS_PORT
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 5.0
-"""Seconds between two questions to one pod that loads; it doubles for one that does not answer."""
+"""Seconds between two polls of one loading pod. It doubles for a pod that does not answer."""
 
 MAX_SILENCE = 6
-"""Questions without an answer after which a run is given up: 5 minutes."""
+"""Polls without an answer after which a run is given up: 5 minutes."""
 
 POLLS_PER_SECOND = 50.0
-"""Questions a second, to all pods."""
+"""Polls per second, of all pods."""
 
 CONCURRENT_POLLS, CONCURRENT_POLLS_OF_NAMESPACE = 64, 8
-"""Questions at once, in all and to the pods of one namespace, which may not answer and would keep others waiting."""
+"""Concurrent polls: in all, and of the pods of one namespace, so that silent pods do not block others."""
 
 POLL_PAUSE = 0.2
-"""Seconds until a pod is asked whose namespace is asked enough at a time."""
+"""Seconds until a poll is tried again whose namespace has its maximum of concurrent polls."""
 
 POLL_TIMEOUT = 2.0
-"""Seconds for an answer; the server gives it from memory, in a thread of its own."""
+"""Seconds for an answer. The server answers from memory, in a separate thread."""
 
-MAX_BYTES = 65536
+MAX_REPORT_BYTES = 65536
 
 
 @dataclass
 class _PolledRun:
-    """A server that is asked."""
+    """A run of a server that is polled."""
 
     key: EndpointKey
     address: str
@@ -55,14 +56,14 @@ class _PolledRun:
 
 @dataclass
 class _PolledEndpoint:
-    """The runs of one endpoint that are asked, and what they and those before them said."""
+    """The runs of one endpoint that are polled, and their reports and those of earlier runs."""
 
     runs: dict[str, _PolledRun] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
 
 
 class StartupPoller:
-    """What pods said of their starts, by endpoint and by run (start_progress.run_of). For one event loop."""
+    """The reports of starts, by endpoint and by run (start_progress.run_of), for one event loop."""
 
     def __init__(
         self, changed: Callable[[EndpointKey], None], port: int = OPS_PORT, interval: float = POLL_INTERVAL
@@ -73,16 +74,20 @@ class StartupPoller:
         self._endpoints: dict[EndpointKey, _PolledEndpoint] = {}
         self._due: list[tuple[float, int, str, _PolledRun]] = []
         self._count = 0
-        self._asked: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
         self._news = asyncio.Event()
 
     def of(self, key: EndpointKey) -> Mapping[str, Report]:
-        """What the pods of one endpoint said."""
+        """The reports of one endpoint's pods."""
         return self._endpoints[key].reports if key in self._endpoints else {}
 
     def follow(self, key: EndpointKey, addresses: Mapping[str, str], keep: Collection[str] = ()) -> None:
-        """Of this endpoint ask these from now on, and no others: run -> IP address. `keep`: the runs whose reports are
-        still of use. Call it as often as you like."""
+        """Set the pods of an endpoint that are polled. Repeated calls are cheap.
+
+        Args:
+            addresses: run -> IP address. Other runs of the endpoint are no longer polled.
+            keep: runs whose reports are kept although they are not polled.
+        """
         known = self._endpoints.pop(key, _PolledEndpoint())
         reports = {run: report for run, report in known.reports.items() if run in keep or run in addresses}
         runs = {run: known.runs.get(run) or _PolledRun(key, address) for run, address in addresses.items()}
@@ -93,7 +98,7 @@ class StartupPoller:
                 self._ask_in(0.0, name, run)
 
     async def run(self) -> None:
-        """Ask, for ever."""
+        """Poll, forever."""
         limit = asyncio.Semaphore(CONCURRENT_POLLS)
         connector = aiohttp.TCPConnector(limit=CONCURRENT_POLLS, force_close=True)
         timeout = aiohttp.ClientTimeout(total=POLL_TIMEOUT)
@@ -103,20 +108,20 @@ class StartupPoller:
         ):
             while True:
                 name, run = await self._next()
-                if self._asked[run.key[0]] >= CONCURRENT_POLLS_OF_NAMESPACE:
+                if self._in_flight[run.key[0]] >= CONCURRENT_POLLS_OF_NAMESPACE:
                     self._ask_in(POLL_PAUSE, name, run)
                     continue
                 await limit.acquire()
-                self._asked[run.key[0]] += 1
+                self._in_flight[run.key[0]] += 1
                 task = questions.create_task(self._ask(session, name, run))
-                task.add_done_callback(partial(self._answered, run.key[0], limit))
+                task.add_done_callback(partial(self._release, run.key[0], limit))
                 await asyncio.sleep(1.0 / POLLS_PER_SECOND)
 
-    def _answered(self, namespace: str, limit: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+    def _release(self, namespace: str, limit: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
         limit.release()
-        self._asked[namespace] -= 1
-        if not self._asked[namespace]:
-            del self._asked[namespace]
+        self._in_flight[namespace] -= 1
+        if not self._in_flight[namespace]:
+            del self._in_flight[namespace]
 
     def _ask_in(self, delay: float, name: str, run: _PolledRun) -> None:
         self._count += 1
@@ -124,7 +129,7 @@ class StartupPoller:
         self._news.set()
 
     async def _next(self) -> tuple[str, _PolledRun]:
-        """Wait for the next run that is due and still followed."""
+        """Wait for the next run that is due and still to be polled."""
         while True:
             now = asyncio.get_running_loop().time()
             if self._due and self._due[0][0] <= now:
@@ -143,7 +148,7 @@ class StartupPoller:
         return endpoint is not None and endpoint.runs.get(name) is run
 
     async def _ask(self, session: aiohttp.ClientSession, name: str, run: _PolledRun) -> None:
-        report = _parse(await get_text(session, run.address, self._port, "/startup", MAX_BYTES))
+        report = _parse(await get_text(session, run.address, self._port, "/startup", MAX_REPORT_BYTES))
         if not self._is_followed(name, run):
             return
         if report is None:

@@ -1,4 +1,4 @@
-"""Pure builders: what should exist for an endpoint, one module for each kind of object."""
+"""Builds the desired children of an endpoint. Pure; one module for each kind of object. The reconciler calls it."""
 
 from forebay_operator import labels
 from forebay_operator.resources.claim import build_claim
@@ -27,15 +27,15 @@ __all__ = [
 
 
 def build_unwatched(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
-    """The children that are not watched, since they change only with the endpoint, or with the operator's settings."""
+    """Build the unwatched children. They change only with the endpoint or with the operator's settings."""
     optional = build_claim(endpoint), build_network_policy(endpoint, settings)
     return [build_disruption_budget(endpoint), *(each for each in optional if each)]
 
 
 def list_obsolete(endpoint: Endpoint, settings: Settings) -> list[tuple[str, str]]:
-    """Kind and name of the unwatched children that an earlier spec may have asked for and this one does not.
+    """List kind and name of unwatched children that an earlier spec may have created and this one does not want.
 
-    Only those that the endpoint owns may be deleted: a claim under deletionPolicy Retain has no owner and stays.
+    The caller deletes only those that the endpoint owns: a claim under deletionPolicy Retain has no owner and stays.
     """
     claim = labels.cache_claim_name(endpoint.name)
     wanted = endpoint.cache.size or endpoint.cache.claim_name == claim

@@ -1,4 +1,4 @@
-"""The PersistentVolumeClaim that keeps what was downloaded, for endpoints that ask for one by spec.cache.size."""
+"""Builds the PersistentVolumeClaim for downloaded files, for endpoints with spec.cache.size."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from forebay_operator.spec import Endpoint
 
 
 def build_claim(endpoint: Endpoint) -> dict[str, Any] | None:
-    """The claim, or None where the cache is the user's own claim or the pod's disk.
+    """Build the claim, or return None where the cache is the user's own claim or the pod's disk.
 
-    One that is kept has no owner, so it outlives the endpoint; the next endpoint of the name takes it up again.
+    A retained claim has no owner, so it outlives the endpoint. The next endpoint of the same name uses it again.
     """
     cache = endpoint.cache
     if not cache.size:

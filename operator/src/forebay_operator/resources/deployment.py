@@ -1,26 +1,29 @@
-"""The Deployment that runs an endpoint's servers."""
+"""Builds the Deployment that runs an endpoint's servers."""
 
 from collections.abc import Set
 
 from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, digest, with_applied_digest
-from forebay_operator.resources.pod import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
+from forebay_operator.resources.pod_spec import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 
 SCHEDULING_MARGIN = 60
-"""Seconds besides the start itself in which a Deployment has to progress: a node is found, images are pulled."""
+"""Seconds of a Deployment's progress deadline for scheduling and image pulls, besides the start itself."""
 
 
 def build_deployment(
     endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), unwatched: str = ""
 ) -> Manifest:
-    """The Deployment, named like the endpoint.
+    """Build the Deployment, which has the endpoint's name.
 
-    Under Surge a new pod is ready before an old one goes; under Replace an old one goes first, and the next only when
-    the new one is ready. But where old pods are stuck (`stuck_revisions`: of the pods while none answers) there is
-    nothing to protect, and one that fails must not keep the GPU that the corrected one needs. `unwatched` is the digest
-    of the children that are not watched.
+    Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next one only
+    when the new pod is ready. Where no pod is ready, all old pods end at once: they serve nobody, and a failing pod
+    must not keep the GPU that the corrected one needs.
+
+    Args:
+        stuck_revisions: the revisions of the active pods while none is ready, else empty.
+        unwatched: the digest of the unwatched children.
     """
     pod_spec = build_pod_spec(endpoint, settings)
     users_annotations = dict(endpoint.pod.annotations)

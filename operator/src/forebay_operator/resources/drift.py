@@ -1,4 +1,4 @@
-"""Does a child still look as it was made?"""
+"""Decides whether a child has drifted from its desired manifest. Pure; apiserver/children.py calls it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,15 +9,16 @@ from forebay_operator.labels import APPLIED_ANNOTATION, FIELD_MANAGER
 from forebay_operator.spec import Manifest
 
 _IDENTITIES = ("mountPath", "name")
-"""Fields by which items of a list are told apart, the first that all of them have: a volume may be mounted twice."""
+"""Fields that identify the items of a list; the first one that all items have counts. (A volume may be mounted
+twice.)"""
 
 _QUANTITIES = ("sizeLimit", "divisor")
 
 
 def needs_apply(desired: Manifest, live: Manifest) -> bool:
-    """Whether a write is due: something else is desired than was last applied, or somebody changed what we own.
+    """Whether a write is due: the desired manifest has changed, or somebody changed a field that the operator owns.
 
-    What others add beside our fields is theirs and does not count.
+    Fields that others add do not count.
     """
     last = (live["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION)
     wanted = desired["metadata"]["annotations"][APPLIED_ANNOTATION]
@@ -25,23 +26,23 @@ def needs_apply(desired: Manifest, live: Manifest) -> bool:
 
 
 def find_creation(live: Manifest) -> int | None:
-    """Which entry of the managedFields holds what we set when we created the object; None once we have applied it."""
+    """The index in managedFields of the fields set at the creation; None once the operator has applied the object."""
     managers = live["metadata"].get("managedFields") or ()
     ours = {entry["operation"]: place for place, entry in enumerate(managers) if entry["manager"] == FIELD_MANAGER}
     return None if "Apply" in ours else ours.get("Update")
 
 
 def has_foreign_ports(live: Manifest, desired: Manifest) -> bool:
-    """Whether a Service exposes more than is desired: the ops port must never be reachable through it."""
+    """Whether a Service has other ports than desired. The ops port must never be reachable through it."""
     return desired["kind"] == "Service" and len(live["spec"].get("ports") or ()) != len(desired["spec"]["ports"])
 
 
 def covers(live: Any, desired: Any) -> bool:
-    """Whether every value of `desired` is in `live`, which may hold more.
+    """Whether `live` has every value of `desired`. It may have more.
 
-    Items of a list that have a name of their own are found by it, others by position. A selector must be what is
-    desired and no more, since one key that somebody adds changes where requests go. Resources are compared as
-    quantities, since the API server rewrites 0.5 as 500m.
+    Items of a list are matched by their name where they have one, else by position. A selector must be equal, because
+    an added key changes where requests go. Resources are compared as quantities, because the API server rewrites 0.5 as
+    500m.
     """
     if isinstance(desired, dict):
         live = live if isinstance(live, dict) else {}
@@ -75,8 +76,8 @@ def _same_quantity(live: Any, desired: Any) -> bool:
 def _covers_items(live: Sequence[Any], desired: Sequence[Any]) -> bool:
     for key in _IDENTITIES:
         if _tells_apart(key, desired):
-            found = {item[key]: item for item in live if isinstance(item.get(key), str)}
-            return all(covers(found.get(item[key]), item) for item in desired)
+            live_items = {item[key]: item for item in live if isinstance(item.get(key), str)}
+            return all(covers(live_items.get(item[key]), item) for item in desired)
     return len(live) == len(desired) and all(covers(one, other) for one, other in zip(live, desired, strict=True))
 
 

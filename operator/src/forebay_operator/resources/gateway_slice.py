@@ -1,7 +1,7 @@
-"""The EndpointSlice by which an endpoint's Service leads to the gateways while none of its pods is ready.
+"""Builds the EndpointSlice by which an endpoint's Service leads to the gateways while none of its pods is ready.
 
-It stays for the endpoint's life, since it is the record of the endpoint's port at the gateways; only whom it lists
-changes. Kubernetes leaves slices that have another manager than its own as they are:
+The slice exists as long as the endpoint, because it records the endpoint's port at the gateways. Only its addresses
+change. Kubernetes does not touch slices of another manager:
 https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#management
 """
 
@@ -14,7 +14,7 @@ from forebay_operator.spec import Manifest
 
 
 def build_gateway_slice(endpoint: Owner, family: str, port: int, addresses: Iterable[str]) -> Manifest:
-    """The slice for a family, IPv4 or IPv6. `addresses` of that family are those of the gateways, or none."""
+    """Build the slice for a family, IPv4 or IPv6. `addresses` are the gateways of this family, or empty."""
     metadata = build_metadata(endpoint, labels.gateway_slice_name(endpoint.name, family))
     own_labels = {names.SERVICE_LABEL: endpoint.name, names.SLICE_MANAGER_LABEL: names.SLICE_MANAGER}
     return with_applied_digest(
@@ -30,6 +30,6 @@ def build_gateway_slice(endpoint: Owner, family: str, port: int, addresses: Iter
 
 
 def read_port(manifest: Manifest) -> int:
-    """The endpoint's port at the gateways, as a slice has it; 0 for none."""
+    """The endpoint's port at the gateways, from a slice; 0 for none."""
     ports = manifest.get("ports") or ()
     return int(ports[0].get("port") or 0) if ports else 0

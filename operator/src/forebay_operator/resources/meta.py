@@ -1,4 +1,4 @@
-"""Metadata that every child carries: who owns it, how it is found, and what was last applied to it."""
+"""Builds the metadata of every child: its owner, its labels, and the digest of the manifest that was applied."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from forebay_operator.spec import Manifest
 
 
 class Owner(Protocol):
-    """What of an endpoint its children carry."""
+    """The part of an endpoint that its children refer to."""
 
     @property
     def namespace(self) -> str: ...
@@ -21,7 +21,7 @@ class Owner(Protocol):
 
 
 def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
-    """Metadata of a child: owned by the endpoint, so that Kubernetes deletes it with the endpoint."""
+    """Build the metadata of a child. The endpoint owns it, so Kubernetes deletes it with the endpoint."""
     return {
         "name": name,
         "namespace": endpoint.namespace,
@@ -39,7 +39,7 @@ def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
 
 
 def with_applied_digest(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with an annotation that holds the digest of all the rest of it."""
+    """Add an annotation with the digest of the manifest."""
     metadata = manifest["metadata"]
     annotations = {**metadata.get("annotations", {}), labels.APPLIED_ANNOTATION: digest(manifest)}
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}

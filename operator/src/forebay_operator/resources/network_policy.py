@@ -1,7 +1,7 @@
-"""The NetworkPolicy of an endpoint's pods: who may reach them, and whom they may reach.
+"""Builds the NetworkPolicy of an endpoint's pods: who may reach them, and what they may reach.
 
-A pod fetches what clients name, such as the URL of an image, so it must not reach the cloud's metadata service, where
-the node's credentials are.
+A pod fetches URLs from clients, such as that of an image. So it must not reach the cloud's metadata service, which has
+the node's credentials.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,14 @@ METADATA_CIDRS = (
     "fd00:ec2::/32",  # AWS' by IPv6
     "fd20:ce::254/128",  # Google's by IPv6
 )
-"""Where clouds tell a machine, and whoever runs on it, of itself."""
+"""Addresses of the clouds' metadata services, which give a machine's data and credentials to its processes."""
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
 def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
-    """The policy, named like the endpoint; None where the endpoint or the operator's settings want none."""
+    """Build the policy, which has the endpoint's name; None where the endpoint or the operator's settings disable
+    it."""
     if not (endpoint.network_policy.create and settings.network_policies):
         return None
     api = {"ports": _ports((API_PORT, *endpoint.network_policy.ports))}
@@ -58,7 +59,7 @@ def _ports(ports: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _block(cidr: str, denied: Sequence[str]) -> dict[str, Any]:
-    """All addresses of a family but those that are denied."""
+    """A peer for all addresses of a family except the denied ones."""
     version = ip_network(cidr).version
     excepted = [each for each in denied if ip_network(each).version == version]
     return {"ipBlock": {"cidr": cidr, **({"except": excepted} if excepted else {})}}

@@ -1,4 +1,4 @@
-"""How many GPUs share the model: TENSOR_PARALLEL_SIZE follows spec.gpu.count."""
+"""Chooses how many GPUs share the model: TENSOR_PARALLEL_SIZE follows spec.gpu.count. pod_spec.py calls it."""
 
 import re
 from collections.abc import Iterable
@@ -7,34 +7,34 @@ from forebay_operator.spec import Manifest
 
 TENSOR_PARALLEL_SIZE = "TENSOR_PARALLEL_SIZE"
 OTHERS = ("PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE", "PREFILL_CONTEXT_PARALLEL_SIZE")
-"""Settings that take GPUs too: vLLM needs the product of all (ParallelConfig, config/parallel.py)."""
+"""Settings that use GPUs too. vLLM needs the product of all of them (ParallelConfig, config/parallel.py)."""
 
 ELSEWHERE = ("VLLM_CONFIG_FILE", "DATA_PARALLEL_SIZE_LOCAL")
-"""Settings with which only the server knows how the GPUs are shared."""
+"""Settings after which only the server knows how the GPUs are shared."""
 
 _IN_ARGUMENTS = re.compile(r"(?:^|\s)(?:-(?:tp|pp|dp|pcp)|--\S*parallel-size\S*)(?:[\s=]|$)")
 
 
 MAX_COUNT_DIGITS = 6
-"""Of a parallel size; there are fewer GPUs in the world's largest cluster."""
+"""Digits of a parallel size. The world's largest cluster has fewer GPUs."""
 
 
 def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
-    """GPUs for each copy of the model that are left by the other parallel sizes, or None: it is not to be set.
+    """The GPUs that the other parallel sizes leave for each copy of the model, or None where the size must not be set.
 
-    That is so for a single GPU, where the user sets it, and where only the server knows.
+    It must not be set for a single GPU, where the user sets it, or where only the server knows it.
     """
     given = {str(variable["name"]): variable for variable in env}
     arguments = str(given.get("VLLM_EXTRA_ARGS", {}).get("value", ""))
     if TENSOR_PARALLEL_SIZE in given or any(name in given for name in ELSEWHERE) or _IN_ARGUMENTS.search(arguments):
         return None
-    taken = 1
+    used = 1
     for name in OTHERS:
         if name in given:
             value = str(given[name].get("value", "")).strip()
             size = int(value) if value.isdecimal() and len(value) <= MAX_COUNT_DIGITS else 0
             if size < 1:
                 return None
-            taken *= size
-    size, rest = divmod(gpus, taken)
+            used *= size
+    size, rest = divmod(gpus, used)
     return size if size > 1 and not rest else None

@@ -1,4 +1,7 @@
-"""The HTTPRoute that brings /v2/<id>/ of the user's Gateways to an endpoint, and what became of it."""
+"""Builds the HTTPRoute that leads /v2/<id>/ of the user's Gateways to an endpoint, and assesses their answers.
+
+controller/http_routes.py calls it.
+"""
 
 from typing import Any
 
@@ -10,17 +13,19 @@ from forebay_operator.spec import Endpoint, Manifest
 
 ROUTE_CONDITION = "RouteReady"
 ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED = "RouteAccepted", "RouteWaiting", "RouteRefused"
-"""Reasons of the condition while there is a route."""
+"""Reasons of the condition while the route exists."""
 
 
 def route_id(endpoint: Endpoint, settings: Settings) -> str:
-    """The endpoint's id in URLs, as the gateway has it: its name, with the namespace before it outside of its home."""
+    """The endpoint's id in URLs, as at the gateway: NAME in the home namespace, NAMESPACE.NAME elsewhere."""
     return endpoint.name if endpoint.namespace == settings.home_namespace else f"{endpoint.namespace}.{endpoint.name}"
 
 
 def build_route(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
-    """The HTTPRoute, named like the endpoint, or None where none is asked for. Its requests have no time limit, since
-    a stream may take as long as it likes."""
+    """Build the HTTPRoute, which has the endpoint's name, or return None where the spec has none.
+
+    Its requests have no time limit, because a stream may take any time.
+    """
     route = endpoint.route
     if not route.parent_refs:
         return None
@@ -43,7 +48,7 @@ def build_route(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None
 
 
 def route_condition(ready: bool, reason: str, message: str, generation: int) -> dict[str, object]:
-    """What is said of the route in the endpoint's status."""
+    """Build the condition for the route in the endpoint's status."""
     return {
         "type": ROUTE_CONDITION,
         "status": "True" if ready else "False",
@@ -54,7 +59,7 @@ def route_condition(ready: bool, reason: str, message: str, generation: int) -> 
 
 
 def assess_route(live: Manifest, generation: int) -> dict[str, object]:
-    """Whether every Gateway that the route names has taken it, in the Gateways' own words."""
+    """Build the condition from the Gateways' answers: whether all of them have accepted the route."""
     wanted = len(live["spec"].get("parentRefs") or ())
     answers = (live.get("status") or {}).get("parents") or ()
     current = live["metadata"].get("generation", 0)
@@ -64,11 +69,14 @@ def assess_route(live: Manifest, generation: int) -> dict[str, object]:
             condition = find_condition(answer, kind)
             if condition.get("status") == "False":
                 gateway = answer["parentRef"]["name"]
-                words = f"the Gateway {gateway} says {condition.get('reason')}: {condition.get('message', '')}"
-                return route_condition(False, ROUTE_REFUSED, words, generation)
-        taken = find_condition(answer, "Accepted")
-        accepted += taken.get("status") == "True" and taken.get("observedGeneration", current) >= current
+                message = f"the Gateway {gateway} says {condition.get('reason')}: {condition.get('message', '')}"
+                return route_condition(False, ROUTE_REFUSED, message, generation)
+        accepted_condition = find_condition(answer, "Accepted")
+        accepted += (
+            accepted_condition.get("status") == "True"
+            and accepted_condition.get("observedGeneration", current) >= current
+        )
     if accepted < wanted:
-        words = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
-        return route_condition(False, ROUTE_WAITING, words, generation)
+        message = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
+        return route_condition(False, ROUTE_WAITING, message, generation)
     return route_condition(True, ACCEPTED, "every Gateway of spec.route.parentRefs has taken it", generation)

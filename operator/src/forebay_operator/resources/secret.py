@@ -1,4 +1,4 @@
-"""The Secrets that are made for an endpoint: its key, where it names none of its own, and the token of its control."""
+"""Builds the generated Secrets of an endpoint: its API key, unless it names a Secret, and the engine control token."""
 
 import base64
 import secrets
@@ -12,12 +12,13 @@ CONTROL_ENTRY = "token"
 
 
 def build_key_secret(endpoint: Endpoint) -> Manifest:
-    """A Secret with a fresh random key of 256 bits. It is created once and never applied again."""
+    """Build a Secret with a new random key of 256 bits. It is created once and never applied again."""
     return _build_secret(endpoint, labels.key_secret_name(endpoint.name), KEY_ENTRY, "fb_")
 
 
 def build_control_secret(endpoint: Endpoint) -> Manifest:
-    """A Secret with a fresh random token for the pods' engine control, which no user's key opens. Created once."""
+    """Build a Secret with a new random token for the pods' engine control. No user's key is valid there. Created
+    once."""
     return _build_secret(endpoint, labels.control_secret_name(endpoint.name), CONTROL_ENTRY, "fbc_")
 
 
@@ -33,6 +34,6 @@ def _build_secret(endpoint: Endpoint, name: str, entry: str, prefix: str) -> Man
 
 
 def read_control_token(secret: Manifest | None) -> str:
-    """The token in the Secret that was made for engine control; "" where that is gone."""
+    """The token in the Secret for engine control; "" where the Secret is gone."""
     value = ((secret or {}).get("data") or {}).get(CONTROL_ENTRY, "")
     return base64.b64decode(value).decode()

@@ -1,4 +1,4 @@
-"""The volumes of a server's pod: what is writable under its read-only root, keys, weights, and the user's own."""
+"""Builds the volumes of a server's pod: writable folders, keys, weights, and the user's own volumes."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ ADAPTERS_MOUNT = "/adapters"
 CACHE_MOUNT = "/cache"
 KEYS_MOUNT = "/run/forebay/keys"
 CONTROL_MOUNT = "/run/forebay/control"
-"""Where the server looks for the token of engine control by itself."""
+"""The server's default path of the token for engine control."""
 
 
 @dataclass
 class Volumes:
-    """Volumes with their mounts. A claim that is mounted at several places is one volume."""
+    """Volumes with their mounts. A claim with several mounts is one volume."""
 
     volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
     mounts: list[dict[str, Any]] = field(default_factory=list)
@@ -39,36 +39,36 @@ class Volumes:
 
 
 def build_volumes(endpoint: Endpoint, settings: Settings) -> tuple[list[Manifest], list[Manifest]]:
-    """Volumes and their mounts."""
-    made = Volumes()
-    made.mount("forebay-tmp", {"emptyDir": {}}, "/tmp")
+    """Build the volumes and their mounts."""
+    pod_volumes = Volumes()
+    pod_volumes.mount("forebay-tmp", {"emptyDir": {}}, "/tmp")
     shared = {"medium": "Memory", "sizeLimit": shared_memory(endpoint.gpu.count)}
-    made.mount("forebay-shm", {"emptyDir": shared}, "/dev/shm")
+    pod_volumes.mount("forebay-shm", {"emptyDir": shared}, "/dev/shm")
     cache = endpoint.cache.claim_name or (labels.cache_claim_name(endpoint.name) if endpoint.cache.size else "")
     if cache:
-        made.mount_claim(cache, CACHE_MOUNT, read_only=False)
+        pod_volumes.mount_claim(cache, CACHE_MOUNT, read_only=False)
     else:
-        made.mount("forebay-cache", {"emptyDir": {}}, CACHE_MOUNT)
+        pod_volumes.mount("forebay-cache", {"emptyDir": {}}, CACHE_MOUNT)
     if endpoint.auth.mode == "APIKey":
         secret = endpoint.auth.secret_name or labels.key_secret_name(endpoint.name)
-        made.mount("forebay-keys", {"secret": {"secretName": secret}}, KEYS_MOUNT, read_only=True)
+        pod_volumes.mount("forebay-keys", {"secret": {"secretName": secret}}, KEYS_MOUNT, read_only=True)
     # Optional: without the token control is off, and the pod serves.
     control = {"secretName": labels.control_secret_name(endpoint.name), "optional": True}
-    made.mount("forebay-control", {"secret": control}, CONTROL_MOUNT, read_only=True)
-    _mount_source(made, "forebay-model", endpoint.model, MODEL_MOUNT, settings)
+    pod_volumes.mount("forebay-control", {"secret": control}, CONTROL_MOUNT, read_only=True)
+    _mount_source(pod_volumes, "forebay-model", endpoint.model, MODEL_MOUNT, settings)
     for place, adapter in enumerate(endpoint.adapters):
-        _mount_source(made, f"forebay-adapter-{place}", adapter.source, adapter_mount(adapter.name), settings)
-    volumes: list[Manifest] = [*made.volumes.values(), *map(_without_false, endpoint.pod.volumes)]
-    return volumes, [*made.mounts, *map(_without_false, endpoint.pod.volume_mounts)]
+        _mount_source(pod_volumes, f"forebay-adapter-{place}", adapter.source, adapter_mount(adapter.name), settings)
+    volumes: list[Manifest] = [*pod_volumes.volumes.values(), *map(_without_false, endpoint.pod.volumes)]
+    return volumes, [*pod_volumes.mounts, *map(_without_false, endpoint.pod.volume_mounts)]
 
 
 def adapter_mount(name: str) -> str:
-    """Where the adapter of that name is mounted when it comes from an image or a claim."""
+    """The path where an adapter from an image or a claim is mounted."""
     return f"{ADAPTERS_MOUNT}/{name}"
 
 
 def build_lora_modules(endpoint: Endpoint) -> str:
-    """The adapters in the form of LORA_MODULES."""
+    """Render the adapters in the form of LORA_MODULES."""
     base = {"base_model_name": endpoint.model_names[0]} if endpoint.model_names else {}
     modules = [
         {"name": adapter.name, "path": adapter.source.path_below(adapter_mount(adapter.name)), **base}
@@ -78,16 +78,16 @@ def build_lora_modules(endpoint: Endpoint) -> str:
 
 
 def shared_memory(gpus: int) -> str:
-    """The most that /dev/shm may take: 2Gi for one server, as in vLLM's own Kubernetes manifests
-    (docs/deployment/k8s.md), and 1Gi for each further GPU, whose worker exchanges tensors through it."""
+    """The size limit of /dev/shm: 2Gi for one server, as in vLLM's own Kubernetes manifests (docs/deployment/k8s.md),
+    and 1Gi for each further GPU, because its worker exchanges tensors through it."""
     return f"{2 + max(0, gpus - 1)}Gi"
 
 
-def _mount_source(made: Volumes, name: str, source: Source, path: str, settings: Settings) -> None:
+def _mount_source(pod_volumes: Volumes, name: str, source: Source, path: str, settings: Settings) -> None:
     if source.kind == "image":
-        made.mount(name, {"image": {"reference": source.source, "pullPolicy": settings.pull_policy}}, path, True)
+        pod_volumes.mount(name, {"image": {"reference": source.source, "pullPolicy": settings.pull_policy}}, path, True)
     elif source.kind == "claim":
-        made.mount_claim(source.source, path, read_only=True)
+        pod_volumes.mount_claim(source.source, path, read_only=True)
 
 
 def _claim_of(volume: Manifest) -> str:
@@ -95,7 +95,7 @@ def _claim_of(volume: Manifest) -> str:
 
 
 def _without_false(given: Manifest) -> dict[str, Any]:
-    """What the user gave, without `readOnly: false`: the API server leaves it out, and it would look like drift."""
+    """Remove `readOnly: false` from the user's volumes: the API server omits it, so it would look like drift."""
     return {
         key: _without_false(value) if isinstance(value, dict) else value
         for key, value in given.items()

@@ -1,4 +1,4 @@
-"""The endpoint as the operator sees it: the manifest, parsed, defaulted and checked."""
+"""Parses the manifest of an endpoint: with defaults and checks. Pure; the reconciler calls it."""
 
 from forebay_operator.spec.endpoint import (
     SERVED_NAME_VARIABLES,
@@ -18,10 +18,10 @@ from forebay_operator.spec.endpoint import (
 )
 from forebay_operator.spec.parsing import InvalidSpec, parse_endpoint
 from forebay_operator.spec.source import Source, parse_source
-from forebay_operator.spec.validation import MAX_NAME, PRODUCT_LABELS, REFUSED_VARIABLES
+from forebay_operator.spec.validation import MAX_NAME_LENGTH, PRODUCT_LABELS, REFUSED_VARIABLES
 
 __all__ = [
-    "MAX_NAME",
+    "MAX_NAME_LENGTH",
     "PRODUCT_LABELS",
     "REFUSED_VARIABLES",
     "SERVED_NAME_VARIABLES",

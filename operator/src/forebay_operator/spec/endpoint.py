@@ -1,6 +1,8 @@
-"""The spec of an endpoint as data. Every class mirrors an object of the CRD's schema: the same fields, in snake case,
-with the same defaults, words and bounds; tests/unit/operator/test_contract.py compares the two. The schema describes
-each field."""
+"""The spec of an endpoint as dataclasses.
+
+Each class mirrors an object of the CRD's schema: the same fields in snake case, with the same defaults, enums and
+bounds. tests/unit/operator/test_contract.py compares the two. The schema describes each field.
+"""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +13,13 @@ from forebay_operator.spec.served_names import find_names_in_arguments, read_ada
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
-"""An object as Kubernetes spells it."""
+"""A Kubernetes object in its JSON form."""
 
 SERVED_NAME_VARIABLES = ("OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME")
 """Variables that name the model for clients; the first wins."""
 
 FIRST_REPLICAS = 1
-"""The number of replicas of an endpoint that never had one."""
+"""The number of replicas of an endpoint that never had a number."""
 
 MAX_REPLICAS = 1000
 """The schema's maximum of spec.replicas and of status.desiredReplicas."""
@@ -31,10 +33,10 @@ _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 @dataclass(frozen=True)
 class Between:
-    """What a number may be: from `least` to `most`."""
+    """The bounds of a number, both inclusive."""
 
-    least: int
-    most: int
+    minimum: int
+    maximum: int
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Auth:
 
 @dataclass(frozen=True)
 class ModelCache:
-    """Where downloaded weights and compiled code live: a claim of the user's, one that is made, or the pod's disk."""
+    """Where downloaded weights and compiled code are: the user's claim, a created claim, or the pod's disk."""
 
     claim_name: str = ""
     size: str = ""
@@ -75,7 +77,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Service:
-    """How the Service in front of the servers looks."""
+    """The Service in front of the servers."""
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
     port: Annotated[int, Between(1, 65535)] = 80
@@ -92,7 +94,7 @@ class Route:
 
 @dataclass(frozen=True)
 class NetworkPolicy:
-    """Whom the servers' pods reach, and who reaches them. `ports` of theirs are open besides that of the API."""
+    """The NetworkPolicy of the servers' pods. `ports` are open in addition to the API's port."""
 
     create: bool = True
     ports: tuple[Annotated[int, Between(1, 65535)], ...] = ()
@@ -137,7 +139,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Target:
-    """What replicas are added for: one of the two is given, the other is 0 or empty."""
+    """The target of the autoscaler: one of the two is given, the other is 0 or empty."""
 
     concurrency: Annotated[int, Between(1, 100000)] = 0
     queue_delay: str = ""
@@ -145,7 +147,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Stabilization:
-    """How steady a load must be to count."""
+    """How long a load must last to count."""
 
     up: str = "6s"
     down: str = "1m"
@@ -164,13 +166,13 @@ class Scaling:
 
     @property
     def sleeps(self) -> bool:
-        """Whether the last replica sleeps instead of going."""
+        """Whether the last replica sleeps instead of ending."""
         return self.idle == "Sleep" and self.min_replicas == 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """The endpoint's spec, complete: no field is optional any more."""
+    """The complete spec of an endpoint, with all defaults."""
 
     model: Source
     env: tuple[Manifest, ...] = ()
@@ -179,7 +181,7 @@ class Spec:
     gpu: Gpu = Gpu()
     resources: Manifest = field(default_factory=dict)
     replicas: Annotated[int, Between(0, MAX_REPLICAS)] = FIRST_REPLICAS
-    """Without a default in the schema: an absent number is filled in before the spec is parsed (replicas.py)."""
+    """The schema has no default: an absent number is filled in before the spec is parsed (spec/replicas.py)."""
     scaling: Scaling | None = None
     auth: Auth = Auth()
     cache: ModelCache = ModelCache()
@@ -208,7 +210,7 @@ class Endpoint(Spec):
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """What clients may write as `model` for the model itself; none when only a Secret or a ConfigMap knows."""
+        """The names of the model for clients; empty where only a Secret or a ConfigMap has them."""
         given = {variable["name"]: variable for variable in self.env}
         if names := find_names_in_arguments(given.get(ARGUMENTS_VARIABLE, {}).get("value", "")):
             return names
@@ -223,36 +225,36 @@ class Endpoint(Spec):
 
     @property
     def served_names(self) -> tuple[str, ...]:
-        """What clients may write as `model`, adapters included."""
+        """The names of the model and of the adapters for clients."""
         return self.model_names + (tuple(adapter.name for adapter in self.adapters) or self._adapters_in_env)
 
     @property
     def _adapters_in_env(self) -> tuple[str, ...]:
-        """The names of the adapters that env has, as in RunPod's templates; none where the model's is not known, as
-        a list without it would be wrong."""
+        """The names of the adapters in env, as in RunPod's templates. Empty if the name of the model is unknown, as a
+        list without it would be wrong."""
         values = [str(variable.get("value", "")) for variable in self.env if variable["name"] == ADAPTERS_VARIABLE]
         return read_adapter_names(values[-1].strip()) if values and self.model_names else ()
 
     @property
     def url(self) -> str:
-        """Base URL for OpenAI clients in the cluster, in the form of RunPod's endpoints."""
+        """The base URL for OpenAI clients in the cluster, in the form of RunPod's endpoints."""
         port = "" if self.service.port == 80 else f":{self.service.port}"
         return f"http://{self.name}.{self.namespace}.svc{port}/v2/{self.name}/openai/v1"
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Where the model and the adapters come from."""
+        """The sources of the model and of the adapters."""
         return self.model, *(adapter.source for adapter in self.adapters)
 
 
 def read_duration(text: str) -> int:
-    """Seconds of a duration such as 90s, 5m or 1h30m.
+    """Parse a duration such as 90s, 5m or 1h30m. Returns seconds.
 
     Raises:
-        ValueError: it is not of that form.
+        ValueError: the text has another form.
     """
-    found = _DURATION.fullmatch(text)
-    if not found:
+    match = _DURATION.fullmatch(text)
+    if not match:
         raise ValueError(f"{text!r} is not a duration such as 90s, 5m or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds

@@ -1,7 +1,7 @@
-"""From the manifest to an Endpoint.
+"""Parses a manifest into an Endpoint.
 
-The schema of the CRD refuses most of what is refused here. It is checked again because an older schema may be
-installed, and because an object that cannot be understood has to end in a status, never in a crash.
+The CRD's schema rejects most of what is rejected here. The checks are repeated because an older schema may be
+installed, and because an unreadable object must end in a status, never in a crash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,14 @@ class InvalidSpec(Exception):
 
 
 class _Unreadable(Exception):
-    """A value is not what its field can be; the sentence names the field."""
+    """A value has the wrong type or bounds for its field. The message names the field."""
 
 
 def parse_endpoint(manifest: Manifest) -> Endpoint:
-    """Read an InferenceEndpoint as the API server delivers it.
+    """Parse an InferenceEndpoint as the API server has it.
 
     Raises:
-        InvalidSpec: something in it cannot work; all problems found are named.
+        InvalidSpec: the spec cannot work. The exception names all problems.
     """
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
     if not isinstance(spec, Mapping):
@@ -68,11 +68,11 @@ def _hints(kind: type) -> Mapping[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _read_fields(kind: Any, given: Manifest, where: str, problems: list[str]) -> dict[str, Any]:
-    """The fields that are given, as arguments for the dataclass `kind`. What it does not know is ignored."""
+def _read_fields(kind: Any, given: Manifest, path: str, problems: list[str]) -> dict[str, Any]:
+    """The given fields as arguments for the dataclass `kind`. Unknown fields are ignored."""
     values = {}
     for one in fields(kind):
-        value, place = given.get(camel(one.name)), f"{where}.{camel(one.name)}"
+        value, place = given.get(camel(one.name)), f"{path}.{camel(one.name)}"
         if value is not None:
             try:
                 values[one.name] = _read(_hints(kind)[one.name], value, place, problems)
@@ -83,37 +83,37 @@ def _read_fields(kind: Any, given: Manifest, where: str, problems: list[str]) ->
     return values
 
 
-def _read(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
+def _read(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
     if hint is Source:
         source = parse_source(value) if isinstance(value, str) else None
         if source is None:
-            raise _Unreadable(f"{where}: {value!r} is neither {MODEL_FORMS.replace(', ', ' nor ')}")
+            raise _Unreadable(f"{path}: {value!r} is neither {MODEL_FORMS.replace(', ', ' nor ')}")
         return source
     if isinstance(hint, UnionType):  # with None, for what may be absent
         (hint, _) = get_args(hint)
     kind = get_origin(hint) or hint
     if kind is Annotated:
         (of, bounds) = get_args(hint)
-        return _read_number(of, bounds, value, where, problems)
+        return _read_number(of, bounds, value, path, problems)
     if kind is Literal:
         if value not in get_args(hint):
-            raise _Unreadable(f"{where}: {value!r} is none of {', '.join(get_args(hint))}")
+            raise _Unreadable(f"{path}: {value!r} is none of {', '.join(get_args(hint))}")
         return value
     if kind is tuple and isinstance(value, list):
         (of, _) = get_args(hint)
-        return tuple(_read(of, item, f"{where}[{place}]", problems) for place, item in enumerate(value))
+        return tuple(_read(of, item, f"{path}[{place}]", problems) for place, item in enumerate(value))
     if is_dataclass(kind) and isinstance(value, Mapping):
         before = len(problems)
-        values = _read_fields(kind, value, where, problems)
+        values = _read_fields(kind, value, path, problems)
         return kind(**values) if len(problems) == before else None  # type: ignore[operator]
     expected = Mapping if is_dataclass(kind) else kind
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-        raise _Unreadable(f"{where}: {value!r} is not {_WORDS[expected]}")
+        raise _Unreadable(f"{path}: {value!r} is not {_WORDS[expected]}")
     return value
 
 
-def _read_number(kind: type[int], bounds: Between, value: Any, where: str, problems: list[str]) -> int:
-    number: int = _read(kind, value, where, problems)
-    if not bounds.least <= number <= bounds.most:
-        raise _Unreadable(f"{where}: {number} is not from {bounds.least} to {bounds.most}")
+def _read_number(kind: type[int], bounds: Between, value: Any, path: str, problems: list[str]) -> int:
+    number: int = _read(kind, value, path, problems)
+    if not bounds.minimum <= number <= bounds.maximum:
+        raise _Unreadable(f"{path}: {number} is not from {bounds.minimum} to {bounds.maximum}")
     return number

@@ -1,4 +1,4 @@
-"""Where weights come from."""
+"""Parses the address of weights: a Hugging Face ID, an image, a claim, a bucket or a path."""
 
 import re
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Source:
     folder: str = ""
 
     def path_below(self, mount: str) -> str:
-        """What vLLM is told, where an image or a claim is mounted at `mount`."""
+        """The model for vLLM: a path where an image or a claim is mounted at `mount`, else the source itself."""
         if self.kind in ("image", "claim"):
             return f"{mount}/{self.folder}" if self.folder else mount
         return self.source
@@ -48,10 +48,10 @@ def parse_source(text: str) -> Source | None:
         _, _, rest = text.partition("://")
     else:
         rest = text
-    found = kind or ("path" if text.startswith("/") else "hub")
-    if not _FORMS[found].fullmatch(rest):
+    form = kind or ("path" if text.startswith("/") else "hub")
+    if not _FORMS[form].fullmatch(rest):
         return None
-    if found == "claim":
+    if form == "claim":
         claim, _, folder = rest.partition("/")
         return Source("claim", claim, folder)
-    return Source(found, rest)
+    return Source(form, rest)

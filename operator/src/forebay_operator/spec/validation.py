@@ -1,12 +1,12 @@
-"""What an endpoint may not ask for, beyond the types of its fields: the CRD's own rules, said once more."""
+"""Validates an endpoint beyond the types of its fields: the rules of the CRD once more. parsing.py calls it."""
 
 import re
 from collections.abc import Iterator, Mapping
 
 from forebay_operator.spec.endpoint import Endpoint, Manifest, read_duration
 
-MAX_NAME = 40
-_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+MAX_NAME_LENGTH = 40
+_ENDPOINT_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SECRET_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?")
 
 MODEL_FORMS = "a Hugging Face id, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
@@ -30,10 +30,10 @@ REFUSED_VARIABLES = {
     "VLLM_USE_RUST_FRONTEND": "it has no key check",
     "VLLM_SERVER_DEV_MODE": "it opens engine control to callers",
 }
-"""Variables that would switch off a promise of the endpoint, with the reason. A test compares the CRD's rules."""
+"""Variables that would disable authentication, draining or another feature -> the reason. A test compares the CRD."""
 
 OWN_PREFIX = "FOREBAY_"
-"""Of variables that the operator sets, but for those that follow."""
+"""The prefix of variables that the operator sets. LIMIT_VARIABLES are the exceptions."""
 
 LIMIT_VARIABLES = frozenset(
     {
@@ -44,17 +44,17 @@ LIMIT_VARIABLES = frozenset(
         "FOREBAY_ENGINE_PROBE_SECONDS",
     }
 )
-"""Settings of the server that have no names of RunPod's or vLLM's and are the user's."""
+"""Settings of the server for the user that have no name of RunPod or vLLM."""
 
 ADAPTER_VARIABLES = ("LORA_MODULES", "ENABLE_LORA")
-"""Variables that are set from spec.adapters where it is given."""
+"""Variables that the operator sets from spec.adapters where it is given."""
 
 PRODUCT_LABELS = {
     "nvidia.com": "nvidia.com/gpu.product",
     "amd.com": "amd.com/gpu.product-name",
     "gpu.intel.com": "gpu.intel.com/product",
 }
-"""Domain of a GPU resource -> the label in which its vendor's feature discovery gives a node's product.
+"""Domain of a GPU resource -> the label with a node's product, from the vendor's feature discovery.
 
 NVIDIA: k8s-device-plugin, docs/gpu-feature-discovery (NVIDIA-L40S). AMD: ROCm/k8s-device-plugin, cmd/k8s-node-labeller,
 and docs/user-guide/installation.md (AMD_Instinct_MI300X_OAM; a node with several products has no such label). Intel:
@@ -78,29 +78,30 @@ VOLUME_TYPES = frozenset(
         "secret",
     }
 )
-"""What the restricted Pod Security Standard lets a pod mount (pod-security-standards, Volume Types); hostPath and the
-like are not among it."""
+"""The volume types of the restricted Pod Security Standard (pod-security-standards, Volume Types). hostPath is not
+one."""
 
 RESERVED_MOUNTS = re.compile(
     r"/|/(var/)?run(/(forebay|secrets)(/.*)?)?|/var|/(model|adapters)(/.*)?|/cache|/tmp|/(dev|proc|sys)(/.*)?"
 )
-"""Paths that the operator or the runtime mounts, with those above them."""
+"""Paths that the operator or the runtime mounts, and their parents."""
 
 MAX_DURATION_SECONDS = 24 * 3600
 """Seconds that a drain or a start may take at most."""
 
 
 def find_in_name(name: str) -> Iterator[str]:
-    """One sentence for a name that Services and URLs cannot be made of."""
-    if len(name) > MAX_NAME or not _NAME.fullmatch(name):
-        yield f"metadata.name: {name!r} is not a DNS label of at most {MAX_NAME} characters that begins with a letter"
+    """One sentence for a name that is not valid for Services and URLs."""
+    if len(name) > MAX_NAME_LENGTH or not _ENDPOINT_NAME.fullmatch(name):
+        form = f"a DNS label of at most {MAX_NAME_LENGTH} characters that begins with a letter"
+        yield f"metadata.name: {name!r} is not {form}"
 
 
 def find_problems(endpoint: Endpoint) -> Iterator[str]:
-    """One sentence for each thing that cannot work, naming the field first.
+    """One sentence for each problem, with the field first.
 
-    What only the API server can judge (names, quantities, Kubernetes' own objects) it refuses in the children, and the
-    endpoint says so with the reason Refused.
+    Only the API server can validate names, quantities and Kubernetes' own objects. It rejects them in the children, and
+    the endpoint then has the reason Refused.
     """
     unreadable = list(_find_unreadable(endpoint))
     if unreadable:
@@ -132,7 +133,7 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
 
 
 def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
-    """What is not of its type in those of Kubernetes' own objects that the operator reads itself."""
+    """One sentence for each value of the wrong type in Kubernetes' own objects that the operator reads."""
     for place, variable in enumerate(endpoint.env):
         if not isinstance(variable.get("name"), str) or not isinstance(variable.get("value", ""), str):
             yield f"spec.env[{place}]: {variable!r} has no name, or a value that is no text"
@@ -174,14 +175,14 @@ def _find_in_rollout(endpoint: Endpoint) -> Iterator[str]:
     yield from _find_in_duration("spec.rollout.startupTimeout", endpoint.rollout.startup_timeout, 10)
 
 
-def _find_in_duration(field: str, text: str, least: int) -> Iterator[str]:
+def _find_in_duration(field: str, text: str, min_seconds: int) -> Iterator[str]:
     try:
         seconds = read_duration(text)
     except ValueError as error:
         yield f"{field}: {error}"
         return
-    if not least <= seconds <= MAX_DURATION_SECONDS:
-        yield f"{field}: {text} is not between {least}s and 24h"
+    if not min_seconds <= seconds <= MAX_DURATION_SECONDS:
+        yield f"{field}: {text} is not between {min_seconds}s and 24h"
 
 
 def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:

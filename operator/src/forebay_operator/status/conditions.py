@@ -1,4 +1,7 @@
-"""The status of an endpoint, a pure function of what is observed. readiness.py decides; this module writes it down."""
+"""Builds the status of an endpoint from what was observed: a pure function, which the reconciler calls.
+
+readiness.py decides about Ready; this module turns its answer into conditions and fields.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +23,7 @@ MAX_MESSAGE = 32768
 """Characters of a condition's message that the API conventions allow."""
 
 REASONING_PARSER = "REASONING_PARSER"
-"""The variable of the server for the parser of what a model thinks."""
+"""The variable of the server for the parser that separates a model's reasoning from its answer."""
 
 Condition = dict[str, object]
 
@@ -28,7 +31,7 @@ Condition = dict[str, object]
 def assess(
     endpoint: Endpoint, observed: Observed, failure: Diagnosis | None, previous: Manifest, now: datetime
 ) -> Manifest:
-    """The status of an endpoint that was understood. `previous` is the status before, for the transition times."""
+    """Build the status of an endpoint whose spec is valid. `previous` is the status before, for transition times."""
     wanted = endpoint.wanted
     readiness = compute_readiness(
         wanted, observed, failure, suspended=endpoint.suspend, gpu=endpoint.gpu, before=previous
@@ -46,29 +49,29 @@ def assess(
     advised = "" if _sets(endpoint, REASONING_PARSER) else status.get("lastStart", {}).get("reasoningParser", "")
     conditions.append(_build_env_condition(observed.env_warnings, advised, endpoint.generation))
     conditions += [dict(condition) for condition in observed.conditions]
-    return {**status, "conditions": _keep_times(conditions, previous, now)}
+    return {**status, "conditions": _set_transition_times(conditions, previous, now)}
 
 
 def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
-    """The status of an endpoint of which nothing can be made (`observed.error`). What ran before still runs."""
+    """Build the status of an endpoint whose spec cannot be used (`observed.error`). What ran before still runs."""
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
-    kept = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
-    kept |= remember_replicas(manifest, previous)
+    fields = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
+    fields |= remember_replicas(manifest, previous)
     readiness = compute_readiness(wanted, observed)
     counts = {**_count(observed, wanted), **_describe_start(observed, readiness, previous)}
     conditions = _build_conditions(readiness, observed, wanted, generation)
-    status = {**kept, **counts, "observedGeneration": generation}
-    return {**status, "conditions": _keep_times(conditions, previous, now)}
+    status = {**fields, **counts, "observedGeneration": generation}
+    return {**status, "conditions": _set_transition_times(conditions, previous, now)}
 
 
 def is_mere_progress(before: Manifest, after: Manifest) -> bool:
-    """Whether all that is new is how far a start has come, or how long it took."""
+    """Whether only the progress of a start has changed, or the time that it took."""
     return _without_progress(before) == _without_progress(after)
 
 
 def is_beginning(before: Manifest, after: Manifest) -> bool:
-    """Whether a start goes on of which nothing has been said before."""
+    """Whether `after` is the first status that reports a start."""
     return (
         find_condition(before, "Ready").get("status", "Unknown") == "Unknown"
         and find_condition(after, "Ready").get("reason") in STEPS
@@ -76,7 +79,7 @@ def is_beginning(before: Manifest, after: Manifest) -> bool:
 
 
 def find_transition(before: Manifest, after: Manifest) -> Manifest | None:
-    """The Ready condition of `after` when its status or reason is another than before."""
+    """The Ready condition of `after` where its status or reason has changed, else None."""
     old, new = find_condition(before, "Ready"), find_condition(after, "Ready")
     same = all(old.get(field) == new.get(field) for field in ("status", "reason"))
     return None if same else new
@@ -84,12 +87,12 @@ def find_transition(before: Manifest, after: Manifest) -> Manifest | None:
 
 def _without_progress(status: Manifest) -> Manifest:
     def reduce(condition: Manifest) -> Manifest:
-        words = ("reason", "message") if condition["reason"] in STEPS else ()
-        return {key: value for key, value in condition.items() if key not in words}
+        changing = ("reason", "message") if condition["reason"] in STEPS else ()
+        return {key: value for key, value in condition.items() if key not in changing}
 
     starting = ("replicas",) if find_condition(status, "Ready").get("reason") in STEPS else ()
-    kept = {key: value for key, value in status.items() if key not in ("startup", "lastStart", *starting)}
-    return {**kept, "conditions": [reduce(condition) for condition in status.get("conditions") or ()]}
+    fields = {key: value for key, value in status.items() if key not in ("startup", "lastStart", *starting)}
+    return {**fields, "conditions": [reduce(condition) for condition in status.get("conditions") or ()]}
 
 
 def _count(observed: Observed, wanted: int) -> dict[str, object]:
@@ -126,7 +129,12 @@ def _sets(endpoint: Endpoint, name: str) -> bool:
 
 
 def _build_env_condition(env_warnings: Sequence[str], reasoning_parser: str, generation: int) -> Condition:
-    """`reasoning_parser`: the one that the model's family needs and nobody has set. Advice makes nothing doubtful."""
+    """Build the condition for the user's variables.
+
+    Args:
+        reasoning_parser: the parser that the model's family needs and that is not set. It is advice, so the condition
+            stays True.
+    """
     reason = "Doubtful" if env_warnings else "Recognized"
     message = "; ".join(env_warnings) or "every variable has an effect, as far as the server knows"
     if reasoning_parser:
@@ -146,8 +154,8 @@ def _condition(kind: str, value: bool, reason: str, message: str, generation: in
     }
 
 
-def _keep_times(conditions: list[Condition], previous: Manifest, now: datetime) -> list[Condition]:
-    """Give each condition its transition time: the former one while its status stays the same."""
+def _set_transition_times(conditions: list[Condition], previous: Manifest, now: datetime) -> list[Condition]:
+    """Set the transition time of each condition: the previous one while the status stays the same, else `now`."""
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     for condition in conditions:
         former = find_condition(previous, str(condition["type"]))

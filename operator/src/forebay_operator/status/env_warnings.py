@@ -1,8 +1,7 @@
-"""Which of the user's variables are probably misspelt, or have no effect.
+"""Finds variables of the user that are probably misspelt, or that have no effect. The reconciler calls it.
 
-The names that a server understands stand in server_names.txt with their status, made from the server's own parser by
-`make names`; a test compares the two. A name that is near a known one is reported with it. Any other unknown name may
-mean something to a library in the pod, so it passes.
+server_names.txt has the names that a server understands, with their status. `make names` writes it from the server's
+own parser, and a test compares the two. Other unknown names pass, because a library in the pod may read them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,18 +12,18 @@ from itertools import islice
 from forebay_operator.spec import Manifest
 from forebay_protocol.spelling import find_nearest
 
-NO_EFFECT = {
+NO_EFFECT_REASONS = {
     "removed": "vLLM has removed it",
     "reserved": "it never sets a flag of vLLM",
     "not-yet": "it is not supported yet",
 }
-"""Status of a name that the server knows and ignores, with the reason."""
+"""Status of a name that the server ignores -> the reason for it."""
 
-NO_SUGGESTION = {*NO_EFFECT, "refused"}
+NO_SUGGESTION = {*NO_EFFECT_REASONS, "refused"}
 
 
-MAX_COMPARED = 64
-"""Unknown names of one endpoint that are compared with the settable ones, which takes a millisecond for each."""
+MAX_COMPARED_NAMES = 64
+"""Unknown names of one endpoint that are compared with the settable ones. Each comparison takes a millisecond."""
 
 
 @cache
@@ -36,17 +35,17 @@ def known_names() -> Mapping[str, str]:
 
 @cache
 def settable_names() -> frozenset[str]:
-    """The variables that do something, so that a misspelt one may have meant one of them."""
+    """The variables that have an effect. Only these are suggested for a misspelt name."""
     return frozenset(name for name, status in known_names().items() if status not in NO_SUGGESTION)
 
 
 def find_env_warnings(env: Iterable[Manifest], known: Mapping[str, str], settable: frozenset[str]) -> list[str]:
-    """One sentence for each variable without effect, and for each that is not known but near one that can be set."""
+    """One sentence for each variable without effect, and for each unknown one that resembles a settable one."""
     sentences = []
     names = [variable["name"] for variable in env]
-    compared = set(islice((name for name in names if name not in known), MAX_COMPARED))
+    compared = set(islice((name for name in names if name not in known), MAX_COMPARED_NAMES))
     for name in names:
-        if reason := NO_EFFECT.get(known.get(name, "")):
+        if reason := NO_EFFECT_REASONS.get(known.get(name, "")):
             sentences.append(f"spec.env: {name} has no effect: {reason}")
         elif name in compared and (nearest := _find_nearest(name, settable)):
             sentences.append(f"spec.env: {name} is not known to the server; did you mean {nearest}?")
@@ -54,4 +53,4 @@ def find_env_warnings(env: Iterable[Manifest], known: Mapping[str, str], settabl
 
 
 _find_nearest = lru_cache(maxsize=1024)(find_nearest)
-"""The same names are asked for at each pass over an endpoint."""
+"""Cached, because each pass over an endpoint looks up the same names."""

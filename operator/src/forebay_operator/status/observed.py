@@ -1,4 +1,4 @@
-"""What exists for an endpoint, and the questions that others ask about it."""
+"""What the reconciler has observed of an endpoint, with the views of it that readiness and conditions need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,22 +13,22 @@ from forebay_operator.status.start_progress import Report, server_status
 
 @dataclass(frozen=True)
 class Observed:
-    """What exists for an endpoint.
+    """What was observed of an endpoint.
 
     Attributes:
         deployment: its own Deployment, or None.
-        pods: all pods that carry its label: those of older revisions, those that leave, even those of a deleted
-            endpoint of the same name.
-        error: why the operator could not make what is desired, or None.
+        pods: all pods with its label, also pods of older revisions, terminating pods, and pods of a deleted endpoint
+            of the same name.
+        error: why the operator could not create what is desired, or None.
         env_warnings: one sentence for each variable that is probably misspelt or has no effect.
-        conditions: what others say of the endpoint, without transition times.
-        reports: what servers said of their start, by their run (start_progress.run_of).
-        nodes: the cluster's nodes, or None when they may not or need not be read.
-        events: those of the pod that has waited longest for its volumes, where they were asked for.
-        scales: whether a request may start the endpoint when it is at zero.
-        gateways: how many are ready to hold one.
+        conditions: conditions from other modules, without transition times.
+        reports: the servers' reports of their start, by run (start_progress.run_of).
+        nodes: the cluster's nodes, or None where they may not be read or need not be.
+        events: the events of the pod that has waited longest for its volumes, where they were read.
+        scales: whether a request may start the endpoint while it is at zero.
+        gateways: the number of ready gateways, which hold requests at zero.
         asleep: whether its engines sleep, or are about to.
-        jobs: how many wait, and how many run.
+        jobs: the number of queued jobs and of running jobs.
     """
 
     deployment: Manifest | None
@@ -46,7 +46,7 @@ class Observed:
 
     @property
     def undeleted(self) -> list[Manifest]:
-        """The Deployment's pods that nobody has deleted."""
+        """The Deployment's pods without a deletion timestamp."""
         if self.deployment is None:
             return []
         return [pod for pod in self.pods if not pod["metadata"].get("deletionTimestamp")]
@@ -58,40 +58,40 @@ class Observed:
 
     @property
     def ready(self) -> list[Manifest]:
-        """The pods that answer."""
+        """The active pods that are ready."""
         return [pod for pod in self.active if is_ready(pod)]
 
     @property
     def serving(self) -> bool:
-        """Whether any pod answers."""
+        """Whether any pod is ready."""
         return bool(self.ready)
 
     @property
     def stuck_revisions(self) -> frozenset[str]:
-        """What the pods that run or will run were made from while none of them answers."""
+        """The revisions of the active pods while none of them is ready; empty where one is."""
         return frozenset() if self.serving else frozenset(_revision(pod) or "" for pod in self.active)
 
     @property
     def current_pods(self) -> list[Manifest]:
-        """The pods that were made from the Deployment's template as it is now, those that ended included."""
+        """The pods of the Deployment's current template, ended ones included."""
         return [pod for pod in self.undeleted if self.is_current_revision(pod)]
 
     def is_current_revision(self, pod: Manifest) -> bool:
-        """Whether a pod was made from the Deployment's template as it is now."""
+        """Whether a pod was created from the Deployment's current template."""
         return self.deployment is not None and _revision(pod) == _revision(self.deployment["spec"]["template"])
 
 
 def is_ready(pod: Manifest) -> bool:
-    """Whether a pod answers."""
+    """Whether a pod is ready."""
     return is_true(pod.get("status"), "Ready")
 
 
 def has_loaded(pod: Manifest) -> bool:
-    """Whether the pod's model has answered, even if requests are not sent there now."""
+    """Whether the pod has loaded its model, even where it gets no requests now."""
     container = server_status(pod)
     return is_ready(pod) or bool(container.get("started") and "running" in (container.get("state") or {}))
 
 
-def _revision(thing: Manifest) -> str | None:
-    found: str | None = (thing["metadata"].get("annotations") or {}).get(labels.REVISION_ANNOTATION)
-    return found
+def _revision(manifest: Manifest) -> str | None:
+    revision: str | None = (manifest["metadata"].get("annotations") or {}).get(labels.REVISION_ANNOTATION)
+    return revision

@@ -1,9 +1,11 @@
-"""What the conditions of an endpoint say, in short: decided from what is observed, in one place.
+"""Decides whether an endpoint is Ready, Reconciling or Stalled, from what was observed. Called by conditions.py.
 
-They follow kstatus (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus): Ready answers whether the
-endpoint is as it should be as far as callers are concerned, Reconciling whether Forebay or Kubernetes still works on
-it, Stalled whether only a user's change helps. An endpoint that is switched off is Ready, as a Deployment with no
-replicas is Available: what waits for it must not wait for ever. Whether a model is loaded is a condition of its own.
+The conditions follow kstatus (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus). Ready: the
+endpoint is as callers should find it. Reconciling: Forebay or Kubernetes still works on it. Stalled: only a user's
+change helps.
+
+An endpoint that is switched off is Ready, as a Deployment with no replicas is Available: a tool that waits for Ready
+must not wait forever. ModelLoaded is a condition of its own.
 """
 
 from collections.abc import Mapping
@@ -20,14 +22,14 @@ from forebay_operator.status.diagnosis import (
     explain_end,
 )
 from forebay_operator.status.diagnosis.gpus import add_nodes
-from forebay_operator.status.diagnosis.pods import has_ended
+from forebay_operator.status.diagnosis.pod_checks import has_ended
 from forebay_operator.status.diagnosis.reasons import GPUS_TAKEN, NO_GATEWAY, QUOTA_EXCEEDED, UNSCHEDULABLE
 from forebay_operator.status.diagnosis.rollout import replaces
 from forebay_operator.status.observed import Observed
 from forebay_operator.status.start_progress import FIRST_SERVER_STAGE, SERVER_STEPS, Stage, find_furthest
 
 NO_SPARE_ROOM = frozenset({UNSCHEDULABLE.name, GPUS_TAKEN.name, QUOTA_EXCEEDED.name})
-"""Failures of a new pod beside the old ones that would not be if an old one went first."""
+"""Failures of a new pod that would not happen if an old pod ended first."""
 
 STATES: Mapping[str, str] = {
     "Pending": "No operator has looked at the endpoint yet.",
@@ -51,14 +53,14 @@ STATES: Mapping[str, str] = {
 """Reasons of the Ready condition that are no failure, with their meaning; in the order of docs/troubleshooting.md."""
 
 STEPS = frozenset(list(STATES)[list(STATES).index("Scheduling") : list(STATES).index("NotAnswering")])
-"""Those of a start that goes on."""
+"""The reasons of a start in progress."""
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Ready's status, reason and message, and whether work goes on or cannot.
+    """Ready's status, reason and message, and the status of Reconciling and of Stalled.
 
-    `progress` is what status.startup holds: empty unless a start goes on while nothing answers.
+    `progress` is the content of status.startup. It is empty unless a start is in progress and no pod is ready.
     """
 
     ready: bool
@@ -78,10 +80,12 @@ def compute_readiness(
     gpu: Gpu | None = None,
     before: Manifest | None = None,
 ) -> Readiness:
-    """The readiness of an endpoint that wants so many replicas, each with these GPUs.
+    """Compute the readiness of an endpoint.
 
     Args:
-        failure: what keeps the pods from serving; see `find_pod_failure` and `find_slow_start`.
+        wanted: the number of replicas that should run.
+        failure: the reason why pods do not serve; see `find_pod_failure` and `find_slow_start`.
+        gpu: the GPUs of one replica.
         before: the status until now.
     """
     ready = len(observed.ready)
@@ -104,13 +108,13 @@ def compute_readiness(
 
 
 def find_pod_failure(observed: Observed) -> Diagnosis | None:
-    """What the Deployment and the pods of the current revision say of a failure, or None."""
+    """Find the failure that the Deployment or the pods of the current revision report, or None."""
     steps = {run: report.step for run, report in observed.reports.items()}
     return diagnose_refusal(observed.deployment) or diagnose_pods(observed.current_pods, steps)
 
 
 def find_slow_start(observed: Observed) -> Diagnosis | None:
-    """Why pods that report no failure still do not serve: by their events, or by the Deployment's deadline."""
+    """Find out why pods that report no failure do not serve: from their events, or by the Deployment's deadline."""
     current_pods = observed.current_pods
     if preparation := diagnose_preparation(observed.events):
         return preparation
@@ -122,7 +126,7 @@ def find_slow_start(observed: Observed) -> Diagnosis | None:
 
 
 def _add_nodes(failure: Diagnosis | None, observed: Observed, gpu: Gpu | None) -> Diagnosis | None:
-    """The failure with what the nodes have, where that matters and is known."""
+    """Add the nodes' GPUs to a failure, where the nodes were read."""
     if failure is None or gpu is None or observed.nodes is None:
         return failure
     nodes = (pod["spec"].get("nodeName", "") for pod in reversed(observed.current_pods))
@@ -138,8 +142,8 @@ def _readiness_at_zero(observed: Observed, suspended: bool) -> Readiness:
     left = len(observed.active)
     if observed.scales and not suspended:
         if not observed.gateways:
-            found = NO_GATEWAY.diagnose("the endpoint is scaled to zero and no gateway is ready to hold requests")
-            return Readiness(False, found.reason, found.text, reconciling=True)
+            diagnosis = NO_GATEWAY.diagnose("the endpoint is scaled to zero and no gateway is ready to hold requests")
+            return Readiness(False, diagnosis.reason, diagnosis.text, reconciling=True)
         message = f"scaled to zero: {left} pods are leaving" if left else "scaled to zero: a request starts a server"
         return Readiness(True, "Idle", message, reconciling=bool(left))
     reason, cause = ("Suspended", "spec.suspend is true") if suspended else ("ScaledToZero", "spec.replicas is 0")
@@ -151,7 +155,7 @@ def _readiness_of_start(observed: Observed, before: Manifest) -> Readiness:
     current_pods = observed.current_pods
     stage = find_furthest([pod for pod in current_pods if not has_ended(pod)], observed.reports)
     if stage.step == "Starting" and not observed.reports:
-        # an operator that has just begun has heard nothing yet; what the one before it said is nearer the truth
+        # an operator that has just started has no reports yet; the status from its predecessor is more precise
         stage = _stage_from_status(before) or stage
     ended = max(
         filter(has_ended, current_pods), key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None
@@ -163,19 +167,19 @@ def _readiness_of_start(observed: Observed, before: Manifest) -> Readiness:
 
 
 def _stage_from_status(status: Manifest) -> Stage | None:
-    """The stage that a status tells of, if only a server can have reported it."""
+    """The stage that a status names, or None where it is not one that a server reported."""
     startup = dict(status.get("startup") or {})
     step = startup.pop("step", "")
-    words = find_condition(status, "Ready").get("message", "")
+    message = find_condition(status, "Ready").get("message", "")
     return (
-        Stage(FIRST_SERVER_STAGE, step, words.partition("; the pod before")[0], startup)
+        Stage(FIRST_SERVER_STAGE, step, message.partition("; the pod before")[0], startup)
         if step in SERVER_STEPS
         else None
     )
 
 
 def _describe_rest(observed: Observed, tally: str) -> str:
-    """What serves beside a failing pod: the revision before, or the other replicas of this one."""
+    """Describe what still serves: the previous revision, or the other replicas of the current one."""
     if all(map(observed.is_current_revision, observed.ready)):
         return tally
     if replaces(observed.deployment):

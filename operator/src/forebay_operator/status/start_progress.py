@@ -1,4 +1,7 @@
-"""How far a pod's start is, from what Kubernetes and the server itself report, and how long its steps took."""
+"""Computes the progress of a pod's start and the time of its steps, from the pod's status and the server's reports.
+
+Pure. readiness.py, conditions.py and the startup poller call it.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,27 +25,27 @@ SERVER_STEPS = {
 """Steps that a server reports, in their order (docs/lifecycle.md): name in status.lastStart, and a sentence."""
 
 FIRST_SERVER_STAGE = 4
-"""The stages before it are Kubernetes' own: see `stage_of`."""
+"""The number of the first stage that the server reports. The stages before it are Kubernetes' own: see `stage_of`."""
 
-MAX_ASKED = 3
-"""Loading pods of one endpoint that are asked; one of those that began first is the furthest along."""
+MAX_POLLED_PODS = 3
+"""Loading pods of one endpoint that are polled. The oldest ones are polled, because they are the furthest along."""
 
 _PARSER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 """The name of a parser of vLLM."""
 
 MAX_NUMBER = 2**53
-"""No number in a report is larger; one that is comes from no server of ours."""
+"""The largest number that a report may have. A larger one does not come from Forebay's server."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a server says of its start (docs/lifecycle.md).
+    """A server's report of its start (docs/lifecycle.md).
 
     Attributes:
         step: one of SERVER_STEPS.
         seconds: step -> seconds that it took, or has taken so far.
-        progress: percent, bytesPerSecond and etaSeconds, those that are known.
-        reasoning_parser: the one that the model's family needs and env does not set; "" for none.
+        progress: percent, bytesPerSecond and etaSeconds, where they are known.
+        reasoning_parser: the parser that the model's family needs and that env does not set; "" for none.
     """
 
     step: str
@@ -53,7 +56,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Stage:
-    """How far a pod has come: later stages have higher numbers. `step` is the reason of the Ready condition."""
+    """A stage of a pod's start. Later stages have higher numbers. `step` is the reason of the Ready condition."""
 
     number: int
     step: str
@@ -62,7 +65,7 @@ class Stage:
 
 
 def parse_report(content: Any) -> Report | None:
-    """The report in what a pod answered, or None when that is none: any image may listen there."""
+    """Parse a pod's answer. Returns None where it is not a report, because any image may listen there."""
     step = content.get("step") if isinstance(content, dict) else None
     if not isinstance(step, str) or step not in SERVER_STEPS:
         return None
@@ -78,31 +81,31 @@ def parse_report(content: Any) -> Report | None:
 
 
 def run_of(pod: Manifest) -> str:
-    """Names one run of the pod's server: the pod's uid and how often the container was started again."""
+    """The name of the current run of the pod's server: the pod's uid and the container's restart count."""
     return f"{pod['metadata'].get('uid', '')}/{server_status(pod).get('restartCount', 0)}"
 
 
 def ended_run_of(pod: Manifest) -> str:
-    """The run whose end the pod's status tells of: the one before, once the next is on its way."""
+    """The name of the run that ended last: the previous one where the container runs again, else the current one."""
     container = server_status(pod)
-    again = "running" in (container.get("state") or {})
-    return f"{pod['metadata'].get('uid', '')}/{container.get('restartCount', 0) - again}"
+    is_restarted = "running" in (container.get("state") or {})
+    return f"{pod['metadata'].get('uid', '')}/{container.get('restartCount', 0) - is_restarted}"
 
 
 def find_furthest(pods: Sequence[Manifest], reports: Mapping[str, Report]) -> Stage:
-    """The stage of the pod that is furthest along. `reports` are by the pods' run."""
+    """The stage of the pod that is furthest along. `reports` are by run (`run_of`)."""
     stages = [stage_of(pod, reports.get(run_of(pod))) for pod in pods]
     nothing = Stage(0, "Scheduling", "pods are being made")
     return max(stages, key=lambda stage: (stage.number, stage.progress.get("percent", 0)), default=nothing)
 
 
 def stage_of(pod: Manifest, report: Report | None) -> Stage:
-    """How far one pod has come."""
+    """The stage of one pod."""
     container = server_status(pod)
     if "running" in (container.get("state") or {}):
         if container.get("started"):
-            words = "the server runs but its readiness probe fails; it may be overloaded"
-            return Stage(FIRST_SERVER_STAGE + len(SERVER_STEPS), "NotAnswering", words)
+            message = "the server runs but its readiness probe fails; it may be overloaded"
+            return Stage(FIRST_SERVER_STAGE + len(SERVER_STEPS), "NotAnswering", message)
         if report is None or report.step == "Ready":
             return Stage(FIRST_SERVER_STAGE - 1, "Starting", "the server is loading the model")
         return _server_stage(report)
@@ -118,21 +121,21 @@ def stage_of(pod: Manifest, report: Report | None) -> Stage:
 
 def _server_stage(report: Report) -> Stage:
     percent, rate, eta = (report.progress.get(name) for name in ("percent", "bytesPerSecond", "etaSeconds"))
-    words = [
+    parts = [
         SERVER_STEPS[report.step][1],
         "" if percent is None else f"{percent} %",
         f"{rate / 1e6:.1f} MB/s" if rate else "",
         "" if eta is None else f"{eta} s left",
     ]
     number = FIRST_SERVER_STAGE + list(SERVER_STEPS).index(report.step)
-    return Stage(number, report.step, ", ".join(filter(None, words)), report.progress)
+    return Stage(number, report.step, ", ".join(filter(None, parts)), report.progress)
 
 
 def measure_start(pod: Manifest, report: Report) -> dict[str, int]:
-    """Seconds of each step of a pod's start, as status.lastStart has them.
+    """The seconds of each step of a pod's start, as in status.lastStart.
 
-    `scheduling` ends when a node is chosen, `preparing` when volumes and network are there, `pulling` when the
-    container runs. Of a container that was started again these are not known. The rest is what the server measured.
+    `scheduling` ends when a node is chosen, `preparing` when volumes and network exist, `pulling` when the container
+    runs. These three are unknown for a restarted container. The server measures the other steps.
     """
     created = pod["metadata"].get("creationTimestamp")
     reached = (find_condition(pod.get("status"), kind) for kind in ("PodScheduled", "PodReadyToStartContainers"))
@@ -151,17 +154,22 @@ def measure_start(pod: Manifest, report: Report) -> dict[str, int]:
 
 
 def find_unread(pods: Sequence[Manifest], last_start: Manifest, reports: Mapping[str, Report]) -> list[Manifest]:
-    """The pods whose report matters: those that load, oldest first and no more than MAX_ASKED, and of those that have
-    loaded the one that began last, unless status.lastStart tells of it or of a later one."""
+    """The pods that should be polled for a report.
+
+    These are the oldest pods that load, up to MAX_POLLED_PODS, and the pod that was started last among those that have
+    loaded, unless status.lastStart already has it or a later one.
+    """
     running = sorted((pod for pod in pods if started_at(pod)), key=started_at)
     loading = [pod for pod in running if not server_status(pod).get("started")]
     loaded = [pod for pod in running if server_status(pod).get("started")][-1:]
     known = last_start.get("startedAt", "")
-    return loading[:MAX_ASKED] + [pod for pod in loaded if started_at(pod) > known and not _is_complete(pod, reports)]
+    return loading[:MAX_POLLED_PODS] + [
+        pod for pod in loaded if started_at(pod) > known and not _is_complete(pod, reports)
+    ]
 
 
 def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], before: Manifest) -> Manifest:
-    """status.lastStart: of the pod that was started last among those that have loaded; `before` when none is later."""
+    """Build status.lastStart from the loaded pod that was started last. Returns `before` where no pod is later."""
     loaded = [pod for pod in pods if server_status(pod).get("started") and _is_complete(pod, reports)]
     last_started = max(loaded, key=started_at, default=None)
     if last_started is None or started_at(last_started) <= before.get("startedAt", ""):
@@ -173,7 +181,7 @@ def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], bef
 
 
 def started_at(pod: Manifest) -> str:
-    """When the pod's server was started, in RFC 3339 and UTC as the kubelet writes it; "" if it does not run."""
+    """The start time of the pod's server, in RFC 3339 and UTC as the kubelet writes it; "" where it does not run."""
     running = (server_status(pod).get("state") or {}).get("running") or {}
     return str(running.get("startedAt") or "")
 

@@ -29,8 +29,8 @@ _PLACES = re.compile(
 )
 
 
-LONGEST_MESSAGE = 2000
-"""Characters of a message of vLLM's."""
+MAX_MESSAGE_LENGTH = 2000
+"""Characters of a message of vLLM that are kept."""
 
 
 def refusal(error: ApiError, api: ApiDialect) -> App:
@@ -136,8 +136,8 @@ def clean(message: str) -> str:
     It names variables instead of flags. A long message is cut to its beginning and its end: vLLM repeats what a client
     sent, and a pattern may take quadratic time over it.
     """
-    if len(message) > LONGEST_MESSAGE:
-        message = "…".join((message[: LONGEST_MESSAGE // 2], message[1 - LONGEST_MESSAGE // 2 :]))
+    if len(message) > MAX_MESSAGE_LENGTH:
+        message = "…".join((message[: MAX_MESSAGE_LENGTH // 2], message[1 - MAX_MESSAGE_LENGTH // 2 :]))
     return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
 
 

@@ -1,7 +1,7 @@
-"""Why a pod that has a node gets no further: what the pod's own status does not say, its events do.
+"""Diagnoses, from a pod's events, why its node cannot prepare it. Called by readiness.py and the reconciler.
 
-Volumes, network and sandbox come before the first container. While the kubelet tries in vain to make them, the status
-of the pod has nothing but ContainerCreating, whatever the cause.
+Volumes, network and sandbox come before the first container. While the kubelet fails to create them, the pod's status
+has only ContainerCreating, whatever the cause.
 """
 
 from collections.abc import Iterable
@@ -14,32 +14,32 @@ from forebay_operator.status.diagnosis.reasons import Diagnosis
 from forebay_operator.status.diagnosis.wordings import VOLUMES, quote, recognize
 
 PREPARING_GRACE = 10.0
-"""Seconds after which a pod that is still being prepared is asked why: most have their volumes in two or three."""
+"""Seconds of preparation after which a pod's events are read. Most pods have their volumes in two or three seconds."""
 
 VOLUME_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 SANDBOX_EVENT = "FailedCreatePodSandBox"
 """Reasons of events of the kubelet and of the attach-detach controller (pkg/kubelet/events/event.go)."""
 
 VAGUE = "Unable to attach or mount volumes"
-"""How the kubelet sums up, after two minutes, what it has said before with its cause."""
+"""The beginning of the kubelet's summary after two minutes. Its earlier events have the cause."""
 
 
 def find_preparing(pods: Iterable[Manifest]) -> tuple[Manifest, datetime] | None:
-    """Of the pods that have a node and no sandbox yet, the one that got its node first, with the moment of that."""
-    found = [(pod, moment) for pod in pods if (moment := _preparing_since(pod))]
-    return min(found, key=lambda one: one[1], default=None)
+    """The pod with a node and without a sandbox that has waited longest, and the time at which it got its node."""
+    preparing = [(pod, moment) for pod in pods if (moment := _preparing_since(pod))]
+    return min(preparing, key=lambda one: one[1], default=None)
 
 
 def diagnose_preparation(events: Iterable[Manifest]) -> Diagnosis | None:
-    """What the newest of a pod's events says of the attempts to prepare it, or None when none failed."""
+    """Diagnose the newest failed attempt to prepare a pod, or return None where none failed."""
     failures = [one for one in events if one.get("reason") in (*VOLUME_EVENTS, SANDBOX_EVENT)]
     failures.sort(key=lambda one: (not str(one.get("message", "")).startswith(VAGUE), _last_seen(one)))
     if not failures:
         return None
-    words = str(failures[-1].get("message", ""))
+    message = str(failures[-1].get("message", ""))
     if failures[-1]["reason"] == SANDBOX_EVENT:
-        return reasons.SANDBOX_FAILED.diagnose(quote(words))
-    return recognize(VOLUMES, words)
+        return reasons.SANDBOX_FAILED.diagnose(quote(message))
+    return recognize(VOLUMES, message)
 
 
 def _preparing_since(pod: Manifest) -> datetime | None:
@@ -54,6 +54,6 @@ def _preparing_since(pod: Manifest) -> datetime | None:
 
 
 def _last_seen(event: Manifest) -> str:
-    """When it came last, in the form of either of the two APIs of events."""
+    """The time of an event's last occurrence, from either of the two event APIs."""
     series = event.get("series") or {}
     return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")

@@ -1,7 +1,6 @@
-"""Everything that can keep an endpoint from serving, as a table: reason, meaning, remedy.
+"""The table of reasons why an endpoint does not serve, each with meaning and remedy.
 
-docs/troubleshooting.md is written from it (`make docs`). What the server itself finds comes with words of its own; its
-table is in docs/lifecycle.md.
+`make docs` writes docs/troubleshooting.md from it. The server's own diagnoses have their table in docs/lifecycle.md.
 """
 
 from dataclasses import dataclass
@@ -9,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong and what to do.
+    """A failure and its remedy.
 
     Attributes:
         reason: one CamelCase word, the reason of the Ready condition.
-        message: what was seen, in the words of the part that saw it.
+        message: the observation, in the words of the program that made it.
         remedy: what the user can do.
-        stalled: whether nothing but a user's change can mend it.
+        stalled: whether only a user's change helps.
     """
 
     reason: str
@@ -36,9 +35,9 @@ class Reason:
 
     Attributes:
         name: the reason of the Ready condition.
-        meaning: when it is given, for the page.
-        remedy: what the user can do; goes into the condition, with words in braces filled in.
-        stalled: whether nothing but a user's change can mend it.
+        meaning: when it is used, for the page.
+        remedy: what the user can do, for the condition. Placeholders in braces are filled in.
+        stalled: whether only a user's change helps.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Reason:
     stalled: bool = False
 
     def diagnose(self, message: str, **words: object) -> Diagnosis:
-        """The diagnosis, with what was seen; `words` are those that the remedy has in braces."""
+        """Build the diagnosis with a message. `words` are the values for the remedy's placeholders."""
         return Diagnosis(self.name, message, self.remedy.format(**words), self.stalled)
 
 

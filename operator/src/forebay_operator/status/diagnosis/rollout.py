@@ -1,4 +1,7 @@
-"""Why Kubernetes makes no pods, or why those that it made come no further: what the Deployment says."""
+"""Diagnoses, from the Deployment's status, why Kubernetes creates no pods or a roll-out stands still.
+
+readiness.py calls it.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,25 +14,25 @@ from forebay_operator.status.diagnosis.wordings import REFUSALS, recognize
 
 
 def diagnose_refusal(deployment: Manifest | None) -> Diagnosis | None:
-    """Why no pods are made, such as a quota or an admission policy, in the API server's words."""
+    """Diagnose why no pods are created, such as a quota or an admission policy, in the API server's words."""
     condition = _find(deployment, "ReplicaFailure")
     return recognize(REFUSALS, str(condition.get("message", ""))) if condition.get("status") == "True" else None
 
 
 def diagnose_standstill(deployment: Manifest | None, pods: Iterable[Manifest], step: str) -> Diagnosis | None:
-    """That the newest pods are past the Deployment's progress deadline. `step`: what the furthest of them is at."""
+    """Diagnose pods that are past the Deployment's progress deadline. `step`: the step of the furthest pod."""
     condition = _find(deployment, "Progressing")
     newest_pod = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
     if newest_pod is None or condition.get("reason") != "ProgressDeadlineExceeded":
         return None
     name = newest_pod["metadata"]["name"]
     minutes = round((deployment or {})["spec"].get("progressDeadlineSeconds", 600) / 60)
-    found = f"the pod {name} is not ready after {minutes} minutes; it is at the step {step}"
-    return reasons.STUCK.diagnose(found, pod=name)
+    message = f"the pod {name} is not ready after {minutes} minutes; it is at the step {step}"
+    return reasons.STUCK.diagnose(message, pod=name)
 
 
 def is_behind(deployment: Manifest | None) -> bool:
-    """Whether the Deployment's controller has not yet seen its spec as it is now, so that its conditions are old."""
+    """Whether the Deployment's controller has not seen its current spec yet, so that its conditions are outdated."""
     if deployment is None:
         return False
     observed = (deployment.get("status") or {}).get("observedGeneration", 0)
@@ -37,7 +40,7 @@ def is_behind(deployment: Manifest | None) -> bool:
 
 
 def replaces(deployment: Manifest | None) -> bool:
-    """Whether a change ends an old pod before a new one is there."""
+    """Whether a roll-out ends an old pod before the new one exists."""
     strategy = (deployment or {}).get("spec", {}).get("strategy") or {}
     return (strategy.get("rollingUpdate") or {}).get("maxSurge") in (0, "0", "0%")
 

@@ -1,8 +1,7 @@
-"""What the scheduler, the kubelet and the API server write, told apart by small patterns.
+"""Patterns that distinguish the texts of the scheduler, the kubelet and the API server. The other checks use them.
 
-The texts are those of Kubernetes 1.33 to 1.37 and containerd 1.7 to 2.4; those of 1.37 and 2.4 are kept as they were
-captured on a cluster in tests/unit/operator/data. Where one changes, its pattern no longer
-matches and the last entry of its list, which matches all, has the text itself: nothing is lost.
+The texts are those of Kubernetes 1.33 to 1.37 and containerd 1.7 to 2.4. tests/unit/operator/data has captured texts of
+1.37 and 2.4. Where a text changes, the last entry of its list matches, and the message still has the text.
 """
 
 import re
@@ -12,7 +11,7 @@ from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis, Reason
 
 Wordings = Sequence[tuple[str, Reason]]
-"""Patterns with what they mean; the first that is found counts."""
+"""Patterns with their reasons. The first match counts."""
 
 SCHEDULER: Wordings = (
     (r'persistentvolumeclaim "[^"]+" (not found|is being deleted)', reasons.PVC_MISSING),
@@ -69,27 +68,27 @@ REFUSALS: Wordings = (
     ),
     (r"", reasons.PODS_REFUSED),
 )
-"""Of pods that the API server does not let the ReplicaSet make."""
+"""For pods that the API server refuses to the ReplicaSet."""
 
 FORBIDDEN_WORDINGS: Wordings = (*REFUSALS[:-1], (r"", reasons.FORBIDDEN))
-"""Of objects that it does not let the operator make."""
+"""For objects that the API server refuses to the operator."""
 
 
-MAX_SEARCHED = 4096
-"""Characters of a text that are searched, which may take the square of it: users put words of theirs into it."""
+MAX_SEARCHED_LENGTH = 4096
+"""Characters of a text that are searched. A search may take quadratic time, and users can write parts of the text."""
 
-_ID = re.compile(r"(?<![\w:])[0-9a-f]{64}\b")
-"""Of a container or a sandbox; a digest of an image comes after a colon."""
+_CONTAINER_ID = re.compile(r"(?<![\w:])[0-9a-f]{64}\b")
+"""The ID of a container or a sandbox. (The digest of an image follows a colon.)"""
 
 
 def quote(text: str, limit: int = 1000) -> str:
-    """Somebody else's text for a message: cut to `limit` characters, and without ids that are new at each attempt, as
-    the status would change with them."""
-    return _ID.sub("…", text)[:limit]
+    """Quote another program's text: cut to `limit` characters, and without IDs that change at each attempt, because the
+    status would change with them."""
+    return _CONTAINER_ID.sub("…", text)[:limit]
 
 
 def recognize(wordings: Wordings, text: str, limit: int = 1000) -> Diagnosis:
-    """The first reason whose pattern is in the text, with the text itself, cut to `limit` characters, as message."""
-    searched = text[:MAX_SEARCHED]
+    """Diagnose by the first pattern that matches the text. The message is the text, cut to `limit` characters."""
+    searched = text[:MAX_SEARCHED_LENGTH]
     reason = next(reason for pattern, reason in wordings if re.search(pattern, searched, re.DOTALL))
     return reason.diagnose(quote(text, limit))

@@ -1,4 +1,7 @@
-"""The pod of one replica: a vLLM server that runs under the restricted Pod Security Standard."""
+"""Builds the pod of one replica: a vLLM server that runs under the restricted Pod Security Standard.
+
+deployment.py calls it.
+"""
 
 from typing import Any
 
@@ -10,29 +13,30 @@ from forebay_operator.spec import PRODUCT_LABELS, SERVED_NAME_VARIABLES, Endpoin
 from forebay_protocol.pod import API_PORT, OPS_PORT
 
 PRE_STOP_SLEEP = 5
-"""Seconds that a pod serves on while Kubernetes takes it out of rotation."""
+"""Seconds for which a terminating pod still serves, while Kubernetes removes it from its Service."""
 
 EXIT_TIME = 15
-"""Seconds from the last stream to the end of the process, with a margin."""
+"""Seconds from the end of the last stream to the end of the process, with a margin."""
 
 STARTUP_MARGIN = 30
-"""Seconds that the probe waits longer than the server itself, which says at its end why it was slow."""
+"""Seconds that the startup probe waits longer than the server itself. So the server can exit and say why it was
+slow."""
 
 STARTUP_PERIOD = 2
 STARTUP_VARIABLE = "VLLM_STARTUP_TIMEOUT"
 POD_USER, POD_GROUP = 2000, 0
-"""The user and group that vLLM's official images are made for."""
+"""The user and group of vLLM's official images."""
 
 GPU_TAINTS = {"nvidia.com": "nvidia.com/gpu", "amd.com": "amd.com/gpu"}
-"""Domain of a GPU resource -> the key of the taint that nodes with such GPUs get, whatever share is asked for (MIG).
+"""Domain of a GPU resource -> the key of the taint on nodes with such GPUs, also for shares of them (MIG).
 
-Tolerated besides is a taint named like the resource, as Kubernetes' admission plugin ExtendedResourceToleration has it,
+A taint with the name of the resource is tolerated too, as by Kubernetes' admission plugin ExtendedResourceToleration,
 which many clusters lack. No vendor's plugin sets a taint: the cloud (GKE: nvidia.com/gpu=present) or its owner does.
 """
 
 
 def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
-    """The spec of the Deployment's pod template."""
+    """Build the spec of the Deployment's pod template."""
     volumes, mounts = build_volumes(endpoint, settings)
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
@@ -53,14 +57,14 @@ def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
 
 
 def find_startup_seconds(endpoint: Endpoint) -> int:
-    """Seconds that a start may take: spec.rollout.startupTimeout, or VLLM_STARTUP_TIMEOUT in env if that is longer."""
+    """Seconds that a start may take: the longer of spec.rollout.startupTimeout and VLLM_STARTUP_TIMEOUT in env."""
     given = next((one.get("value", "") for one in endpoint.env if one["name"] == STARTUP_VARIABLE), "")
     longest = int(given) if given.isdecimal() and len(given) <= 5 else 0
     return max(endpoint.rollout.startup_seconds, longest)
 
 
 def _build_placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
-    """On which nodes the pod may run, and what it carries there. What is not asked for is left out."""
+    """Build the fields for the pod's placement and identity. Empty fields are omitted."""
     pod, gpu = endpoint.pod, endpoint.gpu
     domain = gpu.resource.partition("/")[0]
     nvidia = gpu.count > 0 and domain == "nvidia.com"
@@ -85,12 +89,12 @@ def _build_placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
 
 
 def _spread(endpoint: Endpoint, constraint: Manifest) -> Manifest:
-    """The constraint, which counts the endpoint's own pods unless it names others."""
+    """Complete a constraint: it counts the endpoint's own pods, unless it has a selector."""
     return {"labelSelector": {"matchLabels": labels.selector_labels(endpoint.name)}, **constraint}
 
 
 def choose_image(endpoint: Endpoint, settings: Settings) -> str:
-    """The server image of an endpoint; empty if neither it nor the operator names one."""
+    """The server image of an endpoint; empty where neither the endpoint nor the operator names one."""
     return endpoint.image or (settings.gpu_image if endpoint.gpu.count else settings.cpu_image)
 
 
@@ -124,7 +128,7 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
 
 
 def build_env(endpoint: Endpoint) -> list[Manifest]:
-    """The container's variables: ours first, then the user's, which replace those of ours that are mere defaults."""
+    """Build the container's variables: the operator's, then the user's. The user's variables replace our defaults."""
     fixed = {
         "FOREBAY_ENDPOINT": endpoint.name,
         "FOREBAY_AUTH": endpoint.auth.mode,
@@ -155,7 +159,7 @@ def _build_resources(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _probe(path: str, *, period: int, failures: int) -> Manifest:
-    """A probe of the ops port. Two seconds is long for an answer that is a flag in memory, even on a busy node."""
+    """Build a probe of the ops port. The answer is a flag in memory, so two seconds suffice even on a busy node."""
     return {
         "httpGet": {"path": path, "port": "ops"},
         "periodSeconds": period,

@@ -1,8 +1,8 @@
-"""Writes an absent `spec.replicas` of an endpoint, and leaves the field to the user.
+"""Writes an absent `spec.replicas` of an endpoint, and leaves the field to the user. The reconciler calls it.
 
-The API server makes the writer of the scale subresource an owner of the field. Another number that a user then applies
-on the server side, without force, would conflict with ours. So the operator gives up the ownership, and the field has
-no owner, as with a default in the schema.
+The API server makes the writer of the scale subresource an owner of the field. A user's server-side apply of another
+number, without force, would then conflict. So the operator gives up the ownership. The field then has no owner, as with
+a default in the schema.
 """
 
 import logging
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 async def fill_in_replicas(cluster: Cluster, manifest: Manifest, replicas: int) -> bool:
-    """Write the number over the version of the endpoint that was read. Returns False when somebody wrote it meanwhile.
+    """Write the number over the version of the endpoint that was read. Returns False where it has changed since.
 
-    With `spec.scaling` the field is the operator's, and stays so.
+    With `spec.scaling` the operator keeps the ownership of the field.
 
     Raises:
         ReconcileError: the API server refused it.
@@ -33,13 +33,13 @@ async def fill_in_replicas(cluster: Cluster, manifest: Manifest, replicas: int) 
     if (manifest.get("spec") or {}).get("scaling") is None and is_applied(manifest):
         try:
             await _disown_replicas(cluster, manifest)
-        except ApiServerError as error:  # the number is there; what is left is a conflict that force resolves
+        except ApiServerError as error:  # the number is written; only a conflict remains, which force resolves
             logger.info("endpoint %s/%s: the operator stays an owner of spec.replicas: %s", *key, error)
     return True
 
 
 def is_applied(manifest: Manifest) -> bool:
-    """Whether somebody applies the endpoint on the server side: no other writes have conflicts."""
+    """Whether somebody uses server-side apply for the endpoint: other writes have no conflicts."""
     managers = manifest["metadata"].get("managedFields") or ()
     return any(entry.get("operation") == "Apply" and not entry.get("subresource") for entry in managers)
 

@@ -1,8 +1,8 @@
-"""Why an endpoint's pods do not run: an ordered table of checks over what Kubernetes reports of a pod.
+"""Diagnoses why an endpoint's pods do not run, by an ordered table of checks of a pod's status.
 
-A check is a function from a pod to a `Diagnosis` or None. The newest pod that fails speaks for the endpoint. To add
-one, write the function, put it into `CHECKS`, and add a row to tests/unit/operator/test_diagnosis.py. Where only the
-words of another program tell causes apart, they stand in wordings.py.
+A check is a function from a pod to a `Diagnosis` or None. The newest failing pod decides for the endpoint. To add a
+check, write the function, put it into `CHECKS`, and add a row to tests/unit/operator/test_diagnosis.py. Where only the
+text of another program distinguishes causes, wordings.py has it.
 """
 
 import json
@@ -22,10 +22,10 @@ from forebay_operator.status.start_progress import ended_run_of, server_status
 from forebay_protocol.pod import EXIT_CONFIGURATION
 
 REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
-"""What the reason of a condition may be; the CRD refuses anything else."""
+"""The form of a condition's reason. The CRD rejects anything else."""
 
 MAX_MESSAGE_LENGTH = 1000
-"""Characters of somebody else's text that go into a message."""
+"""Characters of another program's text that are kept in a message."""
 
 IMAGE_REASONS = frozenset(
     {
@@ -38,20 +38,20 @@ IMAGE_REASONS = frozenset(
         "SignatureValidationFailed",
     }
 )
-"""kubelet's words for an image that does not come (pkg/kubelet/images/types.go)."""
+"""The kubelet's reasons for an image that cannot be pulled (pkg/kubelet/images/types.go)."""
 
 Check = Callable[[Manifest], Diagnosis | None]
 
 
 def diagnose_pods(pods: Iterable[Manifest], steps_seen: Mapping[str, str] = MappingProxyType({})) -> Diagnosis | None:
-    """What the newest failing pod suffers from, or None when none fails.
+    """Diagnose the newest failing pod. Returns None where no pod fails.
 
-    Pods that have ended for good, such as evicted ones, stay in the API; they speak only while nothing has replaced
-    them. `steps_seen` has the step that each run of a server (start_progress.run_of) was last seen in.
+    Pods that have ended for good, such as evicted ones, stay in the API. They count only while no other pod exists.
+    `steps_seen` has the last known step of each run of a server (start_progress.run_of).
     """
-    found = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
-    living = [pod for pod in found if not has_ended(pod)]
-    for pod in living or found:
+    newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
+    running = [pod for pod in newest_first if not has_ended(pod)]
+    for pod in running or newest_first:
         for check in CHECKS:
             if diagnosis := check(pod):
                 step = steps_seen.get(ended_run_of(pod))
@@ -67,13 +67,13 @@ def has_ended(pod: Manifest) -> bool:
 
 
 def explain_end(pod: Manifest) -> str:
-    """Why a pod that will never run again ended, in a few words; "" when nobody knows."""
+    """Why a pod ended that will never run again, in a few words; "" where it is unknown."""
     diagnosis = check_node(pod)
     return diagnosis.message if diagnosis else ""
 
 
 def check_unschedulable(pod: Manifest) -> Diagnosis | None:
-    """No node takes the pod. The scheduler goes on trying, so this is never a stall."""
+    """No node fits the pod. The scheduler keeps trying, so this is never a stall."""
     condition = find_condition(pod.get("status"), "PodScheduled")
     if condition.get("status") != "False" or condition.get("reason") not in ("Unschedulable", "SchedulerError"):
         return None
@@ -81,7 +81,7 @@ def check_unschedulable(pod: Manifest) -> Diagnosis | None:
 
 
 def check_image(pod: Manifest) -> Diagnosis | None:
-    """The server image or the model image cannot be pulled. The kubelet goes on trying."""
+    """The server image or the model image cannot be pulled. The kubelet keeps trying."""
     waiting = _container_state(pod, "state", "waiting")
     reason = waiting.get("reason")
     if reason not in IMAGE_REASONS:
@@ -100,7 +100,7 @@ def check_reference(pod: Manifest) -> Diagnosis | None:
 
 
 def check_container(pod: Manifest) -> Diagnosis | None:
-    """The node cannot make the container, for a reason that only its runtime knows."""
+    """The node cannot create the container, for a reason that only its runtime knows."""
     waiting = _container_state(pod, "state", "waiting")
     if waiting.get("reason") in ("CreateContainerError", "RunContainerError", "PreStartHookError"):
         return reasons.CONTAINER_REFUSED.diagnose(_words(waiting))
@@ -109,37 +109,41 @@ def check_container(pod: Manifest) -> Diagnosis | None:
 
 
 def check_node(pod: Manifest) -> Diagnosis | None:
-    """The kubelet ended the pod or never took it: Evicted, UnexpectedAdmissionError, OutOfcpu, NodeShutdown …"""
+    """The kubelet ended the pod or never admitted it: Evicted, UnexpectedAdmissionError, OutOfcpu, NodeShutdown …"""
     status = pod.get("status") or {}
     if status.get("phase") != "Failed" or not status.get("reason"):
         return None
-    word = str(status["reason"])
-    message = f"{word}: {str(status.get('message', ''))[:MAX_MESSAGE_LENGTH]}"
-    if word == "Evicted":
+    reason = str(status["reason"])
+    message = f"{reason}: {str(status.get('message', ''))[:MAX_MESSAGE_LENGTH]}"
+    if reason == "Evicted":
         return reasons.EVICTED.diagnose(message)
-    refused = word.startswith("OutOf") or word in ("UnexpectedAdmissionError", "NodeAffinity", "TopologyAffinityError")
+    refused = reason.startswith("OutOf") or reason in (
+        "UnexpectedAdmissionError",
+        "NodeAffinity",
+        "TopologyAffinityError",
+    )
     return (reasons.NODE_REFUSED if refused else reasons.ENDED_BY_NODE).diagnose(message)
 
 
 def check_termination_message(pod: Manifest) -> Diagnosis | None:
     """The server said why it ended: one line of JSON with reason, message and remedy in the termination log.
 
-    Another image may have written anything, so what is not of that form is left to `check_crash`.
+    Another image may have written anything. `check_crash` handles texts of another form.
     """
     ended = _last_end(pod)
     try:
-        said = json.loads(ended.get("message", ""))
+        content = json.loads(ended.get("message", ""))
     except ValueError:
         return None
-    words = [said.get(name, "") for name in ("reason", "message", "remedy")] if isinstance(said, dict) else []
-    if not words or not all(isinstance(word, str) for word in words) or not REASON.fullmatch(words[0]):
+    texts = [content.get(name, "") for name in ("reason", "message", "remedy")] if isinstance(content, dict) else []
+    if not texts or not all(isinstance(word, str) for word in texts) or not REASON.fullmatch(texts[0]):
         return None
     stalled = ended.get("exitCode") == EXIT_CONFIGURATION
-    return Diagnosis(words[0], words[1][:MAX_MESSAGE_LENGTH], words[2][:MAX_MESSAGE_LENGTH], stalled)
+    return Diagnosis(texts[0], texts[1][:MAX_MESSAGE_LENGTH], texts[2][:MAX_MESSAGE_LENGTH], stalled)
 
 
 def check_out_of_memory(pod: Manifest) -> Diagnosis | None:
-    """The kernel ended the server for its memory limit."""
+    """The kernel killed the server for its memory limit."""
     if _last_end(pod).get("reason") != "OOMKilled":
         return None
     limits: Manifest = _server_container(pod).get("resources", {}).get("limits") or {}
@@ -148,7 +152,7 @@ def check_out_of_memory(pod: Manifest) -> Diagnosis | None:
 
 
 def check_startup_timeout(pod: Manifest) -> Diagnosis | None:
-    """The kubelet ended a server that never answered its startup probe; of that the pod's status has only the times."""
+    """The kubelet ended a server that never answered its startup probe. Only the times in the pod's status show it."""
     ended, allowed = _last_end(pod), startup_seconds(pod)
     began, end = ended.get("startedAt"), ended.get("finishedAt")
     if ended.get("exitCode") not in (0, 137, 143) or not (allowed and began and end) or _was_ready_after(pod, began):
@@ -159,14 +163,14 @@ def check_startup_timeout(pod: Manifest) -> Diagnosis | None:
 
 
 def check_crash(pod: Manifest) -> Diagnosis | None:
-    """The server ended and said nothing that the checks before this one understand."""
+    """The server ended, and no earlier check has found out why."""
     ended = _last_end(pod)
     if not ended:
         return None
-    words = f": {_words(ended)}" if ended.get("message") else ""
+    cause = f": {_words(ended)}" if ended.get("message") else ""
     restarts = server_status(pod).get("restartCount", 0)
     times = f", {restarts + 1} times now" if restarts > 1 else ""
-    message = f"the server ended with exit code {ended.get('exitCode')}{times}{words}"
+    message = f"the server ended with exit code {ended.get('exitCode')}{times}{cause}"
     return reasons.SERVER_FAILED.diagnose(message, pod=pod["metadata"]["name"])
 
 
@@ -184,7 +188,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def startup_seconds(pod: Manifest) -> int:
-    """What the pod's startup probe allows, in seconds; 0 without one."""
+    """The seconds that the pod's startup probe allows; 0 without a probe."""
     probe: Manifest = _server_container(pod).get("startupProbe") or {}
     return int(probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)) if probe else 0
 
@@ -205,12 +209,12 @@ def _words(state: Manifest) -> str:
 
 
 def _last_end(pod: Manifest) -> Manifest:
-    """How the server of an unready pod ended last, or nothing."""
+    """The last end of the server in an unready pod; empty where there is none."""
     if server_status(pod).get("ready"):
         return {}
     return _container_state(pod, "state", "terminated") or _container_state(pod, "lastState", "terminated")
 
 
 def _container_state(pod: Manifest, when: str, state: str) -> Manifest:
-    found: Manifest = (server_status(pod).get(when) or {}).get(state) or {}
-    return found
+    details: Manifest = (server_status(pod).get(when) or {}).get(state) or {}
+    return details

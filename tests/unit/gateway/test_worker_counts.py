@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from forebay_gateway.endpoints.endpoint import read_endpoint
-from forebay_gateway.endpoints.workers import NO_CAPACITY, NOT_ANSWERING, count_workers
+from forebay_gateway.endpoints.worker_counts import NO_CAPACITY, NOT_ANSWERING, count_workers
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.readiness import NO_SPARE_ROOM, STATES
 

@@ -1,4 +1,4 @@
-"""How many pods of an endpoint are in which state, by the words that RunPod's /health has for workers."""
+"""Counts the pods of an endpoint by the states that RunPod's /health has for workers. The job API calls it."""
 
 from forebay_gateway.endpoints.endpoint import Endpoint
 
@@ -10,15 +10,15 @@ NOT_ANSWERING = "NotAnswering"
 
 
 def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, running: int) -> dict[str, int]:
-    """Pods by the words of RunPod: `throttled` wait for capacity, `unhealthy` fail. `idle` are those that are ready and
-    run no job, and those that sleep.
+    """Count pods by RunPod's states: `throttled` wait for capacity, `unhealthy` fail. `idle` are ready pods without a
+    job, and sleeping ones.
 
-    What the pods that are not ready suffer from is what the endpoint's Ready condition says: its reason is that of the
-    newest one that fails.
+    The state of pods that are not ready comes from the reason of the endpoint's Ready condition, which is that of the
+    newest failing pod.
 
     Args:
-        ready, unready: pods that Kubernetes lists with an address; one that waits for a node has none.
-        running: ready ones that run a job.
+        ready, unready: pods that Kubernetes lists with an address. A pod that waits for a node has none.
+        running: ready pods that run a job.
     """
     throttled, unhealthy, starting, asleep = 0, 0, unready, 0
     if endpoint and endpoint.reason == "Idle":
@@ -50,8 +50,10 @@ def _waits_for_capacity(endpoint: Endpoint) -> bool:
 
 
 def _fails(endpoint: Endpoint) -> bool:
-    """Whether the operator says of the pods that are not ready that they fail: it tells the step of a start that goes
-    on."""
+    """Whether the pods that are not ready fail, according to the operator.
+
+    The status has a step while a start is in progress; NOT_ANSWERING is the step of a failure.
+    """
     if endpoint.ready:
         return endpoint.reason == "Degraded"
     return endpoint.replicas != 0 and endpoint.reason not in ("", "Pending") and endpoint.step in ("", NOT_ANSWERING)

@@ -268,6 +268,15 @@ def test_transition_times_move_only_with_the_status() -> None:
     assert times == ["2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"]
 
 
+def test_a_condition_without_a_transition_time_gets_one() -> None:
+    endpoint = parse_endpoint(endpoint_manifest())
+    first = find_status(endpoint, Observed(D, [ready()]), {}, NOW)
+    for each in first["conditions"]:
+        del each["lastTransitionTime"]
+    second = find_status(endpoint, Observed(D, [ready()]), first, LATER)
+    assert {each["lastTransitionTime"] for each in second["conditions"]} == {"2026-01-01T13:00:00Z"}
+
+
 def test_the_same_observation_gives_the_same_status() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     observed = Observed(D, [ready()], env_warnings=["odd"])

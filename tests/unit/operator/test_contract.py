@@ -116,6 +116,24 @@ def test_every_field_is_described() -> None:
     assert silent == []
 
 
+def test_every_default_is_named_in_the_description() -> None:
+    """`kubectl explain` shows no defaults."""
+    silent = [
+        path
+        for path, one in [*EVERY_FIELD_OF_BOTH, ("status", SCHEMA["properties"]["status"])]
+        if one.get("default") not in (None, {}) and "Defaults to " not in one["description"].split(". ")[-1]
+    ]
+    assert silent == []
+
+
+def test_no_text_of_the_schema_is_empty_by_default() -> None:
+    assert [path for path, one in EVERY_FIELD_OF_BOTH if "" in _values_below(one.get("default"))] == []
+
+
+def _values_below(default: Any) -> list[Any]:
+    return list(default.values()) if isinstance(default, dict) else [default]
+
+
 def test_every_field_is_bounded() -> None:
     def bounded(one: Mapping[str, Any]) -> bool:
         kind = one.get("type")

@@ -149,5 +149,5 @@ def _keep_times(conditions: list[Condition], previous: Manifest, now: datetime) 
     for condition in conditions:
         former = find_condition(previous, str(condition["type"]))
         same = former.get("status") == condition["status"]
-        condition["lastTransitionTime"] = former["lastTransitionTime"] if same else stamp
+        condition["lastTransitionTime"] = (former.get("lastTransitionTime") if same else None) or stamp
     return conditions

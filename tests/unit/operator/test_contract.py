@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
-from docs.generators.reference import render
+from docs.generators.reference import MAX_CELL, render
 from forebay_operator.spec import Spec, parse_endpoint
 from forebay_operator.spec.endpoint import Between
 from forebay_operator.spec.parsing import camel
@@ -174,6 +174,12 @@ def test_of_the_servers_own_settings_those_can_be_set_that_are_no_promise() -> N
     assert own - {f"{OWN_PREFIX}{name}" for name in promises} == LIMIT_VARIABLES
     variables = [{"name": name, "value": "1"} for name in sorted(LIMIT_VARIABLES)]
     assert parse_endpoint(endpoint_manifest(env=variables)).env == tuple(variables)
+
+
+def test_no_cell_of_the_reference_page_is_too_long() -> None:
+    rows = [line for line in render(CRD).splitlines() if line.startswith("| ")]
+    assert [cell for row in rows for cell in row.strip("|").split(" | ") if len(cell.strip()) > MAX_CELL] == []
+    assert len(rows) > 50
 
 
 def test_the_reference_page_is_as_the_schema() -> None:

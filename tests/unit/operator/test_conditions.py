@@ -83,10 +83,10 @@ def surging(one: Manifest, **strategy: Any) -> Observed:
 
 
 ROLL_OUTS = [
-    (surging(BAD_FLAG, maxSurge=1), "1 of 1 replicas ready, of the revision before; the new one fails: BadFlag: no"),
-    (surging(BAD_FLAG, maxSurge=1), "To go back, undo the change"),
-    (surging(BAD_FLAG, maxSurge=0), "the roll-out stopped at the first pod of the new one, which fails: BadFlag"),
-    (surging(unscheduled("0/1"), maxSurge=1), "spec.rollout.strategy: Replace ends an old pod first"),
+    (surging(BAD_FLAG, maxSurge=1), "1 of 1 replicas ready, of the previous revision; the new one fails: BadFlag: no"),
+    (surging(BAD_FLAG, maxSurge=1), "To roll back, undo the change"),
+    (surging(BAD_FLAG, maxSurge=0), "the rollout stopped at the first pod of the new one, which fails: BadFlag"),
+    (surging(unscheduled("0/1"), maxSurge=1), "spec.rollout.strategy: Replace, which stops an old pod first"),
     (Observed(D, [ready(), ended(1, "words")]), "1 of 2 replicas ready: ServerFailed: the server ended"),
 ]
 
@@ -120,7 +120,7 @@ def test_a_start_says_how_far_it_is() -> None:
     found = condition({"status": status}, "Ready")
     assert (found["reason"], found["message"]) == (
         "Downloading",
-        "the model is on its way, 43 %, 310.0 MB/s, 21 s left",
+        "the model is being downloaded, 43 %, 310.0 MB/s, 21 s left",
     )
     assert condition({"status": status}, "ModelLoaded")["reason"] == "Downloading"
 

@@ -69,7 +69,7 @@ async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) 
         secret = await cluster.get("Secret", endpoint.namespace, name)
         if secret is None:
             message = f"the Secret {name} that spec.auth.secretName names does not exist"
-            words = "each of its values is a key, 16 characters or more"
+            words = "each of its values must be a key of at least 16 characters"
             raise ReconcileError(reasons.SECRET_MISSING.diagnose(f"{message}; {words}"), retry=True)
         return secret, False
     return await create_secret(cluster, endpoint, build_key_secret(endpoint), exists)
@@ -158,7 +158,9 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
         except ApiServerError as error:
             if error.status != 404:
                 raise
-            raise ApiServerError(409, "Conflict", "it went away meanwhile") from error  # as an apply with a uid says it
+            raise ApiServerError(
+                409, "Conflict", "the object was deleted meanwhile"
+            ) from error  # as an apply with a uid says it
     created_by = find_creation(live)
     if created_by is not None:
         await cluster.own_as_applied(desired, created_by)

@@ -112,7 +112,7 @@ class EventSource:
                 with suppress(RuntimeError):  # its loop is closed: it has ended
                     its_loop.call_soon_threadsafe(stop.set)
             pause = FIRST_PAUSE if loop.time() - began > LONG_RUN_SECONDS else min(LONGEST_PAUSE, 2 * pause)
-            self.trouble = f"the watches ended and begin again: {why}"
+            self.trouble = f"the watches ended and start again: {why}"
             logger.warning("%s, in %.0f s", self.trouble, pause)
             await asyncio.sleep(pause)
 
@@ -177,7 +177,7 @@ class EventSource:
             errors = [error for each in done if not each.cancelled() and (error := each.exception())]
             why = f"{type(errors[0]).__name__}: {errors[0]}"[:500] if errors else "it stopped"
             if distrusted.is_set():
-                why = "the API server's certificate is by a CA that is not known"
+                why = "the CA of the API server's certificate is not known"
         await _end(parts)
         return why
 
@@ -224,7 +224,7 @@ class EventSource:
         try:
             kept = CachedObject.of(body)
         except Exception:
-            logger.exception("a %s cannot be read and is left out", kind)
+            logger.exception("a %s cannot be read and is skipped", kind)
             return
         for part in ("spec", "status"):  # kopf keeps bodies for a while, at a start those of all objects at once
             if isinstance(found := body.get(part), dict):

@@ -51,8 +51,8 @@ class PortAllocator:
         others = len(self._taken) - self._in[namespace]
         if self._in[namespace] + 1 > self._share * (every - others):
             raise NoPortLeft(
-                f"namespace {namespace} has {self._in[namespace]} of the {every} ports of the gateways, "
-                f"others have {others}: one may have {self._share:g} of what the others leave"
+                f"namespace {namespace} uses {self._in[namespace]} of the {every} ports of the gateways, "
+                f"others use {others}: one namespace may use {self._share:g} of what the others leave free"
             )
         port = self._free.popleft()
         while port in self._taken:

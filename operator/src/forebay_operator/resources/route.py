@@ -69,6 +69,8 @@ def assess_route(live: Manifest, generation: int) -> dict[str, object]:
         taken = find_condition(answer, "Accepted")
         accepted += taken.get("status") == "True" and taken.get("observedGeneration", current) >= current
     if accepted < wanted:
-        words = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
+        words = (
+            f"{accepted} of {wanted} Gateways have accepted the route; check that those in spec.route.parentRefs exist"
+        )
         return route_condition(False, ROUTE_WAITING, words, generation)
-    return route_condition(True, ACCEPTED, "every Gateway of spec.route.parentRefs has taken it", generation)
+    return route_condition(True, ACCEPTED, "every Gateway in spec.route.parentRefs has accepted it", generation)

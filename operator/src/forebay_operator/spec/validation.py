@@ -112,9 +112,9 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
     if not _SECRET_NAME.fullmatch(endpoint.auth.secret_name):  # it becomes part of a path
         yield f"spec.auth.secretName: {endpoint.auth.secret_name!r} can't be the name of a Secret"
     if endpoint.cache.claim_name and endpoint.cache.size:
-        yield "spec.cache: claimName names a claim of yours, size asks for a new one; give one of them"
+        yield "spec.cache: claimName names an existing claim, size creates a new one; give one of them"
     if endpoint.cache.storage_class_name and not endpoint.cache.size:
-        yield "spec.cache: storageClassName is for a claim that is made; give size as well"
+        yield "spec.cache: storageClassName is for the claim that size creates; give size as well"
     if endpoint.route.hostnames and not endpoint.route.parent_refs:
         yield "spec.route: hostnames needs the Gateways that serve them; give parentRefs as well"
     for kind in ("requests", "limits"):
@@ -135,7 +135,7 @@ def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
     """What is not of its type in those of Kubernetes' own objects that the operator reads itself."""
     for place, variable in enumerate(endpoint.env):
         if not isinstance(variable.get("name"), str) or not isinstance(variable.get("value", ""), str):
-            yield f"spec.env[{place}]: {variable!r} has no name, or a value that is no text"
+            yield f"spec.env[{place}]: {variable!r} has no name, or its value is not text"
     for kind, amounts in endpoint.resources.items():
         if not isinstance(amounts, Mapping):
             yield f"spec.resources.{kind}: {amounts!r} is not an object"
@@ -146,7 +146,7 @@ def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
         reason = REFUSED_VARIABLES.get(name)
         if name.startswith(OWN_PREFIX) and name not in LIMIT_VARIABLES:
             own = ", ".join(sorted(LIMIT_VARIABLES))
-            reason = f"names that begin with {OWN_PREFIX} are set by the operator, but for {own}"
+            reason = f"names that begin with {OWN_PREFIX} are set by the operator, except {own}"
         if name in ADAPTER_VARIABLES and endpoint.adapters:
             reason = "it is set from spec.adapters; keep one of the two"
         if reason:
@@ -158,7 +158,7 @@ def _find_in_scaling(endpoint: Endpoint) -> Iterator[str]:
     if scaling is None:
         return
     if scaling.min_replicas > scaling.max_replicas:
-        yield "spec.scaling: minReplicas is more than maxReplicas, which is 1 unless given"
+        yield "spec.scaling: minReplicas is more than maxReplicas, which defaults to 1"
     target = scaling.target
     if bool(target.concurrency) == bool(target.queue_delay):
         yield "spec.scaling.target: give one of concurrency and queueDelay"
@@ -189,7 +189,7 @@ def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:
     for place, keys in (("labels", pod.labels), ("annotations", pod.annotations)):
         for key in keys:
             if key.startswith(OWN_DOMAINS):
-                yield f"spec.pod.{place}: {key} is the operator's; use a domain of your own"
+                yield f"spec.pod.{place}: {key} is reserved for the operator; use your own domain"
     for volume in pod.volumes:
         yield from _find_in_volume(volume)
     names = {str(volume.get("name")) for volume in pod.volumes}
@@ -198,7 +198,7 @@ def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:
             yield f"spec.pod.volumeMounts: {mount.get('name')} is not among spec.pod.volumes"
         path = str(mount.get("mountPath", ""))
         if not path.startswith("/"):
-            yield f"spec.pod.volumeMounts: {path!r} is no absolute path, such as /data"
+            yield f"spec.pod.volumeMounts: {path!r} is not an absolute path, such as /data"
         elif ".." in path or RESERVED_MOUNTS.fullmatch(path.rstrip("/") or "/"):
             yield f"spec.pod.volumeMounts: {path} is taken by the server's own volumes; mount elsewhere, such as /data"
 

@@ -128,7 +128,7 @@ def _build_env_condition(env_warnings: Sequence[str], reasoning_parser: str, gen
     message = "; ".join(env_warnings) or "every variable has an effect, as far as the server knows"
     if reasoning_parser:
         message += (
-            f"; the model may think before it answers: {REASONING_PARSER}={reasoning_parser} separates its reasoning"
+            f"; the model may reason before it answers: set {REASONING_PARSER}={reasoning_parser} to separate that"
         )
     return _condition("EnvRecognized", not env_warnings, reason, message, generation)
 

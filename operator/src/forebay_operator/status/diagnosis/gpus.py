@@ -131,9 +131,9 @@ def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_nam
     size = f"GPUs of {said['gib']} GiB or more" if said else f"GPUs of more than {tried:.0f} GiB"
     if enough:
         where = summarize(enough, gpu.resource)
-        advice = f"Nodes of this cluster that have {size}: {where}; pick them with spec.gpu.product"
+        advice = f"Nodes of this cluster that have {size}: {where}; select them with spec.gpu.product"
     else:
-        advice = f"No node of this cluster has {size} in that number"
+        advice = f"No node of this cluster has enough {size}"
     return replace(diagnosis, remedy=f"{diagnosis.remedy.rstrip('. ')}. {advice}")
 
 

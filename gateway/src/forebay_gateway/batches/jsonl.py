@@ -153,10 +153,10 @@ async def read_requests(
             else:
                 requests.add(start, len(line))
         if len(requests) > MOST_REQUESTS:
-            errors.append(batch_error("too_many_requests", f"{MOST_REQUESTS} requests are the most in one file."))
+            errors.append(batch_error("too_many_requests", f"A file can have at most {MOST_REQUESTS} requests."))
             break
         if number > MOST_BATCH_LINES:
-            errors.append(batch_error("too_many_lines", f"{MOST_BATCH_LINES} lines are the most in one file."))
+            errors.append(batch_error("too_many_lines", f"A file can have at most {MOST_BATCH_LINES} lines."))
             break
         if len(errors) == MOST_ERRORS:
             break
@@ -201,7 +201,7 @@ def _check_line(
     try:
         asked = _LINE.decode(line)
     except msgspec.ValidationError:
-        return "invalid_json_line", "This line is no JSON object.", None
+        return "invalid_json_line", "This line is not a JSON object.", None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return "invalid_json_line", "This line is not parseable as valid JSON.", None
     custom_id = read_text(asked.custom_id)

@@ -92,27 +92,27 @@ class Receivers:
         """The full name of a Service in the cluster's DNS. Raises OSError."""
         found = self._service.fullmatch(host)
         if not found:
-            raise OSError(f"{host} is no name of a Service")
+            raise OSError(f"{host} is not the name of a Service")
         return f"{found['name']}.{found['namespace']}.svc.{self._domain}".lower()
 
     def check_address(self, address: str) -> None:
         """Raises OSError where a webhook may not go to an address."""
         self._check(address)
         if not is_allowed(address, self._networks):
-            raise OSError(f"{address} is no address of the internet, and not in webhook_networks")
+            raise OSError(f"{address} is not an address of the internet, and not in webhook_networks")
 
     def check_service_address(self, address: str) -> None:
         """The same for an address of a Service that is allowed by its name."""
         self._check(address)
         if any(_real_address(address) in network for network in NO_SERVICE):
-            raise OSError(f"{address} is no address of a Service")
+            raise OSError(f"{address} is not the address of a Service")
 
     def _check(self, address: str) -> None:
         found = _real_address(address)
         if found == self._api_server:
-            raise OSError(f"{address} is the API server's")
+            raise OSError(f"{address} is the address of the API server")
         if any(found in network for network in METADATA):
-            raise OSError(f"{address} is a metadata service's")
+            raise OSError(f"{address} is the address of a metadata service")
 
 
 def is_allowed(address: str, networks: Sequence[Network]) -> bool:
@@ -150,7 +150,7 @@ def read_namespaces(text: str) -> list[str]:
     """Of names, separated by commas. Raises ValueError."""
     names = [each.strip() for each in text.split(",") if each.strip()]
     if wrong := [each for each in names if not re.fullmatch(_LABEL, each)]:
-        raise ValueError(f"{wrong[0]!r} is no name of a namespace")
+        raise ValueError(f"{wrong[0]!r} is not the name of a namespace")
     return names
 
 

@@ -143,7 +143,7 @@ def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], 
         ({"prompt": "Hi", "max_tokens": 9}, "it belongs in input.sampling_params."),
         ({"messages": MESSAGES, "tools": [{}]}, "input.tools has no effect where it stands: it belongs in input.samp"),
         ({"prompt": "Hi", "sampling_params": [1]}, "sampling_params must be an object"),
-        ({"prompt": "Hi", "sampling_params": {"best_of": 2}}, "best_of=2 cannot be had"),
+        ({"prompt": "Hi", "sampling_params": {"best_of": 2}}, "best_of=2 is not possible"),
         ({"prompt": "Hi", "sampling_params": {"temprature": 1}}, "has no temprature. Did you mean temperature?"),
         ({"prompt": "Hi", "sampling_params": {"enable_magic": 1}}, "sampling_params has no enable_magic."),
         (
@@ -205,7 +205,7 @@ def test_many_names_of_a_client_take_no_time() -> None:
         ({"prompt": "Hi", "sampling_params": {"temprature": 1}}, "Did you mean temperature?"),
         ({"prompt": "Hi", "sampling_params": []}, None),
         ({"prompt": "Hi", "sampling_params": "x"}, "sampling_params must be an object."),
-        ({"prompt": "Hi", "sampling_params": {"best_of": 3}}, "best_of=3 cannot be had"),
+        ({"prompt": "Hi", "sampling_params": {"best_of": 3}}, "best_of=3 is not possible"),
         ({"prompt": "Hi", "max_batch_size": "many"}, "max_batch_size must be a number above 0."),
         ({"prompt": "Hi", "sampling_params": {"logprobs": 3}}, "logprobs has no effect: this output has no place"),
         (

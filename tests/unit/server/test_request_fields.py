@@ -136,7 +136,7 @@ def test_nesting_beyond_what_can_be_written_is_refused() -> None:
             adapt_body(CHAT, body)
         except Incompatible as refused:
             assert "nested too deeply" in str(refused)  # noqa: PT017
-    with pytest.raises(Incompatible, match="no JSON"):
+    with pytest.raises(Incompatible, match="not JSON"):
         adapt_body(MESSAGES, json.dumps({"guided_json": "[" * 100_000}).encode())
 
 
@@ -313,7 +313,7 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
             "tool_choice",
         ),
         (MESSAGES, {"guided_regex": "a"}, "/v1/chat/completions with structured_outputs", "guided_regex"),
-        (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
+        (MESSAGES, {"guided_json": "{"}, "not JSON", "guided_json"),
         (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),
         (MESSAGES, {"tools": [{"type": "new_thing_20301231", "name": "new"}]}, "The tool new has the type", "tools"),
         (MESSAGES, {"tools": [{"type": "computer_20250124", "name": "computer"}]}, "The tool computer has", "tools"),

@@ -188,7 +188,7 @@ def adapt_guided_messages(fields: Fields) -> Fields:
         try:
             schema = json.loads(schema)
         except (ValueError, RecursionError):
-            raise Incompatible("guided_json is no JSON.", "guided_json") from None
+            raise Incompatible("guided_json is not JSON.", "guided_json") from None
     config = rest.get("output_config") or {}
     if not isinstance(config, dict) or config.get("format") is not None:
         raise Incompatible("Send guided_json or output_config.format, not both.", "output_config")

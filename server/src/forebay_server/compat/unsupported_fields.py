@@ -25,7 +25,7 @@ MAX_NAME = 64
 
 _ACCOUNT = {
     "metadata": "nothing is stored",
-    "safety_identifier": "nobody watches for abuse",
+    "safety_identifier": "requests are not monitored for abuse",
     "service_tier": "all requests are served alike",
     "store": "answers are not stored",
     "user": "it is not recorded",
@@ -47,10 +47,10 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
         **_CACHE,
         "audio": "answers are text",
         "moderation": "answers are not moderated",
-        "prediction": "it is a matter of speed only",
+        "prediction": "it affects only the speed",
         _PADDING: "events are not padded",
         "verbosity": "say in the prompt how long the answer should be",
-        "web_search_options": "the model searches nothing",
+        "web_search_options": "the model does not search",
     },
     COMPLETIONS: {
         **_ACCOUNT,
@@ -79,11 +79,11 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
     EMBEDDINGS: {"user": "it is not recorded"},
     MESSAGES: {
         "cache_control": "prompts are cached by their content",
-        "container": "nothing is run for the model",
+        "container": "the server runs no code for the model",
         "context_management": "the conversation is used as it is sent",
-        "inference_geo": "the server stands where it stands",
+        "inference_geo": "the location of the server is fixed",
         "mcp_servers": "the server calls no MCP servers, so the model does not see their tools",
-        CITATIONS: "the model cites nothing: those of a document or search_result are dropped",
+        CITATIONS: "answers have no citations; those of a document or search_result are dropped",
         "metadata": "nothing is stored",
         "output_config.task_budget": "the model does not see it",
         "service_tier": "all requests are served alike",

@@ -243,7 +243,7 @@ def sampling_fields(parameters: Mapping[str, Any], path: str, *, raw: bool) -> d
             fields[RENAMED.get(name, name)] = value
     best_of = parameters.get("best_of")
     if best_of not in (None, 1, parameters.get("n", 1)):
-        raise JobError(f"sampling_params: best_of={best_of} cannot be had: vLLM has removed it.")
+        raise JobError(f"sampling_params: best_of={best_of} is not possible: vLLM has removed it.")
     return fields
 
 

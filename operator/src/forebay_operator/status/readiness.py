@@ -43,7 +43,7 @@ STATES: Mapping[str, str] = {
     "Starting": "The server is running and has not reported its step yet.",
     "Importing": "The server is importing vLLM.",
     "Downloading": "The server is downloading the model. status.startup has percent, bytes a second and seconds left.",
-    "LoadingWeights": "The server is loading the weights into the GPU.",
+    "LoadingWeights": "The server is loading the weights.",
     "Compiling": "vLLM is compiling kernels and capturing graphs.",
     "WarmingUp": "The model is answering a first request, which the server sends itself.",
     "NotAnswering": "The server has started and fails its readiness probe. It is draining, overloaded or unhealthy.",

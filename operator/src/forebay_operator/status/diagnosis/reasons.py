@@ -246,7 +246,7 @@ OUT_OF_MEMORY = Reason(
 )
 STARTUP_TIMEOUT = Reason(
     "StartupTimeout",
-    "The model did not answer within the time limit of a start. The message names the step that it had reached.",
+    "The model did not answer in time, so the container was restarted. The message names the step that it had reached.",
     "If the start only needs more time, raise spec.rollout.startupTimeout",
 )
 STUCK = Reason(

@@ -127,7 +127,7 @@ def adapt_guided(fields: Fields) -> Fields:
     if rest.get("structured_outputs") is not None:
         raise Incompatible(f"Send {next(iter(given))} or structured_outputs, not both.", "structured_outputs")
     if not constraints:
-        raise Incompatible(f"{next(iter(given))} has an effect with guided_json only.", next(iter(given)))
+        raise Incompatible(f"{next(iter(given))} has an effect only with guided_json.", next(iter(given)))
     if len(constraints) > 1:
         raise Incompatible(f"Send one of {' and '.join(constraints)}, not both.", constraints[1])
     return {**rest, "structured_outputs": {GUIDED[name]: value for name, value in given.items()}}
@@ -180,7 +180,7 @@ def adapt_guided_messages(fields: Fields) -> Fields:
     for name in (*GUIDED, _BACKEND):
         says_nothing = fields.get(name) in _SERVERS_CHOICE if name == _BACKEND else _says_nothing(fields.get(name))
         if name != "guided_json" and not says_nothing:
-            raise Incompatible(f"The Messages API has nothing for {name}. Use {CHAT} with structured_outputs.", name)
+            raise Incompatible(f"The Messages API does not support {name}. Use {CHAT} with structured_outputs.", name)
     schema = fields.get("guided_json")
     if _says_nothing(schema):
         return rest

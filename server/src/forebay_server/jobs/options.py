@@ -178,7 +178,7 @@ def refuse_misplaced(content: Mapping[str, Any], place: str, more: set[str], *, 
         if value in NOTHING:
             continue
         if name in more or name in OPTIONS:
-            raise JobError(f"input.{name} has no effect where it stands: it belongs in {_place(name, place, raw)}.")
+            raise JobError(f"input.{name} has no effect here: it belongs in {_place(name, place, raw)}.")
         if name not in INPUT_NAMES and name not in OWN_NAMES:
             unknown.append(name)
     for name in islice(unknown, MAX_COMPARED):
@@ -262,7 +262,7 @@ def _check_renamed(name: str, parameters: Mapping[str, Any]) -> None:
 
 def _misplaced(name: str) -> str:
     if name in NATIVE:
-        return f"sampling_params.{name} has no effect where it stands: it belongs in input.{name}."
+        return f"sampling_params.{name} has no effect here: it belongs in input.{name}."
     return f"sampling_params.{name} has no effect: this output has no place for it. Use openai_input."
 
 

@@ -128,7 +128,7 @@ def _sleep(query: Query, fields: ControlFields) -> Asked:
 def _wake_up(query: Query, fields: ControlFields) -> Asked:
     tags = query.get("tags", [])
     if wrong := [tag for tag in tags if tag not in ("weights", "kv_cache")]:
-        raise EngineRefused(ApiError(400, f"tags has {wrong[0]!r}; there are weights and kv_cache.", None, "tags"))
+        raise EngineRefused(ApiError(400, f"tags has {wrong[0]!r}; the tags are weights and kv_cache.", None, "tags"))
     return lambda engine: engine.wake_up(tags)
 
 

@@ -9,7 +9,7 @@ MAX_NAME = 40
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SECRET_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?")
 
-MODEL_FORMS = "a Hugging Face id, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
+MODEL_FORMS = "a Hugging Face ID, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
 
 _TLS = "TLS ends before the pod"
 _GRPC = "the gRPC server has no key check"
@@ -125,7 +125,7 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
     for name in {adapter.name for adapter in endpoint.adapters} & set(endpoint.model_names):
         yield f"spec.adapters: {name!r} is the name of the model itself; give the adapter another"
     if any(adapter.source.kind == "bucket" for adapter in endpoint.adapters):
-        yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face id, pvc://, oci:// or a path"
+        yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face ID, pvc://, oci:// or a path"
     yield from _find_in_scaling(endpoint)
     yield from _find_in_rollout(endpoint)
     yield from _find_in_pod(endpoint)

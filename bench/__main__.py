@@ -19,7 +19,9 @@ PATHS = {"PYTHONPATH": "/src:/opt/canned"}
 def main() -> int:
     """Build what is missing, then measure; `--short` shows that all of it runs."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="few rounds: shows that it runs, not what it costs")
+    parser.add_argument(
+        "--short", action="store_true", help="few rounds: shows that the benchmark runs; the figures mean little"
+    )
     short = parser.parse_args().short
     needed = ["server", "server-canned", "smollm2-135m-instruct"]
     subprocess.run([sys.executable, "-m", "cluster", "images", *needed], check=True, stdout=subprocess.DEVNULL)

@@ -34,8 +34,8 @@ ANOTHER = "192.0.2.1"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.asleep", description=__doc__)
-    parser.add_argument("--endpoints", type=int, default=1000, help="how many (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=120, help="for which they sleep (default: %(default)s)")
+    parser.add_argument("--endpoints", type=int, default=1000, help="number of endpoints (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=120, help="seconds at zero (default: %(default)s)")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, standing(Path(name)) as (home, port, *pids):
         began = [memory_mb(pid, peak=False) for pid in pids]

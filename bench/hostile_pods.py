@@ -111,7 +111,7 @@ def wait_for_deployment(kubectl: Kubectl, number: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.hostile_pods", description=__doc__)
     parser.add_argument(
-        "--endpoints", type=int, default=100, help="of the tenant, each with 2 pods (default: %(default)s)"
+        "--endpoints", type=int, default=100, help="endpoints of the tenant, each with 2 pods (default: %(default)s)"
     )
     parser.add_argument("--play", help=argparse.SUPPRESS)
     asked = parser.parse_args()

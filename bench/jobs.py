@@ -37,7 +37,7 @@ POLL = 0.005
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.jobs", description=__doc__)
     parser.add_argument("--rounds", type=int, default=400, help="jobs of each kind, one by one (default: %(default)s)")
-    parser.add_argument("--queued", type=int, default=20_000, help="jobs that are queued (default: %(default)s)")
+    parser.add_argument("--queued", type=int, default=20_000, help="jobs to queue (default: %(default)s)")
     asked = parser.parse_args()
     for store in ("memory", "valkey"):
         print(f"\n### Jobs in {store}\n", flush=True)

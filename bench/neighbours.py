@@ -349,8 +349,8 @@ def give_endpoints(gateway: Gateway, place: Place) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.neighbours", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--attacks", default=",".join(ATTACKS), help="which (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10, help="seconds of each measurement (default: %(default)s)")
+    parser.add_argument("--attacks", default=",".join(ATTACKS), help="comma-separated attacks (default: %(default)s)")
     parser.add_argument("--attack", nargs=3, metavar=("NAME", "GATEWAY", "PODS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.attack:

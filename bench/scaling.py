@@ -150,8 +150,8 @@ def make_rules(idle: float) -> Mapping[str, Callable[[], Rule]]:
 def main() -> None:
     """Print a table for each time that a start may take."""
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="traces of each kind; the table has their mean")
-    parser.add_argument("--starts", default="20,60,120", help="seconds that a start takes, separated by commas")
+    parser.add_argument("--seeds", type=int, default=3, help="traces of each kind; the table shows their mean")
+    parser.add_argument("--starts", default="20,60,120", help="comma-separated durations of a start, in seconds")
     parsed = parser.parse_args()
     traces = {name: [make_requests(name, seed) for seed in range(parsed.seeds)] for name in TRACES}
     for start in map(int, parsed.starts.split(",")):

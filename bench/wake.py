@@ -55,7 +55,7 @@ READY = "/api/v1/namespaces/{}/pods", lambda found: condition(found, "Ready").ge
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.wake", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="starts of each (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="starts of each kind (default: %(default)s)")
     rounds = parser.parse_args().rounds
     up = [sys.executable, "-m", "cluster", "up", "--images", "--tests", "--name", NAME]
     subprocess.run(up, check=True, stdout=sys.stderr)

@@ -12,18 +12,18 @@ from cluster import debian, docker, image_store, images, kind, node, pins, redis
 from cluster.steps import StepFailed, alone, planned, say
 
 DESCRIPTION = f"""\
-Make a kind cluster on this machine, and the images that run in it.
+Create a kind cluster on this machine, and build the images that run in it.
 
-Public images are used where they can be pulled; otherwise they are made here, from Go modules, Debian packages and
-PyPI. What was built is kept in {pins.cache()} ($FOREBAY_CACHE) and in the docker engine; running a
-command again does only what is missing.
+Public images are pulled if possible. Otherwise they are built here from Go modules, Debian packages and PyPI. Build
+results stay in {pins.cache()} ($FOREBAY_CACHE) and in the docker engine. If you run a command again, it
+does only what is missing.
 """
 
 EXAMPLES = """\
 examples:
   python3 -m cluster up --images    the cluster with everything that `make demo` needs
-  python3 -m cluster images --tests make again what changed, also for the tests, and load it
-  python3 -m cluster down           take the cluster away, and the docker engine if it was started here
+  python3 -m cluster images --tests build changed images again, also those for the tests, and load them
+  python3 -m cluster down           delete the cluster, and stop the docker engine if it was started here
 """
 
 
@@ -43,27 +43,29 @@ def parser() -> argparse.ArgumentParser:
             added.add_argument("--name", default="forebay", help="the cluster's name (default: %(default)s)")
         return added
 
-    up = verb("up", "make the cluster, and the docker engine and tools that it needs")
-    up.add_argument("--images", action="store_true", help="also make and load the images, side by side with the rest")
-    up.add_argument("--tests", action="store_true", help="with --images: also those that only tests need")
+    up = verb("up", "create the cluster, with the docker engine and tools that it needs")
+    up.add_argument("--images", action="store_true", help="also build and load the images, in parallel")
+    up.add_argument("--tests", action="store_true", help="with --images: also images that only tests need")
     up.add_argument(
-        "--also", action="append", default=[], metavar="REFERENCE", help="load this image of the engine as well"
+        "--also",
+        action="append",
+        default=[],
+        metavar="REFERENCE",
+        help="also load this image, which the docker engine has",
     )
     verb("down", "delete the cluster, and stop the docker engine if it was started here and runs nothing else")
-    verb("tools", "make kind, kubectl, helm, etcd and kube-apiserver, and print the folder they are in", named=False)
-    verb("redis", "find or install Redis for the tests, and print where it is", named=False)
+    verb("tools", "build kind, kubectl, helm, etcd and kube-apiserver, and print their folder", named=False)
+    verb("redis", "find or install Redis for the tests, and print its path", named=False)
     made = verb(
-        "images", "make the images, load those that pods run into the cluster if it runs, and print their references"
+        "images", "build the images, load those for pods into the cluster if it runs, and print their references"
     )
     made.add_argument(
-        "only", nargs="*", metavar="IMAGE", help=f"only these, and the bases they need, of {', '.join(images.IMAGES)}"
+        "only", nargs="*", metavar="IMAGE", help=f"only these images and their bases: {', '.join(images.IMAGES)}"
     )
-    made.add_argument("--tests", action="store_true", help="also those that only tests need")
-    gpu = verb(
-        "gpu", "let a node say that it has GPUs, so that pods which ask for one are scheduled; nothing backs them"
-    )
+    made.add_argument("--tests", action="store_true", help="also images that only tests need")
+    gpu = verb("gpu", "advertise fake GPUs on a node, so that pods that request GPUs are scheduled there")
     gpu.add_argument("node", metavar="NODE", help="such as forebay-control-plane")
-    gpu.add_argument("count", metavar="COUNT", type=int, help="how many; 0 takes them away")
+    gpu.add_argument("count", metavar="COUNT", type=int, help="number of GPUs; 0 removes them")
     return top
 
 

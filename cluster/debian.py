@@ -70,7 +70,7 @@ def make() -> None:
         raise StepFailed(
             "debootstrap needs root, and no base image can be pulled", "run as root, or where images can be pulled"
         )
-    remedy = "see that the Debian archive in /etc/apt can be reached: apt-get update"
+    remedy = "check that the Debian archive in /etc/apt can be reached: apt-get update"
     with step(f"making a Debian {pins.DEBIAN} base image", remedy) as making, tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "root")
         install(making, root, apt.configured(pins.DEBIAN))

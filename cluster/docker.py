@@ -230,9 +230,9 @@ def pull(reference: str) -> bool:
         if not (select.select([pulling.stdout], [], [], PULL_PATIENCE)[0] and pulling.stdout.readline()):
             pulling.kill()
             why = last_lines(log, 1) or f"no registry answered within {PULL_PATIENCE:g} s"
-            say(f"    {reference} can't be pulled, so it is made here: {why}")
+            say(f"    {reference} can't be pulled, so it is built here: {why}")
             return False
-        with step(f"pulling {reference}", "run again; see that the disk is not full") as rest:
+        with step(f"pulling {reference}", "run again; check that the disk is not full") as rest:
             rest.log = log
             shutil.copyfileobj(pulling.stdout, words)
             if pulling.wait():

@@ -42,7 +42,7 @@ def claim(name: str, node_image: str) -> str:
         if found != wanted or not take(wanted, node_image):
             remove(found)
     if wanted not in volumes(name):
-        with step(f"making an image store for {name}", "see that the disk is not full") as making:
+        with step(f"making an image store for {name}", "check that the disk is not full") as making:
             making.run(["docker", "volume", "create", f"--label={LABEL}={name}", wanted])
             # docker copies the image's own files into a volume that is empty
             making.run(beside(wanted, node_image, "true"))

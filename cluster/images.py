@@ -154,7 +154,7 @@ def make(image: Image) -> None:
     target = reference(image.name)
     if not docker.has(target) and not (image.official and docker.pull(image.official)):
         base = debian.image() if image.base == "debian" else reference(image.base)
-        with step(f"building the image {image.name}", "see that PyPI and npm can be reached") as building:
+        with step(f"building the image {image.name}", "check that PyPI and npm can be reached") as building:
             entries = [(str(path.relative_to(context(image))), path) for path in inputs(image)]
             name = dockerfile(image).name
             docker.build(building, target, entries, {"BASE_IMAGE": base}, dockerfile=name)

@@ -38,12 +38,12 @@ def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
     image = node.image()
     tools.host_tools()
     if is_recorded(name, image) and stands(name):
-        say(f"    the cluster {name} stands; KUBECONFIG={kubeconfig(name)}")
+        say(f"    the cluster {name} is running; KUBECONFIG={kubeconfig(name)}")
         load(False)
         return
     delete(name)
     store = image_store.claim(name, image)
-    with step(f"creating the cluster {name}", "see that 3 GB of memory are free; then run again") as creating:
+    with step(f"creating the cluster {name}", "check that 3 GB of memory are free, then run again") as creating:
         # --retain: the kind of an interrupted run must not delete, when it fails in the end, what this run makes.
         command = ["kind", "create", "cluster", "--retain", "--name", name, "--image", image, "--config=-"]
         with tempfile.TemporaryFile() as config:
@@ -196,7 +196,7 @@ def load(name: str, references: Sequence[str], *, alone: bool = False, export: d
                 removing.run([*ctr, "remove", *sorted(left)])
         missing = set(references) - have
         if missing:
-            with step(f"loading images into {target}", "see that the disk is not full: df -h") as loading:
+            with step(f"loading images into {target}", "check that the disk is not full: df -h") as loading:
                 say("    " + ", ".join(sorted(missing)))
                 with export if export and export.references == missing else docker.Export(missing) as ready:
                     copy(loading, ready, [*ctr, "import", "--all-platforms", "--digests", "-"])

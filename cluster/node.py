@@ -63,7 +63,9 @@ def key() -> str:
 def system() -> str:
     """Make the part of the image that needs no Go program, ahead of the rest; returns the base image's reference."""
     base = debian.image()
-    with step("installing Debian packages for the node image", "see that the Debian archive can be reached") as making:
+    with step(
+        "installing Debian packages for the node image", "check that the Debian archive can be reached"
+    ) as making:
         dockerfile = [("Dockerfile", FOLDER / "Dockerfile")]
         docker.build(
             making, f"{pins.IMAGE_PREFIX}/node-system:{key()}", dockerfile, {"BASE_IMAGE": base}, target="system"
@@ -80,7 +82,7 @@ def make(reference: str, base: str, go: dict[str, Path]) -> None:
     ]
     with (
         tempfile.TemporaryDirectory() as folder,
-        step("making the node image", "see that the disk is not full") as making,
+        step("making the node image", "check that the disk is not full") as making,
     ):
         archives = Path(folder)
         for image_reference, program in control_plane(go).items():

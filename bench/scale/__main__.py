@@ -15,8 +15,10 @@ from forebay_operator.controller.workers import WORKERS
 def main() -> int:
     """Measure each size on a control plane of its own."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
-    parser.add_argument("--endpoints", default="100,1000", help="sizes, separated by commas (%(default)s)")
-    parser.add_argument("--idle", type=float, default=60, help="seconds in which nothing happens (%(default)s)")
+    parser.add_argument(
+        "--endpoints", default="100,1000", help="comma-separated numbers of endpoints (default: %(default)s)"
+    )
+    parser.add_argument("--idle", type=float, default=60, help="idle seconds to measure (default: %(default)s)")
     asked = parser.parse_args()
     print(f"\nControllers and scheduler: {' '.join(QPS)}; {WORKERS} endpoints at once.\n", flush=True)
     for size in map(int, asked.endpoints.split(",")):

@@ -13,8 +13,10 @@ HEAD = """# InferenceEndpoint, field by field
 
 <!-- Written by `make docs` from crds/inferenceendpoints.forebay.dev.yaml, which is the one source. Don't edit. -->
 
-`kubectl explain iep.spec` tells the same. The API server refuses what breaks a rule, in the rule's words; names of
-objects are those of Kubernetes.
+`kubectl explain iep.spec` shows the same descriptions. The API server rejects a manifest that breaks a rule, and its
+error quotes the rule. Types such as EnvVar are those of Kubernetes, and so are the rules for names of objects.
+
+The tables have one sentence or two for each field. Longer descriptions continue below the table.
 """
 
 EXAMPLE = """
@@ -42,6 +44,9 @@ KUBERNETES = {
 }
 """Fields whose form is Kubernetes' own, so that the page does not go into them."""
 
+MAX_CELL = 120
+"""Characters of a table's cell, beyond which a description goes on below the table."""
+
 ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;"})
 
 
@@ -50,7 +55,7 @@ def render(crd: Mapping[str, Any]) -> str:
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     sections = [_section(name, one) for name, one in _objects(schema)]
     named = [f"- {rule['message']}." for rule in schema.get("x-kubernetes-validations") or ()]
-    return "\n".join([HEAD, schema["description"], EXAMPLE, "The name:", *named, "", *sections])
+    return "\n".join([HEAD, schema["description"], EXAMPLE, "Rules for `metadata.name`:", "", *named, "", *sections])
 
 
 def _objects(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -74,15 +79,20 @@ def _section(path: str, schema: Mapping[str, Any]) -> str:
         "",
         schema["description"].translate(ESCAPED),
         "",
-        "| field | type | default | |",
+        "| field | type | default | meaning |",
         "|---|---|---|---|",
     ]
+    details = []
     for name, one in schema["properties"].items():
-        default = _default(one, name in required)
-        text = " ".join([one["description"], *_limits(one)]).translate(ESCAPED)
-        lines.append(f"| `{name}` | {_type(f'{path}.{name}', one)} | {default} | {text} |")
+        text, default = _split_default(one)
+        summary, rest = _split_summary(text.translate(ESCAPED))
+        kind = ", ".join([_type(f"{path}.{name}", one), *_limits(one)])
+        first = "**required**" if name in required else default.translate(ESCAPED)
+        lines.append(f"| `{name}` | {kind} | {first} | {summary} |")
+        if rest and not _has_section(f"{path}.{name}", one):
+            details += [f"**`{name}`**: {rest}", ""]
     rules = _rules(path, schema)
-    return "\n".join([*lines, "", *(["Rules:", *rules, ""] if rules else [])])
+    return "\n".join([*lines, "", *details, *(["Rules:", "", *rules, ""] if rules else [])])
 
 
 def _type(path: str, one: Mapping[str, Any]) -> str:
@@ -104,18 +114,28 @@ def _anchor(path: str) -> str:
     return path.lower().replace(".", "")
 
 
-def _default(one: Mapping[str, Any], required: bool) -> str:
-    if required:
-        return "**required**"
+def _split_default(one: Mapping[str, Any]) -> tuple[str, str]:
+    """A field's description without its last sentence about the default, and the default: the schema's, or in words."""
+    text, named, words = one["description"].rpartition(" Defaults to ")
+    if not named:
+        return one["description"], ""
     value = one.get("default")
-    return f"`{json.dumps(value)}`" if value not in (None, {}, "") else ""
+    return text, f"`{json.dumps(value)}`" if value not in (None, {}) else words.removesuffix(".")
+
+
+def _split_summary(text: str) -> tuple[str, str]:
+    """What fits into a table's cell, and the rest of the description."""
+    if len(text) <= MAX_CELL:
+        return text, ""
+    summary, _, rest = text.partition(". ")
+    return f"{summary}.", rest
 
 
 def _limits(one: Mapping[str, Any]) -> Iterator[str]:
     if "minimum" in one and "maximum" in one:
-        yield f"From {one['minimum']} to {one['maximum']}."
+        yield f"{one['minimum']} to {one['maximum']}"
     if one.get("type") == "array" and "maxItems" in one:
-        yield f"At most {one['maxItems']}."
+        yield f"at most {one['maxItems']}"
 
 
 def _rules(path: str, schema: Mapping[str, Any]) -> list[str]:

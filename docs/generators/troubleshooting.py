@@ -2,64 +2,89 @@
 
 from collections.abc import Iterable
 
+from docs.generators.reference import MAX_CELL
+from docs.generators.symptoms import SYMPTOMS
 from forebay_operator.status.diagnosis import FAILURES
 from forebay_operator.status.readiness import STATES
 
 HEAD = """\
-# When an endpoint does not serve
+# Troubleshooting
 
-Ask the endpoint first: `kubectl get iep` shows the reason of its Ready condition as STATUS, `kubectl describe iep NAME`
-the sentence that goes with it, with what to do, and the events that led there. This page lists the reasons. It is
-written from the operator's own tables by `make docs`.
+<!-- Written by `make docs` from the operator's tables and docs/generators. Don't edit. -->
+
+Start with these commands. STATUS is the reason of the endpoint's Ready condition. `describe` shows the events, and
+the message that says what to do.
+
+```
+kubectl get iep
+kubectl describe iep NAME
+```
+
+Find your problem [by symptom](#by-symptom), or look up STATUS under [normal states](#normal-states) and
+[failure reasons](#failure-reasons).
+
+"""
+
+CONDITIONS = """
+## Conditions
 
 | condition | True means |
 |---|---|
-| Ready | the endpoint answers (while an update fails, as long as old pods do); or it is off, as you asked |
-| Reconciling | Forebay or Kubernetes still works on it, and goes on by itself once what holds it up is gone |
-| Stalled | nothing but a change of yours helps; nothing is tried again until then |
-| ModelLoaded | at least one pod has the model in memory |
-| EnvRecognized | no variable in `env` is probably misspelt or without effect; its message may advise one more |
+| Ready | The endpoint answers, or it is off as you requested. During a failed update, old pods answer. |
+| Reconciling | Forebay or Kubernetes is working on it, and continues automatically when an obstacle is gone. |
+| Stalled | Only a change by you helps. Forebay tries nothing until then. |
+| ModelLoaded | At least one pod has the model in memory. |
+| EnvRecognized | No variable in `env` looks misspelled or without effect. The message may recommend one more. |
+| RouteReady | Every Gateway in `spec.route.parentRefs` has accepted the route. |
 
-Helm's `--wait`, Flux and `kubectl wait --for=condition=Ready` go by these: an endpoint is done when Ready is True and
-Reconciling is not, has failed when Stalled is True, and is in progress otherwise.
+`kubectl wait --for=condition=Ready`, Flux and Helm's `--wait` use these conditions:
+
+- An endpoint is done if Ready is True and Reconciling is not.
+- It has failed if Stalled is True.
+- In all other cases it is in progress.
 """
 
 STATES_HEAD = """
-## While all is well
+## Normal states
 
-| reason | what it means |
+| STATUS | meaning |
 |---|---|
 """
 
 FAILURES_HEAD = """
-## What Kubernetes or the operator finds
+## Failure reasons
 
-What is marked with * is Stalled.
+Reasons with * are Stalled.
 
-| reason | when | what to do |
+| STATUS | cause | what to do |
 |---|---|---|
+"""
+
+FAILURES_TAIL = """
+`NoSuchGPU` and `GPUsTaken` need an operator that may list nodes. Without this right, the reason is `Unschedulable`.
 """
 
 ARGO_CD_HEAD = """
 ## Argo CD
 
-Argo CD knows no kstatus. This makes it judge endpoints in the same way, in its ConfigMap `argocd-cm` under
-`resource.customizations.health.forebay.dev_InferenceEndpoint`:
+Argo CD does not know kstatus. With this health check it judges endpoints by the same rules. Put it into the ConfigMap
+`argocd-cm`, under `resource.customizations.health.forebay.dev_InferenceEndpoint`:
 
 """
 
 TAIL = """
-## What the server finds
+## Failed server starts
 
-A server that cannot start leaves reason, message and remedy behind, and the endpoint repeats them: a gated repository,
-an unknown flag, a model that does not fit the GPU, an adapter that does not match, and more. The list is in
-[lifecycle.md](lifecycle.md#startup-failures). Where the operator may list nodes, it adds to what does not fit which
-nodes have GPUs that could hold the model, by the labels of GPU feature discovery.
+A server that cannot start reports a reason, a message and what to do, and the endpoint shows them. Examples are a gated
+repository, an unknown flag, or a model that does not fit the GPU. [lifecycle.md](lifecycle.md#startup-failures)
+lists these reasons. If a model does not fit and the operator may list nodes, the message also names nodes with larger
+GPUs. It uses the labels of GPU feature discovery.
 
-## Where a start spends its time
+## Startup progress
 
-`status.startup` tells how far the pod is that is furthest along, while none is ready: the step, and for a download
-percent, bytes a second and seconds left. `status.lastStart` keeps how many seconds each step of the last start took:
+`status.startup` shows the progress of the most advanced pod while the endpoint is starting. It has the step, and for a
+download the percentage, bytes per second and seconds left. `status.lastStart` has the seconds of each step of the last
+start:
 
 ```
 kubectl get iep NAME -o jsonpath='{.status.lastStart}'
@@ -88,18 +113,22 @@ elseif found.Ready.status == "True" and (found.Reconciling == nil or found.Recon
 end
 return health
 """
-"""The same rules as kstatus', in the form that Argo CD takes them."""
+"""The rules of kstatus as a health check of Argo CD."""
 
 
 def build_page() -> str:
     """The page, in Markdown."""
     states = _rows((f"`{name}`", meaning) for name, meaning in STATES.items())
     failures = _rows(
-        (f"`{reason.name}`{' *' if reason.stalled else ''}", reason.meaning, _as_sentence(reason.remedy))
+        (f"`{reason.name}`{' *' if reason.stalled else ''}", reason.meaning, _shorten(_as_sentence(reason.remedy)))
         for reason in FAILURES
     )
+    details = "".join(
+        f"\n`{reason.name}`: {remedy}\n" for reason in FAILURES if len(remedy := _as_sentence(reason.remedy)) > MAX_CELL
+    )
+    tables = STATES_HEAD + states + FAILURES_HEAD + failures + FAILURES_TAIL + details
     argo_cd = f"{ARGO_CD_HEAD}```lua\n{ARGO_CD}```\n"
-    return HEAD + STATES_HEAD + states + FAILURES_HEAD + failures + TAIL + argo_cd
+    return HEAD + SYMPTOMS + CONDITIONS + tables + TAIL + argo_cd
 
 
 def _rows(rows: Iterable[tuple[str, ...]]) -> str:
@@ -108,8 +137,13 @@ def _rows(rows: Iterable[tuple[str, ...]]) -> str:
 
 def _as_sentence(remedy: str) -> str:
     """The remedy with the words that are filled in later in angle brackets."""
-    words = remedy.replace("{", "<").replace("}", ">")
+    words = remedy.replace("{", "&lt;").replace("}", ">")
     return f"{words}." if words else ""
+
+
+def _shorten(text: str) -> str:
+    """What fits into a table's cell: the first sentence of a longer text."""
+    return text if len(text) <= MAX_CELL else f"{text.partition('. ')[0]}."
 
 
 if __name__ == "__main__":

@@ -216,10 +216,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", required=True, metavar="ORG/NAME")
     parser.add_argument("--folder", required=True, type=Path)
-    parser.add_argument("--token", default="", help="asked of every client; none: the repository is public")
+    parser.add_argument("--token", default="", help="token that every client needs; if empty, the repository is public")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", default=8080, type=int)
-    parser.add_argument("--bytes-per-second", default=0.0, type=float, help="of each answer; 0: as fast as it goes")
+    parser.add_argument("--bytes-per-second", default=0.0, type=float, help="speed of each answer; 0: unlimited")
     options = parser.parse_args()
     hub = Hub((options.host, options.port), Repository(options.repository, options.folder, options.token))
     hub.faults.bytes_per_second = options.bytes_per_second

@@ -31,17 +31,17 @@ def main() -> None:
         prog="python3 -m tests.gpu.pack", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--vllm", required=True, metavar="VERSION", help="docs/gpu.md says which ones do")
+    parser.add_argument("--vllm", required=True, metavar="VERSION", help="docs/gpu.md lists the supported versions")
     parser.add_argument("--installed", type=Path, required=True, help="`pip freeze` of the machine with the GPU")
-    parser.add_argument("--python", default="3.12", help="of that machine (default: %(default)s)")
-    parser.add_argument("--megabytes", type=int, default=60, help="of a folder, at most (default: %(default)s)")
+    parser.add_argument("--python", default="3.12", help="Python of that machine (default: %(default)s)")
+    parser.add_argument("--megabytes", type=int, default=60, help="largest size of a folder (default: %(default)s)")
     parser.add_argument(
         "--without", action="append", default=[], metavar="NAME", help="a package that the run can do without"
     )
     parser.add_argument(
         "--leave", action="append", default=[], metavar="PATTERN", help="files to leave out of vLLM's wheel"
     )
-    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="a model's folder, whose tokenizer goes along")
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="model folder whose tokenizer is packed too")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     if list(asked.folder.iterdir()):

@@ -102,7 +102,7 @@ def test_an_api_server_that_is_away_for_a_while(
     (port,) = free_ports(1)
     whole_control_plane.api_server.kill()
     with running_operator(operator.access, tmp_path / "second", port=port) as second:
-        until, resting = time.monotonic() + seconds, "all work rests until it can"
+        until, resting = time.monotonic() + seconds, "all work is paused until it can"
         wait_for(lambda: time.monotonic() > until and resting in operator.log.read_text(), "it rests", timeout=100)
         operator.check_health()
         whole_control_plane.api_server.start()

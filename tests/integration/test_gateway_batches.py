@@ -207,7 +207,7 @@ def test_a_bad_input_file_fails_the_batch_and_tells_the_line(gateway: Gateway, c
         ({"output_expires_after": {"seconds": 3600}}, "the anchor created_at"),
         ({"output_expires_after": {"anchor": "created_at", "seconds": 3599}}, "seconds from 3600 to 2592000"),
         ({"output_expires_after": {"anchor": "created_at", "seconds": True}}, "seconds from 3600"),
-        (b"{", "no JSON object"),
+        (b"{", "not a JSON object"),
     ],
 )
 def test_a_batch_that_cannot_be_is_refused(gateway: Gateway, content: Any, said: str) -> None:

@@ -326,7 +326,7 @@ def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) 
 @pytest.mark.parametrize(
     ("path", "content", "status", "said"),
     [
-        ("run", b"{", 400, "no JSON"),
+        ("run", b"{", 400, "not JSON"),
         ("run", {"no": "input"}, 400, "input"),
         ("runsync?wait=5", JOB, 400, "wait"),
         ("run", b'{"input": "' + b"x" * 10_000_001 + b'"}', 413, "10 MB"),

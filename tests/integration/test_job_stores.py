@@ -338,5 +338,5 @@ async def test_a_job_whose_time_to_live_is_over_is_told_to_its_webhook(store: Jo
         await store._client.zadd("forebay:expiries", {"a": 0})
     await becomes(lambda: is_(store, "a", None))
     delivery = await claim_delivery(store)
-    assert (delivery.job.state, delivery.job.error) == (State.TIMED_OUT, "The job's time to live is over.")
+    assert (delivery.job.state, delivery.job.error) == (State.TIMED_OUT, "The job's time to live has expired.")
     await store.end_delivery(delivery)

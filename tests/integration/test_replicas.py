@@ -139,4 +139,4 @@ def test_an_autoscaler_works_on_an_endpoint_that_never_had_replicas(kubectl: Kub
     for how in APPLIES:
         apply(kubectl, how)
         fill_in(kubectl, 2)
-    assert f"endpoint {kubectl.namespace}/one: spec.replicas was absent, now it is 1" in operator.read_text()
+    assert f"endpoint {kubectl.namespace}/one: spec.replicas was omitted and is now 1" in operator.read_text()

@@ -37,4 +37,4 @@ def test_without_the_crd_the_operator_ends_with_a_sentence(tmp_path: Path) -> No
     log = tmp_path / "log"
     with start_control_plane(host_tools(), tmp_path, crd=None) as bare, running_operator(bare.kubectl, log) as process:
         assert process.wait(timeout=30) == 1
-    assert "the InferenceEndpoint CRD is not installed: kubectl apply -f crds/" in log.read_text()
+    assert "the InferenceEndpoint CRD is not installed: run kubectl apply -f crds/" in log.read_text()

@@ -40,15 +40,15 @@ INVALID = [
     ("a name that begins with a digit", endpoint("1a"), "beginning with a letter"),
     ("no spec", {**endpoint(), "spec": None}, "spec: Required value"),
     ("no model", {**endpoint(), "spec": {}}, "spec.model: Required value"),
-    ("an empty model", endpoint(model=""), "must be a Hugging Face id"),
-    ("a model with a space", endpoint(model="my model"), "must be a Hugging Face id"),
-    ("a model with two slashes", endpoint(model="a/b/c"), "must be a Hugging Face id"),
-    ("an image without a name", endpoint(model="oci://"), "must be a Hugging Face id"),
+    ("an empty model", endpoint(model=""), "must be a Hugging Face ID"),
+    ("a model with a space", endpoint(model="my model"), "must be a Hugging Face ID"),
+    ("a model with two slashes", endpoint(model="a/b/c"), "must be a Hugging Face ID"),
+    ("an image without a name", endpoint(model="oci://"), "must be a Hugging Face ID"),
     ("a path that climbs", endpoint(model="/models/../../etc/"), "an absolute path in the server image"),
     ("a claim without a name", endpoint(model="pvc:///a"), "a folder in a claim (pvc://claim/path)"),
     ("a path in a claim that climbs", endpoint(model="pvc://claim/../a"), "a folder in a claim (pvc://claim/path)"),
     ("a bucket without a name", endpoint(model="s3://"), "a bucket (s3://bucket/path"),
-    ("another scheme", endpoint(model="https://hub/model"), "must be a Hugging Face id"),
+    ("another scheme", endpoint(model="https://hub/model"), "must be a Hugging Face ID"),
     ("a field that does not exist", endpoint(modle="x"), 'unknown field "spec.modle"'),
     ("negative replicas", endpoint(replicas=-1), "greater than or equal to 0"),
     ("too many replicas", endpoint(replicas=1001), "less than or equal to 1000"),
@@ -107,7 +107,11 @@ INVALID = [
     ("an access that is none", endpoint(cache={"size": "1Gi", "accessModes": ["Any"]}), "Unsupported value"),
     ("a policy that is none", endpoint(cache={"size": "1Gi", "deletionPolicy": "Drop"}), "Unsupported value"),
     ("an adapter without a source", endpoint(adapters=[{"name": "a"}]), "source: Required value"),
-    ("an adapter from a bucket", with_adapters({"name": "a", "source": "s3://bucket/a"}), "reads none from buckets"),
+    (
+        "an adapter from a bucket",
+        with_adapters({"name": "a", "source": "s3://bucket/a"}),
+        "does not read adapters from buckets",
+    ),
     ("an adapter with a space", with_adapters({"name": "a b", "source": "a/b"}), "an adapter's name has letters"),
     ("the same adapter twice", with_adapters(ADAPTER, ADAPTER), "Duplicate value"),
     (
@@ -128,9 +132,17 @@ INVALID = [
     ),
     ("a Gateway without a name", endpoint(route={"parentRefs": [{"namespace": "a"}]}), "name: Required value"),
     ("suspended perhaps", endpoint(suspend="perhaps"), "must be of type boolean"),
-    ("a label of ours", endpoint(pod={"labels": {"forebay.dev/endpoint": "x"}}), "are the operator's"),
-    ("a label of everyone's", endpoint(pod={"labels": {"app.kubernetes.io/name": "x"}}), "are the operator's"),
-    ("an annotation of ours", endpoint(pod={"annotations": {"forebay.dev/revision": "x"}}), "are the operator's"),
+    ("a label of ours", endpoint(pod={"labels": {"forebay.dev/endpoint": "x"}}), "are reserved for the operator"),
+    (
+        "a label of everyone's",
+        endpoint(pod={"labels": {"app.kubernetes.io/name": "x"}}),
+        "are reserved for the operator",
+    ),
+    (
+        "an annotation of ours",
+        endpoint(pod={"annotations": {"forebay.dev/revision": "x"}}),
+        "are reserved for the operator",
+    ),
     ("a label with a space", endpoint(pod={"labels": {"a b": "x"}}), "a name has letters, digits"),
     ("a label's value with a space", endpoint(pod={"labels": {"a": "x y"}}), "a label's value has letters"),
     (
@@ -274,14 +286,13 @@ def test_what_can_work_is_taken(kubectl: Kubectl, spec: Manifest) -> None:
 
 
 def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:
-    """Only `replicas` has none: the operator fills it in."""
+    """`replicas`, `image`, `gpu.product` and `auth.secretName` have none in the schema: the operator chooses."""
     spec = kubectl.apply(endpoint(gpu={"resource": "amd.com/gpu"}))["spec"]
     assert spec == {
         "model": "org/model",
-        "image": "",
-        "gpu": {"count": 1, "resource": "amd.com/gpu", "product": ""},
+        "gpu": {"count": 1, "resource": "amd.com/gpu"},
         "resources": {},
-        "auth": {"mode": "APIKey", "secretName": ""},
+        "auth": {"mode": "APIKey"},
         "cache": {"accessModes": ["ReadWriteOnce"], "deletionPolicy": "Retain"},
         "service": {"type": "ClusterIP", "port": 80},
         "route": {},
@@ -299,6 +310,7 @@ def test_an_endpoint_that_no_operator_has_seen_is_not_ready(kubectl: Kubectl) ->
     assert seen["status"]["observedGeneration"] == -1
     ready = condition(seen, "Ready")
     assert (ready["status"], ready["reason"]) == ("Unknown", "Pending")
+    assert "lastTransitionTime" not in ready, "no time is known yet"
 
 
 @pytest.mark.parametrize("path", ["", ".spec", ".spec.pod.volumes", ".status.conditions"])

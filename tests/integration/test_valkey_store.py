@@ -81,7 +81,7 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
             await becomes(lambda then=then: is_(living, "a", then))  # type: ignore[misc]
             with pytest.raises(Lost):
                 await dead.finish(job, State.COMPLETED)
-        assert "went away" in ended[0].error
+        assert "were lost" in ended[0].error
         await submit(living, "kept")
         job = await claim(living)
         await outlast_lease(living, monkeypatch)

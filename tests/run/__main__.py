@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"stages: {', '.join(stage.name for stage in STAGES)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("stages", nargs="*", metavar="STAGE", help="run only these, and those that they need")
+    top.add_argument("stages", nargs="*", metavar="STAGE", help="run only these stages and the stages that they need")
     return top
 
 

@@ -197,7 +197,7 @@ def test_a_disk_too_small_is_told_before_the_first_byte(fetch: Fetcher, folder: 
     with serving(folder, faults) as hub:
         answer = fetch(hub)
     assert (answer["reason"], answer["exit"], faults.ranges) == ("DiskFull", 78, [])
-    assert "6.0 MiB are still to come, and 4.0 MiB are free" in str(answer["message"])
+    assert "6.0 MiB are still missing, and 4.0 MiB are free" in str(answer["message"])
 
 
 def test_a_disk_that_fills_up_meanwhile_is_told(fetch: Fetcher, folder: Path, small_disk: Path) -> None:

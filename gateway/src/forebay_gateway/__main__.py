@@ -24,24 +24,24 @@ LIMIT_OPTIONS = {
     "head_seconds": "seconds in which a request's head must arrive",
     "body_bytes": "bytes of a request's body",
     "body_seconds": "seconds in which a request's body must arrive",
-    "namespace_share": "part of what the others leave free of a budget that one namespace may use; 1 for one tenant",
-    "connections": "clients at once",
-    "unknown_connections": "clients at once that have not shown a valid key yet",
-    "unknown_per_source": "the same of one address",
-    "held": "requests that wait for a pod, in all",
+    "namespace_share": "share of a budget that one namespace may use, of what others leave free; 1 for a single tenant",
+    "connections": "connected clients",
+    "unknown_connections": "connected clients that have not sent a valid key yet",
+    "unknown_per_source": "connected clients without a valid key from one address",
+    "held": "requests that wait for a pod, of all endpoints",
     "held_per_endpoint": "requests that wait for a pod of one endpoint",
-    "kept_bytes": "bytes in memory of bodies for pods, of answers for clients and of outputs that are not stored yet",
-    "jobs_bytes": "bytes that jobs keep, inputs and outputs, in memory or in Valkey",
+    "kept_bytes": "bytes in memory: bodies for pods, answers for clients, and outputs of jobs until they are stored",
+    "jobs_bytes": "bytes of inputs and outputs of jobs, in memory or in Valkey",
     "files_bytes": "bytes of files and of results of batches, in memory or in Valkey",
     "file_bytes": "bytes of one file in the bucket",
     "bucket_bytes": "bytes of files and of results of batches in the bucket",
     "bucket_seconds": "seconds for the bucket to answer a request",
-    "write_seconds": "seconds for a client or a pod to take anything of what is written to it",
+    "write_seconds": "seconds after which a client or pod that reads nothing is disconnected",
     "hold_seconds": "seconds that a request waits for a pod",
-    "patience_seconds": "seconds that a streamed request waits like any other before it gets a 200 and comments",
-    "heartbeat_seconds": "seconds from one comment to the next",
-    "connect_seconds": "seconds for the connection to a pod",
-    "drain_seconds": "seconds that requests may go on after SIGTERM",
+    "patience_seconds": "seconds that a streamed request waits before it gets status 200 and comments",
+    "heartbeat_seconds": "seconds between two comments",
+    "connect_seconds": "seconds to connect to a pod",
+    "drain_seconds": "seconds that requests may continue after SIGTERM",
 }
 """The fields of settings.Limits that have a flag and a variable, with their help texts."""
 
@@ -50,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments, each with a variable as its default, so that a Deployment can set either."""
     parser = argparse.ArgumentParser(
         prog="forebay-gateway",
-        description="Hold requests for sleeping InferenceEndpoints, wake these, and relay. Runs in a cluster by its "
-        "service account, or outside by KUBECONFIG.",
+        description="Hold requests for InferenceEndpoints at zero, wake them, and relay the requests. "
+        "In a cluster it uses its service account, and outside of one KUBECONFIG.",
     )
 
     def add(name: str, default: object, text: str, **options: Any) -> None:
@@ -61,34 +61,36 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name.replace('_', '-')}", default=value, help=shown, **options)
 
     own = read_own_namespace()
-    add("port", 8000, "port of the one URL", type=int)
+    add("port", 8000, "port for all endpoints", type=int)
     add("ops_address", ":8001", "HOST:PORT of probes, metrics and /held")
-    add("namespace", own, "the operator's namespace, where the digests of keys are")
-    add("home_namespace", "default", "namespace whose endpoints have their bare name as id")
-    watched = "namespaces to watch, separated by commas; none means all"
+    add("namespace", own, "namespace of the operator, which has the digests of keys")
+    add("home_namespace", "default", "namespace of the endpoints whose ID in URLs is only their name")
+    watched = "comma-separated namespaces to watch; all if empty"
     add("watch_namespaces", "", watched, type=read_names)
     add("pod_ops_port", 8001, "port on which servers say whether they are ready", type=int)
-    where = "where jobs are: in the memory of this one gateway, in Valkey for any number of gateways, or nowhere"
+    where = "job store: the memory of this single gateway, Valkey for any number of gateways, or off"
     add("jobs", "memory", where, choices=("memory", "valkey", "off"))
-    proxies = "networks of proxies in front, whose addresses stand for many clients, such as 10.0.0.0/8"
-    add("trusted_proxies", "", f"{proxies}, separated by commas", type=read_networks)
-    inside = "networks besides the internet that webhooks may lead to, such as 10.1.0.0/16, separated by commas"
+    proxies = "comma-separated networks of proxies, whose addresses serve many clients, such as 10.0.0.0/8"
+    add("trusted_proxies", "", proxies, type=read_networks)
+    inside = "comma-separated networks that webhooks may call besides the internet, such as 10.1.0.0/16"
     add("webhook_networks", "", inside, type=read_networks)
-    receivers = "namespaces to whose Services webhooks may lead, separated by commas; own is that of the job's endpoint"
+    receivers = "comma-separated namespaces whose Services webhooks may call; own is that of the job's endpoint"
     add("webhook_namespaces", "", receivers, type=read_namespaces)
-    add("files_bucket", "", "bucket of S3, or of a store like it, for the contents of files; none keeps them with jobs")
-    add("files_endpoint", "", "URL of that store; none means Amazon's")
+    add("files_bucket", "", "S3 or compatible bucket for the contents of files; if empty, the job store has them")
+    add("files_endpoint", "", "URL of the store of the bucket; Amazon S3 if empty")
     add("files_region", "", "region of the bucket")
-    add("files_prefix", "", "beginning of the names of all objects")
+    add("files_prefix", "", "prefix of all object names")
     styles = ("path", "virtual")
-    add("files_style", "path", "whether the bucket is in the path of URLs or in the name of the host", choices=styles)
+    add(
+        "files_style", "path", "place of the bucket: in the path of URLs, or in the host name (virtual)", choices=styles
+    )
     parser.epilog = (
         f"With --jobs=valkey the variable {VALKEY_URL} has its URL, such as rediss://USER:PASSWORD@HOST:6379/0. With "
         "--files-bucket the variables of Amazon's SDKs have its credentials: AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY, or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE."
     )
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
-    add("log_level", "INFO", "how much is logged", type=str.upper, choices=levels)
+    add("log_level", "INFO", "log level", type=str.upper, choices=levels)
     for name, text in LIMIT_OPTIONS.items():
         default = getattr(Limits, name)
         add(name, default, text, type=partial(_read_limit, name))
@@ -103,9 +105,9 @@ def _read_limit(name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if name == "namespace_share" and not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and up to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number of 0 or more")
     return value
 
 

@@ -10,7 +10,7 @@ from forebay_kube.ops_port import serve_ops_port
 
 SINCE = time.time()
 
-VALKEY_REMEDY = "Of the chart's own Valkey `kubectl get pods,pvc` shows whether it runs and its claim is bound."
+VALKEY_REMEDY = "For the chart's own Valkey, `kubectl get pods,pvc` shows whether it runs and its claim is bound."
 
 
 def serve_ops(

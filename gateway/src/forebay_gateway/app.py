@@ -45,7 +45,7 @@ async def run(parsed: argparse.Namespace) -> None:
     async with ReadinessProbe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:
         await GatewayApp(parsed, limits, api, probe, client, parts=parts).run(stop)
     if stop.error:
-        raise SystemExit(f"the gateway ends, as a part of it failed: {stop.error!r}")
+        raise SystemExit(f"the gateway stops because a part of it failed: {stop.error!r}")
 
 
 class GatewayApp:

@@ -131,7 +131,7 @@ def open_bucket(parsed: argparse.Namespace, secret: Callable[[], bytes]) -> Buck
     try:
         return Bucket(settings, partial(_find_folder, secret))
     except ValueError as error:
-        raise SystemExit(f"the bucket for files cannot be: {error}") from None
+        raise SystemExit(f"the bucket for files is not configured correctly: {error}") from None
 
 
 def _find_folder(secret: Callable[[], bytes]) -> str | None:

@@ -6,7 +6,7 @@ from forebay_kube.loop_lag import LoopLag
 
 ANSWERS = Counter(
     "forebay_gateway_answers",
-    "Requests by what became of them: relayed, or answered by the gateway with a status; left: the client went away.",
+    "Requests by result: relayed, answered by the gateway with a status, or left (the client disconnected).",
     ["outcome"],
 )
 UNREADABLE = Counter(

@@ -100,7 +100,7 @@ class ApiClient:
         try:
             return json.loads(data)
         except ValueError as error:  # such as the page of a proxy in front of the API server
-            raise ApiServerError(0, "Unreadable", f"the API server's answer is no JSON: {error}") from error
+            raise ApiServerError(0, "Unreadable", f"the API server's answer is not JSON: {error}") from error
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
         """The events of a watch until the API server ends it. Raises ApiServerError."""

@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="forebay-operator",
         description="Watch InferenceEndpoints and run a vLLM server behind an OpenAI-compatible Service for each. "
-        "Runs in a cluster by its service account, or outside by KUBECONFIG.",
+        "In a cluster it uses its service account, and outside of one KUBECONFIG.",
     )
 
     def add(flag: str, variable: str, default: str, text: str, **options: Any) -> None:
@@ -40,30 +40,30 @@ def build_parser() -> argparse.ArgumentParser:
     add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=policies)
     add("--health-address", "FOREBAY_HEALTH_ADDRESS", HEALTH_ADDRESS, "HOST:PORT of probes and metrics")
     own = read_own_namespace()
-    add("--namespace", "FOREBAY_NAMESPACE", own, "the operator's own; there is the lease by which one of several leads")
-    watched = "namespaces to watch, separated by commas; none means all"
+    add("--namespace", "FOREBAY_NAMESPACE", own, "namespace of the operator, with the lease for leader election")
+    watched = "comma-separated namespaces to watch; all if empty"
     add("--watch-namespaces", "FOREBAY_WATCH_NAMESPACES", "", watched, type=read_names)
-    home = "namespace whose endpoints have their bare name as id in URLs, as the gateway has it"
+    home = "namespace of the endpoints whose ID in URLs is only their name; the gateway needs the same value"
     add("--home-namespace", "FOREBAY_HOME_NAMESPACE", "default", home)
-    service = "Service of the gateways, in the operator's namespace; none where there are none"
+    service = "Service of the gateways in the operator's namespace; empty without gateways"
     add("--gateway-service", "FOREBAY_GATEWAY_SERVICE", "", service)
-    store = "Service of the gateways' own Valkey, whose password is made in a Secret of its name; none for none"
+    store = "Service of the chart's Valkey, for whose password the operator creates a Secret of this name"
     add("--valkey-service", "FOREBAY_VALKEY_SERVICE", "", store)
     policy = "whether each endpoint gets a NetworkPolicy"
     add("--network-policies", "FOREBAY_NETWORK_POLICIES", "true", policy, type=read_boolean)
-    peers = "who may reach the servers' ops port, a JSON list of NetworkPolicy peers; none means everybody"
+    peers = "NetworkPolicy peers that may reach the ops port of servers, as a JSON list; everybody if empty"
     add("--ops-peers", "FOREBAY_OPS_PEERS", "", peers, type=read_peers)
-    denied = "networks that servers must not reach, besides those of clouds' metadata, separated by commas"
+    denied = "comma-separated networks that servers must not reach, besides cloud metadata services"
     add("--cluster-cidrs", "FOREBAY_CLUSTER_CIDRS", "", denied, type=read_cidrs)
-    allowed = "networks that servers may reach all the same, separated by commas"
+    allowed = "comma-separated networks that servers may reach despite --cluster-cidrs"
     add("--allowed-cidrs", "FOREBAY_ALLOWED_CIDRS", "", allowed, type=read_cidrs)
-    share = "part of the gateways' ports that others leave free which one namespace may have, from 0 to 1"
+    share = "share that one namespace may use of the gateways' ports that others leave free, above 0 and up to 1"
     add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
-    port = "port on which servers and gateways tell of themselves"
+    port = "port of probes, metrics and reports on servers and gateways"
     add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
-    rounds = "seconds in which every endpoint, of more than 150 as many, is checked once against the API server itself"
+    rounds = "seconds in which all endpoints, at most 150 of them, are checked against the API server"
     add("--resync-interval", "FOREBAY_RESYNC_INTERVAL", f"{RESYNC_INTERVAL:g}", rounds, type=float)
-    add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "how much is logged", type=str.upper, choices=levels)
+    add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "log level", type=str.upper, choices=levels)
     return parser
 
 

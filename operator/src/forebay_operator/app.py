@@ -79,7 +79,7 @@ class Operator:
             served = await _first(_ask_patiently(cluster.serves_endpoints), stop)
             if served is False:
                 raise SystemExit(
-                    "the InferenceEndpoint CRD is not installed: kubectl apply -f crds/, or crds.install=true"
+                    "the InferenceEndpoint CRD is not installed: run kubectl apply -f crds/, or set crds.install=true"
                 )
             async with asyncio.TaskGroup() as group:
                 # every operator does it, because the leader may belong to another release (docs/lifecycle.md)
@@ -191,7 +191,7 @@ class LeadingOperator:
 
         def end_on_failure(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()):
-                logger.critical("the operator ends, as a part of it failed", exc_info=error)
+                logger.critical("the operator stops because a part of it failed", exc_info=error)
                 self._failed.append(error)
                 stop.set()
 

@@ -28,9 +28,9 @@ def read_peers(text: str) -> tuple[Manifest, ...]:
     try:
         peers = json.loads(text or "[]")
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"no JSON: {error}") from error
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
     if not isinstance(peers, list) or not all(isinstance(each, dict) for each in peers):
-        raise argparse.ArgumentTypeError("no list of objects")
+        raise argparse.ArgumentTypeError("not a list of objects")
     return tuple(peers)
 
 
@@ -41,5 +41,5 @@ def read_share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and up to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
     return share

@@ -162,9 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"forebay-server {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve the model until SIGTERM (the default)")
-    check = commands.add_parser(
-        "check", help="print the `vllm serve` command that the environment stands for, and stop"
-    )
+    check = commands.add_parser("check", help="print the `vllm serve` command for this environment, and exit")
     check.add_argument("--json", action="store_true", help="for programs")
     flags = commands.add_parser("flags", help="list every environment variable that can be set")
     flags.add_argument("--json", action="store_true", help="with types and defaults, for programs")

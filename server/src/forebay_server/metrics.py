@@ -19,7 +19,7 @@ def metrics(state: ServerState) -> bytes:
             "Seconds spent in each step of the start.",
             [({"step": name}, spent) for name, spent in seconds.items()],
         ),
-        _family("forebay_ready", "1 while requests may come.", [({}, not state.not_ready_because())]),
+        _family("forebay_ready", "1 while the server accepts requests.", [({}, not state.not_ready_because())]),
         _family("forebay_sleeping", "1 while the engine sleeps.", [({}, state.asleep)]),
         _family("forebay_draining", "1 from SIGTERM on.", [({}, state.draining)]),
         _family("forebay_requests_in_flight", "Requests to the engine that run.", [({}, state.in_flight.working)]),
@@ -30,18 +30,22 @@ def metrics(state: ServerState) -> bytes:
     if state.seconds_since_work is not None:
         since = state.seconds_since_work()
         families.append(
-            _family("forebay_engine_idle_seconds", "Since the engine finished a step.", [({}, since)]),
+            _family("forebay_engine_idle_seconds", "Seconds since the engine finished a step.", [({}, since)]),
         )
     if state.download is not None:
         progress = state.download.progress()
         families += [
             _family("forebay_download_size_bytes", "Bytes of the model's files on the hub.", [({}, progress.total)]),
-            _family("forebay_download_received_bytes", "Bytes of them that are here.", [({}, progress.done)]),
+            _family("forebay_download_received_bytes", "Bytes of them that are downloaded.", [({}, progress.done)]),
             _family("forebay_download_rate_bytes_per_second", "Bytes a second, lately.", [({}, progress.rate)]),
         ]
         if progress.eta_seconds is not None:
             families.append(
-                _family("forebay_download_left_seconds", "Until the rest is here.", [({}, progress.eta_seconds)])
+                _family(
+                    "forebay_download_left_seconds",
+                    "Seconds until the rest is downloaded.",
+                    [({}, progress.eta_seconds)],
+                )
             )
     return "".join(families).encode()
 

@@ -25,7 +25,7 @@ def test_why_a_pull_failed_is_told(
     monkeypatch.setenv("FOREBAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(docker, "PULL_PATIENCE", 0.2 if "sleep" in says else 15.0)
     assert not docker.pull("python:3.13-slim")
-    assert capsys.readouterr().err == f"    python:3.13-slim can't be pulled, so it is made here: {reason}\n"
+    assert capsys.readouterr().err == f"    python:3.13-slim can't be pulled, so it is built here: {reason}\n"
 
 
 def test_a_layer_that_images_share_counts_once() -> None:

@@ -91,9 +91,9 @@ def test_a_webhook_is_any_url_of_http(url: str) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "no JSON"),
+        (b"", "not JSON"),
         (b"[" * 100_000, "input"),
-        (b'{"input": ' + b"[" * 100_000, "no JSON"),
+        (b'{"input": ' + b"[" * 100_000, "not JSON"),
         (b'{"input": 1, "policy": [' + b"1," * 10_000 + b"1]}", "policy is longer"),
         (b"[]", "input"),
         (b"{}", "input"),
@@ -101,7 +101,7 @@ def test_a_webhook_is_any_url_of_http(url: str) -> None:
         (b'{"input": 1, "policy": 3}', "policy"),
         (b'{"input": 1, "policy": {"executionTimeout": 4999}}', "executionTimeout"),
         (b'{"input": 1, "policy": {"executionTimeout": true}}', "executionTimeout"),
-        (b'{"input": 1, "policy": {"executionTimeout": NaN}}', "no JSON"),
+        (b'{"input": 1, "policy": {"executionTimeout": NaN}}', "not JSON"),
         (b'{"input": 1, "policy": {"ttl": "1"}}', "ttl"),
         (b'{"input": 1, "policy": {"ttl": 1' + b"0" * 400 + b"}}", "ttl"),
         (b'{"input": 1, "policy": {"lowPriority": 1}}', "lowPriority"),

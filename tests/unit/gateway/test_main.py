@@ -8,13 +8,13 @@ from forebay_gateway.__main__ import build_parser
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("--namespace-share=0", "'0' is no number above 0 and up to 1"),
-        ("--namespace-share=1.5", "'1.5' is no number above 0 and up to 1"),
-        ("--namespace-share=half", "'half' is no number"),
-        ("--kept-bytes=-1", "'-1' is no whole number from 0 on"),
-        ("--kept-bytes=1.5", "'1.5' is no whole number"),
-        ("--hold-seconds=nan", "'nan' is no number from 0 on"),
-        ("--hold-seconds=inf", "'inf' is no number from 0 on"),
+        ("--namespace-share=0", "'0' is not a number above 0 and up to 1"),
+        ("--namespace-share=1.5", "'1.5' is not a number above 0 and up to 1"),
+        ("--namespace-share=half", "'half' is not a number"),
+        ("--kept-bytes=-1", "'-1' is not a whole number of 0 or more"),
+        ("--kept-bytes=1.5", "'1.5' is not a whole number"),
+        ("--hold-seconds=nan", "'nan' is not a number of 0 or more"),
+        ("--hold-seconds=inf", "'inf' is not a number of 0 or more"),
     ],
 )
 def test_a_limit_that_is_none_is_told(argument: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

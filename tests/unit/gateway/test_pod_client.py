@@ -103,7 +103,7 @@ async def test_a_line_that_is_none_ends_the_job(line: bytes) -> None:
     async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", b'{"output": 1}\n', line, b"\n") as (address, _):
         items, outcome = await outcome_at(address)
     assert (items, outcome.state) == (["1"], State.FAILED)
-    assert "none of a job" in outcome.error
+    assert "not the answer to a job" in outcome.error
 
 
 async def test_a_large_input_is_sent_in_slices() -> None:

@@ -83,10 +83,10 @@ def surging(one: Manifest, **strategy: Any) -> Observed:
 
 
 ROLL_OUTS = [
-    (surging(BAD_FLAG, maxSurge=1), "1 of 1 replicas ready, of the revision before; the new one fails: BadFlag: no"),
-    (surging(BAD_FLAG, maxSurge=1), "To go back, undo the change"),
-    (surging(BAD_FLAG, maxSurge=0), "the roll-out stopped at the first pod of the new one, which fails: BadFlag"),
-    (surging(unscheduled("0/1"), maxSurge=1), "spec.rollout.strategy: Replace ends an old pod first"),
+    (surging(BAD_FLAG, maxSurge=1), "1 of 1 replicas ready, of the previous revision; the new one fails: BadFlag: no"),
+    (surging(BAD_FLAG, maxSurge=1), "To roll back, undo the change"),
+    (surging(BAD_FLAG, maxSurge=0), "the rollout stopped at the first pod of the new one, which fails: BadFlag"),
+    (surging(unscheduled("0/1"), maxSurge=1), "spec.rollout.strategy: Replace, which stops an old pod first"),
     (Observed(D, [ready(), ended(1, "words")]), "1 of 2 replicas ready: ServerFailed: the server ended"),
 ]
 
@@ -120,7 +120,7 @@ def test_a_start_says_how_far_it_is() -> None:
     found = condition({"status": status}, "Ready")
     assert (found["reason"], found["message"]) == (
         "Downloading",
-        "the model is on its way, 43 %, 310.0 MB/s, 21 s left",
+        "the model is being downloaded, 43 %, 310.0 MB/s, 21 s left",
     )
     assert condition({"status": status}, "ModelLoaded")["reason"] == "Downloading"
 
@@ -266,6 +266,15 @@ def test_transition_times_move_only_with_the_status() -> None:
     third = find_status(endpoint, Observed(D, [ready()]), second, LATER)
     times = [condition({"status": each}, "Ready")["lastTransitionTime"] for each in (first, second, third)]
     assert times == ["2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"]
+
+
+def test_a_condition_without_a_transition_time_gets_one() -> None:
+    endpoint = parse_endpoint(endpoint_manifest())
+    first = find_status(endpoint, Observed(D, [ready()]), {}, NOW)
+    for each in first["conditions"]:
+        del each["lastTransitionTime"]
+    second = find_status(endpoint, Observed(D, [ready()]), first, LATER)
+    assert {each["lastTransitionTime"] for each in second["conditions"]} == {"2026-01-01T13:00:00Z"}
 
 
 def test_the_same_observation_gives_the_same_status() -> None:

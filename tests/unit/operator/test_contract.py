@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.pins import ROOT
-from docs.generators.reference import render
+from docs.generators.reference import MAX_CELL, render
 from forebay_operator.spec import Spec, parse_endpoint
 from forebay_operator.spec.endpoint import Between
 from forebay_operator.spec.parsing import camel
@@ -116,6 +116,24 @@ def test_every_field_is_described() -> None:
     assert silent == []
 
 
+def test_every_default_is_named_in_the_description() -> None:
+    """`kubectl explain` shows no defaults."""
+    silent = [
+        path
+        for path, one in [*EVERY_FIELD_OF_BOTH, ("status", SCHEMA["properties"]["status"])]
+        if one.get("default") not in (None, {}) and "Defaults to " not in one["description"].split(". ")[-1]
+    ]
+    assert silent == []
+
+
+def test_no_text_of_the_schema_is_empty_by_default() -> None:
+    assert [path for path, one in EVERY_FIELD_OF_BOTH if "" in _values_below(one.get("default"))] == []
+
+
+def _values_below(default: Any) -> list[Any]:
+    return list(default.values()) if isinstance(default, dict) else [default]
+
+
 def test_every_field_is_bounded() -> None:
     def bounded(one: Mapping[str, Any]) -> bool:
         kind = one.get("type")
@@ -156,6 +174,12 @@ def test_of_the_servers_own_settings_those_can_be_set_that_are_no_promise() -> N
     assert own - {f"{OWN_PREFIX}{name}" for name in promises} == LIMIT_VARIABLES
     variables = [{"name": name, "value": "1"} for name in sorted(LIMIT_VARIABLES)]
     assert parse_endpoint(endpoint_manifest(env=variables)).env == tuple(variables)
+
+
+def test_no_cell_of_the_reference_page_is_too_long() -> None:
+    rows = [line for line in render(CRD).splitlines() if line.startswith("| ")]
+    assert [cell for row in rows for cell in row.strip("|").split(" | ") if len(cell.strip()) > MAX_CELL] == []
+    assert len(rows) > 50
 
 
 def test_the_reference_page_is_as_the_schema() -> None:

@@ -96,7 +96,7 @@ def test_what_the_server_says_would_fit_is_found_among_the_nodes() -> None:
     assert found.stalled
     assert "NVIDIA-L4" not in found.remedy.partition("Nodes of this cluster")[2]
     found = add_nodes(Diagnosis(large.reason, large.message, large.remedy), gpu(), NODES, "a")
-    assert "No node of this cluster has GPUs of" in found.remedy
+    assert "No node of this cluster has enough GPUs of" in found.remedy
 
 
 def test_without_a_size_larger_gpus_than_where_it_was_tried_are_named() -> None:
@@ -115,7 +115,7 @@ def test_a_share_of_a_gpu_has_the_memory_that_its_name_says() -> None:
     )
     small = Gpu(resource="nvidia.com/mig-1g.5gb")
     told = Diagnosis("OutOfMemoryWeights", "m does not fit.", "Use GPUs of at least 12 GiB.")
-    assert "No node of this cluster has GPUs of 12 GiB" in add_nodes(told, small, [shared], "g").remedy
+    assert "No node of this cluster has enough GPUs of 12 GiB" in add_nodes(told, small, [shared], "g").remedy
     large = replace(small, resource="nvidia.com/mig-3g.20gb")
     assert "1 nvidia.com/mig-3g.20gb (NVIDIA-A100-SXM4-40GB, 20 GiB each)" in add_nodes(told, large, [shared]).remedy
 

@@ -135,7 +135,7 @@ async def test_a_lease_that_cannot_be_given_back_is_no_error(leases: Leases, cap
     await one.acquire()
     leases.down = True
     await one.release()
-    assert "could not be given back" in caplog.text
+    assert "could not be released" in caplog.text
 
 
 async def test_a_lease_that_somebody_deleted_or_freed_is_taken_again(leases: Leases) -> None:

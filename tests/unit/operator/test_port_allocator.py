@@ -70,7 +70,7 @@ def test_a_namespace_has_half_of_what_the_others_leave(monkeypatch: pytest.Monke
     given = PortAllocator({}, ENDPOINTS)
     for number in range(5):
         given.find(("greedy", str(number)), UID, [])
-    with pytest.raises(NoPortLeft, match="namespace greedy has 5 of the 10 ports of the gateways, others have 0"):
+    with pytest.raises(NoPortLeft, match="namespace greedy uses 5 of the 10 ports of the gateways, others use 0"):
         given.find(("greedy", "6"), UID, [])
     assert [given.find(("other", str(number)), UID, []) for number in range(2)] == [20005, 20006]
     given.release(("greedy", "0"))

@@ -138,7 +138,7 @@ def answer(accepted: str = "True", resolved: str = "True", generation: int = 2) 
 @pytest.mark.parametrize(
     ("answers", "status", "reason", "words"),
     [
-        ([], "False", "RouteWaiting", "0 of 1 Gateways have taken the route"),
+        ([], "False", "RouteWaiting", "0 of 1 Gateways have accepted the route"),
         ([answer()], "True", "RouteAccepted", "every Gateway"),
         ([answer(generation=1)], "False", "RouteWaiting", "0 of 1"),
         ([answer(accepted="False")], "False", "RouteRefused", "the Gateway public says Why: so"),

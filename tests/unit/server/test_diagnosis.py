@@ -133,7 +133,7 @@ TEXTS = [
         "User-specified max_model_len (9000) is greater than the derived max_model_len "
         "(max_position_embeddings=8192 or model_max_length=None in model's config.json).",
         "MaxModelLenTooLarge",
-        "MAX_MODEL_LEN=9000 is more than org/model was made for: 8192",
+        "MAX_MODEL_LEN=9000 is more than org/model supports, which is 8192",
         "MAX_MODEL_LEN=8192",
     ),
     (FREE, "GPUMemoryTaken", "12.1 GiB of the GPU's 79.18 GiB", "12.1/79.18"),
@@ -162,7 +162,7 @@ TEXTS = [
     (
         "World size (4) is larger than the number of available GPUs (1) in this node. If this is intentional",
         "TooFewGPUs",
-        "4 GPUs are asked for by the parallel sizes, and the pod has 1",
+        "The parallel sizes need 4 GPUs, and the pod has 1",
         "spec.gpu.count to 4",
     ),
     ("Failed to infer device type, please set the environment variable", "NoGPU", "no GPU", "spec.gpu.count"),
@@ -191,7 +191,7 @@ TEXTS = [
     ),
     (LITERAL, "InvalidConfiguration", "(LoRAConfig): max_lora_rank Input should be 1, 8, 16", "MAX_NUM_SEQS"),
     (BETWEEN, "InvalidConfiguration", "(SchedulerConfig): max_num_batched_tokens (10) must be", "MAX_NUM_SEQS"),
-    (NO_MODEL, "InvalidModel", "is no model", "spec.model"),
+    (NO_MODEL, "InvalidModel", "is not a model", "spec.model"),
     ("[Errno 28] No space left on device: '/cache/x'", "DiskFull", "full", "larger cache volume"),
     ("[Errno 111] Connection refused", "HubUnreachable", "could not be reached", "HF_ENDPOINT"),
 ]

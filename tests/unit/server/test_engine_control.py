@@ -140,9 +140,9 @@ def test_what_is_asked_reaches_the_engine(bench: Bench, target: str, calls: list
         ("/sleep?after=soon", b"", "it must be 0 to 300 seconds"),
         ("/sleep?after=301", b"", "it must be 0 to 300 seconds"),
         (f"/sleep?after={'9' * 5000}", b"", "it must be 0 to 300 seconds"),
-        ("/v1/load_lora_adapter", b"[" * 4_000, "no JSON"),
-        ("/wake_up?tags=all", b"", "there are weights and kv_cache"),
-        ("/sleep", b"{", "is no JSON"),
+        ("/v1/load_lora_adapter", b"[" * 4_000, "not JSON"),
+        ("/wake_up?tags=all", b"", "the tags are weights and kv_cache"),
+        ("/sleep", b"{", "is not JSON"),
         ("/sleep", b"[]", "must be a JSON object"),
     ],
 )

@@ -169,8 +169,8 @@ def test_what_cannot_be_is_an_error(env: dict[str, str], error: str) -> None:
         (
             {"VLLM_PORT": "8000", "PORT_HEALTH": "8080"},
             [
-                "PORT_HEALTH has no effect here. Kubernetes asks for the server's health on its port 8001.",
-                "VLLM_PORT has no effect here. The server listens on its port 8000. To vLLM it would be the port of "
+                "PORT_HEALTH has no effect here. Kubernetes checks the server's health on its port 8001.",
+                "VLLM_PORT has no effect here. The server listens on its port 8000. For vLLM this is the port of "
                 "its own processes.",
             ],
         ),

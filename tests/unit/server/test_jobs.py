@@ -142,9 +142,9 @@ def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], 
     ("content", "message"),
     [
         ({"prompt": "Hi", "max_tokens": 9}, "it belongs in input.sampling_params."),
-        ({"messages": MESSAGES, "tools": [{}]}, "input.tools has no effect where it stands: it belongs in input.samp"),
+        ({"messages": MESSAGES, "tools": [{}]}, "input.tools has no effect here: it belongs in input.samp"),
         ({"prompt": "Hi", "sampling_params": [1]}, "sampling_params must be an object"),
-        ({"prompt": "Hi", "sampling_params": {"best_of": 2}}, "best_of=2 cannot be had"),
+        ({"prompt": "Hi", "sampling_params": {"best_of": 2}}, "best_of=2 is not possible"),
         ({"prompt": "Hi", "sampling_params": {"temprature": 1}}, "has no temprature. Did you mean temperature?"),
         ({"prompt": "Hi", "sampling_params": {"enable_magic": 1}}, "sampling_params has no enable_magic."),
         (
@@ -206,18 +206,18 @@ def test_many_names_of_a_client_take_no_time() -> None:
         ({"prompt": "Hi", "sampling_params": {"temprature": 1}}, "Did you mean temperature?"),
         ({"prompt": "Hi", "sampling_params": []}, None),
         ({"prompt": "Hi", "sampling_params": "x"}, "sampling_params must be an object."),
-        ({"prompt": "Hi", "sampling_params": {"best_of": 3}}, "best_of=3 cannot be had"),
+        ({"prompt": "Hi", "sampling_params": {"best_of": 3}}, "best_of=3 is not possible"),
         ({"prompt": "Hi", "max_batch_size": "many"}, "max_batch_size must be a number above 0."),
         ({"prompt": "Hi", "sampling_params": {"logprobs": 3}}, "logprobs has no effect: this output has no place"),
         (
             {"prompt": "Hi", "max_tokens": 9},
-            "input.max_tokens has no effect where it stands: it belongs in input.samp",
+            "input.max_tokens has no effect here: it belongs in input.samp",
         ),
         ({"prompt": "Hi", "guided_json": {}}, "it belongs in input.sampling_params."),
         *[
             (
                 {"messages": MESSAGES, name: value},
-                f"input.{name} has no effect where it stands: it belongs in input.openai_input, with input.openai",
+                f"input.{name} has no effect here: it belongs in input.openai_input, with input.openai",
             )
             for name, value in {
                 "tools": [{}],
@@ -249,7 +249,7 @@ def test_many_names_of_a_client_take_no_time() -> None:
         ({"prompt": "Hi", "sampling_params": {"max_completion_tokens": 5}}, "needs messages"),
         ({"prompt": "Hi", "max_batch_size": 10**400}, "max_batch_size must be a number above 0."),
         ({"prompt": "Hi", "sampling_params": {"chat_template_kwargs": {"a": 1}}}, "needs messages"),
-        ({"openai_input": {"prompt": "Hi"}, "stream": True}, "input.stream has no effect where it stands: it belongs"),
+        ({"openai_input": {"prompt": "Hi"}, "stream": True}, "input.stream has no effect here: it belongs"),
         ({"openai_input": {"prompt": "Hi"}, "sampling_params": {}}, "it belongs in input.openai_input."),
         ({"route": "/v1/completions", "body": {}, "temperature": 0}, "it belongs in input.body."),
         ({"route": "/v1/completions", "body": {}, "max_batch_size": 3}, "it belongs in input.body."),

@@ -142,7 +142,7 @@ def test_nesting_beyond_what_can_be_written_is_refused() -> None:
             adapt_body(CHAT, body)
         except Incompatible as refused:
             assert "nested too deeply" in str(refused)  # noqa: PT017
-    with pytest.raises(Incompatible, match="no JSON"):
+    with pytest.raises(Incompatible, match="not JSON"):
         adapt_body(MESSAGES, json.dumps({"guided_json": "[" * 100_000}).encode())
 
 
@@ -265,61 +265,71 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
             "response_format",
         ),
         (RESPONSES, {"guided_json": SCHEMA, "text": {"format": {"type": "json_object"}}}, "not both", "text.format"),
-        (CHAT, {"guided_whitespace_pattern": " "}, "with guided_json only", "guided_whitespace_pattern"),
+        (CHAT, {"guided_whitespace_pattern": " "}, "only with guided_json", "guided_whitespace_pattern"),
         (MESSAGES, {"output_format": {}, "output_config": {"format": {}}}, "not both", "output_format"),
-        (RESPONSES, {"tools": [WEB], "tool_choice": "required"}, "no tool of the type web_search here", "tool_choice"),
+        (
+            RESPONSES,
+            {"tools": [WEB], "tool_choice": "required"},
+            "tool type web_search is not supported here",
+            "tool_choice",
+        ),
         (
             RESPONSES,
             {"tools": [FUNCTION, WEB], "tool_choice": WEB},
-            "no tool of the type web_search here",
+            "tool type web_search is not supported here",
             "tool_choice",
         ),
         (
             RESPONSES,
             {"tools": [{"type": "computer_use_preview"}], "tool_choice": {"type": "computer"}},
-            "no tool of the type computer here",
+            "tool type computer is not supported here",
             "tool_choice",
         ),
         (
             RESPONSES,
             {"tools": [FUNCTION, PREVIEW], "tool_choice": {"type": "web_search_preview"}},
-            "no tool of the type web_search_preview here",
+            "tool type web_search_preview is not supported here",
             "tool_choice",
         ),
-        (RESPONSES, {"tool_choice": WEB}, "no tool of the type web_search here", "tool_choice"),
+        (RESPONSES, {"tool_choice": WEB}, "tool type web_search is not supported here", "tool_choice"),
         (
             RESPONSES,
             {"tools": [FUNCTION], "tool_choice": {"type": "code_interpreter"}},
-            "no tool of the type code_interpreter here",
+            "tool type code_interpreter is not supported here",
             "tool_choice",
         ),
         (
             RESPONSES,
             {"tools": [WEB], "tool_choice": {"type": "function", "name": "f"}},
-            "no tool of the type function here",
+            "tool type function is not supported here",
             "tool_choice",
         ),
-        (RESPONSES, {"tools": [WEB], "tool_choice": ONLY_WEB}, "no tool of the type web_search here", "tool_choice"),
+        (
+            RESPONSES,
+            {"tools": [WEB], "tool_choice": ONLY_WEB},
+            "tool type web_search is not supported here",
+            "tool_choice",
+        ),
         (
             RESPONSES,
             {"tools": [FUNCTION, WEB], "tool_choice": ONLY_WEB},
-            "no tool of the type web_search here",
+            "tool type web_search is not supported here",
             "tool_choice",
         ),
         (
             RESPONSES,
             {"tools": [WEB], "tool_choice": {**ONLY_WEB, "tools": [{"type": "function", "name": "f"}]}},
-            "no tool of the type web_search here",
+            "tool type web_search is not supported here",
             "tool_choice",
         ),
         (
             MESSAGES,
             {"tools": [SEARCH], "tool_choice": {"type": "tool", "name": "f"}},
-            "web_search is one that Anthropic's servers run",
+            "web_search runs only on Anthropic's servers",
             "tool_choice",
         ),
         (MESSAGES, {"guided_regex": "a"}, "/v1/chat/completions with structured_outputs", "guided_regex"),
-        (MESSAGES, {"guided_json": "{"}, "no JSON", "guided_json"),
+        (MESSAGES, {"guided_json": "{"}, "not JSON", "guided_json"),
         (MESSAGES, {"guided_json": SCHEMA, "output_config": {"format": {}}}, "not both", "output_config"),
         (MESSAGES, {"tools": [{"type": "new_thing_20301231", "name": "new"}]}, "The tool new has the type", "tools"),
         (
@@ -332,10 +342,10 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (
             MESSAGES,
             {"tools": [OWN, SEARCH], "tool_choice": {"type": "tool", "name": "web_search"}},
-            "web_search is one that Anthropic's servers run",
+            "web_search runs only on Anthropic's servers",
             "tool_choice",
         ),
-        (MESSAGES, {"tools": [SEARCH], "tool_choice": {"type": "any"}}, "web_search is one that", "tool_choice"),
+        (MESSAGES, {"tools": [SEARCH], "tool_choice": {"type": "any"}}, "web_search runs only on", "tool_choice"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(path: str, fields: dict[str, Any], says: str, param: str) -> None:

@@ -35,7 +35,7 @@ class Refused(ValueError):
         (
             [{"type": "json_invalid", "loc": ("body", 1), "ctx": {"error": "Expecting value"}}],
             None,
-            ("The request's body is no JSON: Expecting value.", "invalid_json", None),
+            ("The request's body is not JSON: Expecting value.", "invalid_json", None),
         ),
         (
             [{"type": "value_error", "loc": ("body",), "ctx": {"error": Refused("no logprobs", 3)}, "msg": "x"}],

@@ -100,14 +100,17 @@ def test_the_result_of_a_clients_tool_keeps_its_documents() -> None:
 @pytest.mark.parametrize(
     ("block", "says"),
     [
-        (PDF, "only where its source is text"),
-        ({"type": "tool_result", "tool_use_id": "toolu_1", "content": [PDF]}, "only where its source is text"),
-        (document(type="url", url="https://example.com/dams.pdf"), "only where its source is text"),
-        ({"type": "document"}, "only where its source is text"),
-        (document(type="file", file_id="file_1"), "no Files API"),
-        ({"type": "image", "source": {"type": "file", "file_id": "file_1"}}, "no Files API"),
-        ({"type": "container_upload", "file_id": "file_1"}, "no Files API"),
-        (document(type="content", content=[{"type": "image", "source": {"type": "file"}}]), "no Files API"),
+        (PDF, "only if its source is text"),
+        ({"type": "tool_result", "tool_use_id": "toolu_1", "content": [PDF]}, "only if its source is text"),
+        (document(type="url", url="https://example.com/dams.pdf"), "only if its source is text"),
+        ({"type": "document"}, "only if its source is text"),
+        (document(type="file", file_id="file_1"), "Files API is not available"),
+        ({"type": "image", "source": {"type": "file", "file_id": "file_1"}}, "Files API is not available"),
+        ({"type": "container_upload", "file_id": "file_1"}, "Files API is not available"),
+        (
+            document(type="content", content=[{"type": "image", "source": {"type": "file"}}]),
+            "Files API is not available",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(block: dict[str, Any], says: str) -> None:

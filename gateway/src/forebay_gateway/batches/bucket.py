@@ -148,7 +148,7 @@ class Bucket:
 
     def _unavailable(self, error: Exception) -> Unavailable:
         if not self._away:
-            logger.error("the bucket of files does not answer as it should: %s", _describe(error))
+            logger.error("the bucket for files does not work: %s", _describe(error))
         self._away = True
         return Unavailable()
 

@@ -35,7 +35,7 @@ async def reap_forever(files: FileStore, bucket: Bucket, upload_seconds: float) 
             if await files.documents.lease("reap-bucket", 2 * REAP_INTERVAL):
                 await reap(files.documents, bucket, time.time(), upload_seconds + REAP_MARGIN)
         except Unavailable:
-            logger.info("what belongs to no file stays in the bucket for now")
+            logger.info("objects that belong to no file stay in the bucket for now")
         except Exception:
             logger.exception("looking through the bucket")
         await asyncio.sleep(REAP_INTERVAL)

@@ -98,7 +98,7 @@ class BatchApi:
             content = await self._route(call)
         except Full:
             setting = "bucket_bytes or files_bytes" if self._files.bucket else "files_bytes"
-            text = f"There is no place for more files. Delete some, or raise the gateway's {setting}."
+            text = f"There is no room for more files. Delete some, or raise the gateway's {setting}."
             raise Refused(ApiError(429, text, "files_full", headers=retry_after(60))) from None
         except Unavailable:
             raise Refused(_STORE_UNAVAILABLE) from None
@@ -211,7 +211,7 @@ class BatchApi:
         async with self._turn(key):
             users = [each["id"] for each in await self._batches(key) if _uses(each, name)]
         if users:
-            text = f"The file {name} is the input of {users[0]}, which is not over."
+            text = f"The file {name} is the input of {users[0]}, which has not ended."
             raise Refused(ApiError(409, text, "file_in_use"))
         await self._files.delete(key, name)
         return {"id": name, "object": "file", "deleted": True}
@@ -351,7 +351,7 @@ def _object(body: bytes | bytearray) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise _bad("The request's body is no JSON object.")
+        raise _bad("The request's body is not a JSON object.")
     return content
 
 

@@ -156,10 +156,10 @@ async def read_requests(
             else:
                 requests.add(start, len(line))
         if len(requests) > MAX_BATCH_REQUESTS:
-            errors.append(batch_error("too_many_requests", f"{MAX_BATCH_REQUESTS} requests are the most in one file."))
+            errors.append(batch_error("too_many_requests", f"A file can have at most {MAX_BATCH_REQUESTS} requests."))
             break
         if number > MAX_BATCH_LINES:
-            errors.append(batch_error("too_many_lines", f"{MAX_BATCH_LINES} lines are the most in one file."))
+            errors.append(batch_error("too_many_lines", f"A file can have at most {MAX_BATCH_LINES} lines."))
             break
         if len(errors) == MAX_FILE_ERRORS:
             break
@@ -204,7 +204,7 @@ def _check_line(
     try:
         content = _LINE.decode(line)
     except msgspec.ValidationError:
-        return "invalid_json_line", "This line is no JSON object.", None
+        return "invalid_json_line", "This line is not a JSON object.", None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return "invalid_json_line", "This line is not parseable as valid JSON.", None
     custom_id = read_text(content.custom_id)

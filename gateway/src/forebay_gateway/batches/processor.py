@@ -149,7 +149,7 @@ class BatchProcessor:
                     if await self._is_over(key, batch_id):
                         await self._begin(key, batch_id)
             except Unavailable:
-                logger.info("the batches cannot be looked at")
+                logger.info("the batches cannot be read")
             except Exception:
                 logger.exception("looking for batches")
             await asyncio.sleep(BATCH_POLL_INTERVAL)
@@ -201,7 +201,7 @@ class BatchProcessor:
             pause = min(2 * self._pauses.get(batch_id, (0.0, MIN_BATCH_RETRY_DELAY / 2))[1], MAX_BATCH_RETRY_DELAY)
             self._pauses[batch_id] = now + pause, pause
         except Lost:
-            logger.info("batch %s is another gateway's by now", batch_id)
+            logger.info("another gateway has taken over batch %s", batch_id)
         except Exception:
             logger.exception("batch %s", batch_id)
         finally:
@@ -274,7 +274,7 @@ class _Batch:
             status = await self._do(requests)
         except Full:
             setting = "files_bytes or bucket_bytes" if self._files.bucket else "files_bytes"
-            text = f"There is no place for the results. Delete files, or raise the gateway's {setting}."
+            text = f"There is no room for the results. Delete files, or raise the gateway's {setting}."
             status = self._fail("no_space", text)
         if status == BATCH_GONE:
             return status

@@ -38,7 +38,7 @@ class BadUpload(Exception):
 
 NOT_A_FORM = "Files are uploaded as multipart/form-data with the fields file and purpose."
 NO_FILE = "The form has no file."
-NOT_UTF8 = "The file is no UTF-8 text."
+NOT_UTF8 = "The file is not UTF-8 text."
 EXPIRY_FIELD = "expires_after[seconds]"
 READ_FIELDS = frozenset({EXPIRY_FIELD, "purpose"})
 """Fields that are read besides the file. Others, such as LiteLLM's own, are ignored."""

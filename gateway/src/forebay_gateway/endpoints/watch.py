@@ -56,7 +56,7 @@ class Watch:
                     self._take(event["type"], event["object"])
             except Exception as error:
                 if not isinstance(error, ApiServerError):  # an answer in an unexpected form
-                    logger.exception("%s: the watch begins anew", self.path)
+                    logger.exception("%s: the watch starts again", self.path)
                 if not isinstance(error, ApiServerError) or error.status == 410:
                     version = ""
                 pause = min(MAX_WATCH_RETRY_DELAY, max(0.5, pause * 2))

@@ -29,25 +29,27 @@ BUSY = ApiError(
 INTERNAL = ApiError(500, "The gateway had an error while processing your request.", "internal_error")
 NO_JOBS = ApiError(
     501,
-    "Jobs are off here: there are several gateways and no Valkey. Install the chart with valkey.create=true, a "
-    "valkey.existingSecret, or gateway.replicas=1 for them. /runsync and /openai/v1 work without.",
+    "Jobs are off: there are several gateways and no Valkey. To turn them on, install the chart with "
+    "valkey.create=true, valkey.existingSecret or gateway.replicas=1. /runsync and /openai/v1 work without.",
     "jobs_off",
 )
 AT_ZERO = ApiError(
     404,
-    "No pod of the endpoint is ready, and a request of this kind starts none: what it asks for was in a pod.",
+    "No pod of the endpoint is ready. This kind of request starts none, because its data was in a pod.",
     "endpoint_not_ready",
 )
 NO_FILES = ApiError(
-    404, "There are no files and no batches here: the job API of this gateway is off, and they need it.", "unknown_url"
+    404, "Files and batches are off: they need the job API, and it is off in this gateway.", "unknown_url"
 )
-BAD_REQUEST = ApiError(400, "This is no valid HTTP/1.1 request.", "invalid_http")
-BAD_ANSWER = ApiError(502, "The server's answer is no valid HTTP/1.1.", "bad_gateway")
-NOT_TAKEN = ApiError(502, "The server did not take the request.", "bad_gateway")
+BAD_REQUEST = ApiError(400, "This is not a valid HTTP/1.1 request.", "invalid_http")
+BAD_ANSWER = ApiError(502, "The server's answer is not valid HTTP/1.1.", "bad_gateway")
+NOT_TAKEN = ApiError(502, "The server did not accept the request.", "bad_gateway")
 NO_BODY = ApiError(413, "A request to this path has no body.", "request_too_large")
-BAD_JSON = ApiError(400, "The request's body is no JSON object.", "invalid_json")
+BAD_JSON = ApiError(400, "The request's body is not a JSON object.", "invalid_json")
 TOO_MANY_VALUES = ApiError(
-    413, "The request's body has too many values: 2,000,000 commas and brackets are the most.", "request_too_large"
+    413,
+    "The request's body has too many values: at most 2,000,000 commas and brackets are allowed.",
+    "request_too_large",
 )
 TOO_MANY = ApiError(
     429,
@@ -60,13 +62,13 @@ NO_ANSWER = ApiError(502, "The server ended the connection before it answered.",
 
 
 def bad_request(why: str) -> ApiError:
-    return ApiError(400, f"This is no valid HTTP/1.1 request: {why}.", "invalid_http")
+    return ApiError(400, f"This is not a valid HTTP/1.1 request: {why}.", "invalid_http")
 
 
 def method_not_allowed(method: str, allowed: Iterable[str]) -> ApiError:
     listed = ", ".join(sorted(allowed))
     headers = (("allow", listed),)
-    return ApiError(405, f"The method {method} is none of {listed}.", "method_not_allowed", headers=headers)
+    return ApiError(405, f"The method {method} is not one of {listed}.", "method_not_allowed", headers=headers)
 
 
 def bad_operation(method: str, path: str, operation: str) -> ApiError:
@@ -85,15 +87,15 @@ def no_endpoint(name: str) -> ApiError:
 
 def file_too_large(limit: int) -> ApiError:
     """The error for a file that is too large for the bucket."""
-    text = f"A file has at most {limit} bytes here; file_bytes in gateway.settings of the chart raises that."
+    text = f"A file can have at most {limit} bytes. To allow more, raise file_bytes in gateway.settings of the chart."
     return ApiError(413, text, "request_too_large", "file")
 
 
 def file_too_large_for_store(limit: int, bucket_limit: int) -> ApiError:
     """The error for a file that is too large without a bucket. With a bucket it may have `bucket_limit` bytes."""
     text = (
-        f"A file has at most {limit} bytes here, with the form around it; body_bytes in gateway.settings of the chart "
-        f"raises that. With a bucket (gateway.files.s3.bucket in the chart) files have up to {bucket_limit} bytes."
+        f"A file can have at most {limit} bytes, with the form around it. To allow more, raise body_bytes in "
+        f"gateway.settings of the chart, or use a bucket (gateway.files.s3.bucket), with up to {bucket_limit} bytes."
     )
     return ApiError(413, text, "request_too_large", "file")
 

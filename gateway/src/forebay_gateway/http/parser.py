@@ -159,7 +159,7 @@ def _check(head: Head) -> None:
         if names.count(name) > 1:
             raise errors.Refused(errors.bad_request(f"there are several {name.decode()} headers"))
     if not _HOST.fullmatch(head.get(b"host")):
-        raise errors.Refused(errors.bad_request("the Host header is no host"))
+        raise errors.Refused(errors.bad_request("the Host header is not a host name"))
     if b"transfer-encoding" in names and (head.version == "1.0" or head.get(b"transfer-encoding").lower() != "chunked"):
         raise errors.Refused(errors.bad_request("the only transfer encoding is chunked, in HTTP/1.1"))
 

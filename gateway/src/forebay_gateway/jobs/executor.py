@@ -90,13 +90,13 @@ class JobExecutor:
         except asyncio.CancelledError:
             if not self._stop_tracking(job):
                 raise
-            logger.info("job %s goes back to the queue, as this gateway ends", job.id)
+            logger.info("job %s goes back to the queue because this gateway stops", job.id)
             with suppress(Unavailable):  # the claim then expires without heartbeats
                 await self._store.requeue(job, blamed=False)
         except Full:
-            await self._finish(job, State.FAILED, "There is no place for more of the output (jobs_bytes).")
+            await self._finish(job, State.FAILED, "There is no room for more of the output (jobs_bytes).")
         except Lost:
-            logger.info("job %s is over, or another gateway has it", job.id)
+            logger.info("job %s has ended, or another gateway has it", job.id)
         except Exception:
             logger.exception("job %s failed", job.id)
             await self._finish(job, State.FAILED, "The gateway had an error while it ran the job.")
@@ -129,7 +129,7 @@ class JobExecutor:
                 logger.info("job %s: %s; it goes to another pod", job.id, gone)
                 await self._requeue(job, "gone", blamed=True)
             else:
-                text = f"{ATTEMPTS} pods went away while they ran it, the last so: {gone}"
+                text = f"{ATTEMPTS} pods were lost while they ran the job, the last one by: {gone}"
                 await self._finish(job, State.FAILED, text)
         else:
             await self._finish(job, outcome.state, outcome.error, items)
@@ -150,7 +150,7 @@ class JobExecutor:
         try:
             await retry_until_available(partial(self._store.finish, job, state, error, items))
         except Lost:
-            logger.info("job %s was over, or another gateway's, when it was %s", job.id, state)
+            logger.info("job %s had ended, or another gateway had it, when it was %s", job.id, state)
 
     async def _requeue(self, job: Job, why: str, *, blamed: bool) -> None:
         self._stop_tracking(job)

@@ -92,7 +92,7 @@ class JobApi:
         except BadJob as error:
             raise Refused(ApiError(error.status, str(error))) from error
         except Full:
-            text = "The gateway keeps as many jobs as it can. Take results, or try again."
+            text = "The job store has no room for more jobs. Fetch results, or try again."
             raise Refused(ApiError(429, text, headers=retry_after(10))) from None
         except Unavailable:
             text = "The store of the jobs does not answer. Try again."
@@ -220,5 +220,5 @@ class JobApi:
 
 def _require(what: T | None) -> T:
     if what is None:
-        raise BadJob("There is no such job of this endpoint, or not any more.", 404)
+        raise BadJob("This endpoint has no such job, or no longer has it.", 404)
     return what

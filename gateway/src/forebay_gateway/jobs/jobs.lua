@@ -457,7 +457,7 @@ end
 function steps.reap_stalled(lease, most_attempts)
   local ended, again = {}, 0
   for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do
-    discard(id, 'TIMED_OUT', "The job's time to live is over.", ended)
+    discard(id, 'TIMED_OUT', "The job's time to live has expired.", ended)
   end
   local last = call('GET', PREFIX .. 'swept')
   call('SET', PREFIX .. 'swept', now)
@@ -477,7 +477,7 @@ function steps.reap_stalled(lease, most_attempts)
           if not job then
             lose(endpoint, name, each, true)
           elseif job.attempts + 0 >= most_attempts + 0 then
-            finish(id, job, 'FAILED', most_attempts .. ' pods or gateways went away while they ran it.')
+            finish(id, job, 'FAILED', most_attempts .. ' pods or gateways were lost while they ran the job.')
             ended[#ended + 1] = snapshot(id)
           else
             put_back(id, job)

@@ -248,7 +248,7 @@ class MemoryJobStore(JobStore):
         self._expiries[job.id] = asyncio.get_running_loop().call_later(max(0.0, seconds), self._drop, job)
 
     def _drop(self, job: Job) -> None:
-        self._finish(job, State.TIMED_OUT, "The job's time to live is over.")
+        self._finish(job, State.TIMED_OUT, "The job's time to live has expired.")
         if timer := self._expiries.pop(job.id, None):
             timer.cancel()
         if self._endpoints[job.endpoint].jobs.pop(job.id, None):

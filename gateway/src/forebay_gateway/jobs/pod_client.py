@@ -58,7 +58,7 @@ class Outcome:
 
 
 OUTPUT_TOO_LARGE = Outcome(State.FAILED, "An item of the output is too large.")
-NO_OUTCOME = Outcome(State.FAILED, "The server's answer is none of a job.")
+NO_OUTCOME = Outcome(State.FAILED, "The server's answer is not the answer to a job.")
 
 NO_ROOM = Outcome(State.FAILED, "The gateway has no room for more of the output now (kept_bytes). Try again.")
 

@@ -101,27 +101,27 @@ class Receivers:
         """The full name of a Service in the cluster's DNS. Raises OSError."""
         match = self._service.fullmatch(host)
         if not match:
-            raise OSError(f"{host} is no name of a Service")
+            raise OSError(f"{host} is not the name of a Service")
         return f"{match['name']}.{match['namespace']}.svc.{self._domain}".lower()
 
     def check_address(self, address: str) -> None:
         """Raise OSError where a webhook may not connect to an address."""
         self._check(address)
         if not is_allowed(address, self._networks):
-            raise OSError(f"{address} is no address of the internet, and not in webhook_networks")
+            raise OSError(f"{address} is not an address of the internet, and not in webhook_networks")
 
     def check_service_address(self, address: str) -> None:
         """Raise OSError where a webhook may not connect to an address of an allowed Service."""
         self._check(address)
         if any(_real_address(address) in network for network in NO_SERVICE):
-            raise OSError(f"{address} is no address of a Service")
+            raise OSError(f"{address} is not the address of a Service")
 
     def _check(self, address: str) -> None:
         real = _real_address(address)
         if real == self._api_server:
-            raise OSError(f"{address} is the API server's")
+            raise OSError(f"{address} is the address of the API server")
         if any(real in network for network in METADATA):
-            raise OSError(f"{address} is a metadata service's")
+            raise OSError(f"{address} is the address of a metadata service")
 
 
 def is_allowed(address: str, networks: Sequence[Network]) -> bool:
@@ -159,7 +159,7 @@ def read_namespaces(text: str) -> list[str]:
     """The namespaces in a list of names, separated by commas. Raises ValueError for what can be no namespace."""
     names = read_names(text)
     if wrong := [each for each in names if not re.fullmatch(_LABEL, each)]:
-        raise ValueError(f"{wrong[0]!r} is no name of a namespace")
+        raise ValueError(f"{wrong[0]!r} is not the name of a namespace")
     return names
 
 

@@ -85,11 +85,11 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
     except msgspec.ValidationError:
         content, whole = _SubmissionBody(), False
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise BadJob("The body is no JSON.") from None
+        raise BadJob("The body is not JSON.") from None
     if not whole or bytes(memoryview(content.input)[:4]) in (b"", b"null"):
         raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')
     if _read_small(content.s3Config, "s3Config"):
-        raise BadJob("s3Config is not supported: leave it out, and take the output from /status.")
+        raise BadJob("s3Config is not supported. Remove it, and get the output from /status.")
     policy = _read_small(content.policy, "policy") or {}
     if not isinstance(policy, dict):
         raise BadJob("policy must be an object.")

@@ -12,7 +12,7 @@ from forebay_protocol.errors import ApiError
 
 _WORKER_ID_FORM = re.compile(r"(strict(?:-resume)? )?([-.a-z0-9]{0,253})")
 
-WORKER_GONE = ApiError(404, "The pod that X-Runpod-Worker-Id names is not there (any more).", "affinity_worker_gone")
+WORKER_GONE = ApiError(404, "The pod that X-Runpod-Worker-Id names does not exist (any more).", "affinity_worker_gone")
 WORKER_LATE = ApiError(400, "The pod that X-Runpod-Worker-Id names did not become ready in time.", "worker_timeout")
 
 

@@ -78,7 +78,7 @@ async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) 
         secret = await cluster.get("Secret", endpoint.namespace, name)
         if secret is None:
             message = f"the Secret {name} that spec.auth.secretName names does not exist"
-            form = "each of its values is a key, 16 characters or more"
+            form = "each of its values must be a key of at least 16 characters"
             raise ReconcileError(reasons.SECRET_MISSING.diagnose(f"{message}; {form}"), retry=True)
         return secret, False
     return await create_secret(cluster, endpoint, build_key_secret(endpoint), exists)
@@ -176,7 +176,8 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
         except ApiServerError as error:
             if error.status != 404:
                 raise
-            raise ApiServerError(409, "Conflict", "it went away meanwhile") from error  # as an apply with a uid fails
+            message = "the object was deleted meanwhile"
+            raise ApiServerError(409, "Conflict", message) from error  # as an apply with a uid fails
     created_by = find_creation(live)
     if created_by is not None:
         await cluster.own_as_applied(desired, created_by)

@@ -220,7 +220,7 @@ class Cluster:
                 return await self.apply_status(namespace, name, uid, known)
             if error.status not in (404, 409):
                 raise
-            logger.info("endpoint %s/%s went away before its status was written", namespace, name)
+            logger.info("endpoint %s/%s was deleted before its status was written", namespace, name)
             return None
 
     async def write_event(self, manifest: Manifest, patch: Manifest | None) -> bool:

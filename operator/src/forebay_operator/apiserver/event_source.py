@@ -112,7 +112,7 @@ class EventSource:
                 with suppress(RuntimeError):  # its loop is closed: kopf has ended
                     kopf_loop.call_soon_threadsafe(stop.set)
             pause = MIN_RESTART_DELAY if loop.time() - began > LONG_RUN_SECONDS else min(MAX_RESTART_DELAY, 2 * pause)
-            self.trouble = f"the watches ended and begin again: {why}"
+            self.trouble = f"the watches ended and start again: {why}"
             logger.warning("%s, in %.0f s", self.trouble, pause)
             await asyncio.sleep(pause)
 
@@ -177,7 +177,7 @@ class EventSource:
             errors = [error for each in done if not each.cancelled() and (error := each.exception())]
             why = f"{type(errors[0]).__name__}: {errors[0]}"[:500] if errors else "it stopped"
             if has_unknown_ca.is_set():
-                why = "the API server's certificate is by a CA that is not known"
+                why = "the CA of the API server's certificate is not known"
         await _end(parts)
         return why
 
@@ -224,7 +224,7 @@ class EventSource:
         try:
             cached = CachedObject.of(body)
         except Exception:
-            logger.exception("a %s cannot be read and is left out", kind)
+            logger.exception("a %s cannot be read and is skipped", kind)
             return
         for part in ("spec", "status"):  # kopf keeps bodies for a while; at a start it keeps those of all objects
             if isinstance(section := body.get(part), dict):

@@ -123,7 +123,7 @@ class Candidate:
                 break
             is_leader = self._clock() - renewed < self._timings.renew_deadline
             if is_leader != self.is_leader:
-                change = "could be renewed again" if is_leader else "cannot be renewed; all work rests until it can"
+                change = "is renewed again" if is_leader else "cannot be renewed; all work is paused until it can"
                 logger.warning("the lease %s/%s %s", self._namespace, self._name, change)
                 await self._set_leader(is_leader)
         await self._set_leader(False)
@@ -144,7 +144,7 @@ class Candidate:
             async with asyncio.timeout(self._timings.retry):
                 await self._free()
         except (ApiServerError, TimeoutError) as error:
-            logger.warning("the lease %s/%s could not be given back: %r", self._namespace, self._name, error)
+            logger.warning("the lease %s/%s could not be released: %r", self._namespace, self._name, error)
 
     async def _free(self) -> None:
         lease = await self._cluster.get("Lease", self._namespace, self._name)
@@ -158,7 +158,7 @@ class Candidate:
                 raise
             await self._free()
         else:
-            logger.info("%s gave the lease %s/%s back", self.identity, self._namespace, self._name)
+            logger.info("%s released the lease %s/%s", self.identity, self._namespace, self._name)
 
     async def _set_leader(self, is_leader: bool) -> None:
         async with self._leader_changed:

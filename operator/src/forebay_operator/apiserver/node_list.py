@@ -41,5 +41,5 @@ class NodeList:
             except ApiServerError as error:  # a transient error keeps the previous list
                 if error.status == 403:
                     self._nodes, self._good_until = None, now + FORBIDDEN_RETRY
-                logger.info("nodes are not read: %s", error)
+                logger.info("nodes cannot be read: %s", error)
             return self._nodes, 0.0

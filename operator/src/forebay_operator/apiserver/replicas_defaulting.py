@@ -29,7 +29,7 @@ async def fill_in_replicas(cluster: Cluster, manifest: Manifest, replicas: int) 
     if not await explain_refusal(cluster.scale(manifest, replicas), "number of replicas"):
         return False
     key = key_of_endpoint(manifest)
-    logger.info("endpoint %s/%s: spec.replicas was absent, now it is %d", *key, replicas)
+    logger.info("endpoint %s/%s: spec.replicas was omitted and is now %d", *key, replicas)
     if (manifest.get("spec") or {}).get("scaling") is None and is_applied(manifest):
         try:
             await _disown_replicas(cluster, manifest)

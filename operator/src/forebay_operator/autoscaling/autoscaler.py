@@ -258,10 +258,10 @@ class Autoscaler:
             if not await self._cluster.scale(scale, wanted):
                 return
         except ApiServerError as error:
-            logger.warning("endpoint %s/%s is not scaled: %s", *key, error)
+            logger.warning("endpoint %s/%s could not be scaled: %s", *key, error)
             return
         except Exception:
-            logger.exception("endpoint %s/%s is not scaled", *key)
+            logger.exception("endpoint %s/%s could not be scaled", *key)
             return
         finally:
             self._scaling.discard(key)

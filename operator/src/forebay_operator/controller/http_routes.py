@@ -35,7 +35,7 @@ class HTTPRoutes:
         try:
             return await self._apply_route(endpoint, previous, force_refresh)
         except ApiServerError as error:
-            message = f"the HTTPRoute could not be looked at or changed: {error.message}"
+            message = f"the HTTPRoute could not be read or changed: {error.message}"
             current = previous and previous.get("observedGeneration") == endpoint.generation
             return previous if current else route_condition(False, "RouteFailed", message, endpoint.generation), False
 

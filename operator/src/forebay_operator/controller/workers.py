@@ -77,7 +77,7 @@ async def work(queue: WorkQueue[EndpointKey], reconciler: Reconciler, seen: set[
             RECONCILE_SECONDS.labels(result).observe(time.monotonic() - began)
             delay = queue.done(key, failed=result != "done")
         if delay:
-            logger.debug("endpoint %s/%s: again in %.1f s", *key, delay)
+            logger.debug("endpoint %s/%s: retry in %.1f s", *key, delay)
 
 
 async def wait_for_cache(cluster: Cluster, namespaces: Collection[str], stores: Mapping[str, Store]) -> None:

@@ -90,7 +90,9 @@ class KeyDigestSync:
         name, entry = _shard(key)
         lines = "\n".join(sorted(_digest(self._key, each) for each in _read_keys(key, secret)))
         if not self._has_room(name, entry, lines):
-            logger.warning("endpoint %s/%s: its namespace has so many keys that the gateways know none of its", *key)
+            logger.warning(
+                "endpoint %s/%s: its namespace has too many keys, so the gateways do not know its keys", *key
+            )
             lines = ""
         self._stale_entries.discard(entry)
         before = self._wanted[name].get(entry)
@@ -172,7 +174,9 @@ class KeyDigestSync:
                 for entry, lines in _decode(live.get("data") or {}).items()
             }
         if before not in (b"", self._key):
-            logger.warning("the digests of all keys are made anew: the Secret %s is another", names.DIGEST_KEY_SECRET)
+            logger.warning(
+                "computing the digests of all keys again: the Secret %s was replaced", names.DIGEST_KEY_SECRET
+            )
             for entries in self._wanted.values():
                 entries.clear()
             self._request_missing()

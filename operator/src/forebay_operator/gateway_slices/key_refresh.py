@@ -81,7 +81,7 @@ class KeyRefresher:
         if secret is None and not given:
             self._request_refresh(key)
         elif self._slice_writer.put_keys(key, secret):
-            logger.info("the keys of endpoint %s/%s are others now", *key)
+            logger.info("the keys of endpoint %s/%s have changed", *key)
             await self._annotate_pods(key, secret)
 
     async def _annotate_pods(self, key: EndpointKey, secret: Manifest | None) -> None:

@@ -56,8 +56,8 @@ class PortAllocator:
         others = len(self._by_port) - self._namespace_counts[namespace]
         if self._namespace_counts[namespace] + 1 > self._share * (every - others):
             raise NoPortLeft(
-                f"namespace {namespace} has {self._namespace_counts[namespace]} of the {every} ports of the gateways, "
-                f"others have {others}: one may have {self._share:g} of what the others leave"
+                f"namespace {namespace} uses {self._namespace_counts[namespace]} of the {every} ports of the gateways, "
+                f"others use {others}: one namespace may use {self._share:g} of what the others leave free"
             )
         port = self._free.popleft()
         while port in self._by_port:

@@ -169,5 +169,5 @@ def _parse(text: str | None) -> Report | None:
     try:
         return parse_report(parse_json(text)) if text else None
     except Exception:
-        logger.debug("a report of a start cannot be read", exc_info=True)
+        logger.debug("a startup report cannot be read", exc_info=True)
         return None

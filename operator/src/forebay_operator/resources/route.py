@@ -77,6 +77,8 @@ def assess_route(live: Manifest, generation: int) -> dict[str, object]:
             and accepted_condition.get("observedGeneration", current) >= current
         )
     if accepted < wanted:
-        message = f"{accepted} of {wanted} Gateways have taken the route; see that those of spec.route.parentRefs exist"
+        message = (
+            f"{accepted} of {wanted} Gateways have accepted the route; check that those in spec.route.parentRefs exist"
+        )
         return route_condition(False, ROUTE_WAITING, message, generation)
-    return route_condition(True, ACCEPTED, "every Gateway of spec.route.parentRefs has taken it", generation)
+    return route_condition(True, ACCEPTED, "every Gateway in spec.route.parentRefs has accepted it", generation)

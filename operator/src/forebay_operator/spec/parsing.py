@@ -97,7 +97,7 @@ def _read(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return _read_number(of, bounds, value, path, problems)
     if kind is Literal:
         if value not in get_args(hint):
-            raise _Unreadable(f"{path}: {value!r} is none of {', '.join(get_args(hint))}")
+            raise _Unreadable(f"{path}: {value!r} is not one of {', '.join(get_args(hint))}")
         return value
     if kind is tuple and isinstance(value, list):
         (of, _) = get_args(hint)

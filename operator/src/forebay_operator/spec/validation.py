@@ -9,7 +9,7 @@ MAX_NAME_LENGTH = 40
 _ENDPOINT_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SECRET_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?")
 
-MODEL_FORMS = "a Hugging Face id, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
+MODEL_FORMS = "a Hugging Face ID, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
 
 _TLS = "TLS ends before the pod"
 _GRPC = "the gRPC server has no key check"
@@ -113,9 +113,9 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
     if not _SECRET_NAME.fullmatch(endpoint.auth.secret_name):  # it becomes part of a path
         yield f"spec.auth.secretName: {endpoint.auth.secret_name!r} can't be the name of a Secret"
     if endpoint.cache.claim_name and endpoint.cache.size:
-        yield "spec.cache: claimName names a claim of yours, size asks for a new one; give one of them"
+        yield "spec.cache: claimName names an existing claim, size creates a new one; give one of them"
     if endpoint.cache.storage_class_name and not endpoint.cache.size:
-        yield "spec.cache: storageClassName is for a claim that is made; give size as well"
+        yield "spec.cache: storageClassName is for the claim that size creates; give size as well"
     if endpoint.route.hostnames and not endpoint.route.parent_refs:
         yield "spec.route: hostnames needs the Gateways that serve them; give parentRefs as well"
     for kind in ("requests", "limits"):
@@ -126,7 +126,7 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
     for name in {adapter.name for adapter in endpoint.adapters} & set(endpoint.model_names):
         yield f"spec.adapters: {name!r} is the name of the model itself; give the adapter another"
     if any(adapter.source.kind == "bucket" for adapter in endpoint.adapters):
-        yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face id, pvc://, oci:// or a path"
+        yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face ID, pvc://, oci:// or a path"
     yield from _find_in_scaling(endpoint)
     yield from _find_in_rollout(endpoint)
     yield from _find_in_pod(endpoint)
@@ -136,7 +136,7 @@ def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
     """One sentence for each value of the wrong type in Kubernetes' own objects that the operator reads."""
     for place, variable in enumerate(endpoint.env):
         if not isinstance(variable.get("name"), str) or not isinstance(variable.get("value", ""), str):
-            yield f"spec.env[{place}]: {variable!r} has no name, or a value that is no text"
+            yield f"spec.env[{place}]: {variable!r} has no name, or its value is not text"
     for kind, amounts in endpoint.resources.items():
         if not isinstance(amounts, Mapping):
             yield f"spec.resources.{kind}: {amounts!r} is not an object"
@@ -147,7 +147,7 @@ def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
         reason = REFUSED_VARIABLES.get(name)
         if name.startswith(OWN_PREFIX) and name not in LIMIT_VARIABLES:
             own = ", ".join(sorted(LIMIT_VARIABLES))
-            reason = f"names that begin with {OWN_PREFIX} are set by the operator, but for {own}"
+            reason = f"names that begin with {OWN_PREFIX} are set by the operator, except {own}"
         if name in ADAPTER_VARIABLES and endpoint.adapters:
             reason = "it is set from spec.adapters; keep one of the two"
         if reason:
@@ -159,7 +159,7 @@ def _find_in_scaling(endpoint: Endpoint) -> Iterator[str]:
     if scaling is None:
         return
     if scaling.min_replicas > scaling.max_replicas:
-        yield "spec.scaling: minReplicas is more than maxReplicas, which is 1 unless given"
+        yield "spec.scaling: minReplicas is more than maxReplicas, which defaults to 1"
     target = scaling.target
     if bool(target.concurrency) == bool(target.queue_delay):
         yield "spec.scaling.target: give one of concurrency and queueDelay"
@@ -190,7 +190,7 @@ def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:
     for place, keys in (("labels", pod.labels), ("annotations", pod.annotations)):
         for key in keys:
             if key.startswith(OWN_DOMAINS):
-                yield f"spec.pod.{place}: {key} is the operator's; use a domain of your own"
+                yield f"spec.pod.{place}: {key} is reserved for the operator; use your own domain"
     for volume in pod.volumes:
         yield from _find_in_volume(volume)
     names = {str(volume.get("name")) for volume in pod.volumes}
@@ -199,7 +199,7 @@ def _find_in_pod(endpoint: Endpoint) -> Iterator[str]:
             yield f"spec.pod.volumeMounts: {mount.get('name')} is not among spec.pod.volumes"
         path = str(mount.get("mountPath", ""))
         if not path.startswith("/"):
-            yield f"spec.pod.volumeMounts: {path!r} is no absolute path, such as /data"
+            yield f"spec.pod.volumeMounts: {path!r} is not an absolute path, such as /data"
         elif ".." in path or RESERVED_MOUNTS.fullmatch(path.rstrip("/") or "/"):
             yield f"spec.pod.volumeMounts: {path} is taken by the server's own volumes; mount elsewhere, such as /data"
 

@@ -139,7 +139,7 @@ def _build_env_condition(env_warnings: Sequence[str], reasoning_parser: str, gen
     message = "; ".join(env_warnings) or "every variable has an effect, as far as the server knows"
     if reasoning_parser:
         message += (
-            f"; the model may think before it answers: {REASONING_PARSER}={reasoning_parser} separates its reasoning"
+            f"; the model may reason before it answers: set {REASONING_PARSER}={reasoning_parser} to separate that"
         )
     return _condition("EnvRecognized", not env_warnings, reason, message, generation)
 
@@ -160,5 +160,5 @@ def _set_transition_times(conditions: list[Condition], previous: Manifest, now: 
     for condition in conditions:
         former = find_condition(previous, str(condition["type"]))
         same = former.get("status") == condition["status"]
-        condition["lastTransitionTime"] = former["lastTransitionTime"] if same else stamp
+        condition["lastTransitionTime"] = (former.get("lastTransitionTime") if same else None) or stamp
     return conditions

@@ -33,22 +33,22 @@ NO_SPARE_ROOM = frozenset({UNSCHEDULABLE.name, GPUS_TAKEN.name, QUOTA_EXCEEDED.n
 
 STATES: Mapping[str, str] = {
     "Pending": "No operator has looked at the endpoint yet.",
-    "Ready": "All replicas answer, and all are of the endpoint as it is now.",
-    "Updating": "Replicas answer, and others come or go: a change, a new number of replicas, a pod that is replaced.",
-    "Degraded": "Replicas answer, but not as asked for: the message has one of the reasons below, and the way out.",
-    "Suspended": "spec.suspend is true: nothing runs, all else stays.",
-    "ScaledToZero": "spec.replicas is 0, without spec.scaling: nothing runs, and no request starts anything.",
-    "Idle": "Scaled to zero, or asleep: the gateway holds the next request and has a server started or woken for it.",
-    "Scheduling": "A node is being chosen for the first pod.",
-    "PreparingPod": "The node makes the pod's volumes and network.",
-    "PullingImage": "The node pulls the images of the server and, for oci://, of the model.",
-    "Starting": "The server runs and has not yet been heard.",
-    "Importing": "The server imports vLLM.",
-    "Downloading": "The server downloads the model; status.startup has percent, bytes a second and seconds left.",
-    "LoadingWeights": "The weights go to the GPU.",
-    "Compiling": "vLLM compiles kernels and captures graphs.",
-    "WarmingUp": "The model answers a first request of its own.",
-    "NotAnswering": "The server has started and fails its readiness probe: it drains, or is overloaded or ill.",
+    "Ready": "All replicas answer, and all of them run the current spec.",
+    "Updating": "Replicas answer while others start or stop: after a change, a new number of replicas or a lost pod.",
+    "Degraded": "Replicas answer, but others or an update fail. The message has a reason from below and what to do.",
+    "Suspended": "spec.suspend is true. No pods run, and everything else stays.",
+    "ScaledToZero": "spec.replicas is 0, without spec.scaling. No pods run, and requests start none.",
+    "Idle": "Scaled to zero, or asleep. The gateway holds the next request until a server is started or woken for it.",
+    "Scheduling": "Kubernetes is choosing a node for the first pod.",
+    "PreparingPod": "The node is preparing the pod's volumes and network.",
+    "PullingImage": "The node is pulling the image of the server and, for oci://, the image of the model.",
+    "Starting": "The server is running and has not reported its step yet.",
+    "Importing": "The server is importing vLLM.",
+    "Downloading": "The server is downloading the model. status.startup has percent, bytes a second and seconds left.",
+    "LoadingWeights": "The server is loading the weights.",
+    "Compiling": "vLLM is compiling kernels and capturing graphs.",
+    "WarmingUp": "The model is answering a first request, which the server sends itself.",
+    "NotAnswering": "The server has started and fails its readiness probe. It is draining, overloaded or unhealthy.",
 }
 """Reasons of the Ready condition that are no failure, with their meaning; in the order of docs/troubleshooting.md."""
 
@@ -144,10 +144,12 @@ def _readiness_at_zero(observed: Observed, suspended: bool) -> Readiness:
         if not observed.gateways:
             diagnosis = NO_GATEWAY.diagnose("the endpoint is scaled to zero and no gateway is ready to hold requests")
             return Readiness(False, diagnosis.reason, diagnosis.text, reconciling=True)
-        message = f"scaled to zero: {left} pods are leaving" if left else "scaled to zero: a request starts a server"
+        message = (
+            f"scaled to zero: {left} pods are shutting down" if left else "scaled to zero: a request starts a server"
+        )
         return Readiness(True, "Idle", message, reconciling=bool(left))
     reason, cause = ("Suspended", "spec.suspend is true") if suspended else ("ScaledToZero", "spec.replicas is 0")
-    message = f"{cause}: {left} pods are leaving" if left else f"{cause}, so nothing runs"
+    message = f"{cause}: {left} pods are shutting down" if left else f"{cause}, so nothing runs"
     return Readiness(not left, reason, message, reconciling=bool(left))
 
 
@@ -183,13 +185,15 @@ def _describe_rest(observed: Observed, tally: str) -> str:
     if all(map(observed.is_current_revision, observed.ready)):
         return tally
     if replaces(observed.deployment):
-        return f"{tally}, of the revision before; the roll-out stopped at the first pod of the new one, which fails"
-    return f"{tally}, of the revision before; the new one fails"
+        return f"{tally}, of the previous revision; the rollout stopped at the first pod of the new one, which fails"
+    return f"{tally}, of the previous revision; the new one fails"
 
 
 def _advise(observed: Observed, failure: Diagnosis) -> str:
     if all(map(observed.is_current_revision, observed.ready)) or observed.error:
         return ""
     if failure.reason in NO_SPARE_ROOM and not replaces(observed.deployment):
-        return ". Where there is no room for one pod more, spec.rollout.strategy: Replace ends an old pod first"
-    return ". To go back, undo the change: the old pods stay as they are"
+        return (
+            ". If there is no room for one more pod, set spec.rollout.strategy: Replace, which stops an old pod first"
+        )
+    return ". To roll back, undo the change: the old pods stay as they are"

@@ -16,7 +16,7 @@ from forebay_operator.spec import Manifest
 
 SERVER_STEPS = {
     "Importing": ("importing", "the server is importing vLLM"),
-    "Downloading": ("downloading", "the model is on its way"),
+    "Downloading": ("downloading", "the model is being downloaded"),
     "LoadingWeights": ("loading", "the weights are being loaded"),
     "Compiling": ("compiling", "kernels and graphs are being compiled"),
     "WarmingUp": ("warmingUp", "the model is answering its first request"),
@@ -95,7 +95,7 @@ def ended_run_of(pod: Manifest) -> str:
 def find_furthest(pods: Sequence[Manifest], reports: Mapping[str, Report]) -> Stage:
     """The stage of the pod that is furthest along. `reports` are by run (`run_of`)."""
     stages = [stage_of(pod, reports.get(run_of(pod))) for pod in pods]
-    nothing = Stage(0, "Scheduling", "pods are being made")
+    nothing = Stage(0, "Scheduling", "pods are being created")
     return max(stages, key=lambda stage: (stage.number, stage.progress.get("percent", 0)), default=nothing)
 
 
@@ -115,7 +115,7 @@ def stage_of(pod: Manifest, report: Report | None) -> Stage:
     if scheduled.get("status") == "True":
         return Stage(1, "PreparingPod", "the node is preparing volumes and network")
     if scheduled.get("reason") == "SchedulingGated":
-        return Stage(0, "Scheduling", "a scheduling gate holds the pod back, as a queue for GPUs does")
+        return Stage(0, "Scheduling", "a scheduling gate holds the pod, such as that of a queue for GPUs")
     return Stage(0, "Scheduling", "a node is being chosen")
 
 

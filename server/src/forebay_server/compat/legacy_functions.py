@@ -25,7 +25,7 @@ def adapt_functions(fields: JsonObject) -> JsonObject:
     functions, choice = fields.get("functions"), fields.get("function_call")
     if not functions:
         if isinstance(choice, dict):
-            raise Incompatible("function_call names a function, and functions has none.", "function_call")
+            raise Incompatible("function_call names a function, but functions has none.", "function_call")
         return rest
     if fields.get("tools"):
         raise Incompatible("Send functions or tools, not both.", "functions")

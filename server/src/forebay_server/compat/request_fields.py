@@ -145,7 +145,7 @@ def adapt_guided(fields: Fields) -> Fields:
     if rest.get("structured_outputs") is not None:
         raise Incompatible(f"Send {next(iter(guided))} or structured_outputs, not both.", "structured_outputs")
     if not constraints:
-        raise Incompatible(f"{next(iter(guided))} has an effect with guided_json only.", next(iter(guided)))
+        raise Incompatible(f"{next(iter(guided))} has an effect only with guided_json.", next(iter(guided)))
     if len(constraints) > 1:
         raise Incompatible(f"Send one of {' and '.join(constraints)}, not both.", constraints[1])
     return {**rest, "structured_outputs": {GUIDED[name]: value for name, value in guided.items()}}
@@ -198,7 +198,7 @@ def adapt_guided_messages(fields: Fields) -> Fields:
     for name in (*GUIDED, _BACKEND):
         unset = fields.get(name) in _SERVERS_CHOICE if name == _BACKEND else _is_unset(fields.get(name))
         if name != "guided_json" and not unset:
-            raise Incompatible(f"The Messages API has nothing for {name}. Use {CHAT} with structured_outputs.", name)
+            raise Incompatible(f"The Messages API does not support {name}. Use {CHAT} with structured_outputs.", name)
     schema = fields.get("guided_json")
     if _is_unset(schema):
         return rest
@@ -206,7 +206,7 @@ def adapt_guided_messages(fields: Fields) -> Fields:
         try:
             schema = json.loads(schema)
         except (ValueError, RecursionError):
-            raise Incompatible("guided_json is no JSON.", "guided_json") from None
+            raise Incompatible("guided_json is not JSON.", "guided_json") from None
     return set_output_format(rest, {"type": "json_schema", "schema": schema}, "guided_json", "output_config")
 
 

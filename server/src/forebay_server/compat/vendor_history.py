@@ -99,7 +99,7 @@ def _refuse_file(part: Any) -> None:
     kind = kind_of(part)
     source = part.get("source") if kind in ("document", "image") else None
     if kind == "container_upload" or kind_of(source) == "file":
-        raise Incompatible("There is no Files API of Anthropic's here. Send the content of the file.", "messages")
+        raise Incompatible("Anthropic's Files API is not available here. Send the content of the file.", "messages")
 
 
 def _read_document(document: Mapping[str, Any]) -> list[Any]:
@@ -115,7 +115,7 @@ def _read_document(document: Mapping[str, Any]) -> list[Any]:
             _refuse_file(part)
         return [*head, *(content if isinstance(content, list) else [_text(content)])]
     raise Incompatible(
-        "A document can be read here only where its source is text. Send the text, or the pages as images to a model "
+        "A document can be read only if its source is text. Send the text, or send the pages as images to a model "
         "that sees.",
         "messages",
     )

@@ -131,7 +131,8 @@ def adapt_anthropic_tools(fields: Fields) -> Adapted:
     forced = choice.get("name") if isinstance(choice, dict) and choice.get("type") == "tool" else None
     if forces and (forced in left_out or (left_out and not adapted)):
         name = shorten(forced if forced in left_out else left_out[0])
-        raise Incompatible(f"The tool {name} is one that Anthropic's servers run; there is none here.", "tool_choice")
+        message = f"The tool {name} runs only on Anthropic's servers, and is not available here."
+        raise Incompatible(message, "tool_choice")
     if left_out and not adapted:
         return _without_tools(fields, choice is None or kind_of(choice) in ("auto", "none")), tuple(left_out)
     return {**fields, "tools": adapted}, tuple(left_out)
@@ -183,7 +184,7 @@ def _is_absent(part: Any, kinds: Collection[str]) -> bool:
 
 
 def _no_tool(kind: str) -> Incompatible:
-    return Incompatible(f"There is no tool of the type {kind[:64]} here.", "tool_choice")
+    return Incompatible(f"The tool type {kind[:64]} is not supported here.", "tool_choice")
 
 
 def _without_tools(fields: Fields, choice_too: bool = True) -> Fields:

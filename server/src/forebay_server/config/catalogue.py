@@ -35,8 +35,8 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
         add(name, "forebay", meaning=meaning, default=settings.DEFAULTS.get(name))
     for name, meaning in variable_names.LIBRARIES.items():
         add(name, "library", meaning=meaning)
-    add(variable_names.CONFIG_FILE, "forebay", meaning="the path of a YAML file of vLLM's flags", default=None)
-    add(variable_names.EXTRA_ARGUMENTS, "forebay", meaning="arguments added to vLLM's, the last word", default=None)
+    add(variable_names.CONFIG_FILE, "forebay", meaning="path of a YAML file with vLLM's flags", default=None)
+    add(variable_names.EXTRA_ARGUMENTS, "forebay", meaning="more arguments of vLLM, which override all", default=None)
     for name in vllm_variables:
         add(name, "vllm")
     for name, instead in variable_names.REMOVED.items():

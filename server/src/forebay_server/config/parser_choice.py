@@ -59,9 +59,7 @@ def choose_parsers(
     if reasoning and reasoning not in registered("REASONING_PARSER"):
         reasoning = ""
     if reasoning:
-        notes.append(
-            f"The model may think before it answers. REASONING_PARSER={reasoning} would separate its reasoning."
-        )
+        notes.append(f"The model may reason before it answers. To separate that, set REASONING_PARSER={reasoning}.")
     return ParserChoice(chosen, tuple(notes), reasoning)
 
 

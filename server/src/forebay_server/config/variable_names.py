@@ -64,8 +64,8 @@ RESERVED = {
     "API_KEY": "Keys come from the endpoint's Secret, see spec.auth.",
     "UDS": "The server listens on its port only.",
     "HEADLESS": "The server always serves HTTP.",
-    "PORT_HEALTH": "Kubernetes asks for the server's health on its port 8001.",
-    "VLLM_PORT": "The server listens on its port 8000. To vLLM it would be the port of its own processes.",
+    "PORT_HEALTH": "Kubernetes checks the server's health on its port 8001.",
+    "VLLM_PORT": "The server listens on its port 8000. For vLLM this is the port of its own processes.",
 }
 """Common names, which never set a flag of vLLM -> what to do instead; "" if nobody would miss the flag.
 
@@ -83,7 +83,7 @@ REFUSED_FLAGS = {
     "GRPC": "the server has to serve HTTP",
     "GRPC_PORT": "a second way in would have no key check",
     "API_KEY": "keys come from the endpoint's Secret and are checked before vLLM",
-    "API_SERVER_COUNT": "with more than one API server running streams are lost when the pod leaves",
+    "API_SERVER_COUNT": "with several API servers, running streams are lost when the pod shuts down",
     "ROOT_PATH": "the paths /v1 and /v2/<endpoint>/openai/v1 are fixed",
     "SSL_KEYFILE": "TLS ends before the pod",
     "SSL_CERTFILE": "TLS ends before the pod",

@@ -180,7 +180,7 @@ def refuse_misplaced(content: Mapping[str, Any], place: str, more: set[str], *, 
         if value in NOTHING:
             continue
         if name in more or name in OPTIONS:
-            raise JobError(f"input.{name} has no effect where it stands: it belongs in {_place(name, place, raw)}.")
+            raise JobError(f"input.{name} has no effect here: it belongs in {_place(name, place, raw)}.")
         if name not in INPUT_NAMES and name not in OWN_NAMES:
             unknown.append(name)
     for name in islice(unknown, MAX_COMPARED):
@@ -248,7 +248,7 @@ def sampling_fields(parameters: Mapping[str, Any], path: str, *, raw: bool) -> d
             fields[RENAMED.get(name, name)] = value
     best_of = parameters.get("best_of")
     if best_of not in (None, 1, parameters.get("n", 1)):
-        raise JobError(f"sampling_params: best_of={best_of} cannot be had: vLLM has removed it.")
+        raise JobError(f"sampling_params: best_of={best_of} is not possible: vLLM has removed it.")
     return fields
 
 
@@ -266,7 +266,7 @@ def _check_renamed(name: str, parameters: Mapping[str, Any]) -> None:
 
 def _misplaced(name: str) -> str:
     if name in NATIVE:
-        return f"sampling_params.{name} has no effect where it stands: it belongs in input.{name}."
+        return f"sampling_params.{name} has no effect here: it belongs in input.{name}."
     return f"sampling_params.{name} has no effect: this output has no place for it. Use openai_input."
 
 

@@ -96,7 +96,7 @@ class RunSync:
 
 def too_many(limit: int) -> ApiError:
     """The answer to a job beyond MAX_CONCURRENCY."""
-    message = f"{limit} jobs are running, as many as this server takes (MAX_CONCURRENCY). Try again."
+    message = f"{limit} jobs are running, which is this server's limit (MAX_CONCURRENCY). Try again."
     return ApiError(429, message, headers=(("retry-after", "1"),))
 
 

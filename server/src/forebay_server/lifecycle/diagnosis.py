@@ -77,7 +77,7 @@ RULES = (
     Rule(
         "HubFailed",
         "The hub answered with an error: {error}",
-        "Nothing: the pod tries again. If it stays so, look at the hub's status page, or at HF_ENDPOINT.",
+        "The pod tries again automatically. If this lasts, check the hub's status page and HF_ENDPOINT.",
         exception="HfHubHTTPError",
         pattern=r"(?P<error>[^\n]+)",
         exit_status=EXIT_FAILURE,
@@ -93,26 +93,26 @@ RULES = (
     Rule(
         "DiskFull",
         "A volume of the pod is full.",
-        "Give the endpoint a larger cache volume, or remove models that are no longer used from it.",
+        "Give the endpoint a larger cache volume, or delete unused models from it.",
         pattern=r"No space left on device|Disk quota exceeded",
     ),
     Rule(
         "MissingLibrary",
         "{architecture}, the architecture of {model}, needs the library {library}, which the server image lacks.",
-        "Set spec.image to an image that has {library}: the server image with one more pip install.",
+        "Set spec.image to an image that has {library}: build it from the server image with pip install.",
         pattern=r"architectures? \[?'?(?P<architecture>[\w.]+)'?.*?failed to be inspected.*?"
         r"(?:No module named '|requires the |[Pp]lease install )(?P<library>[\w\[\]-]+)",
     ),
     Rule(
         "BrokenArchitecture",
-        "vLLM has the architecture {architecture} of {model}, and could not import it in this server image.",
-        "Read why in the container's log; set spec.image to an image in which it can be imported.",
+        "vLLM supports the architecture {architecture} of {model}, but could not import it in this server image.",
+        "See the container's log for the cause. Set spec.image to an image that can import it.",
         pattern=r"architectures? \[?'?(?P<architecture>[\w.]+)'?.*?failed to be inspected",
     ),
     Rule(
         "UnsupportedArchitecture",
         "This vLLM does not know the architecture {architecture} of {model}.",
-        "Use a model that vLLM supports, or a server image (spec.image) with a vLLM that knows this one.",
+        "Use a model that vLLM supports, or a server image (spec.image) with a vLLM version that does.",
         pattern=r"Model architectures? \[?'?(?P<architecture>[\w.]+)'?.*?"
         r"(?:are not supported for now|is not supported|was supported)",
     ),
@@ -125,7 +125,7 @@ RULES = (
     Rule(
         "UnknownQuantization",
         "vLLM does not know the quantization {method!r}.",
-        "Set QUANTIZATION to one of {known}, or remove it: the model's own is found by itself.",
+        "Set QUANTIZATION to one of {known}, or remove it: vLLM detects the model's own quantization.",
         pattern=r"Unknown quantization method: (?P<method>[\w.-]+)\. Must be one of \[(?P<known>[^\]]*)\]",
     ),
     Rule(
@@ -171,14 +171,14 @@ RULES = (
     ),
     Rule(
         "MaxModelLenTooLarge",
-        "MAX_MODEL_LEN={asked} is more than {model} was made for: {fits}.",
+        "MAX_MODEL_LEN={asked} is more than {model} supports, which is {fits}.",
         "Set MAX_MODEL_LEN={fits} or less, the largest that the model's config allows, or remove it.",
         pattern=r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len "
         r"\(\w+=(?P<fits>\d+)",
     ),
     Rule(
         "GPUMemoryTaken",
-        "{free} GiB of the GPU's {total} GiB are free, and vLLM was to take {wanted} GiB: something else runs on it.",
+        "Only {free} GiB of the GPU's {total} GiB are free, and vLLM needs {wanted} GiB. Something else uses the GPU.",
         "Give the pod a GPU of its own, or set GPU_MEMORY_UTILIZATION to less than {free}/{total}.",
         pattern=r"Free memory on device \S+ \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than "
         r"desired GPU memory utilization \([\d.]+, (?P<wanted>[\d.]+) GiB\)",
@@ -200,8 +200,8 @@ RULES = (
     ),
     Rule(
         "OutOfMemoryWarmUp",
-        "The GPU's memory ran out when {requests} requests at once were tried.",
-        "Lower MAX_NUM_SEQS, or GPU_MEMORY_UTILIZATION so that more is left beside the KV cache.",
+        "The GPU ran out of memory when vLLM tried {requests} requests at once.",
+        "Lower MAX_NUM_SEQS, or lower GPU_MEMORY_UTILIZATION to leave more memory besides the KV cache.",
         pattern=r"CUDA out of memory occurred when warming up \w+ .*?with (?P<requests>\d+) dummy requests",
     ),
     Rule(
@@ -219,14 +219,14 @@ RULES = (
     ),
     Rule(
         "TooFewGPUs",
-        "{asked} GPUs are asked for by the parallel sizes, and the pod has {found}.",
+        "The parallel sizes need {asked} GPUs, and the pod has {found}.",
         "Set spec.gpu.count to {asked}, or lower TENSOR_PARALLEL_SIZE or PIPELINE_PARALLEL_SIZE.",
         pattern=r"World size \((?P<asked>\d+)\) is larger than the number of available GPUs \((?P<found>\d+)\)",
     ),
     Rule(
         "NoGPU",
         "vLLM sees no GPU in this pod.",
-        "Set spec.gpu.count, see that the node has the NVIDIA device plugin, or use a server image for CPUs.",
+        "Set spec.gpu.count, check that the node has the NVIDIA device plugin, or use a server image for CPUs.",
         pattern=r"Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver on your system"
         r"|no CUDA-capable device is detected",
     ),
@@ -266,40 +266,40 @@ RULES = (
     Rule(
         "NoWeights",
         "There are no weights in {model}.",
-        "Correct spec.model: a repository or folder with *.safetensors files; LOAD_FORMAT where it is another format.",
+        "Set spec.model to a repository or folder with *.safetensors files, or set LOAD_FORMAT for another format.",
         pattern=r"Cannot find any model weights with",
     ),
     Rule(
         "InvalidModel",
-        "{model} is no model: there is no repository and no folder of that name with a config.json.",
+        "{model} is not a model: no repository or folder of that name has a config.json.",
         "Correct spec.model.",
         pattern=r"Invalid repository ID or local directory specified|Repo id must be in the form"
         r"|is not a local folder and is not a valid model identifier",
     ),
     Rule(
         "InvalidConfiguration",
-        "vLLM does not take the configuration ({kind}): {why}",
-        "Change what is named there: the variable of a setting is its name in capitals (max_num_seqs: MAX_NUM_SEQS).",
+        "vLLM rejects the configuration ({kind}): {why}",
+        "Change the named setting. Its variable is its name in capitals (max_num_seqs: MAX_NUM_SEQS).",
         exception="ValidationError",
         pattern=r"\d+ validation errors? for (?P<kind>\w+)\s+(?:Value error, )?(?P<why>.+?)\s*\[type=",
     ),
     Rule(
         "MissingLibrary",
         "{model} needs {library}, which the server image lacks.",
-        "Set spec.image to an image that has it: the server image with one more pip install.",
+        "Set spec.image to an image that has it: build it from the server image with pip install.",
         pattern=r"packages that were not found in your environment: (?P<library>[\w, -]+)",
     ),
     Rule(
         "MissingLibrary",
         "{model} needs the library {library}, which the server image lacks.",
-        "Set spec.image to an image that has {library}: the server image with one more pip install.",
+        "Set spec.image to an image that has {library}: build it from the server image with pip install.",
         exception="ModuleNotFoundError",
         pattern=r"No module named '(?P<library>\w+)",
     ),
     Rule(
         "OutOfHostMemory",
-        "The engine was killed while it started, most likely for the pod's memory limit.",
-        "Raise the memory limit in spec.resources: loading needs about the largest file of weights beside the rest.",
+        "The engine was killed while it started, most likely at the pod's memory limit.",
+        "Raise the memory limit in spec.resources: loading needs about the size of the largest weight file more.",
         pattern=r"Failed core proc\(s\): \{[^}]*: -9[,}]|WorkerProc.*exit ?code:? -9",
         exit_status=EXIT_FAILURE,
     ),

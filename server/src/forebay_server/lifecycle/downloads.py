@@ -218,7 +218,7 @@ def fetch(repository: Repository, files: Sequence[RemoteFile], download: Downloa
             folder = _get(repository, files)
             corrupt = _check(repository, files, unchecked)
             if corrupt:
-                log.warning("Fetched again, since what came is not what the hub has: %s", ", ".join(corrupt))
+                log.warning("Downloaded again, because the content differs from the hub's: %s", ", ".join(corrupt))
                 _get(repository, files)
                 corrupt = _check(repository, files, unchecked)
         except OSError as error:
@@ -229,7 +229,7 @@ def fetch(repository: Repository, files: Sequence[RemoteFile], download: Downloa
         raise StartError(
             Failure(
                 "CorruptDownload",
-                f"{', '.join(corrupt)} of {repository.name} arrived twice with a content that is not the hub's.",
+                f"{', '.join(corrupt)} of {repository.name} arrived twice with content that differs from the hub's.",
                 "Look for a proxy or a mirror (HF_ENDPOINT) that changes files, or a volume that loses data.",
                 EXIT_FAILURE,
             )
@@ -296,7 +296,7 @@ def _check_space(repository: Repository, missing: Iterable[RemoteFile]) -> None:
     free = shutil.disk_usage(repository.hub_cache).free
     if needed > free:
         raise StartError(
-            _disk_full(f"{_size_text(needed)} are still to come, and {_size_text(free)} are free", repository)
+            _disk_full(f"{_size_text(needed)} are still missing, and {_size_text(free)} are free", repository)
         )
 
 
@@ -304,7 +304,7 @@ def _disk_full(what: str, repository: Repository) -> Failure:
     return Failure(
         "DiskFull",
         f"The files of {repository.name} do not fit on the cache volume: {what} in {repository.hub_cache}.",
-        "Give the endpoint a larger cache volume, or remove models that are no longer used from it.",
+        "Give the endpoint a larger cache volume, or delete unused models from it.",
     )
 
 
@@ -315,8 +315,8 @@ def disk_full(error: OSError, folder: Path) -> Failure | None:
     free = shutil.disk_usage(folder).free
     return Failure(
         "DiskFull",
-        f"The cache volume became full while the model came: {_size_text(free)} are free in {folder}.",
-        "Give the endpoint a larger cache volume, or remove models that are no longer used from it.",
+        f"The cache volume became full during the download: {_size_text(free)} are free in {folder}.",
+        "Give the endpoint a larger cache volume, or delete unused models from it.",
     )
 
 

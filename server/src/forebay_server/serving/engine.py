@@ -198,5 +198,5 @@ def _not_started_with(setting: str, ability: str) -> EngineRefused:
 
 
 def _failed(error: Exception) -> EngineRefused:
-    log.error("The engine did not do it", exc_info=error)
+    log.error("The engine failed to do this", exc_info=error)
     return EngineRefused(ApiError(500, f"{type(error).__name__}: {error}", "operation_failed"))

@@ -29,12 +29,12 @@ _CHALLENGE = (("www-authenticate", "Bearer"),)
 OFF = ApiError(403, "Engine control is off: no token was mounted for it (FOREBAY_CONTROL_DIR).", "control_off")
 NO_TOKEN = ApiError(
     401,
-    "Send the token for engine control as 'Authorization: Bearer TOKEN'. No API key is one.",
+    "Send the token for engine control as 'Authorization: Bearer TOKEN'. An API key is not accepted.",
     "invalid_control_token",
     headers=_CHALLENGE,
 )
-NO_ENGINE = ApiError(503, "No engine runs here now: the server starts or shuts down.", "service_unavailable")
-UNFINISHED = ApiError(504, f"It was not done after {CONTROL_TIMEOUT:g} s, and goes on.", "timeout")
+NO_ENGINE = ApiError(503, "No engine is running: the server is starting or shutting down.", "service_unavailable")
+UNFINISHED = ApiError(504, f"The engine was not done after {CONTROL_TIMEOUT:g} s, and goes on.", "timeout")
 TOO_LARGE = ApiError(413, f"The body is larger than {BODY_BYTES} bytes.", "request_too_large")
 
 
@@ -105,7 +105,7 @@ def _fields(body: bytes) -> ControlFields:
     try:
         content = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise EngineRefused(ApiError(400, f"The body is no JSON: {error}.")) from error
+        raise EngineRefused(ApiError(400, f"The body is not JSON: {error}.")) from error
     if not isinstance(content, dict):
         raise EngineRefused(ApiError(400, "The body must be a JSON object."))
     return content
@@ -128,7 +128,7 @@ def _sleep(query: Query, fields: ControlFields) -> EngineOperation:
 def _wake_up(query: Query, fields: ControlFields) -> EngineOperation:
     tags = query.get("tags", [])
     if wrong := [tag for tag in tags if tag not in ("weights", "kv_cache")]:
-        raise EngineRefused(ApiError(400, f"tags has {wrong[0]!r}; there are weights and kv_cache.", None, "tags"))
+        raise EngineRefused(ApiError(400, f"tags has {wrong[0]!r}; the tags are weights and kv_cache.", None, "tags"))
     return lambda engine: engine.wake_up(tags)
 
 

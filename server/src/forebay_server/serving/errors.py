@@ -69,11 +69,11 @@ MEDIA_NOT_FETCHED = ApiError(
 )
 
 SUFFIX_NOT_SUPPORTED = (
-    "This model cannot fill in before a suffix: its tokenizer has none of the known tokens for it. Send the prompt "
+    "This model cannot use a suffix: its tokenizer has none of the known tokens for filling in. Send the prompt "
     "without suffix."
 )
 RESPONSES_NOT_STORED = (
-    "Responses are stored, in one pod's memory, only where VLLM_ENABLE_RESPONSES_API_STORE=1 is in spec.env: "
+    "Responses are stored only if VLLM_ENABLE_RESPONSES_API_STORE=1 is in spec.env, in one pod's memory: "
     "send the whole conversation as input."
 )
 

@@ -43,7 +43,7 @@ def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
     context = error.get("ctx") or {}
     kind, why = error.get("type"), context.get("error")
     if kind == "json_invalid":
-        return ApiError(400, _shorten(f"The request's body is no JSON: {why}."), "invalid_json")
+        return ApiError(400, _shorten(f"The request's body is not JSON: {why}."), "invalid_json")
     if kind == "missing":
         return ApiError(400, f"{place or 'The body'} is missing.", "missing_required_parameter", place or None)
     if isinstance(why, Exception):

@@ -137,9 +137,9 @@ def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_nam
     size = f"GPUs of {needed['gib']} GiB or more" if needed else f"GPUs of more than {tried:.0f} GiB"
     if fitting:
         summary = summarize(fitting, gpu.resource)
-        advice = f"Nodes of this cluster that have {size}: {summary}; pick them with spec.gpu.product"
+        advice = f"Nodes of this cluster that have {size}: {summary}; select them with spec.gpu.product"
     else:
-        advice = f"No node of this cluster has {size} in that number"
+        advice = f"No node of this cluster has enough {size}"
     return replace(diagnosis, remedy=f"{diagnosis.remedy.rstrip('. ')}. {advice}")
 
 

@@ -52,206 +52,210 @@ class Reason:
 
 INVALID_SPEC = Reason(
     "InvalidSpec",
-    "The endpoint asks for what cannot work, and the CRD that is installed did not refuse it.",
-    "Correct the fields named",
+    "The spec asks for something that cannot work, and the installed CRD did not reject it.",
+    "Correct the named fields",
     stalled=True,
 )
 NOT_OWNED = Reason(
     "NotOwned",
-    "An object that has the name of one of the endpoint's belongs to somebody else. It is never touched.",
-    "Delete or rename it, or give the endpoint another name",
+    "An object with a name that the endpoint needs belongs to something else. Forebay never changes it.",
+    "Delete or rename that object, or rename the endpoint",
     stalled=True,
 )
 WAITING_FOR_DELETION = Reason(
     "WaitingForDeletion",
     "An endpoint of the same name was deleted, and its objects are still being removed.",
-    "Wait; if it stays so, see what finalizers the object has",
+    "Wait. If this lasts, check the finalizers of the object",
 )
 DELETED = Reason("Deleted", "The endpoint is being deleted.", "")
 NO_SERVER_IMAGE = Reason(
     "NoServerImage",
-    "Neither the endpoint nor the operator names an image of the server.",
-    "Set {value} of the chart, or spec.image",
+    "Neither the endpoint nor the chart sets an image of the server.",
+    "Set {value} in the chart, or spec.image",
     stalled=True,
 )
 IMAGE_VOLUME_UNSUPPORTED = Reason(
     "ImageVolumeUnsupported",
-    "An oci:// model on a Kubernetes that does not mount images as volumes.",
-    "Give a Hugging Face id in spec.model, or upgrade the cluster",
+    "The model is an oci:// image, and this version of Kubernetes cannot mount images as volumes.",
+    "Use a Hugging Face ID in spec.model, or upgrade the cluster",
     stalled=True,
 )
 NO_GATEWAY = Reason(
     "NoGateway",
-    "The endpoint is at zero and no gateway is ready, so requests fail and nothing starts a server.",
-    "Install the gateway (gateway.enabled of the chart) or see why its pods are not ready, or scale to 1",
+    "The endpoint is at zero and no gateway is ready. Requests fail, and nothing starts a server.",
+    "Install the gateway (gateway.enabled of the chart), check why its pods are not ready, or scale to 1",
 )
 NO_PORT_LEFT = Reason(
     "NoPortLeft",
-    "All ports of the gateways are given to other endpoints.",
+    "All ports of the gateways are assigned to other endpoints.",
     "Delete endpoints, or install Forebay a second time for some of the namespaces (watchNamespaces)",
 )
 REFUSED_BY_POLICY = Reason(
     "Refused",
-    "The API server did not take an object of the endpoint: it is not valid.",
-    "Change what it names in the endpoint",
+    "The API server rejected an object of the endpoint as invalid.",
+    "Change the named field of the endpoint",
     stalled=True,
 )
 FORBIDDEN = Reason(
     "Forbidden",
-    "The API server did not let the operator make an object of the endpoint.",
-    "Change the policy that refuses it, or wait if the namespace is being deleted",
+    "The API server did not allow the operator to create an object of the endpoint.",
+    "Change the policy that rejects it, or wait if the namespace is being deleted",
 )
 QUOTA_EXCEEDED = Reason(
     "QuotaExceeded",
     "A ResourceQuota of the namespace has no room for another pod or object.",
-    "Raise the quota, remove something, or ask for less in spec.gpu, spec.resources or spec.replicas",
+    "Raise the quota, delete something, or lower spec.gpu, spec.resources or spec.replicas",
 )
 ADMISSION_REFUSED = Reason(
     "AdmissionRefused",
-    "An admission webhook or policy, Pod Security included, refuses the pods.",
-    "Change what it names in the endpoint, or the policy of the namespace",
+    "An admission webhook or policy, such as Pod Security, rejects the pods.",
+    "Change the named field of the endpoint, or the policy of the namespace",
 )
 WEBHOOK_FAILED = Reason(
     "WebhookFailed",
-    "An admission webhook of the cluster, which is asked about every pod, does not answer.",
-    "Mend the service that it names, or its configuration; pods are made by themselves then",
+    "An admission webhook that Kubernetes calls for every pod does not answer.",
+    "Fix the named service or the webhook's configuration. The pods are then created automatically",
 )
 SERVICE_ACCOUNT_MISSING = Reason(
-    "ServiceAccountMissing", "The service account that the pods are to run as does not exist.", "Create it"
+    "ServiceAccountMissing",
+    "The service account of the pods does not exist.",
+    "Create it",
 )
 PODS_REFUSED = Reason(
     "PodsRefused",
-    "Kubernetes makes no pods, for another reason than those above.",
-    "Change what it names",
+    "Kubernetes creates no pods, for a reason that this table does not have.",
+    "Fix the named cause",
 )
 UNSCHEDULABLE = Reason(
     "Unschedulable",
-    "No node takes the pod; the message has the scheduler's words. It goes on by itself once a node does.",
-    "Free or add such a node, or ask for less in spec.gpu and spec.resources",
+    "No node accepts the pod. The message quotes the scheduler.",
+    "Free or add a suitable node, or lower spec.gpu and spec.resources. The pod then starts automatically",
 )
 NO_SUCH_GPU = Reason(
     "NoSuchGPU",
-    "No node of the cluster has the GPUs that one replica asks for, even if all were free. Told only where the "
-    "operator may list nodes, else it is Unschedulable.",
-    "Add such a node, or ask in spec.gpu for what a node has",
+    "No node of the cluster has the GPUs that one replica needs, even if all were free.",
+    "Add such a node, or request GPUs in spec.gpu that a node has",
 )
 GPUS_TAKEN = Reason(
     "GPUsTaken",
-    "Nodes have the GPUs that one replica asks for, and others use them. Told only where the operator may list nodes, "
-    "else it is Unschedulable.",
-    "Free GPUs or add a node; the pod starts by itself then",
+    "Nodes have the GPUs that one replica needs, but other pods use them.",
+    "Free GPUs or add a node. The pod then starts automatically",
 )
-PVC_MISSING = Reason("PVCMissing", "A PersistentVolumeClaim that the pod mounts does not exist.", "Create it")
+PVC_MISSING = Reason(
+    "PVCMissing",
+    "A PersistentVolumeClaim that the pod mounts does not exist.",
+    "Create it",
+)
 PVC_UNBOUND = Reason(
     "PVCUnbound",
     "A PersistentVolumeClaim that the pod mounts has no volume.",
-    "See kubectl describe pvc: it needs a storage class that exists and makes volumes, or a volume that matches",
+    "See kubectl describe pvc. The claim needs a storage class that exists and creates volumes, or a matching volume",
 )
 VOLUME_ELSEWHERE = Reason(
     "VolumeElsewhere",
-    "The volume of a claim can be mounted only on nodes that do not take the pod, as those of another zone.",
+    "The volume of a claim can be mounted only on nodes that do not accept the pod, such as nodes of another zone.",
     "Free or add a node there, or use another claim",
 )
 IMAGE_NOT_FOUND = Reason(
     "ImageNotFound",
-    "The registry (or, with the pull policy Never, the node) does not have the image.",
-    "Correct the image in spec.image or spec.model, or push it; the node tries again by itself",
+    "The registry does not have the image. With the pull policy Never, the node does not have it.",
+    "Correct the image in spec.image or spec.model, or push it. The node retries automatically",
 )
 IMAGE_PULL_DENIED = Reason(
     "ImagePullDenied",
-    "The registry does not let the node have the image. Many answer so for an image that does not exist.",
-    "Correct its name, or give a Secret with access to the registry in spec.pod.imagePullSecrets",
+    "The registry denies the node the image. Many registries also do so for an image that does not exist.",
+    "Correct the image name, or add a Secret with access to the registry to spec.pod.imagePullSecrets",
 )
 REGISTRY_UNREACHABLE = Reason(
     "RegistryUnreachable",
-    "The node gets no answer from the registry, or is sent away for asking too often.",
-    "See that the nodes reach the registry; the node tries again by itself",
+    "The registry does not answer the node, or rejects it for too many requests.",
+    "Check that the nodes can reach the registry. The node retries automatically",
 )
 INVALID_IMAGE_NAME = Reason(
-    "InvalidImageName", "What stands for an image is not a reference to one.", "Correct spec.image", stalled=True
+    "InvalidImageName",
+    "The name of an image is not a valid image reference.",
+    "Correct spec.image",
+    stalled=True,
 )
 IMAGE_PULL_FAILED = Reason(
     "ImagePullFailed",
-    "The image cannot be pulled, for another reason than those above.",
+    "The image cannot be pulled, for a reason that this table does not have.",
     "Check the image in spec.image or spec.model, and that the nodes may pull it",
 )
 SECRET_MISSING = Reason(
     "SecretMissing",
     "A Secret that spec.auth, spec.env, spec.envFrom or spec.pod.volumes names does not exist.",
-    "Create it in the endpoint's namespace; the endpoint goes on by itself",
+    "Create it in the endpoint's namespace. The endpoint then continues automatically",
 )
 CONFIG_MAP_MISSING = Reason(
     "ConfigMapMissing",
     "A ConfigMap that spec.env, spec.envFrom or spec.pod.volumes names does not exist.",
-    "Create it in the endpoint's namespace; the endpoint goes on by itself",
+    "Create it in the endpoint's namespace. The endpoint then continues automatically",
 )
 ENTRY_MISSING = Reason(
     "EntryMissing",
-    "A Secret or ConfigMap has no such key as spec.env or spec.pod.volumes names.",
-    "Add the key to it, or correct the name in the endpoint",
+    "A Secret or ConfigMap lacks a key that spec.env or spec.pod.volumes names.",
+    "Add the key, or correct its name in the endpoint",
 )
 REFERENCE_MISSING = Reason(
     "ReferenceMissing",
-    "The container cannot be configured, for another reason than those above.",
+    "The container cannot be configured, for a reason that this table does not have.",
     "Create or correct what spec.env or spec.envFrom refers to",
 )
 CONTAINER_REFUSED = Reason(
     "ContainerRefused",
-    "The node cannot make the container, for a reason that its runtime gives.",
+    "The node cannot create the container. The message quotes its container runtime.",
     "Check spec.image, and the node's container runtime",
 )
 VOLUME_IN_USE = Reason(
     "VolumeInUse",
-    "The volume of a claim is attached to another node, and can be attached to one only.",
-    "Wait until the pod there has gone. To change an endpoint with such a claim, set spec.rollout.strategy: Replace; "
-    "for more replicas use a claim with access mode ReadWriteMany",
+    "The volume of a claim is attached to another node, and can be attached to only one.",
+    "Wait until the pod there is gone. To update an endpoint with such a claim, set spec.rollout.strategy: Replace. "
+    "For more replicas, use a claim with access mode ReadWriteMany",
 )
 VOLUME_FAILED = Reason(
     "VolumeFailed",
-    "The node cannot attach or mount a volume of the pod, for another reason than those above.",
-    "See what it names; the node tries again by itself",
+    "The node cannot attach or mount a volume of the pod, for a reason that this table does not have.",
+    "Fix the named cause. The node retries automatically",
 )
 SANDBOX_FAILED = Reason(
     "SandboxFailed",
-    "The node cannot make the pod's network or its sandbox, as when it does not have the runtime of "
-    "spec.pod.runtimeClassName.",
-    "Correct spec.pod.runtimeClassName if it names that, else look at the node; it tries again by itself",
+    "The node cannot create the pod's network or sandbox, for example if it lacks the pod's RuntimeClass.",
+    "Correct spec.pod.runtimeClassName if it is named here, otherwise check the node. The node retries automatically",
 )
 EVICTED = Reason(
     "Evicted",
-    "The node ran short of memory, disk or process ids and removed the pod.",
-    "Give the pod what it uses in spec.resources.requests (memory, ephemeral-storage), or a larger node",
+    "The node ran out of memory, disk or process IDs and evicted the pod.",
+    "Set what the pod uses in spec.resources.requests (memory, ephemeral-storage), or use a larger node",
 )
 NODE_REFUSED = Reason(
     "NodeRefused",
-    "The scheduler chose a node and the node did not take the pod: its device plugin or its own count of what is free "
-    "said no.",
-    "Nothing, if a new pod follows; else look at the node and its device plugin",
+    "The scheduler chose a node, but its kubelet or device plugin rejected the pod.",
+    "If no new pod follows, check the node and its device plugin",
 )
 ENDED_BY_NODE = Reason(
     "EndedByNode",
-    "The node or the control plane ended the pod: a shutdown, a lost node, a preemption.",
-    "Nothing, if a new pod follows; else look at the node",
+    "The node or the control plane ended the pod: a shutdown, a lost node or a preemption.",
+    "If no new pod follows, check the node",
 )
 OUT_OF_MEMORY = Reason(
     "OutOfMemory",
-    "The kernel killed the server for its memory limit (of the host's memory, not the GPU's).",
+    "The kernel killed the server at its memory limit. This is memory of the host, not of the GPU.",
     "Raise spec.resources.limits.memory",
 )
 STARTUP_TIMEOUT = Reason(
     "StartupTimeout",
-    "The model did not answer in the time that a start may take, so the pod was started again. The message names the "
-    "step that it hung in.",
-    "If it only needs longer, raise spec.rollout.startupTimeout",
+    "The model did not answer in time, so the container was restarted. The message names the step that it had reached.",
+    "If the start only needs more time, raise spec.rollout.startupTimeout",
 )
 STUCK = Reason(
     "Stuck",
-    "The pod has come no further for as long as a start may take, and nothing else explains it.",
+    "The pod made no progress for as long as a start may take, for no other known reason.",
     "See kubectl describe pod {pod}",
 )
 SERVER_FAILED = Reason(
     "ServerFailed",
-    "The server ended, again and again, and left no diagnosis of its own. The message has its last words.",
+    "The server ended repeatedly and left no diagnosis. The message quotes its last output.",
     "See kubectl logs --previous {pod}",
 )
 

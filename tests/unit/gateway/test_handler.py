@@ -1,14 +1,14 @@
 """What a request is answered by its head, how long it waits for a pod, and what its client is told meanwhile."""
 
 import asyncio
-import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from forebay_gateway.activator import pending_requests
 from forebay_gateway.endpoints.endpoint import read_endpoint
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.fairness.budgets import Budgets
@@ -24,6 +24,8 @@ from tests.unit.gateway.pending import made as known_keys
 
 HOLD_SECONDS = 0.5
 
+LIMITS = {"hold_seconds": HOLD_SECONDS, "patience_seconds": 0.2, "heartbeat_seconds": 0.1}
+
 
 class Client:
     """A connection that notes what it is told."""
@@ -38,24 +40,28 @@ class Client:
 async def hold(
     body: bytes, monkeypatch: pytest.MonkeyPatch, *headers: tuple[bytes, bytes], early: float = 0.0
 ) -> tuple[Client, Refused]:
-    """Hold a request until its deadline, on a loop whose timers end so many seconds early."""
-    real = asyncio.wait
+    """Hold a request until its deadline, in a time of its own whose timers end `early` seconds before they should."""
+    now = began = 1000.0
 
-    async def wait(tasks: Iterable[Any], **options: Any) -> Any:
-        return await real(tasks, **{**options, "timeout": max(0.001, options["timeout"] - early)})
+    async def wait(tasks: Collection[Any], **options: float) -> Any:
+        nonlocal now
+        now += max(0.001, options["timeout"] - early)
+        await asyncio.sleep(0)
+        return set(), tasks
 
+    monkeypatch.setattr(pending_requests, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(asyncio, "wait", wait)
-    cluster = Cluster(hold_seconds=HOLD_SECONDS, patience_seconds=0.2, heartbeat_seconds=0.1)
+    cluster = Cluster(**LIMITS)
     handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, Budgets(Limits()))
     head = Head("POST", b"/v1/chat/completions", "1.1", list(headers))
     path = read_path(head.method, head.target, shared=False)
     assert path
     client = Client()
     admission = Admission(head, path, KEY, "id")
-    request = _Request(cast(ClientConnection, client), admission, KEY, body, None, time.monotonic())
+    request = _Request(cast(ClientConnection, client), admission, KEY, body, None, began)
     with pytest.raises(Refused) as raised:
         await handler._hold(request)
-    assert time.monotonic() >= request.began + HOLD_SECONDS
+    assert began + HOLD_SECONDS <= now < began + HOLD_SECONDS + 0.002
     return client, raised.value
 
 
@@ -71,7 +77,7 @@ async def test_a_stream_is_told_of_the_wait_once_its_patience_is_over(
 ) -> None:
     client, refused = await hold(b'{"model": "m", "stream": true}', monkeypatch, early=early)
     assert refused.error.status == 503
-    assert 1 <= len(client.comments) <= 3
+    assert len(client.comments) == 3
 
 
 async def test_a_client_may_ask_for_no_comments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
-"""The gate around vLLM's app, on an app that answers with what reached it."""
+"""The auth middleware, before an app that answers with the request that it got."""
 
 import asyncio
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -10,17 +12,20 @@ from forebay_server.asgi import App, Message, Receive, Scope, Send
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving.auth_middleware import AuthMiddleware
+from forebay_server.serving.key_ring import KeyRing
 from forebay_server.serving.limits import BodyLimits
 
 KEY = "a-valid-key-0123456789"
 
 
-class OneKey:
-    def accepts(self, key: str) -> bool:
-        return key == KEY
+def one_key() -> KeyRing:
+    """A ring with KEY. Its file is gone afterwards, so the ring must not look for changes during a test."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "key").write_text(KEY)
+        return KeyRing(Path(folder), clock=lambda: 0.0)
 
 
-ONE_KEY = OneKey()
+ONE_KEY = one_key()
 
 
 class Recorder:
@@ -53,7 +58,7 @@ class Reply:
 
 async def call(
     path: str, *, method: str = "GET", authorization: str | None = f"Bearer {KEY}", state: ServerState | None = None,
-    keys: OneKey | None = ONE_KEY, raw_path: str = "", headers: list[tuple[bytes, bytes]] | None = None,
+    keys: KeyRing | None = ONE_KEY, raw_path: str = "", headers: list[tuple[bytes, bytes]] | None = None,
     body: list[bytes] | None = None, limits: BodyLimits | None = None,
 ) -> Reply:  # fmt: skip
     headers = headers or []
@@ -207,7 +212,7 @@ async def test_a_websocket_without_a_key_is_closed() -> None:
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/v1/realtime", "headers": [], "raw_path": b"/v1/realtime"}
-    await AuthMiddleware(echo, ServerState(), OneKey(), Recorder())(scope, no_message, send)
+    await AuthMiddleware(echo, ServerState(), ONE_KEY, Recorder())(scope, no_message, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 

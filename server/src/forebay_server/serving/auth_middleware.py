@@ -19,7 +19,7 @@ from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving import errors, response_headers, routes
 from forebay_server.serving.cors import answer_with_cors
 from forebay_server.serving.errors import refusal
-from forebay_server.serving.key_check import KeyCheck
+from forebay_server.serving.key_ring import KeyRing
 from forebay_server.serving.limits import (
     BODILESS,
     BodyLimits,
@@ -50,7 +50,7 @@ class AuthMiddleware:
         self,
         app: App,
         state: ServerState,
-        keys: KeyCheck | None,
+        keys: KeyRing | None,
         lifecycle: Lifecycle,
         limits: BodyLimits | None = None,
     ) -> None:

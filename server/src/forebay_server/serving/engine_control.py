@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from forebay_protocol.errors import ApiError
 from forebay_server.serving.engine import MODES, ControlAnswer, Engine, EngineRefused
-from forebay_server.serving.key_check import KeyCheck
+from forebay_server.serving.key_ring import KeyRing
 
 MAX_SLEEP_DELAY = 300
 """The most seconds that a client may set for `after`."""
@@ -55,7 +55,7 @@ class ControlRequest:
 class Control:
     """Runs operations for clients with a token. If `tokens` is None, control is off."""
 
-    def __init__(self, tokens: KeyCheck | None) -> None:
+    def __init__(self, tokens: KeyRing | None) -> None:
         self._tokens = tokens
         self._engine: Callable[[], Engine | None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None

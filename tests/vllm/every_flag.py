@@ -14,7 +14,7 @@ from typing import Any
 
 from forebay_server import launch, vllm_compat
 from forebay_server.config import settings, variable_names
-from forebay_server.config.env_resolver import Resolution, option_arguments, resolve, settable
+from forebay_server.config.env_to_flags import Resolution, option_arguments, resolve, settable
 from forebay_server.config.vllm_flags import Flag, FlagKind, flags_of
 from forebay_server.failure import StartError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from forebay_protocol.spelling import suggest
 from forebay_server import vllm_compat
 from forebay_server.app import MIDDLEWARE, PLUGIN
-from forebay_server.config import env_resolver, invalid_values, settings, speculative, variable_names
-from forebay_server.config.env_resolver import Resolution, Setting
+from forebay_server.config import env_to_flags, invalid_values, settings, speculative, variable_names
+from forebay_server.config.env_to_flags import Resolution, Setting
 from forebay_server.config.parser_choice import choose_parsers
 from forebay_server.config.vllm_flags import Flag, flags_of
 from forebay_server.failure import invalid_configuration
@@ -54,7 +54,7 @@ def plan(env: Mapping[str, str]) -> Launch:
     parsed = parse(parser, resolution)
     values = {name: getattr(parsed, _dest(flag), None) for name, flag in flags.items()}
     defaults = {name: parser.get_default(_dest(flag)) for name, flag in flags.items()}
-    if refused := env_resolver.refused_options(values, defaults):
+    if refused := env_to_flags.refused_options(values, defaults):
         remedy = (
             f"Remove it from {variable_names.EXTRA_ARGUMENTS} or from the file that {variable_names.CONFIG_FILE} names."
         )
@@ -116,9 +116,9 @@ def cors_defaults(env: Mapping[str, str]) -> list[str]:
 
 
 def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:
-    """Call env_resolver.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
+    """Call env_to_flags.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
     try:
-        return env_resolver.resolve(
+        return env_to_flags.resolve(
             env,
             flags,
             vllm_compat.environment_variables(),
@@ -160,7 +160,7 @@ def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
     try:
         parsed = parser.parse_args(["--model=any", *setting.arguments])
     except vllm_compat.UsageError as error:
-        value = env_resolver.value_text(setting.flag, setting.value)
+        value = env_to_flags.value_text(setting.flag, setting.value)
         return invalid_values.describe(label, setting.flag, value, error, vllm_compat.config_keys)
     value = getattr(parsed, _dest(setting.flag))
     if problem := vllm_compat.value_problem(setting.flag.group, _dest(setting.flag), value):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from forebay_server.config.env_resolver import Resolution, list_items, refused_options, resolve
+from forebay_server.config.env_to_flags import Resolution, list_items, refused_options, resolve
 from forebay_server.config.vllm_flags import flags_of
 
 

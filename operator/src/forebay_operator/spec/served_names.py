@@ -6,7 +6,7 @@ from forebay_operator.json_text import parse_json
 
 
 def read_names(text: str) -> tuple[str, ...]:
-    """The names in a list, as the server reads it (env_resolver.list_items): a JSON array, or words with commas or
+    """The names in a list, as the server reads it (env_to_flags.list_items): a JSON array, or words with commas or
     blanks between them, in quotes where they have some. None in what it refuses."""
     try:
         if text.startswith("["):

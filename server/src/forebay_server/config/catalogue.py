@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from forebay_server.config import settings, speculative, variable_names
-from forebay_server.config.env_resolver import settable
+from forebay_server.config.env_to_flags import settable
 from forebay_server.config.vllm_flags import Flag, FlagKind
 
 FlagEntry = dict[str, object]

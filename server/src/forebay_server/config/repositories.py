@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 
-from forebay_server.config.env_resolver import list_items
+from forebay_server.config.env_to_flags import list_items
 
 LONGEST = 200
 """The most characters of ORG/NAME. The hub allows 96 for each, and a folder's name can have 255."""

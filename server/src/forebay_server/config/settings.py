@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from forebay_protocol import pod
 from forebay_server.config import parser_choice
-from forebay_server.config.env_resolver import FALSE, TRUE
+from forebay_server.config.env_to_flags import FALSE, TRUE
 from forebay_server.config.vllm_flags import EXPECTED
 from forebay_server.failure import StartError, invalid_configuration
 from forebay_server.lifecycle.liveness import Patience

@@ -132,7 +132,7 @@ def show(chosen: Sequence[images.Image]) -> None:
 
 
 def main() -> int:
-    """Run one command; 1 when it failed, with the reason told."""
+    """Run one command. Returns 1 after it printed the reason of a failure, else 0."""
     asked = parser().parse_args()
     unknown = set(getattr(asked, "only", ())) - images.IMAGES.keys()
     if unknown:

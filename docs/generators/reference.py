@@ -124,7 +124,7 @@ def _split_default(one: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _split_summary(text: str) -> tuple[str, str]:
-    """What fits into a table's cell, and the rest of the description."""
+    """Split a description into the part that fits into a table's cell, and the rest."""
     if len(text) <= MAX_CELL:
         return text, ""
     summary, _, rest = text.partition(". ")
@@ -139,7 +139,10 @@ def _limits(one: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rules(path: str, schema: Mapping[str, Any]) -> list[str]:
-    """What the rules for an object and its fields say, each once; objects in it have sections of their own."""
+    """List the messages of the rules for an object and its fields, each once.
+
+    Objects in it have sections of their own.
+    """
     messages = [rule["message"] for rule in schema.get("x-kubernetes-validations") or ()]
     for name, one in schema["properties"].items():
         if not _has_section(f"{path}.{name}", one):

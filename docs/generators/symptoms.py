@@ -115,7 +115,7 @@ the namespace that `gateway.homeNamespace` of the chart names, and `NAMESPACE.NA
 
 ### 503 from the gateway or a pod
 
-The `code` in the answer tells the cause:
+The `code` in the answer names the cause:
 
 | code | cause | what to do |
 |---|---|---|

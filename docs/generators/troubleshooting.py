@@ -142,7 +142,7 @@ def _as_sentence(remedy: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    """What fits into a table's cell: the first sentence of a longer text."""
+    """Shorten a text to fit into a table's cell: a longer one to its first sentence."""
     return text if len(text) <= MAX_CELL else f"{text.partition('. ')[0]}."
 
 

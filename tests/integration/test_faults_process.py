@@ -75,7 +75,7 @@ def operator(one_for_all: Watched) -> Iterator[Watched]:
 
 
 def wait_for_count(kubectl: Kubectl, count: int, timeout: float) -> None:
-    """Wait until the status counts so many pods; as a part of a start this is told once in 10 s."""
+    """Wait until the status counts `count` pods. During a start the operator writes it once in 10 s."""
     wait_for(replicas_are(kubectl, count), "there are so many pods", timeout)
     words = "the status counts them, and none that is gone"
     wait_for(lambda: (kubectl.get("iep", "one") or {})["status"].get("replicas") == count, words)

@@ -28,7 +28,7 @@ ITEM = {"choices": [{"tokens": ["Hi"]}], "usage": {"input": 1, "output": 1}}
 
 
 LOST = b'HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n{"output": "lost"}\n'
-"""An answer that breaks off."""
+"""An answer that ends too early."""
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
 def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
     gateway: Gateway, pool: ThreadPoolExecutor
 ) -> None:
-    """Of 200 jobs every twentieth is begun twice by pods that go away in the middle of its output."""
+    """Of every twentieth of 200 jobs, the pods interrupt the output twice."""
     gateway.endpoint("breaking")
     api = JobApiClient(gateway, "breaking")
     begun: Counter[int] = Counter()

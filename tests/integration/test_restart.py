@@ -1,4 +1,4 @@
-"""The operator ends when it is told to, and another goes on where it was."""
+"""The operator ends on SIGTERM, and another continues where it was."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The API server refuses what cannot work, with a sentence that says what to do, and completes what was left out."""
+"""The API server rejects invalid specs, says what to do, and sets the defaults of omitted fields."""
 
 import json
 from typing import Any

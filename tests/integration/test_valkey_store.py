@@ -219,8 +219,11 @@ async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeySer
     client = store._client
 
     async def sweep(*, swept_before: float = 0, idle: int | None = None) -> int:
-        """Sweep, as if the sweep before had been so long ago and nobody had beaten for so long, in ms. How many jobs
-        are queued again."""
+        """Reap stalled jobs, as if the last heartbeat were `idle` ms ago. Returns how many jobs are queued again.
+
+        Args:
+            swept_before: ms since the previous call.
+        """
         seconds, microseconds = await client.time()
         await client.set("forebay:swept", int(seconds * 1000 + microseconds / 1000 - swept_before))
         if idle is not None:

@@ -30,8 +30,10 @@ LETTERS = {"regex": "[a-z]{12}"}
 
 
 def check_sizes(items: list[Any], sizes: list[int]) -> None:
-    """Each item is as large as it should be, and the last one at most. vLLM puts tokens together that nobody took yet,
-    so on a busy machine there are fewer of them than letters."""
+    """Each item is as large as it should be, and the last one at most.
+
+    vLLM joins tokens that no client has taken yet, so on a busy machine there are fewer tokens than letters.
+    """
     lengths = [len(item["choices"][0]["tokens"]) for item in items]
     assert lengths[:-1] == sizes[: len(lengths) - 1]
     assert 1 <= lengths[-1] <= sizes[len(lengths) - 1]

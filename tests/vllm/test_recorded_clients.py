@@ -28,7 +28,7 @@ STRICT = "codex_additional_tools"
 
 
 def send(server: Server, recording: Recording) -> tuple[str, str | None]:
-    """The answer's text and its header with tools that were left out. Raises HTTPError for anything but 200."""
+    """The answer's text and its header with the removed tools. Raises HTTPError for anything but 200."""
     headers = {**recording.headers, "authorization": f"Bearer {KEY}"}
     body = json.dumps({**recording.body, "model": NAME}).encode()
     address = f"http://127.0.0.1:{server.port}{recording.target}"

@@ -53,7 +53,7 @@ app.kubernetes.io/component: valkey
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
-{{/* Who may reach the ops port of servers, in JSON: operator and gateways, and those who may read metrics. */}}
+{{/* The peers that may reach the servers' ops port, in JSON: operator, gateways, and readers of metrics. */}}
 {{- define "forebay.opsPeers" -}}
 {{- $peers := list }}
 {{- $here := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}

@@ -113,7 +113,7 @@ async def _open(
 
 
 def open_bucket(parsed: argparse.Namespace, secret: Callable[[], bytes]) -> Bucket | None:
-    """Open the bucket for files; None where none is configured. Ends the process where the settings are invalid.
+    """Open the bucket for files. Returns None if no bucket is configured. Ends the process if the settings are invalid.
 
     Each installation has its own folder, with a name from its secret, so that it cannot delete another's objects.
     Before the operator has created the secret the folder is unknown, and the bucket raises Unavailable.

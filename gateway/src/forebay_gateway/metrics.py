@@ -11,7 +11,7 @@ ANSWERS = Counter(
 )
 UNREADABLE = Counter(
     "forebay_gateway_unreadable_objects",
-    "Objects of the API server that could not be read and were left out.",
+    "Objects of the API server that the gateway ignored, because it could not read them.",
     ["resource"],
 )
 HELD = Gauge("forebay_gateway_held_requests", "Requests that wait for a pod.")
@@ -42,7 +42,7 @@ REQUEUED = Counter(
 )
 BATCHES = Counter("forebay_gateway_batches", "Batches that came to an end, by their last state.", ["status"])
 WEBHOOKS = Counter(
-    "forebay_gateway_webhooks", "Jobs whose end a webhook was to be told; result is delivered or failed.", ["result"]
+    "forebay_gateway_webhooks", "Jobs that ended and have a webhook; result is delivered or failed.", ["result"]
 )
 WAKES = Counter("forebay_gateway_wakes", "Endpoints scaled from 0 to 1; result is done, raced or error.", ["result"])
 KEPT_BYTES = Gauge("forebay_gateway_kept_bytes", "Bodies and answers in memory until they are taken.")

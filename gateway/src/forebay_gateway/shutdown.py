@@ -33,7 +33,7 @@ class ShutdownSignal:
         await self._again.wait()
 
     def failed(self, task: asyncio.Task[None]) -> None:
-        """Handle the end of one of the gateway's own tasks. None of them ends without a failure or a cancellation."""
+        """Handle the end of one of the gateway's own tasks. They end only by a failure or a cancellation."""
         if not task.cancelled() and (error := task.exception()):
             logger.critical("a part of the gateway failed", exc_info=error)
             self.error = error

@@ -1,1 +1,1 @@
-"""What operator and gateway share. Both run from one image."""
+"""The code that operator and gateway share. Both run from one image."""

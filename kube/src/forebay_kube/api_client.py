@@ -121,7 +121,7 @@ class ApiClient:
                         raise ApiServerError(status.get("code", 0), status.get("reason", ""), status.get("message", ""))
                     yield event
         except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ApiServerError(0, "Unreachable", f"the watch broke off: {error!r}") from error
+            raise ApiServerError(0, "Unreachable", f"the watch was interrupted: {error!r}") from error
         finally:
             response.close()
 

@@ -20,7 +20,7 @@ class LoopLag:
         self._interval = interval
         self._lag = Histogram(
             f"{prefix}_loop_lag_seconds",
-            f"How late the event loop was, every {interval:g} s. What one step of it takes, all others wait.",
+            f"How late the event loop was, every {interval:g} s. All other steps wait while one runs.",
             buckets=BUCKETS,
         )
         self._busy = Histogram(

@@ -81,7 +81,7 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
     """Find what a path names, in any of the clients' spellings. Returns None if nothing has this path.
 
     Base URLs are the root, /v1, /openai and /openai/v1, and each of them under /v2/ID. So each of them works for a
-    client, whether or not it adds /v1 or /openai/v1 by itself. Slashes may be doubled, and may be at the end.
+    client, whether or not the client adds /v1 or /openai/v1. Slashes may be doubled, and may be at the end.
 
     Args:
         path: the path, percent-encoded or not.
@@ -128,7 +128,7 @@ def dialect_of(path: str) -> ApiDialect:
 
 
 _BASES = ("openai", "v1")
-"""What base URLs are made of, besides /v2/ID."""
+"""The parts of base URLs, besides /v2/ID."""
 
 _DIALECTS = {"messages": ApiDialect.ANTHROPIC, "responses": ApiDialect.RESPONSES}
 

@@ -22,7 +22,7 @@ def find_nearest(name: str, known: Iterable[str]) -> str:
 
 
 def fold(name: str) -> str:
-    """What is left of a name's spelling when case, hyphens, dots and blanks around it do not count."""
+    """Normalize a name: upper case, underscores for hyphens and dots, and no blanks around it."""
     return name.strip().upper().replace("-", "_").replace(".", "_")
 
 

@@ -48,7 +48,7 @@ async def open_request(app: App, scope: Scope, body: bytes) -> AsyncIterator[App
 
     async def put(message: Message) -> None:
         if disconnected.is_set():
-            raise OSError("Nobody waits for the answer any more.")
+            raise OSError("The client has disconnected.")
         messages.put_nowait(message)
 
     running = asyncio.ensure_future(app(scope, receive, put))

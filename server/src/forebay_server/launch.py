@@ -80,7 +80,7 @@ def plan(env: Mapping[str, str]) -> Launch:
 def add_parsers(launch: Launch, hub_cache: Path, *, automatic: bool) -> Launch:
     """Add the tool parser of the model's family to `launch`, if the user has chosen none and vLLM has it.
 
-    Call it when the model's small files are here. Without them only the repository's name tells the family.
+    Call it when the model's small files are here. Without them only the repository's name identifies the family.
     """
     choice = choose_parsers(
         find_model_files(launch, hub_cache),

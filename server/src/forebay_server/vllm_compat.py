@@ -289,7 +289,7 @@ def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callab
 
 
 def counted_as_load(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Count `endpoint` in the server's load only. Its answer stops by itself when the client disconnects."""
+    """Count `endpoint` in the server's load only. Its answer stops automatically when the client disconnects."""
     from vllm.entrypoints.serve.utils.api_utils import load_aware_call
 
     counted: Callable[..., Awaitable[Any]] = load_aware_call(endpoint)

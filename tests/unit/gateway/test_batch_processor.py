@@ -69,7 +69,7 @@ def status_of(documents: MemoryDocumentStore, key: EndpointKey, batch_id: str) -
 async def test_a_batch_with_something_in_the_bucket_is_left_to_a_gateway_that_has_it(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Until nobody has it any more."""
+    """Until the batch expires."""
     monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
     documents, store, key = MemoryDocumentStore(1 << 20, bucket_bytes=1 << 20), MemoryJobStore(1 << 20), ("team", "one")
     leases: list[float] = []

@@ -1,4 +1,4 @@
-"""Batches: what an input file may have in it, what is told of it, how a file is uploaded."""
+"""Batches: the content of an input file, the fields of answers, and the upload of a file."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a request is answered by its head, how long it waits for a pod, and what its client is told meanwhile."""
+"""Requests: answers to the head alone, the wait for a pod, and comments to the client during the wait."""
 
 import asyncio
 from collections.abc import Collection
@@ -28,7 +28,7 @@ LIMITS = {"hold_seconds": HOLD_SECONDS, "patience_seconds": 0.2, "heartbeat_seco
 
 
 class Client:
-    """A connection that notes what it is told."""
+    """A connection that records the comments that it gets."""
 
     def __init__(self) -> None:
         self.comments: list[str] = []

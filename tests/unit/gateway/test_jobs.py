@@ -1,4 +1,4 @@
-"""Jobs: what is taken, how they go through their states, what is told of them."""
+"""Jobs: accepted requests, the order of states, and the fields of answers."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the gateway can be told, and what it refuses."""
+"""The options of the gateway, and the values that it rejects."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Errors, heads and what the gateway answers by itself."""
+"""Errors, heads, and answers of the gateway itself."""
 
 import json
 

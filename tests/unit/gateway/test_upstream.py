@@ -33,7 +33,7 @@ def relay(*parts: bytes, web_socket: bool = False) -> tuple[Upstream, Client]:
 
 
 class WaitingClient(Client):
-    """It is others' turn, for ever."""
+    """It is always the turn of others."""
 
     def wait_for_turn(self, callback: Callable[[], None]) -> None: ...
 
@@ -64,7 +64,7 @@ def test_an_answer_that_came_before_the_connection_broke_off_is_read(
 
 
 async def test_a_half_answer_of_a_pod_that_was_left_stays_untold() -> None:
-    """The client is told why the pod was left; an event more behind the end of its stream would be another answer."""
+    """The client gets the reason of the refusal. An event after the end of its stream would be a second answer."""
     leave = asyncio.Event()
 
     async def answer_half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

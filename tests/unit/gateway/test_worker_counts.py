@@ -1,4 +1,4 @@
-"""How RunPod's /health tells of pods."""
+"""How RunPod's /health counts pods."""
 
 from typing import Any
 

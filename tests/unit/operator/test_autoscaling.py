@@ -157,7 +157,7 @@ class TestHistory:
 
 
 class TestJobs:
-    """What the status tells of jobs."""
+    """The jobs in the status."""
 
     KEY = ("default", "one")
 

@@ -54,8 +54,8 @@ KSTATUS = {
     "True False True": "Failed",
     "False False True": "Failed",
 }
-"""Ready, Reconciling and Stalled, with what Helm's --wait and others make of them. No other combination is right: False
-False False, say, would be in progress for ever while nothing works on it."""
+"""Ready, Reconciling and Stalled, with what Helm's --wait and others make of them. No other combination is right. For
+example, False False False would be in progress without end, while nothing works on it."""
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Each check of the diagnosis table against what Kubernetes reports.
 
-CAPTURED replays objects of a real cluster, which tests/e2e/capture.py wrote. The other tables have what that cannot
-provoke on one node, with the words that stand in the source of the part that writes them, and what an image may write.
+CAPTURED replays objects of a real cluster, which tests/e2e/capture.py wrote. The other tables have cases that it cannot
+provoke on one node. Their messages come from the source of the component that writes them, or are what an image may
+write.
 """
 
 import ast
@@ -69,7 +70,7 @@ CAPTURED = [
     ("runtime-class-missing", "AdmissionRefused", 'RuntimeClass "none" not found', False),
     ("service-account-missing", "ServiceAccountMissing", 'serviceaccount "none" not found', False),
 ]
-"""A captured object, with the reason, words that must be told, and whether only the user can help."""
+"""A captured object, with the reason, words of the message, and whether only the user can help."""
 
 
 def diagnose(captured: Manifest) -> Diagnosis | None:

@@ -147,7 +147,7 @@ async def test_what_was_not_written_before_the_lease_was_lost_is_read_again(serv
     one.put(A, secret(FIRST))
     await until(lambda: opened(server, FIRST) == {A})
     keeping.cancel()
-    one.put(A, secret(SECOND))  # nobody writes it any more
+    one.put(A, secret(SECOND))  # no task writes it any more
     looked.clear()
     keeping = asyncio.create_task(one.run())
     await until(lambda: looked == [A])

@@ -11,21 +11,21 @@ from forebay_server.compat.encoded_files import leave_out_files
 @pytest.mark.parametrize(
     ("content", "left"),
     [
-        ("data:image/png;base64,iVBO+/=", "(PNG left out)"),
-        ("![x](data:image/svg+xml;charset=utf-8;base64,iVBO) y", "![x]((image left out)) y"),
-        ("DATA:;base64,iVBO", "(file left out)"),
+        ("data:image/png;base64,iVBO+/=", "(PNG omitted)"),
+        ("![x](data:image/svg+xml;charset=utf-8;base64,iVBO) y", "![x]((image omitted)) y"),
+        ("DATA:;base64,iVBO", "(file omitted)"),
         ("data: {}", "data: {}"),
         ("data:text/plain,Water", "data:text/plain,Water"),
         (
             [[{"source": {"type": "base64", "media_type": "application/vnd.ms-excel", "data": "Zm9v"}}]],
-            [[{"source": {"type": "base64", "media_type": "application/vnd.ms-excel", "data": "(file left out)"}}]],
+            [[{"source": {"type": "base64", "media_type": "application/vnd.ms-excel", "data": "(file omitted)"}}]],
         ),
         (
             {"type": "audio", "mimeType": "audio/wav", "data": "Zm9v"},
-            {"type": "audio", "mimeType": "audio/wav", "data": "(WAV left out)"},
+            {"type": "audio", "mimeType": "audio/wav", "data": "(WAV omitted)"},
         ),
-        ({"resource": {"mimeType": 7, "blob": "Zm9v"}}, {"resource": {"mimeType": 7, "blob": "(file left out)"}}),
-        ({"type": "input_file", "file_data": "Zm9v"}, {"type": "input_file", "file_data": "(file left out)"}),
+        ({"resource": {"mimeType": 7, "blob": "Zm9v"}}, {"resource": {"mimeType": 7, "blob": "(file omitted)"}}),
+        ({"type": "input_file", "file_data": "Zm9v"}, {"type": "input_file", "file_data": "(file omitted)"}),
         *(
             (kept, kept)
             for kept in (

@@ -1,4 +1,4 @@
-"""Engine control: who may, what is asked of the engine, and what comes back."""
+"""Engine control: permissions, calls to the engine, and answers."""
 
 import asyncio
 import json

@@ -94,7 +94,7 @@ def test_a_message_of_any_length_takes_no_time(said: str) -> None:
 def test_tools_that_are_left_out_are_named_where_tools_are_refused() -> None:
     refused = ApiError(400, '"auto" tool choice requires TOOL_CALL_PARSER to be set (in spec.env of the endpoint).')
     named = name_left_out(refused, ("web_search",)).message
-    assert named == f"{refused.message} Left out of the tools: web_search, which this server cannot run."
+    assert named == f"{refused.message} Tools that this server cannot run were removed: web_search."
     assert name_left_out(refused, ()) == refused
     other = ApiError(400, "temperature must be in [0, 2]")
     assert name_left_out(other, ("web_search",)) == other

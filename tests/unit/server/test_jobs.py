@@ -326,7 +326,7 @@ async def test_streamed_tokens_come_in_growing_items_with_the_usage_so_far() -> 
 
 
 async def test_choices_are_counted_and_listed_side_by_side() -> None:
-    """vLLM counts the tokens of each choice by itself."""
+    """vLLM counts the tokens of each choice separately."""
     stream: list[Any] = [
         {
             "choices": [{"index": number % 2, "text": "ab"[number % 2]}],

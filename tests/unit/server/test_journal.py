@@ -1,4 +1,4 @@
-"""What the engine's processes tell the main one."""
+"""Messages from the engine's processes to the main process."""
 
 import logging
 import logging.config

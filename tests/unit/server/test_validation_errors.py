@@ -1,4 +1,4 @@
-"""What pydantic says of a request, in one sentence."""
+"""pydantic's errors about a request become one message."""
 
 from typing import Any
 

@@ -58,11 +58,11 @@ def document(**source: Any) -> dict[str, Any]:
                 text(
                     'Result of web_fetch: {"type": "web_fetch_result", "url": "https://example.com", "content": '
                     '{"type": "document", "source": {"type": "base64", "media_type": "application/pdf", '
-                    '"data": "(PDF left out)"}}}'
+                    '"data": "(PDF omitted)"}}}'
                 )
             ],
         ),
-        (result("mcp", [text("one"), text(f"a {PNG} b")]), [text("Result of mcp: one\na (PNG left out) b")]),
+        (result("mcp", [text("one"), text(f"a {PNG} b")]), [text("Result of mcp: one\na (PNG omitted) b")]),
         (document(type="text", data=f"<img src={PNG}>"), [text("Dams"), text(f"<img src={PNG}>")]),
         ({**SEARCHED, "type": "mcp_tool_use", "server_name": "x"}, [text('Called web_search with {"query": "dams"}')]),
         (result("mcp", [text("one"), text("two")]), [text("Result of mcp: one\ntwo")]),
@@ -164,11 +164,11 @@ EXEC = {"type": "exec", "command": ["ls"], "env": {}}
         ),
         (
             {"type": "code_interpreter_call", "id": "call_1", "code": "", "outputs": [{"type": "image", "url": PNG}]},
-            [call("code_interpreter", input=None), output('[{"type": "image", "url": "(PNG left out)"}]')],
+            [call("code_interpreter", input=None), output('[{"type": "image", "url": "(PNG omitted)"}]')],
         ),
         (
             {"type": "mcp_call", "id": "call_1", "name": "x", "output": PNG},
-            [call("x", input=None), output("(PNG left out)")],
+            [call("x", input=None), output("(PNG omitted)")],
         ),
         (
             {"type": "mcp_call", "id": "call_1", "name": "roll", "arguments": '{"dice": 2}', "output": "7"},

@@ -70,7 +70,7 @@ class DocumentStore(ABC):
 
     @abstractmethod
     async def expire_documents(self) -> None:
-        """Delete expired documents, where the store does not do so by itself. To be called regularly."""
+        """Delete expired documents, unless the store expires them itself. Call it regularly."""
 
 
 def size_of(text: str) -> int:

@@ -1,9 +1,9 @@
 """Decides which endpoints an API key opens, by digests of the keys. The watches fill it; the handler calls it.
 
 The operator writes the digests into Secrets of its namespace: HMAC-SHA-256 of each API key under a random key of the
-installation, in hex, one per line, in an entry `NAMESPACE.NAME`. The gateway sees a key only in requests. Without the
-secret key nobody can learn an API key from a digest or choose a digest, so a lookup leaks nothing by its time. The
-comparison takes constant time all the same.
+installation, in hex, one per line, in an entry `NAMESPACE.NAME`. The gateway sees a key only in requests. A client
+would need the random key to learn an API key from a digest, or to choose a digest. So the time of a lookup leaks
+nothing. The comparison takes constant time all the same.
 """
 
 import base64

@@ -30,7 +30,7 @@ class Reader:
         self._reasons: set[str] = set()
 
     def pause(self, reason: str) -> None:
-        """Stop reading. It is repeated at each call, because the transport may have begun to read by itself."""
+        """Stop reading. Each call stops the transport again, because it may have resumed reading."""
         self._reasons.add(reason)
         if not self._transport.is_closing():
             with suppress(RuntimeError):  # uvloop raises it where it has just closed the transport

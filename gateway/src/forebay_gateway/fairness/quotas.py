@@ -42,7 +42,7 @@ class Quota:
 
     @property
     def max_per_tenant(self) -> int:
-        """What one tenant may use while it is alone."""
+        """The most that one tenant may use while no other tenant uses anything."""
         return max(self.floor, int(self.share * self.limit))
 
     def take(self, tenant: Hashable, size: int = 1) -> bool:

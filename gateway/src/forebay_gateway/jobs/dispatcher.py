@@ -59,7 +59,7 @@ class Dispatcher:
             self._tasks[key] = asyncio.create_task(self._dispatch(key))
 
     async def _dispatch(self, key: EndpointKey) -> None:
-        """Assign jobs to pods until none is queued."""
+        """Assign jobs to pods until the queue is empty."""
         changed = self._changed[key]
         try:
             while True:

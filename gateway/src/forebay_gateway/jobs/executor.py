@@ -143,7 +143,7 @@ class JobExecutor:
                 if outcome:
                     return outcome, items
                 await retry_until_available(partial(self._store.add_output, job, items))
-        raise pod_client.Gone("the answer broke off")
+        raise pod_client.Gone("the answer was interrupted")
 
     async def _finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
         self._stop_tracking(job)

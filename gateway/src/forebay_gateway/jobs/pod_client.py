@@ -135,7 +135,7 @@ async def run(
         raise Unreached(repr(error)) from error
     except (OSError, aiohttp.ClientError) as error:
         raise Gone(repr(error)) from error
-    raise Gone("the answer broke off")
+    raise Gone("the answer was interrupted")
 
 
 async def _encode(texts: Sequence[str]) -> AsyncGenerator[bytes]:

@@ -202,7 +202,7 @@ class JobStore(ABC):
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
         """Claim the next job for the pod with the fewest jobs. Returns it, and how many more are queued.
 
-        Returns None for the job where none is queued, or where each pod has `at_once` jobs.
+        Returns None for the job if the queue is empty, or if each pod has `at_once` jobs.
         """
 
     @abstractmethod
@@ -246,7 +246,9 @@ class JobStore(ABC):
 
     @abstractmethod
     async def claim_delivery(self, key: EndpointKey) -> tuple[Delivery | None, int]:
-        """Claim the webhook that has been due longest. Returns it, None where none is due, and how many more are due.
+        """Claim the webhook that has been due longest. Returns it, and how many more are due.
+
+        Returns None for the delivery if no webhook is due.
 
         A job is kept until its delivery ends, but `find` no longer returns it after its time.
         """

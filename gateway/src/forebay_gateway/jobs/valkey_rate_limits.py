@@ -32,7 +32,7 @@ SLOTS_LEASE = 10.0
 """Seconds for which a gateway has its slots without a renewal."""
 
 SLOTS_RENEWAL_INTERVAL = 1.0
-"""Seconds between renewals. What was not used in this time is given back."""
+"""Seconds between renewals. A renewal gives back the slots that the gateway does not need."""
 
 ALLOTTED_PART, SPARE_PART = 100, 40
 """A gateway requests 1/ALLOTTED_PART of a window's requests at a time, and keeps 1/SPARE_PART of the slots while it
@@ -44,7 +44,7 @@ RENEWAL_BATCH = 1000
 
 @dataclass
 class _Allotted:
-    """What is allotted to this gateway for one operation of an endpoint.
+    """The requests and slots that Valkey has allotted to this gateway for one operation of an endpoint.
 
     Attributes:
         requests, window_ends: the requests that are left until then, by the loop's clock. slots, spare: the slots for

@@ -145,7 +145,7 @@ class Webhooks:
                 return
 
     async def _deliver_due(self, key: EndpointKey) -> None:
-        """Deliver the webhooks of an endpoint one after the other until none is due."""
+        """Deliver the webhooks of an endpoint one after the other until no webhook is due."""
         TENANT.set(key[0])
         try:
             while not self._draining:

@@ -197,7 +197,7 @@ class RequestHandler:
         if path.kind in (RouteKind.ENGINE, RouteKind.JOBS):
             self.activator.begin(key)
         request = _Request(client, admission, key, body, fields, time.monotonic(), worker)
-        del body  # the request lets go of it once a pod has it
+        del body  # only the request keeps it now, until a pod has it
         while not await self._try(request):
             pass
 
@@ -295,7 +295,7 @@ class RequestHandler:
         raise Refused(errors.no_model(model) if admission.head.key else MISSING_KEY)
 
     async def _try(self, request: "_Request") -> bool:
-        """Relay a request to a pod, after a wait where none is ready. Returns whether a pod took it. Raises Refused."""
+        """Relay a request to a pod. If no pod is ready, wait first. Returns whether a pod took it. Raises Refused."""
         ready: Sequence[Address] = self.balancer.usable(self.directory.ready(request.key))
         if not ready:
             ready = await self._hold(request)

@@ -1,7 +1,8 @@
 """Copies a request's bytes to a pod and the answer's bytes back, without parsing more than the head of the answer.
 
-The pod is told to close its connection after the answer, so the end of the connection is the end of the answer. A slow
-client pauses the reading from the pod. A client that disconnects ends the pod's connection, and so the generation.
+The gateway asks the pod to close its connection after the answer. So the end of the connection is the end of the
+answer. A slow client pauses the reading from the pod. A client that disconnects ends the pod's connection, and so the
+generation.
 """
 
 import asyncio

@@ -176,7 +176,7 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
         except ApiServerError as error:
             if error.status != 404:
                 raise
-            message = "the object was deleted meanwhile"
+            message = "the object was deleted before the write"
             raise ApiServerError(409, "Conflict", message) from error  # as an apply with a uid fails
     created_by = find_creation(live)
     if created_by is not None:

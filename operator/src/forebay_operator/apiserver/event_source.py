@@ -347,7 +347,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
 
 
 class _NoProgress(kopf.ProgressStorage):
-    """Remembers no progress of handlers, because no handler of ours is retried."""
+    """Remembers no progress of handlers, because kopf never retries the operator's handlers."""
 
     def fetch(self, **_: Any) -> None:
         return None

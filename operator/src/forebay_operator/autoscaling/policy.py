@@ -61,8 +61,8 @@ def build_policy(scaling: Scaling) -> Policy:
 def decide(policy: Policy, samples: Sequence[Sample], replicas: int) -> int:
     """Decide the number of replicas.
 
-    Replicas are removed only where the samples cover the whole scale-down window, so none is removed soon after a start
-    of the operator. A replica that did not answer counts as needed.
+    Replicas are removed only if the samples cover the whole scale-down window. So no replica is removed soon after a
+    start of the operator. A replica that did not answer counts as needed.
 
     Args:
         samples: the samples of History, oldest first.

@@ -85,7 +85,7 @@ class Reconciler:
         self._nodes = NodeList(cluster)
         self._routes = HTTPRoutes(cluster, settings)
         self._created: dict[EndpointKey, str] = {}
-        """Uids of endpoints whose children all existed once. A child of theirs that is missing was deleted."""
+        """Uids of endpoints whose children all existed once. A child that such an endpoint lacks now was deleted."""
         self._to_refresh: set[EndpointKey] = set()
         """Endpoints whose next pass bypasses the cache."""
 
@@ -258,7 +258,7 @@ class Reconciler:
             return ()
 
     def _follow_starts(self, key: EndpointKey, observed: Observed, status: Manifest) -> None:
-        """Tell the startup poller which pods to poll."""
+        """Give the startup poller the pods to poll."""
         unread = find_unread(observed.current_pods, status.get("lastStart") or {}, observed.reports)
         addresses = {run_of(pod): pod["status"]["podIP"] for pod in unread if pod["status"].get("podIP")}
         self._startup_poller.follow(

@@ -93,7 +93,7 @@ class KeyRefresher:
             named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": key[0], "name": name}}
             try:
                 await self._cluster.merge(named, {"metadata": {"annotations": {labels.KEYS_ANNOTATION: mark}}})
-            except ApiServerError as error:  # the pod is gone, or its kubelet reads the Secret later by itself
+            except ApiServerError as error:  # the pod is gone, or its kubelet reads the Secret later anyway
                 logger.info("pod %s/%s: %s", key[0], name, error)
 
 

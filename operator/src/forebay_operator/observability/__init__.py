@@ -1,1 +1,1 @@
-"""What the operator reports of itself: probes, metrics and the lag of its event loop."""
+"""Reports the state of the operator itself: probes, metrics and the lag of its event loop."""

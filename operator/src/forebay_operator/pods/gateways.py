@@ -1,6 +1,6 @@
 """Finds the ready gateways, and reads the requests that they hold. The slice writer and the autoscaler call it.
 
-A gateway that does not answer is no error. What it holds is unknown then, so no endpoint is scaled to zero.
+A gateway that does not answer is no error. Its requests are unknown then, so no endpoint is scaled to zero.
 """
 
 import asyncio

@@ -18,11 +18,11 @@ def build_deployment(
     """Build the Deployment, which has the endpoint's name.
 
     Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next one only
-    when the new pod is ready. Where no pod is ready, all old pods end at once: they serve nobody, and a failing pod
-    must not keep the GPU that the corrected one needs.
+    when the new pod is ready. Where no pod is ready, all old pods end at once. They serve no request, and a failing
+    pod must not keep the GPU that the corrected one needs.
 
     Args:
-        stuck_revisions: the revisions of the active pods while none is ready, else empty.
+        stuck_revisions: the revisions of the active pods while no pod is ready, else empty.
         unwatched: the digest of the unwatched children.
     """
     pod_spec = build_pod_spec(endpoint, settings)

@@ -1,4 +1,4 @@
-"""Builds the NetworkPolicy of an endpoint's pods: who may reach them, and what they may reach.
+"""Builds the NetworkPolicy of an endpoint's pods: the peers that may reach them, and those that they may reach.
 
 A pod fetches URLs from clients, such as that of an image. So it must not reach the cloud's metadata service, which has
 the node's credentials.

@@ -26,7 +26,7 @@ MAX_REPLICAS = 1000
 
 ADAPTERS_VARIABLE = "LORA_MODULES"
 ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
-"""What it says stands above all other variables."""
+"""It overrides all other variables."""
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -102,7 +102,7 @@ class NetworkPolicy:
 
 @dataclass(frozen=True)
 class Pod:
-    """What the user adds to the servers' pods."""
+    """The fields that the user adds to the servers' pods."""
 
     labels: Manifest = field(default_factory=dict)
     annotations: Manifest = field(default_factory=dict)

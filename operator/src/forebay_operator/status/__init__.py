@@ -1,1 +1,1 @@
-"""What the status of an endpoint is. Everything here is pure."""
+"""Computes the status of an endpoint. Everything here is pure."""

@@ -53,7 +53,7 @@ def assess(
 
 
 def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, now: datetime) -> Manifest:
-    """Build the status of an endpoint whose spec cannot be used (`observed.error`). What ran before still runs."""
+    """Build the status of an endpoint whose spec cannot be used (`observed.error`). Its pods still run."""
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
     fields = {key: previous[key] for key in ("url", "models", "selector") if key in previous}

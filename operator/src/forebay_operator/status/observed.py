@@ -1,4 +1,4 @@
-"""What the reconciler has observed of an endpoint, with the views of it that readiness and conditions need."""
+"""The state of an endpoint that the reconciler observed, with the views that readiness and conditions need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from forebay_operator.status.start_progress import Report, server_status
 
 @dataclass(frozen=True)
 class Observed:
-    """What was observed of an endpoint.
+    """The observed state of an endpoint.
 
     Attributes:
         deployment: its own Deployment, or None.

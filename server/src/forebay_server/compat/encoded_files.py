@@ -13,7 +13,7 @@ _DATA_URL = re.compile(
 
 
 def leave_out_files(content: Any) -> Any:
-    """`content` with "(PDF left out)" and the like in place of each file.
+    """Replace each file in `content` with a note such as "(PDF omitted)".
 
     Raises:
         RecursionError: it is nested too deeply.
@@ -35,8 +35,8 @@ def leave_out_files(content: Any) -> Any:
 
 
 def _placeholder(media_type: Any) -> str:
-    """The placeholder for a file, such as "(PDF left out)" or "(image left out)"."""
+    """The placeholder for a file, such as "(PDF omitted)" or "(image omitted)"."""
     family, _, kind = media_type.partition("/") if isinstance(media_type, str) else ("", "", "")
     if re.fullmatch("[a-z0-9]{1,8}", kind):
-        return f"({kind.upper()} left out)"
-    return f"({family if family in ('audio', 'image', 'text', 'video') else 'file'} left out)"
+        return f"({kind.upper()} omitted)"
+    return f"({family if family in ('audio', 'image', 'text', 'video') else 'file'} omitted)"

@@ -41,7 +41,7 @@ def adapt_text_format(fields: Fields, constraints: Collection[str]) -> Fields:
     vLLM 0.32 rejects any format beside a constraint.
 
     Raises:
-        Incompatible: the format asks for something else than text.
+        Incompatible: the format asks for something other than text.
     """
     text, name = fields.get("text"), _first_given(fields, constraints)
     if not name or not isinstance(text, dict) or not isinstance(text.get("format"), dict):
@@ -52,7 +52,7 @@ def adapt_text_format(fields: Fields, constraints: Collection[str]) -> Fields:
 
 
 def _first_given(fields: Fields, names: Collection[str]) -> str:
-    """The name of the first of these fields that is set; "" if none is."""
+    """The name of the first of these fields that is set; "" if no field is set."""
     return next((name for name in names if fields.get(name) not in (None, False, "")), "")
 
 

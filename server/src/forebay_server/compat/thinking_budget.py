@@ -13,7 +13,7 @@ def drop_unenforceable_budget(request: Any, engine: Any) -> tuple[str, ...]:
 
     vLLM counts the tokens between the marks of a reasoning parser, so it needs one.
 
-    Returns the names of the fields that thereby have no effect.
+    Returns the names of the fields that have no effect then.
 
     Args:
         request: as vLLM parsed it.

@@ -26,7 +26,7 @@ class ModelFamily:
     tool_parser: str = ""
     reasoning_parser: str = ""
     marks: tuple[str, ...] = ()
-    """Texts that the chat template must have, all of them. They tell the model how to write tool calls."""
+    """Texts that the chat template must have, all of them. They instruct the model how to write tool calls."""
     lacks: tuple[str, ...] = ()
     """Texts that the chat template must not have."""
     thinks: str = THINKS
@@ -52,7 +52,7 @@ _XML_CALL = "<function="
 FAMILIES = (
     ModelFamily(
         "gpt-oss", ("gpt_oss",), "openai", repositories=r"openai/gpt-oss-", rendered_by_vllm=True
-    ),  # vLLM sets its reasoning parser by itself
+    ),  # vLLM sets its reasoning parser automatically
     ModelFamily(
         "DeepSeek V3.2",
         ("deepseek_v32",),

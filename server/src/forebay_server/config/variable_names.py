@@ -67,7 +67,7 @@ RESERVED = {
     "PORT_HEALTH": "Kubernetes checks the server's health on its port 8001.",
     "VLLM_PORT": "The server listens on its port 8000. For vLLM this is the port of its own processes.",
 }
-"""Common names, which never set a flag of vLLM -> what to do instead; "" if nobody would miss the flag.
+"""Common names, which never set a flag of vLLM -> what to do instead; "" if no user would miss the flag.
 
 RunPod's pod templates set the last two; Kubernetes sets VLLM_PORT too, to a URL, where a Service is called vllm.
 """

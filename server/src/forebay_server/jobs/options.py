@@ -196,7 +196,7 @@ def _place(name: str, place: str, raw: bool) -> str:
 
 
 def _find_like(name: str) -> str:
-    """Find a known name that differs from `name` by one letter, by case or by underscores. Returns "" if none does.
+    """Find a known name that differs from `name` by one letter, by case or by underscores. Returns "" if no name does.
 
     This is stricter than a suggestion, since clients have names of their own: userId is not user.
     """

@@ -187,8 +187,8 @@ def is_unreachable(error: BaseException) -> bool:
 def cached_folder(source: DownloadSource, hub_cache: Path) -> Path | None:
     """Find the model with weights in the cache.
 
-    Missing files of the weights show only when vLLM loads them. huggingface_hub's own check does not help: it calls a
-    snapshot incomplete that lacks a file which nobody needs.
+    Missing files of the weights show only when vLLM loads them. huggingface_hub's own check does not help. It calls
+    a snapshot incomplete even if the file that is missing is not needed.
     """
     folder = repository_folder(hub_cache, source.model)
     revision = source.revision or "main"

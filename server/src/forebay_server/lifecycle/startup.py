@@ -102,7 +102,7 @@ def report(startup: Startup, download: Download | None, reasoning_parser: str = 
     """The startup report as a JSON object: {"step", "seconds": {step: s}}.
 
     During the download it also has "percent", "bytes", "totalBytes", "bytesPerSecond" and, once known, "etaSeconds".
-    "reasoningParser" is the parser that the model's family needs, if none is set.
+    "reasoningParser" is the parser that the model's family needs, if no parser is set.
     """
     step = startup.step
     content: dict[str, object] = {

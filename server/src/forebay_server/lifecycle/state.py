@@ -72,7 +72,7 @@ class ServerState:
         self.asleep = False
         """Whether the engine sleeps, or is going to sleep or waking up: see engine."""
         self.leaving = False
-        """Whether the engine will sleep unless a request arrives. Meanwhile the server is not ready, but answers."""
+        """Whether the engine will sleep unless a request arrives. Until then the server is not ready, but answers."""
         self.failure: Failure | None = None
         """The reason to stop the start. Code that runs inside vLLM sets it."""
         self._engine_dead = engine_dead
@@ -82,7 +82,8 @@ class ServerState:
         self.download = download
         """The download of the model, if there is one."""
         self.reasoning_parser = ""
-        """The reasoning parser to recommend in the endpoint's status: the model's family needs it, and none is set."""
+        """The reasoning parser to recommend in the endpoint's status: the model's family needs it, and the
+        user has set no parser."""
         self.in_flight = InFlight()
 
     def attach_engine(

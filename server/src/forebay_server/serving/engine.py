@@ -113,7 +113,10 @@ class Engine:
         return {"status": "sleeping", "level": level}
 
     async def _stays_idle(self, seconds: float) -> bool:
-        """Whether no request arrives for `seconds`. Meanwhile the server is not ready, so requests go elsewhere."""
+        """Wait, and return whether no request arrives for `seconds`.
+
+        The server is not ready while it waits, so requests go elsewhere.
+        """
         requests, end = self._state.in_flight, time.monotonic() + seconds
         begun, self._state.leaving = requests.begun, True
         try:

@@ -127,7 +127,7 @@ def name_left_out(error: ApiError, tools: Sequence[str]) -> ApiError:
     if not tools or "TOOL_CALL_PARSER" not in error.message:
         return error
     names = ", ".join(name[:64] for name in tools[:16])
-    return replace(error, message=f"{error.message} Left out of the tools: {names}, which this server cannot run.")
+    return replace(error, message=f"{error.message} Tools that this server cannot run were removed: {names}.")
 
 
 def clean(message: str) -> str:

@@ -105,7 +105,7 @@ class OpsServer(ThreadingHTTPServer):
             if len(self._open) == MAX_CONNECTIONS:
                 oldest = next(iter(self._open))
                 del self._open[oldest]
-                with suppress(OSError):  # it has ended by itself
+                with suppress(OSError):  # it has already ended
                     oldest.shutdown(socket.SHUT_RDWR)
             self._open[request] = None
         super().process_request(request, client_address)

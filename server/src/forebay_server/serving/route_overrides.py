@@ -235,7 +235,7 @@ async def _events(events: AsyncIterator[Any], fields: dict[str, Any]) -> AsyncIt
                 data = event.model_dump_json(by_alias=True)
             yield f"event: {kind}\ndata: {data}\n\n"
     except ValidationError:  # vLLM 0.32 cannot put an error of its engine into an event
-        logger.exception("an answer of the Responses API broke off")
+        logger.exception("an answer of the Responses API was interrupted")
         yield errors.INTERNAL.event(ApiDialect.RESPONSES).decode()
 
 

@@ -1,6 +1,6 @@
 """Finds nodes with the GPUs that an endpoint needs, where the operator may list nodes.
 
-The labels of the GPU vendors tell what a node has. readiness.py calls it.
+The labels of the GPU vendors describe the GPUs of a node. readiness.py calls it.
 """
 
 import re
@@ -38,7 +38,7 @@ _UNITS = {"": 1 / 1024, "M": 1 / 1024, "MI": 1 / 1024, "G": 1.0, "GI": 1.0, "T":
 
 @dataclass(frozen=True)
 class Node:
-    """What the operator keeps of a node.
+    """The facts about a node that the operator keeps.
 
     Attributes:
         gpus: extended resource -> how many the node has in all, used or free.

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
+from cluster.pins import ROOT
+from tests.lint.files import list_files
 from tests.lint.pages import read_anchors, read_links
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 """How a link with a scheme begins, such as https: or mailto:."""
@@ -24,13 +23,6 @@ ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 def read_pages() -> dict[str, str]:
     """The Markdown pages of the repository: path and text."""
     return {path: (ROOT / path).read_text() for path in list_files() if path.endswith(".md")}
-
-
-def list_files() -> list[str]:
-    """The files of the repository, also new ones that git does not ignore."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    return [name for name in listed.split("\0") if name and (ROOT / name).exists()]
 
 
 def find_broken_links(pages: Mapping[str, str], files: list[str]) -> Iterator[str]:

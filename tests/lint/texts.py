@@ -13,13 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lint.pages import INLINE_CODE
+
 PROSE = {".md", ".txt", ".yaml", ".yml", ".json", ".tpl"}
 """Endings of files that are checked as a whole: pages, CRD descriptions, chart values, NOTES."""
 
 COMMENT_MARKS = {".lua": "--", ".go": "//", ".mjs": "//", ".toml": "#", ".sh": "#", "": "#"}
 """Endings of files of which only comments are checked, and what a comment begins with. "" is Makefile, Dockerfile …"""
 
-NO_TEXT = re.compile(r"```.*?(?:```|\Z)|``.*?``|`[^`\n]*`|https?://\S+", re.DOTALL)
+NO_TEXT = re.compile(rf"{INLINE_CODE.pattern}|(?s:```.*?(?:```|\Z))|https?://\S+")
 """Quoted code and addresses."""
 
 INDENT = re.compile(r"\n[ \t]+")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -16,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.pins import ROOT
+from tests.lint.files import list_files
 from tests.lint.texts import find_texts
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE = Path(__file__).with_name("words.toml")
 
 SHOWN = 30
@@ -108,11 +108,12 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])".replace(" ", r"\s+"))
 
 
-def list_files(names: Sequence[str]) -> list[str]:
-    """The files of the repository, also new ones; with names only those, or those below them."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    return [name for name in listed.split("\0") if name and (ROOT / name).is_file() and not (ROOT / name).is_symlink()]
+def read_files(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The path and the content of each file; with names, as list_files takes them. Links to files are skipped."""
+    for name in list_files(names):
+        path = ROOT / name
+        if path.is_file() and not path.is_symlink():
+            yield name, path.read_text(errors="replace")
 
 
 def report(findings: Sequence[Finding], shown: int) -> str:
@@ -133,11 +134,7 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help=f"show every finding, not only the first {SHOWN}")
     asked = parser.parse_args()
     table = read_table(TABLE.read_text())
-    findings = [
-        finding
-        for name in list_files(asked.files)
-        for finding in table.check(name, (ROOT / name).read_text(errors="replace"))
-    ]
+    findings = [each for path, content in read_files(asked.files) for each in table.check(path, content)]
     print(report(findings, len(findings) if asked.all else SHOWN))
     return 1 if findings else 0
 

@@ -9,7 +9,8 @@ import yaml
 
 from cluster.pins import ROOT
 from forebay_operator.spec.parsing import parse_endpoint
-from tests.lint.links import find_broken_links, list_files, read_pages
+from tests.lint.files import list_files
+from tests.lint.links import find_broken_links, read_pages
 from tests.lint.pages import Block, read_anchors, read_blocks, read_links
 from tests.unit.operator.schema import PROPERTIES, find_violations
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.lint.words import ROOT, TABLE, list_files, read_table, report
+from cluster.pins import ROOT
+from tests.lint.words import TABLE, read_files, read_table, report
 
 MEND = read_table("""
 skipped = ['^vendor/']
@@ -84,7 +85,7 @@ def test_the_table_finds_what_it_is_for_and_takes_the_plain_form() -> None:
 
 
 def test_files_of_every_kind_are_checked() -> None:
-    files = {name for name in list_files([]) if not read_table(TABLE.read_text()).skipped.search(name)}
+    files = {name for name, _ in read_files([]) if not read_table(TABLE.read_text()).skipped.search(name)}
     assert files >= {
         "README.md",
         "Makefile",

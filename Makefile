@@ -61,8 +61,8 @@ bench: .venv ## Measure server and operator, and print the tables (more than an 
 	$(PY) -m bench.scale --endpoints $(SCALE)
 
 .PHONY: lint
-lint: .venv ## Check style, types, which layer may import which, and the links of all pages
-	$(PY) -m tests.run ruff format imports types links
+lint: .venv ## Check style, types, which layer may import which, the links of all pages, and the words of all texts
+	$(PY) -m tests.run ruff format imports types links words
 
 .PHONY: format
 format: .venv ## Bring the code into shape

@@ -9,7 +9,7 @@ from pathlib import Path
 PYTHON = sys.executable
 
 SHORT = "not whole and not soak and not rights"
-"""The marker expression that leaves out what `make conformance` and `make soak` run, and the stage of its own."""
+"""The marker expression without the tests that only `make conformance`, `make soak` or the stage rights run."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ STAGES = (
     Stage("imports", (str(Path(PYTHON).with_name("lint-imports")), "--no-cache", "--no-logo"), gates=True),
     Stage("types", (PYTHON, "-m", "mypy"), gates=True),
     Stage("links", (PYTHON, "-m", "tests.lint.links"), gates=True),
+    Stage("words", (PYTHON, "-m", "tests.lint.words"), gates=True),
     Stage("unit", pytest("tests/unit", workers=2), gates=True),
     Stage("integration", pytest("tests/integration", "-m", SHORT, workers=4), needs=("tools",), yields=True),
     Stage("rights", pytest("tests/integration/test_rights.py", "-m", "rights"), needs=("integration",)),

@@ -1,4 +1,4 @@
-"""Listens on the shared port and on one port for each endpoint, as the slices say. `app` runs it."""
+"""Listens on the shared port and on one port for each endpoint. The EndpointSlices name the ports. `app` runs it."""
 
 import asyncio
 import logging

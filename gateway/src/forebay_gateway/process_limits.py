@@ -51,7 +51,8 @@ def fit_connections(limits: Limits, descriptors: int) -> Limits:
 def give_back_memory() -> None:
     """Make glibc return large blocks of memory to the system once they are free.
 
-    By default it keeps blocks of up to 32 MiB behind memory that is in use (mallopt(3), M_MMAP_THRESHOLD).
+    By default glibc may keep free blocks of up to 32 MiB, because they lie between memory in use (mallopt(3),
+    M_MMAP_THRESHOLD).
     """
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_PIECE)

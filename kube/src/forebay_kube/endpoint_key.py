@@ -13,7 +13,7 @@ def key_of_endpoint(manifest: Mapping[str, Any]) -> EndpointKey:
 
 
 def format_key(key: EndpointKey) -> str:
-    """NAMESPACE/NAME."""
+    """Format a key as NAMESPACE/NAME."""
     return "/".join(key)
 
 

@@ -2,5 +2,5 @@
 
 
 def read_names(text: str) -> list[str]:
-    """The names in a text that separates them by commas, without the white space around them and without empty ones."""
+    """Split a text at its commas into names. Removes white space around names, and empty names."""
     return [name for each in text.split(",") if (name := each.strip())]

@@ -10,7 +10,7 @@ Item = TypeVar("Item", bound=Hashable)
 
 FIRST_REQUEUE_DELAY = 0.1
 MAX_REQUEUE_DELAY = 60.0
-"""Seconds before the first retry and at most between two; each delay is twice the one before."""
+"""Seconds before the first retry, and the most seconds between two retries. Each delay is twice the previous one."""
 
 
 class WorkQueue(Generic[Item]):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 SHORT, MEDIUM = 2, 5
-"""The most letters of a name that allow no edit, and that allow one edit. Longer names allow two edits."""
+"""A name of up to SHORT letters allows no edit. One of up to MEDIUM letters allows one edit. Longer names allow two."""
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str:

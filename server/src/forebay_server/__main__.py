@@ -128,7 +128,7 @@ def _hub_cache(env: Mapping[str, str]) -> Path:
 
 
 def check(*, as_json: bool) -> int:
-    """Print what the environment resolves to, without starting the server. Returns the exit status."""
+    """Print the settings that the environment results in, without starting the server. Returns the exit status."""
     from forebay_server import inspection, launch
 
     try:

@@ -49,7 +49,7 @@ def _cli_args() -> ModuleType:
 
 
 def _first_module(*names: str) -> ModuleType:
-    """The first of these modules that this vLLM has. Raises ModuleNotFoundError for the last one if it has none."""
+    """Import the first of these modules that this vLLM has. Raises ModuleNotFoundError if it has none of them."""
     for name in names[:-1]:
         try:
             return import_module(name)

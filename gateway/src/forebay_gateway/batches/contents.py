@@ -121,7 +121,7 @@ class FileWriter:
 
 
 def part_name(number: int) -> str:
-    """A name that no other writer of the same file uses, so that none overwrites another's part."""
+    """A name that no other writer of the same file uses. So no writer overwrites another's part."""
     return f"{number:05d}-{uuid.uuid4().hex[:12]}"
 
 

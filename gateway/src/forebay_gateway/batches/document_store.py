@@ -38,7 +38,9 @@ class DocumentStore(ABC):
         objects_size: int = 0,
         lease: str = "",
     ) -> None:
-        """Store a document for `seconds`. It replaces one of the same name. Raises Full where it is `bounded`.
+        """Store a document for `seconds`. It replaces a document of the same name.
+
+        Raises Full if it is `bounded` and there is no room.
 
         Args:
             objects_size: the bytes of the objects that it lists, which count in addition to its text.

@@ -54,7 +54,7 @@ class FileStore:
         )
 
     async def open(self, key: EndpointKey, file_id: str) -> Content:
-        """Open the content of a file. The content of a document is in memory completely. Raises ContentGone."""
+        """Open the content of a file. Content from a document is in memory as a whole. Raises ContentGone."""
         parts = await self.documents.get(key, STORED, file_id)
         if parts is None:
             return TextContent(await self.documents.get(key, "content", file_id) or "")

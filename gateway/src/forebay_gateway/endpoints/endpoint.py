@@ -135,7 +135,7 @@ def _jobs(env: Iterable[Manifest]) -> int:
 
 
 class Address(NamedTuple):
-    """The address of a pod, and its name, which clients see as the ID of RunPod's worker; "" where it is unknown."""
+    """The address and the name of a pod; "" if the name is unknown. Clients see the name as RunPod's worker ID."""
 
     host: str
     port: int
@@ -203,7 +203,7 @@ def read_slice(manifest: Manifest) -> Slice | None:
 
 
 def _pod_name(entry: Manifest) -> str:
-    """The name of the pod of an entry; "" where it is not a valid name. It is written into a header."""
+    """The name of an entry's pod; "" if it is not valid. The name must be valid, because it goes into a header."""
     target = entry.get("targetRef") or {}
     name = str(target.get("name", "")) if target.get("kind") == "Pod" else ""
     return name if _POD_NAME.fullmatch(name) else ""

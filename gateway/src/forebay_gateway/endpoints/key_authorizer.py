@@ -72,7 +72,7 @@ class KeyAuthorizer:
 
 
 def _decode(value: str) -> bytes:
-    """Decode base64. Returns b"" for anything else, which only somebody else can have written."""
+    """Decode base64. Returns b"" for anything else, which the operator never writes."""
     try:
         return base64.b64decode(value)
     except binascii.Error:

@@ -43,7 +43,7 @@ def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, runnin
 
 
 def _waits_for_capacity(endpoint: Endpoint) -> bool:
-    """Of an endpoint that is Degraded the message has the reason."""
+    """Whether pods wait for capacity. The message of a Degraded endpoint has the reason."""
     if endpoint.reason == "Degraded":
         return any(f": {word}: " in endpoint.message for word in NO_CAPACITY)
     return endpoint.reason in NO_CAPACITY

@@ -118,7 +118,7 @@ class Reservation:
         return moved
 
     async def grow(self, size: int, seconds: float) -> bool:
-        """Wait for up to `seconds` until the reserved size can be set. Returns whether it is."""
+        """Change the reserved size, after a wait for room of up to `seconds`. Returns whether it is changed."""
         freed = asyncio.Event()
         self._shares.freed.add(freed)
         try:

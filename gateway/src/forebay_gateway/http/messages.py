@@ -76,11 +76,11 @@ class Head:
 
 
 def render_request(head: Head, target: bytes, size: int, *, web_socket: bool = False, keys: bool = True) -> bytes:
-    """Render the head of a request for a pod: the client's headers in their order, without those for this hop.
+    """Render the head of a request for a pod: the client's headers in their order, without hop-by-hop headers.
 
     Args:
         size: the bytes of the body.
-        keys: whether the pod gets the API key, behind `Bearer`.
+        keys: whether the pod gets the API key, after `Bearer`.
     """
     dropped = _DROPPED | (head.connection - {b"host"}) | (frozenset() if keys else _KEYS)
     lines = [f"{head.method} ".encode() + target + f" HTTP/{head.version}".encode()]

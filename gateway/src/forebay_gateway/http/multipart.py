@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from email.message import Message
 
 MAX_BOUNDARY_LENGTH = 70
-"""RFC 2046, 5.1.1."""
+"""The most characters of a boundary (RFC 2046, 5.1.1)."""
 
 MAX_PART_HEAD_BYTES = 2 << 10
 """Bytes of the headers of one part, and of a Content-Type. The time to parse them grows with the square."""
 
 MAX_FALSE_BOUNDARIES = 1000
-"""Occurrences of the boundary in the content. A valid client chooses a boundary that does not occur there."""
+"""The most occurrences of the boundary in the content. A valid client chooses a boundary that does not occur there."""
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,5 @@ def _whole_parameters() -> Iterator[None]:
 
 
 def _without_surrogates(text: str) -> str:
-    """A text that can be written as UTF-8: some charsets of `filename*` have lone surrogates."""
+    """Replace lone surrogates, which UTF-8 cannot encode. Some charsets of `filename*` have them."""
     return text.encode(errors="replace").decode()

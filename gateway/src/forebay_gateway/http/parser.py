@@ -37,7 +37,9 @@ class BodyLimit:
 
 
 class RequestReader:
-    """Reads a request: feed it the bytes. `head` is set as soon as it is complete; `complete` once the body is.
+    """Reads a request from the bytes that `feed` gets. `head` is set once the head is complete.
+
+    `complete` is true once the body is complete, too.
 
     `body_limit` returns the limit of the body for a head.
     """

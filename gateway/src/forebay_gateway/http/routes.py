@@ -22,22 +22,22 @@ class RouteKind(Enum):
     """How a request is answered while no pod is ready."""
 
     PROBE = "probe"
-    """By the gateway, without a key."""
+    """The gateway answers, without a key."""
 
     MODELS = "models"
-    """By the gateway."""
+    """The gateway answers."""
 
     ENGINE = "engine"
-    """Only by a pod. It wakes an endpoint."""
+    """Only a pod answers. The request wakes an endpoint."""
 
     JOBS = "jobs"
-    """By the gateway: RunPod's job API, on the shared port."""
+    """RunPod's job API. The gateway answers, on the shared port."""
 
     BATCHES = "batches"
-    """By the gateway: OpenAI's files and batches, on the shared port."""
+    """OpenAI's files and batches. The gateway answers, on the shared port."""
 
     PASSIVE = "passive"
-    """Only by a pod. It starts none."""
+    """Only a pod answers. The request does not start a pod."""
 
 
 @dataclass(frozen=True)

@@ -150,8 +150,7 @@ _COUNTED = msgspec.json.Decoder(_Counted)
 
 
 def _metrics(item: str, index: int) -> dict[str, Any]:
-    """The metrics of an item of a stream, as in RunPod's documentation: its index, and its token counts where it has
-    them.
+    """The metrics of an item of a stream, as in RunPod's documentation: its index, and its token counts if known.
 
     The load of the pod is unknown here.
     """

@@ -1,6 +1,7 @@
 """Looks up the names of webhooks' receivers, in separate threads. The webhooks' HTTP sessions use it.
 
-So a name server that does not answer delays neither other namespaces' webhooks nor other connections of the gateway.
+With separate threads, a slow name server does not delay other connections of the gateway. With a share for each
+namespace, it does not delay other namespaces' webhooks.
 """
 
 import asyncio
@@ -59,11 +60,11 @@ class NameResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises OSError."""
+        """Resolve a name. Raises OSError."""
         return _results(host, port, await self._lookups.look_up(host, port, family, socket.AI_ADDRCONFIG))
 
     async def close(self) -> None:
-        """The threads are another's."""
+        """Do nothing, because `Lookups` owns the threads."""
 
 
 class ServiceResolver(AbstractResolver):
@@ -76,7 +77,7 @@ class ServiceResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises OSError."""
+        """Resolve a name. Raises OSError."""
         name = self._receivers.service_name(host)
         addresses = await self._lookups.look_up(f"{name}.", port, family, socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
         canonical = next((each for *_, each, _ in addresses if each), name).rstrip(".").lower()
@@ -85,7 +86,7 @@ class ServiceResolver(AbstractResolver):
         return _results(host, port, addresses)
 
     async def close(self) -> None:
-        """The threads are another's."""
+        """Do nothing, because `Lookups` owns the threads."""
 
 
 def _results(host: str, port: int, addresses: list[Any]) -> list[ResolveResult]:

@@ -152,8 +152,7 @@ def _count_bytes(text: str) -> int:
 
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int, take: Take) -> bytearray | None:
-    """Read the body of an answer. Of a longer one a little more than `max_bytes` is read. Returns None where there is
-    no room for it."""
+    """Read the body of an answer, up to a little more than `max_bytes`. Returns None if there is no room for it."""
     body = bytearray()
     async for data in answer.content.iter_any():
         if not await take(body, data):

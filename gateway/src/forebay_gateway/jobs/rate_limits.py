@@ -22,7 +22,7 @@ RATES = {
     "purge-queue": 2,
     "retry": 100,
 }
-"""Requests in one window for each ready pod; without a ready pod as for one."""
+"""Requests in one window for each ready pod. Without a ready pod the limit is that of one pod."""
 
 CONCURRENT_REQUESTS = {
     "runsync": 400,

@@ -327,5 +327,5 @@ class ValkeyJobStore(JobStore):
 
 
 def _owner(key: EndpointKey, job_id: str) -> str:
-    """The owner of an API key that is kept with a job, for KeyCipher."""
+    """The name of a job for KeyCipher, as the owner of the API key that the store keeps."""
     return f"job {format_key(key)} {job_id}"

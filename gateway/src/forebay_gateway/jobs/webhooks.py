@@ -220,7 +220,7 @@ class Webhooks:
 
 
 def _open_session(resolver: AbstractResolver, check: Callable[[str], None]) -> aiohttp.ClientSession:
-    """A session that connects only to addresses that pass the check, which raises OSError for others."""
+    """Open a session that connects only to addresses that pass `check`. For other addresses `check` raises OSError."""
 
     def open_socket(address: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, place = address

@@ -346,7 +346,7 @@ class RequestHandler:
                 await wait_for_event(changed, min(left, SUSPECT_SECONDS))
 
     async def _hold(self, request: "_Request") -> list[Address]:
-        """Wait for pods. Raises Refused, at once where no pod could answer the request either."""
+        """Wait for pods. Raises Refused, and does so at once for a request that every pod would refuse."""
         key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
             raise Refused(errors.AT_ZERO)

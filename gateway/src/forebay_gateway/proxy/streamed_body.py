@@ -20,7 +20,7 @@ STREAMED_STEP_BYTES = 8 << 20
 """Bytes that must arrive within the time limit of a body."""
 
 SLOW_STORE = "slow store"
-"""The reason to pause the reading from the client."""
+"""A reason to pause reading from the client: the store is slower than the client."""
 
 
 class StreamedBody(BodyStream):

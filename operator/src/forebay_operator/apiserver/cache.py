@@ -140,7 +140,7 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
 def pack(manifest: Manifest) -> tuple[bytes, int]:
     """Pack an object. Returns the kept fields as JSON, and a number that changes when one of them changes.
 
-    The operator's own writes to the status of an endpoint do not change the number; those of others do.
+    The operator's own writes to the status of an endpoint do not change the number. Writes of others do.
     """
     pruned = prune(manifest)
     packed = _dump(pruned)

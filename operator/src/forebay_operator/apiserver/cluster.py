@@ -121,7 +121,7 @@ class Cluster:
             raise
 
     async def create(self, manifest: Manifest) -> Manifest | None:
-        """Create an object. Returns it, or None where one with its name already exists, which stays unchanged."""
+        """Create an object. Returns it, or None if its name is taken. The existing object then stays unchanged."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"])
         try:

@@ -78,9 +78,9 @@ class _RetryDelays:
 class EventSource:
     """Follows all objects that the operator watches, for one event loop.
 
-    kopf runs in a separate thread and loop, because it exits at transient failures by design: at an error event of a
-    watch, at 401 for a while, or when the CRD is deleted. On its exit it ends every task of its loop. Then it is
-    started again and lists everything again.
+    kopf runs in a separate thread and loop. By design it exits at failures that may pass: an error event of a watch,
+    repeated 401 answers, or a deleted CRD. When it exits, it ends every task of its loop. EventSource then starts it
+    again, and it lists everything again.
 
     Attributes:
         stores: the watched objects, by kind.

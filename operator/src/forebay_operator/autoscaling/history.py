@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass
 class History:
-    """The samples of one endpoint in the last `length` seconds, and one sample more.
+    """The samples of one endpoint in the last `length` seconds, and the last sample before them.
 
     Time without samples, such as before a change of the leader, counts as time in use.
     """

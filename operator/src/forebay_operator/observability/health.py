@@ -1,4 +1,4 @@
-"""The operator's own port for probes and metrics. Operators that stand by answer it too."""
+"""The operator's own port for probes and metrics. Standby operators serve it too."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -35,8 +35,10 @@ class Health:
         return stalled <= MAX_STALL, f"the work queue made no progress for {stalled:.0f} s" if stalled else "ok"
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the operator is ready, and a sentence that says why. It is while it stands by, or once it is
-        synced."""
+        """Whether the operator is ready, and the reason.
+
+        A standby operator is ready. The leader is ready once it is synced.
+        """
         if not self.leads:
             return True, "standing by"
         if self.trouble:

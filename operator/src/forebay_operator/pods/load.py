@@ -20,7 +20,7 @@ SLEEPING = "forebay_sleeping"
 one HTTP request with several prompts; they have a line for each engine."""
 
 MAX_METRIC_LINES = 320
-"""Lines of these metrics that are read: five for each of 64 engines."""
+"""The most lines that are read of these metrics: five for each of 64 engines."""
 
 _LINE = re.compile(
     rf"^({IN_FLIGHT}|{BEGUN}|{RUNNING}|{WAITING}|{SLEEPING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$",

@@ -9,8 +9,8 @@ from forebay_operator.labels import APPLIED_ANNOTATION, FIELD_MANAGER
 from forebay_operator.spec import Manifest
 
 _IDENTITIES = ("mountPath", "name")
-"""Fields that identify the items of a list; the first one that all items have counts. (A volume may be mounted
-twice.)"""
+"""Fields that identify the items of a list. The first field that all items have is used. A volume may be mounted twice,
+so `mountPath` precedes `name`."""
 
 _QUANTITIES = ("sizeLimit", "divisor")
 

@@ -20,9 +20,9 @@ MAX_COUNT_DIGITS = 6
 
 
 def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
-    """The GPUs that the other parallel sizes leave for each copy of the model, or None where the size must not be set.
+    """The tensor parallel size: the number of GPUs, divided by the other parallel sizes.
 
-    It must not be set for a single GPU, where the user sets it, or where only the server knows it.
+    Returns None if the operator must not set it: for a single GPU, if the user sets it, or if only the server knows it.
     """
     given = {str(variable["name"]): variable for variable in env}
     arguments = str(given.get("VLLM_EXTRA_ARGS", {}).get("value", ""))

@@ -89,7 +89,7 @@ def _build_placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
 
 
 def _spread(endpoint: Endpoint, constraint: Manifest) -> Manifest:
-    """Complete a constraint: it counts the endpoint's own pods, unless it has a selector."""
+    """Complete a topology spread constraint. Without a selector it counts the endpoint's own pods."""
     return {"labelSelector": {"matchLabels": labels.selector_labels(endpoint.name)}, **constraint}
 
 

@@ -19,7 +19,7 @@ SERVED_NAME_VARIABLES = ("OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME
 """Variables that name the model for clients; the first wins."""
 
 FIRST_REPLICAS = 1
-"""The number of replicas of an endpoint that never had a number."""
+"""The number of replicas of an endpoint whose number was never set."""
 
 MAX_REPLICAS = 1000
 """The schema's maximum of spec.replicas and of status.desiredReplicas."""

@@ -17,7 +17,7 @@ def read_names(text: str) -> tuple[str, ...]:
 
 
 def find_names_in_arguments(text: str) -> tuple[str, ...]:
-    """The names that --served-model-name has in arguments of `vllm serve`; none where it is not there."""
+    """The names after --served-model-name in arguments of `vllm serve`; empty without the flag."""
     try:
         words = shlex.split(text) if "served" in text else []
     except ValueError:
@@ -36,7 +36,7 @@ def find_names_in_arguments(text: str) -> tuple[str, ...]:
 
 
 def read_adapter_names(text: str) -> tuple[str, ...]:
-    """The names in LORA_MODULES: of a JSON array of objects, of one object, or of words NAME=PATH."""
+    """The names in LORA_MODULES. Its forms are a JSON array of objects, one object, and words NAME=PATH."""
     try:
         modules = parse_json(text) if text.startswith(("[", "{")) else []
     except ValueError:

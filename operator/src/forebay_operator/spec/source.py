@@ -35,7 +35,7 @@ class Source:
     folder: str = ""
 
     def path_below(self, mount: str) -> str:
-        """The model for vLLM: a path where an image or a claim is mounted at `mount`, else the source itself."""
+        """The value of vLLM's --model. It is a path if an image or a claim is mounted at `mount`, else the source."""
         if self.kind in ("image", "claim"):
             return f"{mount}/{self.folder}" if self.folder else mount
         return self.source

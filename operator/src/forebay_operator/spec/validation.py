@@ -30,7 +30,10 @@ REFUSED_VARIABLES = {
     "VLLM_USE_RUST_FRONTEND": "it has no key check",
     "VLLM_SERVER_DEV_MODE": "it opens engine control to callers",
 }
-"""Variables that would disable authentication, draining or another feature -> the reason. A test compares the CRD."""
+"""Variables that would disable authentication, draining or another feature -> the reason.
+
+A test compares them with the CRD.
+"""
 
 OWN_PREFIX = "FOREBAY_"
 """The prefix of variables that the operator sets. LIMIT_VARIABLES are the exceptions."""

@@ -19,7 +19,7 @@ MAX_CHARACTERS = 32 << 20
 
 @dataclass(frozen=True)
 class FillInTokens:
-    """The special tokens that a family of models fills in by."""
+    """The special tokens with which a family of models fills in the middle of a text."""
 
     before: str
     """Precedes the prompt."""

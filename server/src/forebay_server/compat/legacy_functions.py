@@ -10,7 +10,7 @@ from forebay_server.compat.incompatible import Incompatible
 from forebay_server.compat.openai import JsonObject, rewrite_chunks
 
 MARKER = "forebay_functions"
-"""A field added to the request, which vLLM ignores. It marks that the answer must have the older form."""
+"""A field of a converted request. It marks that the answer must have the older form. vLLM ignores it."""
 
 
 def adapt_functions(fields: JsonObject) -> JsonObject:

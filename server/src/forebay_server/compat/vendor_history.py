@@ -54,7 +54,7 @@ def adapt_anthropic_history(fields: Fields) -> Fields:
 
 
 def _with_content(holder: Any, adapt: Any) -> Any:
-    """Convert the list of blocks of a message or a block by `adapt`."""
+    """Apply `adapt` to the list of blocks in a message or in another block."""
     if not isinstance(holder, dict) or not isinstance(holder.get("content"), list):
         return holder
     return {**holder, "content": adapt(holder["content"])}

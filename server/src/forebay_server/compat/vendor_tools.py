@@ -1,4 +1,4 @@
-"""Anthropic's and OpenAI's tools with a type instead of a schema: removed, given a schema, or rejected. Pure."""
+"""Removes, completes or rejects Anthropic's and OpenAI's tools that have a type instead of a schema. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

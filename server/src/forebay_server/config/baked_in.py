@@ -1,4 +1,4 @@
-"""A model in the image, as RunPod's worker has it: a JSON file of variables that override the environment."""
+"""Reads the file of a model in the image, as RunPod's worker does: JSON with variables that override others."""
 
 import json
 from collections.abc import Mapping

@@ -252,9 +252,9 @@ class SuitableParsers:
 
 
 def find_parsers(files: ModelFiles, *, tools: bool = True) -> SuitableParsers | None:
-    """Find the parsers for a model. Returns None where its family is not known.
+    """Find the parsers for a model. Returns None if its family is not known.
 
-    `tools`: whether a tool parser is wanted. Only then may the tokenizer's files be read, which are large.
+    `tools`: whether a tool parser is wanted. The tokenizer's files are large, and may be read only then.
     """
     if not files.kinds:
         return _find_by_name(files.name, tools=tools)
@@ -269,7 +269,7 @@ def find_parsers(files: ModelFiles, *, tools: bool = True) -> SuitableParsers | 
 
 
 def _find_by_name(name: str, *, tools: bool) -> SuitableParsers | None:
-    """Find the parsers by the vendor's repository. Its name does not say whether the model thinks."""
+    """Find the parsers by the vendor's repository. The repository's name does not say whether the model thinks."""
     for family in FAMILIES:
         if family.repositories and re.match(family.repositories, name):
             return SuitableParsers(family.title, family.tool_parser if tools else "", "")

@@ -134,7 +134,7 @@ NATIVE_PLACE, OPENAI_PLACE, ROUTE_PLACE = "input.sampling_params", "input.openai
 """Where the options belong: with prompt or messages, with openai_route, with route."""
 
 NATIVE = ("messages", "prompt", "sampling_params", "stream")
-"""The fields of an input with prompt or messages, which other forms lack."""
+"""The fields of an input with prompt or messages. Other forms of input lack these fields."""
 
 INPUT_NAMES = frozenset(
     {

@@ -152,7 +152,7 @@ async def _all(reply: AppReply) -> bytes:
 
 
 def _parsed(body: bytes) -> Any:
-    """Parse JSON. Returns other answers as text."""
+    """Parse an answer as JSON. Returns the text of an answer that is not JSON."""
     try:
         return json.loads(body)
     except ValueError:

@@ -102,9 +102,9 @@ class EngineWatch:
 async def keep_watch(
     watch: EngineWatch, probe: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], bool] = lambda: False
 ) -> None:
-    """Check the engine each second until `ended`, and send `probe` if it is idle. `probe` raises its error.
+    """Check the engine each second until `ended`. Run `probe` if the engine is idle; it raises an error if it fails.
 
-    A running probe is one of the engine's requests, so a probe that hangs shows like any other request.
+    A running probe is one of the engine's requests. So a probe that hangs is noticed like any other request.
     """
     running: asyncio.Task[None] | None = None
     while not ended():

@@ -13,7 +13,7 @@ from typing import Any
 MAX_CONFIG_BYTES = 4 << 20
 MAX_TEMPLATE_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 64 << 20
-"""The tokenizer.json of Gemma 3 has 33 MB."""
+"""The most bytes of each file that are read. The tokenizer.json of Gemma 3 has 33 MB."""
 
 MAX_TEMPLATES = 8
 """The most chat templates that are read. A repository may have several, one of them for tools."""
@@ -68,7 +68,7 @@ def repository_folder(hub_cache: Path, name: str) -> Path:
 
 
 def find_model_folder(name: str, revision: str | None, hub_cache: Path) -> Path | None:
-    """Find the files of a model on this machine: at its path, or in the hub's cache. None: they are not here."""
+    """Find the folder of a model on this machine: its path, or in the hub's cache. Returns None if it is not here."""
     try:
         if (folder := Path(name)).is_dir():
             return folder

@@ -113,7 +113,7 @@ class ServerState:
             self.startup.enter(step, at)
 
     def unhealthy_reason(self) -> str:
-        """Why only a restart can help, in a few words; "" while the server is well."""
+        """The reason why only a restart helps, in a few words; "" while the server is healthy."""
         if self._engine_dead():
             return "the engine has stopped"
         return self._engine_stuck()

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the served API: vLLM's request bodies, our errors, both base URLs, jobs."""
+"""The OpenAPI document of the served API: vLLM's request bodies, Forebay's errors, both base URLs, jobs."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable

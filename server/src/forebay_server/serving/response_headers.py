@@ -12,7 +12,7 @@ REQUEST_ID = request_id.HEADER.encode()
 """The request ID, by which a client's report can be found in the log. vLLM derives its own IDs from it."""
 
 STATE = "forebay_request_id"
-"""The ID's name in the request's state. Answers to unhandled exceptions do not pass the middleware."""
+"""The ID's name in the request's state. Handlers of unhandled exceptions read it there, outside the middleware."""
 
 UNBUFFERED = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no"}
 """Headers that keep proxies from buffering a stream. nginx and compatible proxies read the second."""

@@ -67,7 +67,7 @@ def has_ended(pod: Manifest) -> bool:
 
 
 def explain_end(pod: Manifest) -> str:
-    """Why a pod ended that will never run again, in a few words; "" where it is unknown."""
+    """The reason why a pod ended for good, in a few words; "" if unknown."""
     diagnosis = check_node(pod)
     return diagnosis.message if diagnosis else ""
 

@@ -1,3 +1,3 @@
-"""The Forebay gateway: holds requests for sleeping endpoints, wakes these, and relays when a pod is ready."""
+"""The Forebay gateway: holds requests for sleeping endpoints, wakes the endpoints, and relays to ready pods."""
 
 __version__ = "0.1.0"

@@ -70,7 +70,7 @@ class Operator:
 
         Raises:
             SystemExit: the CRD is not installed, or another operator has taken the lease. A former leader starts as a
-                new process, so that none of its work goes on.
+                new process, so that its work does not go on.
         """
         parsed, stop = self._parsed, self._stop
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -257,7 +257,7 @@ async def _first(waiting: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | No
 
 
 async def _ask_patiently(question: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a request until the API server answers. It may start after the operator, and answers 403 until RBAC is
+    """Repeat a request until the API server answers. The API server may start later, and answers 403 until RBAC is
     ready."""
     while True:
         try:

@@ -17,7 +17,7 @@ class Settings:
         home_namespace: the namespace whose endpoints have the ID NAME, as at the gateway; others have NAMESPACE.NAME.
         kubernetes_minor: the minor version of the API server, 35 for v1.35.
         network_policies: whether endpoints get a NetworkPolicy, unless they want none.
-        ops_peers: the peers of a NetworkPolicy that may reach the servers' ops port; empty means everybody.
+        ops_peers: the peers of a NetworkPolicy that may reach the servers' ops port; empty means all peers.
         cluster_cidrs: networks that servers must not reach.
         allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
     """

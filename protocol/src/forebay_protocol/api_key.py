@@ -1,7 +1,7 @@
 """Reads the API key of a request, and defines the minimum length of keys."""
 
 MIN_KEY_LENGTH = 16
-"""The least characters of a key. Shorter keys could be guessed, and are not valid."""
+"""The fewest characters of a key. Shorter keys could be guessed, and are not valid."""
 
 
 def read_key(authorization: str, x_api_key: str) -> str:

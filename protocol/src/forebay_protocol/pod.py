@@ -10,7 +10,7 @@ EXIT_CONFIGURATION = 78
 """Exit status of a server that a restart would not fix: EX_CONFIG of sysexits.h."""
 
 WORKER_ID = "x-runpod-worker-id"
-"""Header with the pod's name. Answers have it, and the gateway sends a request that has it to this pod again."""
+"""Header with the pod's name. Answers have it. The gateway sends a request with this header to the named pod."""
 
 JOB_LINES = "application/x-ndjson"
 """The media type by which the gateway gets the items of a job's output from /runsync one by one, as lines of JSON."""

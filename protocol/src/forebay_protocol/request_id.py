@@ -6,7 +6,7 @@ import re
 HEADER = "x-request-id"
 
 _VALID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""A client's ID that is used. Other IDs could fake lines of the log."""
+"""The form of a client's ID that is accepted. An ID in another form could fake lines of the log."""
 
 
 def choose_id(client_id: str) -> str:

@@ -139,8 +139,8 @@ def _names_endpoint(raw: list[str]) -> bool:
 
 
 def _take_endpoint(raw: list[str]) -> tuple[str, list[str]]:
-    """The ID of a path that begins with /v2/ID, and what comes after it. "" for none, as where a client has an empty ID
-    before /openai/v1; any other slashes before the ID came together."""
+    """Split a path that begins with /v2/ID into the ID and the parts after it. The ID is "" if it is missing or empty
+    before /openai or /v1. Other doubled slashes before the ID count as one."""
     endpoint, *rest = _without_empty(raw[1:]) or [""]
     return ("", raw[2:]) if raw[1:2] == [""] and endpoint in _BASES else (endpoint, rest)
 

@@ -29,8 +29,8 @@ def fold(name: str) -> str:
 def edit_distance(left: str, right: str, limit: int) -> int:
     """The number of letters to insert, delete, replace or swap with the next; limit + 1 if it is more than `limit`.
 
-    This is the optimal string alignment distance. Python's difflib has a ratio instead. By that the names of one
-    vendor's variables are all similar.
+    This is the optimal string alignment distance. Python's difflib computes a ratio instead, by which all names of one
+    vendor's variables are similar.
     """
     before: list[int] = []
     row = list(range(len(right) + 1))

@@ -9,7 +9,7 @@ from forebay_server.launch import Launch
 
 
 def checked(plan: Launch, *, as_json: bool) -> str:
-    """Render what the environment resolves to: vLLM's command, ignored variables, names that may be misspelt."""
+    """Render the result of the environment: vLLM's command, ignored variables, names that may be misspelt."""
     if as_json:
         content = {
             "model": plan.model,

@@ -1,4 +1,4 @@
-"""The endpoint plugin that vLLM loads by its entry point. It adds our routes, error shapes and engine watch."""
+"""The endpoint plugin that vLLM loads by its entry point. It adds Forebay's routes, error shapes and engine watch."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -1,7 +1,7 @@
 """Holds requests until a pod of their endpoint is ready. The handler and the job dispatcher call it.
 
-One task for each endpoint with waiting requests wakes it where it is at zero, probes its pods, and then releases or
-refuses the requests.
+Each endpoint with waiting requests has one task. The task wakes an endpoint at zero, probes its pods, and then releases
+or refuses the requests.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ ASK_SECONDS = 0.2
 """Seconds between two probes of starting pods."""
 
 IDLE_SECONDS = 1.0
-"""Seconds of the wait for a change while there is no pod to probe. Then an endpoint still at zero is woken again."""
+"""Seconds of the wait for a change while there is no pod to probe. After it, an endpoint that is still at zero is woken
+again."""
 
 Find = Callable[[Sequence[Address]], Awaitable[list[Address]]]
 Waking = Callable[[EndpointKey], Awaitable[None]]

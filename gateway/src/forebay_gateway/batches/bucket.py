@@ -154,7 +154,7 @@ class Bucket:
 
 
 def _endpoint(settings: BucketSettings) -> str:
-    """The endpoint in obstore's form: with the bucket in the host name for that style. Raises ValueError."""
+    """The endpoint in obstore's form, which includes the bucket if the host name has it. Raises ValueError."""
     url = urlsplit(settings.endpoint)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(f"the endpoint {settings.endpoint!r} must be a URL such as https://s3.example.com")

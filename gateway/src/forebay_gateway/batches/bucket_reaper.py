@@ -1,4 +1,4 @@
-"""Deletes objects in the bucket that belong to no file: of expired files, deleted endpoints and dead gateways.
+"""Deletes objects in the bucket that belong to no file. Expired files, deleted endpoints and dead gateways leave them.
 
 The job services run it. A lease lets one gateway do it at a time.
 """

@@ -18,7 +18,7 @@ STORED, PROGRESS = "stored", "progress"
 """Kinds of documents that list objects in the bucket: the parts of a file, and those of a running batch's results."""
 
 BUCKET_KINDS = frozenset({STORED, PROGRESS})
-"""Kinds that count against the bucket's budget, with their text and the bytes of their objects. In documents.lua
+"""Kinds that count against the bucket's budget, with their text and the bytes of their objects. documents.lua has them
 too."""
 
 

@@ -54,20 +54,20 @@ MAX_RUNNING_BATCHES = 2 * BATCHES_AT_ONCE
 and at least one."""
 
 CHECKED_PER_POLL = 50
-"""Waiting batches that are checked in one poll, whether they are over."""
+"""The most waiting batches of which one poll checks whether they are over."""
 
 BATCH_LEASE = 10.0
 BATCH_POLL_INTERVAL = 1.0
 """Seconds between two polls for open batches, and between two writes of a batch's progress."""
 
 RETURNED_LEASE = 0.001
-"""Seconds of a lease that replaces one to give it back."""
+"""Seconds of a lease that ends at once. A gateway takes it to give a batch back."""
 
 BUCKET_WAIT = 3600.0
-"""Seconds after its expiry for which a batch that needs the bucket is left to gateways that have one."""
+"""Seconds after the expiry of a batch that needs the bucket. Until then it is left to gateways with a bucket."""
 
 MIN_BATCH_RETRY_DELAY, MAX_BATCH_RETRY_DELAY = 2.0, 60.0
-"""Seconds until a batch is retried whose store or bucket did not answer. The delay doubles each time."""
+"""Seconds until a retry of a batch whose store or bucket did not answer. The delay doubles each time."""
 
 BATCH_GONE = "gone"
 """The result of a batch whose endpoint no longer exists."""

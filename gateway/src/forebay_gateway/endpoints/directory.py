@@ -94,7 +94,7 @@ class Directory:
         """The ports of endpoints at the gateway.
 
         A slice counts only where it belongs to the existing endpoint. Where two endpoints claim a port, the one with
-        the older slice gets it; neither does where both slices are of the same second.
+        the older slice gets it. If both slices are of the same second, neither endpoint gets it.
         """
         claims: dict[int, list[tuple[str, EndpointKey]]] = {}
         for key, slices in self._slices.items():

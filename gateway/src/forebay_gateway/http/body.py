@@ -14,13 +14,13 @@ from forebay_gateway.http.multipart import is_form, read_parts
 from forebay_gateway.http.raw_json import NO_VALUE, read_text, without_mark
 
 MAX_FORM_PARTS = 64
-"""Parts of a form that are read. Fields after them are ignored."""
+"""The most parts of a form that are read. Later fields are ignored."""
 
 MAX_FIELD_LENGTH = 512
-"""Bytes of a form's field up to which it is read."""
+"""The most bytes of a form's field. A longer field is not read."""
 
 MAX_JSON_VALUES = 2_000_000
-"""Values of a body that is scanned; each takes 7 ns. Commas and brackets are counted, also those within strings."""
+"""The most values of a body that is scanned; each takes 7 ns. Commas and brackets count as values, also in strings."""
 
 COUNT_SLICE = 1 << 20
 """Bytes of the slices in which they are counted."""
@@ -29,10 +29,10 @@ OPENING_LENGTH = 2048
 """Characters of a plain prompt that identify a conversation."""
 
 MAX_TURNS_BYTES = 4 << 20
-"""Bytes of a conversation's turns up to which they are read."""
+"""The most bytes of a conversation's turns. Longer turns are not read."""
 
 MAX_TURNS_COMMAS = 100_000
-"""Commas in the turns up to which they are read. They become a list, whose items take 64 bytes each."""
+"""The most commas in the turns that are read. The turns become a list, whose items take 64 bytes each."""
 
 
 class _Body(msgspec.Struct):

@@ -110,8 +110,8 @@ def read_part_head(head: bytes) -> tuple[str, str | None]:
 
 @contextmanager
 def _whole_parameters() -> Iterator[None]:
-    """Raises ValueError where Python's parser of headers raises TypeError: for a parameter (RFC 2231) that is there
-    whole and in sections."""
+    """Raises ValueError for a parameter that is there both whole and in sections (RFC 2231). Python's parser raises
+    TypeError."""
     try:
         yield
     except TypeError:

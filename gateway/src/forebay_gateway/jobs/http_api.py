@@ -191,7 +191,7 @@ class JobApi:
             raise Refused(errors.TOO_MANY)
 
     async def _read_error(self, call: JobApiCall) -> str:
-        """The job's error; "" where it cannot be read now, because the items that were taken must be sent anyway."""
+        """The job's error; "" if it cannot be read now. The items that were taken must be sent anyway."""
         try:
             job = await self._store.find(call.key, call.job_id, max_bytes=0)
         except Unavailable:

@@ -33,7 +33,7 @@ CONCURRENT_REQUESTS = {
     "cancel": 20,
     "retry": 20,
 }
-"""Requests in progress for each ready pod; without a ready pod as for one."""
+"""Requests in progress for each ready pod. Without a ready pod the limit is that of one pod."""
 
 BUSY_RETRY_INTERVAL = 1.0
 """Seconds after which a client may retry where too many requests are in progress."""

@@ -156,7 +156,7 @@ def read_networks(text: str) -> list[Network]:
 
 
 def read_namespaces(text: str) -> list[str]:
-    """The namespaces in a list of names, separated by commas. Raises ValueError for what can be no namespace."""
+    """The namespaces in a list of names, separated by commas. Raises ValueError for an invalid name."""
     names = read_names(text)
     if wrong := [each for each in names if not re.fullmatch(_LABEL, each)]:
         raise ValueError(f"{wrong[0]!r} is not the name of a namespace")

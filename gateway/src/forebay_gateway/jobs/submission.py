@@ -28,7 +28,7 @@ MAX_FIELD_BYTES = 16 << 10
 """Bytes of the JSON of each field except the input."""
 
 _NO_HOST = re.compile(r"[^!-$&-~]|\.\.|^\.")
-"""In what cannot be looked up: blanks, control characters, a zone, an empty label."""
+"""Finds the parts of a host that cannot be looked up: blanks, control characters, a zone, an empty label."""
 
 _TIMEOUT = (600.0, 5.0, 7 * DAY)
 _TTL = (DAY, 10.0, 7 * DAY)

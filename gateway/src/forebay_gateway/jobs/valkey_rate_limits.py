@@ -1,7 +1,7 @@
 """Rate limits for all gateways together, counted in Valkey by its clock, because the gateways' clocks differ.
 
 Valkey allots requests of a window, and slots for concurrent requests, to each gateway. Where the limit is large, it
-allots some more than the gateway needs. So most requests need no call, and none needs more than one, and the limit is
+allots some more than the gateway needs. So most requests need no call, and no request needs more than one. The limit is
 never exceeded. A gateway renews its slots every second. The slots of a dead gateway are free after SLOTS_LEASE.
 """
 
@@ -138,7 +138,7 @@ class ValkeyRateLimits(RateLimits):
             allotted.waiting -= 1
 
     async def _ask(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int, arrived: float) -> None:
-        """Request enough for one more request, unless another call got it or was refused while this one waited."""
+        """Ask Valkey for one more request, unless another call got it or was refused while this one waited."""
         async with allotted.lock:
             has_request, has_slot = allotted.has_request(limit), allotted.has_slot(max_concurrent)
             if not (has_request and has_slot) and allotted.refused_at < arrived:

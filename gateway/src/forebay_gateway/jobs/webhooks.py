@@ -55,7 +55,8 @@ ID_HEADER = "webhook-id"
 
 
 class Webhooks:
-    """Delivers webhooks. Use it as an async context manager; undelivered ones are due at once for other gateways then.
+    """Delivers webhooks. Use it as an async context manager. At its end, other gateways take over undelivered webhooks
+    at once.
 
     Args:
         answers: the budget for the content in memory.

@@ -48,7 +48,7 @@ class Admission:
 
 
 def api_of(head: Head | None, *, shared: bool) -> ApiDialect:
-    """The API whose errors a client understands whose request was not admitted."""
+    """The API whose errors the client of a refused request understands."""
     if head is None:
         return ApiDialect.OPENAI
     path = read_path(head.method, head.target, shared=shared)

@@ -137,8 +137,8 @@ class RequestHandler:
     def _authorized_endpoints(self, head: Head) -> frozenset[EndpointKey]:
         """The endpoints that a request without an endpoint in its URL may use. Raises Refused where there is none.
 
-        With a key these are the endpoints that it opens, without one those that need no key. So an endpoint of one
-        tenant can neither receive the requests of others nor make them ambiguous.
+        With a key, these are the endpoints that it opens. Without a key, they are the endpoints that need none. So an
+        endpoint of one tenant can neither receive the requests of others nor make them ambiguous.
         """
         authorized = self.keys.endpoints_for(head.key) if head.key else self.directory.open()
         if head.key:
@@ -166,7 +166,8 @@ class RequestHandler:
     def peek(self, body: bytes | bytearray) -> bool:
         """Look for the model in the beginning of a body whose key is unknown. Returns whether it names one.
 
-        The operator may not have read that key yet, so the Secrets of the model's endpoints are to be read again.
+        The operator may not have read that key yet. So the gateway asks it to read the Secrets of the model's
+        endpoints.
         """
         model = peek_model(body)
         if model:
@@ -279,7 +280,7 @@ class RequestHandler:
         return fields
 
     def _only_endpoint(self, admission: Admission, why: str) -> EndpointKey:
-        """The one endpoint that a request without a model may mean. Raises Refused, saying `why`, for several."""
+        """The one endpoint that a request without a model may mean. Raises Refused with `why` for several."""
         if len(admission.authorized) > 1:
             raise Refused(errors.no_one_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
         (key,) = admission.authorized

@@ -63,7 +63,7 @@ class AnswerState(Enum):
 
 
 class Sink(Protocol):
-    """Where an answer goes: the client's connection."""
+    """The receiver of an answer: the client's connection."""
 
     def write(self, data: bytes) -> None: ...
 

@@ -28,8 +28,8 @@ ANY_WORKER = AskedWorker()
 
 
 def read_worker(head: Head) -> AskedWorker:
-    """Read the pod that a request asks for. A value in another form than RunPod's asks for any pod, or, where it is
-    strict, for a pod that cannot exist."""
+    """Read the pod that a request asks for. A value that is not in RunPod's form asks for any pod. If it is strict, it
+    asks for a pod that cannot exist."""
     value = head.get(WORKER_ID)
     match = _WORKER_ID_FORM.fullmatch(value)
     if not match:

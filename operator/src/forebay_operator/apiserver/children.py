@@ -20,7 +20,7 @@ from forebay_operator.status.diagnosis.wordings import FORBIDDEN_WORDINGS, recog
 T = TypeVar("T")
 
 _NO_RIGHTS_YET = "RBAC: ["
-"""In the message of an API server that has just started and has not read all roles yet."""
+"""A part of the message of an API server that has just started, and has not read all roles yet."""
 
 
 class ReconcileError(Exception):
@@ -37,7 +37,7 @@ async def apply_child(
 ) -> Manifest:
     """Create or correct a child. Returns it as it is now.
 
-    Nothing is written where it is right. The creation of a new child takes one request.
+    If it is right, nothing is written. The creation of a new child takes one request.
 
     Args:
         cached: the child in the cache, if known.

@@ -134,7 +134,7 @@ class Cluster:
         return created
 
     async def apply(self, manifest: Manifest) -> Manifest:
-        """Server-side apply with force: takes the fields of the manifest over; other fields stay. Returns the
+        """Server-side apply with force. It takes over the fields of the manifest. Other fields stay. Returns the
         result."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])

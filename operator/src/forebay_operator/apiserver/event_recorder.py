@@ -85,7 +85,7 @@ class Event:
 
 
 Write = Callable[[Manifest, Manifest | None], Awaitable[bool]]
-"""Creates an object, or where a patch is given changes it by that. False: there is none to change."""
+"""Creates an object, or applies a patch if one is given. Returns False if there is no object to patch."""
 
 
 class EventRecorder:

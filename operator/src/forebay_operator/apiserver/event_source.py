@@ -44,14 +44,15 @@ LONG_RUN_SECONDS = 10.0
 """Seconds of a run after which kopf is not considered to have ended at once."""
 
 END_TRIES, END_TIMEOUT = 3, 5.0
-"""How often kopf's tasks are cancelled, one second apart, and the seconds that its end may take."""
+"""The number of times that kopf's tasks are cancelled, one second apart; and the seconds that kopf's end may take."""
 
 IDLE_TIMEOUT = 1.0
 """Seconds for which kopf keeps a task, with the last body, for an object without events."""
 
 
 def build_kopf_settings() -> kopf.OperatorSettings:
-    """Settings that reduce kopf to its watches: our label selectors, no events posted, no peering, no discovery."""
+    """Settings that reduce kopf to its watches: Forebay's label selectors, no events posted, no peering, no
+    discovery."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
@@ -117,7 +118,7 @@ class EventSource:
             await asyncio.sleep(pause)
 
     async def ended(self) -> None:
-        """Wait until kopf has ended, for END_TIMEOUT at most. To be called after `run` was cancelled."""
+        """Wait until kopf has ended, for END_TIMEOUT at most. Call it after `run` was cancelled."""
         if self._thread:
             await asyncio.to_thread(self._thread.join, END_TIMEOUT)
 
@@ -134,7 +135,7 @@ class EventSource:
         stop: asyncio.Event,
         ended: asyncio.Future[str],
     ) -> None:
-        """Run kopf in its own thread and loop until it ends. `ended`, a future of our loop, gets the reason."""
+        """Run kopf in its own thread and loop until it ends. `ended`, a future of `loop`, gets the reason."""
 
         def set_reason() -> None:
             if not ended.done():

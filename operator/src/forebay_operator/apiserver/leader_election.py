@@ -1,9 +1,9 @@
 """Leader election by a Lease: one operator works, the others stand by. `app` calls it.
 
 The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection). A candidate never compares clocks
-with the holder. It takes a Lease that did not change for the duration in the Lease, by its own clock. A holder that
-cannot renew pauses before this time is over. Unlike client-go's holder it does not exit: while the API server is away
-for all, the former holder is as good as any other.
+with the holder. It takes a Lease that did not change for the Lease's duration, which it measures by its own clock. A
+holder that cannot renew pauses before this time is over. Unlike client-go's holder it does not exit: while the API
+server is away for all, the former holder is as good as any other.
 """
 
 import asyncio

@@ -53,7 +53,7 @@ class StatusWriter:
         """The current status of an endpoint. Where the manifest comes from a cache that lags, it is the one written
         last.
 
-        With an older status transition times would move again, and events would be recorded twice.
+        With an older status, transition times would change again, and events would be recorded twice.
         """
         key, metadata = key_of_endpoint(manifest), manifest["metadata"]
         written = self._written.get(key)

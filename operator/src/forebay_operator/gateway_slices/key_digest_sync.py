@@ -35,7 +35,7 @@ RETRY_INTERVAL = 5.0
 """Seconds until a failed read or write is retried."""
 
 MAX_KEYS_PER_ENDPOINT = 64
-"""Keys of one endpoint that the gateways know. A Secret holds 1 MiB, which is 15,000 digests."""
+"""The most keys of one endpoint that the gateways know. A Secret holds 1 MiB, which is 15,000 digests."""
 
 KEY_READ_INTERVAL = 300.0
 """Seconds after which the Secrets are read again while nothing changes: they are not watched."""
@@ -44,7 +44,7 @@ SECRET_BYTES = 900_000
 """Bytes of the entries of one Secret, with their names. A Secret holds 1 MiB, with the fields that Kubernetes adds."""
 
 NAMESPACE_SHARE = 0.5
-"""The part of a Secret's bytes not used by other namespaces that one namespace may use."""
+"""The part of a Secret's bytes that one namespace may use, of those that other namespaces do not use."""
 
 _STALE = "made with another key"
 

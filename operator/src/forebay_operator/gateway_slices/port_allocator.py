@@ -25,7 +25,7 @@ class PortAllocator:
     Args:
         slices: the slices that lead to gateways, by endpoint. Complete before the first call.
         endpoints: all endpoints. Complete before the first call.
-        share: the part of the ports not used by other namespaces that one namespace may have.
+        share: the part of the ports that one namespace may have, of those that others do not use.
     """
 
     def __init__(self, slices: Index, endpoints: Index, share: float = 0.5) -> None:

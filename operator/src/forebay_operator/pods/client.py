@@ -53,7 +53,7 @@ async def post_order(address: str, port: int, path: str, token: str) -> None:
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """Read the body of an answer. Of a longer one a little more than `max_bytes` is read."""
+    """Read the body of an answer, up to a little more than `max_bytes`."""
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece

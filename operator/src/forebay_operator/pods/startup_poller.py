@@ -37,7 +37,7 @@ CONCURRENT_POLLS, CONCURRENT_POLLS_OF_NAMESPACE = 64, 8
 """Concurrent polls: in all, and of the pods of one namespace, so that silent pods do not block others."""
 
 POLL_PAUSE = 0.2
-"""Seconds until a poll is tried again whose namespace has its maximum of concurrent polls."""
+"""Seconds until a retry of a poll whose namespace has its maximum of concurrent polls."""
 
 POLL_TIMEOUT = 2.0
 """Seconds for an answer. The server answers from memory, in a separate thread."""

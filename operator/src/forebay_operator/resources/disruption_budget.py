@@ -8,7 +8,8 @@ from forebay_operator.spec import Endpoint
 
 
 def build_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
-    """The budget, named like the endpoint. Pods that do not answer may always be evicted, so none blocks a drain."""
+    """The budget, named like the endpoint. Pods that do not answer may always be evicted, so no such pod blocks a
+    drain."""
     spec = {
         "maxUnavailable": 1,
         "unhealthyPodEvictionPolicy": "AlwaysAllow",

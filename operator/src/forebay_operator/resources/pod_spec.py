@@ -128,7 +128,7 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
 
 
 def build_env(endpoint: Endpoint) -> list[Manifest]:
-    """Build the container's variables: the operator's, then the user's. The user's variables replace our defaults."""
+    """Build the container's variables: the operator's, then the user's. The user's variables replace the defaults."""
     fixed = {
         "FOREBAY_ENDPOINT": endpoint.name,
         "FOREBAY_AUTH": endpoint.auth.mode,

@@ -7,7 +7,7 @@ from forebay_operator.json_text import parse_json
 
 def read_names(text: str) -> tuple[str, ...]:
     """The names in a list, as the server reads it (env_to_flags.list_items): a JSON array, or words with commas or
-    blanks between them, in quotes where they have some. None in what it refuses."""
+    blanks between them. A word with a blank is in quotes. A text that the server rejects has no names."""
     try:
         if text.startswith("["):
             return tuple(name for name in parse_json(text) if isinstance(name, str))

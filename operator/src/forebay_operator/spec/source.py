@@ -35,14 +35,15 @@ class Source:
     folder: str = ""
 
     def path_below(self, mount: str) -> str:
-        """The value of vLLM's --model. It is a path if an image or a claim is mounted at `mount`, else the source."""
+        """The location in vLLM's arguments: a path if an image or a claim is mounted at `mount`, else the source
+        itself."""
         if self.kind in ("image", "claim"):
             return f"{mount}/{self.folder}" if self.folder else mount
         return self.source
 
 
 def parse_source(text: str) -> Source | None:
-    """Read the address of weights; None where it is of no known form."""
+    """Read the address of weights. Returns None for an unknown form."""
     kind = next((kind for scheme, kind in _SCHEMES.items() if text.startswith(scheme)), None)
     if kind in ("image", "claim"):
         _, _, rest = text.partition("://")

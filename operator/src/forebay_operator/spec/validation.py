@@ -47,7 +47,7 @@ LIMIT_VARIABLES = frozenset(
         "FOREBAY_ENGINE_PROBE_SECONDS",
     }
 )
-"""Settings of the server for the user that have no name of RunPod or vLLM."""
+"""Settings of Forebay's server that users may set. RunPod and vLLM have no name for them."""
 
 ADAPTER_VARIABLES = ("LORA_MODULES", "ENABLE_LORA")
 """Variables that the operator sets from spec.adapters where it is given."""

@@ -17,7 +17,8 @@ from forebay_operator.status.readiness import STEPS, Readiness, compute_readines
 from forebay_operator.status.start_progress import find_last_start
 
 MAX_MODELS, MAX_MODEL_NAME = 256, 512
-"""Names of models, and characters of one, that the schema allows in a status; with more nothing is written."""
+"""The most names of models, and characters of a name, that the schema allows. With more, the status would be
+rejected."""
 
 MAX_MESSAGE = 32768
 """Characters of a condition's message that the API conventions allow."""

@@ -169,7 +169,8 @@ def find_unread(pods: Sequence[Manifest], last_start: Manifest, reports: Mapping
 
 
 def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], before: Manifest) -> Manifest:
-    """Build status.lastStart from the loaded pod that was started last. Returns `before` where no pod is later."""
+    """Build status.lastStart from the loaded pod that was started last. Returns `before` if no pod was started
+    later."""
     loaded = [pod for pod in pods if server_status(pod).get("started") and _is_complete(pod, reports)]
     last_started = max(loaded, key=started_at, default=None)
     if last_started is None or started_at(last_started) <= before.get("startedAt", ""):

@@ -173,7 +173,7 @@ def _asks_for_nothing(name: str, value: Any) -> bool:
 
 
 def find_citations(path: str, fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """CITATIONS where a document in a request's messages, as the client sent them, asks to be cited."""
+    """Returns CITATIONS if a document in a request's messages, as the client sent them, asks to be cited."""
     if path != MESSAGES:
         return ()
     blocks = [block for message in _dicts(fields, "messages") for block in _dicts(message, "content")]

@@ -207,7 +207,7 @@ def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: st
 
 
 def _read(env: Mapping[str, str], name: str) -> str:
-    """The value without blanks around it. One of blanks alone is not set, as with the flags of vLLM."""
+    """The value without blanks around it. A value of blanks alone counts as unset, as with the flags of vLLM."""
     given = (env.get(each, "").strip() for each in (name, OTHER_SPELLINGS.get(name, name)))
     return next(filter(None, given), DEFAULTS[name])
 

@@ -26,14 +26,14 @@ from forebay_server.serving.response_headers import WORKER
 log = logging.getLogger(__name__)
 
 JOB_LINES = pod.JOB_LINES.encode()
-"""Each line is {"output": ITEM}, and the last the job's {"status"}, with {"error"} where it failed."""
+"""Each line is {"output": ITEM}. The last line is the job's {"status"}, with {"error"} if it failed."""
 
 
 NOT_HERE = {
     "webhook": "webhook has no effect at a pod: leave it out, or send the job to a gateway that has the job API.",
     "s3Config": "s3Config is not supported: leave it out.",
 }
-"""Fields of a job beside its input that RunPod has and a pod has not -> what to do."""
+"""Fields of a job that RunPod accepts and a pod does not -> what to do."""
 
 
 class RunSync:

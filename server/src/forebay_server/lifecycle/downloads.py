@@ -48,7 +48,7 @@ SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py", "*.yaml"
 """Patterns of configuration, tokenizer and chat template."""
 
 NO_HUB = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_USE_MODELSCOPE")
-"""Variables by which vLLM does not use the hub."""
+"""Variables that keep vLLM from using the hub."""
 
 UNREACHABLE = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ReadTimeout", "TimeoutException"})
 
@@ -65,7 +65,7 @@ class DownloadSource:
 
     model: str
     revision: str | None
-    """None: the branch main."""
+    """None means the branch main."""
     load_format: str
 
 
@@ -103,7 +103,7 @@ class Repository:
 
     name: str
     revision: str | None
-    """None: the branch main."""
+    """None means the branch main."""
     files: tuple[RemoteFile, ...]
     hub_cache: Path
 
@@ -187,8 +187,8 @@ def is_unreachable(error: BaseException) -> bool:
 def cached_folder(source: DownloadSource, hub_cache: Path) -> Path | None:
     """Find the model with weights in the cache.
 
-    Missing files of the weights show only when vLLM loads them. huggingface_hub's own check does not help. It calls
-    a snapshot incomplete even if the file that is missing is not needed.
+    Missing files of the weights show only when vLLM loads them. huggingface_hub's own check does not help. It calls a
+    snapshot incomplete even if vLLM does not need the missing file.
     """
     folder = repository_folder(hub_cache, source.model)
     revision = source.revision or "main"

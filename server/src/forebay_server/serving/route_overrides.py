@@ -134,7 +134,7 @@ def _writes(
     model_required: bool = True,
     fills_in: bool = False,
 ) -> Callable[[RouteHandler], RouteHandler]:
-    """Returns a function that makes our endpoint of vLLM's.
+    """Returns a function that makes Forebay's endpoint from vLLM's.
 
     Args:
         handler: the name of vLLM's handler in the app's state.
@@ -268,4 +268,4 @@ REPLACED: dict[tuple[str, ...], Callable[[RouteHandler], RouteHandler]] = {
     ("/v1/responses", "POST"): _writes("openai_serving_responses", "create_responses", _write_response, stream=True),
     ("/v1/messages", "POST"): _writes("anthropic_serving_messages", "create_messages", _write_message),
 }
-"""Path and method -> function that makes our endpoint of vLLM's."""
+"""Path and method -> function that makes Forebay's endpoint from vLLM's."""

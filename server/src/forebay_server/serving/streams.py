@@ -2,7 +2,7 @@
 
 vLLM builds an object for each token, dumps it as JSON and passes it through every layer of the app. But nearly all
 chunks of an answer differ in their text only. So vLLM's own generator writes the first chunks, the last one, and all
-that are not plain text. Its first chunk with text is the frame for the texts between. These go to the socket as they
+that are not plain text. Its first chunk with text is the frame for the texts in between. These go to the socket as they
 leave the engine, one chunk for each result, like in vLLM. This module knows nothing about the form of a chunk.
 
 It taps `generate` (vLLM's EngineClient protocol) of the one engine client that vLLM creates.

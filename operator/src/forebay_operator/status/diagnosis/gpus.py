@@ -54,7 +54,7 @@ class Node:
     usable: bool = True
 
     def memory_of(self, resource: str) -> float:
-        """GiB of one unit of the resource. The name of a share says it, as NVIDIA names MIG profiles."""
+        """GiB of one unit of the resource. The name of a GPU's share contains it, as in NVIDIA's MIG profiles."""
         share = _SHARE.search(resource)
         return float(share["gib"]) if share else self.gpu_gib
 

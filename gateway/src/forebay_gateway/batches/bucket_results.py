@@ -133,7 +133,7 @@ class BucketResults(Results):
         return {number: text for number, text in every.items() if not self._progress.has(number)}
 
     async def _flush(self, *, bounded: bool = True) -> None:
-        """Move the results in documents and in memory into the bucket. Raises Full where `bounded`."""
+        """Move the results in documents and in memory into the bucket. May raise Full if `bounded`."""
         async with self._writing, self._turn:
             self._pending_bytes = 0
             pending = await self._pending()
@@ -148,7 +148,7 @@ class BucketResults(Results):
             counts[name] = self._progress.counts[sign] + sum(each[0] == sign for each in pending.values())
 
     async def _write(self, results: Mapping[int, str], *, bounded: bool) -> None:
-        """Write results as a part of the output file and a part of the error file. Raises Full where `bounded`."""
+        """Write results as a part of the output file and of the error file. May raise Full if `bounded`."""
         lines: dict[str, list[str]] = {"+": [], "-": []}
         for number in sorted(results):
             lines[results[number][0]].append(results[number][1:])

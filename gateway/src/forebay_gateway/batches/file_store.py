@@ -63,7 +63,7 @@ class FileStore:
         return BucketContent(self.bucket, file_folder(key, file_id), read_parts(parts))
 
     async def put_text(self, key: EndpointKey, file: ApiObject, content: str, *, bounded: bool = True) -> None:
-        """Store a file in documents. Raises Full where it is bounded."""
+        """Store a file in documents. Raises Full if it is `bounded` and there is no room."""
         seconds = file["expires_at"] - time.time()
         await self.documents.put(key, "content", file["id"], content, seconds, bounded=bounded)
         await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
@@ -76,7 +76,7 @@ class FileStore:
     async def put_parts(
         self, key: EndpointKey, file: ApiObject, parts: list[ContentPart], *, bounded: bool = True
     ) -> None:
-        """Store a file whose parts are in the bucket. Raises Full where it is bounded."""
+        """Store a file whose parts are in the bucket. Raises Full if it is `bounded` and there is no room."""
         seconds = file["expires_at"] - time.time()
         text, size = render_parts(parts), file["bytes"]
         await self.documents.put(key, STORED, file["id"], text, seconds, bounded=bounded, objects_size=size)

@@ -33,7 +33,7 @@ RECORDS_PER_STEP = 500
 
 @dataclass(frozen=True)
 class BatchApiCall:
-    """One request about an endpoint's files or batches; `parts` is its path after /v1/, split."""
+    """One request about an endpoint's files or batches; `parts` is its path after /v1/, split at the slashes."""
 
     key: EndpointKey
     method: str

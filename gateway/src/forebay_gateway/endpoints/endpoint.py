@@ -210,7 +210,7 @@ def _pod_name(entry: Manifest) -> str:
 
 
 def _owner(metadata: Manifest, kind: str, name: str) -> str:
-    """The uid of the controller where it has this kind and name, else ""."""
+    """The uid of the controller if it has this kind and name, else ""."""
     owners = [each for each in metadata.get("ownerReferences") or () if each.get("controller")]
     uids = [each["uid"] for each in owners if (each["kind"], each["name"]) == (kind, name)]
     return str(uids[0]) if uids else ""

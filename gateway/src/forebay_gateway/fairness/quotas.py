@@ -146,7 +146,7 @@ class TenantLocks:
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     def of(self, tenant: Hashable) -> asyncio.Lock:
-        """The tenant's lock, to be held during such a task."""
+        """The tenant's lock. Hold it during such a task."""
         return self._locks.setdefault(tenant, asyncio.Lock())
 
 

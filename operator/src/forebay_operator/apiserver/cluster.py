@@ -144,9 +144,9 @@ class Cluster:
         return live
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """Replace an object over the version that was read. Returns the result.
+        """Replace an object that has not changed since it was read. Returns the result.
 
-        Raises ApiServerError with status 409 where the object has changed since.
+        Raises ApiServerError with status 409 if it has changed.
         """
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
@@ -242,7 +242,7 @@ class Cluster:
         return await self.get("InferenceEndpoint", namespace, f"{name}/scale")
 
     async def scale(self, read: Manifest, replicas: int) -> bool:
-        """Set an endpoint's replicas over the version that was read, of the endpoint or of its scale subresource.
+        """Set the replicas of an endpoint, or of its scale subresource, unless it has changed since it was read.
 
         Returns False where the endpoint has changed since, or is gone. The API server accepts this PATCH also while
         spec.replicas is absent, when it answers GET with 500.

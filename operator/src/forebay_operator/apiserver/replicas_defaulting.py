@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 async def fill_in_replicas(cluster: Cluster, manifest: Manifest, replicas: int) -> bool:
-    """Write the number over the version of the endpoint that was read. Returns False where it has changed since.
+    """Write the number. Returns False, and writes nothing, if the endpoint has changed since it was read.
 
     With `spec.scaling` the operator keeps the ownership of the field.
 

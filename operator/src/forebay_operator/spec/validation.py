@@ -1,4 +1,4 @@
-"""Validates an endpoint beyond the types of its fields: the rules of the CRD once more. parsing.py calls it."""
+"""Validates an endpoint beyond the types of its fields. It repeats the rules of the CRD. parsing.py calls it."""
 
 import re
 from collections.abc import Iterator, Mapping

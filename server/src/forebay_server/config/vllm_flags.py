@@ -27,7 +27,7 @@ class Flag:
     """One flag of `vllm serve`."""
 
     name: str
-    """In UPPER_CASE: the environment variable that sets it."""
+    """The environment variable that sets the flag, in UPPER_CASE."""
     option: str
     kind: FlagKind
     type: str

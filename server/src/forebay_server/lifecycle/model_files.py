@@ -68,7 +68,8 @@ def repository_folder(hub_cache: Path, name: str) -> Path:
 
 
 def find_model_folder(name: str, revision: str | None, hub_cache: Path) -> Path | None:
-    """Find the folder of a model on this machine: its path, or in the hub's cache. Returns None if it is not here."""
+    """Find the folder of a model on this machine: at its path, or in the hub's cache. Returns None if it is not
+    here."""
     try:
         if (folder := Path(name)).is_dir():
             return folder

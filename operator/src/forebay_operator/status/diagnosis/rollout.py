@@ -14,7 +14,7 @@ from forebay_operator.status.diagnosis.wordings import REFUSALS, recognize
 
 
 def diagnose_refusal(deployment: Manifest | None) -> Diagnosis | None:
-    """Diagnose why no pods are created, such as a quota or an admission policy, in the API server's words."""
+    """Diagnose why no pods are created, such as because of a quota. The message has the API server's words."""
     condition = _find(deployment, "ReplicaFailure")
     return recognize(REFUSALS, str(condition.get("message", ""))) if condition.get("status") == "True" else None
 

@@ -68,10 +68,10 @@ REFUSALS: Wordings = (
     ),
     (r"", reasons.PODS_REFUSED),
 )
-"""For pods that the API server refuses to the ReplicaSet."""
+"""Patterns for pods that the API server does not let the ReplicaSet create."""
 
 FORBIDDEN_WORDINGS: Wordings = (*REFUSALS[:-1], (r"", reasons.FORBIDDEN))
-"""For objects that the API server refuses to the operator."""
+"""Patterns for objects that the API server does not let the operator create."""
 
 
 MAX_SEARCHED_LENGTH = 4096

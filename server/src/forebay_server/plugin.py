@@ -73,7 +73,7 @@ def in_shape(handler: ExceptionHandler) -> ExceptionHandler:
 
 
 async def media_error(request: Request, error: Exception) -> Response:
-    """Answer a request with the URL of an image, a sound or a video that could not be fetched.
+    """Answer a request whose image, sound or video could not be fetched from its URL.
 
     The answer omits the cause, so that clients cannot probe what this pod can reach.
     """

@@ -20,7 +20,7 @@ _MODEL = re.compile(rb'"model"\s{0,8}:\s{0,8}"([^"\\]{1,512})"')
 
 
 class KeyRefreshRequests:
-    """The endpoints of the last REFRESH_SECONDS."""
+    """Collects endpoints, and reports each for REFRESH_SECONDS."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -29,8 +29,7 @@ JOB_RECHECK_INTERVAL = 5.0
 """Seconds after which a waiting client's job is read again. The message about its end can be lost with a connection."""
 
 STREAM_ITEM_BYTES = 200
-"""Bytes that an item of an output counts in /stream besides its own, so that one answer does not have too many
-items."""
+"""Bytes that /stream adds to the size of each item, so that one answer does not have too many items."""
 
 STORE_RETRY_INTERVAL = 1.0
 """Seconds after which `retry_until_available` calls a store again that did not answer."""

@@ -242,7 +242,8 @@ class Cluster:
         return await self.get("InferenceEndpoint", namespace, f"{name}/scale")
 
     async def scale(self, read: Manifest, replicas: int) -> bool:
-        """Set the replicas of an endpoint, or of its scale subresource, unless it has changed since it was read.
+        """Set an endpoint's replicas, unless it has changed since `read`, which is the endpoint or its scale
+        subresource.
 
         Returns False where the endpoint has changed since, or is gone. The API server accepts this PATCH also while
         spec.replicas is absent, when it answers GET with 500.

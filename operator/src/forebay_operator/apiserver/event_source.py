@@ -235,9 +235,9 @@ class EventSource:
     def _take(self, kind: str, type: str | None, cached: CachedObject) -> None:
         """Store an object or remove it, and queue the endpoint where the change matters to it.
 
-        An event without a change in the kept fields queues nothing, nor does the creation of a child by the operator.
-        (A pass that runs before the event of the next child would find that child missing.) kopf's own indices are not
-        used: while they are filled, each new object wakes the tasks of all others.
+        Two kinds of events queue nothing: those without a change in the kept fields, and the creation of a child by the
+        operator. (A pass that runs before the event of the next child would find that child missing.) kopf's own
+        indices are not used: while they are filled, each new object wakes the tasks of all others.
         """
         store = self.stores[kind]
         if type == "DELETED":

@@ -55,7 +55,7 @@ EVENTS_AGE = 20.0
 """Seconds after which the events of a pod that is still being prepared are read again."""
 
 MISSING_CHILD_REASONS = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISSING.name})
-"""Failures of pods that a deleted child may cause, where this child is not watched."""
+"""Failures of pods that a deleted, unwatched child may cause."""
 
 IMAGE_VOLUME_MINOR = 35
 """Kubernetes 1.35 is the first that mounts images as volumes without a feature gate."""
@@ -310,7 +310,8 @@ class Reconciler:
     async def _apply_gateway_slices(
         self, endpoint: Endpoint, observed: Observed, force_refresh: bool, exists: bool
     ) -> ReconcileError | None:
-        """Write the slices that lead to gateways. Returns a refusal, because an endpoint with pods runs without them.
+        """Write the slices that lead to gateways. Returns a refusal, and does not raise it, because an endpoint with
+        pods runs without the slices.
 
         Raises:
             ReconcileError: the API server refused, and the endpoint wants no pods.

@@ -53,7 +53,7 @@ GUIDED = {
 """Field of vLLM before 0.12 -> the part of structured_outputs that has replaced it."""
 
 _OPTIONS = frozenset({"guided_whitespace_pattern"})
-"""The fields of GUIDED that constrain an answer only together with another one."""
+"""The fields of GUIDED that constrain an answer only together with another field."""
 
 RENDER = "/render"
 """Suffix of the paths that answer with the request as the engine gets it. They take the same fields."""

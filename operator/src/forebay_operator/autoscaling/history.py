@@ -21,7 +21,7 @@ class Sample:
         waiting: those of them that no engine has begun.
         ready: ready replicas.
         silent: replicas that did not answer when their load was read.
-        idle: seconds in which a replica was ready and certainly no request was there or came.
+        idle: seconds in which a replica was ready, and it is certain that no request ran, waited or arrived.
         capacity: requests that one replica ran the last time that others waited for it, or more if it has run more
             since; 0 while unknown.
         rate: finished requests per second, over REQUEST_RATE_WINDOW.

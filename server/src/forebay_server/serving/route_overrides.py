@@ -139,7 +139,7 @@ def _writes(
     Args:
         handler: the name of vLLM's handler in the app's state.
         method: the handler's method.
-        write: makes the answer of the method's result, unless that is an error, and the request.
+        write: makes the answer from the method's result and the request. It gets no errors.
         stream: whether `write` can write streams. Otherwise vLLM's route writes them, except plain text with `text`.
         text: the JSON key of the text in a chunk, with its colon.
         reasons: whether deltas may have reasoning.

@@ -144,8 +144,9 @@ def test_a_token_without_text_is_left_to_vllm() -> None:
         yield result_of("c", 5, finish_reason="stop")
 
     async def read() -> None:
+        for_vllm = text_stream.tap(results())
         text_stream.begin(send)
-        async for result in text_stream.tap(results()):
+        async for result in for_vllm:
             left.append(result.outputs[0].token_ids)
             text_stream.learn('{"text":"a"}')
 

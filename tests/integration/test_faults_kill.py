@@ -1,6 +1,6 @@
 """The operator as a process is killed by SIGKILL at one of its requests, and another goes on from there.
 
-The same in-process and at every request of a whole life is in test_faults.py; here it is shown for the process.
+test_faults.py does the same in the test process, at each request of an endpoint's life. This file kills the real process.
 """
 
 import signal

@@ -9,7 +9,7 @@ SHORT, MEDIUM = 2, 5
 def find_nearest(name: str, known: Iterable[str]) -> str:
     """Find the known name that `name` is a misspelling of. Returns "" if there is none.
 
-    A name that differs only by case, hyphens or spaces is the nearest. Of several names with the same distance, it is
+    A name that is equal after `fold` is the nearest. Of several names with the same distance, it is
     the first in the alphabet.
     """
     known, folded = list(known), fold(name)

@@ -1,4 +1,4 @@
-"""Delivers the end of a job to its webhook: a POST with the answer of /status, which must be answered with 200.
+"""Delivers webhooks. When a job ends, it POSTs the answer of /status to the URL. The receiver must answer with 200.
 
 The store gives each delivery to one gateway at a time; where that gateway dies, another delivers. So a receiver gets a
 delivery at least once, and possibly twice. Redirects are not followed.

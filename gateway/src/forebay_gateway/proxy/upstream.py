@@ -1,4 +1,6 @@
-"""Copies a request's bytes to a pod and the answer's bytes back, without parsing more than the head of the answer.
+"""Copies a request's bytes to a pod and the answer's bytes back. It parses only the head of an answer.
+
+The exception is LateUpstream, which turns an answer that is no stream into one event.
 
 The gateway asks the pod to close its connection after the answer. So the end of the connection is the end of the
 answer. A slow client pauses the reading from the pod. A client that disconnects ends the pod's connection, and so the
@@ -87,7 +89,7 @@ _COLLECTING = frozenset({AnswerState.AWAITING_HEAD, AnswerState.COLLECTING})
 class Upstream(asyncio.Protocol):
     """A connection to a pod.
 
-    Only the head of the answer is parsed and changed: it must end the client's connection. Further bytes of the client
+    It changes only the head of the answer: it must end the client's connection. Further bytes of the client
     must not reach this pod, even where a proxy shares that connection between clients.
 
     Attributes:

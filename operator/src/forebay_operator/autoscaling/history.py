@@ -71,7 +71,7 @@ class History:
             **{name: (one.begun, 0) for name, one in answered.items()},
         }
         begun = sum(count[0] - self._counts.get(name, (0, 0))[0] for name, count in counts.items())
-        # a pod seen for the first time is skipped: how much of its counter is new is unknown
+        # a pod seen for the first time is skipped, because the new part of its counter is unknown
         before = self._counts
         finished = sum(max(0, count[1] - before[name][1]) for name, count in counts.items() if name in before)
         first = not self.samples

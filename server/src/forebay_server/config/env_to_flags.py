@@ -224,7 +224,7 @@ def take_model(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def refused_options(values: Mapping[str, object], defaults: Mapping[str, object]) -> list[str]:
-    """Errors for parsed flags (by UPPER_CASE name) that would break a promise of the endpoint, whatever set them."""
+    """Errors for parsed flags (by UPPER_CASE name) that the server refuses, whatever set them."""
     return [
         f"--{name.lower().replace('_', '-')} cannot be set: {why}."
         for name, why in variable_names.REFUSED_FLAGS.items()

@@ -92,14 +92,14 @@ REFUSED_FLAGS = {
     "SSL_CIPHERS": "TLS ends before the pod",
     "ENABLE_SSL_REFRESH": "TLS ends before the pod",
 }
-"""Flags of vLLM that would break a promise of the endpoint -> why."""
+"""Flags of vLLM that the server refuses, as they would break the key check, the URLs or the shutdown -> why."""
 
 REFUSED_ENVIRONMENT = {
     "VLLM_API_KEY": "keys come from the endpoint's Secret and are checked before vLLM",
     "VLLM_USE_RUST_FRONTEND": "that front-end has no key check, no /v2 path and no drain",
     "VLLM_SERVER_DEV_MODE": "it opens routes that stop or change the server",
 }
-"""vLLM's environment variables that would break a promise if set to anything but "" and 0 -> why."""
+"""vLLM's environment variables that the server refuses unless they are "" or 0 -> why."""
 
 REMOVED = {
     "CUDA_GRAPH_SIZES": "CUDAGRAPH_CAPTURE_SIZES",

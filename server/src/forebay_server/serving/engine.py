@@ -113,9 +113,9 @@ class Engine:
         return {"status": "sleeping", "level": level}
 
     async def _stays_idle(self, seconds: float) -> bool:
-        """Wait, and return whether no request arrives for `seconds`.
+        """Return True after `seconds` without a request for the engine, False as soon as one arrives or still runs.
 
-        The server is not ready while it waits, so requests go elsewhere.
+        The server is not ready meanwhile, so requests go elsewhere.
         """
         requests, end = self._state.in_flight, time.monotonic() + seconds
         begun, self._state.leaving = requests.begun, True

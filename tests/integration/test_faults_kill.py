@@ -1,6 +1,7 @@
 """The operator as a process is killed by SIGKILL at one of its requests, and another goes on from there.
 
-test_faults.py does the same in the test process, at each request of an endpoint's life. This file kills the real process.
+test_faults.py does the same in the test process, at each request of an endpoint's life. This file kills the real
+process.
 """
 
 import signal

@@ -115,7 +115,7 @@ class Engine:
     async def _stays_idle(self, seconds: float) -> bool:
         """Return True after `seconds` without a request for the engine, False as soon as one arrives or still runs.
 
-        The server is not ready meanwhile, so requests go elsewhere.
+        Until then the server is not ready, so requests go elsewhere.
         """
         requests, end = self._state.in_flight, time.monotonic() + seconds
         begun, self._state.leaving = requests.begun, True

@@ -16,7 +16,8 @@ In the commands, `NAME` is the endpoint, and Forebay runs in the namespace `fore
   explain iep.spec` shows the fields of the installed CRD.
 - `no matches for kind "InferenceEndpoint"`: the CRD is not installed. Run `kubectl apply -f crds/`, or set
   `crds.install=true` in the chart.
-- `is forbidden`: you need the ClusterRole `edit` or `admin` in the namespace. The chart adds endpoints to both.
+- `is forbidden`: you need the ClusterRole `edit` or `admin` in the namespace. The chart adds
+  rights on endpoints to both.
 - `Apply failed with 1 conflict: … .spec.replicas`: something else has scaled the endpoint. See
   [scaling.md](scaling.md).
 
@@ -59,8 +60,8 @@ The server runs, but the operator has no startup report from the pod's port 8001
 
 ### The pod restarts again and again (CrashLoopBackOff)
 
-STATUS has the reason that the server left, such as `OutOfMemoryWeights` or `GatedRepository`. The message says what
-to do, and [lifecycle.md](lifecycle.md) lists these reasons. If the server left none, STATUS is `ServerFailed` or
+STATUS has the reason that the server reported, such as `OutOfMemoryWeights` or `GatedRepository`. The message says what
+to do, and [lifecycle.md](lifecycle.md) lists these reasons. If it reported none, STATUS is `ServerFailed` or
 `OutOfMemory`. `kubectl logs --previous POD` shows its last output.
 
 ### The first request takes minutes
@@ -87,7 +88,7 @@ kubectl get iep NAME -o jsonpath='{.status.lastStart}'
 - With `spec.auth.secretName`, only the keys of that Secret are valid.
 - Each value of the Secret is one key of at least 16 characters. Two keys in one value do not work, and shorter keys
   are ignored.
-- A new or changed key can take a minute or two until it is valid.
+- A new or changed key is valid at the gateway within a minute. At the pods it can take a minute or two.
 - The key of another endpoint gets 401 from the pods, and 404 from the gateway.
 - The event `KeyReplaced` in `kubectl describe iep NAME` means that the Secret was deleted and has a new key.
 - The gateway knows the first 64 keys of an endpoint. The pods know all of them.

@@ -67,7 +67,7 @@ FAILURES_TAIL = """
 ARGO_CD_HEAD = """
 ## Argo CD
 
-Argo CD does not know kstatus. With this health check it judges endpoints by the same rules. Put it into the ConfigMap
+Argo CD does not know kstatus. With this health check it applies the same rules to endpoints. Put it into the ConfigMap
 `argocd-cm`, under `resource.customizations.health.forebay.dev_InferenceEndpoint`:
 
 """

@@ -121,7 +121,7 @@ def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
 
 
 def dialect_of(path: str) -> ApiDialect:
-    """The API whose errors a path answers with, in any spelling, also for an unknown path."""
+    """The API in whose form a path answers errors. The path may have any spelling, and may be unknown."""
     raw = path.lstrip("/").split("/")
     parts = _without_version(_without_empty(_take_endpoint(raw)[1] if _names_endpoint(raw) else raw))
     return _DIALECTS.get(parts[0], ApiDialect.OPENAI) if parts else ApiDialect.OPENAI

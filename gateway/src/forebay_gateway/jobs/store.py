@@ -124,7 +124,7 @@ class JobStore(ABC):
 
     @property
     def trouble(self) -> str:
-        """Why the store does not answer, for a person; "" while it does."""
+        """Why the store does not answer, as a text for a person; "" while the store answers."""
         return ""
 
     @contextmanager
@@ -179,8 +179,8 @@ class JobStore(ABC):
     async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
         """Look up a job of an endpoint. Returns None where there is none.
 
-        The output comes with it only where the job is completed and the output has at most `max_bytes`. A store in
-        memory always returns it.
+        The job has its output only if it is completed and the output has at most `max_bytes`. A store in memory always
+        returns the output.
         """
 
     @abstractmethod

@@ -18,7 +18,7 @@ WORKER_LATE = ApiError(400, "The pod that X-Runpod-Worker-Id names did not becom
 
 @dataclass(frozen=True)
 class AskedWorker:
-    """The name of the pod that a request asks for; "" for any pod, or where no pod can have the name."""
+    """The pod that a request asks for. The name "" means any pod; with `strict`, a pod that cannot exist."""
 
     name: str = ""
     strict: bool = False

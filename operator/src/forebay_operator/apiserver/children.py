@@ -66,8 +66,8 @@ async def apply_child(
 async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) -> tuple[Manifest | None, bool]:
     """Create the key Secret where it is missing, or read the one that the endpoint names.
 
-    Returns the Secret, None where the endpoint needs no key, and whether a Secret that existed before was created
-    again.
+    Returns two values: the Secret, or None if the endpoint needs no key; and whether a Secret that existed before was
+    created again.
 
     Raises:
         ReconcileError: the user's own Secret is missing, or the name of the generated one is taken.
@@ -89,8 +89,8 @@ async def create_secret(
 ) -> tuple[Manifest | None, bool]:
     """Create a generated Secret where it is missing. An existing one keeps its content.
 
-    Returns the Secret, None where it was deleted just now, and whether a Secret that existed before (`exists`) was
-    created again.
+    Returns two values: the Secret, or None if it was deleted just now; and whether a Secret that existed before
+    (`exists`) was created again.
     """
     name = desired["metadata"]["name"]
     live = await cluster.get("Secret", endpoint.namespace, name) if exists else None

@@ -197,7 +197,7 @@ class Cluster:
         return live
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest | None:
-        """Apply the status of an endpoint. Returns the endpoint, or None where this one no longer exists.
+        """Apply the status of an endpoint. Returns the endpoint, or None if no endpoint with this uid exists any more.
 
         A field that the CRD of an older release does not have is omitted.
         """

@@ -63,7 +63,7 @@ class _PolledEndpoint:
 
 
 class StartupPoller:
-    """The reports of starts, by endpoint and by run (start_progress.run_of), for one event loop."""
+    """Polls starting pods, and keeps their reports by endpoint and run (start_progress.run_of), for one event loop."""
 
     def __init__(
         self, changed: Callable[[EndpointKey], None], port: int = OPS_PORT, interval: float = POLL_INTERVAL

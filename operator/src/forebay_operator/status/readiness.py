@@ -1,8 +1,8 @@
 """Decides whether an endpoint is Ready, Reconciling or Stalled, from what was observed. Called by conditions.py.
 
 The conditions follow kstatus (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus). Ready: the
-endpoint is as callers should find it. Reconciling: Forebay or Kubernetes still works on it. Stalled: only a user's
-change helps.
+endpoint answers, or is off as its user wants. Reconciling: Forebay or Kubernetes still works on it. Stalled: only a
+user's change helps.
 
 An endpoint that is switched off is Ready, as a Deployment with no replicas is Available: a tool that waits for Ready
 must not wait forever. ModelLoaded is a condition of its own.

@@ -102,9 +102,9 @@ def complete_event(event: JsonObject, request: JsonObject) -> JsonObject:
 def make_readable(request: Any) -> None:
     """Convert items of a request's input that vLLM cannot read, in place.
 
-    vLLM parses an item that has every field of an answer's item as an object of OpenAI's library. Of such a message it
-    reads only the first part, which must be text (otherwise IndexError or AttributeError). It cannot read the parts of
-    a tool's output (AssertionError). All seen with 0.32.
+    If an item has every field of an answer's item, vLLM parses it into an object of OpenAI's library. From a message
+    of this kind it reads only the first part, which must be text (otherwise IndexError or AttributeError). It cannot
+    read the parts of a tool's output (AssertionError). All seen with 0.32.
     """
     items = getattr(request, "input", None)
     if isinstance(items, list):

@@ -129,7 +129,7 @@ def _is_unset(flag: Flag, value: str) -> bool:
 
 
 def _with_speculative_config(env: dict[str, str], result: Resolution) -> dict[str, str]:
-    """`env` with SPECULATIVE_CONFIG composed of its parts."""
+    """Return `env`, with SPECULATIVE_CONFIG composed from the variables for its parts."""
     parts = speculative.parts_set(env)
     if not parts:
         return env

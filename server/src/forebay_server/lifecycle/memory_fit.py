@@ -142,7 +142,7 @@ def longest(config: Config) -> int | None:
 
 
 def kv_bytes(need: MemoryNeed, tokens: int) -> int:
-    """Bytes on one GPU of the KV cache of a request of `tokens`; 0 for an unknown architecture."""
+    """The bytes that the KV cache of a request with `tokens` needs on one GPU; 0 for an unknown architecture."""
     config = text_config(need.config)
     if config.get("model_type") not in KNOWN:
         return 0

@@ -61,7 +61,7 @@ class Control:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, engine: Callable[[], Engine | None], loop: asyncio.AbstractEventLoop) -> None:
-        """Run operations from now on by the engine that `engine` returns, on `loop`. None: there is no engine now."""
+        """Run all later operations on `loop`, by the engine that `engine` returns. It returns None if there is none."""
         self._engine, self._loop = engine, loop
 
     def answer(self, request: ControlRequest) -> tuple[HTTPStatus, dict[str, object], tuple[tuple[str, str], ...]]:

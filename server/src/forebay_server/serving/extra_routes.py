@@ -49,7 +49,7 @@ async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
 
 
 async def not_available(raw_request: Request) -> JSONResponse:
-    """Answer an operation that the model does not support."""
+    """Answer a request for an operation that the model does not support: with an error."""
     path = raw_request.url.path
     return error_response(errors.not_available(routes.OPERATIONS[path], routes.SWITCHES.get(path, "")), path)
 

@@ -208,10 +208,10 @@ def is_plain(request: Any, serving: Any, state: Any) -> bool:
 
 
 def _passes_text(parser: Any) -> bool:
-    """Whether vLLM's parser of answers leaves the text of a request without tools as it is.
+    """Whether vLLM's parser of answers leaves the text unchanged if the request has no tools.
 
-    True for a parser that consists of a tool parser alone, unless that parses text while it streams (DelegatingParser,
-    seen with 0.26 and 0.32).
+    True without a parser, and for a parser that consists of a tool parser alone (DelegatingParser, seen with 0.26 and
+    0.32). False if that tool parser parses the text while it streams.
     """
     if parser is None:
         return True

@@ -45,7 +45,7 @@ class Usage:
 
 
 class Activator:
-    """The held requests of all endpoints."""
+    """Holds requests until a pod is ready, and wakes their endpoints."""
 
     def __init__(
         self,

@@ -165,7 +165,7 @@ class BucketResults(Results):
             await self._save(self._with(results, added), bounded=bounded)
 
     def _with(self, results: Mapping[int, str], added: Mapping[str, ContentPart]) -> BucketProgress:
-        """The progress with these results, which are in the `added` parts."""
+        """Return the progress after `results` were written to the bucket, as the parts `added`."""
         progress = BucketProgress(bytearray(self._progress.done), {}, dict(self._progress.counts))
         for number, result in results.items():
             progress.mark(number)

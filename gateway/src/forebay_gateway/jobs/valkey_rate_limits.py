@@ -138,7 +138,7 @@ class ValkeyRateLimits(RateLimits):
             allotted.waiting -= 1
 
     async def _ask(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int, arrived: float) -> None:
-        """Ask Valkey for one more request, unless another call got it or was refused while this one waited."""
+        """Ask Valkey to allot one more request. Do nothing if another call got one, or was refused, in the meantime."""
         async with allotted.lock:
             has_request, has_slot = allotted.has_request(limit), allotted.has_slot(max_concurrent)
             if not (has_request and has_slot) and allotted.refused_at < arrived:

@@ -197,7 +197,7 @@ class Reconciler:
         )
 
     async def _diagnose(self, run: "_Pass") -> None:
-        """Find the failure of the pods. Events and nodes are read only where they can add to it."""
+        """Find the failure of the pods. Events and nodes are read only if they can add to the diagnosis."""
         run.failure = find_pod_failure(run.observed)
         if run.failure is None:
             run.observe(events=await self._read_events(run.key, run.observed))

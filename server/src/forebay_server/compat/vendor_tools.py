@@ -178,7 +178,7 @@ def _adapt_choice(choice: Any, kinds: Collection[str], left_out: Sequence[str]) 
 
 
 def _is_absent(part: Any, kinds: Collection[str]) -> bool:
-    """Whether a choice means a tool that a server runs and that is not of the remaining kinds."""
+    """Whether a choice names a tool that runs on a server and whose kind is not among the remaining `kinds`."""
     kind = kind_of(part)
     return kind.startswith((*FOREIGN_TOOLS, *TOOL_SERVER_TOOLS)) and kind not in kinds
 

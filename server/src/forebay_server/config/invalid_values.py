@@ -64,7 +64,7 @@ def not_among(label: str, value: str, choices: Iterable[str]) -> str:
 
 
 def unknown_options(message: str, options: Iterable[str]) -> str:
-    """A message about arguments that belong to no flag, with the flag nearest to the first. `message`: argparse's."""
+    """Rewrite `message` of argparse about unknown arguments. The text suggests the flag most similar to the first."""
     words = message.removeprefix("unrecognized arguments: ").split()
     first = words[0].partition("=")[0].replace("_", "-") if words else ""
     return f"vLLM has no {' '.join(words)}.{suggest(first, options)}"

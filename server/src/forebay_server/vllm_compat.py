@@ -70,7 +70,8 @@ def config_file_arguments(parser: argparse.ArgumentParser, path: str) -> list[st
 def value_problem(group: str, name: str, value: object) -> str:
     """The error of vLLM's configuration class `group` for the `value` of its field `name`; "" for none.
 
-    vLLM has ranges there. It checks them only when it builds the whole configuration, after it has read the model's.
+    These classes limit the values of their fields. vLLM checks the limits only when it builds the whole configuration,
+    after it has read the model's config.json.
     """
     import vllm.config
     from pydantic import TypeAdapter, ValidationError

@@ -36,7 +36,7 @@ class _EndpointJobs:
 
 @dataclass(eq=False)
 class _Webhook:
-    """A webhook that is still to be delivered. `dropped`: the job is kept only for it."""
+    """A webhook that is not delivered yet. If `dropped`, the store keeps the job only for the webhook."""
 
     job: Job
     token: str = field(default_factory=lambda: uuid.uuid4().hex)

@@ -26,7 +26,7 @@ def needs_apply(desired: Manifest, live: Manifest) -> bool:
 
 
 def find_creation(live: Manifest) -> int | None:
-    """The index in managedFields of the fields set at the creation; None once the operator has applied the object."""
+    """The index of the entry in managedFields for the object's creation; None after the operator has applied it."""
     managers = live["metadata"].get("managedFields") or ()
     ours = {entry["operation"]: place for place, entry in enumerate(managers) if entry["manager"] == FIELD_MANAGER}
     return None if "Apply" in ours else ours.get("Update")

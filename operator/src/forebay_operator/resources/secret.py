@@ -17,8 +17,10 @@ def build_key_secret(endpoint: Endpoint) -> Manifest:
 
 
 def build_control_secret(endpoint: Endpoint) -> Manifest:
-    """Build a Secret with a new random token for the pods' engine control. No user's key is valid there. Created
-    once."""
+    """Build a Secret with a new random token for the pods' engine control. No user's key is valid there.
+
+    It is created once and never applied again.
+    """
     return _build_secret(endpoint, labels.control_secret_name(endpoint.name), CONTROL_ENTRY, "fbc_")
 
 

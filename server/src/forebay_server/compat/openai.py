@@ -46,7 +46,7 @@ async def rewrite_chunks(
 
 
 def with_reasoning_content(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Add the reasoning of each delta under its older name to the events of a streamed chat completion."""
+    """Add the reasoning of each delta also under its older name, in the events of a streamed chat completion."""
 
     def add(chunk: JsonObject) -> None:
         for choice in chunk.get("choices", ()):

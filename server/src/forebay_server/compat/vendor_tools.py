@@ -227,7 +227,7 @@ def _describe_grammar(tool: Any) -> Any:
 
 
 def merge_tools(tools: list[Any]) -> list[Any]:
-    """Merge tools of one type and name: the last takes the place of the first. Join namespaces of one name."""
+    """Of tools with one type and name, keep the last, at the place of the first. Join namespaces with one name."""
     merged: dict[Any, Any] = {}
     for number, tool in enumerate(tools):
         key = _identity(tool, number)

@@ -1,4 +1,4 @@
-"""Chooses the tool parser that the server sets, and the reasoning parser that it recommends. Pure."""
+"""Chooses the tool parser that the server sets, and the reasoning parser that it recommends. Reads no files."""
 
 import argparse
 from collections.abc import Callable, Collection, Sequence

@@ -28,8 +28,8 @@ def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
     most likely meant that form.
 
     Args:
-        errors: the items of pydantic.ValidationError.errors(), with the locations of FastAPI ("body" first). vLLM has
-            sentences instead of some items.
+        errors: the items of pydantic.ValidationError.errors(), with the locations of FastAPI ("body" first). In
+            place of some items, vLLM has sentences.
         body: the request's body as it was parsed, or None.
     """
     errors = errors[:MAX_ERRORS]

@@ -54,7 +54,7 @@ class Node:
     usable: bool = True
 
     def memory_of(self, resource: str) -> float:
-        """GiB of one unit of the resource. The name of a GPU's share contains it, as in NVIDIA's MIG profiles."""
+        """The GiB of memory of one unit of the resource. The name of a share of a GPU has them, as in NVIDIA's MIG."""
         share = _SHARE.search(resource)
         return float(share["gib"]) if share else self.gpu_gib
 

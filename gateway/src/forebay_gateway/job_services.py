@@ -115,8 +115,8 @@ async def _open(
 def open_bucket(parsed: argparse.Namespace, secret: Callable[[], bytes]) -> Bucket | None:
     """Open the bucket for files. Returns None if no bucket is configured. Ends the process if the settings are invalid.
 
-    Each installation has its own folder, with a name from its secret, so that it cannot delete another's objects.
-    Before the operator has created the secret the folder is unknown, and the bucket raises Unavailable.
+    Each installation has its own folder, with a name from its secret, so that it cannot delete the objects of
+    another one. Until the operator has created the secret, the folder is unknown, and the bucket raises Unavailable.
     """
     if not parsed.files_bucket:
         return None

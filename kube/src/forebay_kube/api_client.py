@@ -49,8 +49,7 @@ Observe = Callable[[str, str, int], None]
 class ApiClient:
     """A connection to the API server.
 
-    Where the server has a certificate from another CA than before, the connection is opened again with the current file
-    of CAs.
+    If the server's certificate comes from a new CA, the connection is opened again with the current file of CAs.
     """
 
     def __init__(

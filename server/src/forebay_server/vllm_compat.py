@@ -309,7 +309,7 @@ def inspect_models_here() -> None:
 
 
 def fork_engine() -> None:
-    """Make vLLM fork the engine's process. Call it right before the start, as vLLM's CPU platform sets "spawn".
+    """Make vLLM fork the engine's process. Call it right before the start: vLLM's CPU platform sets "spawn".
 
     Like a spawned process, the fork loads the general plugins again after it has set up its log again. The journal then
     listens to that log.

@@ -86,7 +86,7 @@ class Dispatcher:
         self._executor.begin(job)
 
     async def _wait_for_pods(self, key: EndpointKey) -> list[Address]:
-        """Wait for pods that can be tried, and start one where a job may do so. Returns [] where no job is queued."""
+        """Wait for pods that can be tried. Start a pod if a job may do so. Returns [] if no job is queued."""
         while True:
             if ready := self._balancer.usable(self._directory.ready(key)):
                 return ready

@@ -64,8 +64,9 @@ class StatusWriter:
         return status
 
     async def write(self, manifest: Manifest, before: Manifest, status: Manifest) -> None:
-        """Write the status unless it equals `before`. Mere progress and the beginning of a start wait until they are
-        due.
+        """Write the status unless it equals `before`.
+
+        A status that changes only the progress, or begins a start, waits until its write is due.
 
         Raises:
             ApiServerError: the API server refused or did not answer.

@@ -249,7 +249,7 @@ def _name_key(key: bytes) -> str:
 
 
 def _shard(key: EndpointKey) -> tuple[str, str]:
-    """The Secret that holds an endpoint's digests, and the entry in it. Neither part of a key contains a dot."""
+    """The Secret that holds an endpoint's digests, and the entry in it. Namespaces and names have no dots."""
     entry = ".".join(key)
     digit = hashlib.sha256(entry.encode()).hexdigest()[0]
     return f"{names.DIGEST_SECRETS[0][:-1]}{digit}", entry

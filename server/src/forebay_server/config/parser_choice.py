@@ -1,4 +1,4 @@
-"""Chooses the tool parser that the server sets, and the reasoning parser that it recommends. Reads no files."""
+"""Chooses the tool parser that the server sets, and the reasoning parser that it recommends."""
 
 import argparse
 from collections.abc import Callable, Collection, Sequence

@@ -147,7 +147,8 @@ async def run_to(
 
 
 async def resolve(content: object, transport: Transport, *, raw: bool = False) -> Call:
-    """Find the request of a job, with a model, under a path that the pod serves. `raw` is call_of's.
+    """Find the request of a job, with a model, under a path that the pod serves. `raw` is passed
+    to call_of.
 
     Raises:
         JobError: the input or its path is not valid.

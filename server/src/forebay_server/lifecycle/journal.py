@@ -1,8 +1,8 @@
 """The journal: a file in which vLLM's processes report steps and errors of the start to the server's main process.
 
-vLLM loads `listen` in each of its processes by the entry point vllm.general_plugins. It reads vLLM's log there. The
-main process would not learn the cause of a failed start otherwise. It gets only "Engine core initialization failed. See
-root cause above" from vLLM.
+vLLM loads `listen` in each of its processes by the entry point vllm.general_plugins. `listen` reads vLLM's log
+there. Otherwise the main process would not learn the cause of a failed start. vLLM reports only "Engine core
+initialization failed. See root cause above" to it.
 """
 
 import json

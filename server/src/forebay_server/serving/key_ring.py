@@ -79,7 +79,7 @@ def _key_files(folder: Path) -> list[Path]:
 
 
 def _signature(folder: Path) -> Signature:
-    """A value that changes with every key file. The kubelet swaps a link, so a name then refers to another file."""
+    """A value that changes when a key file does. The kubelet swaps a link, so a name then refers to another file."""
     states = ((path.name, path.stat()) for path in _key_files(folder))
     return tuple((name, state.st_ino, state.st_mtime_ns) for name, state in states)
 

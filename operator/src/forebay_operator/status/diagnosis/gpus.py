@@ -117,7 +117,7 @@ def summarize(nodes: Iterable[Node], requested: str) -> str:
 
 
 def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: str) -> Diagnosis:
-    """Add the GPUs that could hold the model: as large as the server said, else larger than the GPU that was tried."""
+    """Name the GPUs that could hold the model: of the size that the server reported, or else larger than the tried."""
     needed = NEEDED.search(diagnosis.remedy)
     tried = next((node.memory_of(gpu.resource) for node in nodes if node.name == node_name), 0.0)
     if not needed and not tried:

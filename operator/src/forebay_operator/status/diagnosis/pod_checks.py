@@ -1,8 +1,8 @@
 """Diagnoses why an endpoint's pods do not run, by an ordered table of checks of a pod's status.
 
 A check is a function from a pod to a `Diagnosis` or None. The newest failing pod decides for the endpoint. To add a
-check, write the function, put it into `CHECKS`, and add a row to tests/unit/operator/test_diagnosis.py. Where only the
-text of another program distinguishes causes, wordings.py has it.
+check, write the function, put it into `CHECKS`, and add a row to tests/unit/operator/test_diagnosis.py. If causes
+differ only in the text of another program, wordings.py has this text.
 """
 
 import json

@@ -94,7 +94,7 @@ def add_parsers(launch: Launch, hub_cache: Path, *, automatic: bool) -> Launch:
 
 
 def find_model_files(launch: Launch, hub_cache: Path) -> ModelFiles:
-    """Read the model's small files. Returns an empty ModelFiles for a model that gives vectors."""
+    """Read the model's small files. Returns an empty ModelFiles for a model that answers with vectors."""
     parsed = launch.parsed
     folder = find_model_folder(launch.model, parsed.revision, hub_cache)
     if embeds(folder):

@@ -104,8 +104,8 @@ class RequestReader:
             raise errors.Refused(errors.BAD_REQUEST)
 
     def _decline(self, head: Head) -> None:
-        """Ignore an offer to change the protocol (h2c), and read the body: llhttp would treat it as the new
-        protocol."""
+        """Ignore an offer to change the protocol (h2c), and read the body. llhttp would treat the body as data of the
+        new protocol."""
         self.complete = False
         self._parser = httptools.HttpRequestParser(self)
         about = [b"%s: %s\r\n" % line for line in head.headers if line[0].lower() in _ABOUT_BODY]

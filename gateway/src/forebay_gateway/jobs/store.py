@@ -206,7 +206,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def release(self, job: Job) -> None:
-        """Give up the claim on a job. Where it is neither over nor queued again, another gateway may claim it."""
+        """Give up the claim on a job. If it has not ended and is not queued again, another gateway may claim it."""
 
     @abstractmethod
     async def requeue(self, job: Job, *, blamed: bool) -> None:

@@ -47,10 +47,11 @@ class _Allotted:
     """The requests and slots that Valkey has allotted to this gateway for one operation of an endpoint.
 
     Attributes:
-        requests, window_ends: the requests that are left until then, by the loop's clock. slots, spare: the slots for
-        concurrent requests, and how many free ones are kept. answering, waiting: the requests in progress, and those
-        that wait for admission. refused_at, later: the time of the last refusal, and the seconds until a retry; None
-        where Valkey did not answer. used: whether it was used since the last renewal.
+        requests, window_ends: the requests that are left, and the time until which they are valid, by the loop's clock.
+        slots, spare: the slots for concurrent requests, and how many free ones are kept.
+        answering, waiting: the requests in progress, and those that wait for admission.
+        refused_at, later: the time of the last refusal, and the seconds until a retry; None if Valkey did not answer.
+        used: whether it was used since the last renewal.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

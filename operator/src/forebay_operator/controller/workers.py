@@ -126,8 +126,8 @@ async def purge_deleted(
 ) -> None:
     """Remove deleted objects from the cache (`stores`, by kind), forever: after each restart of a watch, and regularly.
 
-    kopf does not report objects that are missing in a later list. It also reports nothing when a watch that lists no
-    objects begins.
+    kopf does not report objects that are missing in a later list. It also reports nothing when a watch begins
+    with an empty list.
     """
     while True:
         objects = sum(len(store.names) for store in stores.values())

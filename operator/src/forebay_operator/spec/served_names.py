@@ -1,4 +1,4 @@
-"""The names that clients may write as `model`, in the values of variables, read as the server reads them. Pure."""
+"""Reads the names that clients may write as `model` from variables, as the server reads them. Pure."""
 
 import shlex
 

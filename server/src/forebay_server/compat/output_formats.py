@@ -20,7 +20,7 @@ def adapt_response_format(fields: Fields, constraints: Collection[str]) -> Field
         constraints: names of other fields that constrain the answer. In vLLM 0.32 response_format replaces them.
 
     Raises:
-        Incompatible: the request has such a field too.
+        Incompatible: the request also has a field of `constraints`.
     """
     requested = fields.get("response_format")
     if not isinstance(requested, dict) or requested.get("type") == "text":

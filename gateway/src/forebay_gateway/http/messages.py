@@ -154,9 +154,10 @@ def render_answer(
     """Render head and body of one of the gateway's own answers.
 
     Args:
-        content: the body, which becomes JSON. None means no body. Bytes are used unchanged: JSON, or the type in a
-        header. origin: whether pages of other sites may read it, as by vLLM's default. bodiless: whether only the head
-        is sent, as for HEAD.
+        content: the body. Bytes are used unchanged. Any other value becomes JSON; None means no body.
+        headers: further headers. Without a content-type among them, the type is JSON.
+        origin: whether web pages of other sites may read the answer, as by vLLM's default.
+        bodiless: whether only the head is sent, as for HEAD.
     """
     body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
     if content is not None and "content-type" not in dict(headers):

@@ -86,7 +86,7 @@ class Job:
 
 
 def new_id(*, sync: bool) -> str:
-    """An ID in RunPod's form: a UUID, with the prefix `sync-` for /runsync, and a suffix for the place."""
+    """An ID in RunPod's form: a UUID, with the prefix `sync-` for /runsync, and a suffix like that of a region."""
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
 
 

@@ -189,7 +189,7 @@ class ClientConnection(asyncio.Protocol):
         self._budgets.scheduler.wait(self.tenant or self._source, callback)
 
     def attach(self, upstream: Upstream) -> None:
-        """Let `upstream` write the answer from now on. The body counts until the pod has taken it."""
+        """Let `upstream` write the answer from now on. The body counts against the budget until the pod has read it."""
         self._upstream = upstream
         self._state = ConnectionState.RELAYING_IN_STREAM if self.streams else ConnectionState.RELAYING
         upstream.taken.add_done_callback(lambda _: self.drop_body())

@@ -1,4 +1,4 @@
-"""Composes vLLM's SPECULATIVE_CONFIG of RunPod's variables for its parts."""
+"""Composes vLLM's SPECULATIVE_CONFIG from RunPod's variables for its parts."""
 
 import json
 from collections.abc import Mapping

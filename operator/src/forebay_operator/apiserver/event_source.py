@@ -344,7 +344,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
         return {}
 
     def store(self, **_: Any) -> None:
-        """Nothing is written to users' objects."""
+        """Store nothing, so that users' objects are not changed."""
 
 
 class _NoProgress(kopf.ProgressStorage):
@@ -354,7 +354,7 @@ class _NoProgress(kopf.ProgressStorage):
         return None
 
     def store(self, **_: Any) -> None:
-        """Nothing is written to users' objects."""
+        """Store nothing, so that users' objects are not changed."""
 
     purge = touch = store
 

@@ -86,7 +86,7 @@ class KeyDigestSync:
         return self._ready and (entry not in self._wanted[name] or entry in self._stale_entries)
 
     def put(self, key: EndpointKey, secret: Manifest | None) -> bool:
-        """Set the keys of an endpoint from its Secret; None where it has no key. Returns whether they have changed."""
+        """Set the keys of an endpoint from its Secret, or none without a Secret. Returns whether they have changed."""
         name, entry = _shard(key)
         lines = "\n".join(sorted(_digest(self._key, each) for each in _read_keys(key, secret)))
         if not self._has_room(name, entry, lines):

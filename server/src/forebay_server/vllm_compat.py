@@ -211,7 +211,7 @@ async def load_adapter(models: Any, fields: Mapping[str, Any]) -> tuple[int, str
 
 
 async def unload_adapter(models: Any, fields: Mapping[str, Any]) -> tuple[int, str]:
-    """Unload a LoRA adapter; as load_adapter."""
+    """Unload a LoRA adapter. Its arguments, result and errors are like those of load_adapter."""
     from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
 
     return _status_and_message(await models.unload_lora_adapter(UnloadLoRAAdapterRequest(**fields)))

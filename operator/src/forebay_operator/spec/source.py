@@ -27,7 +27,7 @@ class Source:
         kind: `hub` (a Hugging Face id), `image` (an image reference), `claim` (a folder in a PersistentVolumeClaim),
             `bucket` (an address that vLLM's own loader reads) or `path` (absolute, in the server image).
         source: the id, the reference without `oci://`, the claim's name, the whole address, or the path.
-        folder: of a claim: the path below its root, empty for the root itself.
+        folder: the path below the root of a claim; empty for the root itself and for other kinds.
     """
 
     kind: Literal["hub", "image", "claim", "bucket", "path"]

@@ -160,7 +160,7 @@ after 20 s, which keeps the connection open. See [gateway.md](gateway.md).
 - `initializing` pods are starting.
 - There are no pods: the endpoint is off, see above. The job waits until you change that, or until its time to live
   ends.
-- All pods are `running`: each pod runs at most `MAX_CONCURRENCY` jobs at once.
+- All pods are `running`: each pod runs at most `MAX_CONCURRENCY` jobs at the same time.
 
 ### Jobs, files or batches get 501, 404 or 503
 

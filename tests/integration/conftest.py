@@ -17,7 +17,7 @@ from tests.integration.audit import keep_log
 from tests.integration.bucket_server import BucketServer, running_bucket
 from tests.integration.control_plane import ControlPlane, free_ports, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
-from tests.integration.gateway_process import Gateway, namespaced_gateway
+from tests.integration.gateway_process import Gateway, namespaced_gateway, running_gateway
 from tests.integration.operator_process import give_access, running_operator
 from tests.integration.ops_port import leads
 from tests.integration.stored_jobs import MOST, opened
@@ -124,6 +124,14 @@ async def store(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIt
 def gateway(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway for the whole module."""
     with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def impatient_gateway(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A second gateway for the endpoints of `gateway`. It holds requests for 3 s only."""
+    log = tmp_path_factory.mktemp("impatient-gateway") / "log"
+    with running_gateway(gateway.kubectl, gateway.system, log, hold_seconds=3) as running:
         yield running
 
 

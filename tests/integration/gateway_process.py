@@ -29,7 +29,7 @@ KEY = "fb_the-key-of-the-tests"
 MODEL = "org/model"
 
 LIMITS = {
-    "hold_seconds": 3,
+    "hold_seconds": 60,
     "patience_seconds": 0.6,
     "heartbeat_seconds": 0.2,
     "head_seconds": 1,

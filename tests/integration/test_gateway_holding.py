@@ -210,6 +210,12 @@ def test_a_stream_is_kept_alive_while_it_waits_and_then_passes_as_it_is(
     assert f"x-request-id: {headers['x-request-id']}\r\n".encode() in b"".join(each.head for each in pod.requests)
 
 
+def wait_until_known(gateway: Gateway, name: str) -> None:
+    """Wait until a gateway knows an endpoint and its key."""
+    path = f"/v2/{name}/openai/v1/models"
+    wait_for(lambda: send(gateway.port, "GET", path)[0] == 200, f"the gateway knows {name}")
+
+
 LATE = {
     "chat": ("/v1/chat/completions", b"data: {", {"error"}),
     "responses": ("/v1/responses", b"event: error\ndata: {", {"type", "code", "message", "param", "sequence_number"}),
@@ -242,19 +248,21 @@ def test_what_fails_after_comments_is_one_event_of_the_api_called(
     assert event["error"]["status"] == 400
 
 
-def test_the_official_client_raises_for_a_late_failure(gateway: Gateway) -> None:
+def test_the_official_client_raises_for_a_late_failure(gateway: Gateway, impatient_gateway: Gateway) -> None:
     gateway.endpoint("late")
     gateway.status("late", conditions=[condition("Ready", "False", "Scheduling", "no node has a free GPU")])
+    wait_until_known(impatient_gateway, "late")
     with pytest.raises(openai.APIError, match="did not become ready within 3 s; it is at: Scheduling") as raised:
-        ask_streamed(gateway.client(gateway.url("late")))
+        ask_streamed(impatient_gateway.client(impatient_gateway.url("late")))
     assert not isinstance(raised.value, openai.APIStatusError)
     assert "no node has a free GPU" in raised.value.message
 
 
-def test_the_deadline_of_a_plain_request_names_the_step(gateway: Gateway) -> None:
-    port = gateway.endpoint("slow")
+def test_the_deadline_of_a_plain_request_names_the_step(gateway: Gateway, impatient_gateway: Gateway) -> None:
+    gateway.endpoint("slow")
     gateway.status("slow", startup={"step": "Downloading", "percent": 7, "etaSeconds": 90})
-    status, headers, body = send(port, "POST", "/v1/chat/completions", chat())
+    wait_until_known(impatient_gateway, "slow")
+    status, headers, body = send(impatient_gateway.port, "POST", "/v2/slow/openai/v1/chat/completions", chat())
     assert (status, headers.get("retry-after")) == (503, "90"), body
     error = json.loads(body)["error"]
     assert "Downloading, 7 %, about 90 s left" in error["message"]
@@ -321,7 +329,7 @@ def test_a_client_that_leaves_lets_go(gateway: Gateway) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         wait_for(lambda: gateway.held("leaves").get("held") == 1, "it is held")
-    wait_for(lambda: gateway.held("leaves")["held"] == 0, "it is let go", timeout=2)
+    wait_for(lambda: gateway.held("leaves")["held"] == 0, "it is let go", timeout=30)
 
 
 def test_more_than_may_be_held_are_refused(gateway: Gateway, pool: ThreadPoolExecutor) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import openai
@@ -246,7 +247,9 @@ def test_a_request_for_a_pod_that_is_gone_starts_none(gateway: Gateway) -> None:
     assert (gateway.replicas("unwoken"), gateway.held("unwoken")) == (0, {})
 
 
-def test_a_request_for_one_pod_alone_waits_until_that_is_ready(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+def test_a_request_for_one_pod_alone_waits_until_that_is_ready(
+    gateway: Gateway, impatient_gateway: Gateway, pool: ThreadPoolExecutor
+) -> None:
     gateway.endpoint("patient")
     ours = pod_name("patient", 1)
     with CannedPod() as first, CannedPod() as second:
@@ -257,9 +260,13 @@ def test_a_request_for_one_pod_alone_waits_until_that_is_ready(gateway: Gateway,
         def becomes(ready: bool) -> None:
             gateway.list_pods("patient-pod1", "patient", second.port, [{**listed, "conditions": {"ready": ready}}])
 
+        def is_answered_by_another(one: Gateway) -> bool:
+            return ask_worker(one, "patient", ours)[:2] == (200, pod_name("patient"))
+
         becomes(False)
-        wait_for(lambda: ask_worker(gateway, "patient", ours)[1] != ours, "it is not ready")
-        status, _, answer = ask_worker(gateway, "patient", f"strict {ours}")
+        for each in (gateway, impatient_gateway):
+            wait_for(partial(is_answered_by_another, each), "it is not ready")
+        status, _, answer = ask_worker(impatient_gateway, "patient", f"strict {ours}")
         assert (status, b"worker_timeout" in answer) == (400, True), "after hold_seconds"
         waiting = pool.submit(ask_worker, gateway, "patient", f"strict {ours}")
         wait_for(lambda: gateway.held("patient")["held"] == 1, "it waits")

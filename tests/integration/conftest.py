@@ -127,11 +127,13 @@ def gateway(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
-@pytest.fixture(scope="module")
-def impatient_gateway(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A second gateway for the endpoints of `gateway`. It holds requests for 3 s only."""
-    log = tmp_path_factory.mktemp("impatient-gateway") / "log"
-    with running_gateway(gateway.kubectl, gateway.system, log, hold_seconds=3) as running:
+@pytest.fixture
+def impatient_gateway(gateway: Gateway, tmp_path: Path) -> Iterator[Gateway]:
+    """A second gateway for the endpoints of `gateway`. It holds requests for 3 s only.
+
+    It ends with its test, because either of the two may get the port of a new endpoint.
+    """
+    with running_gateway(gateway.kubectl, gateway.system, tmp_path / "log", hold_seconds=3) as running:
         yield running
 
 

@@ -131,17 +131,15 @@ class Operator:
 
         cluster, events = Cluster(self.api), EventRecorder(drop)
         events.record = self._hear  # type: ignore[method-assign]
-        status_writer, slice_writer = (
-            StatusWriter(cluster, events, ignore),
-            SliceWriter(cluster, self._cache, *self._stand_ins(cluster)),
-        )
+        gateways, digests = self._stand_ins(cluster)
         self._reconciler = Reconciler(
             cluster,
             self._cache,
             SETTINGS,
-            status_writer,
+            StatusWriter(cluster, events, ignore),
             startup_poller=StartupPoller(ignore),
-            slice_writer=slice_writer,
+            slice_writer=SliceWriter(cluster, self._cache, gateways),
+            digests=digests,
             autoscaler=Autoscaler(cluster, None, events.record),
         )
 

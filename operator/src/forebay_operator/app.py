@@ -168,7 +168,7 @@ class LeadingOperator:
             self._gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
             watched = WatchedEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
             self._digests = KeyDigestSync(cluster, parsed.namespace, watched)
-        self._slice_writer = SliceWriter(cluster, self._cache, self._gateways, self._digests, parsed.namespace_share)
+        self._slice_writer = SliceWriter(cluster, self._cache, self._gateways, parsed.namespace_share)
         self._autoscaler = Autoscaler(cluster, self._gateways, self._events.record, self._queue.add, parsed.ops_port)
         self._reconciler = Reconciler(
             cluster,
@@ -177,6 +177,7 @@ class LeadingOperator:
             StatusWriter(cluster, self._events, self._queue.add_later),
             startup_poller=self._startup_poller,
             slice_writer=self._slice_writer,
+            digests=self._digests,
             autoscaler=self._autoscaler,
         )
         observe(self._queue, self._cache)
@@ -229,11 +230,9 @@ class LeadingOperator:
     def _workers(self) -> list[Coroutine[Any, Any, None]]:
         """The tasks that write to the API server. They pause while the lease cannot be renewed."""
         workers = [work(self._queue, self._reconciler, self._seen) for _ in range(WORKERS)]
-        if self._digests:
-            workers.append(self._digests.run())
-        if self._gateways:
-            refresher = KeyRefresher(self._cluster, self._cache, self._gateways, self._slice_writer, self._refresh)
-            workers.append(refresher.run())
+        if self._gateways and self._digests:
+            refresher = KeyRefresher(self._cluster, self._cache, self._gateways, self._digests, self._refresh)
+            workers += [self._digests.run(), refresher.run()]
         return [*workers, self._events.run(), self._autoscaler.run(), self._slice_writer.run()]
 
     async def _see_all(self) -> None:

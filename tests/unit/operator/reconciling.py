@@ -42,10 +42,17 @@ def build_reconciler(
     status_writer = StatusWriter(cluster, EventRecorder(drop), lambda *_: None, clock)
     gateways = Gateways(cluster, "forebay-system", "gateway")
     digests = KeyDigestSync(cluster, "forebay-system", WatchedEndpoints(lambda: [key], (), lambda _: None))
-    slice_writer = SliceWriter(cluster, cache, gateways, digests)
+    slice_writer = SliceWriter(cluster, cache, gateways)
     autoscaler = Autoscaler(cluster, gateways, lambda *_: None)
     reconciler = Reconciler(
-        cluster, cache, settings, status_writer, startup_poller=poller, slice_writer=slice_writer, autoscaler=autoscaler
+        cluster,
+        cache,
+        settings,
+        status_writer,
+        startup_poller=poller,
+        slice_writer=slice_writer,
+        digests=digests,
+        autoscaler=autoscaler,
     )
     return reconciler, gateways
 

@@ -42,7 +42,7 @@ class Site:
     async def merge(self, manifest: Any, patch: Any) -> Any:
         self.merged.append((manifest["metadata"]["name"], patch["metadata"]["annotations"]))
 
-    def put_keys(self, key: EndpointKey, secret: Any) -> bool:
+    def put(self, key: EndpointKey, secret: Any) -> bool:
         before, self.keys[key] = self.keys.get(key), secret
         return before not in (None, secret)
 

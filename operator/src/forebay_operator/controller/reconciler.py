@@ -22,6 +22,7 @@ from forebay_operator.apiserver.replicas_defaulting import fill_in_replicas
 from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
 from forebay_operator.controller.http_routes import HTTPRoutes
 from forebay_operator.controller.status_writer import StatusWriter
+from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.resources import (
@@ -62,7 +63,10 @@ IMAGE_VOLUME_MINOR = 35
 
 
 class Reconciler:
-    """Reconciles endpoints by key. Any number may run at once, for different keys."""
+    """Reconciles endpoints by key. Any number may run at once, for different keys.
+
+    Without gateways, `digests` is None.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Reconciler:
         *,
         startup_poller: StartupPoller,
         slice_writer: SliceWriter,
+        digests: KeyDigestSync | None,
         autoscaler: Autoscaler,
     ) -> None:
         self._cluster = cluster
@@ -81,6 +86,7 @@ class Reconciler:
         self._status_writer = status_writer
         self._startup_poller = startup_poller
         self._slice_writer = slice_writer
+        self._digests = digests
         self._autoscaler = autoscaler
         self._nodes = NodeList(cluster)
         self._routes = HTTPRoutes(cluster, settings)
@@ -224,6 +230,8 @@ class Reconciler:
         self._status_writer.forget(key)
         self._startup_poller.follow(key, {})
         self._slice_writer.forget(key)
+        if self._digests:
+            self._digests.drop(key)
         self._autoscaler.follow(key, None)
 
     def _request_refresh(self, run: "_Pass") -> None:
@@ -282,7 +290,7 @@ class Reconciler:
             force_refresh
             or not exists
             or _unwatched_of(observed.deployment) != unwatched_digest
-            or self._slice_writer.lacks_keys(key)
+            or (self._digests and self._digests.lacks(key))
         ):
             await self._apply_unwatched(endpoint, unwatched, exists)
         cached = (None, None) if force_refresh else (self._cache.service(key), self._cache.deployment(key))
@@ -297,7 +305,8 @@ class Reconciler:
         """Apply the children that are not watched: the Secrets and `unwatched`. Remove those of an earlier spec."""
         key = endpoint.namespace, endpoint.name
         secret, replaced = await self._create_keys(endpoint, exists)
-        self._slice_writer.put_keys(key, secret)
+        if self._digests:
+            self._digests.put(key, secret)
         if replaced:
             message = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
             self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", message, warning=True)
@@ -333,7 +342,8 @@ class Reconciler:
         try:
             return await create_key_secret(self._cluster, endpoint, exists)
         except ReconcileError:
-            self._slice_writer.put_keys((endpoint.namespace, endpoint.name), None)
+            if self._digests:
+                self._digests.put((endpoint.namespace, endpoint.name), None)
             raise
 
     def _is_asleep(self, key: EndpointKey, endpoint: Endpoint, before: Manifest) -> bool:

@@ -30,9 +30,9 @@ from forebay_operator.controller.workers import (
     work,
     work_while_leading,
 )
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
-from forebay_operator.gateway_slices.key_refresh import KeyRefresher
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.keys.key_digest_sync import KeyDigestSync, WatchedEndpoints
+from forebay_operator.keys.key_refresh import KeyRefresher
 from forebay_operator.metrics import LOOP_LAG
 from forebay_operator.observability.endpoint_collector import observe
 from forebay_operator.observability.health import Health, serve_health

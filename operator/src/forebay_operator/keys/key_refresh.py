@@ -16,7 +16,7 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync
+from forebay_operator.keys.key_digest_sync import KeyDigestSync
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.spec import Manifest
 

@@ -23,12 +23,6 @@ class Client:
     def wait_for_turn(self, callback: Callable[[], None]) -> None:
         callback()
 
-    def attach(self, upstream: Upstream) -> None: ...
-
-    def release(self) -> None: ...
-
-    def detach(self, error: Exception | None) -> None: ...
-
 
 class Transport:
     """Of the pod's connection."""

@@ -1,4 +1,4 @@
-"""Copies a request's bytes to a pod and the answer's bytes back. It parses only the head of an answer.
+"""Copies a request's bytes to a pod and the answer's bytes back, for pod_relay. It parses only the head of an answer.
 
 The exception is LateUpstream, which turns an answer that is no stream into one event.
 
@@ -24,7 +24,6 @@ from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status, switch_protocols
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
-from forebay_gateway.metrics import ANSWERS
 from forebay_protocol.errors import ApiDialect
 
 WAITS_FOR_TURN = "turn"
@@ -74,12 +73,6 @@ class Sink(Protocol):
     def resume_reading(self) -> None: ...
 
     def wait_for_turn(self, callback: Callable[[], None]) -> None: ...
-
-    def attach(self, upstream: "Upstream") -> None: ...
-
-    def release(self) -> None: ...
-
-    def detach(self, error: Exception | None) -> None: ...
 
 
 _RELAYING = frozenset({AnswerState.RELAYING, AnswerState.SWITCHED})
@@ -133,29 +126,6 @@ class Upstream(asyncio.Protocol):
     def _take_turn(self) -> None:
         self.reader.pause(WAITS_FOR_TURN)
         self._client.wait_for_turn(partial(self.reader.release, WAITS_FOR_TURN))
-
-    async def relay(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
-        """Send a request to the pod, and its answer to the client.
-
-        Args:
-            body: its memory is freed as soon as it is written.
-            seconds: the connection ends where the pod takes no bytes for this time.
-
-        Raises:
-            Refused: the pod gave no valid answer, and the client has received nothing.
-        """
-        try:
-            self.send(head, body, seconds)
-            del body  # it goes as soon as it is written
-            self._client.attach(self)
-            error = await self.ended
-        finally:
-            self.transport.abort()
-        if not self.answered:
-            self._client.release()
-            raise error if isinstance(error, Refused) else Refused(errors.NO_ANSWER)
-        ANSWERS.labels("relayed").inc()
-        self._client.detach(error)
 
     def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
         """Write the request. The connection ends where the pod takes no bytes for `seconds`."""

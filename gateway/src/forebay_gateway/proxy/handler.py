@@ -4,6 +4,7 @@ Client connections call it.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -38,14 +39,18 @@ MAX_FORM_OVERHEAD = 64 << 10
 
 @dataclass
 class RequestHandler:
-    """Handles all requests of this process."""
+    """Handles all requests of this process.
+
+    Attributes:
+        find_jobs: returns the services for the job and batch APIs; None while jobs are off.
+    """
 
     directory: Directory
     keys: KeyAuthorizer
     activator: Activator
     balancer: Balancer
     budgets: Budgets
-    jobs: JobServices | None = None
+    find_jobs: Callable[[], JobServices | None] = lambda: None
     draining: bool = False
     key_refreshes: KeyRefreshRequests = field(default_factory=KeyRefreshRequests)
 
@@ -53,10 +58,6 @@ class RequestHandler:
         self.limits = self.budgets.limits
         self._relay = PodRelay(self.directory, self.activator, self.balancer, self.budgets)
         self._body_limit = BodyLimit(self.limits.body_bytes, body_too_large(self.limits.body_bytes))
-
-    def attach_jobs(self, jobs: JobServices) -> None:
-        """Use these services for the job and batch APIs from now on."""
-        self.jobs = jobs
 
     def drain(self) -> None:
         """Refuse new requests with 503, because the gateway shuts down."""
@@ -95,7 +96,8 @@ class RequestHandler:
 
     @property
     def _has_bucket(self) -> bool:
-        return self.jobs is not None and self.jobs.batches.has_bucket
+        jobs = self.find_jobs()
+        return jobs is not None and jobs.batches.has_bucket
 
     def body_limit(self, port: EndpointKey | None, head: Head) -> BodyLimit:
         """The limit of a request's body."""
@@ -213,13 +215,14 @@ class RequestHandler:
         """Answer a request of the job API. Returns False for /runsync while jobs are off: a pod answers it then."""
         head = admission.head
         operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
-        if self.jobs is None:
+        jobs = self.find_jobs()
+        if jobs is None:
             if operation == "runsync" and head.method == "POST":
                 return False
             raise Refused(errors.NO_JOBS)
         query = head.target.partition(b"?")[2].decode("latin-1")
         call = JobApiCall(key, head.method, operation, job_id, query, self._key_for(key, head), body)
-        client.answer(200, await self.jobs.api.answer(call))
+        client.answer(200, await jobs.api.answer(call))
         return True
 
     def _key_for(self, key: EndpointKey, head: Head) -> str:
@@ -228,8 +231,8 @@ class RequestHandler:
 
     async def _answer_batches(self, client: ClientConnection, admission: Admission) -> None:
         """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
-        head, key = admission.head, admission.key
-        if self.jobs is None:
+        head, key, jobs = admission.head, admission.key, self.find_jobs()
+        if jobs is None:
             raise Refused(errors.NO_FILES)
         key = key or self._only_endpoint(admission, "Files and batches belong to an endpoint")
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
@@ -238,7 +241,7 @@ class RequestHandler:
         call = batches.BatchApiCall(
             key, method, parts, query, head.get(b"content-type"), self._key_for(key, head), client.body_to_read()
         )
-        answer = await self.jobs.batches.answer(call)
+        answer = await jobs.batches.answer(call)
         if answer.pieces is None:
             client.answer(200, answer.content, (("content-type", answer.content_type),))
         else:

@@ -25,7 +25,7 @@ from forebay_server.serving.limits import (
     BodyLimits,
     BodyRefused,
     Disconnected,
-    lingering_refusal,
+    LingeringRefusal,
     read_body,
     replaying,
 )
@@ -81,7 +81,7 @@ class AuthMiddleware:
             except Incompatible as incompatible:
                 await answer_with_cors(refusal(incompatible.error, route.api), scope, receive, send)
             except BodyRefused as refused:
-                answer = lingering_refusal(refused.error, route.api)
+                answer = LingeringRefusal(refused.error, route.api)
                 await answer_with_cors(answer, scope, receive, send)
             except Disconnected:
                 return

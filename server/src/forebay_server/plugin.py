@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from forebay_protocol.request_id import HEADER
 from forebay_server import vllm_compat
+from forebay_server.api_compat import fill_in
+from forebay_server.api_compat.max_tokens import STRICT
 from forebay_server.app import PLUGIN, current
-from forebay_server.compat import fill_in
-from forebay_server.compat.max_tokens import STRICT
 from forebay_server.lifecycle.startup import Step
 from forebay_server.serving import response_headers
 from forebay_server.serving.errors import MEDIA_NOT_FETCHED, of_validation

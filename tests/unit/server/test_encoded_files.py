@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.encoded_files import leave_out_files
+from forebay_server.api_compat.encoded_files import leave_out_files
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from openai.types.responses import ResponseInputItemParam
 from openai.types.responses.tool import Tool
 from pydantic import TypeAdapter
 
-from forebay_server.compat.paths import MESSAGES, RESPONSES
-from forebay_server.compat.request_fields import AdaptedBody, adapt_body
+from forebay_server.api_compat.paths import MESSAGES, RESPONSES
+from forebay_server.api_compat.request_fields import AdaptedBody, adapt_body
 from tests.clients.recordings import Recording, read_recordings
 
 RECORDINGS = {recording.name: recording for recording in read_recordings()}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
-from forebay_server.compat.request_fields import adapt_body
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from forebay_server.api_compat.request_fields import adapt_body
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 OWN = {"name": "read", "input_schema": {"type": "object"}}

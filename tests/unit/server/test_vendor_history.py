@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.paths import MESSAGES, RESPONSES
-from forebay_server.compat.request_fields import adapt_body
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.paths import MESSAGES, RESPONSES
+from forebay_server.api_compat.request_fields import adapt_body
 
 TEXT = {"type": "text", "text": "Hello"}
 SEARCHED = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "dams"}}

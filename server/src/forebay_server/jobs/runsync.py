@@ -11,9 +11,9 @@ from typing import Any
 
 from forebay_protocol import pod
 from forebay_protocol.errors import ApiError, shorten
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.request_fields import adapt_fields
 from forebay_server.asgi import App, Receive, Scope, Send
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.request_fields import adapt_fields
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, call_of
 from forebay_server.jobs.options import JobError

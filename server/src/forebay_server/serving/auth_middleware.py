@@ -11,9 +11,9 @@ from urllib.parse import quote
 from forebay_protocol.api_key import read_key
 from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, ApiError
 from forebay_protocol.routes import OWN_URLS, not_found
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.request_fields import adapt_body
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.request_fields import adapt_body
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving import errors, response_headers, routes

@@ -19,12 +19,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from forebay_protocol.errors import MODEL_MISSING, ApiDialect, ApiError
 from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
+from forebay_server.api_compat import anthropic, fill_in, forced_tools, legacy_functions, openai, responses
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.max_tokens import STRICT, clamp_max_tokens
+from forebay_server.api_compat.thinking_budget import drop_unenforceable_budget
+from forebay_server.api_compat.unsupported_fields import find_ignored
 from forebay_server.asgi import DIRECT
-from forebay_server.compat import anthropic, fill_in, forced_tools, legacy_functions, openai, responses
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
-from forebay_server.compat.thinking_budget import drop_unenforceable_budget
-from forebay_server.compat.unsupported_fields import find_ignored
 from forebay_server.serving import errors, response_headers, routes, streams
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from forebay_protocol.errors import shorten
-from forebay_server.compat.incompatible import Incompatible
+from forebay_server.api_compat.incompatible import Incompatible
 
 Fields = dict[str, Any]
 

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from forebay_server.compat.encoded_files import leave_out_files
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of, merge_tools
+from forebay_server.api_compat.encoded_files import leave_out_files
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of, merge_tools
 
 SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 """Anthropic's blocks with a call of a tool that its servers ran."""

@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.legacy_functions import adapt_functions
-from forebay_server.compat.output_formats import (
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.legacy_functions import adapt_functions
+from forebay_server.api_compat.output_formats import (
     adapt_output_format,
     adapt_response_format,
     adapt_text_format,
     set_output_format,
 )
-from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
-from forebay_server.compat.unsupported_fields import find_citations, refuse_audio, refuse_conversation
-from forebay_server.compat.vendor_history import (
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from forebay_server.api_compat.unsupported_fields import find_citations, refuse_audio, refuse_conversation
+from forebay_server.api_compat.vendor_history import (
     ANSWERED_CALLS,
     DOCUMENTS,
     FINISHED_CALLS,
@@ -30,7 +30,7 @@ from forebay_server.compat.vendor_history import (
     adapt_anthropic_history,
     adapt_openai_history,
 )
-from forebay_server.compat.vendor_tools import (
+from forebay_server.api_compat.vendor_tools import (
     CLIENT_TOOLS,
     FOREIGN_TOOLS,
     SERVER_TOOLS,

@@ -5,7 +5,14 @@ import time
 import pytest
 
 from forebay_protocol.errors import ApiError
-from forebay_server.serving.errors import MAX_MESSAGE_LENGTH, clean, name_left_out, name_variables, of_status, of_vllm
+from forebay_server.serving.errors import (
+    MAX_VLLM_MESSAGE_LENGTH,
+    clean,
+    name_left_out,
+    name_variables,
+    of_status,
+    of_vllm,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +94,7 @@ def test_nothing_of_the_image_reaches_a_client(message: str, cleaned: str) -> No
 @pytest.mark.parametrize("said", [" ", "\n", "x", "1 validation error for m\nx\n" + " " * 60_000 + "b"])
 def test_a_message_of_any_length_takes_no_time(said: str) -> None:
     began = time.process_time()
-    assert len(clean(f"{said * 60_000 if len(said) == 1 else said} does not exist.")) <= MAX_MESSAGE_LENGTH
+    assert len(clean(f"{said * 60_000 if len(said) == 1 else said} does not exist.")) <= MAX_VLLM_MESSAGE_LENGTH
     assert time.process_time() - began < 1
 
 

@@ -29,7 +29,7 @@ _PLACES = re.compile(
 )
 
 
-MAX_MESSAGE_LENGTH = 2000
+MAX_VLLM_MESSAGE_LENGTH = 2000
 """Characters of a message of vLLM that are kept."""
 
 
@@ -136,8 +136,8 @@ def clean(message: str) -> str:
     It names variables instead of flags. A long message is cut to its beginning and its end: vLLM repeats what a client
     sent, and a pattern may take quadratic time over it.
     """
-    if len(message) > MAX_MESSAGE_LENGTH:
-        message = "…".join((message[: MAX_MESSAGE_LENGTH // 2], message[1 - MAX_MESSAGE_LENGTH // 2 :]))
+    if len(message) > MAX_VLLM_MESSAGE_LENGTH:
+        message = "…".join((message[: MAX_VLLM_MESSAGE_LENGTH // 2], message[1 - MAX_VLLM_MESSAGE_LENGTH // 2 :]))
     return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
 
 

@@ -17,7 +17,7 @@ _OWN_FIELDS = re.compile(r"(?<=structured outputs constraint but )(\w+ are speci
 MAX_ERRORS = 100
 """The most errors that are read. A list of wrong items has one or more for each item."""
 
-MAX_MESSAGE_LENGTH = 500
+MAX_VALIDATION_MESSAGE_LENGTH = 500
 """The most characters of a message. Some of pydantic's messages name every member of a union."""
 
 
@@ -87,4 +87,8 @@ def _join(place: str, sentence: str) -> str:
 
 
 def _shorten(sentence: str) -> str:
-    return sentence if len(sentence) <= MAX_MESSAGE_LENGTH else f"{sentence[: MAX_MESSAGE_LENGTH - 1]}…"
+    return (
+        sentence
+        if len(sentence) <= MAX_VALIDATION_MESSAGE_LENGTH
+        else f"{sentence[: MAX_VALIDATION_MESSAGE_LENGTH - 1]}…"
+    )

@@ -25,7 +25,7 @@ from forebay_server.serving.engine_control import Control
 from forebay_server.serving.key_ring import KeyRing, has_keys
 from forebay_server.serving.limits import BodyLimits
 
-MIDDLEWARE = f"{__name__}.ForebayMiddleware"
+FOREBAY_MIDDLEWARE = f"{__name__}.ForebayMiddleware"
 """The value of vLLM's --middleware."""
 
 PLUGIN = "forebay"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from forebay_protocol.spelling import suggest
 from forebay_server import vllm_compat
-from forebay_server.app import MIDDLEWARE, PLUGIN
+from forebay_server.app import FOREBAY_MIDDLEWARE, PLUGIN
 from forebay_server.config import env_to_flags, invalid_values, settings, speculative, variable_names
 from forebay_server.config.env_to_flags import Resolution, Setting
 from forebay_server.config.parser_choice import choose_parsers
@@ -65,7 +65,7 @@ def plan(env: Mapping[str, str]) -> Launch:
         arguments, cpu_variables = cpu_defaults(parsed, env)
         variables |= cpu_variables
     own = ["--host", any_address(), "--port", str(settings.HTTP_PORT), "--api-server-count", "1"]
-    own += ["--middleware", MIDDLEWARE]
+    own += ["--middleware", FOREBAY_MIDDLEWARE]
     return Launch(
         model=resolution.model,
         arguments=[resolution.model, *arguments, *cors_defaults(env), *resolution.arguments, *own],

@@ -53,7 +53,9 @@ class ForebayPlugin:
         process.tasks = await engine_client.get_supported_tasks()
         generates = "generate" in process.tasks
         setattr(
-            state, fill_in.STATE, fill_in.find_fill_in(vllm_compat.token_id_of(engine_client)) if generates else None
+            state,
+            fill_in.FILL_IN_STATE,
+            fill_in.find_fill_in(vllm_compat.token_id_of(engine_client)) if generates else None,
         )
 
 
@@ -66,7 +68,7 @@ def in_shape(handler: ExceptionHandler) -> ExceptionHandler:
             return await media_error(request, error)
         misunderstood = not_understood(request) if answer.status_code >= 500 else None
         answer = misunderstood or reshape(answer, request)
-        answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
+        answer.headers[HEADER] = getattr(request.state, response_headers.REQUEST_ID_STATE, "")
         return answer
 
     return shaped
@@ -78,7 +80,7 @@ async def media_error(request: Request, error: Exception) -> Response:
     The answer omits the cause, so that clients cannot probe what this pod can reach.
     """
     answer = error_response(MEDIA_NOT_FETCHED, request.url.path)
-    answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
+    answer.headers[HEADER] = getattr(request.state, response_headers.REQUEST_ID_STATE, "")
     return answer
 
 
@@ -86,7 +88,7 @@ async def validation_error(request: Request, error: Exception) -> Response:
     """Answer a request whose fields do not match the route."""
     assert isinstance(error, RequestValidationError)
     answer = error_response(of_validation(error.errors(), error.body), request.url.path)
-    answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
+    answer.headers[HEADER] = getattr(request.state, response_headers.REQUEST_ID_STATE, "")
     return answer
 
 

@@ -117,7 +117,7 @@ def test_held_requests_are_bounded_for_an_endpoint_and_for_a_namespace() -> None
             activator.held(("team", "three")),
         ):
             pass
-        assert refused.value.error is errors.TOO_MANY
+        assert refused.value.error is errors.TOO_MANY_WAITING
         with activator.held(("others", "one")):
             assert activator.report()["others/one"]["held"] == 1
     with activator.held(KEY):

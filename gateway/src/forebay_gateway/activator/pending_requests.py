@@ -82,7 +82,7 @@ class Activator:
         if len(usage.since) >= self._limits.held_per_endpoint:
             raise errors.Refused(errors.too_many_held(self._directory.id_of(key)))
         if not self._shares.take(key[0]):
-            raise errors.Refused(errors.TOO_MANY)
+            raise errors.Refused(errors.TOO_MANY_WAITING)
         mark = object()
         usage.since[mark] = time.monotonic()
         HELD.inc()

@@ -150,7 +150,7 @@ class BatchApi:
             return BatchAnswer(b"", OCTETS, pieces, content.size)
         async with self._turn(key):
             if not self._answers.has_room(key[0], file["bytes"]):  # before it is read and copied
-                raise Refused(errors.TOO_MANY)
+                raise Refused(errors.TOO_MANY_WAITING)
             whole = await self._files.open(key, name)
             return BatchAnswer(await whole.read(0, whole.size), OCTETS)
 
@@ -158,7 +158,7 @@ class BatchApi:
         """Read the content of a file in the bucket. Raises Refused."""
         with Reservation(self._answers, key[0]) as reserved:
             if not reserved.resize(2 * PIECE_BYTES):
-                raise Refused(errors.TOO_MANY)
+                raise Refused(errors.TOO_MANY_WAITING)
             try:
                 async for piece in read_pieces(content):
                     yield piece

@@ -51,7 +51,7 @@ TOO_MANY_VALUES = ApiError(
     "The request's body has too many values: at most 2,000,000 commas and brackets are allowed.",
     "request_too_large",
 )
-TOO_MANY = ApiError(
+TOO_MANY_WAITING = ApiError(
     429,
     "Too many requests are waiting in this gateway. Try again.",
     "rate_limit_exceeded",

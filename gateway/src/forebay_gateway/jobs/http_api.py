@@ -188,7 +188,7 @@ class JobApi:
     def _check_room(self, key: EndpointKey, size: int) -> None:
         """Check the budget before an answer of this size is read. Raises Refused."""
         if size > UNCOUNTED_BYTES and not self._answers.has_room(key[0], size):
-            raise Refused(errors.TOO_MANY)
+            raise Refused(errors.TOO_MANY_WAITING)
 
     async def _read_error(self, call: JobApiCall) -> str:
         """The job's error; "" if it cannot be read now. The items that were taken must be sent anyway."""
@@ -205,7 +205,7 @@ class JobApi:
         """
         with Reservation(self._answers, call.key[0]) as reserved:
             if not reserved.resize(max_bytes):
-                raise Refused(errors.TOO_MANY)
+                raise Refused(errors.TOO_MANY_WAITING)
             streamed = _require(await self._store.take_stream(call.key, call.job_id, max_bytes))
             error = ""
             if (

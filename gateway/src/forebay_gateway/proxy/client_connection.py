@@ -221,7 +221,7 @@ class ClientConnection(asyncio.Protocol):
         headers = ((request_id.HEADER, self._request_id), *headers)
         head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
         if len(body) > UNCOUNTED_BYTES and not self._reserve_unsent(len(body)):
-            self.fail(errors.TOO_MANY)
+            self.fail(errors.TOO_MANY_WAITING)
             return
         ANSWERS.labels(str(status)).inc()
         self.write(head)
@@ -318,7 +318,7 @@ class ClientConnection(asyncio.Protocol):
         self.tenant = namespace
         for reservation in (self._body, self._unsent):
             if reservation and not reservation.move(namespace):
-                raise Refused(errors.TOO_MANY)
+                raise Refused(errors.TOO_MANY_WAITING)
 
     async def ended(self) -> None:
         """Wait until the request is answered, with or without success."""
@@ -369,7 +369,7 @@ class ClientConnection(asyncio.Protocol):
             self._stream.take(reader.take_body(), complete=reader.complete)
             return
         if self._body and not self._body.resize(len(reader.body)):
-            raise Refused(errors.TOO_MANY)
+            raise Refused(errors.TOO_MANY_WAITING)
         if reader.complete:
             self._timer.cancel()
             self._state = ConnectionState.WAITING

@@ -49,7 +49,7 @@ class StreamedBody(BodyStream):
         """Add bytes that have arrived. Raises Refused where there is no room for them."""
         step, self._size = self._size // STREAMED_STEP_BYTES, self._size + len(data)
         if not self._reserved.resize(min(self._size, STREAMED_BYTES)):
-            raise Refused(errors.TOO_MANY)
+            raise Refused(errors.TOO_MANY_WAITING)
         self.feed(data)
         if complete:
             self._end_step()

@@ -121,7 +121,7 @@ class AuthMiddleware:
         if not route.served:
             return errors.not_available(route.absent) if route.absent else not_found(method, scope["path"], OWN_URLS)
         if self.state.in_flight.count >= self.limits.in_flight:
-            return errors.TOO_MANY
+            return errors.TOO_MANY_IN_FLIGHT
         return None
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

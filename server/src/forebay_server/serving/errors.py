@@ -56,7 +56,7 @@ _CLOSE = (("connection", "close"),)
 
 DRAINING = ApiError(503, "This server is shutting down. Try again.", "service_unavailable", headers=(*_LATER, *_CLOSE))
 ASLEEP = ApiError(503, "The model of this server sleeps. Try again later.", "service_unavailable", headers=_LATER)
-TOO_MANY = ApiError(
+TOO_MANY_IN_FLIGHT = ApiError(
     429,
     "Too many requests are being answered by this server. Try again.",
     "rate_limit_exceeded",

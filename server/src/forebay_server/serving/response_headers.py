@@ -11,7 +11,7 @@ from forebay_server.asgi import Message, Scope, Send, header
 REQUEST_ID = request_id.HEADER.encode()
 """The request ID, by which a client's report can be found in the log. vLLM derives its own IDs from it."""
 
-STATE = "forebay_request_id"
+REQUEST_ID_STATE = "forebay_request_id"
 """The ID's name in the request's state. Handlers of unhandled exceptions read it there, outside the middleware."""
 
 UNBUFFERED = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no"}
@@ -46,7 +46,7 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
     client_id = header(scope, REQUEST_ID)
     chosen_id = request_id.choose_id(client_id)
     line = (REQUEST_ID, chosen_id.encode())
-    scope.setdefault("state", {})[STATE] = chosen_id
+    scope.setdefault("state", {})[REQUEST_ID_STATE] = chosen_id
     if chosen_id != client_id:
         scope = {**scope, "headers": [*(pair for pair in scope["headers"] if pair[0] != REQUEST_ID), line]}
 

@@ -179,7 +179,7 @@ def _writes(
                 clamp_max_tokens(request, state.vllm_config.model_config.max_model_len)
             try:
                 if fills_in:
-                    fill_in.apply_suffix(request, getattr(state, fill_in.STATE, None))
+                    fill_in.apply_suffix(request, getattr(state, fill_in.FILL_IN_STATE, None))
             except Incompatible as refused:
                 return error_response(refused.error, raw_request.url.path)
             response_headers.add_ignored(raw_request.state, drop_unenforceable_budget(request, state.vllm_config))

@@ -32,7 +32,7 @@ take true or false. VLLM_EXTRA_ARGS adds arguments as they are, VLLM_CONFIG_FILE
 The API listens on port 8000 (/v1 and /v2/<any id>/openai/v1), probes and metrics on port 8001."""
 
 
-log = logging.getLogger("forebay_server")
+logger = logging.getLogger("forebay_server")
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def serve() -> int:
-    """Run the server until SIGTERM. Returns the exit status; a failed start is reported in the termination log."""
+    """Run the server until SIGTERM. Returns the exit status; a failed start is reported in the termination logger."""
     _log_to_stderr()
     drain.stop_at_once_on_sigterm()
     env = os.environ
@@ -84,7 +84,7 @@ def serve() -> int:
         _download_and_check_fit(plan, hub_cache, state)
         plan = launch.add_parsers(plan, hub_cache, automatic=own.auto_tool_call_parser)
         for note in plan.notes:
-            log.info(note)
+            logger.info(note)
         state.reasoning_parser = plan.reasoning_parser
         state.step = Step.LOADING_WEIGHTS
         vllm_compat.run(plan.arguments)
@@ -94,7 +94,7 @@ def serve() -> int:
         engine.new_steps()
         reason = state.failure or diagnosis.explain(error, model, engine.errors)
         if reason.exit_status == EXIT_FAILURE:
-            log.exception("The start failed")
+            logger.exception("The start failed")
         return _fail(reason)
     except KeyboardInterrupt:  # Ctrl-C
         return 0
@@ -172,8 +172,8 @@ def _parser() -> argparse.ArgumentParser:
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s [%(name)s] %(message)s", "%m-%d %H:%M:%S"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def _metrics() -> bytes:

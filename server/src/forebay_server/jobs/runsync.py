@@ -23,7 +23,7 @@ from forebay_server.serving import routes
 from forebay_server.serving.errors import send_error
 from forebay_server.serving.response_headers import WORKER
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 JOB_LINES = pod.JOB_LINES.encode()
 """Each line is {"output": ITEM}. The last line is the job's {"status"}, with {"error"} if it failed."""
@@ -142,7 +142,7 @@ async def run_to(
     except RecursionError:
         return {"error": "The input is nested too deeply.", "status": "FAILED"}
     except Exception:
-        log.exception("A job failed")
+        logger.exception("A job failed")
         return {"error": "The server had an error while it ran the job.", "status": "FAILED"}
 
 

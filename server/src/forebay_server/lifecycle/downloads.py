@@ -26,7 +26,7 @@ from forebay_server.lifecycle.model_files import repository_folder
 from forebay_server.lifecycle.startup import Download, Step
 from forebay_server.lifecycle.state import ServerState
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WEIGHTS = {
     "auto": ("*.safetensors", "*.bin", "*.pt"),
@@ -164,7 +164,7 @@ def download_model(
         repository = look_up(source.model, source.revision, hub_cache)
     except Exception as error:
         if is_unreachable(error) and (cached := cached_folder(source, hub_cache)):
-            log.warning("The hub cannot be reached (%s): starting with the files in %s", error, cached)
+            logger.warning("The hub cannot be reached (%s): starting with the files in %s", error, cached)
             return
         raise
     files = select_files(repository.files, source.load_format)
@@ -218,7 +218,7 @@ def fetch(repository: Repository, files: Sequence[RemoteFile], download: Downloa
             folder = _get(repository, files)
             corrupt = _check(repository, files, unchecked)
             if corrupt:
-                log.warning("Downloaded again, because the content differs from the hub's: %s", ", ".join(corrupt))
+                logger.warning("Downloaded again, because the content differs from the hub's: %s", ", ".join(corrupt))
                 _get(repository, files)
                 corrupt = _check(repository, files, unchecked)
         except OSError as error:

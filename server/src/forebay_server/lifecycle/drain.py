@@ -14,7 +14,7 @@ from typing import Any
 
 from forebay_server.lifecycle.state import ServerState
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class SigtermHold:
@@ -53,7 +53,7 @@ def stop_at_once_on_sigterm() -> None:
 
 def _stop_at_once(*_: object) -> None:
     """End the process without an exception, which the code that runs at this moment could catch."""
-    log.info("Stopping before the server was ready")
+    logger.info("Stopping before the server was ready")
     for child in multiprocessing.active_children():
         child.terminate()
     sys.stderr.flush()
@@ -87,17 +87,17 @@ class Drain:
             self._state.draining = True
             self._task = asyncio.get_running_loop().create_task(self._finish())
         else:
-            log.warning("Second SIGTERM: stopping with %d requests running", self._state.in_flight.count)
+            logger.warning("Second SIGTERM: stopping with %d requests running", self._state.in_flight.count)
             self._task.cancel()
             self._state.in_flight.cancel()
             self._stop()
 
     async def _finish(self) -> None:
         running = self._state.in_flight
-        log.info("Shutting down: waiting up to %g s for %d running requests", self._seconds, running.count)
+        logger.info("Shutting down: waiting up to %g s for %d running requests", self._seconds, running.count)
         try:
             await asyncio.wait_for(running.idle(), self._seconds)
         except TimeoutError:
-            log.warning("%d requests still run after %g s: they end now", running.count, self._seconds)
+            logger.warning("%d requests still run after %g s: they end now", running.count, self._seconds)
             running.cancel()
         self._stop()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 
@@ -113,7 +113,7 @@ async def keep_watch(
         if running is not None and running.done():
             error = running.exception()
             if error is not None:
-                log.error("The engine was idle, and did not answer a request: %s", error)
+                logger.error("The engine was idle, and did not answer a request: %s", error)
             watch.probed(str(error) if error is not None else "")
             running = None
         if running is None and watch.wants_probe():

@@ -14,7 +14,7 @@ from typing import Any
 
 from forebay_server.failure import Failure, StartError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Config = Mapping[str, Any]
 """A model's config.json."""
@@ -278,7 +278,7 @@ def check(need: MemoryNeed | None, gpus: Sequence[int]) -> None:
     try:
         failure = assess_fit(need, gpus) if need is not None else None
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        log.warning("Whether the model fits was not estimated: %r in its config.json", error)
+        logger.warning("Whether the model fits was not estimated: %r in its config.json", error)
         return
     if failure:
         raise StartError(failure)

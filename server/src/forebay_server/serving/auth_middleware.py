@@ -30,7 +30,7 @@ from forebay_server.serving.limits import (
     replaying,
 )
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Lifecycle(Protocol):
@@ -132,7 +132,7 @@ class AuthMiddleware:
                 try:
                     await self.lifecycle.warm_up(self.app, scope)
                 except Exception as error:
-                    log.exception("The model did not answer the first request")
+                    logger.exception("The model did not answer the first request")
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
                 self.state.step = Step.READY

@@ -12,7 +12,7 @@ from forebay_server import vllm_compat
 from forebay_server.lifecycle.liveness import EngineWatch
 from forebay_server.lifecycle.state import ServerState
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ControlAnswer = dict[str, object]
 
@@ -109,7 +109,7 @@ class Engine:
                 raise _failed(error) from error
             self._watch.slept(True)
             self._level = level
-        log.info("The engine sleeps, level %d", level)
+        logger.info("The engine sleeps, level %d", level)
         return {"status": "sleeping", "level": level}
 
     async def _stays_idle(self, seconds: float) -> bool:
@@ -144,7 +144,7 @@ class Engine:
                     self._level, self._state.asleep = 0, False
             except Exception as error:
                 raise _failed(error) from error
-        log.info("The engine is awake" if awake else "The engine is awake in part: %s", *([] if awake else [tags]))
+        logger.info("The engine is awake" if awake else "The engine is awake in part: %s", *([] if awake else [tags]))
         return {"status": "awake" if awake else "sleeping", "tags": list(tags) or None}
 
     async def _wake(self, tags: Sequence[str]) -> bool:
@@ -201,5 +201,5 @@ def _not_started_with(setting: str, ability: str) -> EngineRefused:
 
 
 def _failed(error: Exception) -> EngineRefused:
-    log.error("The engine failed to do this", exc_info=error)
+    logger.error("The engine failed to do this", exc_info=error)
     return EngineRefused(ApiError(500, f"{type(error).__name__}: {error}", "operation_failed"))

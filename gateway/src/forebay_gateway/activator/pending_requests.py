@@ -24,7 +24,7 @@ from forebay_gateway.settings import Limits
 from forebay_kube.endpoint_key import EndpointKey, format_key
 from forebay_protocol.errors import ApiError
 
-ASK_SECONDS = 0.2
+PROBE_INTERVAL = 0.2
 """Seconds between two probes of starting pods."""
 
 IDLE_SECONDS = 1.0
@@ -177,7 +177,9 @@ class Activator:
                     if endpoint and endpoint.replicas == 0 and time.monotonic() - woken > IDLE_SECONDS:
                         woken = time.monotonic()
                         await self._wake(key)
-                    pause = ASK_SECONDS if self._directory.unready(key) or self._directory.ready(key) else IDLE_SECONDS
+                    pause = (
+                        PROBE_INTERVAL if self._directory.unready(key) or self._directory.ready(key) else IDLE_SECONDS
+                    )
                     await wait_for_event(changed, pause)
         except Exception:
             _fail(waiting, errors.INTERNAL)

@@ -217,7 +217,7 @@ class BatchApi:
         return {"id": name, "object": "file", "deleted": True}
 
     async def _list_files(self, call: BatchApiCall) -> ApiObject:
-        purpose = _one(call.query, "purpose")
+        purpose = _query_value(call.query, "purpose")
         async with self._turn(call.key):
             files = [each for each in await self._records(call.key, "file") if purpose in ("", each["purpose"])]
             return _page(files, call.query, MAX_FILES_PER_PAGE, MAX_FILES_PER_PAGE)
@@ -364,13 +364,13 @@ def _is_metadata(metadata: object) -> bool:
 
 
 def _page(records: list[ApiObject], query: str, max_limit: int, default: int) -> ApiObject:
-    if (order := _one(query, "order")) not in ("", "asc", "desc"):
+    if (order := _query_value(query, "order")) not in ("", "asc", "desc"):
         raise _bad("order must be asc or desc.", "order")
-    text = _one(query, "limit") or str(default)
+    text = _query_value(query, "limit") or str(default)
     if not text.isdecimal() or len(text) > len(str(max_limit)) or not 1 <= int(text) <= max_limit:
         raise _bad(f"limit must be from 1 to {max_limit}.", "limit")
-    return objects.page(records, _one(query, "after"), int(text), ascending=order == "asc")
+    return objects.page(records, _query_value(query, "after"), int(text), ascending=order == "asc")
 
 
-def _one(query: str, name: str) -> str:
+def _query_value(query: str, name: str) -> str:
     return next(iter(parse_qs(query).get(name, ())), "")

@@ -81,13 +81,13 @@ class _RequestBody(msgspec.Struct):
     stream: msgspec.Raw = NO_VALUE
 
 
-class _WholeAnswer(msgspec.Struct):
+class _CompleteAnswer(msgspec.Struct):
     status_code: int = 0
     body: msgspec.Raw = NO_VALUE
 
 
 _LINE, _BODY = msgspec.json.Decoder(_BatchLine), msgspec.json.Decoder(_RequestBody)
-_ANSWER = msgspec.json.Decoder(_WholeAnswer)
+_ANSWER = msgspec.json.Decoder(_CompleteAnswer)
 
 
 class BatchRequests:

@@ -325,7 +325,7 @@ class _Batch:
         for number in left:
             job_id = f"{self._id}-{number}"
             try:
-                job, custom_id = await self._do_one(job_id, requests, number, api_key)
+                job, custom_id = await self._run_request(job_id, requests, number, api_key)
             except asyncio.CancelledError:
                 if await self._ended_early():
                     await self._store.cancel(self._key, job_id)
@@ -339,7 +339,9 @@ class _Batch:
                         well, line = render_result(custom_id, whole)
                     await self._results.add(number, well, line)
 
-    async def _do_one(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> tuple[Job | None, str]:
+    async def _run_request(
+        self, job_id: str, requests: BatchRequests, number: int, api_key: str
+    ) -> tuple[Job | None, str]:
         """Run one request. Returns its ended job, None where it is gone, and the request's custom_id."""
         size = requests.size(number)
         with self._store.changes(job_id) as changed:

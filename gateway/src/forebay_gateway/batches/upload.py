@@ -102,7 +102,7 @@ class _IncomingForm:
 
     def __init__(self, writer: FileWriter, max_bytes: int) -> None:
         self._writer = writer
-        self._most_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._file: FormField | None = None
         self._fields: dict[str, bytes] = {}
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -113,8 +113,8 @@ class _IncomingForm:
             self._file = self._file or field
             if field != self._file:
                 raise BadUpload("The form has more than one file.", "file")
-            if self._writer.size + len(piece) > self._most_bytes:
-                raise Refused(file_too_large(self._most_bytes))
+            if self._writer.size + len(piece) > self._max_bytes:
+                raise Refused(file_too_large(self._max_bytes))
             self._decoder.decode(piece)
             await self._writer.write(piece)
             return

@@ -121,7 +121,7 @@ def _affinity(content: _Body) -> bytes:
     beginning up to the user's first turn."""
     if own := read_text(content.prompt_cache_key):
         return _digest([own.encode()])
-    turns = next((raw for raw in (content.messages, content.input, content.prompt) if _says(raw)), NO_VALUE)
+    turns = next((raw for raw in (content.messages, content.input, content.prompt) if _has_content(raw)), NO_VALUE)
     kind, size = _start(turns)[:1], len(memoryview(turns))
     if size > MAX_TURNS_BYTES:
         return b""
@@ -136,7 +136,7 @@ def _start(raw: msgspec.Raw) -> bytes:
     return bytes(memoryview(raw)[:2])
 
 
-def _says(raw: msgspec.Raw) -> bool:
+def _has_content(raw: msgspec.Raw) -> bool:
     """Whether the value is neither null nor an empty list or string."""
     return _start(raw) not in (b"", b"nu", b"[]", b'""')
 

@@ -37,7 +37,7 @@ class FormReader:
 
     def __init__(self, content_type: str, max_parts: int) -> None:
         self._delimiter = b"\r\n--" + read_boundary(content_type)
-        self._most = max_parts
+        self._max_parts = max_parts
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
         self._expected = _Expected.BEGINNING
         self._field = FormField(-1, "", None)
@@ -105,8 +105,8 @@ class FormReader:
             if len(self._buffer) >= MAX_PART_HEAD_BYTES:
                 raise ValueError("a line of its boundary has no end")
             return False
-        if self._field.number + 1 == self._most:
-            raise ValueError(f"it has more than {self._most} parts")
+        if self._field.number + 1 == self._max_parts:
+            raise ValueError(f"it has more than {self._max_parts} parts")
         del self._buffer[:end]  # the line's end stays: the headers may be none
         self._expected = _Expected.HEAD
         return True

@@ -120,10 +120,10 @@ class JobExecutor:
         except pod_client.Busy:  # the pod also runs jobs that clients send to it directly
             self._accepting.suspect(job.pod)
             await self._requeue(job, "busy", blamed=False)
-        except pod_client.Unreached:
+        except pod_client.PodUnreachable:
             self._balancer.suspect(job.pod)
             await self._requeue(job, "unreached", blamed=False)
-        except pod_client.Gone as gone:
+        except pod_client.PodLost as gone:
             self._balancer.suspect(job.pod)
             if job.attempts < ATTEMPTS:
                 logger.info("job %s: %s; it goes to another pod", job.id, gone)
@@ -143,7 +143,7 @@ class JobExecutor:
                 if outcome:
                     return outcome, items
                 await retry_until_available(partial(self._store.add_output, job, items))
-        raise pod_client.Gone("the answer was interrupted")
+        raise pod_client.PodLost("the answer was interrupted")
 
     async def _finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
         self._stop_tracking(job)

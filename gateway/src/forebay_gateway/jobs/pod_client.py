@@ -41,11 +41,11 @@ class Busy(Exception):
     """The pod has no free slot for a job now."""
 
 
-class Gone(Exception):
+class PodLost(Exception):
     """The connection to the pod ended before the job was over, or the pod was unreachable."""
 
 
-class Unreached(Gone):
+class PodUnreachable(PodLost):
     """The pod accepted no connection. The job is not the cause."""
 
 
@@ -73,7 +73,7 @@ async def run(
 
     `received` counts the bytes in memory until the next items are requested. Closing the generator ends the generation.
 
-    Raises Busy, Unreached and Gone.
+    Raises Busy, PodUnreachable and PodLost.
     """
 
     async def take(before: bytearray, data: bytes) -> bool:
@@ -132,10 +132,10 @@ async def run(
                     if outcome:
                         return
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise Unreached(repr(error)) from error
+        raise PodUnreachable(repr(error)) from error
     except (OSError, aiohttp.ClientError) as error:
-        raise Gone(repr(error)) from error
-    raise Gone("the answer was interrupted")
+        raise PodLost(repr(error)) from error
+    raise PodLost("the answer was interrupted")
 
 
 async def _encode(texts: Sequence[str]) -> AsyncGenerator[bytes]:

@@ -33,7 +33,7 @@ from forebay_gateway.proxy import local_answers, worker_affinity
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
-from forebay_gateway.proxy.worker_affinity import ANY_WORKER, AskedWorker, read_worker
+from forebay_gateway.proxy.worker_affinity import ANY_WORKER, RequestedWorker, read_worker
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, body_too_large
@@ -282,7 +282,7 @@ class RequestHandler:
     def _only_endpoint(self, admission: Admission, why: str) -> EndpointKey:
         """The one endpoint that a request without a model may mean. Raises Refused with `why` for several."""
         if len(admission.authorized) > 1:
-            raise Refused(errors.no_one_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
+            raise Refused(errors.ambiguous_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
         (key,) = admission.authorized
         return key
 
@@ -290,7 +290,7 @@ class RequestHandler:
         endpoints = [self.directory.endpoint(key) for key in admission.authorized]
         serving = [each.key for each in endpoints if each and model in each.models]
         if len(serving) > 1:
-            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in serving]))
+            raise Refused(errors.ambiguous_model(model, [self.directory.id_of(key) for key in serving]))
         if serving:
             return serving[0]
         raise Refused(errors.no_model(model) if admission.head.key else MISSING_KEY)
@@ -325,7 +325,7 @@ class RequestHandler:
                 await upstream.relay(head, request.take_body(), self.limits.write_seconds)
         return True
 
-    def _check_worker(self, key: EndpointKey, worker: AskedWorker) -> None:
+    def _check_worker(self, key: EndpointKey, worker: RequestedWorker) -> None:
         """Raise Refused where the request needs one particular pod, and the endpoint has no such pod."""
         if worker.strict:
             pods = [*self.directory.ready(key), *self.directory.unready(key)]
@@ -373,7 +373,7 @@ class _Request:
     body: bytes | bytearray
     fields: BodyFields | None
     began: float
-    worker: AskedWorker = ANY_WORKER
+    worker: RequestedWorker = ANY_WORKER
 
     def render_head(self, *, keys: bool) -> bytes:
         """Render the head for the pod. `keys`: whether the pod checks the API key, and so gets it."""

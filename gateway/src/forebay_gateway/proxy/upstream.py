@@ -173,7 +173,7 @@ class Upstream(asyncio.Protocol):
         if not left:
             self._take()
         elif left == before:
-            self._fail(Refused(errors.NOT_TAKEN))
+            self._fail(Refused(errors.REQUEST_NOT_ACCEPTED))
         else:
             self._watching = asyncio.get_running_loop().call_later(self._write_seconds, self._watch_writing, left)
 

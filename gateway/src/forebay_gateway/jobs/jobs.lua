@@ -325,15 +325,15 @@ end
 
 -- Renews claims of jobs and of deliveries, each an ID and a token. Returns the IDs of lost ones.
 function steps.renew_claims(lease, ...)
-  local lost, asked = {}, {...}
-  for i = 1, #asked, 2 do
-    local job = read(asked[i])
-    if job and job.state == 'IN_PROGRESS' and job.token == asked[i + 1] then
+  local lost, claims = {}, {...}
+  for i = 1, #claims, 2 do
+    local job = read(claims[i])
+    if job and job.state == 'IN_PROGRESS' and job.token == claims[i + 1] then
       call('XCLAIM', queue_of(job.endpoint, job.queue), GROUP, GROUP, 0, job.entry, 'JUSTID')
-    elseif job and job.webhook_token == asked[i + 1] then
-      call('ZADD', webhooks_of(job.endpoint), 'XX', now + lease, asked[i])
+    elseif job and job.webhook_token == claims[i + 1] then
+      call('ZADD', webhooks_of(job.endpoint), 'XX', now + lease, claims[i])
     else
-      lost[#lost + 1] = asked[i]
+      lost[#lost + 1] = claims[i]
     end
   end
   return lost

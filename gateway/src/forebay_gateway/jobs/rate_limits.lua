@@ -34,7 +34,7 @@ local steps = {}
 -- Allots up to `wanted` of the requests that are left of `most` in this window, and up to `slots`, at least `needed`, of
 -- `max_concurrent` slots. A limit of 0 means no limit. Returns 1, the requests, the ms until they expire, and the slots.
 -- Where there are too few, it returns 0 and the ms until a retry.
-function steps.take(name, gateway, wanted, most, window, needed, slots, max_concurrent, lease, busy)
+function steps.allot(name, gateway, wanted, most, window, needed, slots, max_concurrent, lease, busy)
   if max_concurrent + 0 > 0 then
     slots = math.min(slots, max_concurrent - slots_of_others(name, gateway))
     if slots < needed + 0 then return {0, busy + 0} end
@@ -56,7 +56,7 @@ function steps.take(name, gateway, wanted, most, window, needed, slots, max_conc
 end
 
 -- Reduces the slots of a gateway.
-function steps.hold(name, gateway, slots, lease)
+function steps.reduce(name, gateway, slots, lease)
   if slots + 0 > 0 then
     set_slots(name, gateway, slots, lease)
   else
@@ -66,10 +66,10 @@ end
 
 -- Renews the slots of a gateway for these names. Where they are lost, it gets the slots that follow the name.
 function steps.renew(gateway, lease, ...)
-  local asked = {...}
-  for i = 1, #asked, 2 do
-    local slots = string.match(call('HGET', PREFIX .. 'answering:' .. asked[i], gateway) or '', '^%d+')
-    set_slots(asked[i], gateway, slots or asked[i + 1], lease)
+  local held = {...}
+  for i = 1, #held, 2 do
+    local slots = string.match(call('HGET', PREFIX .. 'answering:' .. held[i], gateway) or '', '^%d+')
+    set_slots(held[i], gateway, slots or held[i + 1], lease)
   end
 end
 

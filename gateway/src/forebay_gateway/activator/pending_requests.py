@@ -81,7 +81,7 @@ class Activator:
         usage = self._usage.setdefault(key, Usage())
         if len(usage.since) >= self._limits.held_per_endpoint:
             raise errors.Refused(errors.too_many_held(self._directory.id_of(key)))
-        if not self._shares.take(key[0]):
+        if not self._shares.try_acquire(key[0]):
             raise errors.Refused(errors.TOO_MANY_WAITING)
         mark = object()
         usage.since[mark] = time.monotonic()
@@ -90,7 +90,7 @@ class Activator:
             yield
         finally:
             del usage.since[mark]
-            self._shares.give(key[0])
+            self._shares.release(key[0])
             HELD.dec()
 
     async def hold(self, key: EndpointKey, began: float, comment: Callable[[str], None] | None = None) -> list[Address]:

@@ -171,7 +171,7 @@ class BatchProcessor:
         if await self._is_for_others(key, batch_id):
             await self._documents.lease(batch_id, RETURNED_LEASE)
             return
-        self._places.give(key[0], -1)  # unconditional: a batch that is over begins also where no place is free
+        self._places.release(key[0], -1)  # unconditional: a batch that is over begins also where no place is free
         self._running[key] += 1
         self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
 
@@ -209,7 +209,7 @@ class BatchProcessor:
             with suppress(asyncio.CancelledError, Exception):
                 await doing
             del self._tasks[batch_id]
-            self._places.give(key[0])
+            self._places.release(key[0])
             self._running[key] -= 1
             self._running += Counter()  # without those that have none
 

@@ -198,7 +198,7 @@ class MemoryJobStore(JobStore):
         if webhook := self._webhook_of(delivery):
             del self._webhooks[webhook.job.id]
             if webhook.dropped:
-                self._bytes.give(webhook.job.endpoint[0], webhook.job.size)
+                self._bytes.release(webhook.job.endpoint[0], webhook.job.size)
 
     def _webhook_of(self, delivery: Delivery) -> _Webhook | None:
         """The webhook of a delivery; None where the job has been retried since."""
@@ -211,7 +211,7 @@ class MemoryJobStore(JobStore):
         self.deliverable.notify(webhook.job.endpoint)
 
     def _take_place(self, job: Job, size: int) -> None:
-        if not self._bytes.take(job.endpoint[0], size):
+        if not self._bytes.try_acquire(job.endpoint[0], size):
             raise Full
 
     def _finish(self, job: Job, state: State, error: str = "") -> None:
@@ -255,7 +255,7 @@ class MemoryJobStore(JobStore):
             if webhook := self._webhooks.get(job.id):
                 webhook.dropped = True
             else:
-                self._bytes.give(job.endpoint[0], job.size)
+                self._bytes.release(job.endpoint[0], job.size)
 
     def _enqueue(self, job: Job) -> None:
         endpoint = self._endpoints[job.endpoint]
@@ -271,7 +271,7 @@ class MemoryJobStore(JobStore):
         endpoint.counts.waiting -= not job.submission.low
 
     def _forget_output(self, job: Job) -> None:
-        self._bytes.give(job.endpoint[0], sum(map(memory_of, job.output)))
+        self._bytes.release(job.endpoint[0], sum(map(memory_of, job.output)))
         job.output.clear()
         job.streamed = 0
 

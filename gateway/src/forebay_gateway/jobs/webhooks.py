@@ -118,7 +118,7 @@ class Webhooks:
         """Start one more task that delivers the webhooks of an endpoint, as soon as its namespace has room for one."""
         if self._draining or self._at_once[key] >= CONCURRENT_WEBHOOKS:
             return
-        if not self._places.take(key[0]):
+        if not self._places.try_acquire(key[0]):
             self._passed_over.setdefault(key[0], {})[key] = None
             return
         self._at_once[key] += 1
@@ -128,7 +128,7 @@ class Webhooks:
 
     def _end(self, key: EndpointKey, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._places.give(key[0])
+        self._places.release(key[0])
         self._at_once[key] -= 1
         if not self._at_once[key]:
             del self._at_once[key]

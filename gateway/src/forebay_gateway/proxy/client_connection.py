@@ -112,7 +112,7 @@ class ClientConnection(asyncio.Protocol):
         CONNECTIONS.inc()
         self._timer = self._loop.call_later(self._limits.head_seconds, self._too_slow)
         source = str((self._transport.get_extra_info("peername") or ("::",))[0])
-        if len(self._connections) > self._limits.connections or not self._quota.take_unknown(source):
+        if len(self._connections) > self._limits.connections or not self._quota.acquire_for_source(source):
             self.fail(errors.BUSY)
             self._transport.close()  # without reading anything
         else:
@@ -305,7 +305,7 @@ class ClientConnection(asyncio.Protocol):
         self.tenant = admission.tenant or self._source
         self._body = Reservation(self._budgets.bodies, self.tenant)
         self._unsent = Reservation(self._budgets.answers, self.tenant)
-        if admission.known and not self._quota.take_known(self.tenant):
+        if admission.known and not self._quota.acquire_for_tenant(self.tenant):
             raise Refused(errors.BUSY)
         return admission
 

@@ -88,7 +88,7 @@ async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter
         reader = FormReader(content_type, MAX_UPLOAD_PARTS)
         while data := await body.read():
             for field, piece in reader.feed(data):
-                await form.take(field, piece)
+                await form.handle_piece(field, piece)
         reader.close()
         return form.finish()
     except UnicodeDecodeError:
@@ -107,7 +107,7 @@ class _IncomingForm:
         self._fields: dict[str, bytes] = {}
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
-    async def take(self, field: FormField, piece: bytes) -> None:
+    async def handle_piece(self, field: FormField, piece: bytes) -> None:
         """Handle a piece of a field. Raises BadUpload, Refused, UnicodeDecodeError and Unavailable."""
         if field.name == "file":
             self._file = self._file or field

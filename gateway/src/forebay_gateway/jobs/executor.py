@@ -114,7 +114,7 @@ class JobExecutor:
         try:
             with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():
                 async with asyncio.timeout(job.submission.timeout):
-                    outcome, items = await self._take_output(job, job.pod, received)
+                    outcome, items = await self._store_output(job, job.pod, received)
         except TimeoutError:
             await self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
         except pod_client.Busy:  # the pod also runs jobs that clients send to it directly
@@ -134,7 +134,7 @@ class JobExecutor:
         else:
             await self._finish(job, outcome.state, outcome.error, items)
 
-    async def _take_output(
+    async def _store_output(
         self, job: Job, pod: Address, received: Reservation
     ) -> tuple[pod_client.Outcome, Sequence[str]]:
         """Store the output as it arrives. Returns the outcome and the last items."""

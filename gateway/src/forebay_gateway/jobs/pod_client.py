@@ -34,7 +34,7 @@ ITEMS_PER_WRITE = 500
 """Items that are yielded together."""
 
 
-Take = Callable[[bytearray, bytes], Awaitable[bool]]
+AddData = Callable[[bytearray, bytes], Awaitable[bool]]
 
 
 class Busy(Exception):
@@ -76,7 +76,7 @@ async def run(
     Raises Busy, PodUnreachable and PodLost.
     """
 
-    async def take(before: bytearray, data: bytes) -> bool:
+    async def add_data(before: bytearray, data: bytes) -> bool:
         """Add received data once there is room for it. The pod waits until then. Returns False where there is no
         room."""
         before += data
@@ -99,12 +99,12 @@ async def run(
                 yield (
                     (),
                     Outcome(
-                        State.FAILED, _error(answer.status, await _read(answer, MAX_ERROR_BODY_BYTES, take) or b"")
+                        State.FAILED, _error(answer.status, await _read(answer, MAX_ERROR_BODY_BYTES, add_data) or b"")
                     ),
                 )
                 return
             if JOB_LINES not in answer.headers.get("Content-Type", ""):
-                whole = await _read(answer, MAX_OUTPUT_ITEM_BYTES, take)
+                whole = await _read(answer, MAX_OUTPUT_ITEM_BYTES, add_data)
                 if whole is None:
                     yield (), NO_ROOM
                 elif len(whole) > MAX_OUTPUT_ITEM_BYTES:
@@ -114,7 +114,7 @@ async def run(
                 return
             rest = bytearray()
             async for data in answer.content.iter_any():
-                if not await take(rest, data):
+                if not await add_data(rest, data):
                     yield (), NO_ROOM
                     return
                 if len(rest) > MAX_OUTPUT_ITEM_BYTES:
@@ -151,11 +151,11 @@ def _count_bytes(text: str) -> int:
     return sum(len(text[start : start + BODY_SLICE].encode()) for start in range(0, len(text), BODY_SLICE))
 
 
-async def _read(answer: aiohttp.ClientResponse, max_bytes: int, take: Take) -> bytearray | None:
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int, add_data: AddData) -> bytearray | None:
     """Read the body of an answer, up to a little more than `max_bytes`. Returns None if there is no room for it."""
     body = bytearray()
     async for data in answer.content.iter_any():
-        if not await take(body, data):
+        if not await add_data(body, data):
             return None
         if len(body) > max_bytes:
             break

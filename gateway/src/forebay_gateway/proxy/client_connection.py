@@ -92,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
         self._source = ""
         self._state = ConnectionState.READING
         self._slow = False
-        self._taken = asyncio.Event()
+        self._writable = asyncio.Event()
         self._peeked: bytearray | None = None
         self.write = not_connected
 
@@ -159,7 +159,7 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Count the bytes that the client has not taken yet, until it has."""
         self._slow = True
-        self._taken.clear()
+        self._writable.clear()
         self._writing.begin()
         if self._upstream:
             self._upstream.reader.pause(SLOW_CLIENT)
@@ -168,7 +168,7 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._slow = False
-        self._taken.set()
+        self._writable.set()
         self._reserve_unsent(0)
         if self._upstream:
             self._upstream.reader.release(SLOW_CLIENT)
@@ -192,7 +192,7 @@ class ClientConnection(asyncio.Protocol):
         """Let `upstream` write the answer from now on. The body counts against the budget until the pod has read it."""
         self._upstream = upstream
         self._state = ConnectionState.RELAYING_IN_STREAM if self.streams else ConnectionState.RELAYING
-        upstream.taken.add_done_callback(lambda _: self.drop_body())
+        upstream.sent.add_done_callback(lambda _: self.drop_body())
         if self._slow:
             upstream.reader.pause(SLOW_CLIENT)
 
@@ -242,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
             while piece and not bodiless:
                 self.write(piece)
                 if self._slow:
-                    await self._taken.wait()
+                    await self._writable.wait()
                 piece = await anext(pieces, b"")
         self.end()
 
@@ -366,7 +366,7 @@ class ClientConnection(asyncio.Protocol):
         if self._stream:
             if reader.complete:
                 self._state = ConnectionState.WAITING
-            self._stream.take(reader.take_body(), complete=reader.complete)
+            self._stream.receive(reader.take_body(), complete=reader.complete)
             return
         if self._body and not self._body.resize(len(reader.body)):
             raise Refused(errors.TOO_MANY_WAITING)

@@ -45,7 +45,7 @@ class StreamedBody(BodyStream):
         self._timer: asyncio.TimerHandle | None = None
         self._begin_step()
 
-    def take(self, data: bytes | bytearray, *, complete: bool) -> None:
+    def receive(self, data: bytes | bytearray, *, complete: bool) -> None:
         """Add bytes that have arrived. Raises Refused where there is no room for them."""
         step, self._size = self._size // STREAMED_STEP_BYTES, self._size + len(data)
         if not self._reserved.resize(min(self._size, STREAMED_BYTES)):

@@ -25,8 +25,8 @@ from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.dispatcher import Dispatcher
 from forebay_gateway.jobs.executor import JobExecutor
 from forebay_gateway.jobs.http_api import JobApi

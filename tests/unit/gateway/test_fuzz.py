@@ -19,8 +19,8 @@ from forebay_gateway.batches.upload import BadUpload, read_upload
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import OPERATION_METHODS

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.pod_client import Outcome, PodLost, _error, _read_lines, _read_whole, run
 from forebay_gateway.jobs.submission import read_submission

@@ -62,11 +62,11 @@ def test_what_was_taken_may_go_on_anothers_account() -> None:
 
 
 async def test_each_tenant_has_one_turn_at_a_time() -> None:
-    turns = TenantLocks()
-    async with turns.of("a"):
-        assert turns.of("a").locked()
-        assert not turns.of("b").locked()
-    assert not turns.of("a").locked()
+    locks = TenantLocks()
+    async with locks.of("a"):
+        assert locks.of("a").locked()
+        assert not locks.of("b").locked()
+    assert not locks.of("a").locked()
 
 
 @pytest.mark.parametrize("text", ["", "plain", "\xe9t\xe9", "\u65e5\u672c", "\N{ELEPHANT}", "x" * 100 + "\N{ELEPHANT}"])

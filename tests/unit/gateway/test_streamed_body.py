@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from forebay_gateway.fairness.pacing import Reader
 from forebay_gateway.fairness.quotas import Quota, Reservation
+from forebay_gateway.fairness.scheduler import Reader
 from forebay_gateway.http.body_stream import MAX_UNREAD_BYTES
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.proxy.streamed_body import STREAMED_BYTES, STREAMED_STEP_BYTES, StreamedBody

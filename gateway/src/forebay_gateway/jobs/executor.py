@@ -12,8 +12,8 @@ from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.jobs import pod_client
 from forebay_gateway.jobs.job import Job, State
@@ -110,7 +110,7 @@ class JobExecutor:
         Raises Full and Lost.
         """
         assert job.pod, "it was claimed for one"
-        await self._scheduler.turn(job.endpoint[0])
+        await self._scheduler.wait_for_turn(job.endpoint[0])
         try:
             with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():
                 async with asyncio.timeout(job.submission.timeout):

@@ -8,8 +8,8 @@ from typing import TypeVar
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.worker_counts import count_workers
 from forebay_gateway.event_waiting import wait_for_event
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import OPERATION_METHODS
@@ -139,7 +139,7 @@ class JobApi:
                 await wait_for_event(changed, STREAM_WAIT_SECONDS)
                 streamed, answer = await self._take_stream(call)
         if streamed.larger:
-            async with self._store.turns.of(call.key[0]):
+            async with self._store.locks.of(call.key[0]):
                 _, answer = await self._take_stream(call, streamed.larger)
         return answer
 
@@ -179,7 +179,7 @@ class JobApi:
         return _require(await self._store.find(key, job_id))
 
     async def _describe(self, job: Job) -> bytes:
-        async with self._store.turn(job):
+        async with self._store.output_lock(job):
             self._check_room(job.endpoint, job.output_size)
             whole = _require(await self._store.whole(job))
             async with self._scheduler.exclusive_step(job.endpoint[0]) if job.output_size > MIB else nullcontext():

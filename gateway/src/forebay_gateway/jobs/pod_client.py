@@ -9,8 +9,8 @@ import aiohttp
 import msgspec
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
+from forebay_gateway.fairness.scheduler import LARGE_READ_BYTES, FairScheduler
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 from forebay_protocol.pod import JOB_LINES
@@ -83,7 +83,7 @@ async def run(
         if len(before) > UNCOUNTED_BYTES and not await received.grow(OUTPUT_COPIES * len(before), OUTPUT_ROOM_SECONDS):
             return False
         if len(data) > LARGE_READ_BYTES:
-            await scheduler.turn(job.endpoint[0])
+            await scheduler.wait_for_turn(job.endpoint[0])
         return True
 
     policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})

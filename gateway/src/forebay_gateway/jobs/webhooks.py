@@ -17,8 +17,8 @@ from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.job import Job, describe_job, render
 from forebay_gateway.jobs.lookups import TENANT, Lookups, NameResolver, ServiceResolver
 from forebay_gateway.jobs.receivers import Receivers
@@ -201,7 +201,7 @@ class Webhooks:
         job = delivery.job
         if job.output_size <= UNCOUNTED_BYTES:
             return render(describe_job(job)) if job.state.final else b""
-        async with self._store.turn(job):
+        async with self._store.output_lock(job):
             whole = await retry_until_available(partial(self._store.read_delivery, delivery))
             async with self._scheduler.exclusive_step(job.endpoint[0]):
                 return render(describe_job(whole)) if whole else b""

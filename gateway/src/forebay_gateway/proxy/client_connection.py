@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from forebay_gateway.endpoints.key_refresh import PEEKED_BYTES
 from forebay_gateway.fairness.budgets import Budgets
-from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
+from forebay_gateway.fairness.scheduler import LARGE_READ_BYTES, Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused

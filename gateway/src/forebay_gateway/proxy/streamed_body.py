@@ -6,8 +6,8 @@ The client connection feeds it; the upload reads it.
 import asyncio
 from collections.abc import Callable
 
-from forebay_gateway.fairness.pacing import Reader
 from forebay_gateway.fairness.quotas import Reservation
+from forebay_gateway.fairness.scheduler import Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
+from forebay_gateway.fairness.scheduler import LARGE_READ_BYTES, Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status, switch_protocols

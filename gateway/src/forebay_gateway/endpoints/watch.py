@@ -53,7 +53,7 @@ class Watch:
                 async for event in api.watch(self.path, {**self.selector, "resourceVersion": version}):
                     pause = 0.0
                     version = event["object"]["metadata"]["resourceVersion"]
-                    self._apply(event["type"], event["object"])
+                    self._handle_event(event["type"], event["object"])
             except Exception as error:
                 if not isinstance(error, ApiServerError):  # an answer in an unexpected form
                     logger.exception("%s: the watch starts again", self.path)
@@ -70,17 +70,17 @@ class Watch:
         while True:
             page = await api.request("GET", self.path, query=query)
             for item in page["items"]:
-                self._apply("ADDED", item)
+                self._handle_event("ADDED", item)
                 gone.pop(key_of_endpoint(item), None)
             following = page["metadata"].get("continue")
             if not following:
                 break
             query["continue"] = following
         for last in gone.values():
-            self._apply("DELETED", last)
+            self._handle_event("DELETED", last)
         return str(page["metadata"]["resourceVersion"])
 
-    def _apply(self, kind: str, manifest: Manifest) -> None:
+    def _handle_event(self, kind: str, manifest: Manifest) -> None:
         """Handle one event. An object that cannot be parsed is skipped and affects no other."""
         if kind == "BOOKMARK":
             return

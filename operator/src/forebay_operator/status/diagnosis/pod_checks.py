@@ -87,8 +87,8 @@ def check_image(pod: Manifest) -> Diagnosis | None:
     if reason not in IMAGE_REASONS:
         return None
     if reason == "InvalidImageName":
-        return reasons.INVALID_IMAGE_NAME.diagnose(_words(waiting))
-    return recognize(IMAGES, f"{reason}: {_words(waiting)}")
+        return reasons.INVALID_IMAGE_NAME.diagnose(_quote_message(waiting))
+    return recognize(IMAGES, f"{reason}: {_quote_message(waiting)}")
 
 
 def check_reference(pod: Manifest) -> Diagnosis | None:
@@ -96,16 +96,16 @@ def check_reference(pod: Manifest) -> Diagnosis | None:
     waiting = _container_state(pod, "state", "waiting")
     if waiting.get("reason") != "CreateContainerConfigError":
         return None
-    return recognize(CONFIGURATION, _words(waiting))
+    return recognize(CONFIGURATION, _quote_message(waiting))
 
 
 def check_container(pod: Manifest) -> Diagnosis | None:
     """The node cannot create the container, for a reason that only its runtime knows."""
     waiting = _container_state(pod, "state", "waiting")
     if waiting.get("reason") in ("CreateContainerError", "RunContainerError", "PreStartHookError"):
-        return reasons.CONTAINER_REFUSED.diagnose(_words(waiting))
+        return reasons.CONTAINER_REFUSED.diagnose(_quote_message(waiting))
     ended = _last_end(pod)
-    return reasons.CONTAINER_REFUSED.diagnose(_words(ended)) if ended.get("reason") == "StartError" else None
+    return reasons.CONTAINER_REFUSED.diagnose(_quote_message(ended)) if ended.get("reason") == "StartError" else None
 
 
 def check_node(pod: Manifest) -> Diagnosis | None:
@@ -167,7 +167,7 @@ def check_crash(pod: Manifest) -> Diagnosis | None:
     ended = _last_end(pod)
     if not ended:
         return None
-    cause = f": {_words(ended)}" if ended.get("message") else ""
+    cause = f": {_quote_message(ended)}" if ended.get("message") else ""
     restarts = server_status(pod).get("restartCount", 0)
     times = f", {restarts + 1} times now" if restarts > 1 else ""
     message = f"the server ended with exit code {ended.get('exitCode')}{times}{cause}"
@@ -204,7 +204,7 @@ def _server_container(pod: Manifest) -> Manifest:
     return next((container for container in containers if container["name"] == CONTAINER), {})
 
 
-def _words(state: Manifest) -> str:
+def _quote_message(state: Manifest) -> str:
     return quote(str(state.get("message") or state.get("reason", "")), MAX_POD_MESSAGE_LENGTH)
 
 

@@ -38,7 +38,7 @@ logger = logging.getLogger("forebay_server")
 def main() -> None:
     arguments = _parser().parse_args()
     if arguments.command == "check":
-        sys.exit(check(as_json=arguments.json))
+        sys.exit(print_settings(as_json=arguments.json))
     if arguments.command == "flags":
         sys.exit(print_flags(as_json=arguments.json))
     sys.exit(serve())
@@ -50,7 +50,7 @@ def serve() -> int:
     drain.stop_at_once_on_sigterm()
     env = os.environ
     model = env.get("MODEL_NAME", "").strip()
-    engine = journal.begin()
+    engine = journal.open_journal()
     state = ServerState(steps_since_last_call=engine.new_steps)
     try:
         ops = ops_server.OpsServer(ops_server.any_address(), settings.OPS_PORT, state, _metrics)
@@ -64,7 +64,7 @@ def serve() -> int:
                 own.termination_log,
             )
         _set_defaults(settings.cache_environment(own.base_path, env, *repositories(env)) | settings.VLLM_DEFAULTS)
-        serving = app.begin(own, state)
+        serving = app.create_process(own, state)
         ops.attach_control(serving.control)
 
         from forebay_server import launch, vllm_compat
@@ -112,7 +112,7 @@ def _download_and_check_fit(plan: "Launch", hub_cache: Path, state: ServerState)
     gpu_bytes = gpus.memory()
 
     def check_fit(config: Path, size: int) -> None:
-        memory_fit.check(
+        memory_fit.check_memory(
             memory_fit.need_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.parsed), gpu_bytes
         )
 
@@ -127,7 +127,7 @@ def _hub_cache(env: Mapping[str, str]) -> Path:
     return Path(env.get("HF_HUB_CACHE") or Path(env["HF_HOME"], "hub"))
 
 
-def check(*, as_json: bool) -> int:
+def print_settings(*, as_json: bool) -> int:
     """Print the settings that the environment results in, without starting the server. Returns the exit status."""
     from forebay_server import inspection, launch
 
@@ -198,7 +198,7 @@ def _warn(warnings: tuple[str, ...]) -> None:
 
 
 def _fail(reason: Failure) -> int:
-    failure.report(reason, settings.termination_log(os.environ))
+    failure.write_failure(reason, settings.termination_log(os.environ))
     return reason.exit_status
 
 

@@ -1,6 +1,6 @@
 """Composes the parts of this process. vLLM creates the middleware and the plugin by their import paths.
 
-The command line calls `begin` once before vLLM runs.
+The command line calls `create_process` once before vLLM runs.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ class ServerProcess:
 _current: ServerProcess | None = None
 
 
-def begin(settings: Settings, state: ServerState) -> ServerProcess:
+def create_process(settings: Settings, state: ServerState) -> ServerProcess:
     """Create the objects of this process. Raises StartError if the keys cannot be used."""
     global _current  # noqa: PLW0603 - vLLM's plugins have no other way to objects created before vLLM
     keys = KeyRing(settings.keys_dir) if settings.auth == "APIKey" else None
@@ -129,7 +129,7 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
 
 
 def current() -> ServerProcess:
-    """The objects that `begin` created. Raises RuntimeError without them, so that no server runs without key check."""
+    """The objects of `create_process`. Raises RuntimeError without them, so that no server runs without key check."""
     if _current is None:
         raise RuntimeError("This vLLM was not started by forebay-server.")
     return _current

@@ -48,7 +48,7 @@ def plan(env: Mapping[str, str]) -> Launch:
     """
     parser = vllm_compat.serve_parser()
     flags = flags_of(parser)
-    resolution = resolve(env, parser, flags)
+    resolution = resolve_env(env, parser, flags)
     if resolution.errors:
         raise invalid_configuration(" ".join(resolution.errors), REMEDY)
     parsed = parse(parser, resolution)
@@ -115,10 +115,10 @@ def cors_defaults(env: Mapping[str, str]) -> list[str]:
     return ['--allowed-origins=["*"]'] if requires_key and not env.get("ALLOWED_ORIGINS") else []
 
 
-def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:
-    """Call env_to_flags.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
+def resolve_env(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:
+    """Call resolve_flags with this vLLM's names. Raises StartError for a config file that cannot be read."""
     try:
-        return env_to_flags.resolve(
+        return env_to_flags.resolve_flags(
             env,
             flags,
             vllm_compat.environment_variables(),

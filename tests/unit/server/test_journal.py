@@ -107,7 +107,7 @@ def test_of_the_main_process_only_what_it_does_not_raise_is_heard_even_when_its_
     script += "log = logging.getLogger('vllm')\n"
     script += "log.setLevel('INFO'); log.info('Starting to load model x...')"
     monkeypatch.setenv(journal.VARIABLE, "")
-    read = journal.begin()
+    read = journal.open_journal()
     journal.listen()
     vllm = {"handlers": [], "level": "INFO", "propagate": False}
     logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "loggers": {"vllm": vllm}})

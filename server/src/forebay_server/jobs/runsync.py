@@ -129,7 +129,7 @@ async def run_to(
     """Run a job and call `take` with each item of its output. Returns {"status"}, with {"error"} if it fails."""
     try:
         async with asyncio.timeout(seconds):
-            call = await resolve(content, transport, raw=settings.raw_vllm_output)
+            call = await resolve_call(content, transport, raw=settings.raw_vllm_output)
             await _emit_to(take, call, transport, settings)
             return {"status": "COMPLETED"}
     except RefusedCall as refused:
@@ -146,7 +146,7 @@ async def run_to(
         return {"error": "The server had an error while it ran the job.", "status": "FAILED"}
 
 
-async def resolve(content: object, transport: Transport, *, raw: bool = False) -> Call:
+async def resolve_call(content: object, transport: Transport, *, raw: bool = False) -> Call:
     """Find the request of a job, with a model, under a path that the pod serves. `raw` is passed
     to call_of.
 

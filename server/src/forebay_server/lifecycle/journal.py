@@ -20,7 +20,7 @@ from forebay_server.lifecycle.diagnosis import Evidence
 from forebay_server.lifecycle.startup import Step
 
 VARIABLE = "FOREBAY_JOURNAL"
-"""The variable with the path of the file. `begin` sets it for the engine's processes; users do not."""
+"""The variable with the path of the file. `open_journal` sets it for the engine's processes; users do not."""
 
 LOG_STEPS = (
     (Step.LOADING_WEIGHTS, r"Starting to load model "),
@@ -90,7 +90,7 @@ class Journal:
             yield _parse(line)
 
 
-def begin() -> Journal:
+def open_journal() -> Journal:
     """Open a new journal for this process and its future children."""
     handle, path = tempfile.mkstemp(prefix="forebay-journal-")
     os.close(handle)

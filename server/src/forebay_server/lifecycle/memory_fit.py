@@ -273,7 +273,7 @@ def need_of(model: str, config: Config, weight_file_bytes: int, parsed: argparse
     )
 
 
-def check(need: MemoryNeed | None, gpus: Sequence[int]) -> None:
+def check_memory(need: MemoryNeed | None, gpus: Sequence[int]) -> None:
     """Raise StartError for a model that cannot fit. If its config lacks fields, only vLLM itself checks it."""
     try:
         failure = assess_fit(need, gpus) if need is not None else None

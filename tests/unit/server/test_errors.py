@@ -8,7 +8,7 @@ from forebay_protocol.errors import ApiError
 from forebay_server.serving.errors import (
     MAX_VLLM_MESSAGE_LENGTH,
     clean,
-    name_left_out,
+    name_omitted_tools,
     name_variables,
     of_status,
     of_vllm,
@@ -100,8 +100,8 @@ def test_a_message_of_any_length_takes_no_time(said: str) -> None:
 
 def test_tools_that_are_left_out_are_named_where_tools_are_refused() -> None:
     refused = ApiError(400, '"auto" tool choice requires TOOL_CALL_PARSER to be set (in spec.env of the endpoint).')
-    named = name_left_out(refused, ("web_search",)).message
+    named = name_omitted_tools(refused, ("web_search",)).message
     assert named == f"{refused.message} Tools that this server cannot run were removed: web_search."
-    assert name_left_out(refused, ()) == refused
+    assert name_omitted_tools(refused, ()) == refused
     other = ApiError(400, "temperature must be in [0, 2]")
-    assert name_left_out(other, ("web_search",)) == other
+    assert name_omitted_tools(other, ("web_search",)) == other

@@ -73,7 +73,7 @@ def test_errors_come_with_their_causes_and_not_without_end(path: Path, log: logg
         log.exception("EngineCore failed to start.")
     read = Journal(path)
     read.new_steps()
-    assert len(read.errors) == journal.OTHER_ERRORS + 1
+    assert len(read.errors) == journal.MAX_OTHER_ERRORS + 1
     assert read.errors[0].text == "outer\ncause 0"
     assert {"OSError", "ValueError"} <= read.errors[0].names
     assert read.errors[-1].text == "all gone"

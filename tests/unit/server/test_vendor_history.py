@@ -194,7 +194,7 @@ def test_tools_within_the_input_are_among_the_others(kind: str) -> None:
     content = json.loads(body.content)
     assert content["input"] == [QUESTION]
     assert [tool["name"] for tool in content["tools"]] == ["read", "write"]
-    assert body.left_out == ("web_search",)
+    assert body.omitted == ("web_search",)
     alone = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item, QUESTION]}).encode()).content)
     assert [tool["name"] for tool in alone["tools"]] == ["write"]
 

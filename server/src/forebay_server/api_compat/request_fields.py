@@ -69,12 +69,12 @@ class AdaptedBody:
 
     Attributes:
         content: the body.
-        left_out: names of the tools that were removed from it.
+        omitted: names of the tools that were removed from it.
         ignored: names of its fields that have no effect.
     """
 
     content: bytes
-    left_out: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
 
@@ -94,11 +94,11 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
     if not isinstance(fields, dict):
         return AdaptedBody(body)
     with _nesting_refused():
-        adapted, left_out = _adapt(path, fields)
+        adapted, omitted = _adapt(path, fields)
         if adapted == fields:
             return AdaptedBody(body)
         content = json.dumps(adapted).encode()
-    return AdaptedBody(content, left_out, find_citations(path, fields))
+    return AdaptedBody(content, omitted, find_citations(path, fields))
 
 
 def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:

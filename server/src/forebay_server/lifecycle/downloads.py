@@ -44,7 +44,7 @@ WEIGHTS = {
 NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "trainer_state.json")
 """Files of a training, which vLLM ignores too."""
 
-SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py", "*.yaml")
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py", "*.yaml")
 """Patterns of configuration, tokenizer and chat template."""
 
 NO_HUB = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_USE_MODELSCOPE")
@@ -83,7 +83,7 @@ class RemoteFile:
 def select_files(files: Sequence[RemoteFile], load_format: str) -> list[RemoteFile]:
     """Select the files that vLLM needs from a repository's files."""
     top = [file for file in files if "/" not in file.name]
-    small = [file for file in top if _matches(file, SMALL) and not _matches(file, NOT_WEIGHTS)]
+    small = [file for file in top if _matches(file, SMALL_FILES) and not _matches(file, NOT_WEIGHTS)]
     patterns = WEIGHTS.get(load_format, ())
     if load_format == "auto" and any(_matches(file, WEIGHTS["mistral"]) for file in top):
         patterns = WEIGHTS["mistral"]

@@ -17,7 +17,7 @@ from forebay_server.lifecycle.state import ServerState
 logger = logging.getLogger(__name__)
 
 
-class SigtermHold:
+class SigtermHandlerLock:
     """Replaces signal.signal, and keeps the handler of SIGTERM from `begin` to `end`.
 
     vLLM sets a handler that raises KeyboardInterrupt, which is lost while vLLM waits for its engine (seen with 0.32). A
@@ -43,12 +43,12 @@ class SigtermHold:
         return self._set_handler(signalnum, handler)
 
 
-_hold = SigtermHold()
+_handler_lock = SigtermHandlerLock()
 
 
 def stop_at_once_on_sigterm() -> None:
     """Set the handler for the start. By default a process with PID 1 ignores SIGTERM."""
-    _hold.begin(_stop_at_once)
+    _handler_lock.begin(_stop_at_once)
 
 
 def _stop_at_once(*_: object) -> None:
@@ -78,7 +78,7 @@ class Drain:
 
     def install(self) -> None:
         """Install the handler. Call it on vLLM's event loop, after vLLM has set its own handlers."""
-        _hold.end()
+        _handler_lock.end()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.terminate)
 
     def terminate(self) -> None:

@@ -91,7 +91,7 @@ class AuthMiddleware:
     async def _with_body(self, scope: Scope, path: str, receive: Receive) -> Receive:
         """A `receive` with the whole, converted body for vLLM. Raises BodyRefused, Disconnected and Incompatible."""
         body = adapt_body(path, await read_body(scope, receive, self.limits))
-        scope["state"][response_headers.LEFT_OUT_STATE] = body.left_out
+        scope["state"][response_headers.OMITTED_TOOLS_STATE] = body.omitted
         scope["state"][response_headers.IGNORED_STATE] = body.ignored
         return replaying(body.content, receive)
 

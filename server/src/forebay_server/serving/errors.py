@@ -122,7 +122,7 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
     return ApiError(status, message, None, param)
 
 
-def name_left_out(error: ApiError, tools: Sequence[str]) -> ApiError:
+def name_omitted_tools(error: ApiError, tools: Sequence[str]) -> ApiError:
     """Add the tools that were removed from the request to an error about its tools."""
     if not tools or "TOOL_CALL_PARSER" not in error.message:
         return error

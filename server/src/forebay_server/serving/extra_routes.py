@@ -71,7 +71,7 @@ def moderate(app: FastAPI) -> Any:
         if not texts or not all(isinstance(text, str) for text in texts):
             error = ApiError(400, "'input' must be text or a list of texts.", None, "input")
             return error_response(error, raw_request.url.path)
-        raw_request.state.understood = True
+        raw_request.state.parsed = True
         request_type = next(iter(_body_types(classify)))
         names = [card["id"] for card in await model_cards(raw_request)]
         model = body.get("model")

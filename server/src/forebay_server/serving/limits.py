@@ -62,10 +62,10 @@ def lingering_refusal(error: ApiError, api: ApiDialect) -> App:
     """An app that answers with `error`, discards the rest of the body, and then closes the connection."""
 
     async def refuse(_: Scope, receive: Receive, send: Send) -> None:
-        async def hold_back_the_end(message: Message) -> None:
+        async def send_without_end(message: Message) -> None:
             await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
 
-        await errors.send_error(error, hold_back_the_end, api)
+        await errors.send_error(error, send_without_end, api)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while (message := await receive())["type"] == "http.request" and message.get("more_body"):

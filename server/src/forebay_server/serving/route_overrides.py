@@ -42,7 +42,7 @@ def replace_routes(app: FastAPI) -> None:
         endpoint = make(route.endpoint) if make else route.endpoint
         app.add_api_route(
             route.path,
-            in_openais_shape(endpoint),
+            shape_errors(endpoint),
             methods=list(route.methods),
             dependencies=route.dependencies,
             responses=route.responses,
@@ -76,38 +76,38 @@ def _vllm_error(status: int, content: Mapping[str, Any], request: Request | None
     error = errors.of_vllm(status, content)
     if request is None:
         return error_response(error, "")
-    left_out = getattr(request.state, response_headers.LEFT_OUT_STATE, ())
-    return error_response(errors.name_left_out(error, left_out), request.url.path)
+    omitted = getattr(request.state, response_headers.OMITTED_TOOLS_STATE, ())
+    return error_response(errors.name_omitted_tools(error, omitted), request.url.path)
 
 
-def not_understood(request: Request) -> Response | None:
+def refuse_unparsed(request: Request) -> Response | None:
     """The answer to a request whose body vLLM failed to parse; None if the body was parsed.
 
     vLLM's validators raise AttributeError for some wrong types (seen with 0.32: "structured_outputs": true).
     """
-    if getattr(request.state, "understood", False):
+    if getattr(request.state, "parsed", False):
         return None
     error = ApiError(400, "The request's body has a value of a wrong type.", "invalid_type")
     return error_response(error, request.url.path)
 
 
-def in_openais_shape(endpoint: RouteHandler) -> RouteHandler:
+def shape_errors(endpoint: RouteHandler) -> RouteHandler:
     """Wrap `endpoint`, so that the errors that it returns have the shape of the called API."""
     names = inspect.signature(endpoint).parameters
     request_name = next((name for name in names if name in ("raw_request", "request")), "")
 
     @functools.wraps(endpoint)
-    async def shaped(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         request = kwargs.get("raw_request") or kwargs.get(request_name)
         if isinstance(request, Request):
-            request.state.understood = True
+            request.state.parsed = True
             response_headers.add_ignored(request.state, await _ignored(kwargs.get("request"), request))
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
             return reshape(answer, request if isinstance(request, Request) else None)
         return answer
 
-    return shaped
+    return wrapper
 
 
 async def _ignored(body: Any, request: Request) -> tuple[str, ...]:

@@ -85,9 +85,9 @@ class TextStream:
     def tap(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """The engine's `results` for vLLM's generator, without those that are sent directly."""
         self._taps += 1
-        return self._left_to_vllm(results)
+        return self._send_plain(results)
 
-    async def _left_to_vllm(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    async def _send_plain(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """Send plain text directly and yield the rest. The next result also gets the sent tokens, so they count."""
         sent: list[int] = []
         async for result in results:

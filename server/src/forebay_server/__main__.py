@@ -55,7 +55,7 @@ def serve() -> int:
     try:
         ops = ops_server.OpsServer(ops_server.any_address(), settings.OPS_PORT, state, _metrics)
         ops.start()
-        _take_baked_in_model()
+        _apply_baked_in_model()
         own = settings.Settings.from_environment(env)
         if own.startup_timeout is not None:
             startup_limit.watch(
@@ -132,7 +132,7 @@ def print_settings(*, as_json: bool) -> int:
     from forebay_server import inspection, launch
 
     try:
-        _take_baked_in_model()
+        _apply_baked_in_model()
         own = settings.Settings.from_environment(os.environ)
         plan = launch.plan(os.environ)
         caches = settings.cache_environment(own.base_path, os.environ, *repositories(os.environ))
@@ -182,7 +182,7 @@ def _metrics() -> bytes:
     return vllm_compat.prometheus_metrics()
 
 
-def _take_baked_in_model() -> None:
+def _apply_baked_in_model() -> None:
     baked = baked_in.variables(baked_in.FILE)
     _warn(tuple(baked_in.replaced(os.environ, baked)))
     os.environ.update(baked)

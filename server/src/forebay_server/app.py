@@ -18,7 +18,7 @@ from forebay_server.lifecycle.drain import Drain
 from forebay_server.lifecycle.liveness import EngineWatch, Patience, keep_watch
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
-from forebay_server.lifecycle.warmup import WarmUpError, ask, for_tasks
+from forebay_server.lifecycle.warmup import WarmUpError, for_tasks, send_warm_up
 from forebay_server.serving.auth_middleware import AuthMiddleware
 from forebay_server.serving.engine import Abilities, Engine
 from forebay_server.serving.engine_control import Control
@@ -75,7 +75,7 @@ class ServerProcess:
             Abilities.of(app_state.vllm_config),
             state=self.state,
             watch=self.watch,
-            ask=self._ask_once,
+            probe=self._send_probe,
         )
         self.control.attach(
             lambda: engine if self.state.step is Step.READY and not self.state.draining else None,
@@ -87,7 +87,8 @@ class ServerProcess:
             if self.tasks is None:
                 raise WarmUpError("vLLM did not load the plugin of forebay-server.")
             self._requests = [
-                partial(ask, app, scope, request) for request in for_tasks(self.tasks, self.model, self.chat_template)
+                partial(send_warm_up, app, scope, request)
+                for request in for_tasks(self.tasks, self.model, self.chat_template)
             ]
             for request in self._requests:
                 await request()
@@ -95,7 +96,7 @@ class ServerProcess:
             self.state.failure = diagnosis.explain_warm_up(error)
             raise
 
-    async def _ask_once(self) -> None:
+    async def _send_probe(self) -> None:
         for request in self._requests[:1]:
             await request()
 

@@ -88,7 +88,7 @@ class EngineWatch:
             return f"the model does not answer: {self._last_failure}"
         return ""
 
-    def wants_probe(self) -> bool:
+    def needs_probe(self) -> bool:
         """Whether the engine has been idle for long enough for a probe."""
         if not self._patience.probe or self._asleep or any(self._requests().values()):
             return False
@@ -116,5 +116,5 @@ async def keep_watch(
                 logger.error("The engine was idle, and did not answer a request: %s", error)
             watch.probed(str(error) if error is not None else "")
             running = None
-        if running is None and watch.wants_probe():
+        if running is None and watch.needs_probe():
             running = asyncio.create_task(probe())

@@ -63,7 +63,7 @@ class Engine:
         *,
         state: ServerState,
         watch: EngineWatch,
-        ask: Callable[[], Awaitable[None]],
+        probe: Callable[[], Awaitable[None]],
     ) -> None:
         """Wrap vLLM's engine.
 
@@ -73,14 +73,14 @@ class Engine:
             abilities: what the engine's configuration allows.
             state: the server's state.
             watch: the watch of the engine.
-            ask: sends the model a request, and raises the error if it fails.
+            probe: sends the model a request, and raises the error if it fails.
         """
         self._client = client
         self._models = models
         self._abilities = abilities
         self._state = state
         self._watch = watch
-        self._ask = ask
+        self._probe = probe
         self._busy = asyncio.Lock()
         self._level = 0
 
@@ -140,7 +140,7 @@ class Engine:
                 awake = await self._wake(tags)
                 if awake:
                     self._watch.slept(False)
-                    await self._ask()
+                    await self._probe()
                     self._level, self._state.asleep = 0, False
             except Exception as error:
                 raise _failed(error) from error

@@ -176,12 +176,12 @@ def tap_engine(engine_client: Any) -> None:
 
 
 async def answer(
-    ask: Callable[[Any, Request], Awaitable[Any]], request: Any, raw_request: Request, stream: TextStream
+    handler: Callable[[Any, Request], Awaitable[Any]], request: Any, raw_request: Request, stream: TextStream
 ) -> Any:
     """Call vLLM's handler. Returns a TextStreamResponse, or the error that the handler returned."""
     restore = _stream.set(stream)
     try:
-        chunks = await ask(request, raw_request)
+        chunks = await handler(request, raw_request)
     finally:
         _stream.reset(restore)
     if not hasattr(chunks, "__aiter__"):

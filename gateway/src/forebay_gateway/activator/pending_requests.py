@@ -168,7 +168,7 @@ class Activator:
                 while waiting:
                     changed.clear()
                     endpoint = self._directory.endpoint(key)
-                    if error := refusal(endpoint, self._directory.id_of(key)):
+                    if error := find_refusal(endpoint, self._directory.id_of(key)):
                         _fail(waiting, error)
                         break
                     if pods := await self._find(key):
@@ -194,7 +194,7 @@ class Activator:
         return await self._find_ready(self._balancer.usable(self._directory.unready(key)))
 
 
-def refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
+def find_refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
     """The reason not to wait for an endpoint without ready pods; None where a request should wait."""
     if endpoint is None:
         return errors.no_endpoint(name)

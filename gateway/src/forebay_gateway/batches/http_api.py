@@ -81,7 +81,7 @@ class BatchApi:
         self._files = files
         self._documents = files.documents
         self._worker = worker
-        self._most_file_bytes = max_file_bytes
+        self._max_file_bytes = max_file_bytes
         self._upload_seconds = upload_seconds
         self._answers = answers
         self._scheduler = scheduler
@@ -171,9 +171,9 @@ class BatchApi:
         if isinstance(call.body, BodyStream):
             return await self._receive_file(call, call.body)
         async with self._lock(call.key):
-            return await self._take_file(call, call.body)
+            return await self._store_file(call, call.body)
 
-    async def _take_file(self, call: BatchApiCall, body: bytes | bytearray) -> ApiObject:
+    async def _store_file(self, call: BatchApiCall, body: bytes | bytearray) -> ApiObject:
         """Store a file from a complete body, in documents."""
         async with self._scheduler.exclusive_step(call.key[0]):
             try:
@@ -191,7 +191,7 @@ class BatchApi:
         writer = self._files.writer(call.key, file_id)
         try:
             async with asyncio.timeout(self._upload_seconds):
-                upload = await receive_upload(call.content_type, body, writer, self._most_file_bytes)
+                upload = await receive_upload(call.content_type, body, writer, self._max_file_bytes)
                 file = _new_file(upload, writer.size, file_id)
                 await writer.finish()
         except TimeoutError:

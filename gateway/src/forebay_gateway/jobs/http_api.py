@@ -13,7 +13,7 @@ from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import OPERATION_METHODS
-from forebay_gateway.jobs.job import Job, State, describe_job, describe_state, describe_stream, new_id, render
+from forebay_gateway.jobs.job import Job, State, describe_job, describe_state, describe_stream, new_job_id, render
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -104,12 +104,12 @@ class JobApi:
         await self._store.forget(key)
 
     async def _run(self, call: JobApiCall) -> object:
-        job_id = new_id(sync=False)
+        job_id = new_job_id(sync=False)
         await self._store.submit(call.key, job_id, await self._read(call, sync=False), call.api_key)
         return describe_state(job_id, State.IN_QUEUE)
 
     async def _runsync(self, call: JobApiCall) -> object:
-        wait, submission, job_id = read_wait(call.query), await self._read(call, sync=True), new_id(sync=True)
+        wait, submission, job_id = read_wait(call.query), await self._read(call, sync=True), new_job_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(call.key, job_id, submission, call.api_key)
             job = _require(await self._store.wait_for_end(call.key, job_id, changed, wait))

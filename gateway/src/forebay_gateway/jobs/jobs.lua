@@ -31,8 +31,8 @@ local call = redis.call
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local function tell(word, what)
-  call('PUBLISH', PREFIX .. 'told', word .. ' ' .. what)
+local function notify(event, name)
+  call('PUBLISH', PREFIX .. 'told', event .. ' ' .. name)
 end
 
 local function key_of(id)
@@ -96,7 +96,7 @@ local function enqueue(id, job, name)
   if call('EXISTS', stream) == 0 then call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') end
   set(id, 'state', 'IN_QUEUE', 'queue', name, 'entry', call('XADD', stream, '*', 'id', id, 'low', job.low))
   if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, 1) end
-  if count(PREFIX .. 'queued', job.endpoint, 1) == 1 then tell('queued', job.endpoint) end
+  if count(PREFIX .. 'queued', job.endpoint, 1) == 1 then notify('queued', job.endpoint) end
 end
 
 local function dequeue(job)
@@ -148,7 +148,7 @@ local function finish(id, job, state, why)
   set(id, 'state', state, 'error', why, 'finished', now)
   keep_until(id, math.min(now + job.kept, job.created + job.ttl))
   if (job.webhook or '') ~= '' then schedule_delivery(id, job.endpoint, now) end
-  tell('ended', id)
+  notify('ended', id)
 end
 
 local function drop(id, endpoint, size)
@@ -371,7 +371,7 @@ function steps.add_output(id, token, most, share, from, ...)
   local job = claimed(id, token)
   if not job then return 0 end
   local added = append(id, job, from, most, share, {...})
-  if added == 1 then tell('output', id) end
+  if added == 1 then notify('output', id) end
   return added
 end
 

@@ -104,7 +104,7 @@ class Scripts:
             task.exception()  # retrieved here, because the caller may have been cancelled
 
 
-def connect(url: str) -> valkey.Redis:
+def connect_valkey(url: str) -> valkey.Redis:
     """A client for redis://, rediss://, valkey:// and valkeys:// URLs. The query may have redis-py's options."""
     scheme = urlsplit(url).scheme
     url = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme) + url[len(scheme) :]

@@ -81,7 +81,7 @@ class Webhooks:
         self._scheduler = scheduler
         self._lookups = Lookups(share)
         self._places = Quota(MAX_WEBHOOKS, share, WEBHOOKS_FLOOR)
-        self._at_once: Counter[EndpointKey] = Counter()
+        self._running: Counter[EndpointKey] = Counter()
         self._passed_over: dict[str, dict[EndpointKey, None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -116,12 +116,12 @@ class Webhooks:
 
     def _wake(self, key: EndpointKey) -> None:
         """Start one more task that delivers the webhooks of an endpoint, as soon as its namespace has room for one."""
-        if self._draining or self._at_once[key] >= CONCURRENT_WEBHOOKS:
+        if self._draining or self._running[key] >= CONCURRENT_WEBHOOKS:
             return
         if not self._places.try_acquire(key[0]):
             self._passed_over.setdefault(key[0], {})[key] = None
             return
-        self._at_once[key] += 1
+        self._running[key] += 1
         task = asyncio.create_task(self._deliver_due(key))
         self._tasks.add(task)
         task.add_done_callback(partial(self._end, key))
@@ -129,9 +129,9 @@ class Webhooks:
     def _end(self, key: EndpointKey, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._places.release(key[0])
-        self._at_once[key] -= 1
-        if not self._at_once[key]:
-            del self._at_once[key]
+        self._running[key] -= 1
+        if not self._running[key]:
+            del self._running[key]
         self._wake_passed_over()
 
     def _wake_passed_over(self) -> None:

@@ -299,7 +299,7 @@ class RequestHandler:
         """Relay a request to a pod. If no pod is ready, wait first. Returns whether a pod took it. Raises Refused."""
         ready: Sequence[Address] = self.balancer.usable(self.directory.ready(request.key))
         if not ready:
-            ready = await self._hold(request)
+            ready = await self._wait_for_pods(request)
         pod = self.balancer.find(ready, request.worker.name)
         if pod is None and request.worker.strict:
             pod = await self._wait_for_worker(request)
@@ -346,7 +346,7 @@ class RequestHandler:
                     raise Refused(worker_affinity.WORKER_LATE)
                 await wait_for_event(changed, min(left, SUSPECT_SECONDS))
 
-    async def _hold(self, request: "_Request") -> list[Address]:
+    async def _wait_for_pods(self, request: "_Request") -> list[Address]:
         """Wait for pods. Raises Refused, and does so at once for a request that every pod would refuse."""
         key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):

@@ -37,7 +37,7 @@ LOAD_HEADER = "endpoint-load-metrics-format"
 
 def replace_routes(app: FastAPI) -> None:
     """Replace the routes. Call it once, after vLLM has attached its own."""
-    for route in [route for route in app.routes if isinstance(route, APIRoute) and _is_ours(route.path)]:
+    for route in [route for route in app.routes if isinstance(route, APIRoute) and _is_served(route.path)]:
         make = REPLACED.get((route.path, *sorted(route.methods)))
         endpoint = make(route.endpoint) if make else route.endpoint
         app.add_api_route(
@@ -119,7 +119,7 @@ async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
     return find_ignored(routes.read_path(request.url.path).path, body, others, stores=stores)
 
 
-def _is_ours(path: str) -> bool:
+def _is_served(path: str) -> bool:
     return routes.is_reached(path) and path not in PROBES
 
 

@@ -152,7 +152,7 @@ class ValkeyRateLimits(RateLimits):
         spare, slots = max_concurrent // SPARE_PART, allotted.slots
         limits = {
             "wanted": 0 if has_request else max(1, limit // ALLOTTED_PART, allotted.waiting),
-            "most": limit,
+            "limit": limit,
             "window": round(RATE_LIMIT_WINDOW * 1000),
             "needed": allotted.answering + 1,
             "slots": slots if allotted.has_slot(max_concurrent) else allotted.answering + allotted.waiting + spare,

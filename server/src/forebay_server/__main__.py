@@ -9,7 +9,7 @@ from forebay_server import __version__
 from forebay_server.config import settings
 from forebay_server.config.repositories import repositories
 from forebay_server.failure import StartError
-from forebay_server.run import find_hub_cache, run_server, take_baked_in_model
+from forebay_server.run import apply_baked_in_model, find_hub_cache, run_server
 
 DESCRIPTION = """\
 Serve a language model with vLLM behind an OpenAI-compatible API, configured by environment variables.
@@ -24,18 +24,18 @@ The API listens on port 8000 (/v1 and /v2/<any id>/openai/v1), probes and metric
 def main() -> None:
     arguments = _parser().parse_args()
     if arguments.command == "check":
-        sys.exit(check(as_json=arguments.json))
+        sys.exit(print_settings(as_json=arguments.json))
     if arguments.command == "flags":
         sys.exit(print_flags(as_json=arguments.json))
     sys.exit(run_server())
 
 
-def check(*, as_json: bool) -> int:
+def print_settings(*, as_json: bool) -> int:
     """Print the settings that the environment results in, without starting the server. Returns the exit status."""
     from forebay_server import inspection, launch
 
     try:
-        take_baked_in_model()
+        apply_baked_in_model()
         own = settings.Settings.from_environment(os.environ)
         plan = launch.plan(os.environ)
         caches = settings.cache_environment(own.base_path, os.environ, *repositories(os.environ))

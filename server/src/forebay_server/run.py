@@ -24,7 +24,7 @@ from forebay_server.serving import ops_server
 if TYPE_CHECKING:
     from forebay_server.launch import Launch
 
-log = logging.getLogger("forebay_server")
+logger = logging.getLogger("forebay_server")
 
 
 def run_server() -> int:
@@ -33,12 +33,12 @@ def run_server() -> int:
     drain.stop_at_once_on_sigterm()
     env = os.environ
     model = env.get("MODEL_NAME", "").strip()
-    engine = journal.begin()
+    engine = journal.open_journal()
     state = ServerState(steps_since_last_call=engine.new_steps)
     try:
         ops = ops_server.OpsServer(ops_server.any_address(), settings.OPS_PORT, state, _metrics)
         ops.start()
-        take_baked_in_model()
+        apply_baked_in_model()
         own = settings.Settings.from_environment(env)
         if own.startup_timeout is not None:
             startup_limit.watch(
@@ -47,7 +47,7 @@ def run_server() -> int:
                 own.termination_log,
             )
         _set_defaults(settings.cache_environment(own.base_path, env, *repositories(env)) | settings.VLLM_DEFAULTS)
-        serving = app.begin(own, state)
+        serving = app.create_process(own, state)
         ops.attach_control(serving.control)
 
         from forebay_server import launch, vllm_compat
@@ -67,7 +67,7 @@ def run_server() -> int:
         _download_and_check_fit(plan, hub_cache, state)
         plan = launch.add_parsers(plan, hub_cache, automatic=own.auto_tool_call_parser)
         for note in plan.notes:
-            log.info(note)
+            logger.info(note)
         state.reasoning_parser = plan.reasoning_parser
         state.step = Step.LOADING_WEIGHTS
         vllm_compat.run(plan.arguments)
@@ -77,7 +77,7 @@ def run_server() -> int:
         engine.new_steps()
         reason = state.failure or diagnosis.explain(error, model, engine.errors)
         if reason.exit_status == EXIT_FAILURE:
-            log.exception("The start failed")
+            logger.exception("The start failed")
         return _fail(reason)
     except KeyboardInterrupt:  # Ctrl-C
         return 0
@@ -87,7 +87,7 @@ def run_server() -> int:
     return _fail(state.failure or diagnosis.stopped(model, engine.errors))
 
 
-def take_baked_in_model() -> None:
+def apply_baked_in_model() -> None:
     """Set the variables of the model that is a part of the image, if there is one. They replace those of the user."""
     baked = baked_in.variables(baked_in.FILE)
     _warn(tuple(baked_in.replaced(os.environ, baked)))
@@ -107,7 +107,7 @@ def _download_and_check_fit(plan: "Launch", hub_cache: Path, state: ServerState)
     gpu_bytes = gpus.memory()
 
     def check_fit(config: Path, size: int) -> None:
-        memory_fit.check(
+        memory_fit.check_memory(
             memory_fit.need_of(plan.model, json.loads(config.read_text("utf-8")), size, plan.parsed), gpu_bytes
         )
 
@@ -121,8 +121,8 @@ def _download_and_check_fit(plan: "Launch", hub_cache: Path, state: ServerState)
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s [%(name)s] %(message)s", "%m-%d %H:%M:%S"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def _metrics() -> bytes:
@@ -141,5 +141,5 @@ def _warn(warnings: tuple[str, ...]) -> None:
 
 
 def _fail(reason: Failure) -> int:
-    failure.report(reason, settings.termination_log(os.environ))
+    failure.write_failure(reason, settings.termination_log(os.environ))
     return reason.exit_status

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, cast
 
-from forebay_gateway.fairness.pacing import Reader
+from forebay_gateway.fairness.scheduler import Reader
 from forebay_gateway.proxy.upstream import Upstream
 
 

@@ -60,7 +60,7 @@ async def hold(
     admission = Admission(head, path, KEY, "id")
     request = PodRequest(cast(ClientConnection, client), admission, KEY, body, None, began)
     with pytest.raises(Refused) as raised:
-        await relay._hold(request)
+        await relay._wait_for_pods(request)
     assert began + HOLD_SECONDS <= now < began + HOLD_SECONDS + 0.002
     return client, raised.value
 

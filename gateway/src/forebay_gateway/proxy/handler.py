@@ -250,7 +250,7 @@ class RequestHandler:
     def _only_endpoint(self, admission: Admission, why: str) -> EndpointKey:
         """The one endpoint that a request without a model may mean. Raises Refused with `why` for several."""
         if len(admission.authorized) > 1:
-            raise Refused(errors.no_one_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
+            raise Refused(errors.ambiguous_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
         (key,) = admission.authorized
         return key
 
@@ -258,7 +258,7 @@ class RequestHandler:
         endpoints = [self.directory.endpoint(key) for key in admission.authorized]
         serving = [each.key for each in endpoints if each and model in each.models]
         if len(serving) > 1:
-            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in serving]))
+            raise Refused(errors.ambiguous_model(model, [self.directory.id_of(key) for key in serving]))
         if serving:
             return serving[0]
         raise Refused(errors.no_model(model) if admission.head.key else MISSING_KEY)

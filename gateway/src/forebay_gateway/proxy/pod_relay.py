@@ -15,7 +15,7 @@ from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.budgets import Budgets
-from forebay_gateway.fairness.pacing import FairScheduler
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http import errors
 from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
@@ -26,7 +26,7 @@ from forebay_gateway.proxy import worker_affinity
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
-from forebay_gateway.proxy.worker_affinity import ANY_WORKER, AskedWorker
+from forebay_gateway.proxy.worker_affinity import ANY_WORKER, RequestedWorker
 from forebay_gateway.settings import MIB
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_protocol.errors import MODEL_MISSING
@@ -54,7 +54,7 @@ class PodRequest:
     body: bytes | bytearray
     fields: BodyFields | None
     began: float
-    worker: AskedWorker = ANY_WORKER
+    worker: RequestedWorker = ANY_WORKER
 
     def render_head(self, *, keys: bool) -> bytes:
         """Render the head for the pod. `keys`: whether the pod checks the API key, and so gets it."""
@@ -94,7 +94,7 @@ class PodRelay:
         """Relay a request to a pod. If no pod is ready, wait first. Returns whether a pod took it. Raises Refused."""
         ready: Sequence[Address] = self._balancer.usable(self._directory.ready(request.key))
         if not ready:
-            ready = await self._hold(request)
+            ready = await self._wait_for_pods(request)
         pod = self._balancer.find(ready, request.worker.name)
         if pod is None and request.worker.strict:
             pod = await self._wait_for_worker(request)
@@ -137,7 +137,7 @@ class PodRelay:
         ANSWERS.labels("relayed").inc()
         client.detach(error)
 
-    def check_worker(self, key: EndpointKey, worker: AskedWorker) -> None:
+    def check_worker(self, key: EndpointKey, worker: RequestedWorker) -> None:
         """Raise Refused where the request needs one particular pod, and the endpoint has no such pod."""
         if worker.strict:
             pods = [*self._directory.ready(key), *self._directory.unready(key)]
@@ -158,7 +158,7 @@ class PodRelay:
                     raise Refused(worker_affinity.WORKER_LATE)
                 await wait_for_event(changed, min(left, SUSPECT_SECONDS))
 
-    async def _hold(self, request: PodRequest) -> list[Address]:
+    async def _wait_for_pods(self, request: PodRequest) -> list[Address]:
         """Wait for pods. Raises Refused, and does so at once for a request that every pod would refuse."""
         key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
+from forebay_gateway.fairness.scheduler import LARGE_READ_BYTES, Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status, switch_protocols
@@ -89,7 +89,7 @@ class Upstream(asyncio.Protocol):
         web_socket: whether the request asks for a web socket.
         worker: the pod's name, for the head of the answer; "" where it is unknown.
         reader: the reading from the pod.
-        taken: is done when the pod has taken the whole request, or has disconnected.
+        sent: is done when the pod has taken the whole request, or has disconnected.
         ended: is done when the connection is over. Its result is the error, or None.
     """
 
@@ -107,7 +107,7 @@ class Upstream(asyncio.Protocol):
         """A second descriptor of the pod's connection, while a large body is being written."""
         self._head = b""
         self._informed = 0
-        self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -141,9 +141,9 @@ class Upstream(asyncio.Protocol):
         self._stop_watching()
         left = self.transport.get_write_buffer_size()
         if not left:
-            self._take()
+            self._finish_sending()
         elif left == before:
-            self._fail(Refused(errors.NOT_TAKEN))
+            self._fail(Refused(errors.REQUEST_NOT_ACCEPTED))
         else:
             self._watching = asyncio.get_running_loop().call_later(self._write_seconds, self._watch_writing, left)
 
@@ -152,9 +152,9 @@ class Upstream(asyncio.Protocol):
             self._watching.cancel()
             self._watching = None
 
-    def _take(self) -> None:
-        if not self.taken.done():
-            self.taken.set_result(None)
+    def _finish_sending(self) -> None:
+        if not self.sent.done():
+            self.sent.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE_READ_BYTES:
@@ -216,7 +216,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._stop_watching()
-        self._take()
+        self._finish_sending()
         if self._left:
             with self._left:
                 if error and not self.ended.done() and self._read_left(self._left):
@@ -240,7 +240,7 @@ class Upstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stop_watching()
-        self._take()
+        self._finish_sending()
         self._client.resume_reading()
 
 

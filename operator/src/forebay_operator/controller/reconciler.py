@@ -32,7 +32,7 @@ from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoin
 from forebay_operator.spec.replicas import choose_replicas, lacks_replicas
 from forebay_operator.status.conditions import assess, assess_invalid
 from forebay_operator.status.diagnosis import Diagnosis, reasons
-from forebay_operator.status.diagnosis.gpus import wants_nodes
+from forebay_operator.status.diagnosis.gpus import needs_nodes
 from forebay_operator.status.diagnosis.preparing import PREPARING_GRACE, find_preparing
 from forebay_operator.status.env_warnings import find_env_warnings, known_names, settable_names
 from forebay_operator.status.observed import Observed
@@ -199,7 +199,7 @@ class Reconciler:
         if run.failure is None:
             run.observe(events=await self._read_events(run.key, run.observed))
             run.failure = find_slow_start(run.observed)
-        if wants_nodes(run.failure, run.endpoint.gpu):
+        if needs_nodes(run.failure, run.endpoint.gpu):
             nodes, newer_in = await self._nodes.read()
             run.observe(nodes=nodes)
             if nodes is not None and newer_in:

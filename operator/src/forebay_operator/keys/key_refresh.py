@@ -99,9 +99,9 @@ class KeyRefresher:
 
 def pick_fairly(keys: Iterable[EndpointKey], limit: int) -> list[EndpointKey]:
     """Pick up to `limit` keys: the first of each namespace, then the second of each, and so on."""
-    turns: Counter[str] = Counter()
+    ranks: Counter[str] = Counter()
     ranked = []
     for place, key in enumerate(keys):
-        ranked.append((turns[key[0]], place, key))
-        turns[key[0]] += 1
+        ranked.append((ranks[key[0]], place, key))
+        ranks[key[0]] += 1
     return [key for _, _, key in sorted(ranked)[:limit]]

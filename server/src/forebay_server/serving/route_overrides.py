@@ -20,12 +20,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from forebay_protocol.errors import MODEL_MISSING, ApiDialect, ApiError
 from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
+from forebay_server.api_compat import anthropic, fill_in, forced_tools, legacy_functions, openai, responses
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.max_tokens import STRICT, clamp_max_tokens
+from forebay_server.api_compat.thinking_budget import drop_unenforceable_budget
+from forebay_server.api_compat.unsupported_fields import find_ignored
 from forebay_server.asgi import DIRECT
-from forebay_server.compat import anthropic, fill_in, forced_tools, legacy_functions, openai, responses
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
-from forebay_server.compat.thinking_budget import drop_unenforceable_budget
-from forebay_server.compat.unsupported_fields import find_ignored
 from forebay_server.serving import errors, response_headers, routes, streams
 
 logger = logging.getLogger(__name__)
@@ -38,12 +38,12 @@ LOAD_HEADER = "endpoint-load-metrics-format"
 
 def replace_routes(app: FastAPI) -> None:
     """Replace the routes. Call it once, after vLLM has attached its own."""
-    for route in [route for route in app.routes if isinstance(route, APIRoute) and _is_ours(route.path)]:
+    for route in [route for route in app.routes if isinstance(route, APIRoute) and _is_served(route.path)]:
         make = REPLACED.get((route.path, *sorted(route.methods)))
         endpoint = make(route.endpoint) if make else route.endpoint
         app.add_api_route(
             route.path,
-            in_openais_shape(endpoint),
+            shape_errors(endpoint),
             methods=list(route.methods),
             dependencies=route.dependencies,
             responses=route.responses,
@@ -77,38 +77,38 @@ def _vllm_error(status: int, content: Mapping[str, Any], request: Request | None
     error = errors.of_vllm(status, content)
     if request is None:
         return error_response(error, "")
-    left_out = getattr(request.state, response_headers.LEFT_OUT_STATE, ())
-    return error_response(errors.name_left_out(error, left_out), request.url.path)
+    omitted = getattr(request.state, response_headers.OMITTED_TOOLS_STATE, ())
+    return error_response(errors.name_omitted_tools(error, omitted), request.url.path)
 
 
-def not_understood(request: Request) -> Response | None:
+def refuse_unparsed(request: Request) -> Response | None:
     """The answer to a request whose body vLLM failed to parse; None if the body was parsed.
 
     vLLM's validators raise AttributeError for some wrong types (seen with 0.32: "structured_outputs": true).
     """
-    if getattr(request.state, "understood", False):
+    if getattr(request.state, "parsed", False):
         return None
     error = ApiError(400, "The request's body has a value of a wrong type.", "invalid_type")
     return error_response(error, request.url.path)
 
 
-def in_openais_shape(endpoint: RouteHandler) -> RouteHandler:
+def shape_errors(endpoint: RouteHandler) -> RouteHandler:
     """Wrap `endpoint`, so that the errors that it returns have the shape of the called API."""
     names = inspect.signature(endpoint).parameters
     request_name = next((name for name in names if name in ("raw_request", "request")), "")
 
     @functools.wraps(endpoint)
-    async def shaped(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         request = kwargs.get("raw_request") or kwargs.get(request_name)
         if isinstance(request, Request):
-            request.state.understood = True
+            request.state.parsed = True
             response_headers.add_ignored(request.state, await _ignored(kwargs.get("request"), request))
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
             return reshape(answer, request if isinstance(request, Request) else None)
         return answer
 
-    return shaped
+    return wrapper
 
 
 async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
     return find_ignored(routes.read_path(request.url.path).path, body, others, stores=stores)
 
 
-def _is_ours(path: str) -> bool:
+def _is_served(path: str) -> bool:
     return routes.is_reached(path) and path not in PROBES
 
 
@@ -169,7 +169,7 @@ class RouteWriter:
         if not getattr(state, STRICT, False) and raw_request.scope.get(DIRECT) is not None:  # None: from a job
             clamp_max_tokens(request, state.vllm_config.model_config.max_model_len)
         if self.fills_in:
-            fill_in.apply_suffix(request, getattr(state, fill_in.STATE, None))
+            fill_in.apply_suffix(request, getattr(state, fill_in.FILL_IN_STATE, None))
         response_headers.add_ignored(raw_request.state, drop_unenforceable_budget(request, state.vllm_config))
 
     def _writes_text(self, request: Any, raw_request: Request) -> bool:

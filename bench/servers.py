@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forebay_server import launch
-from forebay_server.app import MIDDLEWARE, PLUGIN
+from forebay_server.app import FOREBAY_MIDDLEWARE, PLUGIN
 from forebay_server.config import settings
 
 PLAIN_PORT = 8100
@@ -100,7 +100,7 @@ def plain(env: Mapping[str, str]) -> Iterator[Server]:
     for flag in ("--middleware", "--port"):
         position = arguments.index(flag)
         del arguments[position : position + 2]
-    assert MIDDLEWARE not in arguments
+    assert FOREBAY_MIDDLEWARE not in arguments
     others = [name for name in planned.variables["VLLM_PLUGINS"].split(",") if not name.startswith(PLUGIN)]
     variables = planned.variables | {"VLLM_PLUGINS": ",".join(others) or "none"}
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", *arguments, "--port", str(PLAIN_PORT)]

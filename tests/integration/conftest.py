@@ -11,7 +11,7 @@ from cluster.pins import ROOT
 from cluster.redis import found_server
 from cluster.tools import HOST, host_tools
 from forebay_gateway.jobs.memory_store import MemoryJobStore
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_gateway.jobs.store import JobStore
 from tests.integration.audit import keep_log
 from tests.integration.bucket_server import BucketServer, running_bucket
@@ -103,7 +103,7 @@ def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketSe
 @pytest.fixture
 async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
     """With nothing in it, whatever the gateways of other files left."""
-    client = connect(valkey_server.url)
+    client = connect_valkey(valkey_server.url)
     await client.flushall()
     yield valkey_server
     await client.flushall()

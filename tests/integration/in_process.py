@@ -20,8 +20,8 @@ from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import StatusWriter
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.keys.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
@@ -131,17 +131,15 @@ class Operator:
 
         cluster, events = Cluster(self.api), EventRecorder(drop)
         events.record = self._hear  # type: ignore[method-assign]
-        status_writer, slice_writer = (
-            StatusWriter(cluster, events, ignore),
-            SliceWriter(cluster, self._cache, *self._stand_ins(cluster)),
-        )
+        gateways, digests = self._stand_ins(cluster)
         self._reconciler = Reconciler(
             cluster,
             self._cache,
             SETTINGS,
-            status_writer,
+            StatusWriter(cluster, events, ignore),
             startup_poller=StartupPoller(ignore),
-            slice_writer=slice_writer,
+            slice_writer=SliceWriter(cluster, self._cache, gateways),
+            digests=digests,
             autoscaler=Autoscaler(cluster, None, events.record),
         )
 

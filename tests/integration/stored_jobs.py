@@ -8,7 +8,7 @@ from typing import Any
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_gateway.jobs.store import Delivery, JobStore
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
@@ -26,7 +26,7 @@ WEBHOOK = {"webhook": "http://127.0.0.1/told"}
 
 
 def opened(server: ValkeyServer, most: int = MOST) -> ValkeyJobStore:
-    return ValkeyJobStore(connect(server.url), KeyCipher(lambda: b"secret"), most, share=1.0)
+    return ValkeyJobStore(connect_valkey(server.url), KeyCipher(lambda: b"secret"), most, share=1.0)
 
 
 async def submit(store: JobStore, job_id: str = "a", **content: Any) -> None:

@@ -19,7 +19,7 @@ from forebay_gateway.batches.jsonl import LineBounds, read_requests
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
 from forebay_gateway.fairness.quotas import TenantLocks
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_gateway.jobs.store import Full, Lost, Unavailable
 from tests.integration.bucket_server import BUCKET, BucketServer
 from tests.integration.document_stores import DOCUMENT_STORES, empty_documents
@@ -186,7 +186,7 @@ async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
     valkey_server: ValkeyServer, bucket: Bucket, bucket_server: BucketServer
 ) -> None:
     """A gateway that was stopped in the middle of a step goes on when another has the batch."""
-    client = connect(valkey_server.url)
+    client = connect_valkey(valkey_server.url)
     await client.flushall()
     one, two = (FileStore(ValkeyDocumentStore(client, MOST, 1.0, MOST), bucket) for _ in range(2))
     late = await new_results(one)

@@ -7,7 +7,7 @@ import pytest
 
 from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore
 from forebay_gateway.batches.valkey_documents import ValkeyDocumentStore
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_gateway.jobs.store import Full
 from tests.integration.document_stores import DOCUMENT_STORES, empty_documents
 from tests.integration.valkey_process import ValkeyServer
@@ -96,7 +96,7 @@ async def test_nothing_is_kept_for_ever(documents: DocumentStore) -> None:
 
 
 async def test_one_gateway_has_a_lease_until_it_is_over(valkey_server: ValkeyServer) -> None:
-    client = connect(valkey_server.url)
+    client = connect_valkey(valkey_server.url)
     one, two = ValkeyDocumentStore(client, MOST, share=1.0), ValkeyDocumentStore(client, MOST, share=1.0)
     assert [await one.lease("batch", 1), await two.lease("batch", 1), await one.lease("batch", 0.3)] == [
         True,

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,10 @@ from tests.integration.in_process import find_flapping
 from tests.integration.operator_process import running_operator
 from tests.integration.ops_port import ask, leads, stands_by
 from tests.kubectl import Kubectl, Manifest, install_crd, wait_for
+
+REFUSING_SECONDS = 3.0
+MAX_REFUSED_REQUESTS = 40
+"""The maximum number of requests in REFUSING_SECONDS. A rate needs a fixed time, so the test sleeps."""
 
 
 @dataclass
@@ -87,6 +91,10 @@ def wait_for_start(kubectl: Kubectl) -> None:
     wait_for(replicas_are(kubectl, 1), "a pod is there")
 
 
+def port_is(kubectl: Kubectl, port: int) -> Callable[[], bool]:
+    return lambda: (kubectl.get("service", "one") or {}).get("spec", {}).get("ports", [{}])[0].get("port") == port
+
+
 def lease(control_plane: Kubectl) -> Manifest:
     found = control_plane.within("forebay-system").get("lease", "forebay-operator")
     assert found
@@ -150,12 +158,12 @@ def test_an_api_server_that_refuses_everything_for_a_while(
     operator.proxy.rule = refuse
     operator.proxy.end_watches(Ending.HALF_A_LINE)
     kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
-    time.sleep(3)
+    time.sleep(REFUSING_SECONDS)
     assert ask(operator.port, "/healthz")[0] == 200, "no reason to start it anew"
     operator.proxy.rule = lambda _: None
     operator.check_health()
     assert asked
-    assert len(asked) < 40, "it does not hammer an API server that is in need"
+    assert len(asked) < MAX_REFUSED_REQUESTS, "it does not hammer an API server that is in need"
     wait_for(replicas_are(kubectl, 2), "it converges", timeout=20)
     assert operator.flapping(kubectl.namespace) == []
 
@@ -192,13 +200,9 @@ def test_watches_that_are_slow(operator: Watched, kubectl: Kubectl) -> None:
     operator.proxy.delay = 0.6
     for port in (8080, 8081):
         kubectl.patch("iep", "one", {"spec": {"service": {"port": port}, "replicas": 2}})
-        time.sleep(0.8)
+        wait_for(port_is(kubectl, port), "the operator has written the port, and its watch still lags behind")
     kubectl.run("delete", "service", "one")
-    wait_for(
-        lambda: (kubectl.get("service", "one") or {}).get("spec", {}).get("ports", [{}])[0].get("port") == 8081,
-        "the Service is as it should be",
-        timeout=20,
-    )
+    wait_for(port_is(kubectl, 8081), "the Service is as it should be", timeout=20)
     wait_for(replicas_are(kubectl, 2), "the status is of now", timeout=20)
     assert operator.flapping(kubectl.namespace) == []
     assert len(kubectl.list("deployments")) == len(kubectl.list("services")) == 1

@@ -105,7 +105,7 @@ async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: JobS
     found = await store.find(KEY, "a")
     assert found
     assert (found.output or found.omitted_bytes) in (items, sum(map(len, items)))
-    async with store.turn(found):
+    async with store.output_lock(found):
         whole = await store.whole(found)
         assert whole
         assert (whole.output, whole.omitted_bytes) == (items, 0)

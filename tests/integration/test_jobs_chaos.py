@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from forebay_gateway.event_waiting import wait_for_event
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from tests.endpoints import endpoint
 from tests.integration.asking import send
 from tests.integration.canned_pod import CannedPod, Exchange
@@ -233,7 +233,7 @@ async def check(scene: Scene, count: int) -> None:
             ended.set()
             await killing
         seconds = time.monotonic() - began
-        client = connect(scene.valkey.url)
+        client = connect_valkey(scene.valkey.url)
         stack.push_async_callback(client.aclose)
         kept = {job.removeprefix("forebay:job:") async for job in client.scan_iter("forebay:job:*-f1", count=1000)}
         unknown = dict.fromkeys(kept - set(accepted), -1)  # accepted, but the answer was lost

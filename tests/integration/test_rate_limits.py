@@ -9,7 +9,7 @@ from redis import asyncio as valkey_client
 
 from forebay_gateway.jobs import scripts, valkey_rate_limits
 from forebay_gateway.jobs.rate_limits import MemoryRateLimits, RateLimits
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_gateway.jobs.store import Unavailable
 from forebay_gateway.jobs.valkey_rate_limits import ValkeyRateLimits
 from tests.integration.stored_jobs import KEY, becomes
@@ -24,7 +24,7 @@ async def rates(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIt
     if request.param == "memory":
         yield [MemoryRateLimits()] * 2
         return
-    clients = [connect(valkey.url) for _ in range(2)]
+    clients = [connect_valkey(valkey.url) for _ in range(2)]
     async with ValkeyRateLimits(clients[0]) as one, ValkeyRateLimits(clients[1]) as two:
         yield [one, two]
     for client in clients:
@@ -66,7 +66,7 @@ async def test_slots_of_a_gateway_that_died_are_free_after_their_lease(
 ) -> None:
     monkeypatch.setattr(valkey_rate_limits, "SLOTS_LEASE", 0.6)
     monkeypatch.setattr(valkey_rate_limits, "SLOTS_RENEWAL_INTERVAL", 0.1)
-    client = connect(valkey.url)
+    client = connect_valkey(valkey.url)
     name = f"forebay:answering:cancel:{'/'.join(KEY)}"
     dead = ValkeyRateLimits(client)  # it renews nothing
     async with ValkeyRateLimits(client) as living, AsyncExitStack() as stack:
@@ -109,7 +109,7 @@ async def lease_of(client: valkey_client.Redis, name: str) -> int:
 
 
 async def test_most_requests_of_a_large_limit_cost_no_call(valkey: ValkeyServer) -> None:
-    client = connect(valkey.url)
+    client = connect_valkey(valkey.url)
     async with ValkeyRateLimits(client) as one, ValkeyRateLimits(client) as two:
         answers = [await ask((one, two)[number % 2], "run") for number in range(200)]
         assert answers == [0] * 200
@@ -138,7 +138,7 @@ async def test_where_valkey_is_away_requests_wait_together_and_are_then_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scripts, "SCRIPT_RETRY_TIMEOUT", 0.3)
-    client = connect("redis://127.0.0.1:1")
+    client = connect_valkey("redis://127.0.0.1:1")
     rates = ValkeyRateLimits(client)
     async with asyncio.timeout(3):
         answers = await asyncio.gather(*(ask(rates, "cancel") for _ in range(50)), return_exceptions=True)

@@ -14,7 +14,7 @@ from redis import asyncio as valkey
 from redis.exceptions import AuthenticationError
 
 from cluster.redis import server
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_operator.resources.valkey_secret import build_valkey_secret
 from tests.fetch import fetch
 from tests.integration.control_plane import free_ports, running
@@ -103,7 +103,7 @@ async def test_valkey_and_the_gateways_agree_on_the_password(
     found = ChartValkey(control_plane.within(SYSTEM), tmp_path)
     assert found.url != found.entries["url"]
     with found.start() as process:
-        async with connect(found.url) as client:
+        async with connect_valkey(found.url) as client:
             wait_for(lambda: "Ready to accept connections" in (tmp_path / "log").read_text(), "Valkey runs")
             wanted = {
                 "maxmemory": str(200 << 20),
@@ -121,7 +121,7 @@ async def test_valkey_and_the_gateways_agree_on_the_password(
                 await stranger.get("kept")
     with found.start():
         wait_for(lambda: (tmp_path / "log").read_text().count("Ready to accept connections") == 2, "Valkey runs again")
-        async with connect(found.url) as client:
+        async with connect_valkey(found.url) as client:
             assert await client.get("kept") == "yes"
 
 

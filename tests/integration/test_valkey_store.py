@@ -11,7 +11,7 @@ import pytest
 from forebay_gateway.jobs import scripts
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.jobs.key_cipher import KeyCipher
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailable
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey_store import CLAIM_LEASE, ValkeyJobStore
@@ -241,7 +241,7 @@ async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeySer
 
 async def test_a_key_is_sealed_for_its_job(valkey: ValkeyServer) -> None:
     """Who may write to Valkey cannot have it sent to another endpoint's pod."""
-    client = connect(valkey.url)
+    client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store)
         await store.submit(OTHERS, "b", read_submission(b'{"input": 1}', sync=False), "another key")
@@ -257,7 +257,7 @@ OTHERS = ("team-b", "other")
 
 
 async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(valkey: ValkeyServer) -> None:
-    client = connect(valkey.url)
+    client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "low", policy={"lowPriority": True})
         await store.requeue(await claim(store), blamed=False)
@@ -276,7 +276,7 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
     valkey: ValkeyServer, lost: str, runs: bool, step: str
 ) -> None:
     """Such as one that was evicted, or deleted by hand."""
-    client = connect(valkey.url)
+    client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "lost")
         if runs:
@@ -309,7 +309,7 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
 @pytest.mark.parametrize("step", ["reap_stalled", "forget"])
 async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: str) -> None:
     """A final one too, which no queue names."""
-    client = connect(valkey.url)
+    client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "lost")
         await store.finish(await claim(store), State.COMPLETED, items=['"x"', '"y"'])
@@ -336,14 +336,14 @@ async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        client = connect_valkey(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         with pytest.raises(Unavailable):
             await scripts.Scripts(client, "return 1").run("find")
         await client.aclose()
 
 
 async def test_what_was_kept_before_namespaces_were_counted_takes_nothing_from_others(valkey: ValkeyServer) -> None:
-    client = connect(valkey.url)
+    client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "old")
         await client.delete("forebay:bytes-of")

@@ -9,10 +9,10 @@ from typing import Any
 from cluster.pins import ROOT
 from forebay_gateway.jobs.submission import read_submission
 from forebay_protocol.errors import WRONG_KEY, ApiDialect
-from forebay_server.compat.fill_in import TOKENS, FillIn
-from forebay_server.compat.paths import CHAT, COMPLETIONS
-from forebay_server.compat.request_fields import adapt_fields
-from forebay_server.compat.unsupported_fields import NO_EFFECT
+from forebay_server.api_compat.fill_in import TOKENS, FillIn
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS
+from forebay_server.api_compat.request_fields import adapt_fields
+from forebay_server.api_compat.unsupported_fields import NO_EFFECT
 from forebay_server.jobs.calls import Form, call_of
 
 API = ROOT / "docs/api.md"
@@ -68,7 +68,7 @@ def test_the_table_of_prompts_for_filling_in_is_that_of_the_server() -> None:
 
 SOURCES = [
     *(ROOT / f"protocol/src/forebay_protocol/{name}.py" for name in ("errors", "routes")),
-    *(ROOT / "server/src/forebay_server/compat").glob("*.py"),
+    *(ROOT / "server/src/forebay_server/api_compat").glob("*.py"),
     *(
         ROOT / f"server/src/forebay_server/serving/{name}.py"
         for name in ("errors", "extra_routes", "route_overrides", "validation_errors")

@@ -14,7 +14,7 @@ from typing import Any
 
 from forebay_server import launch, vllm_compat
 from forebay_server.config import settings, variable_names
-from forebay_server.config.env_to_flags import Resolution, option_arguments, resolve, settable
+from forebay_server.config.env_to_flags import Resolution, option_arguments, resolve_flags, settable
 from forebay_server.config.vllm_flags import Flag, FlagKind, flags_of
 from forebay_server.failure import StartError
 
@@ -68,7 +68,7 @@ def first_names(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def resolved(flags: dict[str, Flag], **env: str) -> Resolution:
-    return resolve({"MODEL_NAME": "any", **env}, flags, [], settings.DESCRIPTIONS, lambda path: [])
+    return resolve_flags({"MODEL_NAME": "any", **env}, flags, [], settings.DESCRIPTIONS, lambda path: [])
 
 
 def set_rightly(parser: argparse.ArgumentParser, flags: dict[str, Flag], flag: Flag) -> tuple[list[str], int]:

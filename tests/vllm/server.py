@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -111,6 +111,17 @@ class Server:
                 answered, body = 0, ""
             if answered == status:
                 return body
+            time.sleep(0.1)
+
+    def wait_for_metric(self, name: str, holds: Callable[[float], bool], seconds: float = 30) -> None:
+        """Read a metric without labels until `holds` is true for its value."""
+        deadline = time.monotonic() + seconds
+        while True:
+            _, metrics = self.ops("/metrics")
+            (line,) = [line for line in metrics.splitlines() if line.startswith(f"{name} ")]
+            if holds(float(line.split()[1])):
+                return
+            assert time.monotonic() < deadline, line
             time.sleep(0.1)
 
     def children(self) -> list[int]:

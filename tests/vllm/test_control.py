@@ -106,7 +106,8 @@ def sleeps_and_wakes(controlled: Controlled) -> None:
         assert controlled.control("/is_sleeping", method="GET") == (200, {"is_sleeping": True})
         assert json.loads(server.wait_for("/readyz", 503, 5))["reason"] == "sleeping"
         assert controlled.complete()[0] == 503
-        time.sleep(5)  # longer than what counts as wedged, and than what makes a probe due
+        # longer than what counts as wedged, and than what makes a probe due
+        server.wait_for_metric("forebay_engine_idle_seconds", lambda idle: idle > 4)
         assert server.ops("/livez")[0] == 200
         assert controlled.control("/wake_up")[0] == 200
         assert server.ops("/readyz")[0] == 200

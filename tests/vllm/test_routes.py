@@ -29,7 +29,7 @@ def listed(server: Server) -> dict[str, Any]:
 
 @every_model
 def test_the_table_has_the_routes_of_vllms_app(served: Served, model: str) -> None:
-    app = [(method, path, name == "not_available") for method, path, name in listed(served(model))["routes"]]
+    app = [(method, path, name == "answer_not_available") for method, path, name in listed(served(model))["routes"]]
     assert mismatches(rows(model), app) == []
 
 

@@ -28,7 +28,7 @@ def counting(stream, send):
     begin(stream, send)
     real = stream._send
     def counted(message):
-        print("direct" if sys._getframe(1).f_code.co_name == "_left_to_vllm" else "vllm", file=sys.stderr, flush=True)
+        print("direct" if sys._getframe(1).f_code.co_name == "_send_plain" else "vllm", file=sys.stderr, flush=True)
         return real(message)
     stream._send = counted if real else None
 streams.TextStream.begin = counting

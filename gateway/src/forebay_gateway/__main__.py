@@ -14,7 +14,7 @@ import uvloop
 from forebay_gateway.app import run
 from forebay_gateway.job_services import VALKEY_URL
 from forebay_gateway.jobs.receivers import read_namespaces, read_networks
-from forebay_gateway.process_limits import give_back_memory
+from forebay_gateway.process_limits import release_memory
 from forebay_gateway.settings import Limits
 from forebay_kube.name_list import read_names
 from forebay_kube.own_namespace import read_own_namespace
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = build_parser().parse_args(arguments)
     logging.basicConfig(level=parsed.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     gc.freeze()  # imported modules are never freed, so the collector need not scan them
-    give_back_memory()
+    release_memory()
     uvloop.run(run(parsed))
 
 

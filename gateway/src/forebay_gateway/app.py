@@ -78,8 +78,10 @@ class GatewayApp:
             limits=limits,
         )
         self._budgets = Budgets(limits)
-        self._handler = RequestHandler(self._directory, self._keys, self._activator, self._balancer, self._budgets)
         self._jobs: JobServices | None = None
+        self._handler = RequestHandler(
+            self._directory, self._keys, self._activator, self._balancer, self._budgets, lambda: self._jobs
+        )
         self._connections: set[ClientConnection] = set()
         self._watches = list(watches(self._directory, self._keys, parsed.namespace, parsed.watch_namespaces))
         self._listeners = Listeners(self._accept, self._directory.ports)
@@ -120,7 +122,6 @@ class GatewayApp:
                     scheduler=self._budgets.scheduler,
                 )
             )
-            self._handler.attach_jobs(self._jobs)
         await self._listeners.open_shared(self._parsed.port)
         logger.info("serving on port %d", self._parsed.port)
         await self._listeners.run()

@@ -25,8 +25,8 @@ from forebay_gateway.endpoints.backlog import Backlog
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.dispatcher import Dispatcher
 from forebay_gateway.jobs.executor import JobExecutor
 from forebay_gateway.jobs.http_api import JobApi
@@ -35,7 +35,7 @@ from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import MemoryRateLimits, RateLimits
 from forebay_gateway.jobs.receivers import Receivers
-from forebay_gateway.jobs.scripts import connect
+from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_gateway.jobs.store import JobStore, retry_until_available
 from forebay_gateway.jobs.valkey_rate_limits import ValkeyRateLimits
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
@@ -92,7 +92,7 @@ def open_valkey() -> valkey.Redis:
     """A client for the URL in the variable. It connects at its first call. Ends the process where the URL is
     invalid."""
     try:
-        return connect(os.environ.get(VALKEY_URL, ""))
+        return connect_valkey(os.environ.get(VALKEY_URL, ""))
     except ValueError as error:
         raise SystemExit(f"{VALKEY_URL} must be like redis://USER:PASSWORD@HOST:6379/0: {error}") from None
 

@@ -48,7 +48,7 @@ def fit_connections(limits: Limits, descriptors: int) -> Limits:
     return dataclasses.replace(limits, connections=fitting)
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """Make glibc return large blocks of memory to the system once they are free.
 
     By default glibc may keep free blocks of up to 32 MiB, because they lie between memory in use (mallopt(3),

@@ -21,13 +21,13 @@ class ShutdownSignal:
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
         self._again = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._signal)
 
     async def wait(self) -> None:
-        await self._asked.wait()
+        await self._requested.wait()
 
     async def wait_again(self) -> None:
         await self._again.wait()
@@ -37,11 +37,11 @@ class ShutdownSignal:
         if not task.cancelled() and (error := task.exception()):
             logger.critical("a part of the gateway failed", exc_info=error)
             self.error = error
-            self._asked.set()
+            self._requested.set()
             self._again.set()
 
     def _signal(self) -> None:
-        (self._again if self._asked.is_set() else self._asked).set()
+        (self._again if self._requested.is_set() else self._requested).set()
 
 
 async def drain(

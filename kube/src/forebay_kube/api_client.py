@@ -89,7 +89,7 @@ class ApiClient:
         content = body if "json" in content_type else dump_yaml(body)
         headers, retries = {"Accept": accept, "Content-Type": content_type}, MAX_RETRIES
         while True:
-            code, data, delay = await self._ask(method, path, content, query=query or {}, headers=headers)
+            code, data, delay = await self._exchange(method, path, content, query=query or {}, headers=headers)
             if code != 429 or not retries:
                 break
             retries -= 1
@@ -124,7 +124,7 @@ class ApiClient:
         finally:
             response.close()
 
-    async def _ask(
+    async def _exchange(
         self, method: str, path: str, body: Any, *, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[int, bytes, float]:
         """Status and content of the answer, and the seconds after which a refused request may be retried."""

@@ -30,9 +30,9 @@ from forebay_operator.controller.workers import (
     work,
     work_while_leading,
 )
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
-from forebay_operator.gateway_slices.key_refresh import KeyRefresher
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.keys.key_digest_sync import KeyDigestSync, WatchedEndpoints
+from forebay_operator.keys.key_refresh import KeyRefresher
 from forebay_operator.metrics import LOOP_LAG
 from forebay_operator.observability.endpoint_collector import observe
 from forebay_operator.observability.health import Health, serve_health
@@ -76,7 +76,7 @@ class Operator:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with serve_health(parsed.health_address, self.health), await Cluster.connect() as cluster:
-            served = await _first(_ask_patiently(cluster.serves_endpoints), stop)
+            served = await _first(_retry_until_answered(cluster.serves_endpoints), stop)
             if served is False:
                 raise SystemExit(
                     "the InferenceEndpoint CRD is not installed: run kubectl apply -f crds/, or set crds.install=true"
@@ -85,7 +85,7 @@ class Operator:
                 # every operator does it, because the leader may belong to another release (docs/lifecycle.md)
                 password = group.create_task(self._ensure_valkey_password(cluster))
                 try:
-                    await self._stand_by(cluster)
+                    await self._acquire_and_lead(cluster)
                 finally:
                     password.cancel()
 
@@ -93,7 +93,7 @@ class Operator:
         if service := self._parsed.valkey_service:
             await ensure_valkey_password(cluster, self._parsed.namespace, service)
 
-    async def _stand_by(self, cluster: Cluster) -> None:
+    async def _acquire_and_lead(self, cluster: Cluster) -> None:
         """Wait for the lease, then lead."""
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self._candidate = candidate = Candidate(cluster, self._parsed.namespace, LEASE_NAME, identity)
@@ -110,7 +110,7 @@ class Operator:
         renewing = asyncio.create_task(candidate.keep_renewing())
         renewing.add_done_callback(lambda _: self._stop.set())
         try:
-            settings = build_settings(parsed, await _ask_patiently(cluster.get_minor_version))
+            settings = build_settings(parsed, await _retry_until_answered(cluster.get_minor_version))
             self._leading = LeadingOperator(parsed, settings, cluster, candidate, source)
             await self._leading.run(self._stop)
         finally:
@@ -168,7 +168,7 @@ class LeadingOperator:
             self._gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
             watched = WatchedEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
             self._digests = KeyDigestSync(cluster, parsed.namespace, watched)
-        self._slice_writer = SliceWriter(cluster, self._cache, self._gateways, self._digests, parsed.namespace_share)
+        self._slice_writer = SliceWriter(cluster, self._cache, self._gateways, parsed.namespace_share)
         self._autoscaler = Autoscaler(cluster, self._gateways, self._events.record, self._queue.add, parsed.ops_port)
         self._reconciler = Reconciler(
             cluster,
@@ -177,6 +177,7 @@ class LeadingOperator:
             StatusWriter(cluster, self._events, self._queue.add_later),
             startup_poller=self._startup_poller,
             slice_writer=self._slice_writer,
+            digests=self._digests,
             autoscaler=self._autoscaler,
         )
         observe(self._queue, self._cache)
@@ -214,7 +215,7 @@ class LeadingOperator:
             self._reconcile(),
             resync(self._cache, self._refresh, self._resync_interval),
             purge_deleted(self._cluster, self._queue, source.stores, self._namespaces, source.relisted),
-            self._see_all(),
+            self._wait_until_reconciled(),
             self._startup_poller.run(),
             *([self._gateways.run()] if self._gateways else []),
         )
@@ -229,14 +230,12 @@ class LeadingOperator:
     def _workers(self) -> list[Coroutine[Any, Any, None]]:
         """The tasks that write to the API server. They pause while the lease cannot be renewed."""
         workers = [work(self._queue, self._reconciler, self._seen) for _ in range(WORKERS)]
-        if self._digests:
-            workers.append(self._digests.run())
-        if self._gateways:
-            refresher = KeyRefresher(self._cluster, self._cache, self._gateways, self._slice_writer, self._refresh)
-            workers.append(refresher.run())
+        if self._gateways and self._digests:
+            refresher = KeyRefresher(self._cluster, self._cache, self._gateways, self._digests, self._refresh)
+            workers += [self._digests.run(), refresher.run()]
         return [*workers, self._events.run(), self._autoscaler.run(), self._slice_writer.run()]
 
-    async def _see_all(self) -> None:
+    async def _wait_until_reconciled(self) -> None:
         """Report readiness once every existing endpoint has been reconciled."""
         await wait_until_seen(self._cluster, KIND, self._namespaces, self._seen)
         self._synced = True
@@ -256,7 +255,7 @@ async def _first(waiting: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | No
     return tasks[0].result() if tasks[0].done() else None
 
 
-async def _ask_patiently(question: Callable[[], Awaitable[T]]) -> T:
+async def _retry_until_answered(question: Callable[[], Awaitable[T]]) -> T:
     """Repeat a request until the API server answers. The API server may start later, and answers 403 until RBAC is
     ready."""
     while True:

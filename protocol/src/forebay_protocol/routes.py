@@ -94,7 +94,7 @@ def locate(path: str, extra: frozenset[str] = frozenset()) -> Location | None:
         return Location("", probe)
     endpoint = ""
     if _names_endpoint(raw):
-        endpoint, raw = _take_endpoint(raw)
+        endpoint, raw = _split_endpoint(raw)
         if not endpoint:
             return None
     after = _without_empty(raw)
@@ -123,7 +123,7 @@ def not_found(method: str, path: str, base_urls: Sequence[str]) -> ApiError:
 def dialect_of(path: str) -> ApiDialect:
     """The API in whose form a path answers errors. The path may have any spelling, and may be unknown."""
     raw = path.lstrip("/").split("/")
-    parts = _without_version(_without_empty(_take_endpoint(raw)[1] if _names_endpoint(raw) else raw))
+    parts = _without_version(_without_empty(_split_endpoint(raw)[1] if _names_endpoint(raw) else raw))
     return _DIALECTS.get(parts[0], ApiDialect.OPENAI) if parts else ApiDialect.OPENAI
 
 
@@ -138,7 +138,7 @@ def _names_endpoint(raw: list[str]) -> bool:
     return raw[0] == "v2" and not _is_cohere_path(_without_empty(raw))
 
 
-def _take_endpoint(raw: list[str]) -> tuple[str, list[str]]:
+def _split_endpoint(raw: list[str]) -> tuple[str, list[str]]:
     """Split a path that begins with /v2/ID into the ID and the parts after it. The ID is "" if it is missing or empty
     before /openai or /v1. Other doubled slashes before the ID count as one."""
     endpoint, *rest = _without_empty(raw[1:]) or [""]

@@ -1,6 +1,6 @@
 """Composes the parts of this process. vLLM creates the middleware and the plugin by their import paths.
 
-The command line calls `begin` once before vLLM runs.
+The command line calls `create_process` once before vLLM runs.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from forebay_server.lifecycle.drain import Drain
 from forebay_server.lifecycle.liveness import EngineWatch, Patience, keep_watch
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
-from forebay_server.lifecycle.warmup import WarmUpError, ask, for_tasks
+from forebay_server.lifecycle.warmup import WarmUpError, for_tasks, send_warm_up
 from forebay_server.serving.auth_middleware import AuthMiddleware
 from forebay_server.serving.engine import Abilities, Engine
 from forebay_server.serving.engine_control import Control
 from forebay_server.serving.key_ring import KeyRing, has_keys
 from forebay_server.serving.limits import BodyLimits
 
-MIDDLEWARE = f"{__name__}.ForebayMiddleware"
+FOREBAY_MIDDLEWARE = f"{__name__}.ForebayMiddleware"
 """The value of vLLM's --middleware."""
 
 PLUGIN = "forebay"
@@ -75,7 +75,7 @@ class ServerProcess:
             Abilities.of(app_state.vllm_config),
             state=self.state,
             watch=self.watch,
-            ask=self._ask_once,
+            probe=self._send_probe,
         )
         self.control.attach(
             lambda: engine if self.state.step is Step.READY and not self.state.draining else None,
@@ -87,7 +87,8 @@ class ServerProcess:
             if self.tasks is None:
                 raise WarmUpError("vLLM did not load the plugin of forebay-server.")
             self._requests = [
-                partial(ask, app, scope, request) for request in for_tasks(self.tasks, self.model, self.chat_template)
+                partial(send_warm_up, app, scope, request)
+                for request in for_tasks(self.tasks, self.model, self.chat_template)
             ]
             for request in self._requests:
                 await request()
@@ -95,7 +96,7 @@ class ServerProcess:
             self.state.failure = diagnosis.explain_warm_up(error)
             raise
 
-    async def _ask_once(self) -> None:
+    async def _send_probe(self) -> None:
         for request in self._requests[:1]:
             await request()
 
@@ -109,7 +110,7 @@ class ServerProcess:
 _current: ServerProcess | None = None
 
 
-def begin(settings: Settings, state: ServerState) -> ServerProcess:
+def create_process(settings: Settings, state: ServerState) -> ServerProcess:
     """Create the objects of this process. Raises StartError if the keys cannot be used."""
     global _current  # noqa: PLW0603 - vLLM's plugins have no other way to objects created before vLLM
     keys = KeyRing(settings.keys_dir) if settings.auth == "APIKey" else None
@@ -129,7 +130,7 @@ def begin(settings: Settings, state: ServerState) -> ServerProcess:
 
 
 def current() -> ServerProcess:
-    """The objects that `begin` created. Raises RuntimeError without them, so that no server runs without key check."""
+    """The objects of `create_process`. Raises RuntimeError without them, so that no server runs without key check."""
     if _current is None:
         raise RuntimeError("This vLLM was not started by forebay-server.")
     return _current

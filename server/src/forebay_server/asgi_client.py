@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forebay_server.asgi import App, Message, Scope
 
-LEAVE_SECONDS = 5.0
+STOP_TIMEOUT = 5.0
 """How long a request that is ended early may take to stop. vLLM stops generating when the client disconnects. After a
 cancellation it would go on generating in a separate task."""
 
@@ -63,7 +63,7 @@ async def open_request(app: App, scope: Scope, body: bytes) -> AsyncIterator[App
     finally:
         disconnected.set()
         try:
-            await asyncio.wait((running,), timeout=LEAVE_SECONDS)
+            await asyncio.wait((running,), timeout=STOP_TIMEOUT)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -54,7 +54,7 @@ def invalid_configuration(message: str, remedy: str) -> StartError:
     return StartError(Failure("InvalidConfiguration", message, remedy))
 
 
-def report(failure: Failure, termination_log: Path) -> None:
+def write_failure(failure: Failure, termination_log: Path) -> None:
     """Write the failure to the termination log and to stderr. Reports on stderr if the log cannot be written."""
     print(failure.line(), file=sys.stderr, flush=True)
     try:

@@ -3,7 +3,7 @@
 
 import logging
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def memory() -> list[int]:
@@ -17,5 +17,5 @@ def memory() -> list[int]:
     try:
         return [int(current_platform.get_device_total_memory(number)) for number in range(torch.cuda.device_count())]
     except Exception as error:  # noqa: BLE001 - whatever NVML raises (a driver too old, …): vLLM will report it
-        log.warning("The memory of the GPUs could not be asked for: %r", error)
+        logger.warning("The memory of the GPUs could not be asked for: %r", error)
         return []

@@ -21,8 +21,8 @@ def checked(plan: Launch, *, as_json: bool) -> str:
         }
         return json.dumps(content, indent=1)
     variables = [f"{name}={shlex.quote(value)} \\" for name, value in sorted(plan.variables.items())]
-    notes = [f"ignored: {sentence}" for sentence in plan.ignored] + [f"warning: {text}" for text in plan.warnings]
-    notes += [f"note: {sentence}" for sentence in plan.notes]
+    notes = [f"ignored: {text}" for text in plan.ignored] + [f"warning: {text}" for text in plan.warnings]
+    notes += [f"note: {text}" for text in plan.notes]
     return "\n".join([*notes, *variables, f"vllm serve {shlex.join(plan.arguments)}"])
 
 

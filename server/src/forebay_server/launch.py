@@ -7,7 +7,7 @@ from pathlib import Path
 
 from forebay_protocol.spelling import suggest
 from forebay_server import vllm_compat
-from forebay_server.app import MIDDLEWARE, PLUGIN
+from forebay_server.app import FOREBAY_MIDDLEWARE, PLUGIN
 from forebay_server.config import env_to_flags, invalid_values, settings, speculative, variable_names
 from forebay_server.config.env_to_flags import Resolution, Setting
 from forebay_server.config.parser_choice import choose_parsers
@@ -48,7 +48,7 @@ def plan(env: Mapping[str, str]) -> Launch:
     """
     parser = vllm_compat.serve_parser()
     flags = flags_of(parser)
-    resolution = resolve(env, parser, flags)
+    resolution = resolve_env(env, parser, flags)
     if resolution.errors:
         raise invalid_configuration(" ".join(resolution.errors), REMEDY)
     parsed = parse(parser, resolution)
@@ -65,7 +65,7 @@ def plan(env: Mapping[str, str]) -> Launch:
         arguments, cpu_variables = cpu_defaults(parsed, env)
         variables |= cpu_variables
     own = ["--host", any_address(), "--port", str(settings.HTTP_PORT), "--api-server-count", "1"]
-    own += ["--middleware", MIDDLEWARE]
+    own += ["--middleware", FOREBAY_MIDDLEWARE]
     return Launch(
         model=resolution.model,
         arguments=[resolution.model, *arguments, *cors_defaults(env), *resolution.arguments, *own],
@@ -115,10 +115,10 @@ def cors_defaults(env: Mapping[str, str]) -> list[str]:
     return ['--allowed-origins=["*"]'] if requires_key and not env.get("ALLOWED_ORIGINS") else []
 
 
-def resolve(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:
-    """Call env_to_flags.resolve with this vLLM's names. Raises StartError for a config file that cannot be read."""
+def resolve_env(env: Mapping[str, str], parser: argparse.ArgumentParser, flags: Mapping[str, Flag]) -> Resolution:
+    """Call resolve_flags with this vLLM's names. Raises StartError for a config file that cannot be read."""
     try:
-        return env_to_flags.resolve(
+        return env_to_flags.resolve_flags(
             env,
             flags,
             vllm_compat.environment_variables(),

@@ -11,14 +11,14 @@ from starlette.responses import Response
 
 from forebay_protocol.request_id import HEADER
 from forebay_server import vllm_compat
+from forebay_server.api_compat import fill_in
+from forebay_server.api_compat.max_tokens import STRICT
 from forebay_server.app import PLUGIN, current
-from forebay_server.compat import fill_in
-from forebay_server.compat.max_tokens import STRICT
 from forebay_server.lifecycle.startup import Step
 from forebay_server.serving import response_headers
 from forebay_server.serving.errors import MEDIA_NOT_FETCHED, of_validation
 from forebay_server.serving.extra_routes import add_routes, router_error
-from forebay_server.serving.route_overrides import error_response, not_understood, replace_routes, reshape
+from forebay_server.serving.route_overrides import error_response, refuse_unparsed, replace_routes, reshape
 from forebay_server.serving.streams import tap_engine
 
 ExceptionHandler = Callable[[Request, Exception], Awaitable[Response]]
@@ -40,7 +40,7 @@ class ForebayPlugin:
         """Wrap vLLM's exception handlers, which exist by now, and attach the engine."""
         handlers: dict[Any, ExceptionHandler] = self._app.exception_handlers
         for kind, handler in list(handlers.items()):
-            self._app.add_exception_handler(kind, in_shape(handler))
+            self._app.add_exception_handler(kind, shape_answer(handler))
         self._app.add_exception_handler(HTTPException, router_error)
         self._app.add_exception_handler(ClientError, media_error)
         self._app.add_exception_handler(RequestValidationError, validation_error)
@@ -53,23 +53,25 @@ class ForebayPlugin:
         process.tasks = await engine_client.get_supported_tasks()
         generates = "generate" in process.tasks
         setattr(
-            state, fill_in.STATE, fill_in.find_fill_in(vllm_compat.token_id_of(engine_client)) if generates else None
+            state,
+            fill_in.FILL_IN_STATE,
+            fill_in.find_fill_in(vllm_compat.token_id_of(engine_client)) if generates else None,
         )
 
 
-def in_shape(handler: ExceptionHandler) -> ExceptionHandler:
+def shape_answer(handler: ExceptionHandler) -> ExceptionHandler:
     """Wrap a handler of vLLM, so that its answer has the shape of the called API."""
 
-    async def shaped(request: Request, error: Exception) -> Response:
+    async def wrapper(request: Request, error: Exception) -> Response:
         answer = await handler(request, error)
         if is_local_file(error):
             return await media_error(request, error)
-        misunderstood = not_understood(request) if answer.status_code >= 500 else None
-        answer = misunderstood or reshape(answer, request)
-        answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
+        unparsed = refuse_unparsed(request) if answer.status_code >= 500 else None
+        answer = unparsed or reshape(answer, request)
+        answer.headers[HEADER] = getattr(request.state, response_headers.REQUEST_ID_STATE, "")
         return answer
 
-    return shaped
+    return wrapper
 
 
 async def media_error(request: Request, error: Exception) -> Response:
@@ -78,7 +80,7 @@ async def media_error(request: Request, error: Exception) -> Response:
     The answer omits the cause, so that clients cannot probe what this pod can reach.
     """
     answer = error_response(MEDIA_NOT_FETCHED, request.url.path)
-    answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
+    answer.headers[HEADER] = getattr(request.state, response_headers.REQUEST_ID_STATE, "")
     return answer
 
 
@@ -86,7 +88,7 @@ async def validation_error(request: Request, error: Exception) -> Response:
     """Answer a request whose fields do not match the route."""
     assert isinstance(error, RequestValidationError)
     answer = error_response(of_validation(error.errors(), error.body), request.url.path)
-    answer.headers[HEADER] = getattr(request.state, response_headers.STATE, "")
+    answer.headers[HEADER] = getattr(request.state, response_headers.REQUEST_ID_STATE, "")
     return answer
 
 

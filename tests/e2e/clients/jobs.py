@@ -55,10 +55,9 @@ def main() -> None:
     told["async"] = asyncio.run(run_async(name))
 
     long = endpoint.run({"input": LONG})
-    while long.status() != "IN_PROGRESS":
+    while not told.get("raw stream", {}).get("stream"):
         time.sleep(0.1)
-    time.sleep(1)
-    told["raw stream"] = client.get(f"{name}/stream/{long.job_id}")
+        told["raw stream"] = client.get(f"{name}/stream/{long.job_id}")
     began = time.monotonic()
     told["cancel"] = long.cancel()
     told["cancelled"] = long.status()

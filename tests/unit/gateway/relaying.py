@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, cast
 
-from forebay_gateway.fairness.pacing import Reader
+from forebay_gateway.fairness.scheduler import Reader
 from forebay_gateway.proxy.upstream import Upstream
 
 
@@ -22,12 +22,6 @@ class Client:
 
     def wait_for_turn(self, callback: Callable[[], None]) -> None:
         callback()
-
-    def attach(self, upstream: Upstream) -> None: ...
-
-    def release(self) -> None: ...
-
-    def detach(self, error: Exception | None) -> None: ...
 
 
 class Transport:

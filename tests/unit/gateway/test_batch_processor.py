@@ -10,8 +10,8 @@ from forebay_gateway.batches.document_store import PROGRESS, STORED, MemoryDocum
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.input_files import InputFiles
 from forebay_gateway.batches.processor import BATCHES_AT_ONCE, BatchProcessor
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.store import Unavailable

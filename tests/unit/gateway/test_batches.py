@@ -25,8 +25,8 @@ from forebay_gateway.batches.jsonl import (
 )
 from forebay_gateway.batches.objects import new_batch, new_file, page
 from forebay_gateway.batches.upload import BadUpload, max_upload_seconds, read_upload
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import TEXT_OVERHEAD, Quota, memory_of, memory_of_utf8
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.jobs.job import Job, State

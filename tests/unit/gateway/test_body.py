@@ -59,23 +59,23 @@ def test_a_model_that_is_no_text_is_none(model: Any) -> None:
 SYSTEM = {"role": "system", "content": "You are kind."}
 
 
-def turn(text: str, role: str = "user") -> dict[str, str]:
+def message(text: str, role: str = "user") -> dict[str, str]:
     return {"role": role, "content": text}
 
 
 SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a chat that grows": (
-        {"messages": [SYSTEM, turn("one")]},
-        {"messages": [SYSTEM, turn("one"), turn("yes", "assistant"), turn("two")]},
+        {"messages": [SYSTEM, message("one")]},
+        {"messages": [SYSTEM, message("one"), message("yes", "assistant"), message("two")]},
     ),
     "a response that grows": (
-        {"input": [turn("one")], "instructions": "Be kind."},
-        {"input": [turn("one"), turn("two")], "instructions": "Be kind.", "temperature": 1},
+        {"input": [message("one")], "instructions": "Be kind."},
+        {"input": [message("one"), message("two")], "instructions": "Be kind.", "temperature": 1},
     ),
     "a prompt that grows": ({"prompt": "x" * 3000}, {"prompt": "x" * 3000 + "more"}),
     "the client's own word": (
-        {"messages": [turn("one")], "prompt_cache_key": "k"},
-        {"messages": [turn("two")], "prompt_cache_key": "k"},
+        {"messages": [message("one")], "prompt_cache_key": "k"},
+        {"messages": [message("two")], "prompt_cache_key": "k"},
     ),
 }
 
@@ -88,9 +88,9 @@ def test_one_conversation_has_one_affinity(case: str) -> None:
 
 
 def test_two_conversations_under_one_system_prompt_have_two() -> None:
-    assert of(messages=[SYSTEM, turn("one")]).affinity != of(messages=[SYSTEM, turn("two")]).affinity
+    assert of(messages=[SYSTEM, message("one")]).affinity != of(messages=[SYSTEM, message("two")]).affinity
     assert of(input="one").affinity != of(input="two").affinity
-    assert of(messages=[turn("one")], system="a").affinity != of(messages=[turn("one")], system="b").affinity
+    assert of(messages=[message("one")], system="a").affinity != of(messages=[message("one")], system="b").affinity
 
 
 @pytest.mark.parametrize("content", [{}, {"messages": []}, {"messages": 3}, {"query": "q", "documents": ["d"]}])
@@ -110,7 +110,7 @@ SMALL_LISTS = b'{"x":[' + b"[]," * (1 << 19) + b'1],"model":"m"}'
         b'{"prompt":"' + b"\\n" * (1 << 21) + b'","model":"m"}',
         b"{" + b'"model":1,' * (1 << 18) + b'"model":"m"}',
     ],
-    ids=["lists", "turns that are none", "tokens", "escapes", "models"],
+    ids=["lists", "messages that are none", "tokens", "escapes", "models"],
 )
 def test_nothing_is_built_of_a_body(body: bytes) -> None:
     tracemalloc.start()

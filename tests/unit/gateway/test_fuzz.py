@@ -19,8 +19,8 @@ from forebay_gateway.batches.upload import BadUpload, read_upload
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import OPERATION_METHODS
@@ -189,7 +189,7 @@ async def test_requests_about_files_and_batches(
 async def test_requests_about_jobs(method: str, operation: str, job_id: str, query: str, body: bytes) -> None:
     directory, store = Directory("team"), MemoryJobStore(1 << 20)
     every = list(watches(directory, KeyAuthorizer(), "system", ()))
-    every[0]._take("ADDED", named("one", {"spec": {"replicas": 2}}))
+    every[0]._handle_event("ADDED", named("one", {"spec": {"replicas": 2}}))
     with suppress(Refused):
         api = JobApi(store, directory, Quota(1 << 20), FairScheduler(), MemoryRateLimits())
         await api.answer(jobs.JobApiCall(ENDPOINT, method, operation, job_id, query, "key", body))
@@ -241,11 +241,11 @@ def named(name: str, parts: Any) -> dict[str, Any]:
 def test_objects_of_every_kind_that_is_watched(number: int, parts: Any, again: Any) -> None:
     directory, keys = Directory("team"), KeyAuthorizer()
     every = list(watches(directory, keys, "system", ()))
-    every[0]._take("ADDED", named("good", {"spec": {"replicas": 2}}))
+    every[0]._handle_event("ADDED", named("good", {"spec": {"replicas": 2}}))
     before = directory.endpoint(("team", "good"))
-    every[number]._take("ADDED", named("bad", parts))
-    every[number]._take("MODIFIED", named("bad", again))
+    every[number]._handle_event("ADDED", named("bad", parts))
+    every[number]._handle_event("MODIFIED", named("bad", again))
     directory.ports(), directory.open(), directory.ready(("team", "bad")), keys.authorizes("x", ("team", "bad"))
     assert directory.endpoint(("team", "good")) is before
-    every[number]._take("DELETED", named("bad", again))
+    every[number]._handle_event("DELETED", named("bad", again))
     assert directory.endpoint(("team", "bad")) is None

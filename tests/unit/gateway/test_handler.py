@@ -10,14 +10,14 @@ import pytest
 
 from forebay_gateway.activator import pending_requests
 from forebay_gateway.endpoints.endpoint import read_endpoint
-from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import Head
 from forebay_gateway.http.routes import read_path
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
-from forebay_gateway.proxy.handler import RequestHandler, _Request
+from forebay_gateway.proxy.handler import RequestHandler
+from forebay_gateway.proxy.pod_relay import PodRelay, PodRequest
 from forebay_gateway.settings import Limits
 from tests.unit.gateway.pending import KEY, Cluster
 from tests.unit.gateway.pending import made as known_keys
@@ -52,15 +52,15 @@ async def hold(
     monkeypatch.setattr(pending_requests, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(asyncio, "wait", wait)
     cluster = Cluster(**LIMITS)
-    handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, Budgets(Limits()))
+    relay = PodRelay(cluster.directory, cluster.activator, cluster.balancer, Budgets(Limits()))
     head = Head("POST", b"/v1/chat/completions", "1.1", list(headers))
     path = read_path(head.method, head.target, shared=False)
     assert path
     client = Client()
     admission = Admission(head, path, KEY, "id")
-    request = _Request(cast(ClientConnection, client), admission, KEY, body, None, began)
+    request = PodRequest(cast(ClientConnection, client), admission, KEY, body, None, began)
     with pytest.raises(Refused) as raised:
-        await handler._hold(request)
+        await relay._wait_for_pods(request)
     assert began + HOLD_SECONDS <= now < began + HOLD_SECONDS + 0.002
     return client, raised.value
 

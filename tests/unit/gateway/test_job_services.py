@@ -11,8 +11,8 @@ from forebay_gateway.batches import bucket
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.job_services import open_bucket, open_job_services
 from forebay_gateway.jobs.http_api import JobApi
 from forebay_gateway.jobs.store import Unavailable

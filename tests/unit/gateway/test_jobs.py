@@ -9,12 +9,20 @@ from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import read_operation
 from forebay_gateway.jobs.http_api import JobApi, JobApiCall
-from forebay_gateway.jobs.job import MAX_USAGE_SEARCH_LENGTH, Job, State, describe_job, describe_stream, new_id, render
+from forebay_gateway.jobs.job import (
+    MAX_USAGE_SEARCH_LENGTH,
+    Job,
+    State,
+    describe_job,
+    describe_stream,
+    new_job_id,
+    render,
+)
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import MemoryRateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -201,8 +209,8 @@ async def test_a_window_begins_with_its_first_request() -> None:
 
 
 def test_ids() -> None:
-    assert new_id(sync=True).startswith("sync-")
-    assert len({new_id(sync=False) for _ in range(100)}) == 100
+    assert new_job_id(sync=True).startswith("sync-")
+    assert len({new_job_id(sync=False) for _ in range(100)}) == 100
 
 
 async def test_a_large_output_is_not_even_read_where_it_would_have_no_room() -> None:

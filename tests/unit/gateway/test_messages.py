@@ -17,7 +17,7 @@ from forebay_gateway.http.messages import (
 )
 from forebay_gateway.proxy.local_answers import health
 from forebay_gateway.proxy.upstream import LateUpstream
-from forebay_gateway.proxy.worker_affinity import AskedWorker, read_worker
+from forebay_gateway.proxy.worker_affinity import RequestedWorker, read_worker
 from forebay_protocol.errors import ApiDialect
 from forebay_protocol.request_id import choose_id
 from tests.unit.gateway.relaying import Client
@@ -152,20 +152,20 @@ def test_the_head_of_an_answer_names_its_pod_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("value", "asked"),
     [
-        ("", AskedWorker()),
-        ("one-x2x7p", AskedWorker("one-x2x7p")),
-        ("strict one-x2x7p", AskedWorker("one-x2x7p", strict=True)),
-        ("strict-resume one-x2x7p", AskedWorker("one-x2x7p", strict=True)),
-        ("One", AskedWorker()),
-        ("a b", AskedWorker()),
-        ("a" * 254, AskedWorker()),
-        ("strictly-not!", AskedWorker()),
-        ("strict a b", AskedWorker(strict=True)),
-        ("strict " + "a" * 254, AskedWorker(strict=True)),
-        ("strict  a", AskedWorker(strict=True)),
+        ("", RequestedWorker()),
+        ("one-x2x7p", RequestedWorker("one-x2x7p")),
+        ("strict one-x2x7p", RequestedWorker("one-x2x7p", strict=True)),
+        ("strict-resume one-x2x7p", RequestedWorker("one-x2x7p", strict=True)),
+        ("One", RequestedWorker()),
+        ("a b", RequestedWorker()),
+        ("a" * 254, RequestedWorker()),
+        ("strictly-not!", RequestedWorker()),
+        ("strict a b", RequestedWorker(strict=True)),
+        ("strict " + "a" * 254, RequestedWorker(strict=True)),
+        ("strict  a", RequestedWorker(strict=True)),
     ],
 )
-def test_which_pod_a_request_asks_for(value: str, asked: AskedWorker) -> None:
+def test_which_pod_a_request_asks_for(value: str, asked: RequestedWorker) -> None:
     head = Head("POST", b"/", "1.1", [(b"X-Runpod-Worker-Id", value.encode())])
     assert read_worker(head) == asked
 

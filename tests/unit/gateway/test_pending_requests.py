@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from forebay_gateway.activator.pending_requests import refusal, too_late
+from forebay_gateway.activator.pending_requests import find_refusal, too_late
 from forebay_gateway.endpoints.endpoint import Address, Slice
 from forebay_gateway.http import errors
 from tests.unit.gateway.pending import KEY, Cluster, endpoint
@@ -117,7 +117,7 @@ def test_held_requests_are_bounded_for_an_endpoint_and_for_a_namespace() -> None
             activator.held(("team", "three")),
         ):
             pass
-        assert refused.value.error is errors.TOO_MANY
+        assert refused.value.error is errors.TOO_MANY_WAITING
         with activator.held(("others", "one")):
             assert activator.report()["others/one"]["held"] == 1
     with activator.held(KEY):
@@ -134,8 +134,8 @@ def test_the_report_counts_what_was_begun_and_forgets_what_is_gone() -> None:
 
 
 def test_a_stalled_endpoint_at_zero_may_be_tried_again() -> None:
-    assert refusal(endpoint(0, conditions=STALLED), "one") is None
-    assert refusal(endpoint(1, conditions=STALLED), "one") is not None
+    assert find_refusal(endpoint(0, conditions=STALLED), "one") is None
+    assert find_refusal(endpoint(1, conditions=STALLED), "one") is not None
 
 
 def test_the_deadline_says_when_to_come_back() -> None:

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.job import Job, State
-from forebay_gateway.jobs.pod_client import Gone, Outcome, _error, _read_lines, _read_whole, run
+from forebay_gateway.jobs.pod_client import Outcome, PodLost, _error, _read_lines, _read_whole, run
 from forebay_gateway.jobs.submission import read_submission
 from forebay_protocol.pod import JOB_LINES
 from tests.fuzz import fuzzed
@@ -147,7 +147,7 @@ async def test_an_item_for_which_there_is_no_room_ends_the_job() -> None:
 
 async def test_an_answer_that_breaks_off_is_no_end() -> None:
     async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", b'{"output": 1}\n{"out') as (address, _):
-        with pytest.raises(Gone):
+        with pytest.raises(PodLost):
             await outcome_at(address)
 
 

@@ -10,31 +10,31 @@ from hypothesis import strategies as st
 from forebay_gateway.fairness.quotas import Quota, Reservation, TenantLocks, memory_of
 
 
-def take_all(shares: Quota, tenant: str) -> int:
+def acquire_all(shares: Quota, tenant: str) -> int:
     """How much one can get, one by one."""
     count = 0
-    while shares.take(tenant):
+    while shares.try_acquire(tenant):
         count += 1
     return count
 
 
 def test_one_alone_gets_half_and_the_next_half_of_what_is_left() -> None:
     shares = Quota(100)
-    assert [take_all(shares, tenant) for tenant in ("a", "b", "c", "d")] == [50, 25, 12, 6]
-    shares.give("a", 50)
-    assert take_all(shares, "e") == 28, "half of the 57 that the others leave"
+    assert [acquire_all(shares, tenant) for tenant in ("a", "b", "c", "d")] == [50, 25, 12, 6]
+    shares.release("a", 50)
+    assert acquire_all(shares, "e") == 28, "half of the 57 that the others leave"
 
 
 def test_who_needs_no_protection_gets_all() -> None:
-    assert take_all(Quota(100, share=1.0), "a") == 100
+    assert acquire_all(Quota(100, share=1.0), "a") == 100
 
 
 def test_nothing_is_taken_in_part() -> None:
     shares = Quota(100)
-    assert not shares.take("a", 51)
+    assert not shares.try_acquire("a", 51)
     assert shares.used == 0
-    assert shares.take("a", 50)
-    assert shares.take("a", -10), "it may always become less"
+    assert shares.try_acquire("a", 50)
+    assert shares.try_acquire("a", -10), "it may always become less"
     assert shares.used == 40
 
 
@@ -57,16 +57,16 @@ def test_what_was_taken_may_go_on_anothers_account() -> None:
     assert not taken.move("b"), "it may have half, which is 50"
     assert other.resize(10)
     assert taken.move("b")
-    assert take_all(shares, "a") == 35
+    assert acquire_all(shares, "a") == 35
     assert shares.used == 65
 
 
 async def test_each_tenant_has_one_turn_at_a_time() -> None:
-    turns = TenantLocks()
-    async with turns.of("a"):
-        assert turns.of("a").locked()
-        assert not turns.of("b").locked()
-    assert not turns.of("a").locked()
+    locks = TenantLocks()
+    async with locks.of("a"):
+        assert locks.of("a").locked()
+        assert not locks.of("b").locked()
+    assert not locks.of("a").locked()
 
 
 @pytest.mark.parametrize("text", ["", "plain", "\xe9t\xe9", "\u65e5\u672c", "\N{ELEPHANT}", "x" * 100 + "\N{ELEPHANT}"])
@@ -93,8 +93,8 @@ async def test_work_waits_for_room() -> None:
 def test_each_may_have_a_little_whatever_others_have() -> None:
     shares = Quota(100, floor=5)
     for tenant in "abcdefgh":
-        take_all(shares, tenant)
-    assert take_all(shares, "late") == 5
+        acquire_all(shares, tenant)
+    assert acquire_all(shares, "late") == 5
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40), st.booleans())))
@@ -102,11 +102,11 @@ def test_the_sum_is_never_more_than_there_is(steps: list[tuple[str, int, bool]])
     shares, taken = Quota(100), dict.fromkeys("abc", 0)
     for tenant, size, gives in steps:
         if gives and taken[tenant] >= size:
-            shares.give(tenant, size)
+            shares.release(tenant, size)
             taken[tenant] -= size
-        elif not gives and shares.take(tenant, size):
+        elif not gives and shares.try_acquire(tenant, size):
             taken[tenant] += size
         assert shares.used == sum(taken.values()) < 100
     for tenant, size in taken.items():
-        shares.give(tenant, size)
+        shares.release(tenant, size)
     assert (shares.used, shares._by_tenant) == (0, {})

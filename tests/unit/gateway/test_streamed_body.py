@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from forebay_gateway.fairness.pacing import Reader
 from forebay_gateway.fairness.quotas import Quota, Reservation
+from forebay_gateway.fairness.scheduler import Reader
 from forebay_gateway.http.body_stream import MAX_UNREAD_BYTES
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.proxy.streamed_body import STREAMED_BYTES, STREAMED_STEP_BYTES, StreamedBody
@@ -39,30 +39,30 @@ class Scene:
 
 async def test_a_client_waits_for_who_reads() -> None:
     scene = Scene()
-    scene.body.take(b"x" * MAX_UNREAD_BYTES, complete=False)
+    scene.body.receive(b"x" * MAX_UNREAD_BYTES, complete=False)
     assert scene.transport.reading
-    scene.body.take(b"y", complete=False)
+    scene.body.receive(b"y", complete=False)
     paused = not scene.transport.reading
     assert len(await scene.body.read()) == MAX_UNREAD_BYTES + 1
     assert (paused, scene.transport.reading) == (True, True)
-    scene.body.take(b"z", complete=True)
+    scene.body.receive(b"z", complete=True)
     assert [await scene.body.read() for _ in range(2)] == [b"z", b""]
 
 
 async def test_it_counts_up_to_two_parts() -> None:
     scene = Scene()
     for _ in range(4):
-        scene.body.take(bytes(STREAMED_BYTES // 2), complete=False)
+        scene.body.receive(bytes(STREAMED_BYTES // 2), complete=False)
         await scene.body.read()
     assert scene.quota.used == STREAMED_BYTES
     with pytest.raises(Refused, match="Too many"):
-        Scene(quota=10).body.take(bytes(11), complete=False)
+        Scene(quota=10).body.receive(bytes(11), complete=False)
     scene.body.close()
 
 
 async def test_a_slow_client_is_refused_and_one_that_waits_is_not() -> None:
     scene = Scene(seconds=0.05)
-    scene.body.take(bytes(MAX_UNREAD_BYTES + 1), complete=False)
+    scene.body.receive(bytes(MAX_UNREAD_BYTES + 1), complete=False)
     with pytest.raises(TimeoutError):
         await until(lambda: scene.refused, seconds=0.2)
     await scene.body.read()
@@ -78,7 +78,7 @@ async def test_each_step_has_the_time_of_a_body() -> None:
     for _ in range(5):
         with pytest.raises(TimeoutError):
             await until(lambda: scene.refused, seconds=0.1)
-        scene.body.take(bytes(STREAMED_STEP_BYTES), complete=False)
+        scene.body.receive(bytes(STREAMED_STEP_BYTES), complete=False)
         await scene.body.read()
     assert not scene.refused
     scene.body.close()

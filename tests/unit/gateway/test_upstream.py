@@ -79,7 +79,7 @@ async def test_a_half_answer_of_a_pod_that_was_left_stays_untold() -> None:
         await dial(upstream, Address("127.0.0.1", server.sockets[0].getsockname()[1]), 5)
         upstream.send(b"POST / HTTP/1.1\r\n\r\n", b"x" * (32 << 20), 0.5)
         assert isinstance(await asyncio.wait_for(upstream.ended, 10), Refused)
-        await upstream.taken
+        await upstream.sent
         leave.set()
     assert client.sent == b""
     assert not upstream.answered

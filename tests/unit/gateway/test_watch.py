@@ -64,9 +64,9 @@ def watch_of(directory: Directory, number: int) -> Watch:
 def test_no_object_ends_a_watch(which: int, parts: dict[str, Any]) -> None:
     directory = Directory("team-a")
     watch = watch_of(directory, which)
-    watch._take("ADDED", named("bad", **parts))
-    watch._take("MODIFIED", named("bad", **parts))
-    watch._take("DELETED", named("bad", **parts))
+    watch._handle_event("ADDED", named("bad", **parts))
+    watch._handle_event("MODIFIED", named("bad", **parts))
+    watch._handle_event("DELETED", named("bad", **parts))
     assert directory.endpoint(("team-b", "bad")) is None
 
 
@@ -131,9 +131,9 @@ def test_what_is_kept_for_an_endpoint_goes_with_it_and_not_when_it_cannot_be_rea
     directory = Directory("team-a")
     directory.endpoint_removed.add(gone.append)
     watch = watch_of(directory, 0)
-    watch._take("ADDED", named("one", spec={"replicas": 1}))
-    watch._take("MODIFIED", named("one", spec={"replicas": {}}))
+    watch._handle_event("ADDED", named("one", spec={"replicas": 1}))
+    watch._handle_event("MODIFIED", named("one", spec={"replicas": {}}))
     assert directory.endpoint(("team-b", "one")) is None
     assert gone == []
-    watch._take("DELETED", named("one"))
+    watch._handle_event("DELETED", named("one"))
     assert gone == [("team-b", "one")]

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs import lookups
 from forebay_gateway.jobs import receivers as receivers_module
 from forebay_gateway.jobs import webhooks as module

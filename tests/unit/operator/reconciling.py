@@ -11,8 +11,8 @@ from forebay_operator.apiserver.event_recorder import EventRecorder
 from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.reconciler import Reconciler
 from forebay_operator.controller.status_writer import StatusWriter
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.keys.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
@@ -42,10 +42,17 @@ def build_reconciler(
     status_writer = StatusWriter(cluster, EventRecorder(drop), lambda *_: None, clock)
     gateways = Gateways(cluster, "forebay-system", "gateway")
     digests = KeyDigestSync(cluster, "forebay-system", WatchedEndpoints(lambda: [key], (), lambda _: None))
-    slice_writer = SliceWriter(cluster, cache, gateways, digests)
+    slice_writer = SliceWriter(cluster, cache, gateways)
     autoscaler = Autoscaler(cluster, gateways, lambda *_: None)
     reconciler = Reconciler(
-        cluster, cache, settings, status_writer, startup_poller=poller, slice_writer=slice_writer, autoscaler=autoscaler
+        cluster,
+        cache,
+        settings,
+        status_writer,
+        startup_poller=poller,
+        slice_writer=slice_writer,
+        digests=digests,
+        autoscaler=autoscaler,
     )
     return reconciler, gateways
 

@@ -64,9 +64,9 @@ def test_zero_needs_the_whole_idle_time() -> None:
 
 
 def test_a_replica_that_does_not_answer_is_needed_and_calls_for_none() -> None:
-    assert decide(POLICY, steady(10, ready=3, silent=2), 3) == 3
-    assert decide(POLICY, steady(10, ready=3, silent=1), 3) == 2
-    assert decide(POLICY, steady(0, silent=9), 1) == 1
+    assert decide(POLICY, steady(10, ready=3, unresponsive=2), 3) == 3
+    assert decide(POLICY, steady(10, ready=3, unresponsive=1), 3) == 2
+    assert decide(POLICY, steady(0, unresponsive=9), 1) == 1
 
 
 class TestQueueDelay:

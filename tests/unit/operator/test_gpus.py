@@ -6,7 +6,7 @@ import pytest
 
 from forebay_operator.spec import Gpu
 from forebay_operator.status.diagnosis import Diagnosis
-from forebay_operator.status.diagnosis.gpus import Node, add_nodes, parse_node, summarize, wants_nodes
+from forebay_operator.status.diagnosis.gpus import Node, add_nodes, needs_nodes, parse_node, summarize
 from forebay_server.lifecycle.memory_fit import MemoryNeed, assess_fit
 from tests.kubectl import Manifest
 
@@ -121,7 +121,7 @@ def test_a_share_of_a_gpu_has_the_memory_that_its_name_says() -> None:
 
 
 def test_nodes_are_asked_for_only_where_they_help() -> None:
-    assert wants_nodes(UNSCHEDULABLE, gpu())
-    assert not wants_nodes(UNSCHEDULABLE, gpu(0))
-    assert not wants_nodes(Diagnosis("ImageNotFound", ""), gpu())
-    assert not wants_nodes(None, gpu())
+    assert needs_nodes(UNSCHEDULABLE, gpu())
+    assert not needs_nodes(UNSCHEDULABLE, gpu(0))
+    assert not needs_nodes(Diagnosis("ImageNotFound", ""), gpu())
+    assert not needs_nodes(None, gpu())

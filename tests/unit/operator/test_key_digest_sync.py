@@ -12,8 +12,8 @@ from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.gateway_slices import key_digest_sync
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync, WatchedEndpoints
+from forebay_operator.keys import key_digest_sync
+from forebay_operator.keys.key_digest_sync import KeyDigestSync, WatchedEndpoints
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer
 from tests.waiting import until
 

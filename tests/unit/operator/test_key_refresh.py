@@ -10,8 +10,8 @@ import pytest
 
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.gateway_slices import key_refresh
-from forebay_operator.gateway_slices.key_refresh import KeyRefresher, pick_fairly
+from forebay_operator.keys import key_refresh
+from forebay_operator.keys.key_refresh import KeyRefresher, pick_fairly
 from forebay_operator.pods.gateways import Gateways
 from tests.waiting import until
 
@@ -42,7 +42,7 @@ class Site:
     async def merge(self, manifest: Any, patch: Any) -> Any:
         self.merged.append((manifest["metadata"]["name"], patch["metadata"]["annotations"]))
 
-    def put_keys(self, key: EndpointKey, secret: Any) -> bool:
+    def put(self, key: EndpointKey, secret: Any) -> bool:
         before, self.keys[key] = self.keys.get(key), secret
         return before not in (None, secret)
 

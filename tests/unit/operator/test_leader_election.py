@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from forebay_kube.api_client import ApiServerError
-from forebay_operator.apiserver.leader_election import Candidate, LeaseTimings, ObservedLease, may_take, next_spec
+from forebay_operator.apiserver.leader_election import Candidate, LeaseTimings, ObservedLease, may_acquire, next_spec
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 HELD = {"holderIdentity": "a", "leaseDurationSeconds": 10, "acquireTime": "then", "leaseTransitions": 2}
@@ -28,12 +28,12 @@ HELD = {"holderIdentity": "a", "leaseDurationSeconds": 10, "acquireTime": "then"
 def test_a_lease_is_taken_when_it_is_free_ours_or_was_seen_unchanged_for_its_duration(
     spec: dict[str, object], seen_at: float, may: bool
 ) -> None:
-    assert may_take(ObservedLease(spec, seen_at), "b", now=100.0) is may
+    assert may_acquire(ObservedLease(spec, seen_at), "b", now=100.0) is may
 
 
 def test_the_clock_of_the_holder_is_never_looked_at() -> None:
     skewed = {**HELD, "renewTime": "1970-01-01T00:00:00.000000Z"}
-    assert not may_take(ObservedLease(skewed, 100.0), "b", now=100.0)
+    assert not may_acquire(ObservedLease(skewed, 100.0), "b", now=100.0)
 
 
 def test_a_renewal_keeps_when_it_was_acquired_and_a_takeover_counts() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.encoded_files import leave_out_files
+from forebay_server.api_compat.encoded_files import omit_files
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from forebay_server.compat.encoded_files import leave_out_files
     ],
 )
 def test_files_are_left_out(content: Any, left: Any) -> None:
-    assert leave_out_files(content) == left
+    assert omit_files(content) == left
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_files_are_left_out(content: Any, left: Any) -> None:
 )
 def test_long_text_takes_time_in_proportion(part: str) -> None:
     before = time.process_time()
-    leave_out_files(part * 300_000)
+    omit_files(part * 300_000)
     assert time.process_time() - before < 5

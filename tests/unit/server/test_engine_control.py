@@ -72,11 +72,11 @@ class Bench:
         self.client = client
         self.answers = True
         watch = EngineWatch(Patience(), lambda: {0: 1})
-        engine = Engine(client, lambda: "models", abilities, state=self.state, watch=watch, ask=self._ask)
+        engine = Engine(client, lambda: "models", abilities, state=self.state, watch=watch, probe=self._probe)
         self.control = Control(KeyRing(folder))
         self.control.attach(lambda: None if self.state.draining else engine, loop)
 
-    async def _ask(self) -> None:
+    async def _probe(self) -> None:
         self.client.calls.append(("asked",))
         if not self.answers:
             raise RuntimeError("silence")

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from forebay_server.config.env_to_flags import Resolution, list_items, refused_options, resolve
+from forebay_server.config.env_to_flags import Resolution, list_items, refused_options, resolve_flags
 from forebay_server.config.vllm_flags import flags_of
 
 
@@ -40,7 +40,7 @@ def small_parser() -> argparse.ArgumentParser:
 
 
 def resolved(**env: str) -> Resolution:
-    return resolve(
+    return resolve_flags(
         env,
         flags_of(small_parser()),
         vllm_variables=["VLLM_LOGGING_LEVEL"],

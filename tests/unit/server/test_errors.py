@@ -5,7 +5,14 @@ import time
 import pytest
 
 from forebay_protocol.errors import ApiError
-from forebay_server.serving.errors import MAX_MESSAGE_LENGTH, clean, name_left_out, name_variables, of_status, of_vllm
+from forebay_server.serving.errors import (
+    MAX_VLLM_MESSAGE_LENGTH,
+    clean,
+    name_omitted_tools,
+    name_variables,
+    of_status,
+    of_vllm,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +94,14 @@ def test_nothing_of_the_image_reaches_a_client(message: str, cleaned: str) -> No
 @pytest.mark.parametrize("said", [" ", "\n", "x", "1 validation error for m\nx\n" + " " * 60_000 + "b"])
 def test_a_message_of_any_length_takes_no_time(said: str) -> None:
     began = time.process_time()
-    assert len(clean(f"{said * 60_000 if len(said) == 1 else said} does not exist.")) <= MAX_MESSAGE_LENGTH
+    assert len(clean(f"{said * 60_000 if len(said) == 1 else said} does not exist.")) <= MAX_VLLM_MESSAGE_LENGTH
     assert time.process_time() - began < 1
 
 
 def test_tools_that_are_left_out_are_named_where_tools_are_refused() -> None:
     refused = ApiError(400, '"auto" tool choice requires TOOL_CALL_PARSER to be set (in spec.env of the endpoint).')
-    named = name_left_out(refused, ("web_search",)).message
+    named = name_omitted_tools(refused, ("web_search",)).message
     assert named == f"{refused.message} Tools that this server cannot run were removed: web_search."
-    assert name_left_out(refused, ()) == refused
+    assert name_omitted_tools(refused, ()) == refused
     other = ApiError(400, "temperature must be in [0, 2]")
-    assert name_left_out(other, ("web_search",)) == other
+    assert name_omitted_tools(other, ("web_search",)) == other

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay_server.failure import TERMINATION_LOG_BYTES, Failure, StartError, invalid_configuration, report
+from forebay_server.failure import TERMINATION_LOG_BYTES, Failure, StartError, invalid_configuration, write_failure
 from forebay_server.lifecycle.diagnosis import explain
 
 
@@ -55,7 +55,7 @@ def test_an_exception_that_causes_itself_ends() -> None:
 
 
 def test_the_termination_log_gets_one_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report(Failure("Why", "what\nhappened", "do this"), tmp_path / "log")
+    write_failure(Failure("Why", "what\nhappened", "do this"), tmp_path / "log")
     written = (tmp_path / "log").read_text()
     assert written.count("\n") == 1
     assert json.loads(written) == {"reason": "Why", "message": "what\nhappened", "remedy": "do this"}
@@ -63,7 +63,7 @@ def test_the_termination_log_gets_one_line_of_json(tmp_path: Path, capsys: pytes
 
 
 def test_a_log_that_cannot_be_written_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report(Failure("Why", "what", "do this"), tmp_path / "no" / "log")
+    write_failure(Failure("Why", "what", "do this"), tmp_path / "no" / "log")
     assert '"reason": "Why"' in capsys.readouterr().err
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.fill_in import TOKENS, FillIn, apply_suffix, find_fill_in
-from forebay_server.compat.incompatible import Incompatible
+from forebay_server.api_compat.fill_in import TOKENS, FillIn, apply_suffix, find_fill_in
+from forebay_server.api_compat.incompatible import Incompatible
 
 QWEN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 

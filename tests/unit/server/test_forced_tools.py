@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.forced_tools import bind_arguments
+from forebay_server.api_compat.forced_tools import bind_arguments
 
 
 @pytest.mark.parametrize(

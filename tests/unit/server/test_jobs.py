@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS
 from forebay_server.asgi_client import AppReply
-from forebay_server.compat.paths import CHAT, COMPLETIONS
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, call_of
 from forebay_server.jobs.options import JobError

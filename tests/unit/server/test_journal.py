@@ -73,7 +73,7 @@ def test_errors_come_with_their_causes_and_not_without_end(path: Path, log: logg
         log.exception("EngineCore failed to start.")
     read = Journal(path)
     read.new_steps()
-    assert len(read.errors) == journal.OTHER_ERRORS + 1
+    assert len(read.errors) == journal.MAX_OTHER_ERRORS + 1
     assert read.errors[0].text == "outer\ncause 0"
     assert {"OSError", "ValueError"} <= read.errors[0].names
     assert read.errors[-1].text == "all gone"
@@ -107,7 +107,7 @@ def test_of_the_main_process_only_what_it_does_not_raise_is_heard_even_when_its_
     script += "log = logging.getLogger('vllm')\n"
     script += "log.setLevel('INFO'); log.info('Starting to load model x...')"
     monkeypatch.setenv(journal.VARIABLE, "")
-    read = journal.begin()
+    read = journal.open_journal()
     journal.listen()
     vllm = {"handlers": [], "level": "INFO", "propagate": False}
     logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "loggers": {"vllm": vllm}})

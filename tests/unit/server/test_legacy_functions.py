@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.legacy_functions import (
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.legacy_functions import (
     MARKER,
     restore_function_calls,
     wants_functions,
     with_function_calls,
 )
-from forebay_server.compat.paths import CHAT
-from forebay_server.compat.request_fields import adapt_body
+from forebay_server.api_compat.paths import CHAT
+from forebay_server.api_compat.request_fields import adapt_body
 
 FUNCTION = {"name": "weather", "parameters": {"type": "object"}}
 TOOL = {"type": "function", "function": FUNCTION}

@@ -78,7 +78,7 @@ def test_an_engine_put_to_sleep_is_left_alone() -> None:
     watch = engine.watch()
     watch.slept(True)
     assert engine.pass_time(watch, 500) == ""
-    assert not watch.wants_probe()
+    assert not watch.needs_probe()
     watch.slept(False)
     assert engine.pass_time(watch, 122) != ""
 
@@ -86,14 +86,14 @@ def test_an_engine_put_to_sleep_is_left_alone() -> None:
 def test_only_an_idle_engine_is_probed() -> None:
     engine = Engine()
     watch = engine.watch()
-    assert not watch.wants_probe()
+    assert not watch.needs_probe()
     engine.pass_time(watch, 60)
-    assert watch.wants_probe()
+    assert watch.needs_probe()
     engine.requests[0] = 1
-    assert not watch.wants_probe()
+    assert not watch.needs_probe()
     engine.requests[0] = 0
     watch.stepped(0)
-    assert not watch.wants_probe()
+    assert not watch.needs_probe()
 
 
 def test_two_failed_probes_in_a_row_are_ill() -> None:
@@ -134,7 +134,7 @@ async def test_one_probe_at_a_time_is_sent_and_its_answer_noted(monkeypatch: pyt
     await until(lambda: sent and ticks > 10)
     assert sent == 1
     release.set()
-    await until(lambda: not watch.wants_probe())
+    await until(lambda: not watch.needs_probe())
     engine.now += 61
     await until(lambda: watch.stuck() == "the model does not answer: answered with 500")
     keeper.cancel()

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from forebay_server.compat.max_tokens import FIELDS, clamp_max_tokens
+from forebay_server.api_compat.max_tokens import FIELDS, clamp_max_tokens
 
 
 @pytest.mark.parametrize("name", FIELDS)

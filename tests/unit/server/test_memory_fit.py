@@ -7,7 +7,7 @@ from forebay_server.lifecycle.memory_fit import (
     GIB,
     MemoryNeed,
     assess_fit,
-    check,
+    check_memory,
     kv_bytes,
     longest_that_fits,
     parameters,
@@ -88,7 +88,7 @@ def test_weights_in_files_are_counted_as_they_are_loaded() -> None:
 
 
 def test_a_config_that_cannot_be_read_is_left_to_vllm() -> None:
-    check(need(config={"model_type": "llama"}), [L4])
-    check(None, [L4])
+    check_memory(need(config={"model_type": "llama"}), [L4])
+    check_memory(None, [L4])
     with pytest.raises(StartError):
-        check(WISH, [L4])
+        check_memory(WISH, [L4])

@@ -13,8 +13,8 @@ from openai.types.responses import ResponseInputItemParam
 from openai.types.responses.tool import Tool
 from pydantic import TypeAdapter
 
-from forebay_server.compat.paths import MESSAGES, RESPONSES
-from forebay_server.compat.request_fields import AdaptedBody, adapt_body
+from forebay_server.api_compat.paths import MESSAGES, RESPONSES
+from forebay_server.api_compat.request_fields import AdaptedBody, adapt_body
 from tests.clients.recordings import Recording, read_recordings
 
 RECORDINGS = {recording.name: recording for recording in read_recordings()}
@@ -22,7 +22,7 @@ RECORDINGS = {recording.name: recording for recording in read_recordings()}
 BLOCKS = {"text", "image", "tool_use", "tool_result", "tool_reference", "thinking", "redacted_thinking"}
 ITEMS = {"message", "reasoning", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"}
 
-LEFT_OUT = {
+OMITTED_TOOLS = {
     "claude_read_and_search_1": ("web_search",),
     "codex_after_openai": ("web_search",),
     "codex_command": ("web_search",),
@@ -53,7 +53,7 @@ def test_claude_codes_requests_hold_what_vllm_knows(name: str) -> None:
     assert {block["type"] for message in fields["messages"] for block in blocks(message["content"])} <= BLOCKS
     assert {message["role"] for message in fields["messages"]} <= {"user", "assistant", "system"}
     assert all("input_schema" in tool for tool in fields.get("tools", ()))
-    assert body.left_out == LEFT_OUT.get(name, ())
+    assert body.omitted == OMITTED_TOOLS.get(name, ())
 
 
 @each_with(RESPONSES)
@@ -66,7 +66,7 @@ def test_codexs_requests_hold_what_vllm_knows(name: str) -> None:
     assert {tool.type for tool in tools} <= {"function", "custom", "namespace"}
     assert not [tool for tool in tools if tool.type == "custom" and tool.format]
     assert {each.type for tool in tools if tool.type == "namespace" for each in tool.tools} <= {"function"}
-    assert body.left_out == LEFT_OUT.get(name, ())
+    assert body.omitted == OMITTED_TOOLS.get(name, ())
 
 
 def test_each_kind_of_request_is_recorded() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
-from forebay_server.compat.request_fields import adapt_body
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from forebay_server.api_compat.request_fields import adapt_body
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 OWN = {"name": "read", "input_schema": {"type": "object"}}
@@ -132,7 +132,7 @@ def test_the_width_of_a_beam_is_left_alone() -> None:
 def test_many_tools_take_time_in_proportion() -> None:
     tools = [{"name": f"own{number}", "input_schema": {}} for number in range(100_000)]
     tools += [{"type": "web_search_20250305", "name": f"search{number}"} for number in range(100_000)]
-    assert len(adapt_body(MESSAGES, json.dumps({"tools": tools}).encode()).left_out) == 100_000
+    assert len(adapt_body(MESSAGES, json.dumps({"tools": tools}).encode()).omitted) == 100_000
 
 
 def test_nesting_beyond_what_can_be_written_is_refused() -> None:
@@ -158,7 +158,7 @@ def test_nesting_beyond_what_can_be_written_is_refused() -> None:
 def test_an_empty_list_of_tools_is_none(path: str, given: dict[str, Any], left: dict[str, Any]) -> None:
     """Claude Code counts tokens so, whatever the model can do."""
     assert adapted(path, **given) == left
-    assert adapt_body(path, json.dumps(given, separators=(",", ":")).encode()).left_out == ()
+    assert adapt_body(path, json.dumps(given, separators=(",", ":")).encode()).omitted == ()
 
 
 @pytest.mark.parametrize("nothing", ["", None])
@@ -167,7 +167,7 @@ def test_a_suffix_that_says_nothing_is_left_out(nothing: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tools", "kept", "left_out"),
+    ("tools", "kept", "omitted"),
     [
         ([FUNCTION, WEB], [FUNCTION], ("web_search",)),
         ([{"type": "web_search_2025_08_26"}], None, ("web_search_2025_08_26",)),
@@ -180,13 +180,13 @@ def test_a_suffix_that_says_nothing_is_left_out(nothing: str | None) -> None:
     ],
 )
 def test_tools_of_openais_servers_are_left_out_and_named(
-    tools: list[dict[str, Any]], kept: list[dict[str, Any]] | None, left_out: tuple[str, ...]
+    tools: list[dict[str, Any]], kept: list[dict[str, Any]] | None, omitted: tuple[str, ...]
 ) -> None:
     body = adapt_body(RESPONSES, json.dumps({"input": "x", "tools": tools, "tool_choice": "auto"}).encode())
     content = json.loads(body.content)
     assert content.get("tools") == kept
     assert ("tool_choice" in content) is (kept is not None)
-    assert body.left_out == left_out
+    assert body.omitted == omitted
 
 
 def test_a_choice_among_tools_keeps_those_that_are_left() -> None:
@@ -220,7 +220,7 @@ def test_a_choice_that_is_wrong_is_not_dropped_with_the_tools() -> None:
 
 def test_a_tool_that_is_left_out_is_named_though_another_has_its_name() -> None:
     tools = [WEB, WEB, {**FUNCTION, "name": "web_search"}]
-    assert adapt_body(RESPONSES, json.dumps({"tools": tools}).encode()).left_out == ("web_search",)
+    assert adapt_body(RESPONSES, json.dumps({"tools": tools}).encode()).omitted == ("web_search",)
 
 
 def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
@@ -240,7 +240,7 @@ def test_custom_tools_of_a_namespace_are_beside_it() -> None:
         given = {"input": "Hi", "tools": [{"type": "namespace", "name": "files", "tools": within}]}
         body = adapt_body(RESPONSES, json.dumps(given).encode())
         assert json.loads(body.content)["tools"] == [*kept, note]
-        assert body.left_out == ()
+        assert body.omitted == ()
 
 
 def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
@@ -356,15 +356,15 @@ def test_what_cannot_be_done_is_refused_by_name(path: str, fields: dict[str, Any
 
 def test_tools_of_anthropics_servers_are_left_out_and_named() -> None:
     body = adapt_body(MESSAGES, json.dumps({"tools": [OWN, SEARCH]}).encode())
-    assert (json.loads(body.content), body.left_out) == ({"tools": [OWN]}, ("web_search",))
+    assert (json.loads(body.content), body.omitted) == ({"tools": [OWN]}, ("web_search",))
     body = adapt_body(MESSAGES, json.dumps({"tools": [SEARCH], "tool_choice": {"type": "auto"}}).encode())
-    assert (json.loads(body.content), body.left_out) == ({}, ("web_search",))
+    assert (json.loads(body.content), body.omitted) == ({}, ("web_search",))
 
 
 @pytest.mark.parametrize("kind", ["advisor_20260301", "code_execution_20260120", "tool_search_tool_regex_20251119"])
 def test_every_kind_of_tool_that_anthropics_servers_run_is_left_out(kind: str) -> None:
     body = adapt_body(MESSAGES, json.dumps({"tools": [OWN, {"type": kind, "name": "named"}]}).encode())
-    assert (json.loads(body.content), body.left_out) == ({"tools": [OWN]}, ("named",))
+    assert (json.loads(body.content), body.omitted) == ({"tools": [OWN]}, ("named",))
 
 
 @pytest.mark.parametrize("kind", ["bash_20250124", "text_editor_20250728", "memory_20250818"])

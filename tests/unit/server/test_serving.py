@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
-from forebay_server.compat.anthropic import complete_message
-from forebay_server.compat.openai import complete_chat, complete_model, complete_text, with_reasoning_content
-from forebay_server.compat.responses import ABSENT_FIELDS, complete_event, complete_response, make_readable
+from forebay_server.api_compat.anthropic import complete_message
+from forebay_server.api_compat.openai import complete_chat, complete_model, complete_text, with_reasoning_content
+from forebay_server.api_compat.responses import ABSENT_FIELDS, complete_event, complete_response, make_readable
 
 
 def test_a_chat_completion_leaves_out_what_has_no_value() -> None:

@@ -1,6 +1,6 @@
 """The startup report."""
 
-from forebay_server.lifecycle.startup import RATE_WINDOW_SECONDS, Download, Startup, Step, report
+from forebay_server.lifecycle.startup import RATE_WINDOW_SECONDS, Download, Startup, Step, describe_startup
 
 
 class Clock:
@@ -43,13 +43,13 @@ def test_a_start_never_goes_back() -> None:
 def test_the_rate_of_a_download_is_that_of_the_last_seconds() -> None:
     clock = Clock()
     startup, download = Startup(Step.DOWNLOADING, clock), Download(1000, clock)
-    assert report(startup, download)["bytesPerSecond"] == 0
+    assert describe_startup(startup, download)["bytesPerSecond"] == 0
     for second in range(1, 61):
         clock.now += 1
         download.add(second if second <= 40 else 40 + 20 * (second - 40))
     progress = download.progress()
     assert (progress.done, progress.rate) == (440, 20.0)
-    assert report(startup, download) == {
+    assert describe_startup(startup, download) == {
         "step": "Downloading",
         "seconds": {"Downloading": 60.0},
         "percent": 44,
@@ -61,8 +61,8 @@ def test_the_rate_of_a_download_is_that_of_the_last_seconds() -> None:
 
 
 def test_the_report_names_the_reasoning_parser_that_nobody_has_set() -> None:
-    assert report(Startup(Step.READY), None, "qwen3")["reasoningParser"] == "qwen3"
-    assert "reasoningParser" not in report(Startup(Step.READY), None)
+    assert describe_startup(Startup(Step.READY), None, "qwen3")["reasoningParser"] == "qwen3"
+    assert "reasoningParser" not in describe_startup(Startup(Step.READY), None)
 
 
 def test_a_download_that_stands_still_has_no_eta() -> None:
@@ -73,6 +73,6 @@ def test_a_download_that_stands_still_has_no_eta() -> None:
         download.add(10)
     assert (download.progress().rate, download.progress().eta_seconds) == (0.0, None)
     startup = Startup(Step.DOWNLOADING, clock)
-    assert "etaSeconds" not in report(startup, download)
+    assert "etaSeconds" not in describe_startup(startup, download)
     startup.enter(Step.LOADING_WEIGHTS)
-    assert "percent" not in report(startup, download)
+    assert "percent" not in describe_startup(startup, download)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.thinking_budget import drop_unenforceable_budget
+from forebay_server.api_compat.thinking_budget import drop_unenforceable_budget
 
 ENABLED = SimpleNamespace(type="enabled", budget_tokens=1024)
 

@@ -10,10 +10,10 @@ from openai.types.responses import ResponseTextConfig, response_create_params
 from openai.types.shared import Reasoning
 from pydantic import BaseModel, ConfigDict, Field
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
-from forebay_server.compat.request_fields import adapt_body
-from forebay_server.compat.unsupported_fields import NO_EFFECT, find_ignored
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
+from forebay_server.api_compat.request_fields import adapt_body
+from forebay_server.api_compat.unsupported_fields import NO_EFFECT, find_ignored
 
 REFUSED = {CHAT: {"modalities"}, RESPONSES: {"conversation", "prompt"}}
 """Those of `prompt` are refused by vLLM itself."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from forebay_server.serving.errors import clean, of_validation
-from forebay_server.serving.validation_errors import MAX_MESSAGE_LENGTH
+from forebay_server.serving.validation_errors import MAX_VALIDATION_MESSAGE_LENGTH
 
 MESSAGES = ("body", "messages")
 
@@ -118,7 +118,7 @@ def test_a_long_list_of_wrong_items_takes_time_in_proportion() -> None:
 
 
 def test_a_sentence_has_a_longest_length() -> None:
-    name = "x" * 3 * MAX_MESSAGE_LENGTH
+    name = "x" * 3 * MAX_VALIDATION_MESSAGE_LENGTH
     error = of_validation([{"type": "extra_forbidden", "loc": ("body", name), "msg": "Not permitted"}], {name: 1})
-    assert len(error.message) <= MAX_MESSAGE_LENGTH
-    assert len(error.param or "") <= MAX_MESSAGE_LENGTH
+    assert len(error.message) <= MAX_VALIDATION_MESSAGE_LENGTH
+    assert len(error.param or "") <= MAX_VALIDATION_MESSAGE_LENGTH

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.paths import MESSAGES, RESPONSES
-from forebay_server.compat.request_fields import adapt_body
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.paths import MESSAGES, RESPONSES
+from forebay_server.api_compat.request_fields import adapt_body
 
 TEXT = {"type": "text", "text": "Hello"}
 SEARCHED = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "dams"}}
@@ -194,7 +194,7 @@ def test_tools_within_the_input_are_among_the_others(kind: str) -> None:
     content = json.loads(body.content)
     assert content["input"] == [QUESTION]
     assert [tool["name"] for tool in content["tools"]] == ["read", "write"]
-    assert body.left_out == ("web_search",)
+    assert body.omitted == ("web_search",)
     alone = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item, QUESTION]}).encode()).content)
     assert [tool["name"] for tool in alone["tools"]] == ["write"]
 

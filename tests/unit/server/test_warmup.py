@@ -6,7 +6,7 @@ import json
 import pytest
 
 from forebay_server.asgi import Message, Receive, Scope, Send
-from forebay_server.lifecycle.warmup import REQUESTS, WarmUpError, ask, for_tasks
+from forebay_server.lifecycle.warmup import REQUESTS, WarmUpError, for_tasks, send_warm_up
 
 LIFESPAN: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "app": "vllm", "state": {"a": 1}}
 
@@ -43,10 +43,10 @@ async def test_only_an_answer_counts(status: int) -> None:
         await send({"type": "http.response.body", "body": b"what it said"})
 
     if status == 200:
-        await ask(app, LIFESPAN, REQUESTS["generate"])
+        await send_warm_up(app, LIFESPAN, REQUESTS["generate"])
     else:
         with pytest.raises(WarmUpError, match="answered with 500: what it said"):
-            await ask(app, LIFESPAN, REQUESTS["generate"])
+            await send_warm_up(app, LIFESPAN, REQUESTS["generate"])
     scope, body = seen
     assert (scope["app"], scope["state"], scope["method"]) == ("vllm", {"a": 1}, "POST")
     assert json.loads(body["body"])["max_tokens"] == 1
@@ -64,7 +64,7 @@ async def test_the_asker_does_not_leave_before_the_answer() -> None:
         await send({"type": "http.response.body", "body": work.result() if work.done() else b"null"})
         await leaving
 
-    await asyncio.wait_for(ask(app, LIFESPAN, REQUESTS["generate"]), 5)
+    await asyncio.wait_for(send_warm_up(app, LIFESPAN, REQUESTS["generate"]), 5)
 
 
 async def test_an_answer_of_nothing_is_none() -> None:
@@ -73,7 +73,7 @@ async def test_an_answer_of_nothing_is_none() -> None:
         await send({"type": "http.response.body", "body": b"null"})
 
     with pytest.raises(WarmUpError):
-        await ask(app, LIFESPAN, REQUESTS["generate"])
+        await send_warm_up(app, LIFESPAN, REQUESTS["generate"])
 
 
 async def test_an_app_that_raises_is_told_as_its_answer() -> None:
@@ -81,4 +81,4 @@ async def test_an_app_that_raises_is_told_as_its_answer() -> None:
         raise LookupError("no such template")
 
     with pytest.raises(WarmUpError, match="completions was answered with LookupError: no such template"):
-        await ask(app, LIFESPAN, REQUESTS["generate"])
+        await send_warm_up(app, LIFESPAN, REQUESTS["generate"])

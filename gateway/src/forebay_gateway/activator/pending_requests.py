@@ -24,7 +24,7 @@ from forebay_gateway.settings import Limits
 from forebay_kube.endpoint_key import EndpointKey, format_key
 from forebay_protocol.errors import ApiError
 
-ASK_SECONDS = 0.2
+PROBE_INTERVAL = 0.2
 """Seconds between two probes of starting pods."""
 
 IDLE_SECONDS = 1.0
@@ -81,8 +81,8 @@ class Activator:
         usage = self._usage.setdefault(key, Usage())
         if len(usage.since) >= self._limits.held_per_endpoint:
             raise errors.Refused(errors.too_many_held(self._directory.id_of(key)))
-        if not self._shares.take(key[0]):
-            raise errors.Refused(errors.TOO_MANY)
+        if not self._shares.try_acquire(key[0]):
+            raise errors.Refused(errors.TOO_MANY_WAITING)
         mark = object()
         usage.since[mark] = time.monotonic()
         HELD.inc()
@@ -90,7 +90,7 @@ class Activator:
             yield
         finally:
             del usage.since[mark]
-            self._shares.give(key[0])
+            self._shares.release(key[0])
             HELD.dec()
 
     async def hold(self, key: EndpointKey, began: float, comment: Callable[[str], None] | None = None) -> list[Address]:
@@ -168,7 +168,7 @@ class Activator:
                 while waiting:
                     changed.clear()
                     endpoint = self._directory.endpoint(key)
-                    if error := refusal(endpoint, self._directory.id_of(key)):
+                    if error := find_refusal(endpoint, self._directory.id_of(key)):
                         _fail(waiting, error)
                         break
                     if pods := await self._find(key):
@@ -177,7 +177,9 @@ class Activator:
                     if endpoint and endpoint.replicas == 0 and time.monotonic() - woken > IDLE_SECONDS:
                         woken = time.monotonic()
                         await self._wake(key)
-                    pause = ASK_SECONDS if self._directory.unready(key) or self._directory.ready(key) else IDLE_SECONDS
+                    pause = (
+                        PROBE_INTERVAL if self._directory.unready(key) or self._directory.ready(key) else IDLE_SECONDS
+                    )
                     await wait_for_event(changed, pause)
         except Exception:
             _fail(waiting, errors.INTERNAL)
@@ -192,7 +194,7 @@ class Activator:
         return await self._find_ready(self._balancer.usable(self._directory.unready(key)))
 
 
-def refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
+def find_refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
     """The reason not to wait for an endpoint without ready pods; None where a request should wait."""
     if endpoint is None:
         return errors.no_endpoint(name)

@@ -75,8 +75,8 @@ def read_progress(text: str | None, total: int) -> BucketProgress:
 class BucketResults(Results):
     """Results in the bucket. About one MiB of them is in memory while a part is written."""
 
-    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
-        super().__init__(files, key, batch, turn)
+    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, lock: asyncio.Lock) -> None:
+        super().__init__(files, key, batch, lock)
         self._pending_bytes = 0
         self._held: dict[int, str] = {}
         self._held_since = 0.0
@@ -85,7 +85,7 @@ class BucketResults(Results):
 
     async def undone(self, total: int) -> list[int]:
         self._progress = read_progress(await self._documents.get(self._key, PROGRESS, self._batch["id"]), total)
-        async with self._turn:
+        async with self._lock:
             pending = await self._pending()
             self._pending_bytes = sum(map(len, pending.values()))
         self._count(pending)
@@ -134,7 +134,7 @@ class BucketResults(Results):
 
     async def _flush(self, *, bounded: bool = True) -> None:
         """Move the results in documents and in memory into the bucket. May raise Full if `bounded`."""
-        async with self._writing, self._turn:
+        async with self._writing, self._lock:
             self._pending_bytes = 0
             pending = await self._pending()
             await self._write(pending, bounded=bounded)

@@ -139,7 +139,7 @@ def render_parts(parts: Sequence[ContentPart]) -> str:
     return json.dumps([[part.name, part.size] for part in parts])
 
 
-def read_parts(text: str) -> list[ContentPart]:
+def parse_content_parts(text: str) -> list[ContentPart]:
     return [ContentPart(name, size) for name, size in json.loads(text)]
 
 

@@ -109,8 +109,8 @@ class MemoryDocumentStore(DocumentStore):
         new = size_of(text) + objects_size
         more = new - self._sizes.get((key, kind, name), 0)
         if not bounded:
-            self._quota(kind).give(key[0], -more)
-        elif not self._quota(kind).take(key[0], more):
+            self._quota(kind).release(key[0], -more)
+        elif not self._quota(kind).try_acquire(key[0], more):
             raise Full
         self._sizes[key, kind, name] = new
         self._documents.setdefault((key, kind), {})[name] = text
@@ -148,7 +148,7 @@ class MemoryDocumentStore(DocumentStore):
         if name not in place:
             return False
         del place[name]
-        self._quota(kind).give(key[0], self._sizes.pop((key, kind, name)))
+        self._quota(kind).release(key[0], self._sizes.pop((key, kind, name)))
         if not place:
             del self._documents[key, kind]
         return True

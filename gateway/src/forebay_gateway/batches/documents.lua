@@ -49,14 +49,14 @@ end
 
 local steps = {}
 
--- Returns 0 where there is no room: a namespace may use `share` of what the others leave free of `most`. With `most` -1
--- there is always room. Returns -1 where the gateway does not hold the named lease.
-function steps.put(endpoint, kind, name, most, share, after, size, text, lease, gateway)
+-- Returns 0 where there is no room: a namespace may use `share` of what the others leave free of `max_bytes`. With
+-- `max_bytes` -1 there is always room. Returns -1 where the gateway does not hold the named lease.
+function steps.put(endpoint, kind, name, max_bytes, share, after, size, text, lease, gateway)
   if lease ~= '' and call('GET', PREFIX .. 'lease:' .. lease) ~= gateway then return -1 end
   local by, member = size - size_of(endpoint, kind, name), member_of(endpoint, kind, name)
   local own = (call('HGET', bytes_of(kind) .. '-of', string.match(endpoint, '^[^/]*')) or 0) + 0
   local others = (call('GET', bytes_of(kind)) or 0) - own
-  if own + by > share * (most - others) and by > 0 and most ~= '-1' then return 0 end
+  if own + by > share * (max_bytes - others) and by > 0 and max_bytes ~= '-1' then return 0 end
   keep(endpoint, kind, by)
   call('HSET', place_of(endpoint, kind), name, text)
   call('HSET', PREFIX .. 'shelved:sizes', member, size)

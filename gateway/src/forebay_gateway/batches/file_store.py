@@ -18,7 +18,7 @@ from forebay_gateway.batches.contents import (
     delete_folder,
     endpoint_folder,
     file_folder,
-    read_parts,
+    parse_content_parts,
     render_parts,
 )
 from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore
@@ -60,7 +60,7 @@ class FileStore:
             return TextContent(await self.documents.get(key, "content", file_id) or "")
         if self.bucket is None:
             raise ContentGone
-        return BucketContent(self.bucket, file_folder(key, file_id), read_parts(parts))
+        return BucketContent(self.bucket, file_folder(key, file_id), parse_content_parts(parts))
 
     async def put_text(self, key: EndpointKey, file: ApiObject, content: str, *, bounded: bool = True) -> None:
         """Store a file in documents. Raises Full if it is `bounded` and there is no room."""
@@ -90,7 +90,7 @@ class FileStore:
             content = await self.documents.get(key, "content", file["id"])
             await self.put_text(key, file, content or "")
         else:
-            await self.put_parts(key, file, read_parts(parts))
+            await self.put_parts(key, file, parse_content_parts(parts))
 
     async def delete(self, key: EndpointKey, file_id: str) -> None:
         """Delete a file. Its documents are deleted last, so that an interrupted deletion can be repeated."""

@@ -15,8 +15,8 @@ from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.batches.processor import BatchProcessor
 from forebay_gateway.batches.upload import BadUpload, UploadFields, read_upload, receive_upload
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation, TenantLocks
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http import errors
 from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused, retry_after
@@ -81,11 +81,11 @@ class BatchApi:
         self._files = files
         self._documents = files.documents
         self._worker = worker
-        self._most_file_bytes = max_file_bytes
+        self._max_file_bytes = max_file_bytes
         self._upload_seconds = upload_seconds
         self._answers = answers
         self._scheduler = scheduler
-        self._turns = TenantLocks()
+        self._locks = TenantLocks()
 
     @property
     def has_bucket(self) -> bool:
@@ -123,7 +123,7 @@ class BatchApi:
             case "POST", "batches":
                 return await self._create(call)
             case "GET", "batches":
-                async with self._turn(call.key):
+                async with self._lock(call.key):
                     return _page(await self._batches(call.key), call.query, MAX_BATCHES_PER_PAGE, 20)
             case "GET", "batches", name:
                 return await self._batch(call.key, name)
@@ -135,9 +135,9 @@ class BatchApi:
             raise Refused(ApiError(405, text, "method_not_supported", headers=headers))
         raise Refused(ApiError(404, f"Invalid URL ({call.method} {path})", "unknown_url"))
 
-    def _turn(self, key: EndpointKey) -> asyncio.Lock:
+    def _lock(self, key: EndpointKey) -> asyncio.Lock:
         """The lock for code that has a whole file, or all records of a kind, in memory."""
-        return self._turns.of(key[0])
+        return self._locks.of(key[0])
 
     async def _content(self, key: EndpointKey, name: str) -> BatchAnswer:
         file = await self._file(key, name)
@@ -148,9 +148,9 @@ class BatchApi:
                 raise Refused(_gone(name)) from None
             pieces = self._read_pieces(key, name, content)
             return BatchAnswer(b"", OCTETS, pieces, content.size)
-        async with self._turn(key):
+        async with self._lock(key):
             if not self._answers.has_room(key[0], file["bytes"]):  # before it is read and copied
-                raise Refused(errors.TOO_MANY)
+                raise Refused(errors.TOO_MANY_WAITING)
             whole = await self._files.open(key, name)
             return BatchAnswer(await whole.read(0, whole.size), OCTETS)
 
@@ -158,7 +158,7 @@ class BatchApi:
         """Read the content of a file in the bucket. Raises Refused."""
         with Reservation(self._answers, key[0]) as reserved:
             if not reserved.resize(2 * PIECE_BYTES):
-                raise Refused(errors.TOO_MANY)
+                raise Refused(errors.TOO_MANY_WAITING)
             try:
                 async for piece in read_pieces(content):
                     yield piece
@@ -170,10 +170,10 @@ class BatchApi:
     async def _upload(self, call: BatchApiCall) -> ApiObject:
         if isinstance(call.body, BodyStream):
             return await self._receive_file(call, call.body)
-        async with self._turn(call.key):
-            return await self._take_file(call, call.body)
+        async with self._lock(call.key):
+            return await self._store_file(call, call.body)
 
-    async def _take_file(self, call: BatchApiCall, body: bytes | bytearray) -> ApiObject:
+    async def _store_file(self, call: BatchApiCall, body: bytes | bytearray) -> ApiObject:
         """Store a file from a complete body, in documents."""
         async with self._scheduler.exclusive_step(call.key[0]):
             try:
@@ -191,7 +191,7 @@ class BatchApi:
         writer = self._files.writer(call.key, file_id)
         try:
             async with asyncio.timeout(self._upload_seconds):
-                upload = await receive_upload(call.content_type, body, writer, self._most_file_bytes)
+                upload = await receive_upload(call.content_type, body, writer, self._max_file_bytes)
                 file = _new_file(upload, writer.size, file_id)
                 await writer.finish()
         except TimeoutError:
@@ -208,7 +208,7 @@ class BatchApi:
 
     async def _delete_file(self, key: EndpointKey, name: str) -> ApiObject:
         await self._file(key, name)
-        async with self._turn(key):
+        async with self._lock(key):
             users = [each["id"] for each in await self._batches(key) if _uses(each, name)]
         if users:
             text = f"The file {name} is the input of {users[0]}, which has not ended."
@@ -217,8 +217,8 @@ class BatchApi:
         return {"id": name, "object": "file", "deleted": True}
 
     async def _list_files(self, call: BatchApiCall) -> ApiObject:
-        purpose = _one(call.query, "purpose")
-        async with self._turn(call.key):
+        purpose = _query_value(call.query, "purpose")
+        async with self._lock(call.key):
             files = [each for each in await self._records(call.key, "file") if purpose in ("", each["purpose"])]
             return _page(files, call.query, MAX_FILES_PER_PAGE, MAX_FILES_PER_PAGE)
 
@@ -266,7 +266,7 @@ class BatchApi:
         """Queue a batch. The expiry of its input is extended so that the batch can end."""
         needed = 2 * objects.DAY
         if file["expires_at"] < time.time() + needed:
-            async with self._turn(call.key):
+            async with self._lock(call.key):
                 await self._files.extend(call.key, file, needed)
         await self._worker.submit(call.key, batch, call.api_key)
 
@@ -364,13 +364,13 @@ def _is_metadata(metadata: object) -> bool:
 
 
 def _page(records: list[ApiObject], query: str, max_limit: int, default: int) -> ApiObject:
-    if (order := _one(query, "order")) not in ("", "asc", "desc"):
+    if (order := _query_value(query, "order")) not in ("", "asc", "desc"):
         raise _bad("order must be asc or desc.", "order")
-    text = _one(query, "limit") or str(default)
+    text = _query_value(query, "limit") or str(default)
     if not text.isdecimal() or len(text) > len(str(max_limit)) or not 1 <= int(text) <= max_limit:
         raise _bad(f"limit must be from 1 to {max_limit}.", "limit")
-    return objects.page(records, _one(query, "after"), int(text), ascending=order == "asc")
+    return objects.page(records, _query_value(query, "after"), int(text), ascending=order == "asc")
 
 
-def _one(query: str, name: str) -> str:
+def _query_value(query: str, name: str) -> str:
     return next(iter(parse_qs(query).get(name, ())), "")

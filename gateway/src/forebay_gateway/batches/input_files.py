@@ -8,8 +8,8 @@ from weakref import WeakValueDictionary
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.jsonl import UNBOUNDED, BatchRequests, LineBounds, read_requests
 from forebay_gateway.batches.objects import ApiObject
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation, TenantLocks
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 
@@ -29,7 +29,7 @@ class InputFiles:
     """
 
     def __init__(self, files: FileStore, scheduler: FairScheduler, answers: Quota, bounds: LineBounds) -> None:
-        self.turns = TenantLocks()
+        self.locks = TenantLocks()
         """Locks for code that copies a whole file or a large line: one at a time for each namespace."""
         self.files = files
         self._scheduler = scheduler
@@ -45,7 +45,7 @@ class InputFiles:
         `begun`: the batch has been validated before, so the bounds of lines are not checked again.
         """
         bounds, long_step = UNBOUNDED if begun else self._bounds, partial(self._scheduler.exclusive_step, key[0])
-        async with self.turns.of(key[0]):
+        async with self.locks.of(key[0]):
             if await self.files.is_in_bucket(key, file):
                 return await self._read_from_bucket(key, file, route, bounds)
             if (known := self._read.get((key, file, route))) is not None:
@@ -58,7 +58,7 @@ class InputFiles:
     @asynccontextmanager
     async def room(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
         """Reserve memory for a large line of `size` bytes until it is a job. Raises Full."""
-        async with self.turns.of(key[0]), self._reserve(key, LINE_COPIES * size):
+        async with self.locks.of(key[0]), self._reserve(key, LINE_COPIES * size):
             yield
 
     async def _read_from_bucket(

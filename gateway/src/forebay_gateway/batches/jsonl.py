@@ -81,13 +81,13 @@ class _RequestBody(msgspec.Struct):
     stream: msgspec.Raw = NO_VALUE
 
 
-class _WholeAnswer(msgspec.Struct):
+class _CompleteAnswer(msgspec.Struct):
     status_code: int = 0
     body: msgspec.Raw = NO_VALUE
 
 
 _LINE, _BODY = msgspec.json.Decoder(_BatchLine), msgspec.json.Decoder(_RequestBody)
-_ANSWER = msgspec.json.Decoder(_WholeAnswer)
+_ANSWER = msgspec.json.Decoder(_CompleteAnswer)
 
 
 class BatchRequests:
@@ -99,7 +99,7 @@ class BatchRequests:
         self._lengths = array("Q")
         self._window = b""
         self._window_start = 0
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     def add(self, start: int, length: int) -> None:
         """Add a request: its line begins at `start` and has `length` bytes."""
@@ -121,7 +121,7 @@ class BatchRequests:
     async def _line(self, start: int, length: int) -> bytes:
         if length > WINDOW_BYTES:
             return await self._content.read(start, length)
-        async with self._turn:
+        async with self._lock:
             if not self._window_start <= start <= start + length <= self._window_start + len(self._window):
                 self._window = await self._content.read(start, WINDOW_BYTES)
                 self._window_start = start

@@ -31,8 +31,8 @@ from forebay_gateway.batches.jsonl import (
 from forebay_gateway.batches.objects import ApiObject
 from forebay_gateway.batches.results import DocumentResults, Results
 from forebay_gateway.event_waiting import wait_for_event
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.job import Job
 from forebay_gateway.jobs.key_cipher import KeyCipher
 from forebay_gateway.jobs.store import JOB_RECHECK_INTERVAL, Full, JobStore, Lost, Unavailable
@@ -171,7 +171,7 @@ class BatchProcessor:
         if await self._is_for_others(key, batch_id):
             await self._documents.lease(batch_id, RETURNED_LEASE)
             return
-        self._places.give(key[0], -1)  # unconditional: a batch that is over begins also where no place is free
+        self._places.release(key[0], -1)  # unconditional: a batch that is over begins also where no place is free
         self._running[key] += 1
         self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
 
@@ -209,7 +209,7 @@ class BatchProcessor:
             with suppress(asyncio.CancelledError, Exception):
                 await doing
             del self._tasks[batch_id]
-            self._places.give(key[0])
+            self._places.release(key[0])
             self._running[key] -= 1
             self._running += Counter()  # without those that have none
 
@@ -232,7 +232,7 @@ class _Batch:
         self._scheduler = scheduler
         self._store = store
         self._inputs = inputs
-        self._turn = inputs.turns.of(key[0])
+        self._lock = inputs.locks.of(key[0])
         self._cipher = cipher
         self._key = key
         self._id = batch_id
@@ -242,7 +242,7 @@ class _Batch:
         record = await self._documents.get(self._key, "batch", self._id)
         self._batch: ApiObject = json.loads(record or "{}") | {"id": self._id}
         kind = BucketResults if self._files.bucket else DocumentResults
-        self._results: Results = kind(self._files, self._key, self._batch, self._turn)
+        self._results: Results = kind(self._files, self._key, self._batch, self._lock)
         # its endpoint is gone, or another gateway has closed it
         if self._batch.get("status") not in objects.OPEN_STATUSES:
             await self._close()
@@ -325,7 +325,7 @@ class _Batch:
         for number in left:
             job_id = f"{self._id}-{number}"
             try:
-                job, custom_id = await self._do_one(job_id, requests, number, api_key)
+                job, custom_id = await self._run_request(job_id, requests, number, api_key)
             except asyncio.CancelledError:
                 if await self._ended_early():
                     await self._store.cancel(self._key, job_id)
@@ -333,13 +333,15 @@ class _Batch:
             if job is None:
                 await self._results.add(number, *render_result(custom_id, None))
             else:
-                async with self._store.turn(job):
+                async with self._store.output_lock(job):
                     whole = await self._store.whole(job)
                     async with self._scheduler.exclusive_step(self._key[0]) if job.output_size > MIB else nullcontext():
                         well, line = render_result(custom_id, whole)
                     await self._results.add(number, well, line)
 
-    async def _do_one(self, job_id: str, requests: BatchRequests, number: int, api_key: str) -> tuple[Job | None, str]:
+    async def _run_request(
+        self, job_id: str, requests: BatchRequests, number: int, api_key: str
+    ) -> tuple[Job | None, str]:
         """Run one request. Returns its ended job, None where it is gone, and the request's custom_id."""
         size = requests.size(number)
         with self._store.changes(job_id) as changed:

@@ -26,17 +26,17 @@ FILES_OF_RESULTS = {"+": ("output_file_id", "output"), "-": ("error_file_id", "e
 class Results(ABC):
     """The results of one batch.
 
-    Every method may raise Unavailable, and Lost where another gateway processes the batch. `turn` is the lock for steps
+    Every method may raise Unavailable, and Lost where another gateway processes the batch. `lock` is for steps
     that need much memory.
     """
 
-    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, turn: asyncio.Lock) -> None:
+    def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, lock: asyncio.Lock) -> None:
         self._files = files
         self._documents = files.documents
         self._key = key
         self._batch = batch
         self._kind = f"results-{batch['id']}"
-        self._turn = turn
+        self._lock = lock
 
     @abstractmethod
     async def undone(self, total: int) -> list[int]:
@@ -75,13 +75,13 @@ class DocumentResults(Results):
     """Results in documents. All of them are in memory while the files are written."""
 
     async def undone(self, total: int) -> list[int]:
-        async with self._turn:
+        async with self._lock:
             done = await self._documents.all(self._key, self._kind)
             self._count(done)
             return [number for number in range(total) if str(number) not in done]
 
     async def write_files(self, requests: BatchRequests, status: str) -> None:
-        async with self._turn:
+        async with self._lock:
             done = await self._documents.all(self._key, self._kind)
             self._count(done)
             lines: dict[str, list[str]] = {"+": [], "-": []}

@@ -88,7 +88,7 @@ async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter
         reader = FormReader(content_type, MAX_UPLOAD_PARTS)
         while data := await body.read():
             for field, piece in reader.feed(data):
-                await form.take(field, piece)
+                await form.handle_piece(field, piece)
         reader.close()
         return form.finish()
     except UnicodeDecodeError:
@@ -102,19 +102,19 @@ class _IncomingForm:
 
     def __init__(self, writer: FileWriter, max_bytes: int) -> None:
         self._writer = writer
-        self._most_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._file: FormField | None = None
         self._fields: dict[str, bytes] = {}
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
-    async def take(self, field: FormField, piece: bytes) -> None:
+    async def handle_piece(self, field: FormField, piece: bytes) -> None:
         """Handle a piece of a field. Raises BadUpload, Refused, UnicodeDecodeError and Unavailable."""
         if field.name == "file":
             self._file = self._file or field
             if field != self._file:
                 raise BadUpload("The form has more than one file.", "file")
-            if self._writer.size + len(piece) > self._most_bytes:
-                raise Refused(file_too_large(self._most_bytes))
+            if self._writer.size + len(piece) > self._max_bytes:
+                raise Refused(file_too_large(self._max_bytes))
             self._decoder.decode(piece)
             await self._writer.write(piece)
             return

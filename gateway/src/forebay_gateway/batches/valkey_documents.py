@@ -24,7 +24,7 @@ class ValkeyDocumentStore(DocumentStore):
 
     def __init__(self, client: valkey.Redis, max_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:
         self._scripts = Scripts(client, resources.files(__package__).joinpath("documents.lua").read_text())
-        self._most_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._bucket_bytes = bucket_bytes
         self._share = share
         self._gateway = uuid.uuid4().hex
@@ -41,7 +41,7 @@ class ValkeyDocumentStore(DocumentStore):
         objects_size: int = 0,
         lease: str = "",
     ) -> None:
-        budget = self._bucket_bytes if kind in BUCKET_KINDS else self._most_bytes
+        budget = self._bucket_bytes if kind in BUCKET_KINDS else self._max_bytes
         after, counted = round(seconds * 1000), size_of(text) + objects_size
         arguments = (kind, name, budget if bounded else -1, self._share, after, counted, text)
         answer = await self._scripts.run("put", format_key(key), *arguments, lease, self._gateway, growing=bounded)

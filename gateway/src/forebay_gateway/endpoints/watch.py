@@ -29,7 +29,7 @@ class Watch:
     Attributes:
         put: is called with each new or changed object.
         drop: is called with each deleted object.
-        leave_out: is called instead of `drop` for an object that exists and cannot be parsed.
+        on_unreadable: is called instead of `drop` for an object that exists and cannot be parsed.
         synced: is set once all existing objects are handled.
     """
 
@@ -37,7 +37,7 @@ class Watch:
     selector: dict[str, str]
     put: Callable[[Manifest], None]
     drop: Callable[[Manifest], None]
-    leave_out: Callable[[Manifest], None] | None = None
+    on_unreadable: Callable[[Manifest], None] | None = None
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     _known: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     """The metadata of each object, to drop it where it was deleted while no watch ran."""
@@ -53,7 +53,7 @@ class Watch:
                 async for event in api.watch(self.path, {**self.selector, "resourceVersion": version}):
                     pause = 0.0
                     version = event["object"]["metadata"]["resourceVersion"]
-                    self._take(event["type"], event["object"])
+                    self._handle_event(event["type"], event["object"])
             except Exception as error:
                 if not isinstance(error, ApiServerError):  # an answer in an unexpected form
                     logger.exception("%s: the watch starts again", self.path)
@@ -70,17 +70,17 @@ class Watch:
         while True:
             page = await api.request("GET", self.path, query=query)
             for item in page["items"]:
-                self._take("ADDED", item)
+                self._handle_event("ADDED", item)
                 gone.pop(key_of_endpoint(item), None)
             following = page["metadata"].get("continue")
             if not following:
                 break
             query["continue"] = following
         for last in gone.values():
-            self._take("DELETED", last)
+            self._handle_event("DELETED", last)
         return str(page["metadata"]["resourceVersion"])
 
-    def _take(self, kind: str, manifest: Manifest) -> None:
+    def _handle_event(self, kind: str, manifest: Manifest) -> None:
         """Handle one event. An object that cannot be parsed is skipped and affects no other."""
         if kind == "BOOKMARK":
             return
@@ -96,7 +96,7 @@ class Watch:
         except Exception:
             logger.exception("%s: %s cannot be parsed and is skipped", self.path, format_key(key_of_endpoint(manifest)))
             UNREADABLE.labels(self.path.rpartition("/")[2]).inc()
-            (self.leave_out or self.drop)({"metadata": kept_metadata})
+            (self.on_unreadable or self.drop)({"metadata": kept_metadata})
 
 
 def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:

@@ -1,1 +1,1 @@
-"""Budgets and turns, so that no tenant takes resources from another."""
+"""Budgets and a scheduler, so that no tenant takes resources from another."""

@@ -1,7 +1,7 @@
 """The budgets that all clients of one gateway share, from the limits of its command line. `app` creates it."""
 
-from forebay_gateway.fairness.pacing import COOLDOWN_FACTOR, FairScheduler
 from forebay_gateway.fairness.quotas import Quota, SourceQuota
+from forebay_gateway.fairness.scheduler import COOLDOWN_FACTOR, FairScheduler
 from forebay_gateway.metrics import KEPT_BYTES
 from forebay_gateway.settings import MIB, Limits
 
@@ -10,7 +10,7 @@ FLOOR = 4 * MIB
 
 
 class Budgets:
-    """Memory, connections and turns.
+    """Memory, connections and time in the event loop.
 
     Attributes:
         limits: the limits of the command line.
@@ -18,7 +18,7 @@ class Budgets:
         answers: bytes of answers that no client has taken yet, and of outputs that are not stored yet.
         known: connections with a valid key, by namespace.
         unknown: connections without one, by their address.
-        scheduler: the turns of namespaces in the event loop.
+        scheduler: gives namespaces their turns in the event loop.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -45,7 +45,7 @@ class Quota:
         """The most that one tenant may use while no other tenant uses anything."""
         return max(self.floor, int(self.share * self.limit))
 
-    def take(self, tenant: Hashable, size: int = 1) -> bool:
+    def try_acquire(self, tenant: Hashable, size: int = 1) -> bool:
         """Count `size` more for the tenant. Returns whether there is room. A negative size always has room."""
         if size > 0 and not self.has_room(tenant, size):
             return False
@@ -57,8 +57,8 @@ class Quota:
         own = self._by_tenant.get(tenant, 0)
         return own + size <= max(self.floor, self.share * (self.limit - (self.used - own)))
 
-    def give(self, tenant: Hashable, size: int = 1) -> None:
-        """Free what `take` has counted."""
+    def release(self, tenant: Hashable, size: int = 1) -> None:
+        """Free what `try_acquire` has counted."""
         self._count(tenant, self._by_tenant.get(tenant, 0) - size)
 
     def _count(self, tenant: Hashable, own: int) -> None:
@@ -104,17 +104,17 @@ class Reservation:
 
     def resize(self, size: int) -> bool:
         """Set the reserved size. Returns whether there is room."""
-        if not self._shares.take(self._tenant, size - self._size):
+        if not self._shares.try_acquire(self._tenant, size - self._size):
             return False
         self._size = size
         return True
 
     def move(self, tenant: Hashable) -> bool:
         """Count the reservation for another tenant. Returns whether there is room."""
-        self._shares.give(self._tenant, self._size)
+        self._shares.release(self._tenant, self._size)
         if moved := self._shares.has_room(tenant, self._size):
             self._tenant = tenant
-        self._shares.give(self._tenant, -self._size)
+        self._shares.release(self._tenant, -self._size)
         return moved
 
     async def grow(self, size: int, seconds: float) -> bool:
@@ -164,7 +164,7 @@ class SourceQuota:
         self._count = 0
         self._by_source: Counter[IPv4Address | IPv6Network] = Counter()
 
-    def take(self, address: str) -> bool:
+    def try_acquire(self, address: str) -> bool:
         """Count a connection from an address. Returns whether there is room."""
         source = self._source_of(address)
         if self._count >= self._limit or (source and self._by_source[source] >= self._per_source):
@@ -174,8 +174,8 @@ class SourceQuota:
             self._by_source[source] += 1
         return True
 
-    def give(self, address: str) -> None:
-        """Free what `take` has counted: the connection has a valid key now, or is closed."""
+    def release(self, address: str) -> None:
+        """Free what `try_acquire` has counted: the connection has a valid key now, or is closed."""
         self._count -= 1
         if source := self._source_of(address):
             self._by_source[source] -= 1

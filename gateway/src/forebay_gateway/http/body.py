@@ -28,11 +28,11 @@ COUNT_SLICE = 1 << 20
 OPENING_LENGTH = 2048
 """Characters of a plain prompt that identify a conversation."""
 
-MAX_TURNS_BYTES = 4 << 20
-"""The most bytes of a conversation's turns. Longer turns are not read."""
+MAX_MESSAGES_BYTES = 4 << 20
+"""The most bytes of a conversation's messages. Longer ones are not read."""
 
-MAX_TURNS_COMMAS = 100_000
-"""The most commas in the turns that are read. The turns become a list, whose items take 64 bytes each."""
+MAX_MESSAGES_COMMAS = 100_000
+"""The most commas in the messages that are read. The messages become a list, whose items take 64 bytes each."""
 
 
 class _Body(msgspec.Struct):
@@ -46,13 +46,13 @@ class _Body(msgspec.Struct):
     prompt: msgspec.Raw = NO_VALUE
 
 
-class _Turn(msgspec.Struct):
+class _Message(msgspec.Struct):
     role: msgspec.Raw = NO_VALUE
 
 
 _BODY = msgspec.json.Decoder(_Body)
-_TURNS = msgspec.json.Decoder(list[msgspec.Raw])
-_TURN = msgspec.json.Decoder(_Turn)
+_MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
+_MESSAGE = msgspec.json.Decoder(_Message)
 
 
 @dataclass(frozen=True)
@@ -118,34 +118,34 @@ def _read_form(content_type: str, body: bytes | bytearray) -> BodyFields:
 
 def _affinity(content: _Body) -> bytes:
     """A digest of the part that stays the same while a conversation grows: the client's `prompt_cache_key`, or else the
-    beginning up to the user's first turn."""
+    beginning up to the user's first message."""
     if own := read_text(content.prompt_cache_key):
         return _digest([own.encode()])
-    turns = next((raw for raw in (content.messages, content.input, content.prompt) if _says(raw)), NO_VALUE)
-    kind, size = _start(turns)[:1], len(memoryview(turns))
-    if size > MAX_TURNS_BYTES:
+    messages = next((raw for raw in (content.messages, content.input, content.prompt) if _has_content(raw)), NO_VALUE)
+    kind, size = _start(messages)[:1], len(memoryview(messages))
+    if size > MAX_MESSAGES_BYTES:
         return b""
     if kind == b'"':
-        return _digest([bytes(content.instructions), read_text(turns)[:OPENING_LENGTH].encode()])
-    if kind != b"[" or bytes(turns).count(b",") > MAX_TURNS_COMMAS:
+        return _digest([bytes(content.instructions), read_text(messages)[:OPENING_LENGTH].encode()])
+    if kind != b"[" or bytes(messages).count(b",") > MAX_MESSAGES_COMMAS:
         return b""
-    return _digest([bytes(content.system), bytes(content.instructions), *_read_opening(_TURNS.decode(turns))])
+    return _digest([bytes(content.system), bytes(content.instructions), *_read_opening(_MESSAGES.decode(messages))])
 
 
 def _start(raw: msgspec.Raw) -> bytes:
     return bytes(memoryview(raw)[:2])
 
 
-def _says(raw: msgspec.Raw) -> bool:
+def _has_content(raw: msgspec.Raw) -> bool:
     """Whether the value is neither null nor an empty list or string."""
     return _start(raw) not in (b"", b"nu", b"[]", b'""')
 
 
-def _read_opening(turns: Sequence[msgspec.Raw]) -> list[bytes]:
+def _read_opening(messages: Sequence[msgspec.Raw]) -> list[bytes]:
     opening = []
-    for turn in turns:
-        opening.append(bytes(turn))
-        if _start(turn)[:1] != b"{" or read_text(_TURN.decode(turn).role) == "user":
+    for message in messages:
+        opening.append(bytes(message))
+        if _start(message)[:1] != b"{" or read_text(_MESSAGE.decode(message).role) == "user":
             break
     return opening
 

@@ -43,7 +43,7 @@ NO_FILES = ApiError(
 )
 BAD_REQUEST = ApiError(400, "This is not a valid HTTP/1.1 request.", "invalid_http")
 BAD_ANSWER = ApiError(502, "The server's answer is not valid HTTP/1.1.", "bad_gateway")
-NOT_TAKEN = ApiError(502, "The server did not accept the request.", "bad_gateway")
+REQUEST_NOT_ACCEPTED = ApiError(502, "The server did not accept the request.", "bad_gateway")
 NO_BODY = ApiError(413, "A request to this path has no body.", "request_too_large")
 BAD_JSON = ApiError(400, "The request's body is not a JSON object.", "invalid_json")
 TOO_MANY_VALUES = ApiError(
@@ -51,7 +51,7 @@ TOO_MANY_VALUES = ApiError(
     "The request's body has too many values: at most 2,000,000 commas and brackets are allowed.",
     "request_too_large",
 )
-TOO_MANY = ApiError(
+TOO_MANY_WAITING = ApiError(
     429,
     "Too many requests are waiting in this gateway. Try again.",
     "rate_limit_exceeded",
@@ -104,13 +104,13 @@ def no_model(name: str) -> ApiError:
     return ApiError(404, f"The model `{shorten(name)}` does not exist.", "model_not_found", "model")
 
 
-def ambiguous(model: str, ids: list[str]) -> ApiError:
+def ambiguous_model(model: str, ids: list[str]) -> ApiError:
     listed = " and ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
     text = f"More than one endpoint serves the model `{model}` under this key. Use the URL of one: {listed}."
     return ApiError(409, text, "ambiguous_model", "model")
 
 
-def no_one_endpoint(why: str, ids: list[str]) -> ApiError:
+def ambiguous_endpoint(why: str, ids: list[str]) -> ApiError:
     listed = " or ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
     text = f"{why}, and there is more than one endpoint that may be meant. Use the URL of one: {listed}."
     return ApiError(409, text, "ambiguous_endpoint")

@@ -37,7 +37,7 @@ class FormReader:
 
     def __init__(self, content_type: str, max_parts: int) -> None:
         self._delimiter = b"\r\n--" + read_boundary(content_type)
-        self._most = max_parts
+        self._max_parts = max_parts
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
         self._expected = _Expected.BEGINNING
         self._field = FormField(-1, "", None)
@@ -51,17 +51,17 @@ class FormReader:
         while True:
             match self._expected:
                 case _Expected.BEGINNING | _Expected.CONTENT:
-                    piece, at_delimiter = self._take_content()
+                    piece, at_delimiter = self._read_content()
                     if piece and self._expected is _Expected.CONTENT:
                         yield self._field, piece
                     if not at_delimiter:
                         return
                     self._expected = _Expected.DELIMITER_END
                 case _Expected.DELIMITER_END:
-                    if not self._take_delimiter_end():
+                    if not self._read_delimiter_end():
                         return
                 case _Expected.HEAD:
-                    if not self._take_head():
+                    if not self._read_head():
                         return
                     yield self._field, b""
                 case _Expected.NOTHING:
@@ -73,7 +73,7 @@ class FormReader:
         if self._expected is not _Expected.NOTHING:
             raise ValueError("it has no end, or not the boundary that its Content-Type names")
 
-    def _take_content(self) -> tuple[bytes, bool]:
+    def _read_content(self) -> tuple[bytes, bool]:
         """Cut the content up to the next delimiter, or the bytes that are certainly content.
 
         Returns it, and whether a delimiter follows.
@@ -95,8 +95,8 @@ class FormReader:
         # a delimiter may begin in the last bytes, but not before the place that was already checked
         return self._cut(max(place, len(self._buffer) - len(self._delimiter) + 1)), False
 
-    def _take_delimiter_end(self) -> bool:
-        """Take the end of a delimiter's line. Returns whether it was complete."""
+    def _read_delimiter_end(self) -> bool:
+        """Read the end of a delimiter's line. Returns whether it was complete."""
         if len(self._buffer) >= 2 and self._buffer.startswith(b"--"):
             self._expected = _Expected.NOTHING
             return True
@@ -105,14 +105,14 @@ class FormReader:
             if len(self._buffer) >= MAX_PART_HEAD_BYTES:
                 raise ValueError("a line of its boundary has no end")
             return False
-        if self._field.number + 1 == self._most:
-            raise ValueError(f"it has more than {self._most} parts")
+        if self._field.number + 1 == self._max_parts:
+            raise ValueError(f"it has more than {self._max_parts} parts")
         del self._buffer[:end]  # the line's end stays: the headers may be none
         self._expected = _Expected.HEAD
         return True
 
-    def _take_head(self) -> bool:
-        """Take the headers of a part. Returns whether they were complete."""
+    def _read_head(self) -> bool:
+        """Read the headers of a part. Returns whether they were complete."""
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_PART_HEAD_BYTES)
         if end < 0:
             if len(self._buffer) >= MAX_PART_HEAD_BYTES:

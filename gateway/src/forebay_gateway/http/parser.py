@@ -22,7 +22,7 @@ _REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]*)?")
 """RFC 9110, 7.2."""
 
-_ONCE = (b"host", b"authorization", b"x-api-key")
+_UNREPEATABLE = (b"host", b"authorization", b"x-api-key")
 """Headers that must not be repeated: two servers might then read two different requests."""
 
 _ABOUT_BODY = frozenset({b"content-length", b"transfer-encoding"})
@@ -72,7 +72,7 @@ class RequestReader:
         if self.complete:
             return
         self._seen += len(data)
-        self._take_line(data)
+        self._check_first_line(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -94,7 +94,7 @@ class RequestReader:
         body, self.body = self.body, bytearray()
         return body
 
-    def _take_line(self, data: bytes) -> None:
+    def _check_first_line(self, data: bytes) -> None:
         """Check the first line once it is complete."""
         if self._line.endswith(b"\n"):
             return
@@ -157,7 +157,7 @@ def _check(head: Head) -> None:
     hosts = names.count(b"host")
     if hosts == 0 and head.version != "1.0":
         raise errors.Refused(errors.bad_request("a Host header is missing"))
-    for name in _ONCE:
+    for name in _UNREPEATABLE:
         if names.count(name) > 1:
             raise errors.Refused(errors.bad_request(f"there are several {name.decode()} headers"))
     if not _HOST.fullmatch(head.get(b"host")):

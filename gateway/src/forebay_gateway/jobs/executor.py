@@ -12,8 +12,8 @@ from aiohappyeyeballs import AddrInfoType
 
 from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
 from forebay_gateway.jobs import pod_client
 from forebay_gateway.jobs.job import Job, State
@@ -110,20 +110,20 @@ class JobExecutor:
         Raises Full and Lost.
         """
         assert job.pod, "it was claimed for one"
-        await self._scheduler.turn(job.endpoint[0])
+        await self._scheduler.wait_for_turn(job.endpoint[0])
         try:
             with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():
                 async with asyncio.timeout(job.submission.timeout):
-                    outcome, items = await self._take_output(job, job.pod, received)
+                    outcome, items = await self._store_output(job, job.pod, received)
         except TimeoutError:
             await self._finish(job, State.TIMED_OUT, f"The job took longer than {job.submission.timeout:g} s.")
         except pod_client.Busy:  # the pod also runs jobs that clients send to it directly
             self._accepting.suspect(job.pod)
             await self._requeue(job, "busy", blamed=False)
-        except pod_client.Unreached:
+        except pod_client.PodUnreachable:
             self._balancer.suspect(job.pod)
             await self._requeue(job, "unreached", blamed=False)
-        except pod_client.Gone as gone:
+        except pod_client.PodLost as gone:
             self._balancer.suspect(job.pod)
             if job.attempts < ATTEMPTS:
                 logger.info("job %s: %s; it goes to another pod", job.id, gone)
@@ -134,7 +134,7 @@ class JobExecutor:
         else:
             await self._finish(job, outcome.state, outcome.error, items)
 
-    async def _take_output(
+    async def _store_output(
         self, job: Job, pod: Address, received: Reservation
     ) -> tuple[pod_client.Outcome, Sequence[str]]:
         """Store the output as it arrives. Returns the outcome and the last items."""
@@ -143,7 +143,7 @@ class JobExecutor:
                 if outcome:
                     return outcome, items
                 await retry_until_available(partial(self._store.add_output, job, items))
-        raise pod_client.Gone("the answer was interrupted")
+        raise pod_client.PodLost("the answer was interrupted")
 
     async def _finish(self, job: Job, state: State, error: str = "", items: Sequence[str] = ()) -> None:
         self._stop_tracking(job)

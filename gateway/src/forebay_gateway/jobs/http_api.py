@@ -8,12 +8,12 @@ from typing import TypeVar
 from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.worker_counts import count_workers
 from forebay_gateway.event_waiting import wait_for_event
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused, no_endpoint, retry_after
 from forebay_gateway.http.job_operations import OPERATION_METHODS
-from forebay_gateway.jobs.job import Job, State, describe_job, describe_state, describe_stream, new_id, render
+from forebay_gateway.jobs.job import Job, State, describe_job, describe_state, describe_stream, new_job_id, render
 from forebay_gateway.jobs.rate_limits import RateLimits
 from forebay_gateway.jobs.store import Full, JobStore, StreamedItems, Unavailable
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
@@ -104,12 +104,12 @@ class JobApi:
         await self._store.forget(key)
 
     async def _run(self, call: JobApiCall) -> object:
-        job_id = new_id(sync=False)
+        job_id = new_job_id(sync=False)
         await self._store.submit(call.key, job_id, await self._read(call, sync=False), call.api_key)
         return describe_state(job_id, State.IN_QUEUE)
 
     async def _runsync(self, call: JobApiCall) -> object:
-        wait, submission, job_id = read_wait(call.query), await self._read(call, sync=True), new_id(sync=True)
+        wait, submission, job_id = read_wait(call.query), await self._read(call, sync=True), new_job_id(sync=True)
         with self._store.changes(job_id) as changed:
             await self._store.submit(call.key, job_id, submission, call.api_key)
             job = _require(await self._store.wait_for_end(call.key, job_id, changed, wait))
@@ -139,7 +139,7 @@ class JobApi:
                 await wait_for_event(changed, STREAM_WAIT_SECONDS)
                 streamed, answer = await self._take_stream(call)
         if streamed.larger:
-            async with self._store.turns.of(call.key[0]):
+            async with self._store.locks.of(call.key[0]):
                 _, answer = await self._take_stream(call, streamed.larger)
         return answer
 
@@ -179,7 +179,7 @@ class JobApi:
         return _require(await self._store.find(key, job_id))
 
     async def _describe(self, job: Job) -> bytes:
-        async with self._store.turn(job):
+        async with self._store.output_lock(job):
             self._check_room(job.endpoint, job.output_size)
             whole = _require(await self._store.whole(job))
             async with self._scheduler.exclusive_step(job.endpoint[0]) if job.output_size > MIB else nullcontext():
@@ -188,7 +188,7 @@ class JobApi:
     def _check_room(self, key: EndpointKey, size: int) -> None:
         """Check the budget before an answer of this size is read. Raises Refused."""
         if size > UNCOUNTED_BYTES and not self._answers.has_room(key[0], size):
-            raise Refused(errors.TOO_MANY)
+            raise Refused(errors.TOO_MANY_WAITING)
 
     async def _read_error(self, call: JobApiCall) -> str:
         """The job's error; "" if it cannot be read now. The items that were taken must be sent anyway."""
@@ -205,7 +205,7 @@ class JobApi:
         """
         with Reservation(self._answers, call.key[0]) as reserved:
             if not reserved.resize(max_bytes):
-                raise Refused(errors.TOO_MANY)
+                raise Refused(errors.TOO_MANY_WAITING)
             streamed = _require(await self._store.take_stream(call.key, call.job_id, max_bytes))
             error = ""
             if (

@@ -85,7 +85,7 @@ class Job:
         return JOB_OVERHEAD + sum(map(memory_of, texts))
 
 
-def new_id(*, sync: bool) -> str:
+def new_job_id(*, sync: bool) -> str:
     """An ID in RunPod's form: a UUID, with the prefix `sync-` for /runsync, and a suffix like that of a region."""
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
 

@@ -31,8 +31,8 @@ local call = redis.call
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local function tell(word, what)
-  call('PUBLISH', PREFIX .. 'told', word .. ' ' .. what)
+local function notify(event, name)
+  call('PUBLISH', PREFIX .. 'told', event .. ' ' .. name)
 end
 
 local function key_of(id)
@@ -78,11 +78,11 @@ local function keep(endpoint, by)
   if count(PREFIX .. 'bytes-of', namespace, by) < 0 then call('HDEL', PREFIX .. 'bytes-of', namespace) end
 end
 
--- Whether a namespace may keep `by` bytes more. It may use `share` of what the others leave free of `most`.
-local function has_place(endpoint, by, most, share)
+-- Whether a namespace may keep `by` bytes more. It may use `share` of what the others leave free of `max_bytes`.
+local function has_room(endpoint, by, max_bytes, share)
   local own = (call('HGET', PREFIX .. 'bytes-of', string.match(endpoint, '^[^/]*')) or 0) + 0
   local others = (call('GET', PREFIX .. 'bytes') or 0) - own
-  return own + by <= share * (most - others)
+  return own + by <= share * (max_bytes - others)
 end
 
 local function resize(id, job, by)
@@ -96,7 +96,7 @@ local function enqueue(id, job, name)
   if call('EXISTS', stream) == 0 then call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') end
   set(id, 'state', 'IN_QUEUE', 'queue', name, 'entry', call('XADD', stream, '*', 'id', id, 'low', job.low))
   if job.low == '0' then count(PREFIX .. 'waiting', job.endpoint, 1) end
-  if count(PREFIX .. 'queued', job.endpoint, 1) == 1 then tell('queued', job.endpoint) end
+  if count(PREFIX .. 'queued', job.endpoint, 1) == 1 then notify('queued', job.endpoint) end
 end
 
 local function dequeue(job)
@@ -148,7 +148,7 @@ local function finish(id, job, state, why)
   set(id, 'state', state, 'error', why, 'finished', now)
   keep_until(id, math.min(now + job.kept, job.created + job.ttl))
   if (job.webhook or '') ~= '' then schedule_delivery(id, job.endpoint, now) end
-  tell('ended', id)
+  notify('ended', id)
 end
 
 local function drop(id, endpoint, size)
@@ -225,12 +225,12 @@ end
 local steps = {}
 
 -- Returns 1 where the job is queued now or was before; 0 where there is no room for it.
-function steps.submit(id, most, share, input, ...)
+function steps.submit(id, max_bytes, share, input, ...)
   if call('EXISTS', key_of(id)) == 1 then return 1 end
   set(id, 'created', now, 'attempts', 0, 'told', 0, 'size', 0, ...)
   local job = read(id)
   local size = job.bytes + 0
-  if not has_place(job.endpoint, size, most, share) then
+  if not has_room(job.endpoint, size, max_bytes, share) then
     call('DEL', key_of(id))
     return 0
   end
@@ -242,39 +242,39 @@ function steps.submit(id, most, share, input, ...)
   return 1
 end
 
--- Returns ID and fields of a job, with the output of a completed one. An output of more than `most` bytes is omitted, and
--- its size is returned.
-local function describe(id, job, most)
+-- Returns ID and fields of a job, with the output of a completed one. An output of more than `max_bytes` is omitted, and its
+-- size is returned.
+local function describe(id, job, max_bytes)
   local size = job.state == 'COMPLETED' and job.size - job.bytes or 0
-  local larger = size > most + 0
+  local larger = size > max_bytes + 0
   local output = size > 0 and not larger and call('LRANGE', key_of(id) .. ':output', 0, -1) or {}
   return {id, call('HGETALL', key_of(id)), output, larger and size or 0}
 end
 
-function steps.find(id, endpoint, most)
+function steps.find(id, endpoint, max_bytes)
   local job = find(id, endpoint)
-  return job and describe(id, job, most) or false
+  return job and describe(id, job, max_bytes) or false
 end
 
--- Returns the next items, up to `most` bytes, whether there are more, and the size of the next item where it alone has
--- more. A repeated call has the same call_id and gets the same items.
-function steps.take_stream(id, endpoint, most, call_id)
+-- Returns the next items, up to `max_bytes`, whether there are more, and the size of the next item where it alone has more.
+-- A repeated call has the same call_id and gets the same items.
+function steps.take_stream(id, endpoint, max_bytes, call_id)
   local job = find(id, endpoint)
   if not job then return false end
   local from = (job.taken_by == call_id and job.taken_from or job.told) + 0
-  local items, size, told, more, larger = {}, 0, from, 0, 0
+  local items, size, streamed, more, larger = {}, 0, from, 0, 0
   while more == 0 do
-    local found = call('LRANGE', key_of(id) .. ':output', told, told + 49)
+    local found = call('LRANGE', key_of(id) .. ':output', streamed, streamed + 49)
     if #found == 0 then break end
     for _, item in ipairs(found) do
-      if size + #item + ITEM > most + 0 and (#items > 0 or #item > most + 0) then
+      if size + #item + ITEM > max_bytes + 0 and (#items > 0 or #item > max_bytes + 0) then
         more, larger = 1, #items == 0 and #item or 0
         break
       end
-      items[#items + 1], size, told = item, size + #item + ITEM, told + 1
+      items[#items + 1], size, streamed = item, size + #item + ITEM, streamed + 1
     end
   end
-  if #items > 0 then set(id, 'told', told, 'taken_from', from, 'taken_by', call_id) end
+  if #items > 0 then set(id, 'told', streamed, 'taken_from', from, 'taken_by', call_id) end
   return {job.state, more, items, larger, from} -- `from`: how many items were taken before
 end
 
@@ -325,15 +325,15 @@ end
 
 -- Renews claims of jobs and of deliveries, each an ID and a token. Returns the IDs of lost ones.
 function steps.renew_claims(lease, ...)
-  local lost, asked = {}, {...}
-  for i = 1, #asked, 2 do
-    local job = read(asked[i])
-    if job and job.state == 'IN_PROGRESS' and job.token == asked[i + 1] then
+  local lost, claims = {}, {...}
+  for i = 1, #claims, 2 do
+    local job = read(claims[i])
+    if job and job.state == 'IN_PROGRESS' and job.token == claims[i + 1] then
       call('XCLAIM', queue_of(job.endpoint, job.queue), GROUP, GROUP, 0, job.entry, 'JUSTID')
-    elseif job and job.webhook_token == asked[i + 1] then
-      call('ZADD', webhooks_of(job.endpoint), 'XX', now + lease, asked[i])
+    elseif job and job.webhook_token == claims[i + 1] then
+      call('ZADD', webhooks_of(job.endpoint), 'XX', now + lease, claims[i])
     else
-      lost[#lost + 1] = asked[i]
+      lost[#lost + 1] = claims[i]
     end
   end
   return lost
@@ -355,33 +355,33 @@ end
 
 -- Appends items after the first `from` ones. A repeated call adds nothing. Returns -1 where there is no room, 0 where some
 -- of the first items are missing.
-local function append(id, job, from, most, share, items)
+local function append(id, job, from, max_bytes, share, items)
   local key = key_of(id) .. ':output'
   local skip, size = call('LLEN', key) - from, 0
   if skip < 0 then return 0 end
   for i = skip + 1, #items do size = size + #items[i] end
-  if size > 0 and not has_place(job.endpoint, size, most, share) then return -1 end
+  if size > 0 and not has_room(job.endpoint, size, max_bytes, share) then return -1 end
   for i = skip + 1, #items do call('RPUSH', key, items[i]) end
   resize(id, job, size)
   return 1
 end
 
 -- Returns 0 where the claim is lost, -1 where there is no room.
-function steps.add_output(id, token, most, share, from, ...)
+function steps.add_output(id, token, max_bytes, share, from, ...)
   local job = claimed(id, token)
   if not job then return 0 end
-  local added = append(id, job, from, most, share, {...})
-  if added == 1 then tell('output', id) end
+  local added = append(id, job, from, max_bytes, share, {...})
+  if added == 1 then notify('output', id) end
   return added
 end
 
 -- Ends a claimed job, with the last items of its output. Returns the time of its end, also for a repeated call. Returns 0
 -- where the claim is lost, -1 where there is no room.
-function steps.finish(id, token, state, why, most, share, from, ...)
+function steps.finish(id, token, state, why, max_bytes, share, from, ...)
   local job = read(id)
   if job and job.token == token and job.state == state then return job.finished + 0 end
   if not (job and claimed(id, token)) then return 0 end
-  local added = append(id, job, from, most, share, {...})
+  local added = append(id, job, from, max_bytes, share, {...})
   if added == 1 then
     finish(id, job, state, why)
     return now
@@ -454,7 +454,7 @@ end
 -- was away, no gateway could renew its claims. Then all claims get another lease.
 -- Returns the numbers of queued, waiting and running jobs by endpoint, the ended jobs, the number of jobs queued again, the
 -- endpoints with due webhooks, and the number of webhooks that were given up.
-function steps.reap_stalled(lease, most_attempts)
+function steps.reap_stalled(lease, max_attempts)
   local ended, again = {}, 0
   for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'expiries', '-inf', now, 'LIMIT', 0, BATCH)) do
     discard(id, 'TIMED_OUT', "The job's time to live has expired.", ended)
@@ -476,8 +476,8 @@ function steps.reap_stalled(lease, most_attempts)
           local job = read(id)
           if not job then
             lose(endpoint, name, each, true)
-          elseif job.attempts + 0 >= most_attempts + 0 then
-            finish(id, job, 'FAILED', most_attempts .. ' pods or gateways were lost while they ran the job.')
+          elseif job.attempts + 0 >= max_attempts + 0 then
+            finish(id, job, 'FAILED', max_attempts .. ' pods or gateways were lost while they ran the job.')
             ended[#ended + 1] = snapshot(id)
           else
             put_back(id, job)

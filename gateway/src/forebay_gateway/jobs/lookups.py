@@ -35,15 +35,15 @@ class Lookups:
     async def look_up(self, name: str, port: int, family: int, flags: int) -> list[Any]:
         """Look up a name, as socket.getaddrinfo does. Raises OSError."""
         tenant, loop = TENANT.get(), asyncio.get_running_loop()
-        if not self._places.take(tenant):
+        if not self._places.try_acquire(tenant):
             raise OSError(f"too many names are being looked up for webhooks of {tenant}")
 
-        def give_back(_: Future[Any]) -> None:
+        def release_place(_: Future[Any]) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._places.give, tenant)
+                loop.call_soon_threadsafe(self._places.release, tenant)
 
         lookup: Future[Any] = self._threads.submit(socket.getaddrinfo, name, port, family, socket.SOCK_STREAM, 0, flags)
-        lookup.add_done_callback(give_back)
+        lookup.add_done_callback(release_place)
         addresses: list[Any] = await asyncio.wrap_future(lookup)
         return addresses
 

@@ -67,7 +67,7 @@ class MemoryJobStore(JobStore):
 
     async def submit(self, key: EndpointKey, job_id: str, submission: Submission, api_key: str) -> None:
         job = Job(job_id, key, submission, api_key, self._now())
-        self._take_place(job, job.size)
+        self._reserve(job, job.size)
         self._endpoints.setdefault(key, _EndpointJobs()).jobs[job_id] = job
         self._expire(job, submission.ttl)
         self._enqueue(job)
@@ -120,7 +120,7 @@ class MemoryJobStore(JobStore):
 
     async def requeue(self, job: Job, *, blamed: bool) -> None:
         if job.state is State.IN_PROGRESS:
-            self._leave_pod(job)
+            self._release_pod(job)
             self._forget_output(job)
             job.attempts -= not blamed
             job.state, job.started, job.again = State.IN_QUEUE, None, True
@@ -129,7 +129,7 @@ class MemoryJobStore(JobStore):
     async def add_output(self, job: Job, items: Sequence[str]) -> None:
         if job.state is not State.IN_PROGRESS:
             raise Lost
-        self._take_place(job, sum(map(memory_of, items)))
+        self._reserve(job, sum(map(memory_of, items)))
         job.output += items
         self._notify_watchers(job.id)
 
@@ -198,7 +198,7 @@ class MemoryJobStore(JobStore):
         if webhook := self._webhook_of(delivery):
             del self._webhooks[webhook.job.id]
             if webhook.dropped:
-                self._bytes.give(webhook.job.endpoint[0], webhook.job.size)
+                self._bytes.release(webhook.job.endpoint[0], webhook.job.size)
 
     def _webhook_of(self, delivery: Delivery) -> _Webhook | None:
         """The webhook of a delivery; None where the job has been retried since."""
@@ -210,8 +210,8 @@ class MemoryJobStore(JobStore):
         self._due.setdefault(webhook.job.endpoint, deque()).append(webhook)
         self.deliverable.notify(webhook.job.endpoint)
 
-    def _take_place(self, job: Job, size: int) -> None:
-        if not self._bytes.take(job.endpoint[0], size):
+    def _reserve(self, job: Job, size: int) -> None:
+        if not self._bytes.try_acquire(job.endpoint[0], size):
             raise Full
 
     def _finish(self, job: Job, state: State, error: str = "") -> None:
@@ -221,7 +221,7 @@ class MemoryJobStore(JobStore):
         if job.state is State.IN_QUEUE:
             self._dequeue(job)
         else:
-            self._leave_pod(job)
+            self._release_pod(job)
         counts.completed += state is State.COMPLETED
         counts.failed += state.retryable
         job.state, job.error, job.finished = state, error, self._now()
@@ -233,7 +233,7 @@ class MemoryJobStore(JobStore):
         self._notify_finished(job)
         self.claim_lost.notify(job.id, job.token)
 
-    def _leave_pod(self, job: Job) -> None:
+    def _release_pod(self, job: Job) -> None:
         endpoint = self._endpoints[job.endpoint]
         if job.pod:
             endpoint.pods[job.pod] -= 1
@@ -255,7 +255,7 @@ class MemoryJobStore(JobStore):
             if webhook := self._webhooks.get(job.id):
                 webhook.dropped = True
             else:
-                self._bytes.give(job.endpoint[0], job.size)
+                self._bytes.release(job.endpoint[0], job.size)
 
     def _enqueue(self, job: Job) -> None:
         endpoint = self._endpoints[job.endpoint]
@@ -271,7 +271,7 @@ class MemoryJobStore(JobStore):
         endpoint.counts.waiting -= not job.submission.low
 
     def _forget_output(self, job: Job) -> None:
-        self._bytes.give(job.endpoint[0], sum(map(memory_of, job.output)))
+        self._bytes.release(job.endpoint[0], sum(map(memory_of, job.output)))
         job.output.clear()
         job.streamed = 0
 

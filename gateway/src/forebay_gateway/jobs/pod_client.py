@@ -9,8 +9,8 @@ import aiohttp
 import msgspec
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
+from forebay_gateway.fairness.scheduler import LARGE_READ_BYTES, FairScheduler
 from forebay_gateway.jobs.job import Job, State
 from forebay_gateway.settings import MIB
 from forebay_protocol.pod import JOB_LINES
@@ -34,18 +34,18 @@ ITEMS_PER_WRITE = 500
 """Items that are yielded together."""
 
 
-Take = Callable[[bytearray, bytes], Awaitable[bool]]
+AddData = Callable[[bytearray, bytes], Awaitable[bool]]
 
 
 class Busy(Exception):
     """The pod has no free slot for a job now."""
 
 
-class Gone(Exception):
+class PodLost(Exception):
     """The connection to the pod ended before the job was over, or the pod was unreachable."""
 
 
-class Unreached(Gone):
+class PodUnreachable(PodLost):
     """The pod accepted no connection. The job is not the cause."""
 
 
@@ -73,17 +73,17 @@ async def run(
 
     `received` counts the bytes in memory until the next items are requested. Closing the generator ends the generation.
 
-    Raises Busy, Unreached and Gone.
+    Raises Busy, PodUnreachable and PodLost.
     """
 
-    async def take(before: bytearray, data: bytes) -> bool:
+    async def add_data(before: bytearray, data: bytes) -> bool:
         """Add received data once there is room for it. The pod waits until then. Returns False where there is no
         room."""
         before += data
         if len(before) > UNCOUNTED_BYTES and not await received.grow(OUTPUT_COPIES * len(before), OUTPUT_ROOM_SECONDS):
             return False
         if len(data) > LARGE_READ_BYTES:
-            await scheduler.turn(job.endpoint[0])
+            await scheduler.wait_for_turn(job.endpoint[0])
         return True
 
     policy = json.dumps({"executionTimeout": job.submission.timeout * 1000})
@@ -99,12 +99,12 @@ async def run(
                 yield (
                     (),
                     Outcome(
-                        State.FAILED, _error(answer.status, await _read(answer, MAX_ERROR_BODY_BYTES, take) or b"")
+                        State.FAILED, _error(answer.status, await _read(answer, MAX_ERROR_BODY_BYTES, add_data) or b"")
                     ),
                 )
                 return
             if JOB_LINES not in answer.headers.get("Content-Type", ""):
-                whole = await _read(answer, MAX_OUTPUT_ITEM_BYTES, take)
+                whole = await _read(answer, MAX_OUTPUT_ITEM_BYTES, add_data)
                 if whole is None:
                     yield (), NO_ROOM
                 elif len(whole) > MAX_OUTPUT_ITEM_BYTES:
@@ -114,7 +114,7 @@ async def run(
                 return
             rest = bytearray()
             async for data in answer.content.iter_any():
-                if not await take(rest, data):
+                if not await add_data(rest, data):
                     yield (), NO_ROOM
                     return
                 if len(rest) > MAX_OUTPUT_ITEM_BYTES:
@@ -132,10 +132,10 @@ async def run(
                     if outcome:
                         return
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise Unreached(repr(error)) from error
+        raise PodUnreachable(repr(error)) from error
     except (OSError, aiohttp.ClientError) as error:
-        raise Gone(repr(error)) from error
-    raise Gone("the answer was interrupted")
+        raise PodLost(repr(error)) from error
+    raise PodLost("the answer was interrupted")
 
 
 async def _encode(texts: Sequence[str]) -> AsyncGenerator[bytes]:
@@ -151,11 +151,11 @@ def _count_bytes(text: str) -> int:
     return sum(len(text[start : start + BODY_SLICE].encode()) for start in range(0, len(text), BODY_SLICE))
 
 
-async def _read(answer: aiohttp.ClientResponse, max_bytes: int, take: Take) -> bytearray | None:
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int, add_data: AddData) -> bytearray | None:
     """Read the body of an answer, up to a little more than `max_bytes`. Returns None if there is no room for it."""
     body = bytearray()
     async for data in answer.content.iter_any():
-        if not await take(body, data):
+        if not await add_data(body, data):
             return None
         if len(body) > max_bytes:
             break

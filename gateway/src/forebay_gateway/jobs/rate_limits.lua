@@ -31,23 +31,23 @@ end
 
 local steps = {}
 
--- Allots up to `wanted` of the requests that are left of `most` in this window, and up to `slots`, at least `needed`, of
+-- Allots up to `wanted` of the requests that are left of `limit` in this window, and up to `slots`, at least `needed`, of
 -- `max_concurrent` slots. A limit of 0 means no limit. Returns 1, the requests, the ms until they expire, and the slots.
 -- Where there are too few, it returns 0 and the ms until a retry.
-function steps.take(name, gateway, wanted, most, window, needed, slots, max_concurrent, lease, busy)
+function steps.allot(name, gateway, wanted, limit, window, needed, slots, max_concurrent, lease, busy)
   if max_concurrent + 0 > 0 then
     slots = math.min(slots, max_concurrent - slots_of_others(name, gateway))
     if slots < needed + 0 then return {0, busy + 0} end
   end
   local left = 0
-  if wanted + 0 > 0 and most + 0 > 0 then
+  if wanted + 0 > 0 and limit + 0 > 0 then
     local counted = PREFIX .. 'rate:' .. name
     left = call('PTTL', counted)
     if left <= 0 then
       call('SET', counted, 0, 'PX', window)
       left = window + 0
     end
-    wanted = math.min(wanted, most - call('GET', counted))
+    wanted = math.min(wanted, limit - call('GET', counted))
     if wanted <= 0 then return {0, left} end
     call('INCRBY', counted, wanted)
   end
@@ -56,7 +56,7 @@ function steps.take(name, gateway, wanted, most, window, needed, slots, max_conc
 end
 
 -- Reduces the slots of a gateway.
-function steps.hold(name, gateway, slots, lease)
+function steps.reduce(name, gateway, slots, lease)
   if slots + 0 > 0 then
     set_slots(name, gateway, slots, lease)
   else
@@ -66,10 +66,10 @@ end
 
 -- Renews the slots of a gateway for these names. Where they are lost, it gets the slots that follow the name.
 function steps.renew(gateway, lease, ...)
-  local asked = {...}
-  for i = 1, #asked, 2 do
-    local slots = string.match(call('HGET', PREFIX .. 'answering:' .. asked[i], gateway) or '', '^%d+')
-    set_slots(asked[i], gateway, slots or asked[i + 1], lease)
+  local held = {...}
+  for i = 1, #held, 2 do
+    local slots = string.match(call('HGET', PREFIX .. 'answering:' .. held[i], gateway) or '', '^%d+')
+    set_slots(held[i], gateway, slots or held[i + 1], lease)
   end
 end
 

@@ -71,7 +71,7 @@ class MemoryRateLimits(RateLimits):
         if max_concurrent and self._answering[key, operation] >= max_concurrent:
             yield BUSY_RETRY_INTERVAL
             return
-        if later := self._take(key, operation, pods):
+        if later := self._count_request(key, operation, pods):
             yield later
             return
         self._answering[key, operation] += 1
@@ -82,7 +82,7 @@ class MemoryRateLimits(RateLimits):
             if not self._answering[key, operation]:
                 del self._answering[key, operation]
 
-    def _take(self, key: EndpointKey, operation: str, pods: int) -> float:
+    def _count_request(self, key: EndpointKey, operation: str, pods: int) -> float:
         limit = RATES.get(operation, 0) * max(1, pods)
         now = self._clock()
         began, count = self._windows.get((key, operation), (now, 0))

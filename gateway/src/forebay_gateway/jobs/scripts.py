@@ -53,12 +53,12 @@ class Scripts:
     def __init__(self, client: valkey.Redis, text: str) -> None:
         self._script = client.register_script(f"#!lua flags=allow-oom\n{text}")
         self._growing = client.register_script(f"#!lua\n{text}")
-        self._asking: set[asyncio.Future[Any]] = set()
+        self._pending: set[asyncio.Future[Any]] = set()
         self.trouble = ""
 
     async def wait_until_idle(self) -> None:
         """Wait for all running calls, so that the client can be closed."""
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await asyncio.gather(*self._pending, return_exceptions=True)
 
     async def run(self, step: str, *arguments: str | float, growing: bool = False) -> Any:
         """Run a step. Returns its result. Raises Full and Unavailable.
@@ -68,12 +68,12 @@ class Scripts:
         script = self._growing if growing else self._script
         return await self._try(lambda: script(args=[step, *arguments]))
 
-    async def _try(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _try(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Call Valkey, with retries while it does not answer."""
         deadline = asyncio.get_running_loop().time() + SCRIPT_RETRY_TIMEOUT
         while True:
             try:
-                answer = await self._ask(ask)
+                answer = await self._call(call)
             except OutOfMemoryError as error:
                 raise Full from error
             except Exception as error:
@@ -91,20 +91,20 @@ class Scripts:
                 self.trouble = ""
                 return answer
 
-    async def _ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Shielded: cancelling a Redis command in flight would force its connection to be discarded."""
-        task = asyncio.ensure_future(ask())
-        self._asking.add(task)
-        task.add_done_callback(self._asked)
+        task = asyncio.ensure_future(call())
+        self._pending.add(task)
+        task.add_done_callback(self._forget_call)
         return await asyncio.shield(task)
 
-    def _asked(self, task: asyncio.Future[Any]) -> None:
-        self._asking.discard(task)
+    def _forget_call(self, task: asyncio.Future[Any]) -> None:
+        self._pending.discard(task)
         if not task.cancelled():
             task.exception()  # retrieved here, because the caller may have been cancelled
 
 
-def connect(url: str) -> valkey.Redis:
+def connect_valkey(url: str) -> valkey.Redis:
     """A client for redis://, rediss://, valkey:// and valkeys:// URLs. The query may have redis-py's options."""
     scheme = urlsplit(url).scheme
     url = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme) + url[len(scheme) :]

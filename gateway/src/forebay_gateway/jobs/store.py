@@ -113,7 +113,7 @@ class JobStore(ABC):
         """Is notified with the job ID and the token of a claim that this gateway may have lost."""
         self.deliverable = Observers[[EndpointKey]]()
         """Is notified where webhooks of an endpoint's jobs may be due."""
-        self.turns = TenantLocks()
+        self.locks = TenantLocks()
         """Locks so that each namespace has one large output in memory at a time, until it is written or counted."""
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
@@ -153,9 +153,9 @@ class JobStore(ABC):
             if job is None or job.state.final or clock() >= deadline:
                 return job
 
-    def turn(self, job: Job) -> AbstractAsyncContextManager[object]:
+    def output_lock(self, job: Job) -> AbstractAsyncContextManager[object]:
         """A context for code that copies a job's output in memory. It waits only where the output is large."""
-        return self.turns.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
+        return self.locks.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:
         """The job with its output of any size; None where it is gone."""

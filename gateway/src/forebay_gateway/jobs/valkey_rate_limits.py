@@ -88,7 +88,7 @@ class ValkeyRateLimits(RateLimits):
         self._freed = asyncio.Event()
 
     async def __aenter__(self) -> "ValkeyRateLimits":
-        self._tasks = [asyncio.create_task(self._keep_renewing()), asyncio.create_task(self._keep_giving_back())]
+        self._tasks = [asyncio.create_task(self._keep_renewing()), asyncio.create_task(self._keep_releasing())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -105,7 +105,7 @@ class ValkeyRateLimits(RateLimits):
             return
         name = f"{operation}:{format_key(key)}"
         allotted = self._allotted.setdefault(name, _Allotted())
-        if later := await self._take(name, allotted, limit, max_concurrent):
+        if later := await self._admit(name, allotted, limit, max_concurrent):
             yield later
             return
         try:
@@ -119,7 +119,7 @@ class ValkeyRateLimits(RateLimits):
     def forget(self, key: EndpointKey) -> None:
         """Do nothing: the counts in Valkey expire."""
 
-    async def _take(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int) -> float:
+    async def _admit(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int) -> float:
         """Admit a request. Returns 0 where it is admitted, else the seconds until a retry."""
         arrived = _now()
         allotted.used = True
@@ -131,15 +131,17 @@ class ValkeyRateLimits(RateLimits):
                         raise Unavailable
                     return allotted.later
                 # shielded: a client that disconnects must not leave it unknown what Valkey has allotted
-                await asyncio.shield(self._ask(name, allotted, limit, max_concurrent, arrived))
+                await asyncio.shield(self._request_more(name, allotted, limit, max_concurrent, arrived))
             allotted.requests -= bool(limit)
             allotted.answering += 1
             return 0.0
         finally:
             allotted.waiting -= 1
 
-    async def _ask(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int, arrived: float) -> None:
-        """Ask Valkey to allot one more request. Do nothing if another call got one, or was refused, in the meantime."""
+    async def _request_more(
+        self, name: str, allotted: _Allotted, limit: int, max_concurrent: int, arrived: float
+    ) -> None:
+        """Have Valkey allot one more request. Do nothing if another call got one, or was refused, in the meantime."""
         async with allotted.lock:
             has_request, has_slot = allotted.has_request(limit), allotted.has_slot(max_concurrent)
             if not (has_request and has_slot) and allotted.refused_at < arrived:
@@ -150,7 +152,7 @@ class ValkeyRateLimits(RateLimits):
         spare, slots = max_concurrent // SPARE_PART, allotted.slots
         limits = {
             "wanted": 0 if has_request else max(1, limit // ALLOTTED_PART, allotted.waiting),
-            "most": limit,
+            "limit": limit,
             "window": round(RATE_LIMIT_WINDOW * 1000),
             "needed": allotted.answering + 1,
             "slots": slots if allotted.has_slot(max_concurrent) else allotted.answering + allotted.waiting + spare,
@@ -159,7 +161,7 @@ class ValkeyRateLimits(RateLimits):
             "busy": round(BUSY_RETRY_INTERVAL * 1000),
         }
         try:
-            fits, *answer = await self._scripts.run("take", name, self._gateway, *limits.values())
+            fits, *answer = await self._scripts.run("allot", name, self._gateway, *limits.values())
         except Unavailable:
             allotted.refused_at, allotted.later = _now(), None
             return
@@ -172,14 +174,14 @@ class ValkeyRateLimits(RateLimits):
         if max_concurrent:
             allotted.slots, allotted.spare = slots, spare
 
-    async def _keep_giving_back(self) -> None:
+    async def _keep_releasing(self) -> None:
         while True:
             await self._freed.wait()
             self._freed.clear()
             names, self._surplus = self._surplus, set()
             for name in names:
                 if allotted := self._allotted.get(name):
-                    await self._give_back(name, allotted, allotted.spare)
+                    await self._release_slots(name, allotted, allotted.spare)
 
     async def _keep_renewing(self) -> None:
         while True:
@@ -188,27 +190,27 @@ class ValkeyRateLimits(RateLimits):
             held: list[tuple[str, int]] = []
             for name, allotted in list(self._allotted.items()):
                 if allotted.surplus:
-                    await self._give_back(name, allotted, allotted.spare)
+                    await self._release_slots(name, allotted, allotted.spare)
                 if allotted.used or allotted.answering or allotted.waiting:
                     held += [(name, allotted.slots)] if allotted.slots else []
                 elif allotted.slots:
-                    await self._give_back(name, allotted, 0)
+                    await self._release_slots(name, allotted, 0)
                 elif now >= allotted.window_ends:
                     del self._allotted[name]
                 allotted.used = False
             for first in range(0, len(held), RENEWAL_BATCH):
                 flat = [each for pair in held[first : first + RENEWAL_BATCH] for each in pair]
-                await self._tell("renew", self._gateway, round(SLOTS_LEASE * 1000), *flat)
+                await self._report("renew", self._gateway, round(SLOTS_LEASE * 1000), *flat)
 
-    async def _give_back(self, name: str, allotted: _Allotted, spare: int) -> None:
+    async def _release_slots(self, name: str, allotted: _Allotted, spare: int) -> None:
         """Free the unused slots except `spare` ones."""
         async with allotted.lock:
             slots = min(allotted.slots, allotted.answering + allotted.waiting + spare)
             if slots < allotted.slots:
                 allotted.slots = slots
-                await self._tell("hold", name, self._gateway, slots, round(SLOTS_LEASE * 1000))
+                await self._report("reduce", name, self._gateway, slots, round(SLOTS_LEASE * 1000))
 
-    async def _tell(self, step: str, *arguments: str | int) -> None:
+    async def _report(self, step: str, *arguments: str | int) -> None:
         """Report the slots of this gateway. Where Valkey does not answer, their lease expires."""
         try:
             await self._scripts.run(step, *arguments)

@@ -17,8 +17,8 @@ from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from forebay_gateway.fairness.pacing import FairScheduler
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
+from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.job import Job, describe_job, render
 from forebay_gateway.jobs.lookups import TENANT, Lookups, NameResolver, ServiceResolver
 from forebay_gateway.jobs.receivers import Receivers
@@ -81,7 +81,7 @@ class Webhooks:
         self._scheduler = scheduler
         self._lookups = Lookups(share)
         self._places = Quota(MAX_WEBHOOKS, share, WEBHOOKS_FLOOR)
-        self._at_once: Counter[EndpointKey] = Counter()
+        self._running: Counter[EndpointKey] = Counter()
         self._passed_over: dict[str, dict[EndpointKey, None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -116,22 +116,22 @@ class Webhooks:
 
     def _wake(self, key: EndpointKey) -> None:
         """Start one more task that delivers the webhooks of an endpoint, as soon as its namespace has room for one."""
-        if self._draining or self._at_once[key] >= CONCURRENT_WEBHOOKS:
+        if self._draining or self._running[key] >= CONCURRENT_WEBHOOKS:
             return
-        if not self._places.take(key[0]):
+        if not self._places.try_acquire(key[0]):
             self._passed_over.setdefault(key[0], {})[key] = None
             return
-        self._at_once[key] += 1
+        self._running[key] += 1
         task = asyncio.create_task(self._deliver_due(key))
         self._tasks.add(task)
         task.add_done_callback(partial(self._end, key))
 
     def _end(self, key: EndpointKey, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._places.give(key[0])
-        self._at_once[key] -= 1
-        if not self._at_once[key]:
-            del self._at_once[key]
+        self._places.release(key[0])
+        self._running[key] -= 1
+        if not self._running[key]:
+            del self._running[key]
         self._wake_passed_over()
 
     def _wake_passed_over(self) -> None:
@@ -201,7 +201,7 @@ class Webhooks:
         job = delivery.job
         if job.output_size <= UNCOUNTED_BYTES:
             return render(describe_job(job)) if job.state.final else b""
-        async with self._store.turn(job):
+        async with self._store.output_lock(job):
             whole = await retry_until_available(partial(self._store.read_delivery, delivery))
             async with self._scheduler.exclusive_step(job.endpoint[0]):
                 return render(describe_job(whole)) if whole else b""

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from forebay_gateway.endpoints.key_refresh import PEEKED_BYTES
 from forebay_gateway.fairness.budgets import Budgets
-from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Reservation
+from forebay_gateway.fairness.scheduler import LARGE_READ_BYTES, Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused
@@ -92,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
         self._source = ""
         self._state = ConnectionState.READING
         self._slow = False
-        self._taken = asyncio.Event()
+        self._writable = asyncio.Event()
         self._peeked: bytearray | None = None
         self.write = not_connected
 
@@ -112,7 +112,7 @@ class ClientConnection(asyncio.Protocol):
         CONNECTIONS.inc()
         self._timer = self._loop.call_later(self._limits.head_seconds, self._too_slow)
         source = str((self._transport.get_extra_info("peername") or ("::",))[0])
-        if len(self._connections) > self._limits.connections or not self._quota.take_unknown(source):
+        if len(self._connections) > self._limits.connections or not self._quota.acquire_for_source(source):
             self.fail(errors.BUSY)
             self._transport.close()  # without reading anything
         else:
@@ -159,7 +159,7 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Count the bytes that the client has not taken yet, until it has."""
         self._slow = True
-        self._taken.clear()
+        self._writable.clear()
         self._writing.begin()
         if self._upstream:
             self._upstream.reader.pause(SLOW_CLIENT)
@@ -168,7 +168,7 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._slow = False
-        self._taken.set()
+        self._writable.set()
         self._reserve_unsent(0)
         if self._upstream:
             self._upstream.reader.release(SLOW_CLIENT)
@@ -192,7 +192,7 @@ class ClientConnection(asyncio.Protocol):
         """Let `upstream` write the answer from now on. The body counts against the budget until the pod has read it."""
         self._upstream = upstream
         self._state = ConnectionState.RELAYING_IN_STREAM if self.streams else ConnectionState.RELAYING
-        upstream.taken.add_done_callback(lambda _: self.drop_body())
+        upstream.sent.add_done_callback(lambda _: self.drop_body())
         if self._slow:
             upstream.reader.pause(SLOW_CLIENT)
 
@@ -221,7 +221,7 @@ class ClientConnection(asyncio.Protocol):
         headers = ((request_id.HEADER, self._request_id), *headers)
         head, body = render_answer(status, content, headers, origin=self._origin, bodiless=bodiless)
         if len(body) > UNCOUNTED_BYTES and not self._reserve_unsent(len(body)):
-            self.fail(errors.TOO_MANY)
+            self.fail(errors.TOO_MANY_WAITING)
             return
         ANSWERS.labels(str(status)).inc()
         self.write(head)
@@ -242,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
             while piece and not bodiless:
                 self.write(piece)
                 if self._slow:
-                    await self._taken.wait()
+                    await self._writable.wait()
                 piece = await anext(pieces, b"")
         self.end()
 
@@ -305,7 +305,7 @@ class ClientConnection(asyncio.Protocol):
         self.tenant = admission.tenant or self._source
         self._body = Reservation(self._budgets.bodies, self.tenant)
         self._unsent = Reservation(self._budgets.answers, self.tenant)
-        if admission.known and not self._quota.take_known(self.tenant):
+        if admission.known and not self._quota.acquire_for_tenant(self.tenant):
             raise Refused(errors.BUSY)
         return admission
 
@@ -318,7 +318,7 @@ class ClientConnection(asyncio.Protocol):
         self.tenant = namespace
         for reservation in (self._body, self._unsent):
             if reservation and not reservation.move(namespace):
-                raise Refused(errors.TOO_MANY)
+                raise Refused(errors.TOO_MANY_WAITING)
 
     async def ended(self) -> None:
         """Wait until the request is answered, with or without success."""
@@ -366,10 +366,10 @@ class ClientConnection(asyncio.Protocol):
         if self._stream:
             if reader.complete:
                 self._state = ConnectionState.WAITING
-            self._stream.take(reader.take_body(), complete=reader.complete)
+            self._stream.receive(reader.take_body(), complete=reader.complete)
             return
         if self._body and not self._body.resize(len(reader.body)):
-            raise Refused(errors.TOO_MANY)
+            raise Refused(errors.TOO_MANY_WAITING)
         if reader.complete:
             self._timer.cancel()
             self._state = ConnectionState.WAITING

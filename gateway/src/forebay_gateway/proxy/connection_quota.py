@@ -11,16 +11,16 @@ class ConnectionQuota:
         self._source = ""
         self._tenant: str | None = None
 
-    def take_unknown(self, source: str) -> bool:
+    def acquire_for_source(self, source: str) -> bool:
         """Count the connection for its address. Returns whether there is room."""
-        if not self._budgets.unknown.take(source):
+        if not self._budgets.unknown.try_acquire(source):
             return False
         self._source = source
         return True
 
-    def take_known(self, tenant: str) -> bool:
+    def acquire_for_tenant(self, tenant: str) -> bool:
         """Count the connection for the tenant only. Returns whether there is room."""
-        if not self._budgets.known.take(tenant):
+        if not self._budgets.known.try_acquire(tenant):
             return False
         self.release()
         self._tenant = tenant
@@ -28,13 +28,13 @@ class ConnectionQuota:
 
     def move(self, tenant: str) -> bool:
         """Count the connection for another tenant, if it counts for one. Returns whether there is room."""
-        return self._tenant is None or self.take_known(tenant)
+        return self._tenant is None or self.acquire_for_tenant(tenant)
 
     def release(self) -> None:
         """Stop counting the connection."""
         if self._source:
-            self._budgets.unknown.give(self._source)
+            self._budgets.unknown.release(self._source)
             self._source = ""
         if self._tenant is not None:
-            self._budgets.known.give(self._tenant)
+            self._budgets.known.release(self._tenant)
             self._tenant = None

@@ -1,81 +1,63 @@
-"""Handles a request: checks the key, finds the endpoint, and then answers itself or relays to a pod.
+"""Handles a request: checks the key, finds the endpoint, and then answers itself or lets a pod answer (pod_relay).
 
-Where no pod is ready, the request waits (activator). Client connections call it.
+Client connections call it.
 """
 
-import errno
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from forebay_gateway.activator.pending_requests import Activator
 from forebay_gateway.batches import http_api as batches
-from forebay_gateway.endpoints.balancer import SUSPECT_SECONDS, Balancer
+from forebay_gateway.endpoints.balancer import Balancer
 from forebay_gateway.endpoints.directory import Directory
-from forebay_gateway.endpoints.endpoint import Address
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.key_refresh import KeyRefreshRequests, peek_model
-from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.fairness.budgets import Budgets
 from forebay_gateway.http import errors
-from forebay_gateway.http.body import BodyFields, read_fields, read_query
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.job_operations import named_operation
-from forebay_gateway.http.messages import REQUEST_ID, Head, render_request, replace_line
+from forebay_gateway.http.messages import REQUEST_ID, Head
 from forebay_gateway.http.parser import BodyLimit
 from forebay_gateway.http.routes import Path, RouteKind, is_upload, read_path
 from forebay_gateway.job_services import JobServices
 from forebay_gateway.jobs.http_api import JobApiCall
-from forebay_gateway.metrics import RELAYED
-from forebay_gateway.proxy import local_answers, worker_affinity
+from forebay_gateway.proxy import local_answers
 from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
-from forebay_gateway.proxy.upstream import LateUpstream, Upstream, connect
-from forebay_gateway.proxy.worker_affinity import ANY_WORKER, AskedWorker, read_worker
-from forebay_gateway.settings import MIB
+from forebay_gateway.proxy.pod_relay import PodRelay, PodRequest, read_request_fields
+from forebay_gateway.proxy.worker_affinity import read_worker
 from forebay_kube.endpoint_key import EndpointKey
-from forebay_protocol.errors import MISSING_KEY, MODEL_MISSING, WRONG_KEY, body_too_large
+from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, body_too_large
 from forebay_protocol.request_id import choose_id
 from forebay_protocol.routes import OWN_URLS, SHARED_URLS, not_found
 
 MAX_FORM_OVERHEAD = 64 << 10
 """Bytes of the form around a file: more than 16 parts of 2 KiB headers and 512 bytes."""
 
-MAX_AFFINITY_BODY_BYTES = 4 << 20
-"""Bytes of a body that is parsed only to find its conversation: 10 ms of CPU."""
-
-OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""Errors of the system where this process or machine has too many connections."""
-
-COMMENTS = b"x-forebay-comments"
-"""A request with the value `none` in this header gets no comments while it waits."""
-
-NEEDS_MODEL = frozenset({"/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})
-"""Paths that need a model, as in forebay_server's routes. /v1/completions uses the served model by default."""
-
 
 @dataclass
 class RequestHandler:
-    """Handles all requests of this process."""
+    """Handles all requests of this process.
+
+    Attributes:
+        find_jobs: returns the services for the job and batch APIs; None while jobs are off.
+    """
 
     directory: Directory
     keys: KeyAuthorizer
     activator: Activator
     balancer: Balancer
     budgets: Budgets
-    jobs: JobServices | None = None
+    find_jobs: Callable[[], JobServices | None] = lambda: None
     draining: bool = False
     key_refreshes: KeyRefreshRequests = field(default_factory=KeyRefreshRequests)
 
     def __post_init__(self) -> None:
         self.limits = self.budgets.limits
+        self._relay = PodRelay(self.directory, self.activator, self.balancer, self.budgets)
         self._body_limit = BodyLimit(self.limits.body_bytes, body_too_large(self.limits.body_bytes))
-
-    def attach_jobs(self, jobs: JobServices) -> None:
-        """Use these services for the job and batch APIs from now on."""
-        self.jobs = jobs
 
     def drain(self) -> None:
         """Refuse new requests with 503, because the gateway shuts down."""
@@ -114,7 +96,8 @@ class RequestHandler:
 
     @property
     def _has_bucket(self) -> bool:
-        return self.jobs is not None and self.jobs.batches.has_bucket
+        jobs = self.find_jobs()
+        return jobs is not None and jobs.batches.has_bucket
 
     def body_limit(self, port: EndpointKey | None, head: Head) -> BodyLimit:
         """The limit of a request's body."""
@@ -190,17 +173,16 @@ class RequestHandler:
             if path.kind is RouteKind.PASSIVE and not body:
                 key = self._only_endpoint(admission, "This request names no model")
             else:
-                fields = await self._read(client, admission, body)
+                fields = await read_request_fields(client, admission, body, self.budgets.scheduler)
                 key = self._by_model(fields.model, admission)
             client.charge(key[0])
         worker = read_worker(admission.head)
-        self._check_worker(key, worker)
+        self._relay.check_worker(key, worker)
         if path.kind in (RouteKind.ENGINE, RouteKind.JOBS):
             self.activator.begin(key)
-        request = _Request(client, admission, key, body, fields, time.monotonic(), worker)
+        request = PodRequest(client, admission, key, body, fields, time.monotonic(), worker)
         del body  # only the request keeps it now, until a pod has it
-        while not await self._try(request):
-            pass
+        await self._relay.relay(request)
 
     def _answer(self, client: ClientConnection, admission: Admission) -> bool:
         """Answer the request where the gateway can do so itself. Returns whether it did."""
@@ -233,13 +215,14 @@ class RequestHandler:
         """Answer a request of the job API. Returns False for /runsync while jobs are off: a pod answers it then."""
         head = admission.head
         operation, _, job_id = admission.path.canonical.removeprefix("/").partition("/")
-        if self.jobs is None:
+        jobs = self.find_jobs()
+        if jobs is None:
             if operation == "runsync" and head.method == "POST":
                 return False
             raise Refused(errors.NO_JOBS)
         query = head.target.partition(b"?")[2].decode("latin-1")
         call = JobApiCall(key, head.method, operation, job_id, query, self._key_for(key, head), body)
-        client.answer(200, await self.jobs.api.answer(call))
+        client.answer(200, await jobs.api.answer(call))
         return True
 
     def _key_for(self, key: EndpointKey, head: Head) -> str:
@@ -248,8 +231,8 @@ class RequestHandler:
 
     async def _answer_batches(self, client: ClientConnection, admission: Admission) -> None:
         """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
-        head, key = admission.head, admission.key
-        if self.jobs is None:
+        head, key, jobs = admission.head, admission.key, self.find_jobs()
+        if jobs is None:
             raise Refused(errors.NO_FILES)
         key = key or self._only_endpoint(admission, "Files and batches belong to an endpoint")
         parts = tuple(unquote(admission.path.canonical).removeprefix("/v1/").rstrip("/").split("/"))
@@ -258,31 +241,16 @@ class RequestHandler:
         call = batches.BatchApiCall(
             key, method, parts, query, head.get(b"content-type"), self._key_for(key, head), client.body_to_read()
         )
-        answer = await self.jobs.batches.answer(call)
+        answer = await jobs.batches.answer(call)
         if answer.pieces is None:
             client.answer(200, answer.content, (("content-type", answer.content_type),))
         else:
             await client.answer_in_pieces(answer.content_type, answer.size, answer.pieces)
 
-    async def _read(self, client: ClientConnection, admission: Admission, body: bytes | bytearray) -> BodyFields:
-        """Read the fields of a body that must be valid before a pod is started for it. Raises Refused."""
-        if admission.web_socket:
-            fields = read_query(admission.head.target)
-        else:
-            async with self.budgets.scheduler.exclusive_step(client.tenant) if len(body) > MIB else nullcontext():
-                fields = read_fields(admission.head.get(b"content-type"), body)
-        if fields.dense:
-            raise Refused(errors.TOO_MANY_VALUES)
-        if not fields.valid:
-            raise Refused(errors.BAD_JSON)
-        if not fields.model and (admission.key is None or admission.path.canonical in NEEDS_MODEL):
-            raise Refused(MODEL_MISSING)
-        return fields
-
     def _only_endpoint(self, admission: Admission, why: str) -> EndpointKey:
         """The one endpoint that a request without a model may mean. Raises Refused with `why` for several."""
         if len(admission.authorized) > 1:
-            raise Refused(errors.no_one_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
+            raise Refused(errors.ambiguous_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
         (key,) = admission.authorized
         return key
 
@@ -290,105 +258,7 @@ class RequestHandler:
         endpoints = [self.directory.endpoint(key) for key in admission.authorized]
         serving = [each.key for each in endpoints if each and model in each.models]
         if len(serving) > 1:
-            raise Refused(errors.ambiguous(model, [self.directory.id_of(key) for key in serving]))
+            raise Refused(errors.ambiguous_model(model, [self.directory.id_of(key) for key in serving]))
         if serving:
             return serving[0]
         raise Refused(errors.no_model(model) if admission.head.key else MISSING_KEY)
-
-    async def _try(self, request: "_Request") -> bool:
-        """Relay a request to a pod. If no pod is ready, wait first. Returns whether a pod took it. Raises Refused."""
-        ready: Sequence[Address] = self.balancer.usable(self.directory.ready(request.key))
-        if not ready:
-            ready = await self._hold(request)
-        pod = self.balancer.find(ready, request.worker.name)
-        if pod is None and request.worker.strict:
-            pod = await self._wait_for_worker(request)
-        pod = pod or self.balancer.pick(ready, request.affinity(len(ready)))
-        if pod is None:
-            return False
-        client, admission = request.client, request.admission
-        if client.streams:
-            upstream: Upstream = LateUpstream(client, admission.api)
-        else:
-            upstream = Upstream(client, web_socket=admission.web_socket, worker=pod.name)
-        with self.balancer.at(pod):
-            try:
-                await connect(upstream, pod, self.limits.connect_seconds)
-            except OSError as error:
-                if error.errno in OUT_OF_DESCRIPTORS:  # not the pod's fault
-                    raise Refused(errors.BUSY) from error
-                self.balancer.suspect(pod)
-                return False
-            with RELAYED.track_inprogress():
-                keys = request.key not in self.directory.open()
-                head = request.render_head(keys=keys)
-                await upstream.relay(head, request.take_body(), self.limits.write_seconds)
-        return True
-
-    def _check_worker(self, key: EndpointKey, worker: AskedWorker) -> None:
-        """Raise Refused where the request needs one particular pod, and the endpoint has no such pod."""
-        if worker.strict:
-            pods = [*self.directory.ready(key), *self.directory.unready(key)]
-            if not worker.name or all(pod.name != worker.name for pod in pods):
-                raise Refused(worker_affinity.WORKER_GONE)
-
-    async def _wait_for_worker(self, request: "_Request") -> Address:
-        """Wait until the pod that a request asks for can be tried. Raises Refused."""
-        deadline = request.began + self.limits.hold_seconds
-        with self.directory.changes(request.key) as changed, self.activator.held(request.key):
-            while True:
-                changed.clear()
-                self._check_worker(request.key, request.worker)
-                if pod := self.balancer.find(self.directory.ready(request.key), request.worker.name):
-                    return pod
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise Refused(worker_affinity.WORKER_LATE)
-                await wait_for_event(changed, min(left, SUSPECT_SECONDS))
-
-    async def _hold(self, request: "_Request") -> list[Address]:
-        """Wait for pods. Raises Refused, and does so at once for a request that every pod would refuse."""
-        key = request.key
-        if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
-            raise Refused(errors.AT_ZERO)
-        fields = request.fields
-        if fields is None:
-            fields = request.fields = await self._read(request.client, request.admission, request.body)
-        endpoint = self.directory.endpoint(key)
-        if endpoint and fields.model and endpoint.all_models and fields.model not in endpoint.models:
-            raise Refused(errors.no_model(fields.model))
-        head = request.admission.head
-        streams = fields.stream and head.version == "1.1"  # HTTP/1.0 has no chunks
-        streams = streams and head.get(COMMENTS).lower() != "none"
-        return await self.activator.hold(key, request.began, comment=request.client.comment if streams else None)
-
-
-@dataclass
-class _Request:
-    """A complete request for a pod."""
-
-    client: ClientConnection
-    admission: Admission
-    key: EndpointKey
-    body: bytes | bytearray
-    fields: BodyFields | None
-    began: float
-    worker: AskedWorker = ANY_WORKER
-
-    def render_head(self, *, keys: bool) -> bytes:
-        """Render the head for the pod. `keys`: whether the pod checks the API key, and so gets it."""
-        admission = self.admission
-        head = replace_line(admission.head, REQUEST_ID, admission.request_id)
-        size, web_socket = len(self.body), admission.web_socket
-        return render_request(head, admission.path.target, size, web_socket=web_socket, keys=keys)
-
-    def take_body(self) -> bytes | bytearray:
-        """Hand the body over to the caller."""
-        body, self.body = self.body, b""
-        return body
-
-    def affinity(self, pods: int) -> bytes:
-        """The digest of the request's conversation; b"" where it is unknown or there is only one pod."""
-        if self.fields is None and pods > 1 and 0 < len(self.body) <= MAX_AFFINITY_BODY_BYTES:
-            self.fields = read_fields(self.admission.head.get(b"content-type"), self.body)
-        return self.fields.affinity if self.fields else b""

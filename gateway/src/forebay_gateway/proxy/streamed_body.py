@@ -6,8 +6,8 @@ The client connection feeds it; the upload reads it.
 import asyncio
 from collections.abc import Callable
 
-from forebay_gateway.fairness.pacing import Reader
 from forebay_gateway.fairness.quotas import Reservation
+from forebay_gateway.fairness.scheduler import Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused
@@ -45,11 +45,11 @@ class StreamedBody(BodyStream):
         self._timer: asyncio.TimerHandle | None = None
         self._begin_step()
 
-    def take(self, data: bytes | bytearray, *, complete: bool) -> None:
+    def receive(self, data: bytes | bytearray, *, complete: bool) -> None:
         """Add bytes that have arrived. Raises Refused where there is no room for them."""
         step, self._size = self._size // STREAMED_STEP_BYTES, self._size + len(data)
         if not self._reserved.resize(min(self._size, STREAMED_BYTES)):
-            raise Refused(errors.TOO_MANY)
+            raise Refused(errors.TOO_MANY_WAITING)
         self.feed(data)
         if complete:
             self._end_step()

@@ -1,4 +1,4 @@
-"""Copies a request's bytes to a pod and the answer's bytes back. It parses only the head of an answer.
+"""Copies a request's bytes to a pod and the answer's bytes back, for pod_relay. It parses only the head of an answer.
 
 The exception is LateUpstream, which turns an answer that is no stream into one event.
 
@@ -19,12 +19,11 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from forebay_gateway.endpoints.endpoint import Address
-from forebay_gateway.fairness.pacing import LARGE_READ_BYTES, Reader
+from forebay_gateway.fairness.scheduler import LARGE_READ_BYTES, Reader
 from forebay_gateway.http import errors
 from forebay_gateway.http.errors import Refused
 from forebay_gateway.http.messages import LAST_CHUNK, chunk, end_connection, read_status, switch_protocols
 from forebay_gateway.http.sockets import SOCKET_BUFFER, keep_alive
-from forebay_gateway.metrics import ANSWERS
 from forebay_protocol.errors import ApiDialect
 
 WAITS_FOR_TURN = "turn"
@@ -75,12 +74,6 @@ class Sink(Protocol):
 
     def wait_for_turn(self, callback: Callable[[], None]) -> None: ...
 
-    def attach(self, upstream: "Upstream") -> None: ...
-
-    def release(self) -> None: ...
-
-    def detach(self, error: Exception | None) -> None: ...
-
 
 _RELAYING = frozenset({AnswerState.RELAYING, AnswerState.SWITCHED})
 _COLLECTING = frozenset({AnswerState.AWAITING_HEAD, AnswerState.COLLECTING})
@@ -96,7 +89,7 @@ class Upstream(asyncio.Protocol):
         web_socket: whether the request asks for a web socket.
         worker: the pod's name, for the head of the answer; "" where it is unknown.
         reader: the reading from the pod.
-        taken: is done when the pod has taken the whole request, or has disconnected.
+        sent: is done when the pod has taken the whole request, or has disconnected.
         ended: is done when the connection is over. Its result is the error, or None.
     """
 
@@ -114,7 +107,7 @@ class Upstream(asyncio.Protocol):
         """A second descriptor of the pod's connection, while a large body is being written."""
         self._head = b""
         self._informed = 0
-        self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -134,29 +127,6 @@ class Upstream(asyncio.Protocol):
         self.reader.pause(WAITS_FOR_TURN)
         self._client.wait_for_turn(partial(self.reader.release, WAITS_FOR_TURN))
 
-    async def relay(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
-        """Send a request to the pod, and its answer to the client.
-
-        Args:
-            body: its memory is freed as soon as it is written.
-            seconds: the connection ends where the pod takes no bytes for this time.
-
-        Raises:
-            Refused: the pod gave no valid answer, and the client has received nothing.
-        """
-        try:
-            self.send(head, body, seconds)
-            del body  # it goes as soon as it is written
-            self._client.attach(self)
-            error = await self.ended
-        finally:
-            self.transport.abort()
-        if not self.answered:
-            self._client.release()
-            raise error if isinstance(error, Refused) else Refused(errors.NO_ANSWER)
-        ANSWERS.labels("relayed").inc()
-        self._client.detach(error)
-
     def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
         """Write the request. The connection ends where the pod takes no bytes for `seconds`."""
         self._write_seconds = seconds
@@ -171,9 +141,9 @@ class Upstream(asyncio.Protocol):
         self._stop_watching()
         left = self.transport.get_write_buffer_size()
         if not left:
-            self._take()
+            self._finish_sending()
         elif left == before:
-            self._fail(Refused(errors.NOT_TAKEN))
+            self._fail(Refused(errors.REQUEST_NOT_ACCEPTED))
         else:
             self._watching = asyncio.get_running_loop().call_later(self._write_seconds, self._watch_writing, left)
 
@@ -182,9 +152,9 @@ class Upstream(asyncio.Protocol):
             self._watching.cancel()
             self._watching = None
 
-    def _take(self) -> None:
-        if not self.taken.done():
-            self.taken.set_result(None)
+    def _finish_sending(self) -> None:
+        if not self.sent.done():
+            self.sent.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         if len(data) > LARGE_READ_BYTES:
@@ -246,7 +216,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._stop_watching()
-        self._take()
+        self._finish_sending()
         if self._left:
             with self._left:
                 if error and not self.ended.done() and self._read_left(self._left):
@@ -270,7 +240,7 @@ class Upstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stop_watching()
-        self._take()
+        self._finish_sending()
         self._client.resume_reading()
 
 

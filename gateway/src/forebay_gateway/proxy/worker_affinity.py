@@ -17,21 +17,21 @@ WORKER_LATE = ApiError(400, "The pod that X-Runpod-Worker-Id names did not becom
 
 
 @dataclass(frozen=True)
-class AskedWorker:
+class RequestedWorker:
     """The pod that a request asks for. The name "" means any pod; with `strict`, a pod that cannot exist."""
 
     name: str = ""
     strict: bool = False
 
 
-ANY_WORKER = AskedWorker()
+ANY_WORKER = RequestedWorker()
 
 
-def read_worker(head: Head) -> AskedWorker:
+def read_worker(head: Head) -> RequestedWorker:
     """Read the pod that a request asks for. A value that is not in RunPod's form asks for any pod. If it is strict, it
     asks for a pod that cannot exist."""
     value = head.get(WORKER_ID)
     match = _WORKER_ID_FORM.fullmatch(value)
     if not match:
-        return AskedWorker(strict=value.startswith(("strict ", "strict-resume ")))
-    return AskedWorker(match[2], strict=bool(match[1]))
+        return RequestedWorker(strict=value.startswith(("strict ", "strict-resume ")))
+    return RequestedWorker(match[2], strict=bool(match[1]))

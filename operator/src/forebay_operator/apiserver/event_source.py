@@ -230,9 +230,9 @@ class EventSource:
         for part in ("spec", "status"):  # kopf keeps bodies for a while; at a start it keeps those of all objects
             if isinstance(section := body.get(part), dict):
                 section.clear()
-        loop.call_soon_threadsafe(self._take, kind, type, cached)
+        loop.call_soon_threadsafe(self._update_store, kind, type, cached)
 
-    def _take(self, kind: str, type: str | None, cached: CachedObject) -> None:
+    def _update_store(self, kind: str, type: str | None, cached: CachedObject) -> None:
         """Store an object or remove it, and queue the endpoint where the change matters to it.
 
         Two kinds of events queue nothing: those without a change in the kept fields, and the creation of a child by the

@@ -43,7 +43,7 @@ class ObservedLease:
     at: float
 
 
-def may_take(observed_lease: ObservedLease, identity: str, now: float) -> bool:
+def may_acquire(observed_lease: ObservedLease, identity: str, now: float) -> bool:
     """Whether `identity` may take an existing Lease: it is free, already its own, or its holder is gone."""
     spec = observed_lease.spec
     holder = spec.get("holderIdentity")
@@ -174,7 +174,7 @@ class Candidate:
             spec = (lease or {}).get("spec") or {}
             if self._observed_lease is None or self._observed_lease.spec != spec:
                 self._observed_lease = ObservedLease(spec, self._clock())
-            if lease and not may_take(self._observed_lease, self.identity, self._clock()):
+            if lease and not may_acquire(self._observed_lease, self.identity, self._clock()):
                 return False
             wanted = next_spec(spec, self.identity, self._timings, datetime.now(UTC))
             if lease is None:

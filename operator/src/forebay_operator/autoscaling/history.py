@@ -20,7 +20,7 @@ class Sample:
         load: requests that run or wait, in pods, gateways and queues.
         waiting: those of them that no engine has begun.
         ready: ready replicas.
-        silent: replicas that did not answer when their load was read.
+        unresponsive: replicas that did not answer when their load was read.
         idle: seconds in which a replica was ready, and it is certain that no request ran, waited or arrived.
         capacity: requests that one replica ran the last time that others waited for it, or more if it has run more
             since; 0 while unknown.
@@ -31,7 +31,7 @@ class Sample:
     load: int = 0
     waiting: int = 0
     ready: int = 0
-    silent: int = 0
+    unresponsive: int = 0
     idle: float = 0.0
     capacity: float = 0.0
     rate: float = 0.0
@@ -82,22 +82,22 @@ class History:
         )
         queued = sum(load.waiting for load in loads.values())
         load = parking + sum(load.total for load in loads.values())
-        silent = len(pods) - len(loads)
-        unheard = silent > 0 or not ready or not held or len(answered) < len(held)
+        unresponsive = len(pods) - len(loads)
+        incomplete = unresponsive > 0 or not ready or not held or len(answered) < len(held)
         capacity = self.samples[-1].capacity if self.samples else 0.0
         if running_when_full := [load.total - load.waiting for load in loads.values() if load.waiting]:
             capacity = max(1.0, sum(running_when_full) / len(running_when_full))
         if capacity:
             # a short queue, such as behind long prompts, says too little; an engine can run at least what it runs now
             capacity = max(capacity, *(float(load.running) for load in loads.values()), 0.0)
-        if first or begun or load or unheard:
+        if first or begun or load or incomplete:
             self._used = at
         sample = Sample(
             at=at,
             load=load,
             waiting=parking + queued,
             ready=ready,
-            silent=silent,
+            unresponsive=unresponsive,
             idle=at - self._used,
             capacity=capacity,
             rate=self._rate(at, 0 if first else finished),

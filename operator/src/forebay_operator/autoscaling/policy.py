@@ -103,7 +103,7 @@ def find_demand(policy: Policy, sample: Sample) -> float:
 def _smooth(policy: Policy, samples: Sequence[Sample], since: float) -> list[float]:
     """The mean demand at each sample after `since`. Replicas that did not answer are added."""
     seen = [sample for sample in samples if sample.at > since - policy.scale_up_window]
-    demands = [find_demand(policy, sample) + sample.silent for sample in seen]
+    demands = [find_demand(policy, sample) + sample.unresponsive for sample in seen]
     means, first = list[float](), 0
     for last, sample in enumerate(seen):
         while seen[first].at <= sample.at - policy.scale_up_window:

@@ -13,33 +13,26 @@ from forebay_kube import names
 from forebay_kube.api_client import ApiServerError
 from forebay_kube.endpoint_key import EndpointKey, key_of_endpoint
 from forebay_kube.object_conditions import find_condition
-from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
+from forebay_operator.apiserver.children import ReconcileError
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import NodeList
 from forebay_operator.apiserver.replicas_defaulting import fill_in_replicas
 from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
+from forebay_operator.controller.child_writer import ChildWriter
 from forebay_operator.controller.http_routes import HTTPRoutes
 from forebay_operator.controller.status_writer import StatusWriter
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.keys.key_digest_sync import KeyDigestSync
 from forebay_operator.pods.startup_poller import StartupPoller
-from forebay_operator.resources import (
-    build_deployment,
-    build_service,
-    build_unwatched,
-    list_obsolete,
-)
-from forebay_operator.resources.meta import digest, find_controller
-from forebay_operator.resources.pod_spec import choose_image
+from forebay_operator.resources.meta import find_controller
 from forebay_operator.resources.route import ROUTE_CONDITION
-from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoint
 from forebay_operator.spec.replicas import choose_replicas, lacks_replicas
 from forebay_operator.status.conditions import assess, assess_invalid
 from forebay_operator.status.diagnosis import Diagnosis, reasons
-from forebay_operator.status.diagnosis.gpus import wants_nodes
+from forebay_operator.status.diagnosis.gpus import needs_nodes
 from forebay_operator.status.diagnosis.preparing import PREPARING_GRACE, find_preparing
 from forebay_operator.status.env_warnings import find_env_warnings, known_names, settable_names
 from forebay_operator.status.observed import Observed
@@ -48,21 +41,18 @@ from forebay_operator.status.start_progress import ended_run_of, find_unread, ru
 
 logger = logging.getLogger(__name__)
 
-SWITCH_AGE = 0.5
-"""Seconds between two checks whether a Service already leads to its pods, so that its gateway slices can be emptied."""
-
 EVENTS_AGE = 20.0
 """Seconds after which the events of a pod that is still being prepared are read again."""
 
 MISSING_CHILD_REASONS = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISSING.name})
 """Failures of pods that a deleted, unwatched child may cause."""
 
-IMAGE_VOLUME_MINOR = 35
-"""Kubernetes 1.35 is the first that mounts images as volumes without a feature gate."""
-
 
 class Reconciler:
-    """Reconciles endpoints by key. Any number may run at once, for different keys."""
+    """Reconciles endpoints by key. Any number may run at once, for different keys.
+
+    Without gateways, `digests` is None.
+    """
 
     def __init__(
         self,
@@ -73,19 +63,26 @@ class Reconciler:
         *,
         startup_poller: StartupPoller,
         slice_writer: SliceWriter,
+        digests: KeyDigestSync | None,
         autoscaler: Autoscaler,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
-        self._settings = settings
         self._status_writer = status_writer
         self._startup_poller = startup_poller
         self._slice_writer = slice_writer
         self._autoscaler = autoscaler
         self._nodes = NodeList(cluster)
         self._routes = HTTPRoutes(cluster, settings)
-        self._created: dict[EndpointKey, str] = {}
-        """Uids of endpoints whose children all existed once. A child that such an endpoint lacks now was deleted."""
+        self._children = ChildWriter(
+            cluster,
+            cache,
+            settings,
+            status_writer=status_writer,
+            slice_writer=slice_writer,
+            digests=digests,
+            autoscaler=autoscaler,
+        )
         self._to_refresh: set[EndpointKey] = set()
         """Endpoints whose next pass bypasses the cache."""
 
@@ -173,7 +170,7 @@ class Reconciler:
     async def _make_children(self, run: "_Pass") -> None:
         """Apply the children. A refusal becomes `observed.error`."""
         try:
-            run.observe(deployment=await self._apply_children(run))
+            run.observe(deployment=await self._children.apply(run.endpoint, run.observed, run.force_refresh))
         except ReconcileError as error:
             logger.warning("endpoint %s/%s: %s", *run.key, error)
             run.done = not error.retry
@@ -202,7 +199,7 @@ class Reconciler:
         if run.failure is None:
             run.observe(events=await self._read_events(run.key, run.observed))
             run.failure = find_slow_start(run.observed)
-        if wants_nodes(run.failure, run.endpoint.gpu):
+        if needs_nodes(run.failure, run.endpoint.gpu):
             nodes, newer_in = await self._nodes.read()
             run.observe(nodes=nodes)
             if nodes is not None and newer_in:
@@ -220,7 +217,7 @@ class Reconciler:
 
     def _forget(self, key: EndpointKey) -> None:
         """Drop the state of an endpoint that no longer exists."""
-        self._created.pop(key, None)
+        self._children.forget(key)
         self._status_writer.forget(key)
         self._startup_poller.follow(key, {})
         self._slice_writer.forget(key)
@@ -265,95 +262,12 @@ class Reconciler:
             key, addresses, keep={run(pod) for pod in observed.current_pods for run in (run_of, ended_run_of)}
         )
 
-    async def _apply_children(self, run: "_Pass") -> Manifest:
-        """Create or correct all children of the endpoint. Returns its Deployment as it is now."""
-        endpoint, observed, force_refresh, key = run.endpoint, run.observed, run.force_refresh, run.key
-        if any(source.kind == "image" for source in endpoint.sources):
-            await self._check_image_volumes()
-        exists = observed.deployment is not None or self._created.get(key) == endpoint.uid
-        # before the Deployment: so the gateways receive requests before the last pod ends
-        slice_error = await self._apply_gateway_slices(endpoint, observed, force_refresh, exists)
-        if not choose_image(endpoint, self._settings):
-            raise ReconcileError(_missing_image(endpoint), retry=False)
-        unwatched = build_unwatched(endpoint, self._settings)
-        unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
-        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, unwatched_digest)
-        if (
-            force_refresh
-            or not exists
-            or _unwatched_of(observed.deployment) != unwatched_digest
-            or self._slice_writer.lacks_keys(key)
-        ):
-            await self._apply_unwatched(endpoint, unwatched, exists)
-        cached = (None, None) if force_refresh else (self._cache.service(key), self._cache.deployment(key))
-        await apply_child(self._cluster, endpoint, build_service(endpoint), cached[0], exists)
-        deployment = await apply_child(self._cluster, endpoint, desired, cached[1], exists)
-        self._created[key] = endpoint.uid
-        if slice_error:
-            raise slice_error
-        return deployment
-
-    async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], exists: bool) -> None:
-        """Apply the children that are not watched: the Secrets and `unwatched`. Remove those of an earlier spec."""
-        key = endpoint.namespace, endpoint.name
-        secret, replaced = await self._create_keys(endpoint, exists)
-        self._slice_writer.put_keys(key, secret)
-        if replaced:
-            message = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
-            self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", message, warning=True)
-        await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
-        for child in unwatched:
-            await apply_child(self._cluster, endpoint, child, None, exists)
-        for kind, name in list_obsolete(endpoint, self._settings) if exists else ():
-            await remove(self._cluster, endpoint, kind, name)
-
-    async def _apply_gateway_slices(
-        self, endpoint: Endpoint, observed: Observed, force_refresh: bool, exists: bool
-    ) -> ReconcileError | None:
-        """Write the slices that lead to gateways. Returns a refusal, and does not raise it, because an endpoint with
-        pods runs without the slices.
-
-        Raises:
-            ReconcileError: the API server refused, and the endpoint wants no pods.
-        """
-        asleep = self._autoscaler.is_asleep((endpoint.namespace, endpoint.name))
-        serving = bool(endpoint.wanted) and observed.serving and not asleep
-        try:
-            in_sync = await self._slice_writer.apply_slices(endpoint, serving, force_refresh, exists)
-        except ReconcileError as error:
-            if not endpoint.wanted:
-                raise
-            return error
-        if not in_sync:
-            self._status_writer.requeue_after((endpoint.namespace, endpoint.name), SWITCH_AGE)
-        return None
-
-    async def _create_keys(self, endpoint: Endpoint, exists: bool) -> tuple[Manifest | None, bool]:
-        """Call create_key_secret. While the user's own Secret is missing, no key is valid for the endpoint."""
-        try:
-            return await create_key_secret(self._cluster, endpoint, exists)
-        except ReconcileError:
-            self._slice_writer.put_keys((endpoint.namespace, endpoint.name), None)
-            raise
-
     def _is_asleep(self, key: EndpointKey, endpoint: Endpoint, before: Manifest) -> bool:
         """Whether the endpoint's engines sleep. The status decides until the autoscaler has checked them."""
         if endpoint.scaling is None or not endpoint.scaling.sleeps:
             return False
         is_asleep = self._autoscaler.is_asleep(key)
         return find_condition(before, "Ready").get("reason") == "Idle" if is_asleep is None else is_asleep
-
-    async def _check_image_volumes(self) -> None:
-        """Raise ReconcileError unless the cluster mounts images as volumes.
-
-        Its version is read again where it was too old, because the cluster may have been upgraded.
-        """
-        minor = self._settings.kubernetes_minor
-        if minor < IMAGE_VOLUME_MINOR:
-            minor = await self._cluster.get_minor_version()
-        if minor < IMAGE_VOLUME_MINOR:
-            message = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
-            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.diagnose(message), retry=True)
 
 
 @dataclass
@@ -377,18 +291,7 @@ class _Pass:
         self.observed = replace(self.observed, **observations)
 
 
-def _missing_image(endpoint: Endpoint) -> Diagnosis:
-    kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
-    return reasons.NO_SERVER_IMAGE.diagnose(f"the operator has no server image for endpoints with {kind}", value=value)
-
-
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
     """The child, or None where it belongs to another endpoint, such as a deleted one of the same name."""
     owner = find_controller(child) if child else None
     return child if owner and owner["uid"] == manifest["metadata"]["uid"] else None
-
-
-def _unwatched_of(deployment: Manifest | None) -> str | None:
-    """The digest of the unwatched children, from the annotation that was set when the Deployment was applied."""
-    annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
-    return annotations.get(labels.UNWATCHED_ANNOTATION)

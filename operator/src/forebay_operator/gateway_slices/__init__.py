@@ -1,4 +1,4 @@
-"""Leads requests of endpoints without ready pods to the gateways: EndpointSlices, ports and digests of API keys.
+"""Leads requests of endpoints without ready pods to the gateways: EndpointSlices and ports.
 
-`port_allocator` is pure; the others read and write the API server.
+`port_allocator` is pure. `slice_writer` reads and writes the API server.
 """

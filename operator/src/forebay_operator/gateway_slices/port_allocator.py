@@ -48,7 +48,7 @@ class PortAllocator:
             self._read_all()
         own = [read_port(each) for each in slices if _owner(each) == uid]
         for port in (*own, self._by_endpoint.get(key, 0)):
-            if self._take(port, key):
+            if self._assign(port, key):
                 return port
         namespace, every = key[0], len(GATEWAY_PORTS)
         if len(self._by_port) == every:
@@ -62,7 +62,7 @@ class PortAllocator:
         port = self._free.popleft()
         while port in self._by_port:
             port = self._free.popleft()
-        self._take(port, key)
+        self._assign(port, key)
         return port
 
     def release(self, key: EndpointKey) -> None:
@@ -73,7 +73,7 @@ class PortAllocator:
             self._namespace_counts[key[0]] -= 1
             self._free.append(port)
 
-    def _take(self, port: int, key: EndpointKey) -> bool:
+    def _assign(self, port: int, key: EndpointKey) -> bool:
         """Try to give a port to an endpoint, in place of the one that it had. Returns whether the endpoint has it
         now."""
         if port not in GATEWAY_PORTS or self._by_port.get(port, key) != key:
@@ -97,7 +97,7 @@ class PortAllocator:
             claims += [(_created_at(each), key, read_port(each)) for each in slices if _owner(each) == uid]
         for _, key, port in sorted(claims):
             if key not in self._by_endpoint:
-                self._take(port, key)
+                self._assign(port, key)
         highest = max(self._by_port, default=GATEWAY_PORTS.stop)
         free = (port for port in GATEWAY_PORTS if port not in self._by_port)
         self._free.extend(sorted(free, key=lambda port: (port <= highest, port)))

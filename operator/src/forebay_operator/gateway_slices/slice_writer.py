@@ -1,6 +1,6 @@
 """Writes the EndpointSlices that lead an endpoint's Service to the gateways while none of its pods is ready.
 
-The reconciler calls it. It also passes API keys on to the digest sync.
+The reconciler calls it.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.children import ReconcileError, apply_child
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.gateway_slices.key_digest_sync import KeyDigestSync
 from forebay_operator.gateway_slices.port_allocator import NoPortLeft, PortAllocator
 from forebay_operator.pods.gateways import Gateways, find_ready, of_family
 from forebay_operator.resources import build_gateway_slice
@@ -46,13 +45,11 @@ class SliceWriter:
         cluster: Cluster,
         cache: Cache,
         gateways: Gateways | None = None,
-        digests: KeyDigestSync | None = None,
         namespace_share: float = 0.5,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._gateways = gateways
-        self._digests = digests
         self._ports = PortAllocator(cache.slices, cache.endpoints, namespace_share)
         self._activated: set[EndpointKey] = set()
 
@@ -127,18 +124,7 @@ class SliceWriter:
         label, own = names.SLICE_MANAGER_LABEL, names.KUBERNETES_SLICE_MANAGER
         return bool(find_ready([one for one in slices if (one["metadata"].get("labels") or {}).get(label) == own]))
 
-    def lacks_keys(self, key: EndpointKey) -> bool:
-        """Whether the digests of an endpoint's keys are missing."""
-        return self._digests is not None and self._digests.lacks(key)
-
-    def put_keys(self, key: EndpointKey, secret: Manifest | None) -> bool:
-        """Set the keys of an endpoint from its Secret; None where it has none. Returns whether their digests
-        changed."""
-        return self._digests is not None and self._digests.put(key, secret)
-
     def forget(self, key: EndpointKey) -> None:
         """Drop the state of an endpoint that no longer exists."""
         self._activated.discard(key)
         self._ports.release(key)
-        if self._digests:
-            self._digests.drop(key)

@@ -12,7 +12,7 @@ MAX_COUNT = 2**53
 """The largest number that a server may report."""
 
 IN_FLIGHT = "forebay_requests_in_flight"
-BEGUN = "forebay_requests_total"
+REQUESTS_TOTAL = "forebay_requests_total"
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 SLEEPING = "forebay_sleeping"
@@ -23,7 +23,7 @@ MAX_METRIC_LINES = 320
 """The most lines that are read of these metrics: five for each of 64 engines."""
 
 _LINE = re.compile(
-    rf"^({IN_FLIGHT}|{BEGUN}|{RUNNING}|{WAITING}|{SLEEPING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$",
+    rf"^({IN_FLIGHT}|{REQUESTS_TOTAL}|{RUNNING}|{WAITING}|{SLEEPING})(?:\{{[^}}\n]*\}})?[ ]([0-9.e+]+)(?:[ ][0-9]+)?$",
     re.MULTILINE,
 )
 
@@ -79,11 +79,11 @@ def parse_load(text: str) -> PodLoad | None:
     if not all(0 <= value <= MAX_COUNT for value in sums.values()):
         return None
     numbers = {name: int(value) for name, value in sums.items()}
-    if IN_FLIGHT not in numbers or BEGUN not in numbers:
+    if IN_FLIGHT not in numbers or REQUESTS_TOTAL not in numbers:
         return None
     return PodLoad(
         numbers[IN_FLIGHT],
-        numbers[BEGUN],
+        numbers[REQUESTS_TOTAL],
         running=numbers.get(RUNNING, 0),
         waiting=numbers.get(WAITING, 0),
         asleep=bool(numbers.get(SLEEPING)),

@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 POLL_INTERVAL = 5.0
 """Seconds between two polls of one loading pod. It doubles for a pod that does not answer."""
 
-MAX_SILENCE = 6
+MAX_UNANSWERED_POLLS = 6
 """Polls without an answer after which a run is given up: 5 minutes."""
 
 POLLS_PER_SECOND = 50.0
 """Polls per second, of all pods."""
 
 CONCURRENT_POLLS, CONCURRENT_POLLS_OF_NAMESPACE = 64, 8
-"""Concurrent polls: in all, and of the pods of one namespace, so that silent pods do not block others."""
+"""Concurrent polls: in all, and of the pods of one namespace, so that unresponsive pods do not block others."""
 
 POLL_PAUSE = 0.2
 """Seconds until a retry of a poll whose namespace has its maximum of concurrent polls."""
@@ -51,7 +51,8 @@ class _PolledRun:
 
     key: EndpointKey
     address: str
-    silent: int = 0
+    unanswered: int = 0
+    """Consecutive polls without an answer."""
 
 
 @dataclass
@@ -95,7 +96,7 @@ class StartupPoller:
             self._endpoints[key] = _PolledEndpoint(runs, reports)
         for name, run in runs.items():
             if name not in known.runs:
-                self._ask_in(0.0, name, run)
+                self._schedule_poll(0.0, name, run)
 
     async def run(self) -> None:
         """Poll, forever."""
@@ -104,16 +105,16 @@ class StartupPoller:
         timeout = aiohttp.ClientTimeout(total=POLL_TIMEOUT)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            asyncio.TaskGroup() as questions,
+            asyncio.TaskGroup() as polls,
         ):
             while True:
                 name, run = await self._next()
                 if self._in_flight[run.key[0]] >= CONCURRENT_POLLS_OF_NAMESPACE:
-                    self._ask_in(POLL_PAUSE, name, run)
+                    self._schedule_poll(POLL_PAUSE, name, run)
                     continue
                 await limit.acquire()
                 self._in_flight[run.key[0]] += 1
-                task = questions.create_task(self._ask(session, name, run))
+                task = polls.create_task(self._poll(session, name, run))
                 task.add_done_callback(partial(self._release, run.key[0], limit))
                 await asyncio.sleep(1.0 / POLLS_PER_SECOND)
 
@@ -123,7 +124,7 @@ class StartupPoller:
         if not self._in_flight[namespace]:
             del self._in_flight[namespace]
 
-    def _ask_in(self, delay: float, name: str, run: _PolledRun) -> None:
+    def _schedule_poll(self, delay: float, name: str, run: _PolledRun) -> None:
         self._count += 1
         heapq.heappush(self._due, (asyncio.get_running_loop().time() + delay, self._count, name, run))
         self._news.set()
@@ -147,22 +148,22 @@ class StartupPoller:
         endpoint = self._endpoints.get(run.key)
         return endpoint is not None and endpoint.runs.get(name) is run
 
-    async def _ask(self, session: aiohttp.ClientSession, name: str, run: _PolledRun) -> None:
+    async def _poll(self, session: aiohttp.ClientSession, name: str, run: _PolledRun) -> None:
         report = _parse(await get_text(session, run.address, self._port, "/startup", MAX_REPORT_BYTES))
         if not self._is_followed(name, run):
             return
         if report is None:
-            run.silent += 1
-            if run.silent < MAX_SILENCE:
-                self._ask_in(self._interval * 2.0**run.silent, name, run)
+            run.unanswered += 1
+            if run.unanswered < MAX_UNANSWERED_POLLS:
+                self._schedule_poll(self._interval * 2.0**run.unanswered, name, run)
             return
-        run.silent = 0
+        run.unanswered = 0
         reports = self._endpoints[run.key].reports
         before, reports[name] = reports.get(name), report
         if before is None or (before.step, before.progress) != (report.step, report.progress):
             self._changed(run.key)
         if report.step != "Ready":
-            self._ask_in(self._interval, name, run)
+            self._schedule_poll(self._interval, name, run)
 
 
 def _parse(text: str | None) -> Report | None:

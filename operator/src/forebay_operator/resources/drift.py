@@ -75,12 +75,12 @@ def _same_quantity(live: Any, desired: Any) -> bool:
 
 def _covers_items(live: Sequence[Any], desired: Sequence[Any]) -> bool:
     for key in _IDENTITIES:
-        if _tells_apart(key, desired):
+        if _identifies(key, desired):
             live_items = {item[key]: item for item in live if isinstance(item.get(key), str)}
             return all(covers(live_items.get(item[key]), item) for item in desired)
     return len(live) == len(desired) and all(covers(one, other) for one, other in zip(live, desired, strict=True))
 
 
-def _tells_apart(key: str, items: Sequence[Any]) -> bool:
+def _identifies(key: str, items: Sequence[Any]) -> bool:
     values = [item[key] for item in items if isinstance(item, dict) and isinstance(item.get(key), str)]
     return len(set(values)) == len(values) == len(items)

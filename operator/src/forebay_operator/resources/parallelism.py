@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from forebay_operator.spec import Manifest
 
 TENSOR_PARALLEL_SIZE = "TENSOR_PARALLEL_SIZE"
-OTHERS = ("PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE", "PREFILL_CONTEXT_PARALLEL_SIZE")
+OTHER_PARALLEL_SIZES = ("PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE", "PREFILL_CONTEXT_PARALLEL_SIZE")
 """Settings that use GPUs too. vLLM needs the product of all of them (ParallelConfig, config/parallel.py)."""
 
 ELSEWHERE = ("VLLM_CONFIG_FILE", "DATA_PARALLEL_SIZE_LOCAL")
@@ -29,7 +29,7 @@ def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
     if TENSOR_PARALLEL_SIZE in given or any(name in given for name in ELSEWHERE) or _IN_ARGUMENTS.search(arguments):
         return None
     used = 1
-    for name in OTHERS:
+    for name in OTHER_PARALLEL_SIZES:
         if name in given:
             value = str(given[name].get("value", "")).strip()
             size = int(value) if value.isdecimal() and len(value) <= MAX_COUNT_DIGITS else 0

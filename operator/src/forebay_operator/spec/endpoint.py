@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from forebay_operator.spec.served_names import find_names_in_arguments, read_adapter_names, read_names
+from forebay_operator.spec.served_names import find_names_in_arguments, read_adapter_names, read_served_names
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
@@ -218,7 +218,7 @@ class Endpoint(Spec):
             if "valueFrom" in given.get(name, {}):
                 return ()
             if value := given.get(name, {}).get("value", "").strip():
-                if names := read_names(value):
+                if names := read_served_names(value):
                     return names
                 break
         return (self.model.source if self.model.kind == "hub" else self.name,)

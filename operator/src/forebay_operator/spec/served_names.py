@@ -5,7 +5,7 @@ import shlex
 from forebay_operator.json_text import parse_json
 
 
-def read_names(text: str) -> tuple[str, ...]:
+def read_served_names(text: str) -> tuple[str, ...]:
     """The names in a list, as the server reads it (env_to_flags.list_items): a JSON array, or words with commas or
     blanks between them. A word with a blank is in quotes. A text that the server rejects has no names."""
     try:
@@ -44,5 +44,7 @@ def read_adapter_names(text: str) -> tuple[str, ...]:
     if isinstance(modules, dict):
         modules = [modules]
     named = [module.get("name") for module in modules if isinstance(module, dict)]
-    words = [word.partition("=")[0] for word in read_names(text) if "=" in word] if not text.startswith("{") else []
+    words = (
+        [word.partition("=")[0] for word in read_served_names(text) if "=" in word] if not text.startswith("{") else []
+    )
     return tuple(name for name in [*named, *words] if isinstance(name, str) and name)

@@ -41,15 +41,15 @@ def settable_names() -> frozenset[str]:
 
 def find_env_warnings(env: Iterable[Manifest], known: Mapping[str, str], settable: frozenset[str]) -> list[str]:
     """One sentence for each variable without effect, and for each unknown one that resembles a settable one."""
-    sentences = []
+    warnings = []
     names = [variable["name"] for variable in env]
     compared = set(islice((name for name in names if name not in known), MAX_COMPARED_NAMES))
     for name in names:
         if reason := NO_EFFECT_REASONS.get(known.get(name, "")):
-            sentences.append(f"spec.env: {name} has no effect: {reason}")
+            warnings.append(f"spec.env: {name} has no effect: {reason}")
         elif name in compared and (nearest := _find_nearest(name, settable)):
-            sentences.append(f"spec.env: {name} is not known to the server; did you mean {nearest}?")
-    return sentences
+            warnings.append(f"spec.env: {name} is not known to the server; did you mean {nearest}?")
+    return warnings
 
 
 _find_nearest = lru_cache(maxsize=1024)(find_nearest)

@@ -54,7 +54,7 @@ class Resolution:
     errors: list[str] = field(default_factory=list)
 
 
-def resolve(
+def resolve_flags(
     env: Mapping[str, str],
     flags: Mapping[str, Flag],
     vllm_variables: Iterable[str],

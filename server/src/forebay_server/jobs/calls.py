@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from forebay_server.compat.paths import CHAT, COMPLETIONS
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS
 from forebay_server.jobs.options import (
     BATCHING,
     NATIVE,

@@ -6,9 +6,9 @@ from typing import Any
 
 from forebay_protocol.errors import shorten
 from forebay_protocol.spelling import edit_distance, suggest
-from forebay_server.compat.paths import CHAT, COMPLETIONS
-from forebay_server.compat.request_fields import GUIDED
-from forebay_server.compat.unsupported_fields import NO_EFFECT
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS
+from forebay_server.api_compat.request_fields import GUIDED
+from forebay_server.api_compat.unsupported_fields import NO_EFFECT
 
 
 class JobError(Exception):

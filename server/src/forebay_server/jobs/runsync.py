@@ -11,9 +11,9 @@ from typing import Any
 
 from forebay_protocol import pod
 from forebay_protocol.errors import ApiError, shorten
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.request_fields import adapt_fields
 from forebay_server.asgi import App, Receive, Scope, Send
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.request_fields import adapt_fields
 from forebay_server.config.settings import JobSettings
 from forebay_server.jobs.calls import Call, Form, call_of
 from forebay_server.jobs.options import JobError
@@ -23,7 +23,7 @@ from forebay_server.serving import routes
 from forebay_server.serving.errors import send_error
 from forebay_server.serving.response_headers import WORKER
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 JOB_LINES = pod.JOB_LINES.encode()
 """Each line is {"output": ITEM}. The last line is the job's {"status"}, with {"error"} if it failed."""
@@ -74,8 +74,8 @@ class RunSync:
             invalid = ApiError(400, f'The body must be JSON such as {{"input": {{"prompt": "Hello"}}}}: {error}.')
             await send_error(invalid, send)
             return
-        if asked := next((name for name in NOT_HERE if job.get(name)), ""):
-            await send_error(ApiError(400, NOT_HERE[asked], "unsupported_parameter", asked), send)
+        if unsupported := next((name for name in NOT_HERE if job.get(name)), ""):
+            await send_error(ApiError(400, NOT_HERE[unsupported], "unsupported_parameter", unsupported), send)
             return
         transport = WithinProcess(self._app, scope)
         if (b"accept", JOB_LINES) in scope["headers"]:
@@ -112,28 +112,28 @@ async def run(content: object, transport: Transport, settings: JobSettings, seco
     """Run a job to its end. Returns {"output", "status": "COMPLETED"}, or {"error", "status"} if it fails."""
     output: list[object] = []
 
-    async def take(item: object) -> None:
+    async def collect(item: object) -> None:
         output.append(item)
 
-    outcome = await run_to(take, content, transport, settings, seconds)
+    outcome = await run_to(collect, content, transport, settings, seconds)
     return {"output": output, **outcome} if outcome["status"] == "COMPLETED" else outcome
 
 
 async def run_to(
-    take: Callable[[object], Awaitable[None]],
+    on_output: Callable[[object], Awaitable[None]],
     content: object,
     transport: Transport,
     settings: JobSettings,
     seconds: float,
 ) -> dict[str, Any]:
-    """Run a job and call `take` with each item of its output. Returns {"status"}, with {"error"} if it fails."""
+    """Run a job and call `on_output` with each item of its output. Returns {"status"}, with {"error"} if it fails."""
     try:
         async with asyncio.timeout(seconds):
-            call = await resolve(content, transport, raw=settings.raw_vllm_output)
-            await _emit_to(take, call, transport, settings)
+            call = await resolve_call(content, transport, raw=settings.raw_vllm_output)
+            await _emit_to(on_output, call, transport, settings)
             return {"status": "COMPLETED"}
     except RefusedCall as refused:
-        await take({"status_code": refused.error.status, "body": refused.error.content()})
+        await on_output({"status_code": refused.error.status, "body": refused.error.content()})
         return {"status": "COMPLETED"}
     except JobError as error:
         return {"error": str(error), "status": "FAILED"}
@@ -142,11 +142,11 @@ async def run_to(
     except RecursionError:
         return {"error": "The input is nested too deeply.", "status": "FAILED"}
     except Exception:
-        log.exception("A job failed")
+        logger.exception("A job failed")
         return {"error": "The server had an error while it ran the job.", "status": "FAILED"}
 
 
-async def resolve(content: object, transport: Transport, *, raw: bool = False) -> Call:
+async def resolve_call(content: object, transport: Transport, *, raw: bool = False) -> Call:
     """Find the request of a job, with a model, under a path that the pod serves. `raw` is passed
     to call_of.
 
@@ -179,14 +179,14 @@ async def served_model(transport: Transport) -> str:
 
 
 async def _emit_to(
-    take: Callable[[object], Awaitable[None]], call: Call, transport: Transport, settings: JobSettings
+    on_output: Callable[[object], Awaitable[None]], call: Call, transport: Transport, settings: JobSettings
 ) -> None:
     async with (
         transport.send(call.method, call.path, call.body) as reply,
         aclosing(emit(call, reply, settings)) as items,
     ):
         async for item in items:
-            await take(item)
+            await on_output(item)
 
 
 def envelope(outcome: dict[str, Any], arrived: float) -> dict[str, Any]:

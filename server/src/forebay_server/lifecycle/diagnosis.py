@@ -305,7 +305,7 @@ RULES = (
     ),
 )
 
-GONE = re.compile(r"Failed core proc\(s\): \{\}")
+NO_EXIT_CODE = re.compile(r"Failed core proc\(s\): \{\}")
 """vLLM's message if the engine's process ended before vLLM could read its exit code. Without an error it was killed."""
 
 
@@ -323,7 +323,7 @@ def explain(error: BaseException, model: str, engine: Sequence[Evidence] = ()) -
         collected = [replace(last, text="\n".join([last.text, *(evidence.text for evidence in engine)]))]
     if failure := _by_rule(collected, model):
         return failure
-    if len(collected) == 1 and GONE.search(collected[0].text):
+    if len(collected) == 1 and NO_EXIT_CODE.search(collected[0].text):
         return Failure("OutOfHostMemory", RULES[-1].message, RULES[-1].remedy, EXIT_FAILURE)
     text = f"{type(error).__name__}: {error}" if len(collected) == 1 else collected[0].text.strip()
     return Failure("StartFailed", f"vLLM could not start: {text}", "The container's log has the details.", EXIT_FAILURE)

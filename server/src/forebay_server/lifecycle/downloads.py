@@ -26,7 +26,7 @@ from forebay_server.lifecycle.model_files import repository_folder
 from forebay_server.lifecycle.startup import Download, Step
 from forebay_server.lifecycle.state import ServerState
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WEIGHTS = {
     "auto": ("*.safetensors", "*.bin", "*.pt"),
@@ -44,7 +44,7 @@ WEIGHTS = {
 NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "trainer_state.json")
 """Files of a training, which vLLM ignores too."""
 
-SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py", "*.yaml")
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py", "*.yaml")
 """Patterns of configuration, tokenizer and chat template."""
 
 NO_HUB = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_USE_MODELSCOPE")
@@ -83,7 +83,7 @@ class RemoteFile:
 def select_files(files: Sequence[RemoteFile], load_format: str) -> list[RemoteFile]:
     """Select the files that vLLM needs from a repository's files."""
     top = [file for file in files if "/" not in file.name]
-    small = [file for file in top if _matches(file, SMALL) and not _matches(file, NOT_WEIGHTS)]
+    small = [file for file in top if _matches(file, SMALL_FILES) and not _matches(file, NOT_WEIGHTS)]
     patterns = WEIGHTS.get(load_format, ())
     if load_format == "auto" and any(_matches(file, WEIGHTS["mistral"]) for file in top):
         patterns = WEIGHTS["mistral"]
@@ -164,7 +164,7 @@ def download_model(
         repository = look_up(source.model, source.revision, hub_cache)
     except Exception as error:
         if is_unreachable(error) and (cached := cached_folder(source, hub_cache)):
-            log.warning("The hub cannot be reached (%s): starting with the files in %s", error, cached)
+            logger.warning("The hub cannot be reached (%s): starting with the files in %s", error, cached)
             return
         raise
     files = select_files(repository.files, source.load_format)
@@ -218,7 +218,7 @@ def fetch(repository: Repository, files: Sequence[RemoteFile], download: Downloa
             folder = _get(repository, files)
             corrupt = _check(repository, files, unchecked)
             if corrupt:
-                log.warning("Downloaded again, because the content differs from the hub's: %s", ", ".join(corrupt))
+                logger.warning("Downloaded again, because the content differs from the hub's: %s", ", ".join(corrupt))
                 _get(repository, files)
                 corrupt = _check(repository, files, unchecked)
         except OSError as error:

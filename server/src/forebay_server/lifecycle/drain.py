@@ -14,10 +14,10 @@ from typing import Any
 
 from forebay_server.lifecycle.state import ServerState
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class SigtermHold:
+class SigtermHandlerLock:
     """Replaces signal.signal, and keeps the handler of SIGTERM from `begin` to `end`.
 
     vLLM sets a handler that raises KeyboardInterrupt, which is lost while vLLM waits for its engine (seen with 0.32). A
@@ -43,17 +43,17 @@ class SigtermHold:
         return self._set_handler(signalnum, handler)
 
 
-_hold = SigtermHold()
+_handler_lock = SigtermHandlerLock()
 
 
 def stop_at_once_on_sigterm() -> None:
     """Set the handler for the start. By default a process with PID 1 ignores SIGTERM."""
-    _hold.begin(_stop_at_once)
+    _handler_lock.begin(_stop_at_once)
 
 
 def _stop_at_once(*_: object) -> None:
     """End the process without an exception, which the code that runs at this moment could catch."""
-    log.info("Stopping before the server was ready")
+    logger.info("Stopping before the server was ready")
     for child in multiprocessing.active_children():
         child.terminate()
     sys.stderr.flush()
@@ -78,7 +78,7 @@ class Drain:
 
     def install(self) -> None:
         """Install the handler. Call it on vLLM's event loop, after vLLM has set its own handlers."""
-        _hold.end()
+        _handler_lock.end()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.terminate)
 
     def terminate(self) -> None:
@@ -87,17 +87,17 @@ class Drain:
             self._state.draining = True
             self._task = asyncio.get_running_loop().create_task(self._finish())
         else:
-            log.warning("Second SIGTERM: stopping with %d requests running", self._state.in_flight.count)
+            logger.warning("Second SIGTERM: stopping with %d requests running", self._state.in_flight.count)
             self._task.cancel()
             self._state.in_flight.cancel()
             self._stop()
 
     async def _finish(self) -> None:
         running = self._state.in_flight
-        log.info("Shutting down: waiting up to %g s for %d running requests", self._seconds, running.count)
+        logger.info("Shutting down: waiting up to %g s for %d running requests", self._seconds, running.count)
         try:
             await asyncio.wait_for(running.idle(), self._seconds)
         except TimeoutError:
-            log.warning("%d requests still run after %g s: they end now", running.count, self._seconds)
+            logger.warning("%d requests still run after %g s: they end now", running.count, self._seconds)
             running.cancel()
         self._stop()

@@ -20,7 +20,7 @@ from forebay_server.lifecycle.diagnosis import Evidence
 from forebay_server.lifecycle.startup import Step
 
 VARIABLE = "FOREBAY_JOURNAL"
-"""The variable with the path of the file. `begin` sets it for the engine's processes; users do not."""
+"""The variable with the path of the file. `open_journal` sets it for the engine's processes; users do not."""
 
 LOG_STEPS = (
     (Step.LOADING_WEIGHTS, r"Starting to load model "),
@@ -42,7 +42,7 @@ UNREAD_CLASS = "Error in inspecting model architecture"
 """The message that vLLM 0.32 and 0.33 log in the main process, with the exception, if they cannot import a model class.
 The exception that they raise only says "failed to be inspected. Please check the logs"."""
 
-OTHER_ERRORS = 5
+MAX_OTHER_ERRORS = 5
 """The most errors of a process that do not end it. They are kept, as one may be the cause of a later error."""
 
 TEXT_LENGTH = 3000
@@ -90,7 +90,7 @@ class Journal:
             yield _parse(line)
 
 
-def begin() -> Journal:
+def open_journal() -> Journal:
     """Open a new journal for this process and its future children."""
     handle, path = tempfile.mkstemp(prefix="forebay-journal-")
     os.close(handle)
@@ -139,7 +139,7 @@ class JournalHandler(logging.Handler):
         if record.exc_info and record.exc_info[1] is not None:
             if not FATAL.search(message):
                 self._others += 1
-                if self._others > OTHER_ERRORS:
+                if self._others > MAX_OTHER_ERRORS:
                     return
             evidence = Evidence.of(record.exc_info[1])
             self._write({"names": sorted(evidence.names), "text": shortened(evidence.text)})

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 
@@ -88,7 +88,7 @@ class EngineWatch:
             return f"the model does not answer: {self._last_failure}"
         return ""
 
-    def wants_probe(self) -> bool:
+    def needs_probe(self) -> bool:
         """Whether the engine has been idle for long enough for a probe."""
         if not self._patience.probe or self._asleep or any(self._requests().values()):
             return False
@@ -113,8 +113,8 @@ async def keep_watch(
         if running is not None and running.done():
             error = running.exception()
             if error is not None:
-                log.error("The engine was idle, and did not answer a request: %s", error)
+                logger.error("The engine was idle, and did not answer a request: %s", error)
             watch.probed(str(error) if error is not None else "")
             running = None
-        if running is None and watch.wants_probe():
+        if running is None and watch.needs_probe():
             running = asyncio.create_task(probe())

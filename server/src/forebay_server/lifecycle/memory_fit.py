@@ -14,7 +14,7 @@ from typing import Any
 
 from forebay_server.failure import Failure, StartError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Config = Mapping[str, Any]
 """A model's config.json."""
@@ -34,7 +34,7 @@ HEAD_NORMS = frozenset({"qwen3", "qwen3_moe", "gemma3_text"})
 """model_type of models with a norm on each head of queries and keys."""
 FOUR_NORMS = frozenset({"gemma2", "gemma3_text"})
 EXPERTS = frozenset({"mixtral", "qwen2_moe", "qwen3_moe"})
-KNOWN = frozenset({"llama", "mistral", "phi3", "gemma", *QKV_BIAS, *HEAD_NORMS, *FOUR_NORMS, *EXPERTS})
+KNOWN_MODEL_TYPES = frozenset({"llama", "mistral", "phi3", "gemma", *QKV_BIAS, *HEAD_NORMS, *FOUR_NORMS, *EXPERTS})
 """model_type of the models whose parameters and KV cache can be counted."""
 
 TIED = frozenset({"gemma", "gemma2", "gemma3_text"})
@@ -72,7 +72,7 @@ def parameters(config: Config) -> int | None:
     """Count the model's parameters. Returns None for an unknown architecture."""
     config = text_config(config)
     kind = config.get("model_type")
-    if kind not in KNOWN:
+    if kind not in KNOWN_MODEL_TYPES:
         return None
     hidden, layers, vocabulary = config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]
     heads, kv_heads, head = _heads(config)
@@ -144,7 +144,7 @@ def longest(config: Config) -> int | None:
 def kv_bytes(need: MemoryNeed, tokens: int) -> int:
     """The bytes that the KV cache of a request with `tokens` needs on one GPU; 0 for an unknown architecture."""
     config = text_config(need.config)
-    if config.get("model_type") not in KNOWN:
+    if config.get("model_type") not in KNOWN_MODEL_TYPES:
         return 0
     _, kv_heads, head = _heads(config)
     stored = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
@@ -273,12 +273,12 @@ def need_of(model: str, config: Config, weight_file_bytes: int, parsed: argparse
     )
 
 
-def check(need: MemoryNeed | None, gpus: Sequence[int]) -> None:
+def check_memory(need: MemoryNeed | None, gpus: Sequence[int]) -> None:
     """Raise StartError for a model that cannot fit. If its config lacks fields, only vLLM itself checks it."""
     try:
         failure = assess_fit(need, gpus) if need is not None else None
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        log.warning("Whether the model fits was not estimated: %r in its config.json", error)
+        logger.warning("Whether the model fits was not estimated: %r in its config.json", error)
         return
     if failure:
         raise StartError(failure)

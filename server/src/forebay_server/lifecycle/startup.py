@@ -98,7 +98,7 @@ class Download:
         return Progress(last, self.total, rate)
 
 
-def report(startup: Startup, download: Download | None, reasoning_parser: str = "") -> dict[str, object]:
+def describe_startup(startup: Startup, download: Download | None, reasoning_parser: str = "") -> dict[str, object]:
     """The startup report as a JSON object: {"step", "seconds": {step: s}}.
 
     During the download it also has "percent", "bytes", "totalBytes", "bytesPerSecond" and, once known, "etaSeconds".

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from forebay_server.failure import EXIT_FAILURE, Failure, report
+from forebay_server.failure import EXIT_FAILURE, Failure, write_failure
 
 
 def too_slow(seconds: float, step: str) -> Failure:
@@ -24,7 +24,7 @@ def watch(seconds: float, waiting_at: Callable[[], str], termination_log: Path) 
 
     def end_if_late() -> None:
         if step := waiting_at():
-            report(too_slow(seconds, step), termination_log)
+            write_failure(too_slow(seconds, step), termination_log)
             for child in multiprocessing.active_children():
                 child.kill()  # an engine in the middle of a step would not hear SIGTERM
             os._exit(EXIT_FAILURE)

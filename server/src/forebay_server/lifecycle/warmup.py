@@ -72,7 +72,7 @@ def for_tasks(tasks: Collection[str], model: str, chat_template: bool = False) -
     return [*requests, _chat(model)] if chat_template and "generate" in tasks else requests
 
 
-async def ask(app: App, lifespan: Scope, request: WarmUp) -> None:
+async def send_warm_up(app: App, lifespan: Scope, request: WarmUp) -> None:
     """Send `request` to `app`, in the scope of the running application. Raises WarmUpError unless it answers 200."""
     scope: Scope = {
         "type": "http",

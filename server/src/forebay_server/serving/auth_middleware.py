@@ -11,9 +11,9 @@ from urllib.parse import quote
 from forebay_protocol.api_key import read_key
 from forebay_protocol.errors import MISSING_KEY, WRONG_KEY, ApiError
 from forebay_protocol.routes import OWN_URLS, not_found
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.request_fields import adapt_body
 from forebay_server.asgi import DIRECT, App, Message, Receive, Scope, Send, header, is_preflight
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.request_fields import adapt_body
 from forebay_server.lifecycle.startup import Step
 from forebay_server.lifecycle.state import ServerState
 from forebay_server.serving import errors, response_headers, routes
@@ -25,12 +25,12 @@ from forebay_server.serving.limits import (
     BodyLimits,
     BodyRefused,
     Disconnected,
-    lingering_refusal,
+    LingeringRefusal,
     read_body,
     replaying,
 )
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Lifecycle(Protocol):
@@ -81,7 +81,7 @@ class AuthMiddleware:
             except Incompatible as incompatible:
                 await answer_with_cors(refusal(incompatible.error, route.api), scope, receive, send)
             except BodyRefused as refused:
-                answer = lingering_refusal(refused.error, route.api)
+                answer = LingeringRefusal(refused.error, route.api)
                 await answer_with_cors(answer, scope, receive, send)
             except Disconnected:
                 return
@@ -91,7 +91,7 @@ class AuthMiddleware:
     async def _with_body(self, scope: Scope, path: str, receive: Receive) -> Receive:
         """A `receive` with the whole, converted body for vLLM. Raises BodyRefused, Disconnected and Incompatible."""
         body = adapt_body(path, await read_body(scope, receive, self.limits))
-        scope["state"][response_headers.LEFT_OUT_STATE] = body.left_out
+        scope["state"][response_headers.OMITTED_TOOLS_STATE] = body.omitted
         scope["state"][response_headers.IGNORED_STATE] = body.ignored
         return replaying(body.content, receive)
 
@@ -121,7 +121,7 @@ class AuthMiddleware:
         if not route.served:
             return errors.not_available(route.absent) if route.absent else not_found(method, scope["path"], OWN_URLS)
         if self.state.in_flight.count >= self.limits.in_flight:
-            return errors.TOO_MANY
+            return errors.TOO_MANY_IN_FLIGHT
         return None
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +132,7 @@ class AuthMiddleware:
                 try:
                     await self.lifecycle.warm_up(self.app, scope)
                 except Exception as error:
-                    log.exception("The model did not answer the first request")
+                    logger.exception("The model did not answer the first request")
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
                 self.state.step = Step.READY

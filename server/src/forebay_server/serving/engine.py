@@ -12,7 +12,7 @@ from forebay_server import vllm_compat
 from forebay_server.lifecycle.liveness import EngineWatch
 from forebay_server.lifecycle.state import ServerState
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ControlAnswer = dict[str, object]
 
@@ -63,7 +63,7 @@ class Engine:
         *,
         state: ServerState,
         watch: EngineWatch,
-        ask: Callable[[], Awaitable[None]],
+        probe: Callable[[], Awaitable[None]],
     ) -> None:
         """Wrap vLLM's engine.
 
@@ -73,14 +73,14 @@ class Engine:
             abilities: what the engine's configuration allows.
             state: the server's state.
             watch: the watch of the engine.
-            ask: sends the model a request, and raises the error if it fails.
+            probe: sends the model a request, and raises the error if it fails.
         """
         self._client = client
         self._models = models
         self._abilities = abilities
         self._state = state
         self._watch = watch
-        self._ask = ask
+        self._probe = probe
         self._busy = asyncio.Lock()
         self._level = 0
 
@@ -109,7 +109,7 @@ class Engine:
                 raise _failed(error) from error
             self._watch.slept(True)
             self._level = level
-        log.info("The engine sleeps, level %d", level)
+        logger.info("The engine sleeps, level %d", level)
         return {"status": "sleeping", "level": level}
 
     async def _stays_idle(self, seconds: float) -> bool:
@@ -140,11 +140,11 @@ class Engine:
                 awake = await self._wake(tags)
                 if awake:
                     self._watch.slept(False)
-                    await self._ask()
+                    await self._probe()
                     self._level, self._state.asleep = 0, False
             except Exception as error:
                 raise _failed(error) from error
-        log.info("The engine is awake" if awake else "The engine is awake in part: %s", *([] if awake else [tags]))
+        logger.info("The engine is awake" if awake else "The engine is awake in part: %s", *([] if awake else [tags]))
         return {"status": "awake" if awake else "sleeping", "tags": list(tags) or None}
 
     async def _wake(self, tags: Sequence[str]) -> bool:
@@ -201,5 +201,5 @@ def _not_started_with(setting: str, ability: str) -> EngineRefused:
 
 
 def _failed(error: Exception) -> EngineRefused:
-    log.error("The engine failed to do this", exc_info=error)
+    logger.error("The engine failed to do this", exc_info=error)
     return EngineRefused(ApiError(500, f"{type(error).__name__}: {error}", "operation_failed"))

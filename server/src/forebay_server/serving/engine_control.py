@@ -26,7 +26,7 @@ BODY_BYTES = 1 << 16
 
 _CHALLENGE = (("www-authenticate", "Bearer"),)
 
-OFF = ApiError(403, "Engine control is off: no token was mounted for it (FOREBAY_CONTROL_DIR).", "control_off")
+CONTROL_OFF = ApiError(403, "Engine control is off: no token was mounted for it (FOREBAY_CONTROL_DIR).", "control_off")
 NO_TOKEN = ApiError(
     401,
     "Send the token for engine control as 'Authorization: Bearer TOKEN'. An API key is not accepted.",
@@ -74,7 +74,7 @@ class Control:
 
     def _perform(self, request: ControlRequest) -> ControlAnswer:
         if self._tokens is None:
-            raise EngineRefused(OFF)
+            raise EngineRefused(CONTROL_OFF)
         scheme, _, token = request.authorization.partition(" ")
         if scheme.lower() != "bearer" or not self._tokens.accepts(token.strip()):
             raise EngineRefused(NO_TOKEN)

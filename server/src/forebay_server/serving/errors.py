@@ -29,7 +29,7 @@ _PLACES = re.compile(
 )
 
 
-MAX_MESSAGE_LENGTH = 2000
+MAX_VLLM_MESSAGE_LENGTH = 2000
 """Characters of a message of vLLM that are kept."""
 
 
@@ -56,7 +56,7 @@ _CLOSE = (("connection", "close"),)
 
 DRAINING = ApiError(503, "This server is shutting down. Try again.", "service_unavailable", headers=(*_LATER, *_CLOSE))
 ASLEEP = ApiError(503, "The model of this server sleeps. Try again later.", "service_unavailable", headers=_LATER)
-TOO_MANY = ApiError(
+TOO_MANY_IN_FLIGHT = ApiError(
     429,
     "Too many requests are being answered by this server. Try again.",
     "rate_limit_exceeded",
@@ -122,7 +122,7 @@ def of_vllm(status: int, body: Mapping[str, Any], request: bytes | None = None) 
     return ApiError(status, message, None, param)
 
 
-def name_left_out(error: ApiError, tools: Sequence[str]) -> ApiError:
+def name_omitted_tools(error: ApiError, tools: Sequence[str]) -> ApiError:
     """Add the tools that were removed from the request to an error about its tools."""
     if not tools or "TOOL_CALL_PARSER" not in error.message:
         return error
@@ -136,8 +136,8 @@ def clean(message: str) -> str:
     It names variables instead of flags. A long message is cut to its beginning and its end: vLLM repeats what a client
     sent, and a pattern may take quadratic time over it.
     """
-    if len(message) > MAX_MESSAGE_LENGTH:
-        message = "…".join((message[: MAX_MESSAGE_LENGTH // 2], message[1 - MAX_MESSAGE_LENGTH // 2 :]))
+    if len(message) > MAX_VLLM_MESSAGE_LENGTH:
+        message = "…".join((message[: MAX_VLLM_MESSAGE_LENGTH // 2], message[1 - MAX_VLLM_MESSAGE_LENGTH // 2 :]))
     return name_variables(_PLACES.sub("", validation_errors.of_text(message)).strip())
 
 

@@ -31,7 +31,7 @@ def add_routes(app: FastAPI) -> None:
         app.add_api_route(path, answer_document, methods=["GET"], response_model=None, include_in_schema=False)
     for path in missing(paths):
         methods = ["GET" if path in routes.BY_GET else "POST"]
-        app.add_api_route(path, not_available, methods=methods, response_model=None, include_in_schema=False)
+        app.add_api_route(path, answer_not_available, methods=methods, response_model=None, include_in_schema=False)
 
 
 def missing(paths: Collection[str]) -> list[str]:
@@ -48,7 +48,7 @@ async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
     return error_response(error, raw_request.url.path)
 
 
-async def not_available(raw_request: Request) -> JSONResponse:
+async def answer_not_available(raw_request: Request) -> JSONResponse:
     """Answer a request for an operation that the model does not support: with an error."""
     path = raw_request.url.path
     return error_response(errors.not_available(routes.OPERATIONS[path], routes.SWITCHES.get(path, "")), path)
@@ -71,7 +71,7 @@ def moderate(app: FastAPI) -> Any:
         if not texts or not all(isinstance(text, str) for text in texts):
             error = ApiError(400, "'input' must be text or a list of texts.", None, "input")
             return error_response(error, raw_request.url.path)
-        raw_request.state.understood = True
+        raw_request.state.parsed = True
         request_type = next(iter(_body_types(classify)))
         names = [card["id"] for card in await model_cards(raw_request)]
         model = body.get("model")

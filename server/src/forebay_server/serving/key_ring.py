@@ -10,7 +10,7 @@ from pathlib import Path
 from forebay_protocol.api_key import MIN_KEY_LENGTH
 from forebay_server.failure import Failure, StartError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 1.0
 """The least seconds between two checks of the folder. The kubelet itself takes up to a minute to update it."""
@@ -57,15 +57,15 @@ class KeyRing:
                 return
             keys = _read(self._folder)
         except OSError as error:
-            log.error("The keys in %s cannot be read, so no key is valid: %s", self._folder, error)
+            logger.error("The keys in %s cannot be read, so no key is valid: %s", self._folder, error)
             self._signature, self._digests = (), []
             return
         for name, key in keys.items():
             if len(key) < MIN_KEY_LENGTH:
-                log.error("The key in %s has fewer than %d characters: ignored", self._folder / name, MIN_KEY_LENGTH)
+                logger.error("The key in %s has fewer than %d characters: ignored", self._folder / name, MIN_KEY_LENGTH)
         self._digests = _digests(keys)
         self._signature = signature
-        log.info("The keys in %s changed: %d valid now", self._folder, len(self._digests))
+        logger.info("The keys in %s changed: %d valid now", self._folder, len(self._digests))
 
 
 def has_keys(folder: Path) -> bool:

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 
 from forebay_protocol.errors import ApiDialect, ApiError
-from forebay_server.asgi import App, Message, Receive, Scope, Send, header
+from forebay_server.asgi import Message, Receive, Scope, Send, header
 from forebay_server.serving import errors
 
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -58,21 +59,24 @@ def replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def lingering_refusal(error: ApiError, api: ApiDialect) -> App:
+@dataclass(frozen=True)
+class LingeringRefusal:
     """An app that answers with `error`, discards the rest of the body, and then closes the connection."""
 
-    async def refuse(_: Scope, receive: Receive, send: Send) -> None:
-        async def hold_back_the_end(message: Message) -> None:
-            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+    error: ApiError
+    api: ApiDialect
 
-        await errors.send_error(error, hold_back_the_end, api)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await errors.send_error(self.error, partial(_send_without_end, send), self.api)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while (message := await receive())["type"] == "http.request" and message.get("more_body"):
                     pass
         await send({"type": "http.response.body", "body": b""})
 
-    return refuse
+
+async def _send_without_end(send: Send, message: Message) -> None:
+    await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
 
 
 async def _collect(receive: Receive, limit: int) -> bytes:

@@ -56,7 +56,7 @@ def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> OpsAns
         return HTTPStatus.OK, PROMETHEUS, own_metrics(state) + metrics()
     step = state.step
     if path == "/startup":
-        return _json(True, startup.report(state.startup, state.download, state.reasoning_parser))
+        return _json(True, startup.describe_startup(state.startup, state.download, state.reasoning_parser))
     if path == "/startupz":
         return _json(step is Step.READY, {"step": step})
     if path == "/readyz":

@@ -11,19 +11,19 @@ from forebay_server.asgi import Message, Scope, Send, header
 REQUEST_ID = request_id.HEADER.encode()
 """The request ID, by which a client's report can be found in the log. vLLM derives its own IDs from it."""
 
-STATE = "forebay_request_id"
+REQUEST_ID_STATE = "forebay_request_id"
 """The ID's name in the request's state. Handlers of unhandled exceptions read it there, outside the middleware."""
 
 UNBUFFERED = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no"}
 """Headers that keep proxies from buffering a stream. nginx and compatible proxies read the second."""
 
-LEFT_OUT = b"x-forebay-tools-left-out"
+OMITTED_TOOLS = b"x-forebay-tools-left-out"
 """Header of an answer: tools that only the API vendor's servers can run, so the model did not see them."""
 
 IGNORED = b"x-forebay-ignored"
 """Header of an answer: fields of the request that had no effect (unsupported_fields)."""
 
-LEFT_OUT_STATE, IGNORED_STATE = "forebay_left_out", "forebay_ignored"
+OMITTED_TOOLS_STATE, IGNORED_STATE = "forebay_omitted_tools", "forebay_ignored"
 """The names of both lists in the request's state."""
 
 _UNFIT_ITEM = re.compile(r"[^A-Za-z0-9_.;=-]")
@@ -33,7 +33,7 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 WORKER = (pod.WORKER_ID.encode(), _UNFIT.sub("?", socket.gethostname()).encode())
 """The name of the pod, which is its host name in Kubernetes. RunPod's load balancer has this header too."""
 
-_READABLE = (REQUEST_ID, b"retry-after", LEFT_OUT, IGNORED, WORKER[0])
+_READABLE = (REQUEST_ID, b"retry-after", OMITTED_TOOLS, IGNORED, WORKER[0])
 EXPOSED = (b"access-control-expose-headers", b", ".join(_READABLE))
 """The headers that pages of other sites may read, where CORS lets them read the answer."""
 
@@ -46,7 +46,7 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
     client_id = header(scope, REQUEST_ID)
     chosen_id = request_id.choose_id(client_id)
     line = (REQUEST_ID, chosen_id.encode())
-    scope.setdefault("state", {})[STATE] = chosen_id
+    scope.setdefault("state", {})[REQUEST_ID_STATE] = chosen_id
     if chosen_id != client_id:
         scope = {**scope, "headers": [*(pair for pair in scope["headers"] if pair[0] != REQUEST_ID), line]}
 
@@ -54,9 +54,9 @@ def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:
         if message["type"] == "http.response.start":
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != REQUEST_ID]
             missing = _missing({name.lower(): value for name, value in headers})
-            if left_out := scope["state"].get(LEFT_OUT_STATE):
-                value = ", ".join(_UNFIT.sub("?", name[:64]) for name in left_out[:16])
-                missing.append((LEFT_OUT, value.encode()))
+            if omitted := scope["state"].get(OMITTED_TOOLS_STATE):
+                value = ", ".join(_UNFIT.sub("?", name[:64]) for name in omitted[:16])
+                missing.append((OMITTED_TOOLS, value.encode()))
             if ignored := scope["state"].get(IGNORED_STATE):
                 value = ", ".join(_UNFIT_ITEM.sub("?", item) for item in ignored)
                 missing.append((IGNORED, value.encode()))

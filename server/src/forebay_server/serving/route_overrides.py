@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,12 +20,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from forebay_protocol.errors import MODEL_MISSING, ApiDialect, ApiError
 from forebay_protocol.routes import PROBES
 from forebay_server import vllm_compat
+from forebay_server.api_compat import anthropic, fill_in, forced_tools, legacy_functions, openai, responses
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.max_tokens import STRICT, clamp_max_tokens
+from forebay_server.api_compat.thinking_budget import drop_unenforceable_budget
+from forebay_server.api_compat.unsupported_fields import find_ignored
 from forebay_server.asgi import DIRECT
-from forebay_server.compat import anthropic, fill_in, forced_tools, legacy_functions, openai, responses
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.max_tokens import STRICT, clamp_max_tokens
-from forebay_server.compat.thinking_budget import drop_unenforceable_budget
-from forebay_server.compat.unsupported_fields import find_ignored
 from forebay_server.serving import errors, response_headers, routes, streams
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,12 @@ LOAD_HEADER = "endpoint-load-metrics-format"
 
 def replace_routes(app: FastAPI) -> None:
     """Replace the routes. Call it once, after vLLM has attached its own."""
-    for route in [route for route in app.routes if isinstance(route, APIRoute) and _is_ours(route.path)]:
+    for route in [route for route in app.routes if isinstance(route, APIRoute) and _is_served(route.path)]:
         make = REPLACED.get((route.path, *sorted(route.methods)))
         endpoint = make(route.endpoint) if make else route.endpoint
         app.add_api_route(
             route.path,
-            in_openais_shape(endpoint),
+            shape_errors(endpoint),
             methods=list(route.methods),
             dependencies=route.dependencies,
             responses=route.responses,
@@ -76,38 +77,38 @@ def _vllm_error(status: int, content: Mapping[str, Any], request: Request | None
     error = errors.of_vllm(status, content)
     if request is None:
         return error_response(error, "")
-    left_out = getattr(request.state, response_headers.LEFT_OUT_STATE, ())
-    return error_response(errors.name_left_out(error, left_out), request.url.path)
+    omitted = getattr(request.state, response_headers.OMITTED_TOOLS_STATE, ())
+    return error_response(errors.name_omitted_tools(error, omitted), request.url.path)
 
 
-def not_understood(request: Request) -> Response | None:
+def refuse_unparsed(request: Request) -> Response | None:
     """The answer to a request whose body vLLM failed to parse; None if the body was parsed.
 
     vLLM's validators raise AttributeError for some wrong types (seen with 0.32: "structured_outputs": true).
     """
-    if getattr(request.state, "understood", False):
+    if getattr(request.state, "parsed", False):
         return None
     error = ApiError(400, "The request's body has a value of a wrong type.", "invalid_type")
     return error_response(error, request.url.path)
 
 
-def in_openais_shape(endpoint: RouteHandler) -> RouteHandler:
+def shape_errors(endpoint: RouteHandler) -> RouteHandler:
     """Wrap `endpoint`, so that the errors that it returns have the shape of the called API."""
     names = inspect.signature(endpoint).parameters
     request_name = next((name for name in names if name in ("raw_request", "request")), "")
 
     @functools.wraps(endpoint)
-    async def shaped(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         request = kwargs.get("raw_request") or kwargs.get(request_name)
         if isinstance(request, Request):
-            request.state.understood = True
+            request.state.parsed = True
             response_headers.add_ignored(request.state, await _ignored(kwargs.get("request"), request))
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
             return reshape(answer, request if isinstance(request, Request) else None)
         return answer
 
-    return shaped
+    return wrapper
 
 
 async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
@@ -119,24 +120,15 @@ async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
     return find_ignored(routes.read_path(request.url.path).path, body, others, stores=stores)
 
 
-def _is_ours(path: str) -> bool:
+def _is_served(path: str) -> bool:
     return routes.is_reached(path) and path not in PROBES
 
 
-def _writes(
-    handler: str,
-    method: str,
-    write: Callable[[Any, Any], Response],
-    *,
-    stream: bool = False,
-    text: str = "",
-    reasons: bool = False,
-    model_required: bool = True,
-    fills_in: bool = False,
-) -> Callable[[RouteHandler], RouteHandler]:
-    """Returns a function that makes Forebay's endpoint from vLLM's.
+@dataclass(frozen=True)
+class RouteWriter:
+    """Makes Forebay's endpoint from one of vLLM's: it calls vLLM's handler, and writes the answer itself.
 
-    Args:
+    Attributes:
         handler: the name of vLLM's handler in the app's state.
         method: the handler's method.
         write: makes the answer from the method's result and the request. It gets no errors.
@@ -147,51 +139,72 @@ def _writes(
         fills_in: whether a request may have a suffix.
     """
 
-    def make(core: RouteHandler) -> RouteHandler:
-        async def endpoint(request: Any, raw_request: Request) -> Any:
-            if model_required and not request.model:
-                return error_response(MODEL_MISSING, raw_request.url.path)
-            forced_tools.bind_arguments(request)
-            responses.make_readable(request)
-            serving = getattr(raw_request.app.state, handler, None)
-            if serving is None or (request.stream and not stream) or LOAD_HEADER in raw_request.headers:
-                answer = await core(request=request, raw_request=raw_request)
-                if reasons and isinstance(answer, StreamingResponse):
-                    answer.body_iterator = openai.with_reasoning_content(answer.body_iterator)
-                    if legacy_functions.wants_functions(request):
-                        answer.body_iterator = legacy_functions.with_function_calls(answer.body_iterator)
-                return answer
-            answer = await getattr(serving, method)(request, raw_request)
-            return _error(answer, raw_request) or write(answer, request)
+    handler: str
+    method: str
+    write: Callable[[Any, Any], Response]
+    stream: bool = False
+    text: str = ""
+    reasons: bool = False
+    model_required: bool = True
+    fills_in: bool = False
 
-        async def text_stream(request: Any, raw_request: Request) -> Any:
-            serving = getattr(raw_request.app.state, handler)
-            answer = await streams.answer(getattr(serving, method), request, raw_request, streams.TextStream(text))
-            return _error(answer, raw_request) or answer
-
-        cancelled = vllm_compat.cancelled_with_its_client(endpoint)
-        counted = vllm_compat.counted_as_load(text_stream)
+    def make_endpoint(self, core: RouteHandler) -> RouteHandler:
+        """Make the endpoint. `core` is vLLM's."""
+        cancelled = vllm_compat.cancelled_with_its_client(functools.partial(self._answer, core))
+        counted = vllm_compat.counted_as_load(self._stream_text)
 
         @functools.wraps(core)
-        async def either(request: Any, raw_request: Request) -> Any:
-            state = raw_request.app.state
-            if not getattr(state, STRICT, False) and raw_request.scope.get(DIRECT) is not None:  # None: from a job
-                clamp_max_tokens(request, state.vllm_config.model_config.max_model_len)
+        async def endpoint(request: Any, raw_request: Request) -> Any:
             try:
-                if fills_in:
-                    fill_in.apply_suffix(request, getattr(state, fill_in.STATE, None))
+                self._adapt(request, raw_request)
             except Incompatible as refused:
                 return error_response(refused.error, raw_request.url.path)
-            response_headers.add_ignored(raw_request.state, drop_unenforceable_budget(request, state.vllm_config))
-            named = request.model or not model_required
-            ours = text and named and LOAD_HEADER not in raw_request.headers
-            if ours and streams.is_plain(request, getattr(state, handler, None), state):
-                return await counted(request, raw_request)
-            return await cancelled(request, raw_request)
+            return await (counted if self._writes_text(request, raw_request) else cancelled)(request, raw_request)
 
-        return either
+        return endpoint
 
-    return make
+    def _adapt(self, request: Any, raw_request: Request) -> None:
+        """Change fields that vLLM would refuse or ignore. Raises Incompatible."""
+        state = raw_request.app.state
+        if not getattr(state, STRICT, False) and raw_request.scope.get(DIRECT) is not None:  # None: from a job
+            clamp_max_tokens(request, state.vllm_config.model_config.max_model_len)
+        if self.fills_in:
+            fill_in.apply_suffix(request, getattr(state, fill_in.FILL_IN_STATE, None))
+        response_headers.add_ignored(raw_request.state, drop_unenforceable_budget(request, state.vllm_config))
+
+    def _writes_text(self, request: Any, raw_request: Request) -> bool:
+        """Whether the answer is a stream of plain text, which Forebay writes."""
+        state = raw_request.app.state
+        named = request.model or not self.model_required
+        if not self.text or not named or LOAD_HEADER in raw_request.headers:
+            return False
+        return streams.is_plain(request, getattr(state, self.handler, None), state)
+
+    async def _stream_text(self, request: Any, raw_request: Request) -> Any:
+        method = self._method_of(getattr(raw_request.app.state, self.handler))
+        answer = await streams.answer(method, request, raw_request, streams.TextStream(self.text))
+        return _error(answer, raw_request) or answer
+
+    async def _answer(self, core: RouteHandler, request: Any, raw_request: Request) -> Any:
+        """Answer by vLLM's handler, or by its route (`core`) where that writes the answer."""
+        if self.model_required and not request.model:
+            return error_response(MODEL_MISSING, raw_request.url.path)
+        forced_tools.bind_arguments(request)
+        responses.make_readable(request)
+        serving = getattr(raw_request.app.state, self.handler, None)
+        if serving is None or (request.stream and not self.stream) or LOAD_HEADER in raw_request.headers:
+            answer = await core(request=request, raw_request=raw_request)
+            if self.reasons and isinstance(answer, StreamingResponse):
+                answer.body_iterator = openai.with_reasoning_content(answer.body_iterator)
+                if legacy_functions.wants_functions(request):
+                    answer.body_iterator = legacy_functions.with_function_calls(answer.body_iterator)
+            return answer
+        answer = await self._method_of(serving)(request, raw_request)
+        return _error(answer, raw_request) or self.write(answer, request)
+
+    def _method_of(self, serving: Any) -> RouteHandler:
+        method: RouteHandler = getattr(serving, self.method)
+        return method
 
 
 def _error(answer: Any, raw_request: Request) -> Response | None:
@@ -254,18 +267,22 @@ async def model_cards(request: Request) -> list[dict[str, Any]]:
 
 REPLACED: dict[tuple[str, ...], Callable[[RouteHandler], RouteHandler]] = {
     ("/v1/models", "GET"): _models,
-    ("/v1/chat/completions", "POST"): _writes(
+    ("/v1/chat/completions", "POST"): RouteWriter(
         "openai_serving_chat", "create_chat_completion", _write_chat, text='"content":', reasons=True
-    ),
-    ("/v1/completions", "POST"): _writes(
+    ).make_endpoint,
+    ("/v1/completions", "POST"): RouteWriter(
         "openai_serving_completion",
         "create_completion",
         _write_text,
         text='"text":',
         model_required=False,
         fills_in=True,
-    ),
-    ("/v1/responses", "POST"): _writes("openai_serving_responses", "create_responses", _write_response, stream=True),
-    ("/v1/messages", "POST"): _writes("anthropic_serving_messages", "create_messages", _write_message),
+    ).make_endpoint,
+    ("/v1/responses", "POST"): RouteWriter(
+        "openai_serving_responses", "create_responses", _write_response, stream=True
+    ).make_endpoint,
+    ("/v1/messages", "POST"): RouteWriter(
+        "anthropic_serving_messages", "create_messages", _write_message
+    ).make_endpoint,
 }
 """Path and method -> function that makes Forebay's endpoint from vLLM's."""

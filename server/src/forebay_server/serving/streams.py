@@ -85,9 +85,9 @@ class TextStream:
     def tap(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """The engine's `results` for vLLM's generator, without those that are sent directly."""
         self._taps += 1
-        return self._left_to_vllm(results)
+        return self._send_plain(results)
 
-    async def _left_to_vllm(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    async def _send_plain(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """Send plain text directly and yield the rest. The next result also gets the sent tokens, so they count."""
         sent: list[int] = []
         async for result in results:
@@ -176,12 +176,12 @@ def tap_engine(engine_client: Any) -> None:
 
 
 async def answer(
-    ask: Callable[[Any, Request], Awaitable[Any]], request: Any, raw_request: Request, stream: TextStream
+    handler: Callable[[Any, Request], Awaitable[Any]], request: Any, raw_request: Request, stream: TextStream
 ) -> Any:
     """Call vLLM's handler. Returns a TextStreamResponse, or the error that the handler returned."""
     restore = _stream.set(stream)
     try:
-        chunks = await ask(request, raw_request)
+        chunks = await handler(request, raw_request)
     finally:
         _stream.reset(restore)
     if not hasattr(chunks, "__aiter__"):

@@ -7,7 +7,7 @@ from typing import Any
 from forebay_protocol.errors import ApiError
 
 _PAGE = re.compile(
-    r"\A\d+ validation errors? for [^\n]+\n(?:(?P<place>\S+)\n)?\s+(?P<sentence>.+?) \[type=",
+    r"\A\d+ validation errors? for [^\n]+\n(?:(?P<place>\S+)\n)?\s+(?P<message>.+?) \[type=",
 )
 """The text of a pydantic.ValidationError in an answer of vLLM. It has no place if it is about the whole value."""
 
@@ -17,7 +17,7 @@ _OWN_FIELDS = re.compile(r"(?<=structured outputs constraint but )(\w+ are speci
 MAX_ERRORS = 100
 """The most errors that are read. A list of wrong items has one or more for each item."""
 
-MAX_MESSAGE_LENGTH = 500
+MAX_VALIDATION_MESSAGE_LENGTH = 500
 """The most characters of a message. Some of pydantic's messages name every member of a union."""
 
 
@@ -29,12 +29,12 @@ def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
 
     Args:
         errors: the items of pydantic.ValidationError.errors(), with the locations of FastAPI ("body" first). In
-            place of some items, vLLM has sentences.
+            place of some items, vLLM has messages.
         body: the request's body as it was parsed, or None.
     """
     errors = errors[:MAX_ERRORS]
-    if sentences := [error for error in errors if isinstance(error, str)]:
-        return ApiError(400, _shorten(_join("", sentences[0])))
+    if messages := [error for error in errors if isinstance(error, str)]:
+        return ApiError(400, _shorten(_join("", messages[0])))
     located = [(_find_place(error, body), error) for error in errors if not isinstance(error, str)]
     if not located:
         return ApiError(400, "The request is not valid.")
@@ -55,7 +55,7 @@ def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
 def of_text(message: str) -> str:
     """Condense the text of a pydantic.ValidationError to its first error. Returns other messages as they are."""
     if page := _PAGE.match(message):
-        message = _shorten(_join(page["place"] or "", page["sentence"].removeprefix("Value error, ")))
+        message = _shorten(_join(page["place"] or "", page["message"].removeprefix("Value error, ")))
     return _OWN_FIELDS.sub(r"\1.", message)
 
 
@@ -81,10 +81,12 @@ def _is_part(part: str | int, body: Any) -> bool:
     return isinstance(body, Mapping) and part in body
 
 
-def _join(place: str, sentence: str) -> str:
-    ending = "" if sentence.endswith((".", "!", "?")) else "."
-    return f"{place}: {sentence}{ending}" if place else f"{sentence}{ending}"
+def _join(place: str, message: str) -> str:
+    ending = "" if message.endswith((".", "!", "?")) else "."
+    return f"{place}: {message}{ending}" if place else f"{message}{ending}"
 
 
-def _shorten(sentence: str) -> str:
-    return sentence if len(sentence) <= MAX_MESSAGE_LENGTH else f"{sentence[: MAX_MESSAGE_LENGTH - 1]}…"
+def _shorten(message: str) -> str:
+    return (
+        message if len(message) <= MAX_VALIDATION_MESSAGE_LENGTH else f"{message[: MAX_VALIDATION_MESSAGE_LENGTH - 1]}…"
+    )

@@ -74,7 +74,7 @@ def parse_node(manifest: Manifest) -> Node:
     return Node(metadata["name"], tuple(sorted(gpus.items())), product, memory, usable)
 
 
-def wants_nodes(diagnosis: Diagnosis | None, gpu: Gpu) -> bool:
+def needs_nodes(diagnosis: Diagnosis | None, gpu: Gpu) -> bool:
     """Whether the nodes could add something to the diagnosis."""
     if diagnosis is None or not gpu.count:
         return False

@@ -24,7 +24,7 @@ from forebay_protocol.pod import EXIT_CONFIGURATION
 REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 """The form of a condition's reason. The CRD rejects anything else."""
 
-MAX_MESSAGE_LENGTH = 1000
+MAX_POD_MESSAGE_LENGTH = 1000
 """Characters of another program's text that are kept in a message."""
 
 IMAGE_REASONS = frozenset(
@@ -77,7 +77,7 @@ def check_unschedulable(pod: Manifest) -> Diagnosis | None:
     condition = find_condition(pod.get("status"), "PodScheduled")
     if condition.get("status") != "False" or condition.get("reason") not in ("Unschedulable", "SchedulerError"):
         return None
-    return recognize(SCHEDULER, str(condition.get("message", "")), MAX_MESSAGE_LENGTH)
+    return recognize(SCHEDULER, str(condition.get("message", "")), MAX_POD_MESSAGE_LENGTH)
 
 
 def check_image(pod: Manifest) -> Diagnosis | None:
@@ -87,8 +87,8 @@ def check_image(pod: Manifest) -> Diagnosis | None:
     if reason not in IMAGE_REASONS:
         return None
     if reason == "InvalidImageName":
-        return reasons.INVALID_IMAGE_NAME.diagnose(_words(waiting))
-    return recognize(IMAGES, f"{reason}: {_words(waiting)}")
+        return reasons.INVALID_IMAGE_NAME.diagnose(_quote_message(waiting))
+    return recognize(IMAGES, f"{reason}: {_quote_message(waiting)}")
 
 
 def check_reference(pod: Manifest) -> Diagnosis | None:
@@ -96,16 +96,16 @@ def check_reference(pod: Manifest) -> Diagnosis | None:
     waiting = _container_state(pod, "state", "waiting")
     if waiting.get("reason") != "CreateContainerConfigError":
         return None
-    return recognize(CONFIGURATION, _words(waiting))
+    return recognize(CONFIGURATION, _quote_message(waiting))
 
 
 def check_container(pod: Manifest) -> Diagnosis | None:
     """The node cannot create the container, for a reason that only its runtime knows."""
     waiting = _container_state(pod, "state", "waiting")
     if waiting.get("reason") in ("CreateContainerError", "RunContainerError", "PreStartHookError"):
-        return reasons.CONTAINER_REFUSED.diagnose(_words(waiting))
+        return reasons.CONTAINER_REFUSED.diagnose(_quote_message(waiting))
     ended = _last_end(pod)
-    return reasons.CONTAINER_REFUSED.diagnose(_words(ended)) if ended.get("reason") == "StartError" else None
+    return reasons.CONTAINER_REFUSED.diagnose(_quote_message(ended)) if ended.get("reason") == "StartError" else None
 
 
 def check_node(pod: Manifest) -> Diagnosis | None:
@@ -114,7 +114,7 @@ def check_node(pod: Manifest) -> Diagnosis | None:
     if status.get("phase") != "Failed" or not status.get("reason"):
         return None
     reason = str(status["reason"])
-    message = f"{reason}: {str(status.get('message', ''))[:MAX_MESSAGE_LENGTH]}"
+    message = f"{reason}: {str(status.get('message', ''))[:MAX_POD_MESSAGE_LENGTH]}"
     if reason == "Evicted":
         return reasons.EVICTED.diagnose(message)
     refused = reason.startswith("OutOf") or reason in (
@@ -139,7 +139,7 @@ def check_termination_message(pod: Manifest) -> Diagnosis | None:
     if not texts or not all(isinstance(word, str) for word in texts) or not REASON.fullmatch(texts[0]):
         return None
     stalled = ended.get("exitCode") == EXIT_CONFIGURATION
-    return Diagnosis(texts[0], texts[1][:MAX_MESSAGE_LENGTH], texts[2][:MAX_MESSAGE_LENGTH], stalled)
+    return Diagnosis(texts[0], texts[1][:MAX_POD_MESSAGE_LENGTH], texts[2][:MAX_POD_MESSAGE_LENGTH], stalled)
 
 
 def check_out_of_memory(pod: Manifest) -> Diagnosis | None:
@@ -167,7 +167,7 @@ def check_crash(pod: Manifest) -> Diagnosis | None:
     ended = _last_end(pod)
     if not ended:
         return None
-    cause = f": {_words(ended)}" if ended.get("message") else ""
+    cause = f": {_quote_message(ended)}" if ended.get("message") else ""
     restarts = server_status(pod).get("restartCount", 0)
     times = f", {restarts + 1} times now" if restarts > 1 else ""
     message = f"the server ended with exit code {ended.get('exitCode')}{times}{cause}"
@@ -204,8 +204,8 @@ def _server_container(pod: Manifest) -> Manifest:
     return next((container for container in containers if container["name"] == CONTAINER), {})
 
 
-def _words(state: Manifest) -> str:
-    return quote(str(state.get("message") or state.get("reason", "")), MAX_MESSAGE_LENGTH)
+def _quote_message(state: Manifest) -> str:
+    return quote(str(state.get("message") or state.get("reason", "")), MAX_POD_MESSAGE_LENGTH)
 
 
 def _last_end(pod: Manifest) -> Manifest:

@@ -1,6 +1,6 @@
 """Replies of Anthropic's Messages API. Its specification requires fields without a value to be present, as null."""
 
-from forebay_server.compat.openai import JsonObject
+from forebay_server.api_compat.openai import JsonObject
 
 MESSAGE = ("stop_reason", "stop_sequence", "stop_details", "container")
 USAGE = (

@@ -6,8 +6,8 @@ Clients that send this form expect it in the answer too. Pure: functions that ch
 from collections.abc import AsyncIterator
 from typing import Any
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.openai import JsonObject, rewrite_chunks
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.openai import JsonObject, rewrite_chunks
 
 MARKER = "forebay_functions"
 """A field of a converted request. It marks that the answer must have the older form. vLLM ignores it."""

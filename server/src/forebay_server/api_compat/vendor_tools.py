@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from forebay_protocol.errors import shorten
-from forebay_server.compat.incompatible import Incompatible
+from forebay_server.api_compat.incompatible import Incompatible
 
 Fields = dict[str, Any]
 
@@ -111,13 +111,13 @@ def adapt_anthropic_tools(fields: Fields) -> Adapted:
         return _without_tools(fields), ()
     if not isinstance(tools, list) or all(not isinstance(tool, dict) or "input_schema" in tool for tool in tools):
         return fields, ()
-    adapted, left_out = [], []
+    adapted, omitted = [], []
     for tool in tools:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if not isinstance(kind, str) or "input_schema" in tool or kind in ("custom", "function"):
             adapted.append(tool)
         elif kind.startswith(SERVER_TOOLS):
-            left_out.append(str(tool.get("name") or kind))
+            omitted.append(str(tool.get("name") or kind))
         elif known := next((CLIENT_TOOLS[prefix] for prefix in CLIENT_TOOLS if kind.startswith(prefix)), None):
             adapted.append({"name": tool.get("name"), **known})
         else:
@@ -129,13 +129,13 @@ def adapt_anthropic_tools(fields: Fields) -> Adapted:
             )
     forces = kind_of(choice) in ("any", "tool")
     forced = choice.get("name") if isinstance(choice, dict) and choice.get("type") == "tool" else None
-    if forces and (forced in left_out or (left_out and not adapted)):
-        name = shorten(forced if forced in left_out else left_out[0])
+    if forces and (forced in omitted or (omitted and not adapted)):
+        name = shorten(forced if forced in omitted else omitted[0])
         message = f"The tool {name} runs only on Anthropic's servers, and is not available here."
         raise Incompatible(message, "tool_choice")
-    if left_out and not adapted:
-        return _without_tools(fields, choice is None or kind_of(choice) in ("auto", "none")), tuple(left_out)
-    return {**fields, "tools": adapted}, tuple(left_out)
+    if omitted and not adapted:
+        return _without_tools(fields, choice is None or kind_of(choice) in ("auto", "none")), tuple(omitted)
+    return {**fields, "tools": adapted}, tuple(omitted)
 
 
 def adapt_openai_tools(fields: Fields) -> Adapted:
@@ -146,25 +146,25 @@ def adapt_openai_tools(fields: Fields) -> Adapted:
     """
     tools = fields.get("tools")
     offered = tools if isinstance(tools, list) else []
-    left_out = tuple(dict.fromkeys(kind_of(tool) for tool in offered if _is_foreign(tool)))
+    omitted = tuple(dict.fromkeys(kind_of(tool) for tool in offered if _is_foreign(tool)))
     kept = [tool for tool in offered if not _is_foreign(tool)]
-    choice = _adapt_choice(fields.get("tool_choice"), {kind_of(tool) for tool in kept}, left_out)
+    choice = _adapt_choice(fields.get("tool_choice"), {kind_of(tool) for tool in kept}, omitted)
     adapted = {**fields, "tool_choice": choice} if "tool_choice" in fields else fields
-    if left_out and not kept:
-        return _without_tools(adapted, choice in (None, "auto", "none")), left_out
+    if omitted and not kept:
+        return _without_tools(adapted, choice in (None, "auto", "none")), omitted
     if isinstance(tools, list):
         tools = [_describe_grammar(freed) for tool in kept for freed in _free_custom_tools(tool)]
         adapted = {**adapted, "tools": tools}
-    return adapted, left_out
+    return adapted, omitted
 
 
-def _adapt_choice(choice: Any, kinds: Collection[str], left_out: Sequence[str]) -> Any:
+def _adapt_choice(choice: Any, kinds: Collection[str], omitted: Sequence[str]) -> Any:
     """The tool_choice of a request whose remaining tools have these kinds."""
     forced = kind_of(choice)
-    none_left = bool(left_out) and not kinds
+    none_left = bool(omitted) and not kinds
     if forced != "allowed_tools" or not isinstance(choice.get("tools"), list):
         if _is_absent(choice, kinds) or (none_left and (forced or choice == "required")):
-            raise _no_tool(forced or left_out[0])
+            raise _no_tool(forced or omitted[0])
         return choice
     absent = [kind_of(tool) for tool in choice["tools"] if _is_absent(tool, kinds)]
     if not absent and not none_left:
@@ -174,7 +174,7 @@ def _adapt_choice(choice: Any, kinds: Collection[str], left_out: Sequence[str]) 
         return {**choice, "tools": allowed}
     if choice.get("mode") == "auto":
         return "none"
-    raise _no_tool([*absent, *left_out][0])
+    raise _no_tool([*absent, *omitted][0])
 
 
 def _is_absent(part: Any, kinds: Collection[str]) -> bool:

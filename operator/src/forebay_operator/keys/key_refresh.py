@@ -16,7 +16,7 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.apiserver.cluster import Cluster
-from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.keys.key_digest_sync import KeyDigestSync
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.spec import Manifest
 
@@ -41,13 +41,13 @@ class KeyRefresher:
         cluster: Cluster,
         cache: Cache,
         gateways: Gateways,
-        slice_writer: SliceWriter,
+        digests: KeyDigestSync,
         request_refresh: Callable[[EndpointKey], None],
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._gateways = gateways
-        self._slice_writer = slice_writer
+        self._digests = digests
         self._request_refresh = request_refresh
         self._read_at: dict[EndpointKey, float] = {}
 
@@ -80,7 +80,7 @@ class KeyRefresher:
         secret = await self._cluster.get("Secret", key[0], given or labels.key_secret_name(key[1]))
         if secret is None and not given:
             self._request_refresh(key)
-        elif self._slice_writer.put_keys(key, secret):
+        elif self._digests.put(key, secret):
             logger.info("the keys of endpoint %s/%s have changed", *key)
             await self._annotate_pods(key, secret)
 
@@ -99,9 +99,9 @@ class KeyRefresher:
 
 def pick_fairly(keys: Iterable[EndpointKey], limit: int) -> list[EndpointKey]:
     """Pick up to `limit` keys: the first of each namespace, then the second of each, and so on."""
-    turns: Counter[str] = Counter()
+    ranks: Counter[str] = Counter()
     ranked = []
     for place, key in enumerate(keys):
-        ranked.append((turns[key[0]], place, key))
-        turns[key[0]] += 1
+        ranked.append((ranks[key[0]], place, key))
+        ranks[key[0]] += 1
     return [key for _, _, key in sorted(ranked)[:limit]]

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from forebay_server.compat.incompatible import Incompatible
+from forebay_server.api_compat.incompatible import Incompatible
 
 Fields = dict[str, Any]
 

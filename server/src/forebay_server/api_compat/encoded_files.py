@@ -12,7 +12,7 @@ _DATA_URL = re.compile(
 )
 
 
-def leave_out_files(content: Any) -> Any:
+def omit_files(content: Any) -> Any:
     """Replace each file in `content` with a note such as "(PDF omitted)".
 
     Raises:
@@ -21,7 +21,7 @@ def leave_out_files(content: Any) -> Any:
     if isinstance(content, str):
         return _DATA_URL.sub(lambda match: _placeholder(match["type"]), content)
     if isinstance(content, list):
-        return [leave_out_files(part) for part in content]
+        return [omit_files(part) for part in content]
     if not isinstance(content, dict):
         return content
     kind = content.get("media_type") or content.get("mimeType")
@@ -29,7 +29,7 @@ def leave_out_files(content: Any) -> Any:
     return {
         name: _placeholder(kind)
         if isinstance(value, str) and name in _ENCODED and (encoded or name == "file_data")
-        else leave_out_files(value)
+        else omit_files(value)
         for name, value in content.items()
     }
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from forebay_server.compat.incompatible import Incompatible
+from forebay_server.api_compat.incompatible import Incompatible
 
-STATE = "forebay_fill_in"
+FILL_IN_STATE = "forebay_fill_in"
 """Name in the app's state: a FillIn, or None where the model cannot fill in."""
 
 MAX_CHARACTERS = 32 << 20

@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.legacy_functions import adapt_functions
-from forebay_server.compat.output_formats import (
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.legacy_functions import adapt_functions
+from forebay_server.api_compat.output_formats import (
     adapt_output_format,
     adapt_response_format,
     adapt_text_format,
     set_output_format,
 )
-from forebay_server.compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
-from forebay_server.compat.unsupported_fields import find_citations, refuse_audio, refuse_conversation
-from forebay_server.compat.vendor_history import (
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from forebay_server.api_compat.unsupported_fields import find_citations, refuse_audio, refuse_conversation
+from forebay_server.api_compat.vendor_history import (
     ANSWERED_CALLS,
     DOCUMENTS,
     FINISHED_CALLS,
@@ -30,7 +30,7 @@ from forebay_server.compat.vendor_history import (
     adapt_anthropic_history,
     adapt_openai_history,
 )
-from forebay_server.compat.vendor_tools import (
+from forebay_server.api_compat.vendor_tools import (
     CLIENT_TOOLS,
     FOREIGN_TOOLS,
     SERVER_TOOLS,
@@ -69,12 +69,12 @@ class AdaptedBody:
 
     Attributes:
         content: the body.
-        left_out: names of the tools that were removed from it.
+        omitted: names of the tools that were removed from it.
         ignored: names of its fields that have no effect.
     """
 
     content: bytes
-    left_out: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
 
@@ -94,11 +94,11 @@ def adapt_body(path: str, body: bytes) -> AdaptedBody:
     if not isinstance(fields, dict):
         return AdaptedBody(body)
     with _nesting_refused():
-        adapted, left_out = _adapt(path, fields)
+        adapted, omitted = _adapt(path, fields)
         if adapted == fields:
             return AdaptedBody(body)
         content = json.dumps(adapted).encode()
-    return AdaptedBody(content, left_out, find_citations(path, fields))
+    return AdaptedBody(content, omitted, find_citations(path, fields))
 
 
 def adapt_fields(path: str, fields: Mapping[str, Any]) -> Fields:

@@ -10,10 +10,10 @@ from itertools import chain, islice
 from typing import Any
 
 from forebay_protocol.spelling import find_nearest
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.legacy_functions import MARKER
-from forebay_server.compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
-from forebay_server.compat.vendor_tools import list_of
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.legacy_functions import MARKER
+from forebay_server.api_compat.paths import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
+from forebay_server.api_compat.vendor_tools import list_of
 
 Fields = dict[str, Any]
 

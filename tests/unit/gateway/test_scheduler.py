@@ -5,7 +5,7 @@ import time
 from functools import partial
 from typing import Any, cast
 
-from forebay_gateway.fairness.pacing import FairScheduler, Reader
+from forebay_gateway.fairness.scheduler import FairScheduler, Reader
 
 
 async def test_each_tenant_has_one_turn_in_a_round() -> None:
@@ -20,7 +20,7 @@ async def test_each_tenant_has_one_turn_in_a_round() -> None:
 
 async def test_who_leaves_while_it_waits_for_a_turn_takes_none_from_others() -> None:
     scheduler = FairScheduler()
-    leaving, staying = (asyncio.create_task(scheduler.turn("a")) for _ in range(2))
+    leaving, staying = (asyncio.create_task(scheduler.wait_for_turn("a")) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
     async with asyncio.timeout(5):

@@ -7,7 +7,7 @@ dumped reply change it in place.
 import time
 from typing import Any
 
-from forebay_server.compat.openai import JsonObject
+from forebay_server.api_compat.openai import JsonObject
 
 LIFECYCLE = frozenset({"response.created", "response.in_progress", "response.completed", "response.failed"})
 ITEMS = frozenset({"response.output_item.added", "response.output_item.done"})

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from forebay_server.compat.encoded_files import leave_out_files
-from forebay_server.compat.incompatible import Incompatible
-from forebay_server.compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of, merge_tools
+from forebay_server.api_compat.encoded_files import omit_files
+from forebay_server.api_compat.incompatible import Incompatible
+from forebay_server.api_compat.vendor_tools import TOOL_ITEMS, Fields, kind_of, list_of, merge_tools
 
 SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 """Anthropic's blocks with a call of a tool that its servers ran."""
@@ -171,7 +171,7 @@ def _call(item: Mapping[str, Any], name: str, call_input: Any) -> Fields:
             call_input = json.loads(call_input)
         except (ValueError, RecursionError):
             call_input = {"input": call_input}
-    arguments = _dump(leave_out_files(call_input if isinstance(call_input, dict) else {"input": call_input}))
+    arguments = _dump(omit_files(call_input if isinstance(call_input, dict) else {"input": call_input}))
     return {"type": "function_call", "call_id": _call_id(item), "name": name, "arguments": arguments}
 
 
@@ -192,7 +192,7 @@ def _as_text(content: Any) -> str:
     """Convert content to text without encoded files: join parts of text, and write anything else as JSON."""
     if content is None:
         return ""
-    content = leave_out_files(content)
+    content = omit_files(content)
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(_is_text(part) for part in content):

@@ -52,7 +52,7 @@ class FairScheduler:
         self._cooldown_factor = cooldown_factor
         self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}
         self._begun = False
-        self._turns = TenantLocks()
+        self._step_locks = TenantLocks()
         self._free_at: dict[Hashable, float] = {}
 
     def wait(self, tenant: Hashable, callback: Callable[[], None]) -> None:
@@ -62,8 +62,8 @@ class FairScheduler:
             self._begun = True
             asyncio.get_running_loop().call_soon(self._run_round)
 
-    async def turn(self, tenant: Hashable) -> None:
-        """Wait for a turn."""
+    async def wait_for_turn(self, tenant: Hashable) -> None:
+        """Wait for the tenant's turn."""
         came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.wait(tenant, lambda: None if came.done() else came.set_result(None))
         await came
@@ -71,7 +71,7 @@ class FairScheduler:
     @asynccontextmanager
     async def exclusive_step(self, tenant: Hashable) -> AsyncIterator[None]:
         """Wait until the tenant may have a long step. The context is this step and must not await anything."""
-        async with self._turns.of(tenant):
+        async with self._step_locks.of(tenant):
             clock = asyncio.get_running_loop().time
             if (wait := self._free_at.get(tenant, 0.0) - clock()) > 0:
                 await asyncio.sleep(wait)

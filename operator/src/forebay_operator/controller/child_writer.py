@@ -1,0 +1,166 @@
+"""Writes all children of an endpoint, in the order that they need. The reconciler calls it.
+
+`apiserver.children` writes a single child. This module also decides when the children that are not watched need a read.
+"""
+
+from collections.abc import Sequence
+
+from forebay_kube.endpoint_key import EndpointKey
+from forebay_operator import labels
+from forebay_operator.apiserver.cache import Cache
+from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
+from forebay_operator.apiserver.cluster import Cluster
+from forebay_operator.autoscaling.autoscaler import Autoscaler
+from forebay_operator.controller.status_writer import StatusWriter
+from forebay_operator.gateway_slices.slice_writer import SliceWriter
+from forebay_operator.keys.key_digest_sync import KeyDigestSync
+from forebay_operator.resources import build_deployment, build_service, build_unwatched, list_obsolete
+from forebay_operator.resources.meta import digest
+from forebay_operator.resources.pod_spec import choose_image
+from forebay_operator.resources.secret import build_control_secret
+from forebay_operator.settings import Settings
+from forebay_operator.spec import Endpoint, Manifest
+from forebay_operator.status.diagnosis import Diagnosis, reasons
+from forebay_operator.status.observed import Observed
+
+SWITCH_AGE = 0.5
+"""Seconds between two checks whether a Service already leads to its pods, so that its gateway slices can be emptied."""
+
+IMAGE_VOLUME_MINOR = 35
+"""Kubernetes 1.35 is the first that mounts images as volumes without a feature gate."""
+
+
+class ChildWriter:
+    """The children of all endpoints. Without gateways, `digests` is None."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        settings: Settings,
+        *,
+        status_writer: StatusWriter,
+        slice_writer: SliceWriter,
+        digests: KeyDigestSync | None,
+        autoscaler: Autoscaler,
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._settings = settings
+        self._status_writer = status_writer
+        self._slice_writer = slice_writer
+        self._digests = digests
+        self._autoscaler = autoscaler
+        self._created: dict[EndpointKey, str] = {}
+        """Uids of endpoints whose children all existed once. A child that such an endpoint lacks now was deleted."""
+
+    def forget(self, key: EndpointKey) -> None:
+        """Drop the state of an endpoint that no longer exists."""
+        self._created.pop(key, None)
+        if self._digests:
+            self._digests.drop(key)
+
+    async def apply(self, endpoint: Endpoint, observed: Observed, force_refresh: bool) -> Manifest:
+        """Create or correct all children of the endpoint. Returns its Deployment as it is now.
+
+        Args:
+            observed: what is known of the endpoint's pods and Deployment.
+            force_refresh: whether to bypass the cache.
+
+        Raises:
+            ApiServerError: the API server did not answer.
+            ReconcileError: a child cannot be created, or the API server refused it.
+        """
+        key = endpoint.namespace, endpoint.name
+        if any(source.kind == "image" for source in endpoint.sources):
+            await self._check_image_volumes()
+        exists = observed.deployment is not None or self._created.get(key) == endpoint.uid
+        # before the Deployment: so the gateways receive requests before the last pod ends
+        slice_error = await self._apply_gateway_slices(endpoint, observed, force_refresh, exists)
+        if not choose_image(endpoint, self._settings):
+            raise ReconcileError(_missing_image(endpoint), retry=False)
+        unwatched = build_unwatched(endpoint, self._settings)
+        unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
+        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, unwatched_digest)
+        if (
+            force_refresh
+            or not exists
+            or _unwatched_of(observed.deployment) != unwatched_digest
+            or (self._digests and self._digests.lacks(key))
+        ):
+            await self._apply_unwatched(endpoint, unwatched, exists)
+        cached = (None, None) if force_refresh else (self._cache.service(key), self._cache.deployment(key))
+        await apply_child(self._cluster, endpoint, build_service(endpoint), cached[0], exists)
+        deployment = await apply_child(self._cluster, endpoint, desired, cached[1], exists)
+        self._created[key] = endpoint.uid
+        if slice_error:
+            raise slice_error
+        return deployment
+
+    async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], exists: bool) -> None:
+        """Apply the children that are not watched: the Secrets and `unwatched`. Remove those of an earlier spec."""
+        key = endpoint.namespace, endpoint.name
+        secret, replaced = await self._create_keys(endpoint, exists)
+        if self._digests:
+            self._digests.put(key, secret)
+        if replaced:
+            message = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
+            self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", message, warning=True)
+        await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
+        for child in unwatched:
+            await apply_child(self._cluster, endpoint, child, None, exists)
+        for kind, name in list_obsolete(endpoint, self._settings) if exists else ():
+            await remove(self._cluster, endpoint, kind, name)
+
+    async def _apply_gateway_slices(
+        self, endpoint: Endpoint, observed: Observed, force_refresh: bool, exists: bool
+    ) -> ReconcileError | None:
+        """Write the slices that lead to gateways. Returns a refusal, and does not raise it, because an endpoint with
+        pods runs without the slices.
+
+        Raises:
+            ReconcileError: the API server refused, and the endpoint wants no pods.
+        """
+        asleep = self._autoscaler.is_asleep((endpoint.namespace, endpoint.name))
+        serving = bool(endpoint.wanted) and observed.serving and not asleep
+        try:
+            in_sync = await self._slice_writer.apply_slices(endpoint, serving, force_refresh, exists)
+        except ReconcileError as error:
+            if not endpoint.wanted:
+                raise
+            return error
+        if not in_sync:
+            self._status_writer.requeue_after((endpoint.namespace, endpoint.name), SWITCH_AGE)
+        return None
+
+    async def _create_keys(self, endpoint: Endpoint, exists: bool) -> tuple[Manifest | None, bool]:
+        """Call create_key_secret. While the user's own Secret is missing, no key is valid for the endpoint."""
+        try:
+            return await create_key_secret(self._cluster, endpoint, exists)
+        except ReconcileError:
+            if self._digests:
+                self._digests.put((endpoint.namespace, endpoint.name), None)
+            raise
+
+    async def _check_image_volumes(self) -> None:
+        """Raise ReconcileError unless the cluster mounts images as volumes.
+
+        Its version is read again where it was too old, because the cluster may have been upgraded.
+        """
+        minor = self._settings.kubernetes_minor
+        if minor < IMAGE_VOLUME_MINOR:
+            minor = await self._cluster.get_minor_version()
+        if minor < IMAGE_VOLUME_MINOR:
+            message = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
+            raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.diagnose(message), retry=True)
+
+
+def _missing_image(endpoint: Endpoint) -> Diagnosis:
+    kind, value = ("GPUs", "server.gpuImage") if endpoint.gpu.count else ("gpu.count 0", "server.cpuImage")
+    return reasons.NO_SERVER_IMAGE.diagnose(f"the operator has no server image for endpoints with {kind}", value=value)
+
+
+def _unwatched_of(deployment: Manifest | None) -> str | None:
+    """The digest of the unwatched children, from the annotation that was set when the Deployment was applied."""
+    annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
+    return annotations.get(labels.UNWATCHED_ANNOTATION)

@@ -1,0 +1,1 @@
+"""Makes the API keys of endpoints known to the gateways as digests, and reads their Secrets again on request."""

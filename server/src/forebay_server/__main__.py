@@ -1,4 +1,7 @@
-"""The command line of the inference pod: forebay-server [serve | check | flags]."""
+"""The command line of the inference pod: forebay-server [serve | check | flags].
+
+The image's entry point is `serve`. People run `check`, and the generators of the docs run `flags`.
+"""
 # ruff: noqa: PLC0415 - vLLM takes seconds to import: the ops port and --help must not wait for it
 
 import argparse
@@ -36,6 +39,7 @@ log = logging.getLogger("forebay_server")
 
 
 def main() -> None:
+    """Run a command of forebay-server. Ends the process with its exit status."""
     arguments = _parser().parse_args()
     if arguments.command == "check":
         sys.exit(check(as_json=arguments.json))

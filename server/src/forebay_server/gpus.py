@@ -1,4 +1,7 @@
-"""Reads the memory of the pod's GPUs without initializing CUDA in this process, as vLLM's processes do that."""
+"""Reads the memory of the pod's GPUs without initializing CUDA in this process, as vLLM's processes do that.
+
+The command line compares it with what the model needs, before the start.
+"""
 # ruff: noqa: PLC0415 - importing vLLM takes seconds
 
 import logging

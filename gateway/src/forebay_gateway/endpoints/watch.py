@@ -1,4 +1,7 @@
-"""Keeps the directory and the keys in sync with the cluster, by a list and a watch for each kind of object."""
+"""Keeps the directory and the keys in sync with the cluster, by a list and a watch for each kind of object.
+
+`app` runs it for the whole life of the gateway.
+"""
 
 import asyncio
 import logging

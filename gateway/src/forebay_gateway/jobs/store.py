@@ -191,7 +191,8 @@ class JobStore(ABC):
         """
 
     @abstractmethod
-    async def counts(self, key: EndpointKey) -> Counts: ...
+    async def counts(self, key: EndpointKey) -> Counts:
+        """The numbers of the endpoint's jobs, by state."""
 
     @abstractmethod
     def backlog(self) -> Mapping[EndpointKey, Backlog]:

@@ -1,4 +1,7 @@
-"""All requests of the operator to the API server, except the watches (event_source.py)."""
+"""All requests of the operator to the API server, except the watches (event_source.py).
+
+Every module that reads or writes objects outside the cache calls it.
+"""
 
 import logging
 import math

@@ -1,4 +1,7 @@
-"""Builds the generated Secrets of an endpoint: its API key, unless it names a Secret, and the engine control token."""
+"""Builds the generated Secrets of an endpoint: its API key, unless it names a Secret, and the engine control token.
+
+The reconciler creates them. The autoscaler reads the token.
+"""
 
 import base64
 import secrets

@@ -1,4 +1,7 @@
-"""Parses the address of weights: a Hugging Face ID, an image, a claim, a bucket or a path."""
+"""Parses the address of weights: a Hugging Face ID, an image, a claim, a bucket or a path.
+
+The parser of `spec.model` and of adapters calls it.
+"""
 
 import re
 from dataclasses import dataclass

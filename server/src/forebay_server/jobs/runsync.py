@@ -1,4 +1,7 @@
-"""POST /v2/<endpoint>/runsync, answered by the pod itself: an ASGI middleware around vLLM's app."""
+"""POST /v2/<endpoint>/runsync, answered by the pod itself: an ASGI middleware around vLLM's app.
+
+The gateway's job executor calls this route, and clients may call it themselves.
+"""
 
 import asyncio
 import json

@@ -109,9 +109,11 @@ class Repository:
 
     @property
     def folder(self) -> Path:
+        """The folder of the repository in the hub's cache."""
         return repository_folder(self.hub_cache, self.name)
 
     def blob(self, file: RemoteFile) -> Path:
+        """The path of a file's content in the cache."""
         return self.folder / "blobs" / file.etag
 
     def bytes_here(self, files: Iterable[RemoteFile]) -> int:

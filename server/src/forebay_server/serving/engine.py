@@ -44,6 +44,7 @@ class Abilities:
 
     @classmethod
     def of(cls, vllm_config: Any) -> "Abilities":
+        """Read the abilities from vLLM's configuration."""
         return cls(
             sleep_mode=vllm_config.model_config.enable_sleep_mode,
             cpu=vllm_compat.is_cpu(),
@@ -85,6 +86,7 @@ class Engine:
         self._level = 0
 
     async def is_sleeping(self) -> ControlAnswer:
+        """The answer to vLLM's route /is_sleeping."""
         return {"is_sleeping": bool(await self._client.is_sleeping())}
 
     async def sleep(self, level: int, mode: str, after: float = 0.0) -> ControlAnswer:

@@ -67,7 +67,7 @@ class Watch:
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
 
     async def _list(self, api: ApiClient) -> str:
-        """List the collection, and drop objects that are gone. Returns the version to watch from."""
+        """List the collection, and drop deleted objects. Returns the version to watch from."""
         query = {**self.selector, "limit": PAGE}
         gone = dict(self._known)
         while True:

@@ -57,7 +57,7 @@ class Job:
         stored: the number of items that this claim has written to an external store.
         omitted_bytes: the size of an output that was too large to be read with the job.
         attempts: how often a pod has begun it.
-        again: whether it goes first in the queue, because its pod is gone.
+        again: whether it goes first in the queue, because its pod was lost.
         pod: the pod that runs it, or ran it last.
         token: the token of a gateway's claim on it, where there are several gateways.
     """

@@ -142,7 +142,7 @@ class Reconciler:
         return run.done
 
     async def _load(self, key: EndpointKey, force_refresh: bool) -> Manifest | None:
-        """The endpoint, or None if it is gone or is being deleted."""
+        """The endpoint, or None if it no longer exists or is being deleted."""
         manifest = self._cache.endpoint(key)
         if force_refresh and manifest is not None:
             manifest = await self._cluster.get(names.KIND, *key)
@@ -299,7 +299,7 @@ class Reconciler:
         secret, replaced = await self._create_keys(endpoint, exists)
         self._slice_writer.put_keys(key, secret)
         if replaced:
-            message = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
+            message = "the Secret with the key was deleted; callers now need the key in the new Secret"
             self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", message, warning=True)
         await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
         for child in unwatched:

@@ -20,5 +20,5 @@ def memory() -> list[int]:
     try:
         return [int(current_platform.get_device_total_memory(number)) for number in range(torch.cuda.device_count())]
     except Exception as error:  # noqa: BLE001 - whatever NVML raises (a driver too old, …): vLLM will report it
-        log.warning("The memory of the GPUs could not be asked for: %r", error)
+        log.warning("The memory of the GPUs could not be read: %r", error)
         return []

@@ -33,8 +33,8 @@ JOB_LINES = pod.JOB_LINES.encode()
 
 
 NOT_HERE = {
-    "webhook": "webhook has no effect at a pod: leave it out, or send the job to a gateway that has the job API.",
-    "s3Config": "s3Config is not supported: leave it out.",
+    "webhook": "webhook has no effect at a pod: omit it, or send the job to a gateway that has the job API.",
+    "s3Config": "s3Config is not supported: omit it.",
 }
 """Fields of a job that RunPod accepts and a pod does not -> what to do."""
 

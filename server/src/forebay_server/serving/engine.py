@@ -146,7 +146,7 @@ class Engine:
                     self._level, self._state.asleep = 0, False
             except Exception as error:
                 raise _failed(error) from error
-        log.info("The engine is awake" if awake else "The engine is awake in part: %s", *([] if awake else [tags]))
+        log.info("The engine is awake" if awake else "The engine is partly awake: %s", *([] if awake else [tags]))
         return {"status": "awake" if awake else "sleeping", "tags": list(tags) or None}
 
     async def _wake(self, tags: Sequence[str]) -> bool:
@@ -203,5 +203,5 @@ def _not_started_with(setting: str, ability: str) -> EngineRefused:
 
 
 def _failed(error: Exception) -> EngineRefused:
-    log.error("The engine failed to do this", exc_info=error)
+    log.error("An operation of the engine failed", exc_info=error)
     return EngineRefused(ApiError(500, f"{type(error).__name__}: {error}", "operation_failed"))

@@ -1,7 +1,7 @@
 """The interface of job stores: in the memory of one gateway (memory_store.py), or in Valkey for many (valkey_store.py).
 
-One gateway claims a job. The job reaches one final state, and is deleted when its result has been kept long enough, or
-at the end of its time to live.
+One gateway claims a job. The job reaches one final state. It is deleted when its result expires, or at the end of
+its time to live.
 """
 
 import asyncio

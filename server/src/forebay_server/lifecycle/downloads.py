@@ -1,8 +1,8 @@
 """Downloads the model's files from the hub to the cache volume, before vLLM needs them.
 
-huggingface_hub fetches the files. It continues after a lost connection, keeps complete files over a restart of the pod,
-and locks each file, so that pods can share a volume. This module selects the files. It measures progress on the disk,
-so that downloads of other pods count too. It checks the SHA-256 of the files, which huggingface_hub does not check.
+huggingface_hub fetches the files. It continues after a lost connection, and keeps complete files over a restart of the
+pod. It locks each file, so that pods can share a volume. This module selects the files. It measures progress on the
+disk, so that downloads of other pods count too. It checks the SHA-256 of the files, which huggingface_hub does not check.
 """
 # ruff: noqa: PLC0415 - huggingface_hub takes a moment to import, and is not there where the unit tests run
 

@@ -61,7 +61,7 @@ bench: .venv ## Measure server and operator, and print the tables (more than an 
 	$(PY) -m bench.scale --endpoints $(SCALE)
 
 .PHONY: lint
-lint: .venv ## Check style, types, which layer may import which, the links of all pages, and the words of all texts
+lint: .venv ## Check style, types, which layer may import which, the links and tables of all pages, and the words of all texts
 	$(PY) -m tests.run ruff format imports types links words
 
 .PHONY: format

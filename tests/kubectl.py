@@ -90,7 +90,7 @@ class Kubectl:
             raise Refused(str(error)) from error
 
     def delete(self, kind: str, name: str) -> None:
-        """Delete an object and wait until it is gone."""
+        """Delete an object and wait until it no longer exists."""
         self.run("delete", kind, name, "--ignore-not-found", "--timeout=180s")
 
 

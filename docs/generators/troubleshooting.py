@@ -31,7 +31,7 @@ CONDITIONS = """
 | condition | True means |
 |---|---|
 | Ready | The endpoint answers, or it is off as you requested. During a failed update, old pods answer. |
-| Reconciling | Forebay or Kubernetes is working on it, and continues automatically when an obstacle is gone. |
+| Reconciling | Forebay or Kubernetes is working on it, and continues automatically once it can. |
 | Stalled | Only a change by you helps. Forebay tries nothing until then. |
 | ModelLoaded | At least one pod has the model in memory. |
 | EnvRecognized | No variable in `env` looks misspelled or without effect. The message may recommend one more. |

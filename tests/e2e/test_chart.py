@@ -101,7 +101,7 @@ def may(kubectl: Kubectl, verb: str, *options: str) -> bool:
 
 @pytest.fixture
 def another_release(bare: Kubectl) -> Iterator[str]:
-    """The name of a second release. Afterwards it is gone, and the CRD belongs to the first one again."""
+    """The name of a second release. It is uninstalled afterwards, and the CRD belongs to the first one again."""
     yield "llm"
     uninstall(bare, "llm")
     take_over_crd(bare, "forebay", SYSTEM)

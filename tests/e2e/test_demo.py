@@ -20,7 +20,7 @@ pytestmark = pytest.mark.installs
 
 @pytest.fixture
 def demo(cluster: Kubectl) -> Iterator[Kubectl]:
-    """The cluster and the namespace that the demo uses; what it made there is gone afterwards."""
+    """The cluster and the namespace that the demo uses; both are removed afterwards."""
     default = cluster.within("default")
     yield default
     default.delete("iep", ENDPOINT)

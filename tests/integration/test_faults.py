@@ -1,6 +1,6 @@
 """Wherever the operator fails or is killed, what it makes of an endpoint is the same in the end.
 
-A whole life is gone through again and again, each time with a fault at the next request of every phase, until a life
+A whole life is repeated, each time with a fault at the next request of every phase, until a life
 has no such request any more.
 """
 
@@ -155,7 +155,7 @@ async def test_a_clock_that_is_hours_off_changes_nothing_of_the_outcome(
 
 
 def goes(kubectl: Kubectl) -> bool:
-    """Whether every child is gone, or will be when the controller that isn't here lets it go."""
+    """Whether every child is deleted, or will be when the controller that isn't here lets it go."""
     kinds = "deployments,services,secrets,pdb,httproutes,replicasets,pods,pvc"
     found = kubectl.list(kinds, "forebay.dev/endpoint")
     return all(one["kind"] == "PersistentVolumeClaim" and "deletionTimestamp" in one["metadata"] for one in found)

@@ -213,7 +213,7 @@ async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) ->
 
 
 async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeyServer) -> None:
-    store, lease = opened(valkey), 60_000  # it neither beats nor sweeps
+    store, lease = opened(valkey), 60_000  # it sends no heartbeats and reaps nothing
     await submit(store)
     job = await claim(store)
     client = store._client
@@ -281,7 +281,7 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
         await submit(store, "lost")
         if runs:
             await claim(store)
-            store._claims.clear()  # and its gateway is gone
+            store._claims.clear()  # and its gateway has ended
         await submit(store, "kept")
         await store.submit(OTHERS, "other", read_submission(b'{"input": 1}', sync=False), "")
         await client.delete(f"forebay:job:lost{lost}")

@@ -1,4 +1,4 @@
-"""Checks the links and anchors of all Markdown pages: `python -m tests.lint.links`, a part of `make lint`.
+"""Checks the links, anchors and tables of all Markdown pages: `python -m tests.lint.links`, a part of `make lint`.
 
 Links to other sites are not checked, as that would need a network.
 """
@@ -14,10 +14,14 @@ from urllib.parse import unquote
 
 from cluster.pins import ROOT
 from tests.lint.files import list_files
-from tests.lint.pages import read_anchors, read_links
+from tests.lint.pages import read_anchors, read_cells, read_links
 
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 """How a link with a scheme begins, such as https: or mailto:."""
+
+
+MAX_CELL = 120
+"""Characters of a table cell, without markup. Longer text is prose."""
 
 
 def read_pages() -> dict[str, str]:
@@ -46,11 +50,20 @@ def find_broken_links(pages: Mapping[str, str], files: list[str]) -> Iterator[st
                 yield f"{page}:{line}: {link}: {target} has no heading with the anchor {anchor}"
 
 
+def find_long_cells(pages: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each table cell of more than MAX_CELL characters."""
+    for page, text in pages.items():
+        for line, cell in read_cells(text):
+            if len(cell) > MAX_CELL:
+                yield f"{page}:{line}: a cell of {len(cell)} characters, more than {MAX_CELL}: {cell[:40]}…"
+
+
 def main() -> int:
     """Print what is wrong; returns the exit code."""
-    broken = list(find_broken_links(read_pages(), list_files()))
-    print(*broken, sep="\n", end="\n" if broken else "")
-    return 1 if broken else 0
+    pages = read_pages()
+    wrong = [*find_broken_links(pages, list_files()), *find_long_cells(pages)]
+    print(*wrong, sep="\n", end="\n" if wrong else "")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

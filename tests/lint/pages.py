@@ -1,6 +1,6 @@
-"""Reads Markdown pages: their links, anchors and blocks of code.
+"""Reads Markdown pages: their links, anchors, tables and blocks of code.
 
-`links.py` checks the links, tests/unit/test_links.py checks the blocks, tests/e2e/test_tutorials.py runs some of them.
+`links.py` checks links and tables, tests/unit/test_links.py checks blocks, and tests/e2e/test_tutorials.py runs some.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ LINK = re.compile(r"\]\(\s*<?([^)\s>]+)")
 DEFINITION = re.compile(r"^ {0,3}\[[^\]]*\]:\s*<?([^\s>]+)")
 INLINE_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
 HTML_ANCHOR = re.compile(r"<a\s[^>]*(?:id|name)=[\"']([^\"']+)[\"']")
+CELL_END = re.compile(r"(?<!\\)\|")
+MARKUP = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])|<[^>]+>|[`*]|\\(?=[|<>*_])")
+"""Markup that a reader does not see. Its group is the visible text of a link."""
+
 COMMENT = re.compile(r"^\s*<!--\s*(.*?)\s*-->\s*$")
 
 
@@ -59,6 +63,14 @@ def read_anchors(page: str) -> set[str]:
             anchors.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
             seen[slug] += 1
     return anchors
+
+
+def read_cells(page: str) -> Iterator[tuple[int, str]]:
+    """The line and the text of each table cell, as a reader sees it."""
+    for number, line in _read_prose(page):
+        if line.lstrip().startswith("|"):
+            for cell in CELL_END.split(line.strip().strip("|")):
+                yield number, MARKUP.sub(r"\1", cell).strip()
 
 
 def _slugify(heading: str) -> str:

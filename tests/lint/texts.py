@@ -1,6 +1,6 @@
-"""Finds the English texts of the repository: pages, descriptions, comments, docstrings and messages.
+"""Finds the English texts of the repository: pages, descriptions, comments, docstrings, messages and names.
 
-`words.py` calls `find_texts` for each file and checks what it yields.
+`words.py` calls `find_texts` and `find_names` for each file and checks what they yield.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ COMMENT_MARKS = {".lua": "--", ".go": "//", ".mjs": "//", ".toml": "#", ".sh": "
 NO_TEXT = re.compile(rf"{INLINE_CODE.pattern}|(?s:```.*?(?:```|\Z))|https?://\S+")
 """Quoted code and addresses."""
 
+CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+"""Where a new word begins in the name of a class."""
+
 INDENT = re.compile(r"\n[ \t]+")
 
 
@@ -40,23 +43,33 @@ class Text:
     content: str
 
 
-def find_texts(path: str, content: str) -> Iterator[Text]:
+def find_texts(path: str, content: str, *, with_messages: bool = True) -> Iterator[Text]:
     """The texts of a file.
 
     Args:
         path: relative to the repository. Its ending says what is a text.
         content: of the file.
+        with_messages: whether the strings of a Python program are texts too, and not only comments and docstrings.
     """
     suffix = Path(path).suffix
     found: Iterable[Text] = []
     if suffix == ".py":
-        found = _find_in_python(content, with_messages=not path.startswith("tests/"))
+        found = _find_in_python(content, with_messages)
     elif suffix in PROSE:
         found = [Text(1, re.sub(r"^( *)#", r"\1 ", content, flags=re.MULTILINE))]
     elif (mark := COMMENT_MARKS.get(suffix)) is not None:
         found = _join_comments(_find_comments(content, mark))
     for text in found:
         yield Text(text.line, INDENT.sub("\n", NO_TEXT.sub(_blank, text.content)))
+
+
+def find_names(path: str, content: str) -> Iterator[Text]:
+    """The names of the functions and classes of a Python program, as words: `NoPortLeft` is "no port left"."""
+    if Path(path).suffix != ".py":
+        return
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield Text(node.lineno, CAPITAL.sub("_", node.name).strip("_").replace("_", " ").lower())
 
 
 def _find_in_python(content: str, with_messages: bool) -> Iterator[Text]:

@@ -1,4 +1,4 @@
-"""Checks that texts use the words of the field: `python -m tests.lint.words [FILE…]`, a part of `make lint`.
+"""Checks that texts and names use the words of the field: `python -m tests.lint.words [FILE…]`, a part of `make lint`.
 
 `words.toml` is the table of words and replacements. `texts.py` finds the texts.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from cluster.pins import ROOT
 from tests.lint.files import list_files
-from tests.lint.texts import find_texts
+from tests.lint.texts import Text, find_names, find_texts
 
 TABLE = Path(__file__).with_name("words.toml")
 
@@ -34,12 +34,14 @@ class Rule:
         use: what to write instead.
         allowed: a match is no finding where one of these covers it.
         where: the paths in which the rule holds.
+        of: the kinds of text in which it holds: "texts", "names", or both.
     """
 
     pattern: re.Pattern[str]
     use: str
     allowed: tuple[re.Pattern[str], ...]
     where: re.Pattern[str]
+    of: frozenset[str]
 
     def find(self, text: str) -> Iterator[re.Match[str]]:
         """The matches in a text that no exception covers."""
@@ -68,10 +70,14 @@ class Table:
 
     Attributes:
         skipped: files that are not checked, because others wrote them or they quote what others write.
+        messages: the paths of Python programs whose strings are checked, and not only comments and docstrings.
+        names: the paths of Python programs whose names of functions and classes are checked.
     """
 
     rules: tuple[Rule, ...]
     skipped: re.Pattern[str]
+    messages: re.Pattern[str]
+    names: re.Pattern[str]
 
     def check(self, path: str, content: str) -> list[Finding]:
         """The findings in a file, in the order of its lines."""
@@ -79,12 +85,19 @@ class Table:
             return []
         findings = [
             Finding(path, text.line + text.content.count("\n", 0, found.start()), " ".join(found[0].split()), rule.use)
-            for text in find_texts(path, content)
+            for kind, text in self._read(path, content)
             for rule in self.rules
-            if rule.where.search(path)
+            if kind in rule.of and rule.where.search(path)
             for found in rule.find(text.content)
         ]
         return sorted(findings, key=lambda finding: finding.line)
+
+    def _read(self, path: str, content: str) -> Iterator[tuple[str, Text]]:
+        for text in find_texts(path, content, with_messages=bool(self.messages.search(path))):
+            yield "texts", text
+        if self.names.search(path):
+            for name in find_names(path, content):
+                yield "names", name
 
 
 def read_table(text: str) -> Table:
@@ -96,12 +109,14 @@ def read_table(text: str) -> Table:
     """
     table = tomllib.loads(text)
     rules = tuple(map(_read_rule, table["rule"]))
-    return Table(rules, re.compile("|".join(table["skipped"]) or r"(?!)"))
+    skipped = re.compile("|".join(table["skipped"]) or r"(?!)")
+    return Table(rules, skipped, re.compile(table.get("messages", "")), re.compile(table.get("names", "")))
 
 
 def _read_rule(row: dict[str, Any]) -> Rule:
     allowed = tuple(_compile(pattern) for pattern in row.get("except", ()))
-    return Rule(_compile(row["not"]), row["use"], allowed, re.compile(row.get("where", "")))
+    of = frozenset({row["of"]} if "of" in row else {"texts", "names"})
+    return Rule(_compile(row["not"]), row["use"], allowed, re.compile(row.get("where", "")), of)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

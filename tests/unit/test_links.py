@@ -10,8 +10,8 @@ import yaml
 from cluster.pins import ROOT
 from forebay_operator.spec.parsing import parse_endpoint
 from tests.lint.files import list_files
-from tests.lint.links import find_broken_links, read_pages
-from tests.lint.pages import Block, read_anchors, read_blocks, read_links
+from tests.lint.links import MAX_CELL, find_broken_links, find_long_cells, read_pages
+from tests.lint.pages import Block, read_anchors, read_blocks, read_cells, read_links
 from tests.unit.operator.schema import PROPERTIES, find_violations
 
 PAGES = read_pages()
@@ -25,6 +25,30 @@ COMMAND_LANGUAGES = {"", "sh", "bash", "shell", "console"}
 def test_every_link_leads_somewhere() -> None:
     assert list(find_broken_links(PAGES, list_files())) == []
     assert sum(len(list(read_links(page))) for page in PAGES.values()) > 100
+
+
+def test_every_table_cell_is_short() -> None:
+    assert list(find_long_cells(PAGES)) == []
+    assert sum(len(list(read_cells(page))) for page in PAGES.values()) > 1000
+
+
+@pytest.mark.parametrize(
+    ("cell", "length"),
+    [
+        ("x" * 121, 121),
+        ("x" * 120, 0),
+        (f"[{'x' * 100}](architecture.md#a-long-anchor)", 0),
+        (f"[{'x' * 121}](b.md)", 121),
+        (f"`{'x' * 60}` **{'x' * 59}**", 0),
+        (f"a \\| {'x' * 117}", 121),
+    ],
+    ids=["long", "short", "link", "link with a long text", "markup", "escaped bar"],
+)
+def test_a_table_cell_has_at_most_120_visible_characters(cell: str, length: int) -> None:
+    found = list(find_long_cells({"a.md": f"| a | b |\n|---|---|\n| c | {cell} |\n```\n| {'x' * 200} |\n```"}))
+    assert [each.partition(f", more than {MAX_CELL}")[0] for each in found] == (
+        [f"a.md:3: a cell of {length} characters"] if length else []
+    )
 
 
 @pytest.mark.parametrize(

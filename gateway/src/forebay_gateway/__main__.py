@@ -1,4 +1,7 @@
-"""The gateway's command line."""
+"""The gateway's command line.
+
+The chart's gateway Deployment runs it. It reads flags and variables, and then runs `app`.
+"""
 
 import argparse
 import gc

@@ -1,4 +1,7 @@
-"""Waits for an asyncio event with a time-out."""
+"""Waits for an asyncio event with a time-out.
+
+Held requests, the job dispatcher, long polls of the job API and the batch processor use it.
+"""
 
 import asyncio
 from contextlib import suppress

@@ -65,7 +65,7 @@ class JobServices:
         return self.store.backlog()
 
     def forget(self, key: EndpointKey) -> None:
-        """Delete the jobs and files of an endpoint that is gone, with retries while the store does not answer."""
+        """Delete the jobs and files of a deleted endpoint, with retries while the store does not answer."""
         task = asyncio.create_task(self._forget(key))
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)

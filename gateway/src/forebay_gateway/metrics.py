@@ -37,7 +37,7 @@ JOB_EXECUTION = Histogram(
 )
 REQUEUED = Counter(
     "forebay_gateway_requeued_jobs",
-    "Jobs that went back to the queue, as their pod was busy, was unreached or is gone, or their gateway is gone.",
+    "Jobs that went back to the queue, as their pod was busy, unreachable or lost, or their gateway was lost.",
     ["why"],
 )
 BATCHES = Counter("forebay_gateway_batches", "Batches that came to an end, by their last state.", ["status"])

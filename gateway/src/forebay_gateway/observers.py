@@ -1,4 +1,7 @@
-"""Callbacks for events, so that a module can notify others without importing them."""
+"""Callbacks for events, so that a module can notify others without importing them.
+
+The directory, the job store and the job executor notify through them.
+"""
 
 from collections.abc import Callable
 from typing import Generic, ParamSpec

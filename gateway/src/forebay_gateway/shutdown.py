@@ -27,9 +27,11 @@ class ShutdownSignal:
             asyncio.get_running_loop().add_signal_handler(number, self._signal)
 
     async def wait(self) -> None:
+        """Wait for the first signal, or for the failure of a part."""
         await self._requested.wait()
 
     async def wait_again(self) -> None:
+        """Wait for the second signal."""
         await self._again.wait()
 
     def failed(self, task: asyncio.Task[None]) -> None:

@@ -1,4 +1,7 @@
-"""The key of an InferenceEndpoint."""
+"""The key of an InferenceEndpoint.
+
+Operator and gateway use it as the key of queues, caches and stores.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,7 @@
-"""Lists of names in arguments and variables."""
+"""Lists of names in arguments and variables.
+
+The command lines of operator and gateway parse with it.
+"""
 
 
 def read_names(text: str) -> list[str]:

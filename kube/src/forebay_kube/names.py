@@ -1,4 +1,7 @@
-"""Names that operator and gateway share."""
+"""Names that operator and gateway share.
+
+Labels, annotations, groups and ports: one side writes them, and the other side reads them.
+"""
 
 GROUP = "forebay.dev"
 VERSION = "v1alpha1"

@@ -1,4 +1,7 @@
-"""Looks up conditions in the status of Kubernetes objects."""
+"""Looks up conditions in the status of Kubernetes objects.
+
+The operator reads those of Deployments, pods and routes, and the gateway those of endpoints.
+"""
 
 from collections.abc import Mapping
 from typing import Any

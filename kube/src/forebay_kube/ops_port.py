@@ -1,4 +1,7 @@
-"""The ops port of a process: probes, metrics, and requests from other parts of Forebay."""
+"""The ops port of a process: probes, metrics, and requests from other parts of Forebay.
+
+The operator's health server and the gateway's admin server are built on it.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager

@@ -1,4 +1,7 @@
-"""The namespace that this process runs in."""
+"""The namespace that this process runs in.
+
+The command lines of operator and gateway read it at their start.
+"""
 
 from pathlib import Path
 

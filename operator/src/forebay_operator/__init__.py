@@ -1,1 +1,4 @@
-"""The Forebay operator."""
+"""The Forebay operator.
+
+`app.py` connects the parts, and `controller/` reconciles endpoints.
+"""

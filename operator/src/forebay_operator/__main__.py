@@ -1,4 +1,7 @@
-"""The operator's command line."""
+"""The operator's command line.
+
+The chart's operator Deployment runs it. It reads flags and variables, and then runs `app`.
+"""
 
 import argparse
 import logging

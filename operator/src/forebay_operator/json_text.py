@@ -1,4 +1,7 @@
-"""Parses JSON from an untrusted source, such as a tenant's image."""
+"""Parses JSON from an untrusted source, such as a tenant's image.
+
+The pod clients and the parser of the served model names call it.
+"""
 
 import json
 from typing import Any

@@ -1,4 +1,7 @@
-"""Prometheus metrics of the operator."""
+"""Prometheus metrics of the operator.
+
+The API client and the workers count in them. The collector of endpoints adds its own at each scrape.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 

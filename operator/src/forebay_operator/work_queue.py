@@ -1,4 +1,7 @@
-"""A work queue of keys, after client-go's: queued once, handled by one worker at a time, retried with backoff."""
+"""A work queue of keys, after client-go's: queued once, handled by one worker at a time, retried with backoff.
+
+The event source adds keys, and the workers take them.
+"""
 
 import asyncio
 import time

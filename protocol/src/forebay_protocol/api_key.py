@@ -1,4 +1,7 @@
-"""Reads the API key of a request, and defines the minimum length of keys."""
+"""Reads the API key of a request, and defines the minimum length of keys.
+
+Gateway and server read requests with it. Operator and server ignore shorter keys.
+"""
 
 MIN_KEY_LENGTH = 16
 """The fewest characters of a key. Shorter keys could be guessed, and are not valid."""

@@ -91,4 +91,5 @@ def shorten(text: str) -> str:
 
 
 def body_too_large(limit: int) -> ApiError:
+    """The error for a body of more than `limit` bytes."""
     return ApiError(413, f"The request's body is larger than {limit} bytes.", "request_too_large")

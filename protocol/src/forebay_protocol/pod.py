@@ -1,4 +1,7 @@
-"""The interface of a pod to operator and gateway: ports, exit status, headers."""
+"""The interface of a pod to operator and gateway: ports, exit status, headers.
+
+The server implements it, the operator configures and polls it, and the gateway calls it.
+"""
 
 API_PORT = 8000
 """The port of the OpenAI API, which the endpoint's Service exposes."""

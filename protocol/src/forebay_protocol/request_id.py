@@ -1,4 +1,7 @@
-"""x-request-id: a header of every answer of pod and gateway, by which a client's report can be found in the logs."""
+"""x-request-id: a header of every answer of pod and gateway, by which a client's report can be found in the logs.
+
+Gateway and server both keep a valid ID of the client, and make one otherwise.
+"""
 
 import random
 import re

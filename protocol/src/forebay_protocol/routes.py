@@ -172,7 +172,7 @@ def _below(path: str, base_urls: Sequence[str]) -> str:
 def _route_in_base_url(below: str) -> str:
     """The first of two routes in a path below a base URL; "" if there are not two.
 
-    A path has two routes if a client got the URL of a route as its base URL, and added the path of a route to it.
+    A path has two routes if the base URL of a client is the URL of a route. The client then adds a second route.
     """
     parts = _without_version(_without_empty(below.split("/")))
     for count in range(1, MAX_PARTS + 1):

@@ -1,4 +1,7 @@
-"""Suggests the known name for a misspelt one."""
+"""Suggests the known name for a misspelt one.
+
+Messages about unknown fields, paths, variables and values use it.
+"""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,7 @@
-"""The command line of the inference pod: forebay-server [serve | check | flags]."""
+"""The command line of the inference pod: forebay-server [serve | check | flags].
+
+The image's entry point is `serve`. People run `check`, and the generators of the docs run `flags`.
+"""
 # ruff: noqa: PLC0415 - vLLM takes seconds to import: serve and --help must not wait for it
 
 import argparse
@@ -22,6 +25,7 @@ The API listens on port 8000 (/v1 and /v2/<any id>/openai/v1), probes and metric
 
 
 def main() -> None:
+    """Run a command of forebay-server. Ends the process with its exit status."""
     arguments = _parser().parse_args()
     if arguments.command == "check":
         sys.exit(print_settings(as_json=arguments.json))

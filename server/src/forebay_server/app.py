@@ -83,6 +83,7 @@ class ServerProcess:
         )
 
     async def warm_up(self, app: App, scope: Scope) -> None:
+        """Send the warm-up requests. Raises WarmUpError, which `state.failure` then explains."""
         try:
             if self.tasks is None:
                 raise WarmUpError("vLLM did not load the plugin of forebay-server.")
@@ -101,6 +102,7 @@ class ServerProcess:
             await request()
 
     def serving(self) -> None:
+        """Install the drain and start the watch of the engine, once the server is ready."""
         self.drain.install()
         if self.watch is not None and self._requests:
             watching = keep_watch(self.watch, self._requests[0], lambda: self.state.draining)

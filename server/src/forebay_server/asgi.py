@@ -1,4 +1,7 @@
-"""Types of the ASGI specification (asgi.readthedocs.io), and readers of a request's scope."""
+"""Types of the ASGI specification (asgi.readthedocs.io), and readers of a request's scope.
+
+All middleware and the in-process client use them.
+"""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

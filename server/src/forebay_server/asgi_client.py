@@ -1,4 +1,7 @@
-"""Sends requests to vLLM's app from within this process: warm-up requests and the requests of jobs."""
+"""Sends requests to vLLM's app from within this process: warm-up requests and the requests of jobs.
+
+Warm-up and job transport call it, so neither needs a socket or a key.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,6 +25,7 @@ class AppReply:
 
     @property
     def is_stream(self) -> bool:
+        """Whether the body consists of server-sent events."""
         return self.content_type.startswith("text/event-stream")
 
     async def read(self) -> bytes:

@@ -1,4 +1,7 @@
-"""Reads the memory of the pod's GPUs without initializing CUDA in this process, as vLLM's processes do that."""
+"""Reads the memory of the pod's GPUs without initializing CUDA in this process, as vLLM's processes do that.
+
+The command line compares it with what the model needs, before the start.
+"""
 # ruff: noqa: PLC0415 - importing vLLM takes seconds
 
 import logging
@@ -17,5 +20,5 @@ def memory() -> list[int]:
     try:
         return [int(current_platform.get_device_total_memory(number)) for number in range(torch.cuda.device_count())]
     except Exception as error:  # noqa: BLE001 - whatever NVML raises (a driver too old, …): vLLM will report it
-        logger.warning("The memory of the GPUs could not be asked for: %r", error)
+        logger.warning("The memory of the GPUs could not be read: %r", error)
         return []

@@ -1,4 +1,7 @@
-"""Renders the output of `forebay-server check` and `forebay-server flags`, which start nothing."""
+"""Renders the output of `forebay-server check` and `forebay-server flags`, which start nothing.
+
+The command line calls it.
+"""
 
 import json
 import shlex

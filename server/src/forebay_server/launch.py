@@ -1,4 +1,7 @@
-"""Converts the environment to the arguments of `vllm serve`, and checks them with vLLM's own parser."""
+"""Converts the environment to the arguments of `vllm serve`, and checks them with vLLM's own parser.
+
+The command line and the inspection call it.
+"""
 
 import argparse
 from collections.abc import Mapping

@@ -31,6 +31,7 @@ class ForebayPlugin:
     required_tasks = None
 
     def attach_router(self, app: Any) -> None:
+        """Replace and add routes. vLLM calls it when it has built its app."""
         current().state.step = Step.WARMING_UP
         self._app = app
         replace_routes(app)

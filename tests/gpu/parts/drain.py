@@ -107,7 +107,7 @@ def stopped_engine(server: Server, limit: int) -> dict[str, str | float]:
 
 
 def sigterm_under_load(server: Server, work: Work) -> dict[str, str | float]:
-    """SIGTERM once all streams run: who is refused, whether the streams come whole, and when the server is gone."""
+    """SIGTERM once all streams run: which requests it rejects, whether streams are complete, when it ends."""
     running = Load(server, work)
     running.wait_until_all_run()
     os.kill(server.pid, signal.SIGTERM)

@@ -7,6 +7,8 @@ from tests.lint.words import TABLE, read_files, read_table, report
 
 MEND = read_table("""
 skipped = ['^vendor/']
+messages = '^(?!tests/)'
+names = '^server/'
 [[rule]]
 not = '[Mm]ends?'
 use = '"repair"'
@@ -18,6 +20,15 @@ except = ['tools left out']
 not = 'anew'
 use = '"again"'
 where = '^docs/'
+[[rule]]
+of = 'names'
+not = 'asks?'
+use = '"request"'
+except = ['^ask once$']
+[[rule]]
+of = 'texts'
+not = 'who is'
+use = '"a client that"'
 """)
 
 
@@ -53,6 +64,11 @@ def find(path: str, content: str) -> list[str]:
         pytest.param("server/a.py", 'raise E("mend it")\nE["mend"]\n', ["1 mend"], id="message, and a key"),
         pytest.param("server/a.py", """f"left {mend('mend it')} mends out"\n""", ["1 mends", "1 mend"], id="f-string"),
         pytest.param("tests/a.py", '"""Mend."""\nassert x == "mend it"  # mend\n', ["1 Mend", "2 mend"], id="test"),
+        pytest.param("server/a.py", "class Mend:\n    def _left_out(self): ...", ["1 mend", "2 left out"], id="names"),
+        pytest.param("server/a.py", "def ask(): ...\n\nclass AskNow: ...", ["1 ask", "3 ask"], id="rule of names"),
+        pytest.param("server/a.py", "def _ask_once(): ...\n\ndef who_is(): ...", [], id="exception, rule of texts"),
+        pytest.param("server/a.py", '"""Asks, and they ask."""', [], id="text of a rule of names"),
+        pytest.param("tests/a.py", "def test_ask_mends(): ...", [], id="names that are not checked"),
         pytest.param("a/data.bin", "mend", [], id="another kind of file"),
     ],
 )
@@ -74,7 +90,20 @@ def test_a_long_report_is_cut_and_counts_by_folder() -> None:
 def test_the_table_finds_what_it_is_for_and_takes_the_plain_form() -> None:
     table = read_table(TABLE.read_text())
     private = "Whoever mends it is told anew, by itself. What is left out, nobody reads. None of them leaves."
-    words = {"Whoever", "mends", "told", "anew", "by itself", "What is", "left out", "nobody", "None"}
+    private += " They are gone, at a steady pace."
+    words = {
+        "Whoever",
+        "mends",
+        "told",
+        "anew",
+        "by itself",
+        "What is",
+        "left out",
+        "nobody",
+        "None",
+        "are gone",
+        "pace",
+    }
     plain = (
         "A caller\n  who can reach it.\n| What happens | What it limits |\n\n"
         "The operator repairs it, so long work starts again.\n"

@@ -1,4 +1,4 @@
-"""The CRD's schema as a judge of values, and as a source of them for hypothesis."""
+"""Checks values with the CRD's schema, and generates values for hypothesis."""
 
 import re
 from collections.abc import Iterator, Mapping

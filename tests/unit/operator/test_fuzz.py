@@ -1,4 +1,4 @@
-"""Whatever an object that is watched says, the operator takes it, or leaves it out, and nothing else happens."""
+"""The operator accepts or skips a watched object with any content, and nothing else happens."""
 
 import asyncio
 import logging

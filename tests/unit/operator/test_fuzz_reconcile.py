@@ -325,7 +325,7 @@ class Reconciling(RuleBasedStateMachine):
 
     def find_untouchable(self) -> dict[tuple[str, str], Object]:
         """What a reconcile must leave as it is: all that is not the endpoint's own, and the content of Secrets. An
-        endpoint that is gone counts as long as the cache has it: Kubernetes removes what is created for it then."""
+        deleted endpoint counts as long as the cache has it: Kubernetes removes what is created for it then."""
         endpoints = [self.server.objects.get((names.PLURAL, NAME)), self.cache.endpoint(KEY)]
         uids = {each["metadata"]["uid"] for each in endpoints if each}
         found = {}

@@ -19,7 +19,7 @@ KEY = "a-valid-key-0123456789"
 
 
 def one_key() -> KeyRing:
-    """A ring with KEY. Its file is gone afterwards, so the ring must not look for changes during a test."""
+    """A ring with KEY. Its file is deleted afterwards, so the ring must not look for changes during a test."""
     with TemporaryDirectory() as folder:
         Path(folder, "key").write_text(KEY)
         return KeyRing(Path(folder), clock=lambda: 0.0)

@@ -1,4 +1,7 @@
-"""Probes pods for readiness directly, so that a held request need not wait for the kubelet and two watches."""
+"""Probes pods for readiness directly, so that a held request need not wait for the kubelet and two watches.
+
+`app` passes it to the activator.
+"""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The bucket for the contents of files, in S3 or a store with its protocol (obstore). The file store calls it.
 
-A file is several objects of a few MiB, not one S3 multipart upload. So the next gateway can use what a dead one has
-written, no upload stays open, and the store needs only PUT, GET, DELETE and lists.
+A file is several objects of a few MiB, not one S3 multipart upload. So another gateway can continue after a crash, and
+no upload stays open. The store needs only PUT, GET, DELETE and lists.
 """
 
 import asyncio

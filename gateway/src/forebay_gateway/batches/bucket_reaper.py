@@ -37,7 +37,7 @@ async def reap_forever(files: FileStore, bucket: Bucket, upload_seconds: float) 
         except Unavailable:
             logger.info("objects that belong to no file stay in the bucket for now")
         except Exception:
-            logger.exception("looking through the bucket")
+            logger.exception("could not reap the objects in the bucket")
         await asyncio.sleep(REAP_INTERVAL)
 
 

@@ -53,12 +53,15 @@ class BucketProgress:
         return sum(part.size for parts in self.parts.values() for part in parts)
 
     def has(self, number: int) -> bool:
+        """Whether the request with this number has a result."""
         return bool(self.done[number >> 3] >> (number & 7) & 1)
 
     def mark(self, number: int) -> None:
+        """Record that the request with this number has a result."""
         self.done[number >> 3] |= 1 << (number & 7)
 
     def render(self) -> str:
+        """The progress as JSON, in the form that `read_progress` parses."""
         parts = {sign: [[part.name, part.size] for part in parts] for sign, parts in self.parts.items()}
         return json.dumps({"done": base64.b64encode(self.done).decode(), "parts": parts, "counts": self.counts})
 

@@ -1,4 +1,7 @@
-"""Reads and writes the contents of files: one document, or parts in a bucket, which are read piece by piece."""
+"""Reads and writes the contents of files: one document, or parts in a bucket, which are read piece by piece.
+
+Uploads write them, and the file API and the batch processor read them.
+"""
 
 import asyncio
 import json
@@ -126,6 +129,7 @@ def part_name(number: int) -> str:
 
 
 def endpoint_folder(key: EndpointKey) -> str:
+    """The folder of an endpoint's files in the bucket."""
     return f"{FILES_FOLDER}/{key[0]}/{key[1]}"
 
 
@@ -140,6 +144,7 @@ def render_parts(parts: Sequence[ContentPart]) -> str:
 
 
 def parse_content_parts(text: str) -> list[ContentPart]:
+    """Parse the list of a file's parts."""
     return [ContentPart(name, size) for name, size in json.loads(text)]
 
 

@@ -48,7 +48,8 @@ class DocumentStore(ABC):
         """
 
     @abstractmethod
-    async def get(self, key: EndpointKey, kind: str, name: str) -> str | None: ...
+    async def get(self, key: EndpointKey, kind: str, name: str) -> str | None:
+        """The document, or None."""
 
     @abstractmethod
     async def all(self, key: EndpointKey, kind: str) -> Mapping[str, str]:

@@ -44,6 +44,7 @@ class FileStore:
         return None if text is None else dict(json.loads(text))
 
     async def is_in_bucket(self, key: EndpointKey, file_id: str) -> bool:
+        """Whether the content of the file is in the bucket."""
         return await self.documents.get(key, STORED, file_id) is not None
 
     async def lacks_bucket(self, key: EndpointKey, batch: ApiObject) -> bool:

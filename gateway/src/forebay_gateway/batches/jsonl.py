@@ -1,4 +1,7 @@
-"""Parses the lines of a batch's input file, and renders those of its output and error files."""
+"""Parses the lines of a batch's input file, and renders those of its output and error files.
+
+The batch processor and the writers of results call it.
+"""
 
 import asyncio
 import hashlib

@@ -1,4 +1,7 @@
-"""File and batch objects of OpenAI's API, in the form in which they are stored and returned."""
+"""File and batch objects of OpenAI's API, in the form in which they are stored and returned.
+
+The file store, the batch processor and the HTTP API of both use them.
+"""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -31,6 +34,7 @@ OPEN_STATUSES = frozenset({"validating", "in_progress", "finalizing"})
 
 
 def new_file_id() -> str:
+    """A unique ID in the form of OpenAI's file IDs."""
     return f"file-{uuid.uuid4().hex}"
 
 

@@ -151,7 +151,7 @@ class BatchProcessor:
             except Unavailable:
                 logger.info("the batches cannot be read")
             except Exception:
-                logger.exception("looking for batches")
+                logger.exception("could not list batches")
             await asyncio.sleep(BATCH_POLL_INTERVAL)
 
     def _is_full(self, key: EndpointKey) -> bool:
@@ -243,7 +243,7 @@ class _Batch:
         self._batch: ApiObject = json.loads(record or "{}") | {"id": self._id}
         kind = BucketResults if self._files.bucket else DocumentResults
         self._results: Results = kind(self._files, self._key, self._batch, self._lock)
-        # its endpoint is gone, or another gateway has closed it
+        # its endpoint no longer exists, or another gateway has closed it
         if self._batch.get("status") not in objects.OPEN_STATUSES:
             await self._close()
             return
@@ -342,7 +342,7 @@ class _Batch:
     async def _run_request(
         self, job_id: str, requests: BatchRequests, number: int, api_key: str
     ) -> tuple[Job | None, str]:
-        """Run one request. Returns its ended job, None where it is gone, and the request's custom_id."""
+        """Run one request. Returns its ended job, None where it no longer exists, and the request's custom_id."""
         size = requests.size(number)
         with self._store.changes(job_id) as changed:
             while True:

@@ -1,4 +1,7 @@
-"""The document store in Valkey, or Redis from 7.0 on, for any number of gateways."""
+"""The document store in Valkey, or Redis from 7.0 on, for any number of gateways.
+
+The batch API keeps its files and batches in it if the gateway has a Valkey; `job_services` creates it.
+"""
 
 import uuid
 from collections.abc import Mapping, Sequence

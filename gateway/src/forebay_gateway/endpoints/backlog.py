@@ -1,4 +1,7 @@
-"""The number of jobs of an endpoint: the store counts them, the activator reports them."""
+"""The number of jobs of an endpoint: the store counts them, the activator reports them.
+
+It has a module without dependencies, because both sides import it.
+"""
 
 from dataclasses import dataclass
 

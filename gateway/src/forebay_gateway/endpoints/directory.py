@@ -28,6 +28,7 @@ class Directory:
         """An endpoint was deleted from the cluster."""
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
+        """Add an endpoint, or replace its older version."""
         before = self._endpoints.get(endpoint.key)
         self._endpoints[endpoint.key] = endpoint
         if before is None or before.uid != endpoint.uid:
@@ -53,6 +54,7 @@ class Directory:
         self._notify_watchers(new.key)
 
     def drop_slice(self, name: str, key: EndpointKey) -> None:
+        """Remove an EndpointSlice of an endpoint."""
         slices = self._slices.get(key, {})
         gone = slices.pop(name, None)
         if not slices:
@@ -62,6 +64,7 @@ class Directory:
         self._notify_watchers(key)
 
     def endpoint(self, key: EndpointKey) -> Endpoint | None:
+        """The endpoint, or None."""
         return self._endpoints.get(key)
 
     def open(self) -> frozenset[EndpointKey]:

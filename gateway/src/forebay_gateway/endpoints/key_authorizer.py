@@ -37,7 +37,7 @@ class KeyAuthorizer:
         self._index()
 
     def drop_secret(self, name: str) -> None:
-        """Remove the content of a Secret that is gone."""
+        """Remove the content of a deleted Secret."""
         if name == names.DIGEST_KEY_SECRET:
             self._secret = b""
         elif self._shards.pop(name, None):

@@ -1,4 +1,7 @@
-"""Keeps the directory and the keys in sync with the cluster, by a list and a watch for each kind of object."""
+"""Keeps the directory and the keys in sync with the cluster, by a list and a watch for each kind of object.
+
+`app` runs it for the whole life of the gateway.
+"""
 
 import asyncio
 import logging
@@ -64,7 +67,7 @@ class Watch:
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
 
     async def _list(self, api: ApiClient) -> str:
-        """List the collection, and drop objects that are gone. Returns the version to watch from."""
+        """List the collection, and drop deleted objects. Returns the version to watch from."""
         query = {**self.selector, "limit": PAGE}
         gone = dict(self._known)
         while True:

@@ -22,6 +22,7 @@ class BodyStream:
         self.paused = False
 
     def feed(self, data: bytes | bytearray) -> None:
+        """Add bytes of the body. Pauses the connection if more than MAX_UNREAD_BYTES wait."""
         self._unread += data
         self._changed.set()
         if len(self._unread) > MAX_UNREAD_BYTES and not self.paused:

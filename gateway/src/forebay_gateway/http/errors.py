@@ -62,10 +62,12 @@ NO_ANSWER = ApiError(502, "The server ended the connection before it answered.",
 
 
 def bad_request(why: str) -> ApiError:
+    """The error for a request that is not valid HTTP/1.1. `why` is the end of its message."""
     return ApiError(400, f"This is not a valid HTTP/1.1 request: {why}.", "invalid_http")
 
 
 def method_not_allowed(method: str, allowed: Iterable[str]) -> ApiError:
+    """The error for a path that has only the `allowed` methods."""
     listed = ", ".join(sorted(allowed))
     headers = (("allow", listed),)
     return ApiError(405, f"The method {method} is not one of {listed}.", "method_not_allowed", headers=headers)
@@ -78,10 +80,12 @@ def bad_operation(method: str, path: str, operation: str) -> ApiError:
 
 
 def head_too_large(limit: int) -> ApiError:
+    """The error for a request line and headers of more than `limit` bytes."""
     return ApiError(431, f"The request's head is larger than {limit} bytes.", "request_head_too_large")
 
 
 def no_endpoint(name: str) -> ApiError:
+    """The error for an endpoint that does not exist, or that the key does not authorize."""
     return ApiError(404, f"There is no endpoint '{shorten(name)}' that this key opens.", "endpoint_not_found")
 
 
@@ -101,27 +105,32 @@ def file_too_large_for_store(limit: int, bucket_limit: int) -> ApiError:
 
 
 def no_model(name: str) -> ApiError:
+    """The error for a model that no endpoint of the key serves."""
     return ApiError(404, f"The model `{shorten(name)}` does not exist.", "model_not_found", "model")
 
 
 def ambiguous_model(model: str, ids: list[str]) -> ApiError:
+    """The error for a model that several endpoints serve. `ids` are theirs."""
     listed = " and ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
     text = f"More than one endpoint serves the model `{model}` under this key. Use the URL of one: {listed}."
     return ApiError(409, text, "ambiguous_model", "model")
 
 
 def ambiguous_endpoint(why: str, ids: list[str]) -> ApiError:
+    """The error for a request that names no model, where the key authorizes several endpoints. `ids` are theirs."""
     listed = " or ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
     text = f"{why}, and there is more than one endpoint that may be meant. Use the URL of one: {listed}."
     return ApiError(409, text, "ambiguous_endpoint")
 
 
 def switched_off(name: str, why: str) -> ApiError:
+    """The error for an endpoint that its owner has switched off. `why` names the field."""
     text = f"The endpoint '{name}' is switched off ({why}), and a request does not start it."
     return ApiError(503, text, "endpoint_off", headers=retry_after(60))
 
 
 def too_many_held(name: str) -> ApiError:
+    """The error for a request beyond the limit of held requests of an endpoint."""
     text = f"Too many requests wait for the endpoint '{name}' to start. Try again."
     return ApiError(429, text, "rate_limit_exceeded", type="requests", headers=retry_after(10))
 

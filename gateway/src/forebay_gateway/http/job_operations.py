@@ -1,4 +1,7 @@
-"""The operations of RunPod's job API, and how to parse their paths."""
+"""The operations of RunPod's job API, and how to parse their paths.
+
+`routes` parses paths with them, and the job API answers them.
+"""
 
 import re
 

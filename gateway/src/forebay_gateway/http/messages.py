@@ -62,6 +62,7 @@ class Head:
 
     @property
     def has_body(self) -> bool:
+        """Whether the headers announce a body."""
         return self.get(b"content-length") not in ("", "0") or bool(self.get(b"transfer-encoding"))
 
     @property

@@ -1,4 +1,7 @@
-"""Helps to read single fields of large JSON: msgspec checks all of it without building objects."""
+"""Helps to read single fields of large JSON: msgspec checks all of it without building objects.
+
+The body reader, job submission and the parser of batch lines use it.
+"""
 
 import msgspec
 

@@ -57,6 +57,7 @@ class Path:
 
     @property
     def api(self) -> ApiDialect:
+        """The API whose errors the client understands."""
         return ApiDialect.RUNPOD if self.kind is RouteKind.JOBS else dialect_of(self.canonical)
 
 

@@ -1,4 +1,7 @@
-"""Options of the sockets to clients and pods."""
+"""Options of the sockets to clients and pods.
+
+Client connections, upstream connections and the job executor set them.
+"""
 
 import socket
 

@@ -76,7 +76,7 @@ class Dispatcher:
         except Unavailable:
             asyncio.get_running_loop().call_later(DISPATCH_RETRY_INTERVAL, self._wake, key)
         except Exception:
-            logger.exception("giving jobs of %s/%s to pods", *key)
+            logger.exception("could not send jobs of %s/%s to pods", *key)
             asyncio.get_running_loop().call_later(DISPATCH_RETRY_INTERVAL, self._wake, key)
         finally:
             del self._tasks[key], self._changed[key]

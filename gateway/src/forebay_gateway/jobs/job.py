@@ -1,4 +1,7 @@
-"""A job, its states, and its form in the answers of RunPod's API."""
+"""A job, its states, and its form in the answers of RunPod's API.
+
+The stores keep jobs, the dispatcher runs them, and the job API and webhooks return them.
+"""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -23,6 +26,8 @@ MAX_USAGE_SEARCH_LENGTH = 64 << 10
 
 
 class State(StrEnum):
+    """The states of a job, as RunPod's API names them."""
+
     IN_QUEUE = "IN_QUEUE"
     IN_PROGRESS = "IN_PROGRESS"
     COMPLETED = "COMPLETED"
@@ -32,10 +37,12 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
+        """Whether the job has ended."""
         return self not in (State.IN_QUEUE, State.IN_PROGRESS)
 
     @property
     def retryable(self) -> bool:
+        """Whether a client may retry the job."""
         return self in (State.FAILED, State.TIMED_OUT)
 
 
@@ -50,7 +57,7 @@ class Job:
         stored: the number of items that this claim has written to an external store.
         omitted_bytes: the size of an output that was too large to be read with the job.
         attempts: how often a pod has begun it.
-        again: whether it goes first in the queue, because its pod is gone.
+        again: whether it goes first in the queue, because its pod was lost.
         pod: the pod that runs it, or ran it last.
         token: the token of a gateway's claim on it, where there are several gateways.
     """

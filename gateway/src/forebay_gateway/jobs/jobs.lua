@@ -4,7 +4,7 @@
 -- forebay:job:ID:input      string  its input
 -- forebay:job:ID:output     list    the items of its output
 -- forebay:jobs:ENDPOINT     set     the IDs of an endpoint's jobs
--- forebay:queue:ENDPOINT:Q  stream  Q is again (a pod or gateway is gone: these go first), normal or low. A claimed job is
+-- forebay:queue:ENDPOINT:Q  stream  Q is again (lost by a pod or gateway: these go first), normal or low. A claimed job is
 --                                   pending in the consumer group until it leaves IN_PROGRESS
 -- forebay:pods:ENDPOINT     hash    the number of running jobs by pod
 -- forebay:done:ENDPOINT     hash    the numbers of completed, failed and retried jobs
@@ -25,7 +25,7 @@ local PREFIX, GROUP = 'forebay:', 'gateways'
 local QUEUES = {'again', 'normal', 'low'}
 local FINAL = {COMPLETED = true, FAILED = true, CANCELLED = true, TIMED_OUT = true}
 local BATCH, ITEM = 200, 200
-local KEPT_FOR_WEBHOOK = 3600000 -- ms after its end for which a job that is gone is kept until its webhook is delivered
+local KEPT_FOR_WEBHOOK = 3600000 -- ms after its end for which an expired job is kept until its webhook is delivered
 local call = redis.call
 
 local clock = call('TIME')
@@ -160,7 +160,7 @@ local function drop(id, endpoint, size)
   call('HDEL', PREFIX .. 'sizes', id)
 end
 
--- Deletes the rest of a job whose hash is gone, because it was evicted or deleted. For a job from an older version of this
+-- Deletes the rest of a job whose hash was evicted or deleted. For a job from an older version of this
 -- script the size is unknown.
 local function drop_remains(id, endpoint)
   local found, size = string.match(call('HGET', PREFIX .. 'sizes', id) or '', '^(%S+) (%d+)$')
@@ -432,7 +432,7 @@ function steps.purge(endpoint, name, after)
   return {#found == BATCH and last or '', gone}
 end
 
--- Ends and deletes some jobs of an endpoint that is gone. Returns whether there may be more, and the ended jobs.
+-- Ends and deletes some jobs of a deleted endpoint. Returns whether there may be more, and the ended jobs.
 function steps.forget(endpoint)
   local ended, ids = {}, call('SRANDMEMBER', PREFIX .. 'jobs:' .. endpoint, BATCH)
   for _, id in ipairs(ids) do discard(id, 'CANCELLED', '', ended, endpoint) end

@@ -1,4 +1,7 @@
-"""Encrypts API keys for the job store, which keeps them until a pod has run the job."""
+"""Encrypts API keys for the job store, which keeps them until a pod has run the job.
+
+The Valkey job store and the batch processor call it. `job_services` creates it.
+"""
 
 import base64
 import hashlib

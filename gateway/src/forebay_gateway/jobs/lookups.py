@@ -48,6 +48,7 @@ class Lookups:
         return addresses
 
     def close(self) -> None:
+        """Stop the threads. Lookups that have not begun are cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,7 +1,7 @@
 """The interface of job stores: in the memory of one gateway (memory_store.py), or in Valkey for many (valkey_store.py).
 
-One gateway claims a job. The job reaches one final state, and is deleted when its result has been kept long enough, or
-at the end of its time to live.
+One gateway claims a job. The job reaches one final state. It is deleted when its result expires, or at the end of
+its time to live.
 """
 
 import asyncio
@@ -140,7 +140,7 @@ class JobStore(ABC):
                 del self._watchers[job_id]
 
     async def wait_for_end(self, key: EndpointKey, job_id: str, changed: asyncio.Event, seconds: float) -> Job | None:
-        """Wait until a job is over, for up to `seconds`. Returns the job as it then is, None where it is gone.
+        """Wait until a job is over, for up to `seconds`. Returns the job as it then is, None where it no longer exists.
 
         `changed` comes from `changes`. It is awaited before the job is first read.
         """
@@ -158,7 +158,7 @@ class JobStore(ABC):
         return self.locks.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:
-        """The job with its output of any size; None where it is gone."""
+        """The job with its output of any size; None where it no longer exists."""
         return await self.find(job.endpoint, job.id, job.omitted_bytes) if job.omitted_bytes else job
 
     def _notify_finished(self, job: Job) -> None:
@@ -191,7 +191,8 @@ class JobStore(ABC):
         """
 
     @abstractmethod
-    async def counts(self, key: EndpointKey) -> Counts: ...
+    async def counts(self, key: EndpointKey) -> Counts:
+        """The numbers of the endpoint's jobs, by state."""
 
     @abstractmethod
     def backlog(self) -> Mapping[EndpointKey, Backlog]:
@@ -210,7 +211,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def requeue(self, job: Job, *, blamed: bool) -> None:
-        """Queue a claimed job again, before the others, because its pod was busy or is gone.
+        """Queue a claimed job again, before the others, because its pod was busy or was lost.
 
         `blamed`: the job may be the cause, so the attempt counts.
         """
@@ -254,7 +255,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def read_delivery(self, delivery: Delivery) -> Job | None:
-        """The job with its output of any size; None where it is gone, or was retried and is not over."""
+        """The job with its output of any size; None where it no longer exists, or was retried and is not over."""
 
     @abstractmethod
     async def postpone_delivery(self, delivery: Delivery, seconds: float, *, tried: bool) -> None:

@@ -218,7 +218,7 @@ class ValkeyRateLimits(RateLimits):
             return
         except Exception as error:
             if not is_away(error):
-                logger.exception("in the rate limits' %s", step)
+                logger.exception("the rate limits' %s failed", step)
 
 
 def _now() -> float:

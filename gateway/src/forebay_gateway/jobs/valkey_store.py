@@ -234,10 +234,10 @@ class ValkeyJobStore(JobStore):
         self._notify_ended(ended)
         if requeued:
             REQUEUED.labels("gateway").inc(requeued)
-            logger.warning("%d jobs of gateways that are gone are queued again", requeued)
+            logger.warning("requeued %d jobs of gateways that stopped renewing their claims", requeued)
         if undelivered:
             WEBHOOKS.labels("failed").inc(undelivered)
-            logger.warning("%d webhooks were not delivered, as no gateway came to it in time", undelivered)
+            logger.warning("%d webhooks were not delivered before they expired", undelivered)
         for key, jobs in backlog.items():
             if jobs.queued:
                 self.queued.notify(key)
@@ -274,7 +274,7 @@ class ValkeyJobStore(JobStore):
                 continue
             except Exception as error:
                 if not is_away(error):
-                    logger.exception("in the queue's %s", work.__name__)
+                    logger.exception("the queue's %s failed", work.__name__)
                 await asyncio.sleep(HEARTBEAT_INTERVAL)
 
     def _check(self, job: Job, done: int) -> None:

@@ -159,7 +159,7 @@ class Webhooks:
         except Unavailable:
             return  # the store notifies again that some are due
         except Exception:
-            logger.exception("delivering webhooks of %s/%s", *key)
+            logger.exception("could not deliver webhooks of %s/%s", *key)
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
@@ -169,7 +169,7 @@ class Webhooks:
                 await self._store.postpone_delivery(delivery, 0, tried=False)
             raise
         except Exception as error:
-            logger.exception("the webhook of job %s", delivery.job.id)
+            logger.exception("could not deliver the webhook of job %s", delivery.job.id)
             trouble = repr(error)
         await retry_until_available(partial(self._end_attempt, delivery, trouble))
 
@@ -194,10 +194,10 @@ class Webhooks:
             if not await reserved.grow(WEBHOOK_OVERHEAD + job.output_size, WEBHOOK_ROOM_SECONDS):
                 return "there was no memory for it (kept_bytes)"
             content = await self._read(delivery)
-            return await self._post(job, content) if content else "its result is gone"
+            return await self._post(job, content) if content else "its result has expired"
 
     async def _read(self, delivery: Delivery) -> bytes:
-        """Render the content about a job; b"" where it is gone. Each namespace reads one large output at a time."""
+        """Render the content about a job; b"" if it has expired. Each namespace reads one large output at a time."""
         job = delivery.job
         if job.output_size <= UNCOUNTED_BYTES:
             return render(describe_job(job)) if job.state.final else b""

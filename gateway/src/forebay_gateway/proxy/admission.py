@@ -39,6 +39,7 @@ class Admission:
 
     @property
     def web_socket(self) -> bool:
+        """Whether the request opens a web socket that Forebay supports."""
         return self.head.is_web_socket and self.path.canonical in WEB_SOCKETS
 
     @property

@@ -1,4 +1,7 @@
-"""Counts a connection for its address until it has shown a valid key, then for its tenant."""
+"""Counts a connection for its address until it has shown a valid key, then for its tenant.
+
+Each client connection has one, and moves it when the first valid key arrives.
+"""
 
 from forebay_gateway.fairness.budgets import Budgets
 

@@ -1,4 +1,7 @@
-"""The states of a client's connection (client_connection)."""
+"""The states of a client's connection (client_connection).
+
+It decides what the gateway may still write to the client.
+"""
 
 from enum import Enum, auto
 

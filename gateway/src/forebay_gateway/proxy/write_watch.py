@@ -16,6 +16,7 @@ class WriteWatch:
         self._watch(0)
 
     def end(self) -> None:
+        """Stop the watch."""
         if self._timer:
             self._timer.cancel()
 

@@ -1,4 +1,7 @@
-"""All requests of the operator to the API server, except the watches (event_source.py)."""
+"""All requests of the operator to the API server, except the watches (event_source.py).
+
+Every module that reads or writes objects outside the cache calls it.
+"""
 
 import logging
 import math
@@ -154,7 +157,7 @@ class Cluster:
         return written
 
     async def delete(self, manifest: Manifest) -> None:
-        """Delete an object. It is no error where it is gone, or where another object has its name by now."""
+        """Delete an object. It is no error where it no longer exists, or where another object has its name by now."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         try:
@@ -238,14 +241,14 @@ class Cluster:
         return True
 
     async def get_scale(self, namespace: str, name: str) -> Manifest | None:
-        """An endpoint's scale subresource, or None where the endpoint is gone."""
+        """An endpoint's scale subresource, or None if the endpoint no longer exists."""
         return await self.get("InferenceEndpoint", namespace, f"{name}/scale")
 
     async def scale(self, read: Manifest, replicas: int) -> bool:
         """Set an endpoint's replicas, unless it has changed since `read`, which is the endpoint or its scale
         subresource.
 
-        Returns False where the endpoint has changed since, or is gone. The API server accepts this PATCH also while
+        Returns False where the endpoint has changed since, or was deleted. The API server accepts this PATCH also while
         spec.replicas is absent, when it answers GET with 500.
         """
         metadata = read["metadata"]
@@ -262,7 +265,7 @@ class Cluster:
     async def set_deletion_cost(self, namespace: str, name: str, cost: int) -> None:
         """Set the deletion cost of a pod. When replicas are removed, cheaper pods are removed first.
 
-        A pod that is gone is no error.
+        A deleted pod is no error.
         """
         pod = {"kind": "Pod", "metadata": {"namespace": namespace, "name": name}}
         try:

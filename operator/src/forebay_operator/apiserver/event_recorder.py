@@ -51,6 +51,7 @@ class Event:
 
     @property
     def id(self) -> Id:
+        """The same for each repetition of an event: the UID of the endpoint, and the reason."""
         return self.uid, self.reason
 
     @property

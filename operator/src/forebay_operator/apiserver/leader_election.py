@@ -44,7 +44,7 @@ class ObservedLease:
 
 
 def may_acquire(observed_lease: ObservedLease, identity: str, now: float) -> bool:
-    """Whether `identity` may take an existing Lease: it is free, already its own, or its holder is gone."""
+    """Whether `identity` may take an existing Lease: it is free, already its own, or it has expired."""
     spec = observed_lease.spec
     holder = spec.get("holderIdentity")
     return not holder or holder == identity or now - observed_lease.at > spec.get("leaseDurationSeconds", 0)

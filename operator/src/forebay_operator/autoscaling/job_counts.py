@@ -17,6 +17,7 @@ class JobCounts:
         self._at: dict[EndpointKey, float] = {}
 
     def of(self, key: EndpointKey) -> tuple[int, int]:
+        """The number of queued jobs and of running jobs of an endpoint."""
         return self._last_reported.get(key, (0, 0))
 
     def update(self, reports: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:

@@ -104,7 +104,7 @@ class ChildWriter:
         if self._digests:
             self._digests.put(key, secret)
         if replaced:
-            message = "the Secret with the key was gone; there is a new Secret with another key, which callers need now"
+            message = "the Secret with the key was deleted; callers now need the key in the new Secret"
             self._status_writer.events.record(key, endpoint.uid, "KeyReplaced", message, warning=True)
         await create_secret(self._cluster, endpoint, build_control_secret(endpoint), exists)
         for child in unwatched:

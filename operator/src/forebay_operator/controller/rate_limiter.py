@@ -1,4 +1,7 @@
-"""Limits how often the status writer writes progress, because thousands of endpoints share one API server."""
+"""Limits how often the status writer writes progress, because thousands of endpoints share one API server.
+
+The status writer asks it before it writes mere progress.
+"""
 
 from collections import Counter
 from collections.abc import Hashable

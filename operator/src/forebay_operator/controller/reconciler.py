@@ -139,7 +139,7 @@ class Reconciler:
         return run.done
 
     async def _load(self, key: EndpointKey, force_refresh: bool) -> Manifest | None:
-        """The endpoint, or None if it is gone or is being deleted."""
+        """The endpoint, or None if it no longer exists or is being deleted."""
         manifest = self._cache.endpoint(key)
         if force_refresh and manifest is not None:
             manifest = await self._cluster.get(names.KIND, *key)

@@ -90,7 +90,7 @@ class StatusWriter:
             self.events.record_transition(key, metadata["uid"], ready)
 
     def forget(self, key: EndpointKey) -> None:
-        """The endpoint is gone."""
+        """Drop the state of a deleted endpoint."""
         self._written.pop(key, None)
         self._rate_limiter.forget(key)
 

@@ -109,7 +109,7 @@ class SliceWriter:
         return True
 
     async def maintain_slices(self, manifest: Manifest, serving: bool, force_refresh: bool) -> None:
-        """Update the slices of an endpoint with an invalid spec, so that they do not lead to gateways that are gone."""
+        """Update the slices of an endpoint with an invalid spec, so that they do not lead to former gateways."""
         metadata = manifest["metadata"]
         named = _Named(metadata["namespace"], metadata["name"], metadata["uid"])
         if list(self._cache.slices.get((named.namespace, named.name), ())):

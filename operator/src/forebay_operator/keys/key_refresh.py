@@ -67,7 +67,7 @@ class KeyRefresher:
                 except ApiServerError as error:
                     logger.warning("keys of endpoint %s/%s: %s", *key, error)
                 except Exception:  # the object may have any content
-                    logger.exception("keys of endpoint %s/%s", *key)
+                    logger.exception("could not read the keys of endpoint %s/%s", *key)
             await asyncio.sleep(max(0.0, now + KEY_REFRESH_INTERVAL - time.monotonic()))
 
     async def _read(self, key: EndpointKey) -> None:
@@ -93,7 +93,7 @@ class KeyRefresher:
             named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": key[0], "name": name}}
             try:
                 await self._cluster.merge(named, {"metadata": {"annotations": {labels.KEYS_ANNOTATION: mark}}})
-            except ApiServerError as error:  # the pod is gone, or its kubelet reads the Secret later anyway
+            except ApiServerError as error:  # the pod was deleted, or its kubelet reads the Secret later anyway
                 logger.info("pod %s/%s: %s", key[0], name, error)
 
 

@@ -65,9 +65,9 @@ class Gateways:
             try:
                 addresses = find_ready(await self._cluster.list_slices(self._namespace, self._service))
             except ApiServerError as error:
-                logger.warning("gateways: %s", error)
+                logger.warning("could not list the gateways: %s", error)
             except Exception:  # a slice may have any content
-                logger.exception("gateways")
+                logger.exception("could not list the gateways")
             else:
                 if addresses != self.addresses:
                     logger.info("gateways that are ready: %s", ", ".join(addresses) or "none")

@@ -1,4 +1,7 @@
-"""Builds the PersistentVolumeClaim for downloaded files, for endpoints with spec.cache.size."""
+"""Builds the PersistentVolumeClaim for downloaded files, for endpoints with spec.cache.size.
+
+The reconciler applies it with the other children.
+"""
 
 from typing import Any
 

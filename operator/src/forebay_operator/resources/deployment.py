@@ -1,4 +1,7 @@
-"""Builds the Deployment that runs an endpoint's servers."""
+"""Builds the Deployment that runs an endpoint's servers.
+
+The reconciler applies it after the objects that its pods mount or need.
+"""
 
 from collections.abc import Set
 

@@ -1,4 +1,7 @@
-"""The PodDisruptionBudget of an endpoint: a drained node takes one server after the other."""
+"""The PodDisruptionBudget of an endpoint: a drained node takes one server after the other.
+
+The reconciler applies it with the other children.
+"""
 
 from typing import Any
 

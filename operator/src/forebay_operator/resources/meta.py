@@ -1,4 +1,7 @@
-"""Builds the metadata of every child: its owner, its labels, and the digest of the manifest that was applied."""
+"""Builds the metadata of every child: its owner, its labels, and the digest of the manifest that was applied.
+
+All builders call it. The cache and the reconciler read the owner and the digest back.
+"""
 
 import hashlib
 import json

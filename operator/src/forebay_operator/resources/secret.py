@@ -1,4 +1,7 @@
-"""Builds the generated Secrets of an endpoint: its API key, unless it names a Secret, and the engine control token."""
+"""Builds the generated Secrets of an endpoint: its API key, unless it names a Secret, and the engine control token.
+
+The reconciler creates them. The autoscaler reads the token.
+"""
 
 import base64
 import secrets
@@ -36,6 +39,6 @@ def _build_secret(endpoint: Endpoint, name: str, entry: str, prefix: str) -> Man
 
 
 def read_control_token(secret: Manifest | None) -> str:
-    """The token in the Secret for engine control; "" where the Secret is gone."""
+    """The token in the Secret for engine control; "" where the Secret no longer exists."""
     value = ((secret or {}).get("data") or {}).get(CONTROL_ENTRY, "")
     return base64.b64decode(value).decode()

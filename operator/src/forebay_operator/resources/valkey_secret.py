@@ -1,4 +1,7 @@
-"""The Secret with the password of the chart's own Valkey."""
+"""The Secret with the password of the chart's own Valkey.
+
+`controller/valkey_password.py` creates it.
+"""
 
 import base64
 import secrets

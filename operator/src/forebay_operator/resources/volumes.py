@@ -1,4 +1,7 @@
-"""Builds the volumes of a server's pod: writable folders, keys, weights, and the user's own volumes."""
+"""Builds the volumes of a server's pod: writable folders, keys, weights, and the user's own volumes.
+
+The builder of the pod calls it.
+"""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,7 @@
-"""Parses the address of weights: a Hugging Face ID, an image, a claim, a bucket or a path."""
+"""Parses the address of weights: a Hugging Face ID, an image, a claim, a bucket or a path.
+
+The parser of `spec.model` and of adapters calls it.
+"""
 
 import re
 from dataclasses import dataclass
@@ -24,9 +27,9 @@ class Source:
     """Where the weights of a model or an adapter come from.
 
     Attributes:
-        kind: `hub` (a Hugging Face id), `image` (an image reference), `claim` (a folder in a PersistentVolumeClaim),
+        kind: `hub` (a Hugging Face ID), `image` (an image reference), `claim` (a folder in a PersistentVolumeClaim),
             `bucket` (an address that vLLM's own loader reads) or `path` (absolute, in the server image).
-        source: the id, the reference without `oci://`, the claim's name, the whole address, or the path.
+        source: the ID, the reference without `oci://`, the claim's name, the whole address, or the path.
         folder: the path below the root of a claim; empty for the root itself and for other kinds.
     """
 

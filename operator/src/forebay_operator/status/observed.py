@@ -1,4 +1,7 @@
-"""The state of an endpoint that the reconciler observed, with the views that readiness and conditions need."""
+"""The state of an endpoint that the reconciler observed, with the views that readiness and conditions need.
+
+The reconciler creates one in each reconcile. Nothing in `status/` reads the cluster itself.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

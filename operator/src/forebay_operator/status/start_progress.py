@@ -156,8 +156,8 @@ def measure_start(pod: Manifest, report: Report) -> dict[str, int]:
 def find_unread(pods: Sequence[Manifest], last_start: Manifest, reports: Mapping[str, Report]) -> list[Manifest]:
     """The pods that should be polled for a report.
 
-    These are the oldest pods that load, up to MAX_POLLED_PODS, and the pod that was started last among those that have
-    loaded, unless status.lastStart already has it or a later one.
+    These are the oldest pods that load, up to MAX_POLLED_PODS. The newest loaded pod is also among them, unless
+    status.lastStart already has it or a later one.
     """
     running = sorted((pod for pod in pods if started_at(pod)), key=started_at)
     loading = [pod for pod in running if not server_status(pod).get("started")]

@@ -1,4 +1,7 @@
-"""The error for a request that this server cannot fulfil."""
+"""The error for a request that this server cannot fulfil.
+
+The request adapters in this folder raise it. The middleware turns it into an answer with status 400.
+"""
 
 from forebay_protocol.errors import ApiError
 

@@ -1,4 +1,7 @@
-"""Lowers max_tokens to the model's context, because agents send larger values."""
+"""Lowers max_tokens to the model's context, because agents send larger values.
+
+The route overrides call it for each request with a token limit.
+"""
 
 from typing import Any
 

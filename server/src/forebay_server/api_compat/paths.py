@@ -1,4 +1,7 @@
-"""The paths of the APIs, as vLLM knows them."""
+"""The paths of the APIs, as vLLM knows them.
+
+The adapters of requests and the calls of jobs compare with them.
+"""
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"

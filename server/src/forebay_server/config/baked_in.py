@@ -1,4 +1,7 @@
-"""Reads the file of a model in the image, as RunPod's worker does: JSON with variables that override others."""
+"""Reads the file of a model in the image, as RunPod's worker does: JSON with variables that override others.
+
+The command line reads it before all other configuration.
+"""
 
 import json
 from collections.abc import Mapping

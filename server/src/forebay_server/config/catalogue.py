@@ -1,4 +1,7 @@
-"""A list of all environment variables that the server knows, for the documentation and for the operator."""
+"""A list of all environment variables that the server knows, for the documentation and for the operator.
+
+`forebay-server flags` prints it, and `make names` writes the names into the operator.
+"""
 
 from collections.abc import Iterable, Mapping
 

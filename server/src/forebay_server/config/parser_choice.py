@@ -1,4 +1,7 @@
-"""Chooses the tool parser that the server sets, and the reasoning parser that it recommends."""
+"""Chooses the tool parser that the server sets, and the reasoning parser that it recommends.
+
+The launch calls it, once the model's small files are in the cache.
+"""
 
 import argparse
 from collections.abc import Callable, Collection, Sequence

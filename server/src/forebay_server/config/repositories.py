@@ -1,4 +1,7 @@
-"""Finds the repositories of the Hugging Face hub that an endpoint's variables name."""
+"""Finds the repositories of the Hugging Face hub that an endpoint's variables name.
+
+The command line passes them to the settings, which choose the cache folder that has them.
+"""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,7 @@
-"""The server's own settings, which are not flags of vLLM."""
+"""The server's own settings, which are not flags of vLLM.
+
+The command line parses them once. The app and the jobs read them.
+"""
 
 import math
 from collections.abc import Mapping

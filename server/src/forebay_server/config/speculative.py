@@ -1,4 +1,7 @@
-"""Composes vLLM's SPECULATIVE_CONFIG from RunPod's variables for its parts."""
+"""Composes vLLM's SPECULATIVE_CONFIG from RunPod's variables for its parts.
+
+The conversion of variables to flags calls it.
+"""
 
 import json
 from collections.abc import Mapping

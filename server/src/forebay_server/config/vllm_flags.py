@@ -1,4 +1,7 @@
-"""Reads vLLM's flags from its own parser, so that all flags are known."""
+"""Reads vLLM's flags from its own parser, so that all flags are known.
+
+All modules here that map a variable to a flag call it.
+"""
 
 import argparse
 import inspect

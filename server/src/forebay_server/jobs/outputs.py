@@ -1,4 +1,7 @@
-"""Converts an answer of the OpenAI API to the output of a job, item by item."""
+"""Converts an answer of the OpenAI API to the output of a job, item by item.
+
+The runner of jobs calls it for each answer and for each event of a stream.
+"""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator

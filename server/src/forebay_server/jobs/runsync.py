@@ -1,4 +1,7 @@
-"""POST /v2/<endpoint>/runsync, answered by the pod itself: an ASGI middleware around vLLM's app."""
+"""POST /v2/<endpoint>/runsync, answered by the pod itself: an ASGI middleware around vLLM's app.
+
+The gateway's job executor calls this route, and clients may call it themselves.
+"""
 
 import asyncio
 import json
@@ -30,8 +33,8 @@ JOB_LINES = pod.JOB_LINES.encode()
 
 
 NOT_HERE = {
-    "webhook": "webhook has no effect at a pod: leave it out, or send the job to a gateway that has the job API.",
-    "s3Config": "s3Config is not supported: leave it out.",
+    "webhook": "webhook has no effect at a pod: omit it, or send the job to a gateway that has the job API.",
+    "s3Config": "s3Config is not supported: omit it.",
 }
 """Fields of a job that RunPod accepts and a pod does not -> what to do."""
 

@@ -15,7 +15,8 @@ PASSED_ON = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"user-ag
 class Transport(Protocol):
     """Sends one request. Leaving the context ends the request, finished or not."""
 
-    def send(self, method: str, path: str, body: dict[str, Any] | None) -> AbstractAsyncContextManager[AppReply]: ...
+    def send(self, method: str, path: str, body: dict[str, Any] | None) -> AbstractAsyncContextManager[AppReply]:
+        """Send a request. The block reads the reply."""
 
 
 class WithinProcess:

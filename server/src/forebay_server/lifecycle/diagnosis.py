@@ -25,6 +25,7 @@ class Evidence:
 
     @classmethod
     def of(cls, error: BaseException) -> "Evidence":
+        """Collect the classes and the messages of an exception and of its causes."""
         chain = list(causes(error))
         names = {cause_class.__name__ for cause in chain for cause_class in type(cause).__mro__}
         return cls(frozenset(names), "\n".join(str(cause) for cause in chain))
@@ -45,6 +46,7 @@ class Rule:
     exit_status: int = EXIT_CONFIGURATION
 
     def match(self, evidence: Evidence, model: str) -> Failure | None:
+        """The failure that this rule diagnoses, or None."""
         if self.exception and self.exception not in evidence.names:
             return None
         match = re.search(self.pattern, evidence.text, re.DOTALL) if self.pattern else None

@@ -1,8 +1,8 @@
 """Downloads the model's files from the hub to the cache volume, before vLLM needs them.
 
-huggingface_hub fetches the files. It continues after a lost connection, keeps complete files over a restart of the pod,
-and locks each file, so that pods can share a volume. This module selects the files. It measures progress on the disk,
-so that downloads of other pods count too. It checks the SHA-256 of the files, which huggingface_hub does not check.
+huggingface_hub fetches the files. It continues after a lost connection, and keeps complete files over a restart of the
+pod. It locks each file, so that pods can share a volume. This module selects the files. It measures progress on the
+disk, so that downloads of other pods count too. It checks the SHA-256 of the files, as huggingface_hub does not.
 """
 # ruff: noqa: PLC0415 - huggingface_hub takes a moment to import, and is not there where the unit tests run
 
@@ -109,9 +109,11 @@ class Repository:
 
     @property
     def folder(self) -> Path:
+        """The folder of the repository in the hub's cache."""
         return repository_folder(self.hub_cache, self.name)
 
     def blob(self, file: RemoteFile) -> Path:
+        """The path of a file's content in the cache."""
         return self.folder / "blobs" / file.etag
 
     def bytes_here(self, files: Iterable[RemoteFile]) -> int:

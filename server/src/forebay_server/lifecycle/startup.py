@@ -1,4 +1,7 @@
-"""The progress of a start: its steps, the seconds spent in each, and the progress of a download."""
+"""The progress of a start: its steps, the seconds spent in each, and the progress of a download.
+
+The downloads and vLLM's log lines advance it. The ops port and the metrics report it.
+"""
 
 import threading
 import time
@@ -35,6 +38,7 @@ class Startup:
 
     @property
     def step(self) -> Step:
+        """The current step."""
         return self._since[-1][0]
 
     def enter(self, step: Step, at: float | None = None) -> None:
@@ -66,6 +70,7 @@ class Progress:
 
     @property
     def percent(self) -> int:
+        """Percent that are done; 100 if there is nothing to download."""
         return min(100, self.done * 100 // self.total) if self.total else 100
 
     @property
@@ -90,6 +95,7 @@ class Download:
             self._samples.popleft()
 
     def progress(self) -> Progress:
+        """The progress, from the last samples."""
         samples = list(self._samples)
         if not samples:
             return Progress(0, self.total, 0.0)

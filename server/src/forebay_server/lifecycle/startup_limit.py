@@ -1,4 +1,7 @@
-"""VLLM_STARTUP_TIMEOUT: ends a start that takes longer, and reports it."""
+"""VLLM_STARTUP_TIMEOUT: ends a start that takes longer, and reports it.
+
+The command line starts it before the downloads.
+"""
 
 import multiprocessing
 import os

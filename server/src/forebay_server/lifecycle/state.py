@@ -23,6 +23,7 @@ class InFlight:
 
     @property
     def count(self) -> int:
+        """The number of requests in flight."""
         return len(self._tasks)
 
     @contextmanager
@@ -100,6 +101,7 @@ class ServerState:
 
     @property
     def step(self) -> Step:
+        """The current step of the start."""
         self._follow()
         return self.startup.step
 

@@ -1,1 +1,4 @@
-"""The HTTP servers of the pod: middleware, routes that replace vLLM's own, errors, ops port and engine control."""
+"""The HTTP servers of the pod: middleware, routes that replace vLLM's own, errors, ops port and engine control.
+
+The app installs it around vLLM's app.
+"""

@@ -1,4 +1,7 @@
-"""CORS headers for answers from outside of vLLM's app, so that pages of other sites can read these answers."""
+"""CORS headers for answers from outside of vLLM's app, so that pages of other sites can read these answers.
+
+The middleware for keys calls it.
+"""
 
 from forebay_server.asgi import App, Receive, Scope, Send
 

@@ -44,6 +44,7 @@ class Abilities:
 
     @classmethod
     def of(cls, vllm_config: Any) -> "Abilities":
+        """Read the abilities from vLLM's configuration."""
         return cls(
             sleep_mode=vllm_config.model_config.enable_sleep_mode,
             cpu=vllm_compat.is_cpu(),
@@ -85,6 +86,7 @@ class Engine:
         self._level = 0
 
     async def is_sleeping(self) -> ControlAnswer:
+        """The answer to vLLM's route /is_sleeping."""
         return {"is_sleeping": bool(await self._client.is_sleeping())}
 
     async def sleep(self, level: int, mode: str, after: float = 0.0) -> ControlAnswer:
@@ -144,7 +146,7 @@ class Engine:
                     self._level, self._state.asleep = 0, False
             except Exception as error:
                 raise _failed(error) from error
-        logger.info("The engine is awake" if awake else "The engine is awake in part: %s", *([] if awake else [tags]))
+        logger.info("The engine is awake" if awake else "The engine is partly awake: %s", *([] if awake else [tags]))
         return {"status": "awake" if awake else "sleeping", "tags": list(tags) or None}
 
     async def _wake(self, tags: Sequence[str]) -> bool:
@@ -201,5 +203,5 @@ def _not_started_with(setting: str, ability: str) -> EngineRefused:
 
 
 def _failed(error: Exception) -> EngineRefused:
-    logger.error("The engine failed to do this", exc_info=error)
+    logger.error("An operation of the engine failed", exc_info=error)
     return EngineRefused(ApiError(500, f"{type(error).__name__}: {error}", "operation_failed"))

@@ -34,7 +34,7 @@ NO_TOKEN = ApiError(
     headers=_CHALLENGE,
 )
 NO_ENGINE = ApiError(503, "No engine is running: the server is starting or shutting down.", "service_unavailable")
-UNFINISHED = ApiError(504, f"The engine was not done after {CONTROL_TIMEOUT:g} s, and goes on.", "timeout")
+UNFINISHED = ApiError(504, f"The engine did not finish within {CONTROL_TIMEOUT:g} s, and continues.", "timeout")
 TOO_LARGE = ApiError(413, f"The body is larger than {BODY_BYTES} bytes.", "request_too_large")
 
 

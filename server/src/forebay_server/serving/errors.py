@@ -79,6 +79,7 @@ RESPONSES_NOT_STORED = (
 
 
 def too_large(limit: int) -> ApiError:
+    """The error for a body of more than `limit` bytes. Its answer closes the connection."""
     return replace(errors.body_too_large(limit), headers=_CLOSE)
 
 

@@ -1,4 +1,7 @@
-"""Routes that vLLM lacks: one model, moderation, and errors for what the loaded model cannot do."""
+"""Routes that vLLM lacks: one model, moderation, and errors for what the loaded model cannot do.
+
+The plugin adds them to vLLM's app.
+"""
 
 import json
 from collections.abc import Collection

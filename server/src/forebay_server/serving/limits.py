@@ -1,4 +1,7 @@
-"""Limits of a pod: requests in flight, and the size and the duration of a request's body."""
+"""Limits of a pod: requests in flight, and the size and the duration of a request's body.
+
+The app creates them from the settings, and the middleware applies them to each request.
+"""
 
 import asyncio
 import contextlib

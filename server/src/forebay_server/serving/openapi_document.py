@@ -1,4 +1,7 @@
-"""The OpenAPI document of the served API: vLLM's request bodies, Forebay's errors, both base URLs, jobs."""
+"""The OpenAPI document of the served API: vLLM's request bodies, Forebay's errors, both base URLs, jobs.
+
+GET /openapi.json returns it.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable

@@ -1,4 +1,7 @@
-"""The headers of every answer, whether the middleware, vLLM's app or a stream creates it."""
+"""The headers of every answer, whether the middleware, vLLM's app or a stream creates it.
+
+Each of them calls it, because no single place sees all answers.
+"""
 
 import re
 import socket

@@ -210,7 +210,7 @@ CONTAINER_REFUSED = Reason(
 VOLUME_IN_USE = Reason(
     "VolumeInUse",
     "The volume of a claim is attached to another node, and can be attached to only one.",
-    "Wait until the pod there is gone. To update an endpoint with such a claim, set spec.rollout.strategy: Replace. "
+    "Wait until the pod there has ended. To update an endpoint with such a claim, set spec.rollout.strategy: Replace. "
     "For more replicas, use a claim with access mode ReadWriteMany",
 )
 VOLUME_FAILED = Reason(

@@ -29,7 +29,7 @@ def test_llm_comply_on_canned_answers(canned: Server, programs: Path, expect: Ex
         pytest.param(1000, 200, 10_000, id="long", marks=pytest.mark.soak),
     ],
 )
-def test_many_leaving_and_hostile_clients(
+def test_many_disconnecting_and_hostile_clients(
     canned: Server, expect: Expect, streams: int, disconnects: int, malformed: int
 ) -> None:
     for outcome in robustness.outcomes(canned, MODEL, streams, disconnects, malformed):

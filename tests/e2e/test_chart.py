@@ -37,7 +37,7 @@ def bare(cluster: Kubectl) -> Iterator[Kubectl]:
     install_chart(cluster)
 
 
-def test_the_crd_can_come_from_kubectl_first(bare: Kubectl) -> None:
+def test_the_crd_can_be_applied_with_kubectl_first(bare: Kubectl) -> None:
     bare.run("apply", "-f", str(CRD_FILE))
     install_chart(bare, ALONE, "--set=crds.install=false")
     assert works(bare, "first")
@@ -46,14 +46,14 @@ def test_the_crd_can_come_from_kubectl_first(bare: Kubectl) -> None:
     bare.delete("crd", CRD)
 
 
-def test_the_crd_comes_with_the_chart_and_grows_with_an_upgrade(bare: Kubectl, tmp_path: Path) -> None:
+def test_the_chart_installs_the_crd_and_an_upgrade_extends_it(bare: Kubectl, tmp_path: Path) -> None:
     install_chart(bare, ALONE)
     assert works(bare, "second")
     install_chart(bare, ALONE, chart=chart_with_a_new_field(tmp_path))
     assert bare.apply(endpoint("second", replicas=0, tomorrow="x"))["spec"]["tomorrow"] == "x"
 
 
-def test_uninstalling_leaves_the_crd_and_the_endpoints(bare: Kubectl) -> None:
+def test_uninstalling_keeps_the_crd_and_the_endpoints(bare: Kubectl) -> None:
     uninstall(bare)
     assert bare.get("crd", CRD)
     assert bare.get("iep", "second")
@@ -62,7 +62,7 @@ def test_uninstalling_leaves_the_crd_and_the_endpoints(bare: Kubectl) -> None:
         bare.run("get", "clusterrole", "forebay")
 
 
-def test_installed_again_it_takes_up_what_is_there(bare: Kubectl) -> None:
+def test_a_second_installation_adopts_existing_objects(bare: Kubectl) -> None:
     install_chart(bare, ALONE)
     bare.run("delete", "deployment", "second")
     wait_for(exists(bare, "deployment", "second"), "the operator mends the endpoint of before")
@@ -78,7 +78,7 @@ def namespace(bare: Kubectl) -> Iterator[Kubectl]:
     bare.run("delete", "namespace", within.namespace, "--wait=false")
 
 
-def test_whoever_may_edit_a_namespace_may_edit_its_endpoints(namespace: Kubectl) -> None:
+def test_users_who_may_edit_a_namespace_may_edit_its_endpoints(namespace: Kubectl) -> None:
     account = f"--serviceaccount={namespace.namespace}:someone"
     namespace.run("create", "serviceaccount", "someone")
     namespace.run("create", "rolebinding", "someone-views", "--clusterrole=view", account)
@@ -107,7 +107,7 @@ def another_release(bare: Kubectl) -> Iterator[str]:
     take_over_crd(bare, "forebay", SYSTEM)
 
 
-def test_another_release_takes_over_the_endpoints(bare: Kubectl, another_release: str) -> None:
+def test_another_release_adopts_the_endpoints(bare: Kubectl, another_release: str) -> None:
     assert works(bare, "third")
     kept = {kind: bare.get(kind, name) or {} for kind, name in (("deployment", "third"), ("secret", "third-api-key"))}
     uninstall(bare)

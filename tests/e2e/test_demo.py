@@ -27,7 +27,7 @@ def demo(cluster: Kubectl) -> Iterator[Kubectl]:
     wait_for_no_children(default, ENDPOINT)
 
 
-def test_the_demo_answers_and_run_again_changes_nothing(demo: Kubectl) -> None:
+def test_the_demo_answers_and_a_second_run_changes_nothing(demo: Kubectl) -> None:
     check_answers(run_demo())
     before = versions(demo)
     check_answers(run_demo())

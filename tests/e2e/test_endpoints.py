@@ -18,9 +18,7 @@ TOKEN = "hf_of_the_test"
 
 
 class TestGpus:
-    def test_an_endpoint_waits_for_a_gpu_in_the_schedulers_words_and_runs_when_there_is_one(
-        self, kubectl: Kubectl
-    ) -> None:
+    def test_an_endpoint_without_a_gpu_shows_the_schedulers_message_and_runs_later(self, kubectl: Kubectl) -> None:
         kubectl.apply(canned("gpu", gpu={"count": 1}))
         found = wait_for(reason_is(kubectl, "NoSuchGPU", "gpu"), "the endpoint says so", timeout=180)
         assert "Insufficient nvidia.com/gpu" in condition(found, "Ready")["message"]
@@ -59,7 +57,7 @@ class TestGpus:
             kubectl.delete("iep", "mended")
             kind.advertise_gpus(CLUSTER, node, 0)
 
-    def test_the_seeds_own_case_passes_a_dry_run(self, kubectl: Kubectl) -> None:
+    def test_the_mistral_example_passes_a_dry_run(self, kubectl: Kubectl) -> None:
         printed = kubectl.run("apply", "--dry-run=server", "-f", str(ROOT / "examples/mistral-gpu.yaml"))
         assert "mistral created (server dry run)" in printed
 
@@ -99,7 +97,7 @@ class TestHub:
         assert answers["models"] == [HUB_ID]
         kubectl.delete("iep", "hub-model")
 
-    def test_a_gated_repository_without_a_token_says_so(self, kubectl: Kubectl, hub: str) -> None:
+    def test_a_gated_repository_without_a_token_is_reported(self, kubectl: Kubectl, hub: str) -> None:
         env = [{"name": "HF_ENDPOINT", "value": hub}]
         kubectl.apply(endpoint("gated", model=HUB_ID, gpu={"count": 0}, resources=SMALL, env=env))
         found = wait_for(reason_is(kubectl, "GatedRepository", "gated"), "the endpoint says so", timeout=300)

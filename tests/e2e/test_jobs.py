@@ -64,9 +64,7 @@ def queue(installed: Kubectl) -> Iterator[Kubectl]:
     system.run("delete", "pv", VOLUME, "--timeout=180s")
 
 
-def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
-    queue: Kubectl, kubectl: Kubectl, clients: Clients
-) -> None:
+def test_runpods_sdk_runs_jobs_on_an_endpoint_at_zero(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
     manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     manifest["metadata"]["name"] = "jobs"
     manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "2m"}}

@@ -41,7 +41,7 @@ def test_the_official_clients_work(endpoint: Kubectl, clients: Clients, program:
 
 
 @pytest.mark.parametrize("program", ["ask.py", "ask.mjs"])
-def test_the_example_clients_run_as_they_are(endpoint: Kubectl, clients: Clients, program: str) -> None:
+def test_the_example_clients_run_unchanged(endpoint: Kubectl, clients: Clients, program: str) -> None:
     found = endpoint.get("iep", NAME)
     assert found is not None
     env = {"OPENAI_BASE_URL": found["status"]["url"], "OPENAI_API_KEY": read_key(endpoint, NAME)}
@@ -69,7 +69,7 @@ def test_kubectl_scale_gives_two_pods_behind_the_service(endpoint: Kubectl) -> N
     wait_for(lambda: len(ready_addresses(endpoint)) == 1, "one pod is behind the Service", timeout=180)
 
 
-def test_an_edited_service_is_mended_and_serves_on(endpoint: Kubectl, clients: Clients) -> None:
+def test_an_edited_service_is_repaired_and_serves(endpoint: Kubectl, clients: Clients) -> None:
     before = endpoint.get("service", NAME)
     assert before is not None
     endpoint.patch("service", NAME, {"spec": {"selector": {"forebay.dev/endpoint": "nobody"}}})

@@ -63,7 +63,7 @@ def metadata_service(clients: Clients) -> Iterator[str]:
         clients.pod.delete("pod", "metadata")
 
 
-def test_policies_let_in_and_out_what_they_say_and_nothing_else(
+def test_network_policies_allow_exactly_the_described_traffic(
     kubectl: Kubectl, clients: Clients, tmp_path: Path
 ) -> None:
     kubectl.apply(canned("fenced"))

@@ -34,7 +34,7 @@ def example_for(kubectl: Kubectl, prometheus_address: str) -> Manifest:
     return example
 
 
-def test_prometheus_tells_keda_how_many_requests_run_and_wait(kubectl: Kubectl, clients: Clients) -> None:
+def test_prometheus_gives_keda_the_running_and_waiting_requests(kubectl: Kubectl, clients: Clients) -> None:
     make_endpoint(kubectl)
     install_keda_crd(kubectl)
     wait_for(lambda: any("podIP" in each["status"] for each in pods(kubectl, NAME)), "its pod has an address")
@@ -51,7 +51,7 @@ def test_prometheus_tells_keda_how_many_requests_run_and_wait(kubectl: Kubectl, 
     kubectl.delete("scaledobject", NAME)
 
 
-def test_a_queue_in_an_engine_adds_a_replica_which_goes_once_one_has_room(kubectl: Kubectl, clients: Clients) -> None:
+def test_a_queue_in_an_engine_adds_a_replica_until_one_is_enough(kubectl: Kubectl, clients: Clients) -> None:
     target = {"queueDelay": "1s"}
     make_endpoint(kubectl, {"minReplicas": 1, "maxReplicas": 2, "target": target, "stabilization": QUICK})
     wait_ready(kubectl, NAME)

@@ -34,7 +34,7 @@ def fails_and_serves(kubectl: Kubectl, name: str) -> Callable[[], Manifest | Non
     return ask
 
 
-def test_a_bad_change_under_surge_takes_nothing_away_and_suspended_it_comes_back_with_its_key(kubectl: Kubectl) -> None:
+def test_a_failed_surge_change_keeps_all_replicas_and_a_suspended_endpoint_keeps_its_key(kubectl: Kubectl) -> None:
     """Three of the demo's pods and a spare one fit on the demo's node."""
     demo = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     kubectl.apply(canned("surge", replicas=3, resources=demo["spec"]["resources"]))
@@ -59,7 +59,7 @@ def test_a_bad_change_under_surge_takes_nothing_away_and_suspended_it_comes_back
     kubectl.delete("iep", "surge")
 
 
-def test_replace_stops_at_the_first_that_fails_and_pods_are_evicted_one_at_a_time(kubectl: Kubectl) -> None:
+def test_replace_stops_at_the_first_failed_pod_and_pods_are_evicted_one_at_a_time(kubectl: Kubectl) -> None:
     kubectl.apply(canned("replace", replicas=2, rollout={"strategy": "Replace"}))
     wait_for(settled(kubectl, "replace", "2/2"), "two are ready", timeout=300)
     before = ready_pods(kubectl, "replace")

@@ -37,7 +37,7 @@ def cycle(kubectl: Kubectl, name: str) -> None:
     wait_ready(kubectl, name)
 
 
-def test_the_real_model_starts_at_a_request_and_goes_to_zero_again(kubectl: Kubectl, clients: Clients) -> None:
+def test_the_real_model_starts_on_a_request_and_scales_to_zero_again(kubectl: Kubectl, clients: Clients) -> None:
     manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "10s", "stabilization": QUICK}}
     kubectl.apply(manifest)
@@ -70,7 +70,7 @@ def test_a_burst_scales_up_and_back_and_every_request_is_answered(kubectl: Kubec
     kubectl.delete("iep", "bursting")
 
 
-def test_an_engine_sleeps_instead_of_ending_and_a_request_wakes_it(kubectl: Kubectl, clients: Clients) -> None:
+def test_an_idle_engine_sleeps_and_a_request_wakes_it(kubectl: Kubectl, clients: Clients) -> None:
     """On a CPU sleep stops the engine and gives no memory back; all else is as on a GPU."""
     make_canned(kubectl, "sleepy", {"idle": "Sleep", "idleTimeout": "4s", "stabilization": QUICK})
     wait_ready(kubectl, "sleepy")
@@ -97,7 +97,7 @@ def writers(kubectl: Kubectl, name: str) -> set[str]:
     return {each["manager"] for each in fields if "f:replicas" in each["fieldsV1"].get("f:spec", {})}
 
 
-def test_an_hpa_scales_an_endpoint_by_its_cpu_and_the_operator_leaves_the_replicas_to_it(
+def test_an_hpa_scales_an_endpoint_and_the_operator_keeps_its_replicas(
     kubectl: Kubectl, clients: Clients, tmp_path: Path
 ) -> None:
     # With a number from the beginning: over /scale the API server records no owner of a number without an owner.
@@ -127,7 +127,7 @@ def test_an_hpa_scales_an_endpoint_by_its_cpu_and_the_operator_leaves_the_replic
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.soak)])
-def test_an_endpoint_goes_to_zero_and_back_and_clients_that_go_on_asking_lose_nothing(
+def test_clients_lose_no_request_while_an_endpoint_scales_to_zero_and_back(
     kubectl: Kubectl, clients: Clients, times: int
 ) -> None:
     make_canned(kubectl, "cycling", {"idleTimeout": "10s", "stabilization": QUICK})

@@ -15,7 +15,7 @@ from tests.kubectl import Kubectl, wait_for
 pytestmark = pytest.mark.kills
 
 
-def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl: Kubectl, clients: Clients) -> None:
+def test_pending_requests_survive_killed_operators_and_a_killed_gateway(kubectl: Kubectl, clients: Clients) -> None:
     make_canned(kubectl, "held", {"idleTimeout": "10s", "stabilization": QUICK}, replicas=0)
     is_idle(kubectl, "held")
     wait_for_key(clients, url(kubectl, "held"), read_key(kubectl, "held"))
@@ -50,7 +50,7 @@ def drained(kubectl: Kubectl, name: str) -> Iterator[None]:
         kubectl.run("uncordon", node)
 
 
-def test_a_rollout_and_a_drained_node_under_load_lose_nothing(kubectl: Kubectl, clients: Clients) -> None:
+def test_a_rollout_and_a_drained_node_under_load_lose_no_request(kubectl: Kubectl, clients: Clients) -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 2, "target": {"concurrency": 8}, "stabilization": QUICK}
     make_canned(kubectl, "rolling", scaling)
     wait_ready(kubectl, "rolling")

@@ -52,7 +52,7 @@ def variables(**values: str) -> list[Manifest]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def test_a_model_in_googles_storage_serves_with_adapters_and_a_bad_one_takes_nothing_away(
+def test_a_model_in_googles_storage_serves_with_adapters_despite_an_invalid_one(
     kubectl: Kubectl, buckets: str, adapters: str, clients: Clients
 ) -> None:
     address = f"http://{buckets}:8081"

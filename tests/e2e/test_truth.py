@@ -28,7 +28,7 @@ def failing(kubectl: Kubectl, registry: None) -> Iterator[None]:
         kubectl.delete(manifest["kind"], manifest["metadata"]["name"])
 
 
-def test_a_misspelt_variable_is_a_warning_and_the_seconds_of_a_start_are_told(kubectl: Kubectl) -> None:
+def test_a_misspelled_variable_is_a_warning_and_a_start_reports_its_seconds(kubectl: Kubectl) -> None:
     kubectl.apply(canned("steps", env=[{"name": "MAX_MODEL_LEM", "value": "64"}]))
     found = wait_ready(kubectl, "steps")
     assert "startup" not in found["status"]
@@ -83,7 +83,7 @@ FAILURES: list[tuple[str, Manifest, str, str]] = [
 
 @pytest.mark.usefixtures("failing")
 @pytest.mark.parametrize(("name", "spec", "reason", "words"), FAILURES, ids=[row[0] for row in FAILURES])
-def test_a_failure_is_told_with_what_to_do(
+def test_a_failure_is_reported_with_a_remedy(
     kubectl: Kubectl, name: str, spec: Manifest, reason: str, words: str
 ) -> None:
     found = wait_for(reason_is(kubectl, reason, name), "the endpoint says so", timeout=240)
@@ -98,7 +98,7 @@ def test_a_failure_is_told_with_what_to_do(
     kubectl.delete("iep", name)
 
 
-def test_what_is_missing_may_come_later(kubectl: Kubectl) -> None:
+def test_missing_objects_can_be_created_later(kubectl: Kubectl) -> None:
     token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "later", "key": "token"}}}
     kubectl.apply(canned("patient", env=[token]))
     wait_for(reason_is(kubectl, "SecretMissing", "patient"), "the endpoint says so", timeout=180)
@@ -107,7 +107,7 @@ def test_what_is_missing_may_come_later(kubectl: Kubectl) -> None:
     kubectl.delete("iep", "patient")
 
 
-def test_gpus_that_others_use_are_told_from_gpus_that_there_are_none_of(kubectl: Kubectl) -> None:
+def test_gpus_in_use_are_distinguished_from_missing_gpus(kubectl: Kubectl) -> None:
     node = kind.nodes(CLUSTER)[0]
     kind.advertise_gpus(CLUSTER, node, 1)
     kubectl.run("label", "node", node, "nvidia.com/gpu.product=Test-GPU", "nvidia.com/gpu.memory=23034")

@@ -88,9 +88,7 @@ def addresses(kubectl: Kubectl) -> list[str]:
     ]
 
 
-def test_endpoints_serve_on_through_an_upgrade_and_back_and_forth(
-    before: Kubectl, release: Release, clients: Clients
-) -> None:
+def test_endpoints_serve_through_upgrades_and_a_rollback(before: Kubectl, release: Release, clients: Clients) -> None:
     before.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canned"}, "data": CANNED})
     for name, image in zip(ENDPOINTS, ("", release.images["server-canned"]), strict=True):
         before.apply(canned(name, image=image, env=[SERVED], envFrom=[{"configMapRef": {"name": "canned"}}]))

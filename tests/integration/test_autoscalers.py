@@ -46,9 +46,7 @@ def test_the_example_is_accepted_and_its_target_scales(kubectl: Kubectl, kind: s
         pytest.param(["triggers", 0, "metadata", "threshold"], 32, "Invalid value", id="a number that is no text"),
     ],
 )
-def test_keda_refuses_a_scaled_object_that_is_wrong(
-    kubectl: Kubectl, path: list[Any], value: object, message: str
-) -> None:
+def test_keda_rejects_an_invalid_scaled_object(kubectl: Kubectl, path: list[Any], value: object, message: str) -> None:
     wrong = copy.deepcopy(read_example("kind", "ScaledObject"))
     part = wrong["spec"]
     for step in path[:-1]:
@@ -58,7 +56,7 @@ def test_keda_refuses_a_scaled_object_that_is_wrong(
         apply_strictly(kubectl, wrong)
 
 
-def test_kedas_trigger_takes_the_metadata_of_the_example() -> None:
+def test_kedas_trigger_accepts_the_metadata_of_the_example() -> None:
     (trigger,) = read_example("kind", "ScaledObject")["spec"]["triggers"]
     parameters = read_trigger_parameters(trigger["type"])
     assert {name for name, required in parameters.items() if required} <= trigger["metadata"].keys()

@@ -74,7 +74,7 @@ async def whole(content: Content) -> bytes:
     return b"".join([piece async for piece in read_pieces(content)])
 
 
-async def test_a_file_is_read_from_its_parts(files: FileStore, bucket_server: BucketServer) -> None:
+async def test_a_file_is_read_from_all_of_its_parts(files: FileStore, bucket_server: BucketServer) -> None:
     content = lines(200, padding=50_000)
     assert len(content) > 2 * PART_BYTES
     await upload(files, content)
@@ -92,20 +92,20 @@ async def test_a_file_is_read_from_its_parts(files: FileStore, bucket_server: Bu
     assert (bucket_server.objects(), await files.find(KEY, "file-a")) == ([], None)
 
 
-async def test_a_line_that_is_too_long_ends_the_reading(files: FileStore) -> None:
+async def test_reading_stops_at_a_line_that_is_too_long(files: FileStore) -> None:
     await upload(files, lines(1) + b"\n" + b"x" * 3_000_000)
     _, errors = await read_requests(await files.open(KEY, "file-a"), ROUTE, LineBounds(line=2_000_000))
     assert [(each["code"], each["line"]) for each in errors] == [("line_too_long", 2)]
 
 
-async def test_a_file_without_room_leaves_nothing(bucket: Bucket, bucket_server: BucketServer) -> None:
+async def test_a_rejected_file_leaves_no_object(bucket: Bucket, bucket_server: BucketServer) -> None:
     files = FileStore(MemoryDocumentStore(MOST, bucket_bytes=10), bucket)
     with pytest.raises(Full):
         await upload(files, b"x" * 100)
     assert (bucket_server.objects(), await files.find(KEY, "file-a")) == ([], None)
 
 
-async def test_objects_that_somebody_else_deleted_are_gone(files: FileStore, bucket_server: BucketServer) -> None:
+async def test_objects_deleted_by_others_are_reported_as_missing(files: FileStore, bucket_server: BucketServer) -> None:
     await upload(files, b"x")
     opened = await files.open(KEY, "file-a")
     bucket_server.empty()
@@ -117,9 +117,7 @@ async def test_objects_that_somebody_else_deleted_are_gone(files: FileStore, buc
 
 
 @pytest.mark.usefixtures("bucket")
-async def test_a_bucket_that_is_not_there_is_unavailable(
-    bucket_server: BucketServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_missing_bucket_is_unavailable(bucket_server: BucketServer, caplog: pytest.LogCaptureFixture) -> None:
     missing = Bucket(BucketSettings("none-of-the-tests", bucket_server.url))
     with pytest.raises(Unavailable):
         await missing.put("a", b"")
@@ -139,7 +137,7 @@ async def test_a_bucket_that_is_not_there_is_unavailable(
         (BucketSettings("a", endpoint="s3.example.com"), "must be a URL"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: BucketSettings, said: str) -> None:
+def test_invalid_settings_are_rejected(settings: BucketSettings, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Bucket(settings)
 
@@ -154,7 +152,9 @@ async def read_file(files: FileStore, file_id: str) -> list[str]:
     return (await whole(await files.open(KEY, file_id))).decode().splitlines()
 
 
-async def test_results_become_parts_and_another_gateway_goes_on(files: FileStore, bucket_server: BucketServer) -> None:
+async def test_results_become_parts_and_another_gateway_continues(
+    files: FileStore, bucket_server: BucketServer
+) -> None:
     await upload(files, lines(100))
     requests, _ = await read_requests(await files.open(KEY, "file-a"), ROUTE)
     first = await new_results(files)
@@ -182,7 +182,7 @@ async def test_results_become_parts_and_another_gateway_goes_on(files: FileStore
     assert await reap(files.documents, files.bucket, time.time() + REAP_AFTER, REAP_AFTER) == 0  # type: ignore[arg-type]
 
 
-async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
+async def test_parts_written_by_a_gateway_without_the_lease_are_ignored(
     valkey_server: ValkeyServer, bucket: Bucket, bucket_server: BucketServer
 ) -> None:
     """A gateway that was stopped in the middle of a step goes on when another has the batch."""
@@ -208,9 +208,7 @@ async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
     await client.aclose()
 
 
-async def test_results_without_room_in_the_store_become_parts_all_the_same(
-    bucket: Bucket, bucket_server: BucketServer
-) -> None:
+async def test_results_become_parts_even_if_the_store_is_full(bucket: Bucket, bucket_server: BucketServer) -> None:
     files = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=MOST), bucket)
     requests, _ = await read_requests(TextContent(lines(101).decode()), ROUTE)
     results = await new_results(files)
@@ -225,7 +223,7 @@ async def test_results_without_room_in_the_store_become_parts_all_the_same(
     await files.clear(KEY)
 
 
-async def test_results_without_room_in_the_bucket_are_in_the_output_all_the_same(bucket: Bucket) -> None:
+async def test_results_are_in_the_output_even_if_the_bucket_is_full(bucket: Bucket) -> None:
     full = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=10), bucket)
     requests, _ = await read_requests(TextContent(lines(2).decode()), ROUTE)
     results = await new_results(full)
@@ -239,7 +237,7 @@ async def test_results_without_room_in_the_bucket_are_in_the_output_all_the_same
 
 
 @pytest.mark.parametrize("there", [0, 1, 2])
-async def test_an_object_that_is_gone_is_as_good_as_deleted(
+async def test_deleting_a_missing_object_succeeds(
     bucket: Bucket, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch, there: int
 ) -> None:
     """Also in a store that answers 404, unlike S3."""
@@ -257,7 +255,7 @@ async def test_an_object_that_is_gone_is_as_good_as_deleted(
     assert bucket_server.objects() == []
 
 
-async def test_what_belongs_to_no_file_is_deleted_in_time(files: FileStore, bucket_server: BucketServer) -> None:
+async def test_objects_without_a_file_are_deleted_later(files: FileStore, bucket_server: BucketServer) -> None:
     assert files.bucket
     await upload(files, b"kept")
     writer = files.writer(KEY, "file-b")  # of a gateway that died

@@ -80,7 +80,7 @@ def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[Cluster]:
     system.run("label", "crd", CRD, "app.kubernetes.io/managed-by-")
 
 
-def test_another_release_takes_over_the_crd_and_the_endpoints(cluster: Cluster) -> None:
+def test_another_release_adopts_the_crd_and_the_endpoints(cluster: Cluster) -> None:
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     cluster.take_over_crd("first")
     done = cluster.install("first", "--force-conflicts")  # here kubectl made the CRD
@@ -107,7 +107,7 @@ def test_another_release_takes_over_the_crd_and_the_endpoints(cluster: Cluster) 
         assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} {name} stays as it was"
 
 
-def test_another_release_can_be_installed_before_the_first_one_goes(cluster: Cluster) -> None:
+def test_another_release_can_be_installed_before_the_first_is_removed(cluster: Cluster) -> None:
     """One lease for both, so that one operator works at a time, and a CRD that goes with neither."""
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     for release, options in (("first", ("--force-conflicts",)), ("second", ())):
@@ -128,7 +128,7 @@ def test_another_release_can_be_installed_before_the_first_one_goes(cluster: Clu
     assert cluster.system.get("deployment", "second-forebay")
 
 
-def test_the_names_of_the_first_release_can_be_kept(cluster: Cluster) -> None:
+def test_a_new_release_can_use_the_names_of_the_first(cluster: Cluster) -> None:
     """The URL of the gateways, and the claim of the chart's Valkey with the jobs."""
     values = "--set=crds.install=false", "--set=fullnameOverride=kept", "--set=valkey.create=true"
     for release in ("first", "second"):

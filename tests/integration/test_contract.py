@@ -41,7 +41,7 @@ def route_says(kubectl: Kubectl, reason: str) -> Callable[[], Manifest | None]:
 
 @pytest.mark.usefixtures("operator")
 class TestContract:
-    def test_everything_that_a_pod_may_have_is_made_once_and_left_alone(self, kubectl: Kubectl, operator: Path) -> None:
+    def test_every_pod_option_is_created_once_and_not_rewritten(self, kubectl: Kubectl, operator: Path) -> None:
         kubectl.run("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
         adapters = [{"name": "a", "source": "pvc://adapters/a"}, {"name": "b", "source": "org/adapter"}]
         deployment = start(
@@ -61,12 +61,12 @@ class TestContract:
             wait_for(exists(kubectl, "pdb", "one"), "a round over everything makes the budget anew", timeout=40)
         assert f"applied Deployment {kubectl.namespace}/one" not in operator.read_text()
 
-    def test_an_endpoint_has_one_budget_that_lets_pods_go_one_by_one(self, kubectl: Kubectl) -> None:
+    def test_the_disruption_budget_allows_one_eviction_at_a_time(self, kubectl: Kubectl) -> None:
         start(kubectl)
         budget = wait_for(exists(kubectl, "pdb", "one"), "the budget is made")
         assert (budget["spec"]["maxUnavailable"], budget["spec"]["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
-    def test_a_suspended_endpoint_runs_nothing_and_comes_back_as_it_was(self, kubectl: Kubectl) -> None:
+    def test_a_suspended_endpoint_runs_no_pods_and_resumes_unchanged(self, kubectl: Kubectl) -> None:
         start(kubectl, replicas=2)
         wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods")
         kubectl.patch("iep", "one", {"spec": {"suspend": True}})
@@ -78,7 +78,7 @@ class TestContract:
         kubectl.patch("iep", "one", {"spec": {"suspend": False}})
         wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods again")
 
-    def test_a_kept_claim_outlives_the_endpoint_and_is_taken_up_again(self, kubectl: Kubectl) -> None:
+    def test_a_retained_claim_outlives_the_endpoint_and_is_used_again(self, kubectl: Kubectl) -> None:
         cache = {"size": "1024Mi"}
         start(kubectl, cache=cache)
         before = wait_for(exists(kubectl, "pvc", "one-cache"), "the claim is made")
@@ -98,7 +98,7 @@ class TestContract:
         wait_for(lambda: claim_goes(kubectl), "the claim goes with the endpoint", timeout=60)
 
     @pytest.mark.parametrize(("policy", "goes"), [("Delete", True), ("Retain", False)])
-    def test_a_claim_that_is_no_longer_asked_for_goes_unless_it_is_to_be_kept(
+    def test_an_unused_claim_is_deleted_unless_its_policy_is_retain(
         self, kubectl: Kubectl, policy: str, goes: bool
     ) -> None:
         start(kubectl, cache={"size": "1Gi", "deletionPolicy": policy})
@@ -112,7 +112,7 @@ class TestContract:
         wait_for(on_the_pods_disk, "the cache is on the pod's disk")
         assert claim_goes(kubectl) == goes
 
-    def test_a_claim_of_somebody_else_is_left_alone(self, kubectl: Kubectl) -> None:
+    def test_a_claim_of_another_owner_is_not_changed(self, kubectl: Kubectl) -> None:
         spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         metadata = {"name": "one-cache"}
         kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
@@ -126,7 +126,7 @@ class TestContract:
         kubectl.patch("iep", "one", {"spec": {"auth": {"mode": "APIKey"}}})
         wait_for(exists(kubectl, "secret", "one-api-key"), "the key is made")
 
-    def test_a_services_type_goes_back_and_forth(self, kubectl: Kubectl, operator: Path) -> None:
+    def test_a_services_type_can_change_and_change_back(self, kubectl: Kubectl, operator: Path) -> None:
         start(kubectl)
         before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
         for kind, ports in (("NodePort", True), ("LoadBalancer", True), ("ClusterIP", False)):
@@ -142,7 +142,7 @@ class TestContract:
         assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(3, 7)
 
     @pytest.mark.parametrize("kind", ["ClusterIP", "NodePort", "LoadBalancer"])
-    def test_a_services_port_goes_back_and_forth(self, kubectl: Kubectl, operator: Path, kind: str) -> None:
+    def test_a_services_port_can_change_and_change_back(self, kubectl: Kubectl, operator: Path, kind: str) -> None:
         start(kubectl, service={"type": kind})
         before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
         if kind != "ClusterIP":  # somebody chooses the node port, which then is theirs
@@ -157,7 +157,7 @@ class TestContract:
             wait_for(partial(has_url, kubectl, "svc:8080/" if number == 8080 else "svc/"), "the status has its URL")
         assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(2, 6), "no loop"
 
-    def test_a_services_type_and_port_change_together_and_back(self, kubectl: Kubectl) -> None:
+    def test_a_services_type_and_port_can_change_together_and_back(self, kubectl: Kubectl) -> None:
         start(kubectl)
         before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
         for kind, number in (("NodePort", 8080), ("LoadBalancer", 443), ("ClusterIP", 80)):
@@ -166,12 +166,12 @@ class TestContract:
             assert spec["type"] == kind
         assert (kubectl.get("service", "one") or {})["spec"] == before
 
-    def test_the_strategy_is_the_deployments(self, kubectl: Kubectl) -> None:
+    def test_the_rollout_strategy_is_set_on_the_deployment(self, kubectl: Kubectl) -> None:
         deployment = start(kubectl, rollout={"strategy": "Replace", "startupTimeout": "1h"})
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
         assert deployment["spec"]["progressDeadlineSeconds"] > 3600
 
-    def test_a_route_is_explained_made_taken_and_removed(self, kubectl: Kubectl) -> None:
+    def test_a_route_is_reported_created_accepted_and_removed(self, kubectl: Kubectl) -> None:
         start(kubectl, route={"parentRefs": [{"name": "public"}], "hostnames": ["llm.example.com"]})
         found = wait_for(route_says(kubectl, "RouteUnsupported"), "the endpoint says that the API is missing")
         assert "is not installed here. Install it, or remove spec.route" in condition(found, "RouteReady")["message"]
@@ -199,7 +199,7 @@ class TestContract:
 
 
 @pytest.mark.usefixtures("operator")
-def test_helm_waits_until_an_endpoint_is_as_it_was_asked_to_be(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_helm_waits_until_an_endpoint_matches_its_spec(kubectl: Kubectl, tmp_path: Path) -> None:
     """By kstatus, which Helm itself computes here."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: models, version: 0.1.0}")

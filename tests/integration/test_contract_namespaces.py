@@ -9,7 +9,7 @@ from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl, wait_for
 
 
-def test_an_operator_for_one_namespace_needs_and_touches_no_other(
+def test_an_operator_for_one_namespace_uses_no_other_namespace(
     kubectl: Kubectl, control_plane: Kubectl, tmp_path: Path
 ) -> None:
     watched, home = kubectl.namespace, f"{kubectl.namespace}-operator"

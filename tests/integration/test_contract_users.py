@@ -42,7 +42,7 @@ def people(kubectl: Kubectl) -> Kubectl:
     return kubectl
 
 
-def test_the_roles_for_people_are_those_of_the_namespace(people: Kubectl) -> None:
+def test_view_edit_and_admin_get_matching_permissions_on_endpoints(people: Kubectl) -> None:
     reading = {resource: set(READ) for resource in (ENDPOINTS, SCALE, STATUS)}
     changing = {ENDPOINTS: {*READ, *WRITE}, SCALE: {*READ, "update", "patch"}, STATUS: set(READ)}
     for user, expected in (("view", reading), ("edit", changing), ("admin", changing)):
@@ -64,13 +64,13 @@ FORBIDDEN_IN_PODS = [
 
 
 @pytest.mark.parametrize("pod", [row[1] for row in FORBIDDEN_IN_PODS], ids=[row[0] for row in FORBIDDEN_IN_PODS])
-def test_there_is_no_field_for_what_a_restricted_pod_may_not_do(control_plane: Kubectl, pod: dict[str, object]) -> None:
+def test_no_field_allows_more_than_the_restricted_pod_standard(control_plane: Kubectl, pod: dict[str, object]) -> None:
     with pytest.raises(Refused, match="unknown field"):
         control_plane.apply(endpoint(pod=pod), "--validate=strict", "--dry-run=server")
 
 
 @pytest.mark.usefixtures("operator")
-def test_a_namespaces_admission_and_quota_judge_the_pods_of_endpoints_as_any_others(kubectl: Kubectl) -> None:
+def test_admission_and_quota_of_a_namespace_apply_to_endpoint_pods(kubectl: Kubectl) -> None:
     """The operator's rights do not bypass them: the ReplicaSet controller creates its pods."""
     quota = {"requests.cpu": "1", "requests.memory": "1Gi", "requests.nvidia.com/gpu": "1"}
     hard = ",".join(f"{name}={value}" for name, value in quota.items())

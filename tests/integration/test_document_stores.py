@@ -24,7 +24,7 @@ async def documents(request: pytest.FixtureRequest, valkey_server: ValkeyServer)
         yield store
 
 
-async def test_documents_are_kept_by_endpoint_and_kind(documents: DocumentStore) -> None:
+async def test_documents_are_stored_by_endpoint_and_kind(documents: DocumentStore) -> None:
     await documents.put(KEY, "file", "a b", "one", 60)
     await documents.put(KEY, "file", "c", "two", 60)
     await documents.put(KEY, "batch", "c", "three", 60)

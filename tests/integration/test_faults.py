@@ -113,7 +113,7 @@ async def administrator(control_plane: Kubectl, kubectl: Kubectl) -> AsyncIterat
 @pytest.mark.parametrize(
     "faults", [pytest.param(FAULTS, id="short"), pytest.param(ALL_FAULTS, id="all", marks=pytest.mark.soak)]
 )
-async def test_a_fault_at_any_request_changes_nothing_of_the_outcome(
+async def test_a_fault_at_any_request_does_not_change_the_outcome(
     administrator: Administrator, operators_api: Any, kubectl: Kubectl, faults: list[Fault]
 ) -> None:
     undisturbed = await live(administrator, FaultyApi(operators_api), "undisturbed", Fault(), 0)
@@ -138,7 +138,7 @@ async def test_a_fault_at_any_request_changes_nothing_of_the_outcome(
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-async def test_a_clock_that_is_hours_off_changes_nothing_of_the_outcome(
+async def test_a_clock_that_is_hours_wrong_does_not_change_the_outcome(
     administrator: Administrator, operators_api: Any, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     undisturbed = await live(administrator, FaultyApi(operators_api), "right", Fault(), 0)

@@ -42,7 +42,7 @@ async def make_and_settle(admin: Kubectl, operators: Path, namespace: str, name:
 
 
 @pytest.mark.usefixtures("whole_control_plane")
-def test_any_spec_that_the_api_server_takes_comes_to_a_fixed_point(
+def test_any_spec_that_the_api_server_accepts_reaches_a_fixed_point(
     control_plane: Kubectl, operators_kubectl: Kubectl, kubectl: Kubectl
 ) -> None:
     reasons: list[str] = []

@@ -54,7 +54,7 @@ def kill_at(
         *(pytest.param(n, cut, marks=pytest.mark.soak) for n in range(1, 10) for cut in Cut),
     ],
 )
-def test_an_operator_killed_at_a_request_is_gone_on_from(
+def test_a_new_operator_continues_from_any_request_at_which_the_first_was_killed(
     proxy: FaultyProxy, access: Kubectl, kubectl: Kubectl, tmp_path: Path, *, number: int, cut: Cut
 ) -> None:
     operator = running_operator(access, tmp_path / "killed", "--resync-interval", LONG)

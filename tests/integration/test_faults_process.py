@@ -94,7 +94,7 @@ def lease(control_plane: Kubectl) -> Manifest:
 
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.soak)])
-def test_an_api_server_that_is_away_for_a_while(
+def test_the_operator_recovers_from_an_unreachable_api_server(
     operator: Watched, kubectl: Kubectl, whole_control_plane: ControlPlane, tmp_path: Path, seconds: float
 ) -> None:
     wait_for_start(kubectl)
@@ -137,7 +137,7 @@ def test_an_api_server_that_is_away_for_a_while(
     ],
     ids=str,
 )
-def test_an_api_server_that_refuses_everything_for_a_while(
+def test_the_operator_recovers_from_an_api_server_that_rejects_every_request(
     operator: Watched, kubectl: Kubectl, refusal: Refusal | Cut
 ) -> None:
     wait_for_start(kubectl)
@@ -160,7 +160,7 @@ def test_an_api_server_that_refuses_everything_for_a_while(
     assert operator.flapping(kubectl.namespace) == []
 
 
-def test_a_conflict_at_every_write_of_ours_for_a_while(operator: Watched, kubectl: Kubectl) -> None:
+def test_the_operator_recovers_from_conflicts_at_every_write(operator: Watched, kubectl: Kubectl) -> None:
     wait_for_start(kubectl)
 
     def refuse(asked: Asked) -> Refusal | None:
@@ -175,7 +175,9 @@ def test_a_conflict_at_every_write_of_ours_for_a_while(operator: Watched, kubect
 
 
 @pytest.mark.parametrize("ending", list(Ending), ids=str)
-def test_watches_that_end_while_things_are_deleted(operator: Watched, kubectl: Kubectl, ending: Ending) -> None:
+def test_objects_deleted_while_watches_are_broken_are_restored(
+    operator: Watched, kubectl: Kubectl, ending: Ending
+) -> None:
     wait_for_start(kubectl)
     operator.proxy.rule = lambda asked: Cut.BEFORE if asked.watch or asked.lists else None
     operator.proxy.end_watches(ending)
@@ -187,7 +189,7 @@ def test_watches_that_end_while_things_are_deleted(operator: Watched, kubectl: K
     assert operator.flapping(kubectl.namespace) == []
 
 
-def test_watches_that_are_slow(operator: Watched, kubectl: Kubectl) -> None:
+def test_slow_watches_do_not_change_the_outcome(operator: Watched, kubectl: Kubectl) -> None:
     wait_for_start(kubectl)
     operator.proxy.delay = 0.6
     for port in (8080, 8081):
@@ -205,16 +207,14 @@ def test_watches_that_are_slow(operator: Watched, kubectl: Kubectl) -> None:
 
 
 @pytest.mark.parametrize("year", [pytest.param(1999, marks=pytest.mark.soak), 2099])
-def test_the_clock_of_whoever_wrote_the_lease_does_not_matter(
-    operator: Watched, control_plane: Kubectl, year: int
-) -> None:
+def test_the_clock_of_the_lease_holder_does_not_matter(operator: Watched, control_plane: Kubectl, year: int) -> None:
     times = dict.fromkeys(("renewTime", "acquireTime"), f"{year}-01-01T00:00:00.000000Z")
     control_plane.within("forebay-system").patch("lease", "forebay-operator", {"spec": times})
     wait_for(lambda: f"{year}-" not in lease(control_plane)["renewTime"], "it is renewed")
     operator.check_health()
 
 
-def test_an_api_server_that_knows_nobody_for_a_while(operator: Watched, kubectl: Kubectl) -> None:
+def test_the_operator_recovers_from_an_api_server_that_answers_401(operator: Watched, kubectl: Kubectl) -> None:
     """As where what it asks about tokens is away."""
     operator.proxy.rule = lambda _: Refusal(401, "Unauthorized")
     operator.proxy.end_watches(Ending.FAILED)
@@ -224,7 +224,9 @@ def test_an_api_server_that_knows_nobody_for_a_while(operator: Watched, kubectl:
     wait_for_start(kubectl)
 
 
-def test_a_crd_that_is_deleted_and_applied_again(operator: Watched, kubectl: Kubectl) -> None:
+def test_the_operator_continues_after_the_crd_was_deleted_and_applied_again(
+    operator: Watched, kubectl: Kubectl
+) -> None:
     name = "inferenceendpoints.forebay.dev"
     kubectl.delete("crd", name)
     wait_for(lambda: ask(operator.port, "/readyz")[0] == 503, "it says that what it knows may be old", timeout=60)

@@ -163,7 +163,7 @@ def standing_proxy(name: str, gateway: int, folder: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_no_request_reaches_anothers_pod(scene: Scene, name: str, tmp_path: Path) -> None:
+def test_no_request_reaches_the_pod_of_another_endpoint(scene: Scene, name: str, tmp_path: Path) -> None:
     scene.marks.clear()
     scene.loot = b""
     kept = threading.local()

@@ -75,7 +75,7 @@ def read(client: openai.OpenAI, file: str | None) -> dict[str, Any]:
     return {line["custom_id"]: line for line in map(json.loads, client.files.content(file).text.splitlines())}
 
 
-def test_files_are_kept_listed_and_deleted(gateway: Gateway) -> None:
+def test_files_are_stored_listed_and_deleted(gateway: Gateway) -> None:
     gateway.endpoint("files")
     gateway.endpoint("others", keys=["fb_another"])
     client = gateway.client(gateway.url("files"))
@@ -101,7 +101,7 @@ def test_files_are_kept_listed_and_deleted(gateway: Gateway) -> None:
     assert (gateway.replicas("files"), gateway.held("files")) == (0, {}), "files start nothing"
 
 
-def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
+def test_a_batch_starts_its_endpoint_and_completes(gateway: Gateway) -> None:
     gateway.endpoint("batching")
     client = gateway.client(gateway.url("batching"))
     kept = {"anchor": "created_at", "seconds": 7200}
@@ -134,7 +134,7 @@ def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("route", ["/v1/completions", "/v1/embeddings", "/v1/responses"])
-def test_batches_are_for_other_routes_too(gateway: Gateway, route: Any) -> None:
+def test_batches_work_for_every_supported_route(gateway: Gateway, route: Any) -> None:
     name = route.rsplit("/", 1)[1]
     gateway.endpoint(name)
     client = gateway.client(gateway.url(name))
@@ -151,7 +151,7 @@ def test_batches_are_for_other_routes_too(gateway: Gateway, route: Any) -> None:
         assert found == [{"route": route}] * 2
 
 
-def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) -> None:
+def test_a_cancelled_batch_returns_the_results_so_far(gateway: Gateway) -> None:
     gateway.endpoint("cancelled", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
     client = gateway.client(gateway.url("cancelled"))
 
@@ -185,7 +185,7 @@ def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) ->
     ("content", "code"),
     [(b"", "empty_file"), (b"{", "invalid_json_line"), (requests(1, url="/v1/embeddings"), "invalid_url")],
 )
-def test_a_bad_input_file_fails_the_batch_and_tells_the_line(gateway: Gateway, content: bytes, code: str) -> None:
+def test_an_invalid_input_file_fails_the_batch_and_names_the_line(gateway: Gateway, content: bytes, code: str) -> None:
     gateway.endpoint("bad")
     client = gateway.client(gateway.url("bad"))
     done = becomes(client, begin(client, content), "failed")
@@ -210,7 +210,7 @@ def test_a_bad_input_file_fails_the_batch_and_tells_the_line(gateway: Gateway, c
         (b"{", "not a JSON object"),
     ],
 )
-def test_a_batch_that_cannot_be_is_refused(gateway: Gateway, content: Any, said: str) -> None:
+def test_an_invalid_batch_is_rejected(gateway: Gateway, content: Any, said: str) -> None:
     gateway.endpoint("refusing")
     good = {"endpoint": CHAT, "completion_window": "24h", "input_file_id": "file-1"}
     body = content if isinstance(content, bytes) else {**good, **content}
@@ -219,7 +219,7 @@ def test_a_batch_that_cannot_be_is_refused(gateway: Gateway, content: Any, said:
     assert said in json.loads(answered)["error"]["message"]
 
 
-def test_the_url_without_an_endpoint_is_for_keys_that_open_one(gateway: Gateway) -> None:
+def test_the_url_without_an_endpoint_needs_a_key_of_exactly_one_endpoint(gateway: Gateway) -> None:
     gateway.endpoint("single", keys=["fb_single"])
     shared = f"http://127.0.0.1:{gateway.port}/openai/v1"
     client = gateway.client(shared, "fb_single")
@@ -230,7 +230,7 @@ def test_the_url_without_an_endpoint_is_for_keys_that_open_one(gateway: Gateway)
         client.files.list()
 
 
-def test_a_batch_outlives_the_gateway_that_does_it(
+def test_a_batch_continues_after_its_gateway_dies(
     control_plane: Kubectl, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:

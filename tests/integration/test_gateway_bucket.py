@@ -250,7 +250,7 @@ def test_an_upload_that_the_client_breaks_off_leaves_nothing(gateway: Gateway, b
         (FORM_START.replace(b'"file"', b'"other"') + FORM_END, "no file"),
     ],
 )
-def test_a_form_that_cannot_be_is_refused_and_leaves_nothing(
+def test_an_invalid_form_is_rejected_and_leaves_no_object(
     gateway: Gateway, bucket: BucketServer, content: bytes, said: str
 ) -> None:
     gateway.endpoint("wrong")
@@ -275,7 +275,7 @@ def failing_put(number: int, how: Cut | Refusal) -> Rule:
 
 
 @pytest.mark.parametrize("how", [Refusal(500, "InternalError"), Refusal(503, "SlowDown"), Cut.BEFORE, Cut.AFTER])
-def test_a_bucket_that_fails_is_503_and_leaves_nothing(
+def test_a_failing_bucket_is_503_and_leaves_no_object(
     gateway: Gateway, proxy: FaultyProxy, bucket: BucketServer, how: Cut | Refusal
 ) -> None:
     gateway.endpoint("failing")
@@ -294,7 +294,7 @@ def test_a_bucket_that_fails_is_503_and_leaves_nothing(
     assert client.files.create(file=("in.jsonl", b"{}"), purpose="batch").bytes == 2, "it goes on"
 
 
-def test_a_bucket_that_does_not_answer_is_503(gateway: Gateway, bucket: BucketServer) -> None:
+def test_a_bucket_that_does_not_answer_gives_503(gateway: Gateway, bucket: BucketServer) -> None:
     gateway.endpoint("stopped")
     client = gateway.client(gateway.url("stopped"))
     file = client.files.create(file=("in.jsonl", b"{}"), purpose="batch")

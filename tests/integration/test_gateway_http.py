@@ -301,7 +301,7 @@ def site(gateway: Gateway) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_what_is_taken_and_what_the_pod_gets(site: Site, case: Case) -> None:
+def test_accepted_requests_reach_the_pod_with_the_same_body(site: Site, case: Case) -> None:
     site.got.clear()
     site.pod.requests.clear()
     status, headers = exchange(site.port if case.where == "own" else site.gateway.port, case.sent, case.then)
@@ -317,11 +317,11 @@ def test_what_is_taken_and_what_the_pod_gets(site: Site, case: Case) -> None:
         assert b"\r\ncontent-length: %d\r\n" % len(case.relayed) in request.head
 
 
-def test_nothing_was_woken(site: Site) -> None:
+def test_no_request_of_this_file_started_an_endpoint(site: Site) -> None:
     assert site.gateway.replicas("http-zero") == 0
 
 
-def test_one_byte_at_a_time(site: Site) -> None:
+def test_a_request_sent_byte_by_byte_is_relayed(site: Site) -> None:
     site.got.clear()
     with socket.create_connection(("127.0.0.1", site.gateway.port), timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -332,7 +332,7 @@ def test_one_byte_at_a_time(site: Site) -> None:
     assert site.got == [BODY]
 
 
-def test_a_body_is_asked_for_once_the_key_is_right(site: Site) -> None:
+def test_expect_100_gets_continue_only_with_a_valid_key(site: Site) -> None:
     site.got.clear()
     head = post(b"Expect: 100-continue\r\n", body=b"")
     with socket.create_connection(("127.0.0.1", site.gateway.port), timeout=20) as connection:
@@ -346,14 +346,14 @@ def test_a_body_is_asked_for_once_the_key_is_right(site: Site) -> None:
     assert status == 401
 
 
-def test_another_expectation_is_none(site: Site) -> None:
+def test_an_unknown_expect_header_has_no_effect(site: Site) -> None:
     site.got.clear()
     status, _ = exchange(site.gateway.port, post(b"Expect: 200-ok\r\n"))
     assert status == 200
     wait_for(lambda: bool(site.got), "the connection to the pod has ended")
 
 
-def test_what_concerns_the_hop_stays_there(site: Site) -> None:
+def test_hop_by_hop_headers_are_not_forwarded(site: Site) -> None:
     for extra, absent in (
         (b"Connection: close, X-Hop\r\nX-Hop: 1\r\n", b"x-hop"),
         (b"Connection: Authorization\r\n", b"authorization"),

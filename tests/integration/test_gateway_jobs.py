@@ -80,7 +80,7 @@ def hang_in(pod: CannedPod) -> Any:
     return answer
 
 
-def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
+def test_runsync_and_run_answer_like_runpod(gateway: Gateway) -> None:
     gateway.endpoint("answering")
     api = JobApiClient(gateway, "answering")
     with ready_pod(gateway, "answering") as pod:
@@ -108,7 +108,7 @@ def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
         assert health["store"] in (MemoryJobStore.location, ValkeyJobStore.location)
 
 
-def test_status_sync_answers_when_the_job_is_over(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+def test_status_sync_answers_when_the_job_ends(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     """RunPod's SDK for JavaScript asks so where /runsync has no output yet."""
     gateway.endpoint("waited-for")
     api = JobApiClient(gateway, "waited-for")
@@ -153,7 +153,7 @@ def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gatewa
     assert (gateway.held("starting")["held"], gateway.held("starting")["begun"]) == (0, 2)
 
 
-def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gateway) -> None:
+def test_cancelling_ends_the_generation_and_purging_removes_queued_jobs(gateway: Gateway) -> None:
     gateway.endpoint("cancelling", env=[{"name": "MAX_CONCURRENCY", "value": "1"}])
     api = JobApiClient(gateway, "cancelling")
     with ready_pod(gateway, "cancelling") as pod:
@@ -175,7 +175,7 @@ def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gate
         assert api.ask("health")[1]["jobs"]["inProgress"] == 0
 
 
-def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
+def test_a_gateway_claims_no_more_jobs_than_the_pod_accepts(gateway: Gateway) -> None:
     gateway.endpoint("narrow", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
     api = JobApiClient(gateway, "narrow")
     jobs = [api.run() for _ in range(6)]
@@ -191,7 +191,7 @@ def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
         api.becomes(jobs[2], "IN_PROGRESS")
 
 
-def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
+def test_a_pod_that_is_removed_loses_no_job(gateway: Gateway) -> None:
     gateway.endpoint("moving")
     api = JobApiClient(gateway, "moving")
     broken = asyncio.Event()
@@ -210,7 +210,7 @@ def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
         assert (status, told["output"], len(pod.requests)) == (200, [ITEM], 2)
 
 
-def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
+def test_every_job_ends_once_with_its_own_output_despite_pod_failures(
     gateway: Gateway, pool: ThreadPoolExecutor
 ) -> None:
     """Of every twentieth of 200 jobs, the pods interrupt the output twice."""
@@ -240,7 +240,7 @@ def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
         )
 
 
-def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gateway) -> None:
+def test_a_failed_job_can_be_retried_and_a_slow_one_times_out(gateway: Gateway) -> None:
     gateway.endpoint("failing")
     api = JobApiClient(gateway, "failing")
 
@@ -263,7 +263,7 @@ def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gatew
         assert "5 s" in api.becomes(told["id"], "TIMED_OUT")["error"]
 
 
-def test_health_tells_of_pods_that_wait_for_gpus_or_fail(gateway: Gateway) -> None:
+def test_health_counts_throttled_and_unhealthy_pods(gateway: Gateway) -> None:
     gateway.endpoint("lacking", replicas=2)
     api = JobApiClient(gateway, "lacking")
     good = {"idle": 0, "initializing": 0, "ready": 0, "running": 0, "throttled": 0, "unhealthy": 0}
@@ -286,7 +286,7 @@ def test_health_tells_of_pods_that_wait_for_gpus_or_fail(gateway: Gateway) -> No
         tells(throttled=1, ready=1, idle=1)
 
 
-def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
+def test_a_webhook_is_delivered_when_the_job_ends(gateway: Gateway) -> None:
     gateway.endpoint("telling")
     api = JobApiClient(gateway, "telling")
     with receiving_webhooks() as receiver, ready_pod(gateway, "telling") as pod:
@@ -298,7 +298,7 @@ def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
         assert (found["id"], found["status"], found["output"]) == (job, "COMPLETED", [ITEM])
 
 
-def test_a_server_from_before_the_lines_does_jobs_too(gateway: Gateway) -> None:
+def test_a_server_without_json_lines_runs_jobs_too(gateway: Gateway) -> None:
     gateway.endpoint("older")
 
     async def answer_whole(exchange: Exchange) -> None:
@@ -311,7 +311,7 @@ def test_a_server_from_before_the_lines_does_jobs_too(gateway: Gateway) -> None:
         assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
 
 
-def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) -> None:
+def test_a_job_stops_when_its_time_to_live_ends(gateway: Gateway) -> None:
     gateway.endpoint("dying")
     api = JobApiClient(gateway, "dying")
     with ready_pod(gateway, "dying") as pod:
@@ -341,7 +341,7 @@ def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) 
         ("run", None, 405, "POST"),
     ],
 )
-def test_bad_input_gets_runpods_shape_and_starts_nothing(
+def test_invalid_input_gets_runpods_error_format_and_starts_no_pod(
     gateway: Gateway, path: str, content: Any, status: int, said: str
 ) -> None:
     if gateway.kubectl.get("iep", "refusing") is None:
@@ -352,7 +352,7 @@ def test_bad_input_gets_runpods_shape_and_starts_nothing(
     assert (gateway.replicas("refusing"), gateway.held("refusing")) == (0, {})
 
 
-def test_other_methods_are_told_which_there_are(gateway: Gateway) -> None:
+def test_an_unsupported_method_gets_the_list_of_supported_ones(gateway: Gateway) -> None:
     gateway.endpoint("methods")
     expected = {
         ("GET", "run"): (405, "POST"),
@@ -369,7 +369,7 @@ def test_other_methods_are_told_which_there_are(gateway: Gateway) -> None:
         assert (found, headers.get("allow"), bool(body)) == (status, allowed, method != "HEAD"), path
 
 
-def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
+def test_a_job_is_visible_only_to_keys_of_its_endpoint(gateway: Gateway) -> None:
     other = "fb_the-key-of-another-endpoint"
     gateway.endpoint("mine")
     gateway.endpoint("theirs", keys=[other])
@@ -381,7 +381,7 @@ def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
     assert JobApiClient(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
 
 
-def test_too_many_requests_are_told_when_to_come_back(gateway: Gateway) -> None:
+def test_requests_above_the_limit_get_429_with_retry_after(gateway: Gateway) -> None:
     gateway.endpoint("limited")
     api = JobApiClient(gateway, "limited")
     answers = [api.ask("purge-queue", b"") for _ in range(3)]

@@ -30,7 +30,7 @@ from tests.integration.gateway_process import MODEL, Gateway, pod_name, running_
 from tests.kubectl import wait_for
 
 
-def test_the_answer_passes_untouched(gateway: Gateway) -> None:
+def test_the_response_passes_through_unchanged(gateway: Gateway) -> None:
     """Spelling and order included. The answer's head ends the connection, the request's omits hop-by-hop lines."""
     port = gateway.endpoint("untouched")
     answer = b"HTTP/1.1 418 I am a Teapot\r\nX-b: 2\r\nx-A:1\r\nContent-Length: 3\r\n\r\n\x00\xff\n"
@@ -53,7 +53,7 @@ def test_the_answer_passes_untouched(gateway: Gateway) -> None:
     assert request.head == expected
 
 
-def test_what_claude_code_and_codex_send_reaches_the_pod(gateway: Gateway) -> None:
+def test_requests_of_claude_code_and_codex_reach_the_pod(gateway: Gateway) -> None:
     gateway.endpoint("agents")
     with ready_pod(gateway, "agents") as pod:
         for recording in read_recordings():
@@ -65,7 +65,7 @@ def test_what_claude_code_and_codex_send_reaches_the_pod(gateway: Gateway) -> No
             assert line.endswith(f"{recording.target} HTTP/1.1"), line
 
 
-def test_an_answer_that_comes_before_the_body_is_read_is_not_cut(gateway: Gateway) -> None:
+def test_a_response_sent_before_the_body_is_read_is_not_cut(gateway: Gateway) -> None:
     port = gateway.endpoint("early")
 
     async def answer_early(exchange: Exchange) -> None:
@@ -82,7 +82,7 @@ def test_an_answer_that_comes_before_the_body_is_read_is_not_cut(gateway: Gatewa
             assert expected in got
 
 
-def test_a_client_that_leaves_ends_the_generation(gateway: Gateway) -> None:
+def test_a_client_that_disconnects_ends_the_generation(gateway: Gateway) -> None:
     port = gateway.endpoint("hangs-up")
     cut = threading.Event()
 
@@ -105,7 +105,7 @@ def test_a_client_that_leaves_ends_the_generation(gateway: Gateway) -> None:
         assert cut.wait(2)
 
 
-def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None:
+def test_a_web_socket_starts_the_endpoint_waits_and_relays_both_ways(gateway: Gateway) -> None:
     port = gateway.endpoint("socket")
 
     async def echo(exchange: Exchange) -> None:
@@ -128,7 +128,7 @@ def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None
             assert connection.recv(100) == word.upper()
 
 
-def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
+def test_a_slow_client_slows_the_pod_down(gateway: Gateway) -> None:
     """What a pod may send ahead of its client is what fits into sockets and one buffer, not the whole answer."""
     port = gateway.endpoint("slow-client")
     sent = 0
@@ -157,7 +157,7 @@ def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
         assert received > 256 << 20
 
 
-def test_answers_that_nobody_takes_keep_no_more_than_a_share(
+def test_unread_responses_use_at_most_the_share_of_a_namespace(
     gateway: Gateway, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The gateway drops clients that read nothing before they use more memory. Other clients notice nothing."""
@@ -193,7 +193,7 @@ def test_answers_that_nobody_takes_keep_no_more_than_a_share(
         wait_for(lambda: kept() == 0, "all are gone")
 
 
-def test_a_pod_that_takes_no_connection_is_passed_over(gateway: Gateway) -> None:
+def test_a_pod_that_refuses_connections_is_skipped(gateway: Gateway) -> None:
     gateway.endpoint("half")
     with CannedPod() as pod:
         with CannedPod() as gone:
@@ -214,7 +214,7 @@ def ask_worker(gateway: Gateway, name: str, worker: str, **more: Any) -> tuple[i
     return int(lines[0].split()[1]), named[0] if named else "", answer
 
 
-def test_an_answer_names_its_pod_and_a_request_may_ask_for_it_again(gateway: Gateway) -> None:
+def test_a_response_names_its_pod_and_a_request_can_select_it(gateway: Gateway) -> None:
     gateway.endpoint("pinned")
     gateway.endpoint("neighbour")
     one, two = pod_name("pinned", 0), pod_name("pinned", 1)
@@ -239,14 +239,14 @@ def test_an_answer_names_its_pod_and_a_request_may_ask_for_it_again(gateway: Gat
         assert ask_worker(gateway, "pinned", f"strict {two}")[0] == 404
 
 
-def test_a_request_for_a_pod_that_is_gone_starts_none(gateway: Gateway) -> None:
+def test_a_request_for_a_removed_pod_starts_no_pod(gateway: Gateway) -> None:
     gateway.endpoint("unwoken")
     status, _, answer = ask_worker(gateway, "unwoken", f"strict-resume {pod_name('unwoken')}")
     assert (status, b"affinity_worker_gone" in answer) == (404, True)
     assert (gateway.replicas("unwoken"), gateway.held("unwoken")) == (0, {})
 
 
-def test_a_request_for_one_pod_alone_waits_until_that_is_ready(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+def test_a_request_for_one_pod_waits_until_that_pod_is_ready(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     gateway.endpoint("patient")
     ours = pod_name("patient", 1)
     with CannedPod() as first, CannedPod() as second:
@@ -306,7 +306,7 @@ def test_a_gateway_that_is_killed_loses_only_its_own_connections(
             assert len(pod.requests) == 1
 
 
-def test_sigterm_lets_streams_finish_and_takes_nothing_new(
+def test_sigterm_lets_streams_finish_and_rejects_new_requests(
     gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     log = tmp_path_factory.mktemp("drained") / "log"

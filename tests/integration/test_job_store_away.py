@@ -37,7 +37,7 @@ def begin_job(gateway: Gateway, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 
 
-def test_without_its_store_a_gateway_serves_everything_but_jobs_and_says_so(
+def test_without_its_store_a_gateway_serves_all_except_jobs_and_reports_it(
     control_plane: Kubectl, run_cluster: Callable[..., None], tmp_path: Path
 ) -> None:
     if not found_server():

@@ -304,7 +304,7 @@ def scene(control_plane: Kubectl, run_cluster: Callable[..., None], tmp_path: Pa
 @pytest.mark.parametrize(
     "count", [pytest.param(500, id="500"), pytest.param(10_000, id="10000", marks=pytest.mark.soak)]
 )
-async def test_no_job_is_lost_or_ends_twice_whoever_is_killed(scene: Scene, count: int) -> None:
+async def test_no_job_is_lost_or_ends_twice_when_processes_are_killed(scene: Scene, count: int) -> None:
     random.seed(seed := random.randrange(1 << 32))
     print(f"\nseed {seed}")
     await check(scene, count)

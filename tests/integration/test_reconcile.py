@@ -64,7 +64,7 @@ class TestChildren:
 
         wait_for(changed, "the change is carried out")
 
-    def test_what_is_taken_out_of_the_endpoint_leaves_its_children(self, kubectl: Kubectl) -> None:
+    def test_fields_removed_from_the_endpoint_are_removed_from_its_children(self, kubectl: Kubectl) -> None:
         deployment = start(kubectl, env=[{"name": "MAX_MODEL_LEN", "value": "64"}])
         assert "MAX_MODEL_LEN" in str(deployment)
         kubectl.patch("iep", "one", {"spec": {"env": None}})
@@ -81,7 +81,7 @@ class TestChildren:
         kubectl.delete("iep", "one")
         wait_for_no_children(kubectl, "one")
 
-    def test_an_endpoint_made_anew_gets_children_of_its_own(self, kubectl: Kubectl) -> None:
+    def test_a_recreated_endpoint_gets_its_own_children(self, kubectl: Kubectl) -> None:
         first = start(kubectl)
         kubectl.delete("iep", "one")
         second = kubectl.apply(endpoint())
@@ -149,7 +149,7 @@ class TestDrift:
             "grace",
         ],
     )
-    def test_an_edited_child_is_mended(self, kubectl: Kubectl, kind: str, patch: Manifest) -> None:
+    def test_an_edited_child_is_repaired(self, kubectl: Kubectl, kind: str, patch: Manifest) -> None:
         start(kubectl)
         before = wait_for(exists(kubectl, kind, "one"), f"the {kind} is made")
         kubectl.patch(kind, "one", patch)
@@ -161,7 +161,7 @@ class TestDrift:
 
         wait_for(mended, f"the {kind} is mended")
 
-    def test_what_others_add_stays(self, kubectl: Kubectl) -> None:
+    def test_fields_added_by_others_stay(self, kubectl: Kubectl) -> None:
         start(kubectl, cache={"size": "1Gi"})
         wait_for(exists(kubectl, "pdb", "one"), "all is made")
         children = ["deployment/one", "service/one", "secret/one-api-key", "pvc/one-cache", "pdb/one"]
@@ -186,7 +186,7 @@ class TestDrift:
             metadata = (kubectl.get(*child.split("/")) or {})["metadata"]
             assert (metadata["labels"]["team"], metadata["annotations"]["note"]) == ("blue", "mine")
 
-    def test_a_key_is_never_changed_and_a_deleted_one_is_made_anew(self, kubectl: Kubectl) -> None:
+    def test_a_key_never_changes_and_is_created_again_after_deletion(self, kubectl: Kubectl) -> None:
         start(kubectl)
         kubectl.patch("secret", "one-api-key", {"stringData": {"api-key": "a key of the user's own"}})
         kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
@@ -198,7 +198,7 @@ class TestDrift:
         wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret is made anew by the next round", timeout=30)
         wait_for(lambda: "KeyReplaced" in events(kubectl), "an event tells of it")
 
-    def test_an_object_of_somebody_else_is_left_alone_and_named(self, kubectl: Kubectl) -> None:
+    def test_an_object_of_another_owner_is_not_changed_and_is_named(self, kubectl: Kubectl) -> None:
         foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "one"}, "spec": {"ports": [{"port": 1}]}}
         before = kubectl.apply(foreign)
         kubectl.apply(endpoint())
@@ -234,7 +234,7 @@ class TestStatus:
         assert header == ["NAME", "MODEL", "STATUS", "READY", "URL", "QUEUED", "RUNNING", "AGE"]
         assert row[:-1] == ["one", "org/model", "Ready", "1/1", found["status"]["url"]]
 
-    def test_an_endpoint_that_comes_and_goes_counts_its_events(self, kubectl: Kubectl) -> None:
+    def test_repeated_events_of_an_endpoint_increase_one_count(self, kubectl: Kubectl) -> None:
         start(kubectl)
         pod = newest_pod(kubectl)
         for ready in ("True", "False", "True"):
@@ -246,7 +246,7 @@ class TestStatus:
         assert "(x2 over" in shown
         assert "1 of 1 replicas ready" in shown
 
-    def test_an_unschedulable_pod_speaks_in_the_schedulers_words(self, kubectl: Kubectl) -> None:
+    def test_an_unschedulable_pod_shows_the_schedulers_message(self, kubectl: Kubectl) -> None:
         start(kubectl)
         words = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
         scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
@@ -257,7 +257,7 @@ class TestStatus:
         assert words.rstrip(".") in message
         assert condition(found, "Stalled")["status"] == "False"
 
-    def test_a_pod_whose_volume_does_not_come_speaks_in_the_words_of_its_events(self, kubectl: Kubectl) -> None:
+    def test_a_pod_with_a_missing_volume_shows_its_event_message(self, kubectl: Kubectl) -> None:
         start(kubectl)
         pod = newest_pod(kubectl)
         found = kubectl.get("pod", pod)
@@ -287,20 +287,20 @@ class TestStatus:
         play_kubelet(kubectl, pod, {"conditions": [scheduled, prepared]})
         wait_for(reason_is(kubectl, "PullingImage"), "what events say counts no longer")
 
-    def test_a_quota_speaks_in_its_own_words(self, kubectl: Kubectl) -> None:
+    def test_a_quota_error_shows_the_message_of_the_api_server(self, kubectl: Kubectl) -> None:
         kubectl.run("create", "quota", "none", "--hard=pods=0")
         start(kubectl)
         found = wait_for(reason_is(kubectl, "QuotaExceeded"), "the endpoint says so")
         assert "exceeded quota" in condition(found, "Ready")["message"]
 
-    def test_a_misspelt_variable_is_reported_and_does_not_stop_the_endpoint(self, kubectl: Kubectl) -> None:
+    def test_a_misspelled_variable_is_reported_and_does_not_stop_the_endpoint(self, kubectl: Kubectl) -> None:
         start(kubectl, env=[{"name": "MAX_MODEL_LEM", "value": "64"}])
         found = wait_for(reason_is(kubectl, "Scheduling"), "the endpoint goes on")
         warning = condition(found, "EnvRecognized")
         assert warning["status"] == "False"
         assert "did you mean MAX_MODEL_LEN?" in warning["message"]
 
-    def test_a_missing_key_secret_is_named_until_it_is_there(self, kubectl: Kubectl) -> None:
+    def test_a_missing_key_secret_is_named_until_it_exists(self, kubectl: Kubectl) -> None:
         kubectl.apply(endpoint(auth={"secretName": "mine"}))
         found = wait_for(reason_is(kubectl, "SecretMissing"), "the endpoint says so")
         assert "the Secret mine" in condition(found, "Ready")["message"]
@@ -308,7 +308,7 @@ class TestStatus:
         wait_for(reason_is(kubectl, "Scheduling"), "the endpoint goes on by itself", timeout=70)
         assert kubectl.get("secret", "one-api-key") is None
 
-    def test_zero_replicas_are_called_so(self, kubectl: Kubectl) -> None:
+    def test_zero_replicas_are_reported_as_such(self, kubectl: Kubectl) -> None:
         start(kubectl, replicas=0)
         found = wait_for(reason_is(kubectl, "ScaledToZero"), "the endpoint says so")
         assert condition(found, "Ready")["status"] == "True", (

@@ -60,7 +60,7 @@ def shows_no_diff(kubectl: Kubectl, how: str, **spec: Any) -> bool:
 
 
 @pytest.mark.parametrize(("how", "suspend"), [("client-side", True), ("server-side", False)])
-def test_a_manifest_without_replicas_never_moves_them(kubectl: Kubectl, how: str, suspend: bool) -> None:
+def test_a_manifest_without_replicas_never_changes_the_number(kubectl: Kubectl, how: str, suspend: bool) -> None:
     spec = {"scaling": SCALING, "suspend": suspend}
     apply(kubectl, how, **spec)
     fill_in(kubectl, 1)
@@ -72,7 +72,7 @@ def test_a_manifest_without_replicas_never_moves_them(kubectl: Kubectl, how: str
 
 
 @pytest.mark.parametrize("how", APPLIES)
-def test_replicas_that_are_taken_out_of_the_manifest_stay_as_they_were(kubectl: Kubectl, how: str) -> None:
+def test_replicas_removed_from_the_manifest_stay_unchanged(kubectl: Kubectl, how: str) -> None:
     apply(kubectl, how, replicas=2)
     wait_for(exists(kubectl, "deployment", "one"), "the Deployment is made")
     apply(kubectl, how, replicas=2, scaling=SCALING)
@@ -106,7 +106,7 @@ def test_a_replaced_manifest_keeps_the_number(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.parametrize("how", [*APPLIES, "server-side without force"])
-def test_a_number_that_comes_later_is_the_users(kubectl: Kubectl, how: str) -> None:
+def test_a_number_that_is_set_later_belongs_to_the_user(kubectl: Kubectl, how: str) -> None:
     apply(kubectl, how)
     fill_in(kubectl, 1)
     apply(kubectl, how, replicas=3)

@@ -10,7 +10,7 @@ from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl, wait_for
 
 
-def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(
+def test_sigterm_ends_the_operator_and_its_successor_writes_nothing(
     kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -33,7 +33,7 @@ def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(
     assert f"{kubectl.namespace}/one\n" not in log.read_text()
 
 
-def test_without_the_crd_the_operator_ends_with_a_sentence(tmp_path: Path) -> None:
+def test_without_the_crd_the_operator_exits_with_a_message(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with start_control_plane(host_tools(), tmp_path, crd=None) as bare, running_operator(bare.kubectl, log) as process:
         assert process.wait(timeout=30) == 1

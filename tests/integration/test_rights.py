@@ -32,7 +32,7 @@ def granted(helm: Path) -> set[Right]:
 
 
 @pytest.mark.rights
-def test_the_operator_has_the_rights_that_it_uses_and_no_others() -> None:
+def test_the_operator_has_exactly_the_permissions_that_it_uses() -> None:
     folder = os.environ.get(KEPT_LOGS)
     assert folder, "run it by `make integration`: it reads what the API servers of all integration tests logged"
     requests = [each for log in sorted(Path(folder).glob("*.audit")) for each in read_log(log, "")]

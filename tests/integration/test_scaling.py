@@ -87,7 +87,7 @@ def test_from_zero_to_an_answer_and_back_to_zero(operator: Stage) -> None:
     assert "Scaled" in told
 
 
-def test_jobs_that_wait_are_told_of_in_the_status(operator: Stage) -> None:
+def test_the_status_counts_queued_jobs(operator: Stage) -> None:
     make_idle(operator)
     port, key = operator.gateway.port, operator.key()
     wait_for(lambda: send(port, "GET", "/v2/one/openai/v1/models", key=key)[0] == 200, "the gateway knows the key")
@@ -101,7 +101,7 @@ def test_jobs_that_wait_are_told_of_in_the_status(operator: Stage) -> None:
     assert send(port, "POST", "/v2/one/purge-queue", {}, key)[0] == 200
 
 
-def test_gateways_stand_in_as_they_come_and_go_and_until_kubernetes_lists_a_pod(operator: Stage) -> None:
+def test_the_service_points_to_running_gateways_until_a_pod_is_listed(operator: Stage) -> None:
     make_idle(operator)
     another = "192.0.2.1"
     stand_by(operator.system, own_address(), another)
@@ -116,7 +116,7 @@ def test_gateways_stand_in_as_they_come_and_go_and_until_kubernetes_lists_a_pod(
             wait_for(lambda: operator.listed() == [], "the slice leads to nobody")
 
 
-def test_replicas_follow_the_load_and_the_idlest_go_first(operator: Stage) -> None:
+def test_replicas_follow_the_load_and_idle_pods_are_removed_first(operator: Stage) -> None:
     operator.kubectl.apply(endpoint(scaling={**SCALING, "minReplicas": 1, "idleTimeout": "10m"}))
     with operator.playing(1) as (first,):
         operator.loads[first].in_flight = 6
@@ -150,7 +150,7 @@ def test_a_pod_that_does_not_answer_is_not_idle(operator: Stage) -> None:
         wait_for(lambda: operator.replicas() == 0, "now it tells that it is idle", timeout=40)
 
 
-def test_without_a_gateway_nothing_goes_to_zero(operator: Stage) -> None:
+def test_without_a_gateway_no_endpoint_scales_to_zero(operator: Stage) -> None:
     make_idle(operator)
     stand_by(operator.system)
     wait_for(reason_is(operator.kubectl, "NoGateway"), "the status says that nobody holds requests")
@@ -164,7 +164,7 @@ def test_without_a_gateway_nothing_goes_to_zero(operator: Stage) -> None:
         wait_for(lambda: operator.replicas() == 0, "now a gateway holds", timeout=40)
 
 
-def test_another_operator_goes_on_and_scales_nothing_down_before_it_has_seen_enough(stage: Stage) -> None:
+def test_a_new_operator_scales_down_only_after_a_full_window_of_samples(stage: Stage) -> None:
     stand_by(stage.system, own_address())
     with stage.start():
         stage.kubectl.apply(endpoint(scaling={**SCALING, "idleTimeout": "1s"}))
@@ -184,7 +184,7 @@ def test_another_operator_goes_on_and_scales_nothing_down_before_it_has_seen_eno
             stage.kubectl.run("delete", "iep", "one")
 
 
-def test_the_last_replica_sleeps_instead_and_a_request_wakes_it(operator: Stage) -> None:
+def test_the_last_replica_sleeps_and_a_request_wakes_it(operator: Stage) -> None:
     operator.kubectl.apply(endpoint(scaling={**SCALING, "idle": "Sleep"}))
     with operator.playing(1) as (name,):
         load = operator.loads[name]
@@ -222,7 +222,7 @@ def play_readiness(stage: Stage, pod: str, *, ready: bool) -> None:
     stage.kubectl.patch("pod", pod, {"status": status}, "--subresource=status")
 
 
-def test_bounds_are_kept_and_suspend_goes_before_them(operator: Stage) -> None:
+def test_bounds_hold_and_suspend_overrides_them(operator: Stage) -> None:
     operator.kubectl.apply(endpoint(replicas=0, scaling={"minReplicas": 2, "maxReplicas": 3}))
     wait_for(lambda: operator.replicas() == 2, "two at least")
     operator.kubectl.patch("iep", "one", {"spec": {"replicas": 9}})
@@ -234,7 +234,7 @@ def test_bounds_are_kept_and_suspend_goes_before_them(operator: Stage) -> None:
     assert operator.replicas() == 1, "nobody scales what is suspended"
 
 
-def test_a_key_that_is_added_or_removed_counts_within_a_minute(stage: Stage) -> None:
+def test_an_added_or_removed_key_takes_effect_within_a_minute(stage: Stage) -> None:
     """Without a round of the operator's: the gateway names the Secret to it."""
     stand_by(stage.system, own_address())
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}}
@@ -267,7 +267,7 @@ def opens_shared(stage: Stage, key: str) -> bool:
     return send(stage.gateway.port, "GET", "/openai/v1/models", key=key)[0] == 200
 
 
-def test_keys_reach_the_gateway_only_as_digests_and_leave_with_their_secret(operator: Stage) -> None:
+def test_keys_reach_the_gateway_only_as_digests_and_vanish_with_their_secret(operator: Stage) -> None:
     system = operator.system
     port, key = make_idle(operator), operator.key()
 

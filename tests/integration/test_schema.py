@@ -181,7 +181,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize(("manifest", "sentence"), [row[1:] for row in INVALID], ids=[row[0] for row in INVALID])
-def test_what_cannot_work_is_refused_with_a_sentence(kubectl: Kubectl, manifest: Manifest, sentence: str) -> None:
+def test_invalid_specs_are_rejected_with_a_message(kubectl: Kubectl, manifest: Manifest, sentence: str) -> None:
     with pytest.raises(Refused) as refused:
         kubectl.apply(manifest, "--validate=strict")
     assert sentence in str(refused.value)
@@ -215,7 +215,7 @@ def read(manifest: Manifest) -> Endpoint | None:
 READ = [row for row in INVALID if row[0] not in SEEN_LATER and read(row[1])]
 
 
-def test_the_operator_itself_refuses_most_of_it() -> None:
+def test_the_operator_itself_rejects_most_invalid_specs() -> None:
     assert len(READ) < len(INVALID) / 4
 
 
@@ -228,7 +228,9 @@ def try_children(kubectl: Kubectl, taken: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("manifest", [row[1] for row in READ], ids=[row[0] for row in READ])
-def test_what_the_operator_takes_is_refused_in_the_children(control_plane: Kubectl, manifest: Manifest) -> None:
+def test_invalid_specs_that_the_operator_accepts_fail_at_the_children(
+    control_plane: Kubectl, manifest: Manifest
+) -> None:
     """So that nothing else comes of it where an older schema is installed."""
     taken, harmless = read(manifest), read(endpoint())
     assert taken
@@ -239,7 +241,7 @@ def test_what_the_operator_takes_is_refused_in_the_children(control_plane: Kubec
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED_VARIABLES))
-def test_the_schema_refuses_every_variable_that_the_operator_refuses(kubectl: Kubectl, name: str) -> None:
+def test_the_schema_rejects_every_variable_that_the_operator_rejects(kubectl: Kubectl, name: str) -> None:
     with pytest.raises(Refused, match=r"spec\.env\[0\]"):
         kubectl.apply(with_env({"name": name, "value": "1"}))
 
@@ -258,7 +260,7 @@ def test_the_schema_refuses_every_variable_that_the_operator_refuses(kubectl: Ku
         "/models/a",
     ],
 )
-def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> None:
+def test_models_from_every_source_are_accepted(kubectl: Kubectl, model: str) -> None:
     assert kubectl.apply(endpoint(model=model))["spec"]["model"] == model
 
 
@@ -279,13 +281,13 @@ def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> Non
         {"env": [{"name": "LD_PRELOAD", "value": "/opt/own.so"}, {"name": "PYTHONPATH", "value": "/opt"}]},
     ],
 )
-def test_what_can_work_is_taken(kubectl: Kubectl, spec: Manifest) -> None:
+def test_valid_specs_are_accepted(kubectl: Kubectl, spec: Manifest) -> None:
     taken = kubectl.apply(endpoint(**spec), "--validate=strict")["spec"]
     for field, value in spec.items():
         assert taken[field] == value if isinstance(value, list) else taken[field].items() >= value.items()
 
 
-def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:
+def test_omitted_fields_get_their_defaults(kubectl: Kubectl) -> None:
     """`replicas`, `image`, `gpu.product` and `auth.secretName` have none in the schema: the operator chooses."""
     spec = kubectl.apply(endpoint(gpu={"resource": "amd.com/gpu"}))["spec"]
     assert spec == {
@@ -314,7 +316,7 @@ def test_an_endpoint_that_no_operator_has_seen_is_not_ready(kubectl: Kubectl) ->
 
 
 @pytest.mark.parametrize("path", ["", ".spec", ".spec.pod.volumes", ".status.conditions"])
-def test_kubectl_explain_has_words_for_every_field(control_plane: Kubectl, path: str) -> None:
+def test_kubectl_explain_describes_every_field(control_plane: Kubectl, path: str) -> None:
     page = control_plane.run("explain", f"iep{path}")
     assert "DESCRIPTION" in page
     assert "<no description>" not in page

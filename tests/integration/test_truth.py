@@ -55,7 +55,7 @@ def moment(seconds: int) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
+def test_a_start_costs_four_status_writes_and_one_write_for_each_child(
     kubectl: Kubectl, control_plane: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
 ) -> None:
     (port,) = free_ports(1)
@@ -115,7 +115,7 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
     }
 
 
-def test_a_secret_that_is_gone_comes_back_as_soon_as_a_pod_misses_it(
+def test_a_deleted_secret_is_restored_once_a_pod_needs_it(
     kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
 ) -> None:
     """Secrets are not watched, and with thousands of endpoints the rounds take hours."""

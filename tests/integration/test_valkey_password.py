@@ -41,7 +41,7 @@ def tell_ready(port: int) -> tuple[int, str]:
         return 0, ""
 
 
-def test_the_operator_makes_the_password_with_the_rights_of_the_chart(
+def test_the_operator_creates_the_password_with_the_permissions_of_the_chart(
     operators_kubectl: Kubectl, control_plane: Kubectl, tmp_path: Path
 ) -> None:
     system, log = control_plane.within(SYSTEM), tmp_path / "log"
@@ -188,7 +188,7 @@ def release(control_plane: Kubectl) -> Iterator[Release]:
     found.helm("uninstall", RELEASE, "--ignore-not-found")
 
 
-def test_an_upgrade_keeps_the_password_that_helm_made(release: Release, old_chart: Path) -> None:
+def test_an_upgrade_keeps_a_password_created_by_helm(release: Release, old_chart: Path) -> None:
     release.upgrade(old_chart)
     made = release.secret()
     assert made
@@ -213,7 +213,7 @@ def test_an_upgrade_keeps_the_password_that_helm_made(release: Release, old_char
     assert release.secret() == made
 
 
-def test_helm_leaves_the_password_to_the_operator(release: Release) -> None:
+def test_helm_does_not_change_the_password_of_the_operator(release: Release) -> None:
     release.upgrade(CHART)
     assert release.secret() is None
     name, namespace = f"{RELEASE}-valkey", release.kubectl.namespace

@@ -64,7 +64,7 @@ async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
             await asyncio.wait_for(changed.wait(), 2)
 
 
-async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
+async def test_another_gateway_gets_the_job_of_a_dead_gateway_within_its_lease(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("forebay_gateway.jobs.valkey_store.CLAIM_LEASE", 1.0)
@@ -90,7 +90,7 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
     await dead._client.aclose()
 
 
-async def test_a_webhook_of_a_gateway_that_died_is_anothers_within_its_lease(
+async def test_another_gateway_gets_the_webhook_of_a_dead_gateway_within_its_lease(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("forebay_gateway.jobs.valkey_store.CLAIM_LEASE", 1.0)
@@ -116,7 +116,7 @@ async def test_a_webhook_of_a_gateway_that_died_is_anothers_within_its_lease(
     await dead._client.aclose()
 
 
-async def test_a_webhook_that_nobody_comes_to_is_given_up(valkey: ValkeyServer) -> None:
+async def test_an_undelivered_webhook_expires(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         await submit(store, **WEBHOOK)
         await store.finish(await claim(store), State.COMPLETED)
@@ -129,7 +129,7 @@ async def test_a_webhook_that_nobody_comes_to_is_given_up(valkey: ValkeyServer) 
         assert await store._client.get("forebay:bytes") == "0"
 
 
-async def test_a_webhook_of_a_job_that_is_lost_holds_up_no_other(valkey: ValkeyServer) -> None:
+async def test_the_webhook_of_a_lost_job_delays_no_other(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         for name in ("lost", "kept"):
             await submit(store, name, **WEBHOOK)
@@ -138,7 +138,7 @@ async def test_a_webhook_of_a_job_that_is_lost_holds_up_no_other(valkey: ValkeyS
         assert (await claim_delivery(store)).job.id == "kept"
 
 
-async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: ValkeyServer) -> None:
+async def test_a_job_that_no_gateway_runs_ends_with_its_time_to_live(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         ended: list[Job] = []
         store.finished.add(ended.append)
@@ -151,7 +151,7 @@ async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: 
         assert await store._client.get("forebay:bytes") == "0"
 
 
-async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
+async def test_keys_are_stored_encrypted(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         await submit(store)
         kept = await store._client.hgetall("forebay:job:a")
@@ -160,7 +160,7 @@ async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
         assert KeyCipher(lambda: b"other").decrypt(str(kept["api_key"]), "job home/one a") == ""
 
 
-async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: ValkeyServer) -> None:
+async def test_a_restart_of_valkey_delays_calls_and_loses_nothing(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         await submit(store, "before")
         job = await claim(store)
@@ -180,7 +180,7 @@ async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: Valke
             await asyncio.wait_for(changed.wait(), 10)
 
 
-async def test_where_valkey_has_no_memory_nothing_is_taken_in_but_what_runs_goes_on(
+async def test_without_valkey_memory_new_jobs_are_rejected_and_running_jobs_continue(
     valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
     with running_valkey(tmp_path, "--maxmemory", "3mb") as server:
@@ -198,7 +198,7 @@ async def test_where_valkey_has_no_memory_nothing_is_taken_in_but_what_runs_goes
             assert await state(store, "0") is State.COMPLETED
 
 
-async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) -> None:
+async def test_a_repeated_call_returns_the_same_result(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         await submit(store)
         job = await claim(store)
@@ -212,7 +212,7 @@ async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) ->
         assert (await store.counts(KEY)).retried == 1
 
 
-async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeyServer) -> None:
+async def test_claims_get_a_new_lease_after_valkey_returns(valkey: ValkeyServer) -> None:
     store, lease = opened(valkey), 60_000  # it neither beats nor sweeps
     await submit(store)
     job = await claim(store)
@@ -239,7 +239,7 @@ async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeySer
     await client.aclose()
 
 
-async def test_a_key_is_sealed_for_its_job(valkey: ValkeyServer) -> None:
+async def test_a_key_is_encrypted_for_its_job(valkey: ValkeyServer) -> None:
     """Who may write to Valkey cannot have it sent to another endpoint's pod."""
     client = connect(valkey.url)
     async with opened(valkey) as store:
@@ -256,7 +256,7 @@ async def test_a_key_is_sealed_for_its_job(valkey: ValkeyServer) -> None:
 OTHERS = ("team-b", "other")
 
 
-async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(valkey: ValkeyServer) -> None:
+async def test_a_requeued_low_priority_job_that_is_lost_was_never_counted_as_waiting(valkey: ValkeyServer) -> None:
     client = connect(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "low", policy={"lowPriority": True})
@@ -272,7 +272,7 @@ async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(v
 @pytest.mark.parametrize("lost", ["", ":input"], ids=["all of it", "its input"])
 @pytest.mark.parametrize("runs", [False, True])
 @pytest.mark.parametrize("step", ["claim", "purge", "reap_stalled", "forget"])
-async def test_a_job_that_is_lost_in_valkey_harms_no_other(
+async def test_a_job_lost_in_valkey_affects_no_other_job(
     valkey: ValkeyServer, lost: str, runs: bool, step: str
 ) -> None:
     """Such as one that was evicted, or deleted by hand."""
@@ -307,7 +307,7 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
 
 
 @pytest.mark.parametrize("step", ["reap_stalled", "forget"])
-async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: str) -> None:
+async def test_the_bytes_of_a_lost_job_are_no_longer_counted(valkey: ValkeyServer, step: str) -> None:
     """A final one too, which no queue names."""
     client = connect(valkey.url)
     async with opened(valkey) as store:
@@ -327,7 +327,7 @@ async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: s
     await client.aclose()
 
 
-async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_program_at_the_address_of_valkey_means_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Service without a pod may lead anywhere for a moment."""
     monkeypatch.setattr(scripts, "SCRIPT_RETRY_TIMEOUT", 0.3)
 
@@ -342,7 +342,7 @@ async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch
         await client.aclose()
 
 
-async def test_what_was_kept_before_namespaces_were_counted_takes_nothing_from_others(valkey: ValkeyServer) -> None:
+async def test_jobs_stored_before_quotas_by_namespace_reduce_no_quota(valkey: ValkeyServer) -> None:
     client = connect(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "old")

@@ -20,7 +20,7 @@ CONFIGURATION = ROOT / "docs/configuration.md"
 RUNPOD = ROOT / "docs/runpod.md"
 
 
-def test_each_row_of_the_comparison_with_runpod_names_a_test_that_is_there() -> None:
+def test_each_row_of_the_comparison_with_runpod_names_an_existing_test() -> None:
     table = RUNPOD.read_text().partition("## Compatibility with RunPod")[2]
     rows = re.findall(r"^\| (?:Same|Better|Different|Not supported) \|.*$", table, re.MULTILINE)
     assert len(rows) > 15
@@ -31,7 +31,7 @@ def test_each_row_of_the_comparison_with_runpod_names_a_test_that_is_there() -> 
         assert named[2] in _functions(named[1]), row
 
 
-def test_the_table_of_fields_without_effect_is_that_of_the_server() -> None:
+def test_the_table_of_ignored_fields_matches_the_server() -> None:
     told: dict[str, set[tuple[str, str]]] = {}
     for name, apis, why in _rows(API.read_text(), "## Ignored fields", "\n## "):
         for api in apis.split(", "):
@@ -39,18 +39,18 @@ def test_the_table_of_fields_without_effect_is_that_of_the_server() -> None:
     assert told == {path: set(fields.items()) for path, fields in NO_EFFECT.items()}
 
 
-def test_the_examples_of_structured_outputs_mean_the_same() -> None:
+def test_the_examples_of_structured_outputs_are_equivalent() -> None:
     section = API.read_text().partition("## Structured outputs")[2].partition("\n## ")[0]
     for (older, newer), path in zip(_json_blocks(section), (COMPLETIONS, CHAT), strict=True):
         assert adapt_fields(path, older) == newer == adapt_fields(path, newer)
 
 
-def test_the_examples_of_errors_are_what_is_answered() -> None:
+def test_the_examples_of_errors_match_the_responses() -> None:
     section = API.read_text().partition("## Errors")[2].partition("\n## ")[0]
     assert list(_json_blocks(section)) == [[WRONG_KEY.content()], [WRONG_KEY.content(ApiDialect.ANTHROPIC)]]
 
 
-def test_the_examples_of_jobs_are_taken() -> None:
+def test_the_examples_of_jobs_are_accepted() -> None:
     jobs = [each for block in _json_blocks(RUNPOD.read_text()) for each in block if "input" in each]
     assert [{"policy"}, {"webhook"}] == [each.keys() - {"input"} for each in jobs]
     for each in jobs:
@@ -59,7 +59,7 @@ def test_the_examples_of_jobs_are_taken() -> None:
     assert {call_of(each).form for each in inputs} == {Form.TOKENS, Form.OPENAI, Form.ROUTE}
 
 
-def test_the_table_of_prompts_for_filling_in_is_that_of_the_server() -> None:
+def test_the_table_of_fill_in_prompts_matches_the_server() -> None:
     told = dict(_rows(API.read_text(), "## Fill-in-the-middle", "\n## "))
     assert list(told.values()) == [f"`{FillIn(each, ()).render('PROMPT', 'SUFFIX')}`" for each in TOKENS.values()]
     for family, described in zip(TOKENS, told, strict=True):

@@ -56,7 +56,7 @@ def post(server: Server, body: dict[str, object]) -> "urllib.response.addinfourl
     return answer
 
 
-def test_no_stream_is_cut_and_no_request_comes_in(serve: Callable[..., Server]) -> None:
+def test_a_drain_cuts_no_stream_and_accepts_no_request(serve: Callable[..., Server]) -> None:
     server = serve(**CANNED, MAX_NUM_SEQS="256")
     server.wait_for("/readyz")
     streams = [Stream(server) for _ in range(STREAMS)]

@@ -66,7 +66,7 @@ def test_openai_jobs_are_raw_text_by_default(writer: Server) -> None:
     assert tokens["count"] == 5
 
 
-def test_openai_jobs_are_chunks_when_asked(canned: Server) -> None:
+def test_openai_jobs_are_chunks_on_request(canned: Server) -> None:
     """RAW_OPENAI_OUTPUT=0, DEFAULT_MIN_BATCH_SIZE=2, DEFAULT_BATCH_SIZE_GROWTH_FACTOR=1.5, DEFAULT_BATCH_SIZE=3.
 
     Each of the eight choices has a first chunk with its role alone. How many more there are depends on the load: vLLM
@@ -80,7 +80,7 @@ def test_openai_jobs_are_chunks_when_asked(canned: Server) -> None:
     assert whole["object"] == "chat.completion"
 
 
-def test_prompt_and_messages_get_vllms_own_answers_when_asked(canned: Server) -> None:
+def test_prompt_and_messages_get_vllms_own_responses_on_request(canned: Server) -> None:
     """RAW_VLLM_OUTPUT=1: what RunPod's worker answers since 2026-08."""
     (completion,) = job(canned, prompt="Hello", sampling_params={"max_tokens": 3})
     assert (completion["object"], completion["usage"]["completion_tokens"]) == ("text_completion", 3)

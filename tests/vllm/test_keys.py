@@ -23,7 +23,7 @@ def status(server: Server, key: str, body: bytes = b'{"prompt": "Hello", "max_to
     return fetch(request, 60)[0]
 
 
-def test_keys_change_while_the_server_runs_and_are_told_nowhere(
+def test_keys_change_while_the_server_runs_and_are_never_logged(
     vllm_python: str, tiny_model: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     """With the most that can be logged. The token of the hub is a variable, as users give it; vLLM's processes need

@@ -43,7 +43,7 @@ def test_a_classifier_moderates(classifier: Server, base: str) -> None:
         ("audio/speech", {"input": "Hi"}),
     ],
 )
-def test_what_a_classifier_cannot_do_is_said(
+def test_a_classifier_reports_unsupported_routes(
     classifier: Server, base: str, route: str, body: dict[str, object]
 ) -> None:
     assert_not_available(ask(classifier, f"{base}/{route}", model=NAME, **body))

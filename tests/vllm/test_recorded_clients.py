@@ -41,20 +41,20 @@ def read_events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: {")]
 
 
-def test_what_needs_a_grammar_is_answered(writer: Server) -> None:
+def test_requests_that_need_a_grammar_are_answered(writer: Server) -> None:
     text, _ = send(writer, RECORDINGS[STRICT])
     kinds = [event["type"] for event in read_events(text)]
     assert (kinds[0], kinds[-1] in ("response.completed", "response.incomplete")) == ("response.created", True), text
 
 
-def test_an_answer_that_the_engine_breaks_off_ends_with_an_error(canned: Server) -> None:
+def test_a_response_that_the_engine_aborts_ends_with_an_error(canned: Server) -> None:
     text, _ = send(canned, RECORDINGS[STRICT])
     last = read_events(text)[-1]
     assert (last["type"], last["code"]) == ("error", "internal_error"), text
 
 
 @pytest.mark.parametrize("name", sorted({*RECORDINGS} - {STRICT}))
-def test_what_clients_send_is_answered(canned: Server, name: str) -> None:
+def test_recorded_conversations_of_clients_are_answered(canned: Server, name: str) -> None:
     recording = RECORDINGS[name]
     text, left_out = send(canned, recording)
     assert left_out == LEFT_OUT.get(name)

@@ -111,7 +111,7 @@ def test_sound_is_transcribed_over_a_websocket(served: Served, base: str) -> Non
 
 
 @every_model
-def test_every_model_takes_jobs(served: Served, model: str) -> None:
+def test_every_model_runs_jobs(served: Served, model: str) -> None:
     server = served(model)
     status, answer = ask(server, "/v2/any-id/runsync", input={"route": "/v1/models"})
     assert (status, answer["status"]) == (200, "COMPLETED")

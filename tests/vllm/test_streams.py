@@ -101,7 +101,7 @@ def test_the_chunks_are_those_of_vllm(server: Server) -> None:
     assert sent_directly(server) == before, "nothing but plain text"
 
 
-def test_a_client_that_leaves_ends_its_request(server: Server) -> None:
+def test_a_client_that_disconnects_ends_its_request(server: Server) -> None:
     body = json.dumps({"model": MODEL, **CHAT, "max_tokens": 4000, "ignore_eos": True, "stream": True}).encode()
     headers = ["Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     head = "\r\n".join(["POST /v1/chat/completions HTTP/1.1", *headers, "", ""])
@@ -129,7 +129,7 @@ def result_of(text: str, *token_ids: int, finish_reason: str | None = None) -> A
 
 
 @pytest.mark.gate
-def test_a_token_without_text_is_left_to_vllm() -> None:
+def test_a_token_without_text_is_streamed_by_vllm() -> None:
     """It is a part of a character. With a tool parser, vLLM sends no chunk for it; without one, an empty chunk."""
     sent: list[bytes] = []
     left: list[list[int]] = []

@@ -15,7 +15,7 @@ from cluster import docker
         ("exec sleep 60", "no registry answered within 0.2 s"),
     ],
 )
-def test_why_a_pull_failed_is_told(
+def test_the_reason_of_a_failed_pull_is_reported(
     says: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = tmp_path / "docker"

@@ -21,11 +21,11 @@ NO_SYS_RESOURCE = "Name:\tx\nCapPrm:\t000001ffffffffff\nCapBnd:\t000001fffefffff
         ("CapBnd:\t0000003fffffffff\n", 40, {"CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"}),
     ],
 )
-def test_missing_capabilities_are_told_by_the_bounding_set(status: str, last: int, expected: set[str]) -> None:
+def test_missing_capabilities_are_read_from_the_bounding_set(status: str, last: int, expected: set[str]) -> None:
     assert runtime.missing(status, last) == expected
 
 
-def test_only_capabilities_that_can_be_had_are_asked_for() -> None:
+def test_only_available_capabilities_are_requested() -> None:
     process = {"capabilities": {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"], "ambient": None}, "args": ["true"]}
     runtime.trim(process, runtime.bounding(NO_SYS_RESOURCE))
     assert process == {"capabilities": {"bounding": ["CAP_CHOWN"], "ambient": []}, "args": ["true"]}

@@ -12,7 +12,7 @@ local @ file:///somewhere
 """
 
 
-def test_only_what_is_missing_or_in_another_version_is_brought() -> None:
+def test_only_missing_or_different_packages_are_packed() -> None:
     installed = read_pins(INSTALLED)
     assert installed == {"torch": "2.11.0", "numpy": "2.5.2", "typing-extensions": "4.16.0"}
     resolved = {"torch": "2.11.0", "numpy": "2.3.5", "typing-extensions": "4.16.0", "vllm": "0.26.0", "ray": "2.0"}

@@ -46,7 +46,7 @@ def test_a_lost_piece_is_named(tmp_path: Path, lost: int, message: str) -> None:
         whole_wheels(tmp_path / "wheels", tmp_path / "joined")
 
 
-def test_files_that_are_left_out_are_not_listed_either(tmp_path: Path) -> None:
+def test_omitted_files_are_not_listed_either(tmp_path: Path) -> None:
     path = wheel(tmp_path)
     leave_out(path, ("thing/*.so",))
     with zipfile.ZipFile(path) as archive:

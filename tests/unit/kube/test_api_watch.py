@@ -60,7 +60,7 @@ def silent_api_server(certificate: Path, key: Path, silence: Silence) -> Iterato
 
 
 @pytest.mark.parametrize("silence", Silence)
-def test_at_the_end_nothing_is_left_open(tmp_path: Path, silence: Silence) -> None:
+def test_closing_a_watch_leaves_no_connection_open(tmp_path: Path, silence: Silence) -> None:
     """uvloop warns of what is open when the loop ends, and waits for it."""
     certificate, key = write_certificate(tmp_path)
 

@@ -9,7 +9,7 @@ from forebay_kube.loop_lag import LoopLag
 from tests.waiting import until
 
 
-async def test_a_long_step_is_seen() -> None:
+async def test_a_long_step_is_measured() -> None:
     lag = LoopLag("test", interval=0.01)
 
     def told(what: str) -> float:

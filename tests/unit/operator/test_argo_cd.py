@@ -29,7 +29,7 @@ def judge_health(manifest: Manifest) -> Any:
 
 
 @pytest.mark.parametrize(("wanted", "observed", "reason"), [row[1:4] for row in STATES], ids=[row[0] for row in STATES])
-def test_argo_cd_judges_every_state_as_kstatus_does(wanted: int, observed: Observed, reason: str) -> None:
+def test_argo_cd_rates_every_state_like_kstatus(wanted: int, observed: Observed, reason: str) -> None:
     manifest = endpoint_manifest(replicas=wanted)
     seen = {**manifest, "status": find_status(parse_endpoint(manifest), observed, {}, NOW)}
     health = judge_health(seen)

@@ -21,7 +21,7 @@ ENDPOINTS = {
 }
 
 
-def test_a_scrape_tells_what_the_endpoints_say_of_themselves() -> None:
+def test_metrics_show_the_state_in_the_endpoint_status() -> None:
     registry = CollectorRegistry()
     registry.register(EndpointMetrics(Cache(ENDPOINTS, {}, {}, {})))
     text = generate_latest(registry).decode()

@@ -41,7 +41,7 @@ def test_the_names_of_the_server_are_known() -> None:
     assert not {"ROOT_PATH", "HOST", "SWAP_SPACE"} & settable_names()
 
 
-def test_of_many_unknown_names_the_first_are_compared() -> None:
+def test_only_the_first_of_many_unknown_names_are_compared() -> None:
     env = [{"name": f"MAX_MODEL_LE{letter}{number}"} for number in range(9) for letter in "ABCDEFGHIJKL"]
     found = find_env_warnings([*env, {"name": "SWAP_SPACE"}], KNOWN, SETTABLE)
     assert len(found) == MAX_COMPARED_NAMES + 1

@@ -103,7 +103,7 @@ async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.Monk
         assert site.keys[ONE] == secret("3"), "until it is made anew"
 
 
-async def test_a_secret_is_read_once_in_a_while() -> None:
+async def test_a_secret_is_read_once_in_an_interval() -> None:
     site = Site()
     async with reading(site, endpoint("one"), endpoint("two")) as gateways:
         gateways.reread[ONE] = None
@@ -115,7 +115,7 @@ async def test_a_secret_is_read_once_in_a_while() -> None:
         assert list(gateways.reread) == [ONE], "it comes when it is time"
 
 
-async def test_an_endpoint_without_keys_has_none_read() -> None:
+async def test_no_secret_is_read_for_an_endpoint_without_keys() -> None:
     site = Site()
     async with reading(site, endpoint("one", mode="None")) as gateways:
         gateways.reread[ONE] = None

@@ -12,13 +12,13 @@ def test_one_key_writes_once_in_its_interval() -> None:
     assert pace.wait("a", 110.0) == 0.0
 
 
-def test_a_write_that_did_not_wait_counts_as_well() -> None:
+def test_a_write_that_did_not_wait_counts_too() -> None:
     pace: RateLimiter[str] = RateLimiter(key_interval=10, total_rate=20)
     pace.wrote("a", 100.0)
     assert pace.wait("a", 104.0) == 6.0
 
 
-def test_all_keys_together_keep_to_the_rate_and_none_waits_for_ever() -> None:
+def test_all_keys_share_the_rate_and_every_key_gets_a_turn() -> None:
     pace: RateLimiter[int] = RateLimiter(key_interval=10, total_rate=20)
     moments = [100.5 + pace.wait(key, 100.5) for key in range(1000)]
     for second in range(100, 160):
@@ -27,7 +27,7 @@ def test_all_keys_together_keep_to_the_rate_and_none_waits_for_ever() -> None:
     assert [100.9 + pace.wait(key, 100.9) for key in range(20, 1000)] == moments[20:], "who asks again keeps his moment"
 
 
-def test_what_is_gone_is_forgotten() -> None:
+def test_deleted_keys_are_dropped() -> None:
     pace: RateLimiter[str] = RateLimiter(key_interval=10, total_rate=20)
     pace.wrote("a", 100.0)
     pace.forget("a")

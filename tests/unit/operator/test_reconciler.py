@@ -97,7 +97,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_a_reconcile_writes_what_is_missing_and_says_how_it_is(case: Case) -> None:
+async def test_a_reconcile_writes_missing_objects_and_the_status(case: Case) -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__, settings=case.settings)
     spec = {"model": "org/model", "gpu": {"count": 0}, "replicas": 1, **case.spec}
@@ -116,7 +116,7 @@ async def test_a_reconcile_writes_what_is_missing_and_says_how_it_is(case: Case)
 
 
 @pytest.mark.parametrize("deletion", [True, False], ids=["is being deleted", "is gone"])
-async def test_an_endpoint_that_goes_is_forgotten(deletion: bool) -> None:
+async def test_a_deleted_endpoint_is_dropped(deletion: bool) -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, lambda: 0.0)
     made = server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
@@ -127,7 +127,7 @@ async def test_an_endpoint_that_goes_is_forgotten(deletion: bool) -> None:
     assert server.writes == 0
 
 
-async def test_a_refresh_that_failed_is_still_asked_for() -> None:
+async def test_a_failed_refresh_stays_requested() -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     made = server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model", "replicas": 1}})
@@ -166,7 +166,7 @@ async def test_an_absent_number_of_replicas_is_filled_in_before_anything_else(
 
 
 @pytest.mark.parametrize("suspend", [False, True])
-async def test_a_number_that_was_removed_comes_back_and_the_deployment_stays(suspend: bool) -> None:
+async def test_a_removed_number_is_filled_in_again_and_the_deployment_stays(suspend: bool) -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     spec = {"model": "org/model", "replicas": 4, "suspend": suspend}
@@ -183,7 +183,7 @@ async def test_a_number_that_was_removed_comes_back_and_the_deployment_stays(sus
     assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 4
 
 
-async def test_a_number_that_somebody_wrote_meanwhile_wins() -> None:
+async def test_a_number_written_at_the_same_time_wins() -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
@@ -215,7 +215,7 @@ class OlderApiServer(FakeApiServer):
         return await super().request(method, path, body, **options)
 
 
-async def test_a_status_is_written_although_the_crd_is_of_an_older_release() -> None:
+async def test_a_status_is_written_even_with_an_older_crd() -> None:
     server, cache = OlderApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     spec = {"model": "org/model", "replicas": 1, "suspend": True}
@@ -256,7 +256,7 @@ APPLIED = {"manager": "kubectl", "operation": "Apply"}
     ],
 )
 @pytest.mark.parametrize("refused", [False, True])
-async def test_a_number_that_was_filled_in_has_no_owner_with_whom_an_apply_could_conflict(
+async def test_a_filled_in_number_has_no_field_manager_that_could_conflict(
     spec: Object, managers: list[Object], disowned: str, refused: bool
 ) -> None:
     server, cache = ApplyingApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
@@ -270,7 +270,7 @@ async def test_a_number_that_was_filled_in_has_no_owner_with_whom_an_apply_could
     assert server.disowned == ("" if refused else disowned)
 
 
-async def test_a_refresh_comes_after_the_number_was_filled_in() -> None:
+async def test_a_refresh_follows_after_the_number_was_filled_in() -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})

@@ -55,7 +55,7 @@ def recorder() -> tuple[list[Message], Callable[[Message], Awaitable[None]]]:
     return sent, send
 
 
-async def test_an_answer_from_outside_has_the_headers_that_the_app_would_add() -> None:
+async def test_a_response_of_outer_middleware_has_the_cors_headers_of_the_app() -> None:
     sent, send = recorder()
     middlewares = [Middleware(Another), Middleware(CORSMiddleware, kwargs={"allow_origins": "x"})]
     await answer_with_cors(refuse, {"app": SimpleNamespace(user_middleware=middlewares)}, receive, send)
@@ -63,7 +63,7 @@ async def test_an_answer_from_outside_has_the_headers_that_the_app_would_add() -
 
 
 @pytest.mark.parametrize("scope", [{}, {"app": SimpleNamespace(user_middleware=[Middleware(Another)])}])
-async def test_without_such_a_middleware_the_answer_is_as_it_is(scope: Scope) -> None:
+async def test_without_cors_middleware_the_response_is_unchanged(scope: Scope) -> None:
     sent, send = recorder()
     await answer_with_cors(refuse, scope, receive, send)
     assert sent == [{"type": "http.response.start", "status": 401, "headers": []}]

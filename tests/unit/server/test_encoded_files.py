@@ -36,7 +36,7 @@ from forebay_server.compat.encoded_files import leave_out_files
         ),
     ],
 )
-def test_files_are_left_out(content: Any, left: Any) -> None:
+def test_encoded_files_are_omitted(content: Any, left: Any) -> None:
     assert leave_out_files(content) == left
 
 

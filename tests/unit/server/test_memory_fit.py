@@ -64,7 +64,7 @@ def test_the_published_count_of_parameters() -> None:
         ({}, [], "", ""),
     ],
 )
-def test_what_cannot_fit_is_refused_with_what_would(
+def test_a_model_that_cannot_fit_is_rejected_with_values_that_fit(
     asked: dict[str, object], gpus: list[int], reason: str, advice: str
 ) -> None:
     failure = assess_fit(need(**asked), gpus)
@@ -87,7 +87,7 @@ def test_weights_in_files_are_counted_as_they_are_loaded() -> None:
     assert weight_bytes(need(config=quantized, weight_file_bytes=5 * GIB)) == 5 * GIB
 
 
-def test_a_config_that_cannot_be_read_is_left_to_vllm() -> None:
+def test_an_unreadable_config_passes_to_vllm() -> None:
     check(need(config={"model_type": "llama"}), [L4])
     check(None, [L4])
     with pytest.raises(StartError):

@@ -29,7 +29,7 @@ class Engine:
     [(True, False, True), (False, True, False), (None, False, True), (None, True, False)],
     ids=["0.31", "0.31, in part", "0.26", "0.26, in part"],
 )
-def test_whether_the_whole_engine_is_awake(returned: bool | None, sleeps: bool, awake: bool) -> None:
+def test_an_engine_is_awake_only_if_all_of_it_is(returned: bool | None, sleeps: bool, awake: bool) -> None:
     assert asyncio.run(vllm_compat.wake_up(Engine(returned, sleeps), None)) is awake
 
 
@@ -57,14 +57,14 @@ def test_unfinished_requests_are_counted_for_each_engine(client: Any, counts: di
     assert vllm_compat.requests_by_engine(client)() == counts
 
 
-def test_the_first_module_that_is_there_is_taken() -> None:
+def test_the_first_existing_module_is_used() -> None:
     assert vllm_compat._first_module("json.gone", "json.decoder", "json").__name__ == "json.decoder"
     with pytest.raises(ModuleNotFoundError, match=r"json\.gone"):
         vllm_compat._first_module("json.missing", "json.gone")
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_garbage_collector_is_off_for_imports_only(fails: bool) -> None:
+def test_the_garbage_collector_is_disabled_only_during_imports(fails: bool) -> None:
     frozen = gc.get_freeze_count()
     try:
         with suppress(ValueError), vllm_compat.quick_imports():

@@ -34,7 +34,7 @@ class TestGpus:
             kubectl.delete("iep", "gpu")
             kind.advertise_gpus(CLUSTER, node, 0)
 
-    def test_a_corrected_endpoint_gets_the_gpu_that_its_failing_pod_held(self, kubectl: Kubectl) -> None:
+    def test_a_corrected_endpoint_gets_the_gpu_of_its_failing_pod(self, kubectl: Kubectl) -> None:
         node = kind.nodes(CLUSTER)[0]
         kind.advertise_gpus(CLUSTER, node, 1)
         wrong, right = {"name": "MAX_MODEL_LEN", "value": "many"}, {"name": "MAX_MODEL_LEN", "value": "512"}

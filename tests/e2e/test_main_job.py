@@ -79,7 +79,7 @@ def test_an_edited_service_is_repaired_and_serves(endpoint: Kubectl, clients: Cl
     assert "Paris" in clients.run_inside(PROGRAMS / "check.py", url, read_key(endpoint, NAME), NAME)
 
 
-def test_a_deleted_deployment_comes_back_and_serves_again(endpoint: Kubectl) -> None:
+def test_a_deleted_deployment_is_restored_and_serves_again(endpoint: Kubectl) -> None:
     before = endpoint.get("deployment", NAME)
     assert before is not None
     endpoint.run("delete", "deployment", NAME)

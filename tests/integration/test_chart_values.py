@@ -267,7 +267,7 @@ def test_in_namespaced_mode_no_permission_reaches_other_namespaces(helm: Helm) -
     assert rendered.stdout.count("- --watch-namespaces=a,b\n") == 2
 
 
-def test_only_the_operators_probes_and_metrics_can_be_reached(helm: Helm) -> None:
+def test_only_the_operators_probes_and_metrics_are_reachable(helm: Helm) -> None:
     """The object alone: what enforces it is the cluster's network."""
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     peers = "--set-json=networkPolicy.from=" + json.dumps([monitoring])

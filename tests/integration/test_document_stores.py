@@ -39,7 +39,7 @@ async def test_documents_are_stored_by_endpoint_and_kind(documents: DocumentStor
     assert (await documents.get(KEY, "batch", "c"), await documents.get(OTHER, "file", "c")) == (None, "kept")
 
 
-async def test_what_they_keep_is_bounded_and_given_back(documents: DocumentStore) -> None:
+async def test_the_memory_of_documents_is_bounded_and_released(documents: DocumentStore) -> None:
     for _ in range(3):
         await documents.put(KEY, "file", "a", "x" * (MOST - 2 * MARGIN), 60)
     await documents.put(KEY, "file", "b", "", 60)
@@ -50,7 +50,7 @@ async def test_what_they_keep_is_bounded_and_given_back(documents: DocumentStore
     await documents.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
 
 
-async def test_what_they_tell_of_the_bucket_has_a_budget_of_its_own(documents: DocumentStore) -> None:
+async def test_bytes_in_the_bucket_have_a_separate_limit(documents: DocumentStore) -> None:
     await documents.put(KEY, "content", "a", "x" * (MOST - MARGIN), 60)
     for text in ("parts", "more parts"):
         await documents.put(KEY, STORED, "a", text, 60, objects_size=MOST - MARGIN)
@@ -72,7 +72,7 @@ async def test_some_documents_are_discarded(documents: DocumentStore) -> None:
     assert await documents.all(KEY, "results") == {"1199": ""}
 
 
-async def test_a_document_counts_what_it_takes_in_memory(documents: DocumentStore) -> None:
+async def test_a_document_counts_as_its_size_in_memory(documents: DocumentStore) -> None:
     """One character that is far from ASCII makes all the others take four bytes."""
     text = "x" * (MOST // 3)
     await documents.put(KEY, "file", "a", text, 60)
@@ -84,7 +84,7 @@ async def test_a_document_counts_what_it_takes_in_memory(documents: DocumentStor
     await documents.put(KEY, "file", "a", "x" * (MOST - MARGIN), 60)
 
 
-async def test_nothing_is_kept_for_ever(documents: DocumentStore) -> None:
+async def test_every_document_expires(documents: DocumentStore) -> None:
     await documents.put(KEY, "file", "a", "x", 0.05)
     await documents.put(KEY, "file", "b", "x", 60)
     async with asyncio.timeout(5):
@@ -95,7 +95,7 @@ async def test_nothing_is_kept_for_ever(documents: DocumentStore) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_one_gateway_has_a_lease_until_it_is_over(valkey_server: ValkeyServer) -> None:
+async def test_only_one_gateway_has_a_lease_until_it_expires(valkey_server: ValkeyServer) -> None:
     client = connect(valkey_server.url)
     one, two = ValkeyDocumentStore(client, MOST, share=1.0), ValkeyDocumentStore(client, MOST, share=1.0)
     assert [await one.lease("batch", 1), await two.lease("batch", 1), await one.lease("batch", 0.3)] == [

@@ -110,7 +110,7 @@ def answer_of(opened: socket.socket) -> tuple[int, Any]:
     return answer.status, json.loads(answer.read())
 
 
-def test_a_file_of_64_mib_goes_through_the_memory_in_parts(gateway: Gateway, bucket: BucketServer) -> None:
+def test_a_file_of_64_mib_is_streamed_in_parts(gateway: Gateway, bucket: BucketServer) -> None:
     gateway.endpoint("large")
     client = gateway.client(gateway.url("large"))
     client.files.create(file=("small", b"{}"), purpose="batch")  # with whatever the first one needs
@@ -131,7 +131,7 @@ def test_a_file_of_64_mib_goes_through_the_memory_in_parts(gateway: Gateway, buc
     assert len(bucket.objects()) == 1
 
 
-def test_a_client_that_does_not_read_has_a_piece_wait(gateway: Gateway, bucket: BucketServer) -> None:
+def test_a_client_that_does_not_read_pauses_the_download(gateway: Gateway, bucket: BucketServer) -> None:
     gateway.endpoint("slow")
     client = gateway.client(gateway.url("slow"))
     content = padded(64 * MIB)
@@ -146,7 +146,7 @@ def test_a_client_that_does_not_read_has_a_piece_wait(gateway: Gateway, bucket: 
         assert b"".join(answer.iter_bytes()) == content, "and gets all of it"
 
 
-def test_a_bucket_that_fails_ends_what_is_read(gateway: Gateway, proxy: FaultyProxy, bucket: BucketServer) -> None:
+def test_a_failing_bucket_ends_the_download(gateway: Gateway, proxy: FaultyProxy, bucket: BucketServer) -> None:
     """The client sees that it has not all of it."""
     gateway.endpoint("reading")
     file = gateway.client(gateway.url("reading")).files.create(file=("a", padded(20 * MIB)), purpose="batch")
@@ -172,7 +172,7 @@ def test_a_bucket_that_fails_ends_what_is_read(gateway: Gateway, proxy: FaultyPr
 
 
 @pytest.mark.soak
-def test_a_file_of_200_mb_goes_through_the_memory_in_parts(
+def test_a_file_of_200_mb_is_streamed_in_parts(
     control_plane: Kubectl, valkey_server: ValkeyServer, bucket: BucketServer, tmp_path: Path
 ) -> None:
     """With the limits as they are by default."""
@@ -198,7 +198,7 @@ def test_a_file_of_200_mb_goes_through_the_memory_in_parts(
         assert peak_memory(gateway) - before < 60 * MIB
 
 
-def test_without_a_bucket_a_file_of_40_mb_is_refused_with_the_way_out(control_plane: Kubectl, tmp_path: Path) -> None:
+def test_without_a_bucket_a_file_of_40_mb_is_rejected_with_a_remedy(control_plane: Kubectl, tmp_path: Path) -> None:
     with namespaced_gateway(control_plane, tmp_path / "log", body_seconds=30) as gateway:
         gateway.endpoint("small")
         client = gateway.client(gateway.url("small"))
@@ -211,7 +211,7 @@ def test_without_a_bucket_a_file_of_40_mb_is_refused_with_the_way_out(control_pl
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
+def test_a_file_that_is_too_large_is_rejected_and_leaves_no_object(
     gateway: Gateway, bucket: BucketServer, declared: bool
 ) -> None:
     gateway.endpoint("toolarge")
@@ -230,7 +230,7 @@ def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
     assert bucket.objects() == []
 
 
-def test_an_upload_that_the_client_breaks_off_leaves_nothing(gateway: Gateway, bucket: BucketServer) -> None:
+def test_an_interrupted_upload_leaves_no_object(gateway: Gateway, bucket: BucketServer) -> None:
     gateway.endpoint("broken")
     with start_upload(gateway, "broken", "Transfer-Encoding: chunked") as opened:
         opened.sendall(chunk(FORM_START) + chunk(b"x" * 9 * MIB))
@@ -329,7 +329,7 @@ def stopped(gateway: Gateway) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("stopped")
-def test_a_batch_in_the_bucket_outlives_its_gateways(
+def test_a_batch_in_the_bucket_survives_its_gateways(
     control_plane: Kubectl, valkey_server: ValkeyServer, bucket: BucketServer, tmp_path: Path
 ) -> None:
     """Each line is in the output once, whichever gateway wrote the part that it is in."""

@@ -38,7 +38,7 @@ def test_the_second_operator_takes_over(kubectl: Kubectl, operators_kubectl: Kub
                 wait_for(lambda: len(kubectl.list("pods")) == 2, "the third works")
 
 
-def test_an_operator_that_loses_the_lease_ends(
+def test_an_operator_that_loses_the_lease_exits(
     kubectl: Kubectl, operators_kubectl: Kubectl, control_plane: Kubectl, tmp_path: Path
 ) -> None:
     (port,) = free_ports(1)

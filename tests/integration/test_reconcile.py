@@ -111,7 +111,7 @@ class TestChildren:
 @pytest.mark.usefixtures("operator")
 class TestDrift:
     @pytest.mark.parametrize(("kind", "name"), CHILDREN[:2])
-    def test_a_deleted_child_comes_back(self, kubectl: Kubectl, kind: str, name: str) -> None:
+    def test_a_deleted_child_is_restored(self, kubectl: Kubectl, kind: str, name: str) -> None:
         start(kubectl)
         before = wait_for(exists(kubectl, kind, name), f"the {kind} is made")
         kubectl.delete(kind, name)

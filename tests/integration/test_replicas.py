@@ -91,7 +91,7 @@ def at_generation(kubectl: Kubectl, replicas: int) -> int | None:
 
 
 @pytest.mark.parametrize("number", [0, 3])
-def test_a_user_who_removes_the_number_keeps_it(kubectl: Kubectl, number: int) -> None:
+def test_removing_the_number_of_replicas_does_not_change_it(kubectl: Kubectl, number: int) -> None:
     start(kubectl, replicas=number)
     wait_for(lambda: "desiredReplicas" in (kubectl.get("iep", "one") or {})["status"], "the status remembers it")
     kubectl.run("patch", "iep", "one", "--type=json", '--patch=[{"op": "remove", "path": "/spec/replicas"}]')
@@ -106,7 +106,7 @@ def test_a_replaced_manifest_keeps_the_number(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.parametrize("how", [*APPLIES, "server-side without force"])
-def test_a_number_that_is_set_later_belongs_to_the_user(kubectl: Kubectl, how: str) -> None:
+def test_a_number_of_replicas_set_later_belongs_to_the_user(kubectl: Kubectl, how: str) -> None:
     apply(kubectl, how)
     fill_in(kubectl, 1)
     apply(kubectl, how, replicas=3)
@@ -114,7 +114,7 @@ def test_a_number_that_is_set_later_belongs_to_the_user(kubectl: Kubectl, how: s
     assert shows_no_diff(kubectl, how, replicas=3)
 
 
-def test_an_invalid_endpoint_has_a_number_too(kubectl: Kubectl) -> None:
+def test_an_invalid_endpoint_gets_a_number_of_replicas_too(kubectl: Kubectl) -> None:
     """So that an autoscaler finds it, and it is there once the endpoint is corrected."""
     kubectl.apply(endpoint(adapters=[{"name": "one", "source": "org/a"}], model="pvc://claim/m"))
     wait_for(reason_is(kubectl, "InvalidSpec"), "the endpoint says so")

@@ -55,7 +55,7 @@ def operator(stage: Stage) -> Iterator[Stage]:
         stage.kubectl.run("delete", "iep", "--all")
 
 
-def test_from_zero_to_an_answer_and_back_to_zero(operator: Stage) -> None:
+def test_a_request_starts_an_endpoint_at_zero_which_scales_to_zero_again(operator: Stage) -> None:
     port = make_idle(operator)
     assert 20000 <= port < 30000
     wait_for(lambda: send(port, "GET", "/v1/models", key=operator.key())[0] == 200, "the gateway knows the key")

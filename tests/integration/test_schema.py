@@ -305,7 +305,7 @@ def test_omitted_fields_get_their_defaults(kubectl: Kubectl) -> None:
     }
 
 
-def test_an_endpoint_that_no_operator_has_seen_is_not_ready(kubectl: Kubectl) -> None:
+def test_an_endpoint_without_a_status_is_not_ready(kubectl: Kubectl) -> None:
     kubectl.apply(endpoint())
     seen = kubectl.get("iep", "one")
     assert seen is not None

@@ -72,7 +72,7 @@ def send(url: str, body: object, token: str = "", method: str = "POST") -> tuple
     return status, json.loads(text)
 
 
-def test_an_engine_sleeps_and_wakes_takes_adapters_and_is_profiled(
+def test_an_engine_sleeps_wakes_loads_adapters_and_is_profiled(
     vllm_python: str, tiny_model: Path, serve: Serve, tmp_path: Path
 ) -> None:
     """With weights, since those that level 2 drops are read again."""

@@ -129,7 +129,7 @@ def test_responses_have_the_requested_structure(
     assert holds(reply["choices"][0]["message"]["content"])
 
 
-def test_old_names_of_constraints_hold_on_every_api(writer: Server) -> None:
+def test_old_names_of_constraints_work_on_every_api(writer: Server) -> None:
     status, reply = ask(writer, "/v1/completions", model=NAME, prompt="Hello", guided_regex="[0-9]{4}", max_tokens=64)
     assert re.fullmatch("[0-9]{4}", reply["choices"][0]["text"]), (status, reply)
     status, reply = ask(writer, "/v1/responses", model=NAME, input="Hello", guided_choice=["yes"], max_output_tokens=64)

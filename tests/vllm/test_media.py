@@ -20,7 +20,7 @@ SOUND = ("silence.wav", second_of_silence(), "audio/wav")
 
 
 @both_urls
-def test_speech_becomes_text(whisper: Server, base: str) -> None:
+def test_speech_is_transcribed(whisper: Server, base: str) -> None:
     audio = client(whisper, base).audio
     few = {"max_completion_tokens": 4}
     plain = audio.transcriptions.create(model=NAME, file=SOUND, language="en", extra_body=few)
@@ -38,7 +38,7 @@ def test_speech_becomes_text(whisper: Server, base: str) -> None:
 
 @both_urls
 @pytest.mark.parametrize("task", ["transcriptions", "translations"])
-def test_text_of_speech_is_streamed(whisper: Server, base: str, task: str) -> None:
+def test_transcriptions_are_streamed(whisper: Server, base: str, task: str) -> None:
     form = {"model": NAME, "language": "en", "stream": "true", "max_completion_tokens": "4"}
     status, text = send_file(whisper, f"{base}/audio/{task}", second_of_silence(), **form)
     assert status == 200, text

@@ -34,7 +34,7 @@ def test_the_table_has_the_routes_of_vllms_app(served: Served, model: str) -> No
 
 
 @every_model
-def test_a_model_has_the_tasks_of_its_row(served: Served, model: str) -> None:
+def test_a_model_has_the_tasks_in_its_row(served: Served, model: str) -> None:
     assert set(listed(served(model))["tasks"]) == MODELS[model].tasks
 
 
@@ -73,7 +73,7 @@ def asked(route: Route, server: Server, url: str) -> tuple[int, str]:
         if route.method != "WEBSOCKET"
     ],
 )
-def test_a_route_answers_as_the_table_says(served: Served, model: str, route: Route) -> None:
+def test_a_route_answers_as_documented_in_the_table(served: Served, model: str, route: Route) -> None:
     server = served(model)
     for url in route.urls:
         status, text = asked(route, server, url)

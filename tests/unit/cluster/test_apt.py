@@ -82,7 +82,7 @@ def test_the_first_entry_of_a_local_mirror_list_is_used(tmp_path: Path) -> None:
     assert apt.plain("http://a.example/debian") == "http://a.example/debian"
 
 
-def test_nothing_is_installed_when_every_program_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_installed_if_every_program_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "there"
     program.write_text("")
     program.chmod(stat.S_IRWXU)

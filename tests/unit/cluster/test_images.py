@@ -75,7 +75,7 @@ def test_a_machine_without_a_list_of_authorities_has_a_base_image(
     assert without != debian.reference()
 
 
-def test_pods_use_a_fixed_tag_where_there_is_one(checkout: Path) -> None:
+def test_pods_use_a_fixed_tag_if_one_is_set(checkout: Path) -> None:
     assert images.named(IMAGES["app"]) == "forebay.local/app:1"
 
 
@@ -98,7 +98,7 @@ def test_building_one_image_includes_its_bases() -> None:
     assert {image.name for image in images.with_bases(["server"])} == {"server", "vllm-cpu", "python"}
 
 
-def test_only_tests_get_the_images_for_tests() -> None:
+def test_only_tests_get_the_test_images() -> None:
     assert "valkey" in {image.name for image in images.wanted(tests=False)}, "the demo has jobs"
     assert "client" not in {image.name for image in images.wanted(tests=False)}
     assert "client" in {image.name for image in images.wanted(tests=True)}

@@ -17,7 +17,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_versions_come_from_go_mod(module: Path) -> None:
+def test_versions_are_read_from_go_mod(module: Path) -> None:
     assert pins.go_version("example.org/a") == "v1.2.3"
     assert pins.go_version("go") == "1.26.6"
     with pytest.raises(KeyError, match=r"does not name example\.org/c"):

@@ -47,7 +47,7 @@ def test_the_file_to_rewrite_is_the_one_that_runc_will_read(args: list[str], exp
     assert runtime.asked(args) == expected
 
 
-def test_the_file_is_rewritten_before_runc_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_rewritten_before_runc_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"process": {"capabilities": {"bounding": ["CAP_CHOWN", "CAP_NOT_OF_THIS_KERNEL"]}}}))
     became: list[object] = []

@@ -12,12 +12,12 @@ def conversation(number: int) -> bytes:
     return number.to_bytes(32, "big")
 
 
-def test_without_a_conversation_the_least_busy_pod_is_taken() -> None:
+def test_without_a_conversation_the_least_busy_pod_is_chosen() -> None:
     outstanding = {MAX_PROBED_PODS[0]: 3, MAX_PROBED_PODS[1]: 1, MAX_PROBED_PODS[2]: 2, MAX_PROBED_PODS[3]: 2}
     assert pick(MAX_PROBED_PODS, outstanding, b"") == MAX_PROBED_PODS[1]
 
 
-def test_equally_busy_pods_are_taken_at_random() -> None:
+def test_equally_busy_pods_are_chosen_at_random() -> None:
     assert len({pick(MAX_PROBED_PODS, {}, b"") for _ in range(200)}) == 4
 
 

@@ -103,7 +103,7 @@ async def test_an_invalid_input_file_is_not_read_further(content: str) -> None:
     assert time.process_time() - began < 2
 
 
-async def test_others_run_while_an_input_file_is_read() -> None:
+async def test_other_tasks_run_while_an_input_file_is_read() -> None:
     content = "\n".join(line(custom_id=str(number)) for number in range(20_000))
     reading = asyncio.create_task(read_requests(TextContent(content), CHAT))
     longest = 0.0

@@ -154,7 +154,7 @@ def test_a_slice_without_the_port_is_ignored(ports: Any) -> None:
     assert read_slice({**slice_of(), "ports": ports}) is None
 
 
-def test_ids_are_bare_at_home_and_qualified_elsewhere() -> None:
+def test_ids_are_bare_in_the_home_namespace_and_qualified_in_others() -> None:
     directory = Directory("team")
     directory.put_endpoint(read_endpoint(manifest()))
     assert directory.id_of(KEY) == "one"

@@ -216,7 +216,7 @@ def endpoint(replicas: int, scales: bool = True) -> Endpoint:
     return read_endpoint({"metadata": {"name": "one", "namespace": "team"}, "spec": spec})
 
 
-def test_health_says_what_a_load_balancer_needs() -> None:
+def test_health_has_the_fields_that_a_load_balancer_needs() -> None:
     asleep, off = endpoint(0), endpoint(0, scales=False)
     assert [health(asleep, ready=ready, ping=True) for ready in (True, False)] == [200, 204]
     assert health(asleep, ready=False, ping=False) == 200

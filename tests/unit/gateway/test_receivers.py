@@ -104,7 +104,7 @@ def resolved_to(monkeypatch: pytest.MonkeyPatch, canonical: str, address: str) -
     return asked
 
 
-async def test_a_service_is_looked_up_by_its_full_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_is_resolved_only_by_its_full_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = resolved_to(monkeypatch, "sink.team-a.svc.cluster.local", "10.96.3.4")
     (found,) = await resolve("sink.team-a.svc")
     assert (found["hostname"], found["host"], found["port"]) == ("sink.team-a.svc", "10.96.3.4", 8080)

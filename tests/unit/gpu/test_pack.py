@@ -19,7 +19,7 @@ def test_only_missing_or_different_packages_are_packed() -> None:
     assert lacking(resolved, installed, {"ray"}) == {"numpy": "2.3.5", "vllm": "0.26.0"}
 
 
-def test_no_folder_is_larger_than_one_trip(tmp_path: Path) -> None:
+def test_no_folder_is_larger_than_one_transfer(tmp_path: Path) -> None:
     files = []
     for number, size in enumerate((50, 60, 30, 30, 5)):
         files.append(tmp_path / f"{number}.whl")

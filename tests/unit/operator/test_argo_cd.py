@@ -40,7 +40,7 @@ def test_argo_cd_rates_every_state_like_kstatus(wanted: int, observed: Observed,
     assert judge_health(changed).status == "Progressing"
 
 
-def test_an_endpoint_that_no_operator_has_seen_is_progressing() -> None:
+def test_an_endpoint_without_a_status_is_progressing() -> None:
     crd = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
     fresh = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
     assert judge_health({**endpoint_manifest(), "status": fresh}).status == "Progressing"

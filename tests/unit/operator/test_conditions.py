@@ -71,7 +71,7 @@ def test_tools_that_wait_for_an_endpoint_see_its_true_state(wanted: int, observe
     assert kstatus.compute({**changed, "status": status}) == "InProgress"
 
 
-def test_an_endpoint_that_no_operator_has_seen_is_in_progress() -> None:
+def test_an_endpoint_without_a_status_is_in_progress() -> None:
     crd = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     fresh = schema["properties"]["status"]["default"]
@@ -300,7 +300,7 @@ def test_a_suspended_endpoint_is_reported_and_matches_its_spec() -> None:
     assert (found["status"], found["reason"], status["ready"]) == ("True", "Suspended", "0/0")
 
 
-def test_conditions_of_others_are_kept() -> None:
+def test_conditions_from_other_sources_are_kept() -> None:
     route = {"type": "RouteReady", "status": "True", "reason": "RouteAccepted", "message": "taken"}
     endpoint = parse_endpoint(endpoint_manifest())
     first = find_status(endpoint, Observed(D, [], conditions=[route]), {}, NOW)

@@ -150,7 +150,7 @@ def test_every_field_is_bounded() -> None:
     assert not any(one.get("type") == "number" for _, one in EVERY_FIELD_OF_BOTH)
 
 
-def test_every_rule_says_what_to_do() -> None:
+def test_every_rule_names_a_remedy() -> None:
     rules = [rule for _, one in [("spec", SPEC), *EVERY_FIELD] for rule in one.get("x-kubernetes-validations") or ()]
     assert len(rules) > 30
     assert all(len(rule.get("message", "")) > 20 for rule in rules)

@@ -28,7 +28,7 @@ def test_a_product_is_chosen_by_the_label_of_its_vendor() -> None:
     assert "nodeSelector" not in pod_spec(gpu={"count": 0, "product": "NVIDIA-L4"})
 
 
-def test_a_share_of_a_gpu_tolerates_the_taint_of_whole_ones() -> None:
+def test_a_share_of_a_gpu_tolerates_the_taint_of_complete_gpus() -> None:
     spec = pod_spec(gpu={"resource": "nvidia.com/mig-3g.20gb"})
     assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu", "nvidia.com/mig-3g.20gb"]
 

@@ -83,7 +83,7 @@ def test_keys_are_mounted_as_files_from_a_secret(auth: Manifest, secret: str | N
 
 
 @pytest.mark.parametrize("auth", [{}, {"mode": "None"}, {"secretName": "mine"}])
-def test_control_has_a_token_of_its_own(auth: Manifest) -> None:
+def test_control_has_its_own_token(auth: Manifest) -> None:
     spec = pod_spec(auth=auth)
     volume = {"name": "forebay-control", "secret": {"secretName": "one-control", "optional": True}}
     assert volume in spec["volumes"]
@@ -212,7 +212,7 @@ def reached(spec: Manifest, address: str) -> bool:
         ("fd00:ec2::254", False, True, False),
     ],
 )
-def test_servers_reach_everything_but_cloud_metadata_and_what_the_chart_denies(
+def test_servers_reach_all_networks_except_metadata_and_denied_ones(
     address: str, by_default: bool, with_account: bool, in_a_closed_cluster: bool
 ) -> None:
     closed = replace(SETTINGS, cluster_cidrs=("10.0.0.0/8", "fd00:10::/32"), allowed_cidrs=("10.0.9.0/24",))

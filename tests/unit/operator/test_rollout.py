@@ -40,7 +40,7 @@ def test_a_drain_can_take_its_configured_time() -> None:
     ("variables", "server", "kubernetes"),
     [({}, "600", 600), ({"VLLM_STARTUP_TIMEOUT": "60"}, "60", 600), ({"VLLM_STARTUP_TIMEOUT": "7200"}, "7200", 7200)],
 )
-def test_the_server_says_why_it_is_slow_before_kubernetes_ends_it(
+def test_the_server_reports_a_slow_start_before_kubernetes_ends_it(
     variables: dict[str, str], server: str, kubernetes: int
 ) -> None:
     given = [{"name": name, "value": value} for name, value in variables.items()]

@@ -24,7 +24,7 @@ def test_tests_are_counted_and_failures_show_their_first_line(tmp_path: Path) ->
     )
 
 
-def test_a_stage_that_left_no_results_has_none(tmp_path: Path) -> None:
+def test_a_stage_without_result_files_has_no_results(tmp_path: Path) -> None:
     assert read_junit(tmp_path / "missing.xml") == (0, 0, ())
 
 

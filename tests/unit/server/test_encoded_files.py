@@ -43,7 +43,7 @@ def test_encoded_files_are_omitted(content: Any, left: Any) -> None:
 @pytest.mark.parametrize(
     "part", ["data:", "data:a/", "data:a/b;c=d", "data:a/b;base64", ";base64,", "data:a/b;base64,A"]
 )
-def test_long_text_takes_time_in_proportion(part: str) -> None:
+def test_long_text_is_processed_in_linear_time(part: str) -> None:
     before = time.process_time()
     leave_out_files(part * 300_000)
     assert time.process_time() - before < 5

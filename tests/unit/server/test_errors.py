@@ -85,7 +85,7 @@ def test_messages_reveal_no_path_of_the_image(message: str, cleaned: str) -> Non
 
 
 @pytest.mark.parametrize("said", [" ", "\n", "x", "1 validation error for m\nx\n" + " " * 60_000 + "b"])
-def test_a_message_of_any_length_takes_no_time(said: str) -> None:
+def test_a_long_message_is_processed_quickly(said: str) -> None:
     began = time.process_time()
     assert len(clean(f"{said * 60_000 if len(said) == 1 else said} does not exist.")) <= MAX_MESSAGE_LENGTH
     assert time.process_time() - began < 1

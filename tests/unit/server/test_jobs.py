@@ -192,7 +192,7 @@ def test_fields_of_the_client_alone_are_unchanged(own: str, raw: bool) -> None:
         assert call_of({**content, own: 3, "max_tokens": None}, raw=raw) == call_of(content, raw=raw)
 
 
-def test_many_unknown_fields_take_no_time() -> None:
+def test_many_unknown_fields_are_processed_quickly() -> None:
     content = {"prompt": "Hi", **{f"max_tokns_{number}": 1 for number in range(200_000)}}
     began = time.perf_counter()
     call_of(content)

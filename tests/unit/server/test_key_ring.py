@@ -50,7 +50,7 @@ def test_a_missing_folder_is_rejected(tmp_path: Path) -> None:
         KeyRing(tmp_path / "none")
 
 
-def test_a_changed_secret_takes_effect_without_restart(tmp_path: Path) -> None:
+def test_a_changed_secret_takes_effect_without_a_restart(tmp_path: Path) -> None:
     """As the kubelet does it: the folder behind the link ..data is swapped."""
     for version, key in (("..1", FIRST), ("..2", SECOND)):
         (tmp_path / version).mkdir()

@@ -44,7 +44,7 @@ def test_config_and_template_are_read(tmp_path: Path) -> None:
         ({"tokenizer_config": {}}, None),
     ],
 )
-def test_a_template_is_found_where_transformers_writes_it(
+def test_a_template_is_found_in_every_file_of_transformers(
     tmp_path: Path, files: dict[str, object], template: str | None
 ) -> None:
     assert read(write(tmp_path, config={"model_type": "qwen3"}, **files)).template == template
@@ -100,7 +100,7 @@ def test_tokens_are_found_in_the_files_of_any_tokenizer(tmp_path: Path, name: st
     assert not files.has_tokens(["<｜a｜>", "<b>"])
 
 
-def test_mistrals_own_format_is_known(tmp_path: Path) -> None:
+def test_mistrals_own_format_is_recognized(tmp_path: Path) -> None:
     assert read(write(tmp_path, params={"dim": 4096})).kinds == frozenset({"mistral"})
 
 

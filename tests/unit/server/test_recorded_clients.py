@@ -48,7 +48,7 @@ def blocks(content: Any) -> Iterator[dict[str, Any]]:
 
 
 @each_with(MESSAGES)
-def test_claude_codes_requests_contain_only_fields_that_vllm_knows(name: str) -> None:
+def test_claude_codes_requests_contain_only_fields_of_vllm(name: str) -> None:
     fields, body = adapt(RECORDINGS[name])
     assert {block["type"] for message in fields["messages"] for block in blocks(message["content"])} <= BLOCKS
     assert {message["role"] for message in fields["messages"]} <= {"user", "assistant", "system"}
@@ -57,7 +57,7 @@ def test_claude_codes_requests_contain_only_fields_that_vllm_knows(name: str) ->
 
 
 @each_with(RESPONSES)
-def test_codexs_requests_contain_only_fields_that_vllm_knows(name: str) -> None:
+def test_codexs_requests_contain_only_fields_of_vllm(name: str) -> None:
     fields, body = adapt(RECORDINGS[name])
     assert {item["type"] for item in fields["input"]} <= ITEMS
     assert not [item for item in fields["input"] if item.get("encrypted_content")]

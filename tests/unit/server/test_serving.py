@@ -113,7 +113,7 @@ def test_text_input_is_unchanged() -> None:
     make_readable(SimpleNamespace())
 
 
-async def test_reasoning_has_both_of_its_names_in_a_stream_too() -> None:
+async def test_reasoning_has_both_names_in_a_stream_too() -> None:
     async def events() -> AsyncIterator[str]:
         for delta in ({"role": "assistant"}, {"reasoning": 'a "quoted" ü'}, {"content": '"reasoning":'}):
             yield f"data: {json.dumps({'choices': [{'index': 0, 'delta': delta}]}, ensure_ascii=False)}\n\n"

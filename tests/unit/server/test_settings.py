@@ -72,7 +72,7 @@ def test_both_spellings_of_the_job_settings_are_read(env: dict[str, str], attrib
     assert getattr(JobSettings.from_environment(env), attribute) == value
 
 
-def test_the_start_is_limited_when_asked() -> None:
+def test_the_start_has_a_time_limit_if_set() -> None:
     settings = Settings.from_environment({"FOREBAY_AUTH": "None", "VLLM_STARTUP_TIMEOUT": "1200"})
     assert settings.startup_timeout == 1200
     assert Settings.from_environment({"FOREBAY_AUTH": "None", "VLLM_STARTUP_TIMEOUT": " "}).startup_timeout is None

@@ -143,7 +143,7 @@ def test_ignored_parts_of_a_responses_request_are_named(fields: dict[str, Any], 
     assert set(find_ignored(RESPONSES, body, body.model_extra or {})) == set(named)
 
 
-def test_store_has_an_effect_where_answers_are_stored() -> None:
+def test_store_has_an_effect_only_if_responses_are_stored() -> None:
     assert find_ignored(RESPONSES, ResponsesRequest(store=True), {}, stores=True) == ()
 
 

@@ -108,7 +108,7 @@ def test_a_pydantic_report_is_never_passed_on(said: str, sentence: str) -> None:
     assert clean(said) == sentence
 
 
-def test_a_long_list_of_wrong_items_takes_time_in_proportion() -> None:
+def test_a_long_list_of_invalid_items_is_processed_in_linear_time() -> None:
     body = {"input": ["a", 1] * 20_000}
     errors = [
         {"type": "int_type", "loc": ("body", "input", "list[int]", number), "msg": "Input should be an integer"}

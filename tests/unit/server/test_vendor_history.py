@@ -222,7 +222,7 @@ def test_searches_in_one_namespace_add_to_it() -> None:
     assert converted["tools"] == [FUNCTION, 7, namespace_of("read", "send")]
 
 
-def test_many_tools_within_the_input_take_time_in_proportion() -> None:
+def test_many_tools_within_the_input_are_processed_in_linear_time() -> None:
     namespace = {"type": "namespace", "name": "mail", "tools": [FUNCTION]}
     item = {"type": "additional_tools", "tools": [namespace] * 100_000}
     converted = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item]}).encode()).content)

@@ -89,7 +89,7 @@ class Tokenizer:
         return [1] * add_special_tokens + [self.known.get(word, 0) for word in text.split("-")]
 
 
-def test_a_token_is_what_the_tokenizer_reads_as_one() -> None:
+def test_a_text_is_a_token_if_the_tokenizer_gives_one_id() -> None:
     token_id = vllm_compat.token_id_of(SimpleNamespace(get_tokenizer=Tokenizer))
     assert [token_id(text) for text in ("<mark>", "<mark>-<mark>", "unknown", "<raises>")] == [7, None, None, None]
 

@@ -23,7 +23,7 @@ LIFESPAN: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "app": "vllm"
         (("plugin",), False, []),
     ],
 )
-def test_the_request_fits_the_task(tasks: tuple[str, ...], chat_template: bool, paths: list[str]) -> None:
+def test_the_warmup_request_matches_the_task(tasks: tuple[str, ...], chat_template: bool, paths: list[str]) -> None:
     assert [request.path for request in for_tasks(tasks, "served", chat_template)] == paths
 
 

@@ -23,7 +23,7 @@ from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
-AT_ONCE = 8
+PARALLEL_CREATES = 8
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 SPAN = 10
 """Seconds in which an operator at rest looks at no more than as many endpoints: it does at one every two seconds."""
@@ -51,7 +51,7 @@ def main() -> None:
             share, after = (processor_seconds(pid) - cpu) / asked.seconds, memory_mb(pid)
             grown = (after - before) * 1000 / asked.endpoints
             print(f"| {role} | {before:.0f} | {after:.0f} | {grown:.1f} | {share * 100:.2f} |")
-        print(f"\nA gateway more, until all slices lead to it: {asyncio.run(lead_anew(home, asked.endpoints)):.1f} s")
+        print(f"\nA gateway more, until all slices lead to it: {asyncio.run(add_gateway(home, asked.endpoints)):.1f} s")
 
 
 @contextmanager
@@ -106,10 +106,10 @@ async def make(home: Kubectl, count: int) -> None:
         await client.request("POST", path, endpoint(f"endpoint-{number}", replicas=0, scaling={}))
 
     async with connect(home) as client:
-        await for_each(range(count), lambda number: one(number, client), AT_ONCE)
+        await for_each(range(count), lambda number: one(number, client), PARALLEL_CREATES)
 
 
-async def lead_anew(home: Kubectl, count: int) -> float:
+async def add_gateway(home: Kubectl, count: int) -> float:
     """Seconds from the news of another gateway until the slices of all endpoints list it."""
     async with connect(home) as client:
         began = time.monotonic()

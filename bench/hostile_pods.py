@@ -39,7 +39,7 @@ async def answer(writer: Writer) -> None:
     writer.write(OK + LINE)
 
 
-async def say_nothing(_: Writer) -> None:
+async def never_answer(_: Writer) -> None:
     await asyncio.sleep(3600)
 
 
@@ -71,7 +71,7 @@ async def answer_no_http(writer: Writer) -> None:
 
 
 PODS: tuple[Callable[[Writer], Awaitable[None]], ...] = (
-    answer, say_nothing, answer_without_end, answer_half_a_megabyte, answer_deep_json, answer_huge_numbers, redirect,
+    answer, never_answer, answer_without_end, answer_half_a_megabyte, answer_deep_json, answer_huge_numbers, redirect,
     answer_no_http,
 )  # fmt: skip
 
@@ -143,8 +143,8 @@ def main() -> None:
                     time.sleep(max(0.0, began + 10 - time.monotonic()))
                     used = (processor_seconds(operator.pid) - cpu) / (time.monotonic() - began)
                     row = (f"{waits[NEW // 2]:.0f}, {waits[-1]:.0f}", f"{used:.2f}", f"{peak_mib(operator.pid):.0f}")
-                    told = " | ".join((*row, longest(before, lags(port))))
-                    print(f"| {pods.__name__.replace('_', ' ')} | {told} |", flush=True)
+                    row_text = " | ".join((*row, longest(before, lags(port))))
+                    print(f"| {pods.__name__.replace('_', ' ')} | {row_text} |", flush=True)
             assert operator.poll() is None, (folder / "operator.log").read_text()[-2000:]
 
 

@@ -20,14 +20,14 @@ import aiohttp
 
 from bench.relay.peers import standing_gateway
 from bench.scale.measures import memory_mb, processor_seconds
-from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import CannedPod, Exchange, reply
 from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.openai_calls import ready_pod
 from tests.integration.valkey_process import running_valkey
 
 JOB = {"input": {"prompt": "What is the capital of France?"}}
 ITEM = {"choices": [{"tokens": ["Paris"]}], "usage": {"input": 8, "output": 1}}
-AT_ONCE = 32
+SUBMITTERS = 32
 PER_ENDPOINT = 1000
 """RunPod's limit for /run in ten seconds."""
 
@@ -108,16 +108,16 @@ async def measure_intake(gateway: Gateway, valkey_pid: int, names: Sequence[str]
     async def submit(session: aiohttp.ClientSession) -> None:
         for number in numbers:
             name = names[number % len(names)]
-            told = await post(session, f"http://127.0.0.1:{gateway.port}/v2/{name}/run", body)
-            if told.get("status") != "IN_QUEUE":
-                raise RuntimeError(f"a job was not taken in: {told}")
+            answer = await post(session, f"http://127.0.0.1:{gateway.port}/v2/{name}/run", body)
+            if answer.get("status") != "IN_QUEUE":
+                raise RuntimeError(f"a job was not taken in: {answer}")
 
     memory, used, began = memory_mb(kept_by), processor_seconds(pid), time.perf_counter()
     async with open_session() as session:
-        await asyncio.gather(*(submit(session) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(submit(session) for _ in range(SUBMITTERS)))
     seconds, cpu = time.perf_counter() - began, processor_seconds(pid) - used
     grown = (memory_mb(kept_by) - memory) * 1000 / count
-    print(f"\n| jobs queued, {AT_ONCE} clients | jobs/s | CPU of the gateway, µs a job | kB a job |\n|{'---|' * 4}")
+    print(f"\n| jobs queued, {SUBMITTERS} clients | jobs/s | CPU of the gateway, µs a job | kB a job |\n|{'---|' * 4}")
     print(f"| {count} | {count / seconds:,.0f} | {cpu / count * 1e6:.0f} | {grown:.2f} |")
 
 

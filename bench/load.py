@@ -23,7 +23,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LoadResult:
     """The results of the clients of one round.
 
     Attributes:
@@ -41,7 +41,7 @@ class Seen:
     tokens_per_chunk: float
 
 
-async def load(url: str, headers: Mapping[str, str], work: Work) -> Seen:
+async def load(url: str, headers: Mapping[str, str], work: Work) -> LoadResult:
     """Do the work against the server with this base URL.
 
     Raises:
@@ -92,4 +92,4 @@ async def load(url: str, headers: Mapping[str, str], work: Work) -> Seen:
         counts = await asyncio.gather(*(client(session) for _ in range(work.clients)))
     seconds = time.perf_counter() - began
     chunks = len(firsts) + len(gaps)
-    return Seen(sum(counts), seconds, median(firsts), median(gaps or [0.0]), sum(counts) / chunks)
+    return LoadResult(sum(counts), seconds, median(firsts), median(gaps or [0.0]), sum(counts) / chunks)

@@ -23,10 +23,10 @@ from pathlib import Path
 
 from bench.relay.peers import standing_gateway
 from cluster.pins import ROOT
-from tests.integration.asking import wait_until_listed
 from tests.integration.canned_pod import CannedPod, own_address
 from tests.integration.control_plane import free_ports
 from tests.integration.gateway_process import Gateway, running_gateway
+from tests.integration.openai_calls import wait_until_listed
 
 KEY, THIEF = "fb_key-of-the-neighbour", "fb_key-of-the-thief"
 NEIGHBOUR = "127.0.0.2"

@@ -18,7 +18,7 @@ SLOTS = 10
 TARGET = 7
 """Knative's default: 70 % of what a replica takes at once. All rules are given the same."""
 
-MOST = 20
+MAX_REPLICAS = 20
 SERVICE_SECONDS = 10.0
 START_SECONDS = 60
 
@@ -93,7 +93,7 @@ def find_ideal(requests: list[Request], seconds: int) -> list[int]:
     ideal, running = [], 0
     for change in changes[:seconds]:
         running += change
-        ideal.append(min(MOST, math.ceil(running / SLOTS)))
+        ideal.append(min(MAX_REPLICAS, math.ceil(running / SLOTS)))
     return ideal
 
 
@@ -139,11 +139,11 @@ def simulate(requests: list[Request], seconds: int, rule: Rule, start_seconds: i
 def make_rules(idle: float) -> Mapping[str, Callable[[], Rule]]:
     """Each rule, created again for each trace."""
     return {
-        "Forebay": lambda: Forebay(Policy(0, MOST, TARGET, idle_timeout=idle)),
-        "Forebay, idle 5m": lambda: Forebay(Policy(0, MOST, TARGET)),
-        "Forebay, queueDelay 4s": lambda: Forebay(Policy(0, MOST, 0, queue_delay=4.0, idle_timeout=idle)),
-        "Knative KPA": lambda: Knative(TARGET, MOST),
-        "HPA": lambda: Horizontal(TARGET, MOST),
+        "Forebay": lambda: Forebay(Policy(0, MAX_REPLICAS, TARGET, idle_timeout=idle)),
+        "Forebay, idle 5m": lambda: Forebay(Policy(0, MAX_REPLICAS, TARGET)),
+        "Forebay, queueDelay 4s": lambda: Forebay(Policy(0, MAX_REPLICAS, 0, queue_delay=4.0, idle_timeout=idle)),
+        "Knative KPA": lambda: Knative(TARGET, MAX_REPLICAS),
+        "HPA": lambda: Horizontal(TARGET, MAX_REPLICAS),
     }
 
 

@@ -20,7 +20,7 @@ from cluster.steps import Step, StepFailed, last_lines, output, say, step, wait_
 INOTIFY = {"max_user_instances": 1024, "max_user_watches": 1048576}
 """The least that kubelet, containerd and systemd in a node need (kind's "known issues": too many open files)."""
 
-PULL_PATIENCE = 15.0
+PULL_START_TIMEOUT = 15.0
 """Seconds until a registry must have begun to answer a pull."""
 
 
@@ -227,9 +227,9 @@ def pull(reference: str) -> bool:
         subprocess.Popen(["docker", "pull", reference], stdout=subprocess.PIPE, stderr=words) as pulling,
     ):
         assert pulling.stdout
-        if not (select.select([pulling.stdout], [], [], PULL_PATIENCE)[0] and pulling.stdout.readline()):
+        if not (select.select([pulling.stdout], [], [], PULL_START_TIMEOUT)[0] and pulling.stdout.readline()):
             pulling.kill()
-            why = last_lines(log, 1) or f"no registry answered within {PULL_PATIENCE:g} s"
+            why = last_lines(log, 1) or f"no registry answered within {PULL_START_TIMEOUT:g} s"
             say(f"    {reference} can't be pulled, so it is built here: {why}")
             return False
         with step(f"pulling {reference}", "run again; check that the disk is not full") as rest:

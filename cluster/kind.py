@@ -37,7 +37,7 @@ def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
     """
     image = node.image()
     tools.host_tools()
-    if is_recorded(name, image) and stands(name):
+    if is_recorded(name, image) and is_healthy(name):
         say(f"    the cluster {name} is running; KUBECONFIG={kubeconfig(name)}")
         load(False)
         return
@@ -141,7 +141,7 @@ def nodes(name: str) -> list[str]:
     return sorted((listed or "").split())
 
 
-def stands(name: str) -> bool:
+def is_healthy(name: str) -> bool:
     """Whether a cluster that was whole still is; it may need a minute after its machine started."""
     try:
         with step(f"checking the cluster {name}") as checking:

@@ -131,7 +131,7 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
     running = Step(what, log)
     ended = threading.Event()
 
-    def beat() -> None:
+    def report_progress() -> None:
         while not ended.wait(HEARTBEAT):
             left = _estimate.seconds_left() if _estimate else None
             whole = "" if left is None else f"; {in_words(left)} left of all"
@@ -140,7 +140,7 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
     say(f"==> {what}")
     if _estimate:
         _estimate.begin(what, running.share)
-    heart = threading.Thread(target=beat, daemon=True)
+    heart = threading.Thread(target=report_progress, daemon=True)
     heart.start()
     try:
         yield running

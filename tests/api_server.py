@@ -37,7 +37,7 @@ SHORT = {
     "pvc": "persistentvolumeclaims",
 }
 CLUSTER_WIDE = {"customresourcedefinitions", "namespaces"}
-SECONDS = 30.0
+API_SERVER_TIMEOUT = 30.0
 
 
 class NotAnswered(Exception):
@@ -80,7 +80,7 @@ class Connection:
         if "client-certificate-data" in user:
             load_certificate(context, user)
         host = urlsplit(server["server"]).netloc
-        self._http = http.client.HTTPSConnection(host, timeout=SECONDS, context=context)
+        self._http = http.client.HTTPSConnection(host, timeout=API_SERVER_TIMEOUT, context=context)
 
     def get(self, path: str) -> tuple[int, bytes]:
         """The status and the body. Raises NotAnswered if no connection is possible."""

@@ -192,8 +192,8 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
             updated = end()
             end = meter.begin(process.pid)
             await wait_until_written(operator)
-            settled = end()
-            phases = applied, trailing, updated, settled
+            quiet = end()
+            phases = applied, trailing, updated, quiet
             assert operator.written() == sum((measures.writes(each.requests) for each in phases), measures.Requests())
             end = meter.begin(process.pid)
             await asyncio.sleep(idle)
@@ -209,7 +209,7 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
             await asyncio.sleep(SILENCE)
             after = end()
             resident = memory[0], measures.memory_mb(process.pid), memory[1]
-    return Round(endpoints, bare_applied, applied, trailing, updated, settled, idled, restarted, after, resident)
+    return Round(endpoints, bare_applied, applied, trailing, updated, quiet, idled, restarted, after, resident)
 
 
 def add(one: Phase, other: Phase) -> Phase:
@@ -258,13 +258,13 @@ async def all_become(
     path = collection.format(namespace)
     version = await client.find_version(path)
 
-    async def see() -> None:
+    async def count_changes() -> None:
         async for thing in client.watch(path, version):
             (known.add if state(thing) else known.discard)(thing["metadata"]["name"])
             if len(known) == count:
                 return
 
-    seeing = asyncio.create_task(see())
+    seeing = asyncio.create_task(count_changes())
     yield
     await asyncio.wait_for(seeing, TIMEOUT)
 

@@ -16,7 +16,7 @@ from tests.clients.scenarios import SCENARIOS, Scenario
 from tests.clients.trimming import trim_request
 
 MODEL = "forebay"
-SECONDS = 60
+CLIENT_RUN_TIMEOUT = 60
 """The longest that a run of a client may take."""
 
 CODEX_CONFIG = """model = "{model}"
@@ -92,7 +92,7 @@ def run(command: list[str], project: Path, env: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=SECONDS,
+        timeout=CLIENT_RUN_TIMEOUT,
     ).stdout.strip()
 
 

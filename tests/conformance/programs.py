@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements/conformance.txt"
 OPENAI = "3.57.0"
-SECONDS = 1200
+PROGRAM_TIMEOUT = 1200
 """The longest that one program may take."""
 
 
@@ -41,7 +41,7 @@ def environment() -> Path:
 
 def run(*command: str | Path) -> None:
     """Raises RuntimeError with the program's last words."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PROGRAM_TIMEOUT)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
@@ -55,6 +55,6 @@ def answer(*command: str | Path, cwd: Path | None = None, **variables: str) -> s
         capture_output=True,
         text=True,
         check=False,
-        timeout=SECONDS,
+        timeout=PROGRAM_TIMEOUT,
     )
     return done.stdout if done.stdout.strip() else done.stderr

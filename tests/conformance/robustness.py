@@ -17,10 +17,10 @@ from tests.conformance.outcome import Outcome
 from tests.conformance.servers import Server
 
 TOKENS = 48
-SECONDS = 300.0
+CHECK_TIMEOUT = 300.0
 """The longest that one check may take."""
 
-AT_ONCE = 200
+PARALLEL_MALFORMED = 200
 """Malformed requests that are under way at the same time."""
 
 
@@ -266,7 +266,7 @@ VALUES: tuple[object, ...] = (
 async def hostile(target: Target, count: int, seed: int = 4) -> str:
     """`count` malformed requests: never a 5xx, and never anything but 401 without a good key."""
     random_ = random.Random(seed)
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn = asyncio.Semaphore(PARALLEL_MALFORMED)
     wrong: Counter[str] = Counter()
     answers: Counter[int] = Counter()
 
@@ -323,7 +323,7 @@ def outcomes(server: Server, model: str, streaming: int, leaving: int, bad: int)
 
 async def _in_time(check: Awaitable[str]) -> str:
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             return await check
     except TimeoutError:
-        return f"not done in {SECONDS:g} s"
+        return f"not done in {CHECK_TIMEOUT:g} s"

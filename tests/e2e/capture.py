@@ -20,7 +20,7 @@ from forebay_operator.labels import CONTAINER
 from tests.e2e.captured_cases import CASES, NODE, SLEEP, Case
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import images
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 DATA = ROOT / "tests/unit/operator/data"
@@ -42,7 +42,7 @@ def main() -> None:
     versions = {key: node["status"]["nodeInfo"][key] for key in ("kubeletVersion", "containerRuntimeVersion")}
     with ExitStack() as around:
         system = around.enter_context(namespace(kubectl, {}))
-        around.enter_context(stand_in(system, "registry", "5000", ports=(5000,), on_node=True))
+        around.enter_context(run_helper(system, "registry", "5000", ports=(5000,), on_node=True))
         captures = around.enter_context(ThreadPoolExecutor(8))
         for done in as_completed([captures.submit(capture, kubectl, name, versions) for name in names]):
             print(done.exception() or done.result(), flush=True)
@@ -78,11 +78,11 @@ def capture(kubectl: Kubectl, name: str, versions: Manifest) -> str:
             within.run("wait", "pod/one", "--for=condition=Ready", "--timeout=60s")
             within.run("exec", "one", "--", *case.exec)
 
-        def told() -> Manifest | None:
+        def is_reported() -> Manifest | None:
             found = within.get(kind, "one")
-            return found if found and found.get("status") and case.told(found) else None
+            return found if found and found.get("status") and case.shows(found) else None
 
-        found = wait_for(told, f"{name} is told", timeout=150)
+        found = wait_for(is_reported, f"{name} is told", timeout=150)
         kept: dict[str, object] = {kind: prune(found)}
         if case.event:
             events = wait_for(lambda: events_of(within, case.event), case.event, timeout=60)

@@ -19,7 +19,7 @@ from cluster import kind, tools
 from tests.e2e.cluster import NAME
 from tests.e2e.forebay import SYSTEM, Clients, client_pod, install_chart
 from tests.e2e.release import Release, read_release
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.kubectl import Kubectl, Refused
 
 REGISTRY = "127.0.0.1:5000"
@@ -108,5 +108,5 @@ def clients(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Clien
 @pytest.fixture(scope="session")
 def registry(clients: Clients) -> Iterator[None]:
     """A registry that has no image, beside the kubelet."""
-    with stand_in(clients.pod, "registry", "5000", ports=(5000,), on_node=True):
+    with run_helper(clients.pod, "registry", "5000", ports=(5000,), on_node=True):
         yield

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 
 
 @contextmanager
-def stand_in(
+def run_helper(
     kubectl: Kubectl,
     name: str,
     *arguments: str,

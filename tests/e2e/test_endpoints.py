@@ -9,7 +9,7 @@ from cluster.pins import ROOT
 from tests.e2e.canned import KV_CACHE, MODEL, SMALL, canned
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, Clients, read_check, read_key, wait_ready
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.endpoints import endpoint, reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
@@ -45,14 +45,14 @@ class TestGpus:
             assert condition(found, "Stalled")["status"] == "True"
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[right]))
 
-            def mended() -> bool:
+            def is_corrected() -> bool:
                 found = kubectl.get("iep", "mended")
                 assert found
                 current = found["status"]["observedGeneration"] == found["metadata"]["generation"]
                 assert not (current and condition(found, "Stalled")["status"] == "True"), "the old pod still speaks"
                 return bool(condition(found, "Ready")["status"] == "True")
 
-            wait_for(mended, "the corrected endpoint is ready", timeout=240)
+            wait_for(is_corrected, "the corrected endpoint is ready", timeout=240)
         finally:
             kubectl.delete("iep", "mended")
             kind.advertise_gpus(CLUSTER, node, 0)
@@ -67,7 +67,9 @@ def hub(kubectl: Kubectl) -> Iterator[str]:
     """A stand-in for the Hugging Face hub, in a pod: it serves the demo's model to those who have the token."""
     kubectl.run("create", "secret", "generic", "hugging-face", f"--from-literal=token={TOKEN}")
     options = ["--folder=/model", f"--repository={HUB_ID}", f"--token={TOKEN}", "--host=0.0.0.0", "--port=8080"]
-    with stand_in(kubectl, "hub", *options, "--bytes-per-second=20e6", ports=(8080,), mounts={"/model": MODEL}) as host:
+    with run_helper(
+        kubectl, "hub", *options, "--bytes-per-second=20e6", ports=(8080,), mounts={"/model": MODEL}
+    ) as host:
         yield f"http://{host}:8080"
 
 

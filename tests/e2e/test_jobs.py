@@ -15,7 +15,7 @@ from tests.e2e.canned import canned
 from tests.e2e.claims import make_volume
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.scale_to_zero import SERVED, TEXT, make_canned
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
 
@@ -170,7 +170,7 @@ def ask_job_api(clients: Clients, url: str, key: str, content: Any = None) -> An
     )
 
 
-def states_told(kubectl: Kubectl) -> dict[str, str]:
+def delivered_states(kubectl: Kubectl) -> dict[str, str]:
     """The states that the receiver of webhooks got, by job ID."""
     lines = map(json.loads, kubectl.run("logs", "receiver").splitlines())
     return {line["id"]: line["status"] for line in lines}
@@ -183,7 +183,7 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
     url = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.queued"
     wait_for_key(clients, f"{url}/openai/v1", read_key(kubectl, "queued"))
     system = kubectl.within(SYSTEM)
-    with stand_in(kubectl, "receiver", ports=(8080,)) as receiver, ThreadPoolExecutor(1) as beside:
+    with run_helper(kubectl, "receiver", ports=(8080,)) as receiver, ThreadPoolExecutor(1) as beside:
         arguments = url, read_key(kubectl, "queued"), "150", TEXT, f"http://{receiver}:8080/done"
         doing = beside.submit(clients.run_inside, PROGRAMS / "queue.py", *arguments)
         for where, label, kind in (
@@ -197,8 +197,8 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
             where.run("delete", "pod", victim, "--force", "--grace-period=0")
             where.run("rollout", "status", kind, "--timeout=180s")
         told = json.loads(doing.result(timeout=300))
-        wait_for(lambda: len(states_told(kubectl)) >= 150, "each webhook is told")
-        assert set(states_told(kubectl).values()) == {"COMPLETED"}
+        wait_for(lambda: len(delivered_states(kubectl)) >= 150, "each webhook is told")
+        assert set(delivered_states(kubectl).values()) == {"COMPLETED"}
     print(json.dumps(told))
     assert told == {"accepted": 150, "states": {"COMPLETED": 150}, "right": 150, "changed": 0}
     kubectl.delete("iep", "queued")

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.canned import KV_CACHE, MODEL, SMALL
 from tests.e2e.claims import filled_claim
 from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.endpoints import endpoint
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
@@ -31,7 +31,7 @@ def buckets(kubectl: Kubectl) -> Iterator[str]:
     asked = ("models", "smollm2", "/model")
     # moto would take the first part of its host name for a bucket
     env = {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true"}
-    with stand_in(kubectl, "buckets", *asked, ports=(8080, 8081), mounts={"/model": MODEL}, env=env) as host:
+    with run_helper(kubectl, "buckets", *asked, ports=(8080, 8081), mounts={"/model": MODEL}, env=env) as host:
         yield host
 
 
@@ -74,11 +74,11 @@ def test_a_model_in_googles_storage_serves_with_adapters_despite_an_invalid_one(
     nothing = {"name": "nothing", "source": f"pvc://{adapters}/nothing"}
     kubectl.patch("iep", "google", {"spec": {"adapters": [babble, nothing]}})
 
-    def told() -> Manifest | None:
+    def reports_the_adapter() -> Manifest | None:
         ready = condition(kubectl.get("iep", "google"), "Ready")
         return ready if "InvalidAdapter" in ready["message"] else None
 
-    ready = wait_for(told, "the endpoint says which adapter is bad", timeout=240)
+    ready = wait_for(reports_the_adapter, "the endpoint says which adapter is bad", timeout=240)
     assert (ready["status"], ready["reason"]) == ("True", "Degraded")
     assert "The adapter nothing could not be loaded" in ready["message"]
     kubectl.delete("iep", "google")

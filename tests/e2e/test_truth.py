@@ -90,11 +90,11 @@ def test_a_failure_is_reported_with_a_remedy(
     assert words in condition(found, "Ready")["message"]
     assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
 
-    def is_told() -> bool:
+    def is_recorded() -> bool:
         events = [each for each in kubectl.list("events") if each["involvedObject"]["name"] == name]
         return reason in {each["reason"] for each in events if each["type"] == "Warning"}
 
-    wait_for(is_told, "a warning tells of it")
+    wait_for(is_recorded, "a warning tells of it")
     kubectl.delete("iep", name)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cluster.pins import cache
 from tests.gpu.shapes import bring_tokenizer
-from tests.gpu.wheels import leave_out, split
+from tests.gpu.wheels import omit_files, split
 
 TOOLS = cache() / "uv/bin"
 """Where ./bootstrap puts uv, with pip beside it."""
@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.folder) as own:
         download(needed, asked.python, Path(own))
         for wheel in Path(own).glob("vllm-*.whl"):
-            print(f"{wheel.name}: {leave_out(wheel, tuple(asked.leave)) / MB:.0f} MB left out" if asked.leave else "")
+            print(f"{wheel.name}: {omit_files(wheel, tuple(asked.leave)) / MB:.0f} MB left out" if asked.leave else "")
         pieces = [piece for wheel in sorted(Path(own).glob("*.whl")) for piece in split(wheel, asked.megabytes * MB)]
         folders = distribute(pieces, asked.folder, asked.megabytes * MB)
     if asked.tokenizer:

@@ -20,7 +20,7 @@ from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_
 from tests.integration.gateway_process import Gateway, namespaced_gateway
 from tests.integration.operator_process import give_access, running_operator
 from tests.integration.ops_port import leads
-from tests.integration.stored_jobs import MOST, opened
+from tests.integration.stored_jobs import JOB_STORE_BYTES, opened
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.kubectl import Kubectl, wait_for
 
@@ -114,7 +114,7 @@ async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
 async def store(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[JobStore]:
     """Each of the two stores of jobs, with nothing in it."""
     if request.param == "memory":
-        yield MemoryJobStore(MOST, share=1.0)
+        yield MemoryJobStore(JOB_STORE_BYTES, share=1.0)
         return
     async with opened(valkey) as found:
         yield found

@@ -86,7 +86,7 @@ class Gateway:
         port = free_gateway_port()
         self.kubectl.apply(endpoint(name, **{"replicas": 0, "scaling": {"maxReplicas": 2}, **spec}))
         self.status(name, models=list(models))
-        self.stand_in(name, port)
+        self.write_gateway_slice(name, port)
         if keys:
             self.let_in(name, *keys)
         wait_for(lambda: self._lists(name, keys[0] if keys else ""), f"the gateway knows {name}")
@@ -107,7 +107,7 @@ class Gateway:
         patch = json.dumps({"status": {"observedGeneration": found["metadata"]["generation"], **status}})
         self.kubectl.run("patch", "iep", name, "--subresource=status", "--type=merge", "--patch", patch)
 
-    def stand_in(self, name: str, port: int) -> None:
+    def write_gateway_slice(self, name: str, port: int) -> None:
         """Write the slice by which the operator gives an endpoint a port."""
         found = self.kubectl.get("iep", name)
         assert found

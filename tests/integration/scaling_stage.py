@@ -12,9 +12,9 @@ import openai
 
 from forebay_operator.resources.gateway_slice import read_port
 from tests.endpoints import endpoint, reason_is
-from tests.integration.asking import connects
 from tests.integration.canned_pod import CannedPod, own_address
 from tests.integration.gateway_process import Gateway
+from tests.integration.openai_calls import connects
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 SCALING = {

@@ -20,12 +20,12 @@ KEY = ("home", "one")
 POD, OTHER = Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)
 
 
-MOST = 100_000
+JOB_STORE_BYTES = 100_000
 
 WEBHOOK = {"webhook": "http://127.0.0.1/told"}
 
 
-def opened(server: ValkeyServer, most: int = MOST) -> ValkeyJobStore:
+def opened(server: ValkeyServer, most: int = JOB_STORE_BYTES) -> ValkeyJobStore:
     return ValkeyJobStore(connect(server.url), KeyCipher(lambda: b"secret"), most, share=1.0)
 
 

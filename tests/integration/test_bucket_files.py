@@ -27,7 +27,7 @@ from tests.integration.valkey_process import ValkeyServer
 
 KEY, OTHER = ("home", "one"), ("home", "two")
 ROUTE = "/v1/completions"
-MOST = 100 << 20
+FILES_BYTES = 100 << 20
 REAP_AFTER = 7200.0
 
 
@@ -42,7 +42,7 @@ def bucket(bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch) -> Buck
 
 @pytest.fixture(params=DOCUMENT_STORES)
 async def documents(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
-    async with empty_documents(request.param, valkey_server, MOST) as store:
+    async with empty_documents(request.param, valkey_server, FILES_BYTES) as store:
         yield store
 
 
@@ -99,7 +99,7 @@ async def test_reading_stops_at_a_line_that_is_too_long(files: FileStore) -> Non
 
 
 async def test_a_rejected_file_leaves_no_object(bucket: Bucket, bucket_server: BucketServer) -> None:
-    files = FileStore(MemoryDocumentStore(MOST, bucket_bytes=10), bucket)
+    files = FileStore(MemoryDocumentStore(FILES_BYTES, bucket_bytes=10), bucket)
     with pytest.raises(Full):
         await upload(files, b"x" * 100)
     assert (bucket_server.objects(), await files.find(KEY, "file-a")) == ([], None)
@@ -188,7 +188,7 @@ async def test_parts_written_by_a_gateway_without_the_lease_are_ignored(
     """A gateway that was stopped in the middle of a step goes on when another has the batch."""
     client = connect(valkey_server.url)
     await client.flushall()
-    one, two = (FileStore(ValkeyDocumentStore(client, MOST, 1.0, MOST), bucket) for _ in range(2))
+    one, two = (FileStore(ValkeyDocumentStore(client, FILES_BYTES, 1.0, FILES_BYTES), bucket) for _ in range(2))
     late = await new_results(one)
     await late.undone(10)
     await late.add(0, True, "0")
@@ -209,7 +209,7 @@ async def test_parts_written_by_a_gateway_without_the_lease_are_ignored(
 
 
 async def test_results_become_parts_even_if_the_store_is_full(bucket: Bucket, bucket_server: BucketServer) -> None:
-    files = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=MOST), bucket)
+    files = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=FILES_BYTES), bucket)
     requests, _ = await read_requests(TextContent(lines(101).decode()), ROUTE)
     results = await new_results(files)
     await results.undone(101)

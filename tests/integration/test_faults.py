@@ -52,7 +52,7 @@ FAULTS = [Fault(after=True, stale=2), Fault(kills=True, after=True)]
 ALL_FAULTS = [Fault(kills, after, stale) for kills in (False, True) for after in (False, True) for stale in (0, 2)]
 """What a fault before a request leaves is what one after the request before left, so the short form goes without."""
 
-AT_ONCE = 12
+PARALLEL_LIVES = 12
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ async def test_a_fault_at_any_request_does_not_change_the_outcome(
     undisturbed = await live(administrator, FaultyApi(operators_api), "undisturbed", Fault(), 0)
     assert [len(undisturbed.ends["make"][kind]) for kind in ("Secret", "HTTPRoute", "Deployment")] == [2, 1, 1]
     assert undisturbed.ends["remove"]["HTTPRoute"] == []
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(PARALLEL_LIVES)
 
     async def disturb(number: int, fault: Fault, at: int) -> int:
         async with turns:
@@ -130,11 +130,11 @@ async def test_a_fault_at_any_request_does_not_change_the_outcome(
 
     numbers, hits = count(1), 1
     while hits:
-        ats = list(islice(numbers, AT_ONCE // len(faults) or 1))
+        ats = list(islice(numbers, PARALLEL_LIVES // len(faults) or 1))
         lives = (disturb(number, fault, at) for at in ats for number, fault in enumerate(faults))
         hits = sum(await asyncio.gather(*lives))
     assert next(numbers) > 12, "a life has more requests than that"
-    wait_for(lambda: goes(kubectl), "with the endpoints all that they had goes", timeout=60)
+    wait_for(lambda: is_deleted(kubectl), "with the endpoints all that they had goes", timeout=60)
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
@@ -154,7 +154,7 @@ async def test_a_clock_that_is_hours_wrong_does_not_change_the_outcome(
     assert skewed.hits > 0
 
 
-def goes(kubectl: Kubectl) -> bool:
+def is_deleted(kubectl: Kubectl) -> bool:
     """Whether every child is gone, or will be when the controller that isn't here lets it go."""
     kinds = "deployments,services,secrets,pdb,httproutes,replicasets,pods,pvc"
     found = kubectl.list(kinds, "forebay.dev/endpoint")

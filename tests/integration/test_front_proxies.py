@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from cluster import proxies
-from tests.integration.asking import connects, wait_until_listed
 from tests.integration.canned_pod import CannedPod, Exchange, reply
 from tests.integration.control_plane import free_ports, running
 from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.openai_calls import connects, wait_until_listed
 from tests.kubectl import wait_for
 
 REQUESTS = 1000

@@ -13,10 +13,10 @@ import openai
 import pytest
 from openai.types import Batch
 
-from tests.integration.asking import ready_pod, send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import MODEL, Gateway, namespaced_gateway, running_gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ready_pod, send
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
 
@@ -139,11 +139,11 @@ def test_batches_work_for_every_supported_route(gateway: Gateway, route: Any) ->
     gateway.endpoint(name)
     client = gateway.client(gateway.url(name))
 
-    async def tell_route(exchange: Exchange) -> None:
+    async def answer_with_route(exchange: Exchange) -> None:
         await finish(exchange, {"route": json.loads(await exchange.read_body())["input"]["route"]})
 
     with ready_pod(gateway, name) as pod:
-        pod.answer = tell_route
+        pod.answer = answer_with_route
         file = client.files.create(file=("in.jsonl", requests(2, url=route)), purpose="batch")
         batch = client.batches.create(input_file_id=file.id, endpoint=route, completion_window="24h")
         done = becomes(client, batch, "completed")

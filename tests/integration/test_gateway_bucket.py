@@ -15,19 +15,19 @@ from typing import Any
 import openai
 import pytest
 
-from tests.integration.asking import ready_pod, send
 from tests.integration.bucket_server import BucketServer
 from tests.integration.canned_pod import Exchange
 from tests.integration.faulty_proxy import Cut, FaultyProxy, Refusal, Rule
 from tests.integration.gateway_process import KEY, Gateway, namespaced_gateway, running_gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ready_pod, send
 from tests.integration.test_gateway_batches import CHAT, becomes, begin, requests
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
 
 MB = 1_000_000
 MIB = 1 << 20
-MOST = 70 * MIB
+MAX_FILE_BYTES = 70 * MIB
 """Bytes of one file at this gateway, so that the tests need not send more."""
 
 FORM = ("--x", 'Content-Disposition: form-data; name="purpose"', "", "batch", "--x")
@@ -51,7 +51,7 @@ def gateway(
 ) -> Iterator[Gateway]:
     log, limits = tmp_path_factory.mktemp("gateway") / "log", {"body_seconds": 30, "bucket_seconds": 2}
     url = f"http://127.0.0.1:{proxy.port}"
-    with namespaced_gateway(control_plane, log, valkey_server.url, url, file_bytes=MOST, **limits) as running:
+    with namespaced_gateway(control_plane, log, valkey_server.url, url, file_bytes=MAX_FILE_BYTES, **limits) as running:
         yield running
 
 
@@ -215,17 +215,17 @@ def test_a_file_that_is_too_large_is_rejected_and_leaves_no_object(
     gateway: Gateway, bucket: BucketServer, declared: bool
 ) -> None:
     gateway.endpoint("toolarge")
-    size = f"Content-Length: {MOST + 10 * MIB}" if declared else "Transfer-Encoding: chunked"
+    size = f"Content-Length: {MAX_FILE_BYTES + 10 * MIB}" if declared else "Transfer-Encoding: chunked"
     with start_upload(gateway, "toolarge", size) as opened:
         if not declared:
             opened.sendall(chunk(FORM_START))
-            for _ in range(MOST // MIB):
+            for _ in range(MAX_FILE_BYTES // MIB):
                 opened.sendall(chunk(b"x" * MIB))
             assert bucket.objects()
             opened.sendall(chunk(b"x" * 100))
         status, content = answer_of(opened)
     assert status == 413
-    assert f"{MOST} bytes" in content["error"]["message"]
+    assert f"{MAX_FILE_BYTES} bytes" in content["error"]["message"]
     assert "file_bytes in gateway.settings" in content["error"]["message"]
     assert bucket.objects() == []
 

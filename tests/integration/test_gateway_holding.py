@@ -12,7 +12,9 @@ import openai
 import pytest
 
 from tests.integration import canned_pod
-from tests.integration.asking import (
+from tests.integration.canned_pod import TEXT, CannedPod, Exchange
+from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
+from tests.integration.openai_calls import (
     AUTHORIZED,
     HELLO,
     ask,
@@ -24,8 +26,6 @@ from tests.integration.asking import (
     ready_pod,
     send,
 )
-from tests.integration.canned_pod import TEXT, CannedPod, Exchange
-from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
 from tests.kubectl import wait_for
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.asking import wait_until_listed
 from tests.integration.canned_pod import CannedPod, Exchange, reply
 from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.openai_calls import wait_until_listed
 from tests.kubectl import wait_for
 
 OTHER_KEY = "fb_the-key-of-another-tenant"

@@ -16,10 +16,10 @@ from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.fetch import fetch
 from tests.integration import canned_pod
-from tests.integration.asking import condition, ready_pod, send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import KEY, Gateway, pod_name
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import condition, ready_pod, send
 from tests.integration.webhook_receiver import receiving_webhooks
 from tests.kubectl import wait_for
 
@@ -271,19 +271,19 @@ def test_health_counts_throttled_and_unhealthy_pods(gateway: Gateway) -> None:
     def become(ready: str, reason: str, message: str = "") -> None:
         gateway.status("lacking", replicas=2, conditions=[condition("Ready", ready, reason, message)])
 
-    def tells(**workers: int) -> None:
+    def wait_for_workers(**workers: int) -> None:
         wait_for(lambda: api.ask("health")[1]["workers"] == good | workers, f"{workers} are told")
 
     become("False", "GPUsTaken")
-    tells(throttled=2)
+    wait_for_workers(throttled=2)
     with CannedPod(ready=False) as pod:
         gateway.pods("lacking", pod, ready=False)
-        tells(throttled=1, initializing=1)
+        wait_for_workers(throttled=1, initializing=1)
         become("False", "ServerFailed")
-        tells(unhealthy=2)
+        wait_for_workers(unhealthy=2)
         gateway.pods("lacking", pod)
         become("True", "Degraded", "1 of 2 replicas ready: GPUsTaken: no node is free")
-        tells(throttled=1, ready=1, idle=1)
+        wait_for_workers(throttled=1, ready=1, idle=1)
 
 
 def test_a_webhook_is_delivered_when_the_job_ends(gateway: Gateway) -> None:

@@ -15,7 +15,9 @@ import pytest
 
 from tests.clients.recordings import read_recordings
 from tests.integration import canned_pod
-from tests.integration.asking import (
+from tests.integration.canned_pod import TEXT, CannedPod, Exchange
+from tests.integration.gateway_process import MODEL, Gateway, pod_name, running_gateway
+from tests.integration.openai_calls import (
     AUTHORIZED,
     ask,
     ask_streamed,
@@ -25,8 +27,6 @@ from tests.integration.asking import (
     send,
     wait_until_listed,
 )
-from tests.integration.canned_pod import TEXT, CannedPod, Exchange
-from tests.integration.gateway_process import MODEL, Gateway, pod_name, running_gateway
 from tests.kubectl import wait_for
 
 

@@ -12,8 +12,8 @@ from forebay_gateway.jobs.store import Delivery, Full, JobStore, Lost
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.integration.stored_jobs import (
+    JOB_STORE_BYTES,
     KEY,
-    MOST,
     OTHER,
     POD,
     WEBHOOK,
@@ -112,7 +112,7 @@ async def test_a_large_output_is_read_only_when_all_of_it_is_requested(store: Jo
 
 
 async def test_a_text_counts_as_its_size_in_memory() -> None:
-    store, text = MemoryJobStore(MOST, share=1.0), json.dumps("x" * (MOST // 3))
+    store, text = MemoryJobStore(JOB_STORE_BYTES, share=1.0), json.dumps("x" * (JOB_STORE_BYTES // 3))
     await store.submit(KEY, "ascii", read_submission(b'{"input": %s}' % text.encode(), sync=False), "")
     wide = text.replace("xx", "\N{ELEPHANT}x", 1)
     with pytest.raises(Full):

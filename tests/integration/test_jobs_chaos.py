@@ -23,9 +23,9 @@ from aiohttp import web
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.jobs.scripts import connect
 from tests.endpoints import endpoint
-from tests.integration.asking import send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import Gateway, running_gateway
+from tests.integration.openai_calls import send
 from tests.integration.operator_process import give_access, running_operator
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
@@ -34,7 +34,7 @@ from tests.waiting import until
 NAME = "chaos"
 CLIENTS = 16
 PODS = 3
-AT_ONCE = 8
+POD_CONCURRENCY = 8
 KILLS = ("gateway", "gateway by SIGTERM", "pod", "pod", "operator", "valkey")
 WEBHOOK_SECONDS = 60.0
 """For the last webhooks: a lease, and two tries 10 s apart where one's answer was lost."""
@@ -274,7 +274,7 @@ def set_up(scene: Scene) -> None:
         scene.start_pod(number)
     for number in range(2):
         scene.start_gateway(number)
-    scene.kubectl.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(AT_ONCE)}]))
+    scene.kubectl.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(POD_CONCURRENCY)}]))
     secret = wait_for(lambda: scene.kubectl.get("secret", f"{NAME}-api-key"), "the key is made")
     scene.key = base64.b64decode(secret["data"]["api-key"]).decode()
     wait_for(lambda: scene.kubectl.get("service", NAME), "the operator has made the Service that lists the pods")

@@ -95,10 +95,10 @@ async def test_slots_of_a_dead_gateway_are_free_after_their_lease(
             await becomes(known_again)
         assert max(leases) - min(leases) > 600, "longer than the lease"
 
-        async def none_is_held() -> bool:
+        async def is_empty() -> bool:
             return not await client.exists(name)
 
-        await becomes(none_is_held)
+        await becomes(is_empty)
     await client.aclose()
 
 

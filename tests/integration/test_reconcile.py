@@ -154,12 +154,12 @@ class TestDrift:
         before = wait_for(exists(kubectl, kind, "one"), f"the {kind} is made")
         kubectl.patch(kind, "one", patch)
 
-        def mended() -> bool:
+        def is_repaired() -> bool:
             found = kubectl.get(kind, "one")
             assert found
             return bool(found["spec"] == before["spec"] and found["metadata"]["labels"] == before["metadata"]["labels"])
 
-        wait_for(mended, f"the {kind} is mended")
+        wait_for(is_repaired, f"the {kind} is mended")
 
     def test_fields_added_by_others_stay(self, kubectl: Kubectl) -> None:
         start(kubectl, cache={"size": "1Gi"})

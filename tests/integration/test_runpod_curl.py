@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import TEXT, Exchange, complete, reply
 from tests.integration.gateway_process import KEY, MODEL, Gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ready_pod
 
 ITEM = {"choices": [{"tokens": ["Hi"]}], "usage": {"input": 1, "output": 1}}
 

@@ -14,10 +14,10 @@ import pytest
 
 from forebay_operator.resources.gateway_slice import read_port
 from tests.endpoints import endpoint, reason_is
-from tests.integration.asking import ask, send
 from tests.integration.audit import operators_requests
 from tests.integration.canned_pod import TEXT, own_address
 from tests.integration.gateway_process import running_gateway, stand_by
+from tests.integration.openai_calls import ask, send
 from tests.integration.operator_process import give_access, running_operator
 from tests.integration.scaling_stage import SCALING, Stage, make_idle, reachable
 from tests.kubectl import Kubectl, condition, wait_for

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.asking import ready_pod, send
 from tests.integration.canned_pod import Exchange
 from tests.integration.gateway_process import Gateway, namespaced_gateway, running_gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ready_pod, send
 from tests.integration.valkey_process import ValkeyServer
 from tests.integration.webhook_receiver import receiving_webhooks
 from tests.kubectl import Kubectl, wait_for

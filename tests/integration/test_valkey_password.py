@@ -33,7 +33,7 @@ def read(kubectl: Kubectl, name: str) -> dict[str, str] | None:
     return secret and {entry: base64.b64decode(value).decode() for entry, value in secret["data"].items()}
 
 
-def tell_ready(port: int) -> tuple[int, str]:
+def probe_ready(port: int) -> tuple[int, str]:
     """What the operator says at its probe."""
     try:
         return fetch(urllib.request.Request(f"http://127.0.0.1:{port}/readyz"), 5)
@@ -49,7 +49,7 @@ def test_the_operator_creates_the_password_with_the_permissions_of_the_chart(
     made = system.apply(own)
     health = free_ports(1)[0]
     with running_operator(operators_kubectl, log, f"--valkey-service={NAME}", port=health):
-        wait_for(lambda: tell_ready(health) == (200, "leading\n"), "the operator has seen all that there is")
+        wait_for(lambda: probe_ready(health) == (200, "leading\n"), "the operator has seen all that there is")
         kept = system.get("secret", NAME)
         assert kept
         assert kept["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]

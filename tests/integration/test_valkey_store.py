@@ -16,8 +16,8 @@ from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailab
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey_store import CLAIM_LEASE, ValkeyJobStore
 from tests.integration.stored_jobs import (
+    JOB_STORE_BYTES,
     KEY,
-    MOST,
     POD,
     WEBHOOK,
     becomes,
@@ -47,7 +47,7 @@ async def outlast_lease(store: ValkeyJobStore, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
-    async with opened(valkey, 10 * MOST) as one, opened(valkey, 10 * MOST) as two:
+    async with opened(valkey, 10 * JOB_STORE_BYTES) as one, opened(valkey, 10 * JOB_STORE_BYTES) as two:
         for number in range(40):
             await submit(one, str(number))
 

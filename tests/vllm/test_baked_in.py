@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.vllm.asking import ask
 from tests.vllm.server import Server
+from tests.vllm.server_calls import ask
 
 FILE = Path("/local_model_args.json")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import SECONDS
 from tests.vllm.routes import HELLO
 from tests.vllm.server import KEY, NAME, Server
+from tests.vllm.server_calls import CALL_TIMEOUT
 
 pytestmark = pytest.mark.gate
 
@@ -19,7 +19,7 @@ SHORT = {"model": NAME, "max_tokens": 2}
 
 
 def headers_of(server: Server, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=CALL_TIMEOUT)
     sent = {"content-type": "application/json", **headers}
     connection.request(method, path, None if body is None else json.dumps(body), sent)
     answer = connection.getresponse()
@@ -67,7 +67,7 @@ def test_no_proxy_buffers_a_stream(writer: Server, path: str, body: dict[str, An
 
 
 def test_an_idle_connection_accepts_another_request(writer: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", writer.port, timeout=SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", writer.port, timeout=CALL_TIMEOUT)
     for pause in (0, 7):  # vLLM's own time-out is 5 s
         time.sleep(pause)
         connection.request("GET", "/health")

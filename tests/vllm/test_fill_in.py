@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import ask
 from tests.vllm.models import Models
 from tests.vllm.server import Server
+from tests.vllm.server_calls import ask
 
 
 @pytest.fixture

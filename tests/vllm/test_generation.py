@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import BASES, ask, assert_not_available, both_urls, client, events, post
 from tests.vllm.models import ROLE
 from tests.vllm.routes import HELLO
 from tests.vllm.server import NAME, Server
+from tests.vllm.server_calls import BASES, ask, assert_not_available, both_urls, client, events, post
 
 pytestmark = pytest.mark.gate
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import ask
 from tests.vllm.routes import HELLO
 from tests.vllm.server import KEY, NAME, Server
+from tests.vllm.server_calls import ask
 
 pytestmark = pytest.mark.gate
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 import pytest
 
 from forebay_server.lifecycle.warmup import second_of_silence
-from tests.vllm.asking import ask, assert_not_available, both_urls, client, events, send_file
 from tests.vllm.media import red_square
 from tests.vllm.server import NAME, Server
+from tests.vllm.server_calls import ask, assert_not_available, both_urls, client, events, send_file
 
 pytestmark = pytest.mark.gate
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from forebay_server.config.model_families import FAMILIES
-from tests.vllm.asking import ask
 from tests.vllm.server import Server, environment
+from tests.vllm.server_calls import ask
 
 TEMPLATE = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}{{ messages[0].content }}"
 """A chat template by which a model of the kind llama counts as one that writes as Hermes does."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.vllm.asking import ask, assert_not_available, both_urls, client
 from tests.vllm.server import NAME, Server
+from tests.vllm.server_calls import ask, assert_not_available, both_urls, client
 
 pytestmark = pytest.mark.gate
 

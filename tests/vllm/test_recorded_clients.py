@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.clients.recordings import SEES, Recording, read_recordings
-from tests.vllm.asking import SECONDS
 from tests.vllm.server import KEY, NAME, Server
+from tests.vllm.server_calls import CALL_TIMEOUT
 
 pytestmark = pytest.mark.gate
 
@@ -33,7 +33,7 @@ def send(server: Server, recording: Recording) -> tuple[str, str | None]:
     body = json.dumps({**recording.body, "model": NAME}).encode()
     address = f"http://127.0.0.1:{server.port}{recording.target}"
     request = urllib.request.Request(address, body, headers, method=recording.method)
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+    with urllib.request.urlopen(request, timeout=CALL_TIMEOUT) as answer:
         return answer.read().decode(), answer.headers["x-forebay-tools-left-out"]
 
 

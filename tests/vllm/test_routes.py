@@ -8,13 +8,13 @@ import pytest
 from forebay_server.lifecycle.warmup import second_of_silence
 from forebay_server.serving.openapi_document import public
 from forebay_server.serving.routes import is_reached
-from tests.vllm.asking import ask, request, send_file
 from tests.vllm.conftest import Served
 from tests.vllm.media import silence_in_base64
 from tests.vllm.models import MODELS
 from tests.vllm.route import SOUND, Access, Route, differences
 from tests.vllm.routes import LISTED, ROUTES, UNTESTED_TASKS, hidden, mismatches, rows
 from tests.vllm.server import KEY, NAME, ROUTES_FILE, Server
+from tests.vllm.server_calls import ask, request, send_file
 
 pytestmark = pytest.mark.gate
 

@@ -23,7 +23,7 @@ def test_the_reason_of_a_failed_pull_is_reported(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("FOREBAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(docker, "PULL_PATIENCE", 0.2 if "sleep" in says else 15.0)
+    monkeypatch.setattr(docker, "PULL_START_TIMEOUT", 0.2 if "sleep" in says else 15.0)
     assert not docker.pull("python:3.13-slim")
     assert capsys.readouterr().err == f"    python:3.13-slim can't be pulled, so it is built here: {reason}\n"
 

@@ -29,14 +29,14 @@ async def pods(answer: bytes) -> AsyncIterator[int]:
             await reader.read(-1)
         writer.close()
 
-    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + answer)
         writer.close()
 
     async with await asyncio.start_server(be_silent, SILENT, 0) as silent:
         port = silent.sockets[0].getsockname()[1]
-        async with await asyncio.start_server(tell, GOOD, port):
+        async with await asyncio.start_server(answer_good, GOOD, port):
             yield port
 
 

@@ -41,7 +41,11 @@ def main() -> None:
         began = [memory_mb(pid, peak=False) for pid in pids]
         asyncio.run(make(home, asked.endpoints))
         wait_for(lambda: count_idle(home) == asked.endpoints, "all endpoints are idle", timeout=600, interval=2)
-        wait_for(lambda: count_files(pids[1]) >= asked.endpoints, "the gateway listens for all", timeout=120)
+        wait_for(
+            lambda: count_files(pids[1]) >= asked.endpoints,
+            "the gateway listens on the ports of all endpoints",
+            timeout=120,
+        )
         await_rest(port)
         used = [processor_seconds(pid) for pid in pids]
         time.sleep(asked.seconds)
@@ -70,7 +74,7 @@ def standing(folder: Path) -> Iterator[tuple[Kubectl, int, int, int]]:
         options = *named, "--resync-interval=300"
         (port,) = free_ports(1)
         operator = stack.enter_context(running_operator(access, folder / "operator", *options, port=port))
-        wait_for(lambda: works(port), "the operator works")
+        wait_for(lambda: works(port), "the operator is leading")
         yield home, port, operator.pid, gateway.process.pid
 
 

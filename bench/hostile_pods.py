@@ -128,7 +128,7 @@ def main() -> None:
             "--health-address", f"127.0.0.1:{port}", "--log-level", "ERROR",
         ]  # fmt: skip
         with running(folder / "operator.log", *command, env=plane.operator.environment()) as operator:
-            wait_for(lambda: ask(port, "/readyz") == (200, "leading\n"), "the operator leads", 60)
+            wait_for(lambda: ask(port, "/readyz") == (200, "leading\n"), "the operator is leading", 60)
             for number in range(asked.endpoints):
                 thief.apply(build_scaled(number))
             wait_for(lambda: all(map(objects.is_ready, thief.list("iep"))), "all are ready", 600, interval=1)

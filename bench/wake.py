@@ -80,7 +80,7 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
     woken, alone, later = [], [], []
     for number in range(rounds):
         kubectl.run("scale", "iep", "waking", "--replicas=0")
-        wait_for(reason_is(kubectl, "Idle", "waking"), "it is idle", timeout=WAKE_TIMEOUT)
+        wait_for(reason_is(kubectl, "Idle", "waking"), "the endpoint is idle", timeout=WAKE_TIMEOUT)
         wait_for(
             lambda: kubectl.list("pods", "forebay.dev/endpoint=waking") == [], "no pod is left", timeout=WAKE_TIMEOUT
         )

@@ -77,7 +77,7 @@ def start() -> None:
         pid_file = state() / "dockerd.pid"
         if running(pid_file, "dockerd"):
             say("    one is running already, and is coming up or going down")
-            wait_until(lambda: not (running(pid_file, "dockerd") and trouble()), "its first answer or its end", 60)
+            wait_until(lambda: not (running(pid_file, "dockerd") and trouble()), "its first answer or its exit", 60)
             if not trouble():
                 return
         for left, program in ((pid_file, "dockerd"), (Path("/run/docker/containerd/containerd.pid"), "containerd")):

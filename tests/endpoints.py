@@ -36,10 +36,10 @@ def exists(kubectl: Kubectl, kind: str, name: str) -> Callable[[], Manifest | No
 def start(kubectl: Kubectl, **spec: Any) -> Manifest:
     """Apply an endpoint and wait for its Deployment."""
     kubectl.apply(endpoint(**spec))
-    return wait_for(exists(kubectl, "deployment", "one"), "the Deployment is made")
+    return wait_for(exists(kubectl, "deployment", "one"), "the Deployment exists")
 
 
 def wait_for_no_children(kubectl: Kubectl, name: str) -> None:
     """Wait until nothing is left that carries the endpoint's label."""
     kinds = ",".join(kind for kind, _ in CHILDREN) + ",pods"
-    wait_for(lambda: kubectl.list(kinds, f"forebay.dev/endpoint={name}") == [], "every child is gone", timeout=60)
+    wait_for(lambda: kubectl.list(kinds, f"forebay.dev/endpoint={name}") == [], "every child is deleted", timeout=60)

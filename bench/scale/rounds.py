@@ -104,7 +104,7 @@ class Operator:
             "--health-address", f"127.0.0.1:{self.port}", "--watch-namespaces", OPERATED, "--log-level", "WARNING",
         ]  # fmt: skip
         with running(self._log, *command, env=self._kubectl.environment()) as process:
-            wait_for(lambda: self._leads(process), "the operator has seen every endpoint", TIMEOUT, interval=0.02)
+            wait_for(lambda: self._leads(process), "the operator has read every endpoint", TIMEOUT, interval=0.02)
             yield process
 
     def _leads(self, process: subprocess.Popen[bytes]) -> bool:

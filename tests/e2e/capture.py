@@ -70,7 +70,7 @@ def capture(kubectl: Kubectl, name: str, versions: Manifest) -> str:
     with namespace(kubectl, case.labels) as within:
         for other in case.others:
             within.apply(other)
-        wait_for(lambda: within.get("serviceaccount", "default"), "pods can be made", timeout=30)
+        wait_for(lambda: within.get("serviceaccount", "default"), "pods can be created", timeout=30)
         kind = "deployment" if case.deployed else "pod"
         wanted = build(case)
         within.apply(wanted)
@@ -82,7 +82,7 @@ def capture(kubectl: Kubectl, name: str, versions: Manifest) -> str:
             found = within.get(kind, "one")
             return found if found and found.get("status") and case.shows(found) else None
 
-        found = wait_for(is_reported, f"{name} is told", timeout=150)
+        found = wait_for(is_reported, f"{name} is reported", timeout=150)
         kept: dict[str, object] = {kind: prune(found)}
         if case.event:
             events = wait_for(lambda: events_of(within, case.event), case.event, timeout=60)

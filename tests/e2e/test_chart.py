@@ -65,7 +65,7 @@ def test_uninstalling_keeps_the_crd_and_the_endpoints(bare: Kubectl) -> None:
 def test_a_second_installation_adopts_existing_objects(bare: Kubectl) -> None:
     install_chart(bare, ALONE)
     bare.run("delete", "deployment", "second")
-    wait_for(exists(bare, "deployment", "second"), "the operator mends the endpoint of before")
+    wait_for(exists(bare, "deployment", "second"), "the operator repairs the earlier endpoint")
     bare.delete("iep", "second")
 
 
@@ -85,7 +85,7 @@ def test_users_who_may_edit_a_namespace_may_edit_its_endpoints(namespace: Kubect
     wait_for(lambda: may(namespace, "get"), "a viewer may see endpoints", timeout=30)
     assert not may(namespace, "create")
     namespace.run("create", "rolebinding", "someone-edits", "--clusterrole=edit", account)
-    wait_for(lambda: may(namespace, "create"), "an editor may make endpoints", timeout=30)
+    wait_for(lambda: may(namespace, "create"), "an editor may create endpoints", timeout=30)
     assert may(namespace, "patch", "--subresource=scale")
     assert not may(namespace, "patch", "--subresource=status")
 
@@ -116,10 +116,10 @@ def test_another_release_adopts_the_endpoints(bare: Kubectl, another_release: st
     take_over_crd(bare, another_release, SYSTEM)
     install_chart(bare, ALONE, release=another_release)
     bare.run("delete", "service", "third")
-    wait_for(exists(bare, "service", "third"), "the new operator mends the endpoint of the old one")
+    wait_for(exists(bare, "service", "third"), "the new operator repairs the endpoint of the old one")
     for kind, before in kept.items():
         found = bare.get(kind, before["metadata"]["name"]) or {}
-        assert found["metadata"]["uid"] == before["metadata"]["uid"], f"the {kind} stays"
+        assert found["metadata"]["uid"] == before["metadata"]["uid"], f"the {kind} is kept"
     bare.delete("iep", "third")
 
 

@@ -20,7 +20,7 @@ TOKEN = "hf_of_the_test"
 class TestGpus:
     def test_an_endpoint_without_a_gpu_shows_the_schedulers_message_and_runs_later(self, kubectl: Kubectl) -> None:
         kubectl.apply(canned("gpu", gpu={"count": 1}))
-        found = wait_for(reason_is(kubectl, "NoSuchGPU", "gpu"), "the endpoint says so", timeout=180)
+        found = wait_for(reason_is(kubectl, "NoSuchGPU", "gpu"), "the status of the endpoint shows it", timeout=180)
         assert "Insufficient nvidia.com/gpu" in condition(found, "Ready")["message"]
         assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
         node = kind.nodes(CLUSTER)[0]
@@ -40,7 +40,9 @@ class TestGpus:
         wrong, right = {"name": "MAX_MODEL_LEN", "value": "many"}, {"name": "MAX_MODEL_LEN", "value": "512"}
         try:
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[wrong]))
-            found = wait_for(reason_is(kubectl, "InvalidConfiguration", "mended"), "the endpoint says so", timeout=180)
+            found = wait_for(
+                reason_is(kubectl, "InvalidConfiguration", "mended"), "the status of the endpoint shows it", timeout=180
+            )
             assert "MAX_MODEL_LEN" in condition(found, "Ready")["message"]
             assert condition(found, "Stalled")["status"] == "True"
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[right]))
@@ -49,7 +51,9 @@ class TestGpus:
                 found = kubectl.get("iep", "mended")
                 assert found
                 current = found["status"]["observedGeneration"] == found["metadata"]["generation"]
-                assert not (current and condition(found, "Stalled")["status"] == "True"), "the old pod still speaks"
+                assert not (current and condition(found, "Stalled")["status"] == "True"), (
+                    "the message of the old pod is still in the status"
+                )
                 return bool(condition(found, "Ready")["status"] == "True")
 
             wait_for(is_corrected, "the corrected endpoint is ready", timeout=240)
@@ -102,7 +106,9 @@ class TestHub:
     def test_a_gated_repository_without_a_token_is_reported(self, kubectl: Kubectl, hub: str) -> None:
         env = [{"name": "HF_ENDPOINT", "value": hub}]
         kubectl.apply(endpoint("gated", model=HUB_ID, gpu={"count": 0}, resources=SMALL, env=env))
-        found = wait_for(reason_is(kubectl, "GatedRepository", "gated"), "the endpoint says so", timeout=300)
+        found = wait_for(
+            reason_is(kubectl, "GatedRepository", "gated"), "the status of the endpoint shows it", timeout=300
+        )
         assert condition(found, "Stalled")["status"] == "True"
         assert "HF_TOKEN" in condition(found, "Ready")["message"]
         kubectl.delete("iep", "gated")

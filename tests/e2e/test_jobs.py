@@ -70,7 +70,7 @@ def test_runpods_sdk_runs_jobs_on_an_endpoint_at_zero(queue: Kubectl, kubectl: K
     manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "2m"}}
     manifest["spec"]["env"] = [{"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "smollm2"}]
     kubectl.apply(manifest)
-    wait_for(reason_is(kubectl, "Idle", "jobs"), "it is idle", timeout=180)
+    wait_for(reason_is(kubectl, "Idle", "jobs"), "the endpoint is idle", timeout=180)
     base, name = f"http://forebay-gateway.{SYSTEM}.svc/v2", f"{kubectl.namespace}.jobs"
     printed = clients.run_inside(
         PROGRAMS / "jobs.py", base, name, read_key(kubectl, "jobs"), "smollm2", env={"HOME": "/tmp"}
@@ -143,7 +143,7 @@ def check_batch(clients: Clients, url: str, key: str) -> None:
 
 def test_an_upgrade_keeps_the_password_and_the_jobs(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
     kubectl.apply(canned("waiting", replicas=0, scaling={"idleTimeout": "10m"}, env=[SERVED]))
-    wait_for(reason_is(kubectl, "Idle", "waiting"), "it is idle", timeout=60)
+    wait_for(reason_is(kubectl, "Idle", "waiting"), "the endpoint is idle", timeout=60)
     url, key = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.waiting", read_key(kubectl, "waiting")
     wait_for_key(clients, f"{url}/openai/v1", key)
     starts_no_pod = {"policy": {"lowPriority": True}}
@@ -157,7 +157,7 @@ def test_an_upgrade_keeps_the_password_and_the_jobs(queue: Kubectl, kubectl: Kub
     assert after["data"] == before["data"]
     assert pod
     assert other
-    assert other["metadata"]["uid"] != pod["metadata"]["uid"], "Valkey has other settings now"
+    assert other["metadata"]["uid"] != pod["metadata"]["uid"], "Valkey has the new settings"
     kept = ask_job_api(clients, f"{url}/status/{job['id']}", key)
     assert (kept["id"], kept["status"]) == (job["id"], "IN_QUEUE")
     kubectl.delete("iep", "waiting")
@@ -197,7 +197,7 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
             where.run("delete", "pod", victim, "--force", "--grace-period=0")
             where.run("rollout", "status", kind, "--timeout=180s")
         told = json.loads(doing.result(timeout=300))
-        wait_for(lambda: len(delivered_states(kubectl)) >= 150, "each webhook is told")
+        wait_for(lambda: len(delivered_states(kubectl)) >= 150, "every webhook is delivered")
         assert set(delivered_states(kubectl).values()) == {"COMPLETED"}
     print(json.dumps(told))
     assert told == {"accepted": 150, "states": {"COMPLETED": 150}, "right": 150, "changed": 0}

@@ -76,7 +76,7 @@ def test_an_idle_engine_sleeps_and_a_request_wakes_it(kubectl: Kubectl, clients:
     wait_ready(kubectl, "sleepy")
     (pod,) = pods(kubectl, "sleepy")
     for _ in range(2):
-        wait_for(reason_is(kubectl, "Idle", "sleepy"), "it sleeps", timeout=180)
+        wait_for(reason_is(kubectl, "Idle", "sleepy"), "the engine sleeps", timeout=180)
         counted = burst(clients, kubectl, "sleepy", 6, retries="0")
         assert (counted["sent"], counted["failed"]) == (6, [])
     assert [each["metadata"]["uid"] for each in pods(kubectl, "sleepy")] == [pod["metadata"]["uid"]]
@@ -109,17 +109,17 @@ def test_an_hpa_scales_an_endpoint_and_the_operator_keeps_its_replicas(
     kubectl.apply({**hpa, "spec": spec})
     with metrics_server(kubectl, tmp_path):
         wait_ready(kubectl, "by-hpa")
-        at_rest = wait_for(lambda: usage(kubectl, "by-hpa"), "the HPA knows what the pod uses", timeout=300)
+        at_rest = wait_for(lambda: usage(kubectl, "by-hpa"), "the HPA has the usage of the pod", timeout=300)
         assert (at_rest < 25, replicas(kubectl, "by-hpa")) == (True, 1), f"{at_rest} %"
         base, key, _ = address(kubectl, "by-hpa")
         with talking(clients, "served", base, key, "This is a canned answer.") as counted:
-            wait_for(lambda: replicas(kubectl, "by-hpa") == 2, "the HPA raises it", timeout=300)
+            wait_for(lambda: replicas(kubectl, "by-hpa") == 2, "the HPA raises the replicas", timeout=300)
             under_load = usage(kubectl, "by-hpa")
-            wait_for(settled(kubectl, "by-hpa", "2/2"), "the second is ready", timeout=300)
+            wait_for(settled(kubectl, "by-hpa", "2/2"), "the second pod is ready", timeout=300)
             assert writers(kubectl, "by-hpa") == {"kube-controller-manager"}
             kubectl.patch("hpa", "by-hpa", {"spec": {"maxReplicas": 1}})
-            wait_for(lambda: replicas(kubectl, "by-hpa") == 1, "the HPA lowers it", timeout=180)
-            wait_for(settled(kubectl, "by-hpa", "1/1"), "one is left", timeout=180)
+            wait_for(lambda: replicas(kubectl, "by-hpa") == 1, "the HPA lowers the replicas", timeout=180)
+            wait_for(settled(kubectl, "by-hpa", "1/1"), "one pod is left", timeout=180)
     print(f"by-hpa: {at_rest} % at rest, {under_load} % under load")
     assert (counted["failed"], counted["sent"]) == ([], sum(counted["answered"].values()))
     assert writers(kubectl, "by-hpa") == {"kube-controller-manager"}

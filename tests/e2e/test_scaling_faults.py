@@ -23,18 +23,18 @@ def test_pending_requests_survive_killed_operators_and_a_killed_gateway(kubectl:
     # A client gives up on the address of a dead gateway after five seconds, and by default after two more tries. The
     # slice has that address until another operator leads, which takes longer than this on a busy machine.
     with bursting(clients, kubectl, "held", 20, retries="8") as counted:
-        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=90)
+        wait_for(lambda: held(kubectl) == 20, "all requests are pending", timeout=90)
         victim = gateways(kubectl)[0]["metadata"]["name"]
         system.run("delete", "pod", "--selector=app.kubernetes.io/name=forebay-operator", "--force", "--grace-period=0")
         system.run("delete", "pod", victim, "--force", "--grace-period=0")
-    assert (counted["sent"], counted["failed"]) == (20, []), "the official client tries again"
+    assert (counted["sent"], counted["failed"]) == (20, []), "the official client retries"
     is_idle(kubectl, "held")
     system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=300s")
     system.run("rollout", "status", "deployment/forebay", "--timeout=300s")
     with bursting(clients, kubectl, "held", 20, retries="0") as counted:
-        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=90)
+        wait_for(lambda: held(kubectl) == 20, "all requests are pending", timeout=90)
         system.run("rollout", "restart", "deployment/forebay-gateway", "deployment/forebay")
-    assert (counted["sent"], counted["failed"]) == (20, []), "in a rollout of the gateways nothing is lost"
+    assert (counted["sent"], counted["failed"]) == (20, []), "a rollout of the gateways loses no request"
     kubectl.delete("iep", "held")
 
 
@@ -61,10 +61,10 @@ def test_a_rollout_and_a_drained_node_under_load_lose_no_request(kubectl: Kubect
         kubectl.run("rollout", "status", "deployment/rolling", "--timeout=300s")
         before = {each["metadata"]["uid"] for each in pods(kubectl, "rolling")}
         with drained(kubectl, "rolling"):
-            wait_for(lambda: held(kubectl) == 4, "both ways, each client's request is held", timeout=90)
-            wait_for(reason_is(kubectl, "Unschedulable", "rolling"), "no node takes a pod", timeout=90)
+            wait_for(lambda: held(kubectl) == 4, "the request of each client is pending, streamed and not", timeout=90)
+            wait_for(reason_is(kubectl, "Unschedulable", "rolling"), "no node accepts a pod", timeout=90)
         wait_ready(kubectl, "rolling")
-        wait_for(lambda: held(kubectl) == 0, "what was held goes to the new pod", timeout=90)
+        wait_for(lambda: held(kubectl) == 0, "pending requests reach the new pod", timeout=90)
         assert before.isdisjoint(each["metadata"]["uid"] for each in pods(kubectl, "rolling"))
     answered = sum(counted["answered"].values())
     assert (counted["failed"], counted["sent"]) == ([], answered)

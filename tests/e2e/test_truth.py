@@ -41,7 +41,7 @@ def test_a_misspelled_variable_is_a_warning_and_a_start_reports_its_seconds(kube
         status: Manifest = (kubectl.get("iep", "steps") or {})["status"]
         return status.get("lastStart")
 
-    last = wait_for(last_start, "the seconds of the start are told", timeout=90)
+    last = wait_for(last_start, "the status has the seconds of the start", timeout=90)
     assert {"scheduling", "pulling", "importing", "loading"} <= set(last["seconds"])
     assert sum(last["seconds"].values()) > 0
     wait_for(lambda: "Ready" in reasons(kubectl, "steps"), "an event says that it is ready")
@@ -86,7 +86,7 @@ FAILURES: list[tuple[str, Manifest, str, str]] = [
 def test_a_failure_is_reported_with_a_remedy(
     kubectl: Kubectl, name: str, spec: Manifest, reason: str, words: str
 ) -> None:
-    found = wait_for(reason_is(kubectl, reason, name), "the endpoint says so", timeout=240)
+    found = wait_for(reason_is(kubectl, reason, name), "the status of the endpoint shows it", timeout=240)
     assert words in condition(found, "Ready")["message"]
     assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
 
@@ -94,14 +94,14 @@ def test_a_failure_is_reported_with_a_remedy(
         events = [each for each in kubectl.list("events") if each["involvedObject"]["name"] == name]
         return reason in {each["reason"] for each in events if each["type"] == "Warning"}
 
-    wait_for(is_recorded, "a warning tells of it")
+    wait_for(is_recorded, "a warning event exists")
     kubectl.delete("iep", name)
 
 
 def test_missing_objects_can_be_created_later(kubectl: Kubectl) -> None:
     token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "later", "key": "token"}}}
     kubectl.apply(canned("patient", env=[token]))
-    wait_for(reason_is(kubectl, "SecretMissing", "patient"), "the endpoint says so", timeout=180)
+    wait_for(reason_is(kubectl, "SecretMissing", "patient"), "the status of the endpoint shows it", timeout=180)
     kubectl.run("create", "secret", "generic", "later", "--from-literal=token=x")
     wait_ready(kubectl, "patient")
     kubectl.delete("iep", "patient")
@@ -117,7 +117,7 @@ def test_gpus_in_use_are_distinguished_from_missing_gpus(kubectl: Kubectl) -> No
         kubectl.apply(canned("waiting", gpu={"count": 1}))
         kubectl.apply(canned("hopeless", gpu={"count": 4}))
         taken = "1 nvidia.com/gpu (Test-GPU, 22 GiB each) on 1 node"  # once the nodes are read again, with their labels
-        wait_for(reason_is(kubectl, "GPUsTaken", "waiting", taken), "others use it", timeout=300)
+        wait_for(reason_is(kubectl, "GPUsTaken", "waiting", taken), "other pods use the GPU", timeout=300)
         none = "no node has 4 nvidia.com/gpu"
         wait_for(reason_is(kubectl, "NoSuchGPU", "hopeless", none), "there is no such node", timeout=180)
     finally:

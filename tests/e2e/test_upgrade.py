@@ -76,7 +76,7 @@ def settle(kubectl: Kubectl, step: str) -> dict[str, Running]:
     assert works(kubectl, step)
     kubectl.delete("iep", step)
     waits = {name: partial(find_running, kubectl, name) for name in ENDPOINTS}
-    return {name: wait_for(wait, f"{name} is as it should be", timeout=300) for name, wait in waits.items()}
+    return {name: wait_for(wait, f"{name} has reached its desired state", timeout=300) for name, wait in waits.items()}
 
 
 def addresses(kubectl: Kubectl) -> list[str]:

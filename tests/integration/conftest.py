@@ -57,7 +57,7 @@ def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactor
     log = tmp_path_factory.mktemp("operator") / "log"
     (port,) = free_ports(1)
     with running_operator(operators_kubectl, log, port=port) as process:
-        wait_for(lambda: leads(port), "the operator leads")
+        wait_for(lambda: leads(port), "the operator is leading")
         yield log
         assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
     assert "Traceback" not in log.read_text()

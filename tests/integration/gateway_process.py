@@ -89,7 +89,7 @@ class Gateway:
         self.write_gateway_slice(name, port)
         if keys:
             self.let_in(name, *keys)
-        wait_for(lambda: self._lists(name, keys[0] if keys else ""), f"the gateway knows {name}")
+        wait_for(lambda: self._lists(name, keys[0] if keys else ""), f"the gateway has {name} in its directory")
         wait_for(lambda: _listens(port), f"the gateway listens on {port}")
         return port
 

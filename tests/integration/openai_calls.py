@@ -66,7 +66,7 @@ def wait_until_listed(gateway: Gateway, name: str, pod: CannedPod, key: str = KE
         send(gateway.port, "GET", f"/v2/{name}/openai/v1/models", key=key)
         return bool(pod.requests)
 
-    wait_for(asks, "the gateway knows the pod")
+    wait_for(asks, "the gateway has the pod in its directory")
     pod.requests.clear()
 
 

@@ -91,7 +91,7 @@ class Stage:
 
     def slice(self, name: str = "one") -> Manifest:
         """The slice that leads to the gateways."""
-        return wait_for(lambda: self.kubectl.get("endpointslice", f"{name}-gateway"), "the slice is made")
+        return wait_for(lambda: self.kubectl.get("endpointslice", f"{name}-gateway"), "the slice exists")
 
     def listed(self, name: str = "one") -> list[str]:
         return [each["addresses"][0] for each in self.slice(name).get("endpoints") or ()]
@@ -101,7 +101,7 @@ class Stage:
         return int((self.kubectl.get("iep", name) or {})["spec"].get("replicas", -1))
 
     def key(self, name: str = "one") -> str:
-        secret = wait_for(lambda: self.kubectl.get("secret", f"{name}-api-key"), "the key is made")
+        secret = wait_for(lambda: self.kubectl.get("secret", f"{name}-api-key"), "the key exists")
         return self.kubectl.run(
             "get", "secret", secret["metadata"]["name"], '-o=go-template={{index .data "api-key" | base64decode}}'
         )
@@ -120,7 +120,7 @@ class Stage:
             found = [name for name in names if name not in self.loads]
             return found if len(found) >= count else None
 
-        found = wait_for(new, f"{count} pods are made")
+        found = wait_for(new, f"{count} pods exist")
         servers = []
         for name in found:
             host, self.loads[name] = next(_hosts), Load()
@@ -142,10 +142,10 @@ READY = {"type": "Ready", "status": "True"}
 def make_idle(stage: Stage) -> int:
     """An endpoint at zero. Returns its port at the gateway."""
     stage.kubectl.apply(endpoint(replicas=0, scaling=SCALING))
-    wait_for(reason_is(stage.kubectl, "Idle"), "the gateway stands in")
-    wait_for(lambda: stage.listed() == [own_address()], "the slice leads to the gateway")
+    wait_for(reason_is(stage.kubectl, "Idle"), "the slice points to the gateway")
+    wait_for(lambda: stage.listed() == [own_address()], "the slice points to the gateway")
     port = read_port(stage.slice())
-    wait_for(lambda: connects(port), "the gateway listens there")
+    wait_for(lambda: connects(port), "the gateway listens on that port")
     return port
 
 

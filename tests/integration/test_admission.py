@@ -177,7 +177,7 @@ async def test_the_pods_of_an_endpoint_get_no_permissions(
     operator: Path, thief: Thief, kubectl: Kubectl, change: Manifest
 ) -> None:
     kubectl.apply(endpoint("one"))
-    made = wait_for(lambda: kubectl.get("deployment", "one"), "the operator makes the endpoint")
+    made = wait_for(lambda: kubectl.get("deployment", "one"), "the operator creates the children")
     assert made["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
     assert await thief.is_stopped("PATCH", "deployment", "one", change)
 

@@ -29,7 +29,7 @@ def test_the_example_is_accepted_and_its_target_scales(kubectl: Kubectl, kind: s
     group, _, version = target["apiVersion"].partition("/")
     assert (group, version, target["kind"]) == ("forebay.dev", "v1alpha1", "InferenceEndpoint")
     url = f"/apis/{target['apiVersion']}/namespaces/{kubectl.namespace}/inferenceendpoints/{target['name']}/scale"
-    wait_for(lambda: "replicas" in (kubectl.get("iep", target["name"]) or {})["spec"], "it gets a number")
+    wait_for(lambda: "replicas" in (kubectl.get("iep", target["name"]) or {})["spec"], "the endpoint gets its replicas")
     scale = json.loads(kubectl.run("get", "--raw", url))
     assert scale["spec"]["replicas"] == 1
     kubectl.run("replace", "--raw", url, "-f", "-", stdin=json.dumps({**scale, "spec": {"replicas": 4}}))

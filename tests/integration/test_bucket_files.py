@@ -86,8 +86,8 @@ async def test_a_file_is_read_from_all_of_its_parts(files: FileStore, bucket_ser
     plain, _ = await read_requests(TextContent(content.decode()), ROUTE)
     assert (len(requests), errors) == (200, [])
     assert [await requests.read(n) for n in range(200)] == [await plain.read(n) for n in range(200)]
-    assert (await requests.read(3)).custom_id == "r-3", "also one before"
-    assert (await (await files.open(OTHER, "file-a")).read(0, 1)) == b"", "it is the endpoint's alone"
+    assert (await requests.read(3)).custom_id == "r-3", "an earlier object too"
+    assert (await (await files.open(OTHER, "file-a")).read(0, 1)) == b"", "it belongs to the endpoint alone"
     await files.delete(KEY, "file-a")
     assert (bucket_server.objects(), await files.find(KEY, "file-a")) == ([], None)
 
@@ -163,8 +163,8 @@ async def test_results_become_parts_and_another_gateway_continues(
     for number in range(0, 60):
         await first.add(number, number % 3 > 0, f"{number} {padding}")
     parts = len(bucket_server.objects())
-    assert parts > 8, "most are in the bucket"
-    assert len(await files.documents.all(KEY, "results-batch_a")) < 12, "and few in documents"
+    assert parts > 8, "most results are in the bucket"
+    assert len(await files.documents.all(KEY, "results-batch_a")) < 12, "few results are in documents"
     second = await new_results(files)
     assert await second.undone(100) == list(range(60, 100))
     assert second._batch["request_counts"] == {"total": 0, "completed": 40, "failed": 20}
@@ -197,7 +197,7 @@ async def test_parts_written_by_a_gateway_without_the_lease_are_ignored(
     assert await other.undone(10) == list(range(1, 10))
     with pytest.raises(Lost):
         await late.add(1, True, "x" * 2 * RESULTS_PART_BYTES)
-    assert await other.undone(10) == list(range(2, 10)), "its result is kept as such"
+    assert await other.undone(10) == list(range(2, 10)), "its result is stored as a whole"
     requests, _ = await read_requests(TextContent(lines(2).decode()), ROUTE)
     await other.write_files(requests, "completed")
     assert len(await read_file(two, "file-a-output")) == 2
@@ -216,7 +216,7 @@ async def test_results_become_parts_even_if_the_store_is_full(bucket: Bucket, bu
     padding = "x" * (RESULTS_PART_BYTES // 20)
     for number in range(100):
         await results.add(number, True, f"{number} {padding}")
-    assert 4 <= len(bucket_server.objects()) <= 6, "a few large ones"
+    assert 4 <= len(bucket_server.objects()) <= 6, "a few large objects"
     assert await results.undone(101) == [100]
     await results.write_files(requests, "cancelled")
     assert [line.split()[0] for line in await read_file(files, "file-a-output")] == [str(n) for n in range(100)]
@@ -272,4 +272,4 @@ async def test_objects_without_a_file_are_deleted_later(files: FileStore, bucket
     assert await whole(await files.open(KEY, "file-a")) == b"kept"
     await files.documents.clear(KEY)  # as when their time is over
     assert await reap(files.documents, files.bucket, later, REAP_AFTER) == 2
-    assert bucket_server.objects() == ["own/files/odd"], "what it did not write it does not delete"
+    assert bucket_server.objects() == ["own/files/odd"], "it does not delete objects of others"

@@ -87,24 +87,24 @@ def test_another_release_adopts_the_crd_and_the_endpoints(cluster: Cluster) -> N
     assert done.returncode == 0, done.stderr
     with cluster.operator("first-forebay"):
         cluster.endpoints.apply(endpoint())
-        wait_for(exists(cluster.endpoints, "deployment", "one"), "the first operator makes the endpoint")
-        wait_for(lambda: cluster.admitted_release() == "first", "it may reach its pods")
+        wait_for(exists(cluster.endpoints, "deployment", "one"), "the first operator creates the children")
+        wait_for(lambda: cluster.admitted_release() == "first", "the first operator may reach the pods")
     children = [find_child(cluster.endpoints, kind, name) for kind, name in KEPT]
     done = cluster.helm("uninstall", "first")
     assert done.returncode == 0, done.stderr
-    assert cluster.endpoints.get("iep", "one"), "the CRD stays, and its endpoints"
+    assert cluster.endpoints.get("iep", "one"), "the CRD and its endpoints are kept"
     refused = cluster.install("second")
     assert refused.returncode != 0
-    assert 'key "meta.helm.sh/release-name" must equal "second"' in refused.stderr, "why the page has a step for it"
+    assert 'key "meta.helm.sh/release-name" must equal "second"' in refused.stderr, "the documented step is needed"
     cluster.take_over_crd("second")
     done = cluster.install("second")
     assert done.returncode == 0, done.stderr
     with cluster.operator("second-forebay"):
         wait_for(lambda: cluster.admitted_release() == "second", "the second operator may reach the pods")
         cluster.endpoints.apply(endpoint(replicas=2))
-        wait_for(lambda: replicas_of(cluster.endpoints) == 2, "it does the endpoint's bidding")
+        wait_for(lambda: replicas_of(cluster.endpoints) == 2, "the second operator reconciles the endpoint")
     for (kind, name), before in zip(KEPT, children, strict=True):
-        assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} {name} stays as it was"
+        assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} {name} is unchanged"
 
 
 def test_another_release_can_be_installed_before_the_first_is_removed(cluster: Cluster) -> None:
@@ -124,7 +124,7 @@ def test_another_release_can_be_installed_before_the_first_is_removed(cluster: C
     cluster.endpoints.apply(endpoint())
     done = cluster.helm("uninstall", "first")
     assert done.returncode == 0, done.stderr
-    assert cluster.endpoints.get("iep", "one"), "the CRD stays"
+    assert cluster.endpoints.get("iep", "one"), "the CRD is kept"
     assert cluster.system.get("deployment", "second-forebay")
 
 

@@ -58,33 +58,35 @@ class TestContract:
         assert template["spec"]["affinity"] == EVERYTHING["affinity"]
         for _ in range(2):  # the second round shows that the first is over
             kubectl.delete("pdb", "one")
-            wait_for(exists(kubectl, "pdb", "one"), "a round over everything makes the budget anew", timeout=40)
+            wait_for(exists(kubectl, "pdb", "one"), "a resync creates the budget again", timeout=40)
         assert f"applied Deployment {kubectl.namespace}/one" not in operator.read_text()
 
     def test_the_disruption_budget_allows_one_eviction_at_a_time(self, kubectl: Kubectl) -> None:
         start(kubectl)
-        budget = wait_for(exists(kubectl, "pdb", "one"), "the budget is made")
+        budget = wait_for(exists(kubectl, "pdb", "one"), "the disruption budget exists")
         assert (budget["spec"]["maxUnavailable"], budget["spec"]["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
     def test_a_suspended_endpoint_runs_no_pods_and_resumes_unchanged(self, kubectl: Kubectl) -> None:
         start(kubectl, replicas=2)
-        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods")
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "two pods exist")
         kubectl.patch("iep", "one", {"spec": {"suspend": True}})
-        found = wait_for(reason_is(kubectl, "Suspended"), "the endpoint says so")
-        wait_for(lambda: kubectl.list("pods") == [], "nothing runs")
+        found = wait_for(reason_is(kubectl, "Suspended"), "the status of the endpoint shows it")
+        wait_for(lambda: kubectl.list("pods") == [], "no pod runs")
         kubectl.run("wait", "iep/one", "--for=condition=Ready", "--timeout=20s")
         assert found["spec"]["replicas"] == 2
         assert kubectl.get("service", "one")
         kubectl.patch("iep", "one", {"spec": {"suspend": False}})
-        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods again")
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "two pods exist again")
 
     def test_a_retained_claim_outlives_the_endpoint_and_is_used_again(self, kubectl: Kubectl) -> None:
         cache = {"size": "1024Mi"}
         start(kubectl, cache=cache)
-        before = wait_for(exists(kubectl, "pvc", "one-cache"), "the claim is made")
+        before = wait_for(exists(kubectl, "pvc", "one-cache"), "the claim exists")
         assert "ownerReferences" not in before["metadata"]
         kubectl.delete("iep", "one")
-        wait_for(lambda: kubectl.get("deployment", "one") is None, "the endpoint's Deployment goes", timeout=60)
+        wait_for(
+            lambda: kubectl.get("deployment", "one") is None, "the Deployment of the endpoint is deleted", timeout=60
+        )
         start(kubectl, cache={**cache, "deletionPolicy": "Delete"})
 
         def owned() -> bool:
@@ -95,14 +97,14 @@ class TestContract:
 
         wait_for(owned, "the claim belongs to the endpoint now")
         kubectl.delete("iep", "one")
-        wait_for(lambda: claim_goes(kubectl), "the claim goes with the endpoint", timeout=60)
+        wait_for(lambda: claim_goes(kubectl), "the claim is deleted with the endpoint", timeout=60)
 
     @pytest.mark.parametrize(("policy", "goes"), [("Delete", True), ("Retain", False)])
     def test_an_unused_claim_is_deleted_unless_its_policy_is_retain(
         self, kubectl: Kubectl, policy: str, goes: bool
     ) -> None:
         start(kubectl, cache={"size": "1Gi", "deletionPolicy": policy})
-        wait_for(exists(kubectl, "pvc", "one-cache"), "the claim is made")
+        wait_for(exists(kubectl, "pvc", "one-cache"), "the claim exists")
         kubectl.patch("iep", "one", {"spec": {"cache": None}})
 
         def on_the_pods_disk() -> bool:
@@ -117,18 +119,18 @@ class TestContract:
         metadata = {"name": "one-cache"}
         kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
         kubectl.apply(endpoint(cache={"size": "2Gi"}))
-        found = wait_for(reason_is(kubectl, "NotOwned"), "the endpoint says so")
+        found = wait_for(reason_is(kubectl, "NotOwned"), "the status of the endpoint shows it")
         assert "PersistentVolumeClaim one-cache already exists" in condition(found, "Ready")["message"]
 
     def test_an_endpoint_that_gets_keys_later_gets_its_secret(self, kubectl: Kubectl) -> None:
         start(kubectl, auth={"mode": "None"})
         assert kubectl.get("secret", "one-api-key") is None
         kubectl.patch("iep", "one", {"spec": {"auth": {"mode": "APIKey"}}})
-        wait_for(exists(kubectl, "secret", "one-api-key"), "the key is made")
+        wait_for(exists(kubectl, "secret", "one-api-key"), "the key exists")
 
     def test_a_services_type_can_change_and_change_back(self, kubectl: Kubectl, operator: Path) -> None:
         start(kubectl)
-        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        before = wait_for(exists(kubectl, "service", "one"), "the Service exists")["spec"]
         for kind, ports in (("NodePort", True), ("LoadBalancer", True), ("ClusterIP", False)):
             kubectl.patch("iep", "one", {"spec": {"service": {"type": kind}}})
 
@@ -144,7 +146,7 @@ class TestContract:
     @pytest.mark.parametrize("kind", ["ClusterIP", "NodePort", "LoadBalancer"])
     def test_a_services_port_can_change_and_change_back(self, kubectl: Kubectl, operator: Path, kind: str) -> None:
         start(kubectl, service={"type": kind})
-        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        before = wait_for(exists(kubectl, "service", "one"), "the Service exists")["spec"]
         if kind != "ClusterIP":  # somebody chooses the node port, which then is theirs
             port = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}
             others = before["ports"][0]["nodePort"] - 1
@@ -155,11 +157,11 @@ class TestContract:
             assert ("nodePort" in spec["ports"][0]) == (kind != "ClusterIP")
             assert without_ports(spec) == without_ports(before)
             wait_for(partial(has_url, kubectl, "svc:8080/" if number == 8080 else "svc/"), "the status has its URL")
-        assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(2, 6), "no loop"
+        assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(2, 6), "no write loop"
 
     def test_a_services_type_and_port_can_change_together_and_back(self, kubectl: Kubectl) -> None:
         start(kubectl)
-        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        before = wait_for(exists(kubectl, "service", "one"), "the Service exists")["spec"]
         for kind, number in (("NodePort", 8080), ("LoadBalancer", 443), ("ClusterIP", 80)):
             kubectl.patch("iep", "one", {"spec": {"service": {"type": kind, "port": number}}})
             spec = wait_for(partial(find_ports, kubectl, number), f"the Service has the port {number}")
@@ -173,7 +175,7 @@ class TestContract:
 
     def test_a_route_is_reported_created_accepted_and_removed(self, kubectl: Kubectl) -> None:
         start(kubectl, route={"parentRefs": [{"name": "public"}], "hostnames": ["llm.example.com"]})
-        found = wait_for(route_says(kubectl, "RouteUnsupported"), "the endpoint says that the API is missing")
+        found = wait_for(route_says(kubectl, "RouteUnsupported"), "the status says that the API is missing")
         assert "is not installed here. Install it, or remove spec.route" in condition(found, "RouteReady")["message"]
         assert condition(found, "Ready")["reason"] == "Scheduling"
         crd = httproute_crd()
@@ -185,7 +187,7 @@ class TestContract:
         assert rule["matches"][0]["path"]["value"] == f"/v2/{kubectl.namespace}.one"
         assert rule["timeouts"] == {"request": "0s"}
         play_gateway(kubectl, route)
-        wait_for(route_says(kubectl, "RouteAccepted"), "the endpoint says that it is taken", timeout=70)
+        wait_for(route_says(kubectl, "RouteAccepted"), "the status says that the route is accepted", timeout=70)
         kubectl.patch("iep", "one", {"spec": {"service": {"port": 8080}}})
 
         def follows() -> bool:
@@ -195,7 +197,7 @@ class TestContract:
         wait_for(follows, "the route follows the Service's port")
         kubectl.patch("iep", "one", {"spec": {"route": None}})
         wait_for(lambda: kubectl.get("httproute", "one") is None, "the route is deleted")
-        wait_for(lambda: condition(kubectl.get("iep", "one"), "RouteReady") == {}, "and no longer spoken of")
+        wait_for(lambda: condition(kubectl.get("iep", "one"), "RouteReady") == {}, "the status no longer mentions it")
 
 
 @pytest.mark.usefixtures("operator")

@@ -79,7 +79,7 @@ def test_admission_and_quota_of_a_namespace_apply_to_endpoint_pods(kubectl: Kube
     start(kubectl, resources=resources)
     newest_pod(kubectl)
     kubectl.apply(endpoint("two", resources=resources))
-    wait_for(reason(kubectl, "two", "QuotaExceeded"), "the second finds no room", timeout=20)
+    wait_for(reason(kubectl, "two", "QuotaExceeded"), "the second pod exceeds the quota", timeout=20)
 
 
 def reason(kubectl: Kubectl, name: str, expected: str) -> Callable[[], bool]:

@@ -76,11 +76,13 @@ async def live(administrator: Administrator, api: FaultyApi, name: str, fault: F
         await operator.settle(fault.stale)
         hits += api.hit
         api.arm(fault, 0)
-        assert await operator.check_in_full() == 0, "what the caches showed was all that there is to do"
+        assert await operator.check_in_full() == 0, "the caches showed every change to reconcile"
         assert find_flapping(api.statuses[written:]) == []
         ends[phase] = await describe(administrator, name)
-    assert len(set(api.made)) == len(api.made), "nothing is made twice, and a key that callers may have least of all"
-    assert operator.told in (["Suspended"], []), "an event may be lost with the answer to its status, no other is told"
+    assert len(set(api.made)) == len(api.made), "no object is created twice, above all no key that clients may have"
+    assert operator.told in (["Suspended"], []), (
+        "an event may be lost with the answer to its status, and no other event exists"
+    )
     await administrator.delete(name)
     return Life(ends, hits)
 
@@ -133,8 +135,8 @@ async def test_a_fault_at_any_request_does_not_change_the_outcome(
         ats = list(islice(numbers, PARALLEL_LIVES // len(faults) or 1))
         lives = (disturb(number, fault, at) for at in ats for number, fault in enumerate(faults))
         hits = sum(await asyncio.gather(*lives))
-    assert next(numbers) > 12, "a life has more requests than that"
-    wait_for(lambda: is_deleted(kubectl), "with the endpoints all that they had goes", timeout=60)
+    assert next(numbers) > 12, "a life has more requests than this"
+    wait_for(lambda: is_deleted(kubectl), "the children are deleted with their endpoints", timeout=60)
 
 
 @pytest.mark.parametrize("hours", [-5, 5])

@@ -42,7 +42,7 @@ def kill_at(
 
         proxy.when_cut = kill
         kubectl.apply(endpoint())
-        wait_for(lambda: killed or reason_is(kubectl, "Scheduling")(), "the operator is killed, or done")
+        wait_for(lambda: killed or reason_is(kubectl, "Scheduling")(), "the operator is killed or finished")
     proxy.rule, proxy.when_cut = (lambda _: None), (lambda: None)
     return bool(killed)
 
@@ -65,11 +65,11 @@ def test_a_new_operator_continues_from_any_request_at_which_the_first_was_killed
     kubectl.within("forebay-system").patch("lease", "forebay-operator", {"spec": {"holderIdentity": ""}})
     with running_operator(access, tmp_path / "log", "--resync-interval", LONG):
         wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
-        wait_for(replicas_are(kubectl, 1), "a pod is there")
+        wait_for(replicas_are(kubectl, 1), "a pod exists")
     assert condition(kubectl.get("iep", "one"), "Stalled")["status"] == "False"
     for kind, count in (("deployment", 1), ("replicaset", 1), ("service", 1), ("secret", 2), ("pdb", 1), ("pod", 1)):
         assert len(kubectl.list(kind)) == count, kind
     after = kubectl.get("secret", "one-api-key")
     assert after
-    assert key is None or key["data"] == after["data"], "a key that callers may have is never replaced"
+    assert key is None or key["data"] == after["data"], "a key that clients may have is never replaced"
     assert "Traceback" not in (tmp_path / "log").read_text()

@@ -60,7 +60,7 @@ class Watched:
 def one_for_all(proxy: FaultyProxy, access: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     (port,), log = free_ports(1), tmp_path_factory.mktemp("operator") / "log"
     with running_operator(access, log, "--resync-interval", LONG, port=port) as process:
-        wait_for(lambda: leads(port), "it leads")
+        wait_for(lambda: leads(port), "the operator is leading")
         yield Watched(process, port, log, proxy, access)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=15) == 0
@@ -76,7 +76,7 @@ def operator(one_for_all: Watched) -> Iterator[Watched]:
 
 def wait_for_count(kubectl: Kubectl, count: int, timeout: float) -> None:
     """Wait until the status counts `count` pods. During a start the operator writes it once in 10 s."""
-    wait_for(replicas_are(kubectl, count), "there are so many pods", timeout)
+    wait_for(replicas_are(kubectl, count), "the number of pods is correct", timeout)
     words = "the status counts them, and none that is gone"
     wait_for(lambda: (kubectl.get("iep", "one") or {})["status"].get("replicas") == count, words)
 
@@ -84,7 +84,7 @@ def wait_for_count(kubectl: Kubectl, count: int, timeout: float) -> None:
 def wait_for_start(kubectl: Kubectl) -> None:
     start(kubectl)
     wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
-    wait_for(replicas_are(kubectl, 1), "a pod is there")
+    wait_for(replicas_are(kubectl, 1), "a pod exists")
 
 
 def lease(control_plane: Kubectl) -> Manifest:
@@ -103,17 +103,22 @@ def test_the_operator_recovers_from_an_unreachable_api_server(
     whole_control_plane.api_server.kill()
     with running_operator(operator.access, tmp_path / "second", port=port) as second:
         until, resting = time.monotonic() + seconds, "all work is paused until it can"
-        wait_for(lambda: time.monotonic() > until and resting in operator.log.read_text(), "it rests", timeout=100)
+        wait_for(
+            lambda: time.monotonic() > until and resting in operator.log.read_text(), "the operator pauses", timeout=100
+        )
         operator.check_health()
         whole_control_plane.api_server.start()
         back = time.monotonic()
         kubectl.run("delete", "pods", "--all")
         kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
-        wait_for(lambda: kubectl.run("get", "deployment/one", "-o=jsonpath={.spec.replicas}") == "2", "it works on")
+        wait_for(
+            lambda: kubectl.run("get", "deployment/one", "-o=jsonpath={.spec.replicas}") == "2",
+            "the operator continues",
+        )
         print(f"the operator worked {time.monotonic() - back:.1f} s after the API server was back")
         if seconds > 10:  # after a minute the controllers of Kubernetes itself took another 78 s
             wait_for_count(kubectl, 2, timeout=180)
-        wait_for(lambda: stands_by(port), "the second stands by")
+        wait_for(lambda: stands_by(port), "the second operator is on standby")
         after = lease(whole_control_plane.kubectl)
         assert (after["holderIdentity"], after["leaseTransitions"]) == (
             before["holderIdentity"],
@@ -151,12 +156,12 @@ def test_the_operator_recovers_from_an_api_server_that_rejects_every_request(
     operator.proxy.end_watches(Ending.HALF_A_LINE)
     kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
     time.sleep(3)
-    assert ask(operator.port, "/healthz")[0] == 200, "no reason to start it anew"
+    assert ask(operator.port, "/healthz")[0] == 200, "an unreachable API server must not restart the operator"
     operator.proxy.rule = lambda _: None
     operator.check_health()
     assert asked
-    assert len(asked) < 40, "it does not hammer an API server that is in need"
-    wait_for(replicas_are(kubectl, 2), "it converges", timeout=20)
+    assert len(asked) < 40, "the operator backs off from a failing API server"
+    wait_for(replicas_are(kubectl, 2), "the operator converges", timeout=20)
     assert operator.flapping(kubectl.namespace) == []
 
 
@@ -170,7 +175,7 @@ def test_the_operator_recovers_from_conflicts_at_every_write(operator: Watched, 
     kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
     wait_for(lambda: "by the proxy" in operator.log.read_text(), "a write is refused")
     operator.proxy.rule = lambda _: None
-    wait_for(replicas_are(kubectl, 2), "it converges", timeout=20)
+    wait_for(replicas_are(kubectl, 2), "the operator converges", timeout=20)
     assert operator.flapping(kubectl.namespace) == []
 
 
@@ -182,9 +187,9 @@ def test_objects_deleted_while_watches_are_broken_are_restored(
     operator.proxy.rule = lambda asked: Cut.BEFORE if asked.watch or asked.lists else None
     operator.proxy.end_watches(ending)
     kubectl.run("delete", "deployment,service", "one")
-    wait_for(lambda: kubectl.list("pods") == [], "the pods go")
+    wait_for(lambda: kubectl.list("pods") == [], "the pods are deleted")
     operator.proxy.rule = lambda _: None
-    wait_for(lambda: kubectl.get("service", "one"), "the Service comes back", timeout=20)
+    wait_for(lambda: kubectl.get("service", "one"), "the Service is restored", timeout=20)
     wait_for_count(kubectl, 1, timeout=20)
     assert operator.flapping(kubectl.namespace) == []
 
@@ -198,10 +203,10 @@ def test_slow_watches_do_not_change_the_outcome(operator: Watched, kubectl: Kube
     kubectl.run("delete", "service", "one")
     wait_for(
         lambda: (kubectl.get("service", "one") or {}).get("spec", {}).get("ports", [{}])[0].get("port") == 8081,
-        "the Service is as it should be",
+        "the Service has its desired state",
         timeout=20,
     )
-    wait_for(replicas_are(kubectl, 2), "the status is of now", timeout=20)
+    wait_for(replicas_are(kubectl, 2), "the status is current", timeout=20)
     assert operator.flapping(kubectl.namespace) == []
     assert len(kubectl.list("deployments")) == len(kubectl.list("services")) == 1
 
@@ -210,7 +215,7 @@ def test_slow_watches_do_not_change_the_outcome(operator: Watched, kubectl: Kube
 def test_the_clock_of_the_lease_holder_does_not_matter(operator: Watched, control_plane: Kubectl, year: int) -> None:
     times = dict.fromkeys(("renewTime", "acquireTime"), f"{year}-01-01T00:00:00.000000Z")
     control_plane.within("forebay-system").patch("lease", "forebay-operator", {"spec": times})
-    wait_for(lambda: f"{year}-" not in lease(control_plane)["renewTime"], "it is renewed")
+    wait_for(lambda: f"{year}-" not in lease(control_plane)["renewTime"], "the lease is renewed")
     operator.check_health()
 
 
@@ -218,7 +223,9 @@ def test_the_operator_recovers_from_an_api_server_that_answers_401(operator: Wat
     """As where what it asks about tokens is away."""
     operator.proxy.rule = lambda _: Refusal(401, "Unauthorized")
     operator.proxy.end_watches(Ending.FAILED)
-    wait_for(lambda: ask(operator.port, "/readyz")[0] == 503, "it says that what it knows may be old", timeout=60)
+    wait_for(
+        lambda: ask(operator.port, "/readyz")[0] == 503, "the operator reports that its cache may be stale", timeout=60
+    )
     assert "the watches ended" in ask(operator.port, "/readyz")[1]
     operator.proxy.rule = lambda _: None
     wait_for_start(kubectl)
@@ -229,6 +236,8 @@ def test_the_operator_continues_after_the_crd_was_deleted_and_applied_again(
 ) -> None:
     name = "inferenceendpoints.forebay.dev"
     kubectl.delete("crd", name)
-    wait_for(lambda: ask(operator.port, "/readyz")[0] == 503, "it says that what it knows may be old", timeout=60)
+    wait_for(
+        lambda: ask(operator.port, "/readyz")[0] == 503, "the operator reports that its cache may be stale", timeout=60
+    )
     install_crd(kubectl, CRD, name)
     wait_for_start(kubectl)

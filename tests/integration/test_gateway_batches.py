@@ -98,7 +98,7 @@ def test_files_are_stored_listed_and_deleted(gateway: Gateway) -> None:
         gateway.client(gateway.url("files"), "wrong").files.list()
     with pytest.raises(openai.BadRequestError, match="purpose must be batch"):
         client.files.create(file=("a", b"x"), purpose="fine-tune")
-    assert (gateway.replicas("files"), gateway.held("files")) == (0, {}), "files start nothing"
+    assert (gateway.replicas("files"), gateway.held("files")) == (0, {}), "files start no pod"
 
 
 def test_a_batch_starts_its_endpoint_and_completes(gateway: Gateway) -> None:
@@ -107,7 +107,7 @@ def test_a_batch_starts_its_endpoint_and_completes(gateway: Gateway) -> None:
     kept = {"anchor": "created_at", "seconds": 7200}
     batch = begin(client, requests(100), metadata={"for": "a test"}, output_expires_after=kept)
     assert (batch.status, batch.endpoint, batch.metadata) == ("validating", CHAT, {"for": "a test"})
-    wait_for(lambda: gateway.replicas("batching") == 1, "it is started")
+    wait_for(lambda: gateway.replicas("batching") == 1, "the endpoint is started")
     with CannedPod() as pod:
         pod.answer = answer
         gateway.pods("batching", pod)
@@ -128,7 +128,7 @@ def test_a_batch_starts_its_endpoint_and_completes(gateway: Gateway) -> None:
         assert [each["status_code"] for each in refused] == [400] * 10
         assert {each["body"]["error"]["message"] for each in refused} == {"it is an eight"}
         assert [each.id for each in client.batches.list()] == [batch.id]
-        assert len(pod.requests) == 100, "none is done twice"
+        assert len(pod.requests) == 100, "no request runs twice"
         with pytest.raises(openai.ConflictError, match="completed"):
             client.batches.cancel(batch.id)
 
@@ -169,7 +169,7 @@ def test_a_cancelled_batch_returns_the_results_so_far(gateway: Gateway) -> None:
     with ready_pod(gateway, "cancelled") as pod:
         pod.answer = answer_five
         batch = begin(client, requests(20))
-        wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed == 5, "five are done")  # type: ignore[union-attr]
+        wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed == 5, "five requests are done")  # type: ignore[union-attr]
         with pytest.raises(openai.ConflictError, match=f"input of {batch.id}"):
             client.files.delete(batch.input_file_id)
         assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
@@ -248,7 +248,7 @@ def test_a_batch_continues_after_its_gateway_dies(
             first.process.send_signal(signal.SIGSTOP)  # so that it is the other's
             client = second.client(second.url("outliving"))
             batch = begin(client, requests(200))
-            wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 20, "it is under way")  # type: ignore[union-attr]
+            wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 20, "the batch is running")  # type: ignore[union-attr]
             second.process.kill()
             first.process.send_signal(signal.SIGCONT)
         done = becomes(first.client(first.url("outliving")), batch, "completed")

@@ -136,14 +136,14 @@ def test_a_client_that_does_not_read_pauses_the_download(gateway: Gateway, bucke
     client = gateway.client(gateway.url("slow"))
     content = padded(64 * MIB)
     file = client.files.create(file=("in.jsonl", content), purpose="batch")
-    wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") == 0, "nothing is kept")
+    wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") == 0, "no memory is in use")
     reset_peak(gateway)
     before = peak_memory(gateway)
     with client.files.with_streaming_response.content(file.id) as answer:
-        wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") > 0, "the client is waited for")
+        wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") > 0, "the gateway waits for the client")
         assert peak_memory(gateway) - before < 20 * MIB
         assert answer.headers["content-length"] == str(len(content))
-        assert b"".join(answer.iter_bytes()) == content, "and gets all of it"
+        assert b"".join(answer.iter_bytes()) == content, "the client gets the whole file"
 
 
 def test_a_failing_bucket_ends_the_download(gateway: Gateway, proxy: FaultyProxy, bucket: BucketServer) -> None:
@@ -235,7 +235,7 @@ def test_an_interrupted_upload_leaves_no_object(gateway: Gateway, bucket: Bucket
     with start_upload(gateway, "broken", "Transfer-Encoding: chunked") as opened:
         opened.sendall(chunk(FORM_START) + chunk(b"x" * 9 * MIB))
         wait_for(lambda: bool(bucket.objects()), "a part is written")
-    wait_for(lambda: not bucket.objects(), "nothing is left")
+    wait_for(lambda: not bucket.objects(), "no object is left")
     assert list(gateway.client(gateway.url("broken")).files.list()) == []
 
 
@@ -289,9 +289,9 @@ def test_a_failing_bucket_is_503_and_leaves_no_object(
         proxy.rule = lambda _: None
     assert caught.value.status_code == 503
     assert caught.value.response.headers["retry-after"]
-    wait_for(lambda: not bucket.objects(), "nothing is left")
+    wait_for(lambda: not bucket.objects(), "no object is left")
     assert list(client.files.list()) == before
-    assert client.files.create(file=("in.jsonl", b"{}"), purpose="batch").bytes == 2, "it goes on"
+    assert client.files.create(file=("in.jsonl", b"{}"), purpose="batch").bytes == 2, "it continues"
 
 
 def test_a_bucket_that_does_not_answer_gives_503(gateway: Gateway, bucket: BucketServer) -> None:
@@ -317,7 +317,7 @@ def test_an_endpoint_that_is_removed_leaves_no_object(gateway: Gateway, bucket: 
     (name,) = bucket.objects()
     assert f"/{gateway.kubectl.namespace}/removed/file-" in name
     gateway.kubectl.run("delete", "iep", "removed")
-    wait_for(lambda: not bucket.objects(), "its objects are gone")
+    wait_for(lambda: not bucket.objects(), "its objects are deleted")
 
 
 @pytest.fixture
@@ -355,7 +355,7 @@ def test_a_batch_in_the_bucket_survives_its_gateways(
         done = becomes(client, batch, "completed")
         assert done.output_file_id
         lines = [json.loads(line) for line in client.files.content(done.output_file_id).text.splitlines()]
-        assert len(lines) == 300, "none is there twice"
+        assert len(lines) == 300, "no result exists twice"
         assert {line["custom_id"]: line["response"]["body"]["text"] for line in lines} == {
             f"request-{number}": f"Question {number}" for number in range(300)
         }

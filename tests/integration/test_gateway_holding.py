@@ -32,11 +32,11 @@ from tests.kubectl import wait_for
 def test_a_request_starts_its_endpoint_and_is_answered(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     port = gateway.endpoint("wakes")
     asking = pool.submit(ask, gateway.client(f"http://127.0.0.1:{port}/v2/wakes/openai/v1"))
-    wait_for(lambda: gateway.replicas("wakes") == 1, "the endpoint is woken")
+    wait_for(lambda: gateway.replicas("wakes") == 1, "the endpoint is started")
     assert gateway.held("wakes")["held"] == 1
     with CannedPod(ops_port=gateway.pod_ops_port, ready=False) as pod:
         gateway.pods("wakes", pod, ready=False)
-        wait_for(lambda: pod.probes > 1, "the gateway asks the pod")
+        wait_for(lambda: pod.probes > 1, "the gateway connects to the pod")
         assert not pod.requests
         pod.ready = True
         assert asking.result(10) == TEXT
@@ -47,13 +47,16 @@ def test_an_endpoint_is_started_only_once_its_replicas_are_set(gateway: Gateway,
     """The operator fills in an absent number, which may be another than 0."""
     port = gateway.endpoint("numberless")
     gateway.kubectl.patch("iep", "numberless", {"spec": {"replicas": None}})
-    wait_for(lambda: "replicas" not in (gateway.kubectl.get("iep", "numberless") or {})["spec"], "there is no number")
+    wait_for(
+        lambda: "replicas" not in (gateway.kubectl.get("iep", "numberless") or {})["spec"],
+        "the endpoint has no number of replicas",
+    )
     gateway.endpoint("after-it")  # so the gateway has seen the change
     asking = pool.submit(ask, gateway.client(f"http://127.0.0.1:{port}/v2/numberless/openai/v1"))
-    wait_for(lambda: gateway.held("numberless").get("held") == 1, "the request is held")
-    assert f"{gateway.kubectl.namespace}/numberless" not in gateway.log.read_text(), "nothing is woken"
+    wait_for(lambda: gateway.held("numberless").get("held") == 1, "the request is pending")
+    assert f"{gateway.kubectl.namespace}/numberless" not in gateway.log.read_text(), "no endpoint is started"
     gateway.kubectl.run("scale", "iep/numberless", "--replicas=0")
-    wait_for(lambda: gateway.replicas("numberless") == 1, "the endpoint is woken")
+    wait_for(lambda: gateway.replicas("numberless") == 1, "the endpoint is started")
     with CannedPod(ops_port=gateway.pod_ops_port) as pod:
         gateway.pods("numberless", pod)
         assert asking.result(10) == TEXT
@@ -64,7 +67,7 @@ def test_requests_that_need_no_engine_start_no_pod(gateway: Gateway) -> None:
     port = gateway.endpoint("asleep")
     gateway.status("asleep", conditions=[condition("Ready", "True", "Idle", "the gateway holds requests")])
     shared = "/v2/asleep/openai/v1"
-    wait_for(lambda: b"Idle" in send(port, "GET", "/v1/models")[2], "the state is seen")
+    wait_for(lambda: b"Idle" in send(port, "GET", "/v1/models")[2], "the gateway has read the state")
     model = {"object": "model", "owned_by": "vllm", "endpoint": "asleep", "state": "Idle"}
     for where, path in ((port, "/v1/models"), (gateway.port, f"{shared}/models"), (port, "/v2/x/openai/v1/models")):
         status, _, body = send(where, "GET", path)
@@ -121,14 +124,14 @@ def refusing(gateway: Gateway) -> Iterator[int]:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         body = json.dumps(chat()).encode()
         connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-        wait_for(lambda: gateway.replicas("woken-later") == 1, "a good request wakes its endpoint")
+        wait_for(lambda: gateway.replicas("woken-later") == 1, "a valid request starts its endpoint")
     assert gateway.replicas("refusing") == 0
 
 
 def test_a_model_name_that_may_be_in_a_secret_starts_its_endpoint(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     gateway.endpoint("hidden", envFrom=[{"secretRef": {"name": "settings"}}])
     asking = pool.submit(gateway.client(gateway.url("hidden")).chat.completions.create, model="mine", messages=HELLO)
-    wait_for(lambda: gateway.replicas("hidden") == 1, "it is started")
+    wait_for(lambda: gateway.replicas("hidden") == 1, "the endpoint is started")
     with ready_pod(gateway, "hidden"):
         assert asking.result(30).choices[0].message.content == TEXT
 
@@ -265,7 +268,9 @@ def test_a_failed_start_is_reported_immediately(gateway: Gateway) -> None:
     conditions = [condition("Ready", "False", "ModelNotFound", why), condition("Stalled", "True", "ModelNotFound", why)]
     gateway.status("failed", conditions=conditions)
     began = time.monotonic()
-    wait_for(lambda: why.encode() in send(port, "POST", "/v1/chat/completions", chat())[2], "the diagnosis is told", 20)
+    wait_for(
+        lambda: why.encode() in send(port, "POST", "/v1/chat/completions", chat())[2], "the diagnosis is shown", 20
+    )
     status, _, body = send(port, "POST", "/v1/chat/completions", chat())
     assert (status, json.loads(body)["error"]["code"]) == (503, "endpoint_failed")
     assert time.monotonic() - began < 8
@@ -318,14 +323,14 @@ def test_a_client_that_disconnects_frees_its_place(gateway: Gateway) -> None:
     body = json.dumps(chat()).encode()
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-        wait_for(lambda: gateway.held("leaves").get("held") == 1, "it is held")
-    wait_for(lambda: gateway.held("leaves")["held"] == 0, "it is let go", timeout=2)
+        wait_for(lambda: gateway.held("leaves").get("held") == 1, "the request is pending")
+    wait_for(lambda: gateway.held("leaves")["held"] == 0, "the request is released", timeout=2)
 
 
 def test_pending_requests_above_the_limit_are_rejected(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     gateway.endpoint("crowded")
     asking = [pool.submit(ask, gateway.client(gateway.url("crowded"))) for _ in range(4)]
-    wait_for(lambda: gateway.held("crowded").get("held") == 4, "four are held")
+    wait_for(lambda: gateway.held("crowded").get("held") == 4, "four requests are pending")
     with pytest.raises(openai.RateLimitError, match="Too many requests wait"):
         ask(gateway.client(gateway.url("crowded")))
     with CannedPod() as pod:
@@ -336,7 +341,7 @@ def test_pending_requests_above_the_limit_are_rejected(gateway: Gateway, pool: T
 def test_pending_requests_fail_when_their_endpoint_is_deleted(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     port = gateway.endpoint("deleted")
     asking = pool.submit(send, port, "POST", "/v1/chat/completions", chat())
-    wait_for(lambda: gateway.held("deleted").get("held") == 1, "it is held")
+    wait_for(lambda: gateway.held("deleted").get("held") == 1, "the request is pending")
     gateway.kubectl.delete("iep", "deleted")
     assert asking.result(5)[0] == 404
     gateway.kubectl.delete("endpointslice", "deleted-gateway")
@@ -360,7 +365,7 @@ def test_requests_without_a_key_count_against_the_namespace_of_their_model(
             return send(second.port, "POST", "/openai/v1/chat/completions", body, key="")[0]
 
         held = [pool.submit(post, "here/model") for _ in range(2)]
-        wait_for(lambda: second.held("open-here").get("held") == 2, "they are held")
+        wait_for(lambda: second.held("open-here").get("held") == 2, "the requests are pending")
         assert post("here/model") == 429
         with CannedPod(ops_port=second.pod_ops_port) as pod:
             there.pods("open-there", pod)

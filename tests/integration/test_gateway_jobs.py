@@ -100,7 +100,7 @@ def test_runsync_and_run_answer_like_runpod(gateway: Gateway) -> None:
         metrics = {"scenario": "stream", "stream_index": 0, "input_tokens": 1, "output_tokens": 1}
         assert api.ask(f"stream/{job}")[1] == {"status": "COMPLETED", "stream": [{"metrics": metrics, "output": ITEM}]}
         assert api.ask(f"stream/{job}", b"")[1] == {"status": "COMPLETED", "stream": []}
-        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "COMPLETED"}), "it is over"
+        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "COMPLETED"}), "the job has ended"
         status, health = api.ask("health")
         assert health["jobs"] == {"completed": 2, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0}
         workers = {"idle": 1, "initializing": 0, "ready": 1, "running": 0, "throttled": 0, "unhealthy": 0}
@@ -128,7 +128,7 @@ def test_status_sync_answers_when_the_job_ends(gateway: Gateway, pool: ThreadPoo
         may_end.set()
         status, told = waiting.result()
         assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
-        assert api.ask(f"status-sync/{job}", b"") == (200, told), "at once, and by POST too"
+        assert api.ask(f"status-sync/{job}", b"") == (200, told), "immediately, and by POST too"
     assert api.ask("status-sync/no-such-job")[0] == 404
     assert api.ask(f"status-sync/{job}?wait=5")[0] == 400
 
@@ -140,8 +140,8 @@ def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gatewa
     assert api.ask("health")[1]["jobs"]["inQueue"] == 1
     assert (gateway.replicas("starting"), gateway.held("starting").get("queued", 0)) == (0, 0)
     job = api.run()
-    wait_for(lambda: gateway.replicas("starting") == 1, "it is started")
-    wait_for(lambda: gateway.held("starting")["queued"] == 1, "one job asks for a pod")
+    wait_for(lambda: gateway.replicas("starting") == 1, "the endpoint is started")
+    wait_for(lambda: gateway.held("starting")["queued"] == 1, "one job requires a pod")
     assert gateway.held("starting")["jobs"] == {"queued": 2, "running": 0}
     with CannedPod(ops_port=gateway.pod_ops_port) as pod:
         pod.answer = run_job
@@ -149,7 +149,7 @@ def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gatewa
         api.becomes(job, "COMPLETED")
         gateway.pods("starting", pod)
         api.becomes(low, "COMPLETED")
-    wait_for(lambda: gateway.held("starting")["queued"] == 0, "none asks any more")
+    wait_for(lambda: gateway.held("starting")["queued"] == 0, "no job requires a pod any more")
     assert (gateway.held("starting")["held"], gateway.held("starting")["begun"]) == (0, 2)
 
 
@@ -162,7 +162,7 @@ def test_cancelling_ends_the_generation_and_purging_removes_queued_jobs(gateway:
         api.becomes(job, "IN_PROGRESS")
         wait_for(lambda: api.ask(f"stream/{job}")[1]["stream"] or None, "an item of the output")
         queued = [api.run(), api.run()]
-        assert [api.state(each) for each in queued] == ["IN_QUEUE", "IN_QUEUE"], "the pod takes one at a time"
+        assert [api.state(each) for each in queued] == ["IN_QUEUE", "IN_QUEUE"], "the pod runs one job at a time"
         assert api.ask(f"retry/{job}", b"")[0] == 400
         assert api.ask("purge-queue", b"") == (200, {"removed": 2, "status": "completed"})
         assert [api.ask(f"status/{each}")[0] for each in queued] == [404, 404]
@@ -171,7 +171,9 @@ def test_cancelling_ends_the_generation_and_purging_removes_queued_jobs(gateway:
         assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "CANCELLED"})
         assert pod.left.wait(5)
         assert time.monotonic() - began < 1, "within a second"
-        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "CANCELLED"}), "once more is no error"
+        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "CANCELLED"}), (
+            "a second cancellation is no error"
+        )
         assert api.ask("health")[1]["jobs"]["inProgress"] == 0
 
 
@@ -186,7 +188,7 @@ def test_a_gateway_claims_no_more_jobs_than_the_pod_accepts(gateway: Gateway) ->
         assert [api.state(job) for job in jobs] == ["IN_PROGRESS"] * 2 + ["IN_QUEUE"] * 4, "in their order"
         counts = api.ask("health")[1]["jobs"]
         assert (counts["inProgress"], counts["inQueue"]) == (2, 4)
-        wait_for(lambda: gateway.held("narrow")["queued"] == 4, "they are told of")
+        wait_for(lambda: gateway.held("narrow")["queued"] == 4, "the jobs are counted in the report")
         api.ask(f"cancel/{jobs[0]}", b"")
         api.becomes(jobs[2], "IN_PROGRESS")
 
@@ -259,7 +261,7 @@ def test_a_failed_job_can_be_retried_and_a_slow_one_times_out(gateway: Gateway) 
         assert api.ask("health")[1]["jobs"]["retried"] == 1
         pod.answer = hang_in(pod)
         status, told = api.ask("runsync?wait=1000", {**JOB, "policy": {"executionTimeout": 5000}})
-        assert (status, told["status"]) == (200, "IN_PROGRESS"), "the client may ask for it later"
+        assert (status, told["status"]) == (200, "IN_PROGRESS"), "the client may request it later"
         assert "5 s" in api.becomes(told["id"], "TIMED_OUT")["error"]
 
 
@@ -272,7 +274,7 @@ def test_health_counts_throttled_and_unhealthy_pods(gateway: Gateway) -> None:
         gateway.status("lacking", replicas=2, conditions=[condition("Ready", ready, reason, message)])
 
     def wait_for_workers(**workers: int) -> None:
-        wait_for(lambda: api.ask("health")[1]["workers"] == good | workers, f"{workers} are told")
+        wait_for(lambda: api.ask("health")[1]["workers"] == good | workers, f"{workers} are reported")
 
     become("False", "GPUsTaken")
     wait_for_workers(throttled=2)

@@ -117,7 +117,7 @@ def test_a_web_socket_starts_the_endpoint_waits_and_relays_both_ways(gateway: Ga
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, CannedPod() as pod:
         head = AUTHORIZED.replace(b"POST /v1/chat/completions", b"GET /v1/realtime?model=%s" % MODEL.encode())
         connection.sendall(head + upgrade)
-        wait_for(lambda: gateway.replicas("socket") == 1, "it is woken")
+        wait_for(lambda: gateway.replicas("socket") == 1, "the endpoint is started")
         pod.answer = echo
         gateway.pods("socket", pod)
         answer = connection.recv(1000)
@@ -187,10 +187,10 @@ def test_unread_responses_use_at_most_the_share_of_a_namespace(
         def connected() -> float:
             return second.metric("forebay_gateway_connections")
 
-        wait_for(lambda: kept() > 0 and connected() < 20, "some are kept, and some were let go")
-        assert kept() <= 4 << 20, "what any namespace may have"
+        wait_for(lambda: kept() > 0 and connected() < 20, "some connections are kept and some were closed")
+        assert kept() <= 4 << 20, "the share of any namespace"
         clients.close()
-        wait_for(lambda: kept() == 0, "all are gone")
+        wait_for(lambda: kept() == 0, "all connections are closed")
 
 
 def test_a_pod_that_refuses_connections_is_skipped(gateway: Gateway) -> None:
@@ -235,7 +235,7 @@ def test_a_response_names_its_pod_and_a_request_can_select_it(gateway: Gateway) 
             assert (status, named, b"affinity_worker_gone" in answer) == (404, "", True), worker
         assert not other.requests, "a pod of another endpoint is never reached"
         gateway.kubectl.run("delete", "endpointslice", "pinned-pod1")
-        wait_for(lambda: ask_worker(gateway, "pinned", two)[1] == one, "another takes over")
+        wait_for(lambda: ask_worker(gateway, "pinned", two)[1] == one, "another pod replaces it")
         assert ask_worker(gateway, "pinned", f"strict {two}")[0] == 404
 
 
@@ -296,7 +296,10 @@ def test_a_gateway_that_is_killed_loses_only_its_own_connections(
     with running_gateway(gateway.kubectl, gateway.system, log) as second:
         lost = pool.submit(ask, second.client(second.url("killed")))
         kept = pool.submit(ask, gateway.client(gateway.url("killed")))
-        wait_for(lambda: second.held("killed").get("held") == gateway.held("killed").get("held") == 1, "both hold")
+        wait_for(
+            lambda: second.held("killed").get("held") == gateway.held("killed").get("held") == 1,
+            "both gateways have pending requests",
+        )
         second.process.kill()
         with pytest.raises(openai.APIConnectionError):
             lost.result(10)
@@ -321,9 +324,9 @@ def test_sigterm_lets_streams_finish_and_rejects_new_requests(
     with running_gateway(gateway.kubectl, gateway.system, log) as second, ready_pod(gateway, "drains") as pod:
         pod.answer = until_it_may_end
         streaming = pool.submit(ask_streamed, second.client(second.url("drains")))
-        wait_for(lambda: len(pod.requests) == 1, "it streams")
+        wait_for(lambda: len(pod.requests) == 1, "the stream has started")
         second.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: send(second.ops_port, "GET", "/readyz")[0] == 503, "it drains")
+        wait_for(lambda: send(second.ops_port, "GET", "/readyz")[0] == 503, "the server drains")
         with pytest.raises(openai.InternalServerError, match="shutting down") as raised:
             ask(second.client(second.url("drains")))
         assert raised.value.response.headers["retry-after"] == "1"

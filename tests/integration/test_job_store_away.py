@@ -48,9 +48,9 @@ def test_without_its_store_a_gateway_serves_all_except_jobs_and_reports_it(
         with ready_pod(gateway, "plain") as pod:
             assert ask(gateway.client(gateway.url("plain"))) == TEXT
             status, text = wait_for(
-                lambda: found if "Valkey" in (found := probe_ready(gateway))[1] else None, "it says"
+                lambda: found if "Valkey" in (found := probe_ready(gateway))[1] else None, "the gateway reports it"
             )
-            assert status == 200, "all other requests are to come"
+            assert status == 200, "all other requests follow"
             assert text.startswith(
                 "ready, but not for jobs and files: Valkey does not answer: Error 111 connecting to "
             )
@@ -62,5 +62,5 @@ def test_without_its_store_a_gateway_serves_all_except_jobs_and_reports_it(
                 store.start()
                 assert job.stdout.read() == "COMPLETED: Paris.\n"
             assert job.returncode == 0
-            wait_for(lambda: probe_ready(gateway) == (200, "ready\n"), "the store is there")
+            wait_for(lambda: probe_ready(gateway) == (200, "ready\n"), "the store is reachable")
     store.stop()

@@ -268,7 +268,7 @@ async def test_each_end_of_a_job_with_a_webhook_is_delivered_once(store: JobStor
         "completed": State.COMPLETED, "cancelled": State.CANCELLED, "purged": State.CANCELLED,
     }  # fmt: skip
     assert (by_id["completed"].output, by_id["completed"].submission.webhook) == (['"x"'], WEBHOOK["webhook"])
-    assert await state(store, "purged") is None, "only its webhook still has it"
+    assert await state(store, "purged") is None, "only its webhook still keeps it"
     for delivery in found:
         await store.end_delivery(delivery)
     assert await store.claim_delivery(KEY) == (None, 0)

@@ -257,7 +257,7 @@ async def check(scene: Scene, count: int) -> None:
             assert told[job]["error"] == "so it is"
         else:
             assert told[job]["output"] == [number, "middle", "end"]
-    assert int(done["completed"]) + int(done["failed"]) == len(kept), "each ended once"
+    assert int(done["completed"]) + int(done["failed"]) == len(kept), "each job ended once"
     assert left == {"queued": {}, "waiting": {}, "running": {}}
     assert scene.killed.keys() == set(KILLS)
 
@@ -275,11 +275,11 @@ def set_up(scene: Scene) -> None:
     for number in range(2):
         scene.start_gateway(number)
     scene.kubectl.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(POD_CONCURRENCY)}]))
-    secret = wait_for(lambda: scene.kubectl.get("secret", f"{NAME}-api-key"), "the key is made")
+    secret = wait_for(lambda: scene.kubectl.get("secret", f"{NAME}-api-key"), "the key exists")
     scene.key = base64.b64decode(secret["data"]["api-key"]).decode()
-    wait_for(lambda: scene.kubectl.get("service", NAME), "the operator has made the Service that lists the pods")
+    wait_for(lambda: scene.kubectl.get("service", NAME), "the operator has created the Service that lists the pods")
     for gateway, _ in scene.gateways.values():
-        wait_for(lambda one=gateway: knows(one, scene.key), "the gateway knows the endpoint")  # type: ignore[misc]
+        wait_for(lambda one=gateway: knows(one, scene.key), "the gateway has the endpoint in its directory")  # type: ignore[misc]
     gateway.pods(NAME, *scene.pods)
 
 

@@ -76,10 +76,10 @@ def test_a_start_costs_four_status_writes_and_one_write_for_each_child(
             "state": {"running": {"startedAt": moment(40)}},
         }  # fmt: skip
         play_kubelet(kubectl, name, {"podIP": POD_ADDRESS, "conditions": happened, "containerStatuses": [server]})
-        wait_for(lambda: pod.asked > 0, "the operator asks the pod")
+        wait_for(lambda: pod.asked > 0, "the operator polls the pod")
         steps = {"Importing": 6.4, "LoadingWeights": 3.0, "WarmingUp": 0.6}
         pod.report = {"step": "Ready", "seconds": steps, "reasoningParser": "qwen3"}
-        wait_for(lambda: pod.asked > 1, "the operator asks again")
+        wait_for(lambda: pod.asked > 1, "the operator polls again")
         happened.append({"type": "Ready", "status": "True"})
         answering = {**server, "ready": True, "started": True}
         play_kubelet(kubectl, name, {"conditions": happened, "containerStatuses": [answering]})
@@ -90,14 +90,16 @@ def test_a_start_costs_four_status_writes_and_one_write_for_each_child(
             status: Manifest = (kubectl.get("iep", "one") or {})["status"]
             return status.get("lastStart")
 
-        seconds = wait_for(last_start, "the start is summed up")["seconds"]
+        seconds = wait_for(last_start, "the status summarizes the start")["seconds"]
         assert (seconds["importing"], seconds["loading"], seconds["warmingUp"]) == (6, 3, 1)
         assert (seconds["preparing"], 36 <= seconds["pulling"] <= 38) == (1, True)
         advised = condition(kubectl.get("iep", "one") or {}, "EnvRecognized")
         assert (advised["status"], "REASONING_PARSER=qwen3" in advised["message"]) == ("True", True)
         labels = f'endpoint="one",namespace="{kubectl.namespace}",step="importing"'
         line = f"forebay_endpoint_last_start_seconds{{{labels}}} 6.0"
-        wait_for(lambda: line in ask(port, "/metrics")[1].splitlines(), "the metrics tell it once it has come back")
+        wait_for(
+            lambda: line in ask(port, "/metrics")[1].splitlines(), "the metrics show it after the operator restarted"
+        )
     counts = Counter(
         (each.verb, each.resource)
         for each in operators_requests(control_plane)
@@ -129,4 +131,4 @@ def test_a_deleted_secret_is_restored_once_a_pod_needs_it(
             "state": {"waiting": waiting},
         }  # fmt: skip
         play_kubelet(kubectl, name, {"containerStatuses": [server]})
-        wait_for(lambda: kubectl.get("secret", "one-api-key"), "the Secret is made anew")
+        wait_for(lambda: kubectl.get("secret", "one-api-key"), "the Secret is created again")

@@ -49,12 +49,12 @@ def test_the_operator_creates_the_password_with_the_permissions_of_the_chart(
     made = system.apply(own)
     health = free_ports(1)[0]
     with running_operator(operators_kubectl, log, f"--valkey-service={NAME}", port=health):
-        wait_for(lambda: probe_ready(health) == (200, "leading\n"), "the operator has seen all that there is")
+        wait_for(lambda: probe_ready(health) == (200, "leading\n"), "the operator has read all objects")
         kept = system.get("secret", NAME)
         assert kept
         assert kept["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
         system.delete("secret", NAME)
-        entries = wait_for(lambda: read(system, NAME), "the operator makes another")
+        entries = wait_for(lambda: read(system, NAME), "the operator creates another password")
     assert f"requirepass {entries['password']}\n" == entries["valkey.conf"]
     assert entries["password"] not in log.read_text()
     system.delete("secret", NAME)
@@ -208,7 +208,7 @@ def test_an_upgrade_keeps_a_password_created_by_helm(release: Release, old_chart
     assert release.secret() == made
     release.helm("rollback", RELEASE, "3")
     release.helm("uninstall", RELEASE)
-    assert release.secret() == made, "it belongs to the volume, which stays as well"
+    assert release.secret() == made, "it belongs to the volume, which is kept as well"
     release.upgrade(CHART)
     assert release.secret() == made
 

@@ -85,7 +85,7 @@ async def test_another_gateway_gets_the_job_of_a_dead_gateway_within_its_lease(
         await submit(living, "kept")
         job = await claim(living)
         await outlast_lease(living, monkeypatch)
-        assert await state(living, "kept") is State.IN_PROGRESS, "it is beaten for"
+        assert await state(living, "kept") is State.IN_PROGRESS, "its heartbeat is sent"
         await living.finish(job, State.COMPLETED)
     await dead._client.aclose()
 
@@ -110,7 +110,7 @@ async def test_another_gateway_gets_the_webhook_of_a_dead_gateway_within_its_lea
         assert await dead.read_delivery(lost) is None
         await dead.end_delivery(lost)
         await outlast_lease(living, monkeypatch)
-        assert await living.claim_delivery(KEY) == (None, 0), "it is beaten for"
+        assert await living.claim_delivery(KEY) == (None, 0), "its heartbeat is sent"
         await living.end_delivery(delivery)
         assert await living._client.keys("forebay:webhooks*") == []
     await dead._client.aclose()
@@ -233,7 +233,9 @@ async def test_claims_get_a_new_lease_after_valkey_returns(valkey: ValkeyServer)
         return int((await store._scripts.run("reap_stalled", lease, ATTEMPTS))[2])
 
     assert await sweep(idle=lease - 1000) == 0, "its lease is not over"
-    assert await sweep(swept_before=lease, idle=lease + 1000) == 0, "nobody could beat, as Valkey was away"
+    assert await sweep(swept_before=lease, idle=lease + 1000) == 0, (
+        "no gateway could send a heartbeat while Valkey was unreachable"
+    )
     assert await sweep() == 0, "it has another lease"
     assert await sweep(idle=lease + 1000) == 1
     await client.aclose()

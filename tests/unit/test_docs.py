@@ -24,7 +24,7 @@ def test_each_row_of_the_comparison_with_runpod_names_an_existing_test() -> None
     table = RUNPOD.read_text().partition("## Compatibility with RunPod")[2]
     rows = re.findall(r"^\| (?:Same|Better|Different|Not supported) \|.*$", table, re.MULTILINE)
     assert len(rows) > 15
-    assert len(rows) == table.count("\n| ") - 1, "all rows but the head begin with one of these"
+    assert len(rows) == table.count("\n| ") - 1, "all rows except the head begin with one of these"
     for row in rows:
         named = re.search(r"\| `(tests/\S+\.py)::(test_\w+)` \|$", row)
         assert named, row

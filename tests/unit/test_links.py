@@ -82,7 +82,7 @@ def test_every_block_of_commands_names_its_test(page: str, block: Block) -> None
         module = ast.parse((ROOT / named[1]).read_text())
         assert named[2] in {node.name for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
     else:
-        assert re.fullmatch(r"not tested: \w.+", block.comment), "what tests this block?"
+        assert re.fullmatch(r"not tested: \w.+", block.comment), "name the test of this block"
 
 
 def read_manifests() -> Iterator[tuple[str, dict[str, object]]]:

@@ -101,7 +101,7 @@ def test_only_the_files_that_vllm_needs_are_downloaded(fetch: Fetcher, folder: P
         assert fetch.files() == expected(folder)
         assert not fetch.leftovers()
         again = fetch(hub)
-    assert (again["reason"], again["step"]) == ("", "Importing"), "nothing was left to fetch"
+    assert (again["reason"], again["step"]) == ("", "Importing"), "no file was left to download"
 
 
 def test_a_download_resumes_after_a_cut_connection(fetch: Fetcher, folder: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_download_resumes_after_a_cut_connection(fetch: Fetcher, folder: Path)
     with serving(folder, faults) as hub:
         assert fetch(hub)["reason"] == ""
     assert fetch.files() == expected(folder)
-    assert [start for _, start in faults.ranges if start], "the rest was asked for, not the whole again"
+    assert [start for _, start in faults.ranges if start], "only the rest was requested"
 
 
 def test_complete_files_survive_a_killed_pod(fetch: Fetcher, folder: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_file_that_stays_corrupt_ends_the_start(fetch: Fetcher, folder: Path) 
     with serving(folder, Faults(corrupt=99)) as hub:
         answer = fetch(hub)
     assert answer["reason"] == "CorruptDownload"
-    assert [*fetch.files()] == ["config.json"], "what is wrong is not left where vLLM would find it"
+    assert [*fetch.files()] == ["config.json"], "the corrupt file is not in a place where vLLM would find it"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_two_pods_share_a_volume(fetch: Fetcher, folder: Path) -> None:
         assert [result(process)["reason"] for process in both] == ["", ""]
     assert fetch.files() == expected(folder)
     assert not fetch.leftovers()
-    assert len(faults.ranges) == 2, "each file came once"
+    assert len(faults.ranges) == 2, "each file was downloaded once"
 
 
 def test_a_start_reports_its_download_and_the_steps_after_it(

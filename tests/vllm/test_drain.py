@@ -64,7 +64,7 @@ def test_a_drain_cuts_no_stream_and_accepts_no_request(serve: Callable[..., Serv
         time.sleep(0.1)
     server.process.send_signal(signal.SIGTERM)
     server.wait_for("/readyz", 503, 10)
-    assert server.ops("/livez")[0] == 200, "a pod that leaves is not ill"
+    assert server.ops("/livez")[0] == 200, "a draining pod is not unhealthy"
     refusals = []
     while in_flight(server):
         try:

@@ -52,10 +52,10 @@ def test_keys_change_while_the_server_runs_and_are_never_logged(
     assert status(server, KEYS["old"], b"{") == 400
     assert status(server, KEYS["new"]) == status(server, SENT) == status(server, TOKEN) == 401
     (keys / "two").write_text(KEYS["new"])
-    wait_for(lambda: status(server, KEYS["new"]) == 200, "the folder is looked at")
+    wait_for(lambda: status(server, KEYS["new"]) == 200, "the folder is read")
     assert status(server, KEYS["old"]) == 200
     (keys / "one").unlink()
-    wait_for(lambda: status(server, KEYS["old"]) == 401, "the folder is looked at")
+    wait_for(lambda: status(server, KEYS["old"]) == 401, "the folder is read")
     assert status(server, KEYS["new"]) == 200
     for process in (server.process.pid, *server.children()):
         arguments = Path(f"/proc/{process}/cmdline").read_bytes().decode()

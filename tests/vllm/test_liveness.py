@@ -106,7 +106,7 @@ def test_an_idle_engine_is_probed_and_a_hanging_one_is_detected(serve: Serve) ->
     time.sleep(8)
     _, metrics = server.ops("/metrics")
     (line,) = [line for line in metrics.splitlines() if line.startswith("forebay_engine_idle_seconds ")]
-    assert float(line.split()[1]) < 4, "it was asked"
+    assert float(line.split()[1]) < 4, "the engine was probed"
     frozen = engine_processes(server)[-1:]
     stop_all(frozen, signal.SIGSTOP)
     try:

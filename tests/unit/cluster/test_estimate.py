@@ -38,7 +38,7 @@ def test_finished_and_unplanned_steps_do_not_count() -> None:
     found.begin("installing something", unknown)
     found.begin("making the node image", unknown)
     clock.now = 1000
-    assert (found.seconds_left() or 0) > 0, "a step that cannot say how far it is is never done before its end"
+    assert (found.seconds_left() or 0) > 0, "a step without progress is never done before its end"
     found.end("making the node image")
     found.end("installing something")
     assert found.seconds_left() == 0

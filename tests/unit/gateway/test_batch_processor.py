@@ -85,7 +85,7 @@ async def test_a_batch_with_objects_in_the_bucket_needs_a_gateway_with_a_bucket(
     async with works:
         await until(lambda: len(leases) > 6)
         assert status_of(documents, key, batch_id) == "validating"
-        assert set(leases[1::2]) == {processor.RETURNED_LEASE}, "another may have it at once"
+        assert set(leases[1::2]) == {processor.RETURNED_LEASE}, "another gateway may have it immediately"
         batch = json.loads(await documents.get(key, "batch", batch_id) or "") | {"expires_at": 0}
         await documents.put(key, "batch", batch_id, json.dumps(batch), 60)
         await until(lambda: status_of(documents, key, batch_id) == "failed")

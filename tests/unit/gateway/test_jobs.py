@@ -60,7 +60,7 @@ def test_defaults_of_a_submission() -> None:
     )
     assert read_submission(b'{"input": "x"}', sync=True).retention == 60
     assert read_submission(b'{"input": {}}', sync=True).input == "{}"
-    assert read_submission(b'\xef\xbb\xbf{"input": {}}', sync=True).input == "{}", "from behind a byte order mark"
+    assert read_submission(b'\xef\xbb\xbf{"input": {}}', sync=True).input == "{}", "after a byte order mark"
 
 
 def test_a_policy() -> None:
@@ -153,7 +153,7 @@ def test_a_job_is_rendered_in_runpods_format() -> None:
         "workerId": "one-6d8f-x2x7p",
     }  # fmt: skip
     job.state, job.started, job.error = State.IN_QUEUE, None, ""
-    assert describe_job(job) == {"id": "a", "status": "IN_QUEUE"}, "it has left its worker"
+    assert describe_job(job) == {"id": "a", "status": "IN_QUEUE"}, "the pod no longer has it"
 
 
 def test_all_items_are_streamed_before_the_final_status() -> None:

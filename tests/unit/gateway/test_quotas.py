@@ -22,7 +22,7 @@ def test_each_tenant_gets_at_most_half_of_the_remainder() -> None:
     shares = Quota(100)
     assert [take_all(shares, tenant) for tenant in ("a", "b", "c", "d")] == [50, 25, 12, 6]
     shares.give("a", 50)
-    assert take_all(shares, "e") == 28, "half of the 57 that the others leave"
+    assert take_all(shares, "e") == 28, "half of the remaining 57"
 
 
 def test_one_tenant_gets_everything_without_a_share() -> None:

@@ -108,7 +108,7 @@ async def test_a_service_is_resolved_only_by_its_full_name(monkeypatch: pytest.M
     asked = resolved_to(monkeypatch, "sink.team-a.svc.cluster.local", "10.96.3.4")
     (found,) = await resolve("sink.team-a.svc")
     assert (found["hostname"], found["host"], found["port"]) == ("sink.team-a.svc", "10.96.3.4", 8080)
-    assert asked == ["sink.team-a.svc.cluster.local."], "no search list adds to it"
+    assert asked == ["sink.team-a.svc.cluster.local."], "no search list is applied"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_short_peak_within_the_scale_down_window_keeps_the_replicas() -> None:
 @pytest.mark.parametrize("seconds", [2, 30, 58])
 def test_no_replica_is_removed_before_a_full_window_of_samples(seconds: int) -> None:
     assert decide(POLICY, steady(0, seconds, idle=1000.0), 5) == 5
-    assert decide(POLICY, steady(90, seconds), 5) == 9, "but more come at once"
+    assert decide(POLICY, steady(90, seconds), 5) == 9, "replicas are added immediately"
 
 
 def test_zero_needs_the_whole_idle_time() -> None:
@@ -86,7 +86,7 @@ class TestQueueDelay:
     )
     def test_a_queue_that_lasts_too_long_adds_a_replica(self, sample: Sample, demand: int) -> None:
         samples = [Sample(**{**vars(sample), "at": float(at)}) for at in range(0, 100, 2)]
-        assert decide(self.policy, samples, 1) in (1, demand), "a little over is borne"
+        assert decide(self.policy, samples, 1) in (1, demand), "a small excess is tolerated"
         assert decide(self.policy, samples, 10) == demand
 
 
@@ -99,7 +99,7 @@ class TestHistory:
     def test_idleness_is_computed_from_started_requests(self) -> None:
         history = History(60)
         idle = [self.add(history, at, pods={"a": PodLoad(0, begun)}).idle for at, begun in enumerate((5, 5, 5, 6, 6))]
-        assert idle == [0, 1, 2, 0, 1], "the one between two samples was seen in neither"
+        assert idle == [0, 1, 2, 0, 1], "a request between two samples is in neither of them"
 
     @pytest.mark.parametrize(
         "said",
@@ -177,7 +177,7 @@ class TestJobs:
         jobs.update([{self.KEY: GatewayLoad(jobs=(1, 1))}], 0.0)
         assert jobs.update([None], 60.0) == []
         assert jobs.of(self.KEY) == (1, 1)
-        assert jobs.update([{}, None], 60.0) == [self.KEY], "the endpoint has none any more"
+        assert jobs.update([{}, None], 60.0) == [self.KEY], "the endpoint has no metrics any more"
         assert jobs.of(self.KEY) == (0, 0)
 
 
@@ -231,7 +231,7 @@ def test_the_count_is_always_within_its_bounds(loads: Sequence[int], replicas: i
     if loads[-1] or len(loads) < 30:
         assert wanted >= min(replicas, 1)
     if len(loads) < 30:
-        assert wanted >= min(replicas, 8), "nothing goes before the window is full"
+        assert wanted >= min(replicas, 8), "no replica is removed before the window is full"
 
 
 @pytest.mark.parametrize("loads", [(20, 21), (29, 31), (1, 13), (0, 9)])

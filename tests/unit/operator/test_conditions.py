@@ -182,7 +182,7 @@ def test_the_last_start_is_reported_by_its_steps() -> None:
         },
     }
     assert find_status(endpoint, Observed(D, [one]), status, LATER) == status, (
-        "it is kept when the report is no longer known"
+        "it is kept after the report is gone from memory"
     )
     assert find_unread([one], {}, {}) == [one]
     assert find_unread([one], status["lastStart"], {}) == []
@@ -198,7 +198,7 @@ def test_a_reasoning_parser_is_advised_until_env_sets_one() -> None:
     assert (advised["status"], advised["reason"]) == ("True", "Recognized")
     assert "REASONING_PARSER=qwen3" in advised["message"]
     later = find_status(endpoint, Observed(D, [one]), status, LATER)
-    assert later == status, "an operator that has just begun advises the same"
+    assert later == status, "a restarted operator advises the same"
     set_now = parse_endpoint(endpoint_manifest(env=[{"name": "REASONING_PARSER", "value": "deepseek_r1"}]))
     silent = condition({"status": find_status(set_now, Observed(D, [one]), status, LATER)}, "EnvRecognized")
     assert "REASONING_PARSER" not in silent["message"]

@@ -71,7 +71,7 @@ def test_an_unschedulable_gpu_pod_gets_the_gpus_of_the_cluster(asked: Gpu, reaso
     assert found.reason == reason
     assert words in found.message
     assert SCHEDULER in found.message
-    assert not found.stalled, "a node may come"
+    assert not found.stalled, "a node may be added"
 
 
 def test_a_pod_that_waits_for_no_gpu_shows_the_schedulers_message() -> None:

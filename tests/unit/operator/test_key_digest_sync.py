@@ -89,10 +89,10 @@ async def test_another_operator_adopts_the_digests_and_writes_nothing(server: Fa
         await until(lambda: opened(server, SECOND) == set())
         assert opened(server, FIRST) == {A}
         another.put(A, secret(FIRST))
-        assert server.writes == before + 1, "the digests of the endpoint that is gone"
+        assert server.writes == before + 1, "the digests of the deleted endpoint"
         another.put(("team", "c"), secret(SECOND))
         await until(lambda: opened(server, SECOND) == {("team", "c")})
-        assert server.writes == before + 2, "what was written already was not written again"
+        assert server.writes == before + 2, "written digests were not written again"
 
 
 async def test_endpoints_of_other_namespaces_are_not_changed(server: FakeApiServer) -> None:

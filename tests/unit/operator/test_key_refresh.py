@@ -97,10 +97,10 @@ async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.Monk
         name, annotations = site.merged[0]
         assert (site.keys[ONE], name, list(annotations)) == (secret("3"), "pod", ["forebay.dev/keys"])
         await named(TWO, lambda: site.keys[TWO] is None)
-        assert site.doubted == [], "a Secret of the user's is the user's to make"
+        assert site.doubted == [], "only the user creates a Secret of the user"
         site.secrets = {}
         await named(ONE, lambda: site.doubted)
-        assert site.keys[ONE] == secret("3"), "until it is made anew"
+        assert site.keys[ONE] == secret("3"), "until it is created again"
 
 
 async def test_a_secret_is_read_once_in_an_interval() -> None:
@@ -112,7 +112,7 @@ async def test_a_secret_is_read_once_in_an_interval() -> None:
         gateways.reread[TWO] = None
         await until(lambda: len(site.read) == 2)
         assert site.read == [("team", "one-api-key"), ("team", "two-api-key")]
-        assert list(gateways.reread) == [ONE], "it comes when it is time"
+        assert list(gateways.reread) == [ONE], "it is queued at its time"
 
 
 async def test_no_secret_is_read_for_an_endpoint_without_keys() -> None:

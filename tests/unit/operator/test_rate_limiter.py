@@ -24,7 +24,7 @@ def test_all_keys_share_the_rate_and_every_key_gets_a_turn() -> None:
     for second in range(100, 160):
         assert sum(int(moment) == second for moment in moments) <= 20
     assert max(moments) <= 100.5 + 1000 / 20 + 1
-    assert [100.9 + pace.wait(key, 100.9) for key in range(20, 1000)] == moments[20:], "who asks again keeps his moment"
+    assert [100.9 + pace.wait(key, 100.9) for key in range(20, 1000)] == moments[20:], "a repeated call keeps its time"
 
 
 def test_deleted_keys_are_dropped() -> None:

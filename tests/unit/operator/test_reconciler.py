@@ -189,7 +189,7 @@ async def test_a_number_written_at_the_same_time_wins() -> None:
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
     catch_up(cache, server, KEY)
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model", "replicas": 7}})
-    assert not await reconciler.reconcile(KEY), "it is looked at again"
+    assert not await reconciler.reconcile(KEY), "the endpoint is queued again"
     assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 7
 
 
@@ -199,7 +199,7 @@ async def test_the_status_says_why_a_number_cannot_be_filled_in() -> None:
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
     server.refused.add(names.PLURAL)
     catch_up(cache, server, KEY)
-    assert not await reconciler.reconcile(KEY), "it is tried again"
+    assert not await reconciler.reconcile(KEY), "it is retried"
     ready = condition(server.objects[names.PLURAL, NAME], "Ready")
     assert (ready["reason"], ready["message"].partition(":")[0]) == ("Refused", "the number of replicas was refused")
     assert set(server.objects) == {(names.PLURAL, NAME)}
@@ -265,7 +265,7 @@ async def test_a_filled_in_number_has_no_field_manager_that_could_conflict(
     metadata = {"name": NAME, "managedFields": managers}
     server.put(names.PLURAL, {"metadata": metadata, "spec": {"model": "org/model", **spec}})
     catch_up(cache, server, KEY)
-    assert await reconciler.reconcile(KEY), "without that right the number is filled in all the same"
+    assert await reconciler.reconcile(KEY), "without that permission the number is filled in as well"
     assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 1
     assert server.disowned == ("" if refused else disowned)
 

@@ -182,7 +182,7 @@ def test_the_api_port_is_open_and_the_ops_port_is_restricted() -> None:
         {"ports": ports},
         {"ports": [{"protocol": "TCP", "port": 8001}], "from": list(peers)},
     ]
-    assert policy()["ingress"][1].keys() == {"ports"}, "where nobody is named, everybody"
+    assert policy()["ingress"][1].keys() == {"ports"}, "without names, every peer is allowed"
 
 
 def reached(spec: Manifest, address: str) -> bool:

@@ -97,7 +97,7 @@ async def test_reports_of_removed_pods_are_dropped() -> None:
             reports.follow(KEY, {"run": "127.0.0.1"})
             await until(reports, "Compiling")
             reports.follow(KEY, {}, keep={"run"})
-            assert reports.of(KEY)["run"].step == "Compiling", "the step that a run hung in is of use after its end"
+            assert reports.of(KEY)["run"].step == "Compiling", "the last step of a run is used after its end"
             reports.follow(KEY, {})
             assert reports.of(KEY) == {}
             reports.follow(OTHER, {"run": "127.0.0.1"})

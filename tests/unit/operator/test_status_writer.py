@@ -68,7 +68,7 @@ async def test_an_up_to_date_cache_is_used(api: Api, status_writer: StatusWriter
     await status_writer.write(stale, status_writer.status_before(stale), status("Ready", "True"))
     edited = endpoint(105, status("Edited"))
     assert status_writer.status_before(edited) == status("Edited")
-    assert status_writer.status_before(stale) == status("Scheduling"), "what was remembered is no longer of use"
+    assert status_writer.status_before(stale) == status("Scheduling"), "the remembered status is no longer used"
 
 
 async def test_a_recreated_endpoint_has_no_earlier_status(api: Api, status_writer: StatusWriter) -> None:
@@ -122,4 +122,4 @@ async def test_a_status_of_a_deleted_endpoint_is_no_error(api: Api, status_write
     manifest = endpoint(100, {})
     await status_writer.write(manifest, {}, status("Ready", "True"))
     assert status_writer.status_before(manifest) == {}
-    assert status_writer.events.waiting == 0, "no event of an endpoint that is gone"
+    assert status_writer.events.waiting == 0, "no event of a deleted endpoint"

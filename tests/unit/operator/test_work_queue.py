@@ -89,7 +89,7 @@ async def test_failed_keys_are_retried_immediately_when_their_cause_is_over() ->
     queue.retry_now()
     assert await queue.get() == "a"
     assert queue.retries == 0
-    assert queue.done("a", failed=True) == FIRST_REQUEUE_DELAY, "and patience begins anew"
+    assert queue.done("a", failed=True) == FIRST_REQUEUE_DELAY, "the backoff starts again"
 
 
 @pytest.mark.parametrize("delays", [(0.01, 60.0), (60.0, 0.01)])
@@ -100,7 +100,7 @@ async def test_the_shortest_of_several_delays_is_used(delays: tuple[float, float
     assert await asyncio.wait_for(queue.get(), 10) == "a"
     queue.done("a")
     queue.add("b")
-    assert await queue.get() == "b", "and it comes once"
+    assert await queue.get() == "b", "the key is queued once"
 
 
 async def test_tenants_take_turns() -> None:

@@ -156,7 +156,7 @@ async def test_only_the_openai_api_is_served(path: str) -> None:
         "param": None,
         "code": "unknown_url",
     }
-    assert (await call(path, authorization=None)).status == 401, "without a key nothing is learnt"
+    assert (await call(path, authorization=None)).status == 401, "without a key the response reveals no information"
     assert (await call(path, authorization=None, keys=None)).status == 404
 
 

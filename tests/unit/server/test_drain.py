@@ -93,7 +93,7 @@ async def test_sigterm_begins_the_drain_despite_earlier_handlers(sigterm: None) 
     before = signal.signal
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, finished.set)
     Drain(state, 60, stops).install()
-    assert signal.signal is before, "uvloop keeps what it found when it was imported"
+    assert signal.signal is before, "uvloop keeps the handler that was set at its import"
     request = asyncio.create_task(answer(state, finished))
     await settle()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -168,7 +168,7 @@ def test_a_sleeping_engine_rejects_requests_and_is_healthy(bench: Bench) -> None
     assert bench.state.not_ready_because() == "sleeping"
     assert bench.state.unhealthy_reason() == ""
     bench("/wake_up?tags=weights")
-    assert bench.state.not_ready_because() == "sleeping", "the KV cache is still away"
+    assert bench.state.not_ready_because() == "sleeping", "the KV cache is still unloaded"
     bench("/wake_up?tags=kv_cache")
     assert bench.state.not_ready_because() == ""
 

@@ -62,7 +62,7 @@ def test_a_changed_secret_takes_effect_without_a_restart(tmp_path: Path) -> None
     assert keys.accepts(FIRST)
     (tmp_path / "..new").symlink_to("..2")
     os.rename(tmp_path / "..new", tmp_path / "..data")
-    assert keys.accepts(FIRST), "looked at again only after a while"
+    assert keys.accepts(FIRST), "the folder is read again only after some time"
     clock.now += RECHECK_SECONDS
     assert keys.accepts(SECOND)
     assert not keys.accepts(FIRST)

@@ -39,7 +39,7 @@ def test_requests_without_a_step_for_too_long_are_wedged() -> None:
     assert engine.pass_time(watch, 120) == ""
     assert engine.pass_time(watch, 2) == "the engine has 3 requests and has finished no step for 122 s"
     watch.stepped(0)
-    assert engine.pass_time(watch, 1) == "", "it goes on"
+    assert engine.pass_time(watch, 1) == "", "it continues"
 
 
 def test_an_engine_with_a_long_queue_is_healthy_while_steps_finish() -> None:

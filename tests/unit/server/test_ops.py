@@ -62,7 +62,7 @@ def test_silent_connections_block_no_probe() -> None:
         silent = [stack.enter_context(socket.create_connection(address)) for _ in range(MAX_CONNECTIONS + 10)]
         for connection in silent[:10]:
             connection.settimeout(5)
-            assert connection.recv(1) == b"", "the oldest are closed"
+            assert connection.recv(1) == b"", "the oldest connections are closed"
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}/startup", timeout=5) as response:
             assert response.status == 200
         assert len(server._open) <= MAX_CONNECTIONS

@@ -72,7 +72,7 @@ def test_the_garbage_collector_is_disabled_only_during_imports(fails: bool) -> N
             if fails:
                 raise ValueError("a wrong setting")
         assert gc.isenabled()
-        assert gc.get_freeze_count() > frozen, "what was imported is not looked at again"
+        assert gc.get_freeze_count() > frozen, "an imported module is not searched again"
     finally:
         gc.unfreeze()
 

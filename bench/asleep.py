@@ -26,7 +26,7 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 PARALLEL_CREATES = 8
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 SPAN = 10
-"""Seconds in which an operator at rest looks at no more than as many endpoints: it does at one every two seconds."""
+"""Seconds per endpoint of the idle operator's resync: it reconciles one endpoint every two seconds."""
 
 ANOTHER = "192.0.2.1"
 """The address of a second gateway, which gets no requests that matter."""

@@ -1,6 +1,6 @@
-"""Ask until a first token comes: python first_token.py URL KEY MODEL. Runs in a pod of the cluster.
+"""Send requests until a first token arrives: python first_token.py URL KEY MODEL. Runs in a pod of the cluster.
 
-Prints one JSON object: when the first request was sent, and when the first token came (seconds of the machine's clock).
+Prints one JSON object: when the first request was sent and the first token arrived, in seconds of the machine's clock.
 """
 
 import http.client
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def ask(url: str, key: str, model: str) -> float | None:
-    """When the first token of an answer came; None for an answer that is none."""
+    """When the first token of a response arrived; None for an invalid response."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port or 80, timeout=FIRST_TOKEN_TIMEOUT)
     body = {"model": model, "stream": True, "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}

@@ -2,7 +2,7 @@
 
 A tenant has many endpoints that scale, all of whose pods answer alike; a neighbour makes endpoints in another
 namespace. The table has the neighbour's wait for a Deployment, and of the operator its CPU, its peak memory and the
-longest delay of its event loop. The first row is for pods that answer as they should.
+longest delay of its event loop. The first row is for pods that answer correctly.
 """
 
 import argparse

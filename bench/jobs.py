@@ -1,7 +1,7 @@
 """Measures the cost of the job queue, in memory and in Valkey: `python -m bench.jobs`.
 
 /runsync through the gateway against the same job given to the pod directly, turn by turn; /run until /status says
-COMPLETED; and how fast jobs are taken in while no pod runs, and what memory each of them takes. The pod is canned;
+COMPLETED; and how fast jobs are accepted while no pod runs, and the memory of each. The pod is canned;
 Valkey is Debian's Redis, which writes each step to disk before it answers.
 """
 

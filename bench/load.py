@@ -45,7 +45,7 @@ async def load(url: str, headers: Mapping[str, str], work: Work) -> LoadResult:
     """Do the work against the server with this base URL.
 
     Raises:
-        RuntimeError: a reply was not a whole stream, so the round says nothing.
+        RuntimeError: a reply was not a complete stream, so the round has no result.
     """
     body = {
         "model": work.model,

@@ -1,6 +1,6 @@
 """Measures how far one tenant slows another when it attacks the gateway that both share: `python -m bench.neighbours`.
 
-Every attack runs for some seconds in a process of its own, as nice as it can be, since it is the gateway that is to be
+Every attack runs for some seconds in its own process with the lowest priority, since the gateway is to be
 measured and not this machine. Compared is one run with itself: the neighbour's p99 before each attack, while another
 gateway on this machine has it, which is what the machine does to it, and while the neighbour's own gateway has it.
 """
@@ -30,7 +30,7 @@ from tests.integration.openai_calls import wait_until_listed
 
 KEY, THIEF = "fb_key-of-the-neighbour", "fb_key-of-the-thief"
 NEIGHBOUR = "127.0.0.2"
-"""Another address than the attacker's, of which only so many connections may be without a key."""
+"""Not the attacker's address, because the connections without a key are limited for each address."""
 
 RATE = 100
 """Requests of the neighbour in a second."""
@@ -138,7 +138,7 @@ async def long_lines_of_jobs(place: Place) -> None:
 
 
 async def slow_readers_of_outputs(place: Place) -> None:
-    """Each asks for an output of 12 MiB and takes none of it."""
+    """Each requests an output of 12 MiB and reads nothing."""
     reader, writer = await asyncio.open_connection("127.0.0.1", place.gateway)
     writer.write(head("POST", own("output", "runsync"), len(JOB)) + JOB)
     answer = await reader.read(-1)
@@ -154,7 +154,7 @@ async def slow_readers_of_streams(place: Place) -> None:
 
 
 async def web_sockets(place: Place) -> None:
-    """Neither end takes anything, and both write."""
+    """Neither end reads, and both write."""
     lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==")
     path = own("socket", "openai/v1/realtime?model=thief/model")
     data = head("GET", path, 0, *lines, "Sec-WebSocket-Version: 13") + b"x" * MIB
@@ -297,7 +297,7 @@ def p99(taken: list[float]) -> float:
 
 
 def lags(ops_port: int) -> dict[str, float]:
-    """How often the event loop of the process with that ops port was later than each bound by CPU time of its own."""
+    """How often the event loop behind that ops port was later than each bound because of its own CPU time."""
     with urllib.request.urlopen(f"http://127.0.0.1:{ops_port}/metrics", timeout=30) as reply:
         text = reply.read().decode()
     return {bound: float(count) for bound, count in re.findall(r'loop_busy_seconds_bucket\{le="([^"]+)"\} (\S+)', text)}

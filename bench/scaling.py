@@ -1,7 +1,7 @@
 """Compare scaling rules on made-up load: `python -m bench.scaling`. Pure arithmetic, a minute or less.
 
-A replica takes START_SECONDS until it answers and then SLOTS requests at once; what finds no slot waits, first come,
-first served. Over-provisioned are replicas, starting ones included, beyond those that let every request begin at once.
+A replica needs START_SECONDS until it answers. It then runs SLOTS requests at the same time; other requests wait in
+a queue. Replicas, with starting ones, are over-provisioned beyond the number that starts every request immediately.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from forebay_operator.autoscaling import Policy
 
 SLOTS = 10
 TARGET = 7
-"""Knative's default: 70 % of what a replica takes at once. All rules are given the same."""
+"""Knative's default: 70 % of the concurrency of a replica. All rules get the same."""
 
 MAX_REPLICAS = 20
 SERVICE_SECONDS = 10.0
@@ -35,12 +35,12 @@ TRACES: Mapping[str, tuple[int, Callable[[int], float]]] = {
     "flapping": (3600, lambda at: 3.0 if at // 45 % 2 else 0.7),
     "sparse": (7200, lambda _: 1 / 240),
 }
-"""Seconds of the trace, and requests that come in each of them, on average."""
+"""Seconds of the trace, and the average number of requests in each."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """When it comes, and for how long it runs."""
+    """When it arrives, and for how long it runs."""
 
     at: float
     seconds: float
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def make_requests(trace: str, seed: int) -> list[Request]:
-    """The requests of a trace: they come by chance (Poisson) at its rate and run for an exponential time."""
+    """The requests of a trace: they arrive at random (Poisson) at its rate and run for an exponential time."""
     chance, (seconds, rate) = random.Random(seed), TRACES[trace]
     found = []
     for second in range(seconds):
@@ -85,7 +85,7 @@ def make_requests(trace: str, seed: int) -> list[Request]:
 
 
 def find_ideal(requests: list[Request], seconds: int) -> list[int]:
-    """Replicas that it would take in each second if every request began as it comes."""
+    """Replicas needed in each second if every request began at its arrival."""
     changes = [0] * (seconds + 1)
     for request in requests:
         changes[min(seconds, math.ceil(request.at))] += 1
@@ -148,7 +148,7 @@ def make_rules(idle: float) -> Mapping[str, Callable[[], Rule]]:
 
 
 def main() -> None:
-    """Print a table for each time that a start may take."""
+    """Print a table for each startup time."""
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="traces of each kind; the table shows their mean")
     parser.add_argument("--starts", default="20,60,120", help="comma-separated durations of a start, in seconds")

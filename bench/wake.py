@@ -1,7 +1,7 @@
 """From a request at zero to its first token, step by step: `python -m bench.wake`, on a kind cluster.
 
-Beside it a pod with the very spec of the endpoint's, made alone, without a controller, and asked without a pause until
-its first token comes: what a start takes at least. The two take turns. The client is a pod of the cluster; steps are
+The minimum of a start is measured beside it: a single pod with the spec of the endpoint's, without a controller, polled
+without a pause until its first token arrives. The two take turns. The client is a pod of the cluster; steps are
 taken when a watch on this machine sees them, by the machine's one clock.
 """
 
@@ -106,7 +106,7 @@ def row(name: str, seconds: list[float]) -> str:
 
 
 def wake(kubectl: Kubectl, clients: Clients, url: str, key: str) -> tuple[dict[str, float], float]:
-    """Seconds from the request to each step, and from the first token to Kubernetes' word that the pod is ready."""
+    """Seconds from the request to each step, and from the first token until Kubernetes reports the pod ready."""
     watching = threading.Barrier(len(STEPS) + 2)
     with ThreadPoolExecutor(len(STEPS) + 1) as pool:
         seen = {
@@ -146,7 +146,7 @@ def address(kubectl: Kubectl, pod: str) -> str:
 def watch_until(
     kubectl: Kubectl, path: str, name: str, becomes: Callable[[Manifest], bool], watching: threading.Barrier
 ) -> float:
-    """When a watch sees that an object whose name begins so has become something. Raises TimeoutError."""
+    """When a watch shows that an object with this name prefix meets the condition. Raises TimeoutError."""
 
     async def wait() -> float:
         api = ApiClient(await connect(kubectl.kubeconfig))

@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(asked: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command of the command line."""
     match asked.verb:
         case "up":
             up(asked.name, images.wanted(asked.tests) if asked.images else [], asked.also)

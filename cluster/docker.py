@@ -21,7 +21,7 @@ INOTIFY = {"max_user_instances": 1024, "max_user_watches": 1048576}
 """The least that kubelet, containerd and systemd in a node need (kind's "known issues": too many open files)."""
 
 PULL_START_TIMEOUT = 15.0
-"""Seconds until a registry must have begun to answer a pull."""
+"""Seconds until a registry must have started to answer a pull."""
 
 
 def ensure() -> bool:
@@ -168,9 +168,9 @@ def union_size(wanted: Iterable[Layers], known: Mapping[Layers, int]) -> int:
 
 
 class Export:
-    """Images on their way out of the engine, as a stream; layers that they share are in it once.
+    """Images exported from the engine, as a stream; layers that they share are in it once.
 
-    The engine gathers them before it sends the first byte, which takes the better part of a minute for some GB.
+    The engine gathers them before it sends the first byte, which takes almost a minute for some GB.
     """
 
     def __init__(self, references: Iterable[str]) -> None:
@@ -193,7 +193,7 @@ class Export:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Break it off where it is not over. It may be done again."""
+        """Abort it if it still runs. Idempotent."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdout

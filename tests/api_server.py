@@ -1,4 +1,4 @@
-"""Reads objects from an API server without a program: a test that waits asks several times a second."""
+"""Reads objects from an API server without a program, because waiting tests poll several times a second."""
 
 import atexit
 import base64
@@ -41,7 +41,7 @@ API_SERVER_TIMEOUT = 30.0
 
 
 class NotAnswered(Exception):
-    """The API server refused or did not answer; `str()` is what it said."""
+    """The API server refused or did not answer; `str()` is its message."""
 
 
 def find_resource(kind: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Endpoints for tests, and questions that tests ask about them."""
+"""Endpoints for tests, and conditions to wait for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 CHILDREN = [("deployment", "one"), ("service", "one"), ("secret", "one-api-key")]
-"""What an endpoint named one consists of."""
+"""The children of an endpoint named one."""
 
 
 def endpoint(name: str = "one", **spec: Any) -> Manifest:
@@ -19,7 +19,7 @@ def endpoint(name: str = "one", **spec: Any) -> Manifest:
 
 
 def reason_is(kubectl: Kubectl, reason: str, name: str = "one", words: str = "") -> Callable[[], Manifest | None]:
-    """The endpoint, once Ready has this reason and its message these words."""
+    """The endpoint, once Ready has this reason and its message contains these texts."""
 
     def ask() -> Manifest | None:
         found = kubectl.get("iep", name)

@@ -17,7 +17,7 @@ Manifest = dict[str, Any]
 
 
 class Refused(AssertionError):
-    """kubectl ended with an error; `str()` is what it wrote."""
+    """kubectl failed; `str()` is its output."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,15 @@ class Kubectl:
             raise Refused(str(error)) from error
 
     def delete(self, kind: str, name: str) -> None:
-        """Delete an object and wait until it is gone."""
+        """Delete an object and wait until it no longer exists."""
         self.run("delete", kind, name, "--ignore-not-found", "--timeout=180s")
 
 
 def wait_for(ask: Callable[[], T | None], what: str, timeout: float = 60, interval: float = 0.2) -> T:
-    """Ask until the answer is neither None nor False, and return it.
+    """Call until the result is neither None nor False, and return it.
 
     Raises:
-        AssertionError: it was not within `timeout` seconds.
+        AssertionError: no such result within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:

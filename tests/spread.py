@@ -19,7 +19,7 @@ GROUPS = {
     "tests/e2e/test_main_job.py": "large",
     "tests/e2e/test_rollouts.py::test_a_failed_surge_change": "large",
 }
-"""Tests, by how their ids begin, that share something on this machine and so one worker."""
+"""Tests, by the beginning of their ids, that share a resource of this machine and so one worker."""
 
 INDEPENDENT = (
     "tests/e2e/test_scaling.py",
@@ -29,7 +29,7 @@ INDEPENDENT = (
     "tests/e2e/test_truth.py::test_a_misspelled",
     "tests/e2e/test_truth.py::test_missing_objects",
 )
-"""Tests that share nothing, so that each goes wherever a worker is free."""
+"""Tests that share no resource, so that each runs on any free worker."""
 
 FIRST = (
     "tests/unit/operator/test_fuzz_reconcile.py",

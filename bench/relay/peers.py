@@ -1,4 +1,4 @@
-"""The programs that stand between client and upstream, each on one worker, with their versions."""
+"""The programs between client and upstream, each on one worker, with their versions."""
 
 import hashlib
 import os

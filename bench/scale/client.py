@@ -24,10 +24,10 @@ class Client:
     async def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
     ) -> Any:
-        """Ask, and return the JSON of the answer.
+        """Send a request, and return the JSON of the response.
 
         Raises:
-            RuntimeError: the API server refused, so the round says nothing.
+            RuntimeError: the API server refused, so the round has no result.
         """
         async with self._ask(method, path, body, content_type, query) as response:
             data = await response.read()

@@ -38,7 +38,7 @@ QUIET = 0.1
 """Cores that a control plane may use, over two seconds, and count as quiet: its nodes' heartbeats remain."""
 
 SILENCE = 3
-"""Seconds without a write after which there will be none."""
+"""Seconds without a write after which no write follows."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Round:
         settle: until nothing is written any more.
         idle: nothing happens.
         restart: from the start of the process until its first pass is over, with nothing to do.
-        after_restart: what it asked for then.
+        after_restart: its requests then.
         memory: MB that were resident when idle, after the restart, and the most before it.
     """
 
@@ -98,7 +98,7 @@ class Operator:
 
     @contextmanager
     def run(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Start it, wait until it has seen every endpoint, and end it with the context."""
+        """Start it, wait until it has read every endpoint, and end it with the context."""
         command = [
             sys.executable, "-m", "forebay_operator", "--gpu-image", objects.GPU_IMAGE, "--namespace", "forebay-system",
             "--health-address", f"127.0.0.1:{self.port}", "--watch-namespaces", OPERATED, "--log-level", "WARNING",
@@ -250,9 +250,9 @@ async def change(client: Client, manifest: Manifest) -> None:
 async def all_become(
     client: Client, collection: str, state: Callable[[Manifest], bool], count: int, namespace: str = OPERATED
 ) -> AsyncIterator[None]:
-    """Let something be done, and wait until so many objects of a collection were seen in a state at once.
+    """Run the body, and wait until `count` objects of a collection were in a state at the same time.
 
-    Those that there were before do not count before they change.
+    Existing objects count only after they change.
     """
     known: set[str] = set()
     path = collection.format(namespace)
@@ -282,7 +282,7 @@ async def wait_until_quiet(short: bool) -> None:
 
 
 async def wait_until_written(operator: Operator) -> None:
-    """Wait until the operator has nothing left to write: what it holds back, it holds back for a while only."""
+    """Wait until the operator has no writes left: it delays throttled writes only for some time."""
     await asyncio.sleep(KEY_INTERVAL)
     before = operator.written()
     while await asyncio.sleep(SILENCE, True):

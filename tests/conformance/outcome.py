@@ -1,4 +1,4 @@
-"""What a check of the API came to: a row of the table that the run ends with."""
+"""The outcome of a check of the API: a row of the final table."""
 
 from dataclasses import dataclass
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements/conformance.txt"
 OPENAI = "3.57.0"
 PROGRAM_TIMEOUT = 1200
-"""The longest that one program may take."""
+"""The time limit of one program."""
 
 
 def environment() -> Path:
@@ -40,14 +40,14 @@ def environment() -> Path:
 
 
 def run(*command: str | Path) -> None:
-    """Raises RuntimeError with the program's last words."""
+    """Raises RuntimeError with the program's last output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PROGRAM_TIMEOUT)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def answer(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
-    """What a program prints, whatever its exit status."""
+    """The output of a program, with any exit status."""
     done = subprocess.run(
         command,
         cwd=cwd,

@@ -1,6 +1,6 @@
-"""What many clients, leaving clients and hostile clients do to a server that is up; against the canned model.
+"""Many, disconnecting and hostile clients against a running server with the canned model.
 
-On raw sockets, because a good HTTP client refuses to send what is tried here.
+On raw sockets, because a good HTTP client refuses to send such requests.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from tests.conformance.servers import Server
 
 TOKENS = 48
 CHECK_TIMEOUT = 300.0
-"""The longest that one check may take."""
+"""The time limit of one check."""
 
 PARALLEL_MALFORMED = 200
-"""Malformed requests that are under way at the same time."""
+"""Malformed requests that run at the same time."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Target:
         return self.request("/v1/chat/completions", json.dumps(body).encode())
 
     async def send(self, request: bytes) -> bytes:
-        """Everything that comes back until the server closes the connection."""
+        """All bytes of the server until it closes the connection."""
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
             writer.write(request)
@@ -95,7 +95,7 @@ def stream_problem(reply: bytes, expected: str) -> str:
 
 
 async def disconnects(target: Target, count: int) -> str:
-    """`count` clients that leave in the middle of a stream: nothing may go on running for them."""
+    """`count` clients that disconnect in the middle of a stream: no request may continue for them."""
 
     async def leave() -> None:
         reader, writer = await asyncio.open_connection(target.host, target.port)

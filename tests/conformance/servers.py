@@ -60,7 +60,7 @@ def running(image: str, env: Mapping[str, str], folder: Path, mounts: Mapping[Pa
 
 
 def wait_ready(server: Server, container: str) -> None:
-    """Raises RuntimeError with the server's last words when it ends, or is not ready in time."""
+    """Raises RuntimeError with the server's last output if it ends, or is not ready in time."""
     deadline = time.monotonic() + START_SECONDS
     while not answers(f"{server.ops}/readyz"):
         ended = docker("inspect", "--format={{.State.Running}}", container) != "true"
@@ -94,7 +94,7 @@ def files_of(image: str, folder: Path) -> Path:
 
 
 def docker(*arguments: str) -> str:
-    """What docker prints. Raises RuntimeError with what it says when it fails."""
+    """The output of docker. Raises RuntimeError with its message if it fails."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
         raise RuntimeError(f"docker {arguments[0]}: {done.stderr.strip()}")

@@ -41,7 +41,7 @@ class Exemption:
 
 
 def exemptions(text: str) -> list[Exemption]:
-    """What cannot_apply.txt says. Raises ValueError for a line without a reason."""
+    """The content of cannot_apply.txt. Raises ValueError for a line without a reason."""
     found = []
     for line in text.splitlines():
         if not line or line.startswith("#"):
@@ -104,7 +104,7 @@ def library(programs: Path, name: str, group: str, server: Server, key: str) -> 
 
 
 def of_pytest(name: str, printed: str) -> Outcome:
-    """What pytest -rA printed, less what cannot apply."""
+    """The output of pytest -rA, without the tests that cannot apply."""
     known = exemptions(CANNOT_APPLY.read_text("utf-8"))
     passed = cannot_apply = 0
     failures = []

@@ -1,4 +1,4 @@
-"""Items of /v1/responses that a client sends back as they came, with every field that they had in the answer."""
+"""Items of /v1/responses that a client sends back unchanged, with every field of the response."""
 
 import json
 import urllib.error

@@ -1,9 +1,9 @@
-"""Provoke what can keep a pod from running, on a real cluster, and keep what Kubernetes says of it.
+"""Provoke pod failures on a real cluster, and store what Kubernetes reports about them.
 
     .venv/bin/pytest tests/e2e/test_control.py && .venv/bin/python -m tests.e2e.capture [CASE …]
 
 writes tests/unit/operator/data/CASE.json, which tests/unit/operator/test_diagnosis.py replays. Done again for a new
-Kubernetes, `git diff` shows which words have changed. The pods are plain ones whose container has the server's name:
+Kubernetes, `git diff` shows the changed messages. The pods are plain ones whose container has the server's name:
 that they come from an endpoint makes no difference to what the scheduler, the kubelet and the API server say.
 """
 
@@ -65,7 +65,7 @@ def namespace(kubectl: Kubectl, labels: Mapping[str, str]) -> Iterator[Kubectl]:
 
 
 def capture(kubectl: Kubectl, name: str, versions: Manifest) -> str:
-    """Keep the object that a case leads to, without what differs from run to run."""
+    """Store the object of a case, without fields that differ between runs."""
     case = CASES[name]
     with namespace(kubectl, case.labels) as within:
         for other in case.others:
@@ -122,7 +122,7 @@ def events_of(kubectl: Kubectl, reason: str) -> list[Manifest] | None:
 
 
 def prune(found: Manifest) -> Manifest:
-    """What diagnosis reads of a pod or a Deployment."""
+    """The fields of a pod or a Deployment that diagnosis reads."""
     metadata = keep(found["metadata"], "name", "creationTimestamp", "generation")
     status = keep(found["status"], "phase", "reason", "message", "observedGeneration", "containerStatuses")
     kinds = ("type", "status", "reason", "message", "lastTransitionTime")

@@ -1,4 +1,4 @@
-"""What is made of a cluster so that its objects can be captured: a case for each diagnosis."""
+"""The states of a cluster to capture: a case for each diagnosis."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,12 +23,12 @@ class Case:
     """One thing to provoke.
 
     Attributes:
-        pod: what the pod's spec has beside its container.
-        container: what the container has.
-        others: objects that are there before it.
+        pod: the fields of the pod's spec other than its container.
+        container: the fields of the container.
+        others: objects that exist before it.
         labels: of its namespace.
-        deployed: whether a Deployment makes the pod, and it is the Deployment that is kept.
-        event: the reason of the pod's events that are kept with it.
+        deployed: whether a Deployment creates the pod and is stored instead of the pod.
+        event: the reason of the pod's events that are stored with it.
         exec: a command that is run in the pod once it runs.
         shows: whether the object shows the failure.
     """

@@ -1,7 +1,7 @@
 """A real kind cluster with Forebay installed by Helm, and a pod with the official clients.
 
-`python -m tests.run` makes the cluster before the tests and removes it after them. pytest alone makes it where it is
-missing, and leaves it up.
+`python -m tests.run` creates the cluster before the tests and removes it after them. pytest alone creates it if it is
+missing, and keeps it.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def read_troubles() -> str:
-    """What the pods of the installation logged in the last ten minutes, but for what is of no concern."""
+    """The logs of the installation's pods in the last ten minutes, without harmless lines."""
     system = Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME), SYSTEM)
     try:
         text = system.run("logs", "--selector=app.kubernetes.io/instance", "--prefix", "--since=10m", "--tail=-1")
@@ -66,7 +66,7 @@ def one_worker_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
-    """The cluster with all images loaded, also those of the release before, where there is one."""
+    """The cluster with all images loaded, including those of the earlier release, if there is one."""
     if not os.environ.get("FOREBAY_E2E_READY"):
         with one_worker_at_a_time(tmp_path_factory):
             command = [sys.executable, "-m", "tests.e2e.cluster", "up"]
@@ -95,7 +95,7 @@ def kubectl(installed: Kubectl) -> Iterator[Kubectl]:
 
 @pytest.fixture(scope="session")
 def clients(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Clients:
-    """A pod with the official Python and JavaScript clients, in a namespace of its own."""
+    """A pod with the official Python and JavaScript clients, in its own namespace."""
     within = cluster.within("clients")
     with one_worker_at_a_time(tmp_path_factory):
         if within.get("namespace", "clients") is None:

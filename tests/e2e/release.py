@@ -13,7 +13,7 @@ UPGRADE_FROM = ROOT / "tests/e2e/upgrade-from"
 
 @dataclass(frozen=True)
 class Release:
-    """A commit as a user of it has it.
+    """A commit as its users have it.
 
     Attributes:
         trouble: why there is none, and what to do; "" where there is one.

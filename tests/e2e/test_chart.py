@@ -21,7 +21,7 @@ from tests.kubectl import Kubectl, Refused, wait_for
 pytestmark = pytest.mark.installs
 
 ALONE = "--set=gateway.enabled=false"
-"""Gateways take ten seconds to leave."""
+"""Gateways need ten seconds to shut down."""
 
 CRD_FILE = ROOT / f"crds/{CRD}.yaml"
 
@@ -71,7 +71,7 @@ def test_a_second_installation_adopts_existing_objects(bare: Kubectl) -> None:
 
 @pytest.fixture
 def namespace(bare: Kubectl) -> Iterator[Kubectl]:
-    """A namespace of the test's own, gone after it."""
+    """The test's own namespace, deleted after it."""
     within = bare.within(f"chart-{uuid.uuid4().hex[:8]}")
     bare.run("create", "namespace", within.namespace)
     yield within
@@ -101,7 +101,7 @@ def may(kubectl: Kubectl, verb: str, *options: str) -> bool:
 
 @pytest.fixture
 def another_release(bare: Kubectl) -> Iterator[str]:
-    """The name of a second release. Afterwards it is gone, and the CRD belongs to the first one again."""
+    """The name of a second release. Afterwards it is uninstalled, and the CRD belongs to the first one again."""
     yield "llm"
     uninstall(bare, "llm")
     take_over_crd(bare, "forebay", SYSTEM)

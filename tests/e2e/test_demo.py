@@ -20,7 +20,7 @@ pytestmark = pytest.mark.installs
 
 @pytest.fixture
 def demo(cluster: Kubectl) -> Iterator[Kubectl]:
-    """The cluster and the namespace that the demo uses; what it made there is gone afterwards."""
+    """The cluster and the namespace of the demo; its objects are deleted afterwards."""
     default = cluster.within("default")
     yield default
     default.delete("iep", ENDPOINT)
@@ -43,7 +43,7 @@ def check_answers(printed: str) -> None:
 
 
 def run_demo() -> str:
-    """What the demo writes on standard output, the answer among it."""
+    """The standard output of the demo, which includes the answer."""
     command = [sys.executable, "-m", "examples.demo", "--name", NAME]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr

@@ -68,7 +68,7 @@ class TestGpus:
 
 @pytest.fixture(scope="class")
 def hub(kubectl: Kubectl) -> Iterator[str]:
-    """A stand-in for the Hugging Face hub, in a pod: it serves the demo's model to those who have the token."""
+    """A stand-in for the Hugging Face hub, in a pod: it serves the demo's model to clients with the token."""
     kubectl.run("create", "secret", "generic", "hugging-face", f"--from-literal=token={TOKEN}")
     options = ["--folder=/model", f"--repository={HUB_ID}", f"--token={TOKEN}", "--host=0.0.0.0", "--port=8080"]
     with run_helper(

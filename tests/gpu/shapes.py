@@ -49,7 +49,7 @@ class Shape:
     kv_heads: int
     head: int
     vocabulary: int | None = None
-    """None: that of the tokenizer, so that every token that comes out is text."""
+    """None: that of the tokenizer, so that every generated token is text."""
     tied: bool = False
     length: int = 8192
     """Tokens of one request."""

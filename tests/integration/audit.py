@@ -1,4 +1,4 @@
-"""What the operator asked the API server for, by the API server's own log."""
+"""The operator's requests to the API server, by the API server's own log."""
 
 import json
 import os

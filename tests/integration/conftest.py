@@ -65,7 +65,7 @@ def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def kubectl(control_plane: Kubectl) -> Kubectl:
-    """kubectl in a namespace of the test's own. It stays behind, as the whole control plane goes with the session."""
+    """kubectl in the test's own namespace. It is not deleted, because the control plane ends with the session."""
     namespace = f"test-{uuid.uuid4().hex[:8]}"
     control_plane.run("create", "namespace", namespace)
     return control_plane.within(namespace)
@@ -131,7 +131,7 @@ def gateway(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
 def keeping_gateway(
     request: pytest.FixtureRequest, control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway for the whole module, that keeps jobs and files in its memory, then one that does in Valkey."""
+    """A gateway for the module that keeps jobs and files in its memory, and then one that keeps them in Valkey."""
     url = request.getfixturevalue("valkey_server").url if request.param == "valkey" else ""
     with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log", valkey_url=url) as running:
         yield running

@@ -26,12 +26,12 @@ SCALING = {
 
 
 _hosts = (f"127.94.0.{number}" for number in itertools.count(1))
-"""Any address of the loopback network can be bound, so each pod that is played has one of its own."""
+"""Any address of the loopback network can be bound, so each simulated pod has its own."""
 
 
 @dataclass
 class Load:
-    """The load that a server reports. `told` False: it does not answer."""
+    """The load that a server reports. If `told` is False, it does not answer."""
 
     in_flight: int = 0
     begun: int = 0
@@ -76,7 +76,7 @@ def listening(load: Load, host: str, port: int) -> Iterator[None]:
 
 @dataclass
 class Stage:
-    """An installation in namespaces of its own.
+    """An installation in its own namespaces.
 
     Attributes:
         start: runs an operator until the context ends.
@@ -97,7 +97,7 @@ class Stage:
         return [each["addresses"][0] for each in self.slice(name).get("endpoints") or ()]
 
     def replicas(self, name: str = "one") -> int:
-        """As the spec has it; -1 while it has none."""
+        """The number in the spec; -1 without one."""
         return int((self.kubectl.get("iep", name) or {})["spec"].get("replicas", -1))
 
     def key(self, name: str = "one") -> str:

@@ -1,4 +1,4 @@
-"""Jobs in a store that is asked directly."""
+"""Jobs in a store that tests call directly."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ async def is_(store: JobStore, job_id: str, expected: State | None) -> bool:
 
 
 async def becomes(reached: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(20):
         while True:
             if await reached():

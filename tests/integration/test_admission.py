@@ -60,7 +60,7 @@ PATHS = {
 
 @dataclass
 class Thief:
-    """Who has the operator's token."""
+    """A thief that has the operator's token."""
 
     api: ApiClient
     namespace: str
@@ -81,7 +81,7 @@ class Thief:
 
 @pytest.fixture
 async def thief(operators_kubectl: Kubectl, kubectl: Kubectl) -> AsyncIterator[Thief]:
-    """In the test's namespace, once the policy holds there."""
+    """A thief in the test's namespace, once the policy applies there."""
     api = ApiClient(await connect(operators_kubectl.kubeconfig))
     found = Thief(api, kubectl.namespace)
     async with asyncio.timeout(60):  # the API server follows its policies by a watch of its own

@@ -1,4 +1,4 @@
-"""The autoscalers of docs/scaling.md on a real API server: what stands there is accepted, and their target scales."""
+"""The autoscalers of docs/scaling.md on a real API server: its manifests are accepted, and their target scales."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Files and results of batches in a bucket, by the parts of the gateway that keep them there."""
+"""Files and results of batches in a bucket, by the gateway's modules that store them."""
 
 import json
 import time
@@ -185,7 +185,7 @@ async def test_results_become_parts_and_another_gateway_continues(
 async def test_parts_written_by_a_gateway_without_the_lease_are_ignored(
     valkey_server: ValkeyServer, bucket: Bucket, bucket_server: BucketServer
 ) -> None:
-    """A gateway that was stopped in the middle of a step goes on when another has the batch."""
+    """A gateway that was paused in the middle of a step resumes after another took the batch."""
     client = connect(valkey_server.url)
     await client.flushall()
     one, two = (FileStore(ValkeyDocumentStore(client, FILES_BYTES, 1.0, FILES_BYTES), bucket) for _ in range(2))

@@ -57,7 +57,7 @@ class Cluster:
             assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
 
     def admitted_release(self) -> str:
-        """The release whose operator and gateways reach the ops port of the endpoint's pods."""
+        """The release whose operator and gateways may reach the ops port of the endpoint's pods."""
         policy = self.endpoints.get("networkpolicy", "one") or {"spec": {"ingress": []}}
         peers = [peer for rule in policy["spec"]["ingress"] for peer in rule.get("from", ())]
         found = {peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/instance") for peer in peers}
@@ -108,7 +108,7 @@ def test_another_release_adopts_the_crd_and_the_endpoints(cluster: Cluster) -> N
 
 
 def test_another_release_can_be_installed_before_the_first_is_removed(cluster: Cluster) -> None:
-    """One lease for both, so that one operator works at a time, and a CRD that goes with neither."""
+    """Both share one lease, so one operator works at a time, and no release owns the CRD."""
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     for release, options in (("first", ("--force-conflicts",)), ("second", ())):
         cluster.take_over_crd(release)
@@ -144,7 +144,7 @@ KEPT = [("deployment", "one"), ("service", "one"), ("secret", "one-api-key"), ("
 
 
 def find_child(kubectl: Kubectl, kind: str, name: str) -> Manifest:
-    """What must not change of a child: its identity, its keys, its pods."""
+    """The fields of a child that must not change: its identity, its keys, its pods."""
     found = kubectl.get(kind, name) or {}
     template = (found.get("spec") or {}).get("template")
     return {"uid": found["metadata"]["uid"], "data": found.get("data"), "template": template}

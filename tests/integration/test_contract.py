@@ -1,4 +1,4 @@
-"""What the fields of an endpoint make of it, by the operator as a process against a real API server."""
+"""The effects of the fields of an endpoint, by the operator as a process against a real API server."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ VARIABLES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def without_routes(control_plane: Kubectl) -> None:
-    """No Gateway API is installed, whatever ran on this API server before."""
+    """Remove the Gateway API, which an earlier test may have installed."""
     control_plane.delete("crd", HTTPROUTES)
 
 
@@ -245,7 +245,7 @@ def claim_goes(kubectl: Kubectl) -> bool:
 
 
 def play_gateway(kubectl: Kubectl, route: Manifest) -> None:
-    """Take the route, as the controller of its Gateway would."""
+    """Accept the route, as the controller of its Gateway would."""
     said = {"status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     parent = {
         "parentRef": {"name": "public"},

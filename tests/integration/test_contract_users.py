@@ -1,4 +1,4 @@
-"""Who may view, edit or administer a namespace may do the same with its endpoints, and no more by them than by pods."""
+"""Users who may view, edit or administer a namespace may do the same with its endpoints, and no more than with pods."""
 
 import subprocess
 from collections.abc import Callable
@@ -17,7 +17,7 @@ SCALE, STATUS = f"{ENDPOINTS}/scale", f"{ENDPOINTS}/status"
 
 
 def rights(kubectl: Kubectl, user: str) -> dict[str, set[str]]:
-    """What a user may do with endpoints in the namespace, by resource."""
+    """The verbs that a user may use on endpoints in the namespace, by resource."""
     found: dict[str, set[str]] = {}
     for line in kubectl.run("auth", "can-i", "--list", "--no-headers", f"--as={user}").splitlines():
         resource = line.split()[0]

@@ -1,6 +1,6 @@
-"""Wherever the operator fails or is killed, what it makes of an endpoint is the same in the end.
+"""Wherever the operator fails or is killed, the outcome for an endpoint is the same.
 
-A whole life is gone through again and again, each time with a fault at the next request of every phase, until a life
+The life of an endpoint is repeated, each time with a fault at the next request of every phase, until a life
 has no such request any more.
 """
 
@@ -46,25 +46,25 @@ PHASES: Mapping[str, Manifest] = {
     },
     "remove": {"route": None, "env": None, "auth": {"mode": "None"}},
 }
-"""What a user does in each phase: a merge patch of the spec. In the first the endpoint is made."""
+"""The action of a user in each phase: a merge patch of the spec. The first phase creates the endpoint."""
 
 FAULTS = [Fault(after=True, stale=2), Fault(kills=True, after=True)]
 ALL_FAULTS = [Fault(kills, after, stale) for kills in (False, True) for after in (False, True) for stale in (0, 2)]
-"""What a fault before a request leaves is what one after the request before left, so the short form goes without."""
+"""A fault before a request leaves the same state as a fault after the previous one, so the short form omits it."""
 
 PARALLEL_LIVES = 12
 
 
 @dataclass(frozen=True)
 class Life:
-    """What there was at the end of each phase, and in which phases the fault came to pass."""
+    """The state at the end of each phase, and the phases in which the fault happened."""
 
     ends: Mapping[str, Manifest]
     hits: int
 
 
 async def live(administrator: Administrator, api: FaultyApi, name: str, fault: Fault, at: int) -> Life:
-    """Go through all phases with the fault at one request of each, and check what must hold in any case."""
+    """Run all phases with the fault at one request of each, and check the invariants."""
     operator, ends, hits = Operator(api, administrator, name), {}, 0
     for phase, change in PHASES.items():
         if phase == "make":
@@ -88,7 +88,7 @@ async def live(administrator: Administrator, api: FaultyApi, name: str, fault: F
 
 
 async def describe(administrator: Administrator, name: str) -> Manifest:
-    """All that there is of an endpoint, comparable with another."""
+    """All objects of an endpoint, in a comparable form."""
     manifest = await administrator.get(name)
     assert manifest
     uid, status = manifest["metadata"]["uid"], manifest["status"]
@@ -157,7 +157,7 @@ async def test_a_clock_that_is_hours_wrong_does_not_change_the_outcome(
 
 
 def is_deleted(kubectl: Kubectl) -> bool:
-    """Whether every child is gone, or will be when the controller that isn't here lets it go."""
+    """Whether every child is deleted, or only waits for a controller that does not run here."""
     kinds = "deployments,services,secrets,pdb,httproutes,replicasets,pods,pvc"
     found = kubectl.list(kinds, "forebay.dev/endpoint")
     return all(one["kind"] == "PersistentVolumeClaim" and "deletionTimestamp" in one["metadata"] for one in found)

@@ -1,4 +1,4 @@
-"""Random specs on the real API server: what it takes comes to a fixed point, with a status that it takes as well.
+"""Random specs on the real API server: every accepted spec reaches a fixed point, with a status that is accepted too.
 
 The long way, with random states of the cluster too, is tests/unit/operator/test_fuzz_reconcile.py on a fake one.
 """
@@ -23,7 +23,7 @@ EXAMPLES = 25
 
 
 async def make_and_settle(admin: Kubectl, operators: Path, namespace: str, name: str, spec: Any) -> str:
-    """What became of an endpoint with that spec: the reason of Ready, or "" if the API server refused it."""
+    """The outcome of an endpoint with that spec: the reason of Ready, or "" if the API server refused it."""
     async with await connect(admin.kubeconfig) as ours, await connect(operators) as its:
         administrator, api = Administrator(ApiClient(ours), namespace), FaultyApi(its)
         try:

@@ -1,4 +1,4 @@
-"""The operator as a process is killed by SIGKILL at one of its requests, and another goes on from there.
+"""The operator as a process is killed by SIGKILL at one of its requests, and another continues from there.
 
 test_faults.py does the same in the test process, at each request of an endpoint's life. This file kills the real
 process.
@@ -23,7 +23,7 @@ Process = subprocess.Popen[bytes]
 def kill_at(
     number: int, cut: Cut, proxy: FaultyProxy, operator: AbstractContextManager[Process], kubectl: Kubectl
 ) -> bool:
-    """Give an operator an endpoint to make, and kill it at one of its requests; whether there was that one."""
+    """Give an operator an endpoint to create, and kill it at one of its requests; False without such a request."""
     count, killed = 0, list[int]()
 
     def strike(asked: Asked) -> Cut | None:

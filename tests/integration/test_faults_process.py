@@ -1,6 +1,6 @@
-"""The operator as a process, behind a proxy that fails as networks, load balancers and API servers do.
+"""The operator as a process, behind a proxy that fails like networks, load balancers and API servers.
 
-It must stay alive and ready, converge, make nothing twice, and say nothing in the status that it takes back.
+It must stay alive and ready, converge, create no object twice, and never revert a status.
 """
 
 import json
@@ -29,8 +29,8 @@ class Watched:
     """An operator that runs through the proxy.
 
     Attributes:
-        access: what it reaches the API server by.
-        statuses: what it wrote as statuses, by the path that it wrote to.
+        access: its credentials for the API server.
+        statuses: the statuses that it wrote, by path.
     """
 
     process: subprocess.Popen[bytes]
@@ -220,7 +220,7 @@ def test_the_clock_of_the_lease_holder_does_not_matter(operator: Watched, contro
 
 
 def test_the_operator_recovers_from_an_api_server_that_answers_401(operator: Watched, kubectl: Kubectl) -> None:
-    """As where what it asks about tokens is away."""
+    """As if the API server's webhook for tokens were unreachable."""
     operator.proxy.rule = lambda _: Refusal(401, "Unauthorized")
     operator.proxy.end_watches(Ending.FAILED)
     wait_for(

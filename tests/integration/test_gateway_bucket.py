@@ -1,5 +1,5 @@
-"""Files in a bucket: a real gateway before a stand-in for S3. Of a large file the gateway never has more than parts in
-its memory, and an interrupted transfer leaves nothing."""
+"""Files in a bucket: a real gateway before a stand-in for S3. The gateway never has more than parts of a large file in
+its memory, and an interrupted transfer leaves no object."""
 
 import http.client
 import itertools
@@ -322,7 +322,7 @@ def test_an_endpoint_that_is_removed_leaves_no_object(gateway: Gateway, bucket: 
 
 @pytest.fixture
 def stopped(gateway: Gateway) -> Iterator[None]:
-    """The module's gateway takes no batch from others, whose Valkey is the same."""
+    """The module's gateway takes no batch of other gateways with the same Valkey."""
     gateway.process.send_signal(signal.SIGSTOP)
     yield
     gateway.process.send_signal(signal.SIGCONT)

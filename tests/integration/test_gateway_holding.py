@@ -1,4 +1,4 @@
-"""The gateway against a real API server, with canned pods: it holds, wakes, and refuses."""
+"""The gateway against a real API server, with canned pods: pending requests, starts, and refusals."""
 
 import json
 import socket
@@ -44,7 +44,7 @@ def test_a_request_starts_its_endpoint_and_is_answered(gateway: Gateway, pool: T
 
 
 def test_an_endpoint_is_started_only_once_its_replicas_are_set(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
-    """The operator fills in an absent number, which may be another than 0."""
+    """The operator fills in an absent number, which may differ from 0."""
     port = gateway.endpoint("numberless")
     gateway.kubectl.patch("iep", "numberless", {"spec": {"replicas": None}})
     wait_for(
@@ -351,7 +351,7 @@ def test_pending_requests_fail_when_their_endpoint_is_deleted(gateway: Gateway, 
 def test_requests_without_a_key_count_against_the_namespace_of_their_model(
     gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Who asks without a key, and names the model only, goes on the account of that model's namespace."""
+    """A request without a key that names only the model counts against that model's namespace."""
     log, namespace = tmp_path_factory.mktemp("open") / "log", f"other-{uuid.uuid4().hex[:6]}"
     gateway.kubectl.run("create", "namespace", namespace)
     limits: dict[str, Any] = {"kept_bytes": 32 << 20, "hold_seconds": 20, "body_seconds": 20}

@@ -1,4 +1,4 @@
-"""Requests as bytes: what the gateway takes and what it refuses, and that a pod gets one request and nothing more."""
+"""Requests as bytes: the gateway accepts or refuses them, and a pod gets exactly one request."""
 
 import http.client
 import socket
@@ -33,7 +33,7 @@ def post(
     line: bytes = b"POST " + CHAT + b" HTTP/1.1",
     head: bytes = HOST + AUTHORIZATION + JSON,
 ) -> bytes:
-    """A request with a body. `length` is the line about it, `extra` what comes after."""
+    """A request with a body. `length` is its length header, `extra` follows the body."""
     return line + b"\r\n" + head + length + extra + b"\r\n" + body
 
 
@@ -57,9 +57,9 @@ H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A
 @dataclass(frozen=True)
 class Case:
     """Attributes:
-    status: of the answer; 0 where the connection ends without one.
-    relayed: the body that the pod gets; None where no pod is asked.
-    then: what the client sends once it has the answer.
+    status: of the response; 0 if the connection ends without one.
+    relayed: the body that the pod gets; None if no pod gets a request.
+    then: bytes that the client sends after the response.
     where: "shared", the port of all endpoints, or "own", that of one.
     """
 
@@ -280,7 +280,7 @@ def site(gateway: Gateway) -> Iterator[Site]:
     got: list[bytes] = []
 
     async def record(exchange: Exchange) -> None:
-        """Answer, leave the connection open as a server does that was not asked to close it, and read to its end."""
+        """Answer, leave the connection open as without `Connection: close`, and read to its end."""
         body = await exchange.read_body()
         await reply(exchange, 200, {})
         while True:

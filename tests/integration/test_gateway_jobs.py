@@ -44,7 +44,7 @@ class JobApiClient:
         self._base = f"http://127.0.0.1:{gateway.port}/v2/{name}"
 
     def ask(self, path: str, content: Any = None, *, method: str = "", key: str = KEY) -> Any:
-        """Status and JSON of an answer; POST where there is content."""
+        """Status and JSON of a response; POST with content, else GET."""
         data = None if content is None else content if isinstance(content, bytes) else json.dumps(content).encode()
         request = urllib.request.Request(f"{self._base}/{path}", data, {"Authorization": f"Bearer {key}"})
         request.method = method or ("GET" if data is None else "POST")
@@ -109,7 +109,7 @@ def test_runsync_and_run_answer_like_runpod(gateway: Gateway) -> None:
 
 
 def test_status_sync_answers_when_the_job_ends(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
-    """RunPod's SDK for JavaScript asks so where /runsync has no output yet."""
+    """RunPod's SDK for JavaScript requests this if /runsync has no output yet."""
     gateway.endpoint("waited-for")
     api = JobApiClient(gateway, "waited-for")
     may_end = threading.Event()
@@ -215,7 +215,7 @@ def test_a_pod_that_is_removed_loses_no_job(gateway: Gateway) -> None:
 def test_every_job_ends_once_with_its_own_output_despite_pod_failures(
     gateway: Gateway, pool: ThreadPoolExecutor
 ) -> None:
-    """Of every twentieth of 200 jobs, the pods interrupt the output twice."""
+    """The pods interrupt the output of every twentieth of 200 jobs twice."""
     gateway.endpoint("breaking")
     api = JobApiClient(gateway, "breaking")
     begun: Counter[int] = Counter()

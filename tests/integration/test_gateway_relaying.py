@@ -1,4 +1,4 @@
-"""The gateway against a real API server, with canned pods: it relays, and leaves in order."""
+"""The gateway against a real API server, with canned pods: relaying and shutdown."""
 
 import asyncio
 import json
@@ -129,7 +129,7 @@ def test_a_web_socket_starts_the_endpoint_waits_and_relays_both_ways(gateway: Ga
 
 
 def test_a_slow_client_slows_the_pod_down(gateway: Gateway) -> None:
-    """What a pod may send ahead of its client is what fits into sockets and one buffer, not the whole answer."""
+    """A pod may send ahead of its client only the bytes that fit into sockets and one buffer."""
     port = gateway.endpoint("slow-client")
     sent = 0
 
@@ -203,7 +203,7 @@ def test_a_pod_that_refuses_connections_is_skipped(gateway: Gateway) -> None:
 
 
 def ask_worker(gateway: Gateway, name: str, worker: str, **more: Any) -> tuple[int, str, bytes]:
-    """Status, the worker that answered, and the answer to a request that asks for a worker."""
+    """Status, worker and body of the response to a request that selects a worker."""
     head = AUTHORIZED.replace(b" /v1", f" /v2/{name}/openai/v1".encode())
     head += f"X-Runpod-Worker-Id: {worker}\r\n".encode() if worker else b""
     body = json.dumps(chat(**more)).encode()

@@ -25,7 +25,7 @@ async def run_job(exchange: Exchange) -> None:
 
 
 def probe_ready(gateway: Gateway) -> tuple[int, str]:
-    """What the gateway says at its probe."""
+    """The answer of the gateway's readiness probe."""
     return fetch(f"http://127.0.0.1:{gateway.ops_port}/readyz", 5)
 
 

@@ -1,4 +1,4 @@
-"""What the two stores of jobs promise alike, each asked directly; Valkey is a real server."""
+"""The common behaviour of the two job stores, each called directly; Valkey is a real server."""
 
 import asyncio
 import json

@@ -159,7 +159,7 @@ class Scene:
         self.kubectl.run("delete", "iep,endpointslice", "--all", "--wait=false")
 
     async def ask(self, session: aiohttp.ClientSession, path: str, content: Any = None) -> Any:
-        """The answer of a gateway that lives; None where it gave none."""
+        """The response of a live gateway; None without one."""
         standing = list(self.gateways.values())
         if not standing:
             await asyncio.sleep(0.1)
@@ -197,7 +197,7 @@ async def submit_all(scene: Scene, session: aiohttp.ClientSession, count: int) -
 
 
 async def read_all(scene: Scene, session: aiohttp.ClientSession, jobs: dict[str, int]) -> dict[str, Any]:
-    """Ask for each job until it is over; what /status said then."""
+    """Poll each job until it ends; returns its last /status."""
     left, told = list(jobs), {}
 
     async def read() -> None:

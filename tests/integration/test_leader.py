@@ -1,4 +1,4 @@
-"""Of two operators one works; the other takes over when that one goes, at once or within 15 s."""
+"""One of two operators works; the other takes over when the first ends, immediately or within 15 s."""
 
 import json
 import signal

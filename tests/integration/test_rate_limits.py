@@ -20,7 +20,7 @@ OTHER = ("home", "two")
 
 @pytest.fixture(params=["memory", "valkey"])
 async def rates(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[list[RateLimits]]:
-    """Of two gateways; in memory of one, twice."""
+    """The limits of two gateways; in memory, one gateway twice."""
     if request.param == "memory":
         yield [MemoryRateLimits()] * 2
         return
@@ -103,7 +103,7 @@ async def test_slots_of_a_dead_gateway_are_free_after_their_lease(
 
 
 async def lease_of(client: valkey_client.Redis, name: str) -> int:
-    """Until when the only gateway that holds slots has them, in ms."""
+    """The end of the lease of the only gateway with slots, in ms."""
     (held,) = await client.hvals(name)
     return int(str(held).split()[1])
 

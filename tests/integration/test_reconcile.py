@@ -1,8 +1,8 @@
 """The operator, as a process, against a real API server.
 
-It creates the desired objects, repairs them, and reports what it sees.
+It creates the desired objects, repairs them, and reports their state.
 
-There are no nodes here, so a kubelet is played by writing the status of pods and Deployments where a test needs one.
+No nodes exist here, so tests simulate a kubelet by writing the status of pods and Deployments.
 """
 
 import base64

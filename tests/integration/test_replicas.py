@@ -1,5 +1,5 @@
-"""Who writes `spec.replicas`: the user, an autoscaler, and, while it is absent, the operator. The tests do what GitOps
-tools do: they apply a manifest again and again, by either kind of apply, and ask what an apply would change."""
+"""Writers of `spec.replicas`: the user, an autoscaler, and, while it is absent, the operator. The tests act like GitOps
+tools: they apply a manifest again and again, by either kind of apply, and diff it."""
 
 import json
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def apply(kubectl: Kubectl, how: str, **spec: Any) -> None:
 
 
 def shows_no_diff(kubectl: Kubectl, how: str, **spec: Any) -> bool:
-    """Whether `kubectl diff`, which ends with an error where there is a difference, finds nothing to change."""
+    """Whether `kubectl diff`, which fails on a difference, finds no change."""
     try:
         return kubectl.run("diff", "-f", "-", *OPTIONS[how], stdin=json.dumps(endpoint(**spec))) == ""
     except Refused:
@@ -115,7 +115,7 @@ def test_a_number_of_replicas_set_later_belongs_to_the_user(kubectl: Kubectl, ho
 
 
 def test_an_invalid_endpoint_gets_a_number_of_replicas_too(kubectl: Kubectl) -> None:
-    """So that an autoscaler finds it, and it is there once the endpoint is corrected."""
+    """An autoscaler needs it, and the endpoint needs it once it is corrected."""
     kubectl.apply(endpoint(adapters=[{"name": "one", "source": "org/a"}], model="pvc://claim/m"))
     wait_for(reason_is(kubectl, "InvalidSpec"), "the status of the endpoint shows it")
     assert replicas_are(kubectl, 1)()
@@ -125,7 +125,7 @@ def test_an_invalid_endpoint_gets_a_number_of_replicas_too(kubectl: Kubectl) -> 
 
 
 def test_an_autoscaler_works_on_an_endpoint_that_never_had_replicas(kubectl: Kubectl, operator: Path) -> None:
-    """Kubernetes' own controller; without metrics it keeps to its bounds."""
+    """Kubernetes' own controller; without metrics it only enforces its bounds."""
     target = {"apiVersion": "forebay.dev/v1alpha1", "kind": "InferenceEndpoint", "name": "one"}
     metric = {
         "type": "Resource",

@@ -1,5 +1,5 @@
-"""The operator's rights are those that it uses: what the API servers of all integration tests logged is compared with
-the chart, in a stage of its own after them."""
+"""The operator has exactly the permissions that it uses: a later stage compares the logs of all
+integration tests' API servers with the chart."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What bench/scale measures at thousands of endpoints, with a few: its counts do not depend on the size."""
+"""The measurement of bench/scale with a few endpoints: its counts do not depend on the size."""
 
 import asyncio
 from collections import Counter

@@ -214,7 +214,7 @@ def test_the_last_replica_sleeps_and_a_request_wakes_it(operator: Stage) -> None
 
 
 def play_readiness(stage: Stage, pod: str, *, ready: bool) -> None:
-    """What the kubelet says of a pod whose server runs."""
+    """The kubelet's status of a pod whose server runs."""
     server = {
         "name": "server", "image": "x", "imageID": "x", "restartCount": 0, "ready": ready, "started": True,
         "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
@@ -267,7 +267,7 @@ def test_an_added_or_removed_key_takes_effect_within_a_minute(stage: Stage) -> N
 
 
 def opens_shared(stage: Stage, key: str) -> bool:
-    """Whether a key opens anything, asked in a way that names nothing."""
+    """Whether a key is accepted, by a request that names no endpoint."""
     return send(stage.gateway.port, "GET", "/openai/v1/models", key=key)[0] == 200
 
 

@@ -200,11 +200,11 @@ SEEN_LATER = {
     "a host with a scheme": "RouteReady: the schema of HTTPRoutes refuses it",
     "a Gateway without a name": "RouteReady: the schema of HTTPRoutes refuses it",
 }
-"""What neither the operator nor the API server refuses where our schema does not keep it out, and what it ends in."""
+"""Specs that only the schema rejects, and the outcome without it."""
 
 
 def read(manifest: Manifest) -> Endpoint | None:
-    """The endpoint as the operator reads it, or None where it says InvalidSpec."""
+    """The endpoint as the operator parses it, or None for InvalidSpec."""
     metadata = {"namespace": "default", "uid": "u", **manifest["metadata"]}
     try:
         return parse_endpoint({**manifest, "metadata": metadata})
@@ -231,7 +231,7 @@ def try_children(kubectl: Kubectl, taken: Endpoint) -> None:
 def test_invalid_specs_that_the_operator_accepts_fail_at_the_children(
     control_plane: Kubectl, manifest: Manifest
 ) -> None:
-    """So that nothing else comes of it where an older schema is installed."""
+    """Such a spec has no other effect under an older schema."""
     taken, harmless = read(manifest), read(endpoint())
     assert taken
     assert harmless
@@ -288,7 +288,7 @@ def test_valid_specs_are_accepted(kubectl: Kubectl, spec: Manifest) -> None:
 
 
 def test_omitted_fields_get_their_defaults(kubectl: Kubectl) -> None:
-    """`replicas`, `image`, `gpu.product` and `auth.secretName` have none in the schema: the operator chooses."""
+    """`replicas`, `image`, `gpu.product` and `auth.secretName` have no default in the schema: the operator chooses."""
     spec = kubectl.apply(endpoint(gpu={"resource": "amd.com/gpu"}))["spec"]
     assert spec == {
         "model": "org/model",

@@ -19,7 +19,7 @@ from tests.integration.ops_port import ask
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 POD_ADDRESS = "127.93.0.1"
-"""Any address of the loopback network can be bound, so the pod that is played has one of its own."""
+"""Any address of the loopback network can be bound, so the simulated pod has its own."""
 
 
 class Pod:
@@ -120,7 +120,7 @@ def test_a_start_costs_four_status_writes_and_one_write_for_each_child(
 def test_a_deleted_secret_is_restored_once_a_pod_needs_it(
     kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
 ) -> None:
-    """Secrets are not watched, and with thousands of endpoints the rounds take hours."""
+    """Secrets are not watched, and with thousands of endpoints a resync takes hours."""
     with running_operator(operators_kubectl, tmp_path / "log", "--resync-interval=300"):
         start(kubectl)
         name = newest_pod(kubectl)

@@ -1,4 +1,4 @@
-"""Two gateways on one Valkey: what one leaves undone the other does, and together they allow no more than one."""
+"""Two gateways on one Valkey: one finishes the other's work, and together they allow no more than one."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""The password of the chart's own Valkey: the operator makes it, Valkey and gateways take it, an upgrade keeps it."""
+"""The password of the chart's own Valkey: the operator creates it, Valkey and gateways use it, an upgrade keeps it."""
 
 import base64
 import subprocess
@@ -28,13 +28,13 @@ MAX_MEMORY = "200mb"
 
 
 def read(kubectl: Kubectl, name: str) -> dict[str, str] | None:
-    """The entries of a Secret, None where there is none."""
+    """The entries of a Secret; None without one."""
     secret = kubectl.get("secret", name)
     return secret and {entry: base64.b64decode(value).decode() for entry, value in secret["data"].items()}
 
 
 def probe_ready(port: int) -> tuple[int, str]:
-    """What the operator says at its probe."""
+    """The answer of the operator's readiness probe."""
     try:
         return fetch(urllib.request.Request(f"http://127.0.0.1:{port}/readyz"), 5)
     except OSError:
@@ -88,7 +88,7 @@ class ChartValkey:
 
     @property
     def url(self) -> str:
-        """That of the gateways, but for the Service's name."""
+        """The URL of the gateways, except for the Service's name."""
         return self.entries["url"].replace(f"{NAME}.{SYSTEM}.svc:6379", f"127.0.0.1:{self.port}")
 
 
@@ -145,7 +145,7 @@ stringData:
     maxmemory 384mb
     requirepass {{ $password }}
 """
-"""What the chart had before the operator made the password."""
+"""The chart's template from before the operator created the password."""
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def old_chart(tmp_path: Path) -> Path:
 
 
 class Release:
-    """One release of the chart, in a namespace of its own."""
+    """One release of the chart, in its own namespace."""
 
     def __init__(self, kubectl: Kubectl) -> None:
         self.kubectl = kubectl

@@ -1,4 +1,4 @@
-"""What Valkey's store of jobs promises besides: leases, restarts, and what is lost in it."""
+"""Further behaviour of the job store in Valkey: leases, restarts, and lost data."""
 
 import asyncio
 import json
@@ -242,7 +242,7 @@ async def test_claims_get_a_new_lease_after_valkey_returns(valkey: ValkeyServer)
 
 
 async def test_a_key_is_encrypted_for_its_job(valkey: ValkeyServer) -> None:
-    """Who may write to Valkey cannot have it sent to another endpoint's pod."""
+    """A client that may write to Valkey cannot get it sent to another endpoint's pod."""
     client = connect(valkey.url)
     async with opened(valkey) as store:
         await submit(store)
@@ -277,7 +277,7 @@ async def test_a_requeued_low_priority_job_that_is_lost_was_never_counted_as_wai
 async def test_a_job_lost_in_valkey_affects_no_other_job(
     valkey: ValkeyServer, lost: str, runs: bool, step: str
 ) -> None:
-    """Such as one that was evicted, or deleted by hand."""
+    """For example, it was evicted, or deleted by hand."""
     client = connect(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "lost")

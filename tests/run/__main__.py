@@ -24,7 +24,7 @@ The run ends with a table of the time that each stage took, the failures, and on
 
 
 KEPT_RUNS = 3
-"""How many runs have their logs kept."""
+"""The number of runs whose logs are kept."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -36,7 +36,7 @@ class Run:
 
     @property
     def results(self) -> list[Result]:
-        """Of the stages that ended, in the order of the stages."""
+        """Results of the ended stages, in the order of the stages."""
         with self._changed:
             return [self._results[stage.name] for stage in self.stages if stage.name in self._results]
 
@@ -91,7 +91,7 @@ class Run:
         return Result(stage.name, ended.wall, ended.cpu, passed, skipped, failures)
 
     def _wait_for(self, stage: Stage) -> str:
-        """Wait until what the stage needs, and what it comes after, has ended. Returns why it cannot run; "" where it
+        """Wait until the stages in `needs` and `after` have ended. Returns why it cannot run; "" if it
         can."""
         chosen = {each.name for each in self.stages}
         first = {*stage.needs, *(name for name in stage.after if name in chosen)}
@@ -160,5 +160,5 @@ def last_words(log: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What stages run in: the caller's environment, their own cluster kept until the last of them."""
+    """The environment of stages: the caller's, with their own cluster kept until the last stage."""
     return {**os.environ, "FOREBAY_E2E_READY": "1"}

@@ -1,4 +1,4 @@
-"""What the docs claim has a test."""
+"""Every claim of the docs has a test."""
 
 import ast
 import json
@@ -74,7 +74,7 @@ SOURCES = [
         for name in ("errors", "extra_routes", "route_overrides", "validation_errors")
     ),
 ]
-"""What makes the errors of an endpoint's API. Engine control on the ops port is not a part of it."""
+"""The modules that create the errors of an endpoint's API. Engine control on the ops port is not a part of it."""
 
 
 def test_every_error_message_of_the_server_is_explained() -> None:
@@ -98,7 +98,7 @@ def _messages(module: ast.Module) -> Iterator[str]:
 
 
 MESSAGE_PLACE = {"ApiError": 1, "Incompatible": 0}
-"""What makes an error -> which of its arguments is the message."""
+"""The constructor of an error -> the index of its message argument."""
 
 
 def _text(node: ast.expr, texts: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What pages link to exists, and what they show can be run."""
+"""Links of pages have targets, and their commands can be run."""
 
 import ast
 import re

@@ -15,7 +15,7 @@ FILE = Path("/local_model_args.json")
 
 @pytest.fixture
 def baked(tmp_path: Path) -> Iterator[Path]:
-    """What FILE is a link to."""
+    """The target of the link FILE."""
     if not FILE.is_symlink():
         pytest.skip("only in the tests' image a test can bake a model in: make vllm")
     file = Path(os.readlink(FILE))

@@ -1,4 +1,4 @@
-"""What browsers and proxies in front need of every answer: CORS on refusals too, streams that are not held back, and
+"""Requirements of browsers and proxies: CORS on errors too, streams without buffering, and
 connections that stay open."""
 
 import http.client

@@ -65,7 +65,7 @@ class Fetcher:
         return result(self.start(hub, model, **more))
 
     def files(self) -> dict[str, bytes]:
-        """What vLLM would find."""
+        """The files that vLLM would find."""
         return {path.name: path.read_bytes() for path in self.cache.glob("models--*/snapshots/*/*") if path.exists()}
 
     def leftovers(self) -> list[Path]:
@@ -105,7 +105,7 @@ def test_only_the_files_that_vllm_needs_are_downloaded(fetch: Fetcher, folder: P
 
 
 def test_a_download_resumes_after_a_cut_connection(fetch: Fetcher, folder: Path) -> None:
-    """huggingface_hub keeps what has arrived in pieces of 10 MiB."""
+    """huggingface_hub stores received data in pieces of 10 MiB."""
     (folder / "model-00002-of-00002.safetensors").write_bytes(os.urandom(24 << 20))
     faults = Faults(cut_after_bytes=11 << 20, cuts=2)
     with serving(folder, faults) as hub:

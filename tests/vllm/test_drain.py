@@ -1,4 +1,4 @@
-"""SIGTERM under load, on a real server with the canned executor: no stream is cut, no new request comes in."""
+"""SIGTERM under load, on a real server with the canned executor: no stream is cut, no new request is accepted."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ TOKENS = 200
 
 
 class Stream:
-    """One streamed request in a thread of its own."""
+    """One streamed request in its own thread."""
 
     def __init__(self, server: Server) -> None:
         self.tokens = 0

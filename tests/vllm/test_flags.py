@@ -10,7 +10,7 @@ from tests.vllm.server import environment
 PROGRAM = Path(__file__).parent / "every_flag.py"
 
 DEVICE = {name: os.environ[name] for name in ("VLLM_TARGET_DEVICE",) if name in os.environ}
-"""cpu for vLLM that was built without kernels, which would else look for a GPU."""
+"""cpu for vLLM that was built without kernels, which would otherwise search for a GPU."""
 
 
 def test_every_flag_is_set_by_its_variable_and_rejects_invalid_values(vllm_python: str, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def travelled_wheel(folder: Path) -> None:
 
 
 def rows(results: Path, part: str) -> list[Row]:
-    """What a part measured; it must be complete."""
+    """The measurements of a part, which must be complete."""
     content = json.loads((results / f"{part}.json").read_text())
     assert content["state"] == "complete"
     assert content["seconds"] < 240

@@ -30,9 +30,9 @@ LETTERS = {"regex": "[a-z]{12}"}
 
 
 def check_sizes(items: list[Any], sizes: list[int]) -> None:
-    """Each item is as large as it should be, and the last one at most.
+    """Each item has its expected size, and the last one at most that size.
 
-    vLLM joins tokens that no client has taken yet, so on a busy machine there are fewer tokens than letters.
+    vLLM joins tokens that no client has read yet, so on a busy machine there are fewer tokens than letters.
     """
     lengths = [len(item["choices"][0]["tokens"]) for item in items]
     assert lengths[:-1] == sizes[: len(lengths) - 1]

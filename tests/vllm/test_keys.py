@@ -1,4 +1,4 @@
-"""Keys and tokens on a real run: what they open, and that nothing shows them."""
+"""Keys and tokens in a real run: their access, and that no output shows them."""
 
 import json
 import urllib.error
@@ -26,7 +26,7 @@ def status(server: Server, key: str, body: bytes = b'{"prompt": "Hello", "max_to
 def test_keys_change_while_the_server_runs_and_are_never_logged(
     vllm_python: str, tiny_model: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
-    """With the most that can be logged. The token of the hub is a variable, as users give it; vLLM's processes need
+    """With the most detailed logs. The token of the hub is a variable, as users give it; vLLM's processes need
     it for what they fetch themselves, so only arguments, logs and answers are looked at for it."""
     keys, control = tmp_path / "keys", tmp_path / "control"
     for folder in (keys, control):

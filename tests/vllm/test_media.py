@@ -1,4 +1,4 @@
-"""Models that hear and see, of random weights: the shape of answers, and what is said of media that cannot be had."""
+"""Audio and image models with random weights: the shape of answers, and errors about media that cannot be fetched."""
 
 import base64
 import json

@@ -13,7 +13,7 @@ from tests.vllm.server import Server, environment
 from tests.vllm.server_calls import ask
 
 TEMPLATE = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}{{ messages[0].content }}"
-"""A chat template by which a model of the kind llama counts as one that writes as Hermes does."""
+"""A chat template that marks a model of the kind llama as one with Hermes' format."""
 
 REGISTERED = """
 import json

@@ -1,4 +1,4 @@
-"""Models that classify, score and embed; random weights, so what is seen is the shape of the answers."""
+"""Models that classify, score and embed; random weights, so tests check the shape of the answers."""
 
 import pytest
 

@@ -20,7 +20,7 @@ LEFT_OUT = {
     "codex_command": "web_search",
     "codex_patch": "tool_search, web_search",
 }
-"""What the header names, of recordings with tools that nothing runs here."""
+"""The names in the header, for recordings with tools that no server runs here."""
 
 
 STRICT = "codex_additional_tools"

@@ -21,7 +21,7 @@ DRAIN_WAIT_TIMEOUT = 60.0
 
 @dataclass
 class Load:
-    """Streams in a thread of their own. `failure` is "" if each of them came whole."""
+    """Streams in their own thread. `failure` is "" if each of them was complete."""
 
     server: Server
     work: Work
@@ -64,7 +64,7 @@ def measure(run: Run, record: Record) -> None:
 
 
 def probes_under_load(server: Server, work: Work) -> dict[str, str | float]:
-    """What the probes answer while all streams run, and how long the slowest answer takes."""
+    """The answers of the probes while all streams run, and the time of the slowest."""
     running = Load(server, work)
     answers: dict[str, set[int]] = {"/livez": set(), "/readyz": set()}
     slowest, looks = 0.0, 0
@@ -107,7 +107,7 @@ def stopped_engine(server: Server, limit: int) -> dict[str, str | float]:
 
 
 def sigterm_under_load(server: Server, work: Work) -> dict[str, str | float]:
-    """SIGTERM once all streams run: who is refused, whether the streams come whole, and when the server is gone."""
+    """SIGTERM once all streams run: refused requests, whether the streams are complete, and when the server ends."""
     running = Load(server, work)
     running.wait_until_all_run()
     os.kill(server.pid, signal.SIGTERM)
@@ -136,7 +136,7 @@ def sigterm_under_load(server: Server, work: Work) -> dict[str, str | float]:
 
 
 def ask_quietly(server: Server) -> None:
-    """A request whose end does not matter."""
+    """A request whose outcome is ignored."""
     with suppress(OSError):
         ops.complete(server)
 

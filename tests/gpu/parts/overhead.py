@@ -1,4 +1,4 @@
-"""What the composed server costs over plain `vllm serve`, at 1 to 256 streams: bench/overhead.py, both on one GPU."""
+"""The cost of the composed server over plain `vllm serve`, at 1 to 256 streams: bench/overhead.py, both on one GPU."""
 
 from contextlib import ExitStack
 from statistics import median

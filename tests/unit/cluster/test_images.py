@@ -1,4 +1,4 @@
-"""An image is named by what it is made of: its base, its Dockerfile and the files that this copies."""
+"""An image is named by its inputs: its base, its Dockerfile and the files that it copies."""
 
 import tarfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The node image carries the images that its kubeadm asks for, by the names it asks for them."""
+"""The node image contains the images that its kubeadm requires, under the same names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What was built is kept under a key that changes with what it is made of, and with nothing else."""
+"""A build result is stored under a key that changes only with its inputs."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where the bounding set lacks a capability, containers are started without it."""
+"""Containers start without the capabilities that the bounding set lacks."""
 
 import json
 import os

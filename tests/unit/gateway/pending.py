@@ -26,7 +26,7 @@ def endpoint(replicas: int = 0, **status: Any) -> Endpoint:
 
 
 class Cluster:
-    """What the holds see and do."""
+    """A fake cluster for pending requests."""
 
     def __init__(self, **limits: Any) -> None:
         self.directory = Directory("team")

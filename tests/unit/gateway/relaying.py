@@ -8,7 +8,7 @@ from forebay_gateway.proxy.upstream import Upstream
 
 
 class Client:
-    """What was sent to it."""
+    """The bytes that it received."""
 
     def __init__(self) -> None:
         self.sent = b""
@@ -31,7 +31,7 @@ class Client:
 
 
 class Transport:
-    """Of the pod's connection."""
+    """The transport of the pod's connection."""
 
     aborted = closed = False
 

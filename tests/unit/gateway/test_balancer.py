@@ -1,4 +1,4 @@
-"""Which pod a request goes to."""
+"""The choice of a pod for a request."""
 
 from collections import Counter
 

@@ -116,7 +116,7 @@ async def test_other_tasks_run_while_an_input_file_is_read() -> None:
 
 
 async def test_a_line_whose_job_is_too_large_is_reported() -> None:
-    """By what it takes in memory: an emoji makes each character take four bytes."""
+    """By its size in memory: an emoji makes each character take four bytes."""
     plain, wide = ({"prompt": "x" * 100_000 + end} for end in ("", "\N{GRINNING FACE}"))
     content = "\n".join(
         json.dumps({"custom_id": f"r-{number}", "method": "POST", "url": CHAT, "body": body}, ensure_ascii=False)
@@ -275,7 +275,7 @@ class _Objects:
 
 
 async def test_an_upload_that_takes_too_long_leaves_no_file() -> None:
-    """The reaper takes the objects of a longer one for a dead gateway's."""
+    """The reaper would delete the objects of a longer upload as a dead gateway's."""
     stored = _Objects()
     files = FileStore(MemoryDocumentStore(MIB, bucket_bytes=MIB), cast(Bucket, stored))
     api = BatchApi(files, cast(Any, None), Quota(MIB), FairScheduler(), max_file_bytes=1 << 30, upload_seconds=0.05)

@@ -1,4 +1,4 @@
-"""What a body says."""
+"""The fields that the gateway reads from a body."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What the gateway knows of the cluster."""
+"""The gateway's directory of the cluster."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A form that is read while it comes is the same as one that is read whole."""
+"""A form that is parsed as a stream equals one that is parsed as a whole."""
 
 from itertools import pairwise
 

@@ -40,7 +40,7 @@ class Client:
 async def hold(
     body: bytes, monkeypatch: pytest.MonkeyPatch, *headers: tuple[bytes, bytes], early: float = 0.0
 ) -> tuple[Client, Refused]:
-    """Hold a request until its deadline, in a time of its own whose timers end `early` seconds before they should."""
+    """Keep a request pending until its deadline, on a fake clock whose timers end `early` seconds too early."""
     now = began = 1000.0
 
     async def wait(tasks: Collection[Any], **options: float) -> Any:
@@ -108,7 +108,7 @@ ADMISSIONS = [
 
 
 def handler_of_two() -> RequestHandler:
-    """A gateway with an endpoint that asks for a key, and one that asks for none."""
+    """A gateway with an endpoint that requires a key, and one that does not."""
     cluster = Cluster()
     metadata = {"name": "open", "namespace": "team", "generation": 1}
     spec = {"replicas": 0, "scaling": {"maxReplicas": 1}, "auth": {"mode": "None"}}

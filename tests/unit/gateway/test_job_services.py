@@ -1,4 +1,4 @@
-"""What takes jobs ends in order."""
+"""Job services shut down in order."""
 
 import asyncio
 import re
@@ -56,7 +56,7 @@ async def test_an_endpoint_removed_during_shutdown_leaves_no_task(monkeypatch: p
 
 
 class RecordedStore:
-    """Where a bucket would write."""
+    """A fake bucket that records writes."""
 
     def __init__(self, _: str, *, prefix: str, **__: object) -> None:
         self.prefix = prefix

@@ -1,4 +1,4 @@
-"""Who sends much takes turns, and long steps of one tenant are apart."""
+"""Tenants with much traffic take turns, and long steps of one tenant have pauses."""
 
 import asyncio
 import time

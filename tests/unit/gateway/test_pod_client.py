@@ -1,4 +1,4 @@
-"""What pods answer to jobs: whatever it is, the job ends, and nothing of any size is kept for it."""
+"""Responses of pods to jobs: with any response, the job ends, and memory stays bounded."""
 
 import asyncio
 import hashlib
@@ -28,8 +28,8 @@ JOB = Job("job-1", ("home", "one"), read_submission(b'{"input": {"prompt": "Hi"}
 
 @asynccontextmanager
 async def pod(head: str, *parts: bytes, endless: bool = False) -> AsyncIterator[tuple[Address, list[int]]]:
-    """A pod that answers with these bytes, the last of them again and again if it is endless. Yields where it is, and
-    how many bytes were taken."""
+    """A pod that answers with these bytes, and repeats the last of them if it is endless. Yields its address, and
+    the number of sent bytes."""
     taken = [0]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,7 +107,7 @@ async def test_an_invalid_line_ends_the_job(line: bytes) -> None:
 
 
 async def test_a_large_input_is_sent_in_slices() -> None:
-    """So the gateway has it in memory once, whatever its characters are and however slowly the pod takes it."""
+    """So the gateway has it in memory once, with any characters and any speed of the pod."""
     given = json.dumps({"input": "x" * (9 << 20) + "é水🌊"}, ensure_ascii=False).encode()
     job = replace(JOB, submission=read_submission(given, sync=False))
     taken = hashlib.sha256()

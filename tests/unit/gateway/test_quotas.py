@@ -1,4 +1,4 @@
-"""What tenants share."""
+"""Quotas that tenants share."""
 
 import asyncio
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Where webhooks may lead."""
+"""Allowed receivers of webhooks."""
 
 import socket
 from pathlib import Path
@@ -93,7 +93,7 @@ async def resolve(host: str) -> list[Any]:
 
 
 def resolved_to(monkeypatch: pytest.MonkeyPatch, canonical: str, address: str) -> list[str]:
-    """Have DNS say so; the names that it is asked for."""
+    """Fake DNS; returns the requested names."""
     asked: list[str] = []
 
     def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:

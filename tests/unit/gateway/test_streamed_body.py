@@ -1,4 +1,4 @@
-"""A body that is read while it comes: what waits is bounded, counts, and has its time."""
+"""A body that is read as a stream: waiting bytes are bounded and counted, and have a time limit."""
 
 import asyncio
 

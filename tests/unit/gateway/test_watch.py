@@ -28,7 +28,7 @@ PARTS = ANYTHING | st.dictionaries(INNER, ANYTHING | st.lists(st.dictionaries(st
 
 
 class ListingClient(ApiClient):
-    """Lists what it is given, once for each list; then its watches go on without an event."""
+    """Returns the given lists one after another; then its watches stay open without an event."""
 
     def __init__(self, *lists: Any) -> None:
         self.lists = list(lists)

@@ -48,7 +48,7 @@ class Gateway:
         await self.store.finish(job, State.COMPLETED, items=[json.dumps(output)])
 
     async def settled(self) -> None:
-        """Wait until nothing is to be delivered any more."""
+        """Wait until no delivery is left."""
         await until(lambda: not self.store._webhooks)
 
     async def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""What vLLM took is read from its log, as its versions write it."""
+"""The memory of vLLM is read from its log, in the formats of its versions."""
 
 import pytest
 

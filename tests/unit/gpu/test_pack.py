@@ -1,4 +1,4 @@
-"""What has to be brought to a machine without a network, and how it is parted."""
+"""The files to bring to a machine without a network, and their parts."""
 
 from pathlib import Path
 

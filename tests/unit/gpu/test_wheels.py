@@ -1,4 +1,4 @@
-"""Wheels that travel in pieces come together whole, or say what is missing."""
+"""Wheels in pieces are joined, or the missing piece is reported."""
 
 import zipfile
 from pathlib import Path

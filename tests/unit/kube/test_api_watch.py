@@ -30,7 +30,7 @@ class Silence(Enum):
 
 @contextmanager
 def silent_api_server(certificate: Path, key: Path, silence: Silence) -> Iterator[tuple[int, threading.Event]]:
-    """An API server for one connection. Yields its port, and an event that is set when it falls silent."""
+    """An API server for one connection. Yields its port, and an event that is set when it stops answering."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     silent, over = threading.Event(), threading.Event()

@@ -15,14 +15,14 @@ from tests.unit.operator import kstatus
 from tests.unit.operator.builders import NOW, STATES, endpoint_manifest, find_status
 
 HEALTH = {"Current": "Healthy", "InProgress": "Progressing", "Failed": "Degraded"}
-"""kstatus' word -> Argo CD's."""
+"""kstatus' name -> Argo CD's."""
 
 OFF = ("Suspended", "ScaledToZero")
-"""Reasons of Ready for which Argo CD has a word that kstatus has not."""
+"""Reasons of Ready for which Argo CD has a name that kstatus lacks."""
 
 
 def judge_health(manifest: Manifest) -> Any:
-    """What Argo CD gets: a table with status and message."""
+    """The result of the Lua script: a table with status and message."""
     lua = LuaRuntime()
     lua.globals().obj = lua.table_from(manifest, recursive=True)
     return lua.execute(ARGO_CD)

@@ -22,7 +22,7 @@ REPORT = b'{"step": "Compiling"}'
 
 @asynccontextmanager
 async def pods(answer: bytes) -> AsyncIterator[int]:
-    """A pod that does not answer, and one that does. Yields the port of both."""
+    """A pod that does not answer, and one that answers. Yields the port of both."""
 
     async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.CancelledError):  # the test is over

@@ -137,7 +137,7 @@ class TestHistory:
         assert [self.add(history, at, pods={"a": load}).capacity for at, load in enumerate(loads)] == [0, 10, 10]
 
     def test_a_short_queue_does_not_count_as_a_full_engine(self) -> None:
-        """Requests with long prompts wait for the step after the next, whatever else there is room for."""
+        """Requests with long prompts wait for the step after the next, even with free capacity."""
         history = History(60)
         loads = [PodLoad(10, 10, 2, 8), *[PodLoad(10, 10, 10, 0)] * 30]
         samples = [self.add(history, 2.0 * at, pods={"a": load}) for at, load in enumerate(loads)]

@@ -1,4 +1,4 @@
-"""What is kept of an object, and what counts as new in it."""
+"""The cached fields of an object, and the changes that count as news."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the status says of what is observed."""
+"""The status for an observed state."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -104,7 +104,7 @@ def test_a_failed_change_is_reported_beside_the_serving_replicas(observed: Obser
 
 
 def running(step: str = "", restarts: int = 0, **progress: int) -> tuple[Manifest, dict[str, Report]]:
-    """A pod whose server runs, and what it said of its start."""
+    """A pod whose server runs, and its startup report."""
     one = pod(state={"running": {"startedAt": "2026-01-01T00:00:30Z"}}, restartCount=restarts)
     one["metadata"]["uid"] = "u"
     return one, {f"u/{restarts}": Report(step, {}, progress)} if step else {}

@@ -1,4 +1,4 @@
-"""The schema of the CRD and the operator's types say the same, and `kubectl explain` has a word for every field."""
+"""The schema of the CRD matches the operator's types, and `kubectl explain` describes every field."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -47,7 +47,7 @@ def complete(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def of_what(hint: Any) -> Any:
-    """What a field is when it is there."""
+    """The type of a field that is set."""
     return get_args(hint)[0] if isinstance(hint, UnionType) else hint
 
 
@@ -84,7 +84,7 @@ def test_the_operator_and_the_schema_have_the_same_defaults() -> None:
 
 
 def bounds(kind: Any, schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, object, object]]:
-    """Each field of words or numbers: its path, what its type lets it be, and what the schema lets it be."""
+    """Each field of texts or numbers: its path, the values of its type, and the values of the schema."""
     for name, hint in get_type_hints(kind, include_extras=True).items():
         one, place = schema["properties"].get(camel(name), {}), f"{path}.{camel(name)}"
         if get_origin(hint) is tuple:

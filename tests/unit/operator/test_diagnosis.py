@@ -70,7 +70,7 @@ CAPTURED = [
     ("runtime-class-missing", "AdmissionRefused", 'RuntimeClass "none" not found', False),
     ("service-account-missing", "ServiceAccountMissing", 'serviceaccount "none" not found', False),
 ]
-"""A captured object, with the reason, words of the message, and whether only the user can help."""
+"""A captured object, with the reason, texts of the message, and whether only the user can fix it."""
 
 
 def diagnose(captured: Manifest) -> Diagnosis | None:
@@ -189,7 +189,7 @@ def test_a_remedy_is_a_separate_sentence() -> None:
 
 
 def timed_out(seconds: int, ready_until: str = "2026-01-01T00:00:00Z") -> Manifest:
-    """A pod whose startup probe allows 60 s, and whose server was killed after so many seconds."""
+    """A pod whose startup probe allows 60 s, and whose server was killed after these seconds."""
     one = ended(137)
     end = {
         "startedAt": "2026-01-01T00:00:10Z",
@@ -269,7 +269,7 @@ def test_every_reason_is_in_the_table_once_with_a_meaning() -> None:
 
 
 def test_no_module_uses_a_reason_outside_the_table() -> None:
-    """Each but the server's own words, which come through the termination log, is a row of the table."""
+    """Every reason is a row of the table, except those that the server writes to the termination log."""
     found = []
     for path in (ROOT / "operator/src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the endpoints: straight from their status, so a restart of the operator changes nothing."""
+"""The metrics of the endpoints come from their status, so a restart of the operator changes nothing."""
 
 from prometheus_client import CollectorRegistry, generate_latest
 

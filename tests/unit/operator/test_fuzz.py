@@ -1,4 +1,4 @@
-"""Whatever an object that is watched says, the operator takes it, or leaves it out, and nothing else happens."""
+"""The operator accepts or skips any watched object, and has no other effect."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What the nodes have, said where it helps. The nodes' labels are those that GPU feature discovery sets."""
+"""GPUs of the nodes in messages that need them. The nodes' labels are those of GPU feature discovery."""
 
 from dataclasses import replace
 
@@ -80,7 +80,7 @@ def test_a_pod_that_waits_for_no_gpu_shows_the_schedulers_message() -> None:
 
 
 def test_gpus_that_fit_the_servers_estimate_are_found_among_the_nodes() -> None:
-    """The server's sentence is held to the pattern that is searched in it."""
+    """The server's message matches the operator's pattern."""
     config = {
         "model_type": "llama", "hidden_size": 8192, "num_hidden_layers": 80, "vocab_size": 128256,
         "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672,

@@ -1,4 +1,4 @@
-"""What the operator's probes say."""
+"""The operator's probes."""
 
 from forebay_operator.observability.health import MAX_STALL, Health
 

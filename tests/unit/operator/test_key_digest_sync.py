@@ -1,4 +1,4 @@
-"""Digests of keys reach the Secrets that the gateways read, and leave them with their endpoints."""
+"""Digests of keys are written to the gateways' Secrets, and deleted with their endpoints."""
 
 import asyncio
 import base64
@@ -49,7 +49,7 @@ def opened(server: FakeApiServer, key: str) -> set[tuple[str, str]]:
 async def leading(
     server: FakeApiServer, living: Collection[EndpointKey] = (A, B), namespaces: Collection[str] = ()
 ) -> AsyncIterator[tuple[KeyDigestSync, list[EndpointKey]]]:
-    """An operator's digests, kept while the context lasts; and the endpoints that it wants to look at for them."""
+    """An operator's digest sync while the context lasts, and the endpoints that it queued for it."""
     looked: list[EndpointKey] = []
     made = KeyDigestSync(Cluster(server), NAMESPACE, WatchedEndpoints(lambda: living, namespaces, looked.append))
     keeping = asyncio.create_task(made.run())

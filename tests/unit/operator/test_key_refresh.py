@@ -26,7 +26,7 @@ def test_namespaces_take_turns() -> None:
 
 
 class Site:
-    """An API server with Secrets, and what came of them."""
+    """An API server with Secrets, and the results."""
 
     def __init__(self) -> None:
         self.secrets: dict[EndpointKey, dict[str, Any]] = {}
@@ -81,7 +81,7 @@ async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.Monk
     async with reading(site, endpoint("one"), endpoint("two", secretName="own")) as gateways:
 
         async def named(key: EndpointKey, what: Callable[[], object]) -> None:
-            """Name an endpoint again and again until something holds."""
+            """Name an endpoint repeatedly until a condition is true."""
 
             def seen() -> bool:
                 gateways.reread[key] = None

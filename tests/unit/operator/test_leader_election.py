@@ -1,4 +1,4 @@
-"""Who may take the lease, and what it then says."""
+"""The acquisition of the lease, and its content."""
 
 import asyncio
 import copy

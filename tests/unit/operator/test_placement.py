@@ -1,4 +1,4 @@
-"""On which nodes an endpoint's pods run, what they mount there, and how they share their GPUs."""
+"""Node selection, volumes and GPU parallelism of an endpoint's pods."""
 
 import json
 from typing import Any

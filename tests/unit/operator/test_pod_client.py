@@ -1,4 +1,4 @@
-"""Pods that answer the operator with whatever they like: it goes on, within bounds."""
+"""Hostile responses of pods: the operator continues, within bounds."""
 
 import asyncio
 import json

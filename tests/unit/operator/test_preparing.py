@@ -1,4 +1,4 @@
-"""Why a pod's volumes, network or sandbox do not come: from its events, as captured on a cluster, or as they are in
+"""Reasons why a pod's volumes, network or sandbox are missing: from its events, as captured on a cluster, or as in
 the source of the programs that write them."""
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""How often progress may be written."""
+"""The rate of progress writes."""
 
 from forebay_operator.controller.rate_limiter import RateLimiter
 

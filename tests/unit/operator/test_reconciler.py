@@ -1,4 +1,4 @@
-"""One reconcile: what is there, what it writes, and what the status says."""
+"""One reconcile: the existing objects, its writes, and the status."""
 
 import copy
 from collections.abc import Callable, Set
@@ -206,7 +206,7 @@ async def test_the_status_says_why_a_number_cannot_be_filled_in() -> None:
 
 
 class OlderApiServer(FakeApiServer):
-    """One whose CRD is of a release that did not remember the number of replicas, and has a default of it."""
+    """A server whose CRD is from a release that did not store the number of replicas, and has a default for it."""
 
     async def request(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         if path.endswith("/status") and "desiredReplicas" in body["status"]:
@@ -226,7 +226,7 @@ async def test_a_status_is_written_even_with_an_older_crd() -> None:
 
 
 class ApplyingApiServer(FakeApiServer):
-    """One where somebody applies endpoints on the server side, which records the owners of their fields."""
+    """A server with server-side applies, which record the field managers of endpoints."""
 
     disowned: str = ""
     refuses_to_disown: bool = False

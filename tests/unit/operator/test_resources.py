@@ -1,4 +1,4 @@
-"""What is built for an endpoint."""
+"""The objects built for an endpoint."""
 
 import base64
 from dataclasses import replace
@@ -222,7 +222,7 @@ def test_servers_reach_all_networks_except_metadata_and_denied_ones(
 
 
 def test_pods_of_the_cluster_are_reachable_unless_their_networks_are_set() -> None:
-    """Some networks do not take blocks of addresses for those of pods."""
+    """Some network plugins do not apply address blocks to pods."""
     assert {"namespaceSelector": {}} in policy()["egress"][1]["to"]
     assert {"namespaceSelector": {}} not in policy(replace(SETTINGS, cluster_cidrs=("10.0.0.0/8",)))["egress"][1]["to"]
 

@@ -1,4 +1,4 @@
-"""How a change reaches the pods, how long a start and a drain may take, and what else belongs to an endpoint."""
+"""Rollouts, the time limits of starts and drains, and further children of an endpoint."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Reading an endpoint, and refusing one that cannot work even where the schema let it pass."""
+"""Parsing of endpoints, and rejection of invalid ones even if the schema let them pass."""
 
 from typing import Any
 

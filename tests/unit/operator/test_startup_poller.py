@@ -1,4 +1,4 @@
-"""The operator asks a real ops port how far a start is, and takes no harm from one that is none."""
+"""The operator polls a real ops port for the startup progress, and tolerates servers that are no ops port."""
 
 import asyncio
 import socket
@@ -33,7 +33,7 @@ def ops_port(state: ServerState) -> Iterator[int]:
 
 @contextmanager
 def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[tuple[int, list[str]]]:
-    """An HTTP server that always answers the same. Yields its port, and the paths that it was asked for."""
+    """An HTTP server that always sends the same response. Yields its port, and the requested paths."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The page that users read when something is wrong."""
+"""The troubleshooting page."""
 
 import re
 

@@ -33,7 +33,7 @@ def server() -> FakeApiServer:
 
 
 class Counting(FakeApiServer):
-    """Counts the requests, each of which takes its time, so that others come between."""
+    """Counts the requests, each of which is delayed, so that others interleave."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -105,7 +105,7 @@ async def test_a_request_without_a_response_is_retried(request_number: int, take
 
 
 class LedByAnother(FakeApiServer):
-    """One on which an operator of another release holds the lease."""
+    """A server on which an operator of another release holds the lease."""
 
     async def request(self, method: str, path: str, *arguments: Any, **options: Any) -> Any:
         if "/leases/" in path:

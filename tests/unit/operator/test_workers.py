@@ -16,7 +16,7 @@ ONE, TWO = ("team", "one"), ("team", "two")
 
 
 class Cluster:
-    """Says what there is, by kind; at first, if it is away, nothing."""
+    """Lists objects by kind; fails first if it is unreachable."""
 
     def __init__(self, **found: set[EndpointKey]) -> None:
         self.found = found

@@ -1,4 +1,4 @@
-"""Every spelling of a URL that clients use, and what it stands for. docs/api.md has the same table for people."""
+"""Every spelling of a URL that clients use, and its meaning. docs/api.md has the same table for people."""
 
 import re
 

@@ -19,7 +19,7 @@ KEY = "a-valid-key-0123456789"
 
 
 def one_key() -> KeyRing:
-    """A ring with KEY. Its file is gone afterwards, so the ring must not look for changes during a test."""
+    """A ring with KEY. Its file is deleted afterwards, so the ring must not check for changes during a test."""
     with TemporaryDirectory() as folder:
         Path(folder, "key").write_text(KEY)
         return KeyRing(Path(folder), clock=lambda: 0.0)
@@ -29,7 +29,7 @@ ONE_KEY = one_key()
 
 
 class Recorder:
-    """A lifecycle whose model answers, or does not."""
+    """A lifecycle whose model answers or fails."""
 
     def __init__(self, works: bool = True) -> None:
         self.works = works

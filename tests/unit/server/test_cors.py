@@ -1,4 +1,4 @@
-"""CORS headers on what does not come from vLLM's app. tests/vllm/test_browsers.py has them with vLLM's own."""
+"""CORS headers on responses that do not come from vLLM's app. tests/vllm/test_browsers.py has them with vLLM's own."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from forebay_server.serving.cors import answer_with_cors
 
 
 class CORSMiddleware:
-    """Stands for Starlette's, which is found by its name."""
+    """A fake of Starlette's middleware, which is found by its name."""
 
     def __init__(self, app: App, allow_origins: str) -> None:
         self.app = app
@@ -31,7 +31,7 @@ class Another:
 
 @dataclass
 class Middleware:
-    """As Starlette keeps one."""
+    """A middleware entry as in Starlette."""
 
     cls: type
     args: tuple[Any, ...] = ()

@@ -257,7 +257,7 @@ def test_a_library_missing_for_a_model_class_is_named_from_vllms_log() -> None:
 
 
 def test_an_engine_that_ended_without_an_error_was_killed() -> None:
-    """vLLM names the exit status only where it can be had at once: {} otherwise, seen on a busy machine."""
+    """vLLM names the exit status only if it is immediately available: {} otherwise, as on a busy machine."""
     error = RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}")
     assert explain(error, "m").reason == "OutOfHostMemory"
     assert explain(error, "m", [Evidence(frozenset({"KeyError"}), "wat")]).reason == "StartFailed"

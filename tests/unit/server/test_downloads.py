@@ -1,4 +1,4 @@
-"""What is fetched from a repository. The fetching itself is tested in tests/vllm."""
+"""The files to download from a repository. The download itself is tested in tests/vllm."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What SIGTERM does."""
+"""The effects of SIGTERM."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ async def settle() -> None:
 
 
 async def answer(state: ServerState, finished: asyncio.Event) -> None:
-    """A request that goes on until `finished`."""
+    """A request that runs until `finished`."""
     with state.in_flight.one():
         await finished.wait()
 

@@ -29,7 +29,7 @@ ALL = Abilities(sleep_mode=True, adapters=True, profiler=True)
 
 
 class Client:
-    """What is used of vLLM's EngineClient."""
+    """The used part of vLLM's EngineClient."""
 
     def __init__(self, fails: str = "") -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -64,7 +64,7 @@ class Client:
 
 
 class Bench:
-    """An engine with a client that notes what it is asked, and the control before it."""
+    """An engine with a client that records its calls, and the control in front of it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path, client: Client, abilities: Abilities) -> None:
         (folder / "token").write_text(TOKEN)

@@ -1,4 +1,4 @@
-"""What check and flags print."""
+"""The output of check and flags."""
 
 import json
 

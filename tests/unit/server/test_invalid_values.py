@@ -1,4 +1,4 @@
-"""What is said about a value that the parser refuses."""
+"""Messages about values that the parser rejects."""
 
 import argparse
 import json

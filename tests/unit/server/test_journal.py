@@ -93,7 +93,7 @@ def test_a_long_error_is_cut_to_its_end(path: Path, log: logging.Logger) -> None
 
 @pytest.fixture
 def registry() -> Iterator[logging.Logger]:
-    """vLLM's logger for what it finds of models; it and the one above as they were, afterwards."""
+    """vLLM's logger for model registration; restores it and the one above it afterwards."""
     logger, above = logging.getLogger(journal.REGISTRY), logging.getLogger("vllm")
     before = list(logger.filters), above.level, above.propagate
     yield logger

@@ -1,4 +1,4 @@
-"""What is added to the user's settings. The whole plan needs vLLM and is tested in its image."""
+"""Additions to the user's settings. The complete plan needs vLLM and is tested in its image."""
 
 import json
 from argparse import Namespace

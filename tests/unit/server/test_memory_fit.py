@@ -1,4 +1,4 @@
-"""What is refused before its weights are loaded. The estimates themselves are checked in tests/vllm/test_fit.py."""
+"""Rejection of models before their weights are loaded. The estimates are checked in tests/vllm/test_fit.py."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document may name; that it is whole is seen by schemathesis in tests/conformance."""
+"""The paths in the OpenAPI document; schemathesis in tests/conformance checks that it is complete."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What Claude Code and Codex really send, adapted, holds nothing that vLLM 0.32 refuses.
+"""Recorded requests of Claude Code and Codex, adapted, have no field that vLLM 0.32 rejects.
 
 vLLM is not here. Its types of the Responses API are those of openai-python, in the same version. The rest is what
 its code says: anthropic/protocol.py and openai/responses/utils.py. tests/vllm sends the requests to vLLM itself.

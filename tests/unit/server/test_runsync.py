@@ -107,7 +107,7 @@ async def test_runsync_answers_with_runpods_envelope() -> None:
     ],
 )
 async def test_every_form_of_input_without_a_model_uses_the_served_model(content: dict[str, Any]) -> None:
-    """And with RAW_VLLM_OUTPUT each is answered with vLLM's JSON."""
+    """With RAW_VLLM_OUTPUT, each gets vLLM's JSON."""
     _, answer = await Client({"input": content}).ask(RunSync(App(), JobSettings(raw_vllm_output=True)))
     (item,) = answer["output"]
     assert item["choices"] == [{"index": 0, "text": "served: Hi"}]

@@ -1,4 +1,4 @@
-"""A budget for thinking is kept where vLLM can count it, and dropped where it would refuse the request."""
+"""A thinking budget is kept if vLLM can count it, and dropped if vLLM would refuse the request."""
 
 from types import SimpleNamespace
 from typing import Any

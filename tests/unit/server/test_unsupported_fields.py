@@ -1,4 +1,4 @@
-"""Fields that have no effect are named, those whose meaning would be lost are refused."""
+"""Ignored fields are named, and fields whose meaning would be lost are rejected."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ EFFECTIVE = {
     " previous_response_id reasoning temperature text tool_choice tools top_p truncation",
     EMBEDDINGS: "dimensions encoding_format input model",
 }
-"""What has an effect, or comes back in the answer."""
+"""Fields with an effect, or fields that the response repeats."""
 
 PARAMETERS = {
     CHAT: chat_create_params.CompletionCreateParamsBase,
@@ -59,7 +59,7 @@ class Request(BaseModel):
 
 
 class ResponsesRequest(BaseModel):
-    """As vLLM's, whose parts are models of openai-python."""
+    """A model like vLLM's, whose parts are models of openai-python."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -85,7 +85,7 @@ class OutputConfig(BaseModel):
 
 
 class Strict(BaseModel):
-    """As vLLM's models of Anthropic's requests are: they drop what they do not know."""
+    """A model like vLLM's models of Anthropic's requests: they drop unknown fields."""
 
     model: str
     metadata: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""A conversation that Anthropic's or OpenAI's servers began goes on here: their blocks become what vLLM takes."""
+"""A conversation from Anthropic's or OpenAI's servers continues here: its blocks are converted for vLLM."""
 
 import json
 from typing import Any

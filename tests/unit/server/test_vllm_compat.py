@@ -1,4 +1,4 @@
-"""What differs between vLLM's versions, as far as it can be seen without vLLM."""
+"""Differences between vLLM's versions that can be tested without vLLM."""
 
 import asyncio
 import gc
@@ -78,7 +78,7 @@ def test_the_garbage_collector_is_disabled_only_during_imports(fails: bool) -> N
 
 
 class Tokenizer:
-    """Reads words; what it does not know is number 0."""
+    """A tokenizer of words; unknown words have the ID 0."""
 
     unk_token_id = 0
     known = {"<mark>": 7}  # noqa: RUF012 - never changed

@@ -28,7 +28,7 @@ def test_the_warmup_request_matches_the_task(tasks: tuple[str, ...], chat_templa
 
 
 def test_the_warmup_chat_uses_the_served_model_name() -> None:
-    """Without a name vLLM takes it, and our own route refuses it."""
+    """Without a name vLLM accepts it, and Forebay's own route rejects it."""
     *_, chat = for_tasks(("generate",), "served", chat_template=True)
     assert json.loads(chat.body)["model"] == "served"
 

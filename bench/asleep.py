@@ -26,7 +26,7 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 PARALLEL_CREATES = 8
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 SPAN = 10
-"""Seconds per endpoint of the idle operator's resync: it reconciles one endpoint every two seconds."""
+"""Seconds. An idle operator reconciles at most this many endpoints in them: its resync does one every two seconds."""
 
 ANOTHER = "192.0.2.1"
 """The address of a second gateway, which gets no requests that matter."""

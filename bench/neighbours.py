@@ -30,7 +30,7 @@ from tests.integration.openai_calls import wait_until_listed
 
 KEY, THIEF = "fb_key-of-the-neighbour", "fb_key-of-the-thief"
 NEIGHBOUR = "127.0.0.2"
-"""Not the attacker's address, because the connections without a key are limited for each address."""
+"""An address other than the attacker's: the gateway limits connections without a key for each address."""
 
 RATE = 100
 """Requests of the neighbour in a second."""

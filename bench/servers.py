@@ -66,7 +66,7 @@ class Server:
         return sum(_cpu_seconds(pid) for pid in self.processes())
 
     def front_end_cpu_seconds(self) -> float:
-        """The share of the HTTP process: the engine is a separate process."""
+        """CPU time of the HTTP process: the engine is a separate process."""
         return _cpu_seconds(self.pid)
 
     def memory_bytes(self) -> int:

@@ -19,7 +19,7 @@ PINNED_BY = pins.CLUSTER / "policies"
 PROGRAM = Programs("policies", (f"{MODULE}/cmd",), (PINNED_BY / "go.mod", PINNED_BY / "go.sum"), PINNED_BY)
 
 QUEUE = "98"
-"""The hooks at which the kernel sends a new connection to the program."""
+"""The netfilter queue through which the kernel asks the program about a new connection."""
 
 RULE = (
     "POSTROUTING --table mangle --match conntrack --ctstate NEW --match addrtype ! --src-type LOCAL"

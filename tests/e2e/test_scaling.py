@@ -91,7 +91,7 @@ def usage(kubectl: Kubectl, name: str) -> int | None:
 
 
 def writers(kubectl: Kubectl, name: str) -> set[str]:
-    """The field manager that last wrote the endpoint's replicas."""
+    """The field managers of the endpoint's current replicas."""
     printed = kubectl.run("get", "iep", name, "-o", "json", "--show-managed-fields")
     fields = json.loads(printed)["metadata"]["managedFields"]
     return {each["manager"] for each in fields if "f:replicas" in each["fieldsV1"].get("f:spec", {})}

@@ -220,7 +220,7 @@ def namespaced_gateway(
 
 
 def pod_name(name: str, number: int = 0) -> str:
-    """The EndpointSlice with the pods that Kubernetes lists for an endpoint."""
+    """The name of a pod that Kubernetes lists for an endpoint."""
     return f"{name}-6d8f-pod{number}"
 
 

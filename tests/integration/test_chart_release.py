@@ -108,7 +108,7 @@ def test_another_release_adopts_the_crd_and_the_endpoints(cluster: Cluster) -> N
 
 
 def test_another_release_can_be_installed_before_the_first_is_removed(cluster: Cluster) -> None:
-    """Both share one lease, so one operator works at a time, and no release owns the CRD."""
+    """Both share one lease, so one operator works at a time, and neither removes the CRD."""
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     for release, options in (("first", ("--force-conflicts",)), ("second", ())):
         cluster.take_over_crd(release)

@@ -169,7 +169,7 @@ def test_no_request_reaches_the_pod_of_another_endpoint(scene: Scene, name: str,
     kept = threading.local()
 
     def ask(mark: str) -> tuple[str, str]:
-        """A request of the honest tenant on its open connection; returns the pod that answered, and the request it got."""
+        """A request of the honest tenant on its open connection; returns the pod and the request that it got."""
         if not hasattr(kept, "connection"):
             kept.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
             at_the_end.callback(kept.connection.close)

@@ -242,7 +242,7 @@ async def test_claims_get_a_new_lease_after_valkey_returns(valkey: ValkeyServer)
 
 
 async def test_a_key_is_encrypted_for_its_job(valkey: ValkeyServer) -> None:
-    """A client that may write to Valkey cannot get it sent to another endpoint's pod."""
+    """A client that may write to Valkey cannot get the key sent to another endpoint's pod."""
     client = connect(valkey.url)
     async with opened(valkey) as store:
         await submit(store)

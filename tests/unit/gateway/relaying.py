@@ -31,7 +31,7 @@ class Client:
 
 
 class Transport:
-    """The transport of the pod's connection."""
+    """A fake of the transport to the pod."""
 
     aborted = closed = False
 

@@ -56,7 +56,7 @@ async def test_an_endpoint_removed_during_shutdown_leaves_no_task(monkeypatch: p
 
 
 class RecordedStore:
-    """A fake bucket that records writes."""
+    """A fake bucket that records its prefix."""
 
     def __init__(self, _: str, *, prefix: str, **__: object) -> None:
         self.prefix = prefix

@@ -36,26 +36,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.asleep", description=__doc__)
     parser.add_argument("--endpoints", type=int, default=1000, help="number of endpoints (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=120, help="seconds at zero (default: %(default)s)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, standing(Path(name)) as (home, port, *pids):
         began = [memory_mb(pid, peak=False) for pid in pids]
-        asyncio.run(make(home, asked.endpoints))
-        wait_for(lambda: count_idle(home) == asked.endpoints, "all endpoints are idle", timeout=600, interval=2)
+        asyncio.run(make(home, arguments.endpoints))
+        wait_for(lambda: count_idle(home) == arguments.endpoints, "all endpoints are idle", timeout=600, interval=2)
         wait_for(
-            lambda: count_files(pids[1]) >= asked.endpoints,
+            lambda: count_files(pids[1]) >= arguments.endpoints,
             "the gateway listens on the ports of all endpoints",
             timeout=120,
         )
         await_rest(port)
         used = [processor_seconds(pid) for pid in pids]
-        time.sleep(asked.seconds)
-        print(f"{asked.endpoints} endpoints at zero, for {asked.seconds:g} s\n")
+        time.sleep(arguments.seconds)
+        print(f"{arguments.endpoints} endpoints at zero, for {arguments.seconds:g} s\n")
         print(f"| | MB before | MB after | kB an endpoint | CPU, % of a core |\n|{'---|' * 5}")
         for role, pid, before, cpu in zip(("operator", "gateway"), pids, began, used, strict=True):
-            share, after = (processor_seconds(pid) - cpu) / asked.seconds, memory_mb(pid)
-            grown = (after - before) * 1000 / asked.endpoints
+            share, after = (processor_seconds(pid) - cpu) / arguments.seconds, memory_mb(pid)
+            grown = (after - before) * 1000 / arguments.endpoints
             print(f"| {role} | {before:.0f} | {after:.0f} | {grown:.1f} | {share * 100:.2f} |")
-        print(f"\nA gateway more, until all slices lead to it: {asyncio.run(add_gateway(home, asked.endpoints)):.1f} s")
+        seconds = asyncio.run(add_gateway(home, arguments.endpoints))
+        print(f"\nAnother gateway, until all slices list it: {seconds:.1f} s")
 
 
 @contextmanager

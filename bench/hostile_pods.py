@@ -114,11 +114,11 @@ def main() -> None:
         "--endpoints", type=int, default=100, help="endpoints of the tenant, each with 2 pods (default: %(default)s)"
     )
     parser.add_argument("--play", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.play:
-        asyncio.run(play(asked.play))
+    arguments = parser.parse_args()
+    if arguments.play:
+        asyncio.run(play(arguments.play))
         return
-    with tempfile.TemporaryDirectory() as name, start_plane(Path(name), pods=4 * asked.endpoints) as plane:
+    with tempfile.TemporaryDirectory() as name, start_plane(Path(name), pods=4 * arguments.endpoints) as plane:
         folder, (port,) = Path(name), free_ports(1)
         thief, neighbour = (plane.admin.within(each) for each in (THIEF, NEIGHBOUR))
         for each in (THIEF, NEIGHBOUR):
@@ -129,10 +129,10 @@ def main() -> None:
         ]  # fmt: skip
         with running(folder / "operator.log", *command, env=plane.operator.environment()) as operator:
             wait_for(lambda: ask(port, "/readyz") == (200, "leading\n"), "the operator is leading", 60)
-            for number in range(asked.endpoints):
+            for number in range(arguments.endpoints):
                 thief.apply(build_scaled(number))
             wait_for(lambda: all(map(objects.is_ready, thief.list("iep"))), "all are ready", 600, interval=1)
-            print(f"{asked.endpoints} endpoints of the tenant's\n\n{HEAD}", flush=True)
+            print(f"{arguments.endpoints} endpoints of the tenant's\n\n{HEAD}", flush=True)
             for turn, pods in enumerate(PODS):
                 played = [sys.executable, "-m", "bench.hostile_pods", "--play", pods.__name__]
                 with running(folder / "pods.log", "nice", "-n", "19", *played):

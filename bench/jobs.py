@@ -38,25 +38,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.jobs", description=__doc__)
     parser.add_argument("--rounds", type=int, default=400, help="jobs of each kind, one by one (default: %(default)s)")
     parser.add_argument("--queued", type=int, default=20_000, help="jobs to queue (default: %(default)s)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     for store in ("memory", "valkey"):
         print(f"\n### Jobs in {store}\n", flush=True)
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             valkey = stack.enter_context(running_valkey(Path(folder))) if store == "valkey" else None
             gateway = stack.enter_context(standing_gateway(Path(folder), valkey.url if valkey else ""))
-            measure(gateway, valkey.pid if valkey else 0, asked)
+            measure(gateway, valkey.pid if valkey else 0, arguments)
 
 
-def measure(gateway: Gateway, valkey_pid: int, asked: argparse.Namespace) -> None:
+def measure(gateway: Gateway, valkey_pid: int, arguments: argparse.Namespace) -> None:
     """Latency first, then what a full queue costs, in the gateway or in Valkey."""
     gateway.endpoint("running")
     with ready_pod(gateway, "running") as pod:
         pod.answer = answer
-        asyncio.run(measure_latency(gateway, pod, asked.rounds))
-    names = [f"queue-{number}" for number in range(-(-asked.queued // PER_ENDPOINT))]
+        asyncio.run(measure_latency(gateway, pod, arguments.rounds))
+    names = [f"queue-{number}" for number in range(-(-arguments.queued // PER_ENDPOINT))]
     for name in names:
         gateway.endpoint(name)
-    asyncio.run(measure_intake(gateway, valkey_pid, names, asked.queued))
+    asyncio.run(measure_intake(gateway, valkey_pid, names, arguments.queued))
 
 
 async def answer(exchange: Exchange) -> None:

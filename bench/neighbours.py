@@ -184,12 +184,12 @@ async def poisoned_batches(place: Place) -> None:
             writer.write(head("POST", own("plain", FILES), len(body), FORM) + body)
             answer = (await reader.read(-1)).partition(b"\r\n\r\n")[2]
             writer.close()
-            asked = {
+            request = {
                 "input_file_id": json.loads(answer)["id"],
                 "endpoint": "/v1/chat/completions",
                 "completion_window": "24h",
             }
-            data = json.dumps(asked).encode()
+            data = json.dumps(request).encode()
             await send(place, head("POST", own("plain", BATCHES), len(data)) + data)
         await asyncio.sleep(0.05)
 
@@ -352,9 +352,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="seconds of each measurement (default: %(default)s)")
     parser.add_argument("--attacks", default=",".join(ATTACKS), help="comma-separated attacks (default: %(default)s)")
     parser.add_argument("--attack", nargs=3, metavar=("NAME", "GATEWAY", "PODS"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.attack:
-        name, gateway, pods = asked.attack
+    arguments = parser.parse_args()
+    if arguments.attack:
+        name, gateway, pods = arguments.attack
         asyncio.run(attack(name, Place(int(gateway), json.loads(pods))))
         return
     with (
@@ -363,22 +363,22 @@ def main() -> None:
         running_gateway(found.kubectl, found.system, Path(folder) / "other.log") as other,
         CannedPod() as pod_,
     ):
-        print(f"{RATE} requests a second of the neighbour, {asked.seconds:g} s each\n\n{HEAD}", flush=True)
+        print(f"{RATE} requests a second of the neighbour, {arguments.seconds:g} s each\n\n{HEAD}", flush=True)
         found.endpoint("neighbour", keys=[KEY])
         found.pods("neighbour", pod_)
         place = Place(found.port, dict(zip(PODS, free_ports(len(PODS)), strict=True)))
         give_endpoints(found, place)
         wait_until_listed(found, "neighbour", pod_, KEY)
-        for name in asked.attacks.split(","):
-            alone = p99(asyncio.run(measure(found.port, asked.seconds)))
+        for name in arguments.attacks.split(","):
+            alone = p99(asyncio.run(measure(found.port, arguments.seconds)))
             with attacking(name, replace(place, gateway=other.port)):
                 time.sleep(ONSET)
-                elsewhere = p99(asyncio.run(measure(found.port, asked.seconds)))
+                elsewhere = p99(asyncio.run(measure(found.port, arguments.seconds)))
             before = lags(found.ops_port)
             forget_peak(found.process.pid)
             with attacking(name, place):
                 time.sleep(ONSET)
-                attacked = p99(asyncio.run(measure(found.port, asked.seconds)))
+                attacked = p99(asyncio.run(measure(found.port, arguments.seconds)))
             times = [f"{each:.1f}" for each in (alone, elsewhere, attacked, attacked / alone, attacked / elsewhere)]
             row = (*times, longest(before, lags(found.ops_port)))
             print(f"| {name.replace('_', ' ')} | {' | '.join(row)} | {peak_mib(found.process.pid):.0f} |", flush=True)

@@ -56,7 +56,7 @@ FORBIDDEN_IN_PODS = [
     ("the node's processes", {"hostPID": True}),
     ("a privileged server", {"securityContext": {"privileged": True}}),
     ("a user of one's own", {"runAsUser": 0}),
-    ("a service account's token by itself", {"automountServiceAccountToken": True}),
+    ("a service account's token alone", {"automountServiceAccountToken": True}),
     ("a node by name", {"nodeName": "control-plane"}),
     ("another container", {"containers": [{"name": "a", "image": "b"}]}),
     ("one before it", {"initContainers": [{"name": "a", "image": "b"}]}),

@@ -150,7 +150,7 @@ LINES = [
 
 FIRST_LINES = [
     refused("a method in lower case", post(line=b"post " + CHAT + b" HTTP/1.1")),
-    refused("a method that is none", post(line=b"FROB " + CHAT + b" HTTP/1.1")),
+    refused("an invalid method", post(line=b"FROB " + CHAT + b" HTTP/1.1")),
     refused("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     refused("HTTP/0.9", b"GET " + MODELS + b"\r\n"),
     refused("HTTP/1.2", get(line=b"GET " + MODELS + b" HTTP/1.2")),
@@ -165,7 +165,7 @@ FIRST_LINES = [
     refused("a space before", b" " + post()),
     refused("no Host", post(head=AUTHORIZATION + JSON)),
     refused("two Hosts", post(b"Host: y\r\n")),
-    refused("a Host that is none", post(head=b"Host: a b/c@d\r\n" + AUTHORIZATION + JSON)),
+    refused("an invalid Host", post(head=b"Host: a b/c@d\r\n" + AUTHORIZATION + JSON)),
     refused("NUL in the target", get(MODELS + b"?\x00")),
     refused("latin-1 in the target", get(MODELS + b"?\xe9")),
     refused("a space in the target", get(MODELS + b"?a b")),

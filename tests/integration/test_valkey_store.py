@@ -283,7 +283,7 @@ async def test_a_job_lost_in_valkey_affects_no_other_job(
         await submit(store, "lost")
         if runs:
             await claim(store)
-            store._claims.clear()  # and its gateway is gone
+            store._claims.clear()  # and its gateway died
         await submit(store, "kept")
         await store.submit(OTHERS, "other", read_submission(b'{"input": 1}', sync=False), "")
         await client.delete(f"forebay:job:lost{lost}")

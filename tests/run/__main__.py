@@ -56,9 +56,9 @@ def listen_to_signals() -> None:
 
 def main() -> int:
     """Run the stages; 0 when nothing failed."""
-    asked = parser().parse_args()
+    arguments = parser().parse_args()
     try:
-        chosen = choose(tuple(asked.stages))
+        chosen = choose(tuple(arguments.stages))
     except KeyError as missing:
         parser().error(f"there is no stage {missing}; see --help")
     folder = make_folder(pins.cache() / "tests")

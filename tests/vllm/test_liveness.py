@@ -85,7 +85,7 @@ def test_a_wedged_engine_is_detected_and_recovers_when_it_continues(serve: Serve
     "variables", [ONE_PROCESS, WORKERS, ENGINES], ids=["one process", "an engine with two workers", "two engines"]
 )
 def test_a_dead_process_is_detected_immediately(serve: Serve, variables: dict[str, str]) -> None:
-    """Only the watch of processes can detect it: no request runs, and no probe is due. The limit is for a busy machine."""
+    """Only the watch of processes can detect it: no request runs. The limit is for a busy machine."""
     server = serve(**variables)
     server.wait_for("/readyz")
     began = time.monotonic()

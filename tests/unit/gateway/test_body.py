@@ -110,7 +110,7 @@ SMALL_LISTS = b'{"x":[' + b"[]," * (1 << 19) + b'1],"model":"m"}'
         b'{"prompt":"' + b"\\n" * (1 << 21) + b'","model":"m"}',
         b"{" + b'"model":1,' * (1 << 18) + b'"model":"m"}',
     ],
-    ids=["lists", "turns that are none", "tokens", "escapes", "models"],
+    ids=["lists", "invalid turns", "tokens", "escapes", "models"],
 )
 def test_reading_a_body_builds_no_objects(body: bytes) -> None:
     tracemalloc.start()

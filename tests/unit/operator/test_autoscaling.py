@@ -76,7 +76,7 @@ class TestQueueDelay:
         ("sample", "demand"),
         [
             pytest.param(Sample(0, 8, 0, ready=2, capacity=10), 1, id="without a queue as many as run it"),
-            pytest.param(Sample(0, 8, 0, ready=4), 3, id="one fewer while it is not known what one can run"),
+            pytest.param(Sample(0, 8, 0, ready=4), 3, id="one fewer while the capacity of a replica is unknown"),
             pytest.param(Sample(0, 24, 4, ready=2, capacity=10, rate=1), 2, id="a queue that is short enough"),
             pytest.param(Sample(0, 36, 16, ready=2, capacity=10, rate=2), 4, id="twice too long asks for twice"),
             pytest.param(Sample(0, 24, 4, ready=2, capacity=10, rate=0), 3, id="never more than take all at once"),

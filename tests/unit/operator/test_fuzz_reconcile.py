@@ -285,7 +285,7 @@ class Reconciling(RuleBasedStateMachine):
         self.look(prompt)
 
     @rule(events=st.lists(events, max_size=3))
-    def tell(self, events: list[Object]) -> None:
+    def record_events(self, events: list[Object]) -> None:
         """Kubernetes records events of the pods."""
         self.server.events = events
 

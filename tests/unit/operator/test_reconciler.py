@@ -115,7 +115,7 @@ async def test_a_reconcile_writes_missing_objects_and_the_status(case: Case) -> 
     assert (ready.get("reason", ""), ready.get("status", "")) == (case.reason, case.ready)
 
 
-@pytest.mark.parametrize("deletion", [True, False], ids=["is being deleted", "is gone"])
+@pytest.mark.parametrize("deletion", [True, False], ids=["is being deleted", "is deleted"])
 async def test_a_deleted_endpoint_is_dropped(deletion: bool) -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, lambda: 0.0)

@@ -13,7 +13,7 @@ from cluster.pins import ROOT
 CANNED_TEXT = "The river came down from the hills, slow and brown, and below the last bend stood the dam. " * 20
 
 PATHS = {"PYTHONPATH": "/src:/opt/canned"}
-"""Where a container finds these programs, and the canned executor."""
+"""The paths of these programs and the canned executor in a container."""
 
 
 def main() -> int:

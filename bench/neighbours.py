@@ -1,8 +1,8 @@
 """Measures how far one tenant slows another when it attacks the gateway that both share: `python -m bench.neighbours`.
 
 Every attack runs for some seconds in its own process with the lowest priority, since the gateway is to be
-measured and not this machine. Compared is one run with itself: the neighbour's p99 before each attack, while another
-gateway on this machine has it, which is what the machine does to it, and while the neighbour's own gateway has it.
+measured and not this machine. One run is compared with itself: the neighbour's p99 before each attack, while another
+gateway on this machine is attacked, which shows the effect of the machine, and while its own gateway is attacked.
 """
 
 import argparse
@@ -52,7 +52,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Place:
-    """Where an attacker finds the gateway, and the port of each of his own pods."""
+    """The address of the gateway for an attacker, and the ports of the attacker's pods."""
 
     gateway: int
     pods: dict[str, int]

@@ -25,7 +25,7 @@ END_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its base URL, the headers that it asks for, and its first process."""
+    """A running server: its base URL, the headers that it requires, and its first process."""
 
     name: str
     url: str

@@ -45,7 +45,7 @@ class NotAnswered(Exception):
 
 
 def find_resource(kind: str) -> str | None:
-    """The plural of a kind as kubectl takes it, such as "iep" or "service"; None for one that is not read here."""
+    """The plural of a kind as kubectl accepts it, such as "iep" or "service"; None for a kind that is not read here."""
     names = (SHORT.get(kind), kind, f"{kind}s")
     return next((name for name in names if name in GROUPS), None)
 

@@ -13,7 +13,7 @@ from forebay_operator.controller.workers import WORKERS
 
 
 def main() -> int:
-    """Measure each size on a control plane of its own."""
+    """Measure each size on its own control plane."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument(
         "--endpoints", default="100,1000", help="comma-separated numbers of endpoints (default: %(default)s)"

@@ -28,7 +28,7 @@ class Plane:
     """A control plane that runs.
 
     Attributes:
-        admin: kubectl of an administrator, who is not in the audit log.
+        admin: kubectl of an administrator, whose requests are not in the audit log.
         operator: kubectl with the operator's own rights, all of whose requests are.
         audit: the audit log.
     """

@@ -89,7 +89,7 @@ class Round:
 
 
 class Operator:
-    """The operator as a process of its own."""
+    """The operator as a separate process."""
 
     def __init__(self, kubectl: Kubectl, log: Path) -> None:
         self.port = free_ports(1)[0]
@@ -148,7 +148,7 @@ class Meter:
 
 
 async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short: bool = False) -> Round:
-    """Measure one size on a control plane of its own; nothing happens for `idle` seconds.
+    """Measure one size on its own control plane, with an idle time of `idle` seconds.
 
     The `short` form omits the pauses that only times need.
     """

@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Recorder
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the requests are what is kept."""
+        """Logs nothing, because the requests are recorded."""
 
     def _serve(self) -> None:
         data = self.rfile.read(int(self.headers.get("content-length") or 0))

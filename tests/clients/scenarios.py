@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tests.clients.answers import Part
 
 LARGEST = "largest"
-"""Of requests that a client sends all at once."""
+"""The largest of several requests that a client sends together."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of `passed` + `failures` + `cannot_apply` tests; a failure says which test and what was wrong."""
+    """The counts of `passed`, `failures` and `cannot_apply` tests; a failure names the test and the error."""
 
     name: str
     passed: int

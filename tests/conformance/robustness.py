@@ -35,7 +35,7 @@ class Target:
     model: str
 
     def request(self, path: str, body: bytes, *, method: str = "POST", key: str | None = None, more: str = "") -> bytes:
-        """A whole HTTP/1.1 request; `key` "" sends none."""
+        """A whole HTTP/1.1 request; `key` "" sends no key."""
         key = self.key if key is None else key
         authorization = f"authorization: Bearer {key}\r\n" if key else ""
         head = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 MODEL = "forebay"
 NAMES = f"{MODEL} gpt-6-astra gpt-3.5-turbo-instruct text-embedding-3-small"
-"""What the server is asked for: openai-python's suite has names of its own."""
+"""The served model names: openai-python's suite has its own."""
 
 START_SECONDS = 240.0
 

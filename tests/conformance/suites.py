@@ -56,7 +56,7 @@ def exemptions(text: str) -> list[Exemption]:
 
 
 def comply(programs: Path, url: str, key: str, model: str, name: str, *, without: Sequence[str] = ()) -> Outcome:
-    """One format of llm-comply; tests with a word of `without` in their names do not run."""
+    """One format of llm-comply; tests whose names contain a text of `without` do not run."""
     command: list[str | Path] = [programs / "venv/bin/llm-comply", "-u", url, f"-k{key}", "-m", model]
     printed = answer(*command, "--format", name, "--json", "--timeout", "120")
     results = json.loads(printed)["results"]

@@ -23,10 +23,10 @@ from tests.e2e.standins import run_helper
 from tests.kubectl import Kubectl, Refused
 
 REGISTRY = "127.0.0.1:5000"
-"""Where the stand-in for a registry is, for the kubelet."""
+"""The address of the stand-in for a registry, for the kubelet."""
 
 MAX_LINES = 150
-"""Of the logs that are shown beside a failure."""
+"""The number of log lines shown beside a failure."""
 
 
 @pytest.hookimpl(wrapper=True)

@@ -43,7 +43,7 @@ def install_chart(
     server: str | None = None,
 ) -> None:
     """Install the chart, with the images of this checkout unless others are named, or bring an installed one up to
-    date. Jobs are off unless an option turns them on: most tests need none, and gateways would wait for Valkey's
+    date. Jobs are off unless an option turns them on: most tests need no jobs, and gateways would wait for Valkey's
     password."""
     repository, tag = (operator or images()["operator"]).rsplit(":", 1)
     values = {
@@ -139,8 +139,8 @@ def wait_for_key(clients: Clients, url: str, key: str) -> None:
 
 @contextmanager
 def talking(clients: Clients, model: str, *asked: str) -> Iterator[dict[str, Any]]:
-    """Clients in the pod that send requests while the context lasts: see clients/traffic.py, of which `asked` are
-    the arguments. Their counts are in the dict afterwards."""
+    """Clients in the pod that send requests while the context lasts: see clients/traffic.py, with the arguments
+    `asked`. Their counts are in the dict afterwards."""
     clients.wait_for_services(*asked)
     pod, program = clients.pod, (PROGRAMS / "traffic.py").read_text()
     inside = ["exec", "-i", "client", "--", "python3", "-c", program, model, *asked]

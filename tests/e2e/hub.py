@@ -40,7 +40,7 @@ class Faults:
     status: int = 0
     """Every answer is this error."""
     bytes_per_second: float = 0.0
-    """Of each answer; 0: as fast as it goes."""
+    """The speed of each response; 0: unlimited."""
     ranges: list[tuple[str, int]] = field(default_factory=list)
     """(file, first byte) of every answer with a large file: for checks afterwards."""
 

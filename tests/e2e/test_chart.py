@@ -1,6 +1,6 @@
 """The chart's life: installed, upgraded, removed, installed again; with the CRD in it or from elsewhere.
 
-These tests take the installed chart apart, so they come first and leave it installed, with the CRD from the chart.
+These tests uninstall the chart, so they run first and leave it installed, with the CRD from the chart.
 """
 
 import shutil

@@ -1,5 +1,5 @@
-"""Engine control in a cluster: from another pod it answers only who has the endpoint's token, and the Service has
-nothing of it."""
+"""Engine control in a cluster: from another pod it answers only requests with the endpoint's token, and the Service has
+no port for it."""
 
 import base64
 import json

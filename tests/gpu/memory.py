@@ -20,7 +20,7 @@ def ask_driver(*fields: str) -> list[str]:
 
 
 def total_mib() -> float:
-    """Of the GPU; 0 without one."""
+    """The GPU's memory; 0 without a GPU."""
     return float((ask_driver("memory.total") or ["0"])[0])
 
 

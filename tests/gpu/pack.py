@@ -18,7 +18,7 @@ from tests.gpu.shapes import bring_tokenizer
 from tests.gpu.wheels import omit_files, split
 
 TOOLS = cache() / "uv/bin"
-"""Where ./bootstrap puts uv, with pip beside it."""
+"""The folder in which ./bootstrap installs uv, with pip beside it."""
 
 MB = 1_000_000
 

@@ -33,7 +33,7 @@ for name, weight in model.named_parameters():  # a tied output layer is named on
     weights[name] = (made.fill_(1) if "norm" in name else made.normal_(std=0.02)).cpu()
 save_file(weights, folder + "/model.safetensors", {"format": "pt"})
 """
-"""Writes random weights in bfloat16 beside a config.json. A program of its own: it must not keep the GPU."""
+"""Writes random weights in bfloat16 beside a config.json. A separate program, because it must release the GPU."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Shape:
     """Tokens of one request."""
 
     def config(self, vocabulary: int) -> dict[str, Any]:
-        """Its config.json, with `vocabulary` where the shape has none of its own."""
+        """Its config.json, with `vocabulary` if the shape has no value."""
         return {
             "architectures": [ARCHITECTURES[self.kind]],
             "model_type": self.kind,

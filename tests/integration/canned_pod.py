@@ -156,7 +156,7 @@ STREAM_HEAD = (
 async def stream(
     exchange: Exchange, pause: float = 0.0, end: bool = True, may_end: threading.Event | None = None
 ) -> None:
-    """A streamed chat completion, a word a chunk; it ends once it may."""
+    """A streamed chat completion, a word a chunk; it ends on a signal of the test."""
     await exchange.send(STREAM_HEAD)
     for word in TEXT.split():
         await exchange.send(event(word + " "))

@@ -1,4 +1,4 @@
-"""The control plane with our CRD, shared by all integration tests; each test has a namespace of its own."""
+"""The control plane with our CRD, shared by all integration tests; each test has its own namespace."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator

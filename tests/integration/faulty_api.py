@@ -42,7 +42,7 @@ class FaultyApi(ApiClient):
         writes: how many writes the API server has accepted since `arm`.
         made: the paths of all objects that were ever created, even if the operator got no response.
         statuses: each status that was ever written.
-        meanwhile: what happens just before the n-th, such as a user's deletion; the request itself then goes on.
+        meanwhile: an action just before the n-th, such as a user's deletion; the request itself then continues.
     """
 
     def __init__(self, api: client.ApiClient) -> None:

@@ -61,7 +61,7 @@ def client(server: Server, base: str) -> OpenAI:
 
 
 def assert_not_available(answer: tuple[int, Any]) -> None:
-    """The clear word for what the loaded model cannot do."""
+    """The clear message about an unsupported action of the loaded model."""
     status, content = answer
     assert (status, content["error"]["code"]) == (404, "not_available_for_model"), content
     assert content["error"]["message"].endswith("is not available for this model.")

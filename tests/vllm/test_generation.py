@@ -1,5 +1,5 @@
-"""Everything of the API for models that write: a tiny model of random weights with an adapter, so what is seen is the
-shape of answers and that constraints hold; and canned answers for what a model has to say to be understood."""
+"""The whole API for text models: a tiny model of random weights with an adapter, to check the
+shape of answers and constraints; and canned answers for outputs that are parsed, such as tool calls."""
 
 import json
 import re

@@ -27,7 +27,7 @@ def test_keys_change_while_the_server_runs_and_are_never_logged(
     vllm_python: str, tiny_model: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     """With the most detailed logs. The token of the hub is a variable, as users give it; vLLM's processes need
-    it for what they fetch themselves, so only arguments, logs and answers are looked at for it."""
+    it for their own downloads, so only arguments, logs and answers are searched for it."""
     keys, control = tmp_path / "keys", tmp_path / "control"
     for folder in (keys, control):
         folder.mkdir()

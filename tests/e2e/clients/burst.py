@@ -1,6 +1,6 @@
 """Send requests all at once, every other one streamed: python burst.py URL KEY MODEL COUNT TEXT [RETRIES]
 
-Each is sent by an official client of its own, as it comes but for the RETRIES (its own default unless given), and must
+Each has its own official client, with defaults except for RETRIES (its own default unless given), and must
 be answered with exactly TEXT, or with any text where that is empty. Prints one JSON object: how many were sent, how
 many answered, what failed, and the longest time to an answer in seconds.
 """

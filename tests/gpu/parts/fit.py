@@ -13,7 +13,7 @@ from tests.gpu.record import Record
 MIB = 1 << 20
 
 LOADED = re.compile(r"Model loading took ([\d.]+) GiB")
-"""What vLLM logs on a GPU (read in the sources of 0.26 to 0.31), here and below."""
+"""The log lines of vLLM on a GPU (from the sources of 0.26 to 0.31), here and below."""
 
 ROOM = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
 TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")

@@ -10,7 +10,7 @@ from tests.gpu.plan import MODEL, Run
 from tests.gpu.record import Record
 
 SHARE = "0.4"
-"""Of the GPU's memory for each of the two servers."""
+"""The share of the GPU's memory for each of the two servers."""
 
 
 def measure(run: Run, record: Record) -> None:

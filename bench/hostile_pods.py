@@ -20,7 +20,7 @@ from bench.scale.measures import processor_seconds
 from bench.scale.plane import POD_ADDRESS, start_plane
 from forebay_protocol.pod import OPS_PORT
 from tests.integration.control_plane import free_ports, running
-from tests.integration.ops_port import ask
+from tests.integration.operator_probes import ask
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 THIEF, NEIGHBOUR = "thieves", "neighbours"

@@ -39,7 +39,7 @@ TRACES: Mapping[str, tuple[int, Callable[[int], float]]] = {
 
 
 @dataclass(frozen=True)
-class Request:
+class SimulatedRequest:
     """When it arrives, and for how long it runs."""
 
     at: float
@@ -57,7 +57,7 @@ class Replica:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulationOutcome:
     """The cost of a rule on a trace: surplus replica-seconds, request-seconds in a queue; and its decisions."""
 
     over: float
@@ -72,19 +72,19 @@ class Outcome:
         return self.over + self.queued
 
 
-def make_requests(trace: str, seed: int) -> list[Request]:
+def make_requests(trace: str, seed: int) -> list[SimulatedRequest]:
     """The requests of a trace: they arrive at random (Poisson) at its rate and run for an exponential time."""
     chance, (seconds, rate) = random.Random(seed), TRACES[trace]
     found = []
     for second in range(seconds):
         at = chance.expovariate(rate(second)) if rate(second) else 1.0
         while at < 1.0:
-            found.append(Request(second + at, chance.expovariate(1 / SERVICE_SECONDS)))
+            found.append(SimulatedRequest(second + at, chance.expovariate(1 / SERVICE_SECONDS)))
             at += chance.expovariate(rate(second))
     return found
 
 
-def find_ideal(requests: list[Request], seconds: int) -> list[int]:
+def find_ideal(requests: list[SimulatedRequest], seconds: int) -> list[int]:
     """Replicas needed in each second if every request began at its arrival."""
     changes = [0] * (seconds + 1)
     for request in requests:
@@ -97,9 +97,16 @@ def find_ideal(requests: list[Request], seconds: int) -> list[int]:
     return ideal
 
 
-def simulate(requests: list[Request], seconds: int, rule: Rule, start_seconds: int = START_SECONDS) -> Outcome:
+def simulate(
+    requests: list[SimulatedRequest], seconds: int, rule: Rule, start_seconds: int = START_SECONDS
+) -> SimulationOutcome:
     """Let a rule scale from zero through all the requests. With every rule, a request wakes a model at zero."""
-    ideal, replicas, queue, coming = find_ideal(requests, seconds), list[Replica](), list[Request](), iter(requests)
+    ideal, replicas, queue, coming = (
+        find_ideal(requests, seconds),
+        list[Replica](),
+        list[SimulatedRequest](),
+        iter(requests),
+    )
     ends = list[tuple[float, int, Replica]]()
     following, over, queued, changes, longest, number = next(coming, None), 0, 0, 0, 0.0, 0
     counts = []
@@ -133,7 +140,7 @@ def simulate(requests: list[Request], seconds: int, rule: Rule, start_seconds: i
         over += max(0, len(replicas) - ideal[now])
         queued += len(queue)
         counts.append(wanted)
-    return Outcome(over, queued, changes, longest, tuple(counts))
+    return SimulationOutcome(over, queued, changes, longest, tuple(counts))
 
 
 def make_rules(idle: float) -> Mapping[str, Callable[[], Rule]]:

@@ -25,7 +25,7 @@ from tests.e2e.cluster import NAME
 from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.scale_to_zero import SERVED
 from tests.endpoints import reason_is
-from tests.integration.api_client import connect
+from tests.integration.kubernetes_client import connect
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 PROGRAM = Path(__file__).with_name("first_token.py")

@@ -17,9 +17,9 @@ from statistics import median
 
 from bench.relay.peers import standing_gateway
 from forebay_kube.api_client import ApiClient
-from tests.integration.api_client import connect
 from tests.integration.canned_pod import CannedPod
 from tests.integration.gateway_process import KEY, MODEL, Gateway
+from tests.integration.kubernetes_client import connect
 
 ENDPOINTS = "/apis/forebay.dev/v1alpha1/namespaces/home/inferenceendpoints"
 ROUNDS = 20

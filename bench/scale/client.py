@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import aiohttp
 from kubernetes.aio import client
 
-from tests.integration.api_client import connect as open_client
+from tests.integration.kubernetes_client import connect as open_client
 from tests.kubectl import Kubectl, Manifest
 
 T = TypeVar("T")

@@ -88,7 +88,7 @@ class Round:
     memory: tuple[float, float, float]
 
 
-class Operator:
+class OperatorProcess:
     """The operator as a separate process."""
 
     def __init__(self, kubectl: Kubectl, log: Path) -> None:
@@ -155,7 +155,7 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
     for namespace in (BARE, OPERATED):
         plane.admin.run("create", "namespace", namespace)
     meter = Meter(plane)
-    operator = Operator(plane.operator, folder / "operator.log")
+    operator = OperatorProcess(plane.operator, folder / "operator.log")
     wanted = [objects.build_endpoint(OPERATED, number) for number in range(endpoints)]
     async with connect(plane.admin) as admin, connect(plane.operator) as bare, answer_for_pods():
         with operator.run() as process:
@@ -281,7 +281,7 @@ async def wait_until_quiet(short: bool) -> None:
         before = now
 
 
-async def wait_until_written(operator: Operator) -> None:
+async def wait_until_written(operator: OperatorProcess) -> None:
     """Wait until the operator has no writes left: it delays throttled writes only for some time."""
     await asyncio.sleep(KEY_INTERVAL)
     before = operator.written()

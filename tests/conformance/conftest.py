@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster import images as cluster_images
-from tests.conformance.outcome import Outcome
+from tests.conformance.outcome import CheckOutcome
 from tests.conformance.programs import environment
 from tests.conformance.servers import Server, files_of, running
 
@@ -85,10 +85,10 @@ def embedding(images: dict[str, str], programs: Path, tmp_path_factory: pytest.T
 
 
 @pytest.fixture
-def expect(request: pytest.FixtureRequest) -> Callable[[Outcome], None]:
+def expect(request: pytest.FixtureRequest) -> Callable[[CheckOutcome], None]:
     """Put an outcome into the table, and fail where it is not well."""
 
-    def expect(outcome: Outcome) -> None:
+    def expect(outcome: CheckOutcome) -> None:
         request.config.stash.setdefault(ROWS, []).append(outcome.row)
         outcome.check()
 

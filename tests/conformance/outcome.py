@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """The counts of `passed`, `failures` and `cannot_apply` tests; a failure names the test and the error."""
 
     name: str

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tests.conformance.outcome import Outcome
+from tests.conformance.outcome import CheckOutcome
 from tests.conformance.servers import Server
 
 TOKENS = 48
@@ -307,7 +307,7 @@ async def _text(target: Target) -> str:
     return str(json.loads(whole.partition(b"\r\n\r\n")[2])["choices"][0]["message"]["content"])
 
 
-def outcomes(server: Server, model: str, streaming: int, leaving: int, bad: int) -> Iterator[Outcome]:
+def outcomes(server: Server, model: str, streaming: int, leaving: int, bad: int) -> Iterator[CheckOutcome]:
     """The three checks with these counts, one after the other."""
     address = urlsplit(server.address)
     target = Target(address.hostname or "", address.port or 80, server.ops, server.key, model)
@@ -318,7 +318,7 @@ def outcomes(server: Server, model: str, streaming: int, leaving: int, bad: int)
     ]
     for name, run, count in checks:
         wrong = asyncio.run(_in_time(run(target, count)))
-        yield Outcome(name, 0 if wrong else count, (wrong,) if wrong else ())
+        yield CheckOutcome(name, 0 if wrong else count, (wrong,) if wrong else ())
 
 
 async def _in_time(check: Awaitable[str]) -> str:

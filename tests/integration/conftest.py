@@ -18,8 +18,8 @@ from tests.integration.bucket_server import BucketServer, running_bucket
 from tests.integration.control_plane import ControlPlane, free_ports, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
 from tests.integration.gateway_process import Gateway, namespaced_gateway
+from tests.integration.operator_probes import leads
 from tests.integration.operator_process import give_access, running_operator
-from tests.integration.ops_port import leads
 from tests.integration.stored_jobs import JOB_STORE_BYTES, opened
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.kubectl import Kubectl, wait_for

@@ -106,7 +106,7 @@ class Administrator:
         return f"/{ENDPOINTS}/namespaces/{self.namespace}/{names.PLURAL}/{name}".rstrip("/")
 
 
-class Operator:
+class InProcessOperator:
     """Reconciles one endpoint until no work is left, despite any faults.
 
     Attributes:

@@ -75,7 +75,7 @@ def listening(load: Load, host: str, port: int) -> Iterator[None]:
 
 
 @dataclass
-class Stage:
+class ScalingStage:
     """An installation in its own namespaces.
 
     Attributes:
@@ -139,7 +139,7 @@ class Stage:
 READY = {"type": "Ready", "status": "True"}
 
 
-def make_idle(stage: Stage) -> int:
+def make_idle(stage: ScalingStage) -> int:
     """An endpoint at zero. Returns its port at the gateway."""
     stage.kubectl.apply(endpoint(replicas=0, scaling=SCALING))
     wait_for(reason_is(stage.kubectl, "Idle"), "the slice points to the gateway")
@@ -150,7 +150,7 @@ def make_idle(stage: Stage) -> int:
 
 
 @contextmanager
-def reachable(stage: Stage) -> Iterator[None]:
+def reachable(stage: ScalingStage) -> Iterator[None]:
     """A pod's API port, as Kubernetes lists it for the Service."""
     with CannedPod() as pod:
         stage.gateway.pods("one", pod)

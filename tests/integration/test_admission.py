@@ -10,7 +10,7 @@ import pytest
 
 from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.endpoints import endpoint
-from tests.integration.api_client import connect
+from tests.integration.kubernetes_client import connect
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 POD = {"containers": [{"name": "server", "image": "own:1"}]}

@@ -20,7 +20,7 @@ CRD = "inferenceendpoints.forebay.dev"
 
 
 @dataclass
-class Cluster:
+class ChartCluster:
     """A namespace for the chart, and another for endpoints, which alone is watched."""
 
     system: Kubectl
@@ -65,13 +65,13 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[ChartCluster]:
     """Without any release in it; the CRD exists, and belongs to no release."""
     mark = uuid.uuid4().hex[:8]
     system, endpoints = control_plane.within(f"system-{mark}"), control_plane.within(f"endpoints-{mark}")
     for each in (system, endpoints):
         each.run("create", "namespace", each.namespace)
-    found = Cluster(system, endpoints, tmp_path)
+    found = ChartCluster(system, endpoints, tmp_path)
     yield found
     for release in found.helm("list", "--short").stdout.split():
         found.helm("uninstall", release)
@@ -80,7 +80,7 @@ def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[Cluster]:
     system.run("label", "crd", CRD, "app.kubernetes.io/managed-by-")
 
 
-def test_another_release_adopts_the_crd_and_the_endpoints(cluster: Cluster) -> None:
+def test_another_release_adopts_the_crd_and_the_endpoints(cluster: ChartCluster) -> None:
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     cluster.take_over_crd("first")
     done = cluster.install("first", "--force-conflicts")  # here kubectl made the CRD
@@ -107,7 +107,7 @@ def test_another_release_adopts_the_crd_and_the_endpoints(cluster: Cluster) -> N
         assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} {name} is unchanged"
 
 
-def test_another_release_can_be_installed_before_the_first_is_removed(cluster: Cluster) -> None:
+def test_another_release_can_be_installed_before_the_first_is_removed(cluster: ChartCluster) -> None:
     """Both share one lease, so one operator works at a time, and neither removes the CRD."""
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     for release, options in (("first", ("--force-conflicts",)), ("second", ())):
@@ -128,7 +128,7 @@ def test_another_release_can_be_installed_before_the_first_is_removed(cluster: C
     assert cluster.system.get("deployment", "second-forebay")
 
 
-def test_a_new_release_can_use_the_names_of_the_first(cluster: Cluster) -> None:
+def test_a_new_release_can_use_the_names_of_the_first(cluster: ChartCluster) -> None:
     """The URL of the gateways, and the claim of the chart's Valkey with the jobs."""
     values = "--set=crds.install=false", "--set=fullnameOverride=kept", "--set=valkey.create=true"
     for release in ("first", "second"):

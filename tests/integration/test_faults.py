@@ -16,17 +16,17 @@ import pytest
 from forebay_kube.api_client import ApiClient
 from forebay_operator.spec import Manifest
 from tests.endpoints import endpoint
-from tests.integration.api_client import connect
 from tests.integration.faulty_api import Fault, FaultyApi
 from tests.integration.httproutes import HTTPROUTES, httproute_crd
 from tests.integration.in_process import (
     CHILDREN,
     Administrator,
-    Operator,
+    InProcessOperator,
     find_flapping,
     normalize,
     normalize_status,
 )
+from tests.integration.kubernetes_client import connect
 from tests.kubectl import Kubectl, install_crd, wait_for
 
 MADE: dict[str, Any] = {
@@ -65,7 +65,7 @@ class Life:
 
 async def live(administrator: Administrator, api: FaultyApi, name: str, fault: Fault, at: int) -> Life:
     """Run all phases with the fault at one request of each, and check the invariants."""
-    operator, ends, hits = Operator(api, administrator, name), {}, 0
+    operator, ends, hits = InProcessOperator(api, administrator, name), {}, 0
     for phase, change in PHASES.items():
         if phase == "make":
             await administrator.create(endpoint(name, **MADE))

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 
 from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.endpoints import endpoint
-from tests.integration.api_client import connect
 from tests.integration.faulty_api import FaultyApi
-from tests.integration.in_process import Administrator, Operator
+from tests.integration.in_process import Administrator, InProcessOperator
+from tests.integration.kubernetes_client import connect
 from tests.kubectl import Kubectl
 from tests.unit.operator.schema import PROPERTIES, values_of
 
@@ -32,7 +32,7 @@ async def make_and_settle(admin: Kubectl, operators: Path, namespace: str, name:
             if error.status not in (400, 422):
                 raise
             return ""
-        operator = Operator(api, administrator, name)
+        operator = InProcessOperator(api, administrator, name)
         await operator.settle()
         assert await operator.check_in_full() == 0
         found = await administrator.get(name)

@@ -19,8 +19,8 @@ from tests.integration.control_plane import ControlPlane, free_ports
 from tests.integration.convergence import LONG, replicas_are
 from tests.integration.faulty_proxy import Asked, Cut, Ending, FaultyProxy, Refusal
 from tests.integration.in_process import find_flapping
+from tests.integration.operator_probes import ask, leads, stands_by
 from tests.integration.operator_process import running_operator
-from tests.integration.ops_port import ask, leads, stands_by
 from tests.kubectl import Kubectl, Manifest, install_crd, wait_for
 
 

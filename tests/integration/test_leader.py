@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.endpoints import start
 from tests.integration.control_plane import free_ports
+from tests.integration.operator_probes import leads, metric, stands_by
 from tests.integration.operator_process import running_operator
-from tests.integration.ops_port import leads, metric, stands_by
 from tests.kubectl import Kubectl, wait_for
 
 

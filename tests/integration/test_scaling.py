@@ -19,12 +19,12 @@ from tests.integration.canned_pod import TEXT, own_address
 from tests.integration.gateway_process import running_gateway, stand_by
 from tests.integration.openai_calls import ask, send
 from tests.integration.operator_process import give_access, running_operator
-from tests.integration.scaling_stage import SCALING, Stage, make_idle, reachable
+from tests.integration.scaling_stage import SCALING, ScalingStage, make_idle, reachable
 from tests.kubectl import Kubectl, condition, wait_for
 
 
 @pytest.fixture(scope="module")
-def stage(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScalingStage]:
     """Gateway and access of an operator; each test starts that itself."""
     folder, mark = tmp_path_factory.mktemp("scaling"), uuid.uuid4().hex[:6]
     home, system = control_plane.within(f"scaled-{mark}"), f"system-{mark}"
@@ -41,13 +41,13 @@ def stage(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> I
                 "--gateway-service=forebay-gateway", f"--ops-port={one.ops_port}", *options,
             )  # fmt: skip
 
-        yield Stage(home, control_plane.within(system), one, start)
+        yield ScalingStage(home, control_plane.within(system), one, start)
     assert "Traceback" not in (folder / "operator").read_text()
     assert "Traceback" not in (folder / "gateway").read_text()
 
 
 @pytest.fixture
-def operator(stage: Stage) -> Iterator[Stage]:
+def operator(stage: ScalingStage) -> Iterator[ScalingStage]:
     """An operator, one gateway that is ready, and no endpoint left of the test before."""
     stand_by(stage.system, own_address())
     with stage.start():
@@ -55,7 +55,7 @@ def operator(stage: Stage) -> Iterator[Stage]:
         stage.kubectl.run("delete", "iep", "--all")
 
 
-def test_a_request_starts_an_endpoint_at_zero_which_scales_to_zero_again(operator: Stage) -> None:
+def test_a_request_starts_an_endpoint_at_zero_which_scales_to_zero_again(operator: ScalingStage) -> None:
     port = make_idle(operator)
     assert 20000 <= port < 30000
     wait_for(lambda: send(port, "GET", "/v1/models", key=operator.key())[0] == 200, "the gateway accepts the key")
@@ -89,7 +89,7 @@ def test_a_request_starts_an_endpoint_at_zero_which_scales_to_zero_again(operato
     assert "Scaled" in told
 
 
-def test_the_status_counts_queued_jobs(operator: Stage) -> None:
+def test_the_status_counts_queued_jobs(operator: ScalingStage) -> None:
     make_idle(operator)
     port, key = operator.gateway.port, operator.key()
     wait_for(lambda: send(port, "GET", "/v2/one/openai/v1/models", key=key)[0] == 200, "the gateway accepts the key")
@@ -103,7 +103,7 @@ def test_the_status_counts_queued_jobs(operator: Stage) -> None:
     assert send(port, "POST", "/v2/one/purge-queue", {}, key)[0] == 200
 
 
-def test_the_service_points_to_running_gateways_until_a_pod_is_listed(operator: Stage) -> None:
+def test_the_service_points_to_running_gateways_until_a_pod_is_listed(operator: ScalingStage) -> None:
     make_idle(operator)
     another = "192.0.2.1"
     stand_by(operator.system, own_address(), another)
@@ -118,7 +118,7 @@ def test_the_service_points_to_running_gateways_until_a_pod_is_listed(operator: 
             wait_for(lambda: operator.listed() == [], "the slice has no endpoints")
 
 
-def test_replicas_follow_the_load_and_idle_pods_are_removed_first(operator: Stage) -> None:
+def test_replicas_follow_the_load_and_idle_pods_are_removed_first(operator: ScalingStage) -> None:
     operator.kubectl.apply(endpoint(scaling={**SCALING, "minReplicas": 1, "idleTimeout": "10m"}))
     with operator.playing(1) as (first,):
         operator.loads[first].in_flight = 6
@@ -141,7 +141,7 @@ def test_replicas_follow_the_load_and_idle_pods_are_removed_first(operator: Stag
             assert costs() == {first: "1", others[0]: "2"}
 
 
-def test_a_pod_that_does_not_answer_is_not_idle(operator: Stage) -> None:
+def test_a_pod_that_does_not_answer_is_not_idle(operator: ScalingStage) -> None:
     operator.kubectl.apply(endpoint(scaling=SCALING))
     with operator.playing(1) as (name,):
         operator.loads[name].told = False
@@ -152,7 +152,7 @@ def test_a_pod_that_does_not_answer_is_not_idle(operator: Stage) -> None:
         wait_for(lambda: operator.replicas() == 0, "the pod reports that it is idle", timeout=40)
 
 
-def test_without_a_gateway_no_endpoint_scales_to_zero(operator: Stage) -> None:
+def test_without_a_gateway_no_endpoint_scales_to_zero(operator: ScalingStage) -> None:
     make_idle(operator)
     stand_by(operator.system)
     wait_for(reason_is(operator.kubectl, "NoGateway"), "the status says that no gateway can hold requests")
@@ -166,7 +166,7 @@ def test_without_a_gateway_no_endpoint_scales_to_zero(operator: Stage) -> None:
         wait_for(lambda: operator.replicas() == 0, "a gateway accepts pending requests", timeout=40)
 
 
-def test_a_new_operator_scales_down_only_after_a_full_window_of_samples(stage: Stage) -> None:
+def test_a_new_operator_scales_down_only_after_a_full_window_of_samples(stage: ScalingStage) -> None:
     stand_by(stage.system, own_address())
     with stage.start():
         stage.kubectl.apply(endpoint(scaling={**SCALING, "idleTimeout": "1s"}))
@@ -186,7 +186,7 @@ def test_a_new_operator_scales_down_only_after_a_full_window_of_samples(stage: S
             stage.kubectl.run("delete", "iep", "one")
 
 
-def test_the_last_replica_sleeps_and_a_request_wakes_it(operator: Stage) -> None:
+def test_the_last_replica_sleeps_and_a_request_wakes_it(operator: ScalingStage) -> None:
     operator.kubectl.apply(endpoint(scaling={**SCALING, "idle": "Sleep"}))
     with operator.playing(1) as (name,):
         load = operator.loads[name]
@@ -213,7 +213,7 @@ def test_the_last_replica_sleeps_and_a_request_wakes_it(operator: Stage) -> None
                 wait_for(lambda: operator.listed() == [], "the slice has no endpoints")
 
 
-def play_readiness(stage: Stage, pod: str, *, ready: bool) -> None:
+def play_readiness(stage: ScalingStage, pod: str, *, ready: bool) -> None:
     """The kubelet's status of a pod whose server runs."""
     server = {
         "name": "server", "image": "x", "imageID": "x", "restartCount": 0, "ready": ready, "started": True,
@@ -224,7 +224,7 @@ def play_readiness(stage: Stage, pod: str, *, ready: bool) -> None:
     stage.kubectl.patch("pod", pod, {"status": status}, "--subresource=status")
 
 
-def test_bounds_hold_and_suspend_overrides_them(operator: Stage) -> None:
+def test_bounds_hold_and_suspend_overrides_them(operator: ScalingStage) -> None:
     operator.kubectl.apply(endpoint(replicas=0, scaling={"minReplicas": 2, "maxReplicas": 3}))
     wait_for(lambda: operator.replicas() == 2, "two at least")
     operator.kubectl.patch("iep", "one", {"spec": {"replicas": 9}})
@@ -236,7 +236,7 @@ def test_bounds_hold_and_suspend_overrides_them(operator: Stage) -> None:
     assert operator.replicas() == 1, "no process scales a suspended endpoint"
 
 
-def test_an_added_or_removed_key_takes_effect_within_a_minute(stage: Stage) -> None:
+def test_an_added_or_removed_key_takes_effect_within_a_minute(stage: ScalingStage) -> None:
     """Without a round of the operator's: the gateway names the Secret to it."""
     stand_by(stage.system, own_address())
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}}
@@ -266,12 +266,12 @@ def test_an_added_or_removed_key_takes_effect_within_a_minute(stage: Stage) -> N
         stage.kubectl.delete("iep", "keyed")
 
 
-def opens_shared(stage: Stage, key: str) -> bool:
+def opens_shared(stage: ScalingStage, key: str) -> bool:
     """Whether a key is accepted, by a request that names no endpoint."""
     return send(stage.gateway.port, "GET", "/openai/v1/models", key=key)[0] == 200
 
 
-def test_keys_reach_the_gateway_only_as_digests_and_vanish_with_their_secret(operator: Stage) -> None:
+def test_keys_reach_the_gateway_only_as_digests_and_vanish_with_their_secret(operator: ScalingStage) -> None:
     system = operator.system
     port, key = make_idle(operator), operator.key()
 

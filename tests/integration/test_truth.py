@@ -14,8 +14,8 @@ from tests.endpoints import reason_is, start
 from tests.integration.audit import operators_requests
 from tests.integration.control_plane import free_ports
 from tests.integration.kubelet import newest_pod, play_kubelet
+from tests.integration.operator_probes import ask
 from tests.integration.operator_process import running_operator
-from tests.integration.ops_port import ask
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 POD_ADDRESS = "127.93.0.1"

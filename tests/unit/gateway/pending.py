@@ -25,7 +25,7 @@ def endpoint(replicas: int = 0, **status: Any) -> Endpoint:
     return read_endpoint({"metadata": metadata, "spec": spec, "status": {"observedGeneration": 1, **status}})
 
 
-class Cluster:
+class PendingCluster:
     """A fake cluster for pending requests."""
 
     def __init__(self, **limits: Any) -> None:

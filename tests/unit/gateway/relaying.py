@@ -30,7 +30,7 @@ class Client:
     def detach(self, error: Exception | None) -> None: ...
 
 
-class Transport:
+class PodTransport:
     """A fake of the transport to the pod."""
 
     aborted = closed = False
@@ -49,9 +49,9 @@ class Transport:
     def resume_reading(self) -> None: ...
 
 
-def connect(upstream: Upstream) -> Transport:
+def connect(upstream: Upstream) -> PodTransport:
     """As connection_made does, which sets options of a socket."""
-    made = Transport()
+    made = PodTransport()
     upstream.transport = cast("Any", made)
     upstream.reader = Reader(upstream.transport)
     return made

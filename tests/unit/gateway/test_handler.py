@@ -19,7 +19,7 @@ from forebay_gateway.proxy.admission import Admission
 from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.handler import RequestHandler, _Request
 from forebay_gateway.settings import Limits
-from tests.unit.gateway.pending import KEY, Cluster
+from tests.unit.gateway.pending import KEY, PendingCluster
 from tests.unit.gateway.pending import made as known_keys
 
 HOLD_SECONDS = 0.5
@@ -51,7 +51,7 @@ async def hold(
 
     monkeypatch.setattr(pending_requests, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(asyncio, "wait", wait)
-    cluster = Cluster(**LIMITS)
+    cluster = PendingCluster(**LIMITS)
     handler = RequestHandler(cluster.directory, KeyAuthorizer(), cluster.activator, cluster.balancer, Budgets(Limits()))
     head = Head("POST", b"/v1/chat/completions", "1.1", list(headers))
     path = read_path(head.method, head.target, shared=False)
@@ -109,7 +109,7 @@ ADMISSIONS = [
 
 def handler_of_two() -> RequestHandler:
     """A gateway with an endpoint that requires a key, and one that does not."""
-    cluster = Cluster()
+    cluster = PendingCluster()
     metadata = {"name": "open", "namespace": "team", "generation": 1}
     spec = {"replicas": 0, "scaling": {"maxReplicas": 1}, "auth": {"mode": "None"}}
     cluster.directory.put_endpoint(read_endpoint({"metadata": metadata, "spec": spec, "status": {}}))

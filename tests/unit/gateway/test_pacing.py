@@ -27,7 +27,7 @@ async def test_a_reader_that_stops_waiting_takes_no_turn_from_others() -> None:
         await staying
 
 
-class Transport:
+class RecordingTransport:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
@@ -42,7 +42,7 @@ class Transport:
 
 
 def test_reading_paused_for_two_reasons_resumes_when_both_are_over() -> None:
-    transport = Transport()
+    transport = RecordingTransport()
     reader = Reader(cast("Any", transport))
     reader.pause("turn")
     reader.pause("slow client")
@@ -54,11 +54,11 @@ def test_reading_paused_for_two_reasons_resumes_when_both_are_over() -> None:
 
 
 async def test_a_connection_that_has_just_closed_takes_no_turn_from_others() -> None:
-    class Closed(Transport):
+    class Closed(RecordingTransport):
         def resume_reading(self) -> None:
             raise RuntimeError("the handler is closed")
 
-    scheduler, other = FairScheduler(), Transport()
+    scheduler, other = FairScheduler(), RecordingTransport()
     for tenant, transport in (("a", Closed()), ("b", other)):
         reader = Reader(cast("Any", transport))
         reader.pause("turn")

@@ -7,7 +7,7 @@ import pytest
 from forebay_gateway.activator.pending_requests import refusal, too_late
 from forebay_gateway.endpoints.endpoint import Address, Slice
 from forebay_gateway.http import errors
-from tests.unit.gateway.pending import KEY, Cluster, endpoint
+from tests.unit.gateway.pending import KEY, PendingCluster, endpoint
 from tests.waiting import until
 
 POD = Address("10.0.0.1", 8000)
@@ -20,7 +20,7 @@ STALLED = [
 
 
 async def test_many_pending_requests_start_one_pod_and_are_released_together() -> None:
-    cluster = Cluster()
+    cluster = PendingCluster()
     waiting = [cluster.wait() for _ in range(5)]
     await until(lambda: cluster.woken)
     cluster.directory.put_endpoint(endpoint(1))
@@ -31,7 +31,7 @@ async def test_many_pending_requests_start_one_pod_and_are_released_together() -
 
 
 async def test_a_pod_that_reports_ready_is_enough() -> None:
-    cluster = Cluster()
+    cluster = PendingCluster()
     cluster.directory.put_endpoint(endpoint(1))
     cluster.directory.put_slice("a", Slice(KEY, unready=(POD,)))
     waiting = cluster.wait()
@@ -43,14 +43,14 @@ async def test_a_pod_that_reports_ready_is_enough() -> None:
 
 
 async def test_an_endpoint_that_scales_to_zero_again_is_started_again() -> None:
-    cluster = Cluster()
+    cluster = PendingCluster()
     waiting = cluster.wait()
     await until(lambda: len(cluster.woken) == 2)
     waiting.cancel()
 
 
 async def test_pending_requests_wait_for_pods_that_refused_a_connection() -> None:
-    cluster = Cluster()
+    cluster = PendingCluster()
     cluster.balancer.suspect(POD)
     cluster.directory.put_endpoint(endpoint(1))
     cluster.directory.put_slice("a", Slice(KEY, ready=(POD,)))
@@ -63,7 +63,7 @@ async def test_pending_requests_wait_for_pods_that_refused_a_connection() -> Non
 
 
 async def test_a_failed_start_ends_all_pending_requests() -> None:
-    cluster = Cluster()
+    cluster = PendingCluster()
     waiting = [cluster.wait() for _ in range(3)]
     await until(lambda: cluster.woken)
     cluster.directory.put_endpoint(endpoint(1, conditions=STALLED))
@@ -73,7 +73,7 @@ async def test_a_failed_start_ends_all_pending_requests() -> None:
 
 
 async def test_a_deleted_endpoint_ends_all_pending_requests() -> None:
-    cluster = Cluster()
+    cluster = PendingCluster()
     waiting = cluster.wait()
     await until(lambda: cluster.woken)
     cluster.directory.drop_endpoint(KEY)
@@ -85,7 +85,7 @@ async def test_an_error_during_activation_ends_all_pending_requests() -> None:
     async def broken() -> None:
         raise RuntimeError("broken")
 
-    cluster = Cluster()
+    cluster = PendingCluster()
     cluster.on_wake = broken
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
@@ -95,7 +95,7 @@ async def test_an_error_during_activation_ends_all_pending_requests() -> None:
 
 
 async def test_without_pending_requests_no_task_runs() -> None:
-    cluster = Cluster()
+    cluster = PendingCluster()
     waiting = cluster.wait()
     await until(lambda: cluster.woken)
     waiting.cancel()
@@ -105,7 +105,7 @@ async def test_without_pending_requests_no_task_runs() -> None:
 
 
 def test_pending_requests_are_limited_for_an_endpoint_and_a_namespace() -> None:
-    cluster = Cluster(held=6, held_per_endpoint=2)
+    cluster = PendingCluster(held=6, held_per_endpoint=2)
     activator = cluster.activator
     with activator.held(KEY), activator.held(KEY):
         with pytest.raises(errors.Refused) as refused, activator.held(KEY):
@@ -125,7 +125,7 @@ def test_pending_requests_are_limited_for_an_endpoint_and_a_namespace() -> None:
 
 
 def test_the_report_counts_started_requests_and_drops_deleted_endpoints() -> None:
-    cluster = Cluster()
+    cluster = PendingCluster()
     cluster.activator.begin(KEY)
     cluster.activator.begin(KEY)
     assert cluster.activator.report() == {"team/one": {"held": 0, "begun": 2, "oldestSeconds": 0.0, "queued": 0}}

@@ -12,7 +12,7 @@ from forebay_gateway.proxy.streamed_body import STREAMED_BYTES, STREAMED_STEP_BY
 from tests.waiting import until
 
 
-class Transport(asyncio.Transport):
+class ClientTransport(asyncio.Transport):
     """Knows whether it reads."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Transport(asyncio.Transport):
 
 class Scene:
     def __init__(self, seconds: float = 60, quota: int = 1 << 30) -> None:
-        self.transport, self.quota = Transport(), Quota(quota, share=1)
+        self.transport, self.quota = ClientTransport(), Quota(quota, share=1)
         self.refused: list[Refused] = []
         reserved = Reservation(self.quota, "team")
         self.body = StreamedBody(Reader(self.transport), reserved, seconds, self.refused.append)

@@ -16,7 +16,7 @@ from forebay_gateway.proxy.upstream import MAX_ANSWER_HEAD_BYTES, LateUpstream, 
 from forebay_gateway.proxy.upstream import connect as dial
 from forebay_protocol.errors import ApiDialect
 from tests.fuzz import fuzzed
-from tests.unit.gateway.relaying import Client, Transport, connect
+from tests.unit.gateway.relaying import Client, PodTransport, connect
 
 ANSWER = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nX-A: 1\r\n\r\n"
 ENDS = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nconnection: close\r\n\r\n"
@@ -130,7 +130,7 @@ async def test_an_invalid_response_never_reaches_the_client(answer: bytes) -> No
     assert client.sent == b""
     assert not upstream.answered
     assert isinstance(await upstream.ended, Refused)
-    assert cast("Transport", upstream.transport).aborted
+    assert cast("PodTransport", upstream.transport).aborted
     upstream.data_received(ANSWER)  # what was in the air
     upstream.connection_lost(ConnectionAbortedError())
     assert client.sent == b""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.scaling import TRACES, Request, make_requests, make_rules, simulate
+from bench.scaling import TRACES, SimulatedRequest, make_requests, make_rules, simulate
 from forebay_operator.autoscaling import History, Policy, Sample, decide
 from forebay_operator.autoscaling.job_counts import JobCounts
 from forebay_operator.pods.load import GatewayLoad, PodLoad, parse_gateway_load, parse_load
@@ -246,7 +246,7 @@ def test_a_load_on_the_border_does_not_flap(loads: tuple[int, int]) -> None:
 
 def test_a_constant_load_changes_seldom() -> None:
     requests = [request for request in make_requests("ramp", 1) if 1400 <= request.at < 2400]  # 4 a second
-    steady = [Request(one.at - 1400 + 1000 * turn, one.seconds) for turn in range(4) for one in requests]
+    steady = [SimulatedRequest(one.at - 1400 + 1000 * turn, one.seconds) for turn in range(4) for one in requests]
     rules = make_rules(60)
     ours, knatives = (simulate(steady, 4000, rules[name]()).changes for name in ("Forebay", "Knative KPA"))
     assert ours <= knatives / 3

@@ -15,7 +15,7 @@ from tests.waiting import until
 ONE, TWO = ("team", "one"), ("team", "two")
 
 
-class Cluster:
+class ListedCluster:
     """Lists objects by kind; fails first if it is unreachable."""
 
     def __init__(self, **found: set[EndpointKey]) -> None:
@@ -42,7 +42,7 @@ def build_store(kind: str, *keys: EndpointKey) -> Store:
 
 async def test_startup_waits_for_all_existing_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "UNCACHED_READ_INTERVAL", 60)
-    cluster, store = Cluster(InferenceEndpoint={ONE, TWO}), build_store("InferenceEndpoint", ONE)
+    cluster, store = ListedCluster(InferenceEndpoint={ONE, TWO}), build_store("InferenceEndpoint", ONE)
     waiting = asyncio.create_task(wait_for_cache(cluster, (), {"InferenceEndpoint": store}))  # type: ignore[arg-type]
     await until(lambda: cluster.asked)
     assert not waiting.done()
@@ -55,7 +55,7 @@ async def test_startup_waits_for_all_existing_objects(monkeypatch: pytest.Monkey
 
 async def test_startup_does_not_wait_for_deleted_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "UNCACHED_READ_INTERVAL", 0.05)
-    cluster = Cluster(Pod={ONE})
+    cluster = ListedCluster(Pod={ONE})
     waiting = asyncio.create_task(wait_until_seen(cluster, "Pod", (), set()))  # type: ignore[arg-type]
     await until(lambda: cluster.asked)
     cluster.found["Pod"] = set()
@@ -65,7 +65,7 @@ async def test_startup_does_not_wait_for_deleted_objects(monkeypatch: pytest.Mon
 async def test_a_deleted_object_leaves_the_cache_and_queues_its_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "PURGE_DELAY", 0.0)
     stores = {kind: build_store(kind, ONE, TWO) for kind in ("InferenceEndpoint", "Service", "Pod")}
-    cluster = Cluster(InferenceEndpoint={ONE, TWO}, Service={ONE, TWO}, Pod={TWO})
+    cluster = ListedCluster(InferenceEndpoint={ONE, TWO}, Service={ONE, TWO}, Pod={TWO})
     queue, relisted = WorkQueue[EndpointKey](), asyncio.Event()
     cluster.away = 1
     sweeping = asyncio.create_task(purge_deleted(cluster, queue, stores, (), relisted))  # type: ignore[arg-type]
